@@ -1,0 +1,126 @@
+"""A person's yes or no to one model version, by either of two answers to one wait.
+
+The Airflow UI's answer (Required Actions) and the tag `baton.review = approved | rejected` on exactly this
+version in the MLflow registry resume the same task. A plain `awaiting_input` wait cannot be ended by a
+trigger, so the task writes the request as `ApprovalOperator` does, and then defers on a trigger that polls
+the tag; the UI's answer resumes a deferred task too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
+
+
+class ReviewTrigger(BaseTrigger):
+    """Wait until the version's tag `baton.review` says approved or rejected.
+
+    The first look is after one interval; an unreachable registry is waited for, since the wait is long anyway.
+    """
+
+    def __init__(self, model: str, version: int, until: str | None = None, interval: float = 5.0) -> None:
+        super().__init__()
+        self.model, self.version, self.until, self.interval = model, version, until, interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The trigger as the metadata database keeps it."""
+        arguments = {"model": self.model, "version": self.version, "until": self.until, "interval": self.interval}
+        return "baton.airflow.approval.ReviewTrigger", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: the review, or that the time is over."""
+        while True:
+            await asyncio.sleep(self.interval)
+            try:
+                review = await asyncio.to_thread(_review, self.model, self.version)
+            except Exception as error:
+                self.log.warning("registry not reachable, asking again in %s s: %s", self.interval, error)
+                continue
+            if review:
+                yield TriggerEvent({"review": review})
+                return
+            if self.until and datetime.now(timezone.utc) >= datetime.fromisoformat(self.until):
+                yield TriggerEvent({"review": "timeout"})
+                return
+
+
+def _review(model: str, version: int) -> str | None:
+    from baton.registry import Registry
+
+    return Registry().review(model, version)
+
+
+class ModelApprovalOperator(ApprovalOperator):
+    """Ask a person about the version that the gate would promote.
+
+    Skips itself when the gate did not say PROMOTE. A rejection skips what follows; a timeout fails the task.
+
+    Args:
+        model: name of the model.
+        mode: `airflow`, `registry` or `either`: whose answer counts.
+        verdict: result of the gate task.
+    """
+
+    template_fields = ("subject", "body", "verdict")
+
+    def __init__(self, *, model: str, mode: str, verdict: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model, self.mode, self.verdict = model, mode, verdict
+
+    def execute(self, context: Context) -> Any:
+        """Write the request, then wait for either answer."""
+        facts = self.verdict["facts"]
+        if facts["decision"] != "PROMOTE":
+            raise AirflowSkipException(f"no approval asked: the gate says {facts['decision']}: {facts['reasons']}")
+        try:
+            super().execute(context)
+        except TaskAwaitingInput:
+            if self.mode == AIRFLOW:
+                raise
+        until = (datetime.now(timezone.utc) + self.response_timeout).isoformat() if self.response_timeout else None
+        self.defer(trigger=ReviewTrigger(self.model, facts["version"], until), method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""
+        from baton.promotion import record_answer
+
+        version = self.verdict["facts"]["version"]
+        if "review" in event:
+            return self._answered_in_registry(context, version, event["review"])
+        if self.mode == REGISTRY:
+            raise AirflowFailException("this model's spec takes answers in the registry only: clear the task and tag there")
+        if "error" in event:
+            record_answer(self.model, version, "timeout", reviewer="", channel=AIRFLOW)
+            return super().execute_complete(context, event)
+        user = event.get("responded_by_user") or {}
+        answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
+        record_answer(self.model, version, answer, reviewer=str(user.get("name") or user.get("id") or ""), channel=AIRFLOW)
+        super().execute_complete(context, event)
+        return {"answer": answer, "version": version, "channel": AIRFLOW}
+
+    def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
+        from airflow.sdk.execution_time.hitl import update_hitl_detail_response
+
+        from baton.promotion import record_answer
+
+        if review == "timeout":
+            record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)
+            raise AirflowFailException(f"nobody answered for {self.model} version {version} within {self.response_timeout}")
+        # closes the request in Airflow, so that nobody is asked for what has been answered elsewhere
+        option = self.APPROVE if review == "approved" else self.REJECT
+        update_hitl_detail_response(ti_id=context["ti"].id, chosen_options=[option], params_input={})
+        record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
+        if review == "rejected":
+            self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))
+        return {"answer": review, "version": version, "channel": REGISTRY}

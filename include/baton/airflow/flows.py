@@ -1,0 +1,127 @@
+"""How a flow is written: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AsyncCallback, CronPartitionTimetable, DeadlineAlert, DeadlineReference
+
+from baton.airflow.notify import Notify, deadline_missed
+from baton.airflow.runs import flow_params
+from baton.airflow.stage import StageOperator
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def default_args(owner: str) -> dict[str, Any]:
+    """Retries with back-off, a timeout, a notification: on every task of Baton."""
+    return {
+        "owner": owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=2),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=2),
+        "execution_timeout": timedelta(minutes=15),
+        "on_failure_callback": Notify("task failed"),
+    }
+
+
+def deadline(minutes: float) -> DeadlineAlert:
+    """Alert when a run is not through so many minutes after it was queued."""
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(minutes=minutes),
+        callback=AsyncCallback(deadline_missed, kwargs={"minutes": minutes}),
+        name=f"through within {minutes:g} minutes",
+    )
+
+
+class Flow(DAG):
+    """A business process on partitions.
+
+    Args:
+        dag_id: snake_case name of the flow.
+        pack: the pack whose sources, contracts and models it uses.
+        cron: when a partition is complete; the run's partition is the interval before.
+        models: models whose versions the first stage fixes for the run.
+        owner: the team that answers for it.
+        step: length of a partition, such as `1h`.
+        deadline_minutes: alert when a run takes longer.
+        doc_md: the runbook.
+    """
+
+    def __init__(
+        self, dag_id: str, *, pack: str, cron: str | None, owner: str, doc_md: str | None, models: Sequence[str] = (),
+        step: str = "1h", deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            dag_id,
+            schedule=CronPartitionTimetable(cron, timezone="UTC", run_offset=-1) if cron else None,
+            start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner),
+            dagrun_timeout=timedelta(hours=6), deadline=deadline(deadline_minutes), doc_md=doc_md,
+            params=flow_params(list(models)), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
+        )  # fmt: skip
+        self.pack, self.models, self.step = pack, list(models), step
+
+    def stage(self, task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:
+        """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take."""
+        extra = {key: inputs.pop(key) for key in ("outlets", "pool", "uses_models") if key in inputs}
+        return StageOperator(
+            task_id=task_id, step=step, pack=self.pack, options={"step": self.step, **(options or {})},
+            inputs=inputs, dag=self, **extra,
+        ).output  # fmt: skip
+
+    def ingest(self, source: str) -> Any:
+        """Read the partition from a source of the pack, and fix the model versions of this run."""
+        return self.stage("ingest", "baton.ingestion:ingest", {"source": source}, uses_models=self.models)
+
+    def contract(self, data: Any, contract: str) -> Any:
+        """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
+        return self.stage("contract", "baton.checking:contract", {"contract": contract}, data=data)
+
+    def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
+        """Score with the version that this run uses."""
+        options = {"model": model, "output_contract": output_contract}
+        return self.stage(f"score__{model}", "baton.scoring:score", options, pool="scoring", data=data)
+
+    def publish(self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str]) -> Any:
+        """Publish decisions and scores, open cases, wake the monitors of the models."""
+        options = {"case_routes": list(case_routes), "output_contract": "decisions"}
+        return self.stage(
+            "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)], **scores
+        )
+
+    def publish_labels(self, data: Any, about: str, entity: str, label: str, origin: str) -> Any:
+        """Publish late labels about another flow's entities, and wake the monitors of its models."""
+        options = {"about": about, "entity": entity, "label": label, "origin": origin}
+        return self.stage(
+            "publish", "baton.publishing:publish_labels", options, data=data, outlets=[labelled(about)]
+        )
+
+
+def published(flow: str) -> Asset:
+    """A partition of this flow was published."""
+    return Asset(name=f"{flow}_published", uri=f"x-baton://{flow}/published", group="baton")
+
+
+def labelled(flow: str) -> Asset:
+    """Labels about entities of this flow arrived."""
+    return Asset(name=f"{flow}_labelled", uri=f"x-baton://{flow}/labelled", group="baton")
+
+
+def challenger(model: str) -> Asset:
+    """A version was registered and points at by the alias `challenger`."""
+    return Asset(name=f"{model}_challenger", uri=f"x-mlflow://models/{model}/challenger", group="baton")
+
+
+def champion(model: str) -> Asset:
+    """The alias `champion` moved."""
+    return Asset(name=f"{model}_champion", uri=f"x-mlflow://models/{model}/champion", group="baton")
+
+
+def drifted(model: str) -> Asset:
+    """The monitor decided that the model must be retrained."""
+    return Asset(name=f"{model}_drift", uri=f"x-baton://{model}/drift", group="baton")

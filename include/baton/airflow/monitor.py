@@ -1,0 +1,50 @@
+"""The monitor's one task: judge the windows that are due, and wake training when the policy says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import AssetAlias, BaseOperator
+
+from baton.airflow.flows import drifted
+from baton.airflow.stage import DriftReportLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class MonitorOperator(BaseOperator):
+    """Judge every published, not yet judged partition of a flow in order.
+
+    The drift event goes through an asset alias: a plain outlet would fire whenever the task succeeds.
+
+    Args:
+        model: whose champion is watched.
+        watched: DAG id of the flow that scores with it.
+    """
+
+    template_fields: Sequence[str] = ()
+    operator_extra_links = (DriftReportLink(),)
+    ui_color = "#fdf3e3"
+
+    def __init__(self, *, model: str, watched: str, **kwargs: Any) -> None:
+        self.alias = AssetAlias(f"{model}_drift")
+        super().__init__(outlets=[self.alias], **kwargs)
+        self.model, self.watched = model, watched
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Returns the verdict and the windows judged; emits the drift event on RETRAIN."""
+        from baton.monitoring import judge_windows
+
+        self.links: dict[str, str] = {}
+        outcome = judge_windows(self.model, self.watched)
+        for window in outcome["windows"]:
+            self.log.info("window %s", window)
+        self.log.info("%s: %s", outcome["decision"], "; ".join(outcome["reasons"]))
+        if outcome.get("report"):
+            self.links["drift"] = f"/baton/pages/{outcome['report']}"
+        if outcome["decision"] == "RETRAIN":
+            extra = {k: outcome[k] for k in ("partition", "since", "features")}
+            context["outlet_events"][self.alias].add(drifted(self.model), extra=extra)
+        return outcome

@@ -1,0 +1,129 @@
+"""What one DAG run was asked to do: partition, model choice, dry run. Nothing reads `logical_date`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+KEY_PATTERN = r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})?$"
+
+
+def flow_params(models: list[str]) -> dict[str, Param]:
+    """The trigger form of a flow: partition range, model choice, dry run; defaults are valid for schedules."""
+    versions = ", ".join(f"`{model}=3`" for model in models)
+    choices = f"`recorded`, `champion`, or a version ({versions})" if models else "`recorded`"
+    return {
+        "partition_from": Param(
+            "", type="string", pattern=KEY_PATTERN, title="First partition", section="Partitions",
+            description_md="UTC start of the first interval, `2026-11-20T09:00:00`. Empty: the partition key of "
+            "the run, or else the last complete interval.",
+        ),
+        "partition_to": Param(
+            "", type="string", pattern=KEY_PATTERN, title="Last partition", section="Partitions",
+            description_md="Inclusive. With both fields set, one run per partition is started.",
+        ),
+        "model": Param(
+            "recorded", type="string", title="Model", section="Models",
+            pattern=r"^(recorded|champion|[a-z0-9_]+=\d+)$", examples=["recorded", "champion"],
+            description_md=f"{choices}. *recorded* repeats a partition with the versions it used before (else "
+            "today's champion); *champion* supersedes it with today's champion.",
+        ),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", section="Models",
+            description_md="Compute everything, change no published table, quarantine or case.",
+        ),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunChoices:
+    """The run's partition and form values, checked; `options` are the stage's own options."""
+
+    partition: str
+    model: str
+    dry_run: bool
+    options: Mapping[str, Any]
+
+
+def run_choices(context: Context, options: Mapping[str, Any], earlier: str | None = None) -> RunChoices:
+    """Read the run's partition and choices.
+
+    A run that was given a range starts one run per partition and then skips itself, saying so.
+
+    Args:
+        earlier: the partition that an earlier stage of this run settled on.
+    """
+    params = context.get("params") or {}
+    kind = options.get("kind", "flow")
+    extra: dict[str, Any] = {}
+    if kind == "train":
+        since = str(params.get("since") or event_extra(context).get("since") or "")
+        extra = {"since": since or None}
+    partition = earlier or _slot_key(context, kind, options)
+    return RunChoices(
+        partition=partition, model=str(params.get("model") or "recorded"), dry_run=bool(params.get("dry_run")),
+        options={**{k: v for k, v in options.items() if k not in {"kind", "step"}}, **extra},
+    )  # fmt: skip
+
+
+def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
+    """Flows have partitions; a training is named by the last labelled partition it knows, a promotion by its version."""
+    if kind == "train":
+        from baton.training import as_of
+
+        return as_of(options["model"])
+    if kind == "promote":
+        from baton.promotion import version_to_judge
+
+        asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
+        return f"version-{version_to_judge(options['model'], asked)}"
+    return partition_of(context, options.get("step", "1h"))
+
+
+def event_extra(context: Context) -> dict[str, Any]:
+    """The `extra` of the newest asset event that started this run; empty for other runs."""
+    newest: Any = None
+    for events in (context.get("triggering_asset_events") or {}).values():
+        for event in events:
+            if newest is None or event.timestamp > newest.timestamp:
+                newest = event
+    return dict(newest.extra or {}) if newest is not None else {}
+
+
+def partition_of(context: Context, step: str) -> str:
+    """The partition key of the run; of a manual run its form's `partition_from`, or the last complete interval."""
+    from baton.partitions import last_complete, parse_key
+
+    key = getattr(context["dag_run"], "partition_key", None)
+    if key:
+        parse_key(key)
+        return key
+    params = context.get("params") or {}
+    first, last = params.get("partition_from") or "", params.get("partition_to") or ""
+    if first and last and first != last:
+        started = _start_range(context, first, last, step)
+        raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")
+    return first or last or last_complete(step)
+
+
+def _start_range(context: Context, first: str, last: str, step: str) -> list[str]:
+    """Start one run of this DAG per partition of the range, with the same choices."""
+    from airflow.sdk.execution_time.comms import TriggerDagRun
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    from baton.partitions import key_range
+
+    dag_run, keys = context["dag_run"], key_range(first, last, step)
+    conf = {k: v for k, v in (context.get("params") or {}).items() if not k.startswith("partition_")}
+    for key in keys:
+        SUPERVISOR_COMMS.send(
+            TriggerDagRun(dag_id=dag_run.dag_id, run_id=f"range__{dag_run.run_id}__{key}", partition_key=key, conf=conf)
+        )
+    return keys

@@ -1,0 +1,146 @@
+"""The operator that runs a Baton stage as an Airflow task, and the links it carries.
+
+The links are class attributes, because Airflow plugins can register only global ones. The operator is
+light at import: what it runs is imported inside `execute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
+
+    from baton.stages import StageJob
+
+
+class _FactLink(BaseOperatorLink):
+    """A link whose address the task itself found out; empty when this task has none."""
+
+    fact: ClassVar[str]
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        return getattr(operator, "links", {}).get(self.fact, "")
+
+
+class MlflowRunLink(_FactLink):
+    """To the MLflow run, or model version, that this task wrote or used."""
+
+    name = "MLflow"
+    fact = "mlflow"
+
+
+class ResultPageLink(_FactLink):
+    """To the Great Expectations result page of this validation."""
+
+    name = "Validation result"
+    fact = "page"
+
+
+class DriftReportLink(_FactLink):
+    """To the drift report of the window that this task judged."""
+
+    name = "Drift report"
+    fact = "drift"
+
+
+class StageOperator(BaseOperator):
+    """Run one stage on one partition.
+
+    Args:
+        step: dotted path `package.module:function`.
+        pack: whose contracts, sources and models apply.
+        inputs: results of earlier stages by the name the step knows them by.
+        options: parameters of the step; JSON only.
+        uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
+    """
+
+    template_fields: Sequence[str] = ("inputs", "options")
+    operator_extra_links = (MlflowRunLink(), ResultPageLink())
+    ui_color = "#eef3fb"
+
+    def __init__(
+        self, *, step: str, pack: str, inputs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None, uses_models: Sequence[str] = (), **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.step = step
+        self.pack = pack
+        self.inputs = dict(inputs or {})
+        self.options = dict(options or {})
+        self.uses_models = list(uses_models)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
+        import baton.airflow.sources  # noqa: F401  the readers that need Airflow connections
+        from baton import checking
+        from baton.errors import BatonError, ContractBroken, NoData, StaleAttempt
+        from baton.stages import run
+
+        self.links: dict[str, str] = {}
+        try:
+            job, degraded = self._job(context)
+            result = run(job)
+            facts = {**result.facts, **({"degraded": degraded} if degraded else {})}
+            self._link(facts)
+            for sentence in degraded:
+                self.log.warning("Degraded: %s", sentence)
+            self._emit(context, facts)
+            self.log.info("%s %s rows=%s cached=%s %s", job.slot, job.step, result.ref.rows, result.cached, facts)
+            checking.stop_if_broken(facts)
+        except NoData as error:
+            raise AirflowSkipException(f"skipped: no data: {error}") from error
+        except ContractBroken as error:
+            raise AirflowFailException(str(error)) from error  # the same rows would break it again: no retry
+        except StaleAttempt as error:
+            raise AirflowFailException(f"{error} This attempt's result was thrown away.") from error
+        except BatonError:
+            raise  # the message is for people; a retry may help
+        return {
+            "ref": result.ref.to_dict(), "facts": facts, "models": dict(job.models), "commit": result.commit_id,
+            "cached": result.cached, "partition": job.partition,
+        }  # fmt: skip
+
+    def _job(self, context: Context) -> tuple[StageJob, list[str]]:
+        from baton.airflow.runs import run_choices
+        from baton.datasets import DatasetRef
+        from baton.ingestion import choose_models
+        from baton.stages import StageJob
+
+        results = {name: value for name, value in self.inputs.items() if isinstance(value, Mapping)}
+        models: dict[str, int] = {}
+        earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
+        for value in results.values():
+            models.update(value.get("models", {}))
+            earlier = value["partition"]
+        choices = run_choices(context, self.options, earlier)
+        degraded, supersede = [], False
+        if self.uses_models:
+            models, degraded, supersede = choose_models(
+                self.dag_id, choices.partition, self.uses_models, choices.model
+            )
+        return StageJob(
+            pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=choices.partition, step=self.step,
+            inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},
+            options=choices.options, models=models, run_id=context["dag_run"].run_id,
+            map_index=context["ti"].map_index if context["ti"].map_index is not None else -1,
+            dry_run=choices.dry_run, supersede_models=supersede,
+        ), degraded  # fmt: skip
+
+    def _emit(self, context: Context, facts: Mapping[str, Any]) -> None:
+        """Tell the DAGs that wait for this task's asset what happened; small JSON."""
+        for asset in self.outlets:
+            event = {k: facts[k] for k in ("model", "version", "since", "published") if facts.get(k) is not None}
+            context["outlet_events"][asset].extra = event
+
+    def _link(self, facts: Mapping[str, Any]) -> None:
+        """Addresses behind log-in: pages are served by Baton's own console inside Airflow."""
+        if page := facts.get("page"):
+            self.links["page"] = f"/baton/pages/{page}"
+        if address := facts.get("mlflow"):
+            self.links["mlflow"] = address

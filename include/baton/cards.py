@@ -1,0 +1,160 @@
+"""Model cards: what a version is, in Markdown, for the registry's version page and inside the model folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baton.registry_review import GateResult, decision_of
+
+if TYPE_CHECKING:
+    from baton.specs import ModelSpec
+
+TEMPLATES = Path(__file__).parent / "templates"
+# MLflow's database columns end there
+MAX_DESCRIPTION = 5000
+_GATE = "\n## Gate: "
+_CUT = "\n\n*Shortened; the whole card is `model_card.md` in the version's artefacts.*\n"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beyond the spec.
+
+    Attributes:
+        model: name of the registered model.
+        family: name of the family.
+        owner: who answers for it.
+        description: what it decides and for whom.
+        candidate: name of the winning candidate.
+        estimator: its dotted path, "" for an ensemble.
+        occasion: partition or run that it was trained for.
+        approval: who says yes before it becomes champion.
+        intended_use: what it is for, and what it is not for.
+        data: training data by name of the fact (rows, positives, address, hash).
+        metrics: held-out metrics.
+        leaderboard: one row per candidate, same columns in each.
+        features: columns that the model sees, in its order.
+        limits: what the user of a score must know.
+    """
+
+    model: str
+    family: str
+    owner: str
+    description: str
+    candidate: str
+    estimator: str
+    occasion: str
+    approval: str
+    intended_use: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    leaderboard: Sequence[Mapping[str, Any]] = ()
+    features: Sequence[str] = ()
+    limits: Sequence[str] = ()
+
+
+def card_facts(
+    spec: ModelSpec,
+    *,
+    candidate: str,
+    occasion: str,
+    data: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    features: Sequence[str],
+    leaderboard: Sequence[Mapping[str, Any]] = (),
+) -> CardFacts:
+    """Facts of a card as the spec and one training give them.
+
+    Args:
+        spec: the model's spec.
+        candidate: name of the winning candidate.
+        occasion: partition or run that it was trained for.
+        data: facts of the training data, such as rows, positives, uri, sha256.
+        metrics: held-out metrics.
+        features: columns that the model sees.
+        leaderboard: one row per candidate.
+    """
+    winner = next((entry for entry in spec.candidates if entry.name == candidate), None)
+    scored = "a probability of the positive label" if spec.data.target else "how unusual a row is, 0 to 1"
+    limits = [
+        "Judged on the most recent part of its data only; the drift monitor says when that is past.",
+        "A person or a rule decides on a case; the score orders them.",
+    ]
+    if not spec.data.target:
+        limits.append("Trained without labels: unusual does not mean wrong.")
+    return CardFacts(
+        model=spec.model,
+        family=spec.family,
+        owner=spec.owner,
+        description=spec.description,
+        candidate=candidate,
+        estimator=(winner.estimator or "") if winner else "",
+        occasion=occasion,
+        approval=spec.approval.mode,
+        intended_use=f"Scores one row per {spec.data.entity}: {scored}. Not for any other data than its contract "
+        f"`{spec.training.contract}` admits.",
+        data=data,
+        metrics=metrics,
+        leaderboard=leaderboard,
+        features=features,
+        limits=limits,
+    )
+
+
+def model_card(facts: CardFacts) -> str:
+    """Render a model card in Markdown; values cannot break out of their table cell or carry HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=False,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the output is Markdown; the filter `md` escapes each value for it
+    )
+    environment.filters.update(md=_md, cell=_cell)
+    text = environment.get_template("model_card.md.j2").render(asdict(facts))
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def with_gate(card_md: str, verdict: GateResult | None) -> str:
+    """Return a card with the gate's verdict at its end, in place of an earlier one, within MLflow's limit of length.
+
+    Args:
+        card_md: the card, or a version's description.
+        verdict: None for a version that no gate has judged yet.
+    """
+    card = card_md.split(_GATE, 1)[0].rstrip() + "\n"
+    gate = "" if verdict is None else _gate_section(verdict)
+    room = MAX_DESCRIPTION - len(gate)
+    if len(card) > room:
+        lines = card[: max(room - len(_CUT), 0)].split("\n")
+        card = "\n".join(lines[:-1]) + _CUT  # whole lines only, so that no table ends in the middle of a row
+    return card + gate
+
+
+def _gate_section(verdict: GateResult) -> str:
+    lines = [f"{_GATE}{_md(decision_of(verdict))}", ""]
+    lines += [f"- {_md(reason)}" for reason in verdict.reasons]
+    if verdict.table:
+        columns = list(verdict.table[0])
+        lines += ["", "| " + " | ".join(map(_md, columns)) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table]
+    text = "\n".join(lines) + "\n"
+    # at most half of the description, the whole table is in gate.json
+    return text if len(text) <= MAX_DESCRIPTION // 2 else text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0] + "\n"
+
+
+def _md(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]|<>#])", r"\\\1", text) if re.search(r"[|<>\[\]]", text) else text
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else _md(value)

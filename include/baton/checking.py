@@ -1,0 +1,88 @@
+"""Contract stages: what may pass from one system to the next, and what goes to quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import ContractBroken
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+
+def _contract_state(job: StageJob) -> Mapping[str, Any]:
+    from baton.quarantine import repairs_digest
+
+    contract = job.load_pack().contracts[job.options["contract"]]
+    return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
+
+
+@engine_step(fingerprint=_contract_state)
+def contract(job: StageJob) -> StageOutput:
+    """Check the partition's rows; good rows go on, bad ones go to quarantine with key, rule and value.
+
+    Options:
+        contract: name of the contract.
+
+    Returns:
+        the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`,
+        `page` (address of the result page below the reports folder) and the aggregate failures. A broken
+        contract commits too (its rows are in quarantine); the caller then stops the run (`stop_if_broken`).
+    """
+    from baton import contracts, parsing, quarantine, result_pages
+    from baton.datasets import read
+
+    spec = job.load_pack().contracts[job.options["contract"]]
+    raw = read(job.inputs["data"])
+    frame = quarantine.apply_repairs(job.flow, job.partition, raw)
+    parsed = parsing.parse(frame, spec)
+    verdict = contracts.check(parsed, spec)
+    page = result_pages.store(verdict, job.flow, job.partition, job.stage)
+    facts = {
+        "contract": f"{spec.contract} v{spec.version}", "status": verdict.status, "rows_in": len(raw),
+        "rows_good": verdict.rows_good, "page": page, "dropped_columns": verdict.dropped_columns,
+        "failures": verdict.aggregate_failures, "seconds": round(verdict.seconds, 3),
+    }  # fmt: skip
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton import ledger
+
+        quarantine.record(conn, job.flow, job.partition, verdict, frame)
+        ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",
+                      {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
+
+    return StageOutput(contracts.good_rows(parsed, verdict), facts, on_commit)
+
+
+def stop_if_broken(facts: Mapping[str, Any]) -> None:
+    """Stop the run after its quarantine is committed.
+
+    Raises:
+        ContractBroken: the stage's verdict was `broken`.
+    """
+    if facts.get("status") == "broken":
+        raise ContractBroken(
+            f"contract {facts['contract']} stopped the run: {'; '.join(facts['failures']) or 'see the result page'}. "
+            f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
+            "`baton quarantine reinject`."
+        )
+
+
+def require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
+    """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
+
+    Raises:
+        ContractBroken: naming contract, rule, row and value of the first violations.
+    """
+    from baton import contracts, parsing
+
+    spec = job.load_pack().contracts[name]
+    verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
+    if verdict.status != "passed":
+        first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
+        failures = "; ".join(verdict.aggregate_failures)
+        raise ContractBroken(f"output of stage {job.stage} breaks contract {name}: {failures or first}")

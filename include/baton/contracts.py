@@ -1,0 +1,378 @@
+"""Contracts: Great Expectations judges a hand-over of rows, and names the rows that break a rule.
+
+This module and `baton.result_pages` alone import great_expectations, and only inside functions: it costs seconds.
+
+Two passes over one batch: all expectations with the result format BOOLEAN_ONLY, then COMPLETE for those that failed.
+The verdict and the rows are GX's own; nothing here re-implements an expectation. GX sees typed columns and names rows
+by their position, because a key may be missing or occur twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from baton.errors import SpecError
+from baton.parsing import Parsed, Violation, adopt, row_shas
+from baton.readers import BOOKKEEPING, as_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from baton.specs import ContractSpec
+
+Status = Literal["passed", "quarantined", "broken"]
+MASKED = "(masked)"
+_SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
+_BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation as it is run: from the contract, or implied by `nullable: false`."""
+
+    type: str
+    kwargs: Mapping[str, Any]
+    severity: str
+    name: str
+    advice: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the expectation looks at; none for one on the whole table."""
+        named = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
+        return [str(name) for name in named if name] + [str(name) for name in self.kwargs.get("column_list") or ()]
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{key}={value}" for key, value in self.kwargs.items())
+        return f"{self.name}: {self.type}({arguments})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a contract says about one partition's rows.
+
+    Attributes:
+        status: passed; quarantined (some rows are, the rest goes on); broken (nothing goes on).
+        rows_in: rows judged, converted or not.
+        rows_good: rows that go on, 0 when broken.
+        violations: rules that single rows break, in the order of rows.
+        info: what is recorded and stops nothing: severity info, and warnings that name no row.
+        aggregate_failures: why the contract is broken, a sentence each with its advice.
+        broken_by: names of the rules behind `aggregate_failures`.
+        gx_result: GX's validation result as JSON, without its lists of all rows; personal values masked.
+        bad_positions: rows of `Parsed.frame` that do not go on.
+    """
+
+    spec: ContractSpec
+    status: Status
+    rows_in: int
+    rows_good: int
+    violations: list[Violation]
+    info: list[str]
+    aggregate_failures: list[str]
+    broken_by: list[str]
+    dropped_columns: list[str]
+    gx_result: dict[str, Any]
+    seconds: float
+    bad_positions: np.ndarray = field(repr=False)
+
+    @property
+    def contract(self) -> str:
+        """The contract's name."""
+        return self.spec.contract
+
+    @property
+    def version(self) -> int:
+        """The contract's version."""
+        return self.spec.version
+
+    @property
+    def rows_quarantined(self) -> int:
+        """Rows that do not go on, each once however many rules it breaks."""
+        return self.rows_in - self.rows_good
+
+
+def rules_of(spec: ContractSpec) -> list[Rule]:
+    """Return the expectations that are run: those of the contract, then `not_null` for each column that needs it."""
+    rules = [
+        Rule(given.type, given.kwargs, given.severity, given.meta.rule, given.meta.advice)
+        for given in spec.expectations
+    ]
+    not_null = "expect_column_values_to_not_be_null"
+    covered = {rule.kwargs.get("column") for rule in rules if rule.type == not_null}
+    rules += [
+        Rule(not_null, {"column": name}, "warning", "not_null", f"fill in {name}")
+        for name, column in spec.columns.items()
+        if not column.nullable and name not in covered
+    ]
+    return rules
+
+
+def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
+    """Judge rows by a contract.
+
+    Args:
+        data: what `parsing.parse` or `parsing.adopt` returned; a plain typed frame is adopted first.
+
+    Returns:
+        the verdict; `status` is broken when a critical expectation fails, a column is missing, GX itself raises, or
+        more than `spec.tolerated` of the rows are bad.
+
+    Raises:
+        SpecError: GX does not know an expectation of the contract, or not these arguments.
+    """
+    started = time.perf_counter()
+    parsed = data if isinstance(data, Parsed) else adopt(data, spec)
+    failures: list[tuple[str, str]] = []
+    if parsed.missing:
+        # every other expectation would raise for want of a column: GX is only asked which columns are there
+        rules = [
+            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "") for name in spec.columns
+        ]
+        failures.append(("missing_column", _missing(parsed)))
+    else:
+        rules = rules_of(spec)
+    result, failed = _validate(parsed.frame, spec, rules)
+    found = _Findings(parsed, spec)
+    for rule, outcome in failed:
+        found.add(rule, outcome)
+    if not parsed.missing:
+        failures += found.failures
+    share = found.rows_bad / parsed.rows_in if parsed.rows_in else 0.0
+    if share > spec.tolerated:
+        failures.append((
+            "too_many_bad_rows",
+            f"too_many_bad_rows: {found.rows_bad:,} of {parsed.rows_in:,} rows ({share:.1%}) break rules, tolerated "
+            f"are {spec.tolerated:.1%}. Repair or discard them; look at the source if there are many",
+        ))  # fmt: skip
+    status: Status = "broken" if failures else "quarantined" if found.rows_bad else "passed"
+    return Verdict(
+        spec=spec,
+        status=status,
+        rows_in=parsed.rows_in,
+        rows_good=0 if failures else parsed.rows_in - found.rows_bad,
+        violations=sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row),
+        info=found.info,
+        aggregate_failures=[message for _, message in failures],
+        broken_by=list(dict.fromkeys(name for name, _ in failures)),
+        dropped_columns=parsed.dropped_columns,
+        gx_result=_slim(result, spec),
+        seconds=time.perf_counter() - started,
+        bad_positions=found.positions(),
+    )
+
+
+def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
+    """Return the typed rows that go on, index 0..n-1: none when the contract is broken.
+
+    A column that may not be empty has its plain type (int64, bool) again, now that empty cells are gone.
+    """
+    import numpy as np
+
+    keep = np.zeros(len(parsed.frame), dtype=bool)
+    if verdict.status != "broken":
+        keep[:] = True
+        keep[verdict.bad_positions] = False
+    frame = parsed.frame if keep.all() else parsed.frame[keep].reset_index(drop=True)
+    plain = {"int": "int64", "bool": "bool"}
+    nullable = {"int": "Int64", "bool": "boolean"}
+    types = {}
+    for name, column in verdict.spec.columns.items():
+        if name in frame and column.type in plain:
+            types[name] = nullable[column.type] if column.nullable else plain[column.type]
+    changed = {name: kind for name, kind in types.items() if str(frame[name].dtype) != kind}
+    return frame.astype(changed) if changed else frame
+
+
+# --- Great Expectations -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _batch_definition() -> Any:
+    """An ephemeral GX context, made once per process, with one place that takes frames from memory."""
+    import logging
+    import os
+
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GX reports its use to its makers unless told otherwise
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import logs hundreds of INFO lines
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("baton").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("partition")
+
+
+def warm() -> None:
+    """Import GX and make its context: for processes that fork others."""
+    _batch_definition()
+
+
+def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[dict[str, Any], list[Any]]:
+    """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, result) of those that failed."""
+    definition = _batch_definition()
+    from great_expectations.validator.v1_validator import Validator
+
+    seen = _seen_by(frame, rules)
+    # one validator for both passes, so that GX takes the batch's fingerprint once
+    validator = Validator(definition, batch_parameters={"dataframe": seen})
+    first = _run(validator, spec, list(enumerate(rules)), "BOOLEAN_ONLY")
+    outcomes = {_number(outcome): outcome for outcome in first.results}
+    again = [(n, rules[n]) for n, outcome in sorted(outcomes.items()) if not outcome.success and not _raised(outcome)]
+    if again:
+        complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+        outcomes |= {_number(outcome): outcome for outcome in _run(validator, spec, again, complete).results}
+    first.results = [outcomes[n] for n in range(len(rules))]
+    failed = [(rules[n], outcomes[n]) for n in range(len(rules)) if not outcomes[n].success]
+    return first, failed
+
+
+def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
+    """The columns that the rules need; GX copies all it is given several times."""
+    import pandas as pd
+
+    texts = [str(rule.kwargs.get("row_condition") or "") for rule in rules]
+    named = {column for rule in rules for column in rule.columns}
+    whole = any("column_set" in rule.kwargs or rule.type == "expect_column_to_exist" for rule in rules)
+    columns = [
+        name
+        for name in frame.columns
+        if name not in BOOKKEEPING and (whole or name in named or any(name in text for text in texts))
+    ]
+    return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=False)
+
+
+def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], result_format: Any) -> Any:
+    from great_expectations.core import ExpectationSuite
+    from great_expectations.exceptions import GreatExpectationsError
+
+    name = f"{spec.contract} v{spec.version}"
+    given = [
+        {"type": rule.type, "kwargs": dict(rule.kwargs), "severity": rule.severity,
+         "meta": {"rule": rule.name, "number": number}}
+        for number, rule in rules
+    ]  # fmt: skip
+    try:
+        suite = ExpectationSuite(name=name, expectations=given)
+    except (GreatExpectationsError, ValueError, TypeError) as error:
+        raise SpecError(f"contract {name}: {_first_line(error)}; see the expectations of Great Expectations") from error
+    validator.result_format = result_format
+    return validator.validate_expectation_suite(suite)
+
+
+def _number(outcome: Any) -> int:
+    # GX returns results in an order of its own
+    return int(outcome.expectation_config.meta["number"])
+
+
+def _raised(outcome: Any) -> str | None:
+    """The message of an exception inside a GX result, in either of the two shapes that GX writes."""
+    info = outcome.exception_info or {}
+    for entry in [info, *info.values()]:
+        if isinstance(entry, Mapping) or hasattr(entry, "raised_exception"):
+            get = entry.get if isinstance(entry, Mapping) else lambda key, source=entry: getattr(source, key, None)
+            if get("raised_exception"):
+                return _first_line(get("exception_message") or "no message")
+    return None
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] if lines else type(error).__name__
+
+
+# --- from results to rows ---------------------------------------------------------------------------------------------
+
+
+class _Findings:
+    """Collects what failed expectations mean: rows for quarantine, failures of the whole, notes."""
+
+    def __init__(self, parsed: Parsed, spec: ContractSpec) -> None:
+        self.parsed, self.spec = parsed, spec
+        self.violations: list[Violation] = []
+        self.info: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+        self._rows: list[tuple[Rule, np.ndarray]] = []
+        self._bad: np.ndarray | None = None
+
+    def add(self, rule: Rule, outcome: Any) -> None:
+        import numpy as np
+
+        if message := _raised(outcome):
+            self.failures.append((rule.name, f"{rule}: Great Expectations raised: {message}"))
+            return
+        result = outcome.result
+        rows = result.get("unexpected_index_list")
+        if rows is not None and rule.severity != "info":
+            positions = np.asarray(rows, dtype=np.int64)
+            self._rows.append((rule, positions))
+            self.violations += self._named(rule, positions)
+        if rule.severity == "critical" or (rows is None and rule.severity == "warning"):
+            text = f"{rule} {_observed(result)}" + (f". {rule.advice}" if rule.advice else "")
+            if rule.severity == "critical":
+                self.failures.append((rule.name, text))
+            else:
+                self.info.append(f"warning, no row named: {text}")
+        elif rule.severity == "info":
+            self.info.append(f"{rule} {_observed(result)}")
+
+    def _named(self, rule: Rule, positions: np.ndarray) -> list[Violation]:
+        columns = rule.columns
+        chosen = self.parsed.frame.iloc[positions]
+        shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
+        keys = map(as_text, chosen[self.spec.key].tolist())
+        cells = zip(*(map(as_text, chosen[column].tolist()) for column in columns), strict=True)
+        values = (row[0] if len(row) == 1 else ", ".join(cell or "" for cell in row) for row in cells)
+        name, where, severity, advice = rule.name, ", ".join(columns), rule.severity, rule.advice
+        return [
+            Violation(row, sha, key, name, where, value, severity, advice)
+            for row, sha, key, value in zip(chosen["_row"].tolist(), shas, keys, values, strict=True)
+        ]
+
+    def positions(self) -> np.ndarray:
+        import numpy as np
+
+        if self._bad is None:
+            found = [positions for _, positions in self._rows]
+            self._bad = np.unique(np.concatenate(found)) if found else np.array([], dtype=np.int64)
+        return self._bad
+
+    @property
+    def rows_bad(self) -> int:
+        return self.parsed.bad_rows + len(self.positions())
+
+
+def _observed(result: Mapping[str, Any]) -> str:
+    if "unexpected_count" in result:
+        return f"is broken by {result['unexpected_count']:,} of {result.get('element_count', 0):,} rows"
+    return f"observed {result['observed_value']}" if "observed_value" in result else "failed"
+
+
+def _missing(parsed: Parsed) -> str:
+    unknown = f"; columns that arrived and nobody expects: {', '.join(parsed.dropped_columns[:20])}"
+    return (
+        f"missing_column: {', '.join(parsed.missing[:40])} did not arrive with {parsed.rows_in:,} rows"
+        + (unknown if parsed.dropped_columns else "")
+        + ". Ask the sender, or rename the columns at the source"
+    )
+
+
+def _slim(result: Any, spec: ContractSpec) -> dict[str, Any]:
+    """GX's result as JSON: samples stay, lists of all rows go, values of direct personal data are masked."""
+    for outcome in result.results:
+        for name in _BULKY:
+            outcome.result.pop(name, None)
+        config = outcome.expectation_config
+        looked_at = Rule(config.type, config.kwargs, "", "", "").columns
+        if any(column in spec.columns and spec.columns[column].pii == "direct" for column in looked_at):
+            for name in _SAMPLES:
+                if name in outcome.result:
+                    outcome.result[name] = [] if name.startswith("partial") else MASKED
+    slim: dict[str, Any] = result.to_json_dict()
+    return slim

@@ -1,0 +1,288 @@
+"""Two-class models for tables: single estimators and averages of them, with calibrated probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from baton.families import estimators, explain
+from baton.families.base import (
+    FORMAT,
+    MODEL_FILE,
+    FittedModel,
+    ModelError,
+    OutOfFold,
+    Reasons,
+    Scores,
+    feature_columns,
+    read_json,
+    write_json,
+)
+from baton.families.calibration import Calibration, undo_sampling
+from baton.families.encoding import Encoder
+from baton.specs import CandidateSpec, ModelSpec
+
+INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes its own
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fitted estimator.
+
+    Attributes:
+        path: dotted path of the estimator.
+        rate: share of the negatives it was trained on; its probabilities are corrected for it.
+        baseline: medians of the encoded training rows, shape (matrix columns,).
+    """
+
+    name: str
+    path: str
+    predictor: Any
+    encoder: Encoder
+    rate: float
+    baseline: np.ndarray
+    calibration: Calibration = Calibration()
+
+    @property
+    def kind(self) -> estimators.Kind:
+        """What is known of the estimator."""
+        return estimators.kind_of(self.path, self.name)
+
+    def raw(self, frame: pd.DataFrame) -> np.ndarray:
+        """Probabilities before calibration, shape (rows,)."""
+        matrix = self.encoder.transform(frame)
+        if self.kind.name == "boosting":
+            return undo_sampling(np.asarray(self.predictor.predict(matrix, num_threads=1)), self.rate)
+        return undo_sampling(self.predictor.predict_proba(matrix)[:, 1], self.rate)
+
+    def contributions(self, frame: pd.DataFrame) -> np.ndarray:
+        """Contributions of shape (rows, features)."""
+        matrix = self.encoder.transform(frame)
+        found = explain.contributions(self.predictor, self.kind, matrix, self.baseline)
+        return explain.by_feature(found, self.encoder.owners, len(self.encoder.columns))
+
+
+class FittedClassifier:
+    """One member, or the average of several members' calibrated probabilities."""
+
+    def __init__(self, name: str, members: list[Member], calibration: Calibration) -> None:
+        """Take fitted members; `calibration` is applied to their average."""
+        self.name = name
+        self.members = members
+        self.calibration = calibration
+        self.features = members[0].encoder.features
+
+    def predict(self, frame: pd.DataFrame) -> Scores:
+        """Score rows; see `FittedModel.predict`. Score and probability are the same number."""
+        if frame.empty:
+            return Scores(np.empty(0), np.empty(0))
+        total = sum(member.calibration(member.raw(frame)) for member in self.members)
+        probability = self.calibration(total / len(self.members))
+        return Scores(probability, probability)
+
+    def explain(self, frame: pd.DataFrame, top: int = 3) -> list[Reasons]:
+        """Reason codes; of an average, the mean of the members' shares (each row's shares add up to 1 in absolute value)."""
+        if frame.empty:
+            return []
+        if len(self.members) == 1:
+            return explain.strongest(self.members[0].contributions(frame), self.features, top)
+        mean = sum(explain.shares(member.contributions(frame)) for member in self.members) / len(self.members)
+        return explain.strongest(mean, self.features, top)
+
+    def save(self, folder: Path) -> None:
+        """Write model.json and one file for each member."""
+        folder.mkdir(parents=True, exist_ok=True)
+        members = [
+            {
+                "name": m.name,
+                "estimator": m.path,
+                "file": estimators.save(m.predictor, m.kind, folder, m.name),
+                "encoder": m.encoder.to_json(),
+                "negatives_rate": m.rate,
+                "baseline": m.baseline.tolist(),
+                "calibration": m.calibration.to_json(),
+            }
+            for m in self.members
+        ]
+        document = {"format": FORMAT, "family": Classification.name, "name": self.name, "features": self.features}
+        write_json(folder / MODEL_FILE, {**document, "members": members, "calibration": self.calibration.to_json()})
+
+
+class Classification:
+    """The family: logistic regression, forests, boosting, and averages of them."""
+
+    name = "classification"
+    supervised = True
+
+    def fit_raw(
+        self,
+        candidate: CandidateSpec,
+        features: list[str],
+        frame: pd.DataFrame,
+        y: np.ndarray | None,
+        weights: np.ndarray | None,
+        seed: int,
+    ) -> Member:
+        """Fit one estimator without calibration.
+
+        Args:
+            y: shape (n,), 0 or 1.
+            weights: shape (n,) or None for equal weights.
+
+        Raises:
+            ModelError: unusable labels, columns, estimator or parameters.
+        """
+        path = str(candidate.estimator)
+        kind = estimators.kind_of(path, candidate.name)
+        labels = _labels(y, len(frame), candidate.name)
+        estimator = estimators.build(path, candidate.params, seed, candidate.name)
+        keep, rate = _keep(labels, candidate.negatives, seed)
+        part = frame if keep is None else frame.iloc[keep]
+        labels = labels if keep is None else labels[keep]
+        encoder = Encoder.fit(part, features, layout=kind.layout, impute=not kind.nulls)
+        matrix = encoder.transform(part)
+        weight = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float)
+        weight = weight if weights is None or keep is None else weight[keep]
+        weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
+        plain = weights is None and candidate.class_weight == "none"
+        try:
+            predictor = estimators.fit(estimator, kind, matrix, labels, None if plain else weight)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
+        return Member(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
+
+    def fit(
+        self,
+        spec: ModelSpec,
+        candidate: CandidateSpec,
+        frame: pd.DataFrame,
+        y: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        seed: int = 7,
+        oof: OutOfFold | None = None,
+    ) -> FittedModel:
+        """Fit a candidate on all rows and calibrate it on out-of-fold scores.
+
+        Args:
+            frame: training rows; its columns hold the spec's features.
+            y: shape (n,), 0 or 1.
+            oof: out-of-fold scores from `selection.select`; where absent and a calibration is asked for, stratified
+                folds are fitted for it here.
+
+        Raises:
+            ModelError: see `fit_raw`, or scores that cannot be calibrated.
+        """
+        features = feature_columns(spec, frame)
+        parts = parts_of(spec, candidate)
+        labels = _labels(y, len(frame), candidate.name)
+        if oof is None and any(c.calibration != "none" for c in (candidate, *parts)):
+            oof = self._inner_folds(parts, features, frame, labels, weights, seed)
+        members = [self.fit_raw(part, features, frame, labels, weights, seed) for part in parts]
+        members = [
+            replace(member, calibration=calibration_of(part, oof, labels))
+            for member, part in zip(members, parts, strict=True)
+        ]
+        outer = Calibration()
+        if candidate.ensemble and candidate.calibration != "none" and oof is not None:
+            average = blend(candidate, parts, oof, labels)
+            outer = Calibration.fit(candidate.calibration, average, labels[oof.rows], candidate.name)
+        return FittedClassifier(candidate.name, members, outer)
+
+    def _inner_folds(
+        self, parts: list[CandidateSpec], features: list[str], frame: pd.DataFrame, y: np.ndarray,
+        weights: np.ndarray | None, seed: int,
+    ) -> OutOfFold:  # fmt: skip
+        from sklearn.model_selection import StratifiedKFold
+
+        if min(y.sum(), len(y) - y.sum()) < INNER_FOLDS:
+            raise ModelError(f"calibration needs {INNER_FOLDS} rows of each class, there are {int(y.sum())} positives")
+        fold = np.empty(len(y), dtype=int)
+        raw = {part.name: np.empty(len(y)) for part in parts}
+        split = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(frame, y)
+        for number, (train, judge) in enumerate(split):
+            fold[judge] = number
+            for part in parts:
+                weight = None if weights is None else weights[train]
+                member = self.fit_raw(part, features, frame.iloc[train], y[train], weight, seed)
+                raw[part.name][judge] = member.raw(frame.iloc[judge])
+        return OutOfFold(np.arange(len(y)), fold, raw)
+
+    def load(self, folder: Path) -> FittedModel:
+        """Restore a saved model; see `baton.families.load`."""
+        document = read_json(folder, self.name)
+        members = [
+            Member(
+                m["name"],
+                m["estimator"],
+                estimators.restore(folder, m["file"]),
+                Encoder.from_json(m["encoder"]),
+                m["negatives_rate"],
+                np.asarray(m["baseline"]),
+                Calibration.from_json(m["calibration"]),
+            )
+            for m in document["members"]
+        ]
+        return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
+
+
+def calibration_of(candidate: CandidateSpec, oof: OutOfFold | None, y: np.ndarray) -> Calibration:
+    """Calibrate one estimator on its out-of-fold scores; `y` are the labels of the whole training frame."""
+    if candidate.calibration == "none" or oof is None:
+        return Calibration()
+    return Calibration.fit(candidate.calibration, oof.raw[candidate.name], y[oof.rows], candidate.name)
+
+
+def blend(candidate: CandidateSpec, parts: list[CandidateSpec], oof: OutOfFold, y: np.ndarray) -> np.ndarray:
+    """Out-of-fold score of a candidate before its own calibration: the mean of its parts' calibrated ones, shape (m,)."""
+    if not candidate.ensemble:
+        return oof.raw[candidate.name]
+    scores = [calibration_of(part, oof, y)(oof.raw[part.name]) for part in parts]
+    return np.mean(scores, axis=0)
+
+
+def parts_of(spec: ModelSpec, candidate: CandidateSpec) -> list[CandidateSpec]:
+    """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
+    if not candidate.ensemble:
+        return [candidate]
+    named = {c.name: c for c in spec.candidates}
+    found: dict[str, CandidateSpec] = {}
+    for name in candidate.ensemble:
+        if name not in named:
+            raise ModelError(f"candidate {candidate.name!r}: its part {name!r} is not among the candidates")
+        found |= {part.name: part for part in parts_of(spec, named[name])}
+    return list(found.values())
+
+
+def _labels(y: np.ndarray | None, rows: int, name: str) -> np.ndarray:
+    if y is None:
+        raise ModelError(f"candidate {name!r}: a classifier needs labels")
+    labels = np.asarray(y)
+    if labels.shape != (rows,):
+        raise ModelError(f"candidate {name!r}: {labels.shape} labels for {rows} rows")
+    if not np.isin(labels, (0, 1)).all():
+        raise ModelError(f"candidate {name!r}: labels must be 0 or 1, found others or nulls")
+    labels = labels.astype(int)
+    if labels.min(initial=1) == labels.max(initial=0):
+        raise ModelError(f"candidate {name!r}: the {rows} training rows hold one class only")
+    return labels
+
+
+def _keep(labels: np.ndarray, negatives: int | None, seed: int) -> tuple[np.ndarray | None, float]:
+    """Positions of the rows trained on (all positives, at most `negatives` others), and the negatives' rate."""
+    others = np.flatnonzero(labels == 0)
+    if negatives is None or len(others) <= negatives:
+        return None, 1.0
+    drawn = np.random.default_rng(seed).choice(others, negatives, replace=False)
+    return np.sort(np.concatenate([np.flatnonzero(labels == 1), drawn])), negatives / len(others)
+
+
+def _class_weight(candidate: CandidateSpec, labels: np.ndarray) -> float:
+    if candidate.class_weight == "none":
+        return 1.0
+    if candidate.class_weight == "balanced":
+        return float((labels == 0).sum() / (labels == 1).sum())
+    return float(candidate.class_weight)

@@ -1,0 +1,160 @@
+"""From a frame to the numbers an estimator takes; everything learned is plain JSON.
+
+Numbers pass as they are. Texts become one column per category (linear models) or one ordinal number (trees).
+A null is allowed only in a column that had nulls in training: trees that know nulls get them as NaN, others
+get the training median and an indicator column; in a text column a null is a category of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from baton.families.base import ModelError
+
+MAX_CATEGORIES = 200
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature as seen in training."""
+
+    name: str
+    kind: str  # numeric | category
+    nulls: bool
+    median: float = 0.0
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns frames into a float64 matrix with always the same columns.
+
+    Attributes:
+        columns: the features in order.
+        layout: `onehot` or `ordinal`, how texts are written as numbers.
+        impute: True where the estimator does not take NaN.
+    """
+
+    columns: tuple[Column, ...]
+    layout: str
+    impute: bool
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> Encoder:
+        """Learn kinds, medians and categories of `features` from `frame`.
+
+        Raises:
+            ModelError: a column is absent, empty, infinite, of an unusable type or has too many categories.
+        """
+        return cls(tuple(_learn(frame, name) for name in features), layout, impute)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features, in order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def owners(self) -> np.ndarray:
+        """For each column of the matrix the position of the feature it comes from."""
+        return np.repeat(np.arange(len(self.columns)), [self._width(column) for column in self.columns])
+
+    def _width(self, column: Column) -> int:
+        if column.kind == "category":
+            return len(column.categories) + int(column.nulls) if self.layout == "onehot" else 1
+        return 2 if self.impute and column.nulls else 1
+
+    def transform(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the float64 matrix of shape (rows, matrix columns).
+
+        Raises:
+            ModelError: a feature is absent, holds infinity, text in place of numbers, or nulls that training never saw.
+        """
+        missing = [name for name in self.features if name not in frame.columns]
+        if missing:
+            raise ModelError(f"the frame lacks the feature columns {', '.join(missing)}")
+        if all(column.kind == "numeric" and not column.nulls for column in self.columns):
+            fast = self._plain(frame)
+            if fast is not None:
+                return fast
+        return np.column_stack([part for column in self.columns for part in self._encode(column, frame[column.name])])
+
+    def _plain(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """The common case, all numbers and no nulls, in one pass; None if a column needs a closer look."""
+        part = frame[self.features]
+        if not all(isinstance(dtype, np.dtype) and dtype.kind in "iufb" for dtype in part.dtypes):
+            return None
+        matrix = part.to_numpy(dtype=np.float64)
+        # any NaN or infinity makes the sum non-finite; an overflow of finite values only costs the slow path
+        return matrix if np.isfinite(matrix.sum()) else None
+
+    def _encode(self, column: Column, series: pd.Series) -> list[np.ndarray]:
+        null = series.isna().to_numpy()
+        if null.any() and not column.nulls:
+            raise ModelError(
+                f"column {column.name!r}: {int(null.sum())} of {len(null)} rows are null, but training saw none; "
+                "repair or quarantine the rows, or train on data that has nulls"
+            )
+        if column.kind == "category":
+            return self._category(column, series, null)
+        values = _numbers(series, column.name)
+        if not self.impute or not column.nulls:
+            return [values]
+        return [np.where(null, column.median, values), null.astype(np.float64)]
+
+    def _category(self, column: Column, series: pd.Series, null: np.ndarray) -> list[np.ndarray]:
+        texts = series.astype(object).map(str)
+        codes = pd.Index(column.categories).get_indexer(pd.Index(texts)).astype(np.float64)  # -1: not in training
+        codes[null] = len(column.categories)
+        if self.layout == "ordinal":
+            return [codes]
+        return [(codes == code).astype(np.float64) for code in range(self._width(column))]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        columns = [
+            {"name": c.name, "kind": c.kind, "nulls": c.nulls, "median": c.median, "categories": list(c.categories)}
+            for c in self.columns
+        ]
+        return {"columns": columns, "layout": self.layout, "impute": self.impute}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Encoder:
+        """Restore what `to_json` gave."""
+        columns = (Column(**{**c, "categories": tuple(c["categories"])}) for c in document["columns"])
+        return cls(tuple(columns), document["layout"], document["impute"])
+
+
+def _numbers(series: pd.Series, name: str) -> np.ndarray:
+    try:
+        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"column {name!r} was a number in training and is {series.dtype} now: {error}") from error
+    if np.isinf(values).any():
+        raise ModelError(f"column {name!r}: {int(np.isinf(values).sum())} rows are infinite; quarantine them")
+    return values
+
+
+def _learn(frame: pd.DataFrame, name: str) -> Column:
+    if name not in frame.columns:
+        raise ModelError(f"the training frame lacks the feature column {name!r}")
+    series = frame[name]
+    null = series.isna().to_numpy()
+    if null.all():
+        raise ModelError(f"column {name!r}: all {len(null)} training rows are null; remove it from the features")
+    if types.is_bool_dtype(series) or types.is_numeric_dtype(series):
+        values = _numbers(series, name)
+        return Column(name, "numeric", bool(null.any()), median=float(np.median(values[~null])))
+    if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
+        raise ModelError(f"column {name!r} is a time; derive a number from it before the model sees it")
+    categories = sorted({str(value) for value in series[~null]})
+    if len(categories) > MAX_CATEGORIES:
+        raise ModelError(
+            f"column {name!r} has {len(categories)} distinct texts, at most {MAX_CATEGORIES} make sense as categories; "
+            "group them or remove the column"
+        )
+    return Column(name, "category", bool(null.any()), categories=tuple(categories))

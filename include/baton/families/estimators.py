@@ -1,0 +1,123 @@
+"""The estimators a model spec may name, and their files: LightGBM's text format, skops for the rest."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import skops.io
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from baton.families.base import ModelError, threads
+
+# Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
+TRUSTED_TYPES = (
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an estimator wants its data and how it is explained."""
+
+    name: str  # linear | forest | boosting | histogram | isolation | pca
+    layout: str  # how texts become numbers
+    nulls: bool  # takes NaN
+    parallel: bool = True  # has n_jobs
+
+
+ALLOWED = {
+    "sklearn.linear_model.LogisticRegression": Kind("linear", "onehot", nulls=False, parallel=False),
+    "sklearn.ensemble.RandomForestClassifier": Kind("forest", "ordinal", nulls=True),
+    "sklearn.ensemble.ExtraTreesClassifier": Kind("forest", "ordinal", nulls=True),
+    "sklearn.ensemble.HistGradientBoostingClassifier": Kind("histogram", "ordinal", nulls=True, parallel=False),
+    "lightgbm.LGBMClassifier": Kind("boosting", "ordinal", nulls=True),
+    "sklearn.ensemble.IsolationForest": Kind("isolation", "onehot", nulls=False),
+    "sklearn.decomposition.PCA": Kind("pca", "onehot", nulls=False, parallel=False),
+}
+
+# parameters of LightGBM that its scikit-learn class does not list
+BOOSTING_PARAMS = (
+    "bagging_seed", "cat_l2", "cat_smooth", "extra_trees", "feature_fraction_bynode", "max_bin", "max_delta_step",
+    "min_data_in_bin", "neg_bagging_fraction", "path_smooth", "pos_bagging_fraction", "scale_pos_weight",
+)  # fmt: skip
+
+
+def kind_of(path: str | None, name: str) -> Kind:
+    """Return what is known of the estimator at dotted `path`, named by candidate `name`.
+
+    Raises:
+        ModelError: it is not on the list.
+    """
+    if path not in ALLOWED:
+        raise ModelError(f"candidate {name!r}: estimator {path!r} is not allowed; allowed are {', '.join(ALLOWED)}")
+    return ALLOWED[path]
+
+
+def build(path: str, params: dict[str, Any], seed: int, name: str) -> Any:
+    """Return the unfitted estimator with the spec's parameters, a fixed seed and a bounded number of threads.
+
+    Raises:
+        ModelError: the estimator is not allowed or does not take a parameter.
+    """
+    kind = kind_of(path, name)
+    module, _, attribute = path.rpartition(".")
+    fixed: dict[str, Any] = {"random_state": seed}
+    if kind.parallel:
+        fixed["n_jobs"] = threads()
+    if kind.name == "boosting":
+        # the same trees whatever the machine's load: LightGBM otherwise picks its histogram layout by timing
+        fixed |= {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+    try:
+        estimator = getattr(importlib.import_module(module), attribute)(**(fixed | params))
+        unknown = sorted(set(params) - set(BOOSTING_PARAMS) - set(type(estimator)().get_params()))
+        if unknown:  # LightGBM takes any word and ignores those it does not know
+            raise TypeError(f"unknown {', '.join(unknown)}")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"candidate {name!r}: {attribute} refuses its params: {error}") from error
+    return make_pipeline(StandardScaler(), estimator) if kind.name == "linear" else estimator
+
+
+def fit(estimator: Any, kind: Kind, matrix: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None) -> Any:
+    """Fit and return what predicts: a Booster for LightGBM, the estimator itself for the rest."""
+    if kind.name == "linear":
+        return estimator.fit(matrix, y, logisticregression__sample_weight=weights)
+    fitted = estimator.fit(matrix) if y is None else estimator.fit(matrix, y, sample_weight=weights)
+    if kind.name == "boosting":
+        return lightgbm.Booster(model_str=fitted.booster_.model_to_string())
+    # one thread from here on: waking a pool costs more than scoring a partition
+    return fitted.set_params(n_jobs=1) if kind.parallel else fitted
+
+
+def save(predictor: Any, kind: Kind, folder: Path, stem: str) -> str:
+    """Write the predictor into `folder` and return the file's name."""
+    if kind.name == "boosting":
+        file = f"{stem}.lightgbm.txt"
+        (folder / file).write_text(predictor.model_to_string(), encoding="utf-8")
+        return file
+    file = f"{stem}.skops"
+    skops.io.dump(predictor, folder / file)
+    return file
+
+
+def restore(folder: Path, file: str) -> Any:
+    """Read a predictor written by `save`.
+
+    Raises:
+        ModelError: the file is not a plain name inside the folder, or holds a type outside the pinned list.
+    """
+    path = folder / file
+    if Path(file).name != file or not path.is_file():
+        raise ModelError(f"{folder}: model file {file!r} is missing or not a plain file name")
+    if file.endswith(".lightgbm.txt"):
+        return lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+    foreign = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES))
+    if foreign:
+        raise ModelError(f"{path} holds types that are not trusted: {', '.join(foreign)}; it was not opened")
+    return skops.io.load(path, trusted=list(TRUSTED_TYPES))

@@ -1,0 +1,215 @@
+"""Choosing among a spec's candidates without looking at the holdout: folds in time order, each later than its training.
+
+The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal length. Fold k is
+judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.
+The scores of the folds serve twice: for the leaderboard, and as out-of-fold scores for calibration.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from baton.families import classification, family
+from baton.families.base import FittedModel, ModelError, OutOfFold, feature_columns
+from baton.families.metrics import METRICS, cheapest, losses
+from baton.specs import CandidateSpec, ModelSpec
+
+FIRST_TRAINING = 0.4
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """How the candidates did.
+
+    Attributes:
+        metric: name of the metric that ranks.
+        best: name of the winning candidate.
+        rows: one dict per candidate, best first: candidate, value (mean over folds), spread (standard
+            deviation), folds (values), cost (money per judged row, mean; None without a price), seconds, error.
+        oof: the folds' scores.
+    """
+
+    metric: str
+    best: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    oof: OutOfFold | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The winner, fitted on all rows handed over, and how it won."""
+
+    model: FittedModel
+    leaderboard: Leaderboard
+
+
+def time_folds(t: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, judge) positions of each fold; see the module's description.
+
+    Args:
+        t: shape (n,), event times or anything sortable.
+
+    Raises:
+        ModelError: too few distinct times for that many folds.
+    """
+    order = np.argsort(t, kind="stable")
+    ordered = np.asarray(t)[order]
+    cuts = np.linspace(FIRST_TRAINING, 1.0, folds + 1) * len(order)
+    # a cut falls on the first row of its instant; the last one is the end
+    edges = [int(np.searchsorted(ordered, ordered[int(cut)], side="left")) for cut in cuts[:-1]] + [len(order)]
+    if edges[0] == 0 or any(later <= earlier for earlier, later in zip(edges, edges[1:], strict=False)):
+        raise ModelError(f"{len(order)} rows hold too few distinct times for {folds} time-ordered folds")
+    return [(order[:a], order[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def select(
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    y: np.ndarray | None,
+    t: np.ndarray,
+    money: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    seed: int | None = None,
+) -> Leaderboard:
+    """Rank the spec's candidates on time-ordered folds of the training part.
+
+    Args:
+        frame: training rows (never the holdout).
+        y: shape (n,), 0 or 1; None only for a family without labels and a single candidate.
+        t: shape (n,), event times.
+        money: shape (n,), amounts in currency units, for the cost column.
+        weights: shape (n,), training weights; folds are judged unweighted.
+        seed: default the spec's.
+
+    Raises:
+        ModelError: no candidate could be judged; the message holds every candidate's reason.
+    """
+    seed = spec.training.seed if seed is None else seed
+    metric = spec.validation.metric
+    if y is None:
+        if len(spec.candidates) != 1:
+            raise ModelError(f"model {spec.model}: without labels there is no way to choose; give one candidate")
+        return Leaderboard(metric, spec.candidates[0].name)
+    labels = np.asarray(y).astype(int)
+    folds = time_folds(t, spec.validation.folds)
+    oof, seconds, errors = _out_of_fold(spec, frame, labels, folds, weights, seed)
+    return rank(spec, labels, oof, seconds, errors, money)
+
+
+def rank(
+    spec: ModelSpec,
+    labels: np.ndarray,
+    oof: OutOfFold,
+    seconds: dict[str, float],
+    errors: dict[str, str],
+    money: np.ndarray | None = None,
+) -> Leaderboard:
+    """Rank candidates, ensembles included, by out-of-fold scores that may come from several processes.
+
+    Args:
+        labels: shape (n,), 0 or 1, of the whole training frame.
+        oof: raw scores of every single candidate on the same rows and folds.
+        seconds: candidate to seconds spent.
+        errors: candidate to the reason why it has no scores.
+        money: shape (n,).
+
+    Raises:
+        ModelError: no candidate could be judged.
+    """
+    metric, rows = spec.validation.metric, []
+    for candidate in spec.candidates:
+        row = {"candidate": candidate.name, "seconds": round(seconds.get(candidate.name, 0.0), 2)}
+        try:
+            _refuse(spec, candidate, errors)
+            parts = classification.parts_of(spec, candidate)
+            rows.append(row | _judge(spec, labels, oof, classification.blend(candidate, parts, oof, labels), money))
+        except ModelError as error:
+            rows.append(row | {"value": None, "spread": None, "folds": [], "cost": None, "error": str(error)})
+    if all(row["value"] is None for row in rows):
+        raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
+    rows.sort(key=lambda row: -np.inf if row["value"] is None else row["value"], reverse=True)
+    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof)
+
+
+def train(
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    y: np.ndarray | None,
+    t: np.ndarray,
+    money: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    seed: int | None = None,
+) -> Trained:
+    """Select, then fit the winner on all rows. Arguments and errors as in `select`."""
+    seed = spec.training.seed if seed is None else seed
+    board = select(spec, frame, y, t, money, weights, seed)
+    winner = next(candidate for candidate in spec.candidates if candidate.name == board.best)
+    return Trained(family(spec.family).fit(spec, winner, frame, y, weights, seed, board.oof), board)
+
+
+def _out_of_fold(
+    spec: ModelSpec,
+    frame: pd.DataFrame,
+    y: np.ndarray,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    weights: np.ndarray | None,
+    seed: int,
+) -> tuple[OutOfFold, dict[str, float], dict[str, str]]:
+    maker = family(spec.family)
+    features = feature_columns(spec, frame)
+    judged = np.concatenate([judge for _, judge in folds])
+    number = np.concatenate([np.full(len(judge), k) for k, (_, judge) in enumerate(folds)])
+    raw: dict[str, np.ndarray] = {}
+    seconds: dict[str, float] = {}
+    errors: dict[str, str] = {}
+    for candidate in (c for c in spec.candidates if not c.ensemble):
+        started = time.perf_counter()
+        parts = []
+        try:
+            for learn, judge in folds:
+                weight = None if weights is None else np.asarray(weights)[learn]
+                labels = y[learn] if maker.supervised else None
+                model = maker.fit_raw(candidate, features, frame.iloc[learn], labels, weight, seed)
+                parts.append(model.raw(frame.iloc[judge]))
+            raw[candidate.name] = np.concatenate(parts)
+        except ModelError as error:
+            errors[candidate.name] = str(error)
+        seconds[candidate.name] = time.perf_counter() - started
+    return OutOfFold(judged, number, raw), seconds, errors
+
+
+def _refuse(spec: ModelSpec, candidate: CandidateSpec, errors: dict[str, str]) -> None:
+    for part in classification.parts_of(spec, candidate):
+        if part.name in errors:
+            raise ModelError(errors[part.name])
+
+
+def _judge(
+    spec: ModelSpec, y: np.ndarray, oof: OutOfFold, score: np.ndarray, money: np.ndarray | None
+) -> dict[str, Any]:
+    values, costs = [], []
+    for k in np.unique(oof.fold):
+        at = oof.rows[oof.fold == k]
+        labels, judged = y[at], score[oof.fold == k]
+        if not np.isfinite(judged).all():
+            raise ModelError(f"its scores of fold {k + 1} are not finite")
+        value = METRICS[spec.validation.metric](labels, judged)
+        if np.isfinite(value):  # a fold without positives judges nobody
+            values.append(value)
+        if spec.gate.cost is not None:
+            loss = losses(spec.gate.cost, len(at), None if money is None else np.asarray(money)[at])
+            costs.append(cheapest(labels, judged, loss, spec.gate.cost.review).total / len(at))
+    if not values:
+        raise ModelError("no validation fold holds both classes")
+    return {
+        "value": float(np.mean(values)),
+        "spread": float(np.std(values)),
+        "folds": [float(v) for v in values],
+        "cost": float(np.mean(costs)) if costs else None,
+        "error": None,
+    }

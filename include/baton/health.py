@@ -1,0 +1,74 @@
+"""Are the services well? Asked over HTTP on loopback, and of Airflow's table of jobs."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import httpx
+import sqlalchemy as sa
+
+_JOB = sa.table(
+    "job",
+    sa.column("job_type", sa.String),
+    sa.column("state", sa.String),
+    sa.column("end_date", sa.DateTime(timezone=True)),
+)
+
+
+def client(timeout: float = 5.0) -> httpx.Client:
+    """Return a client for loopback addresses: no proxy, whatever the environment says."""
+    return httpx.Client(timeout=timeout, trust_env=False)
+
+
+def answers(url: str) -> bool:
+    """Return whether `url` answers 200."""
+    try:
+        with client() as http:
+            return http.get(url).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def heartbeats(health_url: str) -> dict[str, float] | None:
+    """Return the newest heartbeat of each Airflow component, seconds since the epoch.
+
+    Returns:
+        None when the API server does not answer; a component that never ran is missing.
+    """
+    try:
+        with client() as http:
+            report = http.get(health_url).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    found = {}
+    for name in ("scheduler", "triggerer", "dag_processor"):
+        if stamp := report.get(name, {}).get(f"latest_{name}_heartbeat"):
+            found[name] = datetime.fromisoformat(stamp).timestamp()
+    return found
+
+
+def beats(heartbeat: float | None, started: float, tolerated: float = 30.0) -> bool:
+    """Return whether a heartbeat is recent and comes from the process started at `started`, not its predecessor."""
+    return heartbeat is not None and heartbeat >= started and time.time() - heartbeat < tolerated
+
+
+def retire_jobs(metadata_url: str, job_type: str) -> int:
+    """Tell Airflow that the processes of a kind, known to be dead, are dead; return how many were on record.
+
+    Airflow would find out by itself 30 s after their last heartbeat. A new scheduler takes over the tasks of retired
+    ones when it starts, and a new triggerer their triggers; an interrupted task does not lose one of its tries.
+    """
+    engine = sa.create_engine(metadata_url, poolclass=sa.NullPool)
+    try:
+        with engine.begin() as connection:
+            if not sa.inspect(connection).has_table("job"):
+                return 0
+            done = connection.execute(
+                sa.update(_JOB)
+                .where(_JOB.c.job_type == job_type, _JOB.c.state == "running")
+                .values(state="failed", end_date=datetime.now(UTC))
+            )
+            return int(done.rowcount)
+    finally:
+        engine.dispose()

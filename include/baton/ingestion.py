@@ -1,0 +1,106 @@
+"""First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError, RegistryRefused
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def _source_state(job: StageJob) -> Mapping[str, Any]:
+    from baton.sources import source_state
+
+    return source_state(job.load_pack(), job.options["source"], job.partition)
+
+
+@engine_step(fingerprint=_source_state)
+def ingest(job: StageJob) -> StageOutput:
+    """Read one partition of a source as it is; every row gets `_source`, `_row` and `_row_sha`.
+
+    Options:
+        source: name in the pack's sources.yaml.
+
+    Raises:
+        NoData: nothing was delivered for this partition.
+        SourceError: the source cannot be read.
+    """
+    from baton.parsing import with_row_identity
+    from baton.sources import read_partition
+
+    batch = read_partition(job.load_pack(), job.options["source"], job.partition)
+    frame = with_row_identity(batch.frame, job.options["source"])
+    facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton.warehouse import record_models
+
+        record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
+
+    return StageOutput(frame, facts, on_commit)
+
+
+def choose_models(flow: str, partition: str, models: list[str], choice: str) -> tuple[dict[str, int], list[str], bool]:
+    """Decide once per run which version of each model scores this partition.
+
+    Args:
+        choice: `recorded` (what this partition used before, else the champion), `champion` (today's
+            champions, superseding), or `<model>=<version>` for one of the models.
+
+    Returns:
+        versions by model; sentences on what was degraded (a refused champion); whether to supersede the record.
+
+    Raises:
+        BatonError: a model has no champion, or the choice names something unknown.
+        RegistryRefused: neither the champion nor the previous champion can be trusted.
+    """
+    from baton.registry import Registry
+    from baton.warehouse import recorded_models
+
+    wanted: dict[str, int] = {}
+    if choice not in {"recorded", "champion"}:
+        name, _, version = choice.partition("=")
+        if name not in models or not version.isdigit():
+            known = ", ".join(f"{model}=<version>" for model in models)
+            raise BatonError(f"model choice {choice!r}: allowed are recorded, champion, {known}")
+        wanted[name] = int(version)
+    recorded = recorded_models(flow, partition) if choice != "champion" else {}
+    registry, degraded, chosen = Registry(), [], {}
+    for model in models:
+        version = wanted.get(model) or recorded.get(model)
+        if version is not None:
+            registry.download(model, version)
+            chosen[model] = version
+        else:
+            chosen[model], note = _trusted_champion(registry, model)
+            degraded += [note] if note else []
+    return chosen, degraded, choice != "recorded"
+
+
+def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
+    """The champion if its files verify; else the previous champion, saying so in the ledger and the result."""
+    champion = registry.alias(model, "champion")
+    if champion is None:
+        raise BatonError(
+            f"model {model!r} has no champion yet: trigger {model}_train, then approve in {model}_promote"
+        )
+    try:
+        registry.download(model, champion)
+    except RegistryRefused as refusal:
+        from baton import ledger
+        from baton.warehouse import write
+
+        previous = registry.alias(model, "previous_champion")
+        with write() as conn:
+            ledger.append(conn, "version_refused", f"{model}/{champion}",
+                          {"reason": str(refusal), "instead": previous})  # fmt: skip
+        if previous is None or previous == champion:
+            raise
+        registry.download(model, previous)
+        return previous, f"{model} version {champion} refused ({refusal}); version {previous} scores instead"
+    return champion, None

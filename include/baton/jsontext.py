@@ -1,0 +1,46 @@
+"""JSON as the warehouse's columns and the ledger hold it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+from pathlib import PurePath
+from typing import Any
+
+
+def to_json(value: Any) -> str:
+    """Encode NumPy scalars and arrays, times, paths and sets as plain JSON; NaN, infinities, NaT, NA as null.
+
+    Raises:
+        TypeError: a value that JSON cannot hold; names its type.
+    """
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # JSON has no NaN, and Postgres refuses it
+        plain = json.loads(json.dumps(value, default=_plain))
+        return json.dumps(_finite(plain), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if type(value).__name__ in {"NaTType", "NAType"}:  # pandas' missing values, without importing pandas
+        return None
+    if isinstance(value, date):  # a datetime is one, a pandas Timestamp too
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars, without importing NumPy
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in JSON: {value!r:.80}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,53 @@
+"""Ground truth as it becomes known: chargebacks that arrive late, and what analysts decide on cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+# Where two origins disagree the outcome that cost money is the truth; an analyst's view is an estimate of it.
+ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
+
+
+def record_labels(
+    conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, int]]
+) -> int:
+    """Upsert labels (entity_key, partition, 0 or 1) of one origin in the caller's transaction; returns the count."""
+    from baton import tables
+    from baton.warehouse import now, upsert
+
+    at = now()
+    records = [
+        {"flow": flow, "entity_key": key, "partition": partition, "label": int(label), "origin": origin,
+         "actor": actor, "known_at": at}
+        for key, partition, label in rows
+    ]  # fmt: skip
+    upsert(conn, tables.labels, records)
+    return len(records)
+
+
+def known_labels(flow: str, partitions: Iterable[str] | None = None) -> pd.DataFrame:
+    """One label per entity: the origin of highest rank wins.
+
+    Returns:
+        columns entity_key (str), partition (str), label (int), origin (str).
+    """
+    import pandas as pd
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.labels
+    query = select(table.c.entity_key, table.c.partition, table.c.label, table.c.origin).where(table.c.flow == flow)
+    if partitions is not None:
+        query = query.where(table.c.partition.in_(list(partitions)))
+    with read() as conn:
+        frame = pd.DataFrame(conn.execute(query).fetchall(), columns=["entity_key", "partition", "label", "origin"])
+    frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)
+    frame = frame.sort_values(["entity_key", "rank"]).drop_duplicates("entity_key", keep="last")
+    return frame.drop(columns="rank").reset_index(drop=True)

@@ -1,0 +1,55 @@
+"""The warehouse's schema, version by version, run by Alembic from Python: no alembic.ini.
+
+A new revision is the next file in `versions/`: `000N_what.py` with `revision = "000N"` and the one before as
+`down_revision`. A test compares the tables of `baton.tables` with what the revisions build.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from baton.errors import BatonError
+
+FOLDER = Path(__file__).parent
+_ADVISORY_LOCK = 0x6261746F6E  # "baton"
+
+
+def newest() -> str:
+    """Return the last revision in `versions/`."""
+    return max(path.stem.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def current(conn: Connection) -> str | None:
+    """Return the revision of a database, None for one without tables."""
+    if not sa.inspect(conn).has_table("alembic_version"):
+        return None
+    return conn.execute(sa.text("select version_num from alembic_version")).scalar()
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring a database to the newest revision in one transaction; several processes may try at once.
+
+    Raises:
+        BatonError: the database was upgraded by a newer Baton.
+    """
+    with engine.connect() as conn:
+        have = current(conn)
+    if have == newest():  # the usual case, without importing Alembic
+        return
+    if have is not None and have > newest():
+        raise BatonError(
+            f"the warehouse is at revision {have}, this Baton knows {newest()}: install the newer Baton"
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    with engine.connect().execution_options(baton_write=True) as conn, conn.begin():
+        if conn.dialect.name == "postgresql":
+            conn.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")

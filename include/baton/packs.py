@@ -1,0 +1,188 @@
+"""Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
+
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  steps.py  data.py  README.md
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from baton.errors import SpecError
+from baton.spec_files import SpecFile, did_you_mean, raise_for, read_spec
+from baton.specs import ContractSpec, FileSource, HttpSource, Kind, ModelSpec, SqlSource
+
+GROUP = "baton.packs"
+Source = FileSource | SqlSource | HttpSource
+Progress = Callable[[str, int, int], None]  # what is being done, done so far, total (0: not known)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Everything that a pack's YAML says, by name."""
+
+    name: str
+    package: str
+    folder: Path
+    models: dict[str, ModelSpec] = field(default_factory=dict)
+    contracts: dict[str, ContractSpec] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def contract(self, name: str) -> ContractSpec:
+        """The contract of that name.
+
+        Raises:
+            SpecError: there is none; names those that exist.
+        """
+        return self._pick("contract", self.contracts, name)
+
+    def source(self, name: str) -> Source:
+        """The source of that name.
+
+        Raises:
+            SpecError: there is none; names those that exist.
+        """
+        return self._pick("source", self.sources, name)
+
+    def _pick(self, kind: str, known: dict[str, Any], name: str) -> Any:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise SpecError(
+                f"pack {self.name}: no {kind} `{name}`{hint} There are: {', '.join(known) or 'none'}."
+            )
+        return known[name]
+
+
+def packs() -> list[str]:
+    """Names of the installed packs, sorted."""
+    return sorted(_installed())
+
+
+def pack_folder(name: str) -> Path:
+    """Folder of an installed pack.
+
+    Raises:
+        SpecError: no such pack is installed, or its package cannot be imported from a folder.
+    """
+    point = _installed().get(name)
+    if point is None:
+        hint = did_you_mean(name, _installed())
+        raise SpecError(
+            f"no pack `{name}`{hint} Installed: {', '.join(packs()) or 'none'}. A pack is an installed package "
+            f"with an entry point in the group {GROUP}; `baton new pack` writes one."
+        )
+    try:
+        folder = Path(str(files(point.value)))
+    except ImportError as error:
+        raise SpecError(f"pack `{name}`: package {point.value} cannot be imported ({error})") from error
+    if not folder.is_dir():
+        raise SpecError(f"pack `{name}`: {folder} is no folder; install the pack unzipped")
+    return folder
+
+
+def load_pack(name: str) -> Pack:
+    """Loads an installed pack; files that did not change since are not read again.
+
+    Raises:
+        SpecError: there is no such pack, or a file of it is wrong; lists every mistake with file and line.
+    """
+    folder = pack_folder(name)
+    stamps = tuple(
+        (str(path), path.stat().st_mtime_ns, path.stat().st_size) for _, path in spec_paths(folder)
+    )
+    return _load(name, folder, stamps)
+
+
+def find_model(name: str) -> tuple[Pack, ModelSpec]:
+    """Finds a model by name over all packs; a broken pack elsewhere does not matter.
+
+    Raises:
+        SpecError: no pack has the model, or more than one.
+    """
+    owners = [p for p in packs() if (pack_folder(p) / "models" / f"{name}.yaml").is_file()]
+    if len(owners) > 1:
+        raise SpecError(
+            f"model `{name}` is in the packs {' and '.join(owners)}; rename one: the registry has one name"
+        )
+    if not owners:
+        known = sorted(path.stem for p in packs() for path in (pack_folder(p) / "models").glob("*.yaml"))
+        raise SpecError(
+            f"no model `{name}`{did_you_mean(name, known)} There are: {', '.join(known) or 'none'}."
+        )
+    pack = load_pack(owners[0])
+    return pack, pack.models[name]
+
+
+def read_pack(name: str, folder: Path, package: str = "") -> Pack:
+    """Reads a pack from a folder, installed or not.
+
+    Raises:
+        SpecError: lists every mistake with file, line, field and what is allowed.
+    """
+    read = read_folder(folder)
+    raise_for(problem for file in read for problem in file.problems)
+    sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
+    return Pack(
+        name=name,
+        package=package,
+        folder=folder,
+        models={file.spec.model: file.spec for file in read if file.kind == "model"},
+        contracts={file.spec.contract: file.spec for file in read if file.kind == "contract"},
+        sources={key: source.model_copy(update={"folder": str(folder)}) for key, source in sources.items()},
+    )
+
+
+def read_folder(folder: Path) -> list[SpecFile]:
+    """Reads every YAML file of a pack's folder, with the mistakes of each; a file is named like what it holds."""
+    read = []
+    for kind, path in spec_paths(folder):
+        file = read_spec(kind, path)
+        own_name = getattr(file.spec, kind, path.stem)
+        if own_name != path.stem:
+            wrong = file.problem((kind,), f"`{own_name}` is in the file {path.name}", f"{kind}: {path.stem}")
+            file = SpecFile(kind, path, None, file.marked, (*file.problems, wrong))
+        read.append(file)
+    return read
+
+
+def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
+    """The YAML files of a pack's folder and what each holds."""
+    found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
+    found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
+    sources = folder / "sources.yaml"
+    return [*found, ("sources", sources)] if sources.exists() else found
+
+
+def prepare_data(name: str, progress: Progress | None = None) -> dict[str, Any] | None:
+    """Fetches and converts a pack's data set by its `data.prepare`; None when the pack brings none.
+
+    Returns:
+        the manifest: files, rows, sha256s.
+
+    Raises:
+        SourceError: the data cannot be had; says why and what to do.
+    """
+    from baton.settings import settings
+
+    pack_folder(name)
+    package = _installed()[name].value
+    if not (pack_folder(name) / "data.py").is_file():
+        return None
+    module = importlib.import_module(f"{package}.data")
+    manifest: dict[str, Any] = module.prepare(settings().data_dir, progress)
+    return manifest
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@lru_cache(maxsize=16)
+def _load(name: str, folder: Path, _stamps: tuple[tuple[str, int, int], ...]) -> Pack:
+    return read_pack(name, folder, _installed()[name].value)

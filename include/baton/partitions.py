@@ -1,0 +1,137 @@
+"""Partitions: the unit of a batch, named by the UTC start of its interval; how a recording is laid on them.
+
+A partition key is `%Y-%m-%dT%H:%M:%S` in UTC, without a zone suffix, for example `2026-11-20T09:00:00`: its
+order as text is its order in time. In file names the colons become dashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from baton.errors import NoData, SourceError
+from baton.specs_base import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
+ANCHOR_KEY = "replay_anchor"  # in the warehouse's meta table
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_RANGE = 10_000
+
+
+def parse_key(key: str) -> datetime:
+    """Reads a partition key as an aware UTC time.
+
+    Raises:
+        SourceError: the text is not a partition key.
+    """
+    try:
+        moment = datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC)
+    except (TypeError, ValueError) as error:
+        raise SourceError(
+            f"partition {key!r}: expected the UTC start, such as 2026-11-20T09:00:00"
+        ) from error
+    if format_key(moment) != key:  # strptime also takes 2026-1-2T3:4:5, which would sort and compare wrongly
+        raise SourceError(f"partition {key!r}: write it {format_key(moment)!r}")
+    return moment
+
+
+def format_key(moment: datetime) -> str:
+    """Writes an aware time as a partition key."""
+    return moment.astimezone(UTC).strftime(KEY_FORMAT)
+
+
+def safe_name(key: str) -> str:
+    """The key in a form that every file system takes: `2026-11-20T09-00-00`."""
+    parse_key(key)
+    return key.replace(":", "-")
+
+
+def floor_key(moment: datetime, step: str | timedelta) -> str:
+    """Key of the partition that a moment lies in; partitions are counted from 1970-01-01 00:00 UTC."""
+    length = parse_duration(step)
+    return format_key(_EPOCH + (moment - _EPOCH) // length * length)
+
+
+def last_complete(step: str | timedelta, now: datetime | None = None) -> str:
+    """Key of the newest partition that has ended by `now`."""
+    length = parse_duration(step)
+    return floor_key((now or datetime.now(UTC)) - length, length)
+
+
+def shift_key(key: str, step: str | timedelta, count: int) -> str:
+    """Key of the partition `count` steps later (earlier when negative)."""
+    return format_key(parse_key(key) + parse_duration(step) * count)
+
+
+def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:
+    """Start (inclusive) and end (exclusive) of a partition.
+
+    Raises:
+        SourceError: the key is no start of a partition of that length: its rows would overlap another's.
+    """
+    start, length = parse_key(key), parse_duration(step)
+    if (start - _EPOCH) % length:
+        begin = floor_key(start, length)
+        raise SourceError(f"partition {key!r}: partitions of {format_duration(length)} start at {begin!r}")
+    return start, start + length
+
+
+def key_range(first: str, last: str, step: str | timedelta) -> list[str]:
+    """All keys from first to last, both included, oldest first.
+
+    Raises:
+        SourceError: last lies before first, a key is no start of a partition, or there are over 10,000.
+    """
+    start, end, length = window(first, step)[0], window(last, step)[0], parse_duration(step)
+    if end < start:
+        raise SourceError(f"partitions {first} to {last}: the last one lies before the first one")
+    count = (end - start) // length + 1
+    if count > _MAX_RANGE:
+        raise SourceError(f"partitions {first} to {last}: {count} of them; at most {_MAX_RANGE} at a time")
+    return [format_key(start + length * number) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class ReplaySlot:
+    """Where a partition lies in a recording: repetition `cycle` (from 0), step `number` of it (from 0)."""
+
+    cycle: int
+    number: int
+
+
+def replay_slot(key: str, anchor: datetime, period: timedelta, step: timedelta) -> ReplaySlot:
+    """Finds the step of a repeating recording that a partition receives.
+
+    Raises:
+        NoData: the partition lies before the recording's first day on the calendar.
+        SourceError: the key is no start of a partition.
+    """
+    start, _ = window(key, step)
+    if start < anchor:
+        raise NoData(f"partition {key} lies before {format_key(anchor)}, where the replay starts")
+    cycle, rest = divmod(start - anchor, period)
+    return ReplaySlot(cycle, rest // step)
+
+
+def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -> datetime:
+    """The moment at which recordings start on the calendar: 00:00 UTC two days before the set-up.
+
+    The first caller fixes it in the warehouse; from then on it never moves, so that a partition's rows stay
+    the same. Two days, so that a whole recording of 48 hours lies in the past from the start.
+    """
+    from baton.warehouse import meta_get, meta_set, transact
+
+    def get_or_set(own: Connection) -> str:
+        known = meta_get(ANCHOR_KEY, own)
+        if known is None:
+            known = floor_key((now or datetime.now(UTC)) - timedelta(days=2), "1d")
+            meta_set(ANCHOR_KEY, known, own)
+        return known
+
+    if conn is not None:
+        return parse_key(get_or_set(conn))
+    return parse_key(meta_get(ANCHOR_KEY) or transact(get_or_set))

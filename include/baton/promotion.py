@@ -1,0 +1,191 @@
+"""The promotion DAG's stages: judge the challenger, record a person's answer, move the alias, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.slots import Slot, StageOutput, head
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton.specs import ModelSpec
+
+PROMOTE = "PROMOTE"
+
+
+def version_to_judge(model: str, asked: int = 0) -> int:
+    """The version asked for, else the one that the alias `challenger` points at.
+
+    Raises:
+        BatonError: there is no challenger.
+    """
+    from baton.registry import Registry
+
+    version = asked or Registry().alias(model, "challenger")
+    if not version:
+        raise BatonError(f"model {model!r} has no challenger: trigger {model}_train first")
+    return version
+
+
+def _state(job: StageJob) -> Mapping[str, Any]:
+    from baton.packs import find_model
+    from baton.registry import Registry
+
+    _, spec = find_model(job.options["model"])
+    return {"champion": Registry().alias(spec.model, "champion"), "gate": spec.gate.model_dump(mode="json")}
+
+
+@engine_step(fingerprint=_state)
+def judge(job: StageJob) -> StageOutput:
+    """Compare challenger and champion on the rows held out when the challenger was trained.
+
+    Returns:
+        the gate's table; facts with decision PROMOTE | HOLD | MORE_DATA, reasons, version, champion and a
+        summary in Markdown for the person who approves.
+    """
+    import pandas as pd
+
+    from baton import ledger
+    from baton.packs import find_model
+    from baton.registry import Registry
+    from baton.warehouse import now, upsert
+
+    registry = Registry()
+    _, spec = find_model(job.options["model"])
+    version = int(job.partition.removeprefix("version-"))
+    champion = registry.alias(spec.model, "champion")
+    verdict = compare(spec, registry, version, champion)
+    facts = {
+        "decision": verdict.decision, "reasons": verdict.reasons, "model": spec.model, "version": version,
+        "champion": champion, "mlflow": registry.version_url(spec.model, version),
+        "summary": _summary(spec, version, champion, verdict),
+    }  # fmt: skip
+
+    def on_commit(conn: Any, commit_id: int) -> None:
+        from baton import tables
+
+        row = {"model": spec.model, "version": version, "verdict": {**verdict.to_dict(), "champion_version": champion}, "judged_at": now(),
+               "answer": None, "reviewer": None, "channel": None, "answered_at": None}  # fmt: skip
+        upsert(conn, tables.approvals, [row])
+        ledger.append(conn, "gate_verdict", f"{spec.model}/{version}",
+                      {k: facts[k] for k in ("decision", "reasons", "champion")})  # fmt: skip
+
+    registry.record_gate(spec.model, version, verdict)
+    return StageOutput(pd.DataFrame(verdict.table), facts, on_commit)
+
+
+def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) -> Any:
+    """The gate's verdict on a version against a champion, both scored on the version's holdout."""
+    from baton import gate
+    from baton.families import load
+
+    holdout = _holdout(spec, registry, version)
+    data = spec.data
+    y = holdout[data.target].to_numpy().astype(int) if data.target else None
+    challenger = load(registry.download(spec.model, version)).predict(holdout).probability
+    current = load(registry.download(spec.model, champion)).predict(holdout).probability if champion else None
+    money = holdout[data.money].to_numpy() if data.money else None
+    return gate.decide(spec.gate, y, current, challenger, money, holdout, seed=spec.training.seed)
+
+
+def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
+    """The rows held out when `version` was trained, from the dataset recorded with it."""
+    from baton.datasets import DatasetRef, read
+    from baton.slots import history
+    from baton.training import split
+
+    sha = registry.tags(spec.model, version).get("baton.dataset")
+    for occasion in _occasions(spec.model):
+        for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
+            if result.ref.content_sha256 == sha:
+                return split(read(DatasetRef.from_dict(result.ref.to_dict())))[1]
+    raise BatonError(
+        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
+    )
+
+
+def _occasions(model: str) -> list[str]:
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.commits
+    query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
+    with read() as conn:
+        return sorted((row.partition for row in conn.execute(query)), reverse=True)
+
+
+def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
+    """The decision card: what is asked, on which evidence."""
+    lines = [
+        f"**{spec.model} version {version}** against " + (f"champion version {champion}" if champion else "no champion yet"),
+        "",
+        f"Gate: **{verdict.decision}**",
+        "",
+        *[f"- {reason}" for reason in verdict.reasons],
+        "",
+    ]
+    if verdict.table:
+        columns = list(verdict.table[0])
+        lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+        lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in verdict.table]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str("" if value is None else value)
+
+
+def record_answer(model: str, version: int, answer: str, reviewer: str, channel: str) -> None:
+    """Record a person's answer (approved, rejected, timeout) with who gave it and where."""
+    from baton import ledger, tables
+    from baton.warehouse import now, write
+
+    table = tables.approvals
+    with write() as conn:
+        conn.execute(
+            table.update()
+            .where(table.c.model == model, table.c.version == version)
+            .values(answer=answer, reviewer=reviewer, channel=channel, answered_at=now())
+        )
+        ledger.append(conn, "approval", f"{model}/{version}",
+                      {"answer": answer, "reviewer": reviewer, "channel": channel})  # fmt: skip
+
+
+@engine_step()
+def move_champion(job: StageJob) -> StageOutput:
+    """Point `champion` at the approved version; the one before becomes `previous_champion`.
+
+    Raises:
+        BatonError: gate and answer on record do not both say yes to exactly this version.
+    """
+    import pandas as pd
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.registry import Registry
+    from baton.warehouse import read
+
+    model, version = job.options["model"], int(job.partition.removeprefix("version-"))
+    table = tables.approvals
+    with read() as conn:
+        record = conn.execute(select(table).where(table.c.model == model, table.c.version == version)).mappings().first()
+    if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:
+        raise BatonError(f"{model} version {version} is not approved: gate and answer on record are {dict(record or {})}")
+    registry = Registry()
+    previous = record["verdict"].get("champion_version")
+    registry.promote(model, version, previous, actor=record["reviewer"], reason=f"approved by {record['channel']}")
+    facts = {"model": model, "version": version, "previous": previous, "mlflow": registry.version_url(model, version)}
+
+    return StageOutput(pd.DataFrame([{"model": model, "version": version}]), facts)
+
+
+def last_training(model: str) -> str | None:
+    """When the last training of the model committed its rows; None before the first."""
+    results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in _occasions(model)]
+    return max((r.created_at for r in results if r), default=None)

@@ -1,0 +1,123 @@
+"""Last stages of a flow: what other systems and people see, replaced in the transaction of the head update."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+
+@engine_step()
+def publish(job: StageJob) -> StageOutput:
+    """Publish a partition's decisions and the scores behind them; open cases for what needs a person.
+
+    Inputs: `decisions` (entity_key, risk, route, money, reasons) and any number of score datasets.
+
+    Options:
+        case_routes: routes that open a case, e.g. [review, block].
+
+    Returns:
+        the decisions; facts with counts by route and the model versions. The tables `decisions`,
+        `predictions` and `cases` change in the same transaction as the head: a partition is replaced whole,
+        a case that a person decided keeps the decision.
+    """
+    from baton.datasets import read
+
+    decisions = read(job.inputs["decisions"])
+    scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
+    routes = {str(k): int(v) for k, v in decisions["route"].value_counts().items()}
+    facts = {"published": len(decisions), "routes": routes, "models": dict(job.models)}
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton import cases, ledger, tables
+        from baton.warehouse import bulk_replace, now
+
+        where, at = {"flow": job.flow, "partition": job.partition}, now()
+        bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
+        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
+        opened = decisions[decisions["route"].isin(job.options.get("case_routes", []))]
+        cases.open_cases(conn, job.flow, job.partition, opened)
+        ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
+                      {"commit": commit_id, "routes": routes, "models": dict(job.models)})  # fmt: skip
+
+    return StageOutput(decisions, facts, on_commit)
+
+
+def _decision_rows(job: StageJob, frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
+    shared = {"flow": job.flow, "partition": job.partition, "models": dict(job.models), "commit_id": commit_id, "decided_at": at}
+    return [
+        {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
+        for key, risk, route, money in zip(
+            frame["entity_key"].astype(str), frame["risk"].astype(float), frame["route"].astype(str),
+            frame["money"].astype(float), strict=True,
+        )  # fmt: skip
+    ]
+
+
+def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, at: Any) -> list[dict[str, Any]]:
+    shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
+    return [
+        {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
+         "reasons": json.loads(reasons) if reasons else None}
+        for frame in scores
+        for key, model, version, score, reasons in zip(
+            frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
+            frame["reasons"].astype(object).where(frame["reasons"].notna(), None), strict=True,
+        )  # fmt: skip
+    ]
+
+
+@engine_step()
+def publish_predictions(job: StageJob) -> StageOutput:
+    """Publish the scores of a model that runs on its own (`<model>_score`): no routes, no cases."""
+    from baton.datasets import read
+
+    scores = read(job.inputs["scores"])
+    facts = {"published": len(scores), "models": dict(job.models)}
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton import ledger, tables
+        from baton.warehouse import bulk_replace, now
+
+        where = {"flow": job.flow, "partition": job.partition}
+        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, [scores], commit_id, now()))
+        ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}",
+                      {"commit": commit_id, "rows": len(scores), "models": dict(job.models)})  # fmt: skip
+
+    return StageOutput(scores, facts, on_commit)
+
+
+@engine_step()
+def publish_labels(job: StageJob) -> StageOutput:
+    """Publish labels that arrived late (columns: the entity, `partition` it belongs to, label 0/1).
+
+    Options:
+        about: DAG id of the flow whose entities are labelled.
+        entity, label: column names.
+        origin: where the truth comes from, e.g. chargeback.
+    """
+    from baton.datasets import read
+
+    labels = read(job.inputs["data"])
+    options = job.options
+    positives = int(labels[options["label"]].sum())
+    facts = {"published": len(labels), "positives": positives, "origin": options["origin"]}
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton import ledger
+        from baton.labels import record_labels
+
+        record_labels(
+            conn, options["about"], options["origin"], actor=job.flow,
+            rows=zip(labels[options["entity"]].astype(str), labels["partition"].astype(str),
+                     labels[options["label"]].astype(int), strict=True),
+        )  # fmt: skip
+        ledger.append(conn, "labels_arrived", options["about"], {"commit": commit_id, **facts})
+
+    return StageOutput(labels, facts, on_commit)

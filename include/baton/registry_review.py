@@ -1,0 +1,64 @@
+"""What the registry's tags and aliases say, as pure functions: reviews that count, and a champion moved by others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+REVIEW, REVIEW_BEFORE_GATE = "baton.review", "baton.review_before_gate"
+GATE, GATE_AT = "baton.gate", "baton.gate_at"
+PENDING = "pending"
+
+
+class GateResult(Protocol):
+    """The part of a gate verdict that the registry shows."""
+
+    @property
+    def decision(self) -> Any:
+        """PROMOTE, HOLD or MORE_DATA, as text or enum."""
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Why."""
+
+    @property
+    def table(self) -> Sequence[Mapping[str, Any]]:
+        """One row per check."""
+
+
+def decision_of(verdict: GateResult) -> str:
+    """The decision as text, whether it is an enum or text already."""
+    return str(getattr(verdict.decision, "value", verdict.decision))
+
+
+def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Literal["approved", "rejected"] | None:
+    """The review that counts, or None.
+
+    A review counts only after a gate verdict: the verdict puts the tag back to `pending`, so that an answer that is there
+    later was given later (MLflow keeps no time of a tag). What the reviewer typed is read without regard to case.
+
+    Args:
+        tags: tags of one version.
+        gate_at: time of the verdict that is asked about; a version judged again since then has no answer yet.
+    """
+    judged = tags.get(GATE_AT)
+    if not judged or (gate_at is not None and judged != gate_at):
+        return None
+    answer = tags.get(REVIEW, "").strip().lower()
+    return answer if answer in ("approved", "rejected") else None  # type: ignore[return-value]
+
+
+def champion_moved(model: str, actual: int | None, recorded: int | None) -> str | None:
+    """Say what is wrong when the alias `champion` is not where the ledger's last record put it; None when it is.
+
+    Args:
+        model: name of the registered model.
+        actual: version that the alias points at; None when it is not set.
+        recorded: version of the ledger's last move of this alias; None when there is none.
+    """
+    if actual == recorded:
+        return None
+    if recorded is None:
+        return f"{model}: champion is version {actual}, but the ledger knows no promotion: set outside Baton"
+    now = "not set" if actual is None else f"version {actual}"
+    return f"{model}: champion is {now}, but the ledger says version {recorded}: moved outside Baton"

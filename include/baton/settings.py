@@ -1,0 +1,122 @@
+"""Every BATON_* variable, in one place.
+
+Paths derive from `home` (BATON_HOME, default `./.baton`). Addresses of the running services come from `home/services.json`,
+which the supervisor writes, unless a variable names them. Secrets are never settings: they live in `home/secrets`, mode 0600.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from baton.errors import BatonError
+
+LOOPBACK = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """Settings of one Baton home; read through `settings()`."""
+
+    model_config = SettingsConfigDict(env_prefix="BATON_", env_ignore_empty=True, frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".baton"), description="Folder that holds all state.")
+    project: Path = Field(default=Path(), description="Folder with dags/ and plugins/; default the working folder.")
+    airflow_port: int | None = Field(default=None, ge=1, le=65535, description="Airflow's port; unset: any free one.")
+    mlflow_port: int | None = Field(default=None, ge=1, le=65535, description="MLflow's port; unset: any free one.")
+    warehouse_url: str = Field(default="", description="SQLAlchemy URL; default a SQLite file in home.")
+    store_url: str = Field(default="", description="fsspec URL of the dataset store; default a folder in home.")
+    mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
+    airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
+
+    @field_validator("home", "project")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        # a task may run in another working directory than the command that set the variable
+        return value.expanduser().resolve()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_in_home(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        home = Path(data.get("home", ".baton")).expanduser().resolve()
+        given = {key: value for key, value in data.items() if value not in (None, "")}
+        addresses = read_services(home)
+        derived = {
+            "warehouse_url": f"sqlite:///{home / 'warehouse.db'}",
+            "store_url": (home / "store").as_uri(),
+            "mlflow_tracking_uri": addresses.get("mlflow", {}).get("url"),
+            "airflow_url": addresses.get("airflow", {}).get("url"),
+            "project": _project(),
+        }
+        return {**derived, **given}
+
+    @property
+    def data_dir(self) -> Path:
+        """Converted data sets."""
+        return self.home / "data"
+
+    @property
+    def landing_dir(self) -> Path:
+        """Files as they arrive from sources."""
+        return self.home / "landing"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Signing keys of model manifests (0700)."""
+        return self.home / "keys"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Contract and drift pages."""
+        return self.home / "reports"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Passwords and keys of the services (0700, files 0600)."""
+        return self.home / "secrets"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One log file per service."""
+        return self.home / "logs"
+
+    @property
+    def services_file(self) -> Path:
+        """Addresses of the running services, written by the supervisor."""
+        return self.home / "services.json"
+
+
+def _project() -> Path:
+    """Return the working folder when it has DAGs, else the folder that an editable install runs from."""
+    here = Path.cwd()
+    return here if (here / "dags").is_dir() else Path(__file__).resolve().parents[2]
+
+
+def read_services(home: Path) -> dict[str, dict[str, Any]]:
+    """Return the addresses in `home/services.json`, `{}` when no supervisor has written any.
+
+    Raises:
+        BatonError: the file is there and is not the JSON object that the supervisor writes.
+    """
+    path = home / "services.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise BatonError(f"{path}: not JSON ({error}); stop `baton up` and delete the file") from error
+    if not isinstance(content, dict):
+        raise BatonError(f"{path}: expected an object of services; stop `baton up` and delete the file")
+    return content
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process; tests and the supervisor call `settings.cache_clear()` after a change."""
+    return Settings()

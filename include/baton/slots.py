@@ -1,0 +1,342 @@
+"""Slots: a stage's result is committed once, whatever crashes, wakes late or is triggered twice.
+
+A slot is (flow, stage, partition, map index). Its head has a *fence*, raised by every attempt. An attempt
+writes its rows to an object of its own and commits them in one transaction that succeeds only while the fence
+is still its own; a late attempt is refused and its object removed. The same input digest returns what is
+there and runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton import datasets, ledger, warehouse
+from baton.datasets import DatasetRef
+from baton.digests import code_of, input_digest
+from baton.errors import StaleAttempt
+from baton.jsontext import to_json
+from baton.tables import commits, heads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Garbage",
+    "Slot",
+    "StageOutput",
+    "StageResult",
+    "code_of",
+    "gc",
+    "head",
+    "history",
+    "input_digest",
+    "run_stage",
+]
+
+FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
+"""Called as an attempt passes fenced, computed, writing, written, synced, named, before_commit, committed."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
+_OBJECT = re.compile(r"(?P<digest>[0-9a-f]{64})-(?P<fence>\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one stage's result for one partition belongs; `map_index` counts mapped tasks, -1 for none."""
+
+    flow: str
+    stage: str
+    partition: str
+    map_index: int = -1
+
+    def __post_init__(self) -> None:
+        for name in (self.flow, self.stage):
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot name a flow or stage: letters, digits and _ . ~ - only, a letter first"
+                )
+        if not self.partition:
+            raise ValueError(f"the slot of {self.flow}.{self.stage} needs a partition")
+
+    def __str__(self) -> str:
+        mapped = "" if self.map_index < 0 else f"[{self.map_index}]"
+        return f"{self.flow}/{self.stage}{mapped}/{self.partition}"
+
+    @property
+    def folder(self) -> str:
+        """Path of the slot's objects in the store; a partition may come from a form, so it is escaped."""
+        return f"{self.flow}/{self.stage}/{_escape(self.partition)}/{self.map_index}"
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """What a stage's function returns.
+
+    Attributes:
+        frame: the rows (n rows, any columns).
+        facts: small JSON facts about them, stored with the commit and returned again by a cached result.
+        on_commit: called with the connection and the commit's id inside the commit's transaction, to write
+            other tables together with it; called again if the database asks for a repetition.
+    """
+
+    frame: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+    on_commit: Callable[[Connection, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A committed version of a slot; `cached` is True when this call did not compute it."""
+
+    ref: DatasetRef
+    facts: dict[str, Any]
+    commit_id: int
+    cached: bool
+    digest: str = ""
+    created_at: str = ""
+
+
+def run_stage(
+    slot: Slot,
+    compute: Callable[[dict[str, DatasetRef]], StageOutput],
+    *,
+    inputs: Mapping[str, DatasetRef],
+    params: Mapping[str, Any],
+    models: Mapping[str, int | str],
+    code: str,
+    run_id: str | None,
+) -> StageResult:
+    """Return the slot's result for these inputs: the one that is there, or a new one, computed and committed.
+
+    Args:
+        slot: where the result belongs.
+        compute: called with `inputs` unless the head has the same digest and its object verifies.
+        inputs, params, models, code: what the result depends on (`input_digest`).
+        run_id: the run that asks, recorded with the commit.
+
+    Raises:
+        StaleAttempt: a later attempt owns the slot and has not committed the same digest: nothing committed.
+        StoreError: the rows could not be written; nothing was committed.
+        Exception: what `compute` or `on_commit` raise; nothing was committed.
+    """
+    digest = input_digest(inputs, params, models, code)
+    found = _usable(head(slot), digest)
+    if found is not None:
+        return found
+    fence = warehouse.transact(lambda conn: _raise_fence(conn, slot))
+    FAULT("fenced")
+    found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
+    if found is not None:
+        return found
+    output = compute(dict(inputs))
+    FAULT("computed")
+    facts = json.loads(to_json(output.facts))  # as a cached result will return them
+    name = f"{slot.folder}/{digest}-{fence}.parquet"
+    ref = datasets.write(output.frame, name, slot.partition, at=lambda point: FAULT(point))
+    row = {
+        **_where(slot),
+        "fence": fence,
+        "digest": digest,
+        "uri": ref.uri,
+        "ref": ref.to_dict(),
+        "facts": facts,
+        "inputs": {name: given.to_dict() for name, given in inputs.items()},
+        "params": dict(params),
+        "models": dict(models),
+        "code": code,
+        "run_id": run_id,
+        "created_at": warehouse.now(),
+    }
+    return _commit(slot, row, ref, output.on_commit)
+
+
+def _commit(
+    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None
+) -> StageResult:
+    """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
+    complete = False  # True once COMMIT may have been sent: from then on the object may be data
+
+    def work(conn: Connection) -> int:
+        nonlocal complete
+        complete = False
+        commit_id = _name(conn, slot, row)
+        FAULT("named")
+        if on_commit is not None:
+            on_commit(conn, commit_id)
+        payload = {"commit": commit_id, "rows": ref.rows, "sha256": ref.content_sha256, "uri": ref.uri}
+        payload |= {name: row[name] for name in ("fence", "digest", "models", "run_id")}
+        payload["inputs"] = {name: given["content_sha256"] for name, given in row["inputs"].items()}
+        ledger.append(conn, "dataset_committed", str(slot), payload)
+        FAULT("before_commit")
+        complete = True
+        return commit_id
+
+    try:
+        commit_id = warehouse.transact(work)
+    except StaleAttempt:
+        datasets.delete(ref.uri)
+        current = head(slot)
+        if current is not None and current.digest == row["digest"]:
+            return current
+        raise
+    except BaseException:  # a task's time limit is no Exception
+        if not complete:  # else the database may have committed before the connection broke: gc will know
+            datasets.delete(ref.uri)
+        raise
+    FAULT("committed")
+    return StageResult(ref, row["facts"], commit_id, False, row["digest"], row["created_at"])
+
+
+def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
+    commit_id = int(conn.execute(commits.insert().values(row).returning(commits.c.id)).scalar_one())
+    changed = conn.execute(
+        heads.update()
+        .where(*_is(heads, slot), heads.c.fence == row["fence"])
+        .values(digest=row["digest"], uri=row["uri"], commit_id=commit_id)
+    )
+    if changed.rowcount != 1:
+        raise StaleAttempt(
+            f"{slot}: attempt {row['fence']} came too late, a later one owns the slot; its result is dropped"
+        )
+    return commit_id
+
+
+def _raise_fence(conn: Connection, slot: Slot) -> int:
+    statement = warehouse.insert(conn, heads).values(**_where(slot), fence=1)
+    statement = statement.on_conflict_do_update(
+        index_elements=[column.name for column in heads.primary_key], set_={"fence": heads.c.fence + 1}
+    )
+    return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
+
+
+def _usable(result: StageResult | None, digest: str) -> StageResult | None:
+    if result is not None and result.digest == digest and datasets.verifies(result.ref):
+        return result
+    return None
+
+
+# --- what is there ---
+
+
+def head(slot: Slot) -> StageResult | None:
+    """Return the slot's present version, None before its first commit."""
+    joined = heads.join(commits, heads.c.commit_id == commits.c.id)
+    with warehouse.read() as conn:
+        row = conn.execute(sa.select(commits).select_from(joined).where(*_is(heads, slot))).mappings().first()
+    return None if row is None else _result(row)
+
+
+def history(slot: Slot) -> list[StageResult]:
+    """Return every version that the slot had, oldest first."""
+    with warehouse.read() as conn:
+        rows = (
+            conn.execute(sa.select(commits).where(*_is(commits, slot)).order_by(commits.c.id))
+            .mappings()
+            .all()
+        )
+    return [_result(row) for row in rows]
+
+
+def _result(row: Mapping[Any, Any]) -> StageResult:
+    return StageResult(
+        DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], True, row["digest"], row["created_at"]
+    )
+
+
+def _where(slot: Slot) -> dict[str, Any]:
+    return {"flow": slot.flow, "stage": slot.stage, "partition": slot.partition, "map_index": slot.map_index}
+
+
+def _is(table: sa.Table, slot: Slot) -> list[Any]:
+    return [table.c[name] == value for name, value in _where(slot).items()]
+
+
+# --- names ---
+
+
+def _escape(text: str) -> str:
+    """Text as one harmless path segment: all but letters, digits and `:_+-.` as ~xx, also a leading dot."""
+    safe = re.sub(
+        r"[^A-Za-z0-9:_+.-]", lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), text
+    )
+    return f"~2e{safe[1:]}" if safe.startswith(".") else safe
+
+
+def _unescape(segment: str) -> str:
+    raw = re.sub(rb"~([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), segment.encode())
+    return raw.decode()
+
+
+def _parse(name: str) -> tuple[Slot, int] | None:
+    """Return slot and fence of an object's name, None for an object that no stage wrote."""
+    parts = name.split("/")
+    if len(parts) != 5 or not re.fullmatch(r"-?\d+", parts[3]):
+        return None
+    file = _OBJECT.fullmatch(parts[4])
+    if file is None or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[1]) and parts[2]):
+        return None
+    return Slot(parts[0], parts[1], _unescape(parts[2]), int(parts[3])), int(file["fence"])
+
+
+# --- garbage ---
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Objects removed by `gc` (or that would be), and their size in bytes."""
+
+    uris: list[str]
+    size: int
+
+
+def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garbage:
+    """Remove objects that no commit names, left by attempts that crashed.
+
+    An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
+    so that it is refused when it wants to commit. Objects that this warehouse knows nothing of are left
+    alone: they belong to another one, or somebody else put them there.
+    """
+    uris: list[str] = []
+    size = 0
+    named = _named()  # saves a transaction for each object that is data; the others are asked about again
+    for item in datasets.objects():
+        parsed = _parse(item.name)
+        if parsed is None or parsed in named or datasets.age(item) < older_than.total_seconds():
+            continue
+        if not warehouse.transact(partial(_orphaned, slot=parsed[0], fence=parsed[1], dry_run=dry_run)):
+            continue
+        if not dry_run:
+            datasets.delete(item.uri)
+        uris.append(item.uri)
+        size += item.size
+    return Garbage(uris, size)
+
+
+def _named() -> set[tuple[Slot, int]]:
+    columns = (commits.c.flow, commits.c.stage, commits.c.partition, commits.c.map_index, commits.c.fence)
+    with warehouse.read() as conn:
+        return {(Slot(*row[:4]), row[4]) for row in conn.execute(sa.select(*columns))}
+
+
+def _orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
+    """True if no commit names the attempt's object, now or later: the attempt is fenced off right here.
+
+    Asked by slot and fence, not by address: the store's address may be spelt in two ways.
+    """
+    if conn.execute(sa.select(commits.c.id).where(*_is(commits, slot), commits.c.fence == fence)).first():
+        return False
+    owner = conn.execute(sa.select(heads.c.fence).where(*_is(heads, slot))).scalar()
+    if owner is None or owner < fence:
+        return False
+    if owner == fence and not dry_run:
+        conn.execute(heads.update().where(*_is(heads, slot)).values(fence=fence + 1))
+    return True

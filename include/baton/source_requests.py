@@ -1,0 +1,156 @@
+"""The pure parts of SQL and HTTP sources: window parameters, rows in an answer, the next page. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from baton.errors import SourceError
+from baton.partitions import window
+from baton.specs import HttpSource, PagingSpec, SqlSource
+
+
+@dataclass(frozen=True)
+class Page:
+    """One request: path below the connection's host (or an address of that host), query parameters, 1-based count."""
+
+    endpoint: str
+    params: dict[str, str] = field(default_factory=dict)
+    number: int = 1
+    offset: int = 0
+
+
+def sql_parameters(source: SqlSource, partition: str) -> dict[str, str]:
+    """The bind parameters :start (inclusive) and :end (exclusive) of a partition.
+
+    Raises:
+        SourceError: the key is no start of a partition of the source's step.
+    """
+    start, end = window(partition, source.step)
+    return {"start": start.strftime(source.time_format), "end": end.strftime(source.time_format)}
+
+
+def first_page(source: HttpSource, partition: str) -> Page:
+    """The first request for a partition.
+
+    Raises:
+        SourceError: the key is no start of a partition of the source's step.
+    """
+    start, end = window(partition, source.step)
+    values = {
+        "start": start.strftime(source.time_format),
+        "end": end.strftime(source.time_format),
+        "partition": partition,
+    }
+    params = {name: value.format(**values) for name, value in source.params.items()}
+    paging = source.paging
+    if paging is not None:
+        if paging.size_param:
+            params[paging.size_param] = str(paging.size)
+        if paging.by in ("page", "offset"):
+            params[paging.param] = str(paging.first)
+    offset = paging.first if paging is not None and paging.by == "offset" else 0
+    return Page(source.endpoint.format(**values), params, offset=offset)
+
+
+def records_at(payload: Any, dotted: str) -> list[dict[str, Any]]:
+    """The rows in an answer: the list at a dotted path (`data.items`, `results.0.rows`), or the answer itself.
+
+    Raises:
+        SourceError: there is nothing at the path, it is no list, or an element is no object.
+    """
+    found = payload
+    if dotted:
+        found = _at(payload, dotted)
+        if found is None:
+            raise SourceError(f"records: nothing at `{dotted}` in the answer; it holds {_outline(payload)}")
+    if not isinstance(found, list):
+        raise SourceError(f"records: `{dotted or 'the answer'}` is no list but {_outline(found)}")
+    for position, record in enumerate(found, start=1):
+        if not isinstance(record, dict):
+            raise SourceError(
+                f"records: element {position} at `{dotted}` is no object but {_outline(record)}"
+            )
+    return found
+
+
+def next_page(
+    source: HttpSource, page: Page, payload: Any, records: Sequence[Any], base_url: str = ""
+) -> Page | None:
+    """The request after this one, None after the last.
+
+    Args:
+        base_url: address of the connection's host; a `link` may only lead there, because the log-in goes with it.
+
+    Raises:
+        SourceError: a link leads to another host, the same page is named again, or there are too many pages.
+    """
+    paging = source.paging
+    following = None if paging is None else _following(paging, page, payload, len(records), base_url)
+    if following is None or paging is None:
+        return None
+    if (following.endpoint, following.params) == (page.endpoint, page.params):
+        raise SourceError(
+            f"source {source.name}: page {page.number} names itself as the next one (paging.{paging.by})"
+        )
+    if following.number > paging.max_pages:
+        raise SourceError(
+            f"source {source.name}: more than {paging.max_pages} pages; raise paging.max_pages if that is right, "
+            f"or look whether the server heeds `{paging.param}`"
+        )
+    return following
+
+
+def digest(records: Sequence[dict[str, Any]]) -> str:
+    """SHA-256 over received records, in their order, independent of the order of keys."""
+    text = json.dumps(records, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _following(paging: PagingSpec, page: Page, payload: Any, rows: int, base_url: str) -> Page | None:
+    if paging.by in ("page", "offset"):
+        if rows == 0 or (paging.until == "short" and rows < paging.size):
+            return None
+        # the offset grows by what came, not by what was asked for: a server may cap the page size
+        offset = page.offset + rows
+        value = offset if paging.by == "offset" else paging.first + page.number
+        return Page(page.endpoint, {**page.params, paging.param: str(value)}, page.number + 1, offset)
+    found = _at(payload, paging.next or "")
+    if found in (None, "", False):
+        return None
+    if paging.by == "cursor":
+        return Page(page.endpoint, {**page.params, paging.param: str(found)}, page.number + 1)
+    return Page(_same_host(str(found), page.endpoint, base_url), {}, page.number + 1)
+
+
+def _same_host(link: str, endpoint: str, base_url: str) -> str:
+    here, there = (
+        urlsplit(base_url),
+        urlsplit(urljoin(f"{base_url.rstrip('/')}/{endpoint.lstrip('/')}", link)),
+    )
+    if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        raise SourceError(
+            f"paging.next leads to another host ({there.netloc}, not {here.netloc}): not followed"
+        )
+    return there.path + (f"?{there.query}" if there.query else "")
+
+
+def _at(payload: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        if isinstance(payload, dict):
+            payload = payload.get(part)
+        elif isinstance(payload, list) and part.isdigit() and int(part) < len(payload):
+            payload = payload[int(part)]
+        else:
+            return None
+    return payload
+
+
+def _outline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object with " + (", ".join(list(value)[:10]) or "no keys")
+    return f"{type(value).__name__} {str(value)[:60]!r}"

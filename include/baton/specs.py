@@ -1,0 +1,108 @@
+"""The YAML of a pack as strict pydantic models: models, contracts, sources.
+
+    models/<model>.yaml        -> ModelSpec
+    contracts/<contract>.yaml  -> ContractSpec
+    sources.yaml               -> SourcesSpec (name -> FileSource | SqlSource | HttpSource)
+
+`baton.packs` loads them, `baton.lint` explains mistakes, `baton.schemas` writes JSON Schema for editors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from baton.specs_base import Column, Cron, Duration, Name, Seq, Spec, format_duration, parse_duration
+from baton.specs_contract import ColumnSpec, ContractSpec, ExpectationSpec, RuleMeta, expand_range
+from baton.specs_model import (
+    ESTIMATORS,
+    CandidateSpec,
+    DataSpec,
+    HistorySpec,
+    ModelSpec,
+    RecentSpec,
+    ScoringSpec,
+    TrainingSpec,
+    ValidationSpec,
+    expand_features,
+)
+from baton.specs_policy import (
+    ApprovalSpec,
+    BudgetSpec,
+    CostSpec,
+    DriftSpec,
+    GateSpec,
+    Metric,
+    PerformanceSpec,
+    PersistenceSpec,
+    Schedules,
+    SliceSpec,
+)
+from baton.specs_source import (
+    FileSource,
+    Format,
+    HttpSource,
+    PagingSpec,
+    ReplaySpec,
+    RetrySpec,
+    Source,
+    SourcesSpec,
+    SqlSource,
+)
+
+Kind = Literal["model", "contract", "sources"]
+KINDS: dict[Kind, type[BaseModel]] = {"model": ModelSpec, "contract": ContractSpec, "sources": SourcesSpec}
+
+__all__ = [
+    "ESTIMATORS",
+    "KINDS",
+    "ApprovalSpec",
+    "BudgetSpec",
+    "CandidateSpec",
+    "Column",
+    "ColumnSpec",
+    "ContractSpec",
+    "CostSpec",
+    "Cron",
+    "DataSpec",
+    "DriftSpec",
+    "Duration",
+    "ExpectationSpec",
+    "FileSource",
+    "Format",
+    "GateSpec",
+    "HistorySpec",
+    "HttpSource",
+    "Kind",
+    "Metric",
+    "ModelSpec",
+    "Name",
+    "PagingSpec",
+    "PerformanceSpec",
+    "PersistenceSpec",
+    "RecentSpec",
+    "ReplaySpec",
+    "RetrySpec",
+    "RuleMeta",
+    "Schedules",
+    "ScoringSpec",
+    "Seq",
+    "SliceSpec",
+    "Source",
+    "SourcesSpec",
+    "Spec",
+    "SqlSource",
+    "TrainingSpec",
+    "ValidationSpec",
+    "expand_features",
+    "expand_range",
+    "format_duration",
+    "json_schema",
+    "parse_duration",
+]
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """JSON Schema (2020-12) of one kind of YAML file, with every field's description."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **KINDS[kind].model_json_schema()}

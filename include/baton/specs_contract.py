@@ -1,0 +1,108 @@
+"""Contracts: what a hand-over of rows promises, in the vocabulary of Great Expectations."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from baton.specs_base import Column, Name, Seq, Share, Spec
+
+_RANGE = re.compile(r"^(?P<head>[^{}]*)\{(?P<first>\d+)\.\.(?P<last>\d+)\}(?P<tail>[^{}]*)$")
+
+
+class ColumnSpec(Spec):
+    """One column: its type, whether it may be empty, and how personal it is."""
+
+    type: Literal["int", "float", "str", "bool", "timestamp"] = Field(
+        description="what cells are converted to; one that does not convert is quarantined (rule `type`)"
+    )
+    nullable: bool = Field(default=False, description="whether the cell may be empty")
+    pii: Literal["none", "quasi", "direct"] = Field(
+        default="none",
+        description="personal data: none, quasi (identifies together with others), direct (always masked)",
+    )
+    description: str = Field(default="", description="what the column means, with its unit")
+
+
+class RuleMeta(Spec):
+    """How people see an expectation."""
+
+    rule: Name = Field(description="short name of the rule in quarantine and in the ledger")
+    advice: str = Field(default="", description="what a person should do with a row that breaks it")
+
+
+class ExpectationSpec(Spec):
+    """One expectation of Great Expectations, with the weight of breaking it."""
+
+    type: str = Field(pattern=r"^expect_[a-z0-9_]+$", description="name of the expectation as GX writes it")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="its arguments, as GX names them")
+    severity: Literal["critical", "warning", "info"] = Field(
+        description="critical stops the run, warning quarantines the rows it names, info is only recorded"
+    )
+    meta: RuleMeta = Field(description="the rule's short name and the advice shown with it")
+
+
+def _expand_ranges(value: Any) -> Any:
+    """Writes `v{1..28}: {...}` out as 28 columns, so that wide tables stay readable."""
+    if not isinstance(value, dict):
+        return value
+    columns: dict[Any, Any] = {}
+    for name, body in value.items():
+        for column in expand_range(name) if isinstance(name, str) else [name]:
+            if column in columns:
+                raise ValueError(f"column `{column}` is described twice (by `{name}` and before)")
+            columns[column] = body
+    return columns
+
+
+def expand_range(name: str) -> list[str]:
+    """Expands one range in a column name: `v{1..3}` is v1, v2, v3; other names stay as they are.
+
+    Raises:
+        ValueError: the range runs backwards or names more than 10,000 columns.
+    """
+    match = _RANGE.match(name)
+    if match is None:
+        return [name]
+    first, last = int(match["first"]), int(match["last"])
+    if not first <= last < first + 10_000:
+        raise ValueError(f"`{name}`: a range counts upwards and names at most 10,000 columns")
+    return [f"{match['head']}{number}{match['tail']}" for number in range(first, last + 1)]
+
+
+class ContractSpec(Spec):
+    """One hand-over: the columns, the rules, and how much may go wrong before the run stops."""
+
+    contract: Name = Field(description="name of the contract, the same as the file's")
+    version: int = Field(ge=1, description="raise it with every change; verdicts record it")
+    owner: str = Field(min_length=1, description="who answers for it: a person or a team")
+    description: str = Field(min_length=1, description="what is handed over, by whom, to whom")
+    key: Column = Field(description="the column that identifies a row in quarantine, cases and trace")
+    columns: Annotated[dict[Column, ColumnSpec], BeforeValidator(_expand_ranges)] = Field(
+        min_length=1,
+        description="every column by name; `v{1..28}` describes 28 at once. A missing column stops the run, "
+        "one that is not listed is dropped and recorded",
+    )
+    tolerated: Share = Field(
+        default=0.05,
+        description="share of rows that may be quarantined; above it the whole partition is broken",
+    )
+    expectations: Seq[ExpectationSpec] = Field(default=(), description="the rules, checked in one validation")
+
+    @model_validator(mode="after")
+    def _key_is_a_column(self) -> ContractSpec:
+        if self.key not in self.columns:
+            raise ValueError(f"key: `{self.key}` is not among the columns")
+        return self
+
+    @field_validator("expectations")
+    @classmethod
+    def _rules_differ(cls, value: tuple[ExpectationSpec, ...]) -> tuple[ExpectationSpec, ...]:
+        seen: set[str] = set()
+        for expectation in value:
+            if expectation.meta.rule in seen:
+                raise ValueError(f"two expectations share the rule name `{expectation.meta.rule}`")
+            seen.add(expectation.meta.rule)
+        return value

@@ -1,0 +1,204 @@
+"""Model specs: one YAML file is the whole life of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from baton.specs_base import Column, InnerShare, Name, Seq, Spec
+from baton.specs_contract import ContractSpec
+from baton.specs_policy import ApprovalSpec, DriftSpec, GateSpec, Metric, Schedules
+
+# The only classes a spec can name, and their family. Nothing else is ever imported by dotted path.
+ESTIMATORS: dict[str, str] = {
+    "sklearn.linear_model.LogisticRegression": "classification",
+    "sklearn.ensemble.RandomForestClassifier": "classification",
+    "sklearn.ensemble.ExtraTreesClassifier": "classification",
+    "sklearn.ensemble.HistGradientBoostingClassifier": "classification",
+    "lightgbm.LGBMClassifier": "classification",
+    "sklearn.ensemble.IsolationForest": "anomaly",
+    "sklearn.decomposition.PCA": "anomaly",
+}
+
+
+class DataSpec(Spec):
+    """Which columns play which part."""
+
+    entity: Column = Field(description="key of a row, for example transaction_id")
+    time: Column = Field(description="event time; splits are by time, never at random")
+    target: Column | None = Field(default=None, description="0/1 label; null for a model without labels")
+    features: Seq[Column] = Field(
+        min_length=1, description="columns the model sees; `v*` takes all that match but entity, time, target"
+    )
+    money: Column | None = Field(
+        default=None, description="column with the amount at stake, for decisions in money"
+    )
+
+
+class HistorySpec(Spec):
+    """Rows from before the first partition."""
+
+    source: Name = Field(description="source whose `history` is read")
+
+
+class RecentSpec(Spec):
+    """Labelled rows that a flow has committed since."""
+
+    flow: Name = Field(description="DAG id of the flow")
+    stage: Name = Field(default="contract", description="stage whose output is read")
+
+
+class TrainingSpec(Spec):
+    """What a version is trained on, and what is kept back to judge it."""
+
+    contract: Name = Field(description="contract the training rows must keep")
+    history: HistorySpec | None = Field(default=None, description="rows from before the first partition")
+    recent: RecentSpec | None = Field(default=None, description="labelled rows of a flow")
+    holdout: InnerShare = Field(
+        default=0.25, description="share of the history kept back, the most recent by time"
+    )
+    recent_holdout: InnerShare = Field(
+        default=0.4, description="share of recent labelled rows kept back, chosen by a hash of the entity"
+    )
+    min_rows: int = Field(default=1000, ge=1, description="fewer rows and the training stops")
+    min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
+    seed: int = Field(default=7, ge=0, description="of every random choice in training")
+    recent_weight: float = Field(
+        default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1"
+    )
+
+    @model_validator(mode="after")
+    def _some_rows(self) -> TrainingSpec:
+        if self.history is None and self.recent is None:
+            raise ValueError("give history, recent or both: there is nothing to train on")
+        return self
+
+
+class CandidateSpec(Spec):
+    """One model that training tries: an estimator, or an average of earlier candidates."""
+
+    name: Name = Field(description="how the leaderboard calls it")
+    estimator: str | None = Field(
+        default=None,
+        description="dotted path from the allow-list",
+        json_schema_extra={"enum": [*ESTIMATORS, None]},
+    )
+    ensemble: Seq[Name] | None = Field(
+        default=None,
+        min_length=2,
+        description="earlier candidates; their calibrated probabilities are averaged",
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
+    calibration: Literal["none", "sigmoid", "isotonic"] = Field(
+        default="none", description="how scores become probabilities"
+    )
+    class_weight: Literal["none", "balanced"] | float = Field(
+        default="none", description="weight of a positive row: none, balanced, or a number"
+    )
+    negatives: int | None = Field(
+        default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
+    )
+    seed: int | None = Field(default=None, ge=0, description="null: the training's seed")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> CandidateSpec:
+        if (self.estimator is None) == (self.ensemble is None):
+            raise ValueError("give exactly one of estimator and ensemble")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
+        if self.ensemble is not None and self.params:
+            raise ValueError("params: an ensemble has none")
+        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
+            raise ValueError("ensemble: each part once")
+        return self
+
+
+class ValidationSpec(Spec):
+    """How candidates are compared inside the training part."""
+
+    folds: int = Field(
+        default=3, ge=1, le=20, description="number of folds, each later than its training rows"
+    )
+    scheme: Literal["time"] = Field(
+        default="time", description="time: train on the past, judge on what follows"
+    )
+    metric: Metric = Field(default="average_precision", description="the leaderboard is sorted by it")
+
+
+class ScoringSpec(Spec):
+    """A scoring DAG of the model's own, `<model>_score`, for models that no flow uses."""
+
+    source: Name = Field(description="source of the rows to score")
+    contract: Name = Field(description="contract of those rows")
+    output: Name | None = Field(
+        default=None, description="contract of the scored rows; null: the engine's own checks"
+    )
+
+
+class ModelSpec(Spec):
+    """The whole life of a model."""
+
+    model: Name = Field(
+        description="name of the model, the same as the file's; also its name in the registry"
+    )
+    family: Literal["classification", "anomaly"] = Field(description="what kind of model it is")
+    owner: str = Field(min_length=1, description="who answers for it: a person or a team")
+    description: str = Field(min_length=1, description="what it decides and for whom; head of the model card")
+    data: DataSpec = Field(description="which columns play which part")
+    training: TrainingSpec = Field(description="what it learns from")
+    candidates: Seq[CandidateSpec] = Field(
+        min_length=1, description="what training tries; the best one is registered"
+    )
+    validation: ValidationSpec = Field(
+        default_factory=ValidationSpec, description="how candidates are compared"
+    )
+    gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
+    approval: ApprovalSpec = Field(default_factory=ApprovalSpec, description="who says yes")
+    drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+    schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
+    scoring: ScoringSpec | None = Field(
+        default=None, description="a scoring DAG of its own; null: flows score it"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelSpec:
+        earlier: dict[str, CandidateSpec] = {}
+        for position, candidate in enumerate(self.candidates):
+            where = f"candidates[{position}]"
+            if candidate.name in earlier:
+                raise ValueError(f"{where}.name: `{candidate.name}` is taken by an earlier candidate")
+            for part in candidate.ensemble or ():
+                if part not in earlier:
+                    raise ValueError(f"{where}.ensemble: `{part}` is no earlier candidate")
+            family = ESTIMATORS.get(candidate.estimator or "", self.family)
+            if family != self.family:
+                raise ValueError(f"{where}.estimator: `{candidate.estimator}` belongs to the family {family}")
+            earlier[candidate.name] = candidate
+        if self.family == "classification" and self.data.target is None:
+            raise ValueError("data.target: a classification model needs a label column")
+        return self
+
+    def features(self, contract: ContractSpec) -> tuple[str, ...]:
+        """Writes the feature globs out against a contract's columns, in spec order, each column once.
+
+        Raises:
+            ValueError: a name or glob matches no column.
+        """
+        return expand_features(self.data, contract.columns)
+
+
+def expand_features(data: DataSpec, columns: Iterable[str]) -> tuple[str, ...]:
+    """See `ModelSpec.features`; entity, time and target never match a glob."""
+    listed = list(columns)
+    never = {data.entity, data.time, data.target}
+    found: dict[str, None] = {}
+    for pattern in data.features:
+        is_glob = any(sign in pattern for sign in "*?[")
+        matches = [c for c in listed if (fnmatchcase(c, pattern) and c not in never) or c == pattern]
+        if not matches:
+            raise ValueError(f"features: `{pattern}` {'matches no column' if is_glob else 'is not a column'}")
+        found.update(dict.fromkeys(matches))
+    return tuple(found)

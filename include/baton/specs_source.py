@@ -1,0 +1,215 @@
+"""Sources: where a partition's rows come from (files or object store, SQL, HTTP)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, RootModel, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from baton.specs_base import Column, Duration, Name, Seq, Spec, format_duration
+
+Format = Literal["parquet", "csv", "json"]
+PLACEHOLDERS = ("landing", "data", "pack", "partition", "date", "hour", "slot")
+
+
+class _Source(Spec):
+    name: SkipJsonSchema[str] = Field(
+        default="", description="set from the key in sources.yaml, never written there"
+    )
+    folder: SkipJsonSchema[str] = Field(
+        default="", exclude=True, description="the pack's folder, set when loaded"
+    )
+    description: str = Field(min_length=1, description="what the rows are and who delivers them")
+    step: Duration = Field(default=timedelta(hours=1), description="length of a partition")
+
+    @property
+    def step_text(self) -> str:
+        """The length of a partition as the YAML writes it, for a DAG's schedule."""
+        return format_duration(self.step)
+
+
+class ReplaySpec(Spec):
+    """Recorded rows laid on the calendar, period after period, so that a schedule always finds data."""
+
+    path: str = Field(description="file of one partition; {slot:02d} is its number within the period, from 0")
+    period: Duration = Field(description="length of the recording; it repeats after that")
+    clock: Column | None = Field(
+        default=None,
+        description="column with seconds since the start of the recording; null: no time is laid out",
+    )
+    time: Column | None = Field(
+        default=None, description="column that receives the calendar time made from `clock`"
+    )
+    key: Column | None = Field(
+        default=None, description="integer key column that must differ between repetitions"
+    )
+    keys_per_period: int = Field(
+        default=0,
+        ge=0,
+        description="added to `key` once per repetition; at least the number of keys in the recording",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _known_placeholders(cls, value: str) -> str:
+        return known_placeholders(value)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> ReplaySpec:
+        if (self.clock is None) != (self.time is None):
+            raise ValueError("clock and time: give both or neither")
+        if self.key is not None and self.keys_per_period == 0:
+            raise ValueError("keys_per_period: say by how much `key` grows with each repetition")
+        return self
+
+
+class FileSource(_Source):
+    """Files in a folder or an object store, one for each partition."""
+
+    kind: Literal["file"]
+    path: str = Field(
+        description="file of a partition, path or fsspec URI, with {landing} {data} {pack} {partition} "
+        "{date} {hour}; `.*` takes any of the formats. {partition} is written 2026-11-20T09-00-00"
+    )
+    format: Format = Field(default="parquet", description="format of a file whose ending does not tell")
+    history: str | None = Field(
+        default=None, description="one file with the rows before the first partition, for a first training"
+    )
+    replay: ReplaySpec | None = Field(
+        default=None, description="recorded rows, used where no file was delivered"
+    )
+
+    @field_validator("path", "history")
+    @classmethod
+    def _known_placeholders(cls, value: str | None) -> str | None:
+        return value if value is None else known_placeholders(value)
+
+    @model_validator(mode="after")
+    def _whole_slots(self) -> FileSource:
+        if self.replay is not None and self.replay.period % self.step:
+            raise ValueError("replay.period: should be a whole number of steps")
+        return self
+
+
+class SqlSource(_Source):
+    """Rows of one partition from a database, through an Airflow connection."""
+
+    kind: Literal["sql"]
+    conn_id: str = Field(min_length=1, description="Airflow connection")
+    query: str = Field(
+        description="one SELECT with the bind parameters :start (inclusive) and :end (exclusive)"
+    )
+    time_format: str = Field(
+        default="%Y-%m-%d %H:%M:%S",
+        description="how :start and :end (UTC) are written, in strftime's notation",
+    )
+    chunk_rows: int = Field(default=50_000, ge=1, description="rows fetched at a time")
+
+    @field_validator("query")
+    @classmethod
+    def _one_select(cls, value: str) -> str:
+        bare = re.sub(r"--[^\n]*|/\*.*?\*/", " ", value, flags=re.DOTALL).strip().rstrip(";")
+        if ";" in bare or not re.match(r"(?i)(select|with)\b", bare):
+            raise ValueError("should be exactly one SELECT (or WITH ... SELECT) statement")
+        for name in ("start", "end"):
+            if not re.search(rf"(?<!:):{name}\b", bare):
+                raise ValueError(f"must use :{name}, so that a partition reads only its own rows")
+        return value
+
+
+class PagingSpec(Spec):
+    """How the next page of an HTTP answer is asked for."""
+
+    by: Literal["page", "offset", "cursor", "link"] = Field(
+        description="page number, row offset, cursor from the answer, or the address in the answer (`link`)"
+    )
+    param: str = Field(
+        default="page", min_length=1, description="query parameter that carries page, offset or cursor"
+    )
+    first: int = Field(default=1, ge=0, description="number of the first page or offset")
+    size_param: str | None = Field(default=None, description="query parameter that carries the page size")
+    until: Literal["empty", "short"] = Field(
+        default="empty",
+        description="page, offset: the last page is the first empty one, or the first with fewer rows than `size` "
+        "(saves a request, loses rows where the server caps the page size)",
+    )
+    size: int = Field(default=1000, ge=1, description="rows per page, sent as `size_param`")
+    next: str | None = Field(default=None, description="dotted path to the cursor or address in the answer")
+    max_pages: int = Field(
+        default=1000, ge=1, description="more pages than that is an error, never a silent cut"
+    )
+
+    @model_validator(mode="after")
+    def _next_given(self) -> PagingSpec:
+        if self.by in ("cursor", "link") and not self.next:
+            raise ValueError(f"next: paging by {self.by} needs the dotted path to it")
+        return self
+
+
+class RetrySpec(Spec):
+    """When an HTTP request is repeated."""
+
+    attempts: int = Field(default=4, ge=1, le=20, description="tries in all")
+    wait: Duration = Field(
+        default=timedelta(seconds=1), description="pause before the second try, doubled each time"
+    )
+    statuses: Seq[int] = Field(
+        default=(408, 429, 500, 502, 503, 504), description="answers that are worth another try"
+    )
+
+
+class HttpSource(_Source):
+    """Rows of one partition from an HTTP interface; address and credentials are in the Airflow connection."""
+
+    kind: Literal["http"]
+    conn_id: str = Field(min_length=1, description="Airflow HTTP connection: host, headers, log-in")
+    endpoint: str = Field(description="path below the connection's host; may use {start} {end} {partition}")
+    params: dict[str, str] = Field(
+        default_factory=dict, description="query parameters; values may use {start} {end} {partition}"
+    )
+    time_format: str = Field(
+        default="%Y-%m-%dT%H:%M:%SZ",
+        description="how {start} and {end} (UTC) are written, in strftime's notation",
+    )
+    records: str = Field(default="", description="dotted path to the list of rows; empty: the answer itself")
+    paging: PagingSpec | None = Field(default=None, description="null: one request")
+    retry: RetrySpec = Field(default_factory=RetrySpec, description="when a request is repeated")
+    timeout: Duration = Field(default=timedelta(seconds=30), description="for one request")
+
+
+Source = Annotated[FileSource | SqlSource | HttpSource, Field(discriminator="kind")]
+
+
+class SourcesSpec(RootModel[dict[Name, Source]]):
+    """The file sources.yaml: every source of the pack by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        named: dict[Any, Any] = {}
+        for name, body in value.items():
+            if isinstance(body, dict):
+                if body.get("name", name) != name:
+                    raise ValueError(f"{name}: a source is named by its key; remove `name`")
+                body = {**body, "name": name}
+            named[name] = body
+        return named
+
+
+def known_placeholders(template: str) -> str:
+    """Checks the placeholders of a path.
+
+    Raises:
+        ValueError: a brace holds something else than one of `PLACEHOLDERS` (with an optional number format).
+    """
+    for found in re.findall(r"\{([^{}]*)\}", template):
+        if found.split(":")[0] not in PLACEHOLDERS:
+            raise ValueError(
+                f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS)
+            )
+    return template

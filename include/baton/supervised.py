@@ -1,0 +1,111 @@
+"""One supervised process: start, notice its end, restart with back-off."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from baton.processes import Session
+from baton.services import Service
+
+STEADY = 60.0
+"""Seconds a process must live for its earlier failures to be forgotten."""
+
+_MAX_DELAY = 30.0
+_MAX_LOG_BYTES = 20_000_000
+
+
+@dataclass
+class Supervised:
+    """A service and its present process.
+
+    Attributes:
+        service: what runs.
+        log: file that standard output and error go to.
+        process: None before the first start and while it waits for its next one.
+        session: of the present or last process.
+        restarts: starts after the first one.
+        failures: ends in a row without STEADY seconds of life between them.
+        not_before: monotonic time of the next start.
+        ready: whether the present process has been well once.
+        unwell_since: monotonic time since when it fails its health check, None while well.
+    """
+
+    service: Service
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    session: Session | None = None
+    restarts: int = -1
+    failures: int = 0
+    not_before: float = 0.0
+    ready: bool = False
+    unwell_since: float | None = None
+    _started: float = field(default=0.0, repr=False)
+
+    def start(self, environment: Mapping[str, str], folder: Path) -> None:
+        """Start the process in a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - our own commands
+                self.service.command,
+                env={**environment, **self.service.environment},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.session = Session.of(self.process.pid)
+        self._started = time.monotonic()
+        self.restarts += 1
+        self.ready = False
+        self.unwell_since = None
+
+    def ended(self) -> int | None:
+        """Return the exit code of a process that has just ended, None while it runs or waits for its next start."""
+        return self.process.poll() if self.process else None
+
+    def clear(self) -> None:
+        """End what is left of the session and plan the next start: at once, then after 1, 2, 4 ... 30 s."""
+        if self.session:
+            self.session.end(grace=0)
+        if self.process:
+            self.process.wait()
+            self.process = None
+        self.failures = 1 if time.monotonic() - self._started > STEADY else self.failures + 1
+        delay = 0.0 if self.failures == 1 else min(_MAX_DELAY, 2.0 ** (self.failures - 2))
+        self.not_before = time.monotonic() + delay
+        self.ready = False
+
+    def stop(self) -> None:
+        """TERM, then KILL after the service's grace, and wait."""
+        if self.session:
+            self.session.end(grace=self.service.grace if self.process else 0)
+        if self.process:
+            self.process.wait()
+            self.process = None
+        self.ready = False
+
+    def judge(self, well: bool) -> None:
+        """Note the result of a health check."""
+        if well:
+            self.ready = True
+            self.unwell_since = None
+        elif self.unwell_since is None:
+            self.unwell_since = time.monotonic()
+
+    def stuck(self, limit: float) -> bool:
+        """Return whether the process runs and has failed its health checks for longer than `limit` seconds."""
+        return bool(self.process) and self.unwell_since is not None and time.monotonic() - self.unwell_since > limit
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log."""
+        try:
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        except FileNotFoundError:
+            return ""

@@ -1,0 +1,149 @@
+"""The training DAG's stages: assemble the rows, fit the candidates side by side, register the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from baton.specs import ModelSpec
+
+TRAIN, HOLDOUT = "train", "holdout"
+
+
+def _training_state(job: StageJob) -> Mapping[str, Any]:
+    """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
+    from baton.packs import find_model
+    from baton.sources import history_state
+
+    pack, spec = find_model(job.options["model"])
+    state: dict[str, Any] = {"spec": spec.training.model_dump(mode="json"), "since": job.options.get("since")}
+    if spec.training.history:
+        state["history"] = history_state(pack, spec.training.history.source)
+    if spec.training.recent:
+        labels, refs = _recent(spec)
+        state["recent"] = {partition: ref.content_sha256 for partition, ref in refs.items()}
+        state["labels"] = [len(labels), int(labels["label"].sum())]
+    return state
+
+
+@engine_step(fingerprint=_training_state)
+def assemble(job: StageJob) -> StageOutput:
+    """Put together what a version learns from and what it is judged on.
+
+    The history is split by time: its most recent share is held out, unless recent labelled partitions exist;
+    then all of the history trains, and of the recent rows a share is held out by a hash of the entity, the
+    same rows every time, so that no later version ever trained on them.
+
+    Options:
+        model: name of the model.
+        since: first partition of the regime to be judged on (a drift's onset); recent rows before it train.
+
+    Returns:
+        the columns of the sources and `_part` (train | holdout), `_weight`, `_partition` ('' for history).
+    """
+    import pandas as pd
+
+    from baton.packs import find_model
+    from baton.parsing import with_row_identity
+    from baton.sources import read_history
+
+    pack, spec = find_model(job.options["model"])
+    parts: list[pd.DataFrame] = []
+    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
+    judged_on_recent = recent is not None and bool((recent["_part"] == HOLDOUT).any())
+    if spec.training.history:
+        history = read_history(pack, spec.training.history.source).sort_values(spec.data.time, kind="stable")
+        train_rows = len(history) if judged_on_recent else round(len(history) * (1 - spec.training.holdout))
+        history["_part"] = [TRAIN] * train_rows + [HOLDOUT] * (len(history) - train_rows)
+        history["_weight"], history["_partition"] = 1.0, ""
+        parts.append(history)
+    if recent is not None:
+        parts.append(recent)
+    frame = pd.concat(parts, ignore_index=True)
+    frame = with_row_identity(frame.drop(columns=["_source", "_row", "_row_sha"], errors="ignore"), spec.model)
+    counts = _require_enough(spec, frame)
+    return StageOutput(frame, {**counts, "rows_in": len(frame), "judged_on": "recent" if judged_on_recent else "history"})
+
+
+def as_of(model: str) -> str:
+    """What a training knows: the last labelled partition that can be joined, or `history`.
+
+    It names the training's slots, so that the same trigger twice finds its own result.
+    """
+    from baton.packs import find_model
+
+    _, spec = find_model(model)
+    refs = _recent(spec)[1] if spec.training.recent else {}
+    return max(refs, default="history")
+
+
+def _require_enough(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, int]:
+    train = frame[frame["_part"] == TRAIN]
+    positives = int(train[spec.data.target].sum()) if spec.data.target else 0
+    if len(train) < spec.training.min_rows or (spec.data.target and positives < spec.training.min_positives):
+        raise BatonError(
+            f"model {spec.model}: {len(train)} training rows with {positives} positives; the spec asks for at least "
+            f"{spec.training.min_rows} and {spec.training.min_positives}: wait for more labels or lower training.min_*"
+        )
+    return {"train_rows": len(train), "train_positives": positives, "holdout_rows": len(frame) - len(train)}
+
+
+def _recent(spec: ModelSpec) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Labels known by now, and the committed dataset of each partition that has any."""
+    from baton.labels import known_labels
+    from baton.slots import Slot, head
+
+    recent = spec.training.recent
+    assert recent is not None
+    labels = known_labels(recent.flow)
+    refs = {}
+    for partition in sorted(labels["partition"].unique()):
+        result = head(Slot(recent.flow, recent.stage, partition))
+        if result is not None and result.ref.rows:
+            refs[partition] = result.ref
+    return labels, refs
+
+
+def _recent_rows(spec: ModelSpec, since: str | None) -> pd.DataFrame | None:
+    """Labelled rows of committed partitions; a partition counts once at least half of its rows are labelled."""
+    import pandas as pd
+
+    from baton.datasets import read
+
+    labels, refs = _recent(spec)
+    truth = labels.set_index("entity_key")["label"]
+    parts = []
+    for partition, ref in refs.items():
+        frame = read(ref)
+        known = frame[spec.data.entity].astype(str).map(truth)
+        if known.notna().mean() < 0.5:
+            continue
+        frame = frame[known.notna()].copy()
+        frame[spec.data.target] = known.dropna().astype("int64")
+        held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout) & (partition >= (since or ""))
+        frame["_part"] = pd.Series(held_out, index=frame.index).map({True: HOLDOUT, False: TRAIN})
+        frame["_weight"], frame["_partition"] = spec.training.recent_weight, partition
+        parts.append(frame)
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def held_out_by_hash(keys: pd.Series, share: float) -> np.ndarray:
+    """True for a fixed pseudo-random share of the keys: the same keys in every training, on every machine."""
+    import pandas as pd
+
+    hashed = pd.util.hash_array(keys.astype(str).to_numpy(dtype=object)).astype("uint64")
+    return (hashed % 10_000) < round(share * 10_000)
+
+
+def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(training rows, held-out rows), each with a fresh index."""
+    parts = [frame[frame["_part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT)]
+    return parts[0], parts[1]
