@@ -1,4 +1,4 @@
-"""Model cards: what a version is, in Markdown, for the registry's version page and inside the model folder."""
+"""Model cards: what a version is, in Markdown, for the version page in MLflow and inside the model folder."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def card_facts(
         estimator=(winner.estimator or "") if winner else "",
         occasion=occasion,
         approval=spec.approval.mode,
-        intended_use=f"Scores one row per {spec.data.entity}: {scored}. Not for any other data than its contract "
-        f"`{spec.training.contract}` admits.",
+        intended_use=f"Scores one row per {spec.data.entity}: {scored}. "
+        f"Not for data that the contract `{spec.training.contract}` does not admit.",
         data=data,
         metrics=metrics,
         leaderboard=leaderboard,
@@ -122,7 +122,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def with_gate(card_md: str, verdict: GateResult | None) -> str:
-    """Return a card with the gate's verdict at its end, in place of an earlier one, within MLflow's limit of length.
+    """Return a card that ends with the gate's verdict, in place of an earlier one, within MLflow's limit.
 
     Args:
         card_md: the card, or a version's description.
@@ -143,10 +143,14 @@ def _gate_section(verdict: GateResult) -> str:
     if verdict.table:
         columns = list(verdict.table[0])
         lines += ["", "| " + " | ".join(map(_md, columns)) + " |", "|" + "---|" * len(columns)]
-        lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table]
+        lines += [
+            "| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table
+        ]
     text = "\n".join(lines) + "\n"
     # at most half of the description, the whole table is in gate.json
-    return text if len(text) <= MAX_DESCRIPTION // 2 else text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0] + "\n"
+    return (
+        text if len(text) <= MAX_DESCRIPTION // 2 else text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0] + "\n"
+    )
 
 
 def _md(value: Any) -> str:

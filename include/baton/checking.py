@@ -51,7 +51,7 @@ def contract(job: StageJob) -> StageOutput:
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton import ledger
 
-        quarantine.record(conn, job.flow, job.partition, verdict, frame)
+        quarantine.record(conn, job.flow, job.partition, verdict, frame, raw)
         ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
 

@@ -234,7 +234,7 @@ def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tup
 
 
 def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
-    """The columns that the rules need; GX copies all it is given several times."""
+    """The columns that the rules need, side by side in memory: GX copies all it is given several times."""
     import pandas as pd
 
     texts = [str(rule.kwargs.get("row_condition") or "") for rule in rules]
@@ -245,7 +245,7 @@ def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
         for name in frame.columns
         if name not in BOOKKEEPING and (whole or name in named or any(name in text for text in texts))
     ]
-    return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=False)
+    return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=True)
 
 
 def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], result_format: Any) -> Any:

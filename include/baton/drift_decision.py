@@ -3,13 +3,15 @@
 The order of the questions is the design:
 
 1. Does this window count at all? Quarantined (broken) and tiny windows never do.
-2. Do features, the prediction or the labelled performance move *persistently*: in `k` of the last `n` counting windows
-   judged against this champion? One window is a warning.
-3. Does the model hold although features moved? Labelled windows that are conclusively within `max_drop` say so: no
-   retraining.
-4. Was there a retraining within the cool-down, or is the budget used up? Both run on partition time, so a replay of last
-   week decides as last week did.
-5. Are there enough labelled positives since the drift began? Retraining without them would reproduce the old model.
+2. Do features, the prediction or the labelled performance move *persistently*: in `k` of the last `n` counting
+   windows judged against this champion? One window is a warning.
+3. Does the model hold although features moved? `k` labelled windows conclusively within `max_drop` say so.
+4. Was there a retraining within the cool-down, or is the budget used up? Both run on partition time, so a replay
+   of last week decides as last week did.
+5. Are there enough labelled positives since the drift began? Retraining without them would reproduce the old
+   model.
+
+Windows judged against an earlier champion never count: what moved for it may be ordinary for its successor.
 """
 
 from __future__ import annotations
@@ -20,12 +22,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
+from baton.drift_performance import Performance, performance
 from baton.errors import BatonError
 from baton.specs_base import format_duration, parse_duration
 
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = [
+    "DriftVerdict",
+    "Performance",
+    "Verdict",
+    "Window",
+    "decide",
+    "judgeable",
+    "performance",
+    "window_from",
+]
 
 
 class Verdict(StrEnum):
@@ -33,35 +43,25 @@ class Verdict(StrEnum):
 
     STABLE = "STABLE"  # nothing moved
     WARN = "WARN"  # something moved, not persistently
-    DRIFT = "DRIFT"  # moved persistently, retraining not due (the model holds, or the budget is used up)
+    DRIFT = "DRIFT"  # persistent, retraining not due: the model holds, or the budget is used up
     RETRAIN = "RETRAIN"  # wake training
-    COOLDOWN = "COOLDOWN"  # moved persistently, retrained a short while ago
-    WAITING_FOR_LABELS = "WAITING_FOR_LABELS"  # moved persistently, too few labelled positives since
+    COOLDOWN = "COOLDOWN"  # persistent, retraining was requested a short while ago
+    WAITING_FOR_LABELS = "WAITING_FOR_LABELS"  # persistent, too few labelled positives since
     WAITING_FOR_EARLIER = "WAITING_FOR_EARLIER"  # an earlier window is neither in nor declared missing
-    TOO_FEW = "TOO_FEW"  # the window does not count: too few rows, or broken data
-
-
-@dataclass(frozen=True)
-class Performance:
-    """Metric on labelled rows of a window. `status`: dropped | held | open (interval undecided) | too_few."""
-
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    reference: float
-    positives: int
-    rows: int
-    status: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
+    TOO_FEW = "TOO_FEW"  # the window does not count: too few rows, broken or no data
 
 
 @dataclass(frozen=True)
 class Window:
-    """One judged partition. `status`: judged | too_few | broken (quarantined) | missing. `version`: the champion's."""
+    """One partition as judged.
+
+    Attributes:
+        version: the champion's version that it was judged against.
+        status: judged | too_few | broken (in quarantine) | missing.
+        drifted: names of its drifted features.
+        positives: labelled positives known for it, of any origin.
+        performance: None while nothing of it is labelled.
+    """
 
     partition: str
     version: int | None = None
@@ -71,21 +71,22 @@ class Window:
     positives: int = 0
     performance: Performance | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, for the warehouse."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Window:
-        """The inverse of `to_dict`."""
-        measured = data.get("performance")
-        made = Performance(**measured) if measured else None
-        return cls(**{**data, "drifted": tuple(data.get("drifted") or ()), "performance": made})
+def window_from(row: Mapping[str, Any]) -> Window:
+    """A `Window` from plain JSON, as `dataclasses.asdict` gives it."""
+    measured = row.get("performance")
+    made = Performance(**measured) if measured else None
+    return Window(**{**row, "drifted": tuple(row.get("drifted") or ()), "performance": made})
 
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """The decision at a partition. `features` moved persistently (or, for WARN, in this window); `onset`: since when."""
+    """The decision at a partition.
+
+    Attributes:
+        features: what moved persistently (for WARN: in this window).
+        onset: partition since which it moves; `positives`: labelled positives since then.
+    """
 
     verdict: Verdict
     reasons: list[str]
@@ -105,7 +106,7 @@ class DriftVerdict:
 
 
 def judgeable(arrived: Iterable[str], missing: Iterable[str], expected: Sequence[str]) -> list[str]:
-    """Partitions that may be judged: those arrived, in order, before the first expected one that is neither in nor declared missing."""
+    """Partitions that may be judged: the arrived ones before the first that is neither in nor declared missing."""
     have, gone, result = set(arrived), set(missing), []
     for partition in sorted(expected):
         if partition in have:
@@ -113,72 +114,6 @@ def judgeable(arrived: Iterable[str], missing: Iterable[str], expected: Sequence
         elif partition not in gone:
             break
     return result
-
-
-def performance(
-    y: Any,
-    score: Any,
-    reference: float,
-    spec: Any,
-    *,
-    confidence: float = 0.9,
-    resamples: int = 400,
-    seed: int = 7,
-) -> Performance:
-    """Metric of labelled rows against the champion's reference, with a stratified bootstrap interval.
-
-    Args:
-        y: (n,) labels 0/1; NaN or null where the label is not known yet, such rows are left out.
-        score: (n,) the champion's scores.
-        reference: the champion's metric at its promotion.
-        spec: `metric` (average_precision | roc_auc), `max_drop`, `min_positives`.
-
-    Returns:
-        `dropped` if even the upper end of the interval is below `reference - max_drop`, `held` if even the lower end is
-        not, `open` otherwise, `too_few` with less than `min_positives` positives (or no negatives).
-
-    Resampling needs no pass over the negatives: only how many of them fall between the positives' scores matters, and those
-    counts are multinomial. Cost: resamples x distinct positive scores.
-    """
-    labels = np.asarray(y, dtype=float)
-    scores = np.asarray(score, dtype=float)
-    known = ~np.isnan(labels) & ~np.isnan(scores)
-    labels, scores = labels[known], scores[known]
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    if len(positive) < max(spec.min_positives, 1) or not len(negative):
-        return Performance(spec.metric, None, None, None, reference, len(positive), len(scores), "too_few")
-    levels, counts = np.unique(-positive, return_counts=True)  # best score first
-    above = np.searchsorted(np.sort(-negative), levels, side="left")  # negatives strictly above each level
-    upto = np.searchsorted(np.sort(-negative), levels, side="right")
-    cells = np.diff(np.stack([above, upto], axis=1).ravel(), prepend=0, append=len(negative))
-    metric = _METRICS.get(spec.metric)
-    if metric is None:
-        raise BatonError(f"drift performance: metric {spec.metric!r} is not one of {sorted(_METRICS)}")
-    rng = np.random.default_rng(seed)
-    p, q = counts / counts.sum(), cells / cells.sum()
-    draws = [metric(rng.multinomial(len(positive), p), rng.multinomial(len(negative), q)) for _ in range(resamples)]
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    bound = reference - spec.max_drop
-    status = "dropped" if high < bound else "held" if low >= bound else "open"
-    value = metric(counts, cells)
-    return Performance(spec.metric, value, float(low), float(high), reference, len(positive), len(scores), status)
-
-
-def _average_precision(positives: Array, negatives: Array) -> float:
-    """AP from counts: positives per level (G,), negatives per cell (2 G + 1,): above, equal, above, equal, ..., below."""
-    hits = np.cumsum(positives)
-    false = np.cumsum(negatives)[1::2]
-    return float(np.sum(positives * hits / np.maximum(hits + false, 1)) / positives.sum())
-
-
-def _roc_auc(positives: Array, negatives: Array) -> float:
-    """ROC AUC from the same counts; ties count half."""
-    false = np.cumsum(negatives)
-    below = false[-1] - false[1::2] + 0.5 * negatives[1::2]
-    return float(positives @ below / (positives.sum() * false[-1]))
-
-
-_METRICS = {"average_precision": _average_precision, "roc_auc": _roc_auc}
 
 
 def decide(
@@ -189,15 +124,15 @@ def decide(
     retrains: Sequence[str] = (),
     expected: Sequence[str] | None = None,
 ) -> DriftVerdict:
-    """Decide at partition `now`; see the module's text for the order of the questions.
+    """Decide at partition `now`; the module's text has the order of the questions.
 
     Args:
-        windows: judged windows in any order; of several for one partition the last in the sequence counts (a superseded
-            partition is judged again). Later ones than `now` do not count.
-        spec: the spec's `drift` block: persistence (k, n), cooldown, budget (retrains, per), min_labelled_positives.
+        windows: judged windows in any order; of several for one partition the last in the sequence counts (a
+            superseded partition is judged again). Later ones than `now` are left out.
+        spec: the spec's `drift` block: persistence (k, n), cooldown, budget, min_labelled_positives.
         now: partition to decide at; it must be among the windows.
-        retrains: partitions at which this model's retraining was requested.
-        expected: all partitions up to `now` that must be in or declared missing first; None: no such check.
+        retrains: partitions at which retraining of this model was requested.
+        expected: partitions that must be in or declared missing first; None: no such check.
 
     Raises:
         BatonError: `now` is not among the windows.
@@ -205,31 +140,41 @@ def decide(
     latest = {window.partition: window for window in windows if window.partition <= now}
     if now not in latest:
         raise BatonError(f"drift: no window for partition {now}; judge it before deciding")
+    absent = sorted(p for p in expected or () if p < now and p not in latest)
+    if absent:
+        reason = f"{len(absent)} earlier partition(s) not in, the first is {absent[0]}"
+        return DriftVerdict(Verdict.WAITING_FOR_EARLIER, [reason], [], now)
     current = latest[now]
-    ordered = [latest[partition] for partition in sorted(latest)]
-    if expected is not None:
-        absent = sorted(partition for partition in expected if partition < now and partition not in latest)
-        if absent:
-            return DriftVerdict(
-                Verdict.WAITING_FOR_EARLIER, [f"{len(absent)} earlier partition(s) not in, first {absent[0]}"], [], now
-            )
     if current.status != "judged":
-        why = {"broken": "its data are in quarantine: broken data is no drift", "missing": "it has no data"}
-        return DriftVerdict(Verdict.TOO_FEW, [why.get(current.status, f"only {current.rows} rows: not judged")], [], now)
+        return DriftVerdict(Verdict.TOO_FEW, [_uncounted(current)], [], now)
+    ordered = [latest[partition] for partition in sorted(latest)]
     counting = [w for w in ordered if w.status == "judged" and w.version == current.version]
-    features, onset = _persistent(counting, spec.persistence.k, spec.persistence.n)
-    dropped = _dropped(counting, spec.persistence.k, spec.persistence.n)
-    if not features and not dropped:
-        return _calm(current, counting, now)
-    onset = min([*([onset] if onset else []), *dropped])
-    positives = sum(w.positives for w in ordered if w.partition >= onset)
-    reasons = _evidence(features, dropped, onset, spec)
-    verdict, reason = _due(counting, spec, now, retrains, onset, positives, bool(dropped))
-    return DriftVerdict(verdict, [*reasons, reason], features, now, onset, positives)
+    k, n = spec.persistence.k, spec.persistence.n
+    features, onset = _persistent(counting, k, n)
+    lost = _lost(counting, k, n)
+    if not features and not lost:
+        return _calm(counting, now)
+    since = min([*([onset] if onset else []), *lost])
+    positives = sum(w.positives for w in ordered if w.partition >= since)
+    reasons = []
+    if features:
+        reasons.append(f"drifted in at least {k} of {n} windows, since {onset}: {', '.join(features)}")
+    if lost:
+        reasons.append(f"labelled performance fell in at least {k} of {n} windows: {', '.join(lost)}")
+    verdict, reason = _due(counting, spec, now, retrains, since, positives, bool(lost))
+    return DriftVerdict(verdict, [*reasons, reason], features, now, since, positives)
+
+
+def _uncounted(window: Window) -> str:
+    reasons = {
+        "broken": "its data are in quarantine: broken data is no drift",
+        "missing": "it has no data",
+    }
+    return reasons.get(window.status, f"{window.rows} rows are too few to judge")
 
 
 def _persistent(counting: Sequence[Window], k: int, n: int) -> tuple[list[str], str | None]:
-    """Features of the newest window that drifted in k of the last n counting windows, and the earliest onset."""
+    """Features of the newest window that drifted in k of the last n, and the earliest window of that streak."""
     recent = counting[-n:]
     features = [f for f in recent[-1].drifted if sum(f in w.drifted for w in recent) >= k]
     onsets = []
@@ -245,30 +190,23 @@ def _persistent(counting: Sequence[Window], k: int, n: int) -> tuple[list[str], 
     return features, min(onsets, default=None)
 
 
-def _dropped(counting: Sequence[Window], k: int, n: int) -> list[str]:
-    """Partitions with a conclusive loss, if k of the last n labelled windows have one; labels lag, so these are older windows."""
-    labelled = [w for w in counting if w.performance is not None and w.performance.status != "too_few"][-n:]
-    lost = [w.partition for w in labelled if w.performance is not None and w.performance.status == "dropped"]
+def _lost(counting: Sequence[Window], k: int, n: int) -> list[str]:
+    """Partitions with a conclusive loss, if k of the last n measured ones have it; labels lag, so these are older."""
+    measured = [(w.partition, w.performance.status) for w in counting if w.performance is not None]
+    measured = [(p, status) for p, status in measured if status in ("dropped", "held", "open")][-n:]
+    lost = [partition for partition, status in measured if status == "dropped"]
     return lost if len(lost) >= k else []
 
 
-def _calm(current: Window, counting: Sequence[Window], now: str) -> DriftVerdict:
-    if current.drifted:
-        moved = ", ".join(current.drifted)
-        return DriftVerdict(Verdict.WARN, [f"moved in this window, not persistently: {moved}"], list(current.drifted), now)
-    if any(w.performance is not None and w.performance.status == "dropped" for w in counting[-1:]):
-        return DriftVerdict(Verdict.WARN, ["labelled performance fell in this window, not persistently"], [], now)
-    return DriftVerdict(Verdict.STABLE, ["no persistent movement"], [], now)
-
-
-def _evidence(features: Sequence[str], dropped: Sequence[str], onset: str, spec: Any) -> list[str]:
-    reasons = []
-    rule = f"in at least {spec.persistence.k} of {spec.persistence.n} windows"
-    if features:
-        reasons.append(f"drifted {rule}, since {onset}: {', '.join(features)}")
-    if dropped:
-        reasons.append(f"labelled performance fell {rule}: {', '.join(dropped)}")
-    return reasons
+def _calm(counting: Sequence[Window], now: str) -> DriftVerdict:
+    """Nothing persistent: WARN if something moved at all."""
+    moved = list(counting[-1].drifted)
+    if moved:
+        reason = f"moved in this window, not persistently: {', '.join(moved)}"
+        return DriftVerdict(Verdict.WARN, [reason], moved, now)
+    if _lost(counting, 1, 1):
+        return DriftVerdict(Verdict.WARN, ["labelled performance fell, not persistently"], [], now)
+    return DriftVerdict(Verdict.STABLE, ["nothing moves persistently"], [], now)
 
 
 def _due(
@@ -276,25 +214,29 @@ def _due(
     spec: Any,
     now: str,
     retrains: Sequence[str],
-    onset: str,
+    since: str,
     positives: int,
     lost: bool,
 ) -> tuple[Verdict, str]:
     """The verdict once something moved persistently, with its reason."""
-    since = [w.performance.status for w in counting if w.performance is not None and w.partition >= onset]
-    if not lost and since.count("held") >= spec.persistence.k and "dropped" not in since:
-        return Verdict.DRIFT, "the model holds on the labelled windows since then: retraining is not due"
-    at, cooldown = datetime.fromisoformat(now), parse_duration(spec.cooldown)
-    near = [r for r in retrains if at - datetime.fromisoformat(r) < cooldown]  # one after `now` knows more than we do here
+    states = [w.performance.status for w in counting if w.performance is not None and w.partition >= since]
+    if not lost and states.count("held") >= spec.persistence.k and "dropped" not in states:
+        return Verdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
+    at = datetime.fromisoformat(now)
+    ago = {
+        r: at - datetime.fromisoformat(r) for r in retrains
+    }  # negative: requested with newer data than `now`
+    cooldown, per = parse_duration(spec.cooldown), parse_duration(spec.budget.per)
+    near = [r for r, span in ago.items() if span < cooldown]
     if near:
-        return Verdict.COOLDOWN, f"retraining was requested at {max(near)}; the cool-down is {format_duration(cooldown)} of data time"
-    per = parse_duration(spec.budget.per)
-    used = [r for r in retrains if at - datetime.fromisoformat(r) < per]
-    if len(used) >= spec.budget.retrains:
-        return Verdict.DRIFT, f"the budget of {spec.budget.retrains} retrainings per {format_duration(per)} is used up: a person must look"
+        pause = f"the cool-down is {format_duration(cooldown)} of data time"
+        return Verdict.COOLDOWN, f"retraining was requested at {max(near)}; {pause}"
+    if sum(span < per for span in ago.values()) >= spec.budget.retrains:
+        budget = f"{spec.budget.retrains} retrainings per {format_duration(per)}"
+        return Verdict.DRIFT, f"the budget of {budget} is used up: a person must look"
     if positives < spec.min_labelled_positives:
         return Verdict.WAITING_FOR_LABELS, (
-            f"{positives} labelled positives since {onset}, {spec.min_labelled_positives} needed: "
+            f"{positives} labelled positives since {since}, {spec.min_labelled_positives} needed: "
             "retraining without labels of the new situation would reproduce the old model"
         )
-    return Verdict.RETRAIN, f"{positives} labelled positives since {onset}: retrain"
+    return Verdict.RETRAIN, f"{positives} labelled positives since {since}: retrain"

@@ -3,8 +3,8 @@
 A model folder carries `manifest.json` (every other file with size and SHA-256, and whose model this is) and
 `manifest.sig` (Ed25519 over the manifest's bytes). MLflow's own pickle switch is no boundary: a folder's
 `loader_module` or `code/` still runs on load, so the check happens here, on bytes, with none of the model
-libraries imported. A valid signature alone is not enough either: what the files *are* must be on the allow-list
-of `manifest_content`, so that a training run cannot sign a pickle.
+libraries imported. A valid signature alone is not enough either: what the files *are* must be on the
+allow-list of `manifest_content`, so that a training run cannot sign a pickle.
 
 The identity inside the manifest (model, run, MLflow's logged model, training data) is what stops a replay:
 an old version, correctly signed, is refused under any other name, run or logged model.
@@ -87,7 +87,9 @@ def signing_key(keys_dir: Path) -> Ed25519PrivateKey:
     _require_private(private)
     key = serialization.load_pem_private_key(private.read_bytes(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
-        raise BatonError(f"{private}: not an Ed25519 key; move it away and a new one is made (old versions stay unsigned)")
+        raise BatonError(
+            f"{private}: not an Ed25519 key; move it away and a new one is made (old versions stay unsigned)"
+        )
     if not (keys_dir / "signing.pub").exists():
         _place(keys_dir / "signing.pub", _public_pem(key.public_key()), 0o644)
     return key
@@ -106,7 +108,9 @@ def public_key(keys_dir: Path) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except FileNotFoundError:
-        raise RegistryRefused(f"{path}: no public key, so no model can be verified; copy it from where models are trained") from None
+        raise RegistryRefused(
+            f"{path}: no public key, so no model can be verified; copy it from where models are trained"
+        ) from None
     except ValueError as error:
         raise RegistryRefused(f"{path}: not a PEM public key ({error})") from error
     if not isinstance(key, Ed25519PublicKey):
@@ -124,7 +128,7 @@ def _create_key(keys_dir: Path) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    # two training tasks may come here at once: the link exists for exactly one of them, both then read that key
+    # two training tasks may come here at once: only one places its key, and both then read that one
     _place(keys_dir / "signing.pem", pem, 0o600)
 
 
@@ -153,7 +157,9 @@ def _place(path: Path, content: bytes, mode: int) -> None:
 def _require_private(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise BatonError(f"{path}: mode {mode:04o} lets other users read the signing key; run `chmod 600 {path}`")
+        raise BatonError(
+            f"{path}: mode {mode:04o} lets other users read the signing key; run `chmod 600 {path}`"
+        )
 
 
 def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:
@@ -171,7 +177,10 @@ def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:
     document = {
         "format": FORMAT,
         "identity": asdict(identity),
-        "files": {name: dict(zip(("bytes", "sha256"), _hash(path), strict=True)) for name, path in sorted(files.items())},
+        "files": {
+            name: dict(zip(("bytes", "sha256"), _hash(path), strict=True))
+            for name, path in sorted(files.items())
+        },
     }
     raw = json.dumps(document, indent=1, sort_keys=True).encode()
     (folder / MANIFEST).write_bytes(raw)
@@ -180,12 +189,12 @@ def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:
 
 
 def verify(folder: Path, key: Ed25519PublicKey, expected: Mapping[str, str] | None = None) -> Manifest:
-    """Return the folder's manifest when every check passes; nothing of the model is opened by a model library.
+    """Return the folder's manifest when every check passes; no model library opens anything before.
 
     Args:
         folder: the model folder, private to this process until the caller has loaded it.
         key: the public key that must have signed it.
-        expected: fields of `Identity` that the registry vouches for, such as `model`, `run_id`, `logged_model`.
+        expected: fields of `Identity` that the registry vouches for: `model`, `run_id`, `logged_model`.
 
     Raises:
         RegistryRefused: with the reason, naming the file.
@@ -195,7 +204,9 @@ def verify(folder: Path, key: Ed25519PublicKey, expected: Mapping[str, str] | No
     for field, value in (expected or {}).items():
         signed = getattr(manifest.identity, field)
         if signed != value:
-            raise RegistryRefused(f"{folder.name}: signed for {field} {signed!r}, but the registry says {value!r}: replayed version")
+            raise RegistryRefused(
+                f"{MANIFEST}: signed for {field} {signed!r}, the registry says {value!r}: a replayed version"
+            )
     found = files.keys() - {MANIFEST, SIGNATURE}
     if extra := sorted(found - manifest.files.keys()):
         raise RegistryRefused(f"{extra[0]}: file is not in the signed manifest")
@@ -209,7 +220,7 @@ def verify(folder: Path, key: Ed25519PublicKey, expected: Mapping[str, str] | No
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Return every file below `folder` by POSIX path; refuse links, special files and names that leave the folder."""
+    """Return every file below `folder` by POSIX path; refuse links, special files and odd names."""
     if folder.is_symlink() or not folder.is_dir():
         raise RegistryRefused(f"{folder}: not a model folder")
     found: dict[str, Path] = {}
@@ -246,13 +257,18 @@ def _read_manifest(files: Mapping[str, Path], key: Ed25519PublicKey) -> Manifest
     try:
         key.verify(files[SIGNATURE].read_bytes(), DOMAIN + raw)
     except InvalidSignature:
-        raise RegistryRefused(f"{SIGNATURE}: signature does not belong to {MANIFEST} and the key in signing.pub") from None
+        raise RegistryRefused(
+            f"{SIGNATURE}: signature does not belong to {MANIFEST} and the key in signing.pub"
+        ) from None
     try:
         document: dict[str, Any] = json.loads(raw)
         if document["format"] != FORMAT:
             raise RegistryRefused(f"{MANIFEST}: format {document['format']!r}, this version reads {FORMAT}")
         identity = Identity(**document["identity"])
-        listed = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in document["files"].items()}
+        listed = {
+            str(name): (int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in document["files"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RegistryRefused(f"{MANIFEST}: not a manifest ({error})") from error
     for name in listed:

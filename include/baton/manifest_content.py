@@ -1,8 +1,8 @@
 """What a model folder may hold: every file must positively be one of a few formats that carry no code.
 
 Checked on bytes, by name and content, before MLflow, skops or LightGBM sees the folder. The list says what is
-allowed; everything else (pickles under any name, archives, scripts, foreign flavours) is refused without having
-to be recognised. Where a well-known danger is recognised, the reason names it.
+allowed; everything else (pickles under any name, archives, scripts, foreign flavours) is refused without
+having to be recognised. Where a well-known danger is recognised, the reason names it.
 """
 
 from __future__ import annotations
@@ -42,21 +42,22 @@ _CODE_FOLDERS = {"code", "code_paths", "__pycache__"}
 
 # MLmodel keys that MLflow itself writes for a model without Python code
 _MLMODEL_KEYS = {
-    "artifact_path", "flavors", "is_signature_from_type_hint", "metadata", "mlflow_version", "model_id", "model_size_bytes",
-    "model_uuid", "prompts", "run_id", "saved_input_example_info", "signature", "type_hint_from_example", "utc_time_created",
+    "artifact_path", "flavors", "is_signature_from_type_hint", "metadata", "mlflow_version", "model_id",
+    "model_size_bytes", "model_uuid", "prompts", "run_id", "saved_input_example_info", "signature",
+    "type_hint_from_example", "utc_time_created",
 }  # fmt: skip
 FLAVOUR = "baton"
 _FLAVOUR_KEYS = {"family", "format", "data"}
 # each of these names code or a pickle in some MLflow flavour
 _FORBIDDEN_KEYS = {
-    "loader_module", "code", "code_path", "code_paths", "python_model", "model_code_path", "pickled_model", "cloudpickle_version",
-    "model_class", "custom_objects", "serialization_format", "streamable", "env", "env_vars", "artifacts",
+    "loader_module", "code", "code_path", "code_paths", "python_model", "model_code_path", "pickled_model",
+    "cloudpickle_version", "model_class", "custom_objects", "serialization_format", "env", "env_vars", "artifacts",
 }  # fmt: skip
 
-# skops nodes that only rebuild data; functions, methods, partials, operators and free constructors are left out
+# skops nodes that only rebuild data; those for functions, methods and free constructors are left out
 _SKOPS_LOADERS = {
-    "DictNode", "DefaultDictNode", "ListNode", "SetNode", "TupleNode", "SliceNode", "BytesNode", "JsonNode", "TypeNode",
-    "ObjectNode", "TreeNode", "LossNode", "NdArrayNode", "MaskedArrayNode", "DTypeNode", "SparseMatrixNode",
+    "DictNode", "DefaultDictNode", "ListNode", "SetNode", "TupleNode", "SliceNode", "BytesNode", "JsonNode",
+    "TypeNode", "ObjectNode", "TreeNode", "LossNode", "NdArrayNode", "MaskedArrayNode", "DTypeNode", "SparseMatrixNode",
     "RandomStateNode", "RandomGeneratorNode", "CachedNode",
 }  # fmt: skip
 _SKOPS_TYPES = re.compile(
@@ -70,10 +71,8 @@ _SKOPS_TYPES = re.compile(
     r"|sklearn\.tree\._tree\.Tree"
     r"|sklearn\._loss\._loss\.Cy\w+"
     r"|sklearn\._loss\.(link|loss)\.[A-Z]\w+"
-    r"|sklearn\.metrics\._dist_metrics\.\w+Distance(32|64)?"
-    r"|sklearn\.(calibration|compose|covariance|decomposition|discriminant_analysis|ensemble|feature_selection"
-    r"|impute|isotonic|kernel_approximation|linear_model|mixture|naive_bayes|neighbors|neural_network|pipeline"
-    r"|preprocessing|random_projection|svm|tree)(\.\w+)*\._?[A-Z]\w*"
+    r"|sklearn\.(calibration|compose|decomposition|ensemble|impute|isotonic|linear_model|pipeline|preprocessing"
+    r"|tree)(\.\w+)*\._?[A-Z]\w*"
 )
 # an estimator whose fitted state is a free Python function
 _SKOPS_REFUSED = {"sklearn.preprocessing._function_transformer.FunctionTransformer"}
@@ -91,13 +90,15 @@ def refuse_names(name: str) -> None:
         raise RegistryRefused(f"{name!r}: path leaves the model folder")
     for part in parts:
         if not _NAME.fullmatch(part):
-            raise RegistryRefused(f"{name!r}: only letters, digits, '_', '-' and '.' are allowed in file names")
+            raise RegistryRefused(
+                f"{name!r}: only letters, digits, '_', '-' and '.' are allowed in file names"
+            )
     if _CODE_FOLDERS & {part.lower() for part in parts}:
         raise RegistryRefused(f"{name}: a folder of code; a model folder holds data only")
 
 
 def check_content(folder: Path, names: Iterable[str], identity: Identity) -> None:
-    """Check that every file of the folder is of an allowed format, and that `MLmodel` is harmless and its own.
+    """Check that every file is of an allowed format, and that `MLmodel` is harmless and this model's own.
 
     Args:
         folder: the model folder.
@@ -117,7 +118,9 @@ def check_content(folder: Path, names: Iterable[str], identity: Identity) -> Non
         danger = _danger(path)
         if check is None:
             allowed = ", ".join(sorted(_FORMATS))
-            raise RegistryRefused(f"{name}: {danger or 'unknown format'} is not allowed in a model folder; allowed: {allowed}")
+            raise RegistryRefused(
+                f"{name}: {danger or 'unknown format'} is not allowed in a model folder; allowed: {allowed}"
+            )
         if danger and not (check is _check_skops and danger == "zip archive"):
             raise RegistryRefused(f"{name}: content is a {danger}, whatever the name says")
         check(name, path)
@@ -170,11 +173,20 @@ def _check_skops(name: str, path: Path) -> None:
                 raise RegistryRefused(f"{name}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
             for entry in entries:
                 if not _SKOPS_ENTRY.fullmatch(entry.filename):
-                    raise RegistryRefused(f"{name}: entry {entry.filename!r} does not belong into a skops file")
+                    raise RegistryRefused(
+                        f"{name}: entry {entry.filename!r} does not belong into a skops file"
+                    )
                 if entry.filename.endswith(".npy"):
                     _check_array(f"{name}:{entry.filename}", archive, entry)
             schema = json.loads(archive.read("schema.json"))
-    except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        RecursionError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise RegistryRefused(f"{name}: not a readable skops file ({error})") from None
     _check_types(name, schema)
 
@@ -243,7 +255,9 @@ def _refuse_keys(document: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 if str(key).lower() in _FORBIDDEN_KEYS:
-                    raise RegistryRefused(f"MLmodel: {key} = {str(value)[:80]!r} would load code; no loader module is allowed")
+                    raise RegistryRefused(
+                        f"MLmodel: {key} = {str(value)[:80]!r} would load code; no loader module is allowed"
+                    )
                 pending.append((value, depth + 1))
         elif isinstance(node, list):
             pending.extend((value, depth + 1) for value in node)

@@ -1,12 +1,12 @@
 """The MLflow server of a Baton home: command, configuration, users.
 
-It listens on one address with MLflow's log-in app on (never without), keeps everything in `home/mlflow`, serves the
-artefacts itself so that no worker needs their storage, and runs no jobs: MLflow's job API is what its worst security
-reports were about, and it starts twelve processes that Baton has no use for.
+It listens on one address with MLflow's log-in app on (never without), keeps everything in `home/mlflow`,
+serves the artefacts itself so that no worker needs their storage, and runs no jobs: MLflow's job API is what
+its worst security reports were about, and it starts twelve processes that Baton has no use for.
 
-Three users: `admin` of the server, `baton` for stages (owns what it creates), `reviewer` for people. A reviewer reads
-everything and may change *versions* (tag them, which is the review) but not the registered model, so that a reviewer
-cannot move the alias `champion`. MLflow's default for everybody else who has a user is reading.
+Three users: `admin` of the server, `baton` for stages (owns what it creates), `reviewer` for people. A
+reviewer reads everything and may change *versions* (tag them, which is the review) but not the registered
+model, so that a reviewer cannot move the alias `champion`. Whoever else has a user reads.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def pack_folder(name: str) -> Path:
     if point is None:
         hint = did_you_mean(name, _installed())
         raise SpecError(
-            f"no pack `{name}`{hint} Installed: {', '.join(packs()) or 'none'}. A pack is an installed package "
-            f"with an entry point in the group {GROUP}; `baton new pack` writes one."
+            f"no pack `{name}`{hint} Installed: {', '.join(packs()) or 'none'}. A pack is an installed "
+            f"package with an entry point in the group {GROUP}; `baton new pack` writes one."
         )
     try:
         folder = Path(str(files(point.value)))
@@ -139,7 +139,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
 
 
 def read_folder(folder: Path) -> list[SpecFile]:
-    """Reads every YAML file of a pack's folder, with the mistakes of each; a file is named like what it holds."""
+    """Reads every YAML file of a pack's folder, with its mistakes; a file is named like what it holds."""
     read = []
     for kind, path in spec_paths(folder):
         file = read_spec(kind, path)

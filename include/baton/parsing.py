@@ -360,8 +360,8 @@ def _text_to_str(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     import numpy as np
     import pandas as pd
 
-    values = cells.astype(object)
-    if pd.api.types.infer_dtype(values, skipna=True) not in {"string", "empty"} or values.eq("").any():
+    values = cells.astype(object) if cells.dtype != object else cells
+    if pd.api.types.infer_dtype(values, skipna=True) not in {"string", "empty"} or "" in values.tolist():
         texts: Sequence[str | None] = [as_text(cell) or None for cell in values.tolist()]
         values = pd.Series(texts, index=cells.index, name=cells.name, dtype=object)
     return values, np.zeros(len(cells), dtype=bool)

@@ -95,7 +95,7 @@ def publish_predictions(job: StageJob) -> StageOutput:
 
 @engine_step()
 def publish_labels(job: StageJob) -> StageOutput:
-    """Publish labels that arrived late (columns: the entity, `partition` it belongs to, label 0/1).
+    """Publish labels (0/1) of this partition's entities; they arrive later than the entities themselves.
 
     Options:
         about: DAG id of the flow whose entities are labelled.
@@ -115,8 +115,8 @@ def publish_labels(job: StageJob) -> StageOutput:
 
         record_labels(
             conn, options["about"], options["origin"], actor=job.flow,
-            rows=zip(labels[options["entity"]].astype(str), labels["partition"].astype(str),
-                     labels[options["label"]].astype(int), strict=True),
+            rows=[(key, job.partition, label) for key, label in
+                  zip(labels[options["entity"]].astype(str), labels[options["label"]].astype(int), strict=True)],
         )  # fmt: skip
         ledger.append(conn, "labels_arrived", options["about"], {"commit": commit_id, **facts})
 

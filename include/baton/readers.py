@@ -107,15 +107,18 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
 
 def as_text(value: object) -> str | None:
     """Write one value the way a text file would: None and NaN are empty, times are ISO 8601, booleans true or false."""
-    if value is None or value != value:  # NaN and NaT differ from themselves
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]
+    if value is None or kind.__name__ == "NAType":
         return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
+    if kind is float or kind is int:
+        return repr(value) if value == value else None  # NaN differs from itself
+    if kind is bool:
         return "true" if value else "false"
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=str)
-    if type(value).__name__ == "NAType":
+    if value != value:
         return None
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")

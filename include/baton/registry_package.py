@@ -1,7 +1,7 @@
-"""The folder that goes into the registry: the family's files, MLflow's `MLmodel` with a signature, card, manifest.
+"""The folder that goes into the registry: the family's files, `MLmodel` with a signature, card, manifest.
 
-The flavour is `baton`: MLflow shows the version with its schema, and cannot load it by itself, since there is no
-`python_function` flavour and so no `loader_module` that could run.
+The flavour is `baton`: MLflow shows the version with its schema and cannot load it by itself, since there is
+no `python_function` flavour and so no `loader_module` that could run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def package(
         identity: whose model it is.
         family: name of the family that can load it.
         keys_dir: folder of the signing key.
-        input_example: shape (few, features), typed as the model wants it; shown in MLflow, so no personal data.
+        input_example: shape (few, features), typed as the model wants it; MLflow shows it: no personal data.
         output_example: shape (few, outputs), or None.
         card_md: the model card.
         metadata: JSON values shown with the version in MLflow.
@@ -55,7 +55,9 @@ def package(
     """
     shutil.copytree(source, target, symlinks=True)  # a link stays a link, for the check to refuse
     (target / CARD).write_text(card_md, encoding="utf-8")
-    example = json.loads(input_example.to_json(orient="split", index=False, date_format="iso", double_precision=15))
+    example = json.loads(
+        input_example.to_json(orient="split", index=False, date_format="iso", double_precision=15)
+    )
     (target / EXAMPLE).write_text(json.dumps(example), encoding="utf-8")
     _write_mlmodel(target, identity, family, input_example, output_example, metadata)
     return sign(target, signing_key(keys_dir), identity)

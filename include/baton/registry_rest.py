@@ -1,8 +1,9 @@
 """MLflow's REST interface: one connection with its own credentials, patient for a minute, then a clear error.
 
-Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read aliases
-and tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of process-wide
-variables, and waiting for a restarting server has one bound. Paths and fields are MLflow's public REST API.
+Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read
+aliases and tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of
+process-wide variables, and waiting for a restarting server has one bound. Paths and fields are MLflow's
+public REST API.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ def credentials(home: Path, role: str) -> Credentials:
         entry = json.loads(path.read_text(encoding="utf-8")).get(role, {})
         if {"username", "password"} <= entry.keys():
             return Credentials(entry["username"], entry["password"])
-    username, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    username, password = (
+        os.environ.get("MLFLOW_TRACKING_USERNAME"),
+        os.environ.get("MLFLOW_TRACKING_PASSWORD"),
+    )
     if role == "service" and username and password:
         return Credentials(username, password)
     raise ServiceError(
@@ -116,7 +120,9 @@ class Rest:
         pending = [""]
         while pending:
             folder = pending.pop()
-            listed = self._json("GET", PROXY, params={"path": f"{artifact_root(location)}/{folder}".rstrip("/")})
+            listed = self._json(
+                "GET", PROXY, params={"path": f"{artifact_root(location)}/{folder}".rstrip("/")}
+            )
             for entry in listed.get("files", []):
                 path = f"{folder}/{entry['path']}".lstrip("/")
                 if entry.get("is_dir"):
@@ -136,7 +142,7 @@ class Rest:
         return answer
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send until the server answers; every request of ours may be repeated without harm (see `Registry.register`)."""
+        """Send until the server answers; repeating a request of ours does no harm (`Versions.register`)."""
         deadline, pause, problem = time.monotonic() + self.retry_seconds, 0.2, ""
         while True:
             try:
@@ -178,7 +184,7 @@ def _transient(response: httpx.Response) -> bool:
 
 
 def artifact_root(location: str) -> str:
-    """Return the path below the proxy of an artefact location such as `mlflow-artifacts:/1/models/m-1/artifacts`.
+    """Return the path below the proxy of a location such as `mlflow-artifacts:/1/models/m-1/artifacts`.
 
     Raises:
         ServiceError: the server hands out locations that it does not serve itself.

@@ -1,13 +1,16 @@
-"""What the registry's tags and aliases say, as pure functions: reviews that count, and a champion moved by others."""
+"""What tags and aliases say, as pure functions: the review that counts, a champion that was moved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 REVIEW, REVIEW_BEFORE_GATE = "baton.review", "baton.review_before_gate"
 GATE, GATE_AT = "baton.gate", "baton.gate_at"
+RESERVED = frozenset({REVIEW, REVIEW_BEFORE_GATE, GATE, GATE_AT})
 PENDING = "pending"
+
+Answer = Literal["approved", "rejected"]
 
 
 class GateResult(Protocol):
@@ -31,11 +34,11 @@ def decision_of(verdict: GateResult) -> str:
     return str(getattr(verdict.decision, "value", verdict.decision))
 
 
-def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Literal["approved", "rejected"] | None:
+def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Answer | None:
     """The review that counts, or None.
 
-    A review counts only after a gate verdict: the verdict puts the tag back to `pending`, so that an answer that is there
-    later was given later (MLflow keeps no time of a tag). What the reviewer typed is read without regard to case.
+    A review counts only after a gate verdict: the verdict puts the tag back to `pending`, so that an answer
+    that is there later was given later (MLflow keeps no time of a tag). Case does not matter: people type it.
 
     Args:
         tags: tags of one version.
@@ -45,11 +48,11 @@ def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Liter
     if not judged or (gate_at is not None and judged != gate_at):
         return None
     answer = tags.get(REVIEW, "").strip().lower()
-    return answer if answer in ("approved", "rejected") else None  # type: ignore[return-value]
+    return cast("Answer", answer) if answer in ("approved", "rejected") else None
 
 
 def champion_moved(model: str, actual: int | None, recorded: int | None) -> str | None:
-    """Say what is wrong when the alias `champion` is not where the ledger's last record put it; None when it is.
+    """Say what is wrong when `champion` is not where the ledger's last record put it; None when it is.
 
     Args:
         model: name of the registered model.

@@ -1,4 +1,4 @@
-"""Runs in MLflow: parameters, metrics, tags and the reference to the training data, in as few requests as possible."""
+"""Runs in MLflow: parameters, metrics, tags and the reference to the training data, in few requests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _BATCH = {"params": 100, "metrics": 900, "tags": 100}
 _MAX_PARAM, _MAX_TAG = 6000, 5000
 NESTED = "mlflow.parentRunId"
+_TABLES = "mlflow.loggedArtifacts"
 
 
 def run_name(model: str, occasion: str, candidate: str | None = None) -> str:
@@ -41,7 +42,7 @@ class RunLog:
             try:
                 found = self.rest.get("/experiments/get-by-name", experiment_name=name)["experiment"]
                 if found.get("lifecycle_stage") == "deleted":
-                    raise ServiceError(f"MLflow: experiment {name!r} is deleted; restore it or rename it in MLflow")
+                    raise ServiceError(f"MLflow: experiment {name!r} is deleted; restore it in MLflow")
                 self._experiments[name] = str(found["experiment_id"])
             except RestError as error:
                 if error.code != "RESOURCE_DOES_NOT_EXIST":
@@ -70,14 +71,16 @@ class RunLog:
         datasets: Iterable[DatasetRef] = (),
         parent: str | None = None,
     ) -> str:
-        """Start a run and log what is known already; return its id, which the next process passes to `log` or `end_run`.
+        """Start a run and log what is known already; return its id.
+
+        The id is all that another process needs for `log` and `end_run`.
 
         Args:
             experiment: name of the experiment, one per model.
             name: see `run_name`.
             tags: texts; `airflow.dag_id`, `airflow.run_id`, `airflow.partition` make the way back to Airflow.
             params: settings of the run.
-            metrics: measured values; a value that is not finite is left out and listed in tag `baton.not_finite`.
+            metrics: measured values; one that is not finite is left out and named in tag `baton.not_finite`.
             datasets: what it learns from, logged as reference (address and hash); no row is read.
             parent: id of the run that this one is a candidate of.
         """
@@ -133,19 +136,27 @@ class RunLog:
 
     def log_text(self, run_id: str, path: str, content: str) -> None:
         """Store a text as artefact `path` of a run."""
-        run = self.rest.get("/runs/get", run_id=run_id)["run"]
-        self.rest.upload(run["info"]["artifact_uri"], path, content.encode())
+        self.rest.upload(self._run(run_id)["info"]["artifact_uri"], path, content.encode())
 
     def log_table(self, run_id: str, path: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store rows as a table that MLflow's UI shows; columns are those of the first row, in its order."""
         columns = list(rows[0]) if rows else []
         table = {"columns": columns, "data": [[_cell(row.get(column)) for column in columns] for row in rows]}
-        self.log_text(run_id, path, json.dumps(table))
-        self.log(run_id, tags={"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])})
+        run = self._run(run_id)
+        self.rest.upload(run["info"]["artifact_uri"], path, json.dumps(table).encode())
+        # MLflow's UI finds tables by this tag
+        tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+        listed = json.loads(tags.get(_TABLES, "[]"))
+        if {"path": path, "type": "table"} not in listed:
+            self.log(run_id, tags={_TABLES: [*listed, {"path": path, "type": "table"}]})
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = self.rest.get("/runs/get", run_id=run_id)["run"]
+        return run
 
     def run_url(self, run_id: str) -> str:
         """Address of a run in MLflow's UI."""
-        info = self.rest.get("/runs/get", run_id=run_id)["run"]["info"]
+        info = self._run(run_id)["info"]
         return f"{self.rest.url}/#/experiments/{info['experiment_id']}/runs/{run_id}"
 
 
@@ -164,7 +175,9 @@ def _dataset_input(ref: DatasetRef) -> dict[str, Any]:
     }
 
 
-def _metrics(metrics: Mapping[str, float], logged_model: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+def _metrics(
+    metrics: Mapping[str, float], logged_model: str | None
+) -> tuple[list[dict[str, Any]], list[str]]:
     now, values, left_out = _now_ms(), [], []
     for key, value in metrics.items():
         number = float(value)

@@ -184,10 +184,10 @@ def _commit(
         commit_id = warehouse.transact(work)
     except StaleAttempt:
         datasets.delete(ref.uri)
-        current = head(slot)
-        if current is not None and current.digest == row["digest"]:
-            return current
-        raise
+        current = _usable(head(slot), row["digest"])
+        if current is None:
+            raise
+        return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
             datasets.delete(ref.uri)

@@ -16,7 +16,7 @@ from baton.specs import HttpSource, PagingSpec, SqlSource
 
 @dataclass(frozen=True)
 class Page:
-    """One request: path below the connection's host (or an address of that host), query parameters, 1-based count."""
+    """One request: path below the connection's host, query parameters, which one it is (from 1)."""
 
     endpoint: str
     params: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def first_page(source: HttpSource, partition: str) -> Page:
 
 
 def records_at(payload: Any, dotted: str) -> list[dict[str, Any]]:
-    """The rows in an answer: the list at a dotted path (`data.items`, `results.0.rows`), or the answer itself.
+    """The rows in an answer: the list at a dotted path (`data.items`, `results.0.rows`), or all of it.
 
     Raises:
         SourceError: there is nothing at the path, it is no list, or an element is no object.
@@ -84,7 +84,7 @@ def next_page(
     """The request after this one, None after the last.
 
     Args:
-        base_url: address of the connection's host; a `link` may only lead there, because the log-in goes with it.
+        base_url: address of the connection; a `link` may only lead below it, because the log-in goes along.
 
     Raises:
         SourceError: a link leads to another host, the same page is named again, or there are too many pages.
@@ -94,13 +94,11 @@ def next_page(
     if following is None or paging is None:
         return None
     if (following.endpoint, following.params) == (page.endpoint, page.params):
-        raise SourceError(
-            f"source {source.name}: page {page.number} names itself as the next one (paging.{paging.by})"
-        )
+        raise SourceError(f"source {source.name}: page {page.number} names itself as the next one")
     if following.number > paging.max_pages:
         raise SourceError(
-            f"source {source.name}: more than {paging.max_pages} pages; raise paging.max_pages if that is right, "
-            f"or look whether the server heeds `{paging.param}`"
+            f"source {source.name}: more than {paging.max_pages} pages; raise paging.max_pages if it is "
+            f"right, or look whether the server heeds `{paging.param}`"
         )
     return following
 
@@ -128,15 +126,15 @@ def _following(paging: PagingSpec, page: Page, payload: Any, rows: int, base_url
 
 
 def _same_host(link: str, endpoint: str, base_url: str) -> str:
-    here, there = (
-        urlsplit(base_url),
-        urlsplit(urljoin(f"{base_url.rstrip('/')}/{endpoint.lstrip('/')}", link)),
-    )
+    base = base_url.rstrip("/")
+    here, there = urlsplit(base), urlsplit(urljoin(f"{base}/{endpoint.lstrip('/')}", link))
     if (there.scheme, there.netloc) != (here.scheme, here.netloc):
         raise SourceError(
             f"paging.next leads to another host ({there.netloc}, not {here.netloc}): not followed"
         )
-    return there.path + (f"?{there.query}" if there.query else "")
+    if not f"{there.path}/".startswith(f"{here.path}/"):
+        raise SourceError(f"paging.next leads to {there.path}, not below {here.path}: not followed")
+    return there.path.removeprefix(here.path) + (f"?{there.query}" if there.query else "")
 
 
 def _at(payload: Any, dotted: str) -> Any:

@@ -1,7 +1,7 @@
 """Reads a partition's rows from where the pack's sources.yaml says they are.
 
-A file delivered for the partition comes first and supersedes the recording (`replay`). SQL and HTTP sources need
-Airflow connections: their readers are registered by the Airflow layer with `register_reader`.
+A file delivered for the partition comes first and supersedes the recording (`replay`). SQL and HTTP sources
+need Airflow connections: their readers are registered by the Airflow layer with `register_reader`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RawBatch:
     """The rows of one partition as the source holds them.
 
     Attributes:
-        frame: one row per record; text formats as text with `_source`, `_row`, `_row_sha` (see `baton.parsing`).
+        frame: one row per record; text formats as text, see `baton.parsing`.
         format: parquet, csv or json; sql or http for the other kinds.
         uri: file, or what else names the place.
         sha256: of the file's bytes, or of the records that were received.
@@ -56,7 +56,7 @@ class RawBatch:
 
 Reader = Callable[["Pack", "Source", str], RawBatch]
 _READERS: dict[str, Reader] = {}
-# A stage asks for the state (to decide whether to run) and then for the rows: one reading serves both, so that
+# A stage asks for the state (to decide whether to run) and then for the rows: one reading serves both, and
 # the rows are the ones that the state describes.
 _ahead: dict[tuple[str, str, str], RawBatch] = {}
 
@@ -119,7 +119,7 @@ def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
 def lay_on_calendar(frame: pd.DataFrame, source: FileSource, slot: ReplaySlot, uri: str) -> pd.DataFrame:
     """Gives recorded rows the calendar time and the keys of one repetition of the recording.
 
-    time = anchor + cycle * period + clock (seconds since the recording's start); key += cycle * keys_per_period.
+    time = anchor + cycle * period + clock (seconds since its start); key += cycle * keys_per_period.
 
     Raises:
         SourceError: a column that the replay needs is missing or does not hold numbers.

@@ -133,7 +133,7 @@ class PagingSpec(Spec):
     size_param: str | None = Field(default=None, description="query parameter that carries the page size")
     until: Literal["empty", "short"] = Field(
         default="empty",
-        description="page, offset: the last page is the first empty one, or the first with fewer rows than `size` "
+        description="page, offset: the last page is the first empty one, or the first of fewer than `size` "
         "(saves a request, loses rows where the server caps the page size)",
     )
     size: int = Field(default=1000, ge=1, description="rows per page, sent as `size_param`")

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AsyncCallback, CronPartitionTimetable, DeadlineAlert, DeadlineReference
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AsyncCallback,
+    CronPartitionTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    PartitionedAtRuntime,
+)
 
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.runs import flow_params
 from baton.airflow.stage import StageOperator
+from baton.settings import settings
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -26,6 +35,13 @@ def default_args(owner: str) -> dict[str, Any]:
         "execution_timeout": timedelta(minutes=15),
         "on_failure_callback": Notify("task failed"),
     }
+
+
+def clocked(cron: str | None, late: int = 1) -> Any:
+    """The timetable of a flow: the partition `late` before each tick; without a clock the trigger names the partition."""
+    if cron is None or not settings().schedules:
+        return PartitionedAtRuntime()
+    return CronPartitionTimetable(cron, timezone="UTC", run_offset=-late)
 
 
 def deadline(minutes: float) -> DeadlineAlert:
@@ -48,18 +64,19 @@ class Flow(DAG):
         models: models whose versions the first stage fixes for the run.
         owner: the team that answers for it.
         step: length of a partition, such as `1h`.
+        late: how many intervals after its end a partition is read; 1: as soon as it is complete.
         deadline_minutes: alert when a run takes longer.
         doc_md: the runbook.
     """
 
     def __init__(
         self, dag_id: str, *, pack: str, cron: str | None, owner: str, doc_md: str | None, models: Sequence[str] = (),
-        step: str = "1h", deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
+        step: str = "1h", late: int = 1, deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             dag_id,
-            schedule=CronPartitionTimetable(cron, timezone="UTC", run_offset=-1) if cron else None,
+            schedule=clocked(cron, late),
             start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner),
             dagrun_timeout=timedelta(hours=6), deadline=deadline(deadline_minutes), doc_md=doc_md,
             params=flow_params(list(models)), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,

@@ -15,6 +15,7 @@ from baton.airflow import flows
 from baton.airflow.approval import ModelApprovalOperator
 from baton.airflow.monitor import MonitorOperator
 from baton.airflow.stage import StageOperator
+from baton.settings import settings
 
 if TYPE_CHECKING:
     from baton.packs import Pack
@@ -43,7 +44,8 @@ def _dag(pack: Pack, spec: ModelSpec, verb: str, doc: str, **kwargs: Any) -> DAG
 
 def train(pack: Pack, spec: ModelSpec) -> DAG:
     """Assemble, check, try the candidates side by side, register the best as challenger."""
-    clock = CronTriggerTimetable(spec.schedules.train, timezone="UTC") if spec.schedules.train else None
+    clocked = spec.schedules.train and settings().schedules
+    clock = CronTriggerTimetable(spec.schedules.train, timezone="UTC") if clocked else None
     wakes = flows.drifted(spec.model) if spec.drift is not None else None
     schedule: Any = AssetOrTimeSchedule(timetable=clock, assets=wakes) if clock and wakes else (clock or wakes)
     dag = _dag(

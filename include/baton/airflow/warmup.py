@@ -9,6 +9,7 @@ services set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1 for it, and nothing i
 import importlib
 import logging
 import sys
+import warnings
 
 MODULES = (
     "pandas",
@@ -18,8 +19,8 @@ MODULES = (
     "sklearn.ensemble",
     "sklearn.linear_model",
     "sklearn.calibration",
+    "skops.io",  # before the many modules that it would search
     "lightgbm",
-    "skops.io",
     "mlflow",
     "great_expectations",
 )
@@ -27,5 +28,8 @@ MODULES = (
 if sys.argv[1:2] == ["scheduler"] or sys.argv[1:3] == ["celery", "worker"]:
     # importing it under Airflow's logging prints hundreds of lines otherwise
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    for _name in MODULES:
-        importlib.import_module(_name)
+    with warnings.catch_warnings():
+        # skops looks for NumPy's functions in every loaded module and so touches each deprecated name of Airflow
+        warnings.simplefilter("ignore")
+        for _name in MODULES:
+            importlib.import_module(_name)

@@ -1,0 +1,121 @@
+"""`baton demo`: start the real services, let every pack play its story through Airflow's REST interface, show the result.
+
+A pack takes part by having a module `demo.py` with `play(demo: Demo) -> dict`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.orchestrator import Orchestrator
+from baton.settings import settings
+
+if TYPE_CHECKING:
+    from baton.supervisor import Services
+
+KEEP = ("data",)  # what a fresh start does not throw away
+
+
+@dataclass
+class Demo:
+    """What a pack's story works with.
+
+    Attributes:
+        services: the started Airflow and MLflow.
+        airflow: client of Airflow's REST interface as the user `admin`.
+        report: takes one line for the person who watches.
+        progress: `progress(title, total)` is a context manager that yields a function taking how many are done.
+        seconds: duration of each part, filled by `part`.
+    """
+
+    services: Services
+    airflow: Orchestrator
+    report: Callable[[str], None]
+    progress: Callable[[str, int], Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, title: str) -> Iterator[None]:
+        """Announce and time one part of the story."""
+        self.report(title)
+        began = time.monotonic()
+        yield
+        self.seconds[title] = round(time.monotonic() - began, 1)
+
+
+def start_fresh(home: Path) -> Path | None:
+    """Move what an earlier demo left in `home` aside (never delete it); prepared data stay where they are."""
+    if not (home / "warehouse.db").exists():
+        return None
+    aside = home / "before" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    aside.mkdir(parents=True)
+    for path in home.iterdir():
+        if path.name not in (*KEEP, "before"):
+            shutil.move(str(path), aside / path.name)
+    return aside
+
+
+def stories() -> dict[str, Any]:
+    """Pack name -> its module `demo`, for the packs that have one."""
+    from baton.packs import load_pack, packs
+
+    modules = {name: f"{load_pack(name).package}.demo" for name in packs()}
+    return {name: importlib.import_module(path) for name, path in modules.items() if importlib.util.find_spec(path)}
+
+
+def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> dict[str, Any]:
+    """Run all stories on fresh state; returns the summary that is also written to `<home>/demo/summary.json`.
+
+    Raises:
+        BatonError: a story found something else than it tells.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from baton.packs import prepare_data
+    from baton.supervisor import Services
+
+    began = time.monotonic()
+    home = settings().home
+    if aside := start_fresh(home):
+        report(f"state of the demo before was moved to {aside}")
+    found = stories()
+    if not found:
+        raise BatonError("no installed pack has a demo")
+    services = Services(extra_env={"BATON_SCHEDULES": "false"}, report=report)
+    summary: dict[str, Any] = {"started_at": datetime.now(UTC).isoformat(timespec="seconds"), "packs": {}}
+    with ThreadPoolExecutor(1) as pool:
+        preparing = pool.submit(lambda: [prepare_data(name) for name in found])
+        try:
+            services.start()
+            preparing.result()
+            summary["seconds"] = {"services and data": round(time.monotonic() - began, 1)}
+            airflow = Orchestrator(services.airflow_url, services.token)
+            demo = Demo(services, airflow, report, progress)
+            for name, module in found.items():
+                summary["packs"][name] = module.play(demo)
+            summary["seconds"] |= demo.seconds
+            summary["addresses"] = {"airflow": services.airflow_url, "mlflow": services.mlflow_url}
+        finally:
+            services.stop()
+    from baton import ledger
+
+    verdict = ledger.verify()
+    summary["ledger"] = {"ok": verdict.ok, "records": verdict.records}
+    summary["seconds"]["total"] = round(time.monotonic() - began, 1)
+    path = home / "demo" / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=1, default=str), encoding="utf-8")
+    if not verdict.ok:
+        raise BatonError(f"the ledger does not verify: first broken record {verdict.first_broken}")
+    return summary

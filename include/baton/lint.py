@@ -1,0 +1,281 @@
+"""`baton lint`: every mistake in a pack's YAML by file, line and field, with what is allowed.
+
+First each file for itself (`baton.spec_files`), then what only shows across files: names that refer to
+nothing, features that the contract does not have, expectations and arguments that GX does not know.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from baton.errors import SpecError
+from baton.expectations import COLUMN_ARGUMENTS, known_expectations
+from baton.packs import pack_folder, packs, read_folder
+from baton.spec_files import Problem, SpecFile, did_you_mean
+from baton.specs import ContractSpec, ExpectationSpec, FileSource, ModelSpec
+from baton.yaml_marks import Loc
+
+__all__ = ["Problem", "lint"]
+
+NUMERIC = ("int", "float", "bool")
+
+
+def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
+    """Checks packs: all installed ones, or the given folders and files.
+
+    Args:
+        paths: pack folders, or single YAML files (checked with their pack, reported alone).
+
+    Returns:
+        the mistakes, by file and line; empty when all is well.
+
+    Raises:
+        SpecError: a path does not exist or is no part of a pack.
+    """
+    wanted = [Path(path) for path in paths]
+    folders = [_pack_of(path) for path in wanted] or [pack_folder(name) for name in packs()]
+    problems: list[Problem] = []
+    owners: dict[str, list[SpecFile]] = defaultdict(list)
+    for folder in dict.fromkeys(folders):
+        found = _Folder.read(folder)
+        for name, file in found.models.items():
+            owners[name].append(file)
+        problems += found.problems()
+    for name, files in owners.items():
+        for file in files[1:]:
+            message = f"`{name}` is the name of another model, in {files[0].path}: the registry has one name"
+            problems.append(file.problem(("model",), message))
+    chosen = {str(path) for path in wanted if path.is_file()}
+    whole = [str(path) for path in wanted if path.is_dir()]
+    if chosen:
+        problems = [p for p in problems if p.file in chosen or any(p.file.startswith(f"{w}/") for w in whole)]
+    return sorted(set(problems))
+
+
+def _pack_of(path: Path) -> Path:
+    if not path.exists():
+        raise SpecError(f"{path}: does not exist")
+    folder = path if path.is_dir() else path.parent
+    if folder.name in ("models", "contracts"):
+        folder = folder.parent
+    if not any((folder / part).exists() for part in ("models", "contracts", "sources.yaml")):
+        raise SpecError(f"{path}: is no part of a pack (a folder with models/, contracts/ or sources.yaml)")
+    return folder
+
+
+@dataclass
+class _Folder:
+    """One pack's files by kind and name; a file with mistakes exists, so that one mistake stays one line."""
+
+    path: Path
+    files: list[SpecFile]
+    models: dict[str, SpecFile] = field(default_factory=dict)
+    contracts: dict[str, SpecFile] = field(default_factory=dict)
+    sources: SpecFile | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> _Folder:
+        folder = cls(path, read_folder(path))
+        for file in folder.files:
+            if file.kind == "model":
+                folder.models[file.path.stem] = file
+            elif file.kind == "contract":
+                folder.contracts[file.path.stem] = file
+            else:
+                folder.sources = file
+        return folder
+
+    def problems(self) -> Iterator[Problem]:
+        for file in self.files:
+            yield from file.problems
+        for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
+            if stray.suffix == ".yml" or stray.name != "sources.yaml":
+                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml"
+                yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
+        for file in self.contracts.values():
+            if isinstance(file.spec, ContractSpec):
+                yield from _contract_problems(file, file.spec)
+        if self.sources is not None and self.sources.spec is not None:
+            yield from _source_problems(self.sources)
+        for file in self.models.values():
+            if isinstance(file.spec, ModelSpec):
+                yield from self._model_problems(file, file.spec)
+
+    def _model_problems(self, file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+        yield from self._references(file, spec)
+        training = self._contract(spec.training.contract)
+        if training is not None:
+            yield from _column_problems(file, spec, training, with_target=True)
+        if spec.scoring is not None and spec.scoring.contract != spec.training.contract:
+            scoring = self._contract(spec.scoring.contract)
+            if scoring is not None:
+                yield from _column_problems(file, spec, scoring, with_target=False)
+        yield from _parameter_problems(file, spec)
+
+    def _contract(self, name: str) -> ContractSpec | None:
+        file = self.contracts.get(name)
+        return file.spec if file is not None else None
+
+    def _references(self, file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+        """Contracts and sources that a model names must be in its pack."""
+        contracts: list[tuple[Loc, str | None]] = [(("training", "contract"), spec.training.contract)]
+        sources: list[tuple[Loc, str]] = []
+        if spec.training.history is not None:
+            sources.append((("training", "history", "source"), spec.training.history.source))
+        if spec.scoring is not None:
+            sources.append((("scoring", "source"), spec.scoring.source))
+            contracts += [(("scoring", part), getattr(spec.scoring, part)) for part in ("contract", "output")]
+        for loc, contract in contracts:
+            if contract is not None and contract not in self.contracts:
+                yield _unknown(file, loc, "contract", contract, self.contracts)
+        if self.sources is None and sources:
+            yield file.problem(sources[0][0], "the pack has no sources.yaml")
+        elif self.sources is not None and self.sources.spec is not None:
+            known = self.sources.spec.root
+            for loc, source in sources:
+                if source not in known:
+                    yield _unknown(file, loc, "source", source, known)
+                elif loc[1] == "history" and not getattr(known[source], "history", None):
+                    with_history = [name for name, s in known.items() if getattr(s, "history", None)]
+                    message = f"source `{source}` has no `history` to train on"
+                    yield file.problem(loc, message, ", ".join(with_history))
+
+
+def _unknown(file: SpecFile, loc: Loc, what: str, name: str, known: Iterable[str]) -> Problem:
+    return file.problem(loc, f"no {what} `{name}`{did_you_mean(name, known)}", ", ".join(known) or "none yet")
+
+
+def _column_problems(
+    file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool
+) -> Iterator[Problem]:
+    """Columns that a model names must be in the contract of its rows, with a type that fits their part."""
+    named: list[tuple[Loc, str | None, tuple[str, ...]]] = [
+        (("data", "entity"), spec.data.entity, ("int", "str")),
+        (("data", "time"), spec.data.time, ("timestamp",)),
+        (("data", "money"), spec.data.money, ("int", "float")),
+    ]
+    if with_target:
+        named.append((("data", "target"), spec.data.target, ("int", "bool")))
+        if spec.gate.cost is not None and isinstance(spec.gate.cost.missed, str):
+            named.append((("gate", "cost", "missed"), spec.gate.cost.missed, ("int", "float")))
+        for position, part in enumerate(spec.gate.slices):
+            named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+    for position, pattern in enumerate(spec.data.features):
+        one = spec.data.model_copy(update={"features": (pattern,)})
+        try:
+            columns = spec.model_copy(update={"data": one}).features(contract)
+        except ValueError:
+            message = f"`{pattern}` matches no column of contract {contract.contract}"
+            hint = did_you_mean(pattern, contract.columns)
+            yield file.problem(("data", "features", position), message + hint, _columns_of(contract, NUMERIC))
+            continue
+        named += [(("data", "features", position), column, NUMERIC) for column in columns]
+        if spec.data.target in columns:
+            yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
+    for loc, name, types in named:
+        if name is None:
+            continue
+        if name not in contract.columns:
+            message = (
+                f"contract {contract.contract} has no column `{name}`{did_you_mean(name, contract.columns)}"
+            )
+            yield file.problem(loc, message, _columns_of(contract, types))
+        elif contract.columns[name].type not in types:
+            message = f"column `{name}` is {contract.columns[name].type} in contract {contract.contract}"
+            yield file.problem(loc, message, " or ".join(types))
+
+
+def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
+    fitting = [name for name, column in contract.columns.items() if column.type in types]
+    return ", ".join(fitting[:40]) + (", ..." if len(fitting) > 40 else "")
+
+
+def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+    """Arguments of scikit-learn's estimators; LightGBM takes any name, so its are not checked."""
+    for position, candidate in enumerate(spec.candidates):
+        if (
+            candidate.estimator is None
+            or not candidate.params
+            or not candidate.estimator.startswith("sklearn.")
+        ):
+            continue
+        module, _, name = candidate.estimator.rpartition(".")
+        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        for argument in candidate.params:
+            if argument not in known:
+                loc = ("candidates", position, "params", argument)
+                yield file.problem(
+                    loc,
+                    f"{name} has no argument `{argument}`{did_you_mean(argument, known)}",
+                    ", ".join(known),
+                )
+
+
+def _source_problems(file: SpecFile) -> Iterator[Problem]:
+    """A path that does not name the partition would deliver the same rows to each."""
+    for name, source in file.spec.root.items():
+        if not isinstance(source, FileSource):
+            continue
+        if not re.search(r"\{(partition|date|hour)", source.path):
+            yield file.problem(
+                (name, "path"), "names no partition: each would read the same file", "{partition}"
+            )
+        if source.replay is not None and "{slot" not in source.replay.path:
+            message = "names no slot: each partition would replay the same file"
+            yield file.problem((name, "replay", "path"), message, "{slot} or, with two digits, {slot:02d}")
+
+
+def _contract_problems(file: SpecFile, spec: ContractSpec) -> Iterator[Problem]:
+    known = known_expectations()
+    for position, expectation in enumerate(spec.expectations):
+        loc: Loc = ("expectations", position)
+        if expectation.type not in known:
+            hint = did_you_mean(expectation.type, known)
+            message = f"GX has no expectation `{expectation.type}`{hint}"
+            yield file.problem((*loc, "type"), message, "see the expectation gallery of Great Expectations")
+            continue
+        offered = known[expectation.type]
+        if offered.arguments is not None:
+            for argument in expectation.kwargs:
+                if argument not in offered.arguments:
+                    hint = did_you_mean(argument, offered.arguments)
+                    message, allowed = (
+                        f"no argument of {expectation.type}{hint}",
+                        ", ".join(offered.arguments),
+                    )
+                    yield file.problem((*loc, "kwargs", argument), message, allowed)
+        for argument in offered.required or ():
+            if argument not in expectation.kwargs:
+                yield file.problem((*loc, "kwargs"), f"{expectation.type} needs `{argument}`")
+        yield from _value_problems(file, spec, expectation, (*loc, "kwargs"))
+
+
+def _value_problems(
+    file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc
+) -> Iterator[Problem]:
+    """Columns that do not exist, a pattern that is none, limits the wrong way round."""
+    kwargs: Mapping[str, Any] = expectation.kwargs
+    for argument in COLUMN_ARGUMENTS:
+        named = kwargs.get(argument, ())
+        for column in [named] if isinstance(named, str) else named:
+            if column not in spec.columns:
+                hint = did_you_mean(column, spec.columns)
+                yield file.problem((*loc, argument), f"no column `{column}`{hint}", ", ".join(spec.columns))
+    patterns = kwargs.get("regex_list") or [kwargs.get("regex")]
+    for pattern in patterns if isinstance(patterns, list) else [patterns]:
+        try:
+            re.compile(pattern or "")
+        except (re.error, TypeError) as error:
+            yield file.problem((*loc, "regex"), f"`{pattern}` is no regular expression: {error}")
+    low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        yield file.problem(
+            (*loc, "min_value"), f"{low} lies above max_value {high}: every row would break it"
+        )

@@ -1,0 +1,255 @@
+"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
+
+A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every rule that
+it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved (the row passes now, or
+is no longer delivered) or discarded. Nothing is moved or copied: a run of the contract stage judges all rows of the
+partition again, with the repairs laid over them and the discarded ones left out (`apply_repairs`), so a repaired row
+cannot be counted twice.
+
+This module is what stages use; `quarantine_rows`, `quarantine_repair` and `quarantine_files` are what people use, and
+all of it is importable from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton import warehouse
+from baton.errors import NoData
+from baton.quarantine_files import export, repair_file
+from baton.quarantine_repair import RepairReport, discard, edit, repair
+from baton.quarantine_rows import WAITING, QuarantinedRow, RowKey, Where, counts, list_rows
+from baton.readers import BOOKKEEPING, PROBLEM, as_text
+from baton.tables import commits, decisions, heads, predictions, quarantine
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton.contracts import Verdict
+
+__all__ = [
+    "QuarantinedRow",
+    "RepairReport",
+    "Where",
+    "accounting",
+    "apply_repairs",
+    "counts",
+    "discard",
+    "edit",
+    "export",
+    "list_rows",
+    "record",
+    "repair",
+    "repair_file",
+    "repairs_digest",
+]
+
+
+def record(
+    conn: Connection,
+    flow: str,
+    partition: str,
+    verdict: Verdict,
+    frame: pd.DataFrame,
+    raw: pd.DataFrame | None = None,
+) -> dict[str, int]:
+    """Write a verdict's bad rows in the stage's transaction; a broken contract puts all rows of `frame` here.
+
+    Args:
+        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and `_row_sha`.
+        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are resolved.
+
+    Returns:
+        number of records `open` and `resolved` by this verdict.
+    """
+    at = warehouse.now()
+    here = (quarantine.c.flow == flow) & (quarantine.c.partition == partition)
+    columns = ("row_sha", "row", "rule", "status", "repair", "raw", "first_seen")
+    query = sa.select(*(quarantine.c[name] for name in columns)).where(here)
+    known = {(found.row_sha, found.row, found.rule): found for found in conn.execute(query)}
+    by_row: dict[RowKey, Any] = {}
+    for (sha, row, _), found in known.items():
+        if (sha, row) not in by_row or found.repair:
+            by_row[sha, row] = found
+    records = _records(verdict, frame)
+    rows = []
+    for (sha, row, rule), (details, cells) in records.items():
+        before, same = by_row.get((sha, row)), known.get((sha, row, rule))
+        rows.append({
+            "flow": flow, "partition": partition, "row_sha": sha, "row": row, "rule": rule, **details,
+            "status": "open", "reason": None, "raw": before.raw if before else cells, "updated_at": at,
+            "repair": before.repair if before else None, "first_seen": same.first_seen if same else at,
+        })  # fmt: skip
+    warehouse.upsert(conn, quarantine, rows, update=[
+        "entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at",
+    ])  # fmt: skip
+    delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None else None
+    passing = [
+        key for key, found in known.items()
+        if (found.status in WAITING and key not in records)
+        or (found.status == "discarded" and delivered is not None and key[:2] not in delivered)
+    ]  # fmt: skip
+    _set(conn, flow, partition, passing, {"status": "resolved", "updated_at": at})
+    return {"open": len(rows), "resolved": len(passing)}
+
+
+def _records(
+    verdict: Verdict, frame: pd.DataFrame
+) -> dict[tuple[str, int, str], tuple[dict[str, Any], dict[str, Any]]]:
+    """One record for each row and rule, with the row's cells; columns that break the same rule share a record."""
+    found: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for v in verdict.violations:
+        key = (v.row_sha, v.row, v.rule)
+        if key not in found:
+            found[key] = {"entity_key": v.key, "column": v.column, "value": v.value, "advice": v.advice}
+            continue
+        for name, more in (("column", v.column), ("value", v.value), ("advice", v.advice)):
+            if more and more != found[key][name]:
+                found[key][name] = f"{found[key][name]}; {more}" if found[key][name] else more
+    if verdict.status == "broken":
+        chosen = frame
+        advice = "; ".join(verdict.aggregate_failures)[:2000]
+        key_cells = frame[verdict.spec.key].tolist() if verdict.spec.key in frame else [None] * len(frame)
+        rule = verdict.broken_by[0]
+        for sha, row, cell in zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), key_cells, strict=True):
+            details = {"entity_key": as_text(cell), "column": None, "value": None, "advice": advice}
+            found.setdefault((sha, row, rule), details)
+    else:
+        chosen = frame[frame["_row_sha"].isin({sha for sha, _, _ in found})]
+    names = [name for name in chosen.columns if name not in BOOKKEEPING]
+    cells = {
+        (sha, row): (source, dict(zip(names, map(_storable, values), strict=True)))
+        for sha, row, source, *values in zip(
+            *(chosen[name].tolist() for name in ("_row_sha", "_row", "_source", *names)), strict=True
+        )
+    }
+    return {
+        key: ({**details, "source": cells[key[:2]][0]}, cells[key[:2]][1]) for key, details in found.items()
+    }
+
+
+def _storable(value: Any) -> Any:
+    return value if isinstance(value, bool | int) else as_text(value)
+
+
+def _set(
+    conn: Connection, flow: str, partition: str, keys: Sequence[tuple[str, int, str]], values: Mapping[str, Any]
+) -> None:
+    if keys:
+        one = sa.and_(
+            quarantine.c.flow == flow, quarantine.c.partition == partition,
+            quarantine.c.row_sha == sa.bindparam("k_sha"), quarantine.c.row == sa.bindparam("k_row"),
+            quarantine.c.rule == sa.bindparam("k_rule"),
+        )  # fmt: skip
+        conn.execute(
+            sa.update(quarantine).where(one).values(**values),
+            [{"k_sha": sha, "k_row": row, "k_rule": rule} for sha, row, rule in keys],
+        )
+
+
+def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay those of the source.
+
+    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired row loses
+    its `_problem`: its cells were put right by a person.
+    """
+    from baton.parsing import with_row_identity
+
+    frame = with_row_identity(frame, flow)
+    repairs, discarded = _answers(flow, partition)
+    if not repairs and not discarded:
+        return frame
+    places = {
+        key: position
+        for position, key in enumerate(zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), strict=True))
+    }
+    by_column: dict[str, list[tuple[int, str | None]]] = {}
+    for key, cells in repairs.items():
+        if key in places:
+            for column, value in cells.items():
+                by_column.setdefault(column, []).append((places[key], value))
+            if PROBLEM in frame:
+                by_column.setdefault(PROBLEM, []).append((places[key], None))
+    frame = frame.copy(deep=False)
+    for column, changes in by_column.items():
+        cells_now = frame[column].astype(object) if column in frame else _empty(len(frame))
+        values = cells_now.to_numpy(copy=True)
+        for position, value in changes:
+            values[position] = value
+        frame[column] = values
+    gone = [places[key] for key in discarded if key in places]
+    return frame.drop(index=gone).reset_index(drop=True) if gone else frame
+
+
+def _empty(rows: int) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series([None] * rows, dtype=object)
+
+
+def repairs_digest(flow: str, partition: str) -> str:
+    """SHA-256 of what people decided about the partition's rows: a repair or a discard changes it, a run does not."""
+    repairs, discarded = _answers(flow, partition)
+    text = json.dumps([sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))],
+                      sort_keys=True, default=str)  # fmt: skip
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _answers(flow: str, partition: str) -> tuple[dict[RowKey, dict[str, str | None]], set[RowKey]]:
+    query = sa.select(quarantine.c.row_sha, quarantine.c.row, quarantine.c.status, quarantine.c.repair).where(
+        quarantine.c.flow == flow, quarantine.c.partition == partition
+    )
+    repairs: dict[RowKey, dict[str, str | None]] = {}
+    discarded: set[RowKey] = set()
+    with warehouse.read() as conn:
+        for found in conn.execute(query):
+            key = (found.row_sha, found.row)
+            if found.status == "discarded":
+                discarded.add(key)
+            elif found.repair:
+                repairs.setdefault(key, {}).update(found.repair)
+    return {key: cells for key, cells in repairs.items() if key not in discarded}, discarded
+
+
+def accounting(flow: str, partition: str) -> dict[str, int]:
+    """Where the partition's rows are, each counted once: rows_in = published + open + discarded after a run.
+
+    Returns:
+        rows_in as the contract stage read them, published as the tables hold them, open (repaired rows that wait for
+        the next run included) and discarded.
+
+    Raises:
+        NoData: no run of the partition has read any rows.
+    """
+    here = sa.and_(heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
+    with warehouse.read() as conn:
+        facts: dict[str, list[dict[str, Any]]] = {}
+        for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
+            facts.setdefault(stage, []).append(found or {})
+        read_by = next((s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None)
+        if read_by is None:
+            raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
+        published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
+    tally = counts(flow, partition)
+    return {
+        "rows_in": sum(int(f.get("rows_in", 0)) for f in facts[read_by]),
+        "published": published,
+        "open": tally["open"] + tally["repaired"],
+        "discarded": tally["discarded"],
+    }
+
+
+def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapping[str, Any]]) -> int:
+    """Rows in the tables that others read; a flow that publishes neither decisions nor scores says so in its facts."""
+    for table in (decisions, predictions):
+        distinct = sa.func.count(sa.distinct(table.c.entity_key))
+        found = conn.execute(sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)).scalar()
+        if found:
+            return int(found)
+    return sum(int(f["published"]) for f in facts if "published" in f)

@@ -1,0 +1,192 @@
+"""What people do with quarantined rows: change cells, or give rows up. Each is one transaction with a ledger entry."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton import ledger, warehouse
+from baton.errors import BatonError
+from baton.expressions import CellError, Expression
+from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
+from baton.tables import quarantine
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What a repair did: rows and cells changed, and the rows that it could not change, with the reason."""
+
+    rows: int
+    cells: int
+    skipped: tuple[str, ...] = ()
+    partitions: tuple[tuple[str, str], ...] = ()
+
+
+def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:  # noqa: A002 - as the command says it
+    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine reinject`).
+
+    Args:
+        where: which rows; open ones unless it names a status, so that `amount/100` is not applied twice.
+        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind": "'food'"}.
+        actor: who repairs, for the record.
+
+    Returns:
+        what changed, and the rows skipped because the expression has no value there.
+
+    Raises:
+        BatonError: no row matches, no cell would change, a column or an expression is unknown.
+    """
+    if not set:
+        raise BatonError("nothing to set: give column=expression, e.g. amount=amount/100")
+    formulas = {column: Expression(text) for column, text in set.items()}
+    where = where if where.status else replace(where, status="open")
+
+    def work(conn: Connection) -> RepairReport:
+        rows = _some(conn, where)
+        edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
+        skipped: list[str] = []
+        for row in rows:
+            cells = row.cells
+            try:
+                new = {column: formula.value(cells) for column, formula in formulas.items()}
+            except CellError as error:
+                skipped.append(f"{row.place}: {error}")
+                continue
+            if unknown := [column for column in new if column not in cells]:
+                skipped.append(f"{row.place}: no column {', '.join(unknown)}")
+                continue
+            edits.append((row, {column: value for column, value in new.items() if value != cells[column]}))
+        if not any(changes for _, changes in edits):
+            why = "; ".join(skipped[:3]) or "every cell has that value already"
+            raise BatonError(f"no cell would change in {len(rows)} row(s): {why}")
+        return _write(conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()})
+
+    return warehouse.transact(work)
+
+
+def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, str | None]], actor: str) -> RepairReport:
+    """Set cells of single rows: (flow, partition, (row_sha, row)) -> column -> text. All of them, or none.
+
+    Raises:
+        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are listed.
+    """
+
+    def work(conn: Connection) -> RepairReport:
+        edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
+        problems: list[str] = []
+        for flow, partition in sorted({key[:2] for key in changes}):
+            there = {(row.row_sha, row.row): row for row in select(conn, Where(flow, partition, status=WAITING), None)}
+            for (_, _, key), cells in ((k, c) for k, c in changes.items() if k[:2] == (flow, partition)):
+                row = there.get(key)
+                if row is None:
+                    problems.append(f"{flow} {partition} row {key[1]} (sha {key[0][:12]}) is not open in quarantine")
+                elif unknown := [column for column in cells if column not in row.cells]:
+                    problems.append(f"{row.place} has no column {', '.join(unknown)}")
+                else:
+                    edits.append((row, {c: value for c, value in cells.items() if value != row.cells[c]}))
+        if problems:
+            raise BatonError(f"nothing was repaired: {_some_of(problems)}")
+        if not any(cells for _, cells in edits):
+            raise BatonError("nothing was repaired: no cell differs from what is in quarantine")
+        return _write(conn, edits, actor, [], None)
+
+    return warehouse.transact(work)
+
+
+def discard(where: Where, reason: str, actor: str) -> int:
+    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
+
+    Raises:
+        BatonError: no reason, or no waiting row matches.
+    """
+    if not reason.strip():
+        raise BatonError("say why the rows are discarded (--reason)")
+    where = where if where.status else replace(where, status=WAITING)
+
+    def work(conn: Connection) -> int:
+        rows = _some(conn, where)
+        values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
+        _change(conn, [(row, values) for row in rows], WAITING)
+        for (flow, partition), group in _partitions(rows).items():
+            _append(conn, "rows_discarded", flow, partition, group, {"actor": actor, "reason": reason})
+        return len(rows)
+
+    return warehouse.transact(work)
+
+
+def _some(conn: Connection, where: Where) -> list[QuarantinedRow]:
+    rows = select(conn, where, None)
+    if not rows:
+        asked = ", ".join(f"{name}={value!r}" for name, value in vars(where).items() if value is not None)
+        raise BatonError(f"no row in quarantine with {asked}; see `baton quarantine list`")
+    return rows
+
+
+def _partitions(rows: Iterable[QuarantinedRow]) -> dict[tuple[str, str], list[QuarantinedRow]]:
+    groups: dict[tuple[str, str], list[QuarantinedRow]] = {}
+    for row in rows:
+        groups.setdefault((row.flow, row.partition), []).append(row)
+    return groups
+
+
+def _write(
+    conn: Connection,
+    edits: Sequence[tuple[QuarantinedRow, dict[str, str | None]]],
+    actor: str,
+    skipped: Sequence[str],
+    formulas: Mapping[str, str] | None,
+) -> RepairReport:
+    changed = [(row, cells) for row, cells in edits if cells]
+    # every record of a row carries the same repair, also the rules that it no longer breaks
+    _change(conn, [(row, {"repair": {**row.repair, **cells}}) for row, cells in changed], STATUSES)
+    values = {"status": "repaired", "actor": actor, "updated_at": warehouse.now()}
+    _change(conn, [(row, values) for row, _ in changed], WAITING)
+    groups = _partitions(row for row, _ in changed)
+    columns = sorted({column for _, cells in changed for column in cells})
+    for (flow, partition), rows in groups.items():
+        _append(conn, "rows_repaired", flow, partition, rows, {"actor": actor, "columns": columns, "set": formulas})
+    return RepairReport(len(changed), sum(len(cells) for _, cells in changed), tuple(skipped), tuple(groups))
+
+
+def _change(
+    conn: Connection, changes: Sequence[tuple[QuarantinedRow, Mapping[str, Any]]], statuses: Sequence[str]
+) -> None:
+    """Set columns of the rows' records that have one of `statuses`."""
+    if not changes:
+        return
+    c = quarantine.c
+    one = sa.and_(
+        c.flow == sa.bindparam("k_flow"),
+        c.partition == sa.bindparam("k_partition"),
+        c.row_sha == sa.bindparam("k_sha"),
+        c.row == sa.bindparam("k_row"),
+        c.status.in_(statuses),
+    )
+    values = {name: sa.bindparam(f"new_{name}") for name in changes[0][1]}
+    conn.execute(
+        sa.update(quarantine).where(one).values(values),
+        [
+            {"k_flow": row.flow, "k_partition": row.partition, "k_sha": row.row_sha, "k_row": row.row}
+            | {f"new_{name}": value for name, value in new.items()}
+            for row, new in changes
+        ],
+    )
+
+
+def _append(
+    conn: Connection, kind: str, flow: str, partition: str, rows: Sequence[QuarantinedRow], more: Mapping[str, Any]
+) -> None:
+    """Enter in the ledger which rows; a digest stands for all of them, since they may be many."""
+    keys = sorted(f"{row.row}:{row.row_sha}" for row in rows)
+    digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
+    ledger.append(conn, kind, f"{flow}/{partition}",
+                  {"rows": len(rows), "first_rows": keys[:10], "rows_sha256": digest, **more})  # fmt: skip
+
+
+def _some_of(messages: Sequence[str], most: int = 5) -> str:
+    rest = f"; and {len(messages) - most} more" if len(messages) > most else ""
+    return "; ".join(messages[:most]) + rest

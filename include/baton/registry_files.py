@@ -1,0 +1,86 @@
+"""A version's files on this machine: fetched once, and verified on every use before they are opened."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baton.errors import RegistryRefused
+from baton.manifest import MAX_BYTES, MAX_FILES, public_key, verify
+from baton.manifest_content import refuse_names
+from baton.registry_rest import Rest, RestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from baton.registry_versions import ModelVersion
+
+
+def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> Path:
+    """Return the local folder of a version, fetched into `home/models/<model>/<version>` at first.
+
+    Args:
+        rest: connection to the server that holds the files.
+        home: Baton's home, with keys and cache.
+        known: the version as the registry describes it.
+        first_of: number of the first version that this upload was registered as; asked when fetching only.
+
+    Raises:
+        RegistryRefused: tampered with, replayed, not signed, or holding something that could run.
+        ServiceError: the server is down.
+    """
+    title = f"{known.model} version {known.version}"
+    if not known.run_id or not known.logged_model:
+        raise RegistryRefused(f"{title}: has no run or no upload of its own, so Baton did not register it")
+    expected = {"model": known.model, "run_id": known.run_id, "logged_model": known.logged_model}
+    final = home / "models" / known.model / str(known.version)
+    if not final.is_dir():
+        if (first := first_of()) != known.version:
+            raise RegistryRefused(f"{title}: is version {first} registered once more")
+        _fetch(rest, home, known, final, expected)
+    try:
+        verify(final, public_key(home / "keys"), expected)
+    except RegistryRefused as refusal:
+        raise RegistryRefused(
+            f"{title}: {refusal} (cached copy {final}; delete it to fetch the registry's)"
+        ) from refusal
+    return final
+
+
+def _fetch(rest: Rest, home: Path, known: ModelVersion, final: Path, expected: Mapping[str, str]) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    incoming = Path(tempfile.mkdtemp(dir=final.parent, prefix=".incoming-"))  # mode 0700
+    try:
+        _fetch_files(rest, known, incoming)
+        try:
+            verify(incoming, public_key(home / "keys"), expected)
+        except RegistryRefused as refusal:
+            raise RegistryRefused(f"{known.model} version {known.version}: {refusal}") from refusal
+        try:
+            incoming.rename(final)
+        except OSError:
+            if not final.is_dir():  # else a parallel task was faster, and its copy is verified next
+                raise
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _fetch_files(rest: Rest, known: ModelVersion, target: Path) -> None:
+    title = f"{known.model} version {known.version}"
+    try:
+        location = rest.get(f"/logged-models/{known.logged_model}")["model"]["info"]["artifact_uri"]
+    except RestError as error:
+        if error.code == "RESOURCE_DOES_NOT_EXIST":
+            raise RegistryRefused(f"{title}: its upload {known.logged_model} is gone") from None
+        raise
+    listed = list(rest.artifacts(location))
+    if len(listed) > MAX_FILES or sum(size for _, size in listed) > MAX_BYTES:
+        raise RegistryRefused(f"{title}: more than {MAX_FILES} files or {MAX_BYTES} bytes")
+    for path, _ in listed:
+        refuse_names(path)  # the server names the files: none may leave the folder
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(rest.fetch(location, path))

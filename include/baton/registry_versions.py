@@ -1,0 +1,266 @@
+"""Model versions in MLflow: registering a signed folder, and reading what is registered."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baton.cards import with_gate
+from baton.errors import RegistryRefused, ServiceError
+from baton.manifest import Identity
+from baton.registry_files import verified_folder
+from baton.registry_package import package
+from baton.registry_rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
+from baton.registry_review import PENDING, RESERVED, REVIEW
+from baton.registry_runs import RunLog
+from baton.settings import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton.datasets import DatasetRef
+
+# MLflow answers without model_id; the source names the upload and cannot be changed afterwards
+_SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
+_MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,99}")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model.
+
+    Attributes:
+        model: name of the registered model.
+        version: number, counted by MLflow from 1.
+        run_id: the run that trained it.
+        logged_model: id of the upload that holds its files; "" when it was not registered by Baton.
+        description: the model card, with the gate's verdict once there is one.
+        tags: `baton.*` and others.
+        created_ms: time of registration, milliseconds since 1970 UTC.
+    """
+
+    model: str
+    version: int
+    run_id: str
+    logged_model: str
+    description: str
+    tags: dict[str, str]
+    created_ms: int
+
+
+class Versions(RunLog):
+    """Runs and model versions on one MLflow server."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        user: Credentials | None = None,
+        *,
+        home: Path | None = None,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Connect lazily: nothing is sent before the first call.
+
+        Args:
+            url: address of the server; default `settings().mlflow_tracking_uri`.
+            user: who asks; default the service account of `home/secrets/mlflow.json`.
+            home: folder of secrets, keys and the model cache; default `settings().home`.
+            retry_seconds: how long a call waits for a server that is down.
+
+        Raises:
+            ServiceError: no server is known, or no credentials.
+        """
+        self.home = home or settings().home
+        address = url or settings().mlflow_tracking_uri
+        if not address:
+            raise ServiceError(
+                "MLflow: no server is known; start it with `baton up` or set BATON_MLFLOW_TRACKING_URI"
+            )
+        super().__init__(Rest(address, user or credentials(self.home, "service"), retry_seconds))
+
+    def register(
+        self,
+        model: str,
+        folder: Path,
+        run_id: str,
+        *,
+        family: str,
+        input_example: pd.DataFrame,
+        output_example: pd.DataFrame | None = None,
+        card_md: str,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        dataset: DatasetRef | None = None,
+        about: str = "",
+    ) -> int:
+        """Sign a saved model, upload it and make it a version; return its number.
+
+        Repeating a request after a lost answer does no harm: a version is looked up by its upload first.
+
+        Args:
+            model: name of the registered model, created on first use.
+            folder: what the family saved; not changed.
+            run_id: the run that trained it.
+            family: name of the family that loads it.
+            input_example: shape (few, features) with the data's dtypes; MLflow shows it: no personal data.
+            output_example: shape (few, outputs).
+            card_md: model card in Markdown, also the version's description.
+            metrics: held-out metrics of this model.
+            tags: `baton.partition`, Airflow ids and the like; reviews and verdicts are not taken from here.
+            dataset: the training data; its hash is signed into the manifest.
+            about: one line on the registered model: what, owner.
+
+        Raises:
+            RegistryRefused: a file that may not be in a model folder.
+            ServiceError: the server is down, or another user owns the name.
+        """
+        require_name(model)
+        run = self.rest.get("/runs/get", run_id=run_id)["run"]["info"]
+        trained_on = dataset.content_sha256 if dataset else ""
+        logged = self.rest.post(
+            "/logged-models",
+            experiment_id=run["experiment_id"],
+            name=model,
+            model_type=f"baton.{family}",
+            source_run_id=run_id,
+        )["model"]["info"]
+        upload = logged["model_id"]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        identity = Identity(model, run_id, upload, trained_on, now)
+        with tempfile.TemporaryDirectory(prefix="baton-register-") as scratch:
+            target = Path(scratch) / "model"
+            digest = package(
+                folder,
+                target,
+                identity=identity,
+                family=family,
+                keys_dir=self.home / "keys",
+                input_example=input_example,
+                output_example=output_example,
+                card_md=card_md,
+                metadata={"dataset": trained_on},
+            )
+            for path in sorted(file for file in target.rglob("*") if file.is_file()):
+                self.rest.upload(
+                    logged["artifact_uri"], path.relative_to(target).as_posix(), path.read_bytes()
+                )
+        self.rest.patch(f"/logged-models/{upload}", model_id=upload, status="LOGGED_MODEL_READY")
+        self.rest.post("/runs/outputs", run_id=run_id, models=[{"model_id": upload, "step": 0}])
+        self.log(run_id, metrics=metrics, logged_model=upload)
+        self._ensure_model(model, about)
+        given = {key: value for key, value in (tags or {}).items() if key not in RESERVED}
+        own = {"baton.dataset": trained_on, "baton.manifest": digest, REVIEW: PENDING}
+        return self._create_version(identity, with_gate(card_md, None), {**given, **own})
+
+    def _ensure_model(self, model: str, about: str) -> None:
+        try:
+            self.rest.post("/registered-models/create", name=model, description=about)
+        except RestError as error:
+            if error.code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _create_version(self, identity: Identity, description: str, tags: Mapping[str, Any]) -> int:
+        body = {
+            "name": identity.model,
+            "source": f"models:/{identity.logged_model}",
+            "run_id": identity.run_id,
+            "model_id": identity.logged_model,
+            "description": description,
+            "tags": [{"key": key, "value": str(value)} for key, value in tags.items()],
+        }
+        answer = self.rest.post("/model-versions/create", **body)
+        # when the answer of a first request was lost, the repeated one made a copy: the oldest is the version
+        created = int(answer["model_version"]["version"])
+        first = self._first_of(identity.model, identity.run_id, identity.logged_model)
+        if first != created:
+            self.rest.delete("/model-versions/delete", name=identity.model, version=str(created))
+        return first
+
+    def _first_of(self, model: str, run_id: str, logged_model: str) -> int:
+        """Number of the first version that an upload was registered as."""
+        return next(
+            known.version for known in self.versions(model, run_id) if known.logged_model == logged_model
+        )
+
+    def versions(self, model: str, run_id: str | None = None) -> list[ModelVersion]:
+        """All versions of a model, oldest first; those of one run where `run_id` is given."""
+        require_name(model)
+        wanted = f"name='{model}'" + (f" and run_id='{run_id}'" if run_id else "")
+        found: list[ModelVersion] = []
+        token = ""
+        while True:
+            page = self.rest.get("/model-versions/search", filter=wanted, max_results=1000, page_token=token)
+            found += [_version(entry) for entry in page.get("model_versions", [])]
+            token = page.get("next_page_token", "")
+            if not token:
+                return sorted(found, key=lambda version: version.version)
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """One version.
+
+        Raises:
+            RegistryRefused: there is no such version.
+        """
+        require_name(model)
+        try:
+            answer = self.rest.get("/model-versions/get", name=model, version=version)
+        except RestError as error:
+            if error.code == "RESOURCE_DOES_NOT_EXIST":
+                raise RegistryRefused(f"{model} version {version}: not in the registry") from None
+            raise
+        return _version(answer["model_version"])
+
+    def version_url(self, model: str, version: int) -> str:
+        """Address of a version in MLflow's UI."""
+        return f"{self.rest.url}/#/models/{model}/versions/{version}"
+
+    def tags(self, model: str, version: int) -> dict[str, str]:
+        """Tags of a version."""
+        return self.version(model, version).tags
+
+    def tag(self, model: str, version: int, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        self.rest.post("/model-versions/set-tag", name=model, version=str(version), key=key, value=value)
+
+    def download(self, model: str, version: int) -> Path:
+        """Return a local folder with the verified files of a version.
+
+        The folder is fetched once into `home/models/<model>/<version>`; signature, identity and the hash of
+        every file are checked on each call, before any model library opens it.
+
+        Raises:
+            RegistryRefused: tampered with, replayed, not signed, or holding something that could run.
+            ServiceError: the server is down.
+        """
+        known = self.version(model, version)
+        return verified_folder(
+            self.rest, self.home, known, lambda: self._first_of(model, known.run_id, known.logged_model)
+        )
+
+
+def require_name(model: str) -> None:
+    """Refuse a model name that could not also be the name of a folder.
+
+    Raises:
+        RegistryRefused: naming it.
+    """
+    if not _MODEL_NAME.fullmatch(model):
+        raise RegistryRefused(f"model name {model!r}: letters, digits, '_' and '-' only, at most 100")
+
+
+def _version(entry: Mapping[str, Any]) -> ModelVersion:
+    source = _SOURCE.fullmatch(entry.get("source", ""))
+    return ModelVersion(
+        model=entry["name"],
+        version=int(entry["version"]),
+        run_id=entry.get("run_id", ""),
+        logged_model=source[1] if source else "",
+        description=entry.get("description", ""),
+        tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])},
+        created_ms=int(entry.get("creation_timestamp", 0)),
+    )

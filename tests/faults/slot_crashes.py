@@ -1,0 +1,308 @@
+"""Crash harness of the slot protocol: attempts of one slot, interleaved by a seed, killed at every fault point.
+
+Each attempt is a forked process that stops at every fault point until the director lets it go on or has it
+kill itself (SIGKILL). The director decides by a seeded generator only: a seed that fails can be run again:
+
+    BATON_HOME=/tmp/crashes python tests/faults/slot_crashes.py --first-seed 17 --scenarios 1
+
+Scenarios: 2 to 3 attempts, of which some see late data (another digest); one may sleep until its replacements
+have ended and wake then; `gc` strikes in between with no grace. After each, one more attempt runs to its end,
+as a retry would, and everything is checked against the invariants in `_violations`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import select
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet  # noqa: F401 - once, before the attempts are forked
+import sqlalchemy as sa
+
+from baton import datasets, ledger, slots, warehouse
+from baton.errors import StaleAttempt
+from baton.tables import commits, decisions, heads
+
+POINTS = ("fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
+HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the commit's transaction
+NEEDS_LOCK = {"start", "synced"}  # the step after these needs the warehouse's write lock
+PARTITION = "2026-01-01T00:00:00"
+KEYS = sorted(f"e{number}" for number in range(20))
+PATIENCE = 30.0  # seconds without a sign of life: a deadlock
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+def attempt_once(slot: slots.Slot, version: int) -> slots.StageResult:
+    """What the task does: rows and business tables that depend on `version` (late data has a higher one)."""
+
+    def compute(_inputs: dict[str, datasets.DatasetRef]) -> slots.StageOutput:
+        frame = pd.DataFrame({"entity_key": KEYS, "risk": float(version)})
+
+        def publish(conn: sa.Connection, commit_id: int) -> None:
+            rows = [
+                {"entity_key": key, "risk": risk, "route": "clear", "money": None, "models": {},
+                 "commit_id": commit_id, "decided_at": warehouse.now()}
+                for key, risk in zip(frame["entity_key"], frame["risk"], strict=True)
+            ]  # fmt: skip
+            warehouse.bulk_replace(conn, decisions, {"flow": slot.flow, "partition": slot.partition}, rows)
+
+        return slots.StageOutput(frame, {"version": version}, publish)
+
+    return slots.run_stage(
+        slot,
+        compute,
+        inputs={},
+        params={"version": version},
+        models={},
+        code="crash harness",
+        run_id="harness",
+    )
+
+
+@dataclass
+class Attempt:
+    """A forked attempt as the director sees it; `at` is the fault point where it waits."""
+
+    version: int
+    kill_at: str | None
+    sleep_at: str | None = None  # stays there until all others have ended
+    pid: int = 0
+    orders: int = -1
+    reports: int = -1
+    at: str = "start"
+    waiting: bool = False  # told to go on, blocked by another attempt's lock
+    ended: str | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    buffer: bytes = b""
+
+    def start(self, slot: slots.Slot) -> None:
+        order_out, self.orders = os.pipe()
+        self.reports, report_in = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _child(slot, self.version, order_out, report_in)
+        os.close(order_out)
+        os.close(report_in)
+
+    def order(self) -> None:
+        """Let it go on; or, at its point, have it kill itself."""
+        if self.at == self.kill_at:
+            os.write(self.orders, b"k")
+            self._reap("killed")
+            return
+        os.write(self.orders, b"g")
+        self.waiting = True
+
+    def report(self) -> None:
+        """Wait for the next sign of life."""
+        while b"\n" not in self.buffer:
+            if not select.select([self.reports], [], [], PATIENCE)[0]:
+                raise Violation(f"no sign of life for {PATIENCE:.0f} s after {self.at}")
+            chunk = os.read(self.reports, 65536)
+            if not chunk:
+                raise Violation(f"died by itself after {self.at}")
+            self.buffer += chunk
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        message = json.loads(line)
+        self.waiting = False
+        if message["at"] in POINTS:
+            self.at = message["at"]
+        else:
+            self.result = message
+            self._reap(message["at"])
+
+    def _reap(self, how: str) -> None:
+        os.waitpid(self.pid, 0)
+        os.close(self.orders)
+        os.close(self.reports)
+        self.ended, self.waiting = how, False
+
+
+def _child(slot: slots.Slot, version: int, orders: int, reports: int) -> None:
+    def tell(message: dict[str, Any]) -> None:
+        os.write(reports, json.dumps(message).encode() + b"\n")
+
+    def stop(point: str) -> None:
+        if point != "start":
+            tell({"at": point})
+        if os.read(orders, 1) != b"g":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        slots.FAULT = stop
+        stop("start")
+        result = attempt_once(slot, version)
+        tell({"at": "done", "commit": result.commit_id, "cached": result.cached, "digest": result.digest})
+    except StaleAttempt:
+        tell({"at": "stale"})
+    except BaseException as error:
+        tell({"at": "failed", "error": repr(error)})
+    finally:
+        os._exit(0)
+
+
+def run_scenario(seed: int, counts: Counter[str]) -> None:
+    """Run one seeded scenario.
+
+    Raises:
+        Violation: an invariant does not hold; names the seed.
+    """
+    rng = random.Random(seed)
+    slot = slots.Slot(f"flow_{seed}", "stage", PARTITION)
+    waiting_to_start = _cast(seed, rng)
+    running: list[Attempt] = []
+    every: list[Attempt] = []
+    try:
+        while waiting_to_start or running:
+            holder = next((a for a in running if a.at in HOLDING and not a.waiting), None)
+            if holder is None and rng.random() < 0.06:
+                slots.gc(timedelta(0))
+                counts["gc"] += 1
+            asleep = all(a.at == a.sleep_at for a in running)
+            if waiting_to_start and (asleep or rng.random() < 0.25):
+                newcomer = waiting_to_start.pop(0)
+                newcomer.start(slot)
+                running.append(newcomer)
+                every.append(newcomer)
+                continue
+            if len(running) == 1 and not waiting_to_start and running[0].at == running[0].sleep_at:
+                counts["woke after its replacement had ended"] += 1
+            _advance(rng, running, holder)
+            running = [a for a in running if a.ended is None]
+        for one in every:
+            counts[one.ended if one.ended != "killed" else f"killed at {one.at}"] += 1
+        final = Attempt(every[-1].version, None)
+        every.append(final)
+        final.start(slot)
+        while final.ended is None:
+            final.order()
+            final.report()
+        slots.gc(timedelta(0))
+        if problems := _violations(slot, every, final):
+            raise Violation("; ".join(problems))
+    except Violation as violation:
+        raise Violation(f"seed {seed}: {violation}") from None
+    finally:
+        for one in every:
+            if one.ended is None:
+                os.kill(one.pid, signal.SIGKILL)
+                os.waitpid(one.pid, 0)
+
+
+def _cast(seed: int, rng: random.Random) -> list[Attempt]:
+    """The attempts in order of their start; the first seeds walk through all pairs of kill points."""
+    choices = (*POINTS, None)
+    count = rng.choice((2, 2, 3))
+    kills = [rng.choice(POINTS) if rng.random() < 0.5 else None for _ in range(count)]
+    if seed < len(choices) ** 2:
+        kills[:2] = choices[seed % len(choices)], choices[seed // len(choices)]
+    version, cast = 0, []
+    for kill in kills:
+        version += rng.random() < 0.3
+        cast.append(Attempt(version, kill))
+    if seed >= len(choices) ** 2 and rng.random() < 0.4:
+        cast[0].kill_at, cast[0].sleep_at = None, rng.choice(POINTS[:5])
+    return cast
+
+
+def _advance(rng: random.Random, running: list[Attempt], holder: Attempt | None) -> None:
+    """Let one attempt make one step. At most one waits for a lock at a time, so that the seed decides the order."""
+    blocked = [a for a in running if a.waiting]
+    ready = [a for a in running if not a.waiting and not (blocked and holder is not a and a.at in NEEDS_LOCK)]
+    ready = [a for a in ready if a.at != a.sleep_at] or ready
+    one = rng.choice(ready)
+    one.order()
+    if one.ended is None and not (holder not in (None, one) and one.at in NEEDS_LOCK):
+        one.report()
+    released = holder is one and (one.ended is not None or one.at not in HOLDING)
+    if blocked and released:
+        blocked[0].report()
+
+
+def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[str]:
+    """Check what must hold whatever happened; returns a sentence for each invariant that does not."""
+    failed = [f"attempt failed: {a.result['error']}" for a in every if a.ended == "failed"]
+    if final.ended != "done":
+        return [*failed, f"the retry ended {final.ended}"]
+    where = (commits.c.flow == slot.flow, commits.c.partition == slot.partition)
+    with warehouse.read() as conn:
+        made = list(conn.execute(sa.select(commits).where(*where).order_by(commits.c.id)).mappings())
+        head = conn.execute(sa.select(heads).where(heads.c.flow == slot.flow)).mappings().one()
+        rows = list(conn.execute(sa.select(decisions).where(decisions.c.flow == slot.flow)).mappings())
+    last, known = made[-1], {commit["id"] for commit in made}
+    told = {e.payload["commit"] for e in ledger.entries(subject=str(slot), kind="dataset_committed")}
+    acknowledged = {a.result["commit"] for a in every if a.ended == "done"}
+    stored = {item.uri for item in datasets.objects() if item.name.startswith(f"{slot.flow}/")}
+    holds = {
+        "the head is the last commit": all(head[k] == last[k] for k in ("digest", "uri"))
+        and head["commit_id"] == last["id"],
+        "the retry returned the head": final.result["commit"] == last["id"]
+        and final.result["digest"] == last["digest"],
+        "no stale attempt committed": all(a["fence"] < b["fence"] for a, b in pairwise(made)),
+        "no digest was committed twice in a row": all(a["digest"] != b["digest"] for a, b in pairwise(made)),
+        "every acknowledged commit is there": acknowledged <= known,
+        "every named object verifies": all(_verifies(commit) for commit in made),
+        "after gc the store holds what commits name": stored == {commit["uri"] for commit in made},
+        "each row is published once": sorted(row["entity_key"] for row in rows) == KEYS,
+        "the published rows are the head's": {(row["commit_id"], row["risk"]) for row in rows}
+        == {(last["id"], float(last["facts"]["version"]))},
+        "the ledger knows each commit": told == known,
+    }
+    return failed + [f"does not hold: {sentence}" for sentence, true in holds.items() if not true]
+
+
+def _verifies(commit: Any) -> bool:
+    path = datasets.path_of(commit["uri"])
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == commit["ref"]["content_sha256"]
+
+
+def main() -> int:
+    """Run scenarios for a number of seeds, print a JSON summary; exit code 1 if an invariant was violated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--scenarios", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=600.0, help="stop early after this time")
+    arguments = parser.parse_args()
+    warehouse.migrate()
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    violations, done = [], 0
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.scenarios):
+        if time.monotonic() - began > arguments.seconds:
+            break
+        try:
+            run_scenario(seed, counts)
+        except Violation as violation:
+            violations.append(str(violation))
+        done += 1
+    verdict = ledger.verify()
+    if not verdict.ok:
+        violations.append(f"ledger: {verdict.reason}")
+    summary = {
+        "scenarios": done,
+        "violations": violations,
+        "endings": dict(sorted(counts.items())),
+        "ledger_records": verdict.records,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    sys.stdout.write(json.dumps(summary, indent=1) + "\n")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
