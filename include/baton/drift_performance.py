@@ -58,15 +58,15 @@ def performance(
         confidence: level of the interval; `resamples`, `seed`: of the bootstrap.
 
     Returns:
-        `dropped` if even the upper end of the interval is below `reference - max_drop`, `held` if even the lower
-        end is not. A window of which less than 80 % is labelled is `partial`: labels that only analysts gave
-        are labels of alerts, chosen by the model itself, and would flatter it.
+        `dropped` if even the upper end of the interval is below `reference - max_drop`, `held` if even the
+        lower end is not. A window of which less than 80 % is labelled is `partial`: labels that only analysts
+        gave are labels of alerts, chosen by the model itself, and would flatter it.
 
     Raises:
         BatonError: an unknown metric.
 
-    Resampling needs no pass over the negatives: only how many of them lie between the positives' scores matters,
-    and these counts are multinomial. The cost is resamples x distinct scores of positives.
+    Resampling needs no pass over the negatives: only how many of them lie between the positives' scores
+    matters, and these counts are multinomial. The cost is resamples x distinct scores of positives.
     """
     metric = _METRICS.get(spec.metric)
     if metric is None:
@@ -95,7 +95,12 @@ def performance(
 
 
 def _average_precision(hits: Array, cells: Array) -> float:
-    """AP from positives per score level (G,) and negatives per cell (2 G + 1,): above, equal, above, ..., below."""
+    """AP from counts.
+
+    Args:
+        hits: (G,) positives per distinct score of a positive, best first.
+        cells: (2 G + 1,) negatives above the first score, equal to it, above the second, ..., below the last.
+    """
     found, false = np.cumsum(hits), np.cumsum(cells)[1::2]
     return float(np.sum(hits * found / np.maximum(found + false, 1)) / hits.sum())
 

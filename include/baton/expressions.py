@@ -120,7 +120,9 @@ def _allowed(value: object, top: bool) -> bool:
 def _cell(name: str, cells: Mapping[str, str | None]) -> str | None:
     if name not in cells:
         known = ", ".join(list(cells)[:12])
-        raise CellError(f"no column {name!r} (there are {known}{', ...' if len(cells) > 12 else ''}); quote text")
+        raise CellError(
+            f"no column {name!r} (there are {known}{', ...' if len(cells) > 12 else ''}); quote text"
+        )
     return cells[name]
 
 

@@ -22,9 +22,9 @@ def client(timeout: float = 5.0) -> httpx.Client:
 
 
 def answers(url: str) -> bool:
-    """Return whether `url` answers 200."""
+    """Return whether `url` answers 200 within 20 s."""
     try:
-        with client() as http:
+        with client(20.0) as http:
             return http.get(url).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

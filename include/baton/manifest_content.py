@@ -51,14 +51,15 @@ _FLAVOUR_KEYS = {"family", "format", "data"}
 # each of these names code or a pickle in some MLflow flavour
 _FORBIDDEN_KEYS = {
     "loader_module", "code", "code_path", "code_paths", "python_model", "model_code_path", "pickled_model",
-    "cloudpickle_version", "model_class", "custom_objects", "serialization_format", "env", "env_vars", "artifacts",
+    "cloudpickle_version", "model_class", "custom_objects", "serialization_format", "env", "env_vars",
+    "artifacts",
 }  # fmt: skip
 
 # skops nodes that only rebuild data; those for functions, methods and free constructors are left out
 _SKOPS_LOADERS = {
-    "DictNode", "DefaultDictNode", "ListNode", "SetNode", "TupleNode", "SliceNode", "BytesNode", "JsonNode",
-    "TypeNode", "ObjectNode", "TreeNode", "LossNode", "NdArrayNode", "MaskedArrayNode", "DTypeNode", "SparseMatrixNode",
-    "RandomStateNode", "RandomGeneratorNode", "CachedNode",
+    "BytesNode", "CachedNode", "DTypeNode", "DefaultDictNode", "DictNode", "JsonNode", "ListNode", "LossNode",
+    "MaskedArrayNode", "NdArrayNode", "ObjectNode", "RandomGeneratorNode", "RandomStateNode", "SetNode",
+    "SliceNode", "SparseMatrixNode", "TreeNode", "TupleNode", "TypeNode",
 }  # fmt: skip
 _SKOPS_TYPES = re.compile(
     r"builtins\.(bool|bytes|complex|dict|float|int|list|NoneType|set|slice|str|tuple)"

@@ -127,7 +127,9 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
             text.append(["\x00" if (cell := as_text(value)) is None else cell for value in cells.tolist()])
     blob = np.column_stack(binary).tobytes() if binary else b""
     width = 8 * len(binary)
-    words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
+    words = (
+        [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
+    )
     start = hashlib.sha256(header)
 
     def digest(number: int, word: bytes) -> str:
@@ -177,7 +179,9 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
         if bad.any():
             faults.append((column, kind, np.flatnonzero(bad)))
             broken |= bad
-    unreadable = np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
+    unreadable = (
+        np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
+    )
     broken[unreadable] = True
     kept = {column: frame[column] for column in BOOKKEEPING if column in frame}
     return Parsed(
@@ -249,7 +253,11 @@ def _convert(cells: pd.Series, kind: str) -> tuple[pd.Series, np.ndarray]:
         return (cells if cells.dtype == "float64" else _series(values, cells)), np.isinf(values)
     if kind == "int" and whole and cells.dtype != "uint64":
         return (cells if cells.dtype == "int64" else _nullable(cells.astype("Int64"))), none_bad
-    if kind == "int" and pd.api.types.is_float_dtype(cells.dtype) and not isinstance(cells.dtype, pd.ArrowDtype):
+    if (
+        kind == "int"
+        and pd.api.types.is_float_dtype(cells.dtype)
+        and not isinstance(cells.dtype, pd.ArrowDtype)
+    ):
         values = cells.to_numpy("float64", na_value=np.nan)
         with np.errstate(invalid="ignore"):
             bad = ~np.isnan(values) & ((values != np.floor(values)) | (np.abs(values) > 2.0**53))
@@ -277,7 +285,9 @@ def _utc(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     aware = cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells.dt.tz_convert("UTC")
     if aware.dt.unit == "ns":
         return aware, (cells.isna() & False).to_numpy()
-    low, high = (pd.Timestamp(bound.value, unit="ns", tz="UTC") for bound in (pd.Timestamp.min, pd.Timestamp.max))
+    low, high = (
+        pd.Timestamp(bound.value, unit="ns", tz="UTC") for bound in (pd.Timestamp.min, pd.Timestamp.max)
+    )
     outside = (aware < low) | (aware > high)  # nanoseconds reach from 1677 to 2262
     return aware.mask(outside).dt.as_unit("ns"), outside.to_numpy()
 
@@ -289,7 +299,10 @@ def _text(cells: pd.Series) -> Any:
 
     try:
         array = pa.array(cells, type=pa.string(), from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects that are not text: SQL decimals, dates, JSON values
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+    ):  # objects that are not text: SQL decimals, dates, JSON values
         array = pa.array([as_text(cell) for cell in cells.tolist()], type=pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -332,7 +345,9 @@ def _text_to_float(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     try:
         values = pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
     except pa.ArrowInvalid:  # forms that only Python reads, such as `5.` or 1e999
-        values = pa.array([None if cell is None else float(cell) for cell in text.to_pylist()], type=pa.float64())
+        values = pa.array(
+            [None if cell is None else float(cell) for cell in text.to_pylist()], type=pa.float64()
+        )
     numbers = values.to_numpy(zero_copy_only=False)
     return _series(numbers, cells), bad | np.isinf(numbers)
 
@@ -342,7 +357,9 @@ def _text_to_bool(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     import pyarrow.compute as pc
 
     text, bad = _matching(pc.utf8_lower(_text(cells)), r"^(true|false|1|0)$")
-    truth = pd.array([None if cell is None else cell in {"true", "1"} for cell in text.to_pylist()], dtype="boolean")
+    truth = pd.array(
+        [None if cell is None else cell in {"true", "1"} for cell in text.to_pylist()], dtype="boolean"
+    )
     values = _series(truth, cells)
     return (values if values.isna().any() else values.astype("bool")), bad
 

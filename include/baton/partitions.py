@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
 ANCHOR_KEY = "replay_anchor"  # in the warehouse's meta table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
 _MAX_RANGE = 10_000
 
 
@@ -70,11 +71,16 @@ def shift_key(key: str, step: str | timedelta, count: int) -> str:
 def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:
     """Start (inclusive) and end (exclusive) of a partition.
 
+    Parts of a day start on a grid counted from 00:00 UTC. A day or more may start at any time: a flow that
+    runs at 03:00 has days from 03:00 to 03:00.
+
     Raises:
         SourceError: the key is no start of a partition of that length: its rows would overlap another's.
     """
     start, length = parse_key(key), parse_duration(step)
-    if (start - _EPOCH) % length:
+    if (
+        length < _DAY and _DAY % length == timedelta(0) and (start - _EPOCH) % length
+    ):  # longer ones may start at any hour
         begin = floor_key(start, length)
         raise SourceError(f"partition {key!r}: partitions of {format_duration(length)} start at {begin!r}")
     return start, start + length
@@ -114,6 +120,10 @@ def replay_slot(key: str, anchor: datetime, period: timedelta, step: timedelta) 
     if start < anchor:
         raise NoData(f"partition {key} lies before {format_key(anchor)}, where the replay starts")
     cycle, rest = divmod(start - anchor, period)
+    if rest % step:
+        raise SourceError(
+            f"partition {key} is no whole number of steps after {format_key(anchor)}, the replay's start"
+        )
     return ReplaySlot(cycle, rest // step)
 
 
@@ -128,7 +138,7 @@ def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -
     def get_or_set(own: Connection) -> str:
         known = meta_get(ANCHOR_KEY, own)
         if known is None:
-            known = floor_key((now or datetime.now(UTC)) - timedelta(days=2), "1d")
+            known = floor_key((now or datetime.now(UTC)) - 2 * _DAY, _DAY)
             meta_set(ANCHOR_KEY, known, own)
         return known
 

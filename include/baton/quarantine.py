@@ -139,7 +139,11 @@ def _storable(value: Any) -> Any:
 
 
 def _set(
-    conn: Connection, flow: str, partition: str, keys: Sequence[tuple[str, int, str]], values: Mapping[str, Any]
+    conn: Connection,
+    flow: str,
+    partition: str,
+    keys: Sequence[tuple[str, int, str]],
+    values: Mapping[str, Any],
 ) -> None:
     if keys:
         one = sa.and_(
@@ -232,7 +236,9 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
         facts: dict[str, list[dict[str, Any]]] = {}
         for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
             facts.setdefault(stage, []).append(found or {})
-        read_by = next((s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None)
+        read_by = next(
+            (s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None
+        )
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
@@ -249,7 +255,9 @@ def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapp
     """Rows in the tables that others read; a flow that publishes neither decisions nor scores says so in its facts."""
     for table in (decisions, predictions):
         distinct = sa.func.count(sa.distinct(table.c.entity_key))
-        found = conn.execute(sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)).scalar()
+        found = conn.execute(
+            sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)
+        ).scalar()
         if found:
             return int(found)
     return sum(int(f["published"]) for f in facts if "published" in f)

@@ -142,11 +142,15 @@ def _from_csv(path: Path) -> Iterator[Entry]:
     first = text.partition("\n")[0]
     # spreadsheets of many countries write semicolons
     reader = csv.DictReader(
-        text.splitlines(keepends=True), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True
+        text.splitlines(keepends=True),
+        delimiter=";" if first.count(";") > first.count(",") else ",",
+        strict=True,
     )
     missing = [f"_{name}" for name in _KEYS if f"_{name}" not in (reader.fieldnames or [])]
     if missing:
-        raise BatonError(f"{path}: columns {', '.join(missing)} are missing; start from `baton quarantine export`")
+        raise BatonError(
+            f"{path}: columns {', '.join(missing)} are missing; start from `baton quarantine export`"
+        )
     notes = {f"_{name}" for name in (*_KEYS, *_NOTES)}
     try:
         for line in reader:

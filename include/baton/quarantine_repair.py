@@ -16,6 +16,7 @@ from baton.expressions import CellError, Expression
 from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
 from baton.tables import quarantine
 
+
 @dataclass(frozen=True)
 class RepairReport:
     """What a repair did: rows and cells changed, and the rows that it could not change, with the reason."""
@@ -63,7 +64,9 @@ def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:  #
         if not any(changes for _, changes in edits):
             why = "; ".join(skipped[:3]) or "every cell has that value already"
             raise BatonError(f"no cell would change in {len(rows)} row(s): {why}")
-        return _write(conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()})
+        return _write(
+            conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()}
+        )
 
     return warehouse.transact(work)
 
@@ -79,11 +82,16 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, str | None]], ac
         edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
         problems: list[str] = []
         for flow, partition in sorted({key[:2] for key in changes}):
-            there = {(row.row_sha, row.row): row for row in select(conn, Where(flow, partition, status=WAITING), None)}
+            there = {
+                (row.row_sha, row.row): row
+                for row in select(conn, Where(flow, partition, status=WAITING), None)
+            }
             for (_, _, key), cells in ((k, c) for k, c in changes.items() if k[:2] == (flow, partition)):
                 row = there.get(key)
                 if row is None:
-                    problems.append(f"{flow} {partition} row {key[1]} (sha {key[0][:12]}) is not open in quarantine")
+                    problems.append(
+                        f"{flow} {partition} row {key[1]} (sha {key[0][:12]}) is not open in quarantine"
+                    )
                 elif unknown := [column for column in cells if column not in row.cells]:
                     problems.append(f"{row.place} has no column {', '.join(unknown)}")
                 else:
@@ -148,7 +156,14 @@ def _write(
     groups = _partitions(row for row, _ in changed)
     columns = sorted({column for _, cells in changed for column in cells})
     for (flow, partition), rows in groups.items():
-        _append(conn, "rows_repaired", flow, partition, rows, {"actor": actor, "columns": columns, "set": formulas})
+        _append(
+            conn,
+            "rows_repaired",
+            flow,
+            partition,
+            rows,
+            {"actor": actor, "columns": columns, "set": formulas},
+        )
     return RepairReport(len(changed), sum(len(cells) for _, cells in changed), tuple(skipped), tuple(groups))
 
 
@@ -178,7 +193,12 @@ def _change(
 
 
 def _append(
-    conn: Connection, kind: str, flow: str, partition: str, rows: Sequence[QuarantinedRow], more: Mapping[str, Any]
+    conn: Connection,
+    kind: str,
+    flow: str,
+    partition: str,
+    rows: Sequence[QuarantinedRow],
+    more: Mapping[str, Any],
 ) -> None:
     """Enter in the ledger which rows; a digest stands for all of them, since they may be many."""
     keys = sorted(f"{row.row}:{row.row_sha}" for row in rows)

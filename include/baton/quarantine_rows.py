@@ -69,7 +69,9 @@ class QuarantinedRow:
     @property
     def cells(self) -> dict[str, str | None]:
         """The row's cells as text, repairs laid over them."""
-        return {column: as_text(value) for column, value in self.raw.items() if column != PROBLEM} | dict(self.repair)
+        return {column: as_text(value) for column, value in self.raw.items() if column != PROBLEM} | dict(
+            self.repair
+        )
 
     @property
     def place(self) -> str:
@@ -90,7 +92,9 @@ def counts(flow: str | None = None, partition: str | None = None) -> dict[str, i
     """Return the number of rows by status, each row once."""
     tally = dict.fromkeys(STATUSES, 0)
     c = quarantine.c
-    rank = sa.func.min(sa.case({"discarded": 0, "repaired": 1, "open": 2}, value=c.status, else_=3)).label("rank")
+    rank = sa.func.min(sa.case({"discarded": 0, "repaired": 1, "open": 2}, value=c.status, else_=3)).label(
+        "rank"
+    )
     rows = sa.select(rank).group_by(c.flow, c.partition, c.row_sha, c.row)
     rows = rows.where(c.flow == flow) if flow else rows
     rows = rows.where(c.partition == partition) if partition else rows

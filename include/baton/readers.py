@@ -154,7 +154,9 @@ def _csv(text: str, name: str) -> pd.DataFrame:
             f"{name}, line {reader.line_num}, after row {len(rows)}: {error}; quotes inside a cell are written twice"
         ) from error
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise SourceError(f"{name}, line 1: the header is one cell, {header[0][:80]!r}; separate cells by commas")
+        raise SourceError(
+            f"{name}, line 1: the header is one cell, {header[0][:80]!r}; separate cells by commas"
+        )
     _check_names(header, name)
     width, problems = len(header), [_csv_problem(cells, header) for cells in rows]
     for number, cells in enumerate(rows):
@@ -166,7 +168,7 @@ def _csv(text: str, name: str) -> pd.DataFrame:
 
 def _csv_problem(cells: Sequence[str], header: Sequence[str]) -> str | None:
     if len(cells) != len(header):
-        rest = f"; beyond the header: {','.join(cells[len(header):])}" if len(cells) > len(header) else ""
+        rest = f"; beyond the header: {','.join(cells[len(header) :])}" if len(cells) > len(header) else ""
         return _clean(f"ragged: {len(cells)} cells, the header has {len(header)}{rest}"[:500])
     for column, cell in zip(header, cells, strict=True):
         if not cell.isascii() and _clean(cell) is not cell:
@@ -237,13 +239,17 @@ def _decoded(frame: pd.DataFrame) -> pd.DataFrame:
     for column in [column for column in frame.columns if column != "_row"]:
         cells = frame[column].tolist()
         clean = [cell if cell is None else _clean(cell) for cell in cells]
-        broken = [number for number, cell in enumerate(cells) if cell is not None and clean[number] is not cell]
+        broken = [
+            number for number, cell in enumerate(cells) if cell is not None and clean[number] is not cell
+        ]
         if broken:
             frame[column] = clean
             if PROBLEM not in frame:
                 frame[PROBLEM] = [None] * len(frame)
             for number in broken:
-                frame.at[number, PROBLEM] = frame.at[number, PROBLEM] or f"encoding: column {column} is not UTF-8"
+                frame.at[number, PROBLEM] = (
+                    frame.at[number, PROBLEM] or f"encoding: column {column} is not UTF-8"
+                )
     return frame
 
 
@@ -269,6 +275,8 @@ def _check_names(columns: Sequence[str], name: str) -> None:
         if not column:
             raise SourceError(f"{name}: column {position} has no name")
         if column in BOOKKEEPING or column == PROBLEM:
-            raise SourceError(f"{name}: column {position} is called {column!r}, a name that Baton uses; rename it")
+            raise SourceError(
+                f"{name}: column {position} is called {column!r}, a name that Baton uses; rename it"
+            )
         if column in columns[: position - 1]:
             raise SourceError(f"{name}: two columns are called {column!r}")

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
-"""Called as an attempt passes fenced, computed, writing, written, synced, named, before_commit, committed."""
+"""Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
 _OBJECT = re.compile(r"(?P<digest>[0-9a-f]{64})-(?P<fence>\d+)\.parquet")
@@ -132,6 +132,7 @@ def run_stage(
     found = _usable(head(slot), digest)
     if found is not None:
         return found
+    FAULT("looked")
     fence = warehouse.transact(lambda conn: _raise_fence(conn, slot))
     FAULT("fenced")
     found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence

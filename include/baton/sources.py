@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import NoData, SourceError
-from baton.partitions import ReplaySlot, format_key, parse_key, replay_anchor, replay_slot, safe_name, window
-from baton.settings import settings
-from baton.specs import FileSource, Format
+from baton.partitions import format_key, replay_anchor, replay_slot, window
+from baton.source_files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
+from baton.specs import FileSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from baton.packs import Pack, Source
-
-ENDINGS: dict[str, Format] = {
-    "parquet": "parquet",
-    "csv": "csv",
-    "json": "json",
-    "jsonl": "json",
-    "ndjson": "json",
-}
-UNFINISHED = ("tmp", "part", "partial", "filepart")  # what senders call a file that is still being written
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,7 @@ class RawBatch:
     delivered: bool = True
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Reader = Callable[["Pack", "Source", str], RawBatch]
 _READERS: dict[str, Reader] = {}
 # A stage asks for the state (to decide whether to run) and then for the rows: one reading serves both, and
@@ -87,10 +77,8 @@ def source_state(pack: Pack, source: str, partition: str) -> Mapping[str, Any]:
     batch = _read(pack, source, partition)
     _ahead.clear()
     _ahead[pack.name, source, partition] = batch
-    state: dict[str, Any] = {"source": spec.model_dump(mode="json"), "uri": batch.uri, "sha256": batch.sha256}
-    if isinstance(spec, FileSource) and not batch.delivered:
-        state["anchor"] = format_key(replay_anchor())
-    return state
+    state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
+    return state if batch.delivered else {**state, "anchor": format_key(replay_anchor())}
 
 
 def read_history(pack: Pack, source: str) -> pd.DataFrame:
@@ -100,9 +88,9 @@ def read_history(pack: Pack, source: str) -> pd.DataFrame:
         SourceError: the source has no history, or it cannot be read.
     """
     spec, uri = _history(pack, source)
-    body = _bytes(uri)
-    frame = _parse(uri, body, _format_of(uri, spec.format))
-    return lay_on_calendar(frame, spec, ReplaySlot(0, 0), uri)
+    body = read_bytes(uri)
+    frame = parse(uri, body, format_of(uri, spec.format))
+    return lay_on_calendar(frame, spec, uri, replay_anchor() if spec.replay else _EPOCH)
 
 
 def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
@@ -112,11 +100,34 @@ def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
         SourceError: the source has no history, or it cannot be read.
     """
     spec, uri = _history(pack, source)
-    state = {"source": spec.model_dump(mode="json"), "sha256": hashlib.sha256(_bytes(uri)).hexdigest()}
+    state = {**_meaning(spec), "sha256": hashlib.sha256(read_bytes(uri)).hexdigest()}
     return {**state, "anchor": format_key(replay_anchor())} if spec.replay else state
 
 
-def lay_on_calendar(frame: pd.DataFrame, source: FileSource, slot: ReplaySlot, uri: str) -> pd.DataFrame:
+def sample(pack: Pack, source: str) -> pd.DataFrame:
+    """Some rows of a file source, to learn its columns from: history, else recording, else a delivered file.
+
+    Raises:
+        SourceError: there are none yet, or the source is no file.
+    """
+    spec = pack.source(source)
+    if not isinstance(spec, FileSource):
+        raise SourceError(
+            f"source {source}: the columns of {spec.kind} are not known here; write its contract first"
+        )
+    places = [fill(spec, spec.history)] if spec.history else []
+    places += [fill(spec, spec.replay.path)] if spec.replay else []
+    anywhere = {"partition": "*", "date": "*", "hour": "*"}
+    uri = next((place for place in places if exists(place)), None)
+    uri = uri or next(iter(sorted(matching(fill(spec, spec.path, anywhere=anywhere)), reverse=True)), None)
+    if uri is None:
+        raise SourceError(f"source {source}: no rows yet; run `baton data` or deliver a file as {spec.path}")
+    return lay_on_calendar(parse(uri, read_bytes(uri), format_of(uri, spec.format)), spec, uri, _EPOCH)
+
+
+def lay_on_calendar(
+    frame: pd.DataFrame, source: FileSource, uri: str, anchor: datetime, cycle: int = 0
+) -> pd.DataFrame:
     """Gives recorded rows the calendar time and the keys of one repetition of the recording.
 
     time = anchor + cycle * period + clock (seconds since its start); key += cycle * keys_per_period.
@@ -137,9 +148,9 @@ def lay_on_calendar(frame: pd.DataFrame, source: FileSource, slot: ReplaySlot, u
     frame = frame.copy(deep=False)
     try:
         if replay.key:
-            frame[replay.key] = pd.to_numeric(frame[replay.key]) + slot.cycle * replay.keys_per_period
+            frame[replay.key] = pd.to_numeric(frame[replay.key]) + cycle * replay.keys_per_period
         if replay.clock and replay.time:
-            start = pd.Timestamp(replay_anchor() + slot.cycle * replay.period)
+            start = pd.Timestamp(anchor + cycle * replay.period)
             times = start + pd.to_timedelta(pd.to_numeric(frame[replay.clock]), unit="s")
             frame = frame.drop(columns=replay.time, errors="ignore")
             frame.insert(1, replay.time, times)
@@ -148,6 +159,11 @@ def lay_on_calendar(frame: pd.DataFrame, source: FileSource, slot: ReplaySlot, u
             f"source {source.name}: {uri}: replay.clock or .key is no number: {error}"
         ) from error
     return frame
+
+
+def _meaning(source: Source) -> dict[str, Any]:
+    """What of a source's spec its rows depend on; neither wording nor the place of BATON_HOME."""
+    return {"source": source.model_dump(mode="json", exclude={"name", "description", "history"})}
 
 
 def _read(pack: Pack, source: str, partition: str) -> RawBatch:
@@ -166,117 +182,43 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     window(partition, source.step)
     pattern, uri = _delivered(source, partition)
     if uri is not None:
-        body, form = _bytes(uri), _format_of(uri, source.format)
-        return RawBatch(_parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
+        body, form = read_bytes(uri), format_of(uri, source.format)
+        return RawBatch(parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
     if source.replay is None:
         raise NoData(f"source {source.name}, partition {partition}: no file {pattern}")
+    anchor = replay_anchor()
     try:
-        slot = replay_slot(partition, replay_anchor(), source.replay.period, source.step)
+        slot = replay_slot(partition, anchor, source.replay.period, source.step)
     except NoData as error:
         raise NoData(f"source {source.name}: no file {pattern}, and {error}") from None
-    uri = _fill(source, source.replay.path, partition, slot.number)
-    if not _exists(uri):
+    uri = fill(source, source.replay.path, partition, slot.number)
+    if not exists(uri):
         folder = uri.rsplit("/", 1)[0]
-        if not _glob(glob.escape(folder) + "/*"):
+        if not matching(glob.escape(folder) + "/*"):
             raise SourceError(f"source {source.name}: the recording {folder} is not there; run `baton data`")
         raise NoData(
             f"source {source.name}, partition {partition}: no file {pattern}, and no recording {uri}"
         )
-    body, form = _bytes(uri), _format_of(uri, source.format)
-    frame = lay_on_calendar(_parse(uri, body, form), source, slot, uri)
+    body, form = read_bytes(uri), format_of(uri, source.format)
+    frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)
 
 
 def _delivered(source: FileSource, partition: str) -> tuple[str, str | None]:
     """Where a delivered file is looked for, and the one that was found."""
-    pattern = _fill(source, source.path, partition, escape=True)
-    found = [uri for uri in _glob(pattern) if uri.rsplit(".", 1)[-1].lower() not in UNFINISHED]
+    pattern = fill(source, source.path, partition, escape=True)
+    found = [uri for uri in matching(pattern) if uri.rsplit(".", 1)[-1].lower() not in UNFINISHED]
     if len(found) > 1:
         listed = ", ".join(sorted(found))
         raise SourceError(f"source {source.name}, partition {partition}: several files ({listed}); leave one")
-    return _fill(source, source.path, partition), found[0] if found else None
+    return fill(source, source.path, partition), found[0] if found else None
 
 
 def _history(pack: Pack, source: str) -> tuple[FileSource, str]:
     spec = pack.source(source)
     if not isinstance(spec, FileSource) or spec.history is None:
         raise SourceError(f"source {source} of pack {pack.name} has no `history` (a file) to train on")
-    uri = _fill(spec, spec.history)
-    if not _exists(uri):
+    uri = fill(spec, spec.history)
+    if not exists(uri):
         raise SourceError(f"source {source}: the history {uri} is not there; run `baton data`")
     return spec, uri
-
-
-def _fill(
-    source: FileSource, template: str, partition: str = "", slot: int = 0, *, escape: bool = False
-) -> str:
-    """Fills in a path's placeholders; with `escape`, only the template's own `*` remain wildcards."""
-    here = settings()
-    values: dict[str, Any] = {"landing": here.landing_dir, "data": here.data_dir, "pack": source.folder}
-    if partition:
-        start = parse_key(partition)
-        values |= {"partition": safe_name(partition), "date": f"{start:%Y-%m-%d}", "hour": f"{start:%H}"}
-    if escape:
-        values = {name: glob.escape(str(value)) for name, value in values.items()}
-    try:
-        return template.format(**values, slot=slot)
-    except (KeyError, ValueError) as error:
-        raise SourceError(
-            f"source {source.name}: placeholder in `{template}` has no value here: {error}"
-        ) from error
-
-
-def _format_of(uri: str, default: Format) -> Format:
-    name = uri.rsplit("/", 1)[-1]
-    ending = name.rsplit(".", 1)[-1].lower() if "." in name else ""
-    if ending and ending not in ENDINGS:
-        raise SourceError(f"{uri}: .{ending} is no known format; allowed are {', '.join(ENDINGS)}")
-    return ENDINGS.get(ending, default)
-
-
-def _parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
-    if form == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(BytesIO(body))
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
-        # integers with gaps stay integers: as floats, keys above 2**53 would change
-        return table.to_pandas(integer_object_nulls=True)
-    from baton.parsing import read_file
-
-    with tempfile.TemporaryDirectory(
-        prefix="baton-source-"
-    ) as folder:  # the bytes that were hashed, wherever from
-        path = Path(folder) / uri.rsplit("/", 1)[-1]
-        path.write_bytes(body)
-        return read_file(path, form)
-
-
-def _bytes(uri: str) -> bytes:
-    import fsspec
-
-    try:
-        with fsspec.open(uri, "rb") as stream:
-            content: bytes = stream.read()
-            return content
-    except OSError as error:
-        raise SourceError(f"{uri}: cannot be read: {error}") from error
-
-
-def _exists(uri: str) -> bool:
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(uri)
-    return bool(system.exists(path))
-
-
-def _glob(pattern: str) -> list[str]:
-    """Files that match, with their scheme; newest listing, never a cached one."""
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(pattern)
-    system.invalidate_cache()
-    return [str(system.unstrip_protocol(name)) for name in system.glob(path) if system.isfile(name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from baton.specs_base import Column, Duration, Name, Seq, Spec, format_duration
 
 Format = Literal["parquet", "csv", "json"]
+_ANCHORED = re.compile(r"^(\{(landing|data|pack)\}/|/|[a-z][a-z0-9+.-]*://)")
 PLACEHOLDERS = ("landing", "data", "pack", "partition", "date", "hour", "slot")
 
 
@@ -82,10 +84,15 @@ class FileSource(_Source):
         default=None, description="recorded rows, used where no file was delivered"
     )
 
-    @field_validator("path", "history")
+    @field_validator("path")
     @classmethod
-    def _known_placeholders(cls, value: str | None) -> str | None:
-        return value if value is None else known_placeholders(value)
+    def _known_placeholders(cls, value: str) -> str:
+        return known_placeholders(value)
+
+    @field_validator("history")
+    @classmethod
+    def _one_file(cls, value: str | None) -> str | None:
+        return value if value is None else known_placeholders(value, ("landing", "data", "pack"))
 
     @model_validator(mode="after")
     def _whole_slots(self) -> FileSource:
@@ -201,15 +208,17 @@ class SourcesSpec(RootModel[dict[Name, Source]]):
         return named
 
 
-def known_placeholders(template: str) -> str:
-    """Checks the placeholders of a path.
+def known_placeholders(template: str, known: Sequence[str] = PLACEHOLDERS) -> str:
+    """Checks a path: where it starts, and its placeholders.
 
     Raises:
-        ValueError: a brace holds something else than one of `PLACEHOLDERS` (with an optional number format).
+        ValueError: it depends on the working directory, or a brace holds none of `known`.
     """
+    if not _ANCHORED.match(template):
+        raise ValueError("should start with {landing}/, {data}/, {pack}/, / or a scheme such as s3://")
     for found in re.findall(r"\{([^{}]*)\}", template):
-        if found.split(":")[0] not in PLACEHOLDERS:
+        if found.split(":")[0] not in known:
             raise ValueError(
-                f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS)
+                f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in known)
             )
     return template

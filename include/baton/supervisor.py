@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Self
 
+import httpx
 import psutil
 
 from baton import mlflow_server
@@ -215,11 +216,7 @@ class Services:
 
     def token(self, user: str = "admin") -> str:
         """Return a token of Airflow's REST interface for `user`."""
-        with client() as http:
-            answer = http.post(
-                f"{self.airflow_url}/auth/token", json={"username": user, "password": self.users[user]}
-            )
-            return str(answer.raise_for_status().json()["access_token"])
+        return airflow_token(self.airflow_url, user, self.users[user])
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each running service."""
@@ -303,7 +300,8 @@ class Services:
                 if one.service.health_url:
                     well = answers(one.service.health_url) and self._bootstrap_mlflow()
                 elif one.service.heartbeat is None:
-                    well = beating is not None
+                    # the part that tasks talk to is built on its first request, which takes seconds
+                    well = beating is not None and (one.ready or answers(f"{self.airflow_url}/execution/health"))
                 elif beating is None:
                     continue  # without the API server nothing is known
                 else:
@@ -411,6 +409,33 @@ class Services:
             if session.members():
                 self._report(f"{name} is left over from a supervisor that died; it is ended")
             session.end(grace=0)
+
+
+def airflow_token(url: str, user: str, password: str) -> str:
+    """Log in to Airflow at `url`; return the token for its REST interface.
+
+    Raises:
+        ServiceError: it does not answer, or refuses the user.
+    """
+    try:
+        with client(30.0) as http:
+            answer = http.post(f"{url}/auth/token", json={"username": user, "password": password})
+            return str(answer.raise_for_status().json()["access_token"])
+    except httpx.HTTPError as error:
+        raise ServiceError(f"Airflow at {url}: no log-in for {user}: {error}") from error
+
+
+def supervisor_of(home: Path) -> int | None:
+    """Return the process id of the supervisor of `home`, None when nobody supervises it."""
+    try:
+        with (home / "supervisor.lock").open("r+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read() or 0)
+            return None
+    except FileNotFoundError:
+        return None
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -1,4 +1,4 @@
-"""Crash harness of the slot protocol: attempts of one slot, interleaved by a seed, killed at every fault point.
+"""Crash harness of the slot protocol: attempts of one slot, interleaved by a seed, killed at fault points.
 
 Each attempt is a forked process that stops at every fault point until the director lets it go on or has it
 kill itself (SIGKILL). The director decides by a seeded generator only: a seed that fails can be run again:
@@ -35,9 +35,19 @@ from baton import datasets, ledger, slots, warehouse
 from baton.errors import StaleAttempt
 from baton.tables import commits, decisions, heads
 
-POINTS = ("fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
+POINTS = (
+    "looked",
+    "fenced",
+    "computed",
+    "writing",
+    "written",
+    "synced",
+    "named",
+    "before_commit",
+    "committed",
+)
 HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the commit's transaction
-NEEDS_LOCK = {"start", "synced"}  # the step after these needs the warehouse's write lock
+NEEDS_LOCK = {"looked", "synced"}  # the step after these needs the warehouse's write lock
 PARTITION = "2026-01-01T00:00:00"
 KEYS = sorted(f"e{number}" for number in range(20))
 PATIENCE = 30.0  # seconds without a sign of life: a deadlock
@@ -216,14 +226,14 @@ def _cast(seed: int, rng: random.Random) -> list[Attempt]:
         version += rng.random() < 0.3
         cast.append(Attempt(version, kill))
     if seed >= len(choices) ** 2 and rng.random() < 0.4:
-        cast[0].kill_at, cast[0].sleep_at = None, rng.choice(POINTS[:5])
+        cast[0].kill_at, cast[0].sleep_at = None, rng.choice(POINTS[:6])
     return cast
 
 
 def _advance(rng: random.Random, running: list[Attempt], holder: Attempt | None) -> None:
-    """Let one attempt make one step. At most one waits for a lock at a time, so that the seed decides the order."""
+    """Let one attempt make one step; at most one waits for a lock at a time: the seed decides the order."""
     blocked = [a for a in running if a.waiting]
-    ready = [a for a in running if not a.waiting and not (blocked and holder is not a and a.at in NEEDS_LOCK)]
+    ready = [a for a in running if not (a.waiting or (blocked and a is not holder and a.at in NEEDS_LOCK))]
     ready = [a for a in ready if a.at != a.sleep_at] or ready
     one = rng.choice(ready)
     one.order()

@@ -6,7 +6,7 @@ One process instead of `airflow db migrate` and one `airflow pools set` per pool
 import os
 
 POOLS = {
-    "training": (1, "Model training: memory and all cores for one at a time"),
+    "training": (max(2, os.cpu_count() or 1), "Model training: as many candidates at a time as there are cores"),
     "scoring": (2 * (os.cpu_count() or 1), "Contract checks and scoring of partitions"),
 }
 

@@ -112,7 +112,7 @@ class StageOperator(BaseOperator):
         from baton.ingestion import choose_models
         from baton.stages import StageJob
 
-        results = {name: value for name, value in self.inputs.items() if isinstance(value, Mapping)}
+        results = {name: value for name, value in self.inputs.items() if "ref" in (value or {})}
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
         for value in results.values():

@@ -1,0 +1,94 @@
+"""`baton`: the command line. Each group of verbs has a module `cli_*.py`; what a verb needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from click import Context
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from baton import cli_packs, cli_quarantine, cli_services
+from baton.cli_output import as_json, plural, table
+from baton.errors import BatonError
+
+
+class _Group(TyperGroup):
+    """Errors that Baton raises on purpose are one message, not a traceback."""
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BatonError as error:
+            print(f"baton: {error}", file=sys.stderr)
+        except ValidationError as error:
+            for fault in error.errors():
+                variable = "_".join(["BATON", *map(str, fault["loc"])]).upper()
+                print(f"baton: {variable}: {fault['msg']} (it is {fault['input']!r})", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_Group, help=__doc__.partition(":")[0] + ": AI orchestration on Apache Airflow.", no_args_is_help=True,
+    pretty_exceptions_show_locals=False, rich_markup_mode=None,
+)  # fmt: skip
+ledger_app = typer.Typer(help="The hash-chained record of what happened.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(cli_quarantine.app, name="quarantine")
+cli_services.register(app)
+cli_packs.register(app)
+
+
+@ledger_app.command()
+def show(
+    subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+) -> None:
+    """Show entries, newest first."""
+    from baton import ledger
+
+    found = ledger.entries(subject, kind, limit)
+    if json:
+        for entry in found:
+            print(as_json(entry))
+        return
+    table(
+        ["number", "at", "kind", "subject", "payload"],
+        [[str(e.seq), e.at, e.kind, e.subject, as_json(e.payload)] for e in found],
+    )
+
+
+@ledger_app.command()
+def verify() -> None:
+    """Check every entry against the one before; exit code 1 names the first that is broken."""
+    from baton import ledger
+
+    verdict = ledger.verify()
+    if not verdict.ok:
+        raise BatonError(f"the ledger is broken: {verdict.reason}")
+    loose = f"; {plural(verdict.unanchored, 'entry', 'entries')} without anchor" if verdict.unanchored else ""
+    print(f"{plural(verdict.records, 'entry', 'entries')}, all as written; head {verdict.head}{loose}")
+
+
+@app.command()
+def gc(
+    older_than: Annotated[float, typer.Option(help="Only objects older than so many hours.", min=0)] = 24.0,
+    dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
+) -> None:
+    """Remove objects in the store that no commit names, left by attempts that crashed."""
+    from baton import slots
+
+    garbage = slots.gc(timedelta(hours=older_than), dry_run)
+    for uri in garbage.uris:
+        print(uri)
+    verb = "would be removed" if dry_run else "removed"
+    print(f"{plural(len(garbage.uris), 'object', 'objects')}, {garbage.size / 1e6:.1f} MB {verb}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,35 @@
+"""How commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; says so when it has no rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not rows:
+        console.print("nothing to show")
+        return
+    drawn = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        # cells are data: square brackets in them are no markup
+        drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console.print(drawn)
+
+
+def as_json(value: Any) -> str:
+    """Return `value` (a dataclass or plain data) as one line of JSON."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return json.dumps(plain, default=str, ensure_ascii=False)
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """Return `1 row` or `2 rows`."""
+    return f"{count:,} {one if count == 1 else many}"

@@ -1,0 +1,155 @@
+"""`baton quarantine`: look at bad rows, repair or discard them, send them through the flow again."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from baton.cli_output import as_json, plural, table
+from baton.errors import BatonError
+
+if TYPE_CHECKING:
+    from baton.quarantine_rows import Where
+
+app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
+
+Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
+Partition = Annotated[str | None, typer.Option(help="Only of this partition.")]
+Rule = Annotated[str | None, typer.Option(help="Only rows that break this rule.")]
+Key = Annotated[str | None, typer.Option(help="Only the row with this key.")]
+Row = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
+Actor = Annotated[str | None, typer.Option(help="Who does this, for the record; default the user at this computer.")]
+
+
+def _where(
+    flow: str | None, partition: str | None, rule: str | None, key: str | None, row: int | None, status: str | None = None
+) -> Where:
+    from baton.quarantine_rows import STATUSES, Where
+
+    if status is not None and status not in STATUSES:
+        raise BatonError(f"--status {status}: allowed are {', '.join(STATUSES)}")
+    return Where(flow=flow, partition=partition, rule=rule, key=key, row=row, status=status)
+
+
+@app.command("list")
+def list_(
+    flow: Flow = None,
+    partition: Partition = None,
+    rule: Rule = None,
+    key: Key = None,
+    row: Row = None,
+    status: Annotated[str | None, typer.Option(help="open, repaired, resolved or discarded.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+) -> None:
+    """List rows: each once, with all rules that it breaks."""
+    from baton.quarantine_rows import counts, list_rows
+
+    found = list_rows(_where(flow, partition, rule, key, row, status), limit)
+    if json:
+        for one in found:
+            print(as_json(one))
+        return
+    table(
+        ["flow", "partition", "row", "key", "status", "rules", "values"],
+        [
+            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
+            for r in found
+        ],
+    )
+    print(", ".join(f"{count:,} {name}" for name, count in counts(flow, partition).items()))
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="A new .csv or .json file.")],
+    flow: Flow = None,
+    partition: Partition = None,
+    rule: Rule = None,
+    key: Key = None,
+    row: Row = None,
+) -> None:
+    """Write waiting rows to a file, to be edited and given back with `repair --file`."""
+    from dataclasses import replace
+
+    from baton.quarantine_files import export as write
+    from baton.quarantine_rows import WAITING
+
+    rows = write(path, replace(_where(flow, partition, rule, key, row), status=WAITING))
+    print(f"{plural(rows, 'row', 'rows')} written to {path}")
+
+
+@app.command()
+def repair(
+    file: Annotated[Path | None, typer.Option(help="An exported file with edited cells.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="column=expression, e.g. amount=amount/100.")] = None,
+    flow: Flow = None,
+    partition: Partition = None,
+    rule: Rule = None,
+    key: Key = None,
+    row: Row = None,
+    actor: Actor = None,
+) -> None:
+    """Change cells of waiting rows, by a file or by expressions; `reinject` then judges them again."""
+    from baton.quarantine_files import repair_file
+    from baton.quarantine_repair import repair as change
+
+    if (file is None) == (not set_):
+        raise BatonError("give either --file or --set column=expression")
+    if file is not None:
+        if any(value is not None for value in (flow, partition, rule, key, row)):
+            raise BatonError("--file names its rows itself; leave out --flow, --partition, --rule, --key and --row")
+        report = repair_file(file, actor or getpass.getuser())
+    else:
+        pairs = dict(part.partition("=")[::2] for part in set_ or [])
+        if faulty := [column for column, formula in pairs.items() if not column or not formula]:
+            raise BatonError(f"--set {faulty[0]}: the form is column=expression, e.g. amount=amount/100")
+        report = change(_where(flow, partition, rule, key, row), pairs, actor or getpass.getuser())
+    for line in report.skipped:
+        print(f"skipped: {line}")
+    print(f"{plural(report.cells, 'cell', 'cells')} in {plural(report.rows, 'row', 'rows')} changed")
+    for one_flow, one_partition in report.partitions:
+        print(f"next: baton quarantine reinject {one_flow} {one_partition}")
+
+
+@app.command()
+def discard(
+    reason: Annotated[str, typer.Option(help="Why; goes on record.")],
+    flow: Flow = None,
+    partition: Partition = None,
+    rule: Rule = None,
+    key: Key = None,
+    row: Row = None,
+    actor: Actor = None,
+) -> None:
+    """Give up rows for good."""
+    from baton.quarantine_repair import discard as give_up
+
+    if all(value is None for value in (flow, partition, rule, key, row)):
+        raise BatonError("say which rows: --flow, --partition, --rule, --key or --row")
+    rows = give_up(_where(flow, partition, rule, key, row), reason, actor or getpass.getuser())
+    print(f"{plural(rows, 'row', 'rows')} discarded")
+
+
+@app.command()
+def reinject(
+    flow: Annotated[str, typer.Argument(help="The flow.")],
+    partition: Annotated[str, typer.Argument(help="The partition, e.g. 2026-01-31T13:00:00.")],
+) -> None:
+    """Run the partition again through Airflow: repaired rows that pass are published, nothing is counted twice."""
+    import json
+
+    from baton.orchestrator import Orchestrator
+    from baton.services import users_file
+    from baton.settings import settings
+    from baton.supervisor import airflow_token
+
+    here = settings()
+    if here.airflow_url is None:
+        raise BatonError("Airflow does not run: start it with `baton up`, or set BATON_AIRFLOW_URL")
+    password = json.loads(users_file(here).read_text(encoding="utf-8"))["admin"]
+    airflow = Orchestrator(here.airflow_url, lambda: airflow_token(str(here.airflow_url), "admin", password))
+    print(f"started: {airflow.trigger(flow, partition=partition)}")

@@ -1,0 +1,113 @@
+"""`baton up`, `baton status`, `baton doctor`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from baton.cli_output import as_json, table
+from baton.errors import BatonError, ServiceError
+
+if TYPE_CHECKING:
+    from baton.supervisor import Services
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(up)
+    app.command()(status)
+    app.command()(doctor)
+
+
+def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False) -> None:
+    """Start Airflow and MLflow on 127.0.0.1 and keep them running; Ctrl-C stops all."""
+    from baton.supervisor import Services
+
+    services = Services(paused=paused, report=_say)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        seconds = services.start()
+        _introduce(services, seconds)
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        _say("stopping; a second Ctrl-C changes nothing")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        services.stop()
+        _say("stopped")
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.now().astimezone():%H:%M:%S} {line}", flush=True)
+
+
+def _introduce(services: Services, seconds: float) -> None:
+    from baton.registry_rest import credentials
+
+    home = services.settings.home
+    reviewer = credentials(home, "reviewer")
+    _say(f"everything is well after {seconds:.0f} s")
+    print(f"\n  Airflow  {services.airflow_url}  user admin, password {services.users['admin']}")
+    print(f"  MLflow   {services.mlflow_url}  user {reviewer.username}, password {reviewer.password}")
+    print(f"\n  further users: {services.settings.secrets_dir}; logs: {services.settings.logs_dir}")
+    print("  Ctrl-C stops everything.\n", flush=True)
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False) -> None:
+    """Show whether the services run and are well; exit code 1 if not."""
+    from baton.health import answers, beats, heartbeats
+    from baton.processes import read_sessions
+    from baton.settings import read_services, settings
+    from baton.supervisor import supervisor_of
+
+    home = settings().home
+    holder = supervisor_of(home)
+    if holder is None:
+        raise ServiceError(f"nothing runs in {home}; start it with `baton up`")
+    addresses = {name: entry["url"] for name, entry in read_services(home).items()}
+    if not addresses:
+        raise ServiceError(f"process {holder} is still starting the services of {home}")
+    beating = heartbeats(f"{addresses['airflow']}/api/v2/monitor/health")
+    well = {"api-server": beating is not None, "mlflow": answers(f"{addresses['mlflow']}/health")}
+    rows = []
+    for name, session in read_sessions(home / "sessions.json").items():
+        leader = session.leader()
+        if name not in well:
+            well[name] = beating is not None and beats(beating.get(name.replace("-", "_")), session.started)
+        state = "well" if well[name] and leader else "starting or unwell" if leader else "ended"
+        rows.append(
+            {"service": name, "state": state, "pid": session.sid, "log": str(home / "logs" / f"{name}.log")}
+        )
+    if json:
+        print(as_json({"home": str(home), "supervisor": holder, "addresses": addresses, "services": rows}))
+    else:
+        table(["service", "state", "pid", "log"], [[str(cell) for cell in row.values()] for row in rows])
+        print(f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervisor: process {holder}")
+    if not all(row["state"] == "well" for row in rows):
+        raise typer.Exit(1)
+
+
+def doctor() -> None:
+    """Check this installation and its home; says what to do about what is wrong, exit code 1 if anything is."""
+    from baton.doctor import examine
+
+    findings = list(examine())
+    mark = {True: "ok", False: "WRONG", None: "note"}
+    table(["", "what", "finding"], [[mark[f.ok], f.what, f.says] for f in findings])
+    if any(finding.ok is False for finding in findings):
+        raise BatonError("see the lines marked WRONG")
+
+

@@ -1,0 +1,102 @@
+"""What the console needs from the program that shows it: who asks, what they may do, what runs.
+
+The console knows no Airflow; `baton.airflow.console_host` implements this for Airflow's API server, tests with a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Action = Literal["read", "decide"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who asks: the name that goes on record, and the host's own object for them."""
+
+    name: str
+    handle: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class RunsOfDag:
+    """The day's runs of one DAG.
+
+    Attributes:
+        dag_id: the DAG.
+        states: number of runs by state (success, failed, running, queued).
+        last_run: id of the newest run, with its state, time (ISO, UTC) and partition.
+        failed_run: id of the newest failed run, None when none failed.
+    """
+
+    dag_id: str
+    states: Mapping[str, int]
+    last_run: str
+    last_state: str
+    last_at: str
+    partition: str | None = None
+    failed_run: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """A task that waits for a person's answer; `asked_at` is ISO, UTC."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    subject: str
+    asked_at: str
+
+
+class Host(Protocol):
+    """The program that shows the console."""
+
+    @property
+    def root(self) -> str:
+        """Path that the host's own pages start with; empty, or such as `/airflow`."""
+
+    @property
+    def origin(self) -> str:
+        """Public `scheme://host[:port]` of the host; empty when it is not configured."""
+
+    @property
+    def secret(self) -> bytes:
+        """Key of the form tokens: the same in every process of the host, known to nobody else."""
+
+    def allowed(self, person: Person, action: Action, dag_id: str | None) -> bool:
+        """Whether the person may read about a DAG, or decide what it asks people; None: DAGs in general."""
+
+    def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
+        """Runs since a moment, and those that still run, of the DAGs that the person may read."""
+
+    def requests(self, person: Person) -> list[OpenRequest]:
+        """Tasks that wait for an answer, of the DAGs that the person may read; oldest first."""
+
+    def login_url(self, next_url: str) -> str:
+        """Address of the log-in page that comes back to `next_url`."""
+
+
+class Rights:
+    """What one person may do, each question asked of the host once."""
+
+    def __init__(self, host: Host, person: Person) -> None:
+        self.host, self.person = host, person
+        self._known: dict[tuple[Action, str | None], bool] = {}
+
+    def read(self, dag_id: str | None) -> bool:
+        """May read about this DAG."""
+        return self._ask("read", dag_id)
+
+    def decide(self, dag_id: str | None) -> bool:
+        """May answer what this DAG asks people."""
+        return self._ask("decide", dag_id)
+
+    def _ask(self, action: Action, dag_id: str | None) -> bool:
+        if (action, dag_id) not in self._known:
+            self._known[action, dag_id] = self.host.allowed(self.person, action, dag_id)
+        return self._known[action, dag_id]

@@ -1,0 +1,157 @@
+"""The state of the models and of the record: drift, champions, ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select
+
+from baton import tables
+from baton.console.host import Rights
+from baton.console.work import verdict_of
+from baton.registry_review import champion_moved
+
+WINDOWS = 48  # partitions in a sparkline: two days by the hour
+TOP_FEATURES = 5
+CHAMPION = "champion"
+VERIFIED = "ledger_verified"  # in the warehouse's meta table
+
+
+def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
+    """The newest window of each model, what drifted in it, and the labelled metric over the windows before."""
+    table, asked = tables.drift_windows, tables.retrains
+    newest = select(table.c.model, func.max(table.c.partition).label("partition")).group_by(table.c.model)
+    found = []
+    for model, partition in conn.execute(newest).all():
+        # a partition may be judged for several versions; the last judgement counts
+        here = (table.c.model == model) & (table.c.partition == partition)
+        row = conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1)).mappings().one()
+        if not rights.read(row["flow"]):
+            continue
+        retrain = (
+            conn.execute(select(asked).where(asked.c.model == model).order_by(asked.c.partition.desc(), asked.c.id.desc()).limit(1))
+            .mappings()
+            .first()
+        )
+        drifted = [entry for entry in row["table"].get("rows", []) if entry.get("drifted")]
+        measured = [
+            {key: entry.get(key) for key in ("feature", "effect", "threshold", "shift", "spread")}
+            for entry in drifted[:TOP_FEATURES]
+        ]
+        found.append({
+            "model": model, "flow": row["flow"], "partition": partition, "version": row["version"],
+            "verdict": row["verdict"], "features": list(row["features"]), "measured": measured,
+            "rows": row["table"].get("n"), "performance": row["performance"] or {}, "judged_at": row["judged_at"],
+            "page": row["table"].get("page"), "series": _series(conn, model),
+            "retrain": dict(retrain) if retrain else None,
+        })  # fmt: skip
+    return sorted(found, key=lambda entry: (-len(entry["features"]), entry["model"]))
+
+
+def _series(conn: Connection, model: str) -> list[dict[str, Any]]:
+    """Labelled metric and number of drifted features per partition, oldest first."""
+    table = tables.drift_windows
+    columns = (table.c.partition, table.c.features, table.c.performance)
+    query = (
+        select(*columns).where(table.c.model == model)
+        .order_by(table.c.partition.desc(), table.c.judged_at.desc()).limit(2 * WINDOWS)
+    )  # fmt: skip
+    points: dict[str, dict[str, Any]] = {}
+    for row in conn.execute(query).mappings():
+        performance = row["performance"] or {}
+        points.setdefault(row["partition"], {
+            "partition": row["partition"], "value": performance.get("value"), "status": performance.get("status"),
+            "drifted": len(row["features"]),
+        })  # fmt: skip
+    return sorted(points.values(), key=lambda point: point["partition"])[-WINDOWS:]
+
+
+def champions(
+    conn: Connection, rights: Rights, aliases: Mapping[str, Mapping[str, int]] | None
+) -> list[dict[str, Any]]:
+    """The champion of each known model by the ledger, the newest gate verdict, and where the registry disagrees.
+
+    Args:
+        aliases: alias -> version by model as the registry has it now; None when it did not answer in time.
+    """
+    moves = _last_moves(conn)
+    verdicts, used = _last_verdicts(conn), _last_use(conn)
+    found = []
+    for model in sorted({*known_models(), *moves, *verdicts}):
+        if not rights.read(f"{model}_promote"):
+            continue
+        move = moves.get(model)
+        recorded = int(move["payload"]["version"]) if move else None
+        actual = aliases.get(model) if aliases is not None else None
+        found.append({
+            "model": model, "version": recorded, "since": move["at"] if move else None,
+            "previous": move["payload"].get("before") if move else None,
+            "actor": move["payload"].get("actor") if move else None,
+            "reason": move["payload"].get("reason") if move else None,
+            "challenger": (actual or {}).get("challenger"), "last_verdict": verdicts.get(model),
+            "last_used": used.get((model, recorded)) if recorded is not None else None,
+            "warning": champion_moved(model, actual.get(CHAMPION), recorded) if actual is not None else None,
+        })  # fmt: skip
+    return found
+
+
+def _last_moves(conn: Connection) -> dict[str, dict[str, Any]]:
+    """The last move of the alias `champion` per model, by the ledger."""
+    table = tables.ledger
+    newest = (
+        select(table.c.subject, func.max(table.c.seq).label("seq"))
+        .where(table.c.kind == "alias_moved").group_by(table.c.subject).subquery()
+    )  # fmt: skip
+    query = select(table.c.subject, table.c.at, table.c.payload).join(newest, newest.c.seq == table.c.seq)
+    moves = {row.subject: {"at": row.at, "payload": json.loads(row.payload)} for row in conn.execute(query)}
+    return {model: move for model, move in moves.items() if move["payload"].get("alias") == CHAMPION}
+
+
+def _last_verdicts(conn: Connection) -> dict[str, dict[str, Any]]:
+    table = tables.approvals
+    newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
+    query = select(table).join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
+    return {row["model"]: verdict_of(row) for row in conn.execute(query).mappings()}
+
+
+def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
+    """The newest partition that each version scored."""
+    table = tables.partition_models
+    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(table.c.model, table.c.version)
+    return {(model, version): partition for model, version, partition in conn.execute(query)}
+
+
+@lru_cache(maxsize=1)
+def known_models() -> tuple[str, ...]:
+    """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
+    from baton.packs import pack_folder, packs
+
+    return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
+
+
+def ledger_state(conn: Connection) -> dict[str, Any]:
+    """Number of records, the newest one, and what the last check of the chain found."""
+    table = tables.ledger
+    last = conn.execute(select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)).first()
+    stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == VERIFIED)).scalar()
+    return {
+        "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,
+        "verified": json.loads(stored) if stored else None,
+    }  # fmt: skip
+
+
+def verify_ledger(actor: str) -> dict[str, Any]:
+    """Check the whole chain now and keep the result for the page."""
+    from baton import ledger, warehouse
+
+    verdict = ledger.verify()
+    result = {
+        "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
+        "first_broken": verdict.first_broken, "reason": verdict.reason,
+    }  # fmt: skip
+    warehouse.meta_set(VERIFIED, json.dumps(result))
+    return result
+

@@ -1,0 +1,75 @@
+"""The page Today as data: the same for the HTML page and for `/baton/api/today`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from baton.console import state, work
+from baton.console.alias_watch import WATCH
+from baton.console.host import Rights
+from baton.settings import settings
+from baton.warehouse import read
+
+
+def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
+    """Everything on the page, as JSON-ready values; only what the person may read.
+
+    Returns:
+        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, ledger,
+        registry (`compared`, and the address of its UI).
+    """
+    present = now or datetime.now(UTC)
+    midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
+    runs = rights.host.runs(rights.person, midnight)
+    requests = rights.host.requests(rights.person)
+    aliases = WATCH.look(_models())
+    with read() as conn:
+        approvals = work.approvals(conn, rights, requests)
+        found: dict[str, Any] = {
+            "at": present.isoformat(timespec="seconds"),
+            "person": rights.person.name,
+            "may_verify": rights.decide(None),
+            "runs": [asdict(run) for run in runs],
+            "approvals": approvals,
+            "requests": work.other_requests(requests, approvals),
+            "cases": work.cases(conn, rights, present),
+            "quarantine": work.quarantine(conn, rights),
+            "drift": state.drift(conn, rights),
+            "champions": state.champions(conn, rights, aliases),
+            "ledger": state.ledger_state(conn),
+            "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},
+        }
+    found["totals"] = _totals(found)
+    return found
+
+
+def _models() -> list[str]:
+    """Models to ask the registry about: of installed packs, and of the record."""
+    from sqlalchemy import select
+
+    from baton import tables
+
+    with read() as conn:
+        judged = conn.execute(select(tables.approvals.c.model).distinct()).scalars().all()
+        moved = conn.execute(
+            select(tables.ledger.c.subject).where(tables.ledger.c.kind == "alias_moved").distinct()
+        ).scalars()
+        return sorted({*state.known_models(), *judged, *moved})
+
+
+def _totals(found: dict[str, Any]) -> dict[str, Any]:
+    states: Counter[str] = Counter()
+    for run in found["runs"]:
+        states.update(run["states"])
+    return {
+        "to_answer": len(found["approvals"]) + len(found["requests"]),
+        "cases": found["cases"]["open"],
+        "quarantined": found["quarantine"]["rows"],
+        "drifted": sum(1 for window in found["drift"] if window["verdict"] == "drifted"),
+        "failed": states["failed"],
+        "runs": sum(states.values()),
+        "warnings": sum(1 for champion in found["champions"] if champion["warning"]),
+    }

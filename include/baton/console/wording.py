@@ -1,0 +1,96 @@
+"""Figures and codes as people read them: reasons in words, times, partitions, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+STRONG = 0.5  # share of all contributions from which one counts as strong
+
+
+def in_words(reasons: Sequence[Sequence[Any]] | None) -> str:
+    """Reason codes `[[feature, contribution], ...]` as one sentence; empty without any.
+
+    Contributions are in the model's own unit, so only their sign and their share are put into words.
+    """
+    codes = [(str(feature), float(value)) for feature, value in reasons or [] if value]
+    total = sum(abs(value) for _, value in codes)
+    parts = []
+    for verb, sign in (("raise", 1), ("lower", -1)):
+        names = [
+            f"{feature} strongly" if abs(value) >= STRONG * total else feature
+            for feature, value in codes
+            if value * sign > 0
+        ]
+        if names:
+            parts.append(f"{_listed(names)} {verb if len(names) > 1 else verb + 's'} it")
+    return ", ".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def moment(value: str | datetime | None) -> datetime | None:
+    """An ISO text of the warehouse or a partition key (both UTC) as an aware time; None if it is neither."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def when(value: str | datetime | None, now: datetime | None = None) -> str:
+    """A time for people: `10:31` today, `21 Nov 10:31` this year, else with the year. Always UTC; pages say so."""
+    found = moment(value)
+    if found is None:
+        return "" if value is None else str(value)
+    found, present = found.astimezone(UTC), now or datetime.now(UTC)
+    clock = found.strftime("%H:%M")
+    if found.date() == present.date():
+        return clock
+    day = f"{found.day} {found.strftime('%b')}"
+    return f"{day} {clock}" if found.year == present.year else f"{day} {found.year} {clock}"
+
+
+def partition(value: str | None) -> str:
+    """A partition for people: `20 Nov 09:00`; other slots (`version-3`) as they are."""
+    found = moment(value)
+    return (value or "") if found is None else f"{found.day} {found.strftime('%b %H:%M')}"
+
+
+def ago(value: str | datetime | None, now: datetime | None = None) -> str:
+    """How long ago: `40 s`, `12 min`, `5 h`, `3 d`."""
+    found = moment(value)
+    if found is None:
+        return ""
+    seconds = max(0, int(((now or datetime.now(UTC)) - found).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length or (unit == "min" and seconds >= length):
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separated."""
+    return "" if value is None else f"{int(value):,}"
+
+
+def money(value: float | None) -> str:
+    """An amount with two digits; its currency is the flow's."""
+    return "" if value is None else f"{value:,.2f}"
+
+
+def figure(value: Any) -> str:
+    """Any figure of a table: four significant digits, text as it is."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plural(number: int, word: str, many: str | None = None) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {word if number == 1 else many or word + 's'}"

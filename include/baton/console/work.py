@@ -1,0 +1,165 @@
+"""What waits for people: approvals, cases, quarantined rows. Indexed queries only, whatever the tables hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from shlex import quote
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy.engine import RowMapping
+
+from baton import tables
+from baton.console.host import OpenRequest, Rights
+from baton.console.wording import in_words
+
+TOP_CASES = 20
+TOP_GROUPS = 20
+EXAMPLES = 2
+
+
+def required_actions(request: OpenRequest) -> str:
+    """Path of the page in Airflow's UI where this request is answered."""
+    mapped = f"/mapped/{request.map_index}" if request.map_index >= 0 else ""
+    return f"/dags/{request.dag_id}/runs/{request.run_id}/tasks/{request.task_id}{mapped}/required_actions"
+
+
+def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest]) -> list[dict[str, Any]]:
+    """Versions that the gate would promote and nobody has answered for, newest first.
+
+    `request` is where to answer in Airflow's UI; None when no run waits for this answer (any more).
+    """
+    table = tables.approvals
+    newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
+    query = (
+        select(table)
+        .join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
+        .where(table.c.answer.is_(None))
+        .order_by(table.c.judged_at.desc())
+    )
+    waiting = {request.dag_id: request for request in requests}
+    found = []
+    for row in conn.execute(query).mappings():
+        dag_id = f"{row['model']}_promote"
+        if row["verdict"].get("decision") != "PROMOTE" or not rights.read(dag_id):
+            continue
+        request = waiting.get(dag_id)
+        found.append({
+            **verdict_of(row), "dag_id": dag_id, "request": required_actions(request) if request else None,
+            "asked_at": request.asked_at if request else None,
+        })  # fmt: skip
+    return found
+
+
+def verdict_of(row: RowMapping) -> dict[str, Any]:
+    """A row of `approvals` as the pages show it: version, gate decision, reasons, figures, answer."""
+    verdict = row["verdict"]
+    return {
+        "model": row["model"], "version": row["version"], "champion": verdict.get("champion_version"),
+        "decision": verdict.get("decision"), "reasons": list(verdict.get("reasons") or []),
+        "figures": list(verdict.get("table") or []), "judged_at": row["judged_at"], "answer": row["answer"],
+        "reviewer": row["reviewer"], "channel": row["channel"], "answered_at": row["answered_at"],
+    }  # fmt: skip
+
+
+def other_requests(requests: Sequence[OpenRequest], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Requests of other tasks than the promotions already shown."""
+    taken = {row["dag_id"] for row in shown if row["request"]}
+    return [
+        {"dag_id": r.dag_id, "subject": r.subject, "asked_at": r.asked_at, "request": required_actions(r)}
+        for r in requests
+        if r.dag_id not in taken
+    ]
+
+
+def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
+    """Open rows by flow, partition and rule; a row that breaks two rules counts once in `rows`."""
+    table = tables.quarantine
+    is_open = table.c.status == "open"
+    query = (
+        select(table.c.flow, table.c.partition, table.c.rule, func.count().label("rows"),
+               func.max(table.c.advice).label("advice"), func.min(table.c.first_seen).label("since"))
+        .where(is_open)
+        .group_by(table.c.flow, table.c.partition, table.c.rule)
+        .order_by(func.min(table.c.first_seen).desc(), func.count().desc())
+    )  # fmt: skip
+    groups = [dict(row) for row in conn.execute(query).mappings() if rights.read(row["flow"])]
+    for group in groups[:TOP_GROUPS]:
+        here = and_(is_open, *(table.c[name] == group[name] for name in ("flow", "partition", "rule")))
+        sample = select(table.c.entity_key, table.c.column, table.c.value).where(here).limit(EXAMPLES)
+        group["examples"] = [dict(row) for row in conn.execute(sample).mappings()]
+        group["commands"] = quarantine_commands(group)
+    flows = {group["flow"] for group in groups}
+    rows = select(table.c.flow, table.c.partition, table.c.row_sha, table.c.row).where(is_open, table.c.flow.in_(flows))
+    total = conn.execute(select(func.count()).select_from(rows.distinct().subquery())).scalar() if flows else 0
+    return {"rows": total, "groups": groups[:TOP_GROUPS], "more": max(0, len(groups) - TOP_GROUPS)}
+
+
+def quarantine_commands(group: dict[str, Any]) -> list[str]:
+    """What to type to look at, repair and re-inject the rows of a group."""
+    place = f"--flow {quote(group['flow'])} --partition {quote(group['partition'])}"
+    return [
+        f"baton quarantine list {place} --rule {quote(group['rule'])}",
+        f"baton quarantine repair {place} --rule {quote(group['rule'])} --set COLUMN=VALUE",
+        f"baton quarantine reinject {place}",
+    ]
+
+
+def cases(conn: Connection, rights: Rights, today: datetime) -> dict[str, Any]:
+    """Open cases by flow and route, the oldest, how many were closed today, and those of highest risk."""
+    table = tables.cases
+    counts = select(
+        table.c.flow, table.c.route, func.count().label("open"), func.min(table.c.opened_at).label("oldest")
+    ).where(table.c.status == "open").group_by(table.c.flow, table.c.route)  # fmt: skip
+    groups = [dict(row) for row in conn.execute(counts).mappings() if rights.read(row["flow"])]
+    closed = select(table.c.flow, func.count()).where(
+        table.c.status == "closed", table.c.updated_at >= today.strftime("%Y-%m-%dT")
+    ).group_by(table.c.flow)  # fmt: skip
+    flows = {group["flow"] for group in groups}
+    return {
+        "open": sum(group["open"] for group in groups),
+        "oldest": min((group["oldest"] for group in groups), default=None),
+        "closed_today": sum(number for flow, number in conn.execute(closed) if rights.read(flow)),
+        "routes": sorted(groups, key=lambda group: (group["flow"], group["route"])),
+        "top": _top_cases(conn, rights, flows) if flows else [],
+    }
+
+
+def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[str, Any]]:
+    """The open cases of highest risk, with money and the models' reasons."""
+    case, decision = tables.cases, tables.decisions
+    first = (
+        select(case).where(case.c.status == "open", case.c.flow.in_(flows)).order_by(case.c.risk.desc()).limit(TOP_CASES)
+    ).subquery()
+    query = (
+        select(first, decision.c.money)
+        .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
+        .order_by(first.c.risk.desc())
+    )
+    rows = [dict(row) for row in conn.execute(query).mappings()]
+    whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])
+    return [
+        {
+            **{name: row[name] for name in ("flow", "entity_key", "partition", "route", "risk", "money", "opened_at")},
+            "why": whys.get((row["flow"], row["partition"], row["entity_key"]), []),
+            "may_decide": rights.decide(row["flow"]),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _reasons(conn: Connection, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Scores and reasons in words per entity, highest score first."""
+    table = tables.predictions
+    if not keys:
+        return {}
+    named = or_(*(
+        and_(table.c.flow == flow, table.c.partition == part, table.c.entity_key == key) for flow, part, key in keys
+    ))  # fmt: skip
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
+        entry = {name: row[name] for name in ("model", "version", "score")}
+        entry["words"] = in_words(row["reasons"])
+        found.setdefault((row["flow"], row["partition"], row["entity_key"]), []).append(entry)
+    return found

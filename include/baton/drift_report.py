@@ -1,0 +1,153 @@
+"""The drift report: one self-contained page per judged window, a table and a small chart per moved feature.
+
+No script, no foreign host, inline SVG; far below 300 kB however many features a model has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from baton.drift import DriftRow, DriftTable
+    from baton.drift_decision import DriftVerdict, Window
+
+CHARTS = 12  # features drawn: all drifted ones first, then the strongest
+ROWS = 200  # lines of the table
+_WIDTH, _HEIGHT = 420, 120
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1d2433;max-width:70rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.dim{color:#5b6577}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e3e7ee}
+th:first-child,td:first-child{text-align:left}tr.moved td{background:#fdf1e7}
+.bar{display:block;background:#e3e7ee;height:.5rem;width:9rem;position:relative;border-radius:2px}
+.bar i{display:block;height:100%;background:#7c8aa5;border-radius:2px}.moved .bar i{background:#c2571a}
+.bar b{position:absolute;top:-.2rem;height:.9rem;width:2px;background:#1d2433}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(27rem,1fr));gap:1rem}
+figure{margin:0;border:1px solid #e3e7ee;border-radius:4px;padding:.6rem}figcaption{font-size:.85rem}
+svg{width:100%;height:auto}.badge{display:inline-block;border-radius:4px;padding:0 .5rem;background:#e3e7ee}
+.badge.RETRAIN,.badge.DRIFT,.badge.drifted{background:#c2571a;color:#fff}
+.badge.WARN,.badge.COOLDOWN,.badge.WAITING_FOR_LABELS{background:#f3d7a5}
+"""
+
+
+def report_html(
+    table: DriftTable,
+    *,
+    model: str,
+    partition: str,
+    version: int | str | None = None,
+    window: Window | None = None,
+    verdict: DriftVerdict | None = None,
+) -> str:
+    """The page of one window.
+
+    Args:
+        table: what `drift.compare` returned.
+        model, partition, version: what was judged, and against which champion.
+        window: adds the labelled performance.
+        verdict: adds the decision and its reasons.
+
+    Returns:
+        A complete HTML document (UTF-8).
+    """
+    title = f"Drift of {escape(model)} at {escape(partition)}"
+    state = "too few rows" if table.too_few else "drifted" if table.drifted else "stable"
+    alike = ", ".join(escape(name) for name in table.alike)
+    parts = [
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
+        f'<p class="dim">champion version {escape(str(version or "unknown"))} · {table.n:,} rows · '
+        f"{table.reference_rows:,} in the reference · most alike in training: {alike}</p>",
+        f'<p>This window: <span class="badge {state}">{state}</span> '
+        f"{len(table.drifted)} of {len(table.rows)} features moved more than they ordinarily do.</p>",
+    ]
+    if verdict is not None:
+        name = escape(str(verdict.verdict))
+        parts.append(f'<p>Decision: <span class="badge {name}">{name}</span></p>{_list(verdict.reasons)}')
+    if table.drifted:
+        parts.append(f"<h2>What moved</h2>{_list(table.sentences(ROWS))}")
+    if window is not None and window.performance is not None:
+        parts.append(_performance(window))
+    parts.append(_table(table.rows[:ROWS]))
+    charts = "".join(_chart(row) for row in table.rows[:CHARTS])
+    parts.append('<h2>Shares per bin</h2><p class="dim">grey: training, line: this window</p>')
+    parts.append(f'<div class="charts">{charts}</div>')
+    parts.append(_LEGEND)
+    return "".join([*parts, "</body></html>"])
+
+
+_LEGEND = (
+    '<p class="dim">Effect: square root of the population stability index, corrected for the number of rows; '
+    "it reads as standard deviations of shift. The mark on the bar is what the feature may move ordinarily. "
+    "A feature is flagged when the effect lies above it and the G-test is significant after "
+    "Benjamini-Hochberg.</p>"
+)
+
+
+def _list(items: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _performance(window: Window) -> str:
+    measured = window.performance
+    assert measured is not None
+    basis = f"{measured.positives} positives among {measured.rows:,} labels"
+    if measured.value is None:
+        said = f"not judged ({escape(measured.status)}): {basis}"
+    else:
+        interval = f"interval {measured.low:.3f} to {measured.high:.3f}"
+        said = (
+            f"{escape(measured.metric)} {measured.value:.3f}, {interval}, "
+            f"at promotion {measured.reference:.3f}, on {basis}: <b>{escape(measured.status)}</b>"
+        )
+    return f"<h2>Performance on labels</h2><p>{said}</p>"
+
+
+def _table(rows: Sequence[DriftRow]) -> str:
+    top = max([max(row.effect, row.threshold) for row in rows], default=1.0) or 1.0
+    head = ("feature", "effect", "", "ordinary up to", "shift (sd)", "spread", "null", "new", "q")
+    lines = ["<h2>Features</h2><table><tr>", *(f"<th>{name}</th>" for name in head), "</tr>"]
+    for row in rows:
+        bar = (
+            f'<span class="bar"><i style="width:{100 * row.effect / top:.1f}%"></i>'
+            f'<b style="left:{100 * row.threshold / top:.1f}%"></b></span>'
+        )
+        cells = (
+            escape(row.feature), f"{row.effect:.2f}", bar, f"{row.threshold:.2f}", _number(row.shift, "+.2f"),
+            _number(row.spread, ".2f"), f"{row.nulls:.1%}", f"{row.new_levels:.1%}", f"{row.q_value:.1e}",
+        )  # fmt: skip
+        lines.append('<tr class="moved">' if row.drifted else "<tr>")
+        lines.extend(f"<td>{cell}</td>" for cell in cells)
+        lines.append("</tr>")
+    return "".join([*lines, "</table>"])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _chart(row: DriftRow) -> str:
+    """Bars: the reference's share per bin; stepped line: the window's."""
+    size = len(row.expected)
+    top = max([*row.expected, *row.observed, 1e-9])
+    step = _WIDTH / max(size, 1)
+    bars: list[str] = []
+    line: list[str] = []
+    for i, (old, new) in enumerate(zip(row.expected, row.observed, strict=True)):
+        left, height, level = i * step, old / top * _HEIGHT, _HEIGHT - new / top * _HEIGHT
+        tip = escape(f"{row.labels[i]}: {old:.1%} in training, {new:.1%} now")
+        bars.append(
+            f'<rect x="{left:.1f}" y="{_HEIGHT - height:.1f}" width="{step * 0.9:.1f}" height="{height:.1f}" '
+            f'fill="#b9c3d4"><title>{tip}</title></rect>'
+        )
+        line.append(f"{left:.1f},{level:.1f} {left + step:.1f},{level:.1f}")
+    stroke = "#c2571a" if row.drifted else "#1d2433"
+    return (
+        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(row.feature)}">'
+        f'{"".join(bars)}<polyline points="{" ".join(line)}" fill="none" stroke="{stroke}" stroke-width="2"/>'
+        f"</svg><figcaption>{escape(row.sentence())}</figcaption></figure>"
+    )

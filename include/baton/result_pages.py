@@ -1,0 +1,279 @@
+"""The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own rendering.
+
+GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is taken over tag
+by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a cell that holds HTML from
+being executed, and shown with the styles below: the file is complete in itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import html
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baton.contracts import MASKED
+from baton.errors import BatonError
+from baton.settings import settings
+
+if TYPE_CHECKING:
+    from baton.contracts import Verdict
+    from baton.parsing import Violation
+
+SHOWN = 50
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~+:-]*")
+_TAGS = frozenset(
+    "a article b br caption code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre section small span strong sub sup "
+    "table tbody td tfoot th thead tr u ul".split()
+)
+_MAIN = "col-md-10"  # class of the column that holds the results
+_EMPTY = frozenset({"br", "hr"})
+_DROPPED = frozenset(
+    {"script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"}
+)
+_STATUS = {
+    "passed": "All rows meet the contract.",
+    "quarantined": "Good rows went on; the rows below wait in quarantine.",
+    "broken": "Nothing went on: all rows of the partition wait in quarantine.",
+}
+_CSS = """
+:root{color-scheme:light dark;--line:#d5dae1;--soft:#f4f6f8;--text:#1d2733;--dim:#5b6775;--page:#fff;
+--passed:#1b7f4b;--quarantined:#a15c00;--broken:#b3261e}
+@media(prefers-color-scheme:dark){:root{--line:#3a444f;--soft:#222a32;--text:#e4e9ee;--dim:#9aa7b4;--page:#171d23;
+--passed:#5fc48d;--quarantined:#f0b35a;--broken:#ff8a80}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1160px;padding:28px 24px 64px;font:15px/1.5 system-ui,sans-serif;color:var(--text);
+background:var(--page)}
+h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);
+padding-bottom:6px}
+.dim,.text-muted{color:var(--dim)}
+.verdict{display:inline-block;padding:1px 12px;border-radius:12px;color:var(--page);font-weight:600}
+.passed{background:var(--passed)}.quarantined{background:var(--quarantined)}.broken{background:var(--broken)}
+.failures{border-left:4px solid var(--broken);padding:8px 14px;background:var(--soft);margin:16px 0}
+.failures li{margin:4px 0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:18px 0;padding:0}
+.facts div{background:var(--soft);padding:10px 14px;border-radius:6px}
+.facts dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:17px;font-weight:600;overflow-wrap:anywhere}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:14px}
+th,td{border:1px solid var(--line);padding:5px 9px;text-align:left;vertical-align:top}
+th{background:var(--soft);font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums}
+td.value,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere}
+.gx{font-size:14px}.gx h1,.gx h2,.gx h3,.gx h4,.gx h5{font-size:16px;margin:22px 0 8px;border:0}
+.gx table{margin:6px 0 12px}.gx ul,.gx ol{padding-left:20px;margin:4px 0}.gx p{margin:4px 0}
+.gx .badge{background:var(--soft);border:1px solid var(--line);border-radius:4px;padding:0 5px;font-weight:600}
+.gx .collapse{margin:4px 0 4px 12px}.gx td:first-child{width:5em}
+.gx .fas{font-style:normal;font-weight:700}.gx .fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)}
+.gx .fa-check-circle::before{content:"\\2713 met"}.gx .fa-times::before{content:"\\2717 not met"}
+.gx .fa-exclamation-triangle::before{content:"\\26A0 raised"}
+"""
+
+
+def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
+    """Write the page of a verdict.
+
+    Returns:
+        its address below `settings().reports_dir`: `contracts/<flow>/<partition>/<stage>-<digest>.html`; in the
+        partition, `:` is written `-`.
+
+    Raises:
+        BatonError: flow, partition or stage cannot name a file.
+    """
+    for name in (flow, partition, stage):
+        if not _NAME.fullmatch(name) or ".." in name:
+            raise BatonError(
+                f"{name!r} cannot be part of a page's address: letters, digits and _ . ~ + : - only"
+            )
+    page = render_page(verdict, flow, partition).encode()
+    digest = hashlib.sha256(page).hexdigest()[:16]
+    address = f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html"
+    path = settings().reports_dir / address
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(page)
+    unfinished.replace(path)  # a reader never sees half a page
+    return address
+
+
+def render_page(verdict: Verdict, flow: str = "", partition: str = "") -> str:
+    """Return the page as one HTML text without foreign addresses; personal values of class `direct` are masked."""
+    spec = verdict.spec
+    title = f"{spec.contract} v{spec.version}"
+    facts = {
+        "Flow": flow, "Partition": partition, "Owner": spec.owner, "Rows in": f"{verdict.rows_in:,}",
+        "Good": f"{verdict.rows_good:,}", "Quarantined": f"{verdict.rows_quarantined:,}",
+    }  # fmt: skip
+    parts = [
+        f"<h1>Contract {_text(title)}</h1>",
+        f'<p class="dim">{_text(spec.description)}</p>',
+        f'<p><span class="verdict {verdict.status}">{verdict.status}</span> {_STATUS[verdict.status]}</p>',
+        _listed("failures", verdict.aggregate_failures),
+        '<dl class="facts">',
+        *(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts.items() if value),
+        "</dl>",
+        *_notes(verdict),
+        *_rows(verdict),
+        "<h2>Validation by Great Expectations</h2>",
+        f'<div class="gx">{_rendered_by_gx(verdict, partition)}</div>',
+    ]
+    head = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        f'content="width=device-width, initial-scale=1"><title>{_text(title)} {_text(partition)}: {verdict.status}</title>'
+        f"<style>{_CSS}</style></head><body>\n"
+    )
+    return head + "\n".join(part for part in parts if part) + "\n</body></html>\n"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _listed(kind: str, sentences: list[str]) -> str:
+    items = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
+
+
+def _notes(verdict: Verdict) -> Iterator[str]:
+    if verdict.dropped_columns:
+        names = ", ".join(f"<code>{_text(name)}</code>" for name in verdict.dropped_columns)
+        yield f"<p>Dropped, because the contract does not know them: {names}.</p>"
+    if verdict.info:
+        yield f"<h2>For information</h2>{_listed('info', verdict.info)}"
+
+
+def _rows(verdict: Verdict) -> Iterator[str]:
+    groups: dict[tuple[int, str], list[Violation]] = {}
+    for violation in verdict.violations:
+        groups.setdefault((violation.row, violation.row_sha), []).append(violation)
+    if not groups:
+        return
+    of = f", the first {SHOWN} of {len(groups):,}" if len(groups) > SHOWN else ""
+    key = verdict.spec.key
+    yield f"<h2>Rows that break a rule{of}</h2>"
+    yield (
+        f'<div class="wide"><table><thead><tr><th>Row</th><th>{_text(key)}</th><th>Rule</th><th>Column</th>'
+        "<th>Value</th><th>What to do</th></tr></thead><tbody>"
+    )
+    for violations in list(groups.values())[:SHOWN]:
+        for number, violation in enumerate(violations):
+            span = f' rowspan="{len(violations)}"' if len(violations) > 1 else ""
+            first = (
+                f'<td class="number"{span}>{violation.row:,}</td>'
+                f'<td class="value"{span}>{_cell(verdict, key, violation.key)}</td>'
+            )
+            yield (
+                f"<tr>{first if number == 0 else ''}<td>{_text(violation.rule)}</td>"
+                f"<td>{_text(violation.column or '')}</td>"
+                f'<td class="value">{_cell(verdict, violation.column, violation.value)}</td>'
+                f"<td>{_text(violation.advice)}</td></tr>"
+            )
+    yield "</tbody></table></div>"
+
+
+def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
+    if value is None:
+        return '<span class="dim">empty</span>'
+    columns = verdict.spec.columns
+    if column is None:
+        # a line that could not be split into cells: it may hold any of them
+        hidden = any(described.pii == "direct" for described in columns.values())
+    else:
+        hidden = any(name in columns and columns[name].pii == "direct" for name in column.split(", "))
+    return MASKED if hidden else _text(value[:200] + ("…" if len(value) > 200 else ""))
+
+
+# --- what Great Expectations shows --------------------------------------------------------------------------------------
+
+
+def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
+    from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    result = copy.deepcopy(verdict.gx_result)
+    _complete(result, verdict, partition)
+    loaded = expectationSuiteValidationResultSchema.load(result)
+    document = ValidationResultsPageRenderer(run_info_at_end=True).render(loaded)
+    cleaner = _Cleaner()
+    cleaner.feed(DefaultJinjaPageView().render(document))
+    cleaner.close()
+    return cleaner.text()
+
+
+def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
+    """Say in GX's result what its renderer asks for and the first pass (BOOLEAN_ONLY) leaves out."""
+    from great_expectations.expectations import expectation as kinds
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
+    for outcome in result["results"]:
+        config = outcome["expectation_config"]
+        every_row = config["kwargs"].get("mostly", 1) == 1 and issubclass(
+            get_expectation_impl(config["type"]), by_row
+        )
+        if outcome["success"] and every_row:  # that it is met means that no row breaks it
+            outcome["result"].setdefault("unexpected_percent", 0.0)
+    asset = {"data_asset_name": partition or verdict.contract}
+    version = result["meta"].get("great_expectations_version")
+    result["meta"] = {
+        "great_expectations_version": version,
+        "batch_spec": asset,
+        "run_id": {"run_name": partition},
+    }
+
+
+class _Cleaner(HTMLParser):
+    """Copies allowed tags of GX's main column and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._out: list[str] = []
+        self._open: list[str] = []
+        self._skipping = 0
+
+    def text(self) -> str:
+        """What was copied, every tag closed.
+
+        Raises:
+            BatonError: GX's page has no main column where this version of GX has it.
+        """
+        if not self._out:
+            raise BatonError(
+                "the page of Great Expectations is laid out differently: Baton needs the pinned version"
+            )
+        return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _DROPPED:
+            self._skipping += 1
+        elif (
+            not self._skipping and tag in _TAGS and (self._open or _MAIN in (dict(attrs).get("class") or ""))
+        ):
+            self._out.append(f"<{tag}{''.join(self._kept(attrs))}>")
+            if tag not in _EMPTY:
+                self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _DROPPED:
+            self._skipping = max(0, self._skipping - 1)
+        elif not self._skipping and tag in self._open:
+            while (last := self._open.pop()) != tag:
+                self._out.append(f"</{last}>")
+            self._out.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        if self._open and not self._skipping:
+            self._out.append(_text(data))
+
+    @staticmethod
+    def _kept(attrs: list[tuple[str, str | None]]) -> Iterator[str]:
+        for name, value in attrs:
+            if name in {"class", "id", "colspan", "rowspan"} or (
+                name == "href" and (value or "").startswith("#")
+            ):
+                yield f' {name}="{_text(value or "")}"'

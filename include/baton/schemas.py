@@ -1,0 +1,50 @@
+"""JSON Schema of the YAML, so that editors complete fields and underline mistakes while one types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from baton.specs import ESTIMATORS, KINDS, Kind, json_schema
+
+GLOBS: dict[Kind, str] = {
+    "model": "**/models/*.yaml",
+    "contract": "**/contracts/*.yaml",
+    "sources": "**/sources.yaml",
+}
+
+
+def export(folder: Path) -> list[Path]:
+    """Writes `model.schema.json`, `contract.schema.json` and `sources.schema.json` into a folder.
+
+    Returns:
+        the files, in that order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind in KINDS:
+        path = folder / f"{kind}.schema.json"
+        path.write_text(
+            json.dumps(editor_schema(kind), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        written.append(path)
+    return written
+
+
+def editor_schema(kind: Kind) -> dict[str, object]:
+    """The schema with what only an editor needs: the names of expectations, a title."""
+    schema = json_schema(kind)
+    schema["title"] = {"model": "Baton model", "contract": "Baton contract", "sources": "Baton sources"}[kind]
+    if kind == "contract":
+        from baton.expectations import known_expectations
+
+        schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
+    if kind == "model":
+        schema["$defs"]["CandidateSpec"]["properties"]["estimator"]["examples"] = list(ESTIMATORS)
+    return schema
+
+
+def editor_settings(folder: Path) -> str:
+    """The lines for VS Code's settings.json (YAML extension) that tie the schemas to the files."""
+    ties = {str(folder / f"{kind}.schema.json"): glob for kind, glob in GLOBS.items()}
+    return json.dumps({"yaml.schemas": ties}, indent=2)

@@ -1,0 +1,133 @@
+"""Finds and reads the files of a file source, on a disk or an object store (fsspec)."""
+
+from __future__ import annotations
+
+import glob
+import tempfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import SourceError
+from baton.partitions import parse_key, safe_name
+from baton.settings import settings
+from baton.specs import FileSource, Format
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS: dict[str, Format] = {
+    "parquet": "parquet",
+    "csv": "csv",
+    "json": "json",
+    "jsonl": "json",
+    "ndjson": "json",
+}
+UNFINISHED = ("tmp", "part", "partial", "filepart")  # what senders call a file that is still being written
+
+
+def fill(
+    source: FileSource,
+    template: str,
+    partition: str = "",
+    slot: int = 0,
+    *,
+    escape: bool = False,
+    anywhere: Mapping[str, str] | None = None,
+) -> str:
+    """Fills in a path's placeholders.
+
+    Args:
+        escape: leave only the template's own `*` as wildcards.
+        anywhere: wildcards for placeholders, to look for the files of any partition.
+
+    Raises:
+        SourceError: a placeholder has no value without a partition.
+    """
+    here = settings()
+    values: dict[str, Any] = {"landing": here.landing_dir, "data": here.data_dir, "pack": source.folder}
+    if partition:
+        start = parse_key(partition)
+        values |= {"partition": safe_name(partition), "date": f"{start:%Y-%m-%d}", "hour": f"{start:%H}"}
+    if escape or anywhere:
+        values = {name: glob.escape(str(value)) for name, value in values.items()} | dict(anywhere or {})
+    try:
+        return template.format(**values, slot=slot)
+    except (KeyError, ValueError) as error:
+        raise SourceError(
+            f"source {source.name}: placeholder in `{template}` has no value here: {error}"
+        ) from error
+
+
+def format_of(uri: str, default: Format) -> Format:
+    """The format that a file's ending says.
+
+    Raises:
+        SourceError: the ending stands for no format that is read here.
+    """
+    name = uri.rsplit("/", 1)[-1]
+    ending = name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    if ending and ending not in ENDINGS:
+        raise SourceError(f"{uri}: .{ending} is no known format; allowed are {', '.join(ENDINGS)}")
+    return ENDINGS.get(ending, default)
+
+
+def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
+    """Rows of a file's bytes: typed from Parquet, text from CSV and JSON.
+
+    Raises:
+        SourceError: the bytes are not in that format.
+    """
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(BytesIO(body))
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
+        # integers with gaps stay integers: as floats, keys above 2**53 would change
+        return table.to_pandas(integer_object_nulls=True)
+    from baton.parsing import read_file
+
+    with tempfile.TemporaryDirectory(prefix="baton-source-") as folder:
+        path = Path(folder) / uri.rsplit("/", 1)[-1]  # a copy, so that what is parsed is what was hashed
+        path.write_bytes(body)
+        try:
+            return read_file(path, form)
+        except SourceError as error:
+            raise SourceError(str(error).replace(str(path), uri)) from error
+
+
+def read_bytes(uri: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        SourceError: it is not there or may not be read.
+    """
+    import fsspec
+
+    try:
+        with fsspec.open(uri, "rb") as stream:
+            content: bytes = stream.read()
+            return content
+    except OSError as error:
+        raise SourceError(f"{uri}: cannot be read: {error}") from error
+
+
+def exists(uri: str) -> bool:
+    """Whether there is such a file."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(uri)
+    return bool(system.exists(path))
+
+
+def matching(pattern: str) -> list[str]:
+    """Files that match, with their scheme; newest listing, never a cached one."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(pattern)
+    system.invalidate_cache()
+    return [str(system.unstrip_protocol(name)) for name in system.glob(path) if system.isfile(name)]

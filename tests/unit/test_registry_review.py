@@ -1,0 +1,41 @@
+"""Which review counts, and when a champion was moved by somebody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from baton.registry_review import champion_moved, counted_review
+
+JUDGED = {"baton.gate_at": "t1"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "gate_at", "answer"),
+    [
+        ({}, None, None),
+        ({"baton.review": "approved"}, None, None),  # tagged before any verdict
+        ({**JUDGED, "baton.review": "approved"}, None, "approved"),
+        ({**JUDGED, "baton.review": " Rejected "}, "t1", "rejected"),
+        ({**JUDGED, "baton.review": "approved"}, "t0", None),  # judged again since then
+        ({**JUDGED, "baton.review": "pending"}, "t1", None),
+        ({**JUDGED, "baton.review": "approve"}, "t1", None),
+        (JUDGED, "t1", None),
+    ],
+)
+def test_counted_review(tags: dict[str, str], gate_at: str | None, answer: str | None) -> None:
+    assert counted_review(tags, gate_at) == answer
+
+
+@pytest.mark.parametrize(
+    ("actual", "recorded", "says"),
+    [
+        (None, None, None),
+        (3, 3, None),
+        (3, None, "the ledger knows no promotion"),
+        (4, 3, "version 4, but the ledger says version 3"),
+        (None, 3, "not set, but the ledger says version 3"),
+    ],
+)
+def test_champion_moved(actual: int | None, recorded: int | None, says: str | None) -> None:
+    found = champion_moved("card_fraud", actual, recorded)
+    assert (found is None) if says is None else (found is not None and says in found)
