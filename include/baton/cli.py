@@ -1,4 +1,7 @@
-"""`baton`: the command line. Each group of verbs has a module `cli_*.py`; what a verb needs is imported when it runs."""
+"""`baton`: the command line.
+
+Each group of verbs has a module `cli_*.py`; what a verb needs is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from click import Context
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
@@ -19,7 +21,7 @@ from baton.errors import BatonError
 class _Group(TyperGroup):
     """Errors that Baton raises on purpose are one message, not a traceback."""
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BatonError as error:
@@ -32,9 +34,12 @@ class _Group(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Group, help=__doc__.partition(":")[0] + ": AI orchestration on Apache Airflow.", no_args_is_help=True,
-    pretty_exceptions_show_locals=False, rich_markup_mode=None,
-)  # fmt: skip
+    cls=_Group,
+    help="Baton: AI orchestration on Apache Airflow.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+)
 ledger_app = typer.Typer(help="The hash-chained record of what happened.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
@@ -44,7 +49,9 @@ cli_packs.register(app)
 
 @ledger_app.command()
 def show(
-    subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
+    subject: Annotated[
+        str | None, typer.Argument(help="Only of this subject; ends in / for all below.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,

@@ -26,8 +26,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def as_json(value: Any) -> str:
     """Return `value` (a dataclass or plain data) as one line of JSON."""
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    return json.dumps(plain, default=str, ensure_ascii=False)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def plural(count: int, one: str, many: str) -> str:

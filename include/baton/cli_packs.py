@@ -40,7 +40,9 @@ def _progress() -> Callable[[str, int, int], None]:
     return report
 
 
-def lint(paths: Annotated[list[Path] | None, typer.Argument(help="Pack folders or files; default all.")] = None) -> None:
+def lint(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Pack folders or files; default all.")] = None,
+) -> None:
     """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
     from baton.lint import lint as find_problems
 

@@ -21,11 +21,16 @@ Partition = Annotated[str | None, typer.Option(help="Only of this partition.")]
 Rule = Annotated[str | None, typer.Option(help="Only rows that break this rule.")]
 Key = Annotated[str | None, typer.Option(help="Only the row with this key.")]
 Row = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
-Actor = Annotated[str | None, typer.Option(help="Who does this, for the record; default the user at this computer.")]
+Actor = Annotated[str | None, typer.Option(help="Who does this, for the record.")]
 
 
 def _where(
-    flow: str | None, partition: str | None, rule: str | None, key: str | None, row: int | None, status: str | None = None
+    flow: str | None,
+    partition: str | None,
+    rule: str | None,
+    key: str | None,
+    row: int | None,
+    status: str | None = None,
 ) -> Where:
     from baton.quarantine_rows import STATUSES, Where
 
@@ -56,7 +61,15 @@ def list_(
     table(
         ["flow", "partition", "row", "key", "status", "rules", "values"],
         [
-            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
+            [
+                r.flow,
+                r.partition,
+                str(r.row),
+                r.entity_key or "",
+                r.status,
+                ", ".join(r.rules),
+                ", ".join(r.values),
+            ]
             for r in found
         ],
     )
@@ -85,7 +98,9 @@ def export(
 @app.command()
 def repair(
     file: Annotated[Path | None, typer.Option(help="An exported file with edited cells.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="column=expression, e.g. amount=amount/100.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="column=expression: amount=amount/100")
+    ] = None,
     flow: Flow = None,
     partition: Partition = None,
     rule: Rule = None,
@@ -101,7 +116,7 @@ def repair(
         raise BatonError("give either --file or --set column=expression")
     if file is not None:
         if any(value is not None for value in (flow, partition, rule, key, row)):
-            raise BatonError("--file names its rows itself; leave out --flow, --partition, --rule, --key and --row")
+            raise BatonError("--file names its rows itself: give no other selection")
         report = repair_file(file, actor or getpass.getuser())
     else:
         pairs = dict(part.partition("=")[::2] for part in set_ or [])
@@ -139,7 +154,7 @@ def reinject(
     flow: Annotated[str, typer.Argument(help="The flow.")],
     partition: Annotated[str, typer.Argument(help="The partition, e.g. 2026-01-31T13:00:00.")],
 ) -> None:
-    """Run the partition again through Airflow: repaired rows that pass are published, nothing is counted twice."""
+    """Run the partition again: repaired rows that pass are published, nothing is counted twice."""
     import json
 
     from baton.orchestrator import Orchestrator

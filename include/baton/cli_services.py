@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -95,13 +93,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
         print(as_json({"home": str(home), "supervisor": holder, "addresses": addresses, "services": rows}))
     else:
         table(["service", "state", "pid", "log"], [[str(cell) for cell in row.values()] for row in rows])
-        print(f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervisor: process {holder}")
+        print(
+            f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervised by process {holder}"
+        )
     if not all(row["state"] == "well" for row in rows):
         raise typer.Exit(1)
 
 
 def doctor() -> None:
-    """Check this installation and its home; says what to do about what is wrong, exit code 1 if anything is."""
+    """Check this installation and its home; exit code 1 and what to do if anything is wrong."""
     from baton.doctor import examine
 
     findings = list(examine())
@@ -109,5 +109,3 @@ def doctor() -> None:
     table(["", "what", "finding"], [[mark[f.ok], f.what, f.says] for f in findings])
     if any(finding.ok is False for finding in findings):
         raise BatonError("see the lines marked WRONG")
-
-

@@ -39,7 +39,8 @@ def in_ranges(columns: Mapping[str, tuple[str, bool]]) -> dict[str, tuple[str, b
             short |= {name: columns[name] for name in run}
             continue
         first, last = (_NUMBERED.fullmatch(name) for name in (run[0], run[-1]))
-        assert first is not None and last is not None
+        assert first is not None
+        assert last is not None
         short[f"{first['head']}{{{first['number']}..{last['number']}}}"] = columns[run[0]]
     return short
 

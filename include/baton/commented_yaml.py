@@ -20,8 +20,8 @@ _WIDTH = 108
 def commented(model: type[BaseModel], values: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
     """Lines of YAML for `values`, in the model's order of fields, each with its description.
 
-    Fields that are not in `values` and have a default are written as comments, so that a reader sees what else
-    there is.
+    Fields that are not in `values` and have a default are written as comments, so that a reader sees what
+    else there is.
     """
     pad = " " * indent
     for name, info in model.model_fields.items():
@@ -74,11 +74,7 @@ def _line(code: str, text: str, pad: str) -> Iterator[str]:
     """Puts the description behind the line, or above it where that would be too long."""
     if text and len(code) + len(text) + 3 > _WIDTH:
         lead = pad if pad.endswith("# ") else f"{pad}# "
-        yield (
-            f"{lead}{text}"
-            if len(lead) + len(text) <= _WIDTH
-            else f"{lead}{text[: _WIDTH - len(lead) - 3]}..."
-        )
+        yield from wrap(text, _WIDTH, initial_indent=lead, subsequent_indent=lead)
         yield code
     else:
         yield f"{code}  # {text}" if text else code

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Status = Literal["passed", "quarantined", "broken"]
 MASKED = "(masked)"
+EXPLAINED_ROWS = 200_000
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
 _BULKY = (
     "unexpected_list",
@@ -58,7 +60,7 @@ class Rule:
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{key}={value}" for key, value in self.kwargs.items())
-        return f"{self.name}: {self.type}({arguments})"
+        return f"{self.type}({arguments})"
 
 
 @dataclass(frozen=True)
@@ -137,29 +139,19 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
     """
     started = time.perf_counter()
     parsed = data if isinstance(data, Parsed) else adopt(data, spec)
-    failures: list[tuple[str, str]] = []
     if parsed.missing:
         # every other expectation would raise for want of a column: GX is only asked which columns are there
         rules = [
             Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "")
             for name in spec.columns
         ]
-        failures.append(("missing_column", _missing(parsed)))
     else:
         rules = rules_of(spec)
     result, failed = _validate(parsed.frame, spec, rules)
     found = _Findings(parsed, spec)
     for rule, outcome in failed:
         found.add(rule, outcome)
-    if not parsed.missing:
-        failures += found.failures
-    share = found.rows_bad / parsed.rows_in if parsed.rows_in else 0.0
-    if share > spec.tolerated:
-        failures.append((
-            "too_many_bad_rows",
-            f"too_many_bad_rows: {found.rows_bad:,} of {parsed.rows_in:,} rows ({share:.1%}) break rules, tolerated "
-            f"are {spec.tolerated:.1%}. Repair or discard them; look at the source if there are many",
-        ))  # fmt: skip
+    failures = [("missing_column", _missing(parsed))] if parsed.missing else found.all_failures()
     status: Status = "broken" if failures else "quarantined" if found.rows_bad else "passed"
     return Verdict(
         spec=spec,
@@ -226,6 +218,15 @@ def warm() -> None:
     _batch_definition()
 
 
+def names_rows(expectation: str) -> bool:
+    """True for an expectation of GX on single rows, False for one on a column or table as a whole."""
+    from great_expectations.expectations import expectation as kinds
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
+    return issubclass(get_expectation_impl(expectation), by_row)
+
+
 def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[dict[str, Any], list[Any]]:
     """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, result) of those that failed."""
     definition = _batch_definition()
@@ -236,10 +237,14 @@ def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tup
     validator = Validator(definition, batch_parameters={"dataframe": seen})
     first = _run(validator, spec, list(enumerate(rules)), "BOOLEAN_ONLY")
     outcomes = {_number(outcome): outcome for outcome in first.results}
+    # the page shows what a median or a row count was also where it is met, unless that costs time
+    explained = {
+        n for n, rule in enumerate(rules) if len(seen) <= EXPLAINED_ROWS and not names_rows(rule.type)
+    }
     again = [
         (n, rules[n])
         for n, outcome in sorted(outcomes.items())
-        if not outcome.success and not _raised(outcome)
+        if not _raised(outcome) and (not outcome.success or n in explained)
     ]
     if again:
         complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
@@ -319,30 +324,53 @@ class _Findings:
         self.parsed, self.spec = parsed, spec
         self.violations: list[Violation] = []
         self.info: list[str] = []
-        self.failures: list[tuple[str, str]] = []
-        self._rows: list[tuple[Rule, np.ndarray]] = []
-        self._bad: np.ndarray | None = None
+        self._failures: list[tuple[str, str]] = []
+        self._undefined: list[tuple[str, str]] = []
+        self._rows: list[np.ndarray] = []
 
     def add(self, rule: Rule, outcome: Any) -> None:
+        """Take in one failed expectation with its result."""
         import numpy as np
 
         if message := _raised(outcome):
-            self.failures.append((rule.name, f"{rule}: Great Expectations raised: {message}"))
+            self._failures.append((rule.name, f"{rule.name}: Great Expectations raised: {message} [{rule}]"))
             return
         result = outcome.result
         rows = result.get("unexpected_index_list")
         if rows is not None and rule.severity != "info":
             positions = np.asarray(rows, dtype=np.int64)
-            self._rows.append((rule, positions))
+            self._rows.append(positions)
             self.violations += self._named(rule, positions)
-        if rule.severity == "critical" or (rows is None and rule.severity == "warning"):
-            text = f"{rule} {_observed(result)}" + (f"; {rule.advice}" if rule.advice else "")
-            if rule.severity == "critical":
-                self.failures.append((rule.name, text))
-            else:
-                self.info.append(f"warning, no row named: {text}")
+        if rule.severity == "critical":
+            undefined = not len(self.parsed.frame) and result.get("observed_value", 0) is None
+            (self._undefined if undefined else self._failures).append(
+                (rule.name, self._sentence(rule, result))
+            )
         elif rule.severity == "info":
-            self.info.append(f"{rule} {_observed(result)}")
+            self.info.append(self._sentence(rule, result))
+        elif rows is None:
+            self.info.append(f"warning that names no row: {self._sentence(rule, result)}")
+
+    def all_failures(self) -> list[tuple[str, str]]:
+        """Why the contract is broken: (rule, sentence), the most telling one first."""
+        # a median of no rows says nothing beside the sentence that there are none
+        failures = self._failures or self._undefined
+        share = self.rows_bad / self.parsed.rows_in if self.parsed.rows_in else 0.0
+        if share <= self.spec.tolerated:
+            return failures
+        violations = [*self.parsed.bad, *self.violations]
+        often = Counter(f"{v.rule} {v.column or ''}".strip() for v in violations).most_common(3)
+        text = (
+            f"too_many_bad_rows: {self.rows_bad:,} of {self.parsed.rows_in:,} rows ({share:.1%}) break rules, tolerated "
+            f"are {self.spec.tolerated:.1%} (most often {', '.join(f'{name}: {count:,}' for name, count in often)})"
+        )
+        return [("too_many_bad_rows", text), *failures]
+
+    def _sentence(self, rule: Rule, result: Mapping[str, Any]) -> str:
+        if not len(self.parsed.frame) and self.parsed.rows_in:
+            return f"{rule.name}: none of the {self.parsed.rows_in:,} rows converts to the contract's types [{rule}]"
+        seen = f"{rule} {_observed(result)}"
+        return f"{rule.name}: {rule.advice} [{seen}]" if rule.advice else f"{rule.name}: {seen}"
 
     def _named(self, rule: Rule, positions: np.ndarray) -> list[Violation]:
         columns = rule.columns
@@ -358,15 +386,14 @@ class _Findings:
         ]
 
     def positions(self) -> np.ndarray:
+        """Rows of the typed frame that break a rule, each once."""
         import numpy as np
 
-        if self._bad is None:
-            found = [positions for _, positions in self._rows]
-            self._bad = np.unique(np.concatenate(found)) if found else np.array([], dtype=np.int64)
-        return self._bad
+        return np.unique(np.concatenate(self._rows)) if self._rows else np.array([], dtype=np.int64)
 
     @property
     def rows_bad(self) -> int:
+        """Rows that do not go on, with those that did not convert."""
         return self.parsed.bad_rows + len(self.positions())
 
 

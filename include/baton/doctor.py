@@ -56,7 +56,7 @@ def _environment() -> Iterator[Finding]:
         yield Finding(name, fits, found if fits else f"{found}: Baton is made for {wanted}; run `make setup`")
     policies = [point.value for point in entry_points(group="airflow.policy")]
     warm = "baton.airflow.warmup" in policies
-    yield Finding("warm workers", warm, "registered" if warm else "entry point missing: run `make setup` again")
+    yield Finding("warm workers", warm, "registered" if warm else "not registered: run `make setup`")
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         says = "PYTHONDONTWRITEBYTECODE is set: commands start slowly; `baton up` unsets it for the services"
         yield Finding("bytecode", ok=None, says=says)
@@ -77,7 +77,9 @@ def _packs(here: Settings) -> Iterator[Finding]:
         yield Finding("YAML of packs", not problems, says)
     dags = here.project / "dags"
     there = dags.is_dir()
-    yield Finding("DAGs", there, str(dags) if there else f"no {dags}: run in the project or set BATON_PROJECT")
+    yield Finding(
+        "DAGs", there, str(dags) if there else f"no {dags}: run in the project or set BATON_PROJECT"
+    )
 
 
 def _home(here: Settings) -> Iterator[Finding]:
@@ -85,15 +87,23 @@ def _home(here: Settings) -> Iterator[Finding]:
     writable = os.access(existing, os.W_OK)
     yield Finding("home", writable, f"{here.home}{'' if writable else ': not writable; set BATON_HOME'}")
     free = shutil.disk_usage(existing).free / 1e9
-    says = f"{free:.1f} GB free" + ("" if free > _FREE_GB else f": less than {_FREE_GB:.0f} GB; free some or set BATON_HOME")
+    says = f"{free:.1f} GB free" + (
+        "" if free > _FREE_GB else f": less than {_FREE_GB:.0f} GB; free some or set BATON_HOME"
+    )
     yield Finding("disk", free > _FREE_GB, says)
     open_to_others = [path for path in _secret_files(here) if stat.S_IMODE(path.stat().st_mode) & 0o077]
-    says = "readable by you alone" if not open_to_others else f"others can read {open_to_others[0]}: chmod 600 it"
+    says = (
+        "readable by you alone"
+        if not open_to_others
+        else f"others can read {open_to_others[0]}: chmod 600 it"
+    )
     yield Finding("secrets", not open_to_others, says)
 
 
 def _secret_files(here: Settings) -> list[Path]:
-    return [path for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir() for path in folder.iterdir()]
+    return [
+        path for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir() for path in folder.iterdir()
+    ]
 
 
 def _state(here: Settings) -> Iterator[Finding]:
@@ -105,9 +115,14 @@ def _state(here: Settings) -> Iterator[Finding]:
         yield Finding("state", ok=None, says="none yet: `baton demo` or `baton up` makes it")
         return
     holder = supervisor_of(here.home)
-    yield Finding("services", ok=None, says=f"supervised by process {holder}" if holder else "not running: `baton up`")
+    yield Finding(
+        "services", ok=None, says=f"supervised by process {holder}" if holder else "not running: `baton up`"
+    )
     if holder is None:
-        for port, variable in ((here.airflow_port, "BATON_AIRFLOW_PORT"), (here.mlflow_port, "BATON_MLFLOW_PORT")):
+        for port, variable in (
+            (here.airflow_port, "BATON_AIRFLOW_PORT"),
+            (here.mlflow_port, "BATON_MLFLOW_PORT"),
+        ):
             if port is None:
                 continue
             try:

@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.contracts import MASKED
+from baton.contracts import MASKED, names_rows
 from baton.errors import BatonError
 from baton.settings import settings
 
@@ -54,11 +54,11 @@ padding-bottom:6px}
 .dim,.text-muted{color:var(--dim)}
 .verdict{display:inline-block;padding:1px 12px;border-radius:12px;color:var(--page);font-weight:600}
 .passed{background:var(--passed)}.quarantined{background:var(--quarantined)}.broken{background:var(--broken)}
-.failures{border-left:4px solid var(--broken);padding:8px 14px;background:var(--soft);margin:16px 0}
+.failures{border-left:4px solid var(--broken);padding:8px 14px 8px 32px;background:var(--soft);margin:16px 0}
 .failures li{margin:4px 0}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:18px 0;padding:0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:10px;margin:18px 0;padding:0}
 .facts div{background:var(--soft);padding:10px 14px;border-radius:6px}
-.facts dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:17px;font-weight:600;overflow-wrap:anywhere}
+.facts dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:16px;font-weight:600;overflow-wrap:anywhere}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14px}
 th,td{border:1px solid var(--line);padding:5px 9px;text-align:left;vertical-align:top}
@@ -67,8 +67,9 @@ td.value,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:an
 .gx{font-size:14px}.gx h1,.gx h2,.gx h3,.gx h4,.gx h5{font-size:16px;margin:22px 0 8px;border:0}
 .gx table{margin:6px 0 12px}.gx ul,.gx ol{padding-left:20px;margin:4px 0}.gx p{margin:4px 0}
 .gx .badge{background:var(--soft);border:1px solid var(--line);border-radius:4px;padding:0 5px;font-weight:600}
-.gx .collapse{margin:4px 0 4px 12px}.gx td:first-child{width:5em}
-.gx .fas{font-style:normal;font-weight:700}.gx .fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)}
+.gx .collapse{margin:4px 0 4px 12px}.gx td:first-child{width:7em}.gx td td:first-child{width:auto}.gx th:empty{display:none}
+.gx h6{font-size:14px;margin:14px 0 4px}
+.gx .fas{font-style:normal;font-weight:700;white-space:nowrap}.gx .fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)}
 .gx .fa-check-circle::before{content:"\\2713 met"}.gx .fa-times::before{content:"\\2717 not met"}
 .gx .fa-exclamation-triangle::before{content:"\\26A0 raised"}
 """
@@ -207,15 +208,9 @@ def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
 
 def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
     """Say in GX's result what its renderer asks for and the first pass (BOOLEAN_ONLY) leaves out."""
-    from great_expectations.expectations import expectation as kinds
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
     for outcome in result["results"]:
         config = outcome["expectation_config"]
-        every_row = config["kwargs"].get("mostly", 1) == 1 and issubclass(
-            get_expectation_impl(config["type"]), by_row
-        )
+        every_row = config["kwargs"].get("mostly", 1) == 1 and names_rows(config["type"])
         if outcome["success"] and every_row:  # that it is met means that no row breaks it
             outcome["result"].setdefault("unexpected_percent", 0.0)
     asset = {"data_asset_name": partition or verdict.contract}

@@ -4,52 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from baton.column_types import column_types, in_ranges
+from baton.column_types import column_types
 from baton.commented_yaml import commented
 from baton.errors import SpecError
 from baton.lint import lint
 from baton.packs import Pack, load_pack, packs, read_pack
+from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
 from baton.sources import sample
 from baton.spec_files import did_you_mean
-from baton.specs import ContractSpec, ModelSpec, expand_range
-from baton.specs_base import format_duration
+from baton.specs import ContractSpec, ModelSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_CRONS = {"30m": "*/30 * * * *", "1h": "0 * * * *", "1d": "0 0 * * *", "7d": "0 0 * * 1"}
-
-CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "classification": [
-        {"name": "logistic", "estimator": "sklearn.linear_model.LogisticRegression",
-         "params": {"C": 1.0, "max_iter": 1000}, "calibration": "sigmoid"},
-        {"name": "boosting", "estimator": "lightgbm.LGBMClassifier",
-         "params": {"n_estimators": 300, "learning_rate": 0.05, "num_leaves": 15}, "calibration": "sigmoid"},
-        {"name": "average", "ensemble": ["logistic", "boosting"]},
-    ],
-    "anomaly": [
-        {"name": "isolation", "estimator": "sklearn.ensemble.IsolationForest", "params": {"n_estimators": 200}},
-        {"name": "components", "estimator": "sklearn.decomposition.PCA", "params": {"n_components": 0.9}},
-    ],
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class NewModel:
-    """What `baton new model` is asked for; None is found out from the rows of the source."""
-
-    name: str
-    pack: str | Path
-    family: str
-    source: str
-    target: str | None = None
-    entity: str | None = None
-    time: str | None = None
-    money: str | None = None
-    owner: str = "model-owners"
-    scoring: bool = True
 
 
 def new_model(asked: NewModel) -> list[Path]:
@@ -70,26 +37,29 @@ def new_model(asked: NewModel) -> list[Path]:
     columns = {name: kind for name, (kind, _) in found.items()}
     entity = asked.entity or _entity(columns)
     time = asked.time or _only(columns, "timestamp", "--time")
-    for flag, column in (
-        ("--target", asked.target),
-        ("--entity", entity),
-        ("--time", time),
-        ("--money", asked.money),
-    ):
+    for flag, column in {
+        "target": asked.target,
+        "entity": entity,
+        "time": time,
+        "money": asked.money,
+    }.items():
         if column is not None and column not in columns:
             hint = did_you_mean(column, columns)
-            raise SpecError(f"{flag} {column}: the source {asked.source} has no such column{hint} It has: "
-                            + ", ".join(columns))  # fmt: skip
-    rows = {name: kind for name, kind in found.items() if name != asked.target}
-    training = f"{asked.name}_training"
-    contract = f"{asked.name}_rows" if asked.scoring else None
-    files = {Path("contracts") / f"{training}.yaml": _contract(asked, training, found, entity)}
-    if contract is not None:
-        files[Path("contracts") / f"{contract}.yaml"] = _contract(asked, contract, rows, entity)
-    values = _model(asked, pack, columns, entity, time, training, contract)
-    head = f"# Made by `baton new model {asked.name}`. What is behind a # is the default.\n"
-    files[Path("models") / f"{asked.name}.yaml"] = head + "\n".join(commented(ModelSpec, values)) + "\n"
-    return _write(pack.folder, files)
+            raise SpecError(
+                f"--{flag} {column}: {asked.source} has no such column{hint}; it has {', '.join(columns)}"
+            )
+    training, rows = f"{asked.name}_training", f"{asked.name}_rows"
+    values = model_values(asked, pack.source(asked.source), columns, entity, time, training, rows)
+    files = {f"models/{asked.name}.yaml": (ModelSpec, values)}
+    files[f"contracts/{training}.yaml"] = (ContractSpec, contract_values(asked, training, found, entity))
+    if asked.scoring:  # rows to score come without the label
+        unlabelled = {name: kind for name, kind in found.items() if name != asked.target}
+        files[f"contracts/{rows}.yaml"] = (ContractSpec, contract_values(asked, rows, unlabelled, entity))
+    head = (
+        f"# Made by `baton new model {asked.name}`; what stands behind a # is the default or an explanation."
+    )
+    texts = {Path(name): "\n".join([head, *commented(*spec), ""]) for name, spec in files.items()}
+    return _write(pack.folder, texts)
 
 
 def new_pack(name: str, into: Path) -> list[Path]:
@@ -169,103 +139,6 @@ def _only(columns: Mapping[str, str], kind: str, flag: str) -> str:
             f"give {flag}: {len(fitting)} columns are of type {kind} ({', '.join(fitting) or 'none'})"
         )
     return fitting[0]
-
-
-def _model(
-    asked: NewModel,
-    pack: Pack,
-    columns: Mapping[str, str],
-    entity: str,
-    time: str,
-    training: str,
-    contract: str | None,
-) -> dict[str, Any]:
-    source = pack.source(asked.source)
-    never = {entity, time, asked.target}
-    features = [
-        name for name, kind in columns.items() if kind in ("int", "float", "bool") and name not in never
-    ]
-    if not features:
-        raise SpecError(f"source {asked.source}: no numeric column is left as a feature")
-    label = asked.target or "an anomaly"
-    values: dict[str, Any] = {
-        "model": asked.name,
-        "family": asked.family,
-        "owner": asked.owner,
-        "description": f"Says of each row of {asked.source} how likely {label} is (write more).",
-        "data": {
-            "entity": entity,
-            "time": time,
-            "target": asked.target,
-            "features": features,
-            "money": asked.money,
-        },
-        "training": {"contract": training, "min_rows": 1000, "min_positives": 50 if asked.target else 0},
-        "candidates": CANDIDATES[asked.family],
-        "validation": {"folds": 3, "scheme": "time", "metric": "average_precision"},
-        "gate": {"metric": "average_precision", "min_positives": 20, "floor": 0.5},
-        "approval": {"mode": "either", "timeout": "24h"},
-        "drift": {
-            "effect": 0.2,
-            "persistence": {"k": 2, "n": 3},
-            "cooldown": "6h",
-            "budget": {"retrains": 3, "per": "7d"},
-        },
-        "schedules": {"train": "0 3 * * 1"},
-    }
-    if asked.money:
-        values["gate"]["cost"] = {"missed": asked.money, "review": 5.0}
-    if contract is not None:
-        values["schedules"]["score"] = _CRONS.get(format_duration(source.step), "@daily")
-        values["scoring"] = {"source": asked.source, "contract": contract}
-    return values
-
-
-def _in_globs(features: list[str], columns: Mapping[str, str]) -> list[str]:
-    """Writes v1..v28 as `v*`, where that takes exactly the same columns."""
-    short: list[str] = []
-    for name in in_ranges({feature: ("", False) for feature in features}):
-        head, ranged, _ = name.partition("{")
-        covered = expand_range(name) if ranged else []
-        short += (
-            [f"{head}*"] if covered == [c for c in columns if c.startswith(head)] != [] else covered or [name]
-        )
-    return short
-
-
-def _contract(asked: NewModel, name: str, columns: Mapping[str, tuple[str, bool]], key: str) -> str:
-    def rule(kind: str, short: str, advice: str, severity: str = "warning", **kwargs: Any) -> dict[str, Any]:
-        return {
-            "type": kind,
-            "kwargs": kwargs,
-            "severity": severity,
-            "meta": {"rule": short, "advice": advice},
-        }
-
-    rules = [
-        rule("expect_table_row_count_to_be_between", "rows_delivered", "ask for the delivery again", "critical",
-             min_value=1),
-        rule("expect_column_values_to_not_be_null", "key_missing", "find out the key, or discard the row", column=key),
-        rule("expect_column_values_to_be_unique", "key_duplicate", "correct one of the rows, or discard it", column=key),
-    ]  # fmt: skip
-    if asked.target in columns:
-        rules.append(rule("expect_column_values_to_be_in_set", "label_unknown", "a label is 0 or 1", column=asked.target,
-                          value_set=[0, 1]))  # fmt: skip
-    values = {
-        "contract": name,
-        "version": 1,
-        "owner": asked.owner,
-        "description": f"Rows of {asked.source} for the model {asked.name} (say who delivers them)",
-        "key": key,
-        "columns": {
-            column: {"type": kind, **({"nullable": True} if gaps else {})}
-            for column, (kind, gaps) in in_ranges(columns).items()
-        },
-        "tolerated": 0.05,
-        "expectations": rules,
-    }
-    head = f"# Made by `baton new model {asked.name}` from rows of {asked.source}: add what you know of the columns.\n"
-    return head + "\n".join(commented(ContractSpec, values)) + "\n"
 
 
 def _write(folder: Path, files: Mapping[Path, str]) -> list[Path]:

@@ -88,6 +88,13 @@ class Plan:
         """Address of the tracking server."""
         return f"http://{LOOPBACK}:{self.mlflow_port}"
 
+    def addresses(self) -> dict[str, dict[str, str | int]]:
+        """Return the content of services.json."""
+        return {
+            "airflow": {"url": self.airflow_url, "port": self.airflow_port},
+            "mlflow": {"url": self.mlflow_url, "port": self.mlflow_port},
+        }
+
     def environment(self) -> dict[str, str]:
         """Return the common environment of all services."""
         home = self.settings.home
@@ -126,7 +133,9 @@ class Plan:
                 "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
             ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
+                f"{user}:{role}" for user, role in USERS.items()
+            ),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(users_file(self.settings)),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "AIRFLOW__API__BASE_URL": self.airflow_url,

@@ -67,7 +67,7 @@ class Supervised:
         self.unwell_since = None
 
     def ended(self) -> int | None:
-        """Return the exit code of a process that has just ended, None while it runs or waits for its next start."""
+        """Return the exit code of a process that has just ended, None while it runs or waits to start."""
         return self.process.poll() if self.process else None
 
     def clear(self) -> None:
@@ -100,8 +100,9 @@ class Supervised:
             self.unwell_since = time.monotonic()
 
     def stuck(self, limit: float) -> bool:
-        """Return whether the process runs and has failed its health checks for longer than `limit` seconds."""
-        return bool(self.process) and self.unwell_since is not None and time.monotonic() - self.unwell_since > limit
+        """Return whether the process runs and fails its health checks for longer than `limit` seconds."""
+        since = self.unwell_since
+        return bool(self.process) and since is not None and time.monotonic() - since > limit
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""

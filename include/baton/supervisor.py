@@ -1,7 +1,8 @@
-"""Start Airflow and MLflow on loopback and keep them running: `Services`, behind `baton up`, the demo and the tests.
+"""Start Airflow and MLflow on loopback and keep them running: behind `baton up`, the demo and the tests.
 
-One supervisor per home (a lock). Two threads: one starts and ends processes, the other only asks how they are. When
-this process dies without a word, a guardian process ends the services; what both missed, the next start ends.
+One supervisor per home (a lock). Two threads: one starts and ends processes, the other only asks how they are.
+When this process dies without a word, a guardian process ends the services; what both missed, the next start
+ends.
 """
 
 from __future__ import annotations
@@ -81,8 +82,6 @@ class Services:
         self._mlflow_ready = False
         self._failure: Exception | None = None
 
-    # --- life -------------------------------------------------------------------------------------------------------
-
     def start(self, wait: bool = True, timeout: float = 300.0) -> float:
         """Start everything; return the seconds it took.
 
@@ -103,9 +102,7 @@ class Services:
             self._plan = plan = self._make_plan()
             self._start_guardian()
             self._launch(plan)
-            services = {"airflow": (plan.airflow_url, plan.airflow_port), "mlflow": (plan.mlflow_url, plan.mlflow_port)}
-            addresses = {name: {"url": url, "port": port} for name, (url, port) in services.items()}
-            write_secret(self.settings.services_file, json.dumps(addresses))
+            write_secret(self.settings.services_file, json.dumps(plan.addresses()))
             settings.cache_clear()
             if wait:
                 self.wait_ready(timeout)
@@ -115,7 +112,7 @@ class Services:
         return time.monotonic() - began
 
     def _launch(self, plan: Plan) -> None:
-        """Start MLflow while Airflow's database is made, the Airflow services after that, then the two threads."""
+        """Start MLflow while Airflow's database is made, then the Airflow services, then the two threads."""
         migrate = "from baton import warehouse; warehouse.migrate()"
         with ThreadPoolExecutor(3) as pool:
             tasks = [
@@ -131,10 +128,10 @@ class Services:
                 raise
         for service in plan.airflow_services():
             self._spawn_new(service)
-        for loop in (self._supervise, self._examine):
-            thread = threading.Thread(target=loop, args=(self._stopping,), name=f"baton{loop.__name__}", daemon=True)
+        loops = (self._supervise, self._examine)
+        self._threads = [threading.Thread(target=loop, args=(self._stopping,), daemon=True) for loop in loops]
+        for thread in self._threads:
             thread.start()
-            self._threads.append(thread)
 
     def stop(self) -> None:
         """End all services within 20 s: first those that report to the API server, then the servers."""
@@ -186,11 +183,13 @@ class Services:
                 return
             for one in late:
                 if one.failures >= _GIVE_UP or time.monotonic() > deadline:
-                    why = f"ended {one.failures} times" if one.failures else f"is not well after {timeout:.0f} s"
+                    why = (
+                        f"ended {one.failures} times"
+                        if one.failures
+                        else f"is not well after {timeout:.0f} s"
+                    )
                     raise ServiceError(f"{one.service.name} {why}; the end of {one.log}:\n{one.tail()}")
             time.sleep(_POLL)
-
-    # --- what the user of the services asks ---------------------------------------------------------------------------
 
     @property
     def plan(self) -> Plan:
@@ -236,7 +235,9 @@ class Services:
     def sessions(self) -> dict[str, Session]:
         """Return the sessions of the running services."""
         with self._changing:
-            return {name: one.session for name, one in self._supervised.items() if one.session and one.process}
+            return {
+                name: one.session for name, one in self._supervised.items() if one.session and one.process
+            }
 
     def workers(self) -> list[psutil.Process]:
         """Return the executor's workers: children of the scheduler that run tasks or wait for them."""
@@ -245,8 +246,6 @@ class Services:
     def tasks(self) -> list[psutil.Process]:
         """Return the processes of running tasks: children of the workers."""
         return [task for worker in self.workers() for task in worker.children() if _alive(task)]
-
-    # --- supervising --------------------------------------------------------------------------------------------------
 
     def _supervise(self, stopping: threading.Event) -> None:
         """Restart what ended or hangs; end tasks that lost their worker."""
@@ -271,15 +270,17 @@ class Services:
     def _look_after_workers(self, scheduler: Supervised) -> None:
         """End tasks whose worker died, and the executor itself when it can hand out no more tasks.
 
-        Idle workers wait for work one at a time, holding a lock that the kernel does not free when the holder is
-        killed. So the death of a worker that had nothing to do means a new scheduler.
+        Idle workers wait for work one at a time, holding a lock that the kernel does not free when the holder
+        is killed. So the death of a worker that had nothing to do means a new scheduler.
         """
         session = scheduler.session
         if scheduler.process is None or session is None or scheduler.process.poll() is not None:
             self._idle.clear()
             return
         for process in session.orphans():
-            self._report(f"task process {process.pid} lost its worker; it is ended, Airflow will run it again")
+            self._report(
+                f"task process {process.pid} lost its worker and is ended; Airflow will run it again"
+            )
             with contextlib.suppress(psutil.Error):
                 process.kill()
         workers = {worker.pid: not worker.children() for worker in self.workers()}
@@ -291,7 +292,7 @@ class Services:
 
     def _examine(self, stopping: threading.Event) -> None:
         """Ask every service how it is, until stopped: often while one starts, seldom when all are well."""
-        while not stopping.wait(_CHECK if all(one.ready for one in self._supervised.values()) else _CHECK_STARTING):
+        while not stopping.wait(_CHECK if self._all_ready() else _CHECK_STARTING):
             beating = heartbeats(f"{self.plan.airflow_url}/api/v2/monitor/health")
             for one in list(self._supervised.values()):
                 process, session = one.process, one.session
@@ -301,13 +302,17 @@ class Services:
                     well = answers(one.service.health_url) and self._bootstrap_mlflow()
                 elif one.service.heartbeat is None:
                     # the part that tasks talk to is built on its first request, which takes seconds
-                    well = beating is not None and (one.ready or answers(f"{self.airflow_url}/execution/health"))
+                    well = beating is not None
+                    well = well and (one.ready or answers(f"{self.airflow_url}/execution/health"))
                 elif beating is None:
                     continue  # without the API server nothing is known
                 else:
                     well = beats(beating.get(one.service.heartbeat), session.started)
                 if one.process is process:
                     one.judge(well)
+
+    def _all_ready(self) -> bool:
+        return all(one.ready for one in self._supervised.values())
 
     def _bootstrap_mlflow(self) -> bool:
         if not self._mlflow_ready:
@@ -318,8 +323,6 @@ class Services:
                 return False
             self._mlflow_ready, self._failure = True, None
         return True
-
-    # --- starting -----------------------------------------------------------------------------------------------------
 
     def _make_plan(self) -> Plan:
         wanted = self.settings
@@ -354,7 +357,7 @@ class Services:
         self._report(f"{one.service.name} started{again}")
 
     def _initialise(self, name: str, command: list[str]) -> None:
-        """Run a command to its end, as a guarded session: a start that is interrupted leaves nothing behind."""
+        """Run a command to its end, as a guarded session: an interrupted start leaves nothing behind."""
         one = Supervised(Service(f"init-{name}", command, 0), self.settings.logs_dir / f"init-{name}.log")
         with self._changing:
             one.start(self.plan.environment(), self.settings.home)
@@ -365,7 +368,7 @@ class Services:
             self._guarded.pop(one.service.name, None)
             write_sessions(self._sessions_file, self._guarded)
         if code and not self._stopping.is_set():
-            raise ServiceError(f"initialising {name} ended with code {code}; the end of {one.log}:\n{one.tail()}")
+            raise ServiceError(f"init-{name} ended with code {code}; the end of {one.log}:\n{one.tail()}")
 
     def _guard(self, name: str, session: Session) -> None:
         self._guarded[name] = session
@@ -397,7 +400,7 @@ class Services:
             holder = lock.read().strip()
             lock.close()
             raise ServiceError(
-                f"{self.settings.home}: process {holder} supervises this home already; stop it, or set BATON_HOME"
+                f"{self.settings.home}: process {holder} supervises it already; stop that, or set BATON_HOME"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
@@ -29,13 +30,17 @@ class ReviewTrigger(BaseTrigger):
     The first look is after one interval; an unreachable registry is waited for, since the wait is long anyway.
     """
 
-    def __init__(self, model: str, version: int, until: str | None = None, interval: float = 5.0) -> None:
+    def __init__(
+        self, model: str, version: int, ti_id: UUID | str, until: str | None = None, interval: float = 2.0
+    ) -> None:
         super().__init__()
-        self.model, self.version, self.until, self.interval = model, version, until, interval
+        self.model, self.version, self.ti_id = model, version, UUID(str(ti_id))
+        self.until, self.interval = until, interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger as the metadata database keeps it."""
-        arguments = {"model": self.model, "version": self.version, "until": self.until, "interval": self.interval}
+        arguments = {"model": self.model, "version": self.version, "ti_id": str(self.ti_id),
+                     "until": self.until, "interval": self.interval}  # fmt: skip
         return "baton.airflow.approval.ReviewTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -48,11 +53,25 @@ class ReviewTrigger(BaseTrigger):
                 self.log.warning("registry not reachable, asking again in %s s: %s", self.interval, error)
                 continue
             if review:
+                await asyncio.to_thread(self._close_request, review)
                 yield TriggerEvent({"review": review})
                 return
             if self.until and datetime.now(timezone.utc) >= datetime.fromisoformat(self.until):
                 yield TriggerEvent({"review": "timeout"})
                 return
+
+    def _close_request(self, review: str) -> None:
+        """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere.
+
+        Only the triggerer may do this: a task's own supervisor does not take this message.
+        """
+        from airflow.sdk.execution_time.hitl import update_hitl_detail_response
+
+        option = ModelApprovalOperator.APPROVE if review == "approved" else ModelApprovalOperator.REJECT
+        try:
+            update_hitl_detail_response(ti_id=self.ti_id, chosen_options=[option], params_input={})
+        except Exception as error:  # the answer in the registry stands; only the request's display is behind
+            self.log.warning("the request in Airflow could not be closed: %s", error)
 
 
 def _review(model: str, version: int) -> str | None:
@@ -89,7 +108,7 @@ class ModelApprovalOperator(ApprovalOperator):
             if self.mode == AIRFLOW:
                 raise
         until = (datetime.now(timezone.utc) + self.response_timeout).isoformat() if self.response_timeout else None
-        self.defer(trigger=ReviewTrigger(self.model, facts["version"], until), method_name="execute_complete")
+        self.defer(trigger=ReviewTrigger(self.model, facts["version"], context["ti"].id, until), method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""
@@ -110,16 +129,11 @@ class ModelApprovalOperator(ApprovalOperator):
         return {"answer": answer, "version": version, "channel": AIRFLOW}
 
     def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
-        from airflow.sdk.execution_time.hitl import update_hitl_detail_response
-
         from baton.promotion import record_answer
 
         if review == "timeout":
             record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)
             raise AirflowFailException(f"nobody answered for {self.model} version {version} within {self.response_timeout}")
-        # closes the request in Airflow, so that nobody is asked for what has been answered elsewhere
-        option = self.APPROVE if review == "approved" else self.REJECT
-        update_hitl_detail_response(ti_id=context["ti"].id, chosen_options=[option], params_input={})
         record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
         if review == "rejected":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))

@@ -1,8 +1,8 @@
 """Airflow's LocalExecutor, whose workers notice the end of a task at once.
 
-Airflow 3.3.2 closes the last socket of an ended task and then asks whether the process is gone. Often it is not quite,
-and with nothing left to listen to, the worker sleeps for `workers.min_heartbeat_interval` (5 s) before it asks again:
-two of three tasks hold their slot for 5 s after their end (10 chained tasks on 4 workers: 9.4 s; with this: 4.6 s).
+Airflow 3.3.2 closes the last socket of an ended task and then asks whether the process is gone. Often it is
+not quite, and with nothing left to listen to, the worker sleeps for `workers.min_heartbeat_interval` (5 s)
+before it asks again: two of three tasks held their slot for 5 s after their end.
 """
 
 from typing import Any
@@ -26,5 +26,5 @@ class LocalExecutor(local_executor.LocalExecutor):
 
     def start(self) -> None:
         """Fork the workers."""
-        WatchedSubprocess._service_subprocess = _service_promptly
+        WatchedSubprocess._service_subprocess = _service_promptly  # type: ignore[method-assign]
         super().start()

@@ -1,12 +1,15 @@
 """Bring Airflow's metadata database up to date and create the pools: `python -m baton.airflow.initialise`.
 
-One process instead of `airflow db migrate` and one `airflow pools set` per pool: each costs seconds of imports.
+One process instead of `airflow db migrate` and an `airflow pools set` per pool: each costs seconds of imports.
 """
 
 import os
 
 POOLS = {
-    "training": (max(2, os.cpu_count() or 1), "Model training: as many candidates at a time as there are cores"),
+    "training": (
+        max(2, os.cpu_count() or 1),
+        "Model training: as many candidates at a time as there are cores",
+    ),
     "scoring": (2 * (os.cpu_count() or 1), "Contract checks and scoring of partitions"),
 }
 

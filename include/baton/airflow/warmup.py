@@ -1,9 +1,10 @@
 """Import the heavy libraries once, in the process that task processes are forked from.
 
-Airflow loads this module through the entry point `airflow.policy` while it initialises, before an executor forks its
-workers: what is imported here, a task has for nothing (5-12 s of imports otherwise). Only the scheduler (LocalExecutor)
-and a Celery worker pay for it. The parent must stay single-threaded, because a fork copies only the calling thread: the
-services set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS to 1 for it, and nothing is called here, only imported.
+Airflow loads this module through the entry point `airflow.policy` while it initialises, before an executor
+forks its workers: what is imported here, a task has for nothing (5-12 s of imports otherwise). Only the
+scheduler (LocalExecutor) and a Celery worker pay for it. The parent must stay single-threaded, because a fork
+copies only the calling thread: the services switch the thread pools of BLAS, OpenMP and Arrow's allocator off
+for it (`services.Plan`), and nothing is called here, only imported.
 """
 
 import importlib
@@ -29,7 +30,7 @@ if sys.argv[1:2] == ["scheduler"] or sys.argv[1:3] == ["celery", "worker"]:
     # importing it under Airflow's logging prints hundreds of lines otherwise
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # skops looks for NumPy's functions in every loaded module and so touches each deprecated name of Airflow
+        # skops looks for NumPy's functions in every loaded module: Airflow warns of each deprecated name
         warnings.simplefilter("ignore")
         for _name in MODULES:
             importlib.import_module(_name)
