@@ -21,7 +21,7 @@ from baton.errors import BatonError
 class _Group(TyperGroup):
     """Errors that Baton raises on purpose are one message, not a traceback."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BatonError as error:

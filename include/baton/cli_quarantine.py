@@ -157,10 +157,10 @@ def reinject(
     """Run the partition again: repaired rows that pass are published, nothing is counted twice."""
     import json
 
+    from baton.health import airflow_token
     from baton.orchestrator import Orchestrator
     from baton.services import users_file
     from baton.settings import settings
-    from baton.supervisor import airflow_token
 
     here = settings()
     if here.airflow_url is None:

@@ -81,7 +81,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
     beating = heartbeats(f"{addresses['airflow']}/api/v2/monitor/health")
     well = {"api-server": beating is not None, "mlflow": answers(f"{addresses['mlflow']}/health")}
     rows = []
-    for name, session in read_sessions(home / "sessions.json").items():
+    for name, session in read_sessions(settings().sessions_file).items():
         leader = session.leader()
         if name not in well:
             well[name] = beating is not None and beats(beating.get(name.replace("-", "_")), session.started)

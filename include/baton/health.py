@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import httpx
 import sqlalchemy as sa
 
+from baton.errors import ServiceError
+
 _JOB = sa.table(
     "job",
     sa.column("job_type", sa.String),
@@ -48,16 +50,30 @@ def heartbeats(health_url: str) -> dict[str, float] | None:
     return found
 
 
+def airflow_token(url: str, user: str, password: str) -> str:
+    """Log in to Airflow at `url`; return the token for its REST interface.
+
+    Raises:
+        ServiceError: it does not answer, or refuses the user.
+    """
+    try:
+        with client(30.0) as http:
+            answer = http.post(f"{url}/auth/token", json={"username": user, "password": password})
+            return str(answer.raise_for_status().json()["access_token"])
+    except httpx.HTTPError as error:
+        raise ServiceError(f"Airflow at {url}: no log-in for {user}: {error}") from error
+
+
 def beats(heartbeat: float | None, started: float, tolerated: float = 30.0) -> bool:
-    """Return whether a heartbeat is recent and comes from the process started at `started`, not its predecessor."""
+    """Return whether a heartbeat is recent and of the process started at `started`, not its predecessor."""
     return heartbeat is not None and heartbeat >= started and time.time() - heartbeat < tolerated
 
 
 def retire_jobs(metadata_url: str, job_type: str) -> int:
-    """Tell Airflow that the processes of a kind, known to be dead, are dead; return how many were on record.
+    """Tell Airflow that all processes of a kind are dead, as the caller knows; return how many were known.
 
-    Airflow would find out by itself 30 s after their last heartbeat. A new scheduler takes over the tasks of retired
-    ones when it starts, and a new triggerer their triggers; an interrupted task does not lose one of its tries.
+    Airflow would find out by itself 30 s after their last heartbeat. A new scheduler takes over the tasks of
+    retired ones when it starts, a new triggerer their triggers; an interrupted task loses none of its tries.
     """
     engine = sa.create_engine(metadata_url, poolclass=sa.NullPool)
     try:

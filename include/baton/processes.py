@@ -1,7 +1,7 @@
 """Processes of the services: find, signal and end them, also after their parent died.
 
-Every service leads a session of its own. Airflow's workers and tasks stay in the session of their scheduler whatever
-process group they move to, and keep it when the scheduler is killed: the session id is what finds them again.
+Every service leads a session of its own. Airflow's workers and tasks stay in the session of their scheduler
+whatever process group they move to, also when the scheduler is killed: the session id finds them again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Session:
         return next((process for process in self.members() if process.pid == self.sid), None)
 
     def members(self) -> list[psutil.Process]:
-        """Return all living processes of the session and their descendants, the leader first, workers before tasks.
+        """Return the living processes of the session and their descendants: leader, workers, tasks.
 
         Empty when the session id belongs to somebody else by now (another boot, or a recycled process id).
         """

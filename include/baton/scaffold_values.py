@@ -98,7 +98,7 @@ def model_values(
         "model": asked.name,
         "family": asked.family,
         "owner": asked.owner,
-        "description": f"How likely {label} is for each row of {asked.source}; say for whom, and what it decides.",
+        "description": f"How likely {label} is for a row of {asked.source}; say for whom.",
         "data": {
             "entity": entity,
             "time": time,
@@ -180,7 +180,7 @@ def contract_values(
 
 def _rule(expectation: str, short: str, advice: str, **kwargs: Any) -> dict[str, Any]:
     return {
-        "type": expectation,
+        "type": f"expect_{expectation}",
         "kwargs": kwargs,
         "severity": "warning",
         "meta": {"rule": short, "advice": advice},

@@ -32,9 +32,11 @@ def score(job: StageJob) -> StageOutput:
     name = job.options["model"]
     version = job.models[name]
     _, spec = find_model(name)
-    model = load(Registry().download(name, version))
+    registry = Registry()
+    model = load(registry.download(name, version))
     data = read(job.inputs["data"])
-    return StageOutput(scored_frame(data, spec.data.entity, name, version, model, job.options.get("explain", 0.02)))
+    frame = scored_frame(data, spec.data.entity, name, version, model, job.options.get("explain", 0.02))
+    return StageOutput(frame, {"mlflow": registry.version_url(name, version)})
 
 
 def scored_frame(

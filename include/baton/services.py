@@ -1,7 +1,8 @@
 """What the services are and how they are configured: commands, environment, secrets, ports.
 
-Airflow is configured by environment variables alone; the three keys that must not show up in a process listing are in
-`home/secrets/airflow.cfg`. A variable `AIRFLOW__*` that the user has set wins, except for addresses and log-in.
+Airflow is configured by environment variables alone, but for the three keys that must not show up in a
+process listing: they are in `home/secrets/airflow.cfg`. A variable `AIRFLOW__*` that the user has set wins,
+except for addresses and log-in.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class Plan:
         return given or f"sqlite:///{self.settings.home / 'airflow' / 'airflow.db'}?timeout=60"
 
     def airflow_services(self) -> list[Service]:
-        """Return Airflow's four services. No log servers: they listen on all interfaces; the UI reads the files."""
+        """Return Airflow's services, without log servers: those listen everywhere; the UI reads files."""
         airflow = airflow_command()
         return [
             Service("api-server", [airflow, "api-server"], 4),
@@ -174,13 +175,13 @@ def airflow_defaults(paused: bool) -> dict[str, str]:
     """Return Baton's defaults for Airflow 3.3, as environment; reasons and figures are beside each."""
     cores = os.cpu_count() or 1
     return {
-        "AIRFLOW__CORE__EXECUTOR": "baton.airflow.executor.LocalExecutor",  # its workers free their slot 5 s sooner
+        "AIRFLOW__CORE__EXECUTOR": "baton.airflow.executor.LocalExecutor",  # frees slots 5 s sooner
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": str(2 * cores),  # 32 workers otherwise; more than this is no faster
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # the hop between tasks: 1.0 s -> 0.15 s
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # a dead worker's task is retried after 60 s
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # a dead worker's task is tried again
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # instead of 300
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
@@ -191,8 +192,8 @@ def airflow_defaults(paused: bool) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__EXPOSE_CONFIG": "False",
-        "AIRFLOW__API__CLIENT_USE_PUBLIC_CERTS": "False",  # tasks reach the API server on loopback, without TLS
-        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",  # hundreds of lines a task otherwise
+        "AIRFLOW__API__CLIENT_USE_PUBLIC_CERTS": "False",  # no TLS on loopback
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",  # hundreds of lines otherwise
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     }
 
@@ -215,7 +216,7 @@ def users_file(settings: Settings) -> Path:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the folders of the home and, once, the keys and passwords of Airflow (files 0600, folders 0700)."""
+    """Create the folders of the home and, once, Airflow's keys and passwords (files 0600, folders 0700)."""
     for folder in (settings.home / "airflow", settings.logs_dir, settings.reports_dir, settings.data_dir):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (settings.secrets_dir, settings.keys_dir):

@@ -1,7 +1,8 @@
 """Every BATON_* variable, in one place.
 
-Paths derive from `home` (BATON_HOME, default `./.baton`). Addresses of the running services come from `home/services.json`,
-which the supervisor writes, unless a variable names them. Secrets are never settings: they live in `home/secrets`, mode 0600.
+Paths derive from `home` (BATON_HOME, default `./.baton`). Addresses of the running services come from
+`home/services.json`, which the supervisor writes, unless a variable names them. Secrets are never settings:
+they live in `home/secrets`, mode 0600.
 """
 
 from __future__ import annotations
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
         return self.home / "logs"
 
     @property
+    def sessions_file(self) -> Path:
+        """Processes of the running services, written by the supervisor."""
+        return self.home / "sessions.json"
+
+    @property
     def services_file(self) -> Path:
         """Addresses of the running services, written by the supervisor."""
         return self.home / "services.json"
@@ -127,5 +133,5 @@ def read_services(home: Path) -> dict[str, dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the settings of this process; tests and the supervisor call `settings.cache_clear()` after a change."""
+    """Return the settings of this process; call `settings.cache_clear()` after a change."""
     return Settings()

@@ -46,7 +46,7 @@ class Supervised:
     _started: float = field(default=0.0, repr=False)
 
     def start(self, environment: Mapping[str, str], folder: Path) -> None:
-        """Start the process in a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone."""
+        """Start the process in a session of its own: Ctrl-C in a terminal reaches the supervisor alone."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))

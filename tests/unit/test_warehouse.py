@@ -74,7 +74,7 @@ def test_two_processes_may_migrate_at_once(home):
 def test_a_warehouse_of_a_newer_baton_is_refused(migrated):
     with warehouse.write() as conn:
         conn.execute(sa.text("update alembic_version set version_num = '9999'"))
-    with pytest.raises(BatonError, match="9999.*newer Baton"):
+    with pytest.raises(BatonError, match=r"9999.*newer Baton"):
         warehouse.migrate()
 
 
@@ -277,10 +277,10 @@ def test_bulk_replace_refuses_what_would_leave_or_delete_too_much(migrated):
             warehouse.bulk_replace(conn, tables.predictions, {}, [])
         with pytest.raises(ValueError, match="row 1 has partition='q'"):
             warehouse.bulk_replace(
-                conn, tables.predictions, here, [prediction("a"), prediction("b", partition="q")][::1]
+                conn, tables.predictions, here, [prediction("a"), prediction("b", partition="q")]
             )
-        with pytest.raises(ValueError, match="row 1 has other columns: {'row_sha'}"):
-            short = {k: v for k, v in prediction("b").items() if k != "row_sha"}
+        short = {k: v for k, v in prediction("b").items() if k != "row_sha"}
+        with pytest.raises(ValueError, match=r"row 1 has other columns: {'row_sha'}"):
             warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), short])
 
 

@@ -1,6 +1,6 @@
 """Bring Airflow's metadata database up to date and create the pools: `python -m baton.airflow.initialise`.
 
-One process instead of `airflow db migrate` and an `airflow pools set` per pool: each costs seconds of imports.
+One process instead of `airflow db migrate` and `airflow pools set` for each pool: each imports for seconds.
 """
 
 import os

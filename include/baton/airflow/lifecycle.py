@@ -1,7 +1,7 @@
 """The lifecycle DAGs of a model, built from its spec: train, promote, monitor and, where asked for, score.
 
 They are the same for every family. Assets connect them: a registered challenger wakes promotion, a published
-batch or late labels wake the monitor, a drift event wakes training.
+batch or late labels wake the monitor; the monitor starts training when the drift policy says so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from airflow.sdk import DAG, CronTriggerTimetable, Param, PartitionedAssetTimetable
 
 from baton.airflow import flows
 from baton.airflow.approval import ModelApprovalOperator
@@ -46,13 +46,11 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
     """Assemble, check, try the candidates side by side, register the best as challenger."""
     clocked = spec.schedules.train and settings().schedules
     clock = CronTriggerTimetable(spec.schedules.train, timezone="UTC") if clocked else None
-    wakes = flows.drifted(spec.model) if spec.drift is not None else None
-    schedule: Any = AssetOrTimeSchedule(timetable=clock, assets=wakes) if clock and wakes else (clock or wakes)
     dag = _dag(
         pack, spec, "train",
-        "Trains on what is labelled by now. Starts by the clock, by a drift event, or by hand. The best candidate "
+        "Trains on what is labelled by now. Started by the clock, by the monitor on drift, or by hand. The best candidate "
         "is registered with signature, card and signed manifest; the alias `challenger` points at it.",
-        schedule=schedule, dagrun_timeout=timedelta(hours=6),
+        schedule=clock, dagrun_timeout=timedelta(hours=6),
         params={"since": Param("", type="string", title="Judge on partitions from", description_md=(
             "First partition (UTC) of the regime to be judged on; empty: what the drift event says, else all."))},
     )  # fmt: skip
@@ -114,7 +112,8 @@ def monitor(pack: Pack, spec: ModelSpec) -> DAG:
         "Woken by published partitions and by late labels. Judges each window in order of its partition: which "
         "features drifted and by how much, how the champion does on labelled rows; emits the drift event that "
         "wakes training only when the policy says so.",
-        schedule=flows.published(watched) | flows.labelled(watched), dagrun_timeout=timedelta(hours=1),
+        schedule=PartitionedAssetTimetable(assets=flows.published(watched) | flows.labelled(watched)),
+        dagrun_timeout=timedelta(hours=1),
     )  # fmt: skip
     MonitorOperator(task_id="judge_windows", model=spec.model, watched=watched, dag=dag)
     return dag

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class MonitorOperator(BaseOperator):
     """Judge every published, not yet judged partition of a flow in order.
 
-    The drift event goes through an asset alias: a plain outlet would fire whenever the task succeeds.
+    The drift asset's event goes through an alias: a plain outlet would fire whenever the task succeeds.
 
     Args:
         model: whose champion is watched.
@@ -47,4 +47,24 @@ class MonitorOperator(BaseOperator):
         if outcome["decision"] == "RETRAIN":
             extra = {k: outcome[k] for k in ("partition", "since", "features")}
             context["outlet_events"][self.alias].add(drifted(self.model), extra=extra)
+            self._start_training(outcome)
         return outcome
+
+    def _start_training(self, outcome: dict[str, Any]) -> None:
+        """Start training for this drift, once: the run id names the drift, so that asking again changes nothing.
+
+        The asset event alone cannot: Airflow lets an event of a partitioned run start partitioned DAGs only, and
+        training runs by the clock as well.
+        """
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        run_id = f"drift__{outcome['partition']}__since__{outcome['since']}"
+        answer = SUPERVISOR_COMMS.send(
+            TriggerDagRun(dag_id=f"{self.model}_train", run_id=run_id, conf={"since": outcome["since"]})
+        )
+        if isinstance(answer, ErrorResponse):
+            if answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+                raise RuntimeError(f"training of {self.model} could not be started: {answer.error} {answer.detail}")
+            self.log.info("training run %s exists already", run_id)

@@ -4,9 +4,10 @@ Everything is seeded and comes with its ground truth. Functions take and return 
 `deliver_text` write them where the pack's source `transactions` looks for deliveries.
 
 **The shift.** The features v1..v28 are principal components that the card network computes upstream. It
-refits them: an eigenvector's sign is arbitrary, so five components (v4, v10, v12, v14, v17) come back with the
-opposite sign, and the new centring moves each by one of its old standard deviations. What marks fraud is still
-in the data, but at another place. Measured, training on hours 0-32 (average precision; boosting / forest):
+refits them: an eigenvector's sign is arbitrary, so five of them (v4, v10, v12, v14, v17) come back with the
+opposite sign, and the new centring moves each by one of its old standard deviations. What marks fraud is
+still in the data, but at another place. Measured, training on hours 0-32 (average precision; boosting /
+forest):
 
     ====================================  =============  ==============
     model and hours                       as recorded    after the refit

@@ -1,0 +1,152 @@
+"""The decision card: everything about one case on one page, from the commits that the decision was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from baton import tables
+from baton.console.host import Rights
+from baton.console.wording import in_words
+from baton.console.work import verdict_of
+from baton.errors import BatonError
+from baton.warehouse import read
+
+MAX_ANCESTORS = 50
+HISTORY = 50
+_HIDDEN = {"_source", "_row", "_row_sha"}
+
+
+def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | None:
+    """Collect the card of a case; None when the flow has no such case.
+
+    Returns:
+        case, decision, scores (with reasons and who let each version decide), contract, row (name, value, description,
+        hidden), row_problem, labels, quarantine, history.
+    """
+    with read() as conn:
+        case = _first(conn, tables.cases, flow=flow, entity_key=entity_key)
+        if case is None:
+            return None
+        place = {"flow": flow, "partition": case["partition"], "entity_key": entity_key}
+        decision = _first(conn, tables.decisions, **place)
+        scores = [_score(conn, row) for row in _all(conn, tables.predictions, **place)]
+        labels = _all(conn, tables.labels, flow=flow, entity_key=entity_key)
+        quarantined = _all(conn, tables.quarantine, flow=flow, entity_key=entity_key)
+        contract = _contract(conn, decision["commit_id"]) if decision else None
+        history = _history(conn, flow, entity_key, case["partition"])
+    row, problem = _source_row(contract, entity_key, scores, rights.decide(flow))
+    return {
+        "case": case, "decision": decision, "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
+        "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
+                       for q in quarantined],
+        "contract": _facts(contract), "row": row, "row_problem": problem, "history": history,
+        "may_decide": rights.decide(flow) and case["resolution"] is None,
+    }  # fmt: skip
+
+
+def _all(conn: Connection, table: Any, **where: str) -> list[dict[str, Any]]:
+    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def _first(conn: Connection, table: Any, **where: str) -> dict[str, Any] | None:
+    return next(iter(_all(conn, table, **where)), None)
+
+
+def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
+    """One model's score, its reasons, and the answer that made this version champion."""
+    table = tables.approvals
+    query = select(table).where(table.c.model == row["model"], table.c.version == row["version"])
+    approval = conn.execute(query).mappings().first()
+    return {
+        **{name: row[name] for name in ("model", "version", "score", "scored_at")},
+        "reasons": [[str(feature), float(value)] for feature, value in row["reasons"] or []],
+        "words": in_words(row["reasons"]), "approval": verdict_of(approval) if approval else None,
+    }  # fmt: skip
+
+
+def _contract(conn: Connection, commit_id: int) -> dict[str, Any] | None:
+    """The contract's commit among those that the decision was made of, nearest first."""
+    table = tables.commits
+    start = conn.execute(select(table).where(table.c.id == commit_id)).mappings().first()
+    pending, seen = [start], 0
+    while pending and seen < MAX_ANCESTORS:
+        commit, seen = pending.pop(0), seen + 1
+        if commit is None:
+            continue
+        if "contract" in (commit["params"].get("state") or {}):
+            return dict(commit)
+        for given in commit["inputs"].values():
+            query = select(table).where(table.c.uri == given["uri"]).order_by(table.c.id.desc()).limit(1)
+            pending.append(conn.execute(query).mappings().first())
+    return None
+
+
+def _facts(contract: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if contract is None:
+        return None
+    facts = contract["facts"]
+    return {
+        "name": facts.get("contract"), "status": facts.get("status"), "rows_in": facts.get("rows_in"),
+        "rows_good": facts.get("rows_good"), "page": facts.get("page"), "stage": contract["stage"],
+        "uri": contract["uri"], "run_id": contract["run_id"], "at": contract["created_at"],
+    }  # fmt: skip
+
+
+def _source_row(
+    contract: Mapping[str, Any] | None, entity_key: str, scores: list[dict[str, Any]], unmask: bool
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The row that was decided on, columns named by a reason first; or why it cannot be shown.
+
+    Columns that the contract marks as direct personal data are shown to people who may decide only.
+    """
+    if contract is None:
+        return [], "The commits of this decision name no contract, so its source row is not known."
+    from baton.datasets import DatasetRef
+    from baton.datasets import read as read_rows
+
+    spec = contract["params"]["state"]["contract"]
+    try:
+        frame = read_rows(DatasetRef.from_dict(contract["ref"]))
+    except BatonError as error:
+        return [], str(error)
+    match = frame[frame[spec["key"]].astype(str) == entity_key]
+    if match.empty:
+        return [], f"{contract['uri']} has no row with {spec['key']} = {entity_key}."
+    values = match.iloc[0].to_dict()
+    named = list(dict.fromkeys(feature for score in scores for feature, _ in score["reasons"]))
+    order = [*[name for name in named if name in values], *[name for name in values if name not in named]]
+    return [
+        _cell(name, values[name], spec["columns"].get(name, {}), named=name in named, unmask=unmask)
+        for name in order
+        if name not in _HIDDEN
+    ], None
+
+
+def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unmask: bool) -> dict[str, Any]:
+    hidden = column.get("pii") == "direct" and not unmask
+    plain = value.item() if hasattr(value, "item") else value
+    if plain is None or plain != plain or type(plain).__name__ == "NaTType":  # noqa: PLR0124 - only NaN and NaT differ from themselves
+        plain = None
+    elif not isinstance(plain, (bool, int, float)):
+        plain = str(plain)
+    return {
+        "name": name, "value": None if hidden else plain, "hidden": hidden, "named": named,
+        "description": column.get("description", ""),
+    }  # fmt: skip
+
+
+def _history(conn: Connection, flow: str, entity_key: str, partition: str) -> list[dict[str, Any]]:
+    """What the ledger has on the case and on its partition, oldest first."""
+    import json
+
+    table = tables.ledger
+    subjects = [f"{flow}/{entity_key}", f"{flow}/{partition}"]
+    query = select(table).where(table.c.subject.in_(subjects)).order_by(table.c.seq.desc()).limit(HISTORY)
+    return [
+        {"seq": row["seq"], "at": row["at"], "kind": row["kind"], "payload": json.loads(row["payload"])}
+        for row in reversed(conn.execute(query).mappings().all())
+    ]

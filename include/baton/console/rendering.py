@@ -1,0 +1,55 @@
+"""HTML pages: Jinja templates, one style sheet and a few lines of script, all inline and named by a nonce."""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from baton.console import wording
+from baton.console.host import Host
+from baton.console.sparkline import Point, sparkline
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates' environment: everything escaped, a missing name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    for name in ("when", "partition", "ago", "count", "money", "figure", "plural"):
+        made.filters[name] = getattr(wording, name)
+    made.globals["metric_line"] = metric_line
+    made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")
+    made.globals["script"] = (TEMPLATES / "console.js").read_text(encoding="utf-8")
+    return made
+
+
+def metric_line(window: dict[str, Any]) -> str:
+    """The sparkline of a model's labelled metric over its partitions."""
+    points = [
+        Point(wording.partition(p["partition"]), p["value"], p["status"] == "dropped") for p in window["series"]
+    ]
+    performance = window["performance"]
+    return sparkline(points, performance.get("reference"), performance.get("metric") or "metric")
+
+
+def page(request: Request, host: Host, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Render a template; `console` and `airflow` are the paths that links start with."""
+    nonce = secrets.token_urlsafe(16)
+    html = environment().get_template(template).render(
+        nonce=nonce, console=request.scope.get("root_path", ""), airflow=host.root, **values
+    )  # fmt: skip
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    )
+    return HTMLResponse(html, status, headers={"Content-Security-Policy": policy})

@@ -1,0 +1,128 @@
+"""The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+from baton.cases import RESOLUTIONS
+from baton.console import forms
+from baton.console.card import find_card
+from baton.console.host import Host, Person, Rights
+from baton.console.rendering import page
+from baton.console.state import verify_ledger
+from baton.console.stored_pages import POLICY, find_page, readable
+from baton.console.today import gather
+from baton.errors import BatonError
+
+router = APIRouter()
+MAX_NOTE = 2000
+
+
+def asking(request: Request) -> Rights:
+    """Rights of the person whom `create_app`'s dependency has found."""
+    person: Person = request.state.baton_person
+    host: Host = request.app.state.host
+    return Rights(host, person)
+
+
+Asking = Annotated[Rights, Depends(asking)]
+
+
+@router.get("/")
+def start(request: Request) -> Response:
+    """The start page is Today."""
+    return RedirectResponse(f"{request.scope['root_path']}/today", 307)
+
+
+@router.get("/today")
+def today(request: Request, rights: Asking) -> Response:
+    """What happened today, and what waits for a person."""
+    token = forms.token_for(rights.host, rights.person)
+    return page(request, rights.host, "today.html.j2", today=gather(rights), token=token)
+
+
+@router.get("/api/today")
+def today_as_json(rights: Asking) -> dict[str, Any]:
+    """The page Today as JSON."""
+    return gather(rights)
+
+
+@router.get("/pages/{path:path}")
+def stored_page(path: str, rights: Asking) -> Response:
+    """A stored page: validation result or drift report."""
+    from baton.settings import settings
+
+    found = find_page(settings().reports_dir, path)
+    # the same answer for a page that is not there and one that is not theirs
+    if found is None or not readable(rights, path):
+        raise HTTPException(404, "There is no such page, or you may not read about the DAG that it belongs to.")
+    return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/cases/{flow}/{entity_key:path}")
+def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
+    """The decision card of a case; as JSON when the caller accepts no HTML."""
+    found = find_card(rights, flow, entity_key) if rights.read(flow) else None
+    if found is None:
+        raise HTTPException(404, f"Flow {flow} has no case {entity_key}, or you may not read about it.")
+    if not _wants_html(request):
+        return JSONResponse(found)
+    token = forms.token_for(rights.host, rights.person)
+    return page(request, rights.host, "card.html.j2", card=found, token=token)
+
+
+@router.post("/cases/{flow}/{entity_key:path}")
+async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
+    """Record the person's decision on a case.
+
+    Fields: `resolution` (fraud, legitimate), `note`, and of forms `token` and `back` (today, card).
+    """
+    fields = await forms.checked_body(request, rights.host, rights.person)
+    result = await run_in_threadpool(_decide, rights, flow, entity_key, fields)
+    if request.headers.get("content-type", "").startswith(forms.JSON):
+        return JSONResponse(result)
+    root = request.scope["root_path"]
+    back = f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}" if fields.get("back") == "card" else f"{root}/today"
+    return RedirectResponse(back, 303)
+
+
+def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) -> dict[str, Any]:
+    from baton import cases, tables
+    from baton.console.card import _first
+    from baton.warehouse import read
+
+    if not rights.decide(flow):
+        raise HTTPException(403, f"{rights.person.name} may read cases of {flow}, not decide them.")
+    resolution, note = fields.get("resolution"), fields.get("note") or ""
+    if resolution not in RESOLUTIONS:
+        raise HTTPException(422, f"resolution: allowed are {', '.join(RESOLUTIONS)}")
+    if not isinstance(note, str) or len(note) > MAX_NOTE:
+        raise HTTPException(422, f"note: text of at most {MAX_NOTE} characters")
+    with read() as conn:
+        if _first(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
+            raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
+    try:
+        return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip())
+    except BatonError as error:  # somebody else was faster
+        raise HTTPException(409, str(error)) from error
+
+
+@router.post("/ledger/verify")
+async def verify(request: Request, rights: Asking) -> Response:
+    """Check the ledger's chain now; the result is on the page Today."""
+    fields = await forms.checked_body(request, rights.host, rights.person)
+    if not await run_in_threadpool(rights.decide, None):
+        raise HTTPException(403, f"{rights.person.name} may read, not start checks.")
+    result = await run_in_threadpool(verify_ledger, rights.person.name)
+    if "token" in fields:
+        return RedirectResponse(f"{request.scope['root_path']}/today#ledger", 303)
+    return JSONResponse(result)
+
+
+def _wants_html(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")

@@ -1,0 +1,190 @@
+"""Datasets: what is read is what was written; nothing partial, nothing overwritten, nothing unverified."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from baton import datasets
+from baton.datasets import DatasetRef, StoreError
+from baton.errors import DatasetCorrupt
+from baton.settings import settings
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BATON_HOME", str(tmp_path / "a home"))  # a space: addresses quote it
+    settings.cache_clear()
+    yield tmp_path / "a home"
+    settings.cache_clear()
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request, home, monkeypatch):
+    if request.param == "memory":
+        monkeypatch.setenv("BATON_STORE_URL", f"memory://{os.getpid()}-{id(request)}")
+        settings.cache_clear()
+    return settings().store_url
+
+
+def frame(rows=50):
+    rng = np.random.default_rng(7)
+    return pd.DataFrame(
+        {
+            "number": np.arange(rows),
+            "small": np.arange(rows, dtype="int8"),
+            "score": np.where(np.arange(rows) % 7 == 0, np.nan, rng.normal(size=rows)),
+            "text": [f"Zoë {n}" if n % 5 else None for n in range(rows)],
+            "flag": np.arange(rows) % 2 == 0,
+            "maybe": pd.array([None if n % 3 == 0 else n for n in range(rows)], dtype="Int64"),
+            "when": pd.date_range("2026-01-01", periods=rows, freq="h", tz="UTC"),
+            "naive": pd.date_range("2026-01-01", periods=rows, freq="ns"),
+            "kind": pd.Categorical([["a", "b"][n % 2] for n in range(rows)]),
+        }
+    )
+
+
+def test_values_and_dtypes_come_back(store):
+    ref = datasets.write(frame(), "f/s/p/-1/x.parquet", "2026-01-01T00:00:00")
+    assert (ref.rows, ref.partition) == (50, "2026-01-01T00:00:00")
+    pd.testing.assert_frame_equal(datasets.read(ref), frame())
+    assert datasets.verifies(ref)
+
+
+def test_the_same_rows_have_the_same_hash_whatever_their_index(store):
+    one = datasets.write(frame(), "one.parquet")
+    two = datasets.write(frame().set_index(pd.Index(range(100, 150))), "two.parquet")
+    other = datasets.write(frame().assign(score=0.0), "three.parquet")
+    assert one.content_sha256 == two.content_sha256 != other.content_sha256
+    assert one.schema_fingerprint == two.schema_fingerprint == other.schema_fingerprint
+    retyped = datasets.write(frame().astype({"small": "int64"}), "four.parquet")
+    renamed = datasets.write(frame().rename(columns={"small": "tiny"}), "five.parquet")
+    assert len({ref.schema_fingerprint for ref in (one, retyped, renamed)}) == 3
+
+
+def test_columns_are_read_in_the_order_asked_for(store):
+    ref = datasets.write(frame(), "x.parquet")
+    assert list(datasets.read(ref, ["text", "number"]).columns) == ["text", "number"]
+    assert datasets.read(ref, []).shape == (50, 0)
+    with pytest.raises(StoreError, match=r"no column nope; it has number, small"):
+        datasets.read(ref, ["nope"])
+
+
+@pytest.mark.parametrize("empty", [frame(0), pd.DataFrame()])
+def test_a_dataset_may_be_empty(store, empty):
+    ref = datasets.write(empty, "x.parquet")
+    assert ref.rows == 0
+    assert list(datasets.read(ref).columns) == list(empty.columns)
+
+
+def test_a_reference_survives_json(store):
+    ref = datasets.write(frame(), "x.parquet", "p")
+    assert DatasetRef.from_dict(json.loads(json.dumps(ref.to_dict()))) == ref
+    with pytest.raises(TypeError):
+        DatasetRef.from_dict({**ref.to_dict(), "extra": 1})
+
+
+def test_an_object_is_never_overwritten(store):
+    ref = datasets.write(frame(), "x.parquet")
+    with pytest.raises(StoreError, match="do not belong together"):
+        datasets.write(frame(3), "x.parquet")
+    assert len(datasets.read(ref)) == 50
+
+
+def test_a_column_of_mixed_types_is_named(home):
+    with pytest.raises(StoreError, match="mixed"):
+        datasets.write(pd.DataFrame({"mixed": [1, "a", b"x"]}), "x.parquet")
+    assert list(datasets.objects()) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "append", "empty", "remove"])
+def test_damage_is_noticed_before_a_row_is_parsed(home, damage):
+    ref = datasets.write(frame(), "x.parquet")
+    path = datasets.path_of(ref.uri)
+    body = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        body[len(body) // 2] ^= 1
+        changed = {"flip": body, "truncate": body[:-9], "append": path.read_bytes() + b"x", "empty": b""}
+        path.write_bytes(changed[damage])
+    assert not datasets.verifies(ref)
+    with pytest.raises(DatasetCorrupt, match=r"x\.parquet.*run its stage again"):
+        datasets.read(ref)
+
+
+def test_file_and_folders_are_synced_before_the_write_returns(home, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def note(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    ref = datasets.write(frame(), "f/s/p/x.parquet")
+    path = datasets.path_of(ref.uri)
+    assert synced[0] == str(path)
+    created = [
+        str(path.parents[n]) for n in range(5)
+    ]  # p, s, f, store, home: all new, and what they were made in
+    assert set(synced[1:]) == {*created, str(home.parent)}
+
+
+def failing_write(error, after):
+    """An os.write that takes `after` bytes and then fails, as a disk that fills up does."""
+    real, left = os.write, [after]
+
+    def write(descriptor, body):
+        if left[0] <= 0:
+            raise OSError(error, os.strerror(error))
+        done = real(descriptor, bytes(body)[: left[0]])
+        left[0] -= done
+        return done
+
+    return write
+
+
+@pytest.mark.parametrize("after", [0, 100, 3000])
+def test_a_full_disk_leaves_nothing_behind_and_says_so(home, monkeypatch, after):
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets.os, "write", failing_write(errno.ENOSPC, after))
+        with pytest.raises(StoreError, match=r"disk is full; nothing was committed"):
+            datasets.write(frame(), "f/x.parquet")
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    assert datasets.read(datasets.write(frame(), "f/x.parquet")).equals(
+        frame()
+    )  # same name, once there is space
+
+
+def test_an_interrupted_write_leaves_nothing_behind(home):
+    def timeout(point):
+        if point == "writing":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        datasets.write(frame(), "x.parquet", at=timeout)
+    assert list(datasets.objects()) == []
+
+
+def test_short_writes_are_completed(home, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(datasets.os, "write", lambda descriptor, body: real(descriptor, bytes(body)[:1000]))
+    assert datasets.verifies(datasets.write(frame(5000), "x.parquet"))
+
+
+def test_objects_are_listed_with_the_address_they_were_written_under(store):
+    refs = [datasets.write(frame(n), f"f/s/2026-01-01T00:00:00/-1/{n}.parquet") for n in (1, 2)]
+    listed = {item.uri: item for item in datasets.objects()}
+    assert set(listed) == {ref.uri for ref in refs}
+    assert all(item.size > 0 and abs(datasets.age(item)) < 60 for item in listed.values())
+    datasets.delete(refs[0].uri)
+    datasets.delete(refs[0].uri)
+    assert [item.uri for item in datasets.objects()] == [refs[1].uri]
+
+
+def test_a_store_that_does_not_exist_yet_has_no_objects(home):
+    assert list(datasets.objects()) == []

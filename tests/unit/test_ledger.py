@@ -1,0 +1,263 @@
+"""The ledger: a whole chain verifies; every kind of tampering is detected and the first broken entry named."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import sqlalchemy as sa
+
+from baton import ledger, tables, warehouse
+from baton.errors import BatonError
+from baton.settings import settings
+
+RECORDS = 12
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    settings.cache_clear()
+    warehouse.migrate()
+    yield tmp_path
+    warehouse.engine().dispose()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def filled(home):
+    for number in range(1, RECORDS + 1):
+        append(number)
+    assert ledger.verify().ok
+    return home
+
+
+def append(number, kind="decision_taken", subject=None):
+    with warehouse.write() as conn:
+        return ledger.append(conn, kind, subject or f"flow/{number % 3}", {"number": number})
+
+
+def rows():
+    with warehouse.read() as conn:
+        return [
+            dict(row)
+            for row in conn.execute(sa.select(tables.ledger).order_by(tables.ledger.c.seq)).mappings()
+        ]
+
+
+def replace_all(new):
+    with warehouse.write() as conn:
+        conn.execute(tables.ledger.delete())
+        if new:
+            conn.execute(tables.ledger.insert(), new)
+
+
+def rehash(entries, start):
+    """What somebody with the database and the source code would do: make the chain whole again from `start` on."""
+    prev = entries[start - 1]["hash"] if start else ledger.GENESIS
+    for row in entries[start:]:
+        row["prev"] = prev
+        row["hash"] = prev = ledger._digest(row)
+    return entries
+
+
+# --- what is fine ---
+
+
+def test_an_empty_ledger_is_whole(home):
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.records, verdict.first_broken, verdict.head) == (
+        True,
+        0,
+        None,
+        ledger.GENESIS,
+    )
+
+
+def test_entries_are_numbered_chained_and_anchored(home):
+    assert [append(number) for number in (1, 2, 3)] == [1, 2, 3]
+    stored = rows()
+    assert [row["prev"] for row in stored] == [ledger.GENESIS, stored[0]["hash"], stored[1]["hash"]]
+    lines = ledger.anchor_path().read_text().splitlines()
+    assert lines == [f"{row['seq']} {row['hash']}" for row in stored]
+    assert ledger.verify() == ledger.Verdict(True, 3, None, stored[2]["hash"], "", 0)
+
+
+def test_a_rolled_back_transaction_leaves_no_trace(home):
+    with pytest.raises(ZeroDivisionError), warehouse.write() as conn:  # noqa: PT012
+        ledger.append(conn, "kind", "subject", {})
+        _ = 1 / 0
+    assert append(1) == 1
+    assert ledger.verify().ok
+
+
+def test_several_entries_of_one_transaction(home):
+    with warehouse.write() as conn:
+        assert [ledger.append(conn, "kind", "subject", {"n": n}) for n in range(3)] == [1, 2, 3]
+    assert ledger.verify() == ledger.Verdict(True, 3, None, rows()[2]["hash"], "", 0)
+
+
+def test_entries_filters_newest_first(filled):
+    append(99, kind="repaired", subject="flow/10")
+    assert [entry.payload["number"] for entry in ledger.entries(limit=2)] == [99, RECORDS]
+    assert {entry.subject for entry in ledger.entries(subject="flow/1")} == {"flow/1"}
+    assert len(ledger.entries(subject="flow/")) == RECORDS + 1
+    assert [entry.seq for entry in ledger.entries(kind="repaired")] == [RECORDS + 1]
+    assert ledger.entries(subject="flow/1_") == []  # no pattern
+
+
+def test_only_committing_transactions_may_append(home):
+    with warehouse.read() as conn, pytest.raises(BatonError, match="write"):
+        ledger.append(conn, "kind", "subject", {})
+    with warehouse.write() as conn, conn.begin_nested(), pytest.raises(BatonError, match="savepoint"):
+        ledger.append(conn, "kind", "subject", {})
+    with warehouse.write() as conn, pytest.raises(TypeError):
+        ledger.append(conn, "kind", "subject", {"x": object()})
+
+
+def test_concurrent_writers_build_one_chain(home):
+    code = """
+from baton import ledger, warehouse
+for number in range(20):
+    warehouse.transact(lambda conn: ledger.append(conn, "kind", "subject", {"number": number}))
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in started] == [0] * 3
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.records, verdict.unanchored) == (True, 60, 0)
+
+
+def test_a_death_between_commit_and_anchor_is_no_tampering(home, monkeypatch):
+    append(1)
+    monkeypatch.setattr(ledger, "_anchor", lambda seq, digest: None)
+    append(2)
+    monkeypatch.undo()
+    monkeypatch.setenv("BATON_HOME", str(home))
+    append(3)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.unanchored) == (True, 1)
+
+
+def test_a_torn_line_of_the_anchor_is_passed_over(filled):
+    with ledger.anchor_path().open("a") as file:
+        file.write("13 abc")
+    append(13)
+    assert ledger.verify().ok
+    assert ledger.anchor_path().read_text().splitlines()[-1].startswith("13 ")
+
+
+# --- what is not ---
+
+
+def edited(entries, k):
+    entries[k]["payload"] = json.dumps({"number": 1000})
+    return entries, k + 1
+
+
+def edited_and_rehashed(entries, k):
+    entries[k]["payload"] = json.dumps({"number": 1000})
+    entries[k]["hash"] = ledger._digest(entries[k])
+    return entries, k + 1
+
+
+def backdated(entries, k):
+    entries[k]["at"] = "2020-01-01T00:00:00.000000Z"
+    return entries, k + 1
+
+
+def deleted(entries, k):
+    return entries[:k] + entries[k + 1 :], k + 1
+
+
+def deleted_and_renumbered(entries, k):
+    left = entries[:k] + entries[k + 1 :]
+    for number, row in enumerate(left, 1):
+        row["seq"] = number
+    return rehash(left, k), k + 1
+
+
+def inserted(entries, k):
+    new = [dict(row) for row in entries]
+    new.insert(k, {**new[k], "payload": json.dumps({"number": 1000})})
+    for number, row in enumerate(new, 1):
+        row["seq"] = number
+    return new, k + 1
+
+
+def inserted_and_rehashed(entries, k):
+    new, broken = inserted(entries, k)
+    return rehash(new, k), broken
+
+
+def reordered(entries, k):
+    a, b = entries[k], entries[k + 1]
+    a["seq"], b["seq"] = b["seq"], a["seq"]
+    return sorted(entries, key=lambda row: row["seq"]), k + 1
+
+
+def truncated(entries, k):
+    return entries[:k], k + 1
+
+
+def emptied(entries, _k):
+    return [], 1
+
+
+def rewritten_from_the_middle(entries, k):
+    entries[k]["payload"] = json.dumps({"number": 1000})
+    return rehash(entries, k), k + 1
+
+
+def given_a_forged_start(entries, _k):
+    return [{**entries[0], "seq": 0}, *entries], 0
+
+
+MUTATIONS = [
+    edited, edited_and_rehashed, backdated, deleted, deleted_and_renumbered, inserted, inserted_and_rehashed,
+    reordered, truncated, emptied, rewritten_from_the_middle, given_a_forged_start,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS)
+@pytest.mark.parametrize("k", [0, 5, RECORDS - 2])
+def test_tampering_is_detected_and_the_first_broken_entry_named(filled, mutate, k):
+    changed, broken = mutate(rows(), k)
+    replace_all(changed)
+    verdict = ledger.verify()
+    assert not verdict.ok
+    assert verdict.first_broken == broken
+    assert str(broken) in verdict.reason or "out of order" in verdict.reason
+
+
+def test_entries_written_over_a_cut_end_do_not_hide_the_cut(filled):
+    replace_all(rows()[:-2])
+    for number in range(5):
+        append(100 + number)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.first_broken) == (False, RECORDS - 1)
+    assert "rewritten" in verdict.reason
+
+
+def test_a_missing_anchor_is_not_taken_for_wholeness(filled):
+    copy = filled / "copy"
+    ledger.anchor_path().rename(copy)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.first_broken) == (False, None)
+    assert "missing" in verdict.reason
+    assert ledger.verify(anchor=copy).ok
+
+
+def test_random_single_byte_changes_are_all_detected(filled):
+    rng = random.Random(7)
+    original = rows()
+    for _ in range(60):
+        changed = [dict(row) for row in original]
+        row = rng.choice(changed)
+        name = rng.choice(["at", "kind", "subject", "payload", "prev", "hash"])
+        place = rng.randrange(len(row[name]))
+        row[name] = row[name][:place] + chr(ord(row[name][place]) ^ 1) + row[name][place + 1 :]
+        replace_all(changed)
+        verdict = ledger.verify()
+        assert not verdict.ok, (row["seq"], name, place)
+        assert verdict.first_broken == row["seq"]
