@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 # MLflow's database columns end there
 MAX_DESCRIPTION = 5000
-_GATE = "\n## Gate: "
+# the card begins with its title; what stands above is the verdict
+_TITLE = re.compile(r"^# ", re.MULTILINE)
 _CUT = "\n\n*Shortened; the whole card is `model_card.md` in the version's artefacts.*\n"
 
 
@@ -122,23 +123,27 @@ def model_card(facts: CardFacts) -> str:
 
 
 def with_gate(card_md: str, verdict: GateResult | None) -> str:
-    """Return a card that ends with the gate's verdict, in place of an earlier one, within MLflow's limit.
+    """Return a card below the gate's verdict, which replaces an earlier one, within MLflow's limit of length.
 
     Args:
         card_md: the card, or a version's description.
         verdict: None for a version that no gate has judged yet.
     """
-    card = card_md.split(_GATE, 1)[0].rstrip() + "\n"
+    title = _TITLE.search(card_md)
+    card = card_md[title.start() if title else 0 :].rstrip() + "\n"
     gate = "" if verdict is None else _gate_section(verdict)
     room = MAX_DESCRIPTION - len(gate)
     if len(card) > room:
         lines = card[: max(room - len(_CUT), 0)].split("\n")
         card = "\n".join(lines[:-1]) + _CUT  # whole lines only, so that no table ends in the middle of a row
-    return card + gate
+    return gate + card
 
 
 def _gate_section(verdict: GateResult) -> str:
-    lines = [f"{_GATE}{_md(decision_of(verdict))}", ""]
+    decision = decision_of(verdict)
+    lines = [f"## Gate: {_md(decision)}", ""]
+    if decision == "PROMOTE":
+        lines += ["To answer, set the tag `baton.review` below to `approved` or `rejected`.", ""]
     lines += [f"- {_md(reason)}" for reason in verdict.reasons]
     if verdict.table:
         columns = list(verdict.table[0])
@@ -146,11 +151,10 @@ def _gate_section(verdict: GateResult) -> str:
         lines += [
             "| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table
         ]
-    text = "\n".join(lines) + "\n"
-    # at most half of the description, the whole table is in gate.json
-    return (
-        text if len(text) <= MAX_DESCRIPTION // 2 else text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0] + "\n"
-    )
+    text = "\n".join(lines)
+    if len(text) > MAX_DESCRIPTION // 2:  # the whole table is in gate.json
+        text = text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0]
+    return text + "\n\n"
 
 
 def _md(value: Any) -> str:

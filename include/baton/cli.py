@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from baton import cli_packs, cli_quarantine, cli_services
+from baton import cli_demo, cli_models, cli_packs, cli_quarantine, cli_services
 from baton.cli_output import as_json, plural, table
 from baton.errors import BatonError
 
@@ -45,6 +45,8 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
 cli_services.register(app)
 cli_packs.register(app)
+cli_demo.register(app)
+cli_models.register(app)
 
 
 @ledger_app.command()

@@ -260,7 +260,9 @@ def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
 
     texts = [str(rule.kwargs.get("row_condition") or "") for rule in rules]
     named = {column for rule in rules for column in rule.columns}
-    whole = any("column_set" in rule.kwargs or rule.type == "expect_column_to_exist" for rule in rules)
+    # what an expectation on the whole table looks at is GX's business, unless it only counts rows
+    whole = any(not rule.columns and not rule.type.startswith("expect_table_row_count") for rule in rules)
+    whole = whole or any(rule.type == "expect_column_to_exist" for rule in rules)
     columns = [
         name
         for name in frame.columns

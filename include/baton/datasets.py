@@ -242,8 +242,8 @@ def _put(uri: str, body: memoryview, at: Callable[[str], None]) -> None:
         at("synced")
     except FileExistsError as error:
         raise StoreError(
-            f"{uri} exists, and this warehouse did not write it: store and warehouse do not belong together "
-            "(was one of them restored or deleted?); set BATON_STORE_URL to an empty folder"
+            f"{uri} exists already: the warehouse is older than its store (was it restored from a backup?); "
+            "set BATON_STORE_URL to an empty folder"
         ) from error
     except OSError as error:
         full = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)

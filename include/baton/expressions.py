@@ -15,7 +15,7 @@ from typing import Any
 from baton.errors import BatonError
 
 _LONGEST = 200
-_EXPONENT = 400  # beyond what a 64-bit float holds
+_EXPONENT = 308  # what a 64-bit float holds
 _CONTEXT = decimal.Context(prec=28)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from baton.bootstrap import Comparison, compare
+from baton.families.bootstrap import Comparison, compare
 from baton.errors import BatonError
 from baton.families.metrics import METRICS, cheapest, cost_at, losses
 

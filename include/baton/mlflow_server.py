@@ -2,7 +2,8 @@
 
 It listens on one address with MLflow's log-in app on (never without), keeps everything in `home/mlflow`,
 serves the artefacts itself so that no worker needs their storage, and runs no jobs: MLflow's job API is what
-its worst security reports were about, and it starts twelve processes that Baton has no use for.
+its worst security reports were about, and it starts twelve processes that Baton has no use for. The parts of
+MLflow that would execute something for a user are closed by `registry_access`.
 
 Three users: `admin` of the server, `baton` for stages (owns what it creates), `reviewer` for people. A
 reviewer reads everything and may change *versions* (tag them, which is the review) but not the registered
@@ -21,7 +22,7 @@ from string import Template
 from typing import Any
 
 from baton.errors import ServiceError
-from baton.registry_rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
+from baton.registry_rest import Credentials, Rest, RestError, credentials
 
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
 # what a reviewer gets: versions of every model, and nothing on the models themselves
@@ -93,7 +94,7 @@ def server_command(
     return command, environment
 
 
-def bootstrap(url: str, home: Path, retry_seconds: float = RETRY_SECONDS) -> None:
+def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
     """Create the service and reviewer users once the server answers; repeating it changes nothing.
 
     Args:

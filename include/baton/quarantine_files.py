@@ -7,6 +7,7 @@ it is here, then its cells. JSON has the same as objects with `cells`. Whatever 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -142,7 +143,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
     first = text.partition("\n")[0]
     # spreadsheets of many countries write semicolons
     reader = csv.DictReader(
-        text.splitlines(keepends=True),
+        io.StringIO(text, newline=""),
         delimiter=";" if first.count(";") > first.count(",") else ",",
         strict=True,
     )

@@ -179,7 +179,7 @@ def _change(
         c.partition == sa.bindparam("k_partition"),
         c.row_sha == sa.bindparam("k_sha"),
         c.row == sa.bindparam("k_row"),
-        c.status.in_(statuses),
+        sa.or_(*(c.status == status for status in statuses)),
     )
     values = {name: sa.bindparam(f"new_{name}") for name in changes[0][1]}
     conn.execute(

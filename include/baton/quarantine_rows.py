@@ -69,9 +69,9 @@ class QuarantinedRow:
     @property
     def cells(self) -> dict[str, str | None]:
         """The row's cells as text, repairs laid over them."""
-        return {column: as_text(value) for column, value in self.raw.items() if column != PROBLEM} | dict(
-            self.repair
-        )
+        return {
+            column: as_text(value) or None for column, value in self.raw.items() if column != PROBLEM
+        } | dict(self.repair)
 
     @property
     def place(self) -> str:

@@ -148,7 +148,9 @@ def _csv(text: str, name: str) -> pd.DataFrame:
     rows: list[list[str]] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]
-        rows = [cells for cells in reader if cells]  # the csv module gives [] for a blank line
+        for cells in reader:
+            if cells:  # a blank line is []
+                rows.append(cells)  # one by one: an error tells how many came before it
     except csv.Error as error:
         raise SourceError(
             f"{name}, line {reader.line_num}, after row {len(rows)}: {error}; quotes inside a cell are written twice"

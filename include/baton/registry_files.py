@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baton.errors import RegistryRefused
-from baton.manifest import MAX_BYTES, MAX_FILES, public_key, verify
+from baton.manifest import MAX_BYTES, MAX_FILES, Manifest, public_key, verify
 from baton.manifest_content import refuse_names
 from baton.registry_rest import Rest, RestError
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from baton.registry_versions import ModelVersion
 
 
-def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> Path:
-    """Return the local folder of a version, fetched into `home/models/<model>/<version>` at first.
+def verified_folder(
+    rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]
+) -> tuple[Path, Manifest]:
+    """Return a version's local folder and manifest; it is fetched into `home/models/<model>/<version>` once.
 
     Args:
         rest: connection to the server that holds the files.
@@ -42,12 +44,11 @@ def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Calla
             raise RegistryRefused(f"{title}: is version {first} registered once more")
         _fetch(rest, home, known, final, expected)
     try:
-        verify(final, public_key(home / "keys"), expected)
+        return final, verify(final, public_key(home / "keys"), expected)
     except RegistryRefused as refusal:
         raise RegistryRefused(
             f"{title}: {refusal} (cached copy {final}; delete it to fetch the registry's)"
         ) from refusal
-    return final
 
 
 def _fetch(rest: Rest, home: Path, known: ModelVersion, final: Path, expected: Mapping[str, str]) -> None:

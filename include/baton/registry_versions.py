@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.cards import with_gate
 from baton.errors import RegistryRefused, ServiceError
-from baton.manifest import Identity
+from baton.manifest import Identity, Manifest
 from baton.registry_files import verified_folder
 from baton.registry_package import package
 from baton.registry_rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
@@ -132,8 +133,7 @@ class Versions(RunLog):
         upload = logged["model_id"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         identity = Identity(model, run_id, upload, trained_on, now)
-        with tempfile.TemporaryDirectory(prefix="baton-register-") as scratch:
-            target = Path(scratch) / "model"
+        with self._upload(logged["artifact_uri"], upload) as target:
             digest = package(
                 folder,
                 target,
@@ -145,17 +145,26 @@ class Versions(RunLog):
                 card_md=card_md,
                 metadata={"dataset": trained_on},
             )
-            for path in sorted(file for file in target.rglob("*") if file.is_file()):
-                self.rest.upload(
-                    logged["artifact_uri"], path.relative_to(target).as_posix(), path.read_bytes()
-                )
-        self.rest.patch(f"/logged-models/{upload}", model_id=upload, status="LOGGED_MODEL_READY")
         self.rest.post("/runs/outputs", run_id=run_id, models=[{"model_id": upload, "step": 0}])
         self.log(run_id, metrics=metrics, logged_model=upload)
         self._ensure_model(model, about)
         given = {key: value for key, value in (tags or {}).items() if key not in RESERVED}
         own = {"baton.dataset": trained_on, "baton.manifest": digest, REVIEW: PENDING}
         return self._create_version(identity, with_gate(card_md, None), {**given, **own})
+
+    @contextmanager
+    def _upload(self, location: str, upload: str) -> Iterator[Path]:
+        """Give a folder to fill, then store its files; MLflow shows the upload as ready or as failed."""
+        status = "LOGGED_MODEL_UPLOAD_FAILED"
+        try:
+            with tempfile.TemporaryDirectory(prefix="baton-register-") as scratch:
+                target = Path(scratch) / "model"
+                yield target
+                for path in sorted(file for file in target.rglob("*") if file.is_file()):
+                    self.rest.upload(location, path.relative_to(target).as_posix(), path.read_bytes())
+            status = "LOGGED_MODEL_READY"
+        finally:
+            self.rest.patch(f"/logged-models/{upload}", model_id=upload, status=status)
 
     def _ensure_model(self, model: str, about: str) -> None:
         try:
@@ -237,6 +246,20 @@ class Versions(RunLog):
             RegistryRefused: tampered with, replayed, not signed, or holding something that could run.
             ServiceError: the server is down.
         """
+        return self._verified(model, version)[0]
+
+    def identity(self, model: str, version: int) -> Identity:
+        """What was signed about a version: its run and its training data's hash.
+
+        Whoever decides on a version reads these here and not from its tags, which a reviewer may edit.
+
+        Raises:
+            RegistryRefused: as `download`.
+            ServiceError: the server is down.
+        """
+        return self._verified(model, version)[1].identity
+
+    def _verified(self, model: str, version: int) -> tuple[Path, Manifest]:
         known = self.version(model, version)
         return verified_folder(
             self.rest, self.home, known, lambda: self._first_of(model, known.run_id, known.logged_model)

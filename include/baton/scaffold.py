@@ -47,7 +47,7 @@ def new_model(asked: NewModel) -> list[Path]:
         if column is not None and column not in columns:
             hint = did_you_mean(column, columns)
             raise SpecError(
-                f"--{flag} {column}: {asked.source} has no such column{hint}; it has {', '.join(columns)}"
+                f"--{flag} {column}: no such column in {asked.source}{hint} There are: {', '.join(columns)}"
             )
     training, rows = f"{asked.name}_training", f"{asked.name}_rows"
     values = model_values(asked, pack.source(asked.source), columns, entity, time, training, rows)
@@ -56,9 +56,7 @@ def new_model(asked: NewModel) -> list[Path]:
     if asked.scoring:  # rows to score come without the label
         unlabelled = {name: kind for name, kind in found.items() if name != asked.target}
         files[f"contracts/{rows}.yaml"] = (ContractSpec, contract_values(asked, rows, unlabelled, entity))
-    head = (
-        f"# Made by `baton new model {asked.name}`; what stands behind a # is the default or an explanation."
-    )
+    head = f"# Made by `baton new model {asked.name}`; behind a # stands the default or an explanation."
     texts = {Path(name): "\n".join([head, *commented(*spec), ""]) for name, spec in files.items()}
     return _write(pack.folder, texts)
 

@@ -180,7 +180,7 @@ def contract_values(
 
 def _rule(expectation: str, short: str, advice: str, **kwargs: Any) -> dict[str, Any]:
     return {
-        "type": f"expect_{expectation}",
+        "type": expectation,
         "kwargs": kwargs,
         "severity": "warning",
         "meta": {"rule": short, "advice": advice},

@@ -46,7 +46,7 @@ FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash 
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
-_OBJECT = re.compile(r"(?P<digest>[0-9a-f]{64})-(?P<fence>\d+)\.parquet")
+_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def run_stage(
     if found is not None:
         return found
     FAULT("looked")
-    fence = warehouse.transact(lambda conn: _raise_fence(conn, slot))
+    fence, owner = warehouse.transact(lambda conn: (_raise_fence(conn, slot), warehouse.identity(conn)))
     FAULT("fenced")
     found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
     if found is not None:
@@ -141,8 +141,8 @@ def run_stage(
     output = compute(dict(inputs))
     FAULT("computed")
     facts = json.loads(to_json(output.facts))  # as a cached result will return them
-    name = f"{slot.folder}/{digest}-{fence}.parquet"
-    ref = datasets.write(output.frame, name, slot.partition, at=lambda point: FAULT(point))
+    path = f"{slot.folder}/{digest}-{fence}-{owner}.parquet"
+    ref = datasets.write(output.frame, path, slot.partition, at=lambda point: FAULT(point))
     row = {
         **_where(slot),
         "fence": fence,
@@ -277,13 +277,17 @@ def _unescape(segment: str) -> str:
     return raw.decode()
 
 
-def _parse(name: str) -> tuple[Slot, int] | None:
-    """Return slot and fence of an object's name, None for an object that no stage wrote."""
+def _parse(name: str, owner: str) -> tuple[Slot, int] | None:
+    """Return slot and fence of an object's name, None for one that no stage of this warehouse wrote."""
     parts = name.split("/")
     if len(parts) != 5 or not re.fullmatch(r"-?\d+", parts[3]):
         return None
     file = _OBJECT.fullmatch(parts[4])
-    if file is None or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[1]) and parts[2]):
+    if (
+        file is None
+        or file["owner"] != owner
+        or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[1]) and parts[2])
+    ):
         return None
     return Slot(parts[0], parts[1], _unescape(parts[2]), int(parts[3])), int(file["fence"])
 
@@ -303,14 +307,14 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
     """Remove objects that no commit names, left by attempts that crashed.
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
-    so that it is refused when it wants to commit. Objects that this warehouse knows nothing of are left
-    alone: they belong to another one, or somebody else put them there.
+    so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay.
     """
     uris: list[str] = []
     size = 0
+    owner = warehouse.transact(warehouse.identity)
     named = _named()  # saves a transaction for each object that is data; the others are asked about again
     for item in datasets.objects():
-        parsed = _parse(item.name)
+        parsed = _parse(item.name, owner)
         if parsed is None or parsed in named or datasets.age(item) < older_than.total_seconds():
             continue
         if not warehouse.transact(partial(_orphaned, slot=parsed[0], fence=parsed[1], dry_run=dry_run)):

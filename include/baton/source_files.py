@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import glob
-import tempfile
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import SourceError
@@ -79,25 +77,22 @@ def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
     Raises:
         SourceError: the bytes are not in that format.
     """
-    if form == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    from baton import readers
 
-        try:
-            table = pq.read_table(BytesIO(body))
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
-        # integers with gaps stay integers: as floats, keys above 2**53 would change
-        return table.to_pandas(integer_object_nulls=True)
-    from baton.parsing import read_file
+    if form != "parquet":
+        return readers.read_bytes(body, uri, form)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    with tempfile.TemporaryDirectory(prefix="baton-source-") as folder:
-        path = Path(folder) / uri.rsplit("/", 1)[-1]  # a copy, so that what is parsed is what was hashed
-        path.write_bytes(body)
-        try:
-            return read_file(path, form)
-        except SourceError as error:
-            raise SourceError(str(error).replace(str(path), uri)) from error
+    try:
+        table = pq.read_table(BytesIO(body))
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
+    taken = [name for name in table.column_names if name in (*readers.BOOKKEEPING, readers.PROBLEM)]
+    if taken:
+        raise SourceError(f"{uri}: {', '.join(taken)} are names that Baton uses itself; rename these columns")
+    # integers with gaps stay integers: as floats, keys above 2**53 would change
+    return table.to_pandas(integer_object_nulls=True)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -153,7 +153,7 @@ def lay_on_calendar(
             start = pd.Timestamp(anchor + cycle * replay.period)
             times = start + pd.to_timedelta(pd.to_numeric(frame[replay.clock]), unit="s")
             frame = frame.drop(columns=replay.time, errors="ignore")
-            frame.insert(1, replay.time, times)
+            frame.insert(list(frame.columns).index(replay.clock), replay.time, times)
     except (TypeError, ValueError) as error:
         raise SourceError(
             f"source {source.name}: {uri}: replay.clock or .key is no number: {error}"

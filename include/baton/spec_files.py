@@ -99,6 +99,11 @@ def _explain(kind: Kind, path: Path, marked: Marked, error: ValidationError) -> 
     by_field: dict[Loc, list[tuple[str, str]]] = {}
     for item in error.errors(include_url=False):
         loc = _written_loc(item["loc"], marked.data, item["type"])
+        if (
+            item["type"] == "too_short"
+            and len(_value_at(marked.data, loc) or ()) >= item["ctx"]["min_length"]
+        ):
+            continue  # only because its items are wrong, and these are reported themselves
         if item["type"].startswith("union_tag_"):
             loc = (*loc, "kind")
         message = _plain(str(item.get("ctx", {}).get("error", item["msg"])))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +29,7 @@ __all__ = [
     "after_commit",
     "bulk_replace",
     "engine",
+    "identity",
     "insert",
     "meta_get",
     "meta_set",
@@ -50,6 +52,7 @@ LOCK_PATIENCE = 60.0  # seconds that a writer waits for its turn, or for a datab
 _BUSY_TIMEOUT_MS = 30_000
 _WRITE = "baton_write"
 _CALLBACKS = "baton_after_commit"
+_IDENTITY = "warehouse_id"
 _ENGINES: dict[tuple[int, str], Engine] = {}
 
 
@@ -121,13 +124,7 @@ def _is_lock(error: Exception) -> bool:
 def _is_away(error: Exception) -> bool:
     """True for a Postgres server that restarts or cannot be reached; a wrong password is no such error."""
     text = str(getattr(error, "orig", error)).lower()
-    signs = (
-        "could not connect",
-        "connection refused",
-        "starting up",
-        "shutting down",
-        "server closed the connection",
-    )
+    signs = ("is the server running", "starting up", "shutting down", "not yet accepting", "recovery mode")
     return any(sign in text for sign in signs) or bool(getattr(error, "connection_invalidated", False))
 
 
@@ -336,6 +333,18 @@ def meta_set(key: str, value: str, conn: Connection | None = None) -> None:
         upsert(conn, meta, [{"key": key, "value": value}])
     else:
         transact(lambda own: upsert(own, meta, [{"key": key, "value": value}]))
+
+
+def identity(conn: Connection) -> str:
+    """Return 12 hex digits that name this warehouse, chosen at random in its first write transaction.
+
+    They are part of the names of its objects: a store may outlive its warehouse, or serve two of them.
+    """
+    known = meta_get(_IDENTITY, conn)
+    if known is None:
+        upsert(conn, meta, [{"key": _IDENTITY, "value": uuid4().hex[:12]}], update=[])
+        known = meta_get(_IDENTITY, conn)  # another writer may have been first
+    return str(known)
 
 
 def recorded_models(flow: str, partition: str, conn: Connection | None = None) -> dict[str, int]:

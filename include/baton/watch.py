@@ -42,7 +42,8 @@ class Watch:
         self._when_up = when_up
         self._supervised: dict[str, Supervised] = {}
         self._guarded: dict[str, Session] = {}
-        self._idle: dict[int, bool] = {}
+        self._idle: dict[int, bool] = {}  # worker -> had nothing to do when last looked at
+        self._idle_of: Session | None = None
         self._changing = threading.RLock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -151,7 +152,6 @@ class Watch:
         """
         session = scheduler.session
         if scheduler.process is None or session is None or scheduler.process.poll() is not None:
-            self._idle.clear()
             return
         for process in session.orphans():
             self._report(
@@ -160,11 +160,11 @@ class Watch:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         workers = {worker.pid: not living_children(worker) for worker in self.workers()}
-        if dead := [pid for pid, idle in self._idle.items() if idle and pid not in workers]:
-            self._report(f"idle worker {dead[0]} died; the scheduler is started again")
+        seen = self._idle if self._idle_of == session else {}
+        if dead := [pid for pid, idle in seen.items() if idle and pid not in workers]:
+            self._report(f"idle worker {dead[0]} died; the scheduler is ended")
             scheduler.clear()
-            workers = {}
-        self._idle = workers
+        self._idle, self._idle_of = workers, session
 
     def _examine(self) -> None:
         """Ask every service how it is: often while one starts, seldom when all are well."""

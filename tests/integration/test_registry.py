@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -155,6 +154,17 @@ def test_only_loopback_and_only_with_log_in(server: Server) -> None:
     assert rebinding.status_code == 403
 
 
+@pytest.mark.parametrize("role", ["reviewer", "service", "admin"])
+def test_nobody_can_make_the_server_run_something(server: Server, role: str) -> None:
+    user = credentials(server.home, role)
+    client = httpx.Client(base_url=server.url, auth=(user.username, user.password))
+    mine = {"base_url": "http://127.0.0.1:9/v1", "permissions": {"full_access": True}, "selected": True}
+    takeover = client.put("/ajax-api/3.0/mlflow/assistant/config", json={"providers": {"ollama": mine}})
+    assert takeover.status_code == 403
+    for path in ("mlflow/assistant/message", "mlflow/demo/generate", "mlflow/scorer/invoke", "jobs/"):
+        assert client.post(f"/ajax-api/3.0/{path}", json={"message": "hi"}).status_code == 403
+
+
 def test_bootstrap_can_be_repeated_and_repairs_a_password(server: Server) -> None:
     user = credentials(server.home, "service").username
     as_user(server, "admin").patch("/users/update-password", username=user, password="another-password-1")
@@ -199,11 +209,8 @@ def test_mlflow_itself_sees_run_version_schema_and_data(
         info = mlflow.models.get_model_info(uri)
         assert info.signature is not None
         assert info.signature.inputs.input_names() == ["v1", "hour", "channel"]
-        assert [str(kind) for kind in info.signature.inputs.input_types()] == [
-            "DataType.double",
-            "DataType.long",
-            "DataType.string",
-        ]
+        kinds = [kind.name for kind in info.signature.inputs.input_types()]
+        assert kinds == ["double", "long", "string"]
         with pytest.raises(mlflow.MlflowException, match="python_function"):
             mlflow.pyfunc.load_model(uri)
     finally:
@@ -215,6 +222,7 @@ def test_download_verifies_and_caches(registry: Registry, folder: Path) -> None:
     got = registry.download(MODEL, version)
     assert got == settings().home / "models" / MODEL / str(version)
     assert (got / "boosted.lightgbm.txt").read_text() == BOOSTER
+    assert registry.identity(MODEL, version).dataset == DATA.content_sha256
     began = time.perf_counter()
     assert registry.download(MODEL, version) == got
     assert time.perf_counter() - began < 1.0
@@ -284,26 +292,11 @@ def test_a_pickle_is_never_registered(registry: Registry, folder: Path) -> None:
     (folder / "model.pkl").write_bytes(b"\x80\x04N.")
     with pytest.raises(RegistryRefused, match=r"model\.pkl: pickle"):
         train(registry, folder, model="with_pickle")
-    assert registry.versions("with_pickle") == []
-
-
-def test_mlflow_would_run_the_loader_module_that_is_refused_here(tmp_path: Path, folder: Path) -> None:
-    from baton.manifest import public_key, signing_key, verify
-
-    marker = tmp_path / "marker"
-    (folder / "code").mkdir()
-    (folder / "code" / "evil.py").write_text(f"import os\nos.mkdir({str(marker)!r})\n")
-    (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: evil, code: code}}\n")
-    signing_key(tmp_path / "keys")
-    with pytest.raises(RegistryRefused, match="folder of code"):
-        verify(folder, public_key(tmp_path / "keys"))
-    assert not marker.exists()
-    script = "import sys, mlflow.pyfunc; mlflow.pyfunc.load_model(sys.argv[1])"
-    environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    subprocess.run(
-        [sys.executable, "-c", script, str(folder)], env=environment, check=False, capture_output=True
+    wanted = {"experiment_ids": [registry.experiment("with_pickle")]}
+    assert registry.rest.post("/logged-models/search", **wanted)["models"][0]["info"]["status"].endswith(
+        "FAILED"
     )
-    assert marker.exists(), "MLflow's switch has become a boundary: say so in manifest.py"
+    assert registry.versions("with_pickle") == []
 
 
 def test_reviews_count_only_after_the_verdict(server: Server, registry: Registry, folder: Path) -> None:

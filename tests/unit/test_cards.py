@@ -70,9 +70,9 @@ def test_values_stay_in_their_cells() -> None:
 def test_gate_section_is_replaced_not_repeated() -> None:
     once = with_gate(model_card(facts()), Verdict())
     twice = with_gate(once, Verdict(decision="HOLD", reasons=["too few positives"], table=[]))
-    assert "## Gate: PROMOTE" in once
+    assert once.startswith("## Gate: PROMOTE\n\nTo answer, set the tag `baton.review`")
     assert "| gain | 0.07123 | True |" in once
-    assert "## Gate: HOLD" in twice
+    assert twice.startswith("## Gate: HOLD\n\n- too few positives\n\n# card_fraud\n")
     assert "PROMOTE" not in twice
     assert with_gate(twice, None) == with_gate(model_card(facts()), None)
 

@@ -143,7 +143,7 @@ def test_window_survives_json() -> None:
     assert window_from(plain) == window
 
 
-# --- performance -----------------------------------------------------------------------------------------------------
+# --- performance
 
 METRICS = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
 

@@ -1,4 +1,4 @@
-"""The ledger: a whole chain verifies; every kind of tampering is detected and the first broken entry named."""
+"""The ledger: a whole chain verifies; all tampering is detected and the first broken entry named."""
 
 import json
 import random
@@ -54,7 +54,7 @@ def replace_all(new):
 
 
 def rehash(entries, start):
-    """What somebody with the database and the source code would do: make the chain whole again from `start` on."""
+    """What somebody with the database and the source would do: make the chain whole again from `start` on."""
     prev = entries[start - 1]["hash"] if start else ledger.GENESIS
     for row in entries[start:]:
         row["prev"] = prev

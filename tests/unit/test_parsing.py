@@ -28,7 +28,14 @@ COLUMNS = {
 
 def contract(columns: dict[str, Any] = COLUMNS, key: str = "key") -> ContractSpec:
     return ContractSpec.model_validate(
-        {"contract": "orders", "version": 1, "owner": "team", "description": "rows", "key": key, "columns": columns}
+        {
+            "contract": "orders",
+            "version": 1,
+            "owner": "team",
+            "description": "rows",
+            "key": key,
+            "columns": columns,
+        }
     )
 
 
@@ -55,7 +62,11 @@ def one(kind: str, *cells: str | None) -> Any:
         ("str", " text ", " text "),
         ("timestamp", "2026-01-31", pd.Timestamp("2026-01-31", tz="UTC")),
         ("timestamp", "2026-03-29T02:30:00", pd.Timestamp("2026-03-29 02:30", tz="UTC")),
-        ("timestamp", "2026-01-31 09:30:00.123456789+02:00", pd.Timestamp("2026-01-31 07:30:00.123456789", tz="UTC")),
+        (
+            "timestamp",
+            "2026-01-31 09:30:00.123456789+02:00",
+            pd.Timestamp("2026-01-31 07:30:00.123456789", tz="UTC"),
+        ),
     ],
 )
 def test_cells_that_convert(kind: str, cell: str, value: object) -> None:
@@ -87,7 +98,9 @@ def test_cells_that_do_not_convert_name_row_column_and_value(kind: str, cell: st
 
 
 def test_types_of_the_frame_do_not_depend_on_the_values() -> None:
-    frame = pd.DataFrame({"key": ["1", ""], "amount": ["1", "2"], "paid": ["1", "0"], "at": ["", ""], "name": ["", "x"]})
+    frame = pd.DataFrame(
+        {"key": ["1", ""], "amount": ["1", "2"], "paid": ["1", "0"], "at": ["", ""], "name": ["", "x"]}
+    )
     parsed = parse(with_row_identity(frame, "s"), contract())
     kinds = {name: str(kind) for name, kind in parsed.frame.dtypes.items()}
     assert kinds == {
@@ -119,8 +132,12 @@ def test_any_text_either_converts_or_is_named(kind: str, cells: list[str]) -> No
 
 
 def test_typed_columns_are_cast_or_named() -> None:
-    at = pd.Series(["2026-01-01T12:00", "2026-01-01T13:00"], dtype="datetime64[us]").dt.tz_localize("Europe/Berlin")
-    frame = pd.DataFrame({"key": [1.0, 2.5], "amount": [1, 2], "paid": [True, False], "at": at, "name": [5, 6], "x": 0})
+    at = pd.Series(["2026-01-01T12:00", "2026-01-01T13:00"], dtype="datetime64[us]").dt.tz_localize(
+        "Europe/Berlin"
+    )
+    frame = pd.DataFrame(
+        {"key": [1.0, 2.5], "amount": [1, 2], "paid": [True, False], "at": at, "name": [5, 6], "x": 0}
+    )
     parsed = adopt(frame, contract(), "api")
     assert [(v.row, v.rule, v.column, v.value) for v in parsed.bad] == [(2, "type", "key", "2.5")]
     row = parsed.frame.iloc[0]
@@ -145,7 +162,9 @@ def test_objects_from_databases_convert() -> None:
 
 
 def test_timestamps_beyond_nanoseconds_are_named() -> None:
-    frame = pd.DataFrame({"key": [1, 2], "at": pd.Series(["2026-01-01", "3000-01-01"], dtype="datetime64[us]")})
+    frame = pd.DataFrame(
+        {"key": [1, 2], "at": pd.Series(["2026-01-01", "3000-01-01"], dtype="datetime64[us]")}
+    )
     parsed = adopt(frame, contract({"key": {"type": "int"}, "at": {"type": "timestamp"}}))
     assert [(v.row, v.column) for v in parsed.bad] == [(2, "at")]
 
@@ -173,7 +192,9 @@ def test_row_identity() -> None:
 def test_row_identity_separates_cells() -> None:
     left, right = pd.DataFrame({"a": ["xy"], "b": [""]}), pd.DataFrame({"a": ["x"], "b": ["y"]})
     assert row_shas(left) != row_shas(right)
-    typed = pd.DataFrame({"a": [1.5, float("nan")], "b": [1, 2], "c": pd.to_datetime(["2026-01-01", None], utc=True)})
+    typed = pd.DataFrame(
+        {"a": [1.5, float("nan")], "b": [1, 2], "c": pd.to_datetime(["2026-01-01", None], utc=True)}
+    )
     assert row_shas(typed)[0] == row_shas(typed.iloc[:1])[0]
     assert row_shas(typed)[0] != row_shas(typed.assign(a=1.6))[0]
 
@@ -188,7 +209,9 @@ def test_a_file_delivered_twice_is_refused() -> None:
 
 
 def test_csv_keeps_text_and_numbers_rows_not_lines() -> None:
-    frame = read_bytes(b'\xef\xbb\xbfkey,note\r\n007,"two\nlines, quoted ""x"""\r\n\r\n1e5,NA\r\n', "f.csv", "csv")
+    frame = read_bytes(
+        b'\xef\xbb\xbfkey,note\r\n007,"two\nlines, quoted ""x"""\r\n\r\n1e5,NA\r\n', "f.csv", "csv"
+    )
     assert frame["key"].tolist() == ["007", "1e5"]
     assert frame["note"].tolist() == ['two\nlines, quoted "x"', "NA"]
     assert frame["_row"].tolist() == [1, 2]
@@ -244,7 +267,12 @@ def test_json_keeps_digits_and_names_bad_records() -> None:
     assert frame["amount"].tolist()[0] == "0.10"
     assert frame["paid"].tolist()[0] == "true"
     assert frame["deep"].tolist()[0] == '{"a": ["1"]}'
-    assert frame["_problem"].tolist() == [None, "json: key 'key' occurs twice", "json: not an object but 7", None]
+    assert frame["_problem"].tolist() == [
+        None,
+        "json: key 'key' occurs twice",
+        "json: not an object but 7",
+        None,
+    ]
 
 
 def test_json_lines_with_a_broken_line() -> None:
@@ -301,7 +329,9 @@ def test_expressions(text: str, value: str | None) -> None:
     assert Expression(text).value(CELLS) == value
 
 
-@pytest.mark.parametrize("text", ["amount/0", "0/0", "none + 1", "name * 2", "big + 1", "missing / 2", "missing"])
+@pytest.mark.parametrize(
+    "text", ["amount/0", "0/0", "none + 1", "name * 2", "big + 1", "missing / 2", "missing"]
+)
 def test_expressions_without_a_value_say_why(text: str) -> None:
     with pytest.raises(CellError):
         Expression(text).value(CELLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,14 +28,14 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
-        case = _first(conn, tables.cases, flow=flow, entity_key=entity_key)
+        case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key)
         if case is None:
             return None
         place = {"flow": flow, "partition": case["partition"], "entity_key": entity_key}
-        decision = _first(conn, tables.decisions, **place)
-        scores = [_score(conn, row) for row in _all(conn, tables.predictions, **place)]
-        labels = _all(conn, tables.labels, flow=flow, entity_key=entity_key)
-        quarantined = _all(conn, tables.quarantine, flow=flow, entity_key=entity_key)
+        decision = first_row(conn, tables.decisions, **place)
+        scores = [_score(conn, row) for row in all_rows(conn, tables.predictions, **place)]
+        labels = all_rows(conn, tables.labels, flow=flow, entity_key=entity_key)
+        quarantined = all_rows(conn, tables.quarantine, flow=flow, entity_key=entity_key)
         contract = _contract(conn, decision["commit_id"]) if decision else None
         history = _history(conn, flow, entity_key, case["partition"])
     row, problem = _source_row(contract, entity_key, scores, rights.decide(flow))
@@ -47,13 +48,15 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     }  # fmt: skip
 
 
-def _all(conn: Connection, table: Any, **where: str) -> list[dict[str, Any]]:
+def all_rows(conn: Connection, table: Any, **where: str) -> list[dict[str, Any]]:
+    """Rows whose columns equal `where`."""
     query = select(table).where(*(table.c[name] == value for name, value in where.items()))
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def _first(conn: Connection, table: Any, **where: str) -> dict[str, Any] | None:
-    return next(iter(_all(conn, table, **where)), None)
+def first_row(conn: Connection, table: Any, **where: str) -> dict[str, Any] | None:
+    """The first row whose columns equal `where`, None without any."""
+    return next(iter(all_rows(conn, table, **where)), None)
 
 
 def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,8 +144,6 @@ def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unma
 
 def _history(conn: Connection, flow: str, entity_key: str, partition: str) -> list[dict[str, Any]]:
     """What the ledger has on the case and on its partition, oldest first."""
-    import json
-
     table = tables.ledger
     subjects = [f"{flow}/{entity_key}", f"{flow}/{partition}"]
     query = select(table).where(table.c.subject.in_(subjects)).order_by(table.c.seq.desc()).limit(HISTORY)

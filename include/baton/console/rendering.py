@@ -25,7 +25,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    for name in ("when", "partition", "ago", "count", "money", "figure", "plural"):
+    for name in ("when", "partition", "ago", "count", "money", "figure", "plural", "cell", "details"):
         made.filters[name] = getattr(wording, name)
     made.globals["metric_line"] = metric_line
     made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")
@@ -38,8 +38,8 @@ def metric_line(window: dict[str, Any]) -> str:
     points = [
         Point(wording.partition(p["partition"]), p["value"], p["status"] == "dropped") for p in window["series"]
     ]
-    performance = window["performance"]
-    return sparkline(points, performance.get("reference"), performance.get("metric") or "metric")
+    newest = window["labelled"] or {}
+    return sparkline(points, newest.get("reference"), newest.get("metric") or "metric")
 
 
 def page(request: Request, host: Host, template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -18,6 +18,7 @@ from baton.console.state import verify_ledger
 from baton.console.stored_pages import POLICY, find_page, readable
 from baton.console.today import gather
 from baton.errors import BatonError
+from baton.settings import settings
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -55,12 +56,12 @@ def today_as_json(rights: Asking) -> dict[str, Any]:
 @router.get("/pages/{path:path}")
 def stored_page(path: str, rights: Asking) -> Response:
     """A stored page: validation result or drift report."""
-    from baton.settings import settings
-
     found = find_page(settings().reports_dir, path)
     # the same answer for a page that is not there and one that is not theirs
     if found is None or not readable(rights, path):
-        raise HTTPException(404, "There is no such page, or you may not read about the DAG that it belongs to.")
+        raise HTTPException(
+            404, "There is no such page, or you may not read about the DAG that it belongs to."
+        )
     return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
@@ -72,8 +73,8 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
         raise HTTPException(404, f"Flow {flow} has no case {entity_key}, or you may not read about it.")
     if not _wants_html(request):
         return JSONResponse(found)
-    token = forms.token_for(rights.host, rights.person)
-    return page(request, rights.host, "card.html.j2", card=found, token=token)
+    token, mlflow = forms.token_for(rights.host, rights.person), settings().mlflow_tracking_uri
+    return page(request, rights.host, "card.html.j2", card=found, token=token, mlflow_url=mlflow)
 
 
 @router.post("/cases/{flow}/{entity_key:path}")
@@ -87,13 +88,17 @@ async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -
     if request.headers.get("content-type", "").startswith(forms.JSON):
         return JSONResponse(result)
     root = request.scope["root_path"]
-    back = f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}" if fields.get("back") == "card" else f"{root}/today"
+    back = (
+        f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}"
+        if fields.get("back") == "card"
+        else f"{root}/today"
+    )
     return RedirectResponse(back, 303)
 
 
 def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) -> dict[str, Any]:
     from baton import cases, tables
-    from baton.console.card import _first
+    from baton.console.card import first_row
     from baton.warehouse import read
 
     if not rights.decide(flow):
@@ -104,7 +109,7 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
     if not isinstance(note, str) or len(note) > MAX_NOTE:
         raise HTTPException(422, f"note: text of at most {MAX_NOTE} characters")
     with read() as conn:
-        if _first(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
+        if first_row(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
         return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip())

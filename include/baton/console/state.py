@@ -17,6 +17,7 @@ from baton.registry_review import champion_moved
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5
 CHAMPION = "champion"
+_MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status")
 VERIFIED = "ledger_verified"  # in the warehouse's meta table
 
 
@@ -28,11 +29,20 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     for model, partition in conn.execute(newest).all():
         # a partition may be judged for several versions; the last judgement counts
         here = (table.c.model == model) & (table.c.partition == partition)
-        row = conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1)).mappings().one()
+        row = (
+            conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1))
+            .mappings()
+            .one()
+        )
         if not rights.read(row["flow"]):
             continue
         retrain = (
-            conn.execute(select(asked).where(asked.c.model == model).order_by(asked.c.partition.desc(), asked.c.id.desc()).limit(1))
+            conn.execute(
+                select(asked)
+                .where(asked.c.model == model)
+                .order_by(asked.c.partition.desc(), asked.c.id.desc())
+                .limit(1)
+            )
             .mappings()
             .first()
         )
@@ -41,11 +51,13 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
             {key: entry.get(key) for key in ("feature", "effect", "threshold", "shift", "spread")}
             for entry in drifted[:TOP_FEATURES]
         ]
+        series = _series(conn, model)
+        labelled = [point for point in series if point["value"] is not None]  # labels lag behind
         found.append({
             "model": model, "flow": row["flow"], "partition": partition, "version": row["version"],
             "verdict": row["verdict"], "features": list(row["features"]), "measured": measured,
-            "rows": row["table"].get("n"), "performance": row["performance"] or {}, "judged_at": row["judged_at"],
-            "page": row["table"].get("page"), "series": _series(conn, model),
+            "rows": row["table"].get("n"), "judged_at": row["judged_at"], "page": row["table"].get("page"),
+            "series": series, "labelled": labelled[-1] if labelled else None,
             "retrain": dict(retrain) if retrain else None,
         })  # fmt: skip
     return sorted(found, key=lambda entry: (-len(entry["features"]), entry["model"]))
@@ -63,8 +75,8 @@ def _series(conn: Connection, model: str) -> list[dict[str, Any]]:
     for row in conn.execute(query).mappings():
         performance = row["performance"] or {}
         points.setdefault(row["partition"], {
-            "partition": row["partition"], "value": performance.get("value"), "status": performance.get("status"),
-            "drifted": len(row["features"]),
+            "partition": row["partition"], "drifted": len(row["features"]),
+            **{name: performance.get(name) for name in _MEASURED},
         })  # fmt: skip
     return sorted(points.values(), key=lambda point: point["partition"])[-WINDOWS:]
 
@@ -113,14 +125,18 @@ def _last_moves(conn: Connection) -> dict[str, dict[str, Any]]:
 def _last_verdicts(conn: Connection) -> dict[str, dict[str, Any]]:
     table = tables.approvals
     newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
-    query = select(table).join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
+    query = select(table).join(
+        newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at)
+    )
     return {row["model"]: verdict_of(row) for row in conn.execute(query).mappings()}
 
 
 def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
     """The newest partition that each version scored."""
     table = tables.partition_models
-    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(table.c.model, table.c.version)
+    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(
+        table.c.model, table.c.version
+    )
     return {(model, version): partition for model, version, partition in conn.execute(query)}
 
 
@@ -129,13 +145,17 @@ def known_models() -> tuple[str, ...]:
     """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
     from baton.packs import pack_folder, packs
 
-    return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
+    return tuple(
+        sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml"))
+    )
 
 
 def ledger_state(conn: Connection) -> dict[str, Any]:
     """Number of records, the newest one, and what the last check of the chain found."""
     table = tables.ledger
-    last = conn.execute(select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)).first()
+    last = conn.execute(
+        select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)
+    ).first()
     stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == VERIFIED)).scalar()
     return {
         "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,
@@ -154,4 +174,3 @@ def verify_ledger(actor: str) -> dict[str, Any]:
     }  # fmt: skip
     warehouse.meta_set(VERIFIED, json.dumps(result))
     return result
-

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 STRONG = 0.5  # share of all contributions from which one counts as strong
+LONGEST = 240  # characters of one detail
 
 
 def in_words(reasons: Sequence[Sequence[Any]] | None) -> str:
@@ -94,3 +95,23 @@ def figure(value: Any) -> str:
 def plural(number: int, word: str, many: str | None = None) -> str:
     """`1 row`, `2 rows`."""
     return f"{number:,} {word if number == 1 else many or word + 's'}"
+
+
+def cell(value: Any) -> str:
+    """A cell of a source row: numbers with at most seven significant digits, text as it is."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def details(payload: Mapping[str, Any]) -> str:
+    """A ledger entry's payload on one line, without the hashes and long lists that only machines read."""
+    parts = []
+    for name, value in payload.items():
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{key} {inner}" for key, inner in value.items())
+        elif isinstance(value, list):
+            text = "; ".join(str(item) for item in value)
+        else:
+            text = "" if value is None else str(value)
+        if text and len(text) <= LONGEST:
+            parts.append(f"{name.replace('_', ' ')}: {text}")
+    return " · ".join(parts)

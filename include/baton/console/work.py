@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from shlex import quote
@@ -73,27 +74,44 @@ def other_requests(requests: Sequence[OpenRequest], shown: Sequence[dict[str, An
     ]
 
 
+# inside one partition: SQLite would walk all open rows by the index on `status` if it could, not the partition's by key
+_still_open = func.coalesce(tables.quarantine.c.status, "") == "open"
+
+
 def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
-    """Open rows by flow, partition and rule; a row that breaks two rules counts once in `rows`."""
+    """Open rows by flow, partition and rule, newest partition first; a row that breaks two rules counts once in `rows`."""
     table = tables.quarantine
     is_open = table.c.status == "open"
     query = (
-        select(table.c.flow, table.c.partition, table.c.rule, func.count().label("rows"),
-               func.max(table.c.advice).label("advice"), func.min(table.c.first_seen).label("since"))
+        select(table.c.flow, table.c.partition, table.c.rule, func.count().label("rows"))
         .where(is_open)
         .group_by(table.c.flow, table.c.partition, table.c.rule)
-        .order_by(func.min(table.c.first_seen).desc(), func.count().desc())
-    )  # fmt: skip
+        .order_by(table.c.partition.desc(), func.count().desc())
+    )
     groups = [dict(row) for row in conn.execute(query).mappings() if rights.read(row["flow"])]
     for group in groups[:TOP_GROUPS]:
-        here = and_(is_open, *(table.c[name] == group[name] for name in ("flow", "partition", "rule")))
-        sample = select(table.c.entity_key, table.c.column, table.c.value).where(here).limit(EXAMPLES)
-        group["examples"] = [dict(row) for row in conn.execute(sample).mappings()]
+        # read from a few rows, not from all: a broken partition is here as a whole
+        here = and_(_still_open, *(table.c[name] == group[name] for name in ("flow", "partition", "rule")))
+        columns = (table.c.entity_key, table.c.column, table.c.value, table.c.advice, table.c.first_seen)
+        sample = [dict(row) for row in conn.execute(select(*columns).where(here).limit(EXAMPLES)).mappings()]
+        group["advice"], group["since"] = sample[0].pop("advice"), sample[0].pop("first_seen")
+        group["examples"] = [{name: row[name] for name in ("entity_key", "column", "value")} for row in sample]
         group["commands"] = quarantine_commands(group)
-    flows = {group["flow"] for group in groups}
-    rows = select(table.c.flow, table.c.partition, table.c.row_sha, table.c.row).where(is_open, table.c.flow.in_(flows))
-    total = conn.execute(select(func.count()).select_from(rows.distinct().subquery())).scalar() if flows else 0
-    return {"rows": total, "groups": groups[:TOP_GROUPS], "more": max(0, len(groups) - TOP_GROUPS)}
+    rows = sum(group["rows"] for group in groups) - _counted_twice(conn, groups)
+    return {"rows": rows, "groups": groups[:TOP_GROUPS], "more": max(0, len(groups) - TOP_GROUPS)}
+
+
+def _counted_twice(conn: Connection, groups: Sequence[dict[str, Any]]) -> int:
+    """By how much the groups' counts exceed the number of rows; only partitions with several rules can have such rows."""
+    table, twice = tables.quarantine, 0
+    places = Counter((group["flow"], group["partition"]) for group in groups)
+    for (flow, partition), rules in places.items():
+        if rules > 1:
+            where = (_still_open, table.c.flow == flow, table.c.partition == partition)
+            rows = select(table.c.row_sha, table.c.row).where(*where).distinct().subquery()
+            counted = sum(g["rows"] for g in groups if (g["flow"], g["partition"]) == (flow, partition))
+            twice += counted - (conn.execute(select(func.count()).select_from(rows)).scalar() or 0)
+    return twice
 
 
 def quarantine_commands(group: dict[str, Any]) -> list[str]:
@@ -130,11 +148,16 @@ def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[s
     """The open cases of highest risk, with money and the models' reasons."""
     case, decision = tables.cases, tables.decisions
     first = (
-        select(case).where(case.c.status == "open", case.c.flow.in_(flows)).order_by(case.c.risk.desc()).limit(TOP_CASES)
+        select(case)
+        .where(case.c.status == "open", case.c.flow.in_(flows))
+        .order_by(case.c.risk.desc())
+        .limit(TOP_CASES)
     ).subquery()
     query = (
         select(first, decision.c.money)
-        .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
+        .outerjoin(
+            decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key")))
+        )
         .order_by(first.c.risk.desc())
     )
     rows = [dict(row) for row in conn.execute(query).mappings()]
@@ -149,7 +172,9 @@ def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[s
     ]  # fmt: skip
 
 
-def _reasons(conn: Connection, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+def _reasons(
+    conn: Connection, keys: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Scores and reasons in words per entity, highest score first."""
     table = tables.predictions
     if not keys:

@@ -33,7 +33,7 @@ class Kind:
 
 
 ALLOWED = {
-    "sklearn.linear_model.LogisticRegression": Kind("linear", "onehot", nulls=False, parallel=False),
+    "sklearn.linear_model.LogisticRegression": Kind("linear", "bent", nulls=False, parallel=False),
     "sklearn.ensemble.RandomForestClassifier": Kind("forest", "ordinal", nulls=True),
     "sklearn.ensemble.ExtraTreesClassifier": Kind("forest", "ordinal", nulls=True),
     "sklearn.ensemble.HistGradientBoostingClassifier": Kind("histogram", "ordinal", nulls=True, parallel=False),

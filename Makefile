@@ -1,0 +1,68 @@
+# Baton: `make help` lists the verbs. Everything lives in .venv and .baton (BATON_HOME).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+# set in many container images; every process would compile every module anew
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup develop demo up test lint bench gameday clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(RUNTIME) ## virtual environment from requirements.lock, hashes checked
+
+demo: setup ## the whole product on real data, about five minutes; ends with a table
+	$(BIN)/baton demo
+
+up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
+	$(BIN)/baton data
+	exec $(BIN)/baton up
+
+test: lint ## lint, types and all tests
+	$(BIN)/python -m pytest tests --ignore tests/bench
+
+lint: develop ## style, types, layers, YAML of the packs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/baton lint
+
+bench: develop ## performance suite with its peers; NAME=drift runs one
+	$(BIN)/python tests/bench/run.py $(NAME)
+
+gameday: develop ## kills every service in the middle of every stage
+	$(BIN)/python tests/faults/gameday.py
+
+clean: ## remove the environment and caches; state in .baton stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+develop: $(DEVELOPMENT)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "Baton needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "installing what requirements.lock names; a few minutes, once"
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) -e .
+	@# once here, instead of in the first run of every service; some packages carry files for other Pythons
+	-@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib include >/dev/null
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.lock $(RUNTIME)
+	$(PIP) --require-hashes -r requirements-dev.lock
+	-@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null
+	@touch $@

@@ -1,0 +1,389 @@
+"""Quarantine against a real warehouse: rows wait once, are repaired or discarded, re-judged, and always add up."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from baton import contracts, ledger, parsing, quarantine, warehouse
+from baton.errors import BatonError, NoData
+from baton.quarantine import Where
+from baton.settings import settings
+from baton.slots import Slot, StageOutput, run_stage
+from baton.specs import ContractSpec
+
+FLOW, HOUR = "orders", "2026-01-01T00:00:00"
+SPEC = ContractSpec.model_validate(
+    {
+        "contract": "orders",
+        "version": 1,
+        "owner": "shop",
+        "description": "orders of an hour",
+        "key": "id",
+        "columns": {"id": {"type": "int"}, "amount": {"type": "float"}, "kind": {"type": "str", "nullable": True}},
+        "tolerated": 0.5,
+        "expectations": [
+            {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}, "severity": "critical",
+             "meta": {"rule": "delivered"}},
+            {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}, "severity": "warning",
+             "meta": {"rule": "id_twice", "advice": "give it another number"}},
+            {"type": "expect_column_values_to_be_between", "kwargs": {"column": "amount", "min_value": 0},
+             "severity": "warning", "meta": {"rule": "negative"}},
+            {"type": "expect_column_median_to_be_between", "kwargs": {"column": "amount", "max_value": 1000},
+             "severity": "critical", "meta": {"rule": "unit", "advice": "amounts look like cents"}},
+        ],
+    }
+)  # fmt: skip
+ROWS = [
+    {"id": "1", "amount": "10.5", "kind": "a"},
+    {"id": "2", "amount": "-4", "kind": "a"},
+    {"id": "3", "amount": "abc", "kind": "b"},
+    {"id": "3", "amount": "-7", "kind": "b"},
+    {"id": "", "amount": "", "kind": None},
+    {"id": "6", "amount": "60", "kind": "c"},
+    {"id": "7", "amount": "70", "kind": "c"},
+    {"id": "8", "amount": "80", "kind": "c"},
+]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    settings.cache_clear()
+    warehouse.migrate()
+    yield tmp_path
+    settings.cache_clear()
+
+
+def raw(rows: list[dict[str, Any]] = ROWS) -> pd.DataFrame:
+    return parsing.with_row_identity(pd.DataFrame(rows, dtype=object), "feed")
+
+
+def run(
+    frame: pd.DataFrame, partition: str = HOUR, spec: ContractSpec = SPEC
+) -> tuple[contracts.Verdict, pd.DataFrame]:
+    """The contract stage and a publication, as a flow runs them."""
+    made: dict[str, Any] = {}
+
+    def compute(_: Any) -> StageOutput:
+        judged = quarantine.apply_repairs(FLOW, partition, frame)
+        parsed = parsing.parse(judged, spec)
+        verdict = contracts.check(parsed, spec)
+        made["verdict"], made["good"] = verdict, contracts.good_rows(parsed, verdict)
+        facts = {"rows_in": len(frame), "rows_good": verdict.rows_good, "published": verdict.rows_good}
+        return StageOutput(
+            made["good"],
+            facts,
+            lambda conn, _: quarantine.record(conn, FLOW, partition, verdict, judged, frame),
+        )
+
+    params = {"repairs": quarantine.repairs_digest(FLOW, partition), "sha": frame["_row_sha"].tolist()}
+    result = run_stage(
+        Slot(FLOW, "contract", partition), compute, inputs={}, params=params, models={}, code="1", run_id="t"
+    )
+    made["cached"] = result.cached
+    return made.get("verdict"), made.get("good")
+
+
+def waiting() -> dict[int, tuple[str, ...]]:
+    return {row.row: row.rules for row in quarantine.list_rows(Where(status=("open", "repaired")))}
+
+
+def balanced(partition: str = HOUR) -> dict[str, int]:
+    counts = quarantine.accounting(FLOW, partition)
+    assert counts["rows_in"] == counts["published"] + counts["open"] + counts["discarded"], counts
+    return counts
+
+
+def test_rows_wait_with_key_rule_value_and_source() -> None:
+    verdict, good = run(raw())
+    assert verdict.status == "quarantined"
+    assert waiting() == {2: ("negative",), 3: ("type",), 4: ("negative",), 5: ("not_null",)}
+    assert good["id"].tolist() == [1, 6, 7, 8]
+    assert str(good["id"].dtype) == "int64"
+    row = quarantine.list_rows(Where(flow=FLOW, row=3))[0]
+    assert (row.entity_key, row.columns, row.values, row.source) == ("3", ("amount",), ("abc",), "feed")
+    assert row.raw == {"id": "3", "amount": "abc", "kind": "b"}
+    empty = quarantine.list_rows(Where(row=5))[0]
+    assert (empty.entity_key, empty.columns, empty.values) == (None, ("id; amount",), ("",))
+    assert balanced() == {"rows_in": 8, "published": 4, "open": 4, "discarded": 0}
+
+
+def test_repair_reinject_resolves_and_cannot_count_twice() -> None:
+    run(raw())
+    report = quarantine.repair(Where(rule="negative"), {"amount": "-amount"}, actor="ann")
+    assert (report.rows, report.cells, report.partitions) == (2, 2, ((FLOW, HOUR),))
+    assert quarantine.counts() == {"open": 2, "repaired": 2, "resolved": 0, "discarded": 0}
+    balanced()
+    verdict, good = run(raw())
+    assert good[["id", "amount"]].values.tolist() == [[1, 10.5], [2, 4], [3, 7], [6, 60], [7, 70], [8, 80]]
+    assert good["_row_sha"].tolist() == raw()["_row_sha"].drop([2, 4]).tolist()
+    assert balanced() == {"rows_in": 8, "published": 6, "open": 2, "discarded": 0}
+    # the repaired row 4 and the row 3, once its amount converts, have the same id
+    quarantine.repair(Where(row=3), {"amount": "5"}, actor="ann")
+    verdict, good = run(raw())
+    assert waiting() == {3: ("id_twice",), 4: ("id_twice",), 5: ("not_null",)}
+    assert quarantine.list_rows(Where(row=4))[0].repair == {"amount": "7"}
+    quarantine.repair(Where(row=4), {"id": "id + 100"}, actor="ann")
+    quarantine.discard(Where(row=5), "nothing in it", actor="ben")
+    verdict, good = run(raw())
+    assert verdict.status == "passed"
+    assert sorted(good["id"]) == [1, 2, 3, 6, 7, 8, 103]
+    assert balanced() == {"rows_in": 8, "published": 7, "open": 0, "discarded": 1}
+    assert quarantine.list_rows(Where(status="discarded"))[0].reason == "nothing in it"
+    before = quarantine.repairs_digest(FLOW, HOUR)
+    assert run(raw())[0] is None, "the same repairs are the same digest: nothing runs again"
+    assert quarantine.repairs_digest(FLOW, HOUR) == before
+    kinds = [
+        (entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")
+    ]
+    assert sorted(kinds) == [
+        ("rows_discarded", 1),
+        ("rows_repaired", 1),
+        ("rows_repaired", 1),
+        ("rows_repaired", 2),
+    ]
+    assert ledger.verify().ok
+
+
+def test_a_repair_that_does_not_help_leaves_the_row_open_with_its_repair() -> None:
+    run(raw())
+    quarantine.repair(Where(row=2), {"amount": "amount - 1"}, actor="ann")
+    verdict, _ = run(raw())
+    row = quarantine.list_rows(Where(row=2))[0]
+    assert (row.status, row.values, row.repair) == ("open", ("-5.0",), {"amount": "-5"})
+    assert [v.row for v in verdict.violations if v.rule == "negative"] == [2, 4]
+
+
+def test_open_rows_are_judged_again_when_the_contract_changes() -> None:
+    run(raw())
+    assert waiting()[2] == ("negative",)
+    looser = SPEC.model_copy(update={"expectations": SPEC.expectations[:2]})
+    frame = raw()
+    run(frame, spec=looser)  # same digest: nothing runs, the params do not name the contract in this test
+    frame["_source"] = "feed"
+    judged = quarantine.apply_repairs(FLOW, HOUR, frame)
+    verdict = contracts.check(parsing.parse(judged, looser), looser)
+    with warehouse.write() as conn:
+        assert quarantine.record(conn, FLOW, HOUR, verdict, judged) == {"open": 2, "resolved": 2}
+    assert waiting() == {3: ("type",), 5: ("not_null",)}
+
+
+def test_a_broken_contract_puts_every_row_here_and_a_repair_brings_all_back() -> None:
+    cents = raw([{"id": str(n), "amount": str(1999 + 100 * n), "kind": "a"} for n in range(1, 41)])
+    cents.loc[3, "amount"] = "x1"
+    verdict, good = run(cents)
+    assert verdict.status == "broken"
+    assert verdict.broken_by == ["unit"]
+    assert "amounts look like cents" in verdict.aggregate_failures[0]
+    assert len(good) == 0
+    assert str(good["id"].dtype) == "int64"
+    assert balanced() == {"rows_in": 40, "published": 0, "open": 40, "discarded": 0}
+    assert waiting()[4] == ("type", "unit")
+    report = quarantine.repair(Where(FLOW, HOUR), {"amount": "amount/100"}, actor="ann")
+    assert report.rows == 39
+    assert report.skipped == ("orders 2026-01-01T00:00:00 row 4: amount is 'x1', not a number",)
+    verdict, good = run(cents)
+    assert verdict.status == "quarantined"
+    assert good["amount"].iloc[0] == 20.99
+    assert balanced() == {"rows_in": 40, "published": 39, "open": 1, "discarded": 0}
+    with pytest.raises(BatonError, match=r"no cell would change in 1 row.*not a number"):
+        quarantine.repair(Where(FLOW, HOUR), {"amount": "amount/100"}, actor="ann")
+
+
+def test_a_typed_partition_is_repaired_too() -> None:
+    frame = pd.DataFrame({"id": [1, 2, 2, 4], "amount": [1.0, -2.0, 3.0, 4.0], "kind": ["a", None, "c", "d"]})
+    frame = parsing.with_row_identity(frame, "parquet")
+    run(frame)
+    assert waiting() == {2: ("id_twice", "negative"), 3: ("id_twice",)}
+    assert balanced()["open"] == 2
+    quarantine.repair(Where(row=2), {"amount": "amount * -1", "id": "9"}, actor="ann")
+    verdict, good = run(frame)
+    assert verdict.status == "passed"
+    assert good[["id", "amount"]].values.tolist() == [[1, 1], [9, 2], [2, 3], [4, 4]]
+    assert quarantine.counts(FLOW) == {"open": 0, "repaired": 0, "resolved": 2, "discarded": 0}
+
+
+def test_a_changed_delivery_resolves_rows_that_are_gone() -> None:
+    run(raw())
+    quarantine.discard(Where(row=5), "empty", actor="ann")
+    corrected = raw([{"id": str(n), "amount": "1", "kind": "a"} for n in range(1, 9)])
+    run(corrected)
+    assert balanced() == {"rows_in": 8, "published": 8, "open": 0, "discarded": 0}
+
+
+def test_a_ragged_row_is_repaired_cell_by_cell() -> None:
+    from baton.readers import read_bytes
+
+    frame = parsing.with_row_identity(
+        read_bytes(b"id,amount,kind\n1,5,a\n2,6\n3,7,c,c\n4,8,d\n", "f.csv", "csv"), "feed"
+    )
+    run(frame)
+    assert waiting() == {2: ("ragged",), 3: ("ragged",)}
+    quarantine.repair(Where(row=2), {"kind": "'b'"}, actor="ann")
+    quarantine.edit({(FLOW, HOUR, (frame["_row_sha"][2], 3)): {"kind": "cc"}}, actor="ann")
+    verdict, good = run(frame)
+    assert verdict.status == "passed"
+    assert good["kind"].tolist() == ["a", "b", "cc", "d"]
+
+
+def test_repairs_that_do_nothing_are_refused() -> None:
+    run(raw())
+    for where, what, message in [
+        (Where(row=99), {"amount": "1"}, "no row in quarantine with row=99"),
+        (Where(row=2), {"amount": "-4"}, "no cell would change"),
+        (Where(row=2), {"nothing": "1"}, "no column nothing"),
+        (Where(row=2), {"amount": "nothing * 2"}, "no column 'nothing'"),
+        (Where(row=2), {}, "nothing to set"),
+        (Where(row=2), {"amount": "amount ** 2"}, "not allowed"),
+    ]:
+        with pytest.raises(BatonError, match=message):
+            quarantine.repair(where, what, actor="ann")
+    with pytest.raises(BatonError, match="say why"):
+        quarantine.discard(Where(row=2), "  ", actor="ann")
+    with pytest.raises(NoData, match="has read no rows"):
+        quarantine.accounting(FLOW, "2030-01-01T00:00:00")
+    assert quarantine.counts()["open"] == 4
+
+
+# --- files --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+def test_export_edit_and_hand_back(home: Path, name: str) -> None:
+    run(raw())
+    path = home / name
+    assert quarantine.export(path, Where(flow=FLOW)) == 4
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BatonError, match="exists and may hold edits"):
+        quarantine.export(path)
+    with pytest.raises(BatonError, match="no cell differs"):
+        quarantine.repair_file(path, actor="ann")
+    edited = path.read_text().replace("abc", "33.5").replace('"-4"', '"4"').replace(",-4,", ",4,")
+    path.write_text(edited)
+    report = quarantine.repair_file(path, actor="ann")
+    assert (report.rows, report.cells) == (2, 2)
+    run(raw())
+    assert waiting() == {
+        4: ("id_twice", "negative"),
+        3: ("id_twice",),
+        5: ("not_null",),
+    } or waiting().keys() == {4, 5}
+    balanced()
+
+
+def test_a_file_with_unknown_rows_or_columns_changes_nothing(home: Path) -> None:
+    run(raw())
+    quarantine.export(home / "rows.json")
+    entries = json.loads((home / "rows.json").read_text())
+    entries[0]["cells"]["amount"] = "1"
+    entries[1]["row_sha"] = "0" * 64
+    entries[2]["cells"]["colour"] = "red"
+    (home / "rows.json").write_text(json.dumps(entries))
+    with pytest.raises(
+        BatonError,
+        match="nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour",
+    ):
+        quarantine.repair_file(home / "rows.json", actor="ann")
+    assert quarantine.counts()["repaired"] == 0
+
+
+def test_edits_of_rows_that_no_longer_wait_are_refused(home: Path) -> None:
+    run(raw())
+    quarantine.export(home / "rows.json")
+    quarantine.discard(Where(row=2), "no", actor="ann")
+    text = (home / "rows.json").read_text().replace('"-4"', '"4"')
+    (home / "rows.json").write_text(text)
+    with pytest.raises(BatonError, match="row 2 .* is not open in quarantine"):
+        quarantine.repair_file(home / "rows.json", actor="ann")
+
+
+def test_spreadsheet_formulas_are_quoted_and_come_back_unchanged(home: Path) -> None:
+    rows = [
+        {"id": str(n), "amount": "-1", "kind": kind}
+        for n, kind in enumerate(["=1+1", "@x", "'q", "-a", "-5", "ok"])
+    ]
+    run(raw(rows + [{"id": "20", "amount": "1", "kind": "a"} for _ in range(1)]))
+    quarantine.export(home / "rows.csv")
+    text = (home / "rows.csv").read_text()
+    assert all(guarded in text for guarded in ("'=1+1", "'@x", "''q", "'-a", ",-5"))
+    assert "'-5" not in text
+    with pytest.raises(BatonError, match="no cell differs"):
+        quarantine.repair_file(home / "rows.csv", actor="ann")
+    with (home / "rows.csv").open("w", newline="") as file:  # as a spreadsheet of a German user saves it
+        csv.writer(file, delimiter=";").writerows(csv.reader(text.replace("ok", "fine").splitlines()))
+    assert quarantine.repair_file(home / "rows.csv", actor="ann").cells == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "columns _flow, _partition, _row, _row_sha are missing"),
+        ("_flow,_partition,_row,_row_sha,id\norders,p,1\n", "another number of cells"),
+        ("_flow,_partition,_row,_row_sha,id\norders,p,x,s,1\n", "must stay as they were exported"),
+        ("_flow,_partition,_row,_row_sha,id\n", "there are no rows"),
+    ],
+)
+def test_files_that_are_no_export(home: Path, content: str, message: str) -> None:
+    (home / "f.csv").write_text(content)
+    with pytest.raises(BatonError, match=message):
+        quarantine.repair_file(home / "f.csv", actor="ann")
+
+
+# --- any history of runs, repairs and discards adds up -------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["repair", "discard", "run", "redeliver"]),
+        st.integers(1, 8),
+        st.sampled_from(["1", "-1", "''"]),
+    ),
+    max_size=8,
+)
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+def test_rows_always_add_up(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
+) -> None:
+    monkeypatch.setenv("BATON_HOME", str(tmp_path_factory.mktemp("home")))
+    settings.cache_clear()
+    warehouse.migrate()
+    frame = raw()
+    run(frame)
+    balanced()
+    for action, row, value in steps:
+        try:
+            if action == "repair":
+                quarantine.repair(Where(FLOW, HOUR, row=row), {"amount": value}, actor="a")
+            elif action == "discard":
+                quarantine.discard(Where(FLOW, HOUR, row=row), "r", actor="a")
+            elif action == "redeliver":
+                frame = raw(
+                    [
+                        dict(cells, amount=value.strip("'")) if n == row else cells
+                        for n, cells in enumerate(ROWS, 1)
+                    ]
+                )
+        except BatonError:
+            continue
+        if action in {"run", "redeliver"}:
+            run(frame)
+        balanced()
+    run(frame)
+    counts = balanced()
+    settled = quarantine.list_rows(Where(status="discarded"))
+    assert counts["discarded"] == len(settled)
+    assert counts["open"] == len(waiting())

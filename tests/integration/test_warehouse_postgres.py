@@ -1,0 +1,234 @@
+"""Warehouse, ledger and slots on a real Postgres server, started for this module on a unix socket.
+
+Skipped where no Postgres binaries are installed. The server refuses to run as root: as root, `nobody` runs it.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from baton import datasets, ledger, migrations, slots, tables, warehouse
+from baton.errors import BatonError, StaleAttempt
+from baton.settings import settings
+
+HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
+
+
+def binaries():
+    """The folder of the newest server on this machine, None if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).resolve().parent if on_path else None
+
+
+class Server:
+    """One Postgres server on a unix socket in a folder of its own; no TCP port."""
+
+    def __init__(self, folder):
+        self.folder, self.bin = Path(folder), binaries()
+        self.as_user = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        options = ["--auth=trust", "--username=baton", "--encoding=UTF8", "--no-sync", "-D"]
+        self._run("initdb", *options, folder / "data")
+        self.start()
+        self._run("createdb", "-h", folder, "-U", "baton", "baton")
+
+    @property
+    def url(self):
+        return f"postgresql+psycopg2://baton@/baton?host={self.folder}"
+
+    def _run(self, program, *arguments):
+        done = subprocess.run(
+            [self.bin / program, *arguments], cwd=self.folder, capture_output=True, text=True, **self.as_user
+        )
+        log = self.folder / "log"
+        assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
+
+    def start(self):
+        # with `-l` the server does not hold on to our pipes
+        server = f"-c listen_addresses='' -c unix_socket_directories={self.folder}"
+        self._run(
+            "pg_ctl", "start", "-w", "-D", self.folder / "data", "-l", self.folder / "log", "-o", server
+        )
+
+    def stop(self):
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self.folder / "data")
+
+
+@pytest.fixture(scope="module")
+def server():
+    if binaries() is None:
+        pytest.skip("no Postgres binaries: neither /usr/lib/postgresql/*/bin/initdb nor initdb on PATH")
+    pytest.importorskip("psycopg2", reason="the driver comes with the extras `production` and `dev`")
+    folder = Path(tempfile.mkdtemp(prefix="baton-pg-", dir="/tmp"))  # a socket's path must be short
+    running = Server(folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def home(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    monkeypatch.setenv("BATON_WAREHOUSE_URL", server.url)
+    settings.cache_clear()
+    with warehouse.engine().begin() as conn:
+        conn.execute(sa.text("drop schema public cascade"))
+        conn.execute(sa.text("create schema public"))
+    warehouse.migrate()
+    yield tmp_path
+    warehouse.engine().dispose()
+    settings.cache_clear()
+
+
+def prediction(key):
+    row = {"entity_key": key, "model": "m", "version": 1, "score": 0.5, "decision": None, "row_sha": "a" * 64}
+    return {**row, "reasons": [["v1", 0.3]], "commit_id": 1, "scored_at": warehouse.now()}
+
+
+def stage(slot, version=1, meanwhile=None, on_commit=None):
+    def compute(_inputs):
+        if meanwhile:
+            meanwhile()
+        return slots.StageOutput(pd.DataFrame({"n": [version] * 3}), {"nan": float("nan")}, on_commit)
+
+    return slots.run_stage(
+        slot, compute, inputs={}, params={"version": version}, models={}, code="c", run_id="r"
+    )
+
+
+def test_revisions_build_exactly_the_declared_tables(home):
+    with warehouse.read() as conn:
+        assert compare_metadata(MigrationContext.configure(conn), tables.metadata) == []
+        assert migrations.current(conn) == migrations.newest()
+
+
+def test_processes_may_migrate_at_once(home):
+    with warehouse.engine().begin() as conn:
+        conn.execute(sa.text("drop schema public cascade"))
+        conn.execute(sa.text("create schema public"))
+    code = "from baton import warehouse; warehouse.migrate(); print(warehouse.recorded_models('f', 'p'))"
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in started] == [b"{}"] * 3
+
+
+def test_use_before_migration_says_what_to_do(home):
+    with warehouse.engine().begin() as conn:
+        conn.execute(sa.text("drop table meta"))
+    with pytest.raises(BatonError, match="baton up"):
+        warehouse.meta_get("x")
+
+
+def test_rows_are_replaced_upserted_and_recorded(home):
+    here = {"flow": "f", "partition": "p"}
+    rows = [prediction(str(number)) for number in range(8000)]
+    seconds = []
+    for _ in range(3):
+        began = time.process_time()
+        with warehouse.write() as conn:
+            warehouse.bulk_replace(conn, tables.predictions, here, rows)
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 0.5
+    with warehouse.write() as conn:
+        assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("x")]) == 8000
+        row = conn.execute(sa.select(tables.predictions)).mappings().one()
+        assert row["reasons"] == [["v1", 0.3]]
+    assert warehouse.record_models("f", "p", {"a": 1}) == {"a": 1}
+    assert warehouse.record_models("f", "p", {"a": 2, "b": 1}) == {"a": 1, "b": 1}
+    assert warehouse.record_models("f", "p", {"a": 2}, supersede=True) == {"a": 2, "b": 1}
+    warehouse.meta_set("k", "1")
+    warehouse.meta_set("k", "2")
+    assert warehouse.meta_get("k") == "2"
+
+
+def test_the_slot_protocol(home):
+    slot = slots.Slot("flow", "stage", "2026-01-01T00:00:00")
+    first = stage(slot)
+    assert (first.cached, first.facts) == (False, {"nan": None})
+    assert stage(slot).cached
+    with pytest.raises(StaleAttempt):
+        stage(slot, 2, meanwhile=lambda: stage(slot, 3))
+    assert slots.head(slot).facts == {"nan": None}
+    assert datasets.read(slots.head(slot).ref)["n"].tolist() == [3, 3, 3]
+    with pytest.raises(ZeroDivisionError):
+        stage(slot, 4, on_commit=lambda conn, commit_id: 1 / 0)
+    assert len(slots.history(slot)) == len(list(datasets.objects())) == 2
+    assert slots.gc(timedelta(0)).uris == []
+    assert ledger.verify().ok
+
+
+def test_concurrent_writers_build_one_chain(home):
+    code = """
+from baton import ledger, warehouse
+for number in range(20):
+    warehouse.transact(lambda conn: ledger.append(conn, "kind", "subject", {"number": number}))
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in started] == [0] * 3
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.records, verdict.unanchored) == (True, 60, 0)
+    with warehouse.write() as conn:
+        conn.execute(tables.ledger.delete().where(tables.ledger.c.seq == 7))
+    assert ledger.verify().first_broken == 7
+
+
+def test_a_deadlock_is_repeated_until_both_are_done(home):
+    for key in ("a", "b"):
+        warehouse.meta_set(key, "0")
+    both_hold_one = threading.Barrier(2, timeout=20)
+    tries = []
+
+    def swap(first, second):
+        def work(conn):
+            tries.append(first)
+            warehouse.meta_set(first, first, conn)
+            if len(tries) <= 2:
+                both_hold_one.wait()
+            warehouse.meta_set(second, first, conn)
+
+        warehouse.transact(work)
+
+    threads = [threading.Thread(target=swap, args=pair) for pair in (("a", "b"), ("b", "a"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(tries) == 3
+    assert warehouse.meta_get("a") == warehouse.meta_get("b")
+
+
+def test_a_server_that_restarts_is_waited_for(home, server):
+    slot = slots.Slot("flow", "stage", "p")
+    stage(slot, 1)
+    server.stop()
+    back = threading.Timer(1.5, server.start)
+    back.start()
+    result = stage(slot, 2)
+    back.join()
+    assert not result.cached
+    assert ledger.verify().ok
+
+
+def test_killed_and_interleaved_attempts_leave_one_verified_head(home, server):
+    command = [sys.executable, str(HARNESS), "--first-seed", "60", "--scenarios", "60", "--seconds", "25"]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["violations"], summary["scenarios"] >= 10) == ([], True)

@@ -1,0 +1,105 @@
+"""Partition keys, windows, ranges and the place of a recording on the calendar."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baton import warehouse
+from baton.errors import NoData, SourceError
+from baton.partitions import (
+    floor_key,
+    format_key,
+    key_range,
+    last_complete,
+    parse_key,
+    replay_anchor,
+    replay_slot,
+    safe_name,
+    shift_key,
+    window,
+)
+from baton.settings import settings
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ANCHOR = datetime(2026, 11, 18, tzinfo=UTC)
+MOMENTS = st.integers(0, 4_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, tz=UTC))
+
+
+@given(MOMENTS)
+def test_a_key_survives_writing_and_reading(moment):
+    assert parse_key(format_key(moment)) == moment
+
+
+@given(st.lists(MOMENTS, min_size=2))
+def test_keys_sort_like_time(moments):
+    keys = [format_key(moment) for moment in moments]
+    assert sorted(keys) == [format_key(moment) for moment in sorted(parse_key(key) for key in keys)]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "2026-11-20", "2026-11-20 09:00:00", "2026-1-2T3:4:5", "2026-11-20T09:00:00Z", None]
+)
+def test_other_keys_are_refused(key):
+    with pytest.raises(SourceError):
+        parse_key(key)
+
+
+def test_a_key_in_another_zone_is_written_in_utc():
+    assert format_key(datetime.fromisoformat("2026-11-20T10:00:00+01:00")) == "2026-11-20T09:00:00"
+
+
+def test_file_names_hold_no_colon():
+    assert safe_name("2026-11-20T09:00:00") == "2026-11-20T09-00-00"
+
+
+def test_the_last_complete_partition_has_ended():
+    now = datetime(2026, 11, 20, 9, 59, 59, tzinfo=UTC)
+    assert last_complete("1h", now) == "2026-11-20T08:00:00"
+    assert last_complete("1h", datetime(2026, 11, 20, 10, tzinfo=UTC)) == "2026-11-20T09:00:00"
+    assert last_complete("1d", now) == "2026-11-19T00:00:00"
+
+
+def test_windows_of_one_step_never_overlap():
+    assert window("2026-11-20T09:00:00", "1h")[1] == datetime(2026, 11, 20, 10, tzinfo=UTC)
+    with pytest.raises(SourceError, match="start at '2026-11-20T09:00:00'"):
+        window("2026-11-20T09:30:00", "1h")
+    assert window("2026-11-20T03:00:00", "1d")[1] == datetime(2026, 11, 21, 3, tzinfo=UTC)
+
+
+def test_a_range_holds_both_ends():
+    keys = key_range("2026-11-20T22:00:00", "2026-11-21T01:00:00", "1h")
+    assert keys == [shift_key("2026-11-20T22:00:00", "1h", n) for n in range(4)]
+    with pytest.raises(SourceError, match="before the first"):
+        key_range("2026-11-20T01:00:00", "2026-11-20T00:00:00", HOUR)
+    with pytest.raises(SourceError, match="at most"):
+        key_range("2000-01-01T00:00:00", "2026-01-01T00:00:00", "1h")
+
+
+@given(st.integers(min_value=0, max_value=1000))
+def test_every_hour_finds_its_slot(hours):
+    slot = replay_slot(format_key(ANCHOR + hours * HOUR), ANCHOR, 2 * DAY, HOUR)
+    assert (slot.cycle * 48 + slot.number, 0 <= slot.number < 48) == (hours, True)
+
+
+def test_before_the_anchor_there_is_no_data():
+    with pytest.raises(NoData, match="where the replay starts"):
+        replay_slot(format_key(ANCHOR - HOUR), ANCHOR, 2 * DAY, HOUR)
+
+
+def test_a_recording_of_days_is_found_by_whole_days_only():
+    with pytest.raises(SourceError, match="whole number of steps"):
+        replay_slot("2026-11-19T03:00:00", ANCHOR, 4 * DAY, DAY)
+
+
+def test_the_anchor_is_fixed_by_its_first_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    settings.cache_clear()
+    warehouse.migrate()
+    first = replay_anchor(now=datetime(2026, 11, 20, 15, 30, tzinfo=UTC))
+    later = replay_anchor(now=datetime(2027, 1, 1, tzinfo=UTC))
+    warehouse.engine().dispose()
+    settings.cache_clear()
+    assert first == later == ANCHOR
+    assert floor_key(first, "1h") == "2026-11-18T00:00:00"

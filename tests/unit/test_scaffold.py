@@ -1,0 +1,135 @@
+"""`baton new`: what it writes passes lint, loads, and says in its comments what each field is for."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from baton.column_types import column_types, in_ranges
+from baton.errors import SourceError, SpecError
+from baton.lint import lint
+from baton.packs import read_pack
+from baton.scaffold import new_model, new_pack
+from baton.scaffold_values import NewModel
+from baton.settings import settings
+from baton.specs import expand_range
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch):
+    """A new pack with twelve rows of history as CSV text."""
+    monkeypatch.setenv("BATON_HOME", str(tmp_path / "home"))
+    settings.cache_clear()
+    new_pack("rainfall", tmp_path)
+    history = tmp_path / "home" / "data" / "rainfall" / "history.csv"
+    history.parent.mkdir(parents=True)
+    lines = ["day_id,at,place,s1,s2,s3,s4,s5,s6,s7,s8,gust,rain"]
+    lines += [
+        f"{n},2026-01-{n:02d},north,{','.join(['0.5'] * 8)},{'' if n == 3 else n},{n % 2}"
+        for n in range(1, 13)
+    ]
+    history.write_text("\n".join(lines) + "\n")
+    yield tmp_path / "rainfall" / "baton_rainfall"
+    settings.cache_clear()
+
+
+def asked(pack, **changes):
+    values = {"name": "rain", "pack": pack, "family": "classification", "source": "rows", "target": "rain"}
+    return NewModel(**{**values, **changes})
+
+
+def test_a_new_model_passes_lint_and_loads(pack):
+    written = new_model(asked(pack))
+    assert sorted(path.name for path in written) == ["rain.yaml", "rain_rows.yaml", "rain_training.yaml"]
+    assert lint([pack]) == []
+    loaded = read_pack("rainfall", pack)
+    model, contract = loaded.models["rain"], loaded.contracts["rain_training"]
+    assert (model.data.entity, model.data.time, model.scoring.contract) == ("day_id", "at", "rain_rows")
+    assert model.data.features == ("s*", "gust")
+    assert contract.columns["gust"].nullable
+    assert contract.columns["rain"].type == "int"
+    assert "rain" not in loaded.contracts["rain_rows"].columns
+    assert model.schedules.score == "0 * * * *"
+
+
+def test_the_file_explains_itself(pack):
+    text = new_model(asked(pack, money="gust"))[0].read_text()
+    assert "features: [s*, gust]" in text
+    assert "# holdout: 0.25  # share of the history kept back, the most recent by time" in text
+    assert "missed: gust" in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
+    written = new_model(asked(pack, name="odd", family="anomaly", target=None, scoring=False))
+    assert sorted(path.name for path in written) == ["odd.yaml", "odd_training.yaml"]
+    assert read_pack("rainfall", pack).models["odd"].scoring is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "Rain"}, "lower case"),
+        ({"family": "clasification"}, "did you mean `classification`"),
+        ({"source": "row"}, "did you mean `rows`"),
+        ({"target": "rian"}, "did you mean `rain`"),
+        ({"target": None}, "needs --target"),
+        ({"entity": "nr"}, "--entity nr: no such column"),
+        ({"time": "place"}, "does not pass lint"),
+        ({"money": "place"}, "does not pass lint"),
+        ({"owner": ""}, "does not pass lint"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(pack, changes, said):
+    with pytest.raises(SpecError, match=said):
+        new_model(asked(pack, **changes))
+    assert list((pack / "models").iterdir()) == list((pack / "contracts").iterdir()) == []
+
+
+def test_nothing_is_overwritten(pack):
+    new_model(asked(pack))
+    with pytest.raises(SpecError, match="already"):
+        new_model(asked(pack))
+
+
+def test_a_source_without_rows_says_where_to_put_them(pack, tmp_path):
+    (tmp_path / "home" / "data" / "rainfall" / "history.csv").unlink()
+    with pytest.raises(SourceError, match="no rows yet"):
+        new_model(asked(pack))
+
+
+def test_a_new_pack_is_a_package_that_can_be_installed(tmp_path):
+    written = new_pack("demand", tmp_path)
+    assert lint([tmp_path / "demand" / "baton_demand"]) == []
+    assert all("{{" not in path.read_text() for path in written)
+    entry = "p['project']['entry-points']['baton.packs'] == {'demand': 'baton_demand'}"
+    code = f"import tomllib, baton_demand; p = tomllib.load(open('pyproject.toml', 'rb')); assert {entry}"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "demand", check=True)
+    with pytest.raises(SpecError, match="exists already"):
+        new_pack("demand", tmp_path)
+    with pytest.raises(SpecError, match="lower case"):
+        new_pack("De-mand", tmp_path)
+    with pytest.raises(SpecError, match="installed already"):
+        new_pack("financial_crime", tmp_path)
+
+
+def test_types_are_told_from_cells():
+    frame = pd.DataFrame({
+        "a": ["1", " 2 ", None], "b": ["1.5", "2", "1e3"], "c": ["true", "FALSE", "true"],
+        "d": ["2026-01-01T10:00:00Z", "2026-01-02", ""], "e": ["x", "1", "2"], "f": [None, None, None],
+        "g": [1, 2, 3], "_row": [1, 2, 3],
+    })  # fmt: skip
+    assert column_types(frame) == {
+        "a": ("int", True), "b": ("float", False), "c": ("bool", False), "d": ("timestamp", True),
+        "e": ("str", False), "f": ("str", True), "g": ("int", False),
+    }  # fmt: skip
+
+
+def test_only_neighbours_of_one_type_become_a_range():
+    columns = {"v1": ("int", False), "v2": ("int", False), "v3": ("int", False), "v4": ("int", False)}
+    assert list(in_ranges({"id": ("int", False), **columns, "x": ("int", False)})) == ["id", "v{1..4}", "x"]
+    assert list(in_ranges({**columns, "v3": ("float", False)})) == ["v1", "v2", "v3", "v4"]
+    padded = {f"v{n:02d}": ("int", False) for n in range(6, 14)}
+    assert list(in_ranges(padded)) == ["v0{6..9}", "v{10..13}"]
+    assert [name for short in in_ranges(padded) for name in expand_range(short)] == list(padded)
