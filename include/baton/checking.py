@@ -10,7 +10,6 @@ from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
-    import pandas as pd
     from sqlalchemy import Connection
 
 
@@ -70,19 +69,3 @@ def stop_if_broken(facts: Mapping[str, Any]) -> None:
             f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
             "`baton quarantine reinject`."
         )
-
-
-def require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
-    """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
-
-    Raises:
-        ContractBroken: naming contract, rule, row and value of the first violations.
-    """
-    from baton import contracts, parsing
-
-    spec = job.load_pack().contracts[name]
-    verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
-    if verdict.status != "passed":
-        first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
-        failures = "; ".join(verdict.aggregate_failures)
-        raise ContractBroken(f"output of stage {job.stage} breaks contract {name}: {failures or first}")

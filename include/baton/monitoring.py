@@ -183,7 +183,7 @@ def _act(spec: ModelSpec, flow: str, verdict: DriftVerdict) -> str:
     from sqlalchemy import select
 
     from baton import ledger, tables
-    from baton.promotion import last_training
+    from baton.training import last_training
     from baton.warehouse import now, read, write
 
     decision = str(verdict.verdict)

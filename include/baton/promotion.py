@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import Slot, StageOutput, head
+from baton.slots import Slot, StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
@@ -96,28 +96,16 @@ def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The rows held out when `version` was trained, from the dataset recorded with it."""
     from baton.datasets import DatasetRef, read
     from baton.slots import history
-    from baton.training import split
+    from baton.training import occasions, split
 
     sha = registry.tags(spec.model, version).get("baton.dataset")
-    for occasion in _occasions(spec.model):
+    for occasion in occasions(spec.model):
         for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
             if result.ref.content_sha256 == sha:
                 return split(read(DatasetRef.from_dict(result.ref.to_dict())))[1]
     raise BatonError(
         f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
     )
-
-
-def _occasions(model: str) -> list[str]:
-    from sqlalchemy import select
-
-    from baton import tables
-    from baton.warehouse import read
-
-    table = tables.commits
-    query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
-    with read() as conn:
-        return sorted((row.partition for row in conn.execute(query)), reverse=True)
 
 
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
@@ -183,9 +171,3 @@ def move_champion(job: StageJob) -> StageOutput:
     facts = {"model": model, "version": version, "previous": previous, "mlflow": registry.version_url(model, version)}
 
     return StageOutput(pd.DataFrame([{"model": model, "version": version}]), facts)
-
-
-def last_training(model: str) -> str | None:
-    """When the last training of the model committed its rows; None before the first."""
-    results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in _occasions(model)]
-    return max((r.created_at for r in results if r), default=None)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import BatonError
+from baton.errors import BatonError, ContractBroken
 from baton.slots import Slot, StageOutput, StageResult, code_of, run_stage
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from baton.datasets import DatasetRef
     from baton.packs import Pack
 
@@ -114,9 +116,7 @@ def run(job: StageJob) -> StageResult:
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = function(job) if fingerprint is not None else _apply(function, inputs, job.options)
         if output_contract:
-            from baton.checking import require_contract
-
-            require_contract(job, output.frame, output_contract)
+            _require_contract(job, output.frame, output_contract)
         return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
 
     return run_stage(
@@ -132,3 +132,19 @@ def _apply(function: Callable, inputs: Mapping[str, DatasetRef], options: Mappin
     frames = {name: read(ref) for name, ref in inputs.items()}
     result = function(**frames, **options.get("params", {}))
     return result if isinstance(result, StageOutput) else StageOutput(result)
+
+
+def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
+    """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
+
+    Raises:
+        ContractBroken: naming contract, rule, row and value of the first violations.
+    """
+    from baton import contracts, parsing
+
+    spec = job.load_pack().contracts[name]
+    verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
+    if verdict.status != "passed":
+        first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
+        failures = "; ".join(verdict.aggregate_failures)
+        raise ContractBroken(f"output of stage {job.stage} breaks contract {name}: {failures or first}")

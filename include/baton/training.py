@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import StageOutput
+from baton.slots import Slot, StageOutput, head
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ def _require_enough(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, int]:
 def _recent(spec: ModelSpec) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Labels known by now, and the committed dataset of each partition that has any."""
     from baton.labels import known_labels
-    from baton.slots import Slot, head
 
     recent = spec.training.recent
     assert recent is not None
@@ -147,3 +146,22 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(training rows, held-out rows), each with a fresh index."""
     parts = [frame[frame["_part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT)]
     return parts[0], parts[1]
+
+
+def occasions(model: str) -> list[str]:
+    """Names of the trainings of a model whose rows passed their contract, newest first."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.commits
+    query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
+    with read() as conn:
+        return sorted((row.partition for row in conn.execute(query)), reverse=True)
+
+
+def last_training(model: str) -> str | None:
+    """When the last training of the model committed its rows; None before the first."""
+    results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in occasions(model)]
+    return max((r.created_at for r in results if r), default=None)

@@ -1,6 +1,6 @@
 """Warehouse, ledger and slots on a real Postgres server, started for this module on a unix socket.
 
-Skipped where no Postgres binaries are installed. The server refuses to run as root: as root, `nobody` runs it.
+Skipped where no Postgres binaries are installed. The server refuses to run as root; then `nobody` runs it.
 """
 
 import json

@@ -1,0 +1,60 @@
+"""What every shipped DAG must have: owner, docs, tags of the closed set, retries, timeouts, pools, deadlines, valid forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TAGS = {"kind:flow", "kind:lifecycle", "impact:tier1", "impact:tier2"}
+NAMESPACES = ("pack:", "model:")
+POOLS = {"default_pool", "training", "scoring"}
+
+
+def test_owner_docs_and_tags(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert dag.owner and dag.owner != "airflow", dag.dag_id
+        assert dag.doc_md and len(dag.doc_md) > 150, dag.dag_id
+        assert all(tag in TAGS or tag.startswith(NAMESPACES) for tag in dag.tags), (dag.dag_id, dag.tags)
+        assert any(tag.startswith("kind:") for tag in dag.tags), dag.dag_id
+
+
+def test_runs_are_bounded(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert dag.catchup is False, dag.dag_id
+        assert dag.dagrun_timeout is not None, dag.dag_id
+        assert 1 <= dag.max_active_runs <= 4, dag.dag_id
+        if "kind:flow" in dag.tags:
+            assert dag.deadline, dag.dag_id
+
+
+def test_monitors_judge_one_run_at_a_time(dags: dict[str, Any]) -> None:
+    assert dags["card_fraud_monitor"].max_active_runs == 1
+
+
+def test_tasks_retry_with_back_off_and_time_out(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        for task in dag.tasks:
+            if task.task_type == "ModelApprovalOperator":  # waits for a person, by its own clock
+                assert task.response_timeout is not None
+                continue
+            assert task.retries >= 1, task
+            assert task.retry_exponential_backoff, task
+            assert task.execution_timeout is not None, task
+            assert task.on_failure_callback, task
+            assert task.pool in POOLS, task
+
+
+def test_forms_have_valid_defaults(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        dag.params.validate()
+    form = dags["transaction_monitoring"].params
+    assert set(form) == {"partition_from", "partition_to", "model", "dry_run"}
+
+
+def test_flow_has_six_stages_and_one_monitor_task(dags: dict[str, Any]) -> None:
+    flow = dags["transaction_monitoring"]
+    assert sorted(flow.task_ids) == [
+        "contract", "decide", "ingest", "publish", "score__card_fraud", "score__transaction_anomaly",
+    ]  # fmt: skip
+    assert len(dags["card_fraud_monitor"].tasks) == 1
+    scores = {flow.get_task("score__card_fraud"), flow.get_task("score__transaction_anomaly")}
+    assert all(task.upstream_task_ids == {"contract"} for task in scores)

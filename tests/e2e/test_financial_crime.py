@@ -1,0 +1,237 @@
+"""The main job on the really started Airflow and MLflow: the demo's story, then what warehouse, registry and store hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from baton import ledger, tables
+from baton.datasets import DatasetRef, read, verifies
+from baton.demo import Demo
+from baton.orchestrator import Orchestrator
+from baton.packs import prepare_data
+from baton.quarantine import accounting
+from baton.registry import Registry
+from baton.slots import Slot, head, history
+from baton.trace import trace
+from baton.warehouse import read as connection
+from baton_packs.financial_crime import demo as story
+from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+
+
+@contextmanager
+def silent(title: str, total: int) -> Iterator[Any]:
+    yield lambda done: None
+
+
+@pytest.fixture(scope="session")
+def demo(services: Any) -> Demo:
+    prepare_data("financial_crime")
+    return Demo(services, Orchestrator(services.airflow_url, services.token), print, silent)
+
+
+@pytest.fixture(scope="session")
+def summary(demo: Demo) -> dict[str, Any]:
+    """Steps 1 to 7 of the story; the story itself stops at the first thing that is not as told."""
+    return story.play(demo)
+
+
+@pytest.fixture(scope="session")
+def book(demo: Demo, summary: dict[str, Any]) -> Playbook:
+    return Playbook(demo)
+
+
+def count(table: Any, *where: Any) -> int:
+    with connection() as conn:
+        return int(conn.execute(select(func.count()).select_from(table).where(*where)).scalar() or 0)
+
+
+def test_every_row_is_accounted_for_and_published_once(summary: dict[str, Any], book: Playbook) -> None:
+    total = 0
+    for partition in book.hours(33, 48):
+        accounts = accounting(FLOW, partition)
+        assert accounts["rows_in"] == accounts["published"] + accounts["open"] + accounts["discarded"], partition
+        assert accounts["open"] == 0, partition
+        published = count(tables.decisions, tables.decisions.c.flow == FLOW, tables.decisions.c.partition == partition)
+        assert published == accounts["published"]
+        head_rows = head(Slot(FLOW, "publish", partition))
+        assert head_rows is not None
+        assert head_rows.ref.rows == published
+        total += accounts["rows_in"]
+    assert total >= 117_000  # the real rows of hours 33 to 47, and the planted copies of one of them
+    with connection() as conn:
+        twice = conn.execute(
+            select(tables.decisions.c.entity_key).where(tables.decisions.c.flow == FLOW)
+            .group_by(tables.decisions.c.entity_key).having(func.count() > 1)
+        ).fetchall()  # fmt: skip
+    assert twice == []
+
+
+def test_store_holds_what_the_warehouse_says(summary: dict[str, Any], book: Playbook) -> None:
+    for partition in book.hours(33, 48):
+        for stage in ("ingest", "contract", f"score__{MODEL}", "score__transaction_anomaly", "decide", "publish"):
+            result = head(Slot(FLOW, stage, partition))
+            assert result is not None, (stage, partition)
+            assert verifies(DatasetRef.from_dict(result.ref.to_dict()))
+    decided = read(head(Slot(FLOW, "publish", book.hours(33)[0])).ref)  # type: ignore[union-attr]
+    with connection() as conn:
+        rows = conn.execute(
+            select(tables.decisions.c.entity_key, tables.decisions.c.route).where(
+                tables.decisions.c.flow == FLOW, tables.decisions.c.partition == book.hours(33)[0]
+            )
+        ).fetchall()
+    assert dict(rows) == dict(zip(decided["entity_key"], decided["route"], strict=True))
+
+
+def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], book: Playbook) -> None:
+    registry = Registry()
+    aliases = registry.aliases(MODEL)
+    assert aliases["champion"] > aliases["previous_champion"]
+    for hours, alias in ((book.hours(33, 43), "previous_champion"), (book.hours(43, 48), "champion")):
+        with connection() as conn:
+            versions = conn.execute(
+                select(tables.predictions.c.version).distinct().where(
+                    tables.predictions.c.flow == FLOW, tables.predictions.c.model == MODEL,
+                    tables.predictions.c.partition.in_(hours),
+                )
+            ).scalars().all()  # fmt: skip
+        assert versions == [aliases[alias]]
+    assert registry.alias_moved_outside(MODEL) is None
+    version = registry.version(MODEL, aliases["champion"])
+    assert version.tags["baton.gate"] == "PROMOTE"
+    assert version.tags["baton.dataset"]
+    assert "## Gate" in version.description
+
+
+def test_shift_is_found_named_and_answered(summary: dict[str, Any], book: Playbook) -> None:
+    shifted = set(book.hours(37, 48))
+    windows = [w for w in summary["drift"] if w["partition"] not in shifted]
+    assert all(not {"v4", "v14"} <= set(w["features"]) for w in windows)
+    onset = [w for w in summary["drift"] if w["partition"] in set(book.hours(37, 43))]
+    assert all({"v4", "v10", "v12", "v14", "v17"} <= set(w["features"]) for w in onset)
+    assert summary["monitor"]["since"] == book.hours(37)[0]
+    assert count(tables.retrains, tables.retrains.c.model == MODEL) == 1
+    metric = summary["average_precision"]
+    assert metric["before the shift"] - metric["after the shift, old champion"] >= 0.3
+    assert metric["after the shift, new champion"] >= metric["after the shift, old champion"] + 0.2
+
+
+def test_unit_error_is_broken_data_and_no_drift(summary: dict[str, Any], book: Playbook) -> None:
+    cents = book.hours(35)[0]
+    results = history(Slot(FLOW, "contract", cents))
+    assert [result.facts["status"] for result in results].count("broken") == 1
+    assert head(Slot(FLOW, "contract", cents)).facts["status"] == "passed"  # type: ignore[union-attr]
+    assert all("amount" not in w["features"] for w in summary["drift"] if w["partition"] == cents)
+
+
+def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any], book: Playbook) -> None:
+    bad = book.hours(34)[0]
+    table = tables.quarantine
+    with connection() as conn:
+        rows = conn.execute(select(table).where(table.c.flow == FLOW, table.c.partition == bad)).mappings().all()
+    rules = {row["rule"] for row in rows}
+    assert {"type", "unique", "not_null"} & rules
+    assert len(rules) >= 3
+    assert {row["status"] for row in rows} <= {"resolved", "discarded"}
+    dropped = [result.facts["dropped_columns"] for result in history(Slot(FLOW, "contract", bad))]
+    assert dropped[0] == ["terminal_type"]
+
+
+def test_same_trigger_twice_changes_nothing(summary: dict[str, Any], book: Playbook) -> None:
+    """A backfill after the promotion repeats a partition with the version on record; asked for, it supersedes, once."""
+    hour = book.hours(36)[0]
+    before = [result.commit_id for result in history(Slot(FLOW, "publish", hour))]
+    book.expect_all(book.run_hours([hour]))
+    assert [result.commit_id for result in history(Slot(FLOW, "publish", hour))] == before
+    for _ in range(2):
+        book.expect_all(book.run_hours([hour], conf={"model": "champion"}))
+    after = [result.commit_id for result in history(Slot(FLOW, "publish", hour))]
+    assert len(after) == len(before) + 1
+    version = Registry().alias(MODEL, "champion")
+    with connection() as conn:
+        versions = conn.execute(
+            select(tables.predictions.c.version).distinct().where(
+                tables.predictions.c.flow == FLOW, tables.predictions.c.partition == hour,
+                tables.predictions.c.model == MODEL,
+            )
+        ).scalars().all()  # fmt: skip
+    assert versions == [version]
+
+
+def test_a_persons_decision_survives_a_superseding_run(summary: dict[str, Any], book: Playbook) -> None:
+    table = tables.cases
+    decided = count(table, table.c.flow == FLOW, table.c.resolution.is_not(None))
+    assert decided == sum(summary["cases_decided"].values())
+    origins = count(tables.labels, tables.labels.c.origin == "analyst")
+    assert origins == decided
+
+
+def test_dry_run_changes_no_table(summary: dict[str, Any], book: Playbook) -> None:
+    hour = book.hours(33)[0]
+    tables_before = [count(t) for t in (tables.decisions, tables.predictions, tables.cases, tables.quarantine)]
+    heads_before = head(Slot(FLOW, "publish", hour))
+    book.expect_all(book.run_hours([hour], conf={"dry_run": True, "model": "champion"}))
+    assert [count(t) for t in (tables.decisions, tables.predictions, tables.cases, tables.quarantine)] == tables_before
+    assert head(Slot(FLOW, "publish", hour)) == heads_before
+
+
+def test_trace_tells_the_whole_chain(summary: dict[str, Any], book: Playbook) -> None:
+    with connection() as conn:
+        key = conn.execute(
+            select(tables.cases.c.entity_key).where(tables.cases.c.flow == FLOW, tables.cases.c.resolution == "fraud")
+        ).scalars().first()  # fmt: skip
+    steps = [step.what for step in trace(str(key))]
+    for link in ("source", "contract", "score", "version", "gate", "approval", "decision", "case", "label"):
+        assert link in steps, steps
+
+
+def test_ledger_verifies_and_knows_the_milestones(summary: dict[str, Any]) -> None:
+    verdict = ledger.verify()
+    assert verdict.ok, verdict
+    for kind in ("dataset_committed", "contract_verdict", "version_registered", "gate_verdict", "approval",
+                 "decisions_published", "labels_arrived", "window_judged", "retraining_requested", "case_decided"):  # fmt: skip
+        assert ledger.entries(kind=kind, limit=1), kind
+
+
+def test_partition_takes_at_most_seven_task_instances(summary: dict[str, Any], demo: Demo) -> None:
+    run = next(run for run in demo.airflow.runs(FLOW) if run["state"] == "success")
+    flow_tasks = demo.airflow.tasks(FLOW, run["dag_run_id"])
+    monitor = demo.airflow.runs(f"{MODEL}_monitor")[0]
+    assert len(flow_tasks) + len(demo.airflow.tasks(f"{MODEL}_monitor", monitor["dag_run_id"])) <= 7
+
+
+def test_result_page_is_served_behind_log_in(summary: dict[str, Any], demo: Demo, book: Playbook) -> None:
+    page = head(Slot(FLOW, "contract", book.hours(33)[0])).facts["page"]  # type: ignore[union-attr]
+    address = f"{demo.services.airflow_url}/baton/pages/{page}"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    answer = httpx.get(address, headers={"Authorization": f"Bearer {demo.services.token()}"}, trust_env=False)
+    assert answer.status_code == 200
+    assert "transactions" in answer.text
+
+
+def test_no_secret_in_logs_xcom_or_ledger(summary: dict[str, Any], services: Any) -> None:
+    secrets = [
+        value for path in services.settings.secrets_dir.glob("*.json")
+        for value in _leaves(json.loads(path.read_text())) if len(value) >= 16
+    ]  # fmt: skip
+    assert secrets
+    places = [p for p in services.settings.home.rglob("*") if p.suffix in {".log", ".html"} and p.is_file()]
+    for place in places:
+        text = place.read_text(errors="replace")
+        assert not any(secret in text for secret in secrets), place
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, str):
+        yield value
