@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _contract_state(job: StageJob) -> Mapping[str, Any]:
     from baton.quarantine import repairs_digest
 
-    contract = job.load_pack().contracts[job.options["contract"]]
+    contract = job.load_pack().contract(job.options["contract"])
     return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
 
 
@@ -35,7 +35,7 @@ def contract(job: StageJob) -> StageOutput:
     from baton import contracts, parsing, quarantine, result_pages
     from baton.datasets import read
 
-    spec = job.load_pack().contracts[job.options["contract"]]
+    spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])
     frame = quarantine.apply_repairs(job.flow, job.partition, raw)
     parsed = parsing.parse(frame, spec)

@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from baton import cli_demo, cli_models, cli_packs, cli_quarantine, cli_services
+from baton import cli_demo, cli_models, cli_new, cli_packs, cli_quarantine, cli_services
 from baton.cli_output import as_json, plural, table
 from baton.errors import BatonError
 
@@ -43,6 +43,7 @@ app = typer.Typer(
 ledger_app = typer.Typer(help="The hash-chained record of what happened.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.add_typer(cli_new.app, name="new")
 cli_services.register(app)
 cli_packs.register(app)
 cli_demo.register(app)

@@ -42,9 +42,17 @@ def _progress() -> Callable[[str, int, int], None]:
 
 def lint(
     paths: Annotated[list[Path] | None, typer.Argument(help="Pack folders or files; default all.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Write JSON Schemas for your editor into this folder instead.")] = None,
 ) -> None:
     """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
     from baton.lint import lint as find_problems
+
+    if schema is not None:
+        from baton.schemas import export
+
+        for path in export(schema):
+            print(f"wrote {path}")
+        return
 
     problems = find_problems(paths or [])
     for problem in problems:

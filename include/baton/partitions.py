@@ -32,9 +32,7 @@ def parse_key(key: str) -> datetime:
     try:
         moment = datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC)
     except (TypeError, ValueError) as error:
-        raise SourceError(
-            f"partition {key!r}: expected the UTC start, such as 2026-11-20T09:00:00"
-        ) from error
+        raise SourceError(f"partition {key!r}: expected the UTC start, such as 2026-11-20T09:00:00") from error
     if format_key(moment) != key:  # strptime also takes 2026-1-2T3:4:5, which would sort and compare wrongly
         raise SourceError(f"partition {key!r}: write it {format_key(moment)!r}")
     return moment
@@ -121,9 +119,7 @@ def replay_slot(key: str, anchor: datetime, period: timedelta, step: timedelta) 
         raise NoData(f"partition {key} lies before {format_key(anchor)}, where the replay starts")
     cycle, rest = divmod(start - anchor, period)
     if rest % step:
-        raise SourceError(
-            f"partition {key} is no whole number of steps after {format_key(anchor)}, the replay's start"
-        )
+        raise SourceError(f"partition {key} is no whole number of steps after {format_key(anchor)}, the replay's start")
     return ReplaySlot(cycle, rest // step)
 
 

@@ -75,22 +75,23 @@ def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, 
 
 @engine_step()
 def publish_predictions(job: StageJob) -> StageOutput:
-    """Publish the scores of a model that runs on its own (`<model>_score`): no routes, no cases."""
+    """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
+    import pandas as pd
+
     from baton.datasets import read
 
-    scores = read(job.inputs["scores"])
-    facts = {"published": len(scores), "models": dict(job.models)}
+    scores = [read(ref) for _, ref in sorted(job.inputs.items())]
+    facts = {"published": max(map(len, scores)), "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton import ledger, tables
         from baton.warehouse import bulk_replace, now
 
         where = {"flow": job.flow, "partition": job.partition}
-        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, [scores], commit_id, now()))
-        ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}",
-                      {"commit": commit_id, "rows": len(scores), "models": dict(job.models)})  # fmt: skip
+        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, now()))
+        ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", {"commit": commit_id, **facts})
 
-    return StageOutput(scores, facts, on_commit)
+    return StageOutput(pd.concat(scores, ignore_index=True), facts, on_commit)
 
 
 @engine_step()

@@ -2,8 +2,9 @@
 
 MLflow's assistant lets anybody who can log in, a reviewer too, name a model endpoint of their own, grant it
 full access and have its tool calls executed by a shell on the server's machine, where the signing key lies;
-MLflow 3.17 has no switch for it. The gateway keeps provider keys and calls out; the demo, scorer and job routes
-run code. Baton uses none of them, so they are closed to every user, the admin included. The rest MLflow decides.
+MLflow 3.17 has no switch for it. The gateway keeps provider keys and calls out; the demo, scorer and job
+routes run code. Baton uses none of them, so they are closed to every user, the admin included. On the rest
+MLflow decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MLflow's REST interface: one connection with its own credentials, patient for a minute, then a clear error.
+"""MLflow's REST interface: one connection with its own credentials, patient for a while, then a clear error.
 
 Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read
 aliases and tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of
@@ -21,7 +21,8 @@ import httpx
 
 from baton.errors import ServiceError
 
-RETRY_SECONDS = 60.0
+# a minute of absence, and the time that the server takes to start
+RETRY_SECONDS = 90.0
 TIMEOUT_SECONDS = 30.0
 API = "/api/2.0/mlflow"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"

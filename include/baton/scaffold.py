@@ -106,9 +106,7 @@ def _open(pack: str | Path) -> Pack:
 
 def _check_names(asked: NewModel, pack: Pack) -> None:
     if not _NAME.fullmatch(asked.name):
-        raise SpecError(
-            f"model name {asked.name!r}: lower case, digits and underscores, starting with a letter"
-        )
+        raise SpecError(f"model name {asked.name!r}: lower case, digits and underscores, starting with a letter")
     if asked.name in pack.models:
         raise SpecError(f"pack {pack.name} has a model `{asked.name}` already")
     if asked.family not in CANDIDATES:
@@ -117,26 +115,20 @@ def _check_names(asked: NewModel, pack: Pack) -> None:
     if asked.family == "classification" and asked.target is None:
         raise SpecError("a classification model needs --target, its 0/1 label column")
     if not getattr(pack.source(asked.source), "history", None):
-        raise SpecError(
-            f"source {asked.source} has no `history`: a first version needs rows from before to learn from"
-        )
+        raise SpecError(f"source {asked.source} has no `history`: a first version needs rows from before to learn from")
 
 
 def _entity(columns: Mapping[str, str]) -> str:
     named = [c for c, kind in columns.items() if kind in ("int", "str") and (c == "id" or c.endswith("_id"))]
     if len(named) != 1:
-        raise SpecError(
-            f"which column identifies a row? Give --entity; candidates: {', '.join(named or columns)}"
-        )
+        raise SpecError(f"which column identifies a row? Give --entity; candidates: {', '.join(named or columns)}")
     return named[0]
 
 
 def _only(columns: Mapping[str, str], kind: str, flag: str) -> str:
     fitting = [column for column, found in columns.items() if found == kind]
     if len(fitting) != 1:
-        raise SpecError(
-            f"give {flag}: {len(fitting)} columns are of type {kind} ({', '.join(fitting) or 'none'})"
-        )
+        raise SpecError(f"give {flag}: {len(fitting)} columns are of type {kind} ({', '.join(fitting) or 'none'})")
     return fitting[0]
 
 

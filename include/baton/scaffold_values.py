@@ -88,9 +88,7 @@ def model_values(
         SpecError: no numeric column is left as a feature.
     """
     never = {entity, time, asked.target}
-    features = [
-        name for name, kind in columns.items() if kind in ("int", "float", "bool") and name not in never
-    ]
+    features = [name for name, kind in columns.items() if kind in ("int", "float", "bool") and name not in never]
     if not features:
         raise SpecError(f"source {asked.source}: no numeric column is left as a feature")
     label = asked.target or "an anomaly"
@@ -132,9 +130,7 @@ def model_values(
     return values
 
 
-def contract_values(
-    asked: NewModel, name: str, columns: Mapping[str, tuple[str, bool]], key: str
-) -> dict[str, Any]:
+def contract_values(asked: NewModel, name: str, columns: Mapping[str, tuple[str, bool]], key: str) -> dict[str, Any]:
     """A contract as plain values: the columns as found, and the rules that every table needs.
 
     Args:
@@ -153,16 +149,12 @@ def contract_values(
             "find out the key, or discard the row",
             column=key,
         ),
-        _rule(
-            "expect_column_values_to_be_unique", "key_duplicate", "correct a row, or discard it", column=key
-        ),
+        _rule("expect_column_values_to_be_unique", "key_duplicate", "correct a row, or discard it", column=key),
     ]
     rules[0]["severity"] = "critical"
     if asked.target in columns:
         in_set = "expect_column_values_to_be_in_set"
-        rules.append(
-            _rule(in_set, "label_unknown", "a label is 0 or 1", column=asked.target, value_set=[0, 1])
-        )
+        rules.append(_rule(in_set, "label_unknown", "a label is 0 or 1", column=asked.target, value_set=[0, 1]))
     return {
         "contract": name,
         "version": 1,

@@ -24,9 +24,7 @@ def export(folder: Path) -> list[Path]:
     written = []
     for kind in KINDS:
         path = folder / f"{kind}.schema.json"
-        path.write_text(
-            json.dumps(editor_schema(kind), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        path.write_text(json.dumps(editor_schema(kind), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         written.append(path)
     return written
 

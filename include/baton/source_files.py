@@ -53,9 +53,7 @@ def fill(
     try:
         return template.format(**values, slot=slot)
     except (KeyError, ValueError) as error:
-        raise SourceError(
-            f"source {source.name}: placeholder in `{template}` has no value here: {error}"
-        ) from error
+        raise SourceError(f"source {source.name}: placeholder in `{template}` has no value here: {error}") from error
 
 
 def format_of(uri: str, default: Format) -> Format:

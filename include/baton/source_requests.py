@@ -72,15 +72,11 @@ def records_at(payload: Any, dotted: str) -> list[dict[str, Any]]:
         raise SourceError(f"records: `{dotted or 'the answer'}` is no list but {_outline(found)}")
     for position, record in enumerate(found, start=1):
         if not isinstance(record, dict):
-            raise SourceError(
-                f"records: element {position} at `{dotted}` is no object but {_outline(record)}"
-            )
+            raise SourceError(f"records: element {position} at `{dotted}` is no object but {_outline(record)}")
     return found
 
 
-def next_page(
-    source: HttpSource, page: Page, payload: Any, records: Sequence[Any], base_url: str = ""
-) -> Page | None:
+def next_page(source: HttpSource, page: Page, payload: Any, records: Sequence[Any], base_url: str = "") -> Page | None:
     """The request after this one, None after the last.
 
     Args:
@@ -129,9 +125,7 @@ def _same_host(link: str, endpoint: str, base_url: str) -> str:
     base = base_url.rstrip("/")
     here, there = urlsplit(base), urlsplit(urljoin(f"{base}/{endpoint.lstrip('/')}", link))
     if (there.scheme, there.netloc) != (here.scheme, here.netloc):
-        raise SourceError(
-            f"paging.next leads to another host ({there.netloc}, not {here.netloc}): not followed"
-        )
+        raise SourceError(f"paging.next leads to another host ({there.netloc}, not {here.netloc}): not followed")
     if not f"{there.path}/".startswith(f"{here.path}/"):
         raise SourceError(f"paging.next leads to {there.path}, not below {here.path}: not followed")
     return there.path.removeprefix(here.path) + (f"?{there.query}" if there.query else "")

@@ -112,9 +112,7 @@ def sample(pack: Pack, source: str) -> pd.DataFrame:
     """
     spec = pack.source(source)
     if not isinstance(spec, FileSource):
-        raise SourceError(
-            f"source {source}: the columns of {spec.kind} are not known here; write its contract first"
-        )
+        raise SourceError(f"source {source}: the columns of {spec.kind} are not known here; write its contract first")
     places = [fill(spec, spec.history)] if spec.history else []
     places += [fill(spec, spec.replay.path)] if spec.replay else []
     anywhere = {"partition": "*", "date": "*", "hour": "*"}
@@ -142,9 +140,7 @@ def lay_on_calendar(
         return frame
     missing = [column for column in (replay.clock, replay.key) if column and column not in frame]
     if missing:
-        raise SourceError(
-            f"source {source.name}: {uri} has no column {' and '.join(missing)} (replay.clock, .key)"
-        )
+        raise SourceError(f"source {source.name}: {uri} has no column {' and '.join(missing)} (replay.clock, .key)")
     frame = frame.copy(deep=False)
     try:
         if replay.key:
@@ -155,9 +151,7 @@ def lay_on_calendar(
             frame = frame.drop(columns=replay.time, errors="ignore")
             frame.insert(list(frame.columns).index(replay.clock), replay.time, times)
     except (TypeError, ValueError) as error:
-        raise SourceError(
-            f"source {source.name}: {uri}: replay.clock or .key is no number: {error}"
-        ) from error
+        raise SourceError(f"source {source.name}: {uri}: replay.clock or .key is no number: {error}") from error
     return frame
 
 
@@ -172,9 +166,7 @@ def _read(pack: Pack, source: str, partition: str) -> RawBatch:
         return _read_file_source(spec, partition)
     reader = _READERS.get(spec.kind)
     if reader is None:
-        raise SourceError(
-            f"source {source}: {spec.kind} is read through an Airflow connection: use it in a DAG"
-        )
+        raise SourceError(f"source {source}: {spec.kind} is read through an Airflow connection: use it in a DAG")
     return reader(pack, spec, partition)
 
 
@@ -196,9 +188,7 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
         folder = uri.rsplit("/", 1)[0]
         if not matching(glob.escape(folder) + "/*"):
             raise SourceError(f"source {source.name}: the recording {folder} is not there; run `baton data`")
-        raise NoData(
-            f"source {source.name}, partition {partition}: no file {pattern}, and no recording {uri}"
-        )
+        raise NoData(f"source {source.name}, partition {partition}: no file {pattern}, and no recording {uri}")
     body, form = read_bytes(uri), format_of(uri, source.format)
     frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)

@@ -32,9 +32,7 @@ class Problem:
     def __str__(self) -> str:
         allowed = f" Allowed: {self.allowed}." if self.allowed else ""
         end = "" if self.message.endswith("?") else "."
-        return (
-            f"{self.file}:{self.line}: {self.field + ': ' if self.field else ''}{self.message}{end}{allowed}"
-        )
+        return f"{self.file}:{self.line}: {self.field + ': ' if self.field else ''}{self.message}{end}{allowed}"
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,7 @@ def _explain(kind: Kind, path: Path, marked: Marked, error: ValidationError) -> 
     by_field: dict[Loc, list[tuple[str, str]]] = {}
     for item in error.errors(include_url=False):
         loc = _written_loc(item["loc"], marked.data, item["type"])
-        if (
-            item["type"] == "too_short"
-            and len(_value_at(marked.data, loc) or ()) >= item["ctx"]["min_length"]
-        ):
+        if item["type"] == "too_short" and len(_value_at(marked.data, loc) or ()) >= item["ctx"]["min_length"]:
             continue  # only because its items are wrong, and these are reported themselves
         if item["type"].startswith("union_tag_"):
             loc = (*loc, "kind")
@@ -120,9 +115,7 @@ def _explain(kind: Kind, path: Path, marked: Marked, error: ValidationError) -> 
         yield Problem(str(path), marked.line(loc), dotted(loc), message, allowed)
 
 
-def _sentence(
-    item: Any, loc: Loc, message: str, node: dict[str, Any], kind: Kind, data: Any
-) -> tuple[str, str]:
+def _sentence(item: Any, loc: Loc, message: str, node: dict[str, Any], kind: Kind, data: Any) -> tuple[str, str]:
     """What is wrong with one field, and what would be right."""
     match item["type"]:
         case "missing":
@@ -137,9 +130,7 @@ def _sentence(
         case "literal_error" | "union_tag_invalid" | "union_tag_not_found":
             choices = _choices(node)
             value = _value_at(data, loc)
-            message = (
-                "is missing" if value is None else f"`{value}` is not allowed{did_you_mean(value, choices)}"
-            )
+            message = "is missing" if value is None else f"`{value}` is not allowed{did_you_mean(value, choices)}"
             return message, ", ".join(choices)
         case "invalid_key":
             return "every key must be text (yes, no, on, off and numbers need quotes)", ""
@@ -165,9 +156,7 @@ def _written_loc(loc: tuple[Any, ...], data: Any, error_type: str) -> Loc:
     kept: list[str | int] = []
     at = data
     for position, part in enumerate(loc):
-        if (isinstance(at, dict) and part in at) or (
-            isinstance(at, list) and isinstance(part, int) and part < len(at)
-        ):
+        if (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at)):
             at = at[part]
         elif not (position == len(loc) - 1 and error_type == "missing"):
             continue

@@ -33,9 +33,7 @@ class DataSpec(Spec):
     features: Seq[Column] = Field(
         min_length=1, description="columns the model sees; `v*` takes all that match but entity, time, target"
     )
-    money: Column | None = Field(
-        default=None, description="column with the amount at stake, for decisions in money"
-    )
+    money: Column | None = Field(default=None, description="column with the amount at stake, for decisions in money")
 
 
 class HistorySpec(Spec):
@@ -57,18 +55,14 @@ class TrainingSpec(Spec):
     contract: Name = Field(description="contract the training rows must keep")
     history: HistorySpec | None = Field(default=None, description="rows from before the first partition")
     recent: RecentSpec | None = Field(default=None, description="labelled rows of a flow")
-    holdout: InnerShare = Field(
-        default=0.25, description="share of the history kept back, the most recent by time"
-    )
+    holdout: InnerShare = Field(default=0.25, description="share of the history kept back, the most recent by time")
     recent_holdout: InnerShare = Field(
         default=0.4, description="share of recent labelled rows kept back, chosen by a hash of the entity"
     )
     min_rows: int = Field(default=1000, ge=1, description="fewer rows and the training stops")
     min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
     seed: int = Field(default=7, ge=0, description="of every random choice in training")
-    recent_weight: float = Field(
-        default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1"
-    )
+    recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
 
     @model_validator(mode="after")
     def _some_rows(self) -> TrainingSpec:
@@ -119,12 +113,8 @@ class CandidateSpec(Spec):
 class ValidationSpec(Spec):
     """How candidates are compared inside the training part."""
 
-    folds: int = Field(
-        default=3, ge=1, le=20, description="number of folds, each later than its training rows"
-    )
-    scheme: Literal["time"] = Field(
-        default="time", description="time: train on the past, judge on what follows"
-    )
+    folds: int = Field(default=3, ge=1, le=20, description="number of folds, each later than its training rows")
+    scheme: Literal["time"] = Field(default="time", description="time: train on the past, judge on what follows")
     metric: Metric = Field(default="average_precision", description="the leaderboard is sorted by it")
 
 
@@ -133,35 +123,25 @@ class ScoringSpec(Spec):
 
     source: Name = Field(description="source of the rows to score")
     contract: Name = Field(description="contract of those rows")
-    output: Name | None = Field(
-        default=None, description="contract of the scored rows; null: the engine's own checks"
-    )
+    output: Name | None = Field(default=None, description="contract of the scored rows; null: the engine's own checks")
 
 
 class ModelSpec(Spec):
     """The whole life of a model."""
 
-    model: Name = Field(
-        description="name of the model, the same as the file's; also its name in the registry"
-    )
+    model: Name = Field(description="name of the model, the same as the file's; also its name in the registry")
     family: Literal["classification", "anomaly"] = Field(description="what kind of model it is")
     owner: str = Field(min_length=1, description="who answers for it: a person or a team")
     description: str = Field(min_length=1, description="what it decides and for whom; head of the model card")
     data: DataSpec = Field(description="which columns play which part")
     training: TrainingSpec = Field(description="what it learns from")
-    candidates: Seq[CandidateSpec] = Field(
-        min_length=1, description="what training tries; the best one is registered"
-    )
-    validation: ValidationSpec = Field(
-        default_factory=ValidationSpec, description="how candidates are compared"
-    )
+    candidates: Seq[CandidateSpec] = Field(min_length=1, description="what training tries; the best one is registered")
+    validation: ValidationSpec = Field(default_factory=ValidationSpec, description="how candidates are compared")
     gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
     approval: ApprovalSpec = Field(default_factory=ApprovalSpec, description="who says yes")
     drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
     schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
-    scoring: ScoringSpec | None = Field(
-        default=None, description="a scoring DAG of its own; null: flows score it"
-    )
+    scoring: ScoringSpec | None = Field(default=None, description="a scoring DAG of its own; null: flows score it")
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSpec:

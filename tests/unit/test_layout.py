@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {"dags", "plugins", "include", "mlflow", "tests", ".ci"}
+FOLDERS = {"dags", "plugins", "include", "mlflow", "tests", ".ci", ".github"}
 
 
 def tracked() -> list[Path]:

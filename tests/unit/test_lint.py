@@ -133,9 +133,7 @@ def test_each_mistake_is_shown_where_it_is(pack, name, old, new, line, field, me
     place = (str(pack / expected), line, field)
     at_place = [p for p in problems if (p.file, p.line, p.field) == place]
     assert at_place, "\n".join(map(str, problems))
-    assert (
-        len(problems) <= 2
-    )  # a misspelt field is also a missing one; the target as a feature may be no number
+    assert len(problems) <= 2  # a misspelt field is also a missing one; the target as a feature may be no number
     assert message in at_place[0].message
     assert allowed in at_place[0].allowed
     assert str(at_place[0]).startswith(f"{pack / expected}:{line}: {field}")

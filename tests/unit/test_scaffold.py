@@ -25,10 +25,7 @@ def pack(tmp_path, monkeypatch):
     history = tmp_path / "home" / "data" / "rainfall" / "history.csv"
     history.parent.mkdir(parents=True)
     lines = ["day_id,at,place,s1,s2,s3,s4,s5,s6,s7,s8,gust,rain"]
-    lines += [
-        f"{n},2026-01-{n:02d},north,{','.join(['0.5'] * 8)},{'' if n == 3 else n},{n % 2}"
-        for n in range(1, 13)
-    ]
+    lines += [f"{n},2026-01-{n:02d},north,{','.join(['0.5'] * 8)},{'' if n == 3 else n},{n % 2}" for n in range(1, 13)]
     history.write_text("\n".join(lines) + "\n")
     yield tmp_path / "rainfall" / "baton_rainfall"
     settings.cache_clear()

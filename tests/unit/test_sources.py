@@ -69,9 +69,7 @@ def test_a_recording_is_laid_on_the_calendar_and_repeats_with_new_keys(home):
     assert not first.delivered
     assert first.frame["id"].tolist() == [2, 3]
     assert later.frame["id"].tolist() == [202, 203]
-    assert first.frame["at"].tolist() == [
-        pd.Timestamp(hour(1), tz="UTC") + pd.Timedelta(s, "s") for s in (0, 0.25)
-    ]
+    assert first.frame["at"].tolist() == [pd.Timestamp(hour(1), tz="UTC") + pd.Timedelta(s, "s") for s in (0, 0.25)]
     assert (later.frame["at"] - first.frame["at"]).unique().tolist() == [pd.Timedelta(hours=4)]
 
 
@@ -121,9 +119,7 @@ def test_two_files_for_one_partition_are_refused(home):
 
 
 def test_nothing_delivered_names_both_places(home):
-    with pytest.raises(
-        NoData, match=r"no file .*landing/rows/.*\.\*, and partition .* where the replay starts"
-    ):
+    with pytest.raises(NoData, match=r"no file .*landing/rows/.*\.\*, and partition .* where the replay starts"):
         read_partition(pack(), "rows", hour(-1))
     (home / "data/rows/01.parquet").unlink()
     with pytest.raises(NoData, match=r"no file .*landing.*no recording .*01\.parquet"):

@@ -122,9 +122,7 @@ def test_what_does_not_fit_is_refused(changes, said):
 
 
 def test_globs_take_the_contract_s_columns_but_never_the_label():
-    spec = ModelSpec.model_validate(
-        model(data={"entity": "id", "time": "at", "target": "is_fraud", "features": ["*"]})
-    )
+    spec = ModelSpec.model_validate(model(data={"entity": "id", "time": "at", "target": "is_fraud", "features": ["*"]}))
     assert spec.features(ContractSpec.model_validate(contract())) == ("v1", "v2", "v3", "amount")
     nothing = ModelSpec.model_validate(model(data={**model()["data"], "features": ["w*"]}))
     with pytest.raises(ValueError, match="matches no column"):
@@ -163,9 +161,7 @@ def test_rules_have_names_of_their_own():
 
 
 def test_a_source_knows_its_name_and_step():
-    values = {
-        "rows": {"kind": "file", "description": "rows", "path": "{landing}/rows/{partition}.*", "step": "1d"}
-    }
+    values = {"rows": {"kind": "file", "description": "rows", "path": "{landing}/rows/{partition}.*", "step": "1d"}}
     source = SourcesSpec.model_validate(values).root["rows"]
     assert (source.name, source.step_text) == ("rows", "1d")
 
@@ -214,8 +210,6 @@ def test_the_allow_list_names_classes_that_exist():
 def test_importing_specs_and_packs_stays_light():
     heavy = {"pandas", "numpy", "pyarrow", "mlflow", "sklearn", "great_expectations", "lightgbm", "airflow"}
     modules = "baton.specs, baton.packs, baton.lint, baton.sources, baton.partitions, baton.source_requests"
-    code = (
-        f"import sys, {modules}; found = {heavy!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
-    )
+    code = f"import sys, {modules}; found = {heavy!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -111,6 +111,11 @@ class Flow(DAG):
             "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)], **scores
         )
 
+    def publish_scores(self, scores: dict[str, Any]) -> Any:
+        """Publish scores alone, for a flow without routes and cases; wake the monitors of the models."""
+        outlets = [published(self.dag_id)]
+        return self.stage("publish", "baton.publishing:publish_predictions", outlets=outlets, **scores)
+
     def publish_labels(self, data: Any, about: str, entity: str, label: str, origin: str) -> Any:
         """Publish late labels about another flow's entities, and wake the monitors of its models."""
         options = {"about": about, "entity": entity, "label": label, "origin": origin}

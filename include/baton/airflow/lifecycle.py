@@ -126,12 +126,9 @@ def score(pack: Pack, spec: ModelSpec) -> DAG:
     source = pack.sources[scoring.source]
     flow = flows.Flow(
         f"{spec.model}_score", pack=pack.name, cron=spec.schedules.score, models=[spec.model], owner=spec.owner,
-        step=getattr(source, "step_text", "1h"), doc_md=f"Scores `{scoring.source}` with `{spec.model}`.",
+        step=source.step_text, doc_md=f"Scores `{scoring.source}` with `{spec.model}`.",
         tags=[f"model:{spec.model}"],
     )  # fmt: skip
     rows = flow.contract(flow.ingest(scoring.source), scoring.contract)
-    scores = flow.score(rows, spec.model, scoring.output or "")
-    flow.stage(
-        "publish", "baton.publishing:publish_predictions", scores=scores, outlets=[flows.published(flow.dag_id)]
-    )
+    flow.publish_scores({spec.model: flow.score(rows, spec.model, scoring.output or "")})
     return flow

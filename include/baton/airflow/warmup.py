@@ -9,6 +9,7 @@ for it (`services.Plan`), and nothing is called here, only imported.
 
 import importlib
 import logging
+import os
 import sys
 import warnings
 
@@ -26,7 +27,8 @@ MODULES = (
     "great_expectations",
 )
 
-if sys.argv[1:2] == ["scheduler"] or sys.argv[1:3] == ["celery", "worker"]:
+PARENT = sys.argv[1:2] == ["scheduler"] or sys.argv[1:3] == ["celery", "worker"]
+if PARENT and "BATON_HOME" in os.environ:  # another Airflow in this environment pays nothing
     # importing it under Airflow's logging prints hundreds of lines otherwise
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():

@@ -74,9 +74,7 @@ def intact(folder: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         same = manifest["layout"] == LAYOUT and manifest["source"]["sha256"] == MEMBER_SHA256
-        whole = all(
-            file_sha256(folder / name) == entry["sha256"] for name, entry in manifest["files"].items()
-        )
+        whole = all(file_sha256(folder / name) == entry["sha256"] for name, entry in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or half of it: it is made again
     return manifest if same and whole else None
