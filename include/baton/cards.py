@@ -148,9 +148,7 @@ def _gate_section(verdict: GateResult) -> str:
     if verdict.table:
         columns = list(verdict.table[0])
         lines += ["", "| " + " | ".join(map(_md, columns)) + " |", "|" + "---|" * len(columns)]
-        lines += [
-            "| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table
-        ]
+        lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table]
     text = "\n".join(lines)
     if len(text) > MAX_DESCRIPTION // 2:  # the whole table is in gate.json
         text = text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0]

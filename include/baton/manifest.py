@@ -125,9 +125,7 @@ def _create_key(keys_dir: Path) -> None:
     keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys_dir.chmod(0o700)
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     # two training tasks may come here at once: only one places its key, and both then read that one
     _place(keys_dir / "signing.pem", pem, 0o600)
 
@@ -157,9 +155,7 @@ def _place(path: Path, content: bytes, mode: int) -> None:
 def _require_private(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise BatonError(
-            f"{path}: mode {mode:04o} lets other users read the signing key; run `chmod 600 {path}`"
-        )
+        raise BatonError(f"{path}: mode {mode:04o} lets other users read the signing key; run `chmod 600 {path}`")
 
 
 def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:
@@ -178,8 +174,7 @@ def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:
         "format": FORMAT,
         "identity": asdict(identity),
         "files": {
-            name: dict(zip(("bytes", "sha256"), _hash(path), strict=True))
-            for name, path in sorted(files.items())
+            name: dict(zip(("bytes", "sha256"), _hash(path), strict=True)) for name, path in sorted(files.items())
         },
     }
     raw = json.dumps(document, indent=1, sort_keys=True).encode()
@@ -265,10 +260,7 @@ def _read_manifest(files: Mapping[str, Path], key: Ed25519PublicKey) -> Manifest
         if document["format"] != FORMAT:
             raise RegistryRefused(f"{MANIFEST}: format {document['format']!r}, this version reads {FORMAT}")
         identity = Identity(**document["identity"])
-        listed = {
-            str(name): (int(entry["bytes"]), str(entry["sha256"]))
-            for name, entry in document["files"].items()
-        }
+        listed = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in document["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RegistryRefused(f"{MANIFEST}: not a manifest ({error})") from error
     for name in listed:

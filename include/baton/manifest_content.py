@@ -91,9 +91,7 @@ def refuse_names(name: str) -> None:
         raise RegistryRefused(f"{name!r}: path leaves the model folder")
     for part in parts:
         if not _NAME.fullmatch(part):
-            raise RegistryRefused(
-                f"{name!r}: only letters, digits, '_', '-' and '.' are allowed in file names"
-            )
+            raise RegistryRefused(f"{name!r}: only letters, digits, '_', '-' and '.' are allowed in file names")
     if _CODE_FOLDERS & {part.lower() for part in parts}:
         raise RegistryRefused(f"{name}: a folder of code; a model folder holds data only")
 
@@ -174,9 +172,7 @@ def _check_skops(name: str, path: Path) -> None:
                 raise RegistryRefused(f"{name}: unpacks to more than {MAX_UNPACKED_BYTES} bytes")
             for entry in entries:
                 if not _SKOPS_ENTRY.fullmatch(entry.filename):
-                    raise RegistryRefused(
-                        f"{name}: entry {entry.filename!r} does not belong into a skops file"
-                    )
+                    raise RegistryRefused(f"{name}: entry {entry.filename!r} does not belong into a skops file")
                 if entry.filename.endswith(".npy"):
                     _check_array(f"{name}:{entry.filename}", archive, entry)
             schema = json.loads(archive.read("schema.json"))

@@ -164,9 +164,7 @@ class Registry(Versions):
         self.tag(model, version, GATE_AT, at)
         return at
 
-    def review(
-        self, model: str, version: int, gate_at: str | None = None
-    ) -> Literal["approved", "rejected"] | None:
+    def review(self, model: str, version: int, gate_at: str | None = None) -> Literal["approved", "rejected"] | None:
         """The answer in tag `baton.review`, or None while there is none that counts.
 
         Args:

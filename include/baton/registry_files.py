@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from baton.registry_versions import ModelVersion
 
 
-def verified_folder(
-    rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]
-) -> tuple[Path, Manifest]:
+def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> tuple[Path, Manifest]:
     """Return a version's local folder and manifest; it is fetched into `home/models/<model>/<version>` once.
 
     Args:

@@ -55,9 +55,7 @@ def package(
     """
     shutil.copytree(source, target, symlinks=True)  # a link stays a link, for the check to refuse
     (target / CARD).write_text(card_md, encoding="utf-8")
-    example = json.loads(
-        input_example.to_json(orient="split", index=False, date_format="iso", double_precision=15)
-    )
+    example = json.loads(input_example.to_json(orient="split", index=False, date_format="iso", double_precision=15))
     (target / EXAMPLE).write_text(json.dumps(example), encoding="utf-8")
     _write_mlmodel(target, identity, family, input_example, output_example, metadata)
     return sign(target, signing_key(keys_dir), identity)

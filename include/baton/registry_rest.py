@@ -9,6 +9,7 @@ public REST API.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ TIMEOUT_SECONDS = 30.0
 API = "/api/2.0/mlflow"
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 _TRANSIENT = {408, 429, 502, 503, 504}
+# one line for each request would bury a task's own log
+if logging.getLogger("httpx").level == logging.NOTSET:
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -121,9 +126,7 @@ class Rest:
         pending = [""]
         while pending:
             folder = pending.pop()
-            listed = self._json(
-                "GET", PROXY, params={"path": f"{artifact_root(location)}/{folder}".rstrip("/")}
-            )
+            listed = self._json("GET", PROXY, params={"path": f"{artifact_root(location)}/{folder}".rstrip("/")})
             for entry in listed.get("files", []):
                 path = f"{folder}/{entry['path']}".lstrip("/")
                 if entry.get("is_dir"):
@@ -179,9 +182,7 @@ class Rest:
 
 def _transient(response: httpx.Response) -> bool:
     # SQLite's writer lock surfaces as an internal error of the server
-    return response.status_code in _TRANSIENT or (
-        response.status_code >= 500 and "database is locked" in response.text
-    )
+    return response.status_code in _TRANSIENT or (response.status_code >= 500 and "database is locked" in response.text)
 
 
 def artifact_root(location: str) -> str:

@@ -175,9 +175,7 @@ def _dataset_input(ref: DatasetRef) -> dict[str, Any]:
     }
 
 
-def _metrics(
-    metrics: Mapping[str, float], logged_model: str | None
-) -> tuple[list[dict[str, Any]], list[str]]:
+def _metrics(metrics: Mapping[str, float], logged_model: str | None) -> tuple[list[dict[str, Any]], list[str]]:
     now, values, left_out = _now_ms(), [], []
     for key, value in metrics.items():
         number = float(value)

@@ -79,9 +79,7 @@ class Versions(RunLog):
         self.home = home or settings().home
         address = url or settings().mlflow_tracking_uri
         if not address:
-            raise ServiceError(
-                "MLflow: no server is known; start it with `baton up` or set BATON_MLFLOW_TRACKING_URI"
-            )
+            raise ServiceError("MLflow: no server is known; start it with `baton up` or set BATON_MLFLOW_TRACKING_URI")
         super().__init__(Rest(address, user or credentials(self.home, "service"), retry_seconds))
 
     def register(
@@ -192,9 +190,7 @@ class Versions(RunLog):
 
     def _first_of(self, model: str, run_id: str, logged_model: str) -> int:
         """Number of the first version that an upload was registered as."""
-        return next(
-            known.version for known in self.versions(model, run_id) if known.logged_model == logged_model
-        )
+        return next(known.version for known in self.versions(model, run_id) if known.logged_model == logged_model)
 
     def versions(self, model: str, run_id: str | None = None) -> list[ModelVersion]:
         """All versions of a model, oldest first; those of one run where `run_id` is given."""

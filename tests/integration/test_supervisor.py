@@ -64,10 +64,8 @@ def services(folder: Path) -> Iterator[Services]:
     dags = folder / "dags"
     dags.mkdir()
     (dags / "probe.py").write_text(_DAGS)
-    said: list[str] = []
-    with Services(folder / "home", dags_folder=dags, plugins_folder=folder / "plugins", report=said.append) as up:
+    with Services(folder / "home", dags_folder=dags, plugins_folder=folder / "plugins", report=print) as up:
         yield up
-    print("\n".join(said))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +81,13 @@ def _until(true: Callable[[], Any], what: str, seconds: float) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.1)
     return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _record(folder: Path) -> list[str]:
@@ -158,7 +163,7 @@ def test_killed_scheduler_takes_its_tasks_along_and_the_run_ends_green(
     assert len(old) > 2
     services.kill("scheduler")
     _until(lambda: services.restarts()["scheduler"] == 1, "a new scheduler starts", 30)
-    assert not [pid for pid in old if psutil.pid_exists(pid)], "the old tasks must be dead before"
+    assert not [pid for pid in old if _alive(pid)], "the old tasks must be dead before"
     assert airflow.wait("slow", [run], 150) == {run: "success"}
     assert _record(folder) == ["begun", "begun", "done"]
     services.wait_ready(60)
@@ -236,5 +241,5 @@ def test_up_in_the_foreground_stops_on_a_signal(tmp_path: Path) -> None:
         rest = up.communicate(timeout=60)[0]
     assert time.monotonic() - began < 20, rest
     assert up.returncode == 0, "".join(said) + rest
-    assert not [process for process in family if process.is_running() and process.status() != "zombie"]
+    assert not [process for process in family if _alive(process.pid)]
     assert list((home / "secrets").iterdir())

@@ -50,7 +50,9 @@ def fill(decisions_per_partition: int = 200, partitions: int = 15, seed: int = 7
             ("transaction_anomaly", 1, None, "approved"),
         ):
             conn.execute(tables.approvals.insert().values(**approval(model, version, champion, answer, judged)))
-            ledger.append(conn, "approval", f"{model}/{version}", {"answer": answer, "reviewer": "admin", "channel": "airflow"})
+            ledger.append(
+                conn, "approval", f"{model}/{version}", {"answer": answer, "reviewer": "admin", "channel": "airflow"}
+            )
             ledger.append(
                 conn, "alias_moved", model,
                 {"alias": "champion", "version": version, "before": champion, "actor": "admin", "reason": "approved by airflow"},
@@ -103,7 +105,11 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
         "route": ["block" if r > 0.9 else "review" if r > 0.5 else "clear" for r in risk],
     })  # fmt: skip
     decide = run_stage(
-        Slot(FLOW, "decide", key), lambda _: StageOutput(decided), inputs={"transactions": good.ref}, params={}, **shared
+        Slot(FLOW, "decide", key),
+        lambda _: StageOutput(decided),
+        inputs={"transactions": good.ref},
+        params={},
+        **shared,
     )
     urgent = decided[decided["route"] != "clear"]
 
@@ -120,9 +126,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
             for row in decided.to_dict("records") for model in models
         ])  # fmt: skip
         for model, number in models.items():
-            conn.execute(
-                tables.partition_models.insert().values(**where, model=model, version=number, recorded_at=at)
-            )
+            conn.execute(tables.partition_models.insert().values(**where, model=model, version=number, recorded_at=at))
         cases.open_cases(conn, FLOW, key, urgent)
         ledger.append(conn, "decisions_published", f"{FLOW}/{key}", {"commit": commit_id, "models": models})
 
@@ -196,7 +200,9 @@ def quarantined(keys: list[str]) -> list[dict[str, Any]]:
          "value": "-12.5", "advice": "a refund booked as a payment: drop the sign, or discard the row"}
         for n in range(1, 8)
     ]  # fmt: skip
-    rows.append({**rows[2], "rule": "type", "column": "v4", "value": "n/a", "advice": "the cell is no number: correct it"})
+    rows.append(
+        {**rows[2], "rule": "type", "column": "v4", "value": "n/a", "advice": "the cell is no number: correct it"}
+    )
     rows.append({**base, "row_sha": "b1", "row": 40, "rule": "key_is_present", "entity_key": None, "column": "transaction_id",
                  "value": None, "advice": "find the row in the source file and give it its key"})  # fmt: skip
     rows += [
@@ -204,4 +210,9 @@ def quarantined(keys: list[str]) -> list[dict[str, Any]]:
          "column": "amount", "value": str(100 * n), "advice": "the whole hour is in cents: divide amount by 100"}
         for n in range(1, 320)
     ]  # fmt: skip
-    return [json.loads(json.dumps(row)) for row in rows]
+    rows += [
+        {**base, "row_sha": "d1", "row": 50, "rule": rule, "status": "repaired", "column": "amount"}
+        for rule in ("type", "range")
+    ]
+    shared = {"entity_key": None, "column": None, "value": None, "advice": None}
+    return [json.loads(json.dumps({**shared, **row})) for row in rows]

@@ -17,9 +17,7 @@ class Decision(Enum):
 class Verdict:
     decision: Any = Decision.PROMOTE
     reasons: list[str] = field(default_factory=lambda: ["average precision 0.81 over 0.74"])
-    table: list[dict[str, Any]] = field(
-        default_factory=lambda: [{"check": "gain", "value": 0.07123456, "ok": True}]
-    )
+    table: list[dict[str, Any]] = field(default_factory=lambda: [{"check": "gain", "value": 0.07123456, "ok": True}])
 
 
 def facts(**changes: Any) -> CardFacts:

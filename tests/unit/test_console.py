@@ -42,7 +42,11 @@ class LittleHost:
     def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
         if person.name == "stranger":
             return []
-        return [RunsOfDag(FLOW, {"success": 13, "failed": 1}, "run-2", "failed", since.isoformat(), "2026-11-20T09:00:00", "run-2")]
+        return [
+            RunsOfDag(
+                FLOW, {"success": 13, "failed": 1}, "run-2", "failed", since.isoformat(), "2026-11-20T09:00:00", "run-2"
+            )
+        ]
 
     def requests(self, person: Person) -> list[OpenRequest]:
         at = datetime.now(UTC).isoformat()
@@ -183,7 +187,12 @@ def test_today_shows_the_day(filled: Any, no_registry: dict[str, Any]) -> None:
     assert approval["request"] == "/dags/card_fraud_promote/runs/run 1/tasks/approve/required_actions"
     assert found["requests"][0]["request"].endswith("/tasks/confirm/mapped/3/required_actions")
     champion = found["champions"][0]
-    assert (champion["model"], champion["version"], champion["previous"], champion["actor"]) == ("card_fraud", 2, 1, "admin")
+    assert (champion["model"], champion["version"], champion["previous"], champion["actor"]) == (
+        "card_fraud",
+        2,
+        1,
+        "admin",
+    )
     assert champion["challenger"] == 3
     drift = next(window for window in found["drift"] if window["model"] == "card_fraud")
     assert [f["feature"] for f in drift["measured"]] == ["v14", "v4", "amount"]
@@ -200,6 +209,8 @@ def test_a_row_that_breaks_two_rules_counts_once(filled: Any) -> None:
         "amount_median": 319, "amount_not_negative": 7, "type": 1, "key_is_present": 1,
     }  # fmt: skip
     assert quarantine["rows"] == 327
+    (waiting,) = quarantine["repaired"]
+    assert (waiting["rows"], waiting["command"]) == (1, f"baton quarantine reinject {FLOW} {filled['keys'][6]}")
     first = quarantine["groups"][0]
     assert first["examples"][0] == {"entity_key": "9001", "column": "amount", "value": "100"}
     assert first["commands"][0].startswith(f"baton quarantine list --flow {FLOW} --partition {filled['keys'][9]}")
@@ -257,7 +268,11 @@ def test_what_data_say_is_text(empty: None) -> None:
     from baton import tables
     from baton.warehouse import write
 
-    row = {**ROWS["quarantined"](ROWS["partition_keys"]())[0], "value": "<script>alert(1)</script>", "entity_key": '"><i>'}
+    row = {
+        **ROWS["quarantined"](ROWS["partition_keys"]())[0],
+        "value": "<script>alert(1)</script>",
+        "entity_key": '"><i>',
+    }
     with write() as conn:
         conn.execute(tables.quarantine.insert(), [row])
     page = client("admin").get("/baton/today", headers=HTML).text
@@ -332,7 +347,11 @@ def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     assert admin.post(f"/baton/cases/{FLOW}/no-such", json={"resolution": "fraud"}).status_code == 404
     answer = admin.post(address, json={"resolution": "fraud", "note": " card was stolen ", "actor": "somebody else"})
     assert answer.status_code == 200
-    assert (answer.json()["resolution"], answer.json()["actor"], answer.json()["note"]) == ("fraud", "admin", "card was stolen")
+    assert (answer.json()["resolution"], answer.json()["actor"], answer.json()["note"]) == (
+        "fraud",
+        "admin",
+        "card was stolen",
+    )
     again = admin.post(address, json={"resolution": "legitimate"})
     assert again.status_code == 409
     assert "already decided fraud by admin" in again.json()["detail"]
@@ -354,7 +373,9 @@ def test_forms_need_our_own_page(filled: Any) -> None:
     good = {"resolution": "legitimate", "token": token}
 
     def refused(data: dict[str, str], **headers: str) -> int:
-        return browser.post(address, data=data, headers={k.replace("_", "-"): v for k, v in headers.items()}).status_code
+        return browser.post(
+            address, data=data, headers={k.replace("_", "-"): v for k, v in headers.items()}
+        ).status_code
 
     assert refused(good) == 403  # neither header
     assert refused(good, origin="https://evil.example") == 403
@@ -365,11 +386,24 @@ def test_forms_need_our_own_page(filled: Any) -> None:
     assert refused({**good, "token": other}, origin=SITE) == 403
     assert refused({**good, "token": old}, origin=SITE) == 403
     assert refused({**good, "token": token[:-1] + "x"}, origin=SITE) == 403
-    assert browser.post(address, json={"resolution": "fraud"}, headers={"origin": "https://evil.example"}).status_code == 403
-    assert browser.post(address, content="resolution=fraud", headers={"content-type": "text/plain", "origin": SITE}).status_code == 415
+    assert (
+        browser.post(address, json={"resolution": "fraud"}, headers={"origin": "https://evil.example"}).status_code
+        == 403
+    )
+    assert (
+        browser.post(
+            address, content="resolution=fraud", headers={"content-type": "text/plain", "origin": SITE}
+        ).status_code
+        == 415
+    )
     big = json.dumps({"note": "x" * forms.MAX_BODY})
-    assert browser.post(address, content=big, headers={"content-type": "application/json", "origin": SITE}).status_code == 413
-    done = browser.post(address, data={**good, "back": "https://evil.example"}, headers={"sec-fetch-site": "same-origin"})
+    assert (
+        browser.post(address, content=big, headers={"content-type": "application/json", "origin": SITE}).status_code
+        == 413
+    )
+    done = browser.post(
+        address, data={**good, "back": "https://evil.example"}, headers={"sec-fetch-site": "same-origin"}
+    )
     assert (done.status_code, done.headers["location"]) == (303, "/baton/today")
     assert browser.post(address, data={**good, "back": "card"}, headers={"origin": SITE}).status_code == 409
     page = browser.get("/baton/today", headers=HTML).text
@@ -401,7 +435,9 @@ def test_stored_pages_stay_in_their_folder(filled: Any) -> None:
     answer = client("viewer").get(f"/baton/pages/{name}")
     assert answer.status_code == 200
     assert answer.text == "<h1>verdict</h1>"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
+    assert answer.headers["content-security-policy"].startswith(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
+    )
     assert "sandbox" in answer.headers["content-security-policy"]
     assert "script-src" not in answer.headers["content-security-policy"]
     assert client("stranger").get(f"/baton/pages/{name}").status_code == 404
@@ -411,7 +447,13 @@ def test_stored_pages_stay_in_their_folder(filled: Any) -> None:
     )  # fmt: skip
     for path in outside:
         assert find_page(reports, path) is None, path
-    for path in ("..%2fsecret.html", "contracts%2f..%2f..%2fsecret.html", "%2e%2e/secret.html", "contracts/link.html", "//etc/passwd"):
+    for path in (
+        "..%2fsecret.html",
+        "contracts%2f..%2f..%2fsecret.html",
+        "%2e%2e/secret.html",
+        "contracts/link.html",
+        "//etc/passwd",
+    ):
         assert client("admin").get(f"/baton/pages/{path}").status_code == 404, path
 
 
@@ -457,7 +499,10 @@ def test_a_slow_registry_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_words() -> None:
-    assert wording.in_words([["v14", 3.0], ["v10", 1.0], ["amount", -0.5]]) == "v14 strongly and v10 raise it, amount lowers it"
+    assert (
+        wording.in_words([["v14", 3.0], ["v10", 1.0], ["amount", -0.5]])
+        == "v14 strongly and v10 raise it, amount lowers it"
+    )
     assert wording.in_words([["a", 1.0], ["b", 1.0], ["c", 1.0]]) == "a, b and c raise it"
     assert wording.in_words([["a", -1.0]]) == "a strongly lowers it"
     assert wording.in_words(None) == wording.in_words([["a", 0.0]]) == ""
@@ -467,9 +512,17 @@ def test_words() -> None:
     assert wording.when("2025-01-02T03:04:05", now) == "2 Jan 2025 03:04"
     assert wording.partition("2026-11-20T09:00:00") == "20 Nov 09:00"
     assert wording.partition("version-3") == "version-3"
-    assert [wording.ago(f"2026-11-22T{t}Z", now) for t in ("11:59:20", "11:58:59", "10:30:00", "09:00:00")] == ["40 s", "1 min", "90 min", "3 h"]
+    assert [wording.ago(f"2026-11-22T{t}Z", now) for t in ("11:59:20", "11:58:59", "10:30:00", "09:00:00")] == [
+        "40 s",
+        "1 min",
+        "90 min",
+        "3 h",
+    ]
     assert wording.plural(1, "row") + wording.plural(2000, "row") == "1 row2,000 rows"
-    assert wording.details({"models": {"m": 1}, "sha": "x" * 300, "reasons": ["a", "b"], "none": None}) == "models: m 1 · reasons: a; b"
+    assert (
+        wording.details({"models": {"m": 1}, "sha": "x" * 300, "reasons": ["a", "b"], "none": None})
+        == "models: m 1 · reasons: a; b"
+    )
 
 
 def test_sparkline() -> None:
@@ -489,4 +542,4 @@ def test_nothing_heavy_is_imported_before_the_first_request() -> None:
         "late = {'pandas', 'numpy', 'mlflow', 'great_expectations', 'sklearn', 'pyarrow', 'airflow'} & set(sys.modules); "
         "assert not late, late"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -71,9 +71,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def sign_anything(
-    folder: Path, keys: Path, identity: Identity = IDENTITY, files: dict[str, Any] | None = None
-) -> None:
+def sign_anything(folder: Path, keys: Path, identity: Identity = IDENTITY, files: dict[str, Any] | None = None) -> None:
     """Sign like a training run that was taken over: valid key, no check of the content."""
     for name in ("manifest.json", "manifest.sig"):
         (folder / name).unlink(missing_ok=True)

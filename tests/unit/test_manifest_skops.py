@@ -22,9 +22,7 @@ PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     flavours = {"baton": {"family": "anomaly", "format": 1, "data": "."}}
-    (tmp_path / "MLmodel").write_text(
-        yaml.safe_dump({"flavors": flavours, "run_id": "run-1", "model_id": "m-1"})
-    )
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavours, "run_id": "run-1", "model_id": "m-1"}))
     return tmp_path
 
 
@@ -55,9 +53,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "builtins.eval": node("builtins", "eval", "TypeNode"),
     "numpy.load": node("numpy", "load", "NdArrayNode"),
     "sklearn.datasets": node("sklearn.datasets._base", "Fetcher", "ObjectNode"),
-    "FunctionTransformer": node(
-        "sklearn.preprocessing._function_transformer", "FunctionTransformer", "ObjectNode"
-    ),
+    "FunctionTransformer": node("sklearn.preprocessing._function_transformer", "FunctionTransformer", "ObjectNode"),
     "None": {"__class__": "Popen", "__module__": "subprocess"},
     "lower.case.function": node("lower.case", "function", "ObjectNode"),
     "sklearn.tree._export.export_text": node("sklearn.tree._export", "export_text", "TypeNode"),

@@ -83,9 +83,7 @@ def test_log_in_and_rights(clock: list[float], status: int, says: str) -> None:
     assert "secret" not in str(caught.value) or "secrets/mlflow.json" in str(caught.value)
 
 
-def test_credentials_come_from_the_home_then_from_mlflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_come_from_the_home_then_from_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     with pytest.raises(ServiceError, match="baton up"):
         credentials(tmp_path, "service")

@@ -33,12 +33,10 @@ def create_app(current_user: Callable[..., Any], host: Host) -> FastAPI:
         host: what else the console needs from the program that shows it.
     """
 
-    def identify(request: Request, person: Person = Depends(current_user)) -> None:
+    def identify(request: Request, person: Person = Depends(current_user)) -> None:  # noqa: B008 - FastAPI's notation
         request.state.baton_person = person
 
-    app = FastAPI(
-        title="Baton", dependencies=[Depends(identify)], docs_url=None, redoc_url=None, openapi_url=None
-    )
+    app = FastAPI(title="Baton", dependencies=[Depends(identify)], docs_url=None, redoc_url=None, openapi_url=None)
     app.state.host = host
     app.include_router(router)
     app.middleware("http")(_with_headers)

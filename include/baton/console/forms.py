@@ -53,18 +53,12 @@ async def checked_body(request: Request, host: Host, person: Person) -> dict[str
     if kind not in (FORM, JSON):
         raise HTTPException(415, f"send {JSON} or {FORM}")
     body = await _limited(request)
-    fields = (
-        _json(body)
-        if kind == JSON
-        else dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    )
+    fields = _json(body) if kind == JSON else dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
     if request.headers.get("authorization", "").lower().startswith("bearer "):
         return fields
     _require_own_origin(request, host)
     if kind == FORM and not token_holds(host, person, str(fields.get("token", ""))):
-        raise HTTPException(
-            403, "this form is too old or was made for somebody else: reload the page and try again"
-        )
+        raise HTTPException(403, "this form is too old or was made for somebody else: reload the page and try again")
     return fields
 
 
@@ -95,9 +89,7 @@ def _require_own_origin(request: Request, host: Host) -> None:
     if origin is not None and site is None and _origin(origin) not in own:
         raise HTTPException(403, f"this request comes from {origin}, not from this site")
     if site is None and origin is None:
-        raise HTTPException(
-            403, "the request does not say which site it comes from; API clients send a bearer token"
-        )
+        raise HTTPException(403, "the request does not say which site it comes from; API clients send a bearer token")
 
 
 def _origin(value: str) -> str:

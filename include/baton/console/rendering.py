@@ -35,9 +35,7 @@ def environment() -> Environment:
 
 def metric_line(window: dict[str, Any]) -> str:
     """The sparkline of a model's labelled metric over its partitions."""
-    points = [
-        Point(wording.partition(p["partition"]), p["value"], p["status"] == "dropped") for p in window["series"]
-    ]
+    points = [Point(wording.partition(p["partition"]), p["value"], p["status"] == "dropped") for p in window["series"]]
     newest = window["labelled"] or {}
     return sparkline(points, newest.get("reference"), newest.get("metric") or "metric")
 

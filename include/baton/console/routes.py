@@ -59,9 +59,7 @@ def stored_page(path: str, rights: Asking) -> Response:
     found = find_page(settings().reports_dir, path)
     # the same answer for a page that is not there and one that is not theirs
     if found is None or not readable(rights, path):
-        raise HTTPException(
-            404, "There is no such page, or you may not read about the DAG that it belongs to."
-        )
+        raise HTTPException(404, "There is no such page, or you may not read about the DAG that it belongs to.")
     return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
@@ -89,9 +87,7 @@ async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -
         return JSONResponse(result)
     root = request.scope["root_path"]
     back = (
-        f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}"
-        if fields.get("back") == "card"
-        else f"{root}/today"
+        f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}" if fields.get("back") == "card" else f"{root}/today"
     )
     return RedirectResponse(back, 303)
 

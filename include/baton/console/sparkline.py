@@ -41,17 +41,13 @@ def sparkline(points: Sequence[Point], reference: float | None = None, name: str
     line = " ".join(f"{x(i):.1f},{y(p.value or 0.0):.1f}" for i, p in known)
     parts = []
     if reference is not None:
-        parts.append(
-            f'<line class="reference" x1="0" x2="{WIDTH}" y1="{y(reference):.1f}" y2="{y(reference):.1f}"/>'
-        )
+        parts.append(f'<line class="reference" x1="0" x2="{WIDTH}" y1="{y(reference):.1f}" y2="{y(reference):.1f}"/>')
     parts.append(f'<polyline points="{line}"/>')
     for index, point in known:
         last = index == known[-1][0]
         if point.bad or last:
             kind = "bad" if point.bad else "last"
-            parts.append(
-                f'<circle class="{kind}" cx="{x(index):.1f}" cy="{y(point.value or 0.0):.1f}" r="3"/>'
-            )
+            parts.append(f'<circle class="{kind}" cx="{x(index):.1f}" cy="{y(point.value or 0.0):.1f}" r="3"/>')
     first, latest = known[0][1], known[-1][1]
     text = f"{name} from {first.value:.3f} ({first.label}) to {latest.value:.3f} ({latest.label})"
     if reference is not None:

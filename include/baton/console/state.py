@@ -29,11 +29,7 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     for model, partition in conn.execute(newest).all():
         # a partition may be judged for several versions; the last judgement counts
         here = (table.c.model == model) & (table.c.partition == partition)
-        row = (
-            conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1))
-            .mappings()
-            .one()
-        )
+        row = conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1)).mappings().one()
         if not rights.read(row["flow"]):
             continue
         retrain = (
@@ -125,18 +121,14 @@ def _last_moves(conn: Connection) -> dict[str, dict[str, Any]]:
 def _last_verdicts(conn: Connection) -> dict[str, dict[str, Any]]:
     table = tables.approvals
     newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
-    query = select(table).join(
-        newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at)
-    )
+    query = select(table).join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
     return {row["model"]: verdict_of(row) for row in conn.execute(query).mappings()}
 
 
 def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
     """The newest partition that each version scored."""
     table = tables.partition_models
-    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(
-        table.c.model, table.c.version
-    )
+    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(table.c.model, table.c.version)
     return {(model, version): partition for model, version, partition in conn.execute(query)}
 
 
@@ -145,17 +137,13 @@ def known_models() -> tuple[str, ...]:
     """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
     from baton.packs import pack_folder, packs
 
-    return tuple(
-        sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml"))
-    )
+    return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
 
 
 def ledger_state(conn: Connection) -> dict[str, Any]:
     """Number of records, the newest one, and what the last check of the chain found."""
     table = tables.ledger
-    last = conn.execute(
-        select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)
-    ).first()
+    last = conn.execute(select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)).first()
     stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == VERIFIED)).scalar()
     return {
         "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,

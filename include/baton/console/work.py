@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from shlex import quote
 from typing import Any
@@ -98,7 +98,8 @@ def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
         group["examples"] = [{name: row[name] for name in ("entity_key", "column", "value")} for row in sample]
         group["commands"] = quarantine_commands(group)
     rows = sum(group["rows"] for group in groups) - _counted_twice(conn, groups)
-    return {"rows": rows, "groups": groups[:TOP_GROUPS], "more": max(0, len(groups) - TOP_GROUPS)}
+    more = max(0, len(groups) - TOP_GROUPS)
+    return {"rows": rows, "groups": groups[:TOP_GROUPS], "more": more, "repaired": _repaired(conn, rights)}
 
 
 def _counted_twice(conn: Connection, groups: Sequence[dict[str, Any]]) -> int:
@@ -114,14 +115,29 @@ def _counted_twice(conn: Connection, groups: Sequence[dict[str, Any]]) -> int:
     return twice
 
 
-def quarantine_commands(group: dict[str, Any]) -> list[str]:
+def quarantine_commands(group: Mapping[str, Any]) -> list[str]:
     """What to type to look at, repair and re-inject the rows of a group."""
-    place = f"--flow {quote(group['flow'])} --partition {quote(group['partition'])}"
+    which = f"--flow {quote(group['flow'])} --partition {quote(group['partition'])} --rule {quote(group['rule'])}"
     return [
-        f"baton quarantine list {place} --rule {quote(group['rule'])}",
-        f"baton quarantine repair {place} --rule {quote(group['rule'])} --set COLUMN=VALUE",
-        f"baton quarantine reinject {place}",
+        f"baton quarantine list {which}",
+        f"baton quarantine repair {which} --set COLUMN=EXPRESSION",
+        reinject_command(group),
     ]
+
+
+def reinject_command(place: Mapping[str, Any]) -> str:
+    """What to type to send a partition's repaired rows through the flow again."""
+    return f"baton quarantine reinject {quote(place['flow'])} {quote(place['partition'])}"
+
+
+def _repaired(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
+    """Partitions with rows that were repaired and not sent through the flow again yet."""
+    table = tables.quarantine
+    rows = select(table.c.flow, table.c.partition, table.c.row_sha, table.c.row).where(table.c.status == "repaired")
+    one = rows.distinct().subquery()
+    query = select(one.c.flow, one.c.partition, func.count().label("rows")).group_by(one.c.flow, one.c.partition)
+    places = [dict(row) for row in conn.execute(query).mappings() if rights.read(row["flow"])]
+    return [{**place, "command": reinject_command(place)} for place in places]
 
 
 def cases(conn: Connection, rights: Rights, today: datetime) -> dict[str, Any]:
@@ -155,9 +171,7 @@ def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[s
     ).subquery()
     query = (
         select(first, decision.c.money)
-        .outerjoin(
-            decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key")))
-        )
+        .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
         .order_by(first.c.risk.desc())
     )
     rows = [dict(row) for row in conn.execute(query).mappings()]

@@ -1,0 +1,212 @@
+"""Take the README's screenshots from running services (`baton up`, after `make demo`): a development tool, no test.
+
+    python tests/e2e/screenshots.py OUTPUT [--airflow URL] [--user NAME] [--password PASSWORD] [--mlflow URL]
+
+Needs Debian's `chromium` and `chromium-driver`; without them it says so and ends with code 0, so that `make screenshots`
+is harmless on any machine. chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python package is
+needed beyond httpx. Addresses and passwords default to what `baton up` wrote to BATON_HOME.
+
+Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form`, `today` (in
+Airflow's UI), `mlflow_version` (the champion of card_fraud).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+FLOW, MODEL = "transaction_monitoring", "card_fraud"
+SIZE = (1440, 900)
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --force-color-profile=srgb"
+).split()
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference to an element
+
+
+class Browser:
+    """One window of a headless Chromium."""
+
+    def __init__(self, driver: httpx.Client, session: str) -> None:
+        self._driver, self._session = driver, session
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        """One WebDriver command; returns its `value`.
+
+        Raises:
+            RuntimeError: the browser's own message.
+        """
+        answer = self._driver.request(method, f"/session/{self._session}{path}", json=body if method == "POST" else None)
+        value = answer.json()["value"]
+        if answer.is_error:
+            raise RuntimeError(f"{method} {path}: {value.get('error')}: {value.get('message', '').splitlines()[0]}")
+        return value
+
+    def open(self, url: str) -> None:
+        """Load a page."""
+        self.call("POST", "/url", url=url)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run JavaScript in the page; `arguments[0]...` are the arguments, `return` gives the result."""
+        return self.call("POST", "/execute/sync", script=script, args=list(arguments))
+
+    def wait(self, script: str, *arguments: Any, seconds: float = 60) -> Any:
+        """Wait until a script returns something true; returns it.
+
+        Raises:
+            RuntimeError: it did not in time; names the page and what it shows.
+        """
+        until = time.monotonic() + seconds
+        while not (found := self.run(script, *arguments)):
+            if time.monotonic() > until:
+                shown = self.run("return document.body.innerText.slice(0, 300)")
+                raise RuntimeError(f"{self.run('return location.href')}: not in {seconds:.0f} s: {script}\n{shown}")
+            time.sleep(0.3)
+        return found
+
+    def see(self, text: str, seconds: float = 60) -> None:
+        """Wait until a text is on the page, and then for its pictures and transitions to settle."""
+        self.wait("return document.body && document.body.innerText.includes(arguments[0])", text, seconds=seconds)
+        time.sleep(1.5)
+
+    def click(self, selector: str) -> None:
+        """Click the first element of a CSS selector, as a mouse would."""
+        element = self.call("POST", "/element", using="css selector", value=selector)
+        self.call("POST", f"/element/{element[ELEMENT]}/click")
+
+    def frame(self, selector: str | None) -> None:
+        """Go into a frame; None goes back to the whole page."""
+        if selector is None:
+            self.call("POST", "/frame", id=None)
+            return
+        self.wait("return !!document.querySelector(arguments[0])", selector)
+        self.call("POST", "/frame", id=self.call("POST", "/element", using="css selector", value=selector))
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """One command of Chromium's own protocol."""
+        return self.call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
+
+    def save(self, path: Path) -> Path:
+        """Write what the window shows."""
+        path.write_bytes(base64.b64decode(self.call("GET", "/screenshot")))
+        return path
+
+
+@contextmanager
+def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browser]:
+    """A browser with a profile of its own; ended, profile removed, when the block ends."""
+    driver_path, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if not driver_path or not chromium:
+        raise FileNotFoundError("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+    with tempfile.TemporaryDirectory(prefix="baton-screenshots-", ignore_cleanup_errors=True) as profile:
+        arguments = [*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]
+        arguments += ["--blink-settings=preferredColorScheme=0"] if dark else []
+        with subprocess.Popen([driver_path, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                port = next(line.split()[-1].rstrip(".") for line in process.stdout if "on port" in line)
+                options = {"goog:chromeOptions": {"binary": chromium, "args": arguments}}
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=180, trust_env=False) as driver:
+                    body = {"capabilities": {"alwaysMatch": options}}
+                    answer = driver.post("/session", json=body).json()["value"]
+                    if "sessionId" not in answer:
+                        raise RuntimeError(f"Chromium did not start: {answer.get('message')}")
+                    window = Browser(driver, answer["sessionId"])
+                    try:
+                        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+                        window.devtools("Emulation.setDeviceMetricsOverride", **metrics)
+                        yield window
+                    finally:
+                        window.call("DELETE", "")
+            finally:
+                process.terminate()
+
+
+def log_in_to_airflow(window: Browser, url: str, user: str, password: str) -> None:
+    """Give the browser the cookie that Airflow's log-in form would give it."""
+    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, trust_env=False)
+    token = answer.raise_for_status().json()["access_token"]
+    window.devtools("Network.setCookie", name="_token", value=token, url=url, path="/")
+
+
+def capture(window: Browser, folder: Path, airflow: str, mlflow: str | None, reviewer: tuple[str, str] | None) -> list[Path]:
+    """All pictures; the browser is logged in to Airflow."""
+    made = []
+    window.open(f"{airflow}/dags/{FLOW}")
+    window.see(FLOW)
+    window.wait("return document.querySelectorAll('[data-testid^=\"grid\"], [id^=\"grid\"], table, svg').length > 3")
+    time.sleep(3)  # the grid's cells arrive after its frame
+    made.append(window.save(folder / "airflow_grid.png"))
+    window.open(f"{airflow}/dags/{FLOW}/trigger")
+    if not window.run("return !!document.querySelector('[role=dialog]')"):
+        window.open(f"{airflow}/dags/{FLOW}")
+        window.see("Trigger")
+        button = "return [...document.querySelectorAll('button')].find(b => b.innerText.includes('Trigger')) || null"
+        window.wait(button)
+        window.run(button.replace("return ", "(", 1).replace(" || null", ").click()"))
+    window.see("First partition")
+    made.append(window.save(folder / "airflow_trigger_form.png"))
+    window.open(f"{airflow}/plugin/today")
+    window.frame("iframe")
+    window.see("Waiting for an answer")
+    window.frame(None)
+    made.append(window.save(folder / "today.png"))
+    if mlflow and reviewer:
+        secret = base64.b64encode(":".join(reviewer).encode()).decode()
+        window.devtools("Network.enable")
+        window.devtools("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {secret}"})
+        alias = {"name": MODEL, "alias": "champion"}
+        answer = httpx.get(
+            f"{mlflow}/api/2.0/mlflow/registered-models/alias", params=alias, auth=reviewer, trust_env=False
+        )
+        version = answer.raise_for_status().json()["model_version"]["version"]
+        window.open(f"{mlflow}/#/models/{MODEL}/versions/{version}")
+        window.see("champion")
+        made.append(window.save(folder / "mlflow_version.png"))
+    return made
+
+
+def main() -> int:
+    """Parse the arguments, take the pictures, name them."""
+    from baton.settings import settings
+
+    here = settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, help="folder for the pictures")
+    parser.add_argument("--airflow", default=here.airflow_url, help="address; default: the running `baton up`")
+    parser.add_argument("--user", default="admin", help="of Airflow")
+    parser.add_argument("--password", help="default: from BATON_HOME")
+    parser.add_argument("--mlflow", default=here.mlflow_tracking_uri, help="address; default: the running `baton up`")
+    given = parser.parse_args()
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
+        print("skipped: no chromium or chromedriver (Debian: apt-get install chromium chromium-driver)")
+        return 0
+    if not given.airflow:
+        parser.error("Airflow does not run: start it with `baton up`, or give --airflow")
+    password = given.password or json.loads((here.secrets_dir / "airflow_users.json").read_text())[given.user]
+    reviewer = None
+    if (here.secrets_dir / "mlflow.json").exists():
+        entry = json.loads((here.secrets_dir / "mlflow.json").read_text())["reviewer"]
+        reviewer = (entry["username"], entry["password"])
+    given.output.mkdir(parents=True, exist_ok=True)
+    with browser() as window:
+        log_in_to_airflow(window, given.airflow, given.user, password)
+        for path in capture(window, given.output, given.airflow, given.mlflow, reviewer):
+            print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
