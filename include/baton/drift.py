@@ -168,8 +168,9 @@ def reference(
     Args:
         frame: training rows, all of them: only counts are kept, a sample would only add noise.
         features: columns to watch; numbers, booleans or categories.
-        scores: (n,) scores of these rows; NaN where none is honest (rows the model was fitted on). None:
-            predictions are not watched.
+        scores: (n,) scores of these rows by the very model that will score the windows: another fit, even of the
+            same candidate, moves the bulk of the scores and would look like drift. NaN where a score is not
+            honest (rows that the model has memorised). None: predictions are not watched.
         windows: (n,) or a column's name: the sub-window of each row, sortable, such as its hour. None: one.
             Neighbours are joined until each has `min_rows`; of very many, 64 evenly spaced ones are kept.
         bins: quantile bins per number.
@@ -198,9 +199,7 @@ def reference(
     return {"format": 1, "rows": len(frame), "windows": list(parts), "features": entries}
 
 
-def compare(
-    reference: Mapping[str, Any], frame: pd.DataFrame, spec: CompareSpec, scores: Any = None
-) -> DriftTable:
+def compare(reference: Mapping[str, Any], frame: pd.DataFrame, spec: CompareSpec, scores: Any = None) -> DriftTable:
     """Compare a window with the reference; the module's text explains the statistics.
 
     Args:
@@ -289,9 +288,7 @@ def _natural(entries: Mapping[str, Any], size: int) -> dict[str, float]:
     return {name: float(np.quantile(values, 0.9)) if values else 0.0 for name, values in seen.items()}
 
 
-def _row(
-    name: str, entry: Mapping[str, Any], expected: Array, observed: Array, spec: CompareSpec
-) -> DriftRow:
+def _row(name: str, entry: Mapping[str, Any], expected: Array, observed: Array, spec: CompareSpec) -> DriftRow:
     n, m, psi = observed.sum(), expected.sum(), float(_psi(expected, observed))
     psi = psi if np.isfinite(psi) else 0.0
     used = (expected > 0) | (observed > 0)
@@ -343,7 +340,5 @@ def _flag(rows: list[DriftRow], spec: CompareSpec, enough: bool) -> list[DriftRo
     flagged = []
     for row, q_value in zip(rows, q_values, strict=True):
         clear = q_value <= spec.fdr and row.p_value <= spec.p_value and row.effect > row.threshold
-        flagged.append(
-            DriftRow(**{**vars(row), "q_value": float(q_value), "drifted": bool(enough and clear)})
-        )
+        flagged.append(DriftRow(**{**vars(row), "q_value": float(q_value), "drifted": bool(enough and clear)}))
     return flagged

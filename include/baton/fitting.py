@@ -91,7 +91,7 @@ def register(job: StageJob) -> StageOutput:
     from baton.packs import find_model
     from baton.training import split
 
-    pack, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options["model"])
     data = read(job.inputs["data"])
     rows, holdout = split(data)
     arrays = _arrays(spec, rows)
@@ -168,7 +168,7 @@ def _hand_over(
         spec, candidate=board.best, occasion=job.partition, data=data, metrics=metrics,
         features=fitted.features, leaderboard=leaderboard,
     ))  # fmt: skip
-    example = rows[fitted.features].head(5)
+    example = typical_row(rows[fitted.features])
     with tempfile.TemporaryDirectory(prefix="baton-model-") as name:
         folder = Path(name)
         fitted.save(folder)
@@ -194,6 +194,17 @@ def _output_example(probability: np.ndarray) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({"score": probability})
+
+
+def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row of medians and most frequent values: MLflow shows its example to every reader, so it is nobody's row."""
+    import pandas as pd
+
+    cells = {
+        name: column.median() if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else column.mode().iloc[0]
+        for name, column in frame.items()
+    }
+    return pd.DataFrame([cells]).astype({name: frame[name].dtype for name in cells if frame[name].dtype.kind == "f"})
 
 
 def _save_reference(

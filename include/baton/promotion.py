@@ -74,7 +74,7 @@ def judge(job: StageJob) -> StageOutput:
         ledger.append(conn, "gate_verdict", f"{spec.model}/{version}",
                       {k: facts[k] for k in ("decision", "reasons", "champion")})  # fmt: skip
 
-    registry.record_gate(spec.model, version, verdict)
+    facts["gate_at"] = registry.record_gate(spec.model, version, verdict)
     return StageOutput(pd.DataFrame(verdict.table), facts, on_commit)
 
 
@@ -98,7 +98,7 @@ def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     from baton.slots import history
     from baton.training import occasions, split
 
-    sha = registry.tags(spec.model, version).get("baton.dataset")
+    sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):
         for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
             if result.ref.content_sha256 == sha:

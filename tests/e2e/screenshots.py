@@ -29,10 +29,18 @@ import httpx
 
 FLOW, MODEL = "transaction_monitoring", "card_fraud"
 SIZE = (1440, 900)
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-color-profile=srgb"
-).split()
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference to an element
 
 
@@ -48,7 +56,9 @@ class Browser:
         Raises:
             RuntimeError: the browser's own message.
         """
-        answer = self._driver.request(method, f"/session/{self._session}{path}", json=body if method == "POST" else None)
+        answer = self._driver.request(
+            method, f"/session/{self._session}{path}", json=body if method == "POST" else None
+        )
         value = answer.json()["value"]
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: {value.get('error')}: {value.get('message', '').splitlines()[0]}")
@@ -116,7 +126,7 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browse
         with subprocess.Popen([driver_path, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
-                port = next(line.split()[-1].rstrip(".") for line in process.stdout if "on port" in line)
+                port = next(line.split()[-1].rstrip(".") for line in process.stdout if "successfully on port" in line)
                 options = {"goog:chromeOptions": {"binary": chromium, "args": arguments}}
                 with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=180, trust_env=False) as driver:
                     body = {"capabilities": {"alwaysMatch": options}}
@@ -141,12 +151,14 @@ def log_in_to_airflow(window: Browser, url: str, user: str, password: str) -> No
     window.devtools("Network.setCookie", name="_token", value=token, url=url, path="/")
 
 
-def capture(window: Browser, folder: Path, airflow: str, mlflow: str | None, reviewer: tuple[str, str] | None) -> list[Path]:
+def capture(
+    window: Browser, folder: Path, airflow: str, mlflow: str | None, reviewer: tuple[str, str] | None
+) -> list[Path]:
     """All pictures; the browser is logged in to Airflow."""
     made = []
     window.open(f"{airflow}/dags/{FLOW}")
     window.see(FLOW)
-    window.wait("return document.querySelectorAll('[data-testid^=\"grid\"], [id^=\"grid\"], table, svg').length > 3")
+    window.wait('return document.querySelectorAll(\'[data-testid^="grid"], [id^="grid"], table, svg\').length > 3')
     time.sleep(3)  # the grid's cells arrive after its frame
     made.append(window.save(folder / "airflow_grid.png"))
     window.open(f"{airflow}/dags/{FLOW}/trigger")
@@ -191,7 +203,7 @@ def main() -> int:
     parser.add_argument("--mlflow", default=here.mlflow_tracking_uri, help="address; default: the running `baton up`")
     given = parser.parse_args()
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
-        print("skipped: no chromium or chromedriver (Debian: apt-get install chromium chromium-driver)")
+        sys.stdout.write("skipped: no chromium or chromedriver (Debian: apt-get install chromium chromium-driver)\n")
         return 0
     if not given.airflow:
         parser.error("Airflow does not run: start it with `baton up`, or give --airflow")
@@ -204,7 +216,7 @@ def main() -> int:
     with browser() as window:
         log_in_to_airflow(window, given.airflow, given.user, password)
         for path in capture(window, given.output, given.airflow, given.mlflow, reviewer):
-            print(path)
+            sys.stdout.write(f"{path}\n")
     return 0
 
 

@@ -31,15 +31,15 @@ class ReviewTrigger(BaseTrigger):
     """
 
     def __init__(
-        self, model: str, version: int, ti_id: UUID | str, until: str | None = None, interval: float = 2.0
+        self, model: str, version: int, gate_at: str, ti_id: UUID | str, until: str | None = None, interval: float = 2.0
     ) -> None:
         super().__init__()
-        self.model, self.version, self.ti_id = model, version, UUID(str(ti_id))
+        self.model, self.version, self.gate_at, self.ti_id = model, version, gate_at, UUID(str(ti_id))
         self.until, self.interval = until, interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger as the metadata database keeps it."""
-        arguments = {"model": self.model, "version": self.version, "ti_id": str(self.ti_id),
+        arguments = {"model": self.model, "version": self.version, "gate_at": self.gate_at, "ti_id": str(self.ti_id),
                      "until": self.until, "interval": self.interval}  # fmt: skip
         return "baton.airflow.approval.ReviewTrigger", arguments
 
@@ -48,7 +48,7 @@ class ReviewTrigger(BaseTrigger):
         while True:
             await asyncio.sleep(self.interval)
             try:
-                review = await asyncio.to_thread(_review, self.model, self.version)
+                review = await asyncio.to_thread(_review, self.model, self.version, self.gate_at)
             except Exception as error:
                 self.log.warning("registry not reachable, asking again in %s s: %s", self.interval, error)
                 continue
@@ -74,10 +74,10 @@ class ReviewTrigger(BaseTrigger):
             self.log.warning("the request in Airflow could not be closed: %s", error)
 
 
-def _review(model: str, version: int) -> str | None:
+def _review(model: str, version: int, gate_at: str) -> str | None:
     from baton.registry import Registry
 
-    return Registry().review(model, version)
+    return Registry().review(model, version, gate_at)
 
 
 class ModelApprovalOperator(ApprovalOperator):
@@ -108,7 +108,8 @@ class ModelApprovalOperator(ApprovalOperator):
             if self.mode == AIRFLOW:
                 raise
         until = (datetime.now(timezone.utc) + self.response_timeout).isoformat() if self.response_timeout else None
-        self.defer(trigger=ReviewTrigger(self.model, facts["version"], context["ti"].id, until), method_name="execute_complete")
+        trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""

@@ -132,7 +132,8 @@ def _source_row(
 def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unmask: bool) -> dict[str, Any]:
     hidden = column.get("pii") == "direct" and not unmask
     plain = value.item() if hasattr(value, "item") else value
-    if plain is None or plain != plain:  # only NaN and NaT differ from themselves
+    # NaN differs from itself; pandas' own empty values answer no such question
+    if plain is None or type(plain).__name__ in ("NaTType", "NAType") or plain != plain:
         plain = None
     elif not isinstance(plain, (bool, int, float)):
         plain = str(plain)
