@@ -54,9 +54,7 @@ class Rule:
     def columns(self) -> list[str]:
         """The columns that the expectation looks at; none for one on the whole table."""
         named = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
-        return [str(name) for name in named if name] + [
-            str(name) for name in self.kwargs.get("column_list") or ()
-        ]
+        return [str(name) for name in named if name] + [str(name) for name in self.kwargs.get("column_list") or ()]
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{key}={value}" for key, value in self.kwargs.items())
@@ -142,8 +140,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
     if parsed.missing:
         # every other expectation would raise for want of a column: GX is only asked which columns are there
         rules = [
-            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "")
-            for name in spec.columns
+            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "") for name in spec.columns
         ]
     else:
         rules = rules_of(spec)
@@ -175,20 +172,24 @@ def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
     A column that may not be empty has its plain type (int64, bool) again, now that empty cells are gone.
     """
     import numpy as np
+    import pandas as pd
 
     keep = np.zeros(len(parsed.frame), dtype=bool)
     if verdict.status != "broken":
         keep[:] = True
         keep[verdict.bad_positions] = False
-    frame = parsed.frame if keep.all() else parsed.frame[keep].reset_index(drop=True)
+    frame = parsed.frame.copy(deep=False)
+    if not keep.all():
+        frame = parsed.frame.take(np.flatnonzero(keep))
+        frame.index = pd.RangeIndex(len(frame))
     plain = {"int": "int64", "bool": "bool"}
     nullable = {"int": "Int64", "bool": "boolean"}
-    types = {}
     for name, column in verdict.spec.columns.items():
         if name in frame and column.type in plain:
-            types[name] = nullable[column.type] if column.nullable else plain[column.type]
-    changed = {name: kind for name, kind in types.items() if str(frame[name].dtype) != kind}
-    return frame.astype(changed) if changed else frame
+            kind = nullable[column.type] if column.nullable else plain[column.type]
+            if str(frame[name].dtype) != kind:
+                frame[name] = frame[name].astype(kind)
+    return frame
 
 
 # --- Great Expectations -----------------------------------------------------------------------------------------------
@@ -201,9 +202,7 @@ def _batch_definition() -> Any:
     import os
 
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GX reports its use to its makers unless told otherwise
-    logging.getLogger("great_expectations").setLevel(
-        logging.WARNING
-    )  # its import logs hundreds of INFO lines
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import logs hundreds of INFO lines
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -238,9 +237,7 @@ def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tup
     first = _run(validator, spec, list(enumerate(rules)), "BOOLEAN_ONLY")
     outcomes = {_number(outcome): outcome for outcome in first.results}
     # the page shows what a median or a row count was also where it is met, unless that costs time
-    explained = {
-        n for n, rule in enumerate(rules) if len(seen) <= EXPLAINED_ROWS and not names_rows(rule.type)
-    }
+    explained = {n for n, rule in enumerate(rules) if len(seen) <= EXPLAINED_ROWS and not names_rows(rule.type)}
     again = [
         (n, rules[n])
         for n, outcome in sorted(outcomes.items())
@@ -284,9 +281,7 @@ def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], 
     try:
         suite = ExpectationSuite(name=name, expectations=given)
     except (GreatExpectationsError, ValueError, TypeError) as error:
-        raise SpecError(
-            f"contract {name}: {_first_line(error)}; see the expectations of Great Expectations"
-        ) from error
+        raise SpecError(f"contract {name}: {_first_line(error)}; see the expectations of Great Expectations") from error
     validator.result_format = result_format
     return validator.validate_expectation_suite(suite)
 
@@ -301,11 +296,7 @@ def _raised(outcome: Any) -> str | None:
     info = outcome.exception_info or {}
     for entry in [info, *info.values()]:
         if isinstance(entry, Mapping) or hasattr(entry, "raised_exception"):
-            get = (
-                entry.get
-                if isinstance(entry, Mapping)
-                else lambda key, source=entry: getattr(source, key, None)
-            )
+            get = entry.get if isinstance(entry, Mapping) else lambda key, source=entry: getattr(source, key, None)
             if get("raised_exception"):
                 return _first_line(get("exception_message") or "no message")
     return None
@@ -345,9 +336,7 @@ class _Findings:
             self.violations += self._named(rule, positions)
         if rule.severity == "critical":
             undefined = not len(self.parsed.frame) and result.get("observed_value", 0) is None
-            (self._undefined if undefined else self._failures).append(
-                (rule.name, self._sentence(rule, result))
-            )
+            (self._undefined if undefined else self._failures).append((rule.name, self._sentence(rule, result)))
         elif rule.severity == "info":
             self.info.append(self._sentence(rule, result))
         elif rows is None:

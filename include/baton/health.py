@@ -50,18 +50,29 @@ def heartbeats(health_url: str) -> dict[str, float] | None:
     return found
 
 
-def airflow_token(url: str, user: str, password: str) -> str:
+def airflow_token(url: str, user: str, password: str, patience: float = 0.0) -> str:
     """Log in to Airflow at `url`; return the token for its REST interface.
+
+    Args:
+        url: address of the API server.
+        user: a user of Airflow.
+        password: the user's password.
+        patience: seconds to wait for a server that is being started again.
 
     Raises:
         ServiceError: it does not answer, or refuses the user.
     """
-    try:
-        with client(30.0) as http:
-            answer = http.post(f"{url}/auth/token", json={"username": user, "password": password})
-            return str(answer.raise_for_status().json()["access_token"])
-    except httpx.HTTPError as error:
-        raise ServiceError(f"Airflow at {url}: no log-in for {user}: {error}") from error
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with client(30.0) as http:
+                answer = http.post(f"{url}/auth/token", json={"username": user, "password": password})
+                return str(answer.raise_for_status().json()["access_token"])
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.TransportError) and time.monotonic() < deadline:
+                time.sleep(0.5)
+                continue
+            raise ServiceError(f"Airflow at {url}: no log-in for {user}: {error}") from error
 
 
 def beats(heartbeat: float | None, started: float, tolerated: float = 30.0) -> bool:

@@ -39,7 +39,7 @@ class Orchestrator:
         while True:
             try:
                 response = self._connected().request(method, f"/api/v2{path}", **kwargs)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ServiceError) as error:  # the latter: no log-in, from `token`
                 if time.monotonic() > until:
                     raise ServiceError(f"Airflow at {self.url} does not answer: {error}. Is `baton up` running?") from error
                 self._client = None

@@ -239,11 +239,7 @@ def head(slot: Slot) -> StageResult | None:
 def history(slot: Slot) -> list[StageResult]:
     """Return every version that the slot had, oldest first."""
     with warehouse.read() as conn:
-        rows = (
-            conn.execute(sa.select(commits).where(*_is(commits, slot)).order_by(commits.c.id))
-            .mappings()
-            .all()
-        )
+        rows = conn.execute(sa.select(commits).where(*_is(commits, slot)).order_by(commits.c.id)).mappings().all()
     return [_result(row) for row in rows]
 
 
@@ -266,9 +262,7 @@ def _is(table: sa.Table, slot: Slot) -> list[Any]:
 
 def _escape(text: str) -> str:
     """Text as one harmless path segment: all but letters, digits and `:_+-.` as ~xx, also a leading dot."""
-    safe = re.sub(
-        r"[^A-Za-z0-9:_+.-]", lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), text
-    )
+    safe = re.sub(r"[^A-Za-z0-9:_+.-]", lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), text)
     return f"~2e{safe[1:]}" if safe.startswith(".") else safe
 
 

@@ -157,8 +157,8 @@ class Services:
         return dict(json.loads(users_file(self.settings).read_text(encoding="utf-8")))
 
     def token(self, user: str = "admin") -> str:
-        """Return a token of Airflow's REST interface for `user`."""
-        return airflow_token(self.airflow_url, user, self.users[user])
+        """Return a token of Airflow's REST interface for `user`; waits while the server is started again."""
+        return airflow_token(self.airflow_url, user, self.users[user], patience=90.0)
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each running service."""

@@ -77,9 +77,7 @@ def _connect(address: str) -> Engine:
     kind = url.get_backend_name()
     if kind == "sqlite":
         if url.database in (None, "", ":memory:"):
-            raise BatonError(
-                "BATON_WAREHOUSE_URL: the SQLite warehouse must be a file, every task opens it anew"
-            )
+            raise BatonError("BATON_WAREHOUSE_URL: the SQLite warehouse must be a file, every task opens it anew")
         path = os.path.abspath(str(url.database))  # noqa: PTH100 - keeps a symbolic link as the user wrote it
         os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
         made = sa.create_engine(url, json_serializer=to_json)
@@ -88,9 +86,7 @@ def _connect(address: str) -> Engine:
         return made
     if kind == "postgresql":
         return sa.create_engine(url, json_serializer=to_json, pool_pre_ping=True)
-    raise BatonError(
-        f"BATON_WAREHOUSE_URL: {kind} is not supported; use sqlite:///file or postgresql+psycopg2://..."
-    )
+    raise BatonError(f"BATON_WAREHOUSE_URL: {kind} is not supported; use sqlite:///file or postgresql+psycopg2://...")
 
 
 def _prepare_sqlite(raw: Any, _record: Any) -> None:
@@ -160,9 +156,7 @@ def _explained() -> Iterator[None]:
                 "start `baton up` once, or call baton.warehouse.migrate(): both create and upgrade its tables"
             ) from error
         if "disk is full" in text or code == "53100":
-            raise BatonError(
-                f"{place}: its disk is full; nothing was committed, free space and retry"
-            ) from error
+            raise BatonError(f"{place}: its disk is full; nothing was committed, free space and retry") from error
         if _is_lock(error):
             raise BatonError(
                 f"{place}: another process has held its write lock for {LOCK_PATIENCE:.0f} s; nothing was "
@@ -244,9 +238,7 @@ def after_commit(conn: Connection, callback: Callable[[], None]) -> None:
     """
     callbacks = conn.get_execution_options().get(_CALLBACKS)
     if callbacks is None:
-        raise BatonError(
-            "this needs a connection of baton.warehouse.write(), which knows when it is committed"
-        )
+        raise BatonError("this needs a connection of baton.warehouse.write(), which knows when it is committed")
     callbacks.append(callback)
 
 
@@ -265,9 +257,7 @@ def insert(conn: Connection, table: sa.Table) -> Any:
     return (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)
 
 
-def bulk_replace(
-    conn: Connection, table: sa.Table, where: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> int:
+def bulk_replace(conn: Connection, table: sa.Table, where: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> int:
     """Replace all rows of `table` that equal `where` by `rows`; returns how many were there before.
 
     Args:
@@ -287,9 +277,7 @@ def bulk_replace(
                 raise ValueError(f"{table.name}: row {number} has other columns: {set(row) ^ set(columns)}")
             for column, value in where.items():
                 if row[column] != value:
-                    raise ValueError(
-                        f"{table.name}: row {number} has {column}={row[column]!r}, not {value!r}"
-                    )
+                    raise ValueError(f"{table.name}: row {number} has {column}={row[column]!r}, not {value!r}")
     gone = conn.execute(table.delete().where(*(table.c[column] == value for column, value in where.items())))
     if filled:
         conn.execute(table.insert(), filled)

@@ -91,6 +91,20 @@ class Browser:
         self.wait("return document.body && document.body.innerText.includes(arguments[0])", text, seconds=seconds)
         time.sleep(1.5)
 
+    def press(self, label: str) -> None:
+        """Press the last button with this label (a dialog's come after the page's)."""
+        button = (
+            "return [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === arguments[0]).pop()"
+        )
+        reference = self.wait(button, label)
+        self.call("POST", f"/element/{reference[ELEMENT]}/click")
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the size of the page's picture."""
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+
     def click(self, selector: str) -> None:
         """Click the first element of a CSS selector, as a mouse would."""
         element = self.call("POST", "/element", using="css selector", value=selector)
@@ -135,8 +149,7 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browse
                         raise RuntimeError(f"Chromium did not start: {answer.get('message')}")
                     window = Browser(driver, answer["sessionId"])
                     try:
-                        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-                        window.devtools("Emulation.setDeviceMetricsOverride", **metrics)
+                        window.resize(*size)
                         yield window
                     finally:
                         window.call("DELETE", "")
@@ -157,19 +170,16 @@ def capture(
     """All pictures; the browser is logged in to Airflow."""
     made = []
     window.open(f"{airflow}/dags/{FLOW}")
-    window.see(FLOW)
-    window.wait('return document.querySelectorAll(\'[data-testid^="grid"], [id^="grid"], table, svg\').length > 3')
-    time.sleep(3)  # the grid's cells arrive after its frame
+    window.see("publish")  # the last task of the grid, which arrives after its frame
     made.append(window.save(folder / "airflow_grid.png"))
-    window.open(f"{airflow}/dags/{FLOW}/trigger")
-    if not window.run("return !!document.querySelector('[role=dialog]')"):
-        window.open(f"{airflow}/dags/{FLOW}")
-        window.see("Trigger")
-        button = "return [...document.querySelectorAll('button')].find(b => b.innerText.includes('Trigger')) || null"
-        window.wait(button)
-        window.run(button.replace("return ", "(", 1).replace(" || null", ").click()"))
-    window.see("First partition")
+    window.press("Trigger")
+    window.see("Trigger Dag")
+    for section in ("Partitions", "Models"):  # folded at first, one at a time stays open
+        window.press(section)
+        time.sleep(0.5)
+    window.see("Dry run")
     made.append(window.save(folder / "airflow_trigger_form.png"))
+    window.resize(SIZE[0], 1500)
     window.open(f"{airflow}/plugin/today")
     window.frame("iframe")
     window.see("Waiting for an answer")

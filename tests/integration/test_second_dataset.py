@@ -50,6 +50,7 @@ def clinic(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: baton-clinic\nVersion: 0.1.0\n")
     (metadata / "entry_points.txt").write_text("[baton.packs]\nclinic = baton_clinic\n")
     sys.path.insert(0, str(folder))
+    packs._installed.cache_clear()  # what is installed does not change in a running process, except here
     data, landing = workbench.home / "data" / "clinic", workbench.home / "landing" / "clinic"
     data.mkdir(parents=True)
     landing.mkdir(parents=True)
@@ -62,6 +63,7 @@ def clinic(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     new_model(NewModel(name="malignancy", pack="clinic", family="classification", source="rows", target="malignant"))
     yield packs.load_pack("clinic")
     sys.path.remove(str(folder))
+    packs._installed.cache_clear()
 
 
 def run(dag: Any, **conf: Any) -> None:

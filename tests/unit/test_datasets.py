@@ -38,6 +38,8 @@ def frame(rows=50):
             "number": np.arange(rows),
             "small": np.arange(rows, dtype="int8"),
             "score": np.where(np.arange(rows) % 7 == 0, np.nan, rng.normal(size=rows)),
+            "half": np.linspace(0, 1, rows).astype("float16"),
+            "single": np.linspace(0, 1, rows).astype("float32"),
             "text": [f"Zoë {n}" if n % 5 else None for n in range(rows)],
             "flag": np.arange(rows) % 2 == 0,
             "maybe": pd.array([None if n % 3 == 0 else n for n in range(rows)], dtype="Int64"),
@@ -129,9 +131,7 @@ def test_file_and_folders_are_synced_before_the_write_returns(home, monkeypatch)
     ref = datasets.write(frame(), "f/s/p/x.parquet")
     path = datasets.path_of(ref.uri)
     assert synced[0] == str(path)
-    created = [
-        str(path.parents[n]) for n in range(5)
-    ]  # p, s, f, store, home: all new, and what they were made in
+    created = [str(path.parents[n]) for n in range(5)]  # p, s, f, store, home: all new, and what they were made in
     assert set(synced[1:]) == {*created, str(home.parent)}
 
 
@@ -156,9 +156,7 @@ def test_a_full_disk_leaves_nothing_behind_and_says_so(home, monkeypatch, after)
         with pytest.raises(StoreError, match=r"disk is full; nothing was committed"):
             datasets.write(frame(), "f/x.parquet")
     assert [path for path in home.rglob("*") if path.is_file()] == []
-    assert datasets.read(datasets.write(frame(), "f/x.parquet")).equals(
-        frame()
-    )  # same name, once there is space
+    assert datasets.read(datasets.write(frame(), "f/x.parquet")).equals(frame())  # same name, once there is space
 
 
 def test_an_interrupted_write_leaves_nothing_behind(home):

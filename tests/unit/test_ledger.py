@@ -40,10 +40,7 @@ def append(number, kind="decision_taken", subject=None):
 
 def rows():
     with warehouse.read() as conn:
-        return [
-            dict(row)
-            for row in conn.execute(sa.select(tables.ledger).order_by(tables.ledger.c.seq)).mappings()
-        ]
+        return [dict(row) for row in conn.execute(sa.select(tables.ledger).order_by(tables.ledger.c.seq)).mappings()]
 
 
 def replace_all(new):

@@ -251,15 +251,8 @@ def test_bulk_replace_replaces_what_is_named_and_nothing_else(migrated):
     with warehouse.write() as conn:
         assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), prediction("b")]) == 0
         assert warehouse.bulk_replace(conn, tables.predictions, there, [prediction("a")]) == 0
-        assert (
-            warehouse.bulk_replace(conn, tables.predictions, here, [prediction("c", score=np.float64(0.7))])
-            == 2
-        )
-        rows = (
-            conn.execute(sa.select(tables.predictions).order_by(tables.predictions.c.entity_key))
-            .mappings()
-            .all()
-        )
+        assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("c", score=np.float64(0.7))]) == 2
+        rows = conn.execute(sa.select(tables.predictions).order_by(tables.predictions.c.entity_key)).mappings().all()
     assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [
         ("q", "a", 0.5),
         ("p", "c", 0.7),
@@ -276,9 +269,7 @@ def test_bulk_replace_refuses_what_would_leave_or_delete_too_much(migrated):
         with pytest.raises(ValueError, match="whole table"):
             warehouse.bulk_replace(conn, tables.predictions, {}, [])
         with pytest.raises(ValueError, match="row 1 has partition='q'"):
-            warehouse.bulk_replace(
-                conn, tables.predictions, here, [prediction("a"), prediction("b", partition="q")]
-            )
+            warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), prediction("b", partition="q")])
         short = {k: v for k, v in prediction("b").items() if k != "row_sha"}
         with pytest.raises(ValueError, match=r"row 1 has other columns: {'row_sha'}"):
             warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), short])

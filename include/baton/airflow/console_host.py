@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from baton.console.host import Action, OpenRequest, Person, RunsOfDag
 
 PREFIX = "/baton"
-# a conductor's baton over three bars: what is to be done today
+# a list and a conductor's baton; the pale outline keeps it visible on the dark ground of the selected entry
+_SHAPE = "%3Cpath d='M4 7h9M4 12h6M4 17h9M20 4 13 16'/%3E%3Ccircle cx='20' cy='4' r='1.2'/%3E"
 _ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{colour}' "
-    "stroke-width='1.8' stroke-linecap='round'%3E%3Cpath d='M4 7h9M4 12h6M4 17h9'/%3E%3Cpath d='M20 4 13 16'/%3E"
-    "%3Ccircle cx='20' cy='4' r='1.4'/%3E%3C/svg%3E"
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke-linecap='round'%3E"
+    f"%3Cg stroke='{{outline}}' stroke-width='4'%3E{_SHAPE}%3C/g%3E%3Cg stroke='{{line}}' stroke-width='1.8'%3E{_SHAPE}%3C/g%3E"
+    "%3C/svg%3E"
 )
 
 
@@ -36,7 +37,7 @@ def nav_entry(base_url: str) -> dict[str, Any]:
     root = urlsplit(base_url).path.rstrip("/")
     return {
         "name": "Today", "href": f"{root}{PREFIX}/today", "destination": "nav", "url_route": "today",
-        "nav_top_level": True, "icon": _ICON.format(colour="%23555f6b"), "icon_dark_mode": _ICON.format(colour="%23c3cad3"),
+        "nav_top_level": True, "icon": _ICON.format(line="%234a5a6e", outline="%23e8eef6"), "icon_dark_mode": _ICON.format(line="%23d5dde7", outline="none"),
     }  # fmt: skip
 
 

@@ -40,9 +40,7 @@ def upgrade(engine: Engine) -> None:
     if have == newest():  # the usual case, without importing Alembic
         return
     if have is not None and have > newest():
-        raise BatonError(
-            f"the warehouse is at revision {have}, this Baton knows {newest()}: install the newer Baton"
-        )
+        raise BatonError(f"the warehouse is at revision {have}, this Baton knows {newest()}: install the newer Baton")
     from alembic import command
     from alembic.config import Config
 
