@@ -20,6 +20,7 @@ os.environ |= {
     "BATON_HOME": _HOME.name,
     "BATON_PROJECT": str(_ROOT),
     "AIRFLOW_HOME": str(Path(_HOME.name) / "airflow"),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(_ROOT / "dags"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "GX_ANALYTICS_ENABLED": "false",

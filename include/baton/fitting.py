@@ -99,7 +99,7 @@ def register(job: StageJob) -> StageOutput:
     winner = next(c for c in spec.candidates if c.name == board.best)
     fitted = family(spec.family).fit(spec, winner, rows, arrays["y"], arrays["weights"], spec.training.seed, board.oof)
     metrics = holdout_metrics(spec, fitted, holdout)
-    facts = _hand_over(job, spec, fitted, rows, metrics, board)
+    facts = _hand_over(job, spec, fitted, data, metrics, board)
     facts |= {"winner": winner.name, "holdout": metrics, "since": job.options.get("since")}
     table = pd.DataFrame(board.rows or [{"candidate": winner.name, "value": np.nan}])
     return StageOutput(table.astype({"candidate": str}).drop(columns=["folds"], errors="ignore"), facts)
@@ -149,23 +149,25 @@ def _tags(job: StageJob) -> dict[str, str]:
 
 
 def _hand_over(
-    job: StageJob, spec: ModelSpec, fitted: Any, rows: pd.DataFrame, metrics: dict[str, float], board: Leaderboard
+    job: StageJob, spec: ModelSpec, fitted: Any, data: pd.DataFrame, metrics: dict[str, float], board: Leaderboard
 ) -> dict[str, Any]:
     """Save model and drift reference into one folder, register it, point `challenger` at it."""
     from baton import ledger
     from baton.cards import card_facts, model_card
     from baton.registry import Registry
     from baton.registry_runs import run_name
+    from baton.training import split
     from baton.warehouse import write
 
+    rows, _ = split(data)
     registry, ref = Registry(), job.inputs["data"]
     run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
                              params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
-    data = {"rows": len(rows), "positives": int(rows[spec.data.target].sum()) if spec.data.target else None,
+    known = {"rows": len(rows), "positives": int(rows[spec.data.target].sum()) if spec.data.target else None,
             "uri": ref.uri, "sha256": ref.content_sha256}  # fmt: skip
     leaderboard = [{k: v for k, v in row.items() if k != "folds"} for row in board.rows]
     card = model_card(card_facts(
-        spec, candidate=board.best, occasion=job.partition, data=data, metrics=metrics,
+        spec, candidate=board.best, occasion=job.partition, data=known, metrics=metrics,
         features=fitted.features, leaderboard=leaderboard,
     ))  # fmt: skip
     example = typical_row(rows[fitted.features])
@@ -173,7 +175,7 @@ def _hand_over(
         folder = Path(name)
         fitted.save(folder)
         if spec.drift is not None:
-            _save_reference(job, spec, fitted, rows, metrics, folder)
+            _save_reference(spec, fitted, data, metrics, folder)
         version = registry.register(
             spec.model, folder, run, family=spec.family, input_example=example,
             output_example=_output_example(fitted.predict(example).probability), card_md=card, metrics=metrics,
@@ -207,17 +209,24 @@ def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([cells]).astype({name: frame[name].dtype for name in cells if frame[name].dtype.kind == "f"})
 
 
-def _save_reference(
-    job: StageJob, spec: ModelSpec, fitted: Any, rows: pd.DataFrame, metrics: dict[str, float], folder: Path
-) -> None:
-    """What later windows are compared with: the rows of the regime that this version was trained for."""
+def _save_reference(spec: ModelSpec, fitted: Any, data: pd.DataFrame, metrics: dict[str, float], folder: Path) -> None:
+    """What later windows are compared with: all rows the version knows, hour by hour, and its scores of held-out rows.
+
+    Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
+    """
     import json
 
+    import numpy as np
+
     from baton import drift
+    from baton.training import HOLDOUT
 
     assert spec.drift is not None
-    regime = rows[(rows["_partition"] != "") & (rows["_partition"] >= (job.options.get("since") or ""))]
-    about = regime if len(regime) >= spec.drift.min_rows else rows
-    hours = about[spec.data.time].dt.floor("h") if str(about[spec.data.time].dtype).startswith("datetime") else None
-    reference = drift.reference(about, fitted.features, windows=hours, min_rows=spec.drift.min_rows)
+    times = data[spec.data.time]
+    hours = times.dt.floor("h") if str(times.dtype).startswith("datetime") else None
+    held_out = (data["_part"] == HOLDOUT).to_numpy()
+    scores = np.full(len(data), np.nan)
+    if held_out.any():
+        scores[held_out] = fitted.predict(data[held_out]).probability
+    reference = drift.reference(data, fitted.features, scores, windows=hours, min_rows=spec.drift.min_rows)
     (folder / "reference.json").write_text(json.dumps({**reference, "metrics": metrics}), encoding="utf-8")

@@ -104,7 +104,8 @@ def _judge(
     assert spec.drift is not None
     reference = json.loads((Registry().download(spec.model, version) / "reference.json").read_text())
     rows, scored = read(contract.ref), read(scores.ref, columns=["entity_key", "score"])
-    table = drift.compare(reference, rows, spec.drift)
+    said = rows[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
+    table = drift.compare(reference, rows, spec.drift, said)
     labelled = scored["entity_key"].map(labels)
     positives = int(labelled.fillna(0).sum())
     result, expected = None, reference.get("metrics", {}).get(spec.drift.performance.metric) if spec.drift.performance else None

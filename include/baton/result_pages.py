@@ -34,7 +34,7 @@ _TAGS = frozenset(
 _MAIN = "col-md-10"  # class of the column that holds the results
 _EMPTY = frozenset({"br", "hr"})
 _DROPPED = frozenset(
-    {"script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"}
+    {"a", "script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"}
 )
 _STATUS = {
     "passed": "All rows meet the contract.",
@@ -56,7 +56,7 @@ padding-bottom:6px}
 .passed{background:var(--passed)}.quarantined{background:var(--quarantined)}.broken{background:var(--broken)}
 .failures{border-left:4px solid var(--broken);padding:8px 14px 8px 32px;background:var(--soft);margin:16px 0}
 .failures li{margin:4px 0}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:10px;margin:18px 0;padding:0}
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:10px;margin:18px 0;padding:0}
 .facts div{background:var(--soft);padding:10px 14px;border-radius:6px}
 .facts dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:16px;font-weight:600;overflow-wrap:anywhere}
 .wide{overflow-x:auto}
@@ -263,7 +263,8 @@ class _Cleaner(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._open and not self._skipping:
-            self._out.append(_text(data))
+            # layout between tags says nothing, and would keep an empty heading from being hidden
+            self._out.append(_text(data) if data.strip() else " " * ("\n" not in data))
 
     @staticmethod
     def _kept(attrs: list[tuple[str, str | None]]) -> Iterator[str]:

@@ -93,7 +93,6 @@ class PerformanceSpec(Spec):
 class DriftSpec(Spec):
     """When the model is retrained, and when not."""
 
-    reference_rows: int = Field(default=20_000, ge=100, description="training rows kept as the reference")
     min_rows: int = Field(default=500, ge=1, description="a window with fewer rows is not judged")
     p_value: float = Field(default=0.001, gt=0.0, lt=1.0, description="a feature's test must fall below it")
     effect: float = Field(

@@ -6,8 +6,8 @@ Needs Debian's `chromium` and `chromium-driver`; without them it says so and end
 is harmless on any machine. chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python package is
 needed beyond httpx. Addresses and passwords default to what `baton up` wrote to BATON_HOME.
 
-Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form`, `today` (in
-Airflow's UI), `mlflow_version` (the champion of card_fraud).
+Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),
+`airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud).
 """
 
 from __future__ import annotations
@@ -174,11 +174,10 @@ def capture(
     made.append(window.save(folder / "airflow_grid.png"))
     window.press("Trigger")
     window.see("Trigger Dag")
-    for section in ("Partitions", "Models"):  # folded at first, one at a time stays open
-        window.press(section)
-        time.sleep(0.5)
-    window.see("Dry run")
-    made.append(window.save(folder / "airflow_trigger_form.png"))
+    for section, field, name in (("Partitions", "Last partition", "form"), ("Models", "Dry run", "form_models")):
+        window.press(section)  # folded at first, one at a time stays open
+        window.see(field)
+        made.append(window.save(folder / f"airflow_trigger_{name}.png"))
     window.resize(SIZE[0], 1500)
     window.open(f"{airflow}/plugin/today")
     window.frame("iframe")
@@ -194,8 +193,12 @@ def capture(
             f"{mlflow}/api/2.0/mlflow/registered-models/alias", params=alias, auth=reviewer, trust_env=False
         )
         version = answer.raise_for_status().json()["model_version"]["version"]
+        window.resize(SIZE[0], 1100)
         window.open(f"{mlflow}/#/models/{MODEL}/versions/{version}")
         window.see("champion")
+        # MLflow opens its assistant on the first visit
+        window.run("document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')?.click()")
+        time.sleep(1)
         made.append(window.save(folder / "mlflow_version.png"))
     return made
 

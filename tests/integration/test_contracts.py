@@ -194,8 +194,10 @@ def test_an_exception_inside_gx_breaks_the_contract_and_blames_no_row() -> None:
     verdict, _ = judge(pd.DataFrame({"id": ["1", "2"], "name": ["a", "b"]}), spec)
     assert verdict.status == "broken"
     assert verdict.violations == []
-    assert re.match(r"rule_0: Great Expectations raised: .*'>=' not supported", verdict.aggregate_failures[0])
-    assert "rule_0" not in result_pages.render_page(verdict).split("Validation by Great Expectations")[1] or True
+    assert re.match(r"rule_0: Great Expectations raised: .*of the same type", verdict.aggregate_failures[0])
+    page = result_pages.render_page(verdict)
+    assert "of the same type" in page
+    assert "Traceback" not in page
 
 
 def test_severities() -> None:

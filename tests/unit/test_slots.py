@@ -1,7 +1,6 @@
 """The slot protocol: computed once, committed once, and only by the attempt that owns the slot."""
 
 import errno
-import functools
 import json
 import os
 import subprocess
@@ -13,14 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 
 from baton import datasets, ledger, slots, tables, warehouse
 from baton.datasets import DatasetRef, StoreError
 from baton.errors import StaleAttempt
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, code_of, input_digest, run_stage
+from baton.slots import Slot, StageOutput, run_stage
 
 SLOT = Slot("flow", "stage", "2026-01-01T00:00:00")
 REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")
@@ -357,85 +354,6 @@ def test_gc_fences_an_attempt_off_before_its_object_goes(home, monkeypatch):
         stage(Work())
     monkeypatch.setattr(slots, "FAULT", lambda point: None)
     assert datasets.verifies(stage(Work()).ref)
-
-
-# --- names and digests ---
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a b", "é"])
-def test_names_that_would_be_odd_paths_are_refused(name):
-    with pytest.raises(ValueError, match="cannot name"):
-        Slot(name, "stage", "p")
-    with pytest.raises(ValueError, match="cannot name"):
-        Slot("flow", name, "p")
-
-
-def test_a_slot_needs_a_partition():
-    with pytest.raises(ValueError, match="partition"):
-        Slot("flow", "stage", "")
-
-
-@given(partition=st.text(min_size=1, max_size=20), fence=st.integers(1, 10**6), index=st.integers(-1, 99))
-def test_any_partition_is_one_harmless_path_segment(partition, fence, index):
-    try:
-        partition.encode()
-    except UnicodeEncodeError:
-        return  # half a surrogate pair is no text
-    slot = Slot("flow~dry", "stage", partition, index)
-    segment = slot.folder.split("/")[2]
-    assert slot.folder.count("/") == 3
-    assert segment.isascii()
-    assert not segment.startswith(".")
-    name = f"{slot.folder}/{'0' * 64}-{fence}-{'a' * 12}.parquet"
-    assert slots._parse(name, "a" * 12) == (slot, fence)
-    assert slots._parse(name, "b" * 12) is None
-
-
-OBJECT = f"{'0' * 64}-1-{'a' * 12}.parquet"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["x.parquet", "f/s/p/-1/x.parquet", f"f/s/p/a/{OBJECT}", f"1/s/p/-1/{OBJECT}", f"f/s//-1/{OBJECT}",
-     f"f/s/p/-1/{OBJECT}/x"],
-)  # fmt: skip
-def test_other_peoples_objects_are_not_taken_for_ours(name):
-    assert slots._parse(name, "a" * 12) is None
-
-
-def test_the_digest_depends_on_content_not_on_order_or_place():
-    moved = DatasetRef("s3://bucket/x.parquet", 1, "f" * 16, "a" * 64, "p")
-    one = input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c")
-    assert one == input_digest({"b": moved, "a": REF}, {"y": [1, 2], "x": 1}, {"m": "1"}, "c")
-    others = [
-        input_digest({"a": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c"),
-        input_digest({"a": REF, "c": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c"),
-        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [2, 1]}, {"m": 1}, "c"),
-        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 2}, "c"),
-        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "d"),
-    ]
-    assert len({one, *others}) == 6
-    with pytest.raises(TypeError):
-        input_digest({}, {"x": object()}, {}, "c")
-
-
-def test_code_of_follows_the_source_and_not_the_wrapping():
-    def one(x):
-        return x
-
-    def other(x):
-        return x + 1
-
-    @functools.wraps(one)
-    def wrapped(x):
-        return one(x)
-
-    assert code_of(one) == code_of(wrapped) == code_of(functools.partial(one, 1))
-    assert code_of(one) != code_of(other)
-    assert code_of(one).startswith("baton-orchestra==")
-    assert "pandas==" in code_of(pd.DataFrame.merge)
-    with pytest.raises(TypeError, match="no source file"):
-        code_of(len)
 
 
 def test_a_few_crashes_with_sigkill(tmp_path):

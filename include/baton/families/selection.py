@@ -1,7 +1,9 @@
 """Choosing among a spec's candidates without looking at the holdout: folds in time order, each later than its training.
 
-The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal length. Fold k is
+The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal size. Fold k is
 judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.
+Size is counted in training weight: after a drift the few recent rows weigh more, so the last cut falls among them and
+candidates are judged on the new world by models that have seen some of it.
 The scores of the folds serve twice: for the leaderboard, and as out-of-fold scores for calibration.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,23 +51,31 @@ class Trained:
     leaderboard: Leaderboard
 
 
-def time_folds(t: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def time_folds(
+    t: np.ndarray, folds: int, weights: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (train, judge) positions of each fold; see the module's description.
 
     Args:
         t: shape (n,), event times or anything sortable.
+        folds: number of folds.
+        weights: shape (n,), training weights, not negative; None for equal ones.
 
     Raises:
         ModelError: too few distinct times for that many folds.
     """
     order = np.argsort(t, kind="stable")
     ordered = np.asarray(t)[order]
-    cuts = np.linspace(FIRST_TRAINING, 1.0, folds + 1) * len(order)
-    # a cut falls on the first row of its instant; the last one is the end
-    edges = [int(np.searchsorted(ordered, ordered[int(cut)], side="left")) for cut in cuts[:-1]] + [len(order)]
-    if edges[0] == 0 or any(later <= earlier for earlier, later in zip(edges, edges[1:], strict=False)):
+    size = np.cumsum(np.ones(len(order)) if weights is None else np.asarray(weights, dtype=float)[order])
+    edges = [0]
+    if len(order):
+        cuts = np.linspace(FIRST_TRAINING, 1.0, folds + 1)[:-1] * size[-1]
+        at = np.minimum(np.searchsorted(size, cuts, side="right"), len(order) - 1)
+        # a cut falls on the first row of its instant; the last one is the end
+        edges = [int(edge) for edge in np.searchsorted(ordered, ordered[at], side="left")] + [len(order)]
+    if edges[0] == 0 or any(later <= earlier for earlier, later in pairwise(edges)):
         raise ModelError(f"{len(order)} rows hold too few distinct times for {folds} time-ordered folds")
-    return [(order[:a], order[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(order[:a], order[a:b]) for a, b in pairwise(edges)]
 
 
 def select(
@@ -83,7 +94,7 @@ def select(
         y: shape (n,), 0 or 1; None only for a family without labels and a single candidate.
         t: shape (n,), event times.
         money: shape (n,), amounts in currency units, for the cost column.
-        weights: shape (n,), training weights; folds are judged unweighted.
+        weights: shape (n,), training weights; they also set the folds' sizes, the judging is unweighted.
         seed: default the spec's.
 
     Raises:
@@ -96,7 +107,7 @@ def select(
             raise ModelError(f"model {spec.model}: without labels there is no way to choose; give one candidate")
         return Leaderboard(metric, spec.candidates[0].name)
     labels = np.asarray(y).astype(int)
-    folds = time_folds(t, spec.validation.folds)
+    folds = time_folds(t, spec.validation.folds, weights)
     oof, seconds, errors = _out_of_fold(spec, frame, labels, folds, weights, seed)
     return rank(spec, labels, oof, seconds, errors, money)
 

@@ -1,0 +1,46 @@
+"""Input digests: everything that determines a result changes them, nothing else does."""
+
+import functools
+
+import pandas as pd
+import pytest
+
+from baton.datasets import DatasetRef
+from baton.digests import code_of, input_digest
+
+REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")
+
+
+def test_the_digest_depends_on_content_not_on_order_or_place():
+    moved = DatasetRef("s3://bucket/x.parquet", 1, "f" * 16, "a" * 64, "p")
+    one = input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c")
+    assert one == input_digest({"b": moved, "a": REF}, {"y": [1, 2], "x": 1}, {"m": "1"}, "c")
+    others = [
+        input_digest({"a": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c"),
+        input_digest({"a": REF, "c": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "c"),
+        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [2, 1]}, {"m": 1}, "c"),
+        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 2}, "c"),
+        input_digest({"a": REF, "b": REF}, {"x": 1, "y": [1, 2]}, {"m": 1}, "d"),
+    ]
+    assert len({one, *others}) == 6
+    with pytest.raises(TypeError):
+        input_digest({}, {"x": object()}, {}, "c")
+
+
+def test_code_of_follows_the_source_and_not_the_wrapping():
+    def one(x):
+        return x
+
+    def other(x):
+        return x + 1
+
+    @functools.wraps(one)
+    def wrapped(x):
+        return one(x)
+
+    assert code_of(one) == code_of(wrapped) == code_of(functools.partial(one, 1))
+    assert code_of(one) != code_of(other)
+    assert code_of(one).startswith("baton-orchestra==")
+    assert "pandas==" in code_of(pd.DataFrame.merge)
+    with pytest.raises(TypeError, match="no source file"):
+        code_of(len)
