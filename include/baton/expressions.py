@@ -1,7 +1,8 @@
-"""Small expressions over the cells of one row, for repairs: `amount/100`, `(v1 + v2) / 2`, `'food'`, `other_column`.
+"""Small expressions over the cells of one row, for repairs: `amount/100`, `(v1 + v2) / 2`, `'food'`,
+`other_column`.
 
-Numbers, text in quotes, column names, + - * / and parentheses; nothing else parses, and nothing is ever executed.
-Arithmetic is decimal, so that 14962/100 is 149.62 and not a binary float near it.
+Numbers, text in quotes, column names, + - * / and parentheses; nothing else parses, and nothing is ever
+executed. Arithmetic is decimal, so that 14962/100 is 149.62 and not a binary float near it.
 """
 
 from __future__ import annotations
@@ -120,9 +121,7 @@ def _allowed(value: object, top: bool) -> bool:
 def _cell(name: str, cells: Mapping[str, str | None]) -> str | None:
     if name not in cells:
         known = ", ".join(list(cells)[:12])
-        raise CellError(
-            f"no column {name!r} (there are {known}{', ...' if len(cells) > 12 else ''}); quote text"
-        )
+        raise CellError(f"no column {name!r} (there are {known}{', ...' if len(cells) > 12 else ''}); quote text")
     return cells[name]
 
 

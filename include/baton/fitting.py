@@ -53,7 +53,7 @@ def candidate(job: StageJob) -> StageOutput:
     name = job.options["candidate"]
     one = next(c for c in spec.candidates if c.name == name)
     ref = job.inputs["data"]
-    rows, _ = split(read(ref))
+    rows, _ = split(spec, read(ref))
     alone = spec.model_copy(update={"candidates": (one,)})
     if spec.data.target is None:
         return StageOutput(pd.DataFrame({"row": [0], "fold": [0], "raw": [0.0]}), {"candidate": name, "seconds": 0.0})
@@ -92,14 +92,13 @@ def register(job: StageJob) -> StageOutput:
     from baton.training import split
 
     _, spec = find_model(job.options["model"])
-    data = read(job.inputs["data"])
-    rows, holdout = split(data)
+    rows, holdout = split(spec, read(job.inputs["data"]))
     arrays = _arrays(spec, rows)
     board = _leaderboard(spec, job, arrays)
     winner = next(c for c in spec.candidates if c.name == board.best)
     fitted = family(spec.family).fit(spec, winner, rows, arrays["y"], arrays["weights"], spec.training.seed, board.oof)
     metrics = holdout_metrics(spec, fitted, holdout)
-    facts = _hand_over(job, spec, fitted, data, metrics, board)
+    facts = _hand_over(job, spec, fitted, rows, holdout, metrics, board)
     facts |= {"winner": winner.name, "holdout": metrics, "since": job.options.get("since")}
     table = pd.DataFrame(board.rows or [{"candidate": winner.name, "value": np.nan}])
     return StageOutput(table.astype({"candidate": str}).drop(columns=["folds"], errors="ignore"), facts)
@@ -149,17 +148,16 @@ def _tags(job: StageJob) -> dict[str, str]:
 
 
 def _hand_over(
-    job: StageJob, spec: ModelSpec, fitted: Any, data: pd.DataFrame, metrics: dict[str, float], board: Leaderboard
+    job: StageJob, spec: ModelSpec, fitted: Any, rows: pd.DataFrame, holdout: pd.DataFrame,
+    metrics: dict[str, float], board: Leaderboard,
 ) -> dict[str, Any]:
     """Save model and drift reference into one folder, register it, point `challenger` at it."""
     from baton import ledger
     from baton.cards import card_facts, model_card
     from baton.registry import Registry
     from baton.registry_runs import run_name
-    from baton.training import split
     from baton.warehouse import write
 
-    rows, _ = split(data)
     registry, ref = Registry(), job.inputs["data"]
     run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
                              params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
@@ -175,7 +173,7 @@ def _hand_over(
         folder = Path(name)
         fitted.save(folder)
         if spec.drift is not None:
-            _save_reference(spec, fitted, data, metrics, folder)
+            _save_reference(spec, fitted, rows, holdout, metrics, folder)
         version = registry.register(
             spec.model, folder, run, family=spec.family, input_example=example,
             output_example=_output_example(fitted.predict(example).probability), card_md=card, metrics=metrics,
@@ -209,7 +207,9 @@ def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([cells]).astype({name: frame[name].dtype for name in cells if frame[name].dtype.kind == "f"})
 
 
-def _save_reference(spec: ModelSpec, fitted: Any, data: pd.DataFrame, metrics: dict[str, float], folder: Path) -> None:
+def _save_reference(
+    spec: ModelSpec, fitted: Any, rows: pd.DataFrame, holdout: pd.DataFrame, metrics: dict[str, float], folder: Path
+) -> None:
     """What later windows are compared with: all rows the version knows, hour by hour, and its scores of held-out rows.
 
     Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
@@ -217,16 +217,16 @@ def _save_reference(spec: ModelSpec, fitted: Any, data: pd.DataFrame, metrics: d
     import json
 
     import numpy as np
+    import pandas as pd
 
     from baton import drift
-    from baton.training import HOLDOUT
 
     assert spec.drift is not None
+    data = pd.concat([rows, holdout], ignore_index=True)
     times = data[spec.data.time]
     hours = times.dt.floor("h") if str(times.dtype).startswith("datetime") else None
-    held_out = (data["_part"] == HOLDOUT).to_numpy()
     scores = np.full(len(data), np.nan)
-    if held_out.any():
-        scores[held_out] = fitted.predict(data[held_out]).probability
+    if len(holdout):
+        scores[len(rows) :] = fitted.predict(holdout).probability
     reference = drift.reference(data, fitted.features, scores, windows=hours, min_rows=spec.drift.min_rows)
     (folder / "reference.json").write_text(json.dumps({**reference, "metrics": metrics}), encoding="utf-8")

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from baton.families.bootstrap import Comparison, compare
 from baton.errors import BatonError
+from baton.families.bootstrap import Comparison, compare
 from baton.families.metrics import METRICS, cheapest, cost_at, losses
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ class _Judge:
         models = {"challenger": self.challenger} | ({} if self.champion is None else {"champion": self.champion})
         tuning = self.tuning
         if tuning is None:
-            self.notes.append("Alert thresholds were chosen on the judged rows themselves, so both costs are a little flattered.")
+            self.notes.append(
+                "Alert thresholds were chosen on the judged rows themselves, so both costs are a little flattered."
+            )
         for name, scores in models.items():
             elsewhere = None if tuning is None else getattr(tuning, name)
             if tuning is not None and elsewhere is None:
@@ -239,7 +241,9 @@ class _Judge:
         held: list[str] = []
         for wanted in self.spec.slices:
             if self.slices is None or wanted.column not in self.slices.columns:
-                raise BatonError(f"gate: slice {wanted.name!r} needs the column {wanted.column!r}, which was not handed over")
+                raise BatonError(
+                    f"gate: slice {wanted.name!r} needs the column {wanted.column!r}, which was not handed over"
+                )
             values = self.slices[wanted.column].to_numpy(dtype=float)
             for low, high in zip(wanted.bins, wanted.bins[1:], strict=False):
                 inside = (values >= low) & (values < high)

@@ -1,8 +1,10 @@
-"""From what arrived to typed rows: every row keeps its identity, every cell converts or its row is quarantined.
+"""From what arrived to typed rows: every row keeps its identity, every cell converts or its row is
+quarantined.
 
-Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A row with a
-cell that does not convert is a `Violation` of the rule `type` and is not shown to Great Expectations, which would
-otherwise raise without naming it.
+Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A
+    row with a
+cell that does not convert is a `Violation` of the rule `type` and is not shown to Great Expectations, which
+would otherwise raise without naming it.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ class Parsed:
     """Rows under a contract's types.
 
     Attributes:
-        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and bookkeeping.
+        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and
+            bookkeeping.
         bad: rule `type`, `ragged`, `encoding` or `json`; several per row are possible.
         bad_rows: number of rows that `bad` names.
         rows_in: all rows, converted or not.
@@ -127,9 +130,7 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
             text.append(["\x00" if (cell := as_text(value)) is None else cell for value in cells.tolist()])
     blob = np.column_stack(binary).tobytes() if binary else b""
     width = 8 * len(binary)
-    words = (
-        [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
-    )
+    words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
     start = hashlib.sha256(header)
 
     def digest(number: int, word: bytes) -> str:
@@ -162,7 +163,8 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
         spec: the contract; a column that it does not name is dropped and recorded.
 
     Returns:
-        int64 (Int64 where empty cells are), float64, bool (boolean where empty cells are), `datetime64[ns, UTC]`, or str.
+        int64 (Int64 where empty cells are), float64, bool (boolean where empty cells are), `datetime64[ns,
+        UTC]`, or str.
     """
     import numpy as np
 
@@ -179,9 +181,7 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
         if bad.any():
             faults.append((column, kind, np.flatnonzero(bad)))
             broken |= bad
-    unreadable = (
-        np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
-    )
+    unreadable = np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
     broken[unreadable] = True
     kept = {column: frame[column] for column in BOOKKEEPING if column in frame}
     return Parsed(
@@ -253,11 +253,7 @@ def _convert(cells: pd.Series, kind: str) -> tuple[pd.Series, np.ndarray]:
         return (cells if cells.dtype == "float64" else _series(values, cells)), np.isinf(values)
     if kind == "int" and whole and cells.dtype != "uint64":
         return (cells if cells.dtype == "int64" else _nullable(cells.astype("Int64"))), none_bad
-    if (
-        kind == "int"
-        and pd.api.types.is_float_dtype(cells.dtype)
-        and not isinstance(cells.dtype, pd.ArrowDtype)
-    ):
+    if kind == "int" and pd.api.types.is_float_dtype(cells.dtype) and not isinstance(cells.dtype, pd.ArrowDtype):
         values = cells.to_numpy("float64", na_value=np.nan)
         with np.errstate(invalid="ignore"):
             bad = ~np.isnan(values) & ((values != np.floor(values)) | (np.abs(values) > 2.0**53))
@@ -285,9 +281,7 @@ def _utc(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     aware = cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells.dt.tz_convert("UTC")
     if aware.dt.unit == "ns":
         return aware, (cells.isna() & False).to_numpy()
-    low, high = (
-        pd.Timestamp(bound.value, unit="ns", tz="UTC") for bound in (pd.Timestamp.min, pd.Timestamp.max)
-    )
+    low, high = (pd.Timestamp(bound.value, unit="ns", tz="UTC") for bound in (pd.Timestamp.min, pd.Timestamp.max))
     outside = (aware < low) | (aware > high)  # nanoseconds reach from 1677 to 2262
     return aware.mask(outside).dt.as_unit("ns"), outside.to_numpy()
 
@@ -345,9 +339,7 @@ def _text_to_float(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     try:
         values = pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
     except pa.ArrowInvalid:  # forms that only Python reads, such as `5.` or 1e999
-        values = pa.array(
-            [None if cell is None else float(cell) for cell in text.to_pylist()], type=pa.float64()
-        )
+        values = pa.array([None if cell is None else float(cell) for cell in text.to_pylist()], type=pa.float64())
     numbers = values.to_numpy(zero_copy_only=False)
     return _series(numbers, cells), bad | np.isinf(numbers)
 
@@ -357,9 +349,7 @@ def _text_to_bool(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     import pyarrow.compute as pc
 
     text, bad = _matching(pc.utf8_lower(_text(cells)), r"^(true|false|1|0)$")
-    truth = pd.array(
-        [None if cell is None else cell in {"true", "1"} for cell in text.to_pylist()], dtype="boolean"
-    )
+    truth = pd.array([None if cell is None else cell in {"true", "1"} for cell in text.to_pylist()], dtype="boolean")
     values = _series(truth, cells)
     return (values if values.isna().any() else values.astype("bool")), bad
 

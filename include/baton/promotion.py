@@ -94,7 +94,7 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 
 def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The rows held out when `version` was trained, from the dataset recorded with it."""
-    from baton.datasets import DatasetRef, read
+    from baton.datasets import read
     from baton.slots import history
     from baton.training import occasions, split
 
@@ -102,7 +102,7 @@ def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     for occasion in occasions(spec.model):
         for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
             if result.ref.content_sha256 == sha:
-                return split(read(DatasetRef.from_dict(result.ref.to_dict())))[1]
+                return split(spec, read(result.ref))[1]
     raise BatonError(
         f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
     )

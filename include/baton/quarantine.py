@@ -1,13 +1,14 @@
-"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
+"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their
+partition.
 
-A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every rule that
-it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved (the row passes now, or
-is no longer delivered) or discarded. Nothing is moved or copied: a run of the contract stage judges all rows of the
-partition again, with the repairs laid over them and the discarded ones left out (`apply_repairs`), so a repaired row
-cannot be counted twice.
+A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every
+rule that it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved
+(the row passes now, or is no longer delivered) or discarded. Nothing is moved or copied: a run of the
+contract stage judges all rows of the partition again, with the repairs laid over them and the discarded ones
+left out (`apply_repairs`), so a repaired row cannot be counted twice.
 
-This module is what stages use; `quarantine_rows`, `quarantine_repair` and `quarantine_files` are what people use, and
-all of it is importable from here.
+This module is what stages use; `quarantine_rows`, `quarantine_repair` and `quarantine_files` are what people
+use, and all of it is importable from here.
 """
 
 from __future__ import annotations
@@ -62,8 +63,10 @@ def record(
     """Write a verdict's bad rows in the stage's transaction; a broken contract puts all rows of `frame` here.
 
     Args:
-        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and `_row_sha`.
-        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are resolved.
+        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and
+            `_row_sha`.
+        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are
+            resolved.
 
     Returns:
         number of records `open` and `resolved` by this verdict.
@@ -78,13 +81,20 @@ def record(
         if (sha, row) not in by_row or found.repair:
             by_row[sha, row] = found
     records = _records(verdict, frame)
+    given_up = {key[:2] for key, found in known.items() if found.status == "discarded"}
     rows = []
     for (sha, row, rule), (details, cells) in records.items():
+        if (sha, row) in given_up:  # by somebody, while this run was judging
+            continue
         before, same = by_row.get((sha, row)), known.get((sha, row, rule))
+        repair = (before.repair if before else None) or {}
+        # a repair that came while this run was judging waits for the next one
+        judged = all(as_text(cells.get(column)) == value for column, value in repair.items())
         rows.append({
             "flow": flow, "partition": partition, "row_sha": sha, "row": row, "rule": rule, **details,
-            "status": "open", "reason": None, "raw": before.raw if before else cells, "updated_at": at,
-            "repair": before.repair if before else None, "first_seen": same.first_seen if same else at,
+            "status": "open" if judged else "repaired", "reason": None, "repair": repair or None,
+            "raw": before.raw if before else cells, "updated_at": at,
+            "first_seen": same.first_seen if same else at,
         })  # fmt: skip
     warehouse.upsert(conn, quarantine, rows, update=[
         "entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at",
@@ -129,9 +139,7 @@ def _records(
             *(chosen[name].tolist() for name in ("_row_sha", "_row", "_source", *names)), strict=True
         )
     }
-    return {
-        key: ({**details, "source": cells[key[:2]][0]}, cells[key[:2]][1]) for key, details in found.items()
-    }
+    return {key: ({**details, "source": cells[key[:2]][0]}, cells[key[:2]][1]) for key, details in found.items()}
 
 
 def _storable(value: Any) -> Any:
@@ -158,9 +166,11 @@ def _set(
 
 
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay those of the source.
+    """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay those of the
+    source.
 
-    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired row loses
+    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
+    row loses
     its `_problem`: its cells were put right by a person.
     """
     from baton.parsing import with_row_identity
@@ -225,8 +235,8 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
     """Where the partition's rows are, each counted once: rows_in = published + open + discarded after a run.
 
     Returns:
-        rows_in as the contract stage read them, published as the tables hold them, open (repaired rows that wait for
-        the next run included) and discarded.
+        rows_in as the contract stage read them, published as the tables hold them, open (repaired rows that
+        wait for the next run included) and discarded.
 
     Raises:
         NoData: no run of the partition has read any rows.
@@ -236,9 +246,7 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
         facts: dict[str, list[dict[str, Any]]] = {}
         for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
             facts.setdefault(stage, []).append(found or {})
-        read_by = next(
-            (s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None
-        )
+        read_by = next((s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None)
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
@@ -255,9 +263,7 @@ def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapp
     """Rows in the tables that others read; a flow that publishes neither decisions nor scores says so in its facts."""
     for table in (decisions, predictions):
         distinct = sa.func.count(sa.distinct(table.c.entity_key))
-        found = conn.execute(
-            sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)
-        ).scalar()
+        found = conn.execute(sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)).scalar()
         if found:
             return int(found)
     return sum(int(f["published"]) for f in facts if "published" in f)

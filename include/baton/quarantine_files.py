@@ -1,7 +1,9 @@
 """Quarantined rows as a file that people edit, in a spreadsheet or an editor, and hand back.
 
-CSV has a line for each row: `_flow`, `_partition`, `_row`, `_row_sha` say which row it is, `_rules` and `_advice` why
-it is here, then its cells. JSON has the same as objects with `cells`. Whatever cell differs from quarantine is a repair.
+CSV has a line for each row: `_flow`, `_partition`, `_row`, `_row_sha` say which row it is, `_rules` and
+    `_advice` why
+it is here, then its cells. JSON has the same as objects with `cells`. Whatever cell differs from quarantine
+is a repair.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ Entry = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
 def export(path: Path, where: Where | None = None) -> int:
-    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode 0600.
+    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode
+    0600.
 
     Returns:
         number of rows.
 
     Raises:
-        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to write.
+        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to
+            write.
     """
     kind = _kind(path)
     rows = list_rows(where or Where(status=WAITING), limit=None)
@@ -56,8 +60,8 @@ def repair_file(path: Path, actor: str) -> RepairReport:
     """Take an exported file back: every cell that differs from quarantine is a repair. All of them, or none.
 
     Raises:
-        BatonError: the file cannot be read, names rows or columns that quarantine does not know, edits rows that no
-            longer wait, or changes nothing; names them with their place in the file.
+        BatonError: the file cannot be read, names rows or columns that quarantine does not know, edits rows
+            that no longer wait, or changes nothing; names them with their place in the file.
     """
     entries = list(_from_json(path) if _kind(path) == ".json" else _from_csv(path))
     if not entries:
@@ -65,8 +69,7 @@ def repair_file(path: Path, actor: str) -> RepairReport:
     there: dict[tuple[str, str, RowKey], QuarantinedRow] = {}
     for flow, partition in sorted({key[:2] for _, key, _ in entries}):
         there |= {
-            (flow, partition, (row.row_sha, row.row)): row
-            for row in list_rows(Where(flow, partition), limit=None)
+            (flow, partition, (row.row_sha, row.row)): row for row in list_rows(Where(flow, partition), limit=None)
         }
     problems: list[str] = []
     changes: dict[tuple[str, str, RowKey], dict[str, str | None]] = {}
@@ -98,9 +101,7 @@ def _kind(path: Path) -> str:
 
 
 def _as_json(rows: list[QuarantinedRow]) -> str:
-    entries = [
-        {**{name: getattr(row, name) for name in (*_KEYS, *_NOTES)}, "cells": row.cells} for row in rows
-    ]
+    entries = [{**{name: getattr(row, name) for name in (*_KEYS, *_NOTES)}, "cells": row.cells} for row in rows]
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -149,9 +150,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
     )
     missing = [f"_{name}" for name in _KEYS if f"_{name}" not in (reader.fieldnames or [])]
     if missing:
-        raise BatonError(
-            f"{path}: columns {', '.join(missing)} are missing; start from `baton quarantine export`"
-        )
+        raise BatonError(f"{path}: columns {', '.join(missing)} are missing; start from `baton quarantine export`")
     notes = {f"_{name}" for name in (*_KEYS, *_NOTES)}
     try:
         for line in reader:

@@ -14,6 +14,7 @@ from baton import ledger, warehouse
 from baton.errors import BatonError
 from baton.expressions import CellError, Expression
 from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
+from baton.readers import as_text
 from baton.tables import quarantine
 
 
@@ -27,12 +28,14 @@ class RepairReport:
     partitions: tuple[tuple[str, str], ...] = ()
 
 
-def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:  # noqa: A002 - as the command says it
-    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine reinject`).
+def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:
+    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine
+    reinject`).
 
     Args:
         where: which rows; open ones unless it names a status, so that `amount/100` is not applied twice.
-        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind": "'food'"}.
+        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind":
+            "'food'"}.
         actor: who repairs, for the record.
 
     Returns:
@@ -64,38 +67,34 @@ def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:  #
         if not any(changes for _, changes in edits):
             why = "; ".join(skipped[:3]) or "every cell has that value already"
             raise BatonError(f"no cell would change in {len(rows)} row(s): {why}")
-        return _write(
-            conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()}
-        )
+        return _write(conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()})
 
     return warehouse.transact(work)
 
 
-def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, str | None]], actor: str) -> RepairReport:
-    """Set cells of single rows: (flow, partition, (row_sha, row)) -> column -> text. All of them, or none.
+def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor: str) -> RepairReport:
+    """Set cells of single rows: (flow, partition, (row_sha, row)) -> column -> value, which is kept as text.
+    All of them, or none.
 
     Raises:
-        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are listed.
+        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are
+            listed.
     """
 
     def work(conn: Connection) -> RepairReport:
         edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
         problems: list[str] = []
         for flow, partition in sorted({key[:2] for key in changes}):
-            there = {
-                (row.row_sha, row.row): row
-                for row in select(conn, Where(flow, partition, status=WAITING), None)
-            }
+            there = {(row.row_sha, row.row): row for row in select(conn, Where(flow, partition, status=WAITING), None)}
             for (_, _, key), cells in ((k, c) for k, c in changes.items() if k[:2] == (flow, partition)):
                 row = there.get(key)
                 if row is None:
-                    problems.append(
-                        f"{flow} {partition} row {key[1]} (sha {key[0][:12]}) is not open in quarantine"
-                    )
+                    problems.append(f"{flow} {partition} row {key[1]} (sha {key[0][:12]}) is not open in quarantine")
                 elif unknown := [column for column in cells if column not in row.cells]:
                     problems.append(f"{row.place} has no column {', '.join(unknown)}")
                 else:
-                    edits.append((row, {c: value for c, value in cells.items() if value != row.cells[c]}))
+                    now, new = row.cells, {column: as_text(value) or None for column, value in cells.items()}
+                    edits.append((row, {column: value for column, value in new.items() if value != now[column]}))
         if problems:
             raise BatonError(f"nothing was repaired: {_some_of(problems)}")
         if not any(cells for _, cells in edits):
@@ -106,7 +105,8 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, str | None]], ac
 
 
 def discard(where: Where, reason: str, actor: str) -> int:
-    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
+    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how
+    many.
 
     Raises:
         BatonError: no reason, or no waiting row matches.

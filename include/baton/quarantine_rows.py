@@ -69,9 +69,9 @@ class QuarantinedRow:
     @property
     def cells(self) -> dict[str, str | None]:
         """The row's cells as text, repairs laid over them."""
-        return {
-            column: as_text(value) or None for column, value in self.raw.items() if column != PROBLEM
-        } | dict(self.repair)
+        return {column: as_text(value) or None for column, value in self.raw.items() if column != PROBLEM} | dict(
+            self.repair
+        )
 
     @property
     def place(self) -> str:
@@ -92,9 +92,7 @@ def counts(flow: str | None = None, partition: str | None = None) -> dict[str, i
     """Return the number of rows by status, each row once."""
     tally = dict.fromkeys(STATUSES, 0)
     c = quarantine.c
-    rank = sa.func.min(sa.case({"discarded": 0, "repaired": 1, "open": 2}, value=c.status, else_=3)).label(
-        "rank"
-    )
+    rank = sa.func.min(sa.case({"discarded": 0, "repaired": 1, "open": 2}, value=c.status, else_=3)).label("rank")
     rows = sa.select(rank).group_by(c.flow, c.partition, c.row_sha, c.row)
     rows = rows.where(c.flow == flow) if flow else rows
     rows = rows.where(c.partition == partition) if partition else rows
@@ -108,30 +106,31 @@ def counts(flow: str | None = None, partition: str | None = None) -> dict[str, i
 def select(conn: Connection, where: Where, limit: int | None) -> list[QuarantinedRow]:
     """The rows that `where` describes, ordered by flow, partition and row."""
     c = quarantine.c
-    tests = [
-        column == value
-        for column, value in (
-            (c.flow, where.flow), (c.partition, where.partition), (c.entity_key, where.key),
-            (c.source, where.source), (c.row, where.row), (c.rule, where.rule),
-        )
-        if value is not None
-    ]  # fmt: skip
-    if where.status is not None:
-        tests.append(c.status.in_([where.status] if isinstance(where.status, str) else list(where.status)))
+    wanted = {
+        c.flow: where.flow, c.partition: where.partition, c.entity_key: where.key,
+        c.source: where.source, c.row: where.row, c.rule: where.rule,
+    }  # fmt: skip
+    tests = [column == value for column, value in wanted.items() if value is not None]
+    statuses = (where.status,) if isinstance(where.status, str) else where.status
+    if statuses is not None:
+        tests.append(c.status.in_(statuses))
     identity = (c.flow, c.partition, c.row_sha, c.row)
     chosen = sa.select(*identity).where(*tests).distinct().order_by(c.flow, c.partition, c.row, c.row_sha)
-    picked = (chosen if limit is None or where.rows is not None else chosen.limit(limit)).subquery()
-    query = sa.select(quarantine).join(
-        picked, sa.and_(*(column == picked.c[column.name] for column in identity))
-    ).order_by(c.flow, c.partition, c.row, c.row_sha, c.rule)  # fmt: skip
+    # a row with one resolved rule may still be open for another, and single rows are picked below
+    exact = where.rows is None and "resolved" not in (statuses or ())
+    picked = (chosen.limit(limit) if exact and limit is not None else chosen).subquery()
+    same_row = sa.and_(*(column == picked.c[column.name] for column in identity))
+    query = sa.select(quarantine).join(picked, same_row)
     groups: dict[tuple[Any, ...], list[Any]] = {}
-    for found in conn.execute(query):
+    for found in conn.execute(query.order_by(c.flow, c.partition, c.row, c.row_sha, c.rule)):
         groups.setdefault((found.flow, found.partition, found.row_sha, found.row), []).append(found)
     made = [_row(records) for records in groups.values()]
     if where.rows is not None:
-        wanted = frozenset(where.rows)
-        made = [row for row in made if (row.row_sha, row.row) in wanted][:limit]
-    return made
+        rows = frozenset(where.rows)
+        made = [row for row in made if (row.row_sha, row.row) in rows]
+    if statuses is not None:
+        made = [row for row in made if row.status in statuses]
+    return made[:limit]
 
 
 def _row(records: Sequence[Any]) -> QuarantinedRow:

@@ -1,8 +1,10 @@
-"""Text formats read as text: CSV and JSON become frames of strings, and nothing is guessed or lost on the way.
+"""Text formats read as text: CSV and JSON become frames of strings, and nothing is guessed or lost on the
+way.
 
-Every row gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as its format
-says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the contract quarantines it
-instead of the file failing; only a file that cannot be split into rows at all is a `SourceError`.
+Every row gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
+its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the
+contract quarantines it instead of the file failing; only a file that cannot be split into rows at all is a
+`SourceError`.
 """
 
 from __future__ import annotations
@@ -38,11 +40,12 @@ def read_file(path: object, fmt: str) -> pd.DataFrame:
 
     Args:
         path: local path or fsspec URI.
-        fmt: `csv` (comma, header line, UTF-8), `json` (an array of objects, or one object a line) or `parquet`.
+        fmt: `csv` (comma, header line, UTF-8), `json` (an array of objects, or one object a line) or
+            `parquet`.
 
     Returns:
-        n rows with the file's columns, `_row`, and `_problem` if any row has one. A file without rows gives an empty
-        frame; the contract judges that.
+        n rows with the file's columns, `_row`, and `_problem` if any row has one. A file without rows gives
+        an empty frame; the contract judges that.
 
     Raises:
         SourceError: the file is not readable, not of that format, or has a header that cannot name columns.
@@ -78,7 +81,8 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     """Turn decoded JSON objects (an HTTP response's records) into a frame of text.
 
     Args:
-        records: mappings from column to value; nested values become JSON text, anything else gets a `_problem`.
+        records: mappings from column to value; nested values become JSON text, anything else gets a
+            `_problem`.
         name: the source, for errors.
         first_row: number of the first record.
 
@@ -156,9 +160,7 @@ def _csv(text: str, name: str) -> pd.DataFrame:
             f"{name}, line {reader.line_num}, after row {len(rows)}: {error}; quotes inside a cell are written twice"
         ) from error
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise SourceError(
-            f"{name}, line 1: the header is one cell, {header[0][:80]!r}; separate cells by commas"
-        )
+        raise SourceError(f"{name}, line 1: the header is one cell, {header[0][:80]!r}; separate cells by commas")
     _check_names(header, name)
     width, problems = len(header), [_csv_problem(cells, header) for cells in rows]
     for number, cells in enumerate(rows):
@@ -230,9 +232,7 @@ def _json(text: str, name: str) -> pd.DataFrame:
             except (json.JSONDecodeError, RecursionError) as error:
                 records.append(_Unreadable(line, str(error)))
     if records and all(isinstance(record, _Unreadable) for record in records):
-        raise SourceError(
-            f"{name}: neither a JSON array of objects nor one JSON object a line ({records[0].reason})"
-        )
+        raise SourceError(f"{name}: neither a JSON array of objects nor one JSON object a line ({records[0].reason})")
     return _decoded(frame_of_records(records, name))
 
 
@@ -241,17 +241,13 @@ def _decoded(frame: pd.DataFrame) -> pd.DataFrame:
     for column in [column for column in frame.columns if column != "_row"]:
         cells = frame[column].tolist()
         clean = [cell if cell is None else _clean(cell) for cell in cells]
-        broken = [
-            number for number, cell in enumerate(cells) if cell is not None and clean[number] is not cell
-        ]
+        broken = [number for number, cell in enumerate(cells) if cell is not None and clean[number] is not cell]
         if broken:
             frame[column] = clean
             if PROBLEM not in frame:
                 frame[PROBLEM] = [None] * len(frame)
             for number in broken:
-                frame.at[number, PROBLEM] = (
-                    frame.at[number, PROBLEM] or f"encoding: column {column} is not UTF-8"
-                )
+                frame.at[number, PROBLEM] = frame.at[number, PROBLEM] or f"encoding: column {column} is not UTF-8"
     return frame
 
 
@@ -277,8 +273,6 @@ def _check_names(columns: Sequence[str], name: str) -> None:
         if not column:
             raise SourceError(f"{name}: column {position} has no name")
         if column in BOOKKEEPING or column == PROBLEM:
-            raise SourceError(
-                f"{name}: column {position} is called {column!r}, a name that Baton uses; rename it"
-            )
+            raise SourceError(f"{name}: column {position} is called {column!r}, a name that Baton uses; rename it")
         if column in columns[: position - 1]:
             raise SourceError(f"{name}: two columns are called {column!r}")

@@ -1,7 +1,9 @@
-"""The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own rendering.
+"""The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own
+rendering.
 
-GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is taken over tag
-by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a cell that holds HTML from
+GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is
+taken over tag by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a
+cell that holds HTML from
 being executed, and shown with the styles below: the file is complete in itself.
 """
 
@@ -45,33 +47,29 @@ _CSS = """
 :root{color-scheme:light dark;--line:#d5dae1;--soft:#f4f6f8;--text:#1d2733;--dim:#5b6775;--page:#fff;
 --passed:#1b7f4b;--quarantined:#a15c00;--broken:#b3261e}
 @media(prefers-color-scheme:dark){:root{--line:#3a444f;--soft:#222a32;--text:#e4e9ee;--dim:#9aa7b4;--page:#171d23;
---passed:#5fc48d;--quarantined:#f0b35a;--broken:#ff8a80}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:1160px;padding:28px 24px 64px;font:15px/1.5 system-ui,sans-serif;color:var(--text);
-background:var(--page)}
-h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);
-padding-bottom:6px}
-.dim,.text-muted{color:var(--dim)}
+--passed:#5fc48d;--quarantined:#f0b35a;--broken:#ff8a80}} *{box-sizing:border-box} body{margin:0
+auto;max-width:1160px;padding:28px 24px 64px;font:15px/1.5 system-ui,sans-serif;color:var(--text);
+background:var(--page)} h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:36px 0
+10px;border-bottom:1px solid var(--line); padding-bottom:6px} .dim,.text-muted{color:var(--dim)}
 .verdict{display:inline-block;padding:1px 12px;border-radius:12px;color:var(--page);font-weight:600}
 .passed{background:var(--passed)}.quarantined{background:var(--quarantined)}.broken{background:var(--broken)}
 .failures{border-left:4px solid var(--broken);padding:8px 14px 8px 32px;background:var(--soft);margin:16px 0}
 .failures li{margin:4px 0}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:10px;margin:18px 0;padding:0}
-.facts div{background:var(--soft);padding:10px 14px;border-radius:6px}
-.facts dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:16px;font-weight:600;overflow-wrap:anywhere}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:14px}
-th,td{border:1px solid var(--line);padding:5px 9px;text-align:left;vertical-align:top}
+.facts div{background:var(--soft);padding:10px 14px;border-radius:6px} .facts
+dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:16px;font-weight:600;overflow-wrap:anywhere}
+.wide{overflow-x:auto} table{border-collapse:collapse;width:100%;font-size:14px} th,td{border:1px solid
+var(--line);padding:5px 9px;text-align:left;vertical-align:top}
 th{background:var(--soft);font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums}
-td.value,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere}
-.gx{font-size:14px}.gx h1,.gx h2,.gx h3,.gx h4,.gx h5{font-size:16px;margin:22px 0 8px;border:0}
-.gx table{margin:6px 0 12px}.gx ul,.gx ol{padding-left:20px;margin:4px 0}.gx p{margin:4px 0}
-.gx .badge{background:var(--soft);border:1px solid var(--line);border-radius:4px;padding:0 5px;font-weight:600}
-.gx .collapse{margin:4px 0 4px 12px}.gx td:first-child{width:7em}.gx td td:first-child{width:auto}.gx th:empty{display:none}
-.gx h6{font-size:14px;margin:14px 0 4px}
-.gx .fas{font-style:normal;font-weight:700;white-space:nowrap}.gx .fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)}
-.gx .fa-check-circle::before{content:"\\2713 met"}.gx .fa-times::before{content:"\\2717 not met"}
-.gx .fa-exclamation-triangle::before{content:"\\26A0 raised"}
+td.value,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere} .gx{font-size:14px}.gx
+h1,.gx h2,.gx h3,.gx h4,.gx h5{font-size:16px;margin:22px 0 8px;border:0} .gx table{margin:6px 0 12px}.gx
+ul,.gx ol{padding-left:20px;margin:4px 0}.gx p{margin:4px 0} .gx .badge{background:var(--soft);border:1px
+solid var(--line);border-radius:4px;padding:0 5px;font-weight:600} .gx .collapse{margin:4px 0 4px 12px}.gx
+td:first-child{width:7em}.gx td td:first-child{width:auto}.gx th:empty{display:none} .gx
+h6{font-size:14px;margin:14px 0 4px} .gx .fas{font-style:normal;font-weight:700;white-space:nowrap}.gx
+.fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)} .gx
+.fa-check-circle::before{content:"\\2713 met"}.gx .fa-times::before{content:"\\2717 not met"} .gx
+.fa-exclamation-triangle::before{content:"\\26A0 raised"}
 """
 
 
@@ -79,17 +77,15 @@ def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
     """Write the page of a verdict.
 
     Returns:
-        its address below `settings().reports_dir`: `contracts/<flow>/<partition>/<stage>-<digest>.html`; in the
-        partition, `:` is written `-`.
+        its address below `settings().reports_dir`: `contracts/<flow>/<partition>/<stage>-<digest>.html`; in
+        the partition, `:` is written `-`.
 
     Raises:
         BatonError: flow, partition or stage cannot name a file.
     """
     for name in (flow, partition, stage):
         if not _NAME.fullmatch(name) or ".." in name:
-            raise BatonError(
-                f"{name!r} cannot be part of a page's address: letters, digits and _ . ~ + : - only"
-            )
+            raise BatonError(f"{name!r} cannot be part of a page's address: letters, digits and _ . ~ + : - only")
     page = render_page(verdict, flow, partition).encode()
     digest = hashlib.sha256(page).hexdigest()[:16]
     address = f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html"
@@ -188,7 +184,7 @@ def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
     return MASKED if hidden else _text(value[:200] + ("…" if len(value) > 200 else ""))
 
 
-# --- what Great Expectations shows --------------------------------------------------------------------------------------
+# --- what Great Expectations shows --------------------------------------------------------------------------
 
 
 def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
@@ -238,17 +234,13 @@ class _Cleaner(HTMLParser):
             BatonError: GX's page has no main column where this version of GX has it.
         """
         if not self._out:
-            raise BatonError(
-                "the page of Great Expectations is laid out differently: Baton needs the pinned version"
-            )
+            raise BatonError("the page of Great Expectations is laid out differently: Baton needs the pinned version")
         return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:
             self._skipping += 1
-        elif (
-            not self._skipping and tag in _TAGS and (self._open or _MAIN in (dict(attrs).get("class") or ""))
-        ):
+        elif not self._skipping and tag in _TAGS and (self._open or _MAIN in (dict(attrs).get("class") or "")):
             self._out.append(f"<{tag}{''.join(self._kept(attrs))}>")
             if tag not in _EMPTY:
                 self._open.append(tag)
@@ -269,7 +261,5 @@ class _Cleaner(HTMLParser):
     @staticmethod
     def _kept(attrs: list[tuple[str, str | None]]) -> Iterator[str]:
         for name, value in attrs:
-            if name in {"class", "id", "colspan", "rowspan"} or (
-                name == "href" and (value or "").startswith("#")
-            ):
+            if name in {"class", "id", "colspan", "rowspan"} or (name == "href" and (value or "").startswith("#")):
                 yield f' {name}="{_text(value or "")}"'

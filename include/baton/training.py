@@ -38,16 +38,16 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
 def assemble(job: StageJob) -> StageOutput:
     """Put together what a version learns from and what it is judged on.
 
-    The history is split by time: its most recent share is held out, unless recent labelled partitions exist;
-    then all of the history trains, and of the recent rows a share is held out by a hash of the entity, the
-    same rows every time, so that no later version ever trained on them.
+    Of the recent labelled rows a share is held out by a hash of the entity: the same rows every time, so that no
+    later version ever trained on them. How the history is split is decided by `split`, on checked rows.
 
     Options:
         model: name of the model.
         since: first partition of the regime to be judged on (a drift's onset); recent rows before it train.
 
     Returns:
-        the columns of the sources and `_part` (train | holdout), `_weight`, `_partition` ('' for history).
+        the columns of the sources and `_part` (train | holdout for recent rows, '' for history), `_weight`,
+        `_partition` ('' for history).
     """
     import pandas as pd
 
@@ -57,20 +57,36 @@ def assemble(job: StageJob) -> StageOutput:
 
     pack, spec = find_model(job.options["model"])
     parts: list[pd.DataFrame] = []
-    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
-    judged_on_recent = recent is not None and bool((recent["_part"] == HOLDOUT).any())
     if spec.training.history:
-        history = read_history(pack, spec.training.history.source).sort_values(spec.data.time, kind="stable")
-        train_rows = len(history) if judged_on_recent else round(len(history) * (1 - spec.training.holdout))
-        history["_part"] = [TRAIN] * train_rows + [HOLDOUT] * (len(history) - train_rows)
-        history["_weight"], history["_partition"] = 1.0, ""
-        parts.append(history)
+        history = read_history(pack, spec.training.history.source)
+        parts.append(history.assign(_part="", _weight=1.0, _partition=""))
+    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
     if recent is not None:
         parts.append(recent)
-    frame = pd.concat(parts, ignore_index=True)
-    frame = with_row_identity(frame.drop(columns=["_source", "_row", "_row_sha"], errors="ignore"), spec.model)
-    counts = _require_enough(spec, frame)
-    return StageOutput(frame, {**counts, "rows_in": len(frame), "judged_on": "recent" if judged_on_recent else "history"})
+    if not parts:
+        raise BatonError(f"model {spec.model}: there is no history and no labelled partition yet, so nothing to learn from")
+    frame = pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
+    return StageOutput(with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": 0 if recent is None else len(recent)})
+
+
+def split(spec: ModelSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(training rows, held-out rows) of checked rows, each in order of time with a fresh index.
+
+    Without held-out recent rows the most recent share of the history is held out; else all of the history trains.
+
+    Raises:
+        BatonError: fewer training rows or positives than the spec asks for.
+    """
+    import pandas as pd
+
+    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
+    part = frame["_part"].astype(object)
+    history = (frame["_part"] == "").to_numpy().nonzero()[0]
+    if not (part == HOLDOUT).any():
+        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
+    train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
+    _require_enough(spec, train)
+    return train, holdout
 
 
 def as_of(model: str) -> str:
@@ -85,15 +101,13 @@ def as_of(model: str) -> str:
     return max(refs, default="history")
 
 
-def _require_enough(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, int]:
-    train = frame[frame["_part"] == TRAIN]
+def _require_enough(spec: ModelSpec, train: pd.DataFrame) -> None:
     positives = int(train[spec.data.target].sum()) if spec.data.target else 0
     if len(train) < spec.training.min_rows or (spec.data.target and positives < spec.training.min_positives):
         raise BatonError(
             f"model {spec.model}: {len(train)} training rows with {positives} positives; the spec asks for at least "
             f"{spec.training.min_rows} and {spec.training.min_positives}: wait for more labels or lower training.min_*"
         )
-    return {"train_rows": len(train), "train_positives": positives, "holdout_rows": len(frame) - len(train)}
 
 
 def _recent(spec: ModelSpec) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -140,12 +154,6 @@ def held_out_by_hash(keys: pd.Series, share: float) -> np.ndarray:
 
     hashed = pd.util.hash_array(keys.astype(str).to_numpy(dtype=object)).astype("uint64")
     return (hashed % 10_000) < round(share * 10_000)
-
-
-def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(training rows, held-out rows), each with a fresh index."""
-    parts = [frame[frame["_part"] == part].reset_index(drop=True) for part in (TRAIN, HOLDOUT)]
-    return parts[0], parts[1]
 
 
 def occasions(model: str) -> list[str]:

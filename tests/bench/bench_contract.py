@@ -2,11 +2,13 @@
 
     python tests/bench/bench_contract.py [seed]
 
-Ours is the whole way from a typed frame to good rows and named violations (`adopt`, `check`, `good_rows`). The peer is
-`batch.validate` with COMPLETE and rows named by `_row`, then the split into good and bad rows: what a user of GX writes
-for the same outcome; as a second peer BOOLEAN_ONLY, which names no row. Runs alternate; each figure is a median.
+Ours is the whole way from a typed frame to good rows and named violations (`adopt`, `check`, `good_rows`).
+The peer is `batch.validate` with COMPLETE and rows named by `_row`, then the split into good and bad rows:
+what a user of GX writes for the same outcome; as a second peer BOOLEAN_ONLY, which names no row. Runs
+alternate; each figure is a median.
 
-Agreement: the verdict, every expectation's outcome and the rows named for it are compared with plain GX on 200 random
+Agreement: the verdict, every expectation's outcome and the rows named for it are compared with plain GX on
+    200 random
 contracts and frames. Nothing is shared with ours but the frame.
 """
 
@@ -46,9 +48,7 @@ def expectation(kind: str, severity: str, number: int, **kwargs: Any) -> dict[st
     }
 
 
-def contract(
-    columns: dict[str, str], expectations: list[dict[str, Any]], tolerated: float = 0.05
-) -> ContractSpec:
+def contract(columns: dict[str, str], expectations: list[dict[str, Any]], tolerated: float = 0.05) -> ContractSpec:
     """A contract whose only rules are the expectations given: no column implies one."""
     return ContractSpec.model_validate({
         "contract": "bench", "version": 1, "owner": "bench", "description": "bench", "key": next(iter(columns)),
@@ -87,7 +87,7 @@ def large(seed: int) -> tuple[ContractSpec, pd.DataFrame, pd.DataFrame]:
     return contract(COLUMNS, entries), frame, bad
 
 
-# --- plain Great Expectations -------------------------------------------------------------------------------------------
+# --- plain Great Expectations -------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -118,11 +118,7 @@ def plain_split(frame: pd.DataFrame, spec: ContractSpec) -> tuple[pd.DataFrame, 
     """Good rows and bad rows by plain GX."""
     named = {"result_format": "COMPLETE", "unexpected_index_column_names": ["_row"]}
     result = plain(frame.assign(_row=np.arange(1, len(frame) + 1)), spec, named)
-    bad = {
-        entry["_row"]
-        for outcome in result.results
-        for entry in outcome.result.get("unexpected_index_list") or []
-    }
+    bad = {entry["_row"] for outcome in result.results for entry in outcome.result.get("unexpected_index_list") or []}
     mask = np.zeros(len(frame), dtype=bool)
     mask[np.fromiter(bad, dtype=np.int64, count=len(bad)) - 1] = True
     return frame[~mask], frame[mask]
@@ -135,7 +131,7 @@ def ours(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, pd
     return verdict, contracts.good_rows(parsed, verdict)
 
 
-# --- agreement ----------------------------------------------------------------------------------------------------------
+# --- agreement ----------------------------------------------------------------------------------------------
 
 
 def random_case(rng: np.random.Generator) -> tuple[ContractSpec, pd.DataFrame]:
@@ -221,8 +217,7 @@ def by_plain_gx(frame: pd.DataFrame, spec: ContractSpec) -> dict[str, Any]:
 def _any_raised(outcome: Any) -> bool:
     info = outcome.to_json_dict()["exception_info"]
     return any(
-        part.get("raised_exception") is True
-        for part in [info, *(v for v in info.values() if isinstance(v, dict))]
+        part.get("raised_exception") is True for part in [info, *(v for v in info.values() if isinstance(v, dict))]
     )
 
 
@@ -251,7 +246,7 @@ def disagreements(cases: int, seed: int) -> list[str]:
     return found
 
 
-# --- figures ------------------------------------------------------------------------------------------------------------
+# --- figures ------------------------------------------------------------------------------------------------
 
 
 def alternating(*works: Callable[[], object]) -> list[float]:
@@ -272,11 +267,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     spec, good, bad = large(seed)
     verdict, kept = ours(bad, spec)
     theirs, split = plain_split(bad, spec)
-    assert (
-        (len(kept), verdict.rows_quarantined)
-        == (len(theirs), len(split))
-        == (ROWS - ROWS // 100, ROWS // 100)
-    )
+    assert (len(kept), verdict.rows_quarantined) == (len(theirs), len(split)) == (ROWS - ROWS // 100, ROWS // 100)
     passing, passing_peer, passing_boolean = alternating(
         lambda: ours(good, spec), lambda: plain_split(good, spec), lambda: plain(good, spec, "BOOLEAN_ONLY")
     )
@@ -288,8 +279,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     complete, boolean = "GX COMPLETE, rows named and split", "GX BOOLEAN_ONLY, names no row"
     common = {
         "seed": seed,
-        "versions": {"python": platform.python_version()}
-        | {p: version(p) for p in ("great-expectations", "pandas")},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("great-expectations", "pandas")},
         "load": [round(value, 2) for value in os.getloadavg()],
     }
     figures = [

@@ -128,5 +128,5 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for line in run(int(sys.argv[1]) if len(sys.argv) > 1 else 20, settings().home / "bench"):
-        print(json.dumps(line))
+    results = run(int(sys.argv[1]) if len(sys.argv) > 1 else 20, settings().home / "bench")
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")

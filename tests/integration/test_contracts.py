@@ -259,7 +259,7 @@ def test_training_rows_keep_the_engines_columns() -> None:
     assert judge(frame.assign(is_fraud=0), pack_contract("labelled_transactions"))[0].broken_by == ["fraud_rate"]
 
 
-# --- the page -----------------------------------------------------------------------------------------------------------
+# --- the page -----------------------------------------------------------------------------------------------
 
 
 def page_of(frame: pd.DataFrame, name: str = "transactions") -> str:
@@ -356,7 +356,7 @@ def test_pages_are_stored_under_the_reports_folder(home: Path) -> None:
             result_pages.store(verdict, flow, "2026-01-01T00:00:00", "contract")
 
 
-# --- manners ------------------------------------------------------------------------------------------------------------
+# --- manners ------------------------------------------------------------------------------------------------
 
 
 def test_gx_is_imported_late_and_stays_quiet() -> None:

@@ -143,9 +143,7 @@ def test_repair_reinject_resolves_and_cannot_count_twice() -> None:
     before = quarantine.repairs_digest(FLOW, HOUR)
     assert run(raw())[0] is None, "the same repairs are the same digest: nothing runs again"
     assert quarantine.repairs_digest(FLOW, HOUR) == before
-    kinds = [
-        (entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")
-    ]
+    kinds = [(entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")]
     assert sorted(kinds) == [
         ("rows_discarded", 1),
         ("rows_repaired", 1),
@@ -221,6 +219,36 @@ def test_a_changed_delivery_resolves_rows_that_are_gone() -> None:
     assert balanced() == {"rows_in": 8, "published": 8, "open": 0, "discarded": 0}
 
 
+def test_answers_given_while_a_run_judges_are_kept() -> None:
+    frame = raw()
+    run(frame)
+    judged = quarantine.apply_repairs(FLOW, HOUR, frame)
+    verdict = contracts.check(parsing.parse(judged, SPEC), SPEC)
+    quarantine.discard(Where(row=5), "empty", actor="ann")
+    quarantine.repair(Where(row=2), {"amount": "4"}, actor="ann")
+    with warehouse.write() as conn:
+        quarantine.record(conn, FLOW, HOUR, verdict, judged, frame)
+    assert {row.row: row.status for row in quarantine.list_rows()} == {
+        2: "repaired", 3: "open", 4: "open", 5: "discarded",
+    }  # fmt: skip
+    assert balanced()["discarded"] == 1
+    run(frame)
+    assert waiting().keys() == {3, 4}
+
+
+def test_rows_are_found_by_what_they_are() -> None:
+    run(raw())
+    quarantine.repair(Where(row=3), {"amount": "1"}, actor="ann")
+    run(raw())
+    assert [row.row for row in quarantine.list_rows(Where(key="3"))] == [3, 4]
+    assert quarantine.list_rows(Where(status="resolved")) == []  # rule `type` is, the row is not
+    assert quarantine.list_rows(Where(row=3))[0].rules == ("id_twice",)
+    assert len(quarantine.list_rows(limit=2)) == 2
+    shas = tuple((row.row_sha, row.row) for row in quarantine.list_rows(Where(rule="id_twice")))
+    assert [row.row for row in quarantine.list_rows(Where(rows=shas[1:]))] == [4]
+    assert quarantine.list_rows(Where(flow="other")) == quarantine.list_rows(Where(source="other")) == []
+
+
 def test_a_ragged_row_is_repaired_cell_by_cell() -> None:
     from baton.readers import read_bytes
 
@@ -255,7 +283,7 @@ def test_repairs_that_do_nothing_are_refused() -> None:
     assert quarantine.counts()["open"] == 4
 
 
-# --- files --------------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
@@ -309,8 +337,7 @@ def test_edits_of_rows_that_no_longer_wait_are_refused(home: Path) -> None:
 
 def test_spreadsheet_formulas_are_quoted_and_come_back_unchanged(home: Path) -> None:
     rows = [
-        {"id": str(n), "amount": "-1", "kind": kind}
-        for n, kind in enumerate(["=1+1", "@x", "'q", "-a", "-5", "ok"])
+        {"id": str(n), "amount": "-1", "kind": kind} for n, kind in enumerate(["=1+1", "@x", "'q", "-a", "-5", "ok"])
     ]
     run(raw(rows + [{"id": "20", "amount": "1", "kind": "a"} for _ in range(1)]))
     quarantine.export(home / "rows.csv")
@@ -339,7 +366,7 @@ def test_files_that_are_no_export(home: Path, content: str, message: str) -> Non
         quarantine.repair_file(home / "f.csv", actor="ann")
 
 
-# --- any history of runs, repairs and discards adds up -------------------------------------------------------------------
+# --- any history of runs, repairs and discards adds up ------------------------------------------------------
 
 STEPS = st.lists(
     st.tuples(
@@ -351,9 +378,7 @@ STEPS = st.lists(
 )
 
 
-@hypothesis_settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_rows_always_add_up(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, steps: list[Any]
@@ -372,10 +397,7 @@ def test_rows_always_add_up(
                 quarantine.discard(Where(FLOW, HOUR, row=row), "r", actor="a")
             elif action == "redeliver":
                 frame = raw(
-                    [
-                        dict(cells, amount=value.strip("'")) if n == row else cells
-                        for n, cells in enumerate(ROWS, 1)
-                    ]
+                    [dict(cells, amount=value.strip("'")) if n == row else cells for n, cells in enumerate(ROWS, 1)]
                 )
         except BatonError:
             continue

@@ -60,6 +60,8 @@ def clinic(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         unlabelled.iloc[3, 2] = "n/a"  # one cell that is no number
         unlabelled.to_csv(landing / f"{hour.replace(':', '-')}.csv", index=False)
     new_model(NewModel(name="malignancy", pack="clinic", family="classification", source="rows", target="malignant"))
+    yaml = folder / "baton_clinic" / "models" / "malignancy.yaml"
+    yaml.write_text(yaml.read_text().replace("min_rows: 1000", "min_rows: 200"))  # a small clinic
     yield packs.load_pack("clinic")
     sys.path.remove(str(folder))
     packs._installed.cache_clear()

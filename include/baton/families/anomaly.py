@@ -169,7 +169,12 @@ class Anomaly:
         Raises:
             ModelError: unusable columns, estimator or parameters, or an option that needs labels.
         """
-        if candidate.ensemble or candidate.calibration != "none" or candidate.class_weight != "none" or candidate.negatives:
+        if (
+            candidate.ensemble
+            or candidate.calibration != "none"
+            or candidate.class_weight != "none"
+            or candidate.negatives
+        ):
             raise ModelError(
                 f"candidate {candidate.name!r}: ensemble, calibration, class_weight and negatives need labels; "
                 "an anomaly model has none"

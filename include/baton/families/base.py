@@ -79,14 +79,25 @@ class Family(Protocol):
     supervised: bool
 
     def fit_raw(
-        self, candidate: CandidateSpec, features: list[str], frame: pd.DataFrame, y: np.ndarray | None,
-        weights: np.ndarray | None, seed: int,
+        self,
+        candidate: CandidateSpec,
+        features: list[str],
+        frame: pd.DataFrame,
+        y: np.ndarray | None,
+        weights: np.ndarray | None,
+        seed: int,
     ) -> Any:
         """Fit one candidate without calibration: what the validation folds judge."""
 
     def fit(
-        self, spec: ModelSpec, candidate: CandidateSpec, frame: pd.DataFrame, y: np.ndarray | None = None,
-        weights: np.ndarray | None = None, seed: int = 7, oof: OutOfFold | None = None,
+        self,
+        spec: ModelSpec,
+        candidate: CandidateSpec,
+        frame: pd.DataFrame,
+        y: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        seed: int = 7,
+        oof: OutOfFold | None = None,
     ) -> FittedModel:
         """Fit one candidate of `spec`."""
 

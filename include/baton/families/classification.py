@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Member:
     encoder: Encoder
     rate: float
     baseline: np.ndarray
-    calibration: Calibration = Calibration()
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def kind(self) -> estimators.Kind:
@@ -89,7 +89,7 @@ class FittedClassifier:
             return []
         if len(self.members) == 1:
             return explain.strongest(self.members[0].contributions(frame), self.features, top)
-        mean = sum(explain.shares(member.contributions(frame)) for member in self.members) / len(self.members)
+        mean = np.mean([explain.shares(member.contributions(frame)) for member in self.members], axis=0)
         return explain.strongest(mean, self.features, top)
 
     def save(self, folder: Path) -> None:

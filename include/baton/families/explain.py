@@ -32,7 +32,7 @@ def contributions(predictor: Any, kind: Kind, matrix: np.ndarray, baseline: np.n
         return predictor[0].transform(matrix) * predictor[-1].coef_[0]
     if kind.name == "forest":
         trees = predictor.estimators_
-        return sum(_path(tree.tree_, matrix) for tree in trees) / len(trees)
+        return np.sum([_path(tree.tree_, matrix) for tree in trees], axis=0) / len(trees)
     return _occlusion(predictor, matrix, baseline)
 
 

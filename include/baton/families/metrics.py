@@ -104,7 +104,9 @@ def cheapest(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float) 
     return cost_at(y, score, loss, review, threshold)
 
 
-def metrics(y: np.ndarray, score: np.ndarray, money: np.ndarray | None = None, cost: CostSpec | None = None) -> dict[str, Any]:
+def metrics(
+    y: np.ndarray, score: np.ndarray, money: np.ndarray | None = None, cost: CostSpec | None = None
+) -> dict[str, Any]:
     """Return the figures that are logged for a version: plain floats and ints, NaN where a figure does not exist.
 
     Args:

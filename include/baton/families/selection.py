@@ -51,9 +51,7 @@ class Trained:
     leaderboard: Leaderboard
 
 
-def time_folds(
-    t: np.ndarray, folds: int, weights: np.ndarray | None = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (train, judge) positions of each fold; see the module's description.
 
     Args:
@@ -134,7 +132,7 @@ def rank(
     """
     metric, rows = spec.validation.metric, []
     for candidate in spec.candidates:
-        row = {"candidate": candidate.name, "seconds": round(seconds.get(candidate.name, 0.0), 2)}
+        row: dict[str, Any] = {"candidate": candidate.name, "seconds": round(seconds.get(candidate.name, 0.0), 2)}
         try:
             _refuse(spec, candidate, errors)
             parts = classification.parts_of(spec, candidate)

@@ -67,7 +67,10 @@ def combine(
     if not (np.isfinite(amount) & (amount >= 0)).all():
         row = keys[~(np.isfinite(amount) & (amount >= 0))].iloc[0]
         raise BatonError(f"transactions: amount of transaction {row!r} is missing or negative; quarantine it first")
-    fraud, anomaly = _aligned(card_fraud, keys, "card_fraud"), _aligned(transaction_anomaly, keys, "transaction_anomaly")
+    fraud, anomaly = (
+        _aligned(card_fraud, keys, "card_fraud"),
+        _aligned(transaction_anomaly, keys, "transaction_anomaly"),
+    )
     p, quantile = fraud["score"].to_numpy(dtype=float), anomaly["score"].to_numpy(dtype=float)
 
     exposure = np.maximum(amount, card_exposure)
@@ -86,7 +89,14 @@ def combine(
         )
     ]
     decided = pd.DataFrame(
-        {"entity_key": keys.to_numpy(), "risk": risk, "route": route, "money": expected, "amount": amount, "reasons": texts}
+        {
+            "entity_key": keys.to_numpy(),
+            "risk": risk,
+            "route": route,
+            "money": expected,
+            "amount": amount,
+            "reasons": texts,
+        }
     )
     if "_row" in transactions.columns:
         decided["_row"] = transactions["_row"].to_numpy()
@@ -120,7 +130,9 @@ def _aligned(scores: pd.DataFrame, keys: pd.Series, name: str) -> pd.DataFrame:
     ordered = indexed.loc[keys]
     values = ordered["score"].to_numpy(dtype=float)
     if not ((values >= 0) & (values <= 1)).all():  # a NaN fails both comparisons
-        raise BatonError(f"{name}: the score of transaction {ordered.index[~((values >= 0) & (values <= 1))][0]!r} is not in 0..1")
+        raise BatonError(
+            f"{name}: the score of transaction {ordered.index[~((values >= 0) & (values <= 1))][0]!r} is not in 0..1"
+        )
     return ordered
 
 
@@ -134,7 +146,9 @@ def _reasons(
     if route == BLOCK or likely:
         texts.append(f"Probability of fraud {p:.1%}, expected loss {loss:.2f}{_named(fraud, 'driven by')}")
     if strange:
-        texts.append(f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{_named(anomaly, 'farthest from usual:')}")
+        texts.append(
+            f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{_named(anomaly, 'farthest from usual:')}"
+        )
     return json.dumps(texts)
 
 
