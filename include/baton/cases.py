@@ -89,4 +89,4 @@ def counts(flow: str | None = None) -> dict[str, int]:
     if flow:
         query = query.where(tables.cases.c.flow == flow)
     with read() as conn:
-        return {status: number for status, number in conn.execute(query)}
+        return dict(conn.execute(query).tuples().all())

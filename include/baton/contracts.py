@@ -1,28 +1,25 @@
 """Contracts: Great Expectations judges a hand-over of rows, and names the rows that break a rule.
 
 This module and `baton.result_pages` alone import great_expectations, and only inside functions: it costs
-seconds.
-
-Two passes over one batch: all expectations with the result format BOOLEAN_ONLY, then COMPLETE for those that
-    failed.
-The verdict and the rows are GX's own; nothing here re-implements an expectation. GX sees typed columns and
-names rows by their position, because a key may be missing or occur twice.
+seconds. Two passes over one batch: all expectations with the result format BOOLEAN_ONLY, then COMPLETE for those
+that failed. The verdict and the rows are GX's own; nothing here re-implements an expectation. GX sees typed
+columns and names rows by their position, because a key may be missing or occur twice.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from baton.errors import SpecError
+from baton.findings import Findings, Rule, first_line, missing, raised, rules_of
 from baton.jsontext import to_json
-from baton.parsing import Parsed, Violation, adopt, row_shas
-from baton.readers import BOOKKEEPING, as_text
+from baton.parsing import Parsed, Violation, adopt
+from baton.readers import BOOKKEEPING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,7 +148,7 @@ def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
     nullable = {"int": "Int64", "bool": "boolean"}
     for name, column in verdict.spec.columns.items():
         if name in frame and column.type in plain:
-            kind = nullable[column.type] if column.nullable else plain[column.type]
+            kind: Any = nullable[column.type] if column.nullable else plain[column.type]
             if str(frame[name].dtype) != kind:
                 frame[name] = frame[name].astype(kind)
     return frame

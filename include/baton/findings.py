@@ -114,8 +114,8 @@ class Findings:
         chosen = self.parsed.frame.iloc[positions]
         shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
         keys = map(as_text, chosen[self.spec.key].tolist())
-        cells = zip(*(map(as_text, chosen[column].tolist()) for column in columns), strict=True)
-        values = (row[0] if len(row) == 1 else ", ".join(cell or "" for cell in row) for row in cells)
+        cells = [list(map(as_text, chosen[column].tolist())) for column in columns]
+        values = cells[0] if len(cells) == 1 else [", ".join(c[n] or "" for c in cells) for n in range(len(chosen))]
         name, where, severity, advice = rule.name, ", ".join(columns), rule.severity, rule.advice
         return [
             Violation(row, sha, key, name, where, value, severity, advice)

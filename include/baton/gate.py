@@ -2,7 +2,7 @@
 
 Rules, in this order (the first that applies decides; the table is filled as far as possible):
 
-1. A challenger whose scores are not finite or all equal is held.
+1. A challenger whose scores are not finite or all equal is held; so is one whose champion's scores are not finite.
 2. Fewer than `min_positives` positives (or no negatives) in the holdout: MORE_DATA.
 3. The challenger's metric must reach `floor`.
 4. Money: at its cost-optimal threshold the challenger must not cost more than the champion; a first version
@@ -166,10 +166,12 @@ class _Judge:
                 f"The holdout of {len(self.y)} rows holds {positives} positives and {len(self.y) - positives} negatives; "
                 f"{spec.min_positives} positives and at least one negative are needed to judge."
             )
-        if self.champion is not None and (reason := _unusable(self.champion)):
-            # a broken champion is no yardstick: the challenger is judged as a first version
-            self.notes.append(f"The champion's scores are unusable ({reason}); the challenger was judged without it.")
-            self.champion = None
+        if self.champion is not None and not np.isfinite(self.champion).all():
+            broken = int((~np.isfinite(self.champion)).sum())
+            return "HOLD", (
+                f"The champion cannot be compared with: {broken} of {len(self.y)} scores are not finite numbers; "
+                "find the cause first, the challenger may share it."
+            )
         found = self._compare()
         for rule in (self._floor, self._money, self._slices):
             if held := rule(found):
@@ -198,8 +200,8 @@ class _Judge:
             )
         for name, scores in models.items():
             elsewhere = None if tuning is None else getattr(tuning, name)
-            if tuning is not None and elsewhere is None:
-                raise BatonError(f"gate: the tuning rows hold no {name} scores")
+            if tuning is not None and (elsewhere is None or not np.sum(tuning.y)):
+                raise BatonError(f"gate: the tuning rows hold no {name} scores or no positives to choose a threshold by")
             if tuning is None:
                 best = cheapest(self.y, scores, loss, review)
             else:

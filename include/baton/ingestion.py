@@ -66,16 +66,18 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
     if choice not in {"recorded", "champion"}:
         name, _, version = choice.partition("=")
         if name not in models or not version.isdigit():
-            known = ", ".join(f"{model}=<version>" for model in models)
-            raise BatonError(f"model choice {choice!r}: allowed are recorded, champion, {known}")
+            allowed = ", ".join(f"{model}=<version>" for model in models)
+            raise BatonError(f"model choice {choice!r}: allowed are recorded, champion, {allowed}")
         wanted[name] = int(version)
     recorded = recorded_models(flow, partition) if choice != "champion" else {}
-    registry, degraded, chosen = Registry(), [], {}
+    registry = Registry()
+    degraded: list[str] = []
+    chosen: dict[str, int] = {}
     for model in models:
-        version = wanted.get(model) or recorded.get(model)
-        if version is not None:
-            registry.download(model, version)
-            chosen[model] = version
+        known = wanted.get(model) or recorded.get(model)
+        if known is not None:
+            registry.download(model, known)
+            chosen[model] = known
         else:
             chosen[model], note = _trusted_champion(registry, model)
             degraded += [note] if note else []

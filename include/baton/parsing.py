@@ -150,8 +150,8 @@ def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "") -> Parsed:
     frame = _plain_index(frame)
     if "_row" not in frame or "_source" not in frame:
         frame = frame.copy(deep=False)
-        frame["_row"] = frame["_row"] if "_row" in frame else range(1, len(frame) + 1)
-        frame["_source"] = frame["_source"] if "_source" in frame else source
+        frame["_row"] = frame.get("_row", range(1, len(frame) + 1))
+        frame["_source"] = frame.get("_source", source)
     return parse(frame, spec)
 
 

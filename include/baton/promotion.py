@@ -85,7 +85,9 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 
     holdout = _holdout(spec, registry, version)
     data = spec.data
-    y = holdout[data.target].to_numpy().astype(int) if data.target else None
+    if data.target is None:
+        raise BatonError(f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)")
+    y = holdout[data.target].to_numpy().astype(int)
     challenger = load(registry.download(spec.model, version)).predict(holdout).probability
     current = load(registry.download(spec.model, champion)).predict(holdout).probability if champion else None
     money = holdout[data.money].to_numpy() if data.money else None

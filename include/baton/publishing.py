@@ -64,11 +64,11 @@ def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, 
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
     return [
         {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
-         "reasons": json.loads(reasons) if reasons else None}
+         "reasons": json.loads(reasons) if isinstance(reasons, str) else None}
         for frame in scores
         for key, model, version, score, reasons in zip(
             frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
-            frame["reasons"].astype(object).where(frame["reasons"].notna(), None), strict=True,
+            frame["reasons"].tolist(), strict=True,
         )  # fmt: skip
     ]
 

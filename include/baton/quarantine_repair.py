@@ -117,7 +117,12 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
     def work(conn: Connection) -> int:
         rows = _some(conn, where)
-        values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
+        values: dict[str, Any] = {
+            "status": "discarded",
+            "reason": reason,
+            "actor": actor,
+            "updated_at": warehouse.now(),
+        }
         _change(conn, [(row, values) for row in rows], WAITING)
         for (flow, partition), group in _partitions(rows).items():
             _append(conn, "rows_discarded", flow, partition, group, {"actor": actor, "reason": reason})
@@ -181,7 +186,7 @@ def _change(
         c.row == sa.bindparam("k_row"),
         sa.or_(*(c.status == status for status in statuses)),
     )
-    values = {name: sa.bindparam(f"new_{name}") for name in changes[0][1]}
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in changes[0][1]}
     conn.execute(
         sa.update(quarantine).where(one).values(values),
         [

@@ -262,7 +262,7 @@ def _frame(
 
     _check_names(columns, name)
     made: dict[str, Any] = {"_row": range(first_row, first_row + len(problems))}
-    made |= {column: pd.Series(values, dtype=object) for column, values in zip(columns, cells, strict=True)}
+    made |= {column: pd.Series(list(values), dtype=object) for column, values in zip(columns, cells, strict=True)}
     if any(problems):
         made[PROBLEM] = pd.Series(problems, dtype=object)
     return pd.DataFrame(made)

@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts import MASKED, names_rows
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
 SHOWN = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~+:-]*")
 _TAGS = frozenset(
-    "a article b br caption code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre section small span strong sub sup "
-    "table tbody td tfoot th thead tr u ul".split()
-)
+    ["article", "b", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6",
+     "hr", "i", "li", "ol", "p", "pre", "section", "small", "span", "strong", "sub", "sup", "table", "tbody", "td",
+     "tfoot", "th", "thead", "tr", "u", "ul"]
+)  # fmt: skip
 _MAIN = "col-md-10"  # class of the column that holds the results
 _EMPTY = frozenset({"br", "hr"})
 _DROPPED = frozenset(

@@ -297,5 +297,5 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for result in run(int(sys.argv[1]) if len(sys.argv) > 1 else 7, Path(".baton/bench")):
-        print(json.dumps(result))
+    results = run(int(sys.argv[1]) if len(sys.argv) > 1 else 7, Path(".baton/bench"))
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")

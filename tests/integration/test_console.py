@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
@@ -35,6 +36,7 @@ class Site:
     tokens: dict[str, str]
     home: Path
     rows: dict[str, Any]
+    api_server: int
 
     def client(self, name: str | None = None, *, cookie: bool = False) -> httpx.Client:
         made = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
@@ -60,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with running(home, dags_folder=dags) as services:
             rows = ROWS["fill"](decisions_per_partition=40, partitions=12)
             tokens = {name: services.token(name) for name in services.users}
-            yield Site(services.airflow_url, tokens, home, rows)
+            yield Site(services.airflow_url, tokens, home, rows, services.pids()["api-server"])
     settings.cache_clear()
 
 
@@ -76,6 +78,15 @@ def addresses() -> list[tuple[str, str]]:
             path = path.replace(name, value)
         found += [(method, f"/baton{path}") for method in sorted(route.methods)]  # type: ignore[attr-defined]
     return found
+
+
+def test_api_server_carries_no_heavy_library(site: Site) -> None:
+    with site.client("viewer") as viewer:
+        assert viewer.get("/baton/today", headers=HTML).status_code == 200
+    server = psutil.Process(site.api_server)
+    for process in [server, *server.children(recursive=True)]:
+        loaded = {part for mapped in process.memory_maps() for part in Path(mapped.path).parts}
+        assert not loaded & {"pandas", "pyarrow", "sklearn", "lightgbm", "great_expectations"}, process
 
 
 def test_no_route_without_log_in(site: Site) -> None:

@@ -319,7 +319,7 @@ def test_a_file_with_unknown_rows_or_columns_changes_nothing(home: Path) -> None
     (home / "rows.json").write_text(json.dumps(entries))
     with pytest.raises(
         BatonError,
-        match="nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour",
+        match=r"nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour",
     ):
         quarantine.repair_file(home / "rows.json", actor="ann")
     assert quarantine.counts()["repaired"] == 0
@@ -331,7 +331,7 @@ def test_edits_of_rows_that_no_longer_wait_are_refused(home: Path) -> None:
     quarantine.discard(Where(row=2), "no", actor="ann")
     text = (home / "rows.json").read_text().replace('"-4"', '"4"')
     (home / "rows.json").write_text(text)
-    with pytest.raises(BatonError, match="row 2 .* is not open in quarantine"):
+    with pytest.raises(BatonError, match=r"row 2 .* is not open in quarantine"):
         quarantine.repair_file(home / "rows.json", actor="ann")
 
 

@@ -132,12 +132,8 @@ def test_any_text_either_converts_or_is_named(kind: str, cells: list[str]) -> No
 
 
 def test_typed_columns_are_cast_or_named() -> None:
-    at = pd.Series(["2026-01-01T12:00", "2026-01-01T13:00"], dtype="datetime64[us]").dt.tz_localize(
-        "Europe/Berlin"
-    )
-    frame = pd.DataFrame(
-        {"key": [1.0, 2.5], "amount": [1, 2], "paid": [True, False], "at": at, "name": [5, 6], "x": 0}
-    )
+    at = pd.Series(["2026-01-01T12:00", "2026-01-01T13:00"], dtype="datetime64[us]").dt.tz_localize("Europe/Berlin")
+    frame = pd.DataFrame({"key": [1.0, 2.5], "amount": [1, 2], "paid": [True, False], "at": at, "name": [5, 6], "x": 0})
     parsed = adopt(frame, contract(), "api")
     assert [(v.row, v.rule, v.column, v.value) for v in parsed.bad] == [(2, "type", "key", "2.5")]
     row = parsed.frame.iloc[0]
@@ -162,9 +158,7 @@ def test_objects_from_databases_convert() -> None:
 
 
 def test_timestamps_beyond_nanoseconds_are_named() -> None:
-    frame = pd.DataFrame(
-        {"key": [1, 2], "at": pd.Series(["2026-01-01", "3000-01-01"], dtype="datetime64[us]")}
-    )
+    frame = pd.DataFrame({"key": [1, 2], "at": pd.Series(["2026-01-01", "3000-01-01"], dtype="datetime64[us]")})
     parsed = adopt(frame, contract({"key": {"type": "int"}, "at": {"type": "timestamp"}}))
     assert [(v.row, v.column) for v in parsed.bad] == [(2, "at")]
 
@@ -192,16 +186,14 @@ def test_row_identity() -> None:
 def test_row_identity_separates_cells() -> None:
     left, right = pd.DataFrame({"a": ["xy"], "b": [""]}), pd.DataFrame({"a": ["x"], "b": ["y"]})
     assert row_shas(left) != row_shas(right)
-    typed = pd.DataFrame(
-        {"a": [1.5, float("nan")], "b": [1, 2], "c": pd.to_datetime(["2026-01-01", None], utc=True)}
-    )
+    typed = pd.DataFrame({"a": [1.5, float("nan")], "b": [1, 2], "c": pd.to_datetime(["2026-01-01", None], utc=True)})
     assert row_shas(typed)[0] == row_shas(typed.iloc[:1])[0]
     assert row_shas(typed)[0] != row_shas(typed.assign(a=1.6))[0]
 
 
 def test_a_file_delivered_twice_is_refused() -> None:
     frame = read_bytes(b"a\n1\n2\n", "f.csv", "csv")
-    with pytest.raises(SourceError, match="row 1 occurs 3 times|delivered twice"):
+    with pytest.raises(SourceError, match=r"row 1 occurs 2 times.*delivered twice"):
         with_row_identity(pd.concat([frame, frame]), "feed")
 
 
@@ -209,9 +201,7 @@ def test_a_file_delivered_twice_is_refused() -> None:
 
 
 def test_csv_keeps_text_and_numbers_rows_not_lines() -> None:
-    frame = read_bytes(
-        b'\xef\xbb\xbfkey,note\r\n007,"two\nlines, quoted ""x"""\r\n\r\n1e5,NA\r\n', "f.csv", "csv"
-    )
+    frame = read_bytes(b'\xef\xbb\xbfkey,note\r\n007,"two\nlines, quoted ""x"""\r\n\r\n1e5,NA\r\n', "f.csv", "csv")
     assert frame["key"].tolist() == ["007", "1e5"]
     assert frame["note"].tolist() == ['two\nlines, quoted "x"', "NA"]
     assert frame["_row"].tolist() == [1, 2]
@@ -321,7 +311,7 @@ CELLS = {"amount": "14962", "v1": "-1.5", "name": "shop", "none": None, "big": "
     ("text", "value"),
     [
         ("amount/100", "149.62"), ("amount * 0.01", "149.62"), ("-amount", "-14962"), ("(v1 + 2) * 2", "1"),
-        ("v1 - -1", "-0.5"), ("name", "shop"), ("'food'", "food"), ("''", None), ("none", None), 
+        ("v1 - -1", "-0.5"), ("name", "shop"), ("'food'", "food"), ("''", None), ("none", None),
         ("0.1 + 0.2", "0.3"), ("7", "7"), ("amount/3", "4987.333333333333333333333333"),
     ],
 )  # fmt: skip
@@ -329,9 +319,7 @@ def test_expressions(text: str, value: str | None) -> None:
     assert Expression(text).value(CELLS) == value
 
 
-@pytest.mark.parametrize(
-    "text", ["amount/0", "0/0", "none + 1", "name * 2", "big + 1", "missing / 2", "missing"]
-)
+@pytest.mark.parametrize("text", ["amount/0", "0/0", "none + 1", "name * 2", "big + 1", "missing / 2", "missing"])
 def test_expressions_without_a_value_say_why(text: str) -> None:
     with pytest.raises(CellError):
         Expression(text).value(CELLS)

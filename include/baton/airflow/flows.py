@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import (
-    DAG,
-    Asset,
-    AsyncCallback,
-    CronPartitionTimetable,
-    DeadlineAlert,
-    DeadlineReference,
-    PartitionedAtRuntime,
-)
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.runs import flow_params
 from baton.airflow.stage import StageOperator
 from baton.settings import settings
 
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def default_args(owner: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _mail(conn_id: str, text: str) -> None:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
     from airflow.sdk import BaseHook
 
-    to = BaseHook.get_connection(conn_id).extra_dejson.get("to")
+    to = BaseHook.get_connection(conn_id).extra_dejson["to"]
     with SmtpHook(smtp_conn_id=conn_id) as hook:
         hook.send_email_smtp(to=to, subject=text[:120], html_content=text)
 

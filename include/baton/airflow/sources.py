@@ -117,5 +117,5 @@ def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, sour
     return RawBatch(frame_of_records(records, source), kind, uri, sha256)
 
 
-register_reader("sql", read_sql)
-register_reader("http", read_http)
+register_reader("sql", read_sql)  # type: ignore[arg-type]  # the kind is what it says
+register_reader("http", read_http)  # type: ignore[arg-type]

@@ -119,7 +119,8 @@ class StageOperator(BaseOperator):
             models.update(value.get("models", {}))
             earlier = value["partition"]
         choices = run_choices(context, self.options, earlier)
-        degraded, supersede = [], False
+        degraded: list[str] = []
+        supersede = False
         if self.uses_models:
             models, degraded, supersede = choose_models(
                 self.dag_id, choices.partition, self.uses_models, choices.model
