@@ -103,8 +103,8 @@ def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         twice = frame.duplicated(["_row", "_row_sha"])
         if twice.any():
             raise SourceError(
-                f"{source}: row {frame['_row'][twice].iloc[0]} occurs {int(twice.sum()) + 1} times with the same "
-                "content: was a file delivered twice under two names?"
+                f"{source}: {int(twice.sum())} rows occur again with the same number and content, the first is row "
+                f"{frame['_row'][twice].iloc[0]}: was a file delivered twice under two names?"
             )
     return frame
 

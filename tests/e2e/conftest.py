@@ -1,18 +1,39 @@
-"""The really started services, once for all end-to-end tests."""
+"""The really started services, once for all end-to-end tests, and the financial-crime story played on them."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from baton.demo import Demo
+from baton.orchestrator import Orchestrator
+from baton.packs import prepare_data
 from baton.settings import settings
 from baton.supervisor import Services
+from baton_packs.financial_crime import demo as story
+from baton_packs.financial_crime.playbook import Playbook
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 
 
 @pytest.fixture(scope="session")
-def services() -> Iterator[Services]:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder through which a test holds a stage in its middle (tests/faults/hold)."""
+    return tmp_path_factory.mktemp("hold")
+
+
+@pytest.fixture(scope="session")
+def services(hold: Path) -> Iterator[Services]:
     """Airflow and MLflow with the project's DAGs, nothing on schedule, in the tests' BATON_HOME."""
-    with Services(extra_env={"BATON_SCHEDULES": "false"}, report=print) as started:
+    from kills import ENVIRONMENT
+
+    extra = {**ENVIRONMENT, "BATON_HOLD": str(hold), "BATON_SCHEDULES": "false"}
+    with Services(extra_env=extra, report=print) as started:
         yield started
     settings.cache_clear()
 
@@ -21,3 +42,27 @@ def services() -> Iterator[Services]:
 def logs(services: Services) -> Path:
     """Folder with one log file per service."""
     return services.settings.logs_dir
+
+
+@contextmanager
+def _silent(title: str, total: int) -> Iterator[Any]:
+    yield lambda done: None
+
+
+@pytest.fixture(scope="session")
+def demo(services: Services) -> Demo:
+    """What the story is played with."""
+    prepare_data("financial_crime")
+    return Demo(services, Orchestrator(services.airflow_url, services.token), print, _silent)
+
+
+@pytest.fixture(scope="session")
+def summary(demo: Demo) -> dict[str, Any]:
+    """Steps 1 to 7 of the story; the story itself stops at the first thing that is not as told."""
+    return story.play(demo)
+
+
+@pytest.fixture(scope="session")
+def book(demo: Demo, summary: dict[str, Any]) -> Playbook:
+    """The moves of the story, for tests that go on from its end."""
+    return Playbook(demo)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -14,39 +13,14 @@ from sqlalchemy import func, select
 from baton import ledger, tables
 from baton.datasets import DatasetRef, read, verifies
 from baton.demo import Demo
-from baton.orchestrator import Orchestrator
-from baton.packs import prepare_data
 from baton.quarantine import accounting
 from baton.registry import Registry
 from baton.slots import Slot, head, history
 from baton.trace import trace
 from baton.warehouse import read as connection
-from baton_packs.financial_crime import demo as story
 from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
-
-
-@contextmanager
-def silent(title: str, total: int) -> Iterator[Any]:
-    yield lambda done: None
-
-
-@pytest.fixture(scope="session")
-def demo(services: Any) -> Demo:
-    prepare_data("financial_crime")
-    return Demo(services, Orchestrator(services.airflow_url, services.token), print, silent)
-
-
-@pytest.fixture(scope="session")
-def summary(demo: Demo) -> dict[str, Any]:
-    """Steps 1 to 7 of the story; the story itself stops at the first thing that is not as told."""
-    return story.play(demo)
-
-
-@pytest.fixture(scope="session")
-def book(demo: Demo, summary: dict[str, Any]) -> Playbook:
-    return Playbook(demo)
 
 
 def count(table: Any, *where: Any) -> int:

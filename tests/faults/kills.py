@@ -42,7 +42,7 @@ def kill(services: Any, airflow: Orchestrator, folder: Path, partition: str, sta
     (folder / "hold").write_text(stage)
     try:
         run = airflow.trigger(FLOW, partition)
-        pid = _held(folder, airflow, run, stage)
+        pid = held(folder, airflow, run, stage)
         began = time.monotonic()
         if victim == "scheduler":
             services.kill("scheduler")
@@ -54,7 +54,7 @@ def kill(services: Any, airflow: Orchestrator, folder: Path, partition: str, sta
     return Outcome(stage, victim, state, round(time.monotonic() - began, 1), *rows(partition))
 
 
-def _held(folder: Path, airflow: Orchestrator, run: str, stage: str) -> int:
+def held(folder: Path, airflow: Orchestrator, run: str, stage: str) -> int:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if (folder / "held").exists() and (text := (folder / "held").read_text()):

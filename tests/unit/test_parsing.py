@@ -193,7 +193,7 @@ def test_row_identity_separates_cells() -> None:
 
 def test_a_file_delivered_twice_is_refused() -> None:
     frame = read_bytes(b"a\n1\n2\n", "f.csv", "csv")
-    with pytest.raises(SourceError, match=r"row 1 occurs 2 times.*delivered twice"):
+    with pytest.raises(SourceError, match=r"2 rows occur again .* the first is row 1: was a file delivered twice"):
         with_row_identity(pd.concat([frame, frame]), "feed")
 
 

@@ -1,0 +1,107 @@
+"""What must not be lost: kills in the middle of stages, a stopped worker that wakes too late, a version tampered with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kills import held, kill, rows
+
+from baton import ledger
+from baton.demo import Demo
+from baton.registry import Registry
+from baton.slots import Slot, head, history
+from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "victim", "hour"), [("contract", "task", 48), (f"score__{MODEL}", "scheduler", 49), ("publish", "worker", 50)]
+)
+def test_killed_in_the_middle_of_a_stage(
+    stage: str, victim: str, hour: int, demo: Demo, book: Playbook, hold: Path
+) -> None:
+    outcome = kill(demo.services, demo.airflow, hold, book.hours(hour)[0], stage, victim)
+    assert outcome.state == "success"
+    assert (outcome.lost, outcome.duplicated) == (0, 0)
+    assert outcome.seconds <= 90
+
+
+def test_attempt_that_wakes_after_its_replacement_committed_is_refused(demo: Demo, book: Playbook, hold: Path) -> None:
+    """The first attempt stands still between computing and committing; a second run of the partition commits."""
+    partition, stage = book.hours(51)[0], "decide"
+    (hold / "held").unlink(missing_ok=True)
+    (hold / "hold").write_text(stage)
+    first = demo.airflow.trigger(FLOW, partition)
+    pid = held(hold, demo.airflow, first, stage)
+    os.kill(pid, signal.SIGSTOP)
+    (hold / "hold").unlink()
+    try:
+        book.expect_all(book.run_hours([partition]))
+        committed = [result.commit_id for result in history(Slot(FLOW, stage, partition))]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    demo.airflow.wait(FLOW, [first], timeout=180)
+    time.sleep(1)
+    assert [result.commit_id for result in history(Slot(FLOW, stage, partition))] == committed
+    assert len(committed) == 1
+    assert rows(partition) == (0, 0)
+
+
+def test_version_tampered_with_is_refused_and_the_previous_champion_scores(demo: Demo, book: Playbook) -> None:
+    """Here a byte of the cached champion changes after it was signed; nothing of it is opened."""
+    registry = Registry()
+    aliases = registry.aliases(MODEL)
+    folder = registry.download(MODEL, aliases["champion"])
+    victim = next(path for path in sorted(folder.rglob("*")) if path.suffix in {".txt", ".skops"})
+    stored = _artifact(demo, folder, victim)
+    original = stored.read_bytes()
+    changed = original[:-10] + bytes([original[-10] ^ 1]) + original[-9:]
+    for path in (victim, stored):
+        path.chmod(0o600)
+        path.write_bytes(changed)
+    partition = book.hours(52)[0]
+    try:
+        book.expect_all(book.run_hours([partition]))
+    finally:
+        for path in (victim, stored):
+            path.write_bytes(original)
+    result = head(Slot(FLOW, f"score__{MODEL}", partition))
+    assert result is not None
+    from baton.warehouse import recorded_models
+
+    assert recorded_models(FLOW, partition)[MODEL] == aliases["previous_champion"]
+    refused = ledger.entries(subject=f"{MODEL}/{aliases['champion']}", kind="version_refused", limit=1)
+    assert refused
+    assert refused[0].payload["instead"] == aliases["previous_champion"]
+    run = demo.airflow.runs(FLOW, limit=1)[0]
+    facts = demo.airflow.xcom(FLOW, run["dag_run_id"], "ingest")["facts"]
+    assert "refused" in facts["degraded"][0]
+
+
+def _artifact(demo: Demo, folder: Path, victim: Path) -> Path:
+    """The file in the server's artefact store with the same bytes as the verified copy."""
+    content = victim.read_bytes()
+    root = demo.services.settings.home / "mlflow"
+    return next(p for p in root.rglob(victim.name) if p.is_file() and p.read_bytes() == content)
+
+
+def test_mlflow_that_is_killed_comes_back_and_scoring_goes_on(demo: Demo, book: Playbook) -> None:
+    demo.services.kill("mlflow")
+    partition = book.hours(53)[0]
+    book.expect_all(book.run_hours([partition]))
+    assert rows(partition) == (0, 0)
+
+
+def test_rollback_and_forward_again(demo: Demo, book: Playbook) -> None:
+    registry = Registry()
+    before = registry.aliases(MODEL)
+    assert registry.rollback(MODEL, actor="test", reason="drill") == before["previous_champion"]
+    assert registry.rollback(MODEL, actor="test", reason="drill over") == before["champion"]
+    assert registry.aliases(MODEL)["champion"] == before["champion"]
+    assert ledger.verify().ok

@@ -1,0 +1,127 @@
+"""The stage of the console's tests: a host of a few lines, a client for a person, and warehouses to look at.
+
+Test modules load it by path, because tests are no package: `STAGE = runpy.run_path(...)`.
+"""
+
+from __future__ import annotations
+
+import runpy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.testclient import TestClient
+
+from baton.console import alias_watch
+from baton.console.app import create_app
+from baton.console.host import OpenRequest, Person, RunsOfDag
+from baton.errors import ServiceError
+from baton.settings import settings
+
+ROWS = runpy.run_path(str(Path(__file__).with_name("console_rows.py")))
+FLOW = ROWS["FLOW"]
+HTML = {"accept": "text/html"}
+SITE = "http://testserver"
+
+
+class LittleHost:
+    """Knows three people: admin decides, viewer reads, stranger may nothing."""
+
+    root, origin, secret = "", "", b"key of this test"
+
+    def allowed(self, person: Person, action: str, dag_id: str | None) -> bool:
+        return person.name == "admin" or (person.name == "viewer" and action == "read")
+
+    def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
+        if person.name == "stranger":
+            return []
+        return [
+            RunsOfDag(
+                FLOW, {"success": 13, "failed": 1}, "run-2", "failed", since.isoformat(), "2026-11-20T09:00:00", "run-2"
+            )
+        ]
+
+    def requests(self, person: Person) -> list[OpenRequest]:
+        at = datetime.now(UTC).isoformat()
+        return [
+            OpenRequest("card_fraud_promote", "run 1", "approve", -1, "Promote?", at),
+            OpenRequest("document_intake", "r", "confirm", 3, "Is this invoice real?", at),
+        ] if person.name != "stranger" else []  # fmt: skip
+
+    def login_url(self, next_url: str) -> str:
+        return f"/auth/login?next={next_url}"
+
+
+def who(request: Request) -> Person:
+    """Bearer token or cookie; the token is the name."""
+    name = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get("who")
+    if not name:
+        raise HTTPException(401, "Not authenticated")
+    return Person(name)
+
+
+@pytest.fixture(autouse=True)
+def no_registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The registry's answer is what a test puts here; without one it does not answer."""
+    answer: dict[str, Any] = {}
+
+    def fetch(models: tuple[str, ...]) -> Any:
+        if not answer:
+            raise ServiceError("MLflow: no server is known")
+        return answer
+
+    monkeypatch.setattr(alias_watch, "fetch", fetch)
+    monkeypatch.setattr(alias_watch, "KEEP", 0.0)
+    monkeypatch.setattr("baton.console.state.known_models", lambda: ("card_fraud", "transaction_anomaly"))
+    return answer
+
+
+def new_home(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    from baton import warehouse
+
+    patch.setenv("BATON_HOME", str(folder))
+    settings.cache_clear()
+    warehouse.migrate()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        new_home(tmp_path_factory.mktemp("filled"), patch)
+        yield ROWS["fill"](decisions_per_partition=8, partitions=12)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    new_home(tmp_path, monkeypatch)
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def client(name: str | None, *, cookie: bool = False) -> TestClient:
+    outer = FastAPI()
+    outer.mount("/baton", create_app(who, LittleHost()))
+    made = TestClient(outer, follow_redirects=False)
+    if name and cookie:
+        made.cookies.set("who", name)
+    elif name:
+        made.headers["authorization"] = f"Bearer {name}"
+    return made
+
+
+def routes() -> list[tuple[str, str]]:
+    """Every (method, address) of the console, with values for its parameters."""
+    app = create_app(who, LittleHost())
+    values = {"{path:path}": "contracts/f/p/x.html", "{flow}": FLOW, "{entity_key:path}": "1"}
+    found = []
+    for route in app.routes:
+        path = route.path  # type: ignore[attr-defined]
+        for name, value in values.items():
+            path = path.replace(name, value)
+        assert "{" not in path, f"give a value for the parameters of {path}"
+        found += [(method, f"/baton{path}") for method in sorted(getattr(route, "methods", None) or {"GET"})]
+    return found
