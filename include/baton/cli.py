@@ -5,6 +5,7 @@ Each group of verbs has a module `cli_*.py`; what a verb needs is imported when 
 
 from __future__ import annotations
 
+import getpass
 import sys
 from datetime import timedelta
 from typing import Annotated, Any
@@ -79,6 +80,7 @@ def verify() -> None:
     from baton import ledger
 
     verdict = ledger.verify()
+    ledger.remember(verdict, getpass.getuser())
     if not verdict.ok:
         raise BatonError(f"the ledger is broken: {verdict.reason}")
     loose = f"; {plural(verdict.unanchored, 'entry', 'entries')} without anchor" if verdict.unanchored else ""

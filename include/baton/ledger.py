@@ -65,6 +65,9 @@ class Verdict:
     unanchored: int
 
 
+VERIFIED = "ledger_verified"  # in the warehouse's meta table
+
+
 def anchor_path() -> Path:
     """Return the file that holds `<seq> <hash>` of every entry committed from this BATON_HOME."""
     return settings().home / "ledger.anchor"
@@ -161,6 +164,16 @@ def verify(anchor: Path | None = None) -> Verdict:
         reason = f"{path} is missing: nobody can tell whether entries were cut off or rewritten"
     unanchored = sum(1 for seq in range(1, count + 1) if seq not in (known or {}))
     return Verdict(not reason, count, broken, head, reason, unanchored)
+
+
+def remember(verdict: Verdict, actor: str) -> dict[str, Any]:
+    """Keep a verification's result for the page that shows it; returns what is kept."""
+    result = {
+        "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
+        "first_broken": verdict.first_broken, "reason": verdict.reason,
+    }  # fmt: skip
+    warehouse.meta_set(VERIFIED, json.dumps(result))
+    return result
 
 
 def _fault(row: dict[str, Any], expected: int, prev: str, known: dict[int, set[str]]) -> str:

@@ -25,6 +25,7 @@ def test_a_slow_registry_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(alias_watch, "fetch", slow)
     monkeypatch.setattr(alias_watch, "PATIENCE", 0.2)
+    monkeypatch.setattr(alias_watch, "KEEP", 0.0)
     watch = alias_watch.AliasWatch()
     began = time.monotonic()
     assert watch.look(["m"]) is None

@@ -29,7 +29,8 @@ BOOSTING = "lightgbm.LGBMClassifier"
 ISOLATION = "sklearn.ensemble.IsolationForest"
 PCA = "sklearn.decomposition.PCA"
 SMALL: dict[str, dict[str, Any]] = {
-    LINEAR: {}, FOREST: {"n_estimators": 10}, EXTRA: {"n_estimators": 10}, HISTOGRAM: {"max_iter": 10},
+    LINEAR: {}, FOREST: {"n_estimators": 10, "min_samples_leaf": 5}, EXTRA: {"n_estimators": 10, "min_samples_leaf": 5},
+    HISTOGRAM: {"max_iter": 10},
     BOOSTING: {"n_estimators": 20, "num_leaves": 7}, ISOLATION: {"n_estimators": 20}, PCA: {"n_components": 2},
 }  # fmt: skip
 
@@ -86,7 +87,10 @@ def test_the_seed_decides_everything(path: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert np.array_equal(first, maker.fit(toy, toy.candidates[0], FRAME, Y, seed=3).predict(FRAME).score)
     if path in (FOREST, EXTRA, ISOLATION):
-        assert not np.array_equal(first, maker.fit(toy, toy.candidates[0], FRAME, Y, seed=4).predict(FRAME).score)
+        other = maker.fit(toy, toy.candidates[0], FRAME, Y, seed=4).predict(FRAME).score
+        assert not np.array_equal(first, other)
+        own = toy.candidates[0].model_copy(update={"seed": 4})  # a candidate's own seed goes first
+        assert np.array_equal(other, maker.fit(toy, own, FRAME, Y, seed=3).predict(FRAME).score)
 
 
 def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> None:
@@ -98,11 +102,10 @@ def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> N
     maker = family("classification")
     trained = train(toy, FRAME, Y, FRAME.t.to_numpy(), FRAME.amount.to_numpy())
     a, b, both = (maker.fit(toy, c, FRAME, Y, None, 7, trained.leaderboard.oof) for c in toy.candidates)
-    low, high = np.minimum(a.predict(FRAME).score, b.predict(FRAME).score), np.maximum(
-        a.predict(FRAME).score, b.predict(FRAME).score
-    )
+    parts_said = np.stack([a.predict(FRAME).score, b.predict(FRAME).score])
     middle = both.predict(FRAME).score
-    assert ((middle >= low - 1e-12) & (middle <= high + 1e-12)).all()
+    assert (middle >= parts_said.min(axis=0) - 1e-7).all()
+    assert (middle <= parts_said.max(axis=0) + 1e-7).all()
     both.save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.skops", "b.lightgbm.txt", "model.json"]
     assert np.array_equal(load(tmp_path).predict(FRAME).score, middle)
@@ -118,7 +121,9 @@ def test_few_negatives_do_not_inflate_probabilities() -> None:
 
 @pytest.mark.parametrize("weight", ["balanced", 20.0])
 def test_class_weight_is_taken_back_by_calibration(weight: Any) -> None:
-    toy = spec(one(LINEAR, class_weight=weight), one(LINEAR, class_weight=weight, calibration="sigmoid") | {"name": "two"})
+    toy = spec(
+        one(LINEAR, class_weight=weight), one(LINEAR, class_weight=weight, calibration="sigmoid") | {"name": "two"}
+    )
     raw, calibrated = (family("classification").fit(toy, c, FRAME, Y).predict(FRAME) for c in toy.candidates)
     assert raw.probability.mean() > 2 * Y.mean()
     assert calibrated.probability.mean() == pytest.approx(Y.mean(), rel=0.2)
@@ -217,7 +222,7 @@ def test_foreign_types_and_files_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps(document | {"format": 99}))
     with pytest.raises(ModelError, match="format 99"):
         load(tmp_path)
-    with pytest.raises(ModelError, match="model.json is missing"):
+    with pytest.raises(ModelError, match=r"model\.json is missing"):
         load(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="there are: anomaly, classification"):
         family("oracle")
@@ -275,16 +280,20 @@ def test_detector_ranks_the_strange_names_why_and_ignores_labels(path: str, tmp_
         model.predict(frame).score, family("anomaly").fit(toy, toy.candidates[0], frame, 1 - Y).predict(frame).score
     )
     usual = frame.head(200)
-    strange = usual.assign(x1=12.0)
-    assert np.median(model.predict(strange).score) > 0.98
+    strange = usual.assign(x1=20.0, x2=-9.0)
+    assert np.median(model.predict(strange).score) > 0.95
     assert np.median(model.predict(usual).score) == pytest.approx(0.5, abs=0.15)
-    assert {codes[0][0] for codes in model.explain(strange, top=1)} <= {"x1", "x0"}
+    # a reconstruction shares the blame between a feature and the one it is correlated with
+    first = {feature for codes in model.explain(strange, top=1) for feature, _ in codes}
+    assert first <= ({"x1", "x2"} if path == ISOLATION else {"x0", "x1", "x2", "x3"})
     model.save(tmp_path)
     assert np.array_equal(load(tmp_path).predict(strange).score, model.predict(strange).score)
     assert len(model.predict(frame.head(0)).score) == 0
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=400, unique=True), st.lists(st.floats(-1e7, 1e7), max_size=50))
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=400, unique=True), st.lists(st.floats(-1e7, 1e7), max_size=50)
+)
 @settings(max_examples=60, deadline=None)
 def test_quantiles_rise_with_the_score_and_stay_inside_0_1(training: list[float], new: list[float]) -> None:
     table = QuantileTable.fit(np.array(training))

@@ -51,7 +51,7 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
         "Trains on what is labelled by now. Started by the clock, by the monitor on drift, or by hand. The best candidate "
         "is registered with signature, card and signed manifest; the alias `challenger` points at it.",
         schedule=clock, dagrun_timeout=timedelta(hours=6),
-        params={"since": Param("", type="string", title="Judge on partitions from", description_md=(
+        params={"since": Param(None, type=["null", "string"], title="Judge on partitions from", description_md=(
             "First partition (UTC) of the regime to be judged on; empty: what the drift event says, else all."))},
     )  # fmt: skip
 

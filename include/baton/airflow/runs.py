@@ -12,21 +12,24 @@ from airflow.sdk.exceptions import AirflowSkipException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-KEY_PATTERN = r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})?$"
+KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$"
 
 
 def flow_params(models: list[str]) -> dict[str, Param]:
-    """The trigger form of a flow: partition range, model choice, dry run; defaults are valid for schedules."""
+    """The trigger form of a flow: partition range, model choice, dry run; defaults are valid for schedules.
+
+    An optional text is null by default: the UI takes an empty string in a plain text field for a missing one.
+    """
     versions = ", ".join(f"`{model}=3`" for model in models)
     choices = f"`recorded`, `champion`, or a version ({versions})" if models else "`recorded`"
     return {
         "partition_from": Param(
-            "", type="string", pattern=KEY_PATTERN, title="First partition", section="Partitions",
+            None, type=["null", "string"], pattern=KEY_PATTERN, title="First partition", section="Partitions",
             description_md="UTC start of the first interval, `2026-11-20T09:00:00`. Empty: the partition key of "
             "the run, or else the last complete interval.",
         ),
         "partition_to": Param(
-            "", type="string", pattern=KEY_PATTERN, title="Last partition", section="Partitions",
+            None, type=["null", "string"], pattern=KEY_PATTERN, title="Last partition", section="Partitions",
             description_md="Inclusive. With both fields set, one run per partition is started.",
         ),
         "model": Param(

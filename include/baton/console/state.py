@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from baton import tables
+from baton import ledger, tables
 from baton.console.host import Rights
 from baton.console.work import verdict_of
 from baton.registry_review import champion_moved
@@ -18,7 +18,6 @@ WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5
 CHAMPION = "champion"
 _MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status")
-VERIFIED = "ledger_verified"  # in the warehouse's meta table
 
 
 def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
@@ -144,7 +143,7 @@ def ledger_state(conn: Connection) -> dict[str, Any]:
     """Number of records, the newest one, and what the last check of the chain found."""
     table = tables.ledger
     last = conn.execute(select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)).first()
-    stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == VERIFIED)).scalar()
+    stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == ledger.VERIFIED)).scalar()
     return {
         "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,
         "verified": json.loads(stored) if stored else None,
@@ -153,12 +152,4 @@ def ledger_state(conn: Connection) -> dict[str, Any]:
 
 def verify_ledger(actor: str) -> dict[str, Any]:
     """Check the whole chain now and keep the result for the page."""
-    from baton import ledger, warehouse
-
-    verdict = ledger.verify()
-    result = {
-        "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
-        "first_broken": verdict.first_broken, "reason": verdict.reason,
-    }  # fmt: skip
-    warehouse.meta_set(VERIFIED, json.dumps(result))
-    return result
+    return ledger.remember(ledger.verify(), actor)

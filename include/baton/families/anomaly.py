@@ -179,6 +179,7 @@ class Anomaly:
                 f"candidate {candidate.name!r}: ensemble, calibration, class_weight and negatives need labels; "
                 "an anomaly model has none"
             )
+        seed = seed if candidate.seed is None else candidate.seed
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)

@@ -87,7 +87,7 @@ class Family(Protocol):
         weights: np.ndarray | None,
         seed: int,
     ) -> Any:
-        """Fit one candidate without calibration: what the validation folds judge."""
+        """Fit one candidate without calibration: what the folds judge. A candidate's own seed goes before `seed`."""
 
     def fit(
         self,

@@ -135,6 +135,7 @@ class Classification:
         Raises:
             ModelError: unusable labels, columns, estimator or parameters.
         """
+        seed = seed if candidate.seed is None else candidate.seed
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
         labels = _labels(y, len(frame), candidate.name)
