@@ -53,9 +53,7 @@ cli_models.register(app)
 
 @ledger_app.command()
 def show(
-    subject: Annotated[
-        str | None, typer.Argument(help="Only of this subject; ends in / for all below.")
-    ] = None,
+    subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,

@@ -42,7 +42,9 @@ def _progress() -> Callable[[str, int, int], None]:
 
 def lint(
     paths: Annotated[list[Path] | None, typer.Argument(help="Pack folders or files; default all.")] = None,
-    schema: Annotated[Path | None, typer.Option(help="Write JSON Schemas for your editor into this folder instead.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="Write JSON Schemas for your editor into this folder instead.")
+    ] = None,
 ) -> None:
     """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
     from baton.lint import lint as find_problems

@@ -98,9 +98,7 @@ def export(
 @app.command()
 def repair(
     file: Annotated[Path | None, typer.Option(help="An exported file with edited cells.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="column=expression: amount=amount/100")
-    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="column=expression: amount=amount/100")] = None,
     flow: Flow = None,
     partition: Partition = None,
     rule: Rule = None,

@@ -86,16 +86,12 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
         if name not in well:
             well[name] = beating is not None and beats(beating.get(name.replace("-", "_")), session.started)
         state = "well" if well[name] and leader else "starting or unwell" if leader else "ended"
-        rows.append(
-            {"service": name, "state": state, "pid": session.sid, "log": str(home / "logs" / f"{name}.log")}
-        )
+        rows.append({"service": name, "state": state, "pid": session.sid, "log": str(home / "logs" / f"{name}.log")})
     if json:
         print(as_json({"home": str(home), "supervisor": holder, "addresses": addresses, "services": rows}))
     else:
         table(["service", "state", "pid", "log"], [[str(cell) for cell in row.values()] for row in rows])
-        print(
-            f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervised by process {holder}"
-        )
+        print(f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervised by process {holder}")
     if not all(row["state"] == "well" for row in rows):
         raise typer.Exit(1)
 

@@ -77,9 +77,7 @@ def _packs(here: Settings) -> Iterator[Finding]:
         yield Finding("YAML of packs", not problems, says)
     dags = here.project / "dags"
     there = dags.is_dir()
-    yield Finding(
-        "DAGs", there, str(dags) if there else f"no {dags}: run in the project or set BATON_PROJECT"
-    )
+    yield Finding("DAGs", there, str(dags) if there else f"no {dags}: run in the project or set BATON_PROJECT")
 
 
 def _home(here: Settings) -> Iterator[Finding]:
@@ -92,18 +90,12 @@ def _home(here: Settings) -> Iterator[Finding]:
     )
     yield Finding("disk", free > _FREE_GB, says)
     open_to_others = [path for path in _secret_files(here) if stat.S_IMODE(path.stat().st_mode) & 0o077]
-    says = (
-        "readable by you alone"
-        if not open_to_others
-        else f"others can read {open_to_others[0]}: chmod 600 it"
-    )
+    says = "readable by you alone" if not open_to_others else f"others can read {open_to_others[0]}: chmod 600 it"
     yield Finding("secrets", not open_to_others, says)
 
 
 def _secret_files(here: Settings) -> list[Path]:
-    return [
-        path for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir() for path in folder.iterdir()
-    ]
+    return [path for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir() for path in folder.iterdir()]
 
 
 def _state(here: Settings) -> Iterator[Finding]:
@@ -115,9 +107,7 @@ def _state(here: Settings) -> Iterator[Finding]:
         yield Finding("state", ok=None, says="none yet: `baton demo` or `baton up` makes it")
         return
     holder = supervisor_of(here.home)
-    yield Finding(
-        "services", ok=None, says=f"supervised by process {holder}" if holder else "not running: `baton up`"
-    )
+    yield Finding("services", ok=None, says=f"supervised by process {holder}" if holder else "not running: `baton up`")
     if holder is None:
         for port, variable in (
             (here.airflow_port, "BATON_AIRFLOW_PORT"),

@@ -134,6 +134,9 @@ class Orchestrator:
             if time.monotonic() > until:
                 raise ServiceError(f"{dag_id}.{task_id} did not ask within {timeout:.0f} s (state {task.get('state')})")
             time.sleep(0.3)
+        # Airflow 3.3.2 fails a task that is resumed before its scheduler has noticed that it paused (some 0.2 s):
+        # no person is that fast, a program must wait
+        time.sleep(2)
         options = ["Approve" if approve else "Reject"]
         self.request("PATCH", path, json={"chosen_options": options, "params_input": {}})
 

@@ -158,9 +158,7 @@ def listeners(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
 def write_sessions(path: Path, sessions: dict[str, Session]) -> None:
     """Record the sessions of the services, so that a successor and the guardian can end them."""
     part = path.with_suffix(".part")
-    part.write_text(
-        json.dumps({name: asdict(session) for name, session in sessions.items()}), encoding="utf-8"
-    )
+    part.write_text(json.dumps({name: asdict(session) for name, session in sessions.items()}), encoding="utf-8")
     part.replace(path)
 
 

@@ -26,19 +26,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BATON_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(default=Path(".baton"), description="Folder that holds all state.")
-    project: Path = Field(
-        default=Path(), description="Folder with dags/ and plugins/; default the working folder."
-    )
-    airflow_port: int | None = Field(
-        default=None, ge=1, le=65535, description="Airflow's port; unset: any free one."
-    )
-    mlflow_port: int | None = Field(
-        default=None, ge=1, le=65535, description="MLflow's port; unset: any free one."
-    )
+    project: Path = Field(default=Path(), description="Folder with dags/ and plugins/; default the working folder.")
+    airflow_port: int | None = Field(default=None, ge=1, le=65535, description="Airflow's port; unset: any free one.")
+    mlflow_port: int | None = Field(default=None, ge=1, le=65535, description="MLflow's port; unset: any free one.")
     warehouse_url: str = Field(default="", description="SQLAlchemy URL; default a SQLite file in home.")
-    store_url: str = Field(
-        default="", description="fsspec URL of the dataset store; default a folder in home."
-    )
+    store_url: str = Field(default="", description="fsspec URL of the dataset store; default a folder in home.")
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")

@@ -33,9 +33,7 @@ class Watch:
             as well when it has returned.
     """
 
-    def __init__(
-        self, plan: Plan, report: Callable[[str], None], when_up: dict[str, Callable[[], None]]
-    ) -> None:
+    def __init__(self, plan: Plan, report: Callable[[str], None], when_up: dict[str, Callable[[], None]]) -> None:
         self.plan = plan
         self.failure: Exception | None = None
         self._report = report
@@ -87,9 +85,7 @@ class Watch:
 
     def begin(self) -> None:
         """Start watching."""
-        self._threads = [
-            threading.Thread(target=loop, daemon=True) for loop in (self._supervise, self._examine)
-        ]
+        self._threads = [threading.Thread(target=loop, daemon=True) for loop in (self._supervise, self._examine)]
         for thread in self._threads:
             thread.start()
 
@@ -154,9 +150,7 @@ class Watch:
         if scheduler.process is None or session is None or scheduler.process.poll() is not None:
             return
         for process in session.orphans():
-            self._report(
-                f"task process {process.pid} lost its worker and is ended; Airflow will run it again"
-            )
+            self._report(f"task process {process.pid} lost its worker and is ended; Airflow will run it again")
             with contextlib.suppress(psutil.Error):
                 process.kill()
         workers = {worker.pid: not living_children(worker) for worker in self.workers()}
@@ -178,9 +172,7 @@ class Watch:
                     well = answers(one.service.health_url)
                 elif one.service.heartbeat is None:
                     # the part that tasks talk to is built on its first request, which takes seconds
-                    well = beating is not None and (
-                        one.ready or answers(f"{self.plan.airflow_url}/execution/health")
-                    )
+                    well = beating is not None and (one.ready or answers(f"{self.plan.airflow_url}/execution/health"))
                 elif beating is None:
                     continue  # without the API server nothing is known
                 else:

@@ -80,16 +80,12 @@ def test_services_write_bytecode_and_skip_proxies(plan: Plan, monkeypatch: pytes
 
 
 def test_only_the_scheduler_is_kept_single_threaded(plan: Plan) -> None:
-    threads = {
-        service.name: service.environment.get("OMP_NUM_THREADS") for service in plan.airflow_services()
-    }
+    threads = {service.name: service.environment.get("OMP_NUM_THREADS") for service in plan.airflow_services()}
     assert threads == {"api-server": None, "scheduler": "1", "dag-processor": None, "triggerer": None}
 
 
 def test_variables_of_the_caller_win(home: Path) -> None:
-    plan = Plan(
-        settings(), home, home, 1, 2, extra={"BATON_SCHEDULES": "false", "AIRFLOW__CORE__PARALLELISM": "1"}
-    )
+    plan = Plan(settings(), home, home, 1, 2, extra={"BATON_SCHEDULES": "false", "AIRFLOW__CORE__PARALLELISM": "1"})
     assert plan.environment()["BATON_SCHEDULES"] == "false"
     assert plan.environment()["AIRFLOW__CORE__PARALLELISM"] == "1"
 
