@@ -130,5 +130,5 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    results = run(int(sys.argv[1]) if len(sys.argv) > 1 else 20, Path("."))
+    results = run(int(sys.argv[1]) if len(sys.argv) > 1 else 20, Path())
     sys.stdout.write(json.dumps(results, indent=1) + "\n")
