@@ -29,7 +29,9 @@ up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
 	exec $(BIN)/baton up
 
 test: lint ## lint, types and all tests
-	$(BIN)/python -m pytest tests --ignore tests/bench
+	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/dags tests/integration tests/faults
+	$(BIN)/python -m pytest tests/e2e
 
 lint: develop ## style, types, layers, YAML of the packs
 	$(BIN)/ruff check .

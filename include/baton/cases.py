@@ -16,22 +16,12 @@ RESOLUTIONS = ("fraud", "legitimate")
 def open_cases(conn: Connection, flow: str, partition: str, decisions: pd.DataFrame) -> int:
     """Upsert a case per decision; close as `withdrawn` those open ones of the partition that no longer need a person.
 
-    A case that a person decided keeps its resolution, note and actor whatever the flow says later.
+    A case that a person decided stays as it is, whatever the flow says later. Returns the number of decisions.
     """
-    from sqlalchemy import select
-
     from baton import tables
-    from baton.warehouse import now, upsert
+    from baton.warehouse import insert, now
 
     at, table = now(), tables.cases
-    decided = {
-        row.entity_key
-        for row in conn.execute(
-            select(table.c.entity_key).where(table.c.flow == flow, table.c.partition == partition,
-                                             table.c.resolution.is_not(None))
-        )
-    }  # fmt: skip
-    keys = decisions["entity_key"].astype(str)
     conn.execute(
         table.update()
         .where(table.c.flow == flow, table.c.partition == partition, table.c.status == "open")
@@ -40,10 +30,18 @@ def open_cases(conn: Connection, flow: str, partition: str, decisions: pd.DataFr
     rows = [
         {"flow": flow, "entity_key": key, "partition": partition, "route": route, "risk": float(risk),
          "status": "open", "opened_at": at, "updated_at": at}
-        for key, route, risk in zip(keys, decisions["route"], decisions["risk"], strict=True)
-        if key not in decided
+        for key, route, risk in zip(
+            decisions["entity_key"].astype(str), decisions["route"], decisions["risk"], strict=True
+        )
     ]  # fmt: skip
-    upsert(conn, table, rows, update=["partition", "route", "risk", "status", "updated_at"])
+    if rows:
+        statement = insert(conn, table)
+        statement = statement.on_conflict_do_update(
+            index_elements=[table.c.flow, table.c.entity_key],
+            set_={name: statement.excluded[name] for name in ("partition", "route", "risk", "status", "updated_at")},
+            where=table.c.resolution.is_(None),  # asked here, not before: a person may decide meanwhile, in any partition
+        )
+        conn.execute(statement, rows)
     return len(rows)
 
 
@@ -70,7 +68,9 @@ def decide(flow: str, entity_key: str, resolution: str, actor: str, note: str = 
         if case["resolution"] is not None:
             raise BatonError(f"case {entity_key!r} was already decided {case['resolution']} by {case['actor']}")
         values = {"status": "closed", "resolution": resolution, "actor": actor, "note": note, "updated_at": now()}
-        conn.execute(table.update().where(here).values(**values))
+        changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
+        if changed.rowcount != 1:
+            raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
         label = int(resolution == "fraud")
         record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], label)])
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 Status = Literal["passed", "quarantined", "broken"]
 MASKED = "(masked)"
-EXPLAINED_ROWS = 200_000
+LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
 _BULKY = (
     "unexpected_list",
@@ -158,8 +157,8 @@ def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=1)
-def _batch_definition() -> Any:
-    """An ephemeral GX context, made once per process, with one place that takes frames from memory."""
+def _context() -> Any:
+    """An ephemeral GX context, made once per process."""
     import logging
     import os
 
@@ -174,13 +173,12 @@ def _batch_definition() -> Any:
     tqdm.monitor_interval = 0  # GX's switched-off progress bars would start a thread, in a process that may fork
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("baton").add_dataframe_asset("rows")
-    return asset.add_batch_definition_whole_dataframe("partition")
+    return context
 
 
 def warm() -> None:
     """Import GX and make its context: for processes that fork others."""
-    _batch_definition()
+    _context()
 
 
 def names_rows(expectation: str) -> bool:
@@ -192,32 +190,62 @@ def names_rows(expectation: str) -> bool:
     return issubclass(get_expectation_impl(expectation), by_row)
 
 
-def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[dict[str, Any], list[Any]]:
-    """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, result) of those that failed."""
-    definition = _batch_definition()
-    from great_expectations.validator.v1_validator import Validator
+def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[Any, list[tuple[Rule, Any]]]:
+    """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, outcome) of those that failed."""
+    _context()
+    from great_expectations import __version__
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.validator.validator import calc_validation_statistics
 
-    seen = _seen_by(frame, rules)
-    # one validator for both passes, so that GX takes the batch's fingerprint once
-    validator = Validator(definition, batch_parameters={"dataframe": seen})
-    first = _run(validator, spec, list(enumerate(rules)), "BOOLEAN_ONLY")
-    outcomes = {_number(outcome): outcome for outcome in first.results}
+    named = list(enumerate(rules))
+    first = _run(frame, spec, named, "BOOLEAN_ONLY")
     # the page shows what a median or a row count was also where it is met, unless that costs time
-    explained = {n for n, rule in enumerate(rules) if len(seen) <= EXPLAINED_ROWS and not names_rows(rule.type)}
-    again = [
-        (n, rules[n])
-        for n, outcome in sorted(outcomes.items())
-        if not raised(outcome) and (not outcome.success or n in explained)
-    ]
-    if again:
-        complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
-        outcomes |= {_number(outcome): outcome for outcome in _run(validator, spec, again, complete).results}
-    first.results = [outcomes[n] for n in range(len(rules))]
-    failed = [(rules[n], outcomes[n]) for n in range(len(rules)) if not outcomes[n].success]
-    return first, failed
+    explained = {n for n, rule in named if len(frame) <= LARGE and not names_rows(rule.type)}
+    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or n in explained)]
+    complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+    outcomes = first | _run(frame, spec, again, complete)
+    ordered = [outcomes[n] for n, _ in named]
+    statistics = calc_validation_statistics(ordered)
+    result = ExpectationSuiteValidationResult(
+        results=ordered,
+        success=statistics.success,
+        suite_name=_title(spec),
+        statistics=statistics._asdict(),
+        meta={"great_expectations_version": __version__},
+    )
+    return result, [(rule, outcomes[n]) for n, rule in named if not outcomes[n].success]
 
 
-def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
+def _run(frame: pd.DataFrame, spec: ContractSpec, rules: list[tuple[int, Rule]], result_format: Any) -> dict[int, Any]:
+    """GX's results by number of the rule."""
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.validator.validator import Validator
+
+    outcomes: dict[int, Any] = {}
+    for group in _groups(rules, len(frame)):
+        # GX's engine and validator without a data source: that would fingerprint every batch, which nobody reads
+        engine = PandasExecutionEngine()
+        engine.load_batch_data(spec.contract, _seen_by(frame, [rule for _, rule in group]))
+        validator = Validator(execution_engine=engine, data_context=_context())
+        configurations = validator.process_expectations_for_validation(_configurations(spec, group))
+        for outcome in validator.graph_validate(configurations, {"result_format": result_format}):
+            outcomes[_number(outcome)] = outcome
+    if len(outcomes) != len(rules):
+        raise SpecError(f"contract {_title(spec)}: Great Expectations judged {len(outcomes)} of {len(rules)} rules")
+    return outcomes
+
+
+def _groups(rules: list[tuple[int, Rule]], rows: int) -> list[list[tuple[int, Rule]]]:
+    """Rules that share a batch: all of them, or by column where copying a wide batch is what costs time."""
+    if rows <= LARGE:
+        return [rules] if rules else []
+    groups: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
+    for number, rule in rules:
+        groups.setdefault(tuple(rule.columns), []).append((number, rule))
+    return list(groups.values())
+
+
+def _seen_by(frame: pd.DataFrame, rules: list[Rule]) -> pd.DataFrame:
     """The columns that the rules need, side by side in memory: GX copies all it is given several times."""
     import pandas as pd
 
@@ -234,12 +262,16 @@ def _seen_by(frame: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
     return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=True)
 
 
-def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], result_format: Any) -> Any:
+def _configurations(spec: ContractSpec, rules: list[tuple[int, Rule]]) -> list[Any]:
+    """The rules as GX's expectations, checked by GX.
+
+    Raises:
+        SpecError: GX does not know an expectation or an argument.
+    """
     from great_expectations.core import ExpectationSuite
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.expectations.registry import get_expectation_impl
 
-    name = f"{spec.contract} v{spec.version}"
     given = [
         {"type": rule.type, "kwargs": dict(rule.kwargs), "severity": rule.severity,
          "meta": {"rule": rule.name, "number": number}}
@@ -248,13 +280,13 @@ def _run(validator: Any, spec: ContractSpec, rules: Sequence[tuple[int, Rule]], 
     try:
         for _, rule in rules:
             get_expectation_impl(rule.type)  # a suite logs a name that it does not know, and goes on without it
-        suite = ExpectationSuite(name=name, expectations=given)
+        return list(ExpectationSuite(name=_title(spec), expectations=given).expectation_configurations)
     except (GreatExpectationsError, ValueError, TypeError) as error:
-        raise SpecError(f"contract {name}: {first_line(error)}; see Great Expectations' gallery") from error
-    if len(suite.expectations) != len(given):
-        raise SpecError(f"contract {name}: Great Expectations took {len(suite.expectations)} of {len(given)} rules")
-    validator.result_format = result_format
-    return validator.validate_expectation_suite(suite)
+        raise SpecError(f"contract {_title(spec)}: {first_line(error)}; see Great Expectations' gallery") from error
+
+
+def _title(spec: ContractSpec) -> str:
+    return f"{spec.contract} v{spec.version}"
 
 
 def _number(outcome: Any) -> int:

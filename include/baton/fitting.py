@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.errors import BatonError
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
@@ -28,7 +31,16 @@ def _arrays(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-@engine_step()
+def _spec_state(job: StageJob) -> Mapping[str, Any]:
+    """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
+    from baton.packs import find_model
+
+    _, spec = find_model(job.options["model"])
+    others = {"owner", "description", "gate", "approval", "schedules", "scoring"}
+    return {"spec": spec.model_dump(mode="json", exclude=others)}
+
+
+@engine_step(fingerprint=_spec_state)
 def candidate(job: StageJob) -> StageOutput:
     """Judge one candidate on time-ordered folds of the training rows, tracked as one MLflow run.
 
@@ -76,7 +88,7 @@ def candidate(job: StageJob) -> StageOutput:
     return StageOutput(frame, {"candidate": name, "value": row["value"], "seconds": row["seconds"], "mlflow": registry.run_url(run)})
 
 
-@engine_step()
+@engine_step(fingerprint=_spec_state)
 def register(job: StageJob) -> StageOutput:
     """Fit the best candidate on all training rows, sign it, register it, point `challenger` at it.
 
@@ -164,23 +176,28 @@ def _hand_over(
     known = {"rows": len(rows), "positives": int(rows[spec.data.target].sum()) if spec.data.target else None,
             "uri": ref.uri, "sha256": ref.content_sha256}  # fmt: skip
     leaderboard = [{k: v for k, v in row.items() if k != "folds"} for row in board.rows]
-    card = model_card(card_facts(
-        spec, candidate=board.best, occasion=job.partition, data=known, metrics=metrics,
-        features=fitted.features, leaderboard=leaderboard,
-    ))  # fmt: skip
-    example = typical_row(rows[fitted.features])
-    with tempfile.TemporaryDirectory(prefix="baton-model-") as name:
-        folder = Path(name)
-        fitted.save(folder)
-        if spec.drift is not None:
-            _save_reference(spec, fitted, rows, holdout, metrics, folder)
-        version = registry.register(
-            spec.model, folder, run, family=spec.family, input_example=example,
-            output_example=_output_example(fitted.predict(example).probability), card_md=card, metrics=metrics,
-            tags={**_tags(job), "baton.winner": board.best}, dataset=ref, about=f"{spec.description.strip()} Owner: {spec.owner}.",
-        )  # fmt: skip
-    if leaderboard:
-        registry.log_table(run, "leaderboard.json", leaderboard)
+    try:
+        card = model_card(card_facts(
+            spec, candidate=board.best, occasion=job.partition, data=known, metrics=metrics,
+            features=fitted.features, leaderboard=leaderboard,
+        ))  # fmt: skip
+        example = typical_row(rows[fitted.features])
+        with tempfile.TemporaryDirectory(prefix="baton-model-") as name:
+            folder = Path(name)
+            fitted.save(folder)
+            if spec.drift is not None:
+                _save_reference(spec, fitted, rows, holdout, metrics, folder)
+            version = registry.register(
+                spec.model, folder, run, family=spec.family, input_example=example,
+                output_example=_output_example(fitted.predict(example).probability), card_md=card, metrics=metrics,
+                tags={**_tags(job), "baton.winner": board.best}, dataset=ref, about=f"{spec.description.strip()} Owner: {spec.owner}.",
+            )  # fmt: skip
+        if leaderboard:
+            registry.log_table(run, "leaderboard.json", leaderboard)
+    except BaseException:  # a task's time limit is no Exception
+        with suppress(BatonError):  # the registry may be what failed
+            registry.end_run(run, "FAILED")
+        raise
     registry.end_run(run)
     registry.set_alias(spec.model, "challenger", version)
     with write() as conn:

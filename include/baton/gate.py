@@ -201,7 +201,9 @@ class _Judge:
         for name, scores in models.items():
             elsewhere = None if tuning is None else getattr(tuning, name)
             if tuning is not None and (elsewhere is None or not np.sum(tuning.y)):
-                raise BatonError(f"gate: the tuning rows hold no {name} scores or no positives to choose a threshold by")
+                raise BatonError(
+                    f"gate: the tuning rows hold no {name} scores or no positives to choose a threshold by"
+                )
             if tuning is None:
                 best = cheapest(self.y, scores, loss, review)
             else:

@@ -40,7 +40,12 @@ def ingest(job: StageJob) -> StageOutput:
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton.warehouse import record_models
 
-        record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
+        on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
+        if any(on_record[model] != version for model, version in job.models.items()):
+            raise BatonError(
+                f"{job.flow} {job.partition}: another run has fixed the versions {on_record} since this one chose "
+                f"{dict(job.models)}; the next try follows the record"
+            )
 
     return StageOutput(frame, facts, on_commit)
 
@@ -74,9 +79,13 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
     degraded: list[str] = []
     chosen: dict[str, int] = {}
     for model in models:
-        known = wanted.get(model) or recorded.get(model)
+        known = wanted.get(model, recorded.get(model))
         if known is not None:
-            registry.download(model, known)
+            try:
+                registry.download(model, known)
+            except RegistryRefused as refusal:
+                _record_refusal(model, known, refusal, None)
+                raise
             chosen[model] = known
         else:
             chosen[model], note = _trusted_champion(registry, model)
@@ -94,15 +103,18 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
     try:
         registry.download(model, champion)
     except RegistryRefused as refusal:
-        from baton import ledger
-        from baton.warehouse import write
-
         previous = registry.alias(model, "previous_champion")
-        with write() as conn:
-            ledger.append(conn, "version_refused", f"{model}/{champion}",
-                          {"reason": str(refusal), "instead": previous})  # fmt: skip
+        _record_refusal(model, champion, refusal, previous)
         if previous is None or previous == champion:
             raise
         registry.download(model, previous)
         return previous, f"{model} version {champion} refused ({refusal}); version {previous} scores instead"
     return champion, None
+
+
+def _record_refusal(model: str, version: int, refusal: RegistryRefused, instead: int | None) -> None:
+    from baton import ledger
+    from baton.warehouse import write
+
+    with write() as conn:
+        ledger.append(conn, "version_refused", f"{model}/{version}", {"reason": str(refusal), "instead": instead})

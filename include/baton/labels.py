@@ -30,6 +30,14 @@ def record_labels(
     return len(records)
 
 
+def digest(labels: pd.DataFrame) -> str:
+    """SHA-256 of `known_labels`: a correction changes it, even one that leaves the counts alone."""
+    import hashlib
+
+    text = labels.sort_values("entity_key").to_csv(columns=["entity_key", "partition", "label"], index=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def known_labels(flow: str, partitions: Iterable[str] | None = None) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins.
 

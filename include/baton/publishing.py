@@ -96,7 +96,7 @@ def publish_predictions(job: StageJob) -> StageOutput:
 
 @engine_step()
 def publish_labels(job: StageJob) -> StageOutput:
-    """Publish labels (0/1) of this partition's entities; they arrive later than the entities themselves.
+    """Publish labels (0/1) of this partition's entities, which arrive later than these; a repeated delivery replaces them.
 
     Options:
         about: DAG id of the flow whose entities are labelled.
@@ -111,9 +111,14 @@ def publish_labels(job: StageJob) -> StageOutput:
     facts = {"published": len(labels), "positives": positives, "origin": options["origin"]}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import ledger
+        from baton import ledger, tables
         from baton.labels import record_labels
 
+        table = tables.labels
+        conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
+            table.c.flow == options["about"], table.c.partition == job.partition, table.c.origin == options["origin"],
+            table.c.actor == job.flow,
+        ))  # fmt: skip
         record_labels(
             conn, options["about"], options["origin"], actor=job.flow,
             rows=[(key, job.partition, label) for key, label in

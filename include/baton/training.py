@@ -20,6 +20,7 @@ TRAIN, HOLDOUT = "train", "holdout"
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:
     """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
+    from baton.labels import digest
     from baton.packs import find_model
     from baton.sources import history_state
 
@@ -30,7 +31,7 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
     if spec.training.recent:
         labels, refs = _recent(spec)
         state["recent"] = {partition: ref.content_sha256 for partition, ref in refs.items()}
-        state["labels"] = [len(labels), int(labels["label"].sum())]
+        state["labels"] = digest(labels)
     return state
 
 
@@ -57,10 +58,13 @@ def assemble(job: StageJob) -> StageOutput:
 
     pack, spec = find_model(job.options["model"])
     parts: list[pd.DataFrame] = []
+    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
     if spec.training.history:
         history = read_history(pack, spec.training.history.source)
+        if recent is not None:  # a backfill reaches into the history: a row must not train and be held out as well
+            entity = spec.data.entity
+            history = history[~history[entity].astype(str).isin(set(recent[entity].astype(str)))]
         parts.append(history.assign(_part="", _weight=1.0, _partition=""))
-    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
     if recent is not None:
         parts.append(recent)
     if not parts:

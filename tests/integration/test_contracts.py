@@ -70,7 +70,7 @@ def judge(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, p
 
 
 def test_verdict_counts_and_rows_equal_plain_gx_on_random_contracts(bench: ModuleType) -> None:
-    assert bench.disagreements(25, seed=2026) == []
+    assert bench.disagreements(30, seed=2026) == []
 
 
 def test_clean_transactions_pass_with_their_types() -> None:

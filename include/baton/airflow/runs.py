@@ -70,8 +70,9 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
         since = str(params.get("since") or event_extra(context).get("since") or "")
         extra = {"since": since or None}
     partition = earlier or _slot_key(context, kind, options)
+    dry_run = kind == "flow" and bool(params.get("dry_run"))  # training and promotion write to the registry
     return RunChoices(
-        partition=partition, model=str(params.get("model") or "recorded"), dry_run=bool(params.get("dry_run")),
+        partition=partition, model=str(params.get("model") or "recorded"), dry_run=dry_run,
         options={**{k: v for k, v in options.items() if k not in {"kind", "step"}}, **extra},
     )  # fmt: skip
 
@@ -83,10 +84,13 @@ def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
 
         return as_of(options["model"])
     if kind == "promote":
-        from baton.promotion import version_to_judge
+        from baton.promotion import is_champion, version_to_judge
 
         asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
-        return f"version-{version_to_judge(options['model'], asked)}"
+        version = version_to_judge(options["model"], asked)
+        if is_champion(options["model"], version):  # a training on unchanged rows announces the same version again
+            raise AirflowSkipException(f"{options['model']} version {version} is champion already: nothing to judge")
+        return f"version-{version}"
     return partition_of(context, options.get("step", "1h"))
 
 
@@ -113,7 +117,9 @@ def partition_of(context: Context, step: str) -> str:
     if first and last and first != last:
         started = _start_range(context, first, last, step)
         raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")
-    return first or last or last_complete(step)
+    key = first or last or last_complete(step)
+    parse_key(key)
+    return key
 
 
 def _start_range(context: Context, first: str, last: str, step: str) -> list[str]:
@@ -126,7 +132,8 @@ def _start_range(context: Context, first: str, last: str, step: str) -> list[str
     dag_run, keys = context["dag_run"], key_range(first, last, step)
     conf = {k: v for k, v in (context.get("params") or {}).items() if not k.startswith("partition_")}
     for key in keys:
-        SUPERVISOR_COMMS.send(
-            TriggerDagRun(dag_id=dag_run.dag_id, run_id=f"range__{dag_run.run_id}__{key}", partition_key=key, conf=conf)
-        )
+        # the form's field carries the key: the supervisor of Airflow 3.3.2 drops the message's `partition_key`
+        SUPERVISOR_COMMS.send(TriggerDagRun(
+            dag_id=dag_run.dag_id, run_id=f"range__{dag_run.run_id}__{key}", conf={**conf, "partition_from": key},
+        ))  # fmt: skip
     return keys

@@ -79,7 +79,7 @@ class StageOperator(BaseOperator):
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
         import baton.airflow.sources  # noqa: F401  the readers that need Airflow connections
         from baton import checking
-        from baton.errors import BatonError, ContractBroken, NoData, StaleAttempt
+        from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError, StaleAttempt
         from baton.stages import run
 
         self.links: dict[str, str] = {}
@@ -90,17 +90,15 @@ class StageOperator(BaseOperator):
             self._link(facts)
             for sentence in degraded:
                 self.log.warning("Degraded: %s", sentence)
-            self._emit(context, facts)
+            self._emit(context, facts, job.partition)
             self.log.info("%s %s rows=%s cached=%s %s", job.slot, job.step, result.ref.rows, result.cached, facts)
             checking.stop_if_broken(facts)
         except NoData as error:
             raise AirflowSkipException(f"skipped: no data: {error}") from error
-        except ContractBroken as error:
-            raise AirflowFailException(str(error)) from error  # the same rows would break it again: no retry
+        except (ContractBroken, RegistryRefused, SpecError) as error:
+            raise AirflowFailException(str(error)) from error  # a retry would meet the same rows, files or YAML
         except StaleAttempt as error:
             raise AirflowFailException(f"{error} This attempt's result was thrown away.") from error
-        except BatonError:
-            raise  # the message is for people; a retry may help
         return {
             "ref": result.ref.to_dict(), "facts": facts, "models": dict(job.models), "commit": result.commit_id,
             "cached": result.cached, "partition": job.partition,
@@ -133,11 +131,17 @@ class StageOperator(BaseOperator):
             dry_run=choices.dry_run, supersede_models=supersede,
         ), degraded  # fmt: skip
 
-    def _emit(self, context: Context, facts: Mapping[str, Any]) -> None:
-        """Tell the DAGs that wait for this task's asset what happened; small JSON."""
+    def _emit(self, context: Context, facts: Mapping[str, Any], partition: str) -> None:
+        """Tell the DAGs that wait for this task's asset what happened; small JSON.
+
+        A flow's event names the partition itself: a run that took it from the form has no partition key, and a
+        monitor is not woken by an event without one. Promotion is not partitioned, and a key would not wake it.
+        """
         for asset in self.outlets:
-            event = {k: facts[k] for k in ("model", "version", "since", "published") if facts.get(k) is not None}
-            context["outlet_events"][asset].extra = event
+            event = context["outlet_events"][asset]
+            event.extra = {k: facts[k] for k in ("model", "version", "since", "published") if facts.get(k) is not None}
+            if self.options.get("kind", "flow") == "flow":
+                event.add_partitions(partition)
 
     def _link(self, facts: Mapping[str, Any]) -> None:
         """Addresses behind log-in: pages are served by Baton's own console inside Airflow."""
