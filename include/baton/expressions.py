@@ -1,5 +1,4 @@
-"""Small expressions over the cells of one row, for repairs: `amount/100`, `(v1 + v2) / 2`, `'food'`,
-`other_column`.
+"""Small expressions over the cells of one row, for repairs: `amount/100`, `(v1 + v2) / 2`, `'food'`, `other_column`.
 
 Numbers, text in quotes, column names, + - * / and parentheses; nothing else parses, and nothing is ever
 executed. Arithmetic is decimal, so that 14962/100 is 149.62 and not a binary float near it.

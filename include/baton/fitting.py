@@ -36,8 +36,9 @@ def _spec_state(job: StageJob) -> Mapping[str, Any]:
     from baton.packs import find_model
 
     _, spec = find_model(job.options["model"])
-    others = {"owner", "description", "gate", "approval", "schedules", "scoring"}
-    return {"spec": spec.model_dump(mode="json", exclude=others)}
+    others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
+    reference = spec.drift.min_rows if spec.drift else None
+    return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference}
 
 
 @engine_step(fingerprint=_spec_state)

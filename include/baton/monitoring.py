@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton.slots import Slot, head
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
 
+    from baton.datasets import DatasetRef
     from baton.drift_decision import DriftVerdict, Window
+    from baton.slots import StageResult
     from baton.specs import ModelSpec
+
+
+ABANDONED = timedelta(hours=6)  # a flow's run is ended by Airflow after that long
 
 
 def judge_windows(model: str, flow: str) -> dict[str, Any]:
@@ -23,9 +28,10 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         flow: DAG id whose partitions are the windows.
 
     Returns:
-        decision, reasons, features, partition (of the newest window), since (onset of the drift), windows
-        judged now, report (path below the reports folder). RETRAIN is returned again until a training has
-        started, so that a crash between record and event loses nothing.
+        decision, reasons, features, partition (of the newest window), since (onset of the drift), the last
+        windows, report (path below the reports folder), for RETRAIN also request (the partition at which it was
+        asked for). RETRAIN is returned again, with the same request, until a training has started, so that a
+        crash between record and event loses nothing.
     """
     from baton.drift_decision import decide, judgeable
     from baton.packs import find_model
@@ -39,71 +45,102 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         window, fresh = _window(spec, flow, partition, states[partition])
         judged.append(window)
         report = fresh or report
-    fresh_windows = [_brief(w) for w in judged]
     if not judged:
-        return {"decision": "TOO_FEW", "reasons": ["no published partition yet"], "windows": [], "features": []}
+        waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
+        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
     now = judged[-1].partition
     verdict = decide(judged, spec.drift, now=now, retrains=_retrains(model))
-    decision = _act(spec, flow, verdict)
+    decision, request = _act(spec, verdict)
     return {
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": now,
-        "since": verdict.onset, "windows": fresh_windows[-12:], "report": report,
+        "since": verdict.onset, "windows": [_brief(w) for w in judged[-12:]], "report": report, "request": request,
     }  # fmt: skip
 
 
 def _states(flow: str) -> dict[str, str]:
-    """Partition -> published | broken | running, of every partition that has arrived."""
+    """Partition -> published | broken | running | abandoned, of every partition that has arrived.
+
+    An abandoned one failed for good on its way: it must not hold up the windows after it for ever.
+    """
     from sqlalchemy import select
 
     from baton import tables
     from baton.warehouse import read
 
-    table = tables.heads
-    query = select(table.c.partition, table.c.stage, table.c.commit_id).where(
-        table.c.flow == flow, table.c.stage.in_(["ingest", "contract", "publish"]), table.c.commit_id.is_not(None)
+    table, commits = tables.heads, tables.commits
+    query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
+        table.c.flow == flow, table.c.stage.in_(["ingest", "contract", "publish"]), table.c.commit_id == commits.c.id
     )
-    stages: dict[str, set[str]] = {}
+    reached: dict[str, dict[str, Any]] = {}
     with read() as conn:
         for row in conn.execute(query):
-            stages.setdefault(row.partition, set()).add(row.stage)
+            reached.setdefault(row.partition, {})[row.stage] = row
+    too_old = (datetime.now(UTC) - ABANDONED).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     states = {}
-    for partition, reached in stages.items():
-        contract = head(Slot(flow, "contract", partition)) if "contract" in reached else None
-        broken = contract is not None and contract.facts.get("status") == "broken"
-        states[partition] = "broken" if broken else ("published" if "publish" in reached else "running")
+    for partition, stages in reached.items():
+        if "contract" in stages and stages["contract"].facts.get("status") == "broken":
+            states[partition] = "broken"
+        elif "publish" in stages:
+            states[partition] = "published"
+        else:
+            newest = max(row.created_at for row in stages.values())
+            states[partition] = "running" if newest > too_old else "abandoned"
     return states
 
 
 def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Window, str | None]:
-    """The window's judgement: the one on record if its data and labels are the same, else a new one."""
-    from baton.drift_decision import Window, window_from
-    from baton.warehouse import recorded_models
+    """The window's judgement: the one on record if its data and labels are the same, else a new one.
 
-    if state == "broken":
-        return Window(partition, status="broken"), None
-    version = recorded_models(flow, partition).get(spec.model)
+    Version and rows are those that the scores were made with: a run that supersedes the partition may be under way,
+    and what is on record for it belongs to the scores to come.
+    """
+    from baton.datasets import DatasetRef
+    from baton.drift_decision import Window, window_from
+    from baton.labels import digest, known_labels
+
+    if state != "published":
+        return Window(partition, status="broken" if state == "broken" else "missing"), None
     scores = head(Slot(flow, f"score__{spec.model}", partition))
-    contract = head(Slot(flow, "contract", partition))
-    if version is None or scores is None or contract is None:
+    if scores is None:
         return Window(partition, status="missing"), None
-    labels = _labels(flow, partition)
+    models, inputs = _made_with(scores.commit_id)
+    version = int(models[spec.model])
+    known = known_labels(flow, [partition])
     record = _on_record(spec.model, partition, version)
-    if record and record["commit_id"] == scores.commit_id and (record["performance"] or {}).get("labels") == len(labels):
+    judged = (record["commit_id"], (record["performance"] or {}).get("labels")) if record else None
+    if record and judged == (scores.commit_id, digest(known)):
         return window_from(record["table"]["window"]), None
-    return _judge(spec, flow, partition, version, scores, contract, labels)
+    return _judge(spec, flow, partition, version, scores, DatasetRef.from_dict(inputs["data"]), known)
+
+
+def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Model versions and inputs of a commit."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.commits
+    with read() as conn:
+        row = conn.execute(select(table.c.models, table.c.inputs).where(table.c.id == commit_id)).one()
+    return row.models, row.inputs
 
 
 def _judge(
-    spec: ModelSpec, flow: str, partition: str, version: int, scores: Any, contract: Any, labels: pd.Series
+    spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
 ) -> tuple[Window, str | None]:
     from baton import drift
     from baton.datasets import read
     from baton.drift_decision import Window, performance
+    from baton.labels import digest
     from baton.registry import Registry
 
     assert spec.drift is not None
-    reference = json.loads((Registry().download(spec.model, version) / "reference.json").read_text())
-    rows, scored = read(contract.ref), read(scores.ref, columns=["entity_key", "score"])
+    stored = Registry().download(spec.model, version) / "reference.json"
+    if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with
+        return Window(partition, version, status="missing"), None
+    reference, labels = json.loads(stored.read_text(encoding="utf-8")), known.set_index("entity_key")["label"]
+    rows, scored = read(data), read(scores.ref, columns=["entity_key", "score"])
     said = rows[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
     table = drift.compare(reference, rows, spec.drift, said)
     labelled = scored["entity_key"].map(labels)
@@ -115,14 +152,8 @@ def _judge(
         partition, version, "too_few" if table.too_few else "judged", tuple(table.drifted), len(rows), positives, result
     )
     page = _report(spec.model, partition, version, table, window)
-    _record(spec.model, flow, window, table, scores.commit_id, len(labels), page)
+    _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)
     return window, page
-
-
-def _labels(flow: str, partition: str) -> pd.Series:
-    from baton.labels import known_labels
-
-    return known_labels(flow, [partition]).set_index("entity_key")["label"]
 
 
 def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
@@ -137,7 +168,7 @@ def _report(model: str, partition: str, version: int, table: Any, window: Window
     return page
 
 
-def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: int, page: str) -> None:
+def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
     from dataclasses import asdict
 
     from baton import ledger, tables
@@ -179,8 +210,12 @@ def _retrains(model: str) -> list[str]:
         return [row.partition for row in conn.execute(select(table.c.partition).where(table.c.model == model))]
 
 
-def _act(spec: ModelSpec, flow: str, verdict: DriftVerdict) -> str:
-    """Record a retraining that is asked for now; ask again for one that no training has answered yet."""
+def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
+    """Record a retraining that is asked for now; ask again for one that no training has answered yet.
+
+    Returns:
+        decision; for RETRAIN the partition at which it was asked for first, which names the request.
+    """
     from sqlalchemy import select
 
     from baton import ledger, tables
@@ -190,20 +225,19 @@ def _act(spec: ModelSpec, flow: str, verdict: DriftVerdict) -> str:
     decision = str(verdict.verdict)
     table = tables.retrains
     if decision == "RETRAIN":
-        def ask(conn: Connection) -> None:
-            row = {"model": spec.model, "partition": verdict.partition, "reason": "; ".join(verdict.reasons), "requested_at": now()}
-            conn.execute(table.insert().values(**row))
-            ledger.append(conn, "retraining_requested", f"{spec.model}/{verdict.partition}", {"reasons": verdict.reasons})
-
+        row = {"model": spec.model, "partition": verdict.partition, "reason": "; ".join(verdict.reasons)}
+        subject = f"{spec.model}/{verdict.partition}"
         with write() as conn:
-            ask(conn)
-    elif decision == "COOLDOWN":
+            conn.execute(table.insert().values(**row, requested_at=now()))
+            ledger.append(conn, "retraining_requested", subject, {"reasons": verdict.reasons})
+        return decision, verdict.partition
+    if decision == "COOLDOWN":
         with read() as conn:
-            query = select(table.c.requested_at).where(table.c.model == spec.model).order_by(table.c.id.desc())
-            asked = conn.execute(query).scalar()
-        if asked and asked > (last_training(spec.model) or ""):
-            return "RETRAIN"
-    return decision
+            query = select(table.c.partition, table.c.requested_at).where(table.c.model == spec.model)
+            asked = conn.execute(query.order_by(table.c.id.desc()).limit(1)).first()
+        if asked and asked.requested_at > (last_training(spec.model) or ""):
+            return "RETRAIN", str(asked.partition)
+    return decision, None
 
 
 def _brief(window: Window) -> dict[str, Any]:

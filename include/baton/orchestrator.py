@@ -47,6 +47,7 @@ class Orchestrator:
                 continue
             if response.status_code == 401 and time.monotonic() < until:
                 self._client = None
+                time.sleep(0.5)
                 continue
             if response.status_code >= 400:
                 raise ServiceError(f"Airflow answered {response.status_code} to {method} {path}: {response.text[:500]}")

@@ -1,5 +1,4 @@
-"""From what arrived to typed rows: every row keeps its identity, every cell converts or its row is
-quarantined.
+"""From what arrived to typed rows: every row keeps its identity, every cell converts or its row is quarantined.
 
 Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A
     row with a

@@ -31,12 +31,23 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     return version
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
-    from baton.packs import find_model
+def is_champion(model: str, version: int) -> bool:
+    """True when the version is what scores now."""
     from baton.registry import Registry
 
+    return Registry().alias(model, "champion") == version
+
+
+def _state(job: StageJob) -> Mapping[str, Any]:
+    """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
+    from baton import ledger
+    from baton.packs import find_model
+    from baton.registry import ALIAS_MOVED, Registry
+
     _, spec = find_model(job.options["model"])
-    return {"champion": Registry().alias(spec.model, "champion"), "gate": spec.gate.model_dump(mode="json")}
+    moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
+    champion = Registry().alias(spec.model, "champion")
+    return {"champion": champion, "moves": moves, "gate": spec.gate.model_dump(mode="json")}
 
 
 @engine_step(fingerprint=_state)
@@ -147,7 +158,26 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
                       {"answer": answer, "reviewer": reviewer, "channel": channel})  # fmt: skip
 
 
-@engine_step()
+def _record(job: StageJob) -> Mapping[str, Any] | None:
+    """Gate verdict and answer on record for the job's version."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table, version = tables.approvals, int(job.partition.removeprefix("version-"))
+    query = select(table).where(table.c.model == job.options["model"], table.c.version == version)
+    with read() as conn:
+        row = conn.execute(query).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _answer_state(job: StageJob) -> Mapping[str, Any]:
+    """Every answer moves the alias once: the same version can be promoted again after a rollback."""
+    return {"answered_at": (_record(job) or {}).get("answered_at")}
+
+
+@engine_step(fingerprint=_answer_state)
 def move_champion(job: StageJob) -> StageOutput:
     """Point `champion` at the approved version; the one before becomes `previous_champion`.
 
@@ -155,16 +185,11 @@ def move_champion(job: StageJob) -> StageOutput:
         BatonError: gate and answer on record do not both say yes to exactly this version.
     """
     import pandas as pd
-    from sqlalchemy import select
 
-    from baton import tables
     from baton.registry import Registry
-    from baton.warehouse import read
 
     model, version = job.options["model"], int(job.partition.removeprefix("version-"))
-    table = tables.approvals
-    with read() as conn:
-        record = conn.execute(select(table).where(table.c.model == model, table.c.version == version)).mappings().first()
+    record = _record(job)
     if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:
         raise BatonError(f"{model} version {version} is not approved: gate and answer on record are {dict(record or {})}")
     registry = Registry()

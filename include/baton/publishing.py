@@ -56,8 +56,8 @@ def _decision_rows(job: StageJob, frame: pd.DataFrame, commit_id: int, at: Any) 
         for key, risk, route, money in zip(
             frame["entity_key"].astype(str), frame["risk"].astype(float), frame["route"].astype(str),
             frame["money"].astype(float), strict=True,
-        )  # fmt: skip
-    ]
+        )
+    ]  # fmt: skip
 
 
 def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, at: Any) -> list[dict[str, Any]]:
@@ -69,8 +69,8 @@ def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, 
         for key, model, version, score, reasons in zip(
             frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
             frame["reasons"].tolist(), strict=True,
-        )  # fmt: skip
-    ]
+        )
+    ]  # fmt: skip
 
 
 @engine_step()

@@ -1,5 +1,4 @@
-"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their
-partition.
+"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
 
 A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every
 rule that it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved

@@ -1,5 +1,4 @@
-"""Text formats read as text: CSV and JSON become frames of strings, and nothing is guessed or lost on the
-way.
+"""Text formats read as text: CSV and JSON become frames of strings, and nothing is guessed or lost on the way.
 
 Every row gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
 its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the

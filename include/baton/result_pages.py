@@ -1,5 +1,4 @@
-"""The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own
-rendering.
+"""The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own rendering.
 
 GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is
 taken over tag by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a

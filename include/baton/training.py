@@ -61,8 +61,9 @@ def assemble(job: StageJob) -> StageOutput:
     recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
     if spec.training.history:
         history = read_history(pack, spec.training.history.source)
-        if recent is not None:  # a backfill reaches into the history: a row must not train and be held out as well
-            entity = spec.data.entity
+        entity = spec.data.entity
+        if recent is not None and entity in history:
+            # a backfill may reach into the history: no row may train and be held out as well
             history = history[~history[entity].astype(str).isin(set(recent[entity].astype(str)))]
         parts.append(history.assign(_part="", _weight=1.0, _partition=""))
     if recent is not None:

@@ -112,8 +112,10 @@ def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any]
     with connection() as conn:
         rows = conn.execute(select(table).where(table.c.flow == FLOW, table.c.partition == bad)).mappings().all()
     rules = {row["rule"] for row in rows}
-    assert {"type", "unique", "not_null"} & rules
-    assert len(rules) >= 3
+    assert {"type", "amount_implausible", "key_missing", "key_duplicate"} <= rules
+    assert all(row["entity_key"] for row in rows if row["rule"] == "amount_implausible" and "key_missing" not in
+               {other["rule"] for other in rows if other["row"] == row["row"]})  # fmt: skip
+    assert all(row["value"] for row in rows if row["rule"] in {"type", "amount_implausible"})
     assert {row["status"] for row in rows} <= {"resolved", "discarded"}
     dropped = [result.facts["dropped_columns"] for result in history(Slot(FLOW, "contract", bad))]
     assert dropped[0] == ["terminal_type"]
@@ -142,10 +144,18 @@ def test_same_trigger_twice_changes_nothing(summary: dict[str, Any], book: Playb
 
 def test_a_persons_decision_survives_a_superseding_run(summary: dict[str, Any], book: Playbook) -> None:
     table = tables.cases
-    decided = count(table, table.c.flow == FLOW, table.c.resolution.is_not(None))
-    assert decided == sum(summary["cases_decided"].values())
-    origins = count(tables.labels, tables.labels.c.origin == "analyst")
-    assert origins == decided
+    query = select(table).where(table.c.flow == FLOW, table.c.resolution.is_not(None)).order_by(table.c.entity_key)
+    with connection() as conn:
+        before = [dict(row) for row in conn.execute(query).mappings()]
+    assert len(before) == sum(summary["cases_decided"].values())
+    assert count(tables.labels, tables.labels.c.origin == "analyst") == len(before)
+    hour, aliases = before[0]["partition"], Registry().aliases(MODEL)
+    published = len(history(Slot(FLOW, "publish", hour)))
+    for alias in ("champion", "previous_champion"):  # whichever is on record, the other one supersedes it
+        book.expect_all(book.run_hours([hour], conf={"model": f"{MODEL}={aliases[alias]}"}))
+    assert len(history(Slot(FLOW, "publish", hour))) > published
+    with connection() as conn:
+        assert [dict(row) for row in conn.execute(query).mappings()] == before
 
 
 def test_dry_run_changes_no_table(summary: dict[str, Any], book: Playbook) -> None:
@@ -191,15 +201,19 @@ def test_result_page_is_served_behind_log_in(summary: dict[str, Any], demo: Demo
     assert "transactions" in answer.text
 
 
-def test_no_secret_in_logs_xcom_or_ledger(summary: dict[str, Any], services: Any) -> None:
+def test_no_secret_in_logs_xcom_or_ledger(summary: dict[str, Any], services: Any, demo: Demo) -> None:
     secrets = [
         value for path in services.settings.secrets_dir.glob("*.json")
         for value in _leaves(json.loads(path.read_text())) if len(value) >= 16
     ]  # fmt: skip
     assert secrets
     places = [p for p in services.settings.home.rglob("*") if p.suffix in {".log", ".html"} and p.is_file()]
-    for place in places:
-        text = place.read_text(errors="replace")
+    texts = {str(place): place.read_text(errors="replace") for place in places}
+    texts["ledger"] = " ".join(json.dumps(entry.payload) for entry in ledger.entries(limit=100_000))
+    run = next(run["dag_run_id"] for run in demo.airflow.runs(FLOW) if run["state"] == "success")
+    texts["xcom"] = json.dumps([demo.airflow.xcom(FLOW, run, t["task_id"]) for t in demo.airflow.tasks(FLOW, run)])
+    assert "facts" in texts["xcom"]
+    for place, text in texts.items():
         assert not any(secret in text for secret in secrets), place
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -47,16 +47,16 @@ class ReviewTrigger(BaseTrigger):
         """Yield one event: the review, or that the time is over."""
         while True:
             await asyncio.sleep(self.interval)
+            review = None
             try:
                 review = await asyncio.to_thread(_review, self.model, self.version, self.gate_at)
-            except Exception as error:
+            except Exception as error:  # the time runs on all the same
                 self.log.warning("registry not reachable, asking again in %s s: %s", self.interval, error)
-                continue
             if review:
                 await asyncio.to_thread(self._close_request, review)
                 yield TriggerEvent({"review": review})
                 return
-            if self.until and datetime.now(timezone.utc) >= datetime.fromisoformat(self.until):
+            if self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until):
                 yield TriggerEvent({"review": "timeout"})
                 return
 
@@ -107,7 +107,7 @@ class ModelApprovalOperator(ApprovalOperator):
         except TaskAwaitingInput:
             if self.mode == AIRFLOW:
                 raise
-        until = (datetime.now(timezone.utc) + self.response_timeout).isoformat() if self.response_timeout else None
+        until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
         trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
         self.defer(trigger=trigger, method_name="execute_complete")
 

@@ -14,13 +14,13 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, PartitionedAssetTimeta
 from baton.airflow import flows
 from baton.airflow.approval import ModelApprovalOperator
 from baton.airflow.monitor import MonitorOperator
+from baton.airflow.runs import KEY_PATTERN
 from baton.airflow.stage import StageOperator
 from baton.settings import settings
 
 if TYPE_CHECKING:
     from baton.packs import Pack
     from baton.specs import ModelSpec
-
 
 
 def build(pack: Pack, spec: ModelSpec, only: str | None = None) -> dict[str, DAG]:
@@ -51,8 +51,10 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
         "Trains on what is labelled by now. Started by the clock, by the monitor on drift, or by hand. The best candidate "
         "is registered with signature, card and signed manifest; the alias `challenger` points at it.",
         schedule=clock, dagrun_timeout=timedelta(hours=6),
-        params={"since": Param(None, type=["null", "string"], title="Judge on partitions from", description_md=(
-            "First partition (UTC) of the regime to be judged on; empty: what the drift event says, else all."))},
+        params={"since": Param(
+            None, type=["null", "string"], pattern=KEY_PATTERN, title="Judge on partitions from",
+            description_md="First partition (UTC) of the regime to be judged on; empty: all. The monitor fills it in.",
+        )},
     )  # fmt: skip
 
     def stage(task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:

@@ -51,7 +51,7 @@ class MonitorOperator(BaseOperator):
         return outcome
 
     def _start_training(self, outcome: dict[str, Any]) -> None:
-        """Start training for this drift, once: the run id names the drift, so that asking again changes nothing.
+        """Start training for this drift, once: the run id names the request, so that asking again changes nothing.
 
         The asset event alone cannot: Airflow lets an event of a partitioned run start partitioned DAGs only, and
         training runs by the clock as well.
@@ -60,7 +60,7 @@ class MonitorOperator(BaseOperator):
         from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-        run_id = f"drift__{outcome['partition']}__since__{outcome['since']}"
+        run_id = f"drift__{outcome['request']}"  # not the newest partition, nor the onset: both move on meanwhile
         answer = SUPERVISOR_COMMS.send(
             TriggerDagRun(dag_id=f"{self.model}_train", run_id=run_id, conf={"since": outcome["since"]})
         )

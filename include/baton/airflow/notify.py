@@ -59,12 +59,14 @@ def send(text: str) -> list[str]:
 
 
 def _mail(conn_id: str, text: str) -> None:
+    from html import escape
+
     from airflow.providers.smtp.hooks.smtp import SmtpHook
     from airflow.sdk import BaseHook
 
     to = BaseHook.get_connection(conn_id).extra_dejson["to"]
     with SmtpHook(smtp_conn_id=conn_id) as hook:
-        hook.send_email_smtp(to=to, subject=text[:120], html_content=text)
+        hook.send_email_smtp(to=to, subject=text[:120], html_content=escape(text))  # it may quote a cell
 
 
 def _chat(conn_id: str, text: str) -> None:

@@ -46,19 +46,17 @@ def truth(partitions: list[str]) -> pd.Series:
     return pd.Series(labels["is_fraud"].to_numpy(), index=labels["transaction_id"].astype(str))
 
 
-def average_precision(partitions: list[str], version: int | None = None) -> float:
+def average_precision(partitions: list[str]) -> float:
     """Average precision of the published `card_fraud` scores of these hours against the recording's labels."""
     import pandas as pd
-    from sqlalchemy import select
     from sklearn.metrics import average_precision_score
+    from sqlalchemy import select
 
     from baton import tables
     from baton.warehouse import read
 
     table = tables.predictions
     where = (table.c.flow == FLOW) & table.c.partition.in_(partitions) & (table.c.model == MODEL)
-    if version is not None:
-        where &= table.c.version == version
     with read() as conn:
         scores = pd.DataFrame(conn.execute(select(table.c.entity_key, table.c.score).where(where)).fetchall(),
                               columns=["entity_key", "score"])  # fmt: skip
@@ -69,6 +67,7 @@ def average_precision(partitions: list[str], version: int | None = None) -> floa
 
 def champions() -> list[dict[str, Any]]:
     """Every model's versions with their aliases and held-out metrics."""
+    from baton import ledger
     from baton.packs import load_pack
     from baton.registry import Registry
 
@@ -78,7 +77,9 @@ def champions() -> list[dict[str, Any]]:
         aliases = registry.aliases(model)
         for version in registry.versions(model):
             names = sorted(alias for alias, number in aliases.items() if number == version.version)
-            rows.append({"model": model, "version": version.version, "aliases": names})
+            registered = ledger.entries(f"{model}/{version.version}", "version_registered", limit=1)
+            metrics = registered[0].payload["metrics"] if registered else {}
+            rows.append({"model": model, "version": version.version, "aliases": names, "metrics": metrics})
     return rows
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
+from baton_packs.financial_crime.playbook import MODEL, Playbook
 
 if TYPE_CHECKING:
     from baton.demo import Demo
@@ -72,4 +72,3 @@ def check(summary: dict[str, Any], book: Playbook) -> None:
     book.expect(metric["after the shift, new champion"] > metric["after the shift, old champion"], f"retraining must help: {metric}")
     versions = {row["partition"]: row["models"][MODEL] for row in summary["partitions"]}
     book.expect(len(set(versions.values())) == 2, f"two versions of {MODEL} must have scored: {versions}")
-    book.expect(summary["flow"] == FLOW, "the flow")

@@ -140,7 +140,7 @@ class Playbook:
         dag_id, until, verdict = f"{MODEL}_monitor", time.monotonic() + 90, {}
         while time.monotonic() < until:
             runs = [run for run in self.airflow.runs(dag_id) if run["dag_run_id"] not in known]
-            for run in runs:
+            for run in reversed(runs):  # oldest first, so that the last verdict remains
                 if run["state"] == "success":
                     verdict = self.airflow.xcom(dag_id, run["dag_run_id"], "judge_windows")
                     if verdict["decision"] == "RETRAIN":
