@@ -39,7 +39,9 @@ def open_cases(conn: Connection, flow: str, partition: str, decisions: pd.DataFr
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.entity_key],
             set_={name: statement.excluded[name] for name in ("partition", "route", "risk", "status", "updated_at")},
-            where=table.c.resolution.is_(None),  # asked here, not before: a person may decide meanwhile, in any partition
+            where=table.c.resolution.is_(
+                None
+            ),  # asked here, not before: a person may decide meanwhile, in any partition
         )
         conn.execute(statement, rows)
     return len(rows)

@@ -29,7 +29,9 @@ def demo() -> None:
         _show(console, name, story)
     total = summary["seconds"]["total"]
     parts = ", ".join(f"{part} {seconds:g} s" for part, seconds in summary["seconds"].items() if part != "total")
-    console.print(f"\nledger: {summary['ledger']['records']} records, verified. {total:g} s in all: {parts}.", highlight=False)
+    console.print(
+        f"\nledger: {summary['ledger']['records']} records, verified. {total:g} s in all: {parts}.", highlight=False
+    )
     console.print("`make up` shows all of this in Airflow and MLflow and goes on by schedule.", highlight=False)
 
 
@@ -59,15 +61,23 @@ def _show(console: Console, name: str, story: dict[str, Any]) -> None:
     for row in rows:
         counts = [f"{row[c]:,}" for c in columns] + [f"{row['routes'].get(r, 0):,}" for r in routes]
         drawn.add_row(row["partition"], *counts, *[f"v{row['models'][m]}" for m in models])
-    sums = [f"{sum(row[c] for row in rows):,}" for c in columns] + [f"{sum(row['routes'].get(r, 0) for row in rows):,}" for r in routes]
+    sums = [f"{sum(row[c] for row in rows):,}" for c in columns] + [
+        f"{sum(row['routes'].get(r, 0) for row in rows):,}" for r in routes
+    ]
     drawn.add_row("all", *sums, *[""] * len(models), style="bold")
     console.print(drawn)
     metric = ", ".join(f"{when} {value:.3f}" for when, value in story["average_precision"].items())
     console.print(f"average precision: {metric}", highlight=False)
     for model in story["models"]:
-        console.print(f"model {model['model']} version {model['version']} {' '.join(model['aliases'])}", highlight=False)
+        console.print(
+            f"model {model['model']} version {model['version']} {' '.join(model['aliases'])}", highlight=False
+        )
     for window in story["drift"]:
         if window["features"]:
             moved = ", ".join(f"{feature} {effect:g}" for feature, effect in list(window["features"].items())[:6])
-            console.print(f"drift in {window['partition']} (against version {window['version']}): {moved}", highlight=False)
-    console.print("cases: " + ", ".join(f"{number} {status}" for status, number in story["cases"].items()), highlight=False)
+            console.print(
+                f"drift in {window['partition']} (against version {window['version']}): {moved}", highlight=False
+            )
+    console.print(
+        "cases: " + ", ".join(f"{number} {status}" for status, number in story["cases"].items()), highlight=False
+    )

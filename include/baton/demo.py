@@ -59,7 +59,9 @@ def start_fresh(home: Path) -> Path | None:
     from baton.supervisor import supervisor_of
 
     if (pid := supervisor_of(home)) is not None:
-        raise BatonError(f"`baton up` runs on {home} (process {pid}): stop it first, or set BATON_HOME to another folder")
+        raise BatonError(
+            f"`baton up` runs on {home} (process {pid}): stop it first, or set BATON_HOME to another folder"
+        )
     if not (home / "warehouse.db").exists():
         return None
     aside = home / "before" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")

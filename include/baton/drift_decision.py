@@ -223,9 +223,7 @@ def _due(
     if not lost and states.count("held") >= spec.persistence.k and "dropped" not in states:
         return Verdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
     at = datetime.fromisoformat(now)
-    ago = {
-        r: at - datetime.fromisoformat(r) for r in retrains
-    }  # negative: requested with newer data than `now`
+    ago = {r: at - datetime.fromisoformat(r) for r in retrains}  # negative: requested with newer data than `now`
     cooldown, per = parse_duration(spec.cooldown), parse_duration(spec.budget.per)
     near = [r for r, span in ago.items() if span < cooldown]
     if near:

@@ -84,9 +84,7 @@ def performance(
     cells = np.diff(np.stack([above, upto], axis=1).ravel(), prepend=0, append=len(negative))
     rng = np.random.default_rng(seed)
     p, q = hits / hits.sum(), cells / cells.sum()
-    draws = [
-        metric(rng.multinomial(len(positive), p), rng.multinomial(len(negative), q)) for _ in range(resamples)
-    ]
+    draws = [metric(rng.multinomial(len(positive), p), rng.multinomial(len(negative), q)) for _ in range(resamples)]
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     bound = reference - spec.max_drop
     status = "dropped" if high < bound else "held" if low >= bound else "open"

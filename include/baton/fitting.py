@@ -73,7 +73,9 @@ def candidate(job: StageJob) -> StageOutput:
     try:
         board = select(alone, rows, **_arrays(spec, rows))
     except ModelError as error:
-        empty = pd.DataFrame({"row": pd.Series(dtype="int64"), "fold": pd.Series(dtype="int64"), "raw": pd.Series(dtype="float64")})
+        empty = pd.DataFrame(
+            {"row": pd.Series(dtype="int64"), "fold": pd.Series(dtype="int64"), "raw": pd.Series(dtype="float64")}
+        )
         return StageOutput(empty, {"candidate": name, "error": str(error), "seconds": 0.0})
     row = board.rows[0]
     registry = Registry()
@@ -86,7 +88,9 @@ def candidate(job: StageJob) -> StageOutput:
     registry.end_run(run)
     assert board.oof is not None
     frame = pd.DataFrame({"row": board.oof.rows, "fold": board.oof.fold, "raw": board.oof.raw[name]})
-    return StageOutput(frame, {"candidate": name, "value": row["value"], "seconds": row["seconds"], "mlflow": registry.run_url(run)})
+    return StageOutput(
+        frame, {"candidate": name, "value": row["value"], "seconds": row["seconds"], "mlflow": registry.run_url(run)}
+    )
 
 
 @engine_step(fingerprint=_spec_state)
@@ -161,8 +165,13 @@ def _tags(job: StageJob) -> dict[str, str]:
 
 
 def _hand_over(
-    job: StageJob, spec: ModelSpec, fitted: Any, rows: pd.DataFrame, holdout: pd.DataFrame,
-    metrics: dict[str, float], board: Leaderboard,
+    job: StageJob,
+    spec: ModelSpec,
+    fitted: Any,
+    rows: pd.DataFrame,
+    holdout: pd.DataFrame,
+    metrics: dict[str, float],
+    board: Leaderboard,
 ) -> dict[str, Any]:
     """Save model and drift reference into one folder, register it, point `challenger` at it."""
     from baton import ledger
@@ -219,7 +228,9 @@ def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     cells = {
-        name: column.median() if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else column.mode().iloc[0]
+        name: column.median()
+        if pd.api.types.is_numeric_dtype(column) and column.dtype != bool
+        else column.mode().iloc[0]
         for name, column in frame.items()
     }
     return pd.DataFrame([cells]).astype({name: frame[name].dtype for name in cells if frame[name].dtype.kind == "f"})

@@ -97,9 +97,7 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
     """The champion if its files verify; else the previous champion, saying so in the ledger and the result."""
     champion = registry.alias(model, "champion")
     if champion is None:
-        raise BatonError(
-            f"model {model!r} has no champion yet: trigger {model}_train, then approve in {model}_promote"
-        )
+        raise BatonError(f"model {model!r} has no champion yet: trigger {model}_train, then approve in {model}_promote")
     try:
         registry.download(model, champion)
     except RegistryRefused as refusal:

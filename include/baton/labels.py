@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
 
 
-def record_labels(
-    conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, int]]
-) -> int:
+def record_labels(conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, int]]) -> int:
     """Upsert labels (entity_key, partition, 0 or 1) of one origin in the caller's transaction; returns the count."""
     from baton import tables
     from baton.warehouse import now, upsert

@@ -145,9 +145,14 @@ def _judge(
     table = drift.compare(reference, rows, spec.drift, said)
     labelled = scored["entity_key"].map(labels)
     positives = int(labelled.fillna(0).sum())
-    result, expected = None, reference.get("metrics", {}).get(spec.drift.performance.metric) if spec.drift.performance else None
+    result, expected = (
+        None,
+        reference.get("metrics", {}).get(spec.drift.performance.metric) if spec.drift.performance else None,
+    )
     if expected is not None and len(labels):
-        result = performance(labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, spec.drift.performance)
+        result = performance(
+            labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, spec.drift.performance
+        )
     window = Window(
         partition, version, "too_few" if table.too_few else "judged", tuple(table.drifted), len(rows), positives, result
     )
@@ -164,7 +169,9 @@ def _report(model: str, partition: str, version: int, table: Any, window: Window
     page = f"drift/{model}/{safe_name(partition)}-v{version}.html"
     path = settings().reports_dir / page
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report_html(table, model=model, partition=partition, version=version, window=window), encoding="utf-8")
+    path.write_text(
+        report_html(table, model=model, partition=partition, version=version, window=window), encoding="utf-8"
+    )
     return page
 
 
@@ -242,4 +249,9 @@ def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
 
 def _brief(window: Window) -> dict[str, Any]:
     value = window.performance.value if window.performance else None
-    return {"partition": window.partition, "status": window.status, "drifted": list(window.drifted)[:5], "metric": value}
+    return {
+        "partition": window.partition,
+        "status": window.status,
+        "drifted": list(window.drifted)[:5],
+        "metric": value,
+    }

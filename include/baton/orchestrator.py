@@ -41,7 +41,9 @@ class Orchestrator:
                 response = self._connected().request(method, f"/api/v2{path}", **kwargs)
             except (httpx.TransportError, ServiceError) as error:  # the latter: no log-in, from `token`
                 if time.monotonic() > until:
-                    raise ServiceError(f"Airflow at {self.url} does not answer: {error}. Is `baton up` running?") from error
+                    raise ServiceError(
+                        f"Airflow at {self.url} does not answer: {error}. Is `baton up` running?"
+                    ) from error
                 self._client = None
                 time.sleep(0.5)
                 continue
@@ -60,7 +62,11 @@ class Orchestrator:
         return self._client
 
     def trigger(
-        self, dag_id: str, partition: str | None = None, conf: Mapping[str, Any] | None = None, run_id: str | None = None
+        self,
+        dag_id: str,
+        partition: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
     ) -> str:
         """Start a run; returns its id."""
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}

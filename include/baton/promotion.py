@@ -97,7 +97,9 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
     holdout = _holdout(spec, registry, version)
     data = spec.data
     if data.target is None:
-        raise BatonError(f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)")
+        raise BatonError(
+            f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)"
+        )
     y = holdout[data.target].to_numpy().astype(int)
     challenger = load(registry.download(spec.model, version)).predict(holdout).probability
     current = load(registry.download(spec.model, champion)).predict(holdout).probability if champion else None
@@ -124,7 +126,8 @@ def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
     lines = [
-        f"**{spec.model} version {version}** against " + (f"champion version {champion}" if champion else "no champion yet"),
+        f"**{spec.model} version {version}** against "
+        + (f"champion version {champion}" if champion else "no champion yet"),
         "",
         f"Gate: **{verdict.decision}**",
         "",
@@ -191,7 +194,9 @@ def move_champion(job: StageJob) -> StageOutput:
     model, version = job.options["model"], int(job.partition.removeprefix("version-"))
     record = _record(job)
     if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:
-        raise BatonError(f"{model} version {version} is not approved: gate and answer on record are {dict(record or {})}")
+        raise BatonError(
+            f"{model} version {version} is not approved: gate and answer on record are {dict(record or {})}"
+        )
     registry = Registry()
     previous = record["verdict"].get("champion_version")
     registry.promote(model, version, previous, actor=record["reviewer"], reason=f"approved by {record['channel']}")

@@ -50,7 +50,13 @@ def publish(job: StageJob) -> StageOutput:
 
 
 def _decision_rows(job: StageJob, frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
-    shared = {"flow": job.flow, "partition": job.partition, "models": dict(job.models), "commit_id": commit_id, "decided_at": at}
+    shared = {
+        "flow": job.flow,
+        "partition": job.partition,
+        "models": dict(job.models),
+        "commit_id": commit_id,
+        "decided_at": at,
+    }
     return [
         {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
         for key, risk, route, money in zip(

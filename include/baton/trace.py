@@ -31,7 +31,9 @@ def trace(entity: str, flow: str | None = None) -> list[Step]:
     if not found:
         raise BatonError(f"no flow has published or quarantined {entity!r}: check the key, or wait for its partition")
     if len({place["flow"] for place in found}) > 1:
-        raise BatonError(f"{entity!r} is known to {', '.join(sorted({p['flow'] for p in found}))}: name one with --flow")
+        raise BatonError(
+            f"{entity!r} is known to {', '.join(sorted({p['flow'] for p in found}))}: name one with --flow"
+        )
     here = found[-1]
     flow, partition = str(here["flow"]), str(here["partition"])
     steps = [*_data(flow, partition, entity), *_quarantine(flow, partition, entity)]
@@ -123,14 +125,20 @@ def _governance(model: str, version: int) -> list[Step]:
     from baton import ledger, tables
 
     steps = [
-        Step("version", f"{model} version {version} registered, winner {entry.payload.get('winner')}", {"at": entry.at, **entry.payload})
+        Step(
+            "version",
+            f"{model} version {version} registered, winner {entry.payload.get('winner')}",
+            {"at": entry.at, **entry.payload},
+        )
         for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1)
     ]
     for row in _rows(tables.approvals, model=model, version=version):
         verdict = row["verdict"]
         steps.append(Step("gate", f"{verdict['decision']}: {verdict['reasons'][0]}", {"judged_at": row["judged_at"]}))
         if row["answer"]:
-            steps.append(Step("approval", f"{row['answer']} by {row['reviewer']} ({row['channel']})", {"at": row["answered_at"]}))
+            steps.append(
+                Step("approval", f"{row['answer']} by {row['reviewer']} ({row['channel']})", {"at": row["answered_at"]})
+            )
     return steps
 
 
@@ -145,5 +153,7 @@ def _outcome(flow: str, partition: str, entity: str) -> list[Step]:
         by = f": {row['resolution']} by {row['actor']}" if row["resolution"] else ""
         steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
     for row in _rows(tables.labels, flow=flow, entity_key=entity):
-        steps.append(Step("label", f"{row['label']} from {row['origin']} ({row['actor']})", {"known_at": row["known_at"]}))
+        steps.append(
+            Step("label", f"{row['label']} from {row['origin']} ({row['actor']})", {"known_at": row["known_at"]})
+        )
     return steps

@@ -69,9 +69,13 @@ def assemble(job: StageJob) -> StageOutput:
     if recent is not None:
         parts.append(recent)
     if not parts:
-        raise BatonError(f"model {spec.model}: there is no history and no labelled partition yet, so nothing to learn from")
+        raise BatonError(
+            f"model {spec.model}: there is no history and no labelled partition yet, so nothing to learn from"
+        )
     frame = pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
-    return StageOutput(with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": 0 if recent is None else len(recent)})
+    return StageOutput(
+        with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": 0 if recent is None else len(recent)}
+    )
 
 
 def split(spec: ModelSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -146,8 +150,10 @@ def _recent_rows(spec: ModelSpec, since: str | None) -> pd.DataFrame | None:
             continue
         frame = frame[known.notna()].copy()
         frame[spec.data.target] = known.dropna().astype("int64")
-        held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout) & (partition >= (since or ""))
+        held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout)
         frame["_part"] = pd.Series(held_out, index=frame.index).map({True: HOLDOUT, False: TRAIN})
+        if partition < (since or ""):
+            frame = frame[~held_out].copy()  # not judged on this time, but a later training may be: nobody learns them
         frame["_weight"], frame["_partition"] = spec.training.recent_weight, partition
         parts.append(frame)
     return pd.concat(parts, ignore_index=True) if parts else None

@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize(
-    ("stage", "victim", "hour"), [("contract", "task", 48), (f"score__{MODEL}", "scheduler", 49), ("publish", "worker", 50)]
+    ("stage", "victim", "hour"),
+    [("contract", "task", 48), (f"score__{MODEL}", "scheduler", 49), ("publish", "worker", 50)],
 )
 def test_killed_in_the_middle_of_a_stage(
     stage: str, victim: str, hour: int, demo: Demo, book: Playbook, hold: Path

@@ -28,7 +28,7 @@ from baton.supervisor import running
 from baton_packs.financial_crime.playbook import MODEL, Playbook
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kills import ENVIRONMENT, STAGES, VICTIMS, kill  # noqa: E402 - a script: its folder is not on the path before
+from kills import ENVIRONMENT, STAGES, VICTIMS, kill
 
 SEED, TARGET = 20, 90.0
 
@@ -71,7 +71,9 @@ def report(console: Console, outcomes: list[Any], out: Path) -> None:
     p95 = quantiles([o.seconds for o in outcomes], n=20, method="inclusive")[-1]
     green = sum(o.state == "success" for o in outcomes)
     lost, twice = sum(o.lost for o in outcomes), sum(o.duplicated for o in outcomes)
-    console.print(f"{green} of {len(outcomes)} runs green, {lost} rows lost, {twice} duplicated, recovery p95 {p95:.1f} s")
+    console.print(
+        f"{green} of {len(outcomes)} runs green, {lost} rows lost, {twice} duplicated, recovery p95 {p95:.1f} s"
+    )
     out.mkdir(parents=True, exist_ok=True)
     figures = {"name": "recovery after kill -9, p95", "value": p95, "unit": "s", "target": TARGET, "larger_is_better": False,
                "peer": None, "peer_value": None, "ratio": None, "seed": SEED, "green": green, "kills": len(outcomes),

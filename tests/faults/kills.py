@@ -76,5 +76,7 @@ def rows(partition: str) -> tuple[int, int]:
                                              .having(func.count() > 1).subquery())
         ).scalar() or 0  # fmt: skip
     assert good is not None
-    lost = max(0, good.ref.rows - published) + (accounts["rows_in"] - sum(accounts[k] for k in ("published", "open", "discarded")))
+    lost = max(0, good.ref.rows - published) + (
+        accounts["rows_in"] - sum(accounts[k] for k in ("published", "open", "discarded"))
+    )
     return lost, twice + max(0, published - good.ref.rows)

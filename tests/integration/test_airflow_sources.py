@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -64,9 +64,9 @@ def test_sql_without_rows_is_no_data(sqlite: Path) -> None:
 class Payments(BaseHTTPRequestHandler):
     """An interface with pages, log-in and moods: `plan` holds the statuses of the next answers."""
 
-    plan: list[int] = []
-    seen: list[dict[str, list[str]]] = []
-    rows = [{"id": n, "amount": n / 2} for n in range(5)]
+    plan: ClassVar[list[int]] = []
+    seen: ClassVar[list[dict[str, list[str]]]] = []
+    rows: ClassVar[list[dict[str, float]]] = [{"id": n, "amount": n / 2} for n in range(5)]
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)

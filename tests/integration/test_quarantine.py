@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,27 +23,7 @@ from baton.slots import Slot, StageOutput, run_stage
 from baton.specs import ContractSpec
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
-SPEC = ContractSpec.model_validate(
-    {
-        "contract": "orders",
-        "version": 1,
-        "owner": "shop",
-        "description": "orders of an hour",
-        "key": "id",
-        "columns": {"id": {"type": "int"}, "amount": {"type": "float"}, "kind": {"type": "str", "nullable": True}},
-        "tolerated": 0.5,
-        "expectations": [
-            {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}, "severity": "critical",
-             "meta": {"rule": "delivered"}},
-            {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}, "severity": "warning",
-             "meta": {"rule": "id_twice", "advice": "give it another number"}},
-            {"type": "expect_column_values_to_be_between", "kwargs": {"column": "amount", "min_value": 0},
-             "severity": "warning", "meta": {"rule": "negative"}},
-            {"type": "expect_column_median_to_be_between", "kwargs": {"column": "amount", "max_value": 1000},
-             "severity": "critical", "meta": {"rule": "unit", "advice": "amounts look like cents"}},
-        ],
-    }
-)  # fmt: skip
+SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
 ROWS = [
     {"id": "1", "amount": "10.5", "kind": "a"},
     {"id": "2", "amount": "-4", "kind": "a"},

@@ -74,9 +74,7 @@ def test_text_reads_back_exactly(hour: pd.DataFrame) -> None:
     text = simulate.as_text(hour)
     for column in ("seconds", "v1", "v28", "amount"):
         assert (text[column].astype(float).to_numpy() == hour[column].to_numpy()).all()
-    assert (
-        pd.to_datetime(text["event_time"]).to_numpy() == hour["event_time"].dt.floor("us").to_numpy()
-    ).all()
+    assert (pd.to_datetime(text["event_time"]).to_numpy() == hour["event_time"].dt.floor("us").to_numpy()).all()
 
 
 def test_too_small_an_hour(hour: pd.DataFrame) -> None:

@@ -119,13 +119,17 @@ class ModelApprovalOperator(ApprovalOperator):
         if "review" in event:
             return self._answered_in_registry(context, version, event["review"])
         if self.mode == REGISTRY:
-            raise AirflowFailException("this model's spec takes answers in the registry only: clear the task and tag there")
+            raise AirflowFailException(
+                "this model's spec takes answers in the registry only: clear the task and tag there"
+            )
         if "error" in event:
             record_answer(self.model, version, "timeout", reviewer="", channel=AIRFLOW)
             return super().execute_complete(context, event)
         user = event.get("responded_by_user") or {}
         answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
-        record_answer(self.model, version, answer, reviewer=str(user.get("name") or user.get("id") or ""), channel=AIRFLOW)
+        record_answer(
+            self.model, version, answer, reviewer=str(user.get("name") or user.get("id") or ""), channel=AIRFLOW
+        )
         super().execute_complete(context, event)
         return {"answer": answer, "version": version, "channel": AIRFLOW}
 
@@ -134,7 +138,9 @@ class ModelApprovalOperator(ApprovalOperator):
 
         if review == "timeout":
             record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)
-            raise AirflowFailException(f"nobody answered for {self.model} version {version} within {self.response_timeout}")
+            raise AirflowFailException(
+                f"nobody answered for {self.model} version {version} within {self.response_timeout}"
+            )
         record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
         if review == "rejected":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))

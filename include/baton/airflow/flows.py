@@ -102,7 +102,12 @@ class Flow(DAG):
         """Publish decisions and scores, open cases, wake the monitors of the models."""
         options = {"case_routes": list(case_routes), "output_contract": "decisions"}
         return self.stage(
-            "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)], **scores
+            "publish",
+            "baton.publishing:publish",
+            options,
+            decisions=decisions,
+            outlets=[published(self.dag_id)],
+            **scores,
         )
 
     def publish_scores(self, scores: dict[str, Any]) -> Any:
@@ -113,9 +118,7 @@ class Flow(DAG):
     def publish_labels(self, data: Any, about: str, entity: str, label: str, origin: str) -> Any:
         """Publish late labels about another flow's entities, and wake the monitors of its models."""
         options = {"about": about, "entity": entity, "label": label, "origin": origin}
-        return self.stage(
-            "publish", "baton.publishing:publish_labels", options, data=data, outlets=[labelled(about)]
-        )
+        return self.stage("publish", "baton.publishing:publish_labels", options, data=data, outlets=[labelled(about)])
 
 
 def published(flow: str) -> Asset:

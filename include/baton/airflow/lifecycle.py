@@ -68,7 +68,9 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
     data = stage("assemble", "baton.training:assemble")
     good = stage("contract", "baton.checking:contract", {"contract": spec.training.contract}, data=data)
     tried = {
-        candidate.name: stage(f"candidate__{candidate.name}", "baton.fitting:candidate", {"candidate": candidate.name}, data=good)
+        candidate.name: stage(
+            f"candidate__{candidate.name}", "baton.fitting:candidate", {"candidate": candidate.name}, data=good
+        )
         for candidate in spec.candidates
         if candidate.estimator is not None
     }

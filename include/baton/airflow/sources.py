@@ -41,7 +41,9 @@ def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
                 records += [dict(row) for row in chunk]
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise SourceError(f"source {source.name} (connection {source.conn_id}), partition {partition}: {reason}") from error
+        raise SourceError(
+            f"source {source.name} (connection {source.conn_id}), partition {partition}: {reason}"
+        ) from error
     return _batch(records, f"{source.conn_id}:{partition}", "sql", digest(records), source.name, partition)
 
 
@@ -106,7 +108,9 @@ def _get(hook: Any, source: HttpSource, page: Page) -> Any:
         raise SourceError(f"source {source.name}, page {page.number}: the answer is no JSON: {error}") from error
     except requests.RequestException as error:
         tries = f"after {source.retry.attempts} tries" if worth_another_try(error) else "not worth another try"
-        raise SourceError(f"source {source.name} (connection {source.conn_id}), page {page.number}: {error} ({tries})") from error
+        raise SourceError(
+            f"source {source.name} (connection {source.conn_id}), page {page.number}: {error} ({tries})"
+        ) from error
 
 
 def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:

@@ -79,7 +79,7 @@ class StageOperator(BaseOperator):
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
         import baton.airflow.sources  # noqa: F401  the readers that need Airflow connections
         from baton import checking
-        from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError, StaleAttempt
+        from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
         from baton.stages import run
 
         self.links: dict[str, str] = {}
@@ -97,8 +97,7 @@ class StageOperator(BaseOperator):
             raise AirflowSkipException(f"skipped: no data: {error}") from error
         except (ContractBroken, RegistryRefused, SpecError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same rows, files or YAML
-        except StaleAttempt as error:
-            raise AirflowFailException(f"{error} This attempt's result was thrown away.") from error
+        # a StaleAttempt is retried: by then the owner of the slot has committed, and its result is returned
         return {
             "ref": result.ref.to_dict(), "facts": facts, "models": dict(job.models), "commit": result.commit_id,
             "cached": result.cached, "partition": job.partition,
@@ -120,9 +119,7 @@ class StageOperator(BaseOperator):
         degraded: list[str] = []
         supersede = False
         if self.uses_models:
-            models, degraded, supersede = choose_models(
-                self.dag_id, choices.partition, self.uses_models, choices.model
-            )
+            models, degraded, supersede = choose_models(self.dag_id, choices.partition, self.uses_models, choices.model)
         return StageJob(
             pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=choices.partition, step=self.step,
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 def play(demo: Demo) -> dict[str, Any]:
     """Train, promote, score 15 hours with bad rows, a unit error, late labels and a shift; retrain; count everything."""
     book = Playbook(demo)
-    quiet, bad, cents, shifted, later = book.hours(33, 37), book.hours(34)[0], book.hours(35)[0], book.hours(37, 43), book.hours(43, 48)
+    quiet, bad, cents, shifted, later = (
+        book.hours(33, 37),
+        book.hours(34)[0],
+        book.hours(35)[0],
+        book.hours(37, 43),
+        book.hours(43, 48),
+    )
 
     with demo.part("train and promote the first champions"):
         book.train([MODEL, "transaction_anomaly"])
@@ -68,7 +74,13 @@ def check(summary: dict[str, Any], book: Playbook) -> None:
         if row["rows_in"] != row["published"] + row["open"] + row["discarded"]:
             raise BatonError(f"partition {row['partition']}: rows in {row['rows_in']} are not all accounted for: {row}")
     metric = summary["average_precision"]
-    book.expect(metric["before the shift"] - metric["after the shift, old champion"] >= 0.3, f"the shift must cost >= 0.3: {metric}")
-    book.expect(metric["after the shift, new champion"] > metric["after the shift, old champion"], f"retraining must help: {metric}")
+    book.expect(
+        metric["before the shift"] - metric["after the shift, old champion"] >= 0.3,
+        f"the shift must cost >= 0.3: {metric}",
+    )
+    book.expect(
+        metric["after the shift, new champion"] > metric["after the shift, old champion"],
+        f"retraining must help: {metric}",
+    )
     versions = {row["partition"]: row["models"][MODEL] for row in summary["partitions"]}
     book.expect(len(set(versions.values())) == 2, f"two versions of {MODEL} must have scored: {versions}")

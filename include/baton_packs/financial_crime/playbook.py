@@ -34,7 +34,9 @@ class Playbook:
         anchor = replay_anchor()
         return [format_key(anchor + timedelta(hours=hour)) for hour in range(first, end or first + 1)]
 
-    def run_hours(self, partitions: list[str], dag_id: str = FLOW, conf: dict[str, Any] | None = None) -> dict[str, str]:
+    def run_hours(
+        self, partitions: list[str], dag_id: str = FLOW, conf: dict[str, Any] | None = None
+    ) -> dict[str, str]:
         """Trigger a run per partition, several in flight, and wait; returns state by partition."""
         runs = {self.airflow.trigger(dag_id, partition, conf): partition for partition in partitions}
         with self.demo.progress(f"{dag_id}: {len(runs)} hours", len(runs)) as advance:
@@ -174,7 +176,9 @@ class Playbook:
         changes = {(FLOW, partition, (row.row_sha, row.row)): right[row.row] for row in rows if row.row in right}
         quarantine.edit(changes, actor="demo")
         lost = tuple((row.row_sha, row.row) for row in rows if row.row not in right)
-        quarantine.discard(Where(flow=FLOW, partition=partition, rows=lost), "cannot be told apart from another row", "demo")
+        quarantine.discard(
+            Where(flow=FLOW, partition=partition, rows=lost), "cannot be told apart from another row", "demo"
+        )
         self.expect_all(self.run_hours([partition]))
         return {"rows": len(rows), "repaired": len(changes), "discarded": len(lost)}
 
