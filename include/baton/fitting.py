@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.families.selection import Leaderboard
+    from baton.registry import Registry
     from baton.specs import ModelSpec
 
 
@@ -173,14 +174,59 @@ def _hand_over(
     metrics: dict[str, float],
     board: Leaderboard,
 ) -> dict[str, Any]:
-    """Save model and drift reference into one folder, register it, point `challenger` at it."""
+    """Register the fitted winner and point `challenger` at it; a version that an earlier try registered is taken."""
     from baton import ledger
-    from baton.cards import card_facts, model_card
     from baton.registry import Registry
-    from baton.registry_runs import run_name
     from baton.warehouse import write
 
     registry, ref = Registry(), job.inputs["data"]
+    fingerprint = _fingerprint(spec, ref.content_sha256, board.best)
+    version = _registered_before(registry, spec.model, fingerprint, ref.content_sha256)
+    if version is None:
+        version = _register(registry, job, spec, fitted, rows, holdout, metrics, board, fingerprint)
+    registry.set_alias(spec.model, "challenger", version)
+    subject = f"{spec.model}/{version}"
+    if not ledger.entries(subject=subject, kind="version_registered", limit=1):
+        with write() as conn:
+            ledger.append(conn, "version_registered", subject,
+                          {"winner": board.best, "metrics": metrics, "dataset": ref.content_sha256})  # fmt: skip
+    return {"model": spec.model, "version": version, "mlflow": registry.version_url(spec.model, version)}
+
+
+def _fingerprint(spec: ModelSpec, dataset: str, winner: str) -> str:
+    """What a version was made from, so that a try after a crash finds what the one before registered."""
+    import hashlib
+
+    return hashlib.sha256(f"{dataset} {winner} {spec.model_dump_json()}".encode()).hexdigest()
+
+
+def _registered_before(registry: Registry, model: str, fingerprint: str, dataset: str) -> int | None:
+    """The version of that fingerprint whose signed identity names this dataset (tags alone can be edited)."""
+    for known in registry.versions(model):
+        if (
+            known.tags.get("baton.fingerprint") == fingerprint
+            and registry.identity(model, known.version).dataset == dataset
+        ):
+            return known.version
+    return None
+
+
+def _register(
+    registry: Registry,
+    job: StageJob,
+    spec: ModelSpec,
+    fitted: Any,
+    rows: pd.DataFrame,
+    holdout: pd.DataFrame,
+    metrics: dict[str, float],
+    board: Leaderboard,
+    fingerprint: str,
+) -> int:
+    """Save model and drift reference into one folder and make it a signed version with its card."""
+    from baton.cards import card_facts, model_card
+    from baton.registry_runs import run_name
+
+    ref = job.inputs["data"]
     run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
                              params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
     known = {"rows": len(rows), "positives": int(rows[spec.data.target].sum()) if spec.data.target else None,
@@ -200,7 +246,7 @@ def _hand_over(
             version = registry.register(
                 spec.model, folder, run, family=spec.family, input_example=example,
                 output_example=_output_example(fitted.predict(example).probability), card_md=card, metrics=metrics,
-                tags={**_tags(job), "baton.winner": board.best}, dataset=ref, about=f"{spec.description.strip()} Owner: {spec.owner}.",
+                tags={**_tags(job), "baton.winner": board.best, "baton.fingerprint": fingerprint}, dataset=ref, about=f"{spec.description.strip()} Owner: {spec.owner}.",
             )  # fmt: skip
         if leaderboard:
             registry.log_table(run, "leaderboard.json", leaderboard)
@@ -209,11 +255,7 @@ def _hand_over(
             registry.end_run(run, "FAILED")
         raise
     registry.end_run(run)
-    registry.set_alias(spec.model, "challenger", version)
-    with write() as conn:
-        ledger.append(conn, "version_registered", f"{spec.model}/{version}",
-                      {"winner": board.best, "metrics": metrics, "dataset": ref.content_sha256})  # fmt: skip
-    return {"model": spec.model, "version": version, "mlflow": registry.version_url(spec.model, version)}
+    return version
 
 
 def _output_example(probability: np.ndarray) -> pd.DataFrame:

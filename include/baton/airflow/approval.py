@@ -102,11 +102,12 @@ class ModelApprovalOperator(ApprovalOperator):
         facts = self.verdict["facts"]
         if facts["decision"] != "PROMOTE":
             raise AirflowSkipException(f"no approval asked: the gate says {facts['decision']}: {facts['reasons']}")
-        try:
-            super().execute(context)
-        except TaskAwaitingInput:
-            if self.mode == AIRFLOW:
-                raise
+        if self.mode != REGISTRY:  # an answer that would not count is not asked for
+            try:
+                super().execute(context)
+            except TaskAwaitingInput:
+                if self.mode == AIRFLOW:
+                    raise
         until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
         trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
         self.defer(trigger=trigger, method_name="execute_complete")
@@ -118,10 +119,6 @@ class ModelApprovalOperator(ApprovalOperator):
         version = self.verdict["facts"]["version"]
         if "review" in event:
             return self._answered_in_registry(context, version, event["review"])
-        if self.mode == REGISTRY:
-            raise AirflowFailException(
-                "this model's spec takes answers in the registry only: clear the task and tag there"
-            )
         if "error" in event:
             record_answer(self.model, version, "timeout", reviewer="", channel=AIRFLOW)
             return super().execute_complete(context, event)
