@@ -2,8 +2,8 @@
 
     python tests/e2e/screenshots.py OUTPUT [--airflow URL] [--user NAME] [--password PASSWORD] [--mlflow URL]
 
-Needs Debian's `chromium` and `chromium-driver`; without them it says so and ends with code 0, so that `make screenshots`
-is harmless on any machine. chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python package is
+Needs Debian's `chromium` and `chromium-driver`; without them it says so and ends with code 0.
+chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python package is
 needed beyond httpx. Addresses and passwords default to what `baton up` wrote to BATON_HOME.
 
 Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),

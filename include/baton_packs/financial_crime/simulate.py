@@ -6,7 +6,7 @@ Everything is seeded and comes with its ground truth. Functions take and return 
 **The shift.** The features v1..v28 are principal components that the card network computes upstream. It
 refits them: an eigenvector's sign is arbitrary, so five of them (v4, v10, v12, v14, v17) come back with the
 opposite sign, and the new centring moves each by one of its old standard deviations. What marks fraud is
-still in the data, but at another place. Average precision of the pack's candidates boosting / forest, fitted
+still in the data, but at another place. Average precision of a boosting / a random forest, fitted
 on hours 0-32:
 
     ===================================  =============  ===============
