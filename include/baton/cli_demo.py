@@ -24,6 +24,8 @@ def demo() -> None:
     from baton.demo import play
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)  # a file or a pipe has no width of its own
     summary = play(lambda line: console.print(line, highlight=False), _progress(console))
     for name, story in summary["packs"].items():
         _show(console, name, story)
@@ -57,10 +59,18 @@ def _show(console: Console, name: str, story: dict[str, Any]) -> None:
     columns = ("rows_in", "published", "open", "discarded")
     routes = sorted({route for row in rows for route in row["routes"]})
     models = sorted({model for row in rows for model in row["models"]})
-    drawn = Table("partition (UTC)", *columns, *routes, *models, box=None, header_style="bold", pad_edge=False)
+    drawn = Table(
+        "partition (UTC)",
+        *(c.replace("_", " ") for c in columns),
+        *routes,
+        *models,
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     for row in rows:
         counts = [f"{row[c]:,}" for c in columns] + [f"{row['routes'].get(r, 0):,}" for r in routes]
-        drawn.add_row(row["partition"], *counts, *[f"v{row['models'][m]}" for m in models])
+        drawn.add_row(row["partition"][:16].replace("T", " "), *counts, *[f"v{row['models'][m]}" for m in models])
     sums = [f"{sum(row[c] for row in rows):,}" for c in columns] + [
         f"{sum(row['routes'].get(r, 0) for row in rows):,}" for r in routes
     ]

@@ -1,0 +1,121 @@
+"""The stage of the steps' tests: a small pack `shop` in a folder, and a hand that commits frames and reads tables.
+
+Test modules load it by path, because tests are no package: `STAGE = runpy.run_path(...)`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import Table, select
+
+from baton import packs, warehouse
+from baton.datasets import DatasetRef
+from baton.slots import Slot, StageOutput, StageResult, run_stage
+from baton.stages import StageJob
+
+FLOW, HOURS = "shop_flow", [f"2026-11-20T{hour:02d}:00:00" for hour in range(9, 13)]
+
+FILES = {
+    "__init__.py": "",
+    "models/late_order.yaml": """\
+model: late_order
+family: classification
+owner: tests
+description: Probability that an order arrives late
+data: {entity: order_id, time: ordered_at, target: late, features: [amount]}
+training:
+  contract: orders
+  history: {source: orders}
+  recent: {flow: shop_flow, stage: contract}
+  min_rows: 100
+  min_positives: 10
+  recent_weight: 5.0
+candidates:
+  - {name: logistic, estimator: sklearn.linear_model.LogisticRegression}
+""",
+    "contracts/orders.yaml": """\
+contract: orders
+version: 1
+owner: tests
+description: orders of an hour
+key: order_id
+columns:
+  order_id: {type: int}
+  amount: {type: float}
+tolerated: 0.5
+expectations:
+  - type: expect_column_values_to_be_between
+    kwargs: {column: amount, min_value: 0}
+    severity: warning
+    meta: {rule: amount_negative}
+""",
+    "sources.yaml": """\
+orders:
+  kind: file
+  description: orders of an hour
+  path: "{landing}/shop/{partition}.csv"
+  history: "{data}/shop/history.parquet"
+""",
+    "steps.py": """\
+import pandas as pd
+
+
+def double(orders: pd.DataFrame, factor: int = 2) -> pd.DataFrame:
+    return orders.assign(amount=orders["amount"] * factor)
+
+
+def join(orders: pd.DataFrame, customers: pd.DataFrame, how: str) -> pd.DataFrame:
+    return orders.merge(customers, on="order_id", how=how)
+""",
+}
+
+
+@contextmanager
+def warehouse_and_pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A migrated warehouse and the pack `shop`, found as an installed one is; yields the pack's folder."""
+    folder = home / "site" / "shop_pack"
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.setattr(packs, "_installed", lambda: {"shop": EntryPoint("shop", "shop_pack", packs.GROUP)})
+    warehouse.migrate()
+    try:
+        yield folder
+    finally:
+        warehouse.engine().dispose()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "shop_pack"]:
+            del sys.modules[name]
+
+
+def job(stage: str = "publish", step: str = "shop_pack.steps:double", hour: int = 0, **given: Any) -> StageJob:
+    """A job of the flow on the pack."""
+    return StageJob("shop", FLOW, stage, HOURS[hour], step, **given)
+
+
+def commit(stage: str, hour: int, frame: pd.DataFrame, flow: str = FLOW, **facts: Any) -> DatasetRef:
+    """The reference of a frame, committed in a slot as an earlier stage would have done."""
+    return committed(stage, hour, frame, flow, **facts).ref
+
+
+def committed(stage: str, hour: int, frame: pd.DataFrame, flow: str = FLOW, **facts: Any) -> StageResult:
+    return run_stage(
+        Slot(flow, stage, HOURS[hour]), lambda inputs: StageOutput(frame, facts),
+        inputs={}, params={"frame": frame.to_json()}, models={}, code="test", run_id="test",
+    )  # fmt: skip
+
+
+def rows(table: Table, *columns: str, **where: Any) -> list[tuple[Any, ...]]:
+    """Sorted rows of a table; of all columns without names."""
+    query = select(*[table.c[name] for name in columns or table.c.keys()])
+    query = query.where(*(table.c[name] == value for name, value in where.items()))
+    with warehouse.read() as conn:
+        return sorted((tuple(row) for row in conn.execute(query)), key=repr)

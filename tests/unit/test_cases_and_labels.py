@@ -1,0 +1,173 @@
+"""Cases keep what a person decided; labels keep the truth of the origin that knows best."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton import cases, labels, ledger, tables, warehouse
+from baton.errors import BatonError
+
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
+EARLY, LATE = HOURS[:2]
+
+
+@pytest.fixture(autouse=True)
+def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        yield folder
+
+
+def open_cases(partition: str, *keys: str, risk: float = 0.5, route: str = "review") -> int:
+    decisions = pd.DataFrame({"entity_key": list(keys), "route": route, "risk": risk})
+    with warehouse.write() as conn:
+        return cases.open_cases(conn, FLOW, partition, decisions)
+
+
+def states() -> dict[str, str]:
+    return dict(rows(tables.cases, "entity_key", "status"))
+
+
+# --- cases ---
+
+
+def test_a_case_that_is_no_longer_needed_is_withdrawn_and_opens_again() -> None:
+    assert open_cases(EARLY, "1", "2") == 2
+    assert open_cases(EARLY, "2", risk=0.9, route="block") == 1
+    assert states() == {"1": "withdrawn", "2": "open"}
+    assert rows(tables.cases, "entity_key", "route", "risk") == [("1", "review", 0.5), ("2", "block", 0.9)]
+    assert open_cases(EARLY) == 0
+    assert states() == {"1": "withdrawn", "2": "withdrawn"}
+    open_cases(EARLY, "1", "2")
+    assert cases.counts(FLOW) == {"open": 2}
+    assert cases.counts("another_flow") == {}
+
+
+def test_partitions_do_not_withdraw_each_others_cases() -> None:
+    open_cases(EARLY, "1", "2")
+    open_cases(LATE, "3")
+    open_cases(EARLY, "1")
+    assert states() == {"1": "open", "2": "withdrawn", "3": "open"}
+    open_cases(LATE, "2")  # the same entity, in a later partition
+    assert rows(tables.cases, "partition", "status", entity_key="2") == [(LATE, "open")]
+    open_cases(EARLY, "1")
+    assert states() == {"1": "open", "2": "open", "3": "withdrawn"}
+
+
+def test_a_persons_decision_is_kept_whatever_the_flow_says_later() -> None:
+    open_cases(EARLY, "1", "2", risk=0.5)
+    decided = cases.decide(FLOW, "1", "fraud", "ada", "known mule")
+    assert (decided["status"], decided["resolution"], decided["partition"]) == ("closed", "fraud", EARLY)
+    before = rows(tables.cases, entity_key="1")
+    open_cases(EARLY, "1", "2", risk=0.1)
+    open_cases(EARLY)
+    open_cases(LATE, "1")
+    assert rows(tables.cases, entity_key="1") == before
+    assert states() == {"1": "closed", "2": "withdrawn"}
+
+
+def test_a_decision_is_a_label_of_the_cases_partition_and_a_ledger_record() -> None:
+    open_cases(EARLY, "1")
+    open_cases(LATE, "2")
+    cases.decide(FLOW, "1", "fraud", "ada", "note")
+    cases.decide(FLOW, "2", "legitimate", "grace")
+    found = rows(tables.labels, "entity_key", "partition", "label", "origin", "actor")
+    assert found == [("1", EARLY, 1, "analyst", "ada"), ("2", LATE, 0, "analyst", "grace")]
+    (record,) = ledger.entries(subject=f"{FLOW}/1", kind="case_decided")
+    assert record.payload == {"resolution": "fraud", "actor": "ada", "note": "note"}
+
+
+def test_a_withdrawn_case_can_still_be_decided() -> None:
+    open_cases(EARLY, "1")
+    open_cases(EARLY)
+    cases.decide(FLOW, "1", "fraud", "ada")
+    assert states() == {"1": "closed"}
+
+
+def test_what_cannot_be_decided_is_refused_with_nothing_written() -> None:
+    open_cases(EARLY, "1")
+    with pytest.raises(BatonError, match="resolution 'maybe': allowed are fraud, legitimate"):
+        cases.decide(FLOW, "1", "maybe", "ada")
+    with pytest.raises(BatonError, match="no case '9' in flow 'shop_flow'"):
+        cases.decide(FLOW, "9", "fraud", "ada")
+    with pytest.raises(BatonError, match="no case '1' in flow 'another_flow'"):
+        cases.decide("another_flow", "1", "fraud", "ada")
+    assert rows(tables.labels) == []
+    cases.decide(FLOW, "1", "legitimate", "ada")
+    with pytest.raises(BatonError, match="case '1' was already decided legitimate by ada"):
+        cases.decide(FLOW, "1", "fraud", "grace")
+    assert rows(tables.labels, "label", "actor") == [(0, "ada")]
+    assert len(ledger.entries(kind="case_decided")) == 1
+
+
+# --- labels ---
+
+
+def record(origin: str, *given: tuple[str, str, int], actor: str = "bank") -> None:
+    with warehouse.write() as conn:
+        assert labels.record_labels(conn, FLOW, origin, actor, given) == len(given)
+
+
+def known(*partitions: str) -> list[tuple[str, int, str]]:
+    frame = labels.known_labels(FLOW, partitions or None)
+    return list(zip(frame["entity_key"], frame["label"], frame["origin"], strict=True))
+
+
+def test_the_outcome_that_cost_money_outranks_the_analyst() -> None:
+    record("analyst", ("1", EARLY, 0), ("2", EARLY, 1), ("3", LATE, 1), actor="ada")
+    record("rumour", ("3", LATE, 0), ("4", LATE, 1))
+    assert known() == [("1", 0, "analyst"), ("2", 1, "analyst"), ("3", 1, "analyst"), ("4", 1, "rumour")]
+    record("chargeback", ("1", EARLY, 1))
+    record("outcome", ("2", EARLY, 0))
+    assert known() == [("1", 1, "chargeback"), ("2", 0, "outcome"), ("3", 1, "analyst"), ("4", 1, "rumour")]
+    assert known(LATE) == [("3", 1, "analyst"), ("4", 1, "rumour")]
+    record("analyst", ("1", EARLY, 0), actor="grace")  # a later view does not outrank it
+    assert known(EARLY) == [("1", 1, "chargeback"), ("2", 0, "outcome")]
+
+
+def test_nothing_known_is_an_empty_frame_with_a_digest() -> None:
+    frame = labels.known_labels(FLOW)
+    assert list(frame.columns) == ["entity_key", "partition", "label", "origin"]
+    assert labels.digest(frame) == "0-0000000000000000"
+
+
+def test_the_digest_changes_when_labels_flip_and_not_with_their_order() -> None:
+    record("chargeback", ("1", EARLY, 0), ("2", EARLY, 1))
+    frame = labels.known_labels(FLOW)
+    before = labels.digest(frame)
+    assert labels.digest(frame.iloc[::-1]) == before
+    record("chargeback", ("1", EARLY, 1), ("2", EARLY, 0))  # the counts stay
+    flipped = labels.digest(labels.known_labels(FLOW))
+    assert flipped != before
+    record("chargeback", ("1", EARLY, 0), ("2", EARLY, 1))
+    assert labels.digest(labels.known_labels(FLOW)) == before
+    record("analyst", ("1", EARLY, 1))  # outranked: nothing that is known changes
+    assert labels.digest(labels.known_labels(FLOW)) == before
+
+
+def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
+    from baton.stages import run
+
+    frame = pd.DataFrame({"order_id": list(late), "late": list(late.values())})
+    options = {"about": FLOW, "entity": "order_id", "label": "late", "origin": "chargeback"}
+    delivered = commit("contract", hour, frame, flow)
+    return run(
+        job(step="baton.publishing:publish_labels", hour=hour, inputs={"data": delivered}, options=options)
+    )  # fmt: skip
+
+
+def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
+    record("analyst", ("1", EARLY, 0), actor="ada")
+    facts = deliver(0, {1: 1, 2: 0, 3: 0}).facts
+    assert facts == {"published": 3, "positives": 1, "origin": "chargeback"}
+    deliver(1, {7: 1})
+    deliver(0, {2: 1, 3: 0})  # order 1 is taken back, 2 corrected
+    assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]
+    assert deliver(0, {2: 1, 3: 0}).cached
+    assert len(ledger.entries(subject=FLOW, kind="labels_arrived")) == 3

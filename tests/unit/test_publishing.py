@@ -1,0 +1,161 @@
+"""Publishing: a partition is replaced whole, in the transaction of the head; people see what needs them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton import cases, ledger, slots, tables
+from baton.slots import StageResult
+from baton.stages import StageJob, run
+
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
+
+
+@pytest.fixture(autouse=True)
+def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        yield folder
+
+
+def scores(model: str, version: int, values: dict[str, float]) -> pd.DataFrame:
+    reasons = [json.dumps([["amount", 1.5]]) if value > 0.5 else None for value in values.values()]
+    columns = {"entity_key": list(values), "model": model, "version": version, "score": list(values.values())}
+    return pd.DataFrame({**columns, "reasons": pd.Series(reasons, dtype=object), "_row": range(1, len(values) + 1)})
+
+
+def decisions(routes: dict[str, str]) -> pd.DataFrame:
+    columns = {"entity_key": list(routes), "risk": 0.25, "route": list(routes.values()), "money": 12.5}
+    return pd.DataFrame({**columns, "reasons": pd.Series([None] * len(routes), dtype=object)})
+
+
+def publication(hour: int, routes: dict[str, str], version: int = 1, **how: Any) -> StageJob:
+    """Decisions with the scores of two models behind them: late_order says 0.9 and strange 0.1 of everybody."""
+    risky, plain = (dict.fromkeys(routes, value) for value in (0.9, 0.1))
+    inputs = {
+        "late_order": commit("score__late_order", hour, scores("late_order", version, risky)),
+        "strange": commit("score__strange", hour, scores("strange", 3, plain)),
+        "decisions": commit("decide", hour, decisions(routes)),
+    }
+    return job(
+        step="baton.publishing:publish", hour=hour, inputs=inputs, models={"late_order": version, "strange": 3},
+        options={"case_routes": ["review", "block"]}, **how,
+    )  # fmt: skip
+
+
+def publish(*args: Any, **how: Any) -> StageResult:
+    return run(publication(*args, **how))
+
+
+def seen() -> list[list[tuple[Any, ...]]]:
+    """All that other systems and people see."""
+    return [rows(table) for table in (tables.decisions, tables.predictions, tables.cases)]
+
+
+def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> None:
+    result = publish(0, {"1": "clear", "2": "review"})
+    assert result.facts == {
+        "published": 2, "routes": {"clear": 1, "review": 1}, "models": {"late_order": 1, "strange": 3},
+    }  # fmt: skip
+    found = rows(tables.decisions, "entity_key", "route", "risk", "money", "models", "commit_id")
+    assert found == [
+        ("1", "clear", 0.25, 12.5, {"late_order": 1, "strange": 3}, result.commit_id),
+        ("2", "review", 0.25, 12.5, {"late_order": 1, "strange": 3}, result.commit_id),
+    ]
+    found = rows(tables.predictions, "entity_key", "model", "version", "score", "reasons", commit_id=result.commit_id)
+    assert found == [
+        ("1", "late_order", 1, 0.9, [["amount", 1.5]]),
+        ("1", "strange", 3, 0.1, None),
+        ("2", "late_order", 1, 0.9, [["amount", 1.5]]),
+        ("2", "strange", 3, 0.1, None),
+    ]
+    (record,) = ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="decisions_published")
+    assert record.payload["commit"] == result.commit_id
+    assert record.payload["routes"] == {"clear": 1, "review": 1}
+
+
+def test_superseding_replaces_the_whole_partition_and_no_other() -> None:
+    publish(0, {"1": "clear", "2": "clear", "3": "clear"})
+    publish(1, {"4": "clear"})
+    second = publish(0, {"2": "block"}, version=2)
+    assert rows(tables.decisions, "partition", "entity_key", "route") == [
+        (HOURS[0], "2", "block"),
+        (HOURS[1], "4", "clear"),
+    ]
+    assert rows(tables.predictions, "entity_key", "version", model="late_order") == [("2", 2), ("4", 1)]
+    assert rows(tables.predictions, "commit_id", partition=HOURS[0]) == [(second.commit_id,)] * 2
+
+
+def test_cases_are_opened_for_their_routes_only_and_keep_what_a_person_decided() -> None:
+    publish(0, {"1": "clear", "2": "review", "3": "block", "4": "review"})
+    assert rows(tables.cases, "entity_key", "route", "status") == [
+        ("2", "review", "open"),
+        ("3", "block", "open"),
+        ("4", "review", "open"),
+    ]
+    cases.decide(FLOW, "3", "legitimate", "ada")
+    publish(0, {"1": "review", "2": "clear", "3": "clear", "4": "block"}, version=2)
+    assert rows(tables.cases, "entity_key", "route", "status", "resolution") == [
+        ("1", "review", "open", None),
+        ("2", "review", "withdrawn", None),
+        ("3", "block", "closed", "legitimate"),
+        ("4", "block", "open", None),
+    ]
+
+
+def test_a_partition_without_decisions_is_published_too() -> None:
+    publish(0, {"1": "review"})
+    assert publish(0, {}).facts["published"] == 0
+    assert rows(tables.decisions) == rows(tables.predictions) == []
+    assert cases.counts(FLOW) == {"withdrawn": 1}
+
+
+def test_the_same_again_changes_nothing_and_a_dry_run_nothing_at_all() -> None:
+    first = publish(0, {"1": "review"})
+    before = seen()
+    assert publish(0, {"1": "review"}).commit_id == first.commit_id
+    publish(0, {"1": "clear", "2": "block"}, dry_run=True)
+    assert seen() == before
+
+
+def test_nothing_is_seen_of_a_publication_that_does_not_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(0, {"1": "review"})
+    before = seen()
+
+    second = publication(0, {"1": "clear", "2": "block"}, version=2)
+
+    def lose_power(point: str) -> None:
+        if point == "before_commit":
+            raise RuntimeError("lost power")
+
+    monkeypatch.setattr(slots, "FAULT", lose_power)
+    with pytest.raises(RuntimeError, match="lost power"):
+        run(second)
+    assert seen() == before
+
+
+def test_scores_alone_are_published_without_decisions_and_cases() -> None:
+    def publish_scores(version: int, keys: str) -> StageResult:
+        one = commit("score__late_order", 0, scores("late_order", version, dict.fromkeys(keys, 0.7)))
+        other = commit("score__strange", 0, scores("strange", 3, dict.fromkeys(keys, 0.2)))
+        return run(
+            job(step="baton.publishing:publish_predictions", inputs={"late_order": one, "strange": other},
+                models={"late_order": version, "strange": 3})
+        )  # fmt: skip
+
+    result = publish_scores(1, "abc")
+    assert result.facts == {"published": 3, "models": {"late_order": 1, "strange": 3}}
+    assert result.ref.rows == 6
+    assert len(rows(tables.predictions)) == 6
+    publish_scores(2, "ab")
+    found = rows(tables.predictions, "entity_key", "model", "version")
+    assert found == [("a", "late_order", 2), ("a", "strange", 3), ("b", "late_order", 2), ("b", "strange", 3)]
+    assert rows(tables.decisions) == rows(tables.cases) == []
+    assert len(ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="predictions_published")) == 2
