@@ -91,4 +91,4 @@ def counts(flow: str | None = None) -> dict[str, int]:
     if flow:
         query = query.where(tables.cases.c.flow == flow)
     with read() as conn:
-        return dict(conn.execute(query).tuples().all())
+        return {str(row[0]): int(row[1]) for row in conn.execute(query)}

@@ -231,7 +231,7 @@ def _register(
                              params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
     known = {"rows": len(rows), "positives": int(rows[spec.data.target].sum()) if spec.data.target else None,
             "uri": ref.uri, "sha256": ref.content_sha256}  # fmt: skip
-    leaderboard = [{k: v for k, v in row.items() if k != "folds"} for row in board.rows]
+    leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
     try:
         card = model_card(card_facts(
             spec, candidate=board.best, occasion=job.partition, data=known, metrics=metrics,

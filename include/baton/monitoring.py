@@ -49,8 +49,9 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
         return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
     now = judged[-1].partition
-    verdict = decide(judged, spec.drift, now=now, retrains=_retrains(model))
-    decision, request = _act(spec, verdict)
+    unanswered = _unanswered(model)
+    verdict = decide(judged, spec.drift, now=now, retrains=[p for p in _retrains(model) if p != unanswered])
+    decision, request = ("RETRAIN", unanswered) if unanswered else _act(spec, verdict)
     return {
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": now,
         "since": verdict.onset, "windows": [_brief(w) for w in judged[-12:]], "report": report, "request": request,
@@ -217,34 +218,34 @@ def _retrains(model: str) -> list[str]:
         return [row.partition for row in conn.execute(select(table.c.partition).where(table.c.model == model))]
 
 
-def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
-    """Record a retraining that is asked for now; ask again for one that no training has answered yet.
-
-    Returns:
-        decision; for RETRAIN the partition at which it was asked for first, which names the request.
-    """
+def _unanswered(model: str) -> str | None:
+    """The partition of a request that no training has started for: its event was lost, or is on its way."""
     from sqlalchemy import select
 
-    from baton import ledger, tables
+    from baton import tables
     from baton.training import last_training
-    from baton.warehouse import now, read, write
+    from baton.warehouse import read
+
+    table = tables.retrains
+    query = select(table.c.partition, table.c.requested_at).where(table.c.model == model)
+    with read() as conn:
+        asked = conn.execute(query.order_by(table.c.id.desc()).limit(1)).first()
+    return str(asked.partition) if asked and asked.requested_at > (last_training(model) or "") else None
+
+
+def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
+    """Record a retraining that is asked for now; returns the decision, and for RETRAIN the partition that names it."""
+    from baton import ledger, tables
+    from baton.warehouse import now, write
 
     decision = str(verdict.verdict)
-    table = tables.retrains
-    if decision == "RETRAIN":
-        row = {"model": spec.model, "partition": verdict.partition, "reason": "; ".join(verdict.reasons)}
-        subject = f"{spec.model}/{verdict.partition}"
-        with write() as conn:
-            conn.execute(table.insert().values(**row, requested_at=now()))
-            ledger.append(conn, "retraining_requested", subject, {"reasons": verdict.reasons})
-        return decision, verdict.partition
-    if decision == "COOLDOWN":
-        with read() as conn:
-            query = select(table.c.partition, table.c.requested_at).where(table.c.model == spec.model)
-            asked = conn.execute(query.order_by(table.c.id.desc()).limit(1)).first()
-        if asked and asked.requested_at > (last_training(spec.model) or ""):
-            return "RETRAIN", str(asked.partition)
-    return decision, None
+    if decision != "RETRAIN":
+        return decision, None
+    row = {"model": spec.model, "partition": verdict.partition, "reason": "; ".join(verdict.reasons)}
+    with write() as conn:
+        conn.execute(tables.retrains.insert().values(**row, requested_at=now()))
+        ledger.append(conn, "retraining_requested", f"{spec.model}/{verdict.partition}", {"reasons": verdict.reasons})
+    return decision, verdict.partition
 
 
 def _brief(window: Window) -> dict[str, Any]:

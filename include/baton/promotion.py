@@ -146,17 +146,23 @@ def _cell(value: Any) -> str:
 
 
 def record_answer(model: str, version: int, answer: str, reviewer: str, channel: str) -> None:
-    """Record a person's answer (approved, rejected, timeout) with who gave it and where."""
+    """Record a person's answer (approved, rejected, timeout) with who gave it and where.
+
+    Raises:
+        BatonError: no gate has judged this version.
+    """
     from baton import ledger, tables
     from baton.warehouse import now, write
 
     table = tables.approvals
     with write() as conn:
-        conn.execute(
+        found = conn.execute(
             table.update()
             .where(table.c.model == model, table.c.version == version)
             .values(answer=answer, reviewer=reviewer, channel=channel, answered_at=now())
         )
+        if found.rowcount != 1:
+            raise BatonError(f"{model} version {version} was never judged: there is nothing to answer")
         ledger.append(conn, "approval", f"{model}/{version}",
                       {"answer": answer, "reviewer": reviewer, "channel": channel})  # fmt: skip
 

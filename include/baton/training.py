@@ -64,7 +64,8 @@ def assemble(job: StageJob) -> StageOutput:
         entity = spec.data.entity
         if recent is not None and entity in history:
             # a backfill may reach into the history: no row may train and be held out as well
-            history = history[~history[entity].astype(str).isin(set(recent[entity].astype(str)))]
+            history = history[~history[entity].astype(str).isin(set(_recent(spec)[0]["entity_key"]))]
+            recent = _as_written(recent, history)
         parts.append(history.assign(_part="", _weight=1.0, _partition=""))
     if recent is not None:
         parts.append(recent)
@@ -76,6 +77,16 @@ def assemble(job: StageJob) -> StageOutput:
     return StageOutput(
         with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": 0 if recent is None else len(recent)}
     )
+
+
+def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Recent rows as text where the history came as text: the contract gives both their types in one go."""
+    from baton.readers import as_text
+
+    texts = [
+        name for name in recent if name in history and history[name].dtype == object and recent[name].dtype != object
+    ]
+    return recent.assign(**{str(name): [as_text(cell) for cell in recent[name]] for name in texts})
 
 
 def split(spec: ModelSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -105,7 +105,6 @@ def test_a_training_from_before_the_request_does_not_answer_it(windows: dict[str
     assert watch()["request"] == HOURS[1]
 
 
-@pytest.mark.xfail(reason="a request is repeated only while the verdict is COOLDOWN", strict=True)
 def test_a_request_that_was_lost_is_repeated_after_a_broken_window_too(windows: dict[str, Window]) -> None:
     show(windows, 0, "amount")
     show(windows, 1, "amount")
@@ -114,7 +113,6 @@ def test_a_request_that_was_lost_is_repeated_after_a_broken_window_too(windows: 
     assert watch()["decision"] == "RETRAIN"
 
 
-@pytest.mark.xfail(reason="once the cool-down is over the lost request only counts against the budget", strict=True)
 def test_a_request_that_was_lost_does_not_use_up_the_budget_for_nothing(windows: dict[str, Window]) -> None:
     show(windows, 0, "amount")
     show(windows, 1, "amount")

@@ -146,7 +146,6 @@ def test_history_and_labelled_recent_rows_are_put_together(home: Path) -> None:
     assert frame["_row"].is_unique
 
 
-@pytest.mark.xfail(reason="text and typed columns are concatenated before the contract gives them types", strict=True)
 def test_a_history_of_text_goes_with_the_typed_rows_of_a_flow(home: Path, pack: Path) -> None:
     sources = pack / "sources.yaml"
     sources.write_text(sources.read_text().replace("history.parquet", "history.csv"))
@@ -186,7 +185,6 @@ def test_an_order_of_the_history_that_a_backfill_brings_again_is_there_once(home
     assert parts(frame)[""] == set(range(80))
 
 
-@pytest.mark.xfail(reason="assemble drops them from the recent rows, but not from the history", strict=True)
 def test_held_out_rows_from_before_the_regime_are_not_learnt_from_the_history_either(home: Path) -> None:
     history(home, orders(0, 100))
     before = orders(80, 40)
