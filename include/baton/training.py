@@ -83,10 +83,11 @@ def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Recent rows as text where the history came as text: the contract gives both their types in one go."""
     from baton.readers import as_text
 
-    texts = [
-        name for name in recent if name in history and history[name].dtype == object and recent[name].dtype != object
-    ]
-    return recent.assign(**{str(name): [as_text(cell) for cell in recent[name]] for name in texts})
+    written = recent.copy(deep=False)
+    for name in recent:
+        if name in history and history[name].dtype == object and recent[name].dtype != object:
+            written[name] = [as_text(cell) for cell in recent[name]]
+    return written
 
 
 def split(spec: ModelSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
