@@ -223,3 +223,16 @@ def _leaves(value: Any) -> Iterator[str]:
             yield from _leaves(item)
     elif isinstance(value, str):
         yield value
+
+
+def test_range_of_the_form_starts_one_run_per_partition(summary: dict[str, Any], demo: Demo, book: Playbook) -> None:
+    first, last = book.hours(33)[0], book.hours(34)[0]
+    before = [history(Slot(FLOW, "publish", hour)) for hour in (first, last)]
+    run = demo.airflow.trigger(FLOW, conf={"partition_from": first, "partition_to": last})
+    book.expect_all(demo.airflow.wait(FLOW, [run], timeout=120))
+    started = [row["dag_run_id"] for row in demo.airflow.runs(FLOW) if row["dag_run_id"].startswith(f"range__{run}")]
+    assert len(started) == 2
+    book.expect_all(demo.airflow.wait(FLOW, started, timeout=120))
+    partitions = {demo.airflow.xcom(FLOW, each, "publish")["partition"] for each in started}
+    assert partitions == {first, last}
+    assert [history(Slot(FLOW, "publish", hour)) for hour in (first, last)] == before

@@ -1,15 +1,19 @@
-"""A real MLflow server with log-in and a migrated Airflow database, once for the tests that ask for them."""
+"""Real servers for the tests that ask for them: MLflow with log-in beside a migrated Airflow database, and Postgres."""
 
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -71,3 +75,58 @@ def _until_up(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
             pass
         time.sleep(0.5)
     raise TimeoutError("MLflow did not come up within 180 s")
+
+
+def binaries() -> Path | None:
+    """The folder of the newest server on this machine, None if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).resolve().parent if on_path else None
+
+
+class Postgres:
+    """One Postgres server on a unix socket in a folder of its own; no TCP port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.bin = folder, binaries()
+        self.as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        options = ["--auth=trust", "--username=baton", "--encoding=UTF8", "--no-sync", "-D"]
+        self._run("initdb", *options, folder / "data")
+        self.start()
+        self._run("createdb", "-h", folder, "-U", "baton", "baton")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg2://baton@/baton?host={self.folder}"
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        done = subprocess.run(
+            [self.bin / program, *arguments], cwd=self.folder, capture_output=True, text=True, **self.as_user
+        )
+        log = self.folder / "log"
+        assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
+
+    def start(self) -> None:
+        # with `-l` the server does not hold on to our pipes
+        server = f"-c listen_addresses='' -c unix_socket_directories={self.folder}"
+        self._run("pg_ctl", "start", "-w", "-D", self.folder / "data", "-l", self.folder / "log", "-o", server)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self.folder / "data")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres server on a unix socket; skipped where no binaries are installed."""
+    if binaries() is None:
+        pytest.skip("no Postgres binaries: neither /usr/lib/postgresql/*/bin/initdb nor initdb on PATH")
+    pytest.importorskip("psycopg2", reason="the driver comes with the extras `production` and `dev`")
+    folder = Path(tempfile.mkdtemp(prefix="baton-pg-", dir="/tmp"))  # a socket's path must be short
+    running = Postgres(folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)

@@ -61,6 +61,21 @@ def test_sql_without_rows_is_no_data(sqlite: Path) -> None:
         read_sql(None, sql(), "2026-11-21T09:00:00")  # type: ignore[arg-type]
 
 
+def test_sql_reads_postgres_with_its_own_types(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlalchemy as sa
+
+    with sa.create_engine(postgres.url).begin() as db:
+        db.execute(sa.text("CREATE TABLE payments (id bigint, amount numeric(10,2), at timestamp)"))
+        db.execute(sa.text("INSERT INTO payments VALUES (:id, :amount, :at)"),
+                   [{"id": i, "amount": a, "at": at} for i, a, at in ROWS])  # fmt: skip
+    connection = {"conn_type": "postgres", "login": "baton", "schema": "baton", "host": str(postgres.folder)}
+    monkeypatch.setenv("AIRFLOW_CONN_BATON_DB", json.dumps(connection))
+    batch = read_sql(None, sql(), HOUR)  # type: ignore[arg-type]
+    assert batch.frame["id"].tolist() == ["1", "2"]
+    assert batch.frame["amount"].tolist() == ["10.50", None]
+    assert batch.frame["at"].tolist() == ["2026-11-20T09:00:00", "2026-11-20T09:59:59"]
+
+
 class Payments(BaseHTTPRequestHandler):
     """An interface with pages, log-in and moods: `plan` holds the statuses of the next answers."""
 

@@ -5,11 +5,8 @@ Skipped where no Postgres binaries are installed. The server refuses to run as r
 
 import json
 import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from datetime import timedelta
@@ -28,58 +25,9 @@ from baton.settings import settings
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 
 
-def binaries():
-    """The folder of the newest server on this machine, None if there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).resolve().parent if on_path else None
-
-
-class Server:
-    """One Postgres server on a unix socket in a folder of its own; no TCP port."""
-
-    def __init__(self, folder):
-        self.folder, self.bin = Path(folder), binaries()
-        self.as_user = {}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            self.as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        options = ["--auth=trust", "--username=baton", "--encoding=UTF8", "--no-sync", "-D"]
-        self._run("initdb", *options, folder / "data")
-        self.start()
-        self._run("createdb", "-h", folder, "-U", "baton", "baton")
-
-    @property
-    def url(self):
-        return f"postgresql+psycopg2://baton@/baton?host={self.folder}"
-
-    def _run(self, program, *arguments):
-        done = subprocess.run(
-            [self.bin / program, *arguments], cwd=self.folder, capture_output=True, text=True, **self.as_user
-        )
-        log = self.folder / "log"
-        assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
-
-    def start(self):
-        # with `-l` the server does not hold on to our pipes
-        server = f"-c listen_addresses='' -c unix_socket_directories={self.folder}"
-        self._run("pg_ctl", "start", "-w", "-D", self.folder / "data", "-l", self.folder / "log", "-o", server)
-
-    def stop(self):
-        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self.folder / "data")
-
-
 @pytest.fixture(scope="module")
-def server():
-    if binaries() is None:
-        pytest.skip("no Postgres binaries: neither /usr/lib/postgresql/*/bin/initdb nor initdb on PATH")
-    pytest.importorskip("psycopg2", reason="the driver comes with the extras `production` and `dev`")
-    folder = Path(tempfile.mkdtemp(prefix="baton-pg-", dir="/tmp"))  # a socket's path must be short
-    running = Server(folder)
-    yield running
-    running.stop()
-    shutil.rmtree(folder)
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture
