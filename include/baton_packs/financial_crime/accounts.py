@@ -27,7 +27,7 @@ def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
                 .where(decisions.c.flow == FLOW, decisions.c.partition == partition)
                 .group_by(decisions.c.route)
             )
-            routes: dict[str, int] = dict(conn.execute(query).tuples().all())
+            routes = {str(row[0]): int(row[1]) for row in conn.execute(query)}
         counts = accounting(FLOW, partition)
         rows.append({"partition": partition, **counts, "routes": routes, "models": recorded_models(FLOW, partition)})
     return rows
