@@ -8,6 +8,7 @@ did not end green, or the 95th percentile of the recovery is above 90 s.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def main() -> None:
     console, out = Console(), settings().home / "bench"
     with tempfile.TemporaryDirectory(prefix="baton-gameday-") as name:
         folder = Path(name)
+        os.environ["BATON_HOME"] = str(folder / "home")  # this process looks into the same warehouse
+        settings.cache_clear()
         extra = {**ENVIRONMENT, "BATON_HOLD": str(folder), "BATON_SCHEDULES": "false"}
         with running(folder / "home", extra_env=extra) as services:
             prepare_data("financial_crime")
