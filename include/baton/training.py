@@ -192,7 +192,18 @@ def occasions(model: str) -> list[str]:
         return sorted((row.partition for row in conn.execute(query)), reverse=True)
 
 
+def record_start(model: str) -> None:
+    """Note that a training began: it answers the monitor's request even if all its stages turn out to be cached."""
+    from baton.warehouse import meta_set, now
+
+    meta_set(f"training_started:{model}", now())
+
+
 def last_training(model: str) -> str | None:
-    """When the last training of the model committed its rows; None before the first."""
+    """When the last training of the model began, or committed its rows; None before the first."""
+    from baton.warehouse import meta_get
+
     results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in occasions(model)]
-    return max((r.created_at for r in results if r), default=None)
+    known = [result.created_at for result in results if result]
+    started = meta_get(f"training_started:{model}")
+    return max([*known, *([started] if started else [])], default=None)

@@ -21,6 +21,7 @@ from baton.promotion import is_champion, record_answer, version_to_judge
 from baton.registry import ALIAS_MOVED, Registry
 from baton.slots import Slot, head
 from baton.trace import trace
+from baton.training import record_start
 from baton.warehouse import read, write
 
 pytestmark = pytest.mark.timeout(300)
@@ -272,6 +273,7 @@ def test_drift_that_lasts_asks_again_after_the_pause_until_the_budget_is_used_up
     outcome = watch()
     assert (outcome["decision"], outcome["request"]) == ("RETRAIN", HOURS[8]), outcome
     assert requests() == [HOURS[6], HOURS[8]]
+    record_start(MODEL)  # its DAG starts; nothing was labelled since, so every stage would be cached
     for hour in (9, 10):
         flow(home, hour, drifted=True)
     outcome = watch()

@@ -69,6 +69,10 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
     if kind == "train":
         since = str(params.get("since") or event_extra(context).get("since") or "")
         extra = {"since": since or None}
+        if earlier is None:  # the run's first stage
+            from baton.training import record_start
+
+            record_start(options["model"])
     partition = earlier or _slot_key(context, kind, options)
     dry_run = kind == "flow" and bool(params.get("dry_run"))  # training and promotion write to the registry
     return RunChoices(
