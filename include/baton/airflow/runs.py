@@ -67,8 +67,7 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
     kind = options.get("kind", "flow")
     extra: dict[str, Any] = {}
     if kind == "train":
-        since = str(params.get("since") or event_extra(context).get("since") or "")
-        extra = {"since": since or None}
+        extra = {"since": params.get("since") or None}
         if earlier is None:  # the run's first stage
             from baton.training import record_start
 
