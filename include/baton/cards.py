@@ -64,6 +64,8 @@ def card_facts(
     candidate: str,
     occasion: str,
     data: Mapping[str, Any],
+    use: str,
+    limits: Sequence[str],
     metrics: Mapping[str, float],
     features: Sequence[str],
     leaderboard: Sequence[Mapping[str, Any]] = (),
@@ -75,18 +77,12 @@ def card_facts(
         candidate: name of the winning candidate.
         occasion: partition or run that it was trained for.
         data: facts of the training data, such as rows, positives, uri, sha256.
+        use: what one prediction means; limits: what its user must know.
         metrics: held-out metrics.
         features: columns that the model sees.
         leaderboard: one row per candidate.
     """
     winner = next((entry for entry in spec.candidates if entry.name == candidate), None)
-    scored = "a probability of the positive label" if spec.data.target else "how unusual a row is, 0 to 1"
-    limits = [
-        "Judged on the most recent part of its data only; the drift monitor says when that is past.",
-        "A person or a rule decides on a case; the score orders them.",
-    ]
-    if not spec.data.target:
-        limits.append("Trained without labels: unusual does not mean wrong.")
     return CardFacts(
         model=spec.model,
         family=spec.family,
@@ -96,8 +92,7 @@ def card_facts(
         estimator=(winner.estimator or "") if winner else "",
         occasion=occasion,
         approval=spec.approval.mode,
-        intended_use=f"Scores one row per {spec.data.entity}: {scored}. "
-        f"Not for data that the contract `{spec.training.contract}` does not admit.",
+        intended_use=f"{use} Not for data that the contract `{spec.training.contract}` does not admit.",
         data=data,
         metrics=metrics,
         leaderboard=leaderboard,

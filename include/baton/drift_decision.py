@@ -8,8 +8,8 @@ The order of the questions is the design:
 3. Does the model hold although features moved? `k` labelled windows conclusively within `max_drop` say so.
 4. Was there a retraining within the cool-down, or is the budget used up? Both run on partition time, so a
    replay of last week decides as last week did.
-5. Are there enough labelled positives since the drift began? Retraining without them would reproduce the old
-   model.
+5. Are there enough truths (labelled positives, known periods) since the drift began? Retraining without them would
+   reproduce the old model.
 
 Windows judged against an earlier champion never count: what moved for it may be ordinary for its successor.
 """
@@ -59,7 +59,7 @@ class Window:
         version: the champion's version that it was judged against.
         status: judged | too_few | broken (in quarantine) | missing.
         drifted: names of its drifted features.
-        positives: labelled positives known for it, of any origin.
+        truths: what is known of it and counts for a retraining: labelled positives, known periods.
         performance: None while nothing of it is labelled.
     """
 
@@ -68,7 +68,7 @@ class Window:
     status: str = "judged"
     drifted: tuple[str, ...] = ()
     rows: int = 0
-    positives: int = 0
+    truths: int = 0
     performance: Performance | None = None
 
 
@@ -76,7 +76,9 @@ def window_from(row: Mapping[str, Any]) -> Window:
     """A `Window` from plain JSON, as `dataclasses.asdict` gives it."""
     measured = row.get("performance")
     made = Performance(**measured) if measured else None
-    return Window(**{**row, "drifted": tuple(row.get("drifted") or ()), "performance": made})
+    known = {name: value for name, value in row.items() if name != "positives"}  # its name in windows of version 0.1
+    truths = row.get("truths", row.get("positives", 0))
+    return Window(**{**known, "drifted": tuple(row.get("drifted") or ()), "performance": made, "truths": truths})
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class DriftVerdict:
 
     Attributes:
         features: what moved persistently (for WARN: in this window).
-        onset: partition since which it moves; `positives`: labelled positives since then.
+        onset: partition since which it moves; `truths`: known truths since then.
     """
 
     verdict: Verdict
@@ -93,7 +95,7 @@ class DriftVerdict:
     features: list[str]
     partition: str
     onset: str | None = None
-    positives: int = 0
+    truths: int = 0
 
     @property
     def retrain(self) -> bool:
@@ -129,7 +131,7 @@ def decide(
     Args:
         windows: judged windows in any order; of several for one partition the last in the sequence counts (a
             superseded partition is judged again). Later ones than `now` are left out.
-        spec: the spec's `drift` block: persistence (k, n), cooldown, budget, min_labelled_positives.
+        spec: the spec's `drift` block: persistence (k, n), cooldown, budget, needed (truths).
         now: partition to decide at; it must be among the windows.
         retrains: partitions at which retraining of this model was requested.
         expected: partitions that must be in or declared missing first; None: no such check.
@@ -155,14 +157,14 @@ def decide(
     if not features and not lost:
         return _calm(counting, now)
     since = min([*([onset] if onset else []), *lost])
-    positives = sum(w.positives for w in ordered if w.partition >= since)
+    truths = sum(w.truths for w in ordered if w.partition >= since)
     reasons = []
     if features:
         reasons.append(f"drifted in at least {k} of {n} windows, since {onset}: {', '.join(features)}")
     if lost:
         reasons.append(f"labelled performance fell in at least {k} of {n} windows: {', '.join(lost)}")
-    verdict, reason = _due(counting, spec, now, retrains, since, positives, bool(lost))
-    return DriftVerdict(verdict, [*reasons, reason], features, now, since, positives)
+    verdict, reason = _due(counting, spec, now, retrains, since, truths, bool(lost))
+    return DriftVerdict(verdict, [*reasons, reason], features, now, since, truths)
 
 
 def _uncounted(window: Window) -> str:
@@ -215,7 +217,7 @@ def _due(
     now: str,
     retrains: Sequence[str],
     since: str,
-    positives: int,
+    truths: int,
     lost: bool,
 ) -> tuple[Verdict, str]:
     """The verdict once something moved persistently, with its reason."""
@@ -232,9 +234,10 @@ def _due(
     if sum(span < per for span in ago.values()) >= spec.budget.retrains:
         budget = f"{spec.budget.retrains} retrainings per {format_duration(per)}"
         return Verdict.DRIFT, f"the budget of {budget} is used up: a person must look"
-    if positives < spec.min_labelled_positives:
+    needed, what = spec.needed
+    if truths < needed:
         return Verdict.WAITING_FOR_LABELS, (
-            f"{positives} labelled positives since {since}, {spec.min_labelled_positives} needed: "
-            "retraining without labels of the new situation would reproduce the old model"
+            f"{truths} {what} since {since}, {needed} needed: "
+            "retraining without knowing the new situation would reproduce the old model"
         )
-    return Verdict.RETRAIN, f"{positives} labelled positives since {since}: retrain"
+    return Verdict.RETRAIN, f"{truths} {what} since {since}: retrain"

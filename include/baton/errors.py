@@ -35,3 +35,7 @@ class RegistryRefused(BatonError):
 
 class ServiceError(BatonError):
     """A service cannot be started or reached; names the service, its log and what to do."""
+
+
+class ModelError(BatonError):
+    """A model cannot be fitted, loaded or applied; the message names column, candidate or file and what to do."""

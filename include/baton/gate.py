@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from baton.bootstrap import Comparison, compare
 from baton.errors import BatonError
-from baton.families.bootstrap import Comparison, compare
-from baton.families.metrics import METRICS, cheapest, cost_at, losses
+from baton.metrics import METRICS, cheapest, cost_at, losses
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
 
 
-def record_labels(conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, int]]) -> int:
-    """Upsert labels (entity_key, partition, 0 or 1) of one origin in the caller's transaction; returns the count."""
+def record_labels(conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, float]]) -> int:
+    """Upsert truths (entity_key, partition, value) of one origin in the caller's transaction; returns the count.
+
+    A value is 0 or 1 of a class, or a quantity.
+    """
     from baton import tables
     from baton.warehouse import now, upsert
 
     at = now()
     records = [
-        {"flow": flow, "entity_key": key, "partition": partition, "label": int(label), "origin": origin,
+        {"flow": flow, "entity_key": key, "partition": partition, "label": float(label), "origin": origin,
          "actor": actor, "known_at": at}
         for key, partition, label in rows
     ]  # fmt: skip
@@ -36,11 +39,14 @@ def digest(labels: pd.DataFrame) -> str:
     return f"{len(rows)}-{int(rows.sum()) % 2**64:016x}"
 
 
-def known_labels(flow: str, partitions: Iterable[str] | None = None) -> pd.DataFrame:
+def known_labels(flow: str, predicted_in: str | None = None) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins.
 
+    Args:
+        predicted_in: only of entities that this partition's published predictions are about.
+
     Returns:
-        columns entity_key (str), partition (str), label (int), origin (str).
+        columns entity_key (str), partition (str), label (float), origin (str).
     """
     import pandas as pd
     from sqlalchemy import select
@@ -48,10 +54,11 @@ def known_labels(flow: str, partitions: Iterable[str] | None = None) -> pd.DataF
     from baton import tables
     from baton.warehouse import read
 
-    table = tables.labels
+    table, said = tables.labels, tables.predictions
     query = select(table.c.entity_key, table.c.partition, table.c.label, table.c.origin).where(table.c.flow == flow)
-    if partitions is not None:
-        query = query.where(table.c.partition.in_(list(partitions)))
+    if predicted_in is not None:
+        about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
+        query = query.where(table.c.entity_key.in_(about))
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=["entity_key", "partition", "label", "origin"])
     frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)

@@ -19,12 +19,11 @@ from baton.errors import SpecError
 from baton.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.packs import pack_folder, packs, read_folder
 from baton.spec_files import Problem, SpecFile, did_you_mean
-from baton.specs import ContractSpec, ExpectationSpec, FileSource, ModelSpec
+from baton.specs import ContractSpec, ExpectationSpec, FileSource, ModelSpec, TabularSpec
+from baton.specs_model import NUMERIC, NamedColumn
 from baton.yaml_marks import Loc
 
 __all__ = ["Problem", "lint"]
-
-NUMERIC = ("int", "float", "bool")
 
 
 def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
@@ -156,17 +155,24 @@ def _column_problems(
     file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool
 ) -> Iterator[Problem]:
     """Columns that a model names must be in the contract of its rows, with a type that fits their part."""
-    named: list[tuple[Loc, str | None, tuple[str, ...]]] = [
-        (("data", "entity"), spec.data.entity, ("int", "str")),
-        (("data", "time"), spec.data.time, ("timestamp",)),
-        (("data", "money"), spec.data.money, ("int", "float")),
-    ]
-    if with_target:
-        named.append((("data", "target"), spec.data.target, ("int", "bool")))
-        if spec.gate.cost is not None and isinstance(spec.gate.cost.missed, str):
-            named.append((("gate", "cost", "missed"), spec.gate.cost.missed, ("int", "float")))
-        for position, part in enumerate(spec.gate.slices):
-            named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+    named = [(loc, name, types) for loc, name, types in spec.named_columns(training=with_target)]
+    if isinstance(spec, TabularSpec):
+        yield from _feature_problems(file, spec, contract, named)
+    for loc, name, types in named:
+        if name is None:
+            continue
+        if name not in contract.columns:
+            message = f"contract {contract.contract} has no column `{name}`{did_you_mean(name, contract.columns)}"
+            yield file.problem(loc, message, _columns_of(contract, types))
+        elif contract.columns[name].type not in types:
+            message = f"column `{name}` is {contract.columns[name].type} in contract {contract.contract}"
+            yield file.problem(loc, message, " or ".join(types))
+
+
+def _feature_problems(
+    file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]
+) -> Iterator[Problem]:
+    """Writes feature globs out; what they match is added to `named`."""
     for position, pattern in enumerate(spec.data.features):
         one = spec.data.model_copy(update={"features": (pattern,)})
         try:
@@ -179,15 +185,6 @@ def _column_problems(
         named += [(("data", "features", position), column, NUMERIC) for column in columns]
         if spec.data.target in columns:
             yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
-    for loc, name, types in named:
-        if name is None:
-            continue
-        if name not in contract.columns:
-            message = f"contract {contract.contract} has no column `{name}`{did_you_mean(name, contract.columns)}"
-            yield file.problem(loc, message, _columns_of(contract, types))
-        elif contract.columns[name].type not in types:
-            message = f"column `{name}` is {contract.columns[name].type} in contract {contract.contract}"
-            yield file.problem(loc, message, " or ".join(types))
 
 
 def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:

@@ -106,7 +106,7 @@ def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Win
         return Window(partition, status="missing"), None
     models, inputs = _made_with(scores.commit_id)
     version = int(models[spec.model])
-    known = known_labels(flow, [partition])
+    known = known_labels(flow, predicted_in=partition)
     record = _on_record(spec.model, partition, version)
     judged = (record["commit_id"], (record["performance"] or {}).get("labels")) if record else None
     if record and judged == (scores.commit_id, digest(known)):
@@ -130,33 +130,20 @@ def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def _judge(
     spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
 ) -> tuple[Window, str | None]:
-    from baton import drift
     from baton.datasets import read
-    from baton.drift_decision import Window, performance
+    from baton.drift_decision import Window
+    from baton.families import family
     from baton.labels import digest
     from baton.registry import Registry
 
-    assert spec.drift is not None
     stored = Registry().download(spec.model, version) / "reference.json"
     if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with
         return Window(partition, version, status="missing"), None
-    reference, labels = json.loads(stored.read_text(encoding="utf-8")), known.set_index("entity_key")["label"]
-    rows, scored = read(data), read(scores.ref, columns=["entity_key", "score"])
-    said = rows[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
-    table = drift.compare(reference, rows, spec.drift, said)
-    labelled = scored["entity_key"].map(labels)
-    positives = int(labelled.fillna(0).sum())
-    result, expected = (
-        None,
-        reference.get("metrics", {}).get(spec.drift.performance.metric) if spec.drift.performance else None,
-    )
-    if expected is not None and len(labels):
-        result = performance(
-            labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, spec.drift.performance
-        )
-    window = Window(
-        partition, version, "too_few" if table.too_few else "judged", tuple(table.drifted), len(rows), positives, result
-    )
+    reference = json.loads(stored.read_text(encoding="utf-8"))
+    rows, truth = read(data), known.rename(columns={"label": "value"})[["entity_key", "value"]]
+    seen = family(spec.family).watch(spec, reference, rows, read(scores.ref), truth)
+    table, status = seen.table, "too_few" if seen.table.too_few else "judged"
+    window = Window(partition, version, status, tuple(table.drifted), len(rows), seen.truths, seen.performance)
     page = _report(spec.model, partition, version, table, window)
     _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)
     return window, page

@@ -90,34 +90,25 @@ def judge(job: StageJob) -> StageOutput:
 
 
 def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) -> Any:
-    """The gate's verdict on a version against a champion, both scored on the version's holdout."""
-    from baton import gate
-    from baton.families import load
+    """The gate's verdict on a version against a champion, on cases that the version did not see."""
+    from baton.families import family
 
-    holdout = _holdout(spec, registry, version)
-    data = spec.data
-    if data.target is None:
-        raise BatonError(
-            f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)"
-        )
-    y = holdout[data.target].to_numpy().astype(int)
-    challenger = load(registry.download(spec.model, version)).predict(holdout).probability
-    current = load(registry.download(spec.model, champion)).predict(holdout).probability if champion else None
-    money = holdout[data.money].to_numpy() if data.money else None
-    return gate.decide(spec.gate, y, current, challenger, money, holdout, seed=spec.training.seed)
+    maker = family(spec.family)
+    models = [maker.load(registry.download(spec.model, one)) if one else None for one in (champion, version)]
+    return maker.judge(spec, _training_rows(spec, registry, version), models[0], models[1])
 
 
-def _holdout(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
-    """The rows held out when `version` was trained, from the dataset recorded with it."""
+def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
+    """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
     from baton.datasets import read
     from baton.slots import history
-    from baton.training import occasions, split
+    from baton.training import occasions
 
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):
         for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
             if result.ref.content_sha256 == sha:
-                return split(spec, read(result.ref))[1]
+                return read(result.ref)
     raise BatonError(
         f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
     )

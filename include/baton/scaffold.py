@@ -15,7 +15,7 @@ from baton.packs import Pack, load_pack, packs, read_pack
 from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
 from baton.sources import sample
 from baton.spec_files import did_you_mean
-from baton.specs import ContractSpec, ModelSpec, Spec
+from baton.specs import ContractSpec, Spec, TabularSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -51,7 +51,7 @@ def new_model(asked: NewModel) -> list[Path]:
             )
     training, rows = f"{asked.name}_training", f"{asked.name}_rows"
     values = model_values(asked, pack.source(asked.source), columns, entity, time, training, rows)
-    files: dict[str, tuple[type[Spec], dict[str, Any]]] = {f"models/{asked.name}.yaml": (ModelSpec, values)}
+    files: dict[str, tuple[type[Spec], dict[str, Any]]] = {f"models/{asked.name}.yaml": (TabularSpec, values)}
     files[f"contracts/{training}.yaml"] = (ContractSpec, contract_values(asked, training, found, entity))
     if asked.scoring:  # rows to score come without the label
         unlabelled = {name: kind for name, kind in found.items() if name != asked.target}

@@ -39,6 +39,7 @@ __all__ = [
     "head",
     "history",
     "input_digest",
+    "partitions",
     "run_stage",
 ]
 
@@ -234,6 +235,15 @@ def head(slot: Slot) -> StageResult | None:
     with warehouse.read() as conn:
         row = conn.execute(sa.select(commits).select_from(joined).where(*_is(heads, slot))).mappings().first()
     return None if row is None else _result(row)
+
+
+def partitions(flow: str, stage: str) -> list[str]:
+    """Partitions of a stage that hold a result, in order."""
+    query = sa.select(heads.c.partition).where(
+        heads.c.flow == flow, heads.c.stage == stage, heads.c.commit_id.is_not(None)
+    )
+    with warehouse.read() as conn:
+        return sorted({row.partition for row in conn.execute(query)})
 
 
 def history(slot: Slot) -> list[StageResult]:

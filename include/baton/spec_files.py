@@ -61,6 +61,8 @@ def read_spec(kind: Kind, path: Path) -> SpecFile:
     if not any(m.loc == () for m in marked.mistakes):
         try:
             spec = KINDS[kind].model_validate(marked.data)
+            if kind == "model":
+                spec = spec.root  # type: ignore[attr-defined]
         except ValidationError as error:
             problems += _explain(kind, path, marked, error)
     return SpecFile(kind, path, None if problems else spec, marked, tuple(problems))
@@ -99,8 +101,17 @@ def _explain(kind: Kind, path: Path, marked: Marked, error: ValidationError) -> 
         loc = _written_loc(item["loc"], marked.data, item["type"])
         if item["type"] == "too_short" and len(_value_at(marked.data, loc) or ()) >= item["ctx"]["min_length"]:
             continue  # only because its items are wrong, and these are reported themselves
+        if item["type"] == "union_tag_not_found":  # a misspelt tag is named where it stands
+            tag = "family" if kind == "model" else "kind"
+            at = _value_at(marked.data, loc) if loc else marked.data
+            for wrong in difflib.get_close_matches(tag, [str(key) for key in at or ()], n=1, cutoff=0.7):
+                fields = list(
+                    _schema_at(kind, loc, {**at, tag: next(iter(_tags(kind, loc, at)))}).get("properties", {})
+                )
+                message = f"unknown field{did_you_mean(wrong, [tag])}"
+                yield Problem(str(path), marked.line((*loc, wrong)), dotted((*loc, wrong)), message, ", ".join(fields))
         if item["type"].startswith("union_tag_"):
-            loc = (*loc, "kind")
+            loc = (*loc, "family" if kind == "model" else "kind")
         message = _plain(str(item.get("ctx", {}).get("error", item["msg"])))
         if item["type"] in ("value_error", "assertion_error"):
             prefix = _FIELD_PREFIX.match(message)
@@ -182,6 +193,12 @@ def _short(value: object) -> str:
     return f"`{text}`" if len(text) <= 60 else f"`{text[:57]}...`"
 
 
+def _tags(kind: Kind, loc: Loc, data: Any) -> list[str]:
+    """The kinds of source, or the families of models."""
+    properties = _schema_at(kind, loc, {}).get("properties", {})
+    return [tag for node in properties.values() for tag in _choices(node)]
+
+
 @cache
 def _schema(kind: Kind) -> dict[str, Any]:
     return json_schema(kind)
@@ -211,11 +228,11 @@ def _resolve(root: dict[str, Any], node: dict[str, Any], data: Any) -> dict[str,
         target = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
         merged = {**_resolve(root, target, data), **{k: v for k, v in node.items() if k != "$ref"}}
     members = [m for m in node.get("anyOf", []) if m.get("type") != "null"]
-    if "oneOf" in node:  # sources: one schema per kind
-        kinds = node["discriminator"]["mapping"]
-        kind = data.get("kind") if isinstance(data, dict) else None
+    if "oneOf" in node:  # one schema per kind of source, per family of models
+        kinds, by = node["discriminator"]["mapping"], node["discriminator"]["propertyName"]
+        kind = data.get(by) if isinstance(data, dict) else None
         if kind not in kinds:
-            return {"properties": {"kind": {"enum": list(kinds)}}}
+            return {"properties": {by: {"enum": list(kinds)}}}
         members = [{"$ref": kinds[kind]}]
     if len(members) == 1:
         own = {k: v for k, v in node.items() if k not in ("anyOf", "oneOf")}

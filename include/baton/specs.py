@@ -1,6 +1,6 @@
 """The YAML of a pack as strict pydantic models: models, contracts, sources.
 
-    models/<model>.yaml        -> ModelSpec
+    models/<model>.yaml        -> TabularSpec | ForecastSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | SqlSource | HttpSource)
 
@@ -9,12 +9,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, RootModel
 
 from baton.specs_base import Column, Cron, Duration, Name, Seq, Spec, format_duration, parse_duration
 from baton.specs_contract import ColumnSpec, ContractSpec, ExpectationSpec, RuleMeta, expand_range
+from baton.specs_forecast import (
+    BacktestSpec,
+    ErrorSpec,
+    ForecasterSpec,
+    ForecastGateSpec,
+    ForecastMetric,
+    ForecastSpec,
+    LagSpec,
+    OrderCostSpec,
+    SeriesDriftSpec,
+    SeriesSpec,
+    SeriesTrainingSpec,
+)
 from baton.specs_model import (
     ESTIMATORS,
     CandidateSpec,
@@ -23,6 +36,7 @@ from baton.specs_model import (
     ModelSpec,
     RecentSpec,
     ScoringSpec,
+    TabularSpec,
     TrainingSpec,
     ValidationSpec,
     expand_features,
@@ -31,7 +45,9 @@ from baton.specs_policy import (
     ApprovalSpec,
     BudgetSpec,
     CostSpec,
+    DriftPolicy,
     DriftSpec,
+    GatePolicy,
     GateSpec,
     Metric,
     PerformanceSpec,
@@ -51,13 +67,19 @@ from baton.specs_source import (
     SqlSource,
 )
 
+
+class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec, Field(discriminator="family")]]):
+    """models/<model>.yaml: the family decides which fields there are."""
+
+
 Kind = Literal["model", "contract", "sources"]
-KINDS: dict[Kind, type[BaseModel]] = {"model": ModelSpec, "contract": ContractSpec, "sources": SourcesSpec}
+KINDS: dict[Kind, type[BaseModel]] = {"model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec}
 
 __all__ = [
     "ESTIMATORS",
     "KINDS",
     "ApprovalSpec",
+    "BacktestSpec",
     "BudgetSpec",
     "CandidateSpec",
     "Column",
@@ -66,18 +88,28 @@ __all__ = [
     "CostSpec",
     "Cron",
     "DataSpec",
+    "DriftPolicy",
     "DriftSpec",
     "Duration",
+    "ErrorSpec",
     "ExpectationSpec",
     "FileSource",
+    "ForecastGateSpec",
+    "ForecastMetric",
+    "ForecastSpec",
+    "ForecasterSpec",
     "Format",
+    "GatePolicy",
     "GateSpec",
     "HistorySpec",
     "HttpSource",
     "Kind",
+    "LagSpec",
     "Metric",
+    "ModelFile",
     "ModelSpec",
     "Name",
+    "OrderCostSpec",
     "PagingSpec",
     "PerformanceSpec",
     "PersistenceSpec",
@@ -88,11 +120,15 @@ __all__ = [
     "Schedules",
     "ScoringSpec",
     "Seq",
+    "SeriesDriftSpec",
+    "SeriesSpec",
+    "SeriesTrainingSpec",
     "SliceSpec",
     "Source",
     "SourcesSpec",
     "Spec",
     "SqlSource",
+    "TabularSpec",
     "TrainingSpec",
     "ValidationSpec",
     "expand_features",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from baton.specs_base import Column, InnerShare, Name, Seq, Spec
 from baton.specs_contract import ContractSpec
-from baton.specs_policy import ApprovalSpec, DriftSpec, GateSpec, Metric, Schedules
+from baton.specs_policy import ApprovalSpec, DriftPolicy, DriftSpec, GatePolicy, GateSpec, Metric, Schedules
 
 # The only classes a spec can name, and their family. Nothing else is ever imported by dotted path.
 ESTIMATORS: dict[str, str] = {
@@ -21,7 +21,26 @@ ESTIMATORS: dict[str, str] = {
     "lightgbm.LGBMClassifier": "classification",
     "sklearn.ensemble.IsolationForest": "anomaly",
     "sklearn.decomposition.PCA": "anomaly",
+    "statsforecast.models.Naive": "forecast",
+    "statsforecast.models.SeasonalNaive": "forecast",
+    "statsforecast.models.HistoricAverage": "forecast",
+    "statsforecast.models.AutoETS": "forecast",
+    "statsforecast.models.AutoARIMA": "forecast",
+    "statsforecast.models.AutoCES": "forecast",
+    "statsforecast.models.AutoTheta": "forecast",
+    "statsforecast.models.DynamicOptimizedTheta": "forecast",
+    "statsforecast.models.MSTL": "forecast",
+    "statsforecast.models.CrostonSBA": "forecast",
+    "statsforecast.models.ADIDA": "forecast",
+    "statsforecast.models.IMAPA": "forecast",
+    "statsforecast.models.TSB": "forecast",
+    "lightgbm.LGBMRegressor": "forecast",
 }
+
+
+NUMERIC = ("int", "float", "bool")
+# where a spec names a column, which, and the types that a contract may give it
+NamedColumn = tuple[tuple[str | int, ...], str | None, tuple[str, ...]]
 
 
 class DataSpec(Spec):
@@ -35,6 +54,11 @@ class DataSpec(Spec):
     )
     money: Column | None = Field(default=None, description="column with the amount at stake, for decisions in money")
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns that name a row."""
+        return (self.entity,)
+
 
 class HistorySpec(Spec):
     """Rows from before the first partition."""
@@ -43,32 +67,37 @@ class HistorySpec(Spec):
 
 
 class RecentSpec(Spec):
-    """Labelled rows that a flow has committed since."""
+    """Rows that a flow has committed since, with their truth."""
 
     flow: Name = Field(description="DAG id of the flow")
     stage: Name = Field(default="contract", description="stage whose output is read")
 
 
 class TrainingSpec(Spec):
-    """What a version is trained on, and what is kept back to judge it."""
+    """What a version is trained on."""
 
     contract: Name = Field(description="contract the training rows must keep")
     history: HistorySpec | None = Field(default=None, description="rows from before the first partition")
-    recent: RecentSpec | None = Field(default=None, description="labelled rows of a flow")
-    holdout: InnerShare = Field(default=0.25, description="share of the history kept back, the most recent by time")
-    recent_holdout: InnerShare = Field(
-        default=0.4, description="share of recent labelled rows kept back, chosen by a hash of the entity"
-    )
+    recent: RecentSpec | None = Field(default=None, description="rows of a flow, once their truth is known")
     min_rows: int = Field(default=1000, ge=1, description="fewer rows and the training stops")
-    min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
     seed: int = Field(default=7, ge=0, description="of every random choice in training")
-    recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
 
     @model_validator(mode="after")
     def _some_rows(self) -> TrainingSpec:
         if self.history is None and self.recent is None:
             raise ValueError("give history, recent or both: there is nothing to train on")
         return self
+
+
+class LabelledTrainingSpec(TrainingSpec):
+    """What a version is trained on, and what is kept back to judge it."""
+
+    holdout: InnerShare = Field(default=0.25, description="share of the history kept back, the most recent by time")
+    recent_holdout: InnerShare = Field(
+        default=0.4, description="share of recent labelled rows kept back, chosen by a hash of the entity"
+    )
+    min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
+    recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
 
 
 class CandidateSpec(Spec):
@@ -127,39 +156,80 @@ class ScoringSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """The whole life of a model."""
+    """What the life of every model has; a family adds its own data, candidates, gate and drift policy."""
 
     model: Name = Field(description="name of the model, the same as the file's; also its name in the registry")
-    family: Literal["classification", "anomaly"] = Field(description="what kind of model it is")
+    family: str = Field(description="what kind of model it is")
     owner: str = Field(min_length=1, description="who answers for it: a person or a team")
     description: str = Field(min_length=1, description="what it decides and for whom; head of the model card")
-    data: DataSpec = Field(description="which columns play which part")
+    data: Any
     training: TrainingSpec = Field(description="what it learns from")
-    candidates: Seq[CandidateSpec] = Field(min_length=1, description="what training tries; the best one is registered")
-    validation: ValidationSpec = Field(default_factory=ValidationSpec, description="how candidates are compared")
-    gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
+    candidates: Seq[Any]
+    validation: Any
+    gate: GatePolicy = Field(description="when a challenger may replace the champion")
     approval: ApprovalSpec = Field(default_factory=ApprovalSpec, description="who says yes")
-    drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+    drift: DriftPolicy | None = Field(default=None, description="when it is retrained; null: never by itself")
     schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
     scoring: ScoringSpec | None = Field(default=None, description="a scoring DAG of its own; null: flows score it")
 
+    def named_columns(self, *, training: bool) -> list[NamedColumn]:
+        """Columns that the contract of its rows must have; with `training`, what only training rows have too."""
+        raise NotImplementedError
+
+
+def check_candidates(spec: ModelSpec) -> None:
+    """Names are unique, ensembles name earlier candidates, estimators belong to the family.
+
+    Raises:
+        ValueError: with the field's path in front.
+    """
+    earlier: set[str] = set()
+    for position, candidate in enumerate(spec.candidates):
+        where = f"candidates[{position}]"
+        if candidate.name in earlier:
+            raise ValueError(f"{where}.name: `{candidate.name}` is taken by an earlier candidate")
+        for part in candidate.ensemble or ():
+            if part not in earlier:
+                raise ValueError(f"{where}.ensemble: `{part}` is no earlier candidate")
+        family = ESTIMATORS.get(candidate.estimator or "", spec.family)
+        if family != spec.family:
+            raise ValueError(f"{where}.estimator: `{candidate.estimator}` belongs to the family {family}")
+        earlier.add(candidate.name)
+
+
+class TabularSpec(ModelSpec):
+    """The whole life of a model that scores rows of a table."""
+
+    family: Literal["classification", "anomaly"] = Field(description="what kind of model it is")
+    data: DataSpec = Field(description="which columns play which part")
+    training: LabelledTrainingSpec = Field(description="what it learns from")
+    candidates: Seq[CandidateSpec] = Field(min_length=1, description="what training tries; the best one is registered")
+    validation: ValidationSpec = Field(default_factory=ValidationSpec, description="how candidates are compared")
+    gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
+    drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+
     @model_validator(mode="after")
-    def _fits_together(self) -> ModelSpec:
-        earlier: dict[str, CandidateSpec] = {}
-        for position, candidate in enumerate(self.candidates):
-            where = f"candidates[{position}]"
-            if candidate.name in earlier:
-                raise ValueError(f"{where}.name: `{candidate.name}` is taken by an earlier candidate")
-            for part in candidate.ensemble or ():
-                if part not in earlier:
-                    raise ValueError(f"{where}.ensemble: `{part}` is no earlier candidate")
-            family = ESTIMATORS.get(candidate.estimator or "", self.family)
-            if family != self.family:
-                raise ValueError(f"{where}.estimator: `{candidate.estimator}` belongs to the family {family}")
-            earlier[candidate.name] = candidate
+    def _fits_together(self) -> TabularSpec:
+        check_candidates(self)
         if self.family == "classification" and self.data.target is None:
             raise ValueError("data.target: a classification model needs a label column")
         return self
+
+    def named_columns(self, *, training: bool) -> list[NamedColumn]:
+        """All but the features, which are globs."""
+        data, gate = self.data, self.gate
+        named: list[NamedColumn] = [
+            (("data", "entity"), data.entity, ("int", "str")),
+            (("data", "time"), data.time, ("timestamp",)),
+            (("data", "money"), data.money, ("int", "float")),
+        ]
+        if training:
+            named.append((("data", "target"), data.target, ("int", "bool")))
+            if gate.cost is not None and isinstance(gate.cost.missed, str):
+                named.append((("gate", "cost", "missed"), gate.cost.missed, ("int", "float")))
+            for position, part in enumerate(gate.slices):
+                named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+        return named
 
     def features(self, contract: ContractSpec) -> tuple[str, ...]:
         """Writes the feature globs out against a contract's columns, in spec order, each column once.
@@ -171,7 +241,7 @@ class ModelSpec(Spec):
 
 
 def expand_features(data: DataSpec, columns: Iterable[str]) -> tuple[str, ...]:
-    """See `ModelSpec.features`; entity, time and target never match a glob."""
+    """See `TabularSpec.features`; entity, time and target never match a glob."""
     listed = list(columns)
     never = {data.entity, data.time, data.target}
     found: dict[str, None] = {}

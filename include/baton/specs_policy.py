@@ -38,15 +38,20 @@ class SliceSpec(Spec):
         return value
 
 
-class GateSpec(Spec):
+class GatePolicy(Spec):
+    """What the gate of every family has: two models are compared on the same cases, with a paired bootstrap."""
+
+    confidence: InnerShare = Field(default=0.9, description="level of the paired bootstrap interval")
+    resamples: int = Field(default=500, ge=50, le=20_000, description="bootstrap resamples")
+    min_gain: float = Field(default=0.0, description="gain over the champion that the interval's lower end must reach")
+
+
+class GateSpec(GatePolicy):
     """When a challenger may replace the champion."""
 
     metric: Metric = Field(default="average_precision", description="champion and challenger are compared in it")
-    confidence: InnerShare = Field(default=0.9, description="level of the paired bootstrap interval")
-    resamples: int = Field(default=500, ge=50, le=20_000, description="bootstrap resamples")
     min_positives: int = Field(default=20, ge=1, description="fewer positives in the holdout: MORE_DATA")
     floor: Share = Field(default=0.5, description="the challenger's metric must reach it, champion or not")
-    min_gain: float = Field(default=0.0, description="gain over the champion that the interval's lower end must reach")
     cost: CostSpec | None = Field(default=None, description="decide in money too; null: only in the metric")
     slices: Seq[SliceSpec] = Field(default=(), description="parts of the rows that are looked at one by one")
     slice_floor: Share = Field(default=0.05, description="largest loss of the metric that is tolerated in a slice")
@@ -90,7 +95,22 @@ class PerformanceSpec(Spec):
     min_positives: int = Field(default=10, ge=1, description="fewer positives and performance is not judged")
 
 
-class DriftSpec(Spec):
+class DriftPolicy(Spec):
+    """From judged windows to a decision: persistence, cool-down, budget."""
+
+    persistence: PersistenceSpec = Field(default_factory=PersistenceSpec, description="k of the last n windows")
+    cooldown: Duration = Field(
+        default=timedelta(hours=6), description="pause after a retraining, in data (partition) time"
+    )
+    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="at most so many retrainings per time")
+
+    @property
+    def needed(self) -> tuple[int, str]:
+        """How many truths since the drift began make a retraining worth it, and what they are called."""
+        raise NotImplementedError
+
+
+class DriftSpec(DriftPolicy):
     """When the model is retrained, and when not."""
 
     min_rows: int = Field(default=500, ge=1, description="a window with fewer rows is not judged")
@@ -99,15 +119,15 @@ class DriftSpec(Spec):
         default=0.2, gt=0.0, description="and its effect size reach this, however many rows there are"
     )
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the features")
-    persistence: PersistenceSpec = Field(default_factory=PersistenceSpec, description="k of the last n windows")
-    cooldown: Duration = Field(
-        default=timedelta(hours=6), description="pause after a retraining, in data (partition) time"
-    )
-    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="at most so many retrainings per time")
     performance: PerformanceSpec | None = Field(default=None, description="null: inputs and scores only")
     min_labelled_positives: int = Field(
         default=30, ge=0, description="recent positives that must be labelled before a retraining makes sense"
     )
+
+    @property
+    def needed(self) -> tuple[int, str]:
+        """Labelled positives."""
+        return self.min_labelled_positives, "labelled positives"
 
 
 class Schedules(Spec):

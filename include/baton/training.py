@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
@@ -13,25 +14,39 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from baton.datasets import DatasetRef
+    from baton.packs import Pack
     from baton.specs import ModelSpec
 
 TRAIN, HOLDOUT = "train", "holdout"
+ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
 
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:
     """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
-    from baton.labels import digest
     from baton.packs import find_model
-    from baton.sources import history_state
 
     pack, spec = find_model(job.options["model"])
-    state: dict[str, Any] = {"spec": spec.training.model_dump(mode="json"), "since": job.options.get("since")}
+    return {
+        "spec": spec.training.model_dump(mode="json"),
+        "since": job.options.get("since"),
+        **known_state(pack, spec),
+    }
+
+
+def known_state(pack: Pack, spec: ModelSpec, upto: str | None = None) -> dict[str, Any]:
+    """Fingerprint of everything that `known_rows` reads."""
+    from baton.labels import digest
+    from baton.sources import history_state
+
+    state: dict[str, Any] = {}
     if spec.training.history:
         state["history"] = history_state(pack, spec.training.history.source)
     if spec.training.recent:
-        labels, refs = _recent(spec)
-        state["recent"] = {partition: ref.content_sha256 for partition, ref in refs.items()}
-        state["labels"] = digest(labels)
+        recent = _Recent.of(spec, upto)
+        state["recent"] = {partition: ref.content_sha256 for partition, ref in recent.refs.items()}
+        if recent.labels is not None:
+            state["labels"] = digest(recent.labels)
     return state
 
 
@@ -39,44 +54,71 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
 def assemble(job: StageJob) -> StageOutput:
     """Put together what a version learns from and what it is judged on.
 
-    Of the recent labelled rows a share is held out by a hash of the entity: the same rows every time, so that no
-    later version ever trained on them. How the history is split is decided by `split`, on checked rows.
+    Where truth arrives as labels, a share of the recent rows is held out by a hash of the entity: the same rows
+    every time, so that no later version ever trained on them. All other cuts are the family's, on checked rows.
 
     Options:
         model: name of the model.
-        since: first partition of the regime to be judged on (a drift's onset); recent rows before it train.
+        since: first partition of the regime to be judged on (a drift's onset); labelled rows before it train.
 
     Returns:
-        the columns of the sources and `_part` (train | holdout for recent rows, '' for history), `_weight`,
+        see `known_rows`.
+    """
+    from baton.packs import find_model
+    from baton.parsing import with_row_identity
+
+    pack, spec = find_model(job.options["model"])
+    frame = known_rows(pack, spec, since=job.options.get("since"))
+    return StageOutput(
+        with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum())}
+    )
+
+
+def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: str | None = None) -> pd.DataFrame:
+    """All rows whose truth is known: the history, and the recent partitions, which replace rows of the same key.
+
+    Args:
+        since: labelled rows of earlier partitions are not held out.
+        upto: no partition after this one.
+
+    Returns:
+        the columns of the sources and `_part` (train | holdout for labelled recent rows, else ''), `_weight`,
         `_partition` ('' for history).
+
+    Raises:
+        BatonError: there are none.
     """
     import pandas as pd
 
-    from baton.packs import find_model
-    from baton.parsing import with_row_identity
     from baton.sources import read_history
 
-    pack, spec = find_model(job.options["model"])
     parts: list[pd.DataFrame] = []
-    recent = _recent_rows(spec, job.options.get("since")) if spec.training.recent else None
+    recent = _Recent.of(spec, upto).rows(spec, since) if spec.training.recent else None
     if spec.training.history:
         history = read_history(pack, spec.training.history.source)
-        entity = spec.data.entity
-        if recent is not None and entity in history:
+        if recent is not None:
             # a backfill may reach into the history: no row may train and be held out as well
-            history = history[~history[entity].astype(str).isin(set(_recent(spec)[0]["entity_key"]))]
+            history = _without(history, recent, spec.data.key)
             recent = _as_written(recent, history)
         parts.append(history.assign(_part="", _weight=1.0, _partition=""))
     if recent is not None:
-        parts.append(recent)
+        parts.append(recent[recent["_part"] != ASIDE])
     if not parts:
         raise BatonError(
-            f"model {spec.model}: there is no history and no labelled partition yet, so nothing to learn from"
+            f"model {spec.model}: there is no history and no partition with its truth yet, so nothing to learn from"
         )
-    frame = pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
-    return StageOutput(
-        with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": 0 if recent is None else len(recent)}
-    )
+    return pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
+
+
+def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
+    """The history but for rows whose key is among the recent ones."""
+    if not set(key) <= set(history):
+        return history  # the contract will say which column is missing
+
+    def keys(frame: pd.DataFrame) -> pd.Series:
+        return frame[list(key)].astype(str).agg("\x1f".join, axis=1)
+
+    return history[~keys(history).isin(set(keys(recent)))]
 
 
 def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -90,85 +132,73 @@ def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     return written
 
 
-def split(spec: ModelSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(training rows, held-out rows) of checked rows, each in order of time with a fresh index.
-
-    Without held-out recent rows the most recent share of the history is held out; else all of the history trains.
-
-    Raises:
-        BatonError: fewer training rows or positives than the spec asks for.
-    """
-    import pandas as pd
-
-    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
-    part = frame["_part"].astype(object)
-    history = (frame["_part"] == "").to_numpy().nonzero()[0]
-    if not (part == HOLDOUT).any():
-        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
-    train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
-    _require_enough(spec, train)
-    return train, holdout
-
-
 def as_of(model: str) -> str:
-    """What a training knows: the last labelled partition that can be joined, or `history`.
+    """What a training knows: the last partition whose truth is known, or `history`.
 
     It names the training's slots, so that the same trigger twice finds its own result.
     """
     from baton.packs import find_model
 
     _, spec = find_model(model)
-    refs = _recent(spec)[1] if spec.training.recent else {}
+    refs = _Recent.of(spec).refs if spec.training.recent else {}
     return max(refs, default="history")
 
 
-def _require_enough(spec: ModelSpec, train: pd.DataFrame) -> None:
-    positives = int(train[spec.data.target].sum()) if spec.data.target else 0
-    if len(train) < spec.training.min_rows or (spec.data.target and positives < spec.training.min_positives):
-        raise BatonError(
-            f"model {spec.model}: {len(train)} training rows with {positives} positives; the spec asks for at least "
-            f"{spec.training.min_rows} and {spec.training.min_positives}: wait for more labels or lower training.min_*"
-        )
+@dataclass(frozen=True)
+class _Recent:
+    """Committed partitions of a flow whose truth is known by now; `labels` is None where rows carry their own."""
+
+    refs: dict[str, DatasetRef]
+    labels: pd.DataFrame | None
+
+    @classmethod
+    def of(cls, spec: ModelSpec, upto: str | None = None) -> _Recent:
+        from baton.families import family
+        from baton.labels import known_labels
+        from baton.slots import partitions
+
+        recent = spec.training.recent
+        assert recent is not None
+        labels = known_labels(recent.flow) if family(spec.family).truth == "labels" else None
+        known = partitions(recent.flow, recent.stage) if labels is None else sorted(labels["partition"].unique())
+        refs = {}
+        for partition in known:
+            result = head(Slot(recent.flow, recent.stage, partition))
+            if result is not None and result.ref.rows and partition <= (upto or partition):
+                refs[partition] = result.ref
+        return cls(refs, labels)
+
+    def rows(self, spec: ModelSpec, since: str | None) -> pd.DataFrame | None:
+        """The rows with `_part`, `_weight`, `_partition`; a labelled partition counts once half of it is labelled."""
+        import pandas as pd
+
+        from baton.datasets import read
+
+        parts = []
+        for partition, ref in self.refs.items():
+            frame: pd.DataFrame | None = read(ref).assign(_part="", _weight=1.0)
+            if self.labels is not None:
+                frame = _labelled(spec, read(ref), self.labels, judge=partition >= (since or ""))
+            if frame is not None:
+                parts.append(frame.assign(_partition=partition))
+        return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def _recent(spec: ModelSpec) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Labels known by now, and the committed dataset of each partition that has any."""
-    from baton.labels import known_labels
-
-    recent = spec.training.recent
-    assert recent is not None
-    labels = known_labels(recent.flow)
-    refs = {}
-    for partition in sorted(labels["partition"].unique()):
-        result = head(Slot(recent.flow, recent.stage, partition))
-        if result is not None and result.ref.rows:
-            refs[partition] = result.ref
-    return labels, refs
-
-
-def _recent_rows(spec: ModelSpec, since: str | None) -> pd.DataFrame | None:
-    """Labelled rows of committed partitions; a partition counts once at least half of its rows are labelled."""
+def _labelled(spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, *, judge: bool) -> pd.DataFrame | None:
+    """Labelled rows of one partition, a fixed share of them held out; None while less than half is labelled."""
     import pandas as pd
 
-    from baton.datasets import read
-
-    labels, refs = _recent(spec)
-    truth = labels.set_index("entity_key")["label"]
-    parts = []
-    for partition, ref in refs.items():
-        frame = read(ref)
-        known = frame[spec.data.entity].astype(str).map(truth)
-        if known.notna().mean() < 0.5:
-            continue
-        frame = frame[known.notna()].copy()
-        frame[spec.data.target] = known.dropna().astype("int64")
-        held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout)
-        frame["_part"] = pd.Series(held_out, index=frame.index).map({True: HOLDOUT, False: TRAIN})
-        if partition < (since or ""):
-            frame = frame[~held_out].copy()  # not judged on this time, but a later training may be: nobody learns them
-        frame["_weight"], frame["_partition"] = spec.training.recent_weight, partition
-        parts.append(frame)
-    return pd.concat(parts, ignore_index=True) if parts else None
+    known = frame[spec.data.entity].astype(str).map(labels.set_index("entity_key")["label"])
+    if known.notna().mean() < 0.5:
+        return None
+    frame = frame[known.notna()].copy()
+    frame[spec.data.target] = known.dropna().astype("int64")
+    held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout)
+    frame["_part"] = pd.Series(held_out, index=frame.index).map({True: HOLDOUT, False: TRAIN})
+    frame["_weight"] = spec.training.recent_weight
+    if not judge:
+        frame.loc[held_out, "_part"] = ASIDE
+    return frame
 
 
 def held_out_by_hash(keys: pd.Series, share: float) -> np.ndarray:

@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baton.bootstrap import compare
 from baton.families import load
-from baton.families.bootstrap import compare
-from baton.families.metrics import METRICS, metrics
 from baton.families.selection import train
+from baton.metrics import METRICS, metrics
 from baton.packs import find_model
 from baton.settings import settings
 

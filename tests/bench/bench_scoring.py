@@ -29,9 +29,8 @@ import numpy as np
 import pandas as pd
 
 from baton import datasets, warehouse
-from baton.families import family, load
+from baton.families import family, learner, load
 from baton.packs import find_model
-from baton.scoring import scored_frame
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
 
@@ -69,7 +68,7 @@ def fit(folder: Path, rng: np.random.Generator, seed: int) -> None:
     candidate = next(one for one in spec.candidates if one.name == "boosting")
     frame = rows(rng, 50_000)
     y = (frame.v1 + frame.v2 + rng.normal(size=len(frame)) > 4).astype(int).to_numpy()
-    family("classification").fit(spec, candidate, frame, y, seed=seed).save(folder)
+    learner("classification").fit(spec, candidate, frame, y, seed=seed).save(folder)
 
 
 def bare(source: Path, target: Path, booster: lightgbm.Booster, features: list[str]) -> None:
@@ -86,7 +85,7 @@ def stage(ref: datasets.DatasetRef, model: Any, attempt: int, explain: float) ->
     result = run_stage(
         Slot("bench", "score", "2026-01-01T00:00:00"),
         lambda inputs: StageOutput(
-            scored_frame(datasets.read(inputs["data"]), "transaction_id", "card_fraud", 1, model, explain)
+            family("classification").score(find_model("card_fraud")[1], model, datasets.read(inputs["data"]), explain)
         ),
         inputs={"data": ref}, params={"attempt": attempt}, models={"card_fraud": 1}, code="bench", run_id="bench",
     )  # fmt: skip

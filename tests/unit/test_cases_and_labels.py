@@ -114,8 +114,15 @@ def record(origin: str, *given: tuple[str, str, int], actor: str = "bank") -> No
         assert labels.record_labels(conn, FLOW, origin, actor, given) == len(given)
 
 
-def known(*partitions: str) -> list[tuple[str, int, str]]:
-    frame = labels.known_labels(FLOW, partitions or None)
+def predicted(partition: str, *keys: str) -> None:
+    rows = [{"flow": FLOW, "partition": partition, "entity_key": key, "model": "m", "version": 1, "score": 0.5,
+             "commit_id": 1, "scored_at": warehouse.now()} for key in keys]  # fmt: skip
+    with warehouse.write() as conn:
+        conn.execute(tables.predictions.insert(), rows)
+
+
+def known(predicted_in: str | None = None) -> list[tuple[str, int, str]]:
+    frame = labels.known_labels(FLOW, predicted_in)
     return list(zip(frame["entity_key"], frame["label"], frame["origin"], strict=True))
 
 
@@ -126,6 +133,8 @@ def test_the_outcome_that_cost_money_outranks_the_analyst() -> None:
     record("chargeback", ("1", EARLY, 1))
     record("outcome", ("2", EARLY, 0))
     assert known() == [("1", 1, "chargeback"), ("2", 0, "outcome"), ("3", 1, "analyst"), ("4", 1, "rumour")]
+    predicted(EARLY, "1", "2")
+    predicted(LATE, "3", "4", "5")
     assert known(LATE) == [("3", 1, "analyst"), ("4", 1, "rumour")]
     record("analyst", ("1", EARLY, 0), actor="grace")  # a later view does not outrank it
     assert known(EARLY) == [("1", 1, "chargeback"), ("2", 0, "outcome")]

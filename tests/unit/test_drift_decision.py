@@ -17,7 +17,7 @@ SPEC = SimpleNamespace(
     persistence=SimpleNamespace(k=2, n=3),
     cooldown="6h",
     budget=SimpleNamespace(retrains=3, per="7d"),
-    min_labelled_positives=30,
+    needed=(30, "labelled positives"),
 )
 
 
@@ -92,7 +92,7 @@ def test_labels_are_waited_for() -> None:
     verdict = decide(run("qqdd", positives=10), SPEC, now=at(3))
     assert verdict.verdict is Verdict.WAITING_FOR_LABELS
     assert verdict.onset == at(2)
-    assert verdict.positives == 20
+    assert verdict.truths == 20
     assert "20 labelled positives" in verdict.reasons[-1]
     assert "30 needed" in verdict.reasons[-1]
     assert says(run("qqddd", positives=10)) is Verdict.RETRAIN

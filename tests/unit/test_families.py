@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 
-from baton.families import family, load
+from baton.families import learner, load
 from baton.families.anomaly import QuantileTable
 from baton.families.base import ModelError
 from baton.families.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.selection import train
-from baton.specs import ModelSpec
+from baton.specs import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 FOREST = "sklearn.ensemble.RandomForestClassifier"
@@ -35,8 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def spec(*candidates: dict[str, Any], kind: str = "classification", **validation: Any) -> ModelSpec:
-    return ModelSpec.model_validate({
+def spec(*candidates: dict[str, Any], kind: str = "classification", **validation: Any) -> TabularSpec:
+    return TabularSpec.model_validate({
         "model": "toy", "family": kind, "owner": "tests", "description": "a toy",
         "data": {"entity": "id", "time": "t", "target": "y", "features": ["x*", "shop"], "money": "amount"},
         "training": {"contract": "toy", "history": {"source": "toy"}},
@@ -65,7 +65,7 @@ FRAME, Y = rows()
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING])
 def test_classifier_survives_saving_bit_for_bit_and_without_pickle(path: str, tmp_path: Path) -> None:
     toy = spec(one(path, calibration="sigmoid"))
-    model = family("classification").fit(toy, toy.candidates[0], FRAME, Y, seed=3)
+    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y, seed=3)
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     other, _ = rows(seed=9)
@@ -81,7 +81,7 @@ def test_classifier_survives_saving_bit_for_bit_and_without_pickle(path: str, tm
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING, ISOLATION, PCA])
 def test_the_seed_decides_everything(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = spec(one(path), kind="anomaly" if path in (ISOLATION, PCA) else "classification")
-    maker = family(toy.family)
+    maker = learner(toy.family)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     first = maker.fit(toy, toy.candidates[0], FRAME, Y, seed=3).predict(FRAME).score
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -99,7 +99,7 @@ def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> N
         {"name": "b", "estimator": BOOSTING, "params": SMALL[BOOSTING], "calibration": "isotonic"},
     ]
     toy = spec(*parts, {"name": "both", "ensemble": ["a", "b"]})
-    maker = family("classification")
+    maker = learner("classification")
     trained = train(toy, FRAME, Y, FRAME.t.to_numpy(), FRAME.amount.to_numpy())
     a, b, both = (maker.fit(toy, c, FRAME, Y, None, 7, trained.leaderboard.oof) for c in toy.candidates)
     parts_said = np.stack([a.predict(FRAME).score, b.predict(FRAME).score])
@@ -113,7 +113,7 @@ def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> N
 
 def test_few_negatives_do_not_inflate_probabilities() -> None:
     toy = spec(one(BOOSTING, negatives=300), one(BOOSTING, negatives=300, calibration="sigmoid") | {"name": "two"})
-    maker = family("classification")
+    maker = learner("classification")
     for candidate in toy.candidates:
         mean = maker.fit(toy, candidate, FRAME, Y).predict(FRAME).probability.mean()
         assert mean == pytest.approx(Y.mean(), rel=0.35)
@@ -124,7 +124,7 @@ def test_class_weight_is_taken_back_by_calibration(weight: Any) -> None:
     toy = spec(
         one(LINEAR, class_weight=weight), one(LINEAR, class_weight=weight, calibration="sigmoid") | {"name": "two"}
     )
-    raw, calibrated = (family("classification").fit(toy, c, FRAME, Y).predict(FRAME) for c in toy.candidates)
+    raw, calibrated = (learner("classification").fit(toy, c, FRAME, Y).predict(FRAME) for c in toy.candidates)
     assert raw.probability.mean() > 2 * Y.mean()
     assert calibrated.probability.mean() == pytest.approx(Y.mean(), rel=0.2)
     assert np.array_equal(np.argsort(raw.score), np.argsort(calibrated.score))
@@ -133,7 +133,7 @@ def test_class_weight_is_taken_back_by_calibration(weight: Any) -> None:
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING])
 def test_reason_codes_name_what_makes_a_row_risky(path: str) -> None:
     toy = spec(one(path))
-    model = family("classification").fit(toy, toy.candidates[0], *rows(6000))
+    model = learner("classification").fit(toy, toy.candidates[0], *rows(6000))
     risky = FRAME.head(1).assign(x0=3.0, x1=0.0, x2=0.0, x3=0.0, shop="c")
     (codes,) = model.explain(risky, top=2)
     assert codes[0][0] == "x0"
@@ -145,7 +145,7 @@ def test_reason_codes_name_what_makes_a_row_risky(path: str) -> None:
 @pytest.mark.parametrize(("path", "link"), [(FOREST, lambda p: p), (BOOSTING, logit), (LINEAR, logit)])
 def test_contributions_add_up_to_the_score(path: str, link: Any) -> None:
     toy = spec(one(path))
-    model: Any = family("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model: Any = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
     (member,) = model.members
     score = link(member.raw(FRAME))
     rest = score - member.contributions(FRAME).sum(axis=1)
@@ -156,7 +156,7 @@ def test_contributions_add_up_to_the_score(path: str, link: Any) -> None:
 @pytest.mark.parametrize("column", ["x1", "shop"])
 def test_nulls_are_refused_by_name_unless_training_had_them(path: str, column: str) -> None:
     toy = spec(one(path), kind="anomaly" if path == ISOLATION else "classification")
-    maker, holes = family(toy.family), FRAME.copy()
+    maker, holes = learner(toy.family), FRAME.copy()
     holes.loc[::10, column] = None
     clean = maker.fit(toy, toy.candidates[0], FRAME, Y)
     with pytest.raises(ModelError, match=f"'{column}': 200 of 2000 rows are null"):
@@ -168,7 +168,7 @@ def test_nulls_are_refused_by_name_unless_training_had_them(path: str, column: s
 
 def test_unusable_columns_are_named() -> None:
     toy = spec(one(LINEAR))
-    model = family("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
     with pytest.raises(ModelError, match="lacks the feature columns x2"):
         model.predict(FRAME.drop(columns="x2"))
     with pytest.raises(ModelError, match="'x2': 1 rows are infinite"):
@@ -176,23 +176,23 @@ def test_unusable_columns_are_named() -> None:
     with pytest.raises(ModelError, match="'x2' was a number in training"):
         model.predict(FRAME.assign(x2="much"))
     with pytest.raises(ModelError, match="'shop' has 2000 distinct texts"):
-        family("classification").fit(toy, toy.candidates[0], FRAME.assign(shop=FRAME.id.astype(str)), Y)
+        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(shop=FRAME.id.astype(str)), Y)
     with pytest.raises(ModelError, match="'x3': all 2000 training rows are null"):
-        family("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=np.nan), Y)
+        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=np.nan), Y)
     with pytest.raises(ModelError, match="'x3' is a time"):
-        family("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=pd.Timestamp(0)), Y)
+        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=pd.Timestamp(0)), Y)
 
 
 def test_an_unknown_category_is_scored_like_none_of_the_known_ones() -> None:
     toy = spec(one(LINEAR))
-    model = family("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
     known = {shop: model.predict(FRAME.head(1).assign(shop=shop)).score[0] for shop in "abcz"}
     assert known["z"] < known["c"]
 
 
 def test_labels_must_be_two_classes() -> None:
     toy = spec(one(LINEAR))
-    fit = family("classification").fit
+    fit = learner("classification").fit
     for labels, words in ((None, "needs labels"), (Y * 0, "one class"), (Y + 1, "0 or 1"), (Y[:5], "for 2000 rows")):
         with pytest.raises(ModelError, match=words):
             fit(toy, toy.candidates[0], FRAME, labels)
@@ -204,12 +204,12 @@ def test_labels_must_be_two_classes() -> None:
 def test_a_misspelt_parameter_is_an_error(path: str) -> None:
     toy = spec(one(path) | {"params": {"num_leafs": 3}})
     with pytest.raises(ModelError, match="num_leafs"):
-        family("classification").fit(toy, toy.candidates[0], FRAME, Y)
+        learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
 
 
 def test_foreign_types_and_files_are_not_opened(tmp_path: Path) -> None:
     toy = spec(one(LINEAR))
-    family("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
+    learner("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
     skops.io.dump(GaussianProcessRegressor(kernel=None, optimizer=print), tmp_path / "one.skops")
     with pytest.raises(ModelError, match="not trusted"):
         load(tmp_path)
@@ -225,12 +225,12 @@ def test_foreign_types_and_files_are_not_opened(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.json is missing"):
         load(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="there are: anomaly, classification"):
-        family("oracle")
+        learner("oracle")
 
 
 def test_saved_files_hold_no_code(tmp_path: Path) -> None:
     toy = spec(one(FOREST))
-    family("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
+    learner("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
     with zipfile.ZipFile(tmp_path / "one.skops") as archive:
         assert all(name.endswith((".json", ".npy")) for name in archive.namelist())
 
@@ -275,9 +275,9 @@ def test_detector_ranks_the_strange_names_why_and_ignores_labels(path: str, tmp_
     toy = spec(one(path), kind="anomaly")
     # correlated features, so that PCA has something to keep
     frame = FRAME.assign(x1=FRAME.x0 * 2 + 0.1 * FRAME.x1, x3=FRAME.x2 - 0.1 * FRAME.x3)
-    model = family("anomaly").fit(toy, toy.candidates[0], frame, Y)
+    model = learner("anomaly").fit(toy, toy.candidates[0], frame, Y)
     assert np.array_equal(
-        model.predict(frame).score, family("anomaly").fit(toy, toy.candidates[0], frame, 1 - Y).predict(frame).score
+        model.predict(frame).score, learner("anomaly").fit(toy, toy.candidates[0], frame, 1 - Y).predict(frame).score
     )
     usual = frame.head(200)
     strange = usual.assign(x1=20.0, x2=-9.0)
@@ -307,6 +307,6 @@ def test_quantiles_rise_with_the_score_and_stay_inside_0_1(training: list[float]
 def test_detector_refuses_what_needs_labels_or_has_nothing_to_rank() -> None:
     toy = spec(one(ISOLATION, negatives=10), kind="anomaly")
     with pytest.raises(ModelError, match="need labels"):
-        family("anomaly").fit(toy, toy.candidates[0], FRAME)
+        learner("anomaly").fit(toy, toy.candidates[0], FRAME)
     with pytest.raises(ModelError, match="constant"):
         QuantileTable.fit(np.ones(10))

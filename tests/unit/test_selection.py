@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.families.base import ModelError
-from baton.families.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
 from baton.families.selection import select, time_folds, train
-from baton.specs import CostSpec, ModelSpec
+from baton.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
+from baton.specs import CostSpec, TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 
@@ -104,8 +104,8 @@ def test_figures_of_a_version_and_their_limits() -> None:
     assert recall_at(y, score, 0.0) == 1.0
 
 
-def spec(*candidates: dict[str, Any]) -> ModelSpec:
-    return ModelSpec.model_validate({
+def spec(*candidates: dict[str, Any]) -> TabularSpec:
+    return TabularSpec.model_validate({
         "model": "toy", "family": "classification", "owner": "tests", "description": "a toy",
         "data": {"entity": "id", "time": "t", "target": "y", "features": ["x*"], "money": "amount"},
         "training": {"contract": "toy", "history": {"source": "toy"}},

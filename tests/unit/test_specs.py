@@ -14,8 +14,8 @@ from baton.specs import (
     ESTIMATORS,
     KINDS,
     ContractSpec,
-    ModelSpec,
     SourcesSpec,
+    TabularSpec,
     expand_range,
     format_duration,
     json_schema,
@@ -82,8 +82,8 @@ def test_a_duration_survives_writing_and_reading(seconds):
 def test_a_spec_survives_its_own_dump():
     values = model(drift={"performance": {}}, schedules={"train": "@weekly"}, gate={"slices": [
         {"name": "small", "column": "amount", "bins": [0, 10, 100.5]}]})  # fmt: skip
-    spec = ModelSpec.model_validate(values)
-    again = ModelSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json"))))
+    spec = TabularSpec.model_validate(values)
+    again = TabularSpec.model_validate(json.loads(json.dumps(spec.model_dump(mode="json"))))
     assert again == spec
     assert spec.approval.timeout == timedelta(hours=24)
     assert spec.drift.budget.per == timedelta(days=7)
@@ -91,7 +91,7 @@ def test_a_spec_survives_its_own_dump():
 
 def test_a_spec_cannot_be_changed():
     with pytest.raises(ValidationError):
-        ModelSpec.model_validate(model()).owner = "somebody"
+        TabularSpec.model_validate(model()).owner = "somebody"
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,11 @@ def test_what_does_not_fit_is_refused(changes, said):
 
 
 def test_globs_take_the_contract_s_columns_but_never_the_label():
-    spec = ModelSpec.model_validate(model(data={"entity": "id", "time": "at", "target": "is_fraud", "features": ["*"]}))
+    spec = TabularSpec.model_validate(
+        model(data={"entity": "id", "time": "at", "target": "is_fraud", "features": ["*"]})
+    )
     assert spec.features(ContractSpec.model_validate(contract())) == ("v1", "v2", "v3", "amount")
-    nothing = ModelSpec.model_validate(model(data={**model()["data"], "features": ["w*"]}))
+    nothing = TabularSpec.model_validate(model(data={**model()["data"], "features": ["w*"]}))
     with pytest.raises(ValueError, match="matches no column"):
         nothing.features(ContractSpec.model_validate(contract()))
 

@@ -14,11 +14,12 @@ import pytest
 from baton import training, warehouse
 from baton.datasets import read
 from baton.errors import BatonError
+from baton.families.tabular import split
 from baton.labels import record_labels
 from baton.packs import find_model
 from baton.slots import StageResult
 from baton.stages import run
-from baton.training import HOLDOUT, TRAIN, held_out_by_hash, split
+from baton.training import HOLDOUT, TRAIN, held_out_by_hash
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 job, committed, FLOW, HOURS = (STAGE[name] for name in ("job", "committed", "FLOW", "HOURS"))
@@ -227,7 +228,7 @@ def test_a_training_is_named_by_the_last_labelled_partition_that_is_committed() 
 def test_without_history_and_labels_there_is_nothing_to_learn_from(pack: Path) -> None:
     yaml = pack / "models/late_order.yaml"
     yaml.write_text(yaml.read_text().replace("  history: {source: orders}\n", ""))
-    with pytest.raises(BatonError, match="model late_order: there is no history and no labelled partition yet"):
+    with pytest.raises(BatonError, match="model late_order: there is no history and no partition with its truth yet"):
         assemble()
 
 

@@ -1,4 +1,7 @@
-"""Model families: fit, predict, explain, save and load; no I/O but the folder handed in, no Airflow, no registry."""
+"""Model families: one kind of model each, through its whole life; no I/O but the folder handed in.
+
+`family` gives what the lifecycle's stages work with; `learner` a way to fit the rows of a table.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from baton.families.base import Family, FittedModel
+    from baton.families.base import Family, Fitted, Learner
 
-NAMES = ("anomaly", "classification")
+NAMES = ("anomaly", "classification", "forecast")
 
 
 def family(name: str) -> Family:
@@ -18,7 +21,26 @@ def family(name: str) -> Family:
     Raises:
         ModelError: no such family; the message lists those there are.
     """
-    from baton.families.base import ModelError
+    from baton.errors import ModelError
+
+    if name in ("anomaly", "classification"):
+        from baton.families.tabular import Tabular
+
+        return Tabular(learner(name))
+    if name == "forecast":
+        from baton.families.forecast.family import Forecast
+
+        return Forecast()
+    raise ModelError(f"family {name!r} does not exist; there are: {', '.join(NAMES)}")
+
+
+def learner(name: str) -> Learner:
+    """Return the way to learn of a family of tables.
+
+    Raises:
+        ModelError: no such way; the message lists those there are.
+    """
+    from baton.errors import ModelError
 
     if name == "classification":
         from baton.families.classification import Classification
@@ -28,10 +50,10 @@ def family(name: str) -> Family:
         from baton.families.anomaly import Anomaly
 
         return Anomaly()
-    raise ModelError(f"family {name!r} does not exist; there are: {', '.join(NAMES)}")
+    raise ModelError(f"learner {name!r} does not exist; there are: anomaly, classification")
 
 
-def load(folder: Path) -> FittedModel:
+def load(folder: Path) -> Fitted:
     """Restore the model saved in `folder`; the caller has verified the folder's manifest before.
 
     Only our own JSON, LightGBM's text format and skops files with the pinned list of types are read.
@@ -39,7 +61,8 @@ def load(folder: Path) -> FittedModel:
     Raises:
         ModelError: model.json is missing, of another format version, or a file holds a type that is not trusted.
     """
-    from baton.families.base import MODEL_FILE, ModelError
+    from baton.errors import ModelError
+    from baton.families.base import MODEL_FILE
 
     path = Path(folder) / MODEL_FILE
     if not path.is_file():

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baton.errors import ModelError
 from baton.families import estimators, explain
 from baton.families.base import (
     FORMAT,
     MODEL_FILE,
-    FittedModel,
-    ModelError,
     OutOfFold,
     Reasons,
+    Scorer,
     Scores,
     feature_columns,
     read_json,
     write_json,
 )
 from baton.families.encoding import Encoder
-from baton.specs import CandidateSpec, ModelSpec
+from baton.specs import CandidateSpec, TabularSpec
 
 KNOTS = 1001  # of the quantile table over all training rows
 TAIL = 200  # largest training scores kept one by one, since decisions are taken among them
@@ -198,19 +198,19 @@ class Anomaly:
 
     def fit(
         self,
-        spec: ModelSpec,
+        spec: TabularSpec,
         candidate: CandidateSpec,
         frame: pd.DataFrame,
         y: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         seed: int = 7,
         oof: OutOfFold | None = None,
-    ) -> FittedModel:
+    ) -> Scorer:
         """Fit a candidate on all rows and tabulate its training scores; `y`, `weights` and `oof` are not used."""
         detector = self.fit_raw(candidate, feature_columns(spec, frame), frame, None, None, seed)
         return FittedDetector(detector, QuantileTable.fit(detector.raw(frame)))
 
-    def load(self, folder: Path) -> FittedModel:
+    def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
         detector = Detector(

@@ -1,30 +1,30 @@
-"""What every family offers: the two protocols, the scores, and the error a user can act on."""
+"""What every family offers: the protocols, the scores, the files of a saved model."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from baton.errors import BatonError
+from baton.errors import ModelError
 from baton.specs_model import expand_features
 
 if TYPE_CHECKING:
-    from baton.specs import CandidateSpec, ModelSpec
+    from baton.drift import DriftTable
+    from baton.drift_performance import Performance
+    from baton.gate import GateVerdict
+    from baton.specs import CandidateSpec, TabularSpec
 
 MODEL_FILE = "model.json"
 FORMAT = 1
 
 Reasons = list[tuple[str, float]]
-
-
-class ModelError(BatonError):
-    """A model cannot be fitted, loaded or applied; the message names column, candidate or file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,128 @@ class OutOfFold:
     raw: dict[str, np.ndarray]
 
 
-class FittedModel(Protocol):
-    """A model that can score."""
+@dataclass(frozen=True)
+class Leaderboard:
+    """How the candidates did.
+
+    Attributes:
+        metric: name of the metric that ranks.
+        best: name of the winning candidate.
+        rows: one dict per candidate, best first: candidate, value (mean over folds), spread (standard
+            deviation), folds (values), cost (money per judged case, mean; None without a price), seconds, error.
+        oof: the folds' scores, where they were made in this process.
+    """
+
+    metric: str
+    best: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    oof: OutOfFold | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What became of one published partition.
+
+    Attributes:
+        table: what moved, feature by feature or segment by segment.
+        performance: how good the model turned out to be; None while nothing is known.
+        truths: how many truths that count for a retraining are known (positives, periods).
+    """
+
+    table: DriftTable
+    performance: Performance | None
+    truths: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """What only the family can say on a model card.
+
+    Attributes:
+        data: counts of the training data by name.
+        use: one sentence: what one prediction is about and what it means.
+        limits: what the user of a prediction must know.
+    """
+
+    data: dict[str, Any]
+    use: str
+    limits: list[str]
+
+
+class Fitted(Protocol):
+    """A trained model."""
 
     name: str
     features: list[str]
+
+    def save(self, folder: Path) -> None:
+        """Write the model into `folder` (made if absent) without any pickle."""
+
+
+class Family(Protocol):
+    """One kind of model, through its whole life: all that the lifecycle's stages ask of it.
+
+    A *frame* is what the training contract let through: for a table its rows, for series their periods. How it is
+    cut into rows to learn from and rows to judge on is the family's own matter.
+
+    Attributes:
+        truth: `labels` when it arrives later and apart, `rows` when the target is a column of the rows themselves.
+    """
+
+    name: str
+    truth: Literal["labels", "rows"]
+
+    def validate(self, spec: Any, candidate: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Judge one candidate (no ensemble) on rows that it did not see.
+
+        Returns:
+            its out-of-sample predictions, plain columns; facts metric, value, spread, seconds.
+
+        Raises:
+            ModelError: it cannot be fitted.
+        """
+
+    def rank(self, spec: Any, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+        """Rank all candidates, ensembles included, by what `validate` found for each single one."""
+
+    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]) -> Fitted:
+        """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
+
+    def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
+        """Finite metrics of rows that the model did not see, by name; empty without truth."""
+
+    def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:
+        """Compare challenger and champion on the same unseen cases; `frame` is what the challenger was trained from."""
+
+    def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
+        """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
+
+    def reference(self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float]) -> dict[str, Any]:
+        """What later partitions are compared with, plain JSON; no rows."""
+
+    def watch(
+        self, spec: Any, reference: dict[str, Any], data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
+    ) -> Watched:
+        """Compare a published partition with the reference.
+
+        Args:
+            data: what was scored.
+            scored: what `score` said then.
+            truth: columns entity_key, value: what is known by now.
+        """
+
+    def describe(self, spec: Any, frame: pd.DataFrame) -> Description:
+        """What the model card says of the training data, the model's use and its limits."""
+
+    def example(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Input and output for the version's signature: typical values, nobody's row."""
+
+    def load(self, folder: Path) -> Fitted:
+        """Restore a saved model."""
+
+
+class Scorer(Fitted, Protocol):
+    """A trained model that scores rows of a table."""
 
     def predict(self, frame: pd.DataFrame) -> Scores:
         """Score the rows of `frame`, which holds at least the model's features; others are ignored."""
@@ -68,12 +185,9 @@ class FittedModel(Protocol):
     def explain(self, frame: pd.DataFrame, top: int = 3) -> list[Reasons]:
         """Return for each row the `top` features that raise its score most, largest first."""
 
-    def save(self, folder: Path) -> None:
-        """Write the model into `folder` (made if absent) without any pickle."""
 
-
-class Family(Protocol):
-    """A way to learn."""
+class Learner(Protocol):
+    """A way to learn from the rows of a table."""
 
     name: str
     supervised: bool
@@ -91,21 +205,21 @@ class Family(Protocol):
 
     def fit(
         self,
-        spec: ModelSpec,
+        spec: TabularSpec,
         candidate: CandidateSpec,
         frame: pd.DataFrame,
         y: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         seed: int = 7,
         oof: OutOfFold | None = None,
-    ) -> FittedModel:
-        """Fit one candidate of `spec`."""
+    ) -> Scorer:
+        """Fit one candidate on all rows of `frame`, calibrated on `oof` where the candidate asks for it."""
 
-    def load(self, folder: Path) -> FittedModel:
+    def load(self, folder: Path) -> Scorer:
         """Restore a saved model."""
 
 
-def feature_columns(spec: ModelSpec, frame: pd.DataFrame) -> list[str]:
+def feature_columns(spec: TabularSpec, frame: pd.DataFrame) -> list[str]:
     """Resolve the spec's feature names and globs against the columns of `frame`, in the order of the spec.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
-from baton.families.base import ModelError
+from baton.errors import ModelError
 
 EDGE = 1e-7  # raw probabilities are kept this far from 0 and 1 before taking log-odds
 TIE_BREAK = 1e-6  # share of the raw score in an isotonic probability: keeps order inside a flat block

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baton.errors import ModelError
 from baton.families import estimators, explain
 from baton.families.base import (
     FORMAT,
     MODEL_FILE,
-    FittedModel,
-    ModelError,
     OutOfFold,
     Reasons,
+    Scorer,
     Scores,
     feature_columns,
     read_json,
@@ -24,7 +24,7 @@ from baton.families.base import (
 )
 from baton.families.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.encoding import Encoder
-from baton.specs import CandidateSpec, ModelSpec
+from baton.specs import CandidateSpec, TabularSpec
 
 INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes its own
 
@@ -77,7 +77,7 @@ class FittedClassifier:
         self.features = members[0].encoder.features
 
     def predict(self, frame: pd.DataFrame) -> Scores:
-        """Score rows; see `FittedModel.predict`. Score and probability are the same number."""
+        """Score rows; see `Scorer.predict`. Score and probability are the same number."""
         if frame.empty:
             return Scores(np.empty(0), np.empty(0))
         probability = self.calibration(average([member.calibration(member.raw(frame)) for member in self.members]))
@@ -157,14 +157,14 @@ class Classification:
 
     def fit(
         self,
-        spec: ModelSpec,
+        spec: TabularSpec,
         candidate: CandidateSpec,
         frame: pd.DataFrame,
         y: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         seed: int = 7,
         oof: OutOfFold | None = None,
-    ) -> FittedModel:
+    ) -> Scorer:
         """Fit a candidate on all rows and calibrate it on out-of-fold scores.
 
         Args:
@@ -211,7 +211,7 @@ class Classification:
                 raw[part.name][judge] = member.raw(frame.iloc[judge])
         return OutOfFold(np.arange(len(y)), fold, raw)
 
-    def load(self, folder: Path) -> FittedModel:
+    def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
         members = [
@@ -254,7 +254,7 @@ def average(probabilities: list[np.ndarray]) -> np.ndarray:
     return expit(np.mean([logit(p) for p in probabilities], axis=0))
 
 
-def parts_of(spec: ModelSpec, candidate: CandidateSpec) -> list[CandidateSpec]:
+def parts_of(spec: TabularSpec, candidate: CandidateSpec) -> list[CandidateSpec]:
     """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
     if not candidate.ensemble:
         return [candidate]

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from baton.families.base import ModelError
+from baton.errors import ModelError
 
 MAX_CATEGORIES = 200
 

@@ -13,7 +13,8 @@ import skops.io
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from baton.families.base import ModelError, threads
+from baton.errors import ModelError
+from baton.families.base import threads
 
 # Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
 TRUSTED_TYPES = (

@@ -10,44 +10,27 @@ The scores of the folds serve twice: for the leaderboard, and as out-of-fold sco
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from baton.families import classification, family
-from baton.families.base import FittedModel, ModelError, OutOfFold, feature_columns
-from baton.families.metrics import METRICS, cheapest, losses
-from baton.specs import CandidateSpec, ModelSpec
+from baton.errors import ModelError
+from baton.families import classification, learner
+from baton.families.base import Leaderboard, OutOfFold, Scorer, feature_columns
+from baton.metrics import METRICS, cheapest, losses
+from baton.specs import CandidateSpec, TabularSpec
 
 FIRST_TRAINING = 0.4
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """How the candidates did.
-
-    Attributes:
-        metric: name of the metric that ranks.
-        best: name of the winning candidate.
-        rows: one dict per candidate, best first: candidate, value (mean over folds), spread (standard
-            deviation), folds (values), cost (money per judged row, mean; None without a price), seconds, error.
-        oof: the folds' scores.
-    """
-
-    metric: str
-    best: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    oof: OutOfFold | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
     """The winner, fitted on all rows handed over, and how it won."""
 
-    model: FittedModel
+    model: Scorer
     leaderboard: Leaderboard
 
 
@@ -77,7 +60,7 @@ def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> 
 
 
 def select(
-    spec: ModelSpec,
+    spec: TabularSpec,
     frame: pd.DataFrame,
     y: np.ndarray | None,
     t: np.ndarray,
@@ -111,7 +94,7 @@ def select(
 
 
 def rank(
-    spec: ModelSpec,
+    spec: TabularSpec,
     labels: np.ndarray,
     oof: OutOfFold,
     seconds: dict[str, float],
@@ -146,7 +129,7 @@ def rank(
 
 
 def train(
-    spec: ModelSpec,
+    spec: TabularSpec,
     frame: pd.DataFrame,
     y: np.ndarray | None,
     t: np.ndarray,
@@ -158,18 +141,18 @@ def train(
     seed = spec.training.seed if seed is None else seed
     board = select(spec, frame, y, t, money, weights, seed)
     winner = next(candidate for candidate in spec.candidates if candidate.name == board.best)
-    return Trained(family(spec.family).fit(spec, winner, frame, y, weights, seed, board.oof), board)
+    return Trained(learner(spec.family).fit(spec, winner, frame, y, weights, seed, board.oof), board)
 
 
 def _out_of_fold(
-    spec: ModelSpec,
+    spec: TabularSpec,
     frame: pd.DataFrame,
     y: np.ndarray,
     folds: list[tuple[np.ndarray, np.ndarray]],
     weights: np.ndarray | None,
     seed: int,
 ) -> tuple[OutOfFold, dict[str, float], dict[str, str]]:
-    maker = family(spec.family)
+    maker = learner(spec.family)
     features = feature_columns(spec, frame)
     judged = np.concatenate([judge for _, judge in folds])
     number = np.concatenate([np.full(len(judge), k) for k, (_, judge) in enumerate(folds)])
@@ -192,14 +175,14 @@ def _out_of_fold(
     return OutOfFold(judged, number, raw), seconds, errors
 
 
-def _refuse(spec: ModelSpec, candidate: CandidateSpec, errors: dict[str, str]) -> None:
+def _refuse(spec: TabularSpec, candidate: CandidateSpec, errors: dict[str, str]) -> None:
     for part in classification.parts_of(spec, candidate):
         if part.name in errors:
             raise ModelError(errors[part.name])
 
 
 def _judge(
-    spec: ModelSpec, y: np.ndarray, oof: OutOfFold, score: np.ndarray, money: np.ndarray | None
+    spec: TabularSpec, y: np.ndarray, oof: OutOfFold, score: np.ndarray, money: np.ndarray | None
 ) -> dict[str, Any]:
     values, costs = [], []
     for k in np.unique(oof.fold):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baton.families.base import ModelError
+from baton.errors import ModelError
 
 if TYPE_CHECKING:
     from baton.specs import CostSpec

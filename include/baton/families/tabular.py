@@ -1,0 +1,236 @@
+"""Models that score the rows of a table, through their whole life: classification and anomaly detection.
+
+The most recent rows, or a fixed share of the recent labelled ones, are held out; candidates are compared on
+time-ordered folds of the rest, whose scores calibrate the winner; the gate judges on the held-out rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from baton import drift, gate
+from baton.errors import BatonError, ModelError
+from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
+from baton.families.selection import rank, select
+from baton.metrics import METRICS
+from baton.specs import CandidateSpec, TabularSpec
+
+HOLDOUT = "holdout"
+
+
+class Tabular:
+    """The family of a learner; see `baton.families.base.Family` for what each method promises."""
+
+    truth: Literal["labels", "rows"] = "labels"
+
+    def __init__(self, learner: Learner) -> None:
+        """Take the way to learn."""
+        self.learner, self.name = learner, learner.name
+
+    def validate(
+        self, spec: TabularSpec, candidate: CandidateSpec, frame: pd.DataFrame
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Returns columns row (position in the training part), fold, raw (uncalibrated score); none without labels."""
+        rows, _ = split(spec, frame)
+        if spec.data.target is None:
+            return _no_scores(), {"seconds": 0.0}
+        board = select(spec.model_copy(update={"candidates": (candidate,)}), rows, **_arrays(spec, rows))
+        found, row = board.oof, board.rows[0]
+        assert found is not None
+        scores = pd.DataFrame({"row": found.rows, "fold": found.fold, "raw": found.raw[candidate.name]})
+        return scores, {"metric": board.metric, **{key: row[key] for key in ("value", "spread", "seconds")}}
+
+    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+        """Without labels there is nothing to rank by: the first candidate it is."""
+        if spec.data.target is None:
+            return Leaderboard(spec.validation.metric, spec.candidates[0].name)
+        rows, _ = split(spec, frame)
+        arrays = _arrays(spec, rows)
+        singles = [one.name for one in spec.candidates if one.estimator is not None]
+        errors = {name: "could not be fitted; see its task's log" for name in singles if found[name].empty}
+        return rank(spec, arrays["y"].astype(int), out_of_fold(found), {}, errors, arrays["money"])
+
+    def fit(
+        self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
+    ) -> Scorer:
+        """The winner on the training part; the held-out part stays unseen."""
+        rows, _ = split(spec, frame)
+        winner = next(one for one in spec.candidates if one.name == board.best)
+        arrays = _arrays(spec, rows)
+        oof = out_of_fold(found) if spec.data.target else None
+        return self.learner.fit(spec, winner, rows, arrays["y"], arrays["weights"], spec.training.seed, oof)
+
+    def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
+        """Average precision and ROC AUC on the held-out rows."""
+        _, holdout = split(spec, frame)
+        if not spec.data.target or holdout.empty:
+            return {}
+        y, score = holdout[spec.data.target].to_numpy().astype(int), fitted.predict(holdout).probability
+        values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
+        return {name: value for name, value in values.items() if np.isfinite(value)}
+
+    def judge(
+        self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer
+    ) -> gate.GateVerdict:
+        """Judge on the rows held out when the challenger was trained."""
+        data = spec.data
+        if data.target is None:
+            raise BatonError(
+                f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)"
+            )
+        _, holdout = split(spec, frame)
+        y = holdout[data.target].to_numpy().astype(int)
+        scores = [None if model is None else model.predict(holdout).probability for model in (champion, challenger)]
+        money = holdout[data.money].to_numpy() if data.money else None
+        assert scores[1] is not None
+        return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=spec.training.seed)
+
+    def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
+        """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
+        scores = fitted.predict(data).probability
+        reasons: np.ndarray = np.full(len(data), None, dtype=object)
+        top = min(len(data), int(np.ceil(explain * len(data))))
+        if top:
+            rows = np.argpartition(-scores, top - 1)[:top]
+            for row, codes in zip(rows, fitted.explain(data.iloc[rows]), strict=True):
+                reasons[row] = json.dumps([[feature, round(float(value), 4)] for feature, value in codes])
+        return pd.DataFrame({
+            "entity_key": data[spec.data.entity].astype(str).to_numpy(), "score": scores,
+            "reasons": pd.Series(reasons, dtype=object), "_row": data["_row"].to_numpy(),
+        })  # fmt: skip
+
+    def reference(
+        self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float]
+    ) -> dict[str, Any]:
+        """Counts of all rows the version knows, hour by hour, and its scores of held-out rows.
+
+        Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
+        """
+        assert spec.drift is not None
+        rows, holdout = split(spec, frame)
+        data = pd.concat([rows, holdout], ignore_index=True)
+        times = data[spec.data.time]
+        hours = times.dt.floor("h") if str(times.dtype).startswith("datetime") else None
+        scores = np.full(len(data), np.nan)
+        if len(holdout):
+            scores[len(rows) :] = fitted.predict(holdout).probability
+        counts = drift.reference(data, fitted.features, scores, windows=hours, min_rows=spec.drift.min_rows)
+        return {**counts, "metrics": metrics}
+
+    def watch(
+        self,
+        spec: TabularSpec,
+        reference: dict[str, Any],
+        data: pd.DataFrame,
+        scored: pd.DataFrame,
+        truth: pd.DataFrame,
+    ) -> Watched:
+        """Features and scores against the training rows; the metric once enough labels are in."""
+        policy = spec.drift
+        assert policy is not None
+        said = data[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
+        table = drift.compare(reference, data, policy, said)
+        labelled = scored["entity_key"].map(truth.set_index("entity_key")["value"])
+        result = None
+        expected = reference.get("metrics", {}).get(policy.performance.metric) if policy.performance else None
+        if expected is not None and len(truth):
+            result = drift.performance(
+                labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, policy.performance
+            )
+        return Watched(table, result, int(labelled.fillna(0).sum()))
+
+    def describe(self, spec: TabularSpec, frame: pd.DataFrame) -> Description:
+        """Rows and positives of the training part."""
+        rows, _ = split(spec, frame)
+        target = spec.data.target
+        scored = "a probability of the positive label" if target else "how unusual a row is, 0 to 1"
+        limits = [
+            "Judged on the most recent part of its data only; the drift monitor says when that is past.",
+            "A person or a rule decides on a case; the score orders them.",
+        ]
+        if not target:
+            limits.append("Trained without labels: unusual does not mean wrong.")
+        return Description(
+            {"rows": len(rows), "positives": int(rows[target].sum()) if target else None},
+            f"Scores one row per {spec.data.entity}: {scored}.",
+            limits,
+        )
+
+    def example(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Medians and most frequent values, and their score."""
+        rows, _ = split(spec, frame)
+        example = typical_row(rows[fitted.features])
+        return example, pd.DataFrame({"score": fitted.predict(example).probability})
+
+    def load(self, folder: Path) -> Scorer:
+        """See `baton.families.load`."""
+        return self.learner.load(folder)
+
+
+def split(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(training rows, held-out rows) of checked rows, each in order of time with a fresh index.
+
+    Without held-out recent rows the most recent share of the history is held out; else all of the history trains.
+
+    Raises:
+        ModelError: fewer training rows or positives than the spec asks for.
+    """
+    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
+    part = frame["_part"].astype(object)
+    history = (frame["_part"] == "").to_numpy().nonzero()[0]
+    if not (part == HOLDOUT).any():
+        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
+    train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
+    _require_enough(spec, train)
+    return train, holdout
+
+
+def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:
+    positives = int(train[spec.data.target].sum()) if spec.data.target else 0
+    if len(train) < spec.training.min_rows or (spec.data.target and positives < spec.training.min_positives):
+        raise ModelError(
+            f"model {spec.model}: {len(train)} training rows with {positives} positives; the spec asks for at least "
+            f"{spec.training.min_rows} and {spec.training.min_positives}: wait for more labels or lower training.min_*"
+        )
+
+
+def _arrays(spec: TabularSpec, frame: pd.DataFrame) -> dict[str, Any]:
+    """Labels, times, money and weights of a frame as `selection` takes them."""
+    data = spec.data
+    return {
+        "y": frame[data.target].to_numpy() if data.target else None,
+        "t": frame[data.time].to_numpy(),
+        "money": frame[data.money].to_numpy() if data.money else None,
+        "weights": frame["_weight"].to_numpy(),
+    }
+
+
+def out_of_fold(found: Mapping[str, pd.DataFrame]) -> OutOfFold:
+    """The candidates' scores, made in tasks of their own, side by side again."""
+    usable = {name: frame for name, frame in found.items() if not frame.empty}
+    if not usable:
+        return OutOfFold(np.empty(0, int), np.empty(0, int), {})
+    first = next(iter(usable.values()))
+    raw = {name: frame["raw"].to_numpy() for name, frame in usable.items()}
+    return OutOfFold(first["row"].to_numpy(), first["fold"].to_numpy(), raw)
+
+
+def _no_scores() -> pd.DataFrame:
+    return pd.DataFrame({"row": [0], "fold": [0], "raw": [0.0]})
+
+
+def typical_row(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row of medians and most frequent values: MLflow shows its example to every reader, so it is nobody's row."""
+    cells = {
+        name: column.median()
+        if pd.api.types.is_numeric_dtype(column) and column.dtype != bool
+        else column.mode().iloc[0]
+        for name, column in frame.items()
+    }
+    return pd.DataFrame([cells]).astype({name: frame[name].dtype for name in cells if frame[name].dtype.kind == "f"})
