@@ -51,43 +51,19 @@ def _progress(console: Console) -> Callable[[str, int], Any]:
 
 
 def _show(console: Console, name: str, story: dict[str, Any]) -> None:
-    """The story's tables: partitions, models, drift, and the figures in one line each."""
+    """What the pack's module `demo` makes of its summary: tables and sentences."""
     from rich.table import Table
 
+    from baton.demo import stories
+
     console.print(f"\n[bold]{name}[/bold]: {story['data']}", highlight=False)
-    rows = story["partitions"]
-    columns = ("rows_in", "published", "open", "discarded")
-    routes = sorted({route for row in rows for route in row["routes"]})
-    models = sorted({model for row in rows for model in row["models"]})
-    drawn = Table(
-        "partition (UTC)",
-        *(c.replace("_", " ") for c in columns),
-        *routes,
-        *models,
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for row in rows:
-        counts = [f"{row[c]:,}" for c in columns] + [f"{row['routes'].get(r, 0):,}" for r in routes]
-        drawn.add_row(row["partition"][:16].replace("T", " "), *counts, *[f"v{row['models'][m]}" for m in models])
-    sums = [f"{sum(row[c] for row in rows):,}" for c in columns] + [
-        f"{sum(row['routes'].get(r, 0) for row in rows):,}" for r in routes
-    ]
-    drawn.add_row("all", *sums, *[""] * len(models), style="bold")
-    console.print(drawn)
-    metric = ", ".join(f"{when} {value:.3f}" for when, value in story["average_precision"].items())
-    console.print(f"average precision: {metric}", highlight=False)
-    for model in story["models"]:
-        console.print(
-            f"model {model['model']} version {model['version']} {' '.join(model['aliases'])}", highlight=False
-        )
-    for window in story["drift"]:
-        if window["features"]:
-            moved = ", ".join(f"{feature} {effect:g}" for feature, effect in list(window["features"].items())[:6])
-            console.print(
-                f"drift in {window['partition']} (against version {window['version']}): {moved}", highlight=False
-            )
-    console.print(
-        "cases: " + ", ".join(f"{number} {status}" for status, number in story["cases"].items()), highlight=False
-    )
+    for part in stories()[name].show(story):
+        if isinstance(part, str):
+            console.print(part, highlight=False)
+            continue
+        drawn = Table(*part["columns"], box=None, header_style="bold", pad_edge=False)
+        for row in part["rows"]:
+            drawn.add_row(*row)
+        if "sums" in part:
+            drawn.add_row(*part["sums"], style="bold")
+        console.print(drawn)

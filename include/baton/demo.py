@@ -1,6 +1,7 @@
 """`baton demo`: start the real services, let every pack play its story through Airflow's REST interface, show the result.
 
-A pack takes part by having a module `demo.py` with `play(demo: Demo) -> dict`.
+A pack takes part by having a module `demo.py` with `play(demo: Demo) -> dict`, the summary (with `data`: what is real
+and what is simulated), and `show(summary) -> list`: sentences, and tables as `columns`, `rows` and perhaps `sums`.
 """
 
 from __future__ import annotations

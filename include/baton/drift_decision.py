@@ -57,7 +57,7 @@ class Window:
 
     Attributes:
         version: the champion's version that it was judged against.
-        status: judged | too_few | broken (in quarantine) | missing.
+        status: judged | too_few | pending (its truth is not known yet) | broken (in quarantine) | missing.
         drifted: names of its drifted features.
         truths: what is known of it and counts for a retraining: labelled positives, known periods.
         performance: None while nothing of it is labelled.

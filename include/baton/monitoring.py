@@ -48,9 +48,13 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
     if not judged:
         waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
         return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
-    now = judged[-1].partition
+    settled = [window for window in judged if window.status != "pending"]
+    if not settled:
+        waiting = f"nothing of what {judged[0].partition} forecast has happened yet"
+        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
+    now = settled[-1].partition
     unanswered = _unanswered(model)
-    verdict = decide(judged, spec.drift, now=now, retrains=[p for p in _retrains(model) if p != unanswered])
+    verdict = decide(settled, spec.drift, now=now, retrains=[p for p in _retrains(model) if p != unanswered])
     decision, request = ("RETRAIN", unanswered) if unanswered else _act(spec, verdict)
     return {
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": now,
@@ -141,8 +145,11 @@ def _judge(
         return Window(partition, version, status="missing"), None
     reference = json.loads(stored.read_text(encoding="utf-8"))
     rows, truth = read(data), known.rename(columns={"label": "value"})[["entity_key", "value"]]
-    seen = family(spec.family).watch(spec, reference, rows, read(scores.ref), truth)
+    maker = family(spec.family)
+    seen = maker.watch(spec, reference, rows, read(scores.ref), truth)
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
+    if maker.truth == "rows" and not seen.truths:
+        status = "pending"  # a forecast of which nothing has happened yet
     window = Window(partition, version, status, tuple(table.drifted), len(rows), seen.truths, seen.performance)
     page = _report(spec.model, partition, version, table, window)
     _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)

@@ -128,8 +128,11 @@ class Orchestrator:
             time.sleep(0.4)
         raise ServiceError(f"no new run of {dag_id} within {timeout:.0f} s: did its asset event arrive?")
 
-    def answer(self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60) -> None:
-        """Answer an approval, with the call that the UI's *Required Actions* page makes."""
+    def answer(
+        self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Answer an approval, with the call that the UI's *Required Actions* page makes; `params` are its form's fields."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         until = time.monotonic() + timeout
         while True:
@@ -145,7 +148,7 @@ class Orchestrator:
         # no person is that fast, a program must wait
         time.sleep(2)
         options = ["Approve" if approve else "Reject"]
-        self.request("PATCH", path, json={"chosen_options": options, "params_input": {}})
+        self.request("PATCH", path, json={"chosen_options": options, "params_input": dict(params or {})})
 
     def unpause(self, dag_ids: Sequence[str]) -> None:
         """Let the scheduler run these DAGs."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
 ANCHOR_KEY = "replay_anchor"  # in the warehouse's meta table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MAX_RANGE = 10_000
 
@@ -50,9 +51,10 @@ def safe_name(key: str) -> str:
 
 
 def floor_key(moment: datetime, step: str | timedelta) -> str:
-    """Key of the partition that a moment lies in; partitions are counted from 1970-01-01 00:00 UTC."""
+    """Key of the partition that a moment lies in, counted from 1970-01-01 00:00 UTC; weeks start on a Monday."""
     length = parse_duration(step)
-    return format_key(_EPOCH + (moment - _EPOCH) // length * length)
+    start = _MONDAY if length % (7 * _DAY) == timedelta(0) else _EPOCH
+    return format_key(start + (moment - start) // length * length)
 
 
 def last_complete(step: str | timedelta, now: datetime | None = None) -> str:
@@ -121,6 +123,12 @@ def replay_slot(key: str, anchor: datetime, period: timedelta, step: timedelta) 
     if rest % step:
         raise SourceError(f"partition {key} is no whole number of steps after {format_key(anchor)}, the replay's start")
     return ReplaySlot(cycle, rest // step)
+
+
+def recording_start(step: timedelta, before: timedelta | None) -> datetime:
+    """Where a recording starts on the calendar: at the replay's anchor, or so much earlier on the grid of its steps."""
+    anchor = replay_anchor()
+    return anchor if before is None else parse_key(floor_key(anchor, step)) - before
 
 
 def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from baton.slots import StageOutput
@@ -70,13 +71,24 @@ def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, 
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
     return [
         {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
-         "reasons": json.loads(reasons) if isinstance(reasons, str) else None}
+         "reasons": json.loads(reasons) if isinstance(reasons, str) else None, "quantiles": quantiles}
         for frame in scores
-        for key, model, version, score, reasons in zip(
+        for key, model, version, score, reasons, quantiles in zip(
             frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
-            frame["reasons"].tolist(), strict=True,
+            frame["reasons"].tolist(), _quantiles(frame), strict=True,
         )
     ]  # fmt: skip
+
+
+def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:
+    """Quantiles of a forecast by level, from its columns `q0.1`, `q0.9`; null for a plain score."""
+    columns = [name for name in frame if re.fullmatch(r"q0?\.\d+", str(name))]
+    if not columns:
+        return [None] * len(frame)
+    return [
+        {str(name).removeprefix("q"): float(value) for name, value in row.items()}
+        for row in frame[columns].to_dict("records")
+    ]
 
 
 @engine_step()
@@ -117,19 +129,28 @@ def publish_labels(job: StageJob) -> StageOutput:
     facts = {"published": len(labels), "positives": positives, "origin": options["origin"]}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import ledger, tables
-        from baton.labels import record_labels
-
-        table = tables.labels
-        conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
-            table.c.flow == options["about"], table.c.partition == job.partition, table.c.origin == options["origin"],
-            table.c.actor == job.flow,
-        ))  # fmt: skip
-        record_labels(
-            conn, options["about"], options["origin"], actor=job.flow,
-            rows=[(key, job.partition, label) for key, label in
-                  zip(labels[options["entity"]].astype(str), labels[options["label"]].astype(int), strict=True)],
-        )  # fmt: skip
-        ledger.append(conn, "labels_arrived", options["about"], {"commit": commit_id, **facts})
+        values = labels[options["label"]].astype(float)
+        replace_labels(conn, job, options["about"], labels[options["entity"]], values, {"commit": commit_id, **facts})
 
     return StageOutput(labels, facts, on_commit)
+
+
+def replace_labels(
+    conn: Connection, job: StageJob, about: str, keys: pd.Series, values: pd.Series, facts: dict[str, Any]
+) -> None:
+    """Replace what this job's partition said before about the entities of the flow `about`; with a ledger record.
+
+    Args:
+        keys, values: shape (n,), entities and their truth.
+        facts: for the ledger; `origin` says where the truth comes from.
+    """
+    from baton import ledger, tables
+    from baton.labels import record_labels
+
+    table, origin = tables.labels, facts["origin"]
+    conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
+        table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,
+    ))  # fmt: skip
+    rows = [(key, job.partition, value) for key, value in zip(keys.astype(str), values.tolist(), strict=True)]
+    record_labels(conn, about, origin, actor=job.flow, rows=rows)
+    ledger.append(conn, "labels_arrived", about, facts)

@@ -72,6 +72,9 @@ def record(
     """
     at = warehouse.now()
     here = (quarantine.c.flow == flow) & (quarantine.c.partition == partition)
+    sources = set((frame if raw is None else raw)["_source"])
+    if sources:  # a flow may read several sources; a verdict speaks for the rows of its own
+        here &= quarantine.c.source.in_(sources)
     columns = ("row_sha", "row", "rule", "status", "repair", "raw", "first_seen")
     query = sa.select(*(quarantine.c[name] for name in columns)).where(here)
     known = {(found.row_sha, found.row, found.rule): found for found in conn.execute(query)}

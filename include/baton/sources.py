@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import NoData, SourceError
-from baton.partitions import format_key, replay_anchor, replay_slot, window
+from baton.partitions import format_key, recording_start, replay_slot, window
 from baton.source_files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
 from baton.specs import FileSource
 
@@ -78,7 +78,7 @@ def source_state(pack: Pack, source: str, partition: str) -> Mapping[str, Any]:
     _ahead.clear()
     _ahead[pack.name, source, partition] = batch
     state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
-    return state if batch.delivered else {**state, "anchor": format_key(replay_anchor())}
+    return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}
 
 
 def read_history(pack: Pack, source: str) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def read_history(pack: Pack, source: str) -> pd.DataFrame:
     spec, uri = _history(pack, source)
     body = read_bytes(uri)
     frame = parse(uri, body, format_of(uri, spec.format))
-    return lay_on_calendar(frame, spec, uri, replay_anchor() if spec.replay else _EPOCH)
+    return lay_on_calendar(frame, spec, uri, _start(spec) if spec.replay else _EPOCH)
 
 
 def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
@@ -101,7 +101,7 @@ def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
     """
     spec, uri = _history(pack, source)
     state = {**_meaning(spec), "sha256": hashlib.sha256(read_bytes(uri)).hexdigest()}
-    return {**state, "anchor": format_key(replay_anchor())} if spec.replay else state
+    return {**state, "anchor": format_key(_start(spec))} if spec.replay else state
 
 
 def sample(pack: Pack, source: str) -> pd.DataFrame:
@@ -178,7 +178,7 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
         return RawBatch(parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
     if source.replay is None:
         raise NoData(f"source {source.name}, partition {partition}: no file {pattern}")
-    anchor = replay_anchor()
+    anchor = _start(source)
     try:
         slot = replay_slot(partition, anchor, source.replay.period, source.step)
     except NoData as error:
@@ -192,6 +192,13 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     body, form = read_bytes(uri), format_of(uri, source.format)
     frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)
+
+
+def _start(source: Source) -> datetime:
+    """Where the source's recording starts on the calendar."""
+    assert isinstance(source, FileSource)
+    assert source.replay is not None
+    return recording_start(source.step, source.replay.before)
 
 
 def _delivered(source: FileSource, partition: str) -> tuple[str, str | None]:

@@ -60,6 +60,9 @@ class SeriesTrainingSpec(TrainingSpec):
     """What a version is trained on."""
 
     min_periods: int = Field(default=8, ge=2, description="a series with fewer periods is `new`: its neighbours' shape")
+    max_gap: int = Field(
+        default=1, ge=0, description="so many missing periods in a row are bridged; a series with more is refused"
+    )
     dead_after: int = Field(default=26, ge=1, description="so many last periods without demand: the series is `dead`")
 
 

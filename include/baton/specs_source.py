@@ -34,6 +34,9 @@ class ReplaySpec(Spec):
 
     path: str = Field(description="file of one partition; {slot:02d} is its number within the period, from 0")
     period: Duration = Field(description="length of the recording; it repeats after that")
+    before: Duration | None = Field(
+        default=None, description="so much of it lies before the set-up; null: two days, as the other recordings"
+    )
     clock: Column | None = Field(
         default=None,
         description="column with seconds since the start of the recording; null: no time is laid out",

@@ -127,11 +127,23 @@ def run(job: StageJob) -> StageResult:
 
 def _apply(function: Callable, inputs: Mapping[str, DatasetRef], options: Mapping[str, Any]) -> StageOutput:
     """Call a pure pack function with frames by input name and the option `params` as keywords."""
-    from baton.datasets import read
-
-    frames = {name: read(ref) for name, ref in inputs.items()}
+    frames = read_inputs(inputs)
     result = function(**frames, **options.get("params", {}))
     return result if isinstance(result, StageOutput) else StageOutput(result)
+
+
+def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
+    """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again."""
+    import pandas as pd
+
+    from baton.datasets import read
+
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for name, ref in inputs.items():
+        parts.setdefault(name.partition(".")[0], []).append(read(ref))
+    return {
+        name: frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True) for name, frames in parts.items()
+    }
 
 
 def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:

@@ -22,6 +22,7 @@ from typing import IO, Self
 import psutil
 
 from baton import mlflow_server
+from baton.companions import companions
 from baton.errors import ServiceError
 from baton.health import airflow_token
 from baton.processes import Session, read_sessions
@@ -197,9 +198,15 @@ class Services:
         command, environment = mlflow_server.server_command(LOOPBACK, plan.mlflow_port, self.settings.home)
         health_url = f"{plan.mlflow_url}/health"
         watch.add(Service("mlflow", command, 4, health_url=health_url, environment=environment))
+        ports = {}
+        for one in companions(self.settings):
+            ports[one.name] = choose_port(None, one.name)
+            watch.add(Service(one.name, one.on(ports[one.name]), 4, health_url=one.url(ports[one.name])))
         with ThreadPoolExecutor(2) as pool:
             tasks = [
-                pool.submit(watch.run_once, "init-airflow", [python, "-m", "baton.airflow.initialise"]),
+                pool.submit(
+                    watch.run_once, "init-airflow", [python, "-m", "baton.airflow.initialise", json.dumps(ports)]
+                ),
                 pool.submit(watch.run_once, "init-warehouse", [python, "-c", _MIGRATE]),
             ]
             try:

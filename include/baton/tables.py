@@ -111,7 +111,7 @@ quarantine = Table(
     Index(None, "status"),
     Index(None, "entity_key"),
 )
-# one row per entity and model
+# one row per entity and model; quantiles: level -> value, of a forecast
 predictions = Table(
     "predictions",
     metadata,
@@ -121,6 +121,7 @@ predictions = Table(
     _key("model"),
     _must("version", Integer),
     _must("score", Float),
+    _may("quantiles", JSON),
     _may("decision"),
     _may("reasons", JSON),
     _may("row_sha"),
@@ -143,7 +144,7 @@ decisions = Table(
     _must("decided_at"),
     Index(None, "entity_key"),
 )
-# what turned out to be true, and who said so; origin: chargeback, analyst, ...
+# what turned out to be true (a class, or a quantity), and who said so; origin: chargeback, analyst, ...
 labels = Table(
     "labels",
     metadata,
@@ -151,7 +152,7 @@ labels = Table(
     _key("entity_key"),
     _key("origin"),
     _must("partition"),
-    _must("label", Integer),
+    _must("label", Float),
     _may("actor"),
     _must("known_at"),
     Index(None, "flow", "partition"),
@@ -173,6 +174,20 @@ cases = Table(
     _must("updated_at"),
     Index(None, "flow", "partition"),
     Index(None, "status"),
+)
+# what people changed in a proposal before it was carried out; the last change counts, the ledger has them all
+adjustments = Table(
+    "adjustments",
+    metadata,
+    _key("flow"),
+    _key("partition"),
+    _key("entity_key"),
+    _key("field"),
+    _must("proposed", Float),
+    _must("decided", Float),
+    _must("actor"),
+    _may("reason"),
+    _must("at"),
 )
 
 # --- models ---
@@ -229,19 +244,26 @@ retrains = Table(
 
 # --- record ---
 
-# effects outside the warehouse, done at least once under an idempotency key
+# effects outside the warehouse, each done once under its key; states: see `baton.outbox`
 outbox = Table(
     "outbox",
     metadata,
     _key("key"),
     _must("kind"),
+    _must("flow"),
+    _must("partition"),
+    _must("entity_key"),
     _must("payload", JSON),
     _must("state"),
     _must("attempts", Integer),
+    _may("lease_until"),
+    _may("answer", JSON),
     _may("error"),
     _must("created_at"),
     _must("updated_at"),
+    _may("sent_at"),
     Index(None, "state"),
+    Index(None, "flow", "partition"),
 )
 meta = Table("meta", metadata, _key("key"), _must("value"))
 # append-only, hash-chained; written through `baton.ledger` only

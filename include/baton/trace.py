@@ -154,6 +154,6 @@ def _outcome(flow: str, partition: str, entity: str) -> list[Step]:
         steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
     for row in _rows(tables.labels, flow=flow, entity_key=entity):
         steps.append(
-            Step("label", f"{row['label']} from {row['origin']} ({row['actor']})", {"known_at": row["known_at"]})
+            Step("label", f"{row['label']:g} from {row['origin']} ({row['actor']})", {"known_at": row["known_at"]})
         )
     return steps

@@ -27,11 +27,8 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
     from baton.packs import find_model
 
     pack, spec = find_model(job.options["model"])
-    return {
-        "spec": spec.training.model_dump(mode="json"),
-        "since": job.options.get("since"),
-        **known_state(pack, spec),
-    }
+    asked = {name: job.options.get(name) for name in ("since", "until")}
+    return {"spec": spec.training.model_dump(mode="json"), **asked, **known_state(pack, spec, asked["until"])}
 
 
 def known_state(pack: Pack, spec: ModelSpec, upto: str | None = None) -> dict[str, Any]:
@@ -60,6 +57,7 @@ def assemble(job: StageJob) -> StageOutput:
     Options:
         model: name of the model.
         since: first partition of the regime to be judged on (a drift's onset); labelled rows before it train.
+        until: nothing is known after this partition.
 
     Returns:
         see `known_rows`.
@@ -68,7 +66,7 @@ def assemble(job: StageJob) -> StageOutput:
     from baton.parsing import with_row_identity
 
     pack, spec = find_model(job.options["model"])
-    frame = known_rows(pack, spec, since=job.options.get("since"))
+    frame = known_rows(pack, spec, since=job.options.get("since"), upto=job.options.get("until"))
     return StageOutput(
         with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum())}
     )
@@ -77,9 +75,12 @@ def assemble(job: StageJob) -> StageOutput:
 def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: str | None = None) -> pd.DataFrame:
     """All rows whose truth is known: the history, and the recent partitions, which replace rows of the same key.
 
+    Where rows carry their own truth, the history counts up to the first recent partition: what a recording knows of
+    later times has not happened yet.
+
     Args:
         since: labelled rows of earlier partitions are not held out.
-        upto: no partition after this one.
+        upto: no partition, and no row of the history, after this one.
 
     Returns:
         the columns of the sources and `_part` (train | holdout for labelled recent rows, else ''), `_weight`,
@@ -93,9 +94,12 @@ def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: s
     from baton.sources import read_history
 
     parts: list[pd.DataFrame] = []
-    recent = _Recent.of(spec, upto).rows(spec, since) if spec.training.recent else None
+    known = _Recent.of(spec, upto) if spec.training.recent else None
+    recent = known.rows(spec, since) if known else None
     if spec.training.history:
         history = read_history(pack, spec.training.history.source)
+        first = min(known.refs, default=None) if known and known.labels is None else None
+        history = _before(history, spec.data.time, first, upto)
         if recent is not None:
             # a backfill may reach into the history: no row may train and be held out as well
             history = _without(history, recent, spec.data.key)
@@ -108,6 +112,21 @@ def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: s
             f"model {spec.model}: there is no history and no partition with its truth yet, so nothing to learn from"
         )
     return pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
+
+
+def _before(history: pd.DataFrame, time: str, first: str | None, upto: str | None) -> pd.DataFrame:
+    """Rows of the history before the partition `first` and not after the partition `upto`."""
+    import pandas as pd
+
+    if time not in history or not (first or upto):
+        return history
+    at = pd.to_datetime(history[time], utc=True, errors="coerce")
+    late = at.isna() & False
+    if first:
+        late |= at >= pd.Timestamp(first, tz="UTC")
+    if upto:
+        late |= at > pd.Timestamp(upto, tz="UTC")
+    return history[~late]
 
 
 def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
@@ -132,16 +151,16 @@ def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     return written
 
 
-def as_of(model: str) -> str:
-    """What a training knows: the last partition whose truth is known, or `history`.
+def as_of(model: str, until: str | None = None) -> str:
+    """What a training knows: the last partition whose truth is known, or `history` (up to `until`).
 
     It names the training's slots, so that the same trigger twice finds its own result.
     """
     from baton.packs import find_model
 
     _, spec = find_model(model)
-    refs = _Recent.of(spec).refs if spec.training.recent else {}
-    return max(refs, default="history")
+    refs = _Recent.of(spec, until).refs if spec.training.recent else {}
+    return max(refs, default=until or "history")
 
 
 @dataclass(frozen=True)

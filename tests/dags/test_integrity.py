@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["pandas", "numpy", "mlflow", "great_expectations", "sklearn", "lightgbm", "pyarrow", "scipy"]
+HEAVY = ["pandas", "numpy", "mlflow", "great_expectations", "sklearn", "lightgbm", "pyarrow", "scipy",
+         "statsforecast", "mlforecast", "simpy", "matplotlib", "pydantic_ai"]
 YIELDS = {
     "lifecycles.py": [
         "card_fraud_monitor", "card_fraud_promote", "card_fraud_train",
+        "demand_monitor", "demand_promote", "demand_train",
         "transaction_anomaly_promote", "transaction_anomaly_train",
     ],
+    "replenishment.py": ["replenishment"],
     "transaction_labels.py": ["transaction_labels"],
     "transaction_monitoring.py": ["transaction_monitoring"],
 }  # fmt: skip

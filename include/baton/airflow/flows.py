@@ -11,6 +11,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from baton.airflow.notify import Notify, deadline_missed
+from baton.airflow.review import ReviewOperator
 from baton.airflow.runs import flow_params
 from baton.airflow.stage import StageOperator
 from baton.settings import settings
@@ -85,13 +86,44 @@ class Flow(DAG):
             inputs=inputs, dag=self, **extra,
         ).output  # fmt: skip
 
-    def ingest(self, source: str) -> Any:
-        """Read the partition from a source of the pack, and fix the model versions of this run."""
-        return self.stage("ingest", "baton.ingestion:ingest", {"source": source}, uses_models=self.models)
+    def mapped(
+        self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", **inputs: Any
+    ) -> Any:
+        """The same stage once per entry of `options`, side by side; a later stage takes the parts as one frame."""
+        return StageOperator.partial(
+            task_id=task_id, step=step, pack=self.pack, inputs=inputs, dag=self, pool=pool,
+        ).expand(options=[{"step": self.step, **one} for one in options]).output  # fmt: skip
+
+    def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
+        """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
+        return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output
+
+    def advise(self, task_id: str, agent: str, conn_id: str = "agent", **inputs: Any) -> Any:
+        """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
+        return self.stage(task_id, "baton.agents.advise:advise", {"agent": agent, "conn_id": conn_id}, **inputs)
+
+    def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
+        """Carry out what an earlier stage put into the outbox, each effect once."""
+        return self.stage(task_id, "baton.effects:deliver", options, after=after)
+
+    def ingest(self, source: str, also: Any = None) -> Any:
+        """Read the partition from a source of the pack, and fix the model versions of this run.
+
+        Args:
+            also: the first source, where this is a further one: it follows that one's partition and versions.
+        """
+        if also is None:
+            return self.stage("ingest", "baton.ingestion:ingest", {"source": source}, uses_models=self.models)
+        return self.stage(f"ingest__{source}", "baton.ingestion:ingest", {"source": source}, first=also)
 
     def contract(self, data: Any, contract: str) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
-        return self.stage("contract", "baton.checking:contract", {"contract": contract}, data=data)
+        further = data.operator.task_id.removeprefix("ingest")
+        return self.stage(f"contract{further}", "baton.checking:contract", {"contract": contract}, data=data)
+
+    def history(self, data: Any, model: str, **inputs: Any) -> Any:
+        """The series up to this partition, as the model sees them, and what is known of the future."""
+        return self.stage("history", "baton.series:history", {"model": model}, data=data, **inputs)
 
     def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
         """Score with the version that this run uses."""
@@ -114,6 +146,10 @@ class Flow(DAG):
         """Publish scores alone, for a flow without routes and cases; wake the monitors of the models."""
         outlets = [published(self.dag_id)]
         return self.stage("publish", "baton.publishing:publish_predictions", outlets=outlets, **scores)
+
+    def publish_truth(self, data: Any, model: str, origin: str) -> Any:
+        """Publish what this partition's rows say about earlier forecasts; the monitor sees it when the run publishes."""
+        return self.stage("publish_truth", "baton.series:publish_truth", {"model": model, "origin": origin}, data=data)
 
     def publish_labels(self, data: Any, about: str, entity: str, label: str, origin: str) -> Any:
         """Publish late labels about another flow's entities, and wake the monitors of its models."""

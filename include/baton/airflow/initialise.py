@@ -1,9 +1,20 @@
-"""Bring Airflow's metadata database up to date and create the pools: `python -m baton.airflow.initialise`.
+"""Bring Airflow's metadata database up to date; create pools and the connections of companions.
 
-One process instead of `airflow db migrate` and `airflow pools set` for each pool: each imports for seconds.
+    python -m baton.airflow.initialise '{"purchasing": 8090}'      ports of the companions by name
+
+One process instead of `airflow db migrate`, `airflow pools set` and `airflow connections add`: each imports for seconds.
 """
 
+from __future__ import annotations
+
+import json
 import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 POOLS = {
     "training": (
@@ -14,8 +25,12 @@ POOLS = {
 }
 
 
-def initialise() -> None:
-    """Create or migrate the database and create missing pools; slots that an operator changed stay."""
+def initialise(ports: Mapping[str, int] | None = None) -> None:
+    """Create or migrate the database, missing pools and connections; what an operator changed stays.
+
+    Args:
+        ports: of the running companions by name.
+    """
     from airflow.models.pool import Pool
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session
@@ -25,7 +40,28 @@ def initialise() -> None:
         for name, (slots, description) in POOLS.items():
             if Pool.get_pool(name, session=session) is None:
                 Pool.create_or_update_pool(name, slots, description, include_deferred=False, session=session)
+        _connect(ports or {}, session)
+
+
+def _connect(ports: Mapping[str, int], session: Session) -> None:
+    from airflow.models.connection import Connection
+    from sqlalchemy import select
+
+    from baton.companions import KEPT, companions
+    from baton.settings import LOOPBACK, settings
+
+    for one in companions(settings()):
+        if one.name not in ports:
+            continue
+        known = session.scalar(select(Connection).where(Connection.conn_id == one.name))
+        if known is None:
+            known = Connection(conn_id=one.name, conn_type="http", description=KEPT)
+            session.add(known)
+        elif known.description != KEPT:
+            continue  # somebody's own
+        known.host, known.port, known.schema = LOOPBACK, ports[one.name], "http"
+        known.set_password(one.token_file.read_text(encoding="utf-8").strip())
 
 
 if __name__ == "__main__":
-    initialise()
+    initialise(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})

@@ -54,6 +54,9 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
         params={"since": Param(
             None, type=["null", "string"], pattern=KEY_PATTERN, title="Judge on partitions from",
             description_md="First partition (UTC) of the regime to be judged on; empty: all. The monitor fills it in.",
+        ), "until": Param(
+            None, type=["null", "string"], pattern=KEY_PATTERN, title="Know nothing after",
+            description_md="Last partition (UTC) that the training may know; empty: all. To repeat a past training.",
         )},
     )  # fmt: skip
 

@@ -67,7 +67,7 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
     kind = options.get("kind", "flow")
     extra: dict[str, Any] = {}
     if kind == "train":
-        extra = {"since": params.get("since") or None}
+        extra = {name: params.get(name) or None for name in ("since", "until")}
         if earlier is None:  # the run's first stage
             from baton.training import record_start
 
@@ -85,7 +85,7 @@ def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
     if kind == "train":
         from baton.training import as_of
 
-        return as_of(options["model"])
+        return as_of(options["model"], (context.get("params") or {}).get("until") or None)
     if kind == "promote":
         from baton.promotion import is_champion, version_to_judge
 

@@ -6,7 +6,7 @@ light at import: what it runs is imported inside `execute`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
@@ -49,6 +49,24 @@ class DriftReportLink(_FactLink):
     fact = "drift"
 
 
+class ReportLink(_FactLink):
+    """To the report that this task wrote for people."""
+
+    name = "Report"
+    fact = "report"
+
+
+def _results(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Results of earlier stages by name; those of a mapped stage as `name.0`, `name.1`, ... without skipped ones."""
+    for name, value in inputs.items():
+        if isinstance(value, Mapping):
+            if "ref" in value:
+                yield name, value
+        elif value is not None:
+            parts = [part for part in value if part and "ref" in part]
+            yield from ((f"{name}.{number}", part) for number, part in enumerate(parts))
+
+
 class StageOperator(BaseOperator):
     """Run one stage on one partition.
 
@@ -61,7 +79,7 @@ class StageOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("inputs", "options")
-    operator_extra_links = (MlflowRunLink(), ResultPageLink())
+    operator_extra_links = (MlflowRunLink(), ResultPageLink(), ReportLink())
     ui_color = "#eef3fb"
 
     def __init__(
@@ -77,7 +95,9 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        import baton.airflow.sources  # noqa: F401  the readers that need Airflow connections
+        import baton.airflow.agents
+        import baton.airflow.effects
+        import baton.airflow.sources  # noqa: F401  what needs Airflow connections
         from baton import checking
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
         from baton.stages import run
@@ -109,7 +129,7 @@ class StageOperator(BaseOperator):
         from baton.ingestion import choose_models
         from baton.stages import StageJob
 
-        results = {name: value for name, value in self.inputs.items() if "ref" in (value or {})}
+        results = dict(_results(self.inputs))
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
         for value in results.values():
@@ -144,5 +164,7 @@ class StageOperator(BaseOperator):
         """Addresses behind log-in: pages are served by Baton's own console inside Airflow."""
         if page := facts.get("page"):
             self.links["page"] = f"/baton/pages/{page}"
+        if report := facts.get("report"):
+            self.links["report"] = f"/baton/pages/{report}"
         if address := facts.get("mlflow"):
             self.links["mlflow"] = address

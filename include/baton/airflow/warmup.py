@@ -23,6 +23,9 @@ MODULES = (
     "sklearn.calibration",
     "skops.io",  # before the many modules that it would search
     "lightgbm",
+    "statsforecast.models",
+    "mlforecast",
+    "simpy",
     "mlflow",
     "great_expectations",
 )

@@ -1,4 +1,4 @@
-"""Stored HTML pages: validation results and drift reports, out of the reports folder and out of nowhere else."""
+"""Stored HTML pages: validation results, drift reports and flows' reports, out of the reports folder and out of nowhere else."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ def readable(rights: Rights, path: str) -> bool:
         return rights.read(owner)
     if kind == "drift":
         return rights.read(f"{owner}_monitor")
-    return rights.read(None)
+    return rights.read(kind)  # a report of a flow lies in a folder of its name

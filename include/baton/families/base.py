@@ -152,6 +152,9 @@ class Family(Protocol):
     def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
 
+    def keys(self, spec: Any, data: pd.DataFrame) -> pd.Series:
+        """entity_key of each row of `data`, as `score` writes it."""
+
     def reference(self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float]) -> dict[str, Any]:
         """What later partitions are compared with, plain JSON; no rows."""
 

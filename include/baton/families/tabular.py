@@ -105,6 +105,10 @@ class Tabular:
             "reasons": pd.Series(reasons, dtype=object), "_row": data["_row"].to_numpy(),
         })  # fmt: skip
 
+    def keys(self, spec: TabularSpec, data: pd.DataFrame) -> pd.Series:
+        """The entity."""
+        return data[spec.data.entity].astype(str)
+
     def reference(
         self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float]
     ) -> dict[str, Any]:

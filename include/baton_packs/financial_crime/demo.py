@@ -84,3 +84,35 @@ def check(summary: dict[str, Any], book: Playbook) -> None:
     )
     versions = {row["partition"]: row["models"][MODEL] for row in summary["partitions"]}
     book.expect(len(set(versions.values())) == 2, f"two versions of {MODEL} must have scored: {versions}")
+
+
+def show(summary: dict[str, Any]) -> list[Any]:
+    """The summary for people: a table of the partitions, then sentences."""
+    rows = summary["partitions"]
+    counted = ("rows_in", "published", "open", "discarded")
+    routes = sorted({route for row in rows for route in row["routes"]})
+    models = sorted({model for row in rows for model in row["models"]})
+
+    def numbers(row: dict[str, Any]) -> list[str]:
+        return [f"{row[c]:,}" for c in counted] + [f"{row['routes'].get(r, 0):,}" for r in routes]
+
+    whole = {c: sum(row[c] for row in rows) for c in counted}
+    whole["routes"] = {r: sum(row["routes"].get(r, 0) for row in rows) for r in routes}
+    table = {
+        "columns": ["partition (UTC)", *(c.replace("_", " ") for c in counted), *routes, *models],
+        "rows": [
+            [row["partition"][:16].replace("T", " "), *numbers(row), *(f"v{row['models'][m]}" for m in models)]
+            for row in rows
+        ],
+        "sums": ["all", *numbers(whole), *[""] * len(models)],
+    }
+    lines = [
+        "average precision: " + ", ".join(f"{when} {value:.3f}" for when, value in summary["average_precision"].items())
+    ]
+    lines += [f"model {m['model']} version {m['version']} {' '.join(m['aliases'])}" for m in summary["models"]]
+    for window in summary["drift"]:
+        if window["features"]:
+            moved = ", ".join(f"{feature} {effect:g}" for feature, effect in list(window["features"].items())[:6])
+            lines.append(f"drift in {window['partition']} (against version {window['version']}): {moved}")
+    lines.append("cases: " + ", ".join(f"{number} {status}" for status, number in summary["cases"].items()))
+    return [table, *lines]

@@ -5,27 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import BatonError
+from baton import playbook
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from baton.demo import Demo
 
 FLOW, LABELS_FLOW, MODEL = "transaction_monitoring", "transaction_labels", "card_fraud"
 SEED = 20
 
 
-class Playbook:
-    """Drives one Baton through Airflow's and MLflow's REST interfaces and the engine's own commands."""
-
-    def __init__(self, demo: Demo) -> None:
-        self.demo = demo
-        self.airflow = demo.airflow
-        self._promotions: dict[str, set[str]] = {}
-        self._trainings: dict[str, set[str]] = {}
-
-    # --- partitions -------------------------------------------------------------------------------------------------
+class Playbook(playbook.Playbook):
+    """The moves of transaction monitoring."""
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
         """Partition keys of the recording's hours first..end-1."""
@@ -37,68 +27,8 @@ class Playbook:
     def run_hours(
         self, partitions: list[str], dag_id: str = FLOW, conf: dict[str, Any] | None = None
     ) -> dict[str, str]:
-        """Trigger a run per partition, several in flight, and wait; returns state by partition."""
-        runs = {self.airflow.trigger(dag_id, partition, conf): partition for partition in partitions}
-        with self.demo.progress(f"{dag_id}: {len(runs)} hours", len(runs)) as advance:
-            states = self.airflow.wait(dag_id, list(runs), timeout=300, on_change=advance)
-        return {runs[run]: state for run, state in states.items()}
-
-    # --- models -----------------------------------------------------------------------------------------------------
-
-    def train(self, models: list[str]) -> None:
-        """Trigger the training DAGs side by side and wait."""
-        runs = {}
-        for model in models:
-            self._promotions[model] = self._known(f"{model}_promote")
-            runs[model] = self.airflow.trigger(f"{model}_train")
-        for model, run in runs.items():
-            self.expect_all(self.airflow.wait(f"{model}_train", [run], timeout=400))
-            self._trainings[model] = self._known(f"{model}_train")
-
-    def await_training(self, model: str) -> None:
-        """Wait for the training that the drift event started by itself."""
-        self._promotions[model] = self._known(f"{model}_promote")
-        run = self.airflow.wait_for_run(f"{model}_train", self._trainings[model], timeout=60)
-        self.expect_all(self.airflow.wait(f"{model}_train", [run], timeout=400))
-
-    def promote_in_airflow(self, model: str) -> None:
-        """Approve the challenger with the call that the UI's Required Actions page makes."""
-        dag_id = f"{model}_promote"
-        run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
-        self.airflow.answer(dag_id, run, "approve", approve=True, timeout=120)
-        self.expect_all(self.airflow.wait(dag_id, [run], timeout=120))
-        self.demo.report(f"  {model}: approved through the call of Airflow's Required Actions page")
-
-    def promote_in_registry(self, model: str) -> None:
-        """Approve as the reviewer does in MLflow: the tag `baton.review` on the version."""
-        from baton.registry import Registry
-        from baton.registry_rest import credentials
-        from baton.settings import settings
-
-        dag_id = f"{model}_promote"
-        run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
-        self._until_asked(dag_id, run)
-        reviewer = Registry(user=credentials(settings().home, "reviewer"))
-        version = reviewer.alias(model, "challenger")
-        if version is None:
-            raise BatonError(f"{model} has no challenger")
-        reviewer.tag(model, version, "baton.review", "approved")
-        self.expect_all(self.airflow.wait(dag_id, [run], timeout=120))
-        self.demo.report(f"  {model}: approved by the tag baton.review in the MLflow registry")
-
-    def _until_asked(self, dag_id: str, run: str, timeout: float = 120) -> None:
-        import time
-
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            state = next((t["state"] for t in self.airflow.tasks(dag_id, run) if t["task_id"] == "approve"), None)
-            if state in ("deferred", "awaiting_input"):
-                return
-            time.sleep(0.3)
-        raise BatonError(f"{dag_id} did not ask for approval within {timeout:.0f} s")
-
-    def _known(self, dag_id: str) -> set[str]:
-        return {row["dag_run_id"] for row in self.airflow.runs(dag_id)}
+        """Trigger a run per hour, several in flight, and wait; returns state by partition."""
+        return self.run_partitions(partitions, dag_id, conf)
 
     # --- what arrives -----------------------------------------------------------------------------------------------
 
@@ -131,36 +61,9 @@ class Playbook:
 
     def labels_arrive(self, partitions: list[str], at: str) -> dict[str, Any]:
         """Chargebacks of these hours arrive; returns what the monitor says about the newest window once it saw all."""
-        known = self._known(f"{MODEL}_monitor")
+        known = self.known(f"{MODEL}_monitor")
         self.expect_all(self.run_hours(partitions, LABELS_FLOW))
-        return self._monitor_verdict(known)
-
-    def _monitor_verdict(self, known: set[str]) -> dict[str, Any]:
-        """The first RETRAIN of the monitor runs since, else the last verdict after the monitor has come to rest."""
-        import time
-
-        dag_id, until, verdict = f"{MODEL}_monitor", time.monotonic() + 90, {}
-        while time.monotonic() < until:
-            runs = [run for run in self.airflow.runs(dag_id) if run["dag_run_id"] not in known]
-            for run in reversed(runs):  # oldest first, so that the last verdict remains
-                if run["state"] == "success":
-                    verdict = self.airflow.xcom(dag_id, run["dag_run_id"], "judge_windows")
-                    if verdict["decision"] == "RETRAIN":
-                        return verdict
-            time.sleep(0.5)
-        return verdict
-
-    # --- checks -----------------------------------------------------------------------------------------------------
-
-    def expect(self, holds: bool, sentence: str) -> None:
-        """Stop the story when something is not as told."""
-        if not holds:
-            raise BatonError(f"demo: {sentence}")
-
-    def expect_all(self, states: dict[str, str]) -> None:
-        """Every run must have succeeded."""
-        bad = {run: state for run, state in states.items() if state != "success"}
-        self.expect(not bad, f"runs that should be green: {bad}")
+        return self.monitor_verdict(MODEL, known)
 
     # --- people -----------------------------------------------------------------------------------------------------
 

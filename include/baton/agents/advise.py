@@ -1,0 +1,157 @@
+"""The stage that asks an agent about the rows that deserve it; a row that gets no accepted answer gets the template."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from baton.agents.calls import Answer, Caller, Limits, NoModel, connect
+from baton.agents.spec import AgentSpec, Case
+from baton.errors import SpecError
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step, read_inputs, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Options(Limits):
+    """Options of the stage."""
+
+    agent: str = Field(min_length=1, description="dotted path `package.module:NAME` of an AgentSpec")
+    conn_id: str = Field(default="agent", description="Airflow connection of the model; empty: templates only")
+    params: dict[str, Any] = Field(default_factory=dict, description="keywords for the agent's `cases`")
+
+
+def _state(job: StageJob) -> dict[str, Any]:
+    """Prompt, schema, code of the pack and the model's name: with all of them the same, nobody is asked twice."""
+    options = _options(job)
+    try:
+        model = connect(options.conn_id).name if options.conn_id else ""
+    except NoModel:
+        model = ""
+    return {"agent": _agent(job, options).state(), "model": model}
+
+
+@engine_step(fingerprint=_state)
+def advise(job: StageJob) -> StageOutput:
+    """Ask the agent about each of its cases, in their order, within the limits.
+
+    Inputs: frames by the names that the agent's `cases` takes.
+
+    Options: `Options`: agent, conn_id, params; max_calls, max_seconds, timeout, retries, max_tokens, max_total_tokens.
+
+    Returns:
+        one row per case: `entity_key`, the fields of the agent's output, `source` (agent or template), `reason` (why
+        it is the template; empty for an accepted answer), `model` (empty where none was asked), `prompt_sha`,
+        `input_tokens`, `output_tokens`, `seconds`. Facts: cases, asked, accepted, refused, templates, requests, tokens,
+        seconds, `reasons` (counted) and `degraded` sentences. A committed result is never asked for again while inputs,
+        options, prompt, code and model are the same: not even one made of templates.
+
+    Raises:
+        SpecError: an option is missing or unknown, or the agent is none.
+        BatonError: what the agent's own functions raise: their frames are not what they need.
+    """
+    options = _options(job)
+    spec = _agent(job, options)
+    cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
+    caller, why = _caller(spec, options) if cases else (None, "")
+    answers = [Answer(None, "skipped", why) if caller is None else caller.ask(case) for case in cases]
+    model = caller.model.name if caller is not None else ""
+    facts = _facts(spec, answers, model)
+    if sentences := _degraded(spec, answers, options):
+        facts["degraded"] = sentences
+    return StageOutput(_frame(spec, cases, answers, model), facts)
+
+
+def _options(job: StageJob) -> Options:
+    """The stage's options; flows add `step`, any stage may have an `output_contract`."""
+    given = {name: value for name, value in job.options.items() if name not in ("step", "output_contract")}
+    try:
+        return Options.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise SpecError(
+            f"stage {job.flow}.{job.stage}, baton.agents.advise:advise: option {name}: {first['msg']}; "
+            f"it takes {', '.join(Options.model_fields)}"
+        ) from error
+
+
+def _agent(job: StageJob, options: Options) -> AgentSpec:
+    found: Any = resolve(options.agent)
+    if not isinstance(found, AgentSpec):
+        raise SpecError(
+            f"stage {job.flow}.{job.stage}: option agent: {options.agent} is a {type(found).__name__}, not an AgentSpec"
+        )
+    return found
+
+
+def _caller(spec: AgentSpec, options: Options) -> tuple[Caller | None, str]:
+    """Whom to ask, or why nobody is."""
+    if not options.conn_id:
+        return None, "no model is asked"
+    try:
+        return Caller(spec, connect(options.conn_id), options), ""
+    except NoModel as error:
+        return None, f"no model: {error}"
+
+
+def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], model: str) -> pd.DataFrame:
+    import pandas as pd
+
+    sha = spec.prompt_sha
+    rows = []
+    for case, answer in zip(cases, answers, strict=True):
+        output = answer.output if answer.output is not None else spec.template(case)
+        reason = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+        rows.append(
+            {
+                "entity_key": case.key, **_columns(output), "source": "template" if answer.output is None else "agent",
+                "reason": reason, "model": "" if answer.kind == "skipped" else model, "prompt_sha": sha,
+                "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
+                "seconds": round(answer.seconds, 3),
+            }
+        )  # fmt: skip
+    texts = ("entity_key", "source", "reason", "model", "prompt_sha")
+    frame = pd.DataFrame(rows, columns=["entity_key", *spec.output.model_fields, *_after_output()])
+    kinds = dict.fromkeys(texts, "string") | {"input_tokens": "int64", "output_tokens": "int64", "seconds": "float64"}
+    return frame.astype(kinds)
+
+
+def _after_output() -> list[str]:
+    return ["source", "reason", "model", "prompt_sha", "input_tokens", "output_tokens", "seconds"]
+
+
+def _columns(output: BaseModel) -> dict[str, Any]:
+    """An output as cells: what is no text or number, as JSON."""
+    return {
+        name: value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+        for name, value in output.model_dump(mode="json").items()
+    }
+
+
+def _facts(spec: AgentSpec, answers: list[Answer], model: str) -> dict[str, Any]:
+    kinds = Counter(answer.kind for answer in answers)
+    return {
+        "agent": spec.name, "model": model, "prompt_sha": spec.prompt_sha, "cases": len(answers),
+        "asked": len(answers) - kinds["skipped"], "accepted": kinds["accepted"], "refused": kinds["refused"],
+        "templates": len(answers) - kinds["accepted"], "requests": sum(answer.requests for answer in answers),
+        "input_tokens": sum(answer.input_tokens for answer in answers),
+        "output_tokens": sum(answer.output_tokens for answer in answers),
+        "seconds": round(sum(answer.seconds for answer in answers), 3),
+        "reasons": dict(Counter(answer.reason for answer in answers if answer.output is None)),
+    }  # fmt: skip
+
+
+def _degraded(spec: AgentSpec, answers: list[Answer], options: Options) -> list[str]:
+    """One sentence that says how many texts are templates and why; none where no model was wanted."""
+    why: Mapping[str, int] = Counter(answer.reason for answer in answers if answer.output is None)
+    if not why or not options.conn_id:
+        return []
+    reasons = "; ".join(f"{reason} ({count})" for reason, count in why.items())
+    return [f"agent {spec.name}: {sum(why.values())} of {len(answers)} answers are templates: {reasons}"]

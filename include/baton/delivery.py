@@ -1,0 +1,206 @@
+"""Carries out what is in the outbox: attempts as often as needed, the effect once.
+
+Before an attempt the effect is marked `sending` in a transaction of its own. A lost answer, a server error or a
+crash leaves it in doubt, and what is in doubt is asked about before it is sent again, under the same key. So a
+peer books once if it heeds the key, or if it knows by the time of the question what it has accepted; the pause
+before the question doubles from round to round to give it that time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from sqlalchemy.engine import Connection
+
+from baton import outbox, warehouse
+from baton.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
+
+log = logging.getLogger(__name__)
+FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
+"""Called in turn with claimed, asked (if in doubt), posted (if it was sent), before_commit, settled."""
+
+_SILENCE = 5  # failures in a row that end a round: a peer that is down is not asked a thousand times
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a request came to.
+
+    Attributes:
+        kind: done (the peer has it, `answer` proves it); absent (it has nothing under the key); failed (it refuses);
+            conflict (it holds something else under the key); later (it did certainly not take it, try again);
+            unknown (it may or may not have taken it).
+        words: the peer's or the network's own, without secrets.
+        answer: what the peer said about the effect.
+        agreed: the answer was compared with the payload and is the same.
+        wait: seconds that the peer asks to wait.
+    """
+
+    kind: Literal["done", "absent", "failed", "conflict", "later", "unknown"]
+    words: str = ""
+    answer: dict[str, Any] | None = None
+    agreed: bool = False
+    wait: float | None = None
+
+
+class Peer(Protocol):
+    """Who carries out effects of one kind. Neither method raises for what the peer or the network does."""
+
+    def find(self, key: str, payload: dict[str, Any]) -> Outcome:
+        """Ask what the peer holds under the key: done, absent, conflict, failed (it does not say) or unknown."""
+
+    def place(self, key: str, payload: dict[str, Any]) -> Outcome:
+        """Send the effect under the key: anything but absent."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a partition's effects of one kind stand after `deliver`.
+
+    Attributes:
+        sent: sent by this call.
+        already: sent before, or by another worker meanwhile.
+        failed: refused by the peer, or in conflict with what it holds.
+        unknown: not sent as far as known; may be in doubt.
+        adopted: of `sent`, found at the peer by asking, because an answer was lost.
+        problems: the first undelivered ones, with the reason.
+        degraded: sentences on what did not go smoothly.
+    """
+
+    sent: int
+    already: int
+    failed: int
+    unknown: int
+    adopted: int
+    problems: list[str]
+    degraded: list[str]
+
+
+def deliver(
+    kind: str, peer: Peer, flow: str, partition: str, *, rounds: int = 5, pause: float = 1.0, longest: float = 30.0,
+    lease: float = 30.0, sleep: Callable[[float], None] = time.sleep,
+) -> Delivery:  # fmt: skip
+    """Send a partition's effects of one kind; several workers may do so at once, after any crash, and again.
+
+    Args:
+        rounds: attempts per effect and call; a refusal is not tried again before the next call.
+        pause: seconds between the first two rounds, doubled from round to round up to `longest`.
+        longest: a peer that asks for a longer wait ends the call.
+        lease: seconds that an attempt may take, see `outbox.claim`; more than the two requests of an attempt.
+    """
+    run = _Run(peer, lease)
+    already = sum(effect.state == SENT for effect in outbox.effects(flow, partition, kind))
+    number, patience = 0, time.monotonic() + 2 * lease
+    while todo := [e for e in outbox.effects(flow, partition, kind) if e.state in OPEN and e.key not in run.refused]:
+        free = [effect for effect in todo if not effect.held()]
+        if not free:  # another worker, perhaps a dead one: its lease ends
+            if time.monotonic() > patience:
+                break
+            sleep(min(0.5, lease / 10))
+            continue
+        asked = run.round(sorted(free, key=lambda effect: effect.attempts))
+        patience = time.monotonic() + 2 * lease
+        if not run.tried:  # another worker was faster everywhere
+            continue
+        number += 1
+        if number >= rounds or (asked or 0.0) > longest:
+            break
+        if run.unsettled:
+            sleep(max(asked or 0.0, min(pause * 2 ** (number - 1), longest)))
+    return run.result(outbox.effects(flow, partition, kind), already)
+
+
+class _Run:
+    """One call of `deliver`."""
+
+    def __init__(self, peer: Peer, lease: float) -> None:
+        self.peer, self.lease = peer, lease
+        self.sent: dict[str, bool] = {}  # key -> adopted
+        self.refused: set[str] = set()
+        self.repeated: dict[str, str] = {}  # key -> why an attempt was not the last one
+        self.tried = self.unsettled = False
+
+    def round(self, todo: list[Effect]) -> float | None:
+        """Try each effect once; returns the wait that the peer asks for."""
+        silent, self.tried, self.unsettled = 0, False, False
+        for effect in todo:
+            outcome = self._attempt(effect)
+            if outcome is None:
+                continue
+            self.tried = True
+            if outcome.kind not in ("later", "unknown"):
+                silent = 0
+                continue
+            self.unsettled = True
+            self.repeated[effect.key] = outcome.words
+            silent += 1
+            if outcome.wait is not None or silent == _SILENCE:
+                return outcome.wait
+        return None
+
+    def _attempt(self, effect: Effect) -> Outcome | None:
+        """One attempt; None when another worker has the effect."""
+        began = time.monotonic()
+        claimed = outbox.claim(effect, self.lease)
+        if claimed is None:
+            return None
+        FAULT("claimed")
+        outcome, before = Outcome("absent"), UNKNOWN if effect.state == SENDING else effect.state
+        if before != PENDING:
+            outcome = self.peer.find(claimed.key, claimed.payload)
+            FAULT("asked")
+            if before == CONFLICT and outcome.kind == "done" and not outcome.agreed:
+                outcome = Outcome("conflict", effect.error or "")
+        adopted, state = outcome.kind == "done", before
+        if outcome.kind == "absent":
+            if time.monotonic() - began > self.lease / 2:  # asleep for long: another worker may be at it soon
+                outcome = Outcome("later", "the attempt took too long before anything was sent")
+            else:
+                outcome = self.peer.place(claimed.key, claimed.payload)
+                FAULT("posted")
+                state = {"failed": FAILED, "unknown": UNKNOWN}.get(outcome.kind, before)
+        state = {"done": SENT, "conflict": CONFLICT}.get(outcome.kind, state)
+        if outcome.kind == "failed" and state == UNKNOWN:  # the peer does not answer the question
+            outcome = replace(outcome, kind="unknown")
+        return outcome if self._settle(claimed, state, outcome, adopted) else None
+
+    def _settle(self, claimed: Effect, state: str, outcome: Outcome, adopted: bool) -> bool:
+        error = None if state == SENT else outcome.words
+
+        facts = {"adopted": adopted, "answer": outcome.answer} if state == SENT else {}
+
+        def work(conn: Connection) -> bool:
+            mine = outbox.settle(conn, claimed, state, error, outcome.answer, facts)
+            FAULT("before_commit")
+            return mine
+
+        mine = warehouse.transact(work)
+        FAULT("settled")
+        if not mine:
+            return False
+        log.info("%s %s: %s, attempt %s %s", claimed.kind, claimed.key, state, claimed.attempts, error or "")
+        if state == SENT:
+            self.sent[claimed.key] = adopted
+        elif outcome.kind in ("failed", "conflict"):
+            self.refused.add(claimed.key)
+        return True
+
+    def result(self, now: list[Effect], already: int) -> Delivery:
+        """Count what stands in the outbox now."""
+        failed = [effect for effect in now if effect.state in (FAILED, CONFLICT)]
+        unknown = [effect for effect in now if effect.state in (PENDING, SENDING, UNKNOWN)]
+        sent, adopted = len(self.sent), sum(self.sent.values())
+        others = sum(effect.state == SENT for effect in now) - already - sent
+        degraded = []
+        if adopted:
+            degraded.append(f"{adopted} of {sent} were booked though the answer was lost; asking found them")
+        if self.repeated:
+            last = next(reversed(self.repeated.values()))
+            degraded.append(f"{len(self.repeated)} needed more than one attempt; the last reason: {last}")
+        problems = [f"{e.entity_key}: {e.error or 'not tried yet' if e.state != SENDING else 'another worker is at it'}"
+                    for e in [*failed, *unknown][:3]]  # fmt: skip
+        return Delivery(sent, already + others, len(failed), len(unknown), adopted, problems, degraded)

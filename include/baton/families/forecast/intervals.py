@@ -1,0 +1,208 @@
+"""Conformal quantiles: how far targets lay from forecasts in the backtest, per series and step.
+
+An error is written as `scale * growth(step) * spread(series) * z`. The scale is the series' MASE denominator at the
+origin, growth is the errors' mean size by step (never falling), spread the series' own size against the others', drawn
+towards 1 by as much as predicts left-out origins best. The signed quantiles of z are pooled over all series of a class
+and all steps; z of an origin uses the spread of the other origins, as a forecast of tomorrow will. So a quantile needs
+few residuals of its own series, and lower and upper side may differ. The median stays the forecast itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from baton.families.forecast.series import Setting
+
+CLASS_ROWS = 200  # fewer residuals of a class: it borrows those of all
+PULLS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 32.0)  # in origins; how strongly a series is drawn towards the others
+SMALL = 1e-9
+DEPENDENCE_PULL = 4.0
+DEPENDENCE_MOST = 0.95
+
+
+def column(level: float) -> str:
+    """Name of a quantile's column."""
+    return f"q{level:g}"
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """What the residuals of a backtest say about errors to come; made by `fit`.
+
+    Attributes:
+        growth: shape (horizon,), mean size of a scaled error by step, rising.
+        spread: size of a series' errors against the others'; 1 for a series that is not in it.
+        quantiles: class -> shape (levels,), quantiles of z.
+        dependence: correlation of neighbouring errors per series; `pooled` for others.
+    """
+
+    levels: tuple[float, ...]
+    floor: float | None
+    growth: np.ndarray
+    spread: pd.Series
+    quantiles: dict[str, np.ndarray]
+    dependence: pd.Series
+    pooled: float
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Add a column per quantile, and `dependence`, to rows with series, level, step, forecast, scale and kind."""
+        spread = frame["series"].map(self.spread).fillna(1.0).to_numpy()
+        width = frame["scale"].to_numpy() * self.growth[frame["step"].to_numpy() - 1] * spread
+        width = np.where(frame["kind"] == "dead", 0.0, width)
+        classes = classes_of(frame)
+        table = np.zeros((len(frame), len(self.levels)))
+        for name in np.unique(classes):
+            at = classes == name
+            table[at] = self.quantiles.get(name, self.quantiles["all"])
+        made = frame["forecast"].to_numpy()[:, None] + width[:, None] * table
+        if self.floor is not None:
+            made = np.maximum(made, self.floor)
+        added = {column(level): made[:, at] for at, level in enumerate(self.levels)}
+        dependence = frame["series"].map(self.dependence).fillna(self.pooled).to_numpy()
+        return frame.assign(**added, dependence=dependence)
+
+
+def classes_of(frame: pd.DataFrame) -> np.ndarray:
+    """Which residuals are alike: the kinds of series, and each level above the series."""
+    kind = frame["kind"].replace({"short": "young", "new": "young"}).to_numpy(dtype=object)
+    level = frame["level"].to_numpy()
+    above = level < level.max(initial=0)
+    return np.where(above, np.char.add("level ", level.astype(str)), kind).astype(object)
+
+
+def fit(setting: Setting, frame: pd.DataFrame) -> Intervals:
+    """Learn from backtest rows; see the module's text."""
+    rows = frame[frame["kind"] != "dead"]
+    levels = setting.quantiles
+    if not len(rows):
+        none = pd.Series(dtype=float)
+        return Intervals(
+            levels, setting.floor, np.ones(setting.horizon), none, {"all": np.zeros(len(levels))}, none, 0.0
+        )
+    scaled = ((rows["y"] - rows["forecast"]) / rows["scale"]).to_numpy()
+    step = rows["step"].to_numpy()
+    growth = _growth(step, np.abs(scaled), setting.horizon)
+    unit = scaled / growth[step - 1]
+    series, names = pd.factorize(rows["series"], sort=True)
+    origin = pd.factorize(rows["origin"], sort=True)[0]
+    size, count = _sizes(series, origin, np.abs(unit))
+    pull, others = _pull(*_rest(rows, series, origin, np.abs(unit)), series, origin, np.abs(unit))
+    z = unit / others[series, origin]
+    spread = (pull + size.sum(axis=1)) / (pull + count.sum(axis=1))
+    classes = classes_of(rows)
+    found = {"all": _quantiles(z, levels)}
+    for name in np.unique(classes):
+        own = z[classes == name]
+        if len(own) >= CLASS_ROWS:
+            found[str(name)] = _quantiles(own, levels)
+    dependence, pooled = _dependence(series, origin, step, z, len(names))
+    return Intervals(
+        levels, setting.floor, growth, pd.Series(spread, index=names), found,
+        pd.Series(dependence, index=names), pooled,
+    )  # fmt: skip
+
+
+def cross(setting: Setting, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add quantiles to backtest rows, each origin's from the residuals of other origins in other periods (see `apart`)."""
+    parts = [fit(setting, frame[apart(frame, rows)]).apply(rows) for _, rows in frame.groupby("origin", sort=True)]
+    return pd.concat(parts).loc[frame.index]
+
+
+def apart(frame: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
+    """Mask of the rows that know nothing of an origin's rows `judged`: other periods, so other origins.
+
+    Origins less than a horizon apart share targets: an error there tells the error here. All other origins serve
+    where no row is left, which only happens when all origins lie within one horizon.
+    """
+    time = frame["time"].to_numpy()
+    outside = (time < judged["time"].min()) | (time > judged["time"].max())
+    return outside if outside.any() else (frame["origin"] != judged["origin"].iloc[0]).to_numpy()
+
+
+def _growth(step: np.ndarray, size: np.ndarray, horizon: int) -> np.ndarray:
+    """Mean size by step, made rising by pooling neighbours (isotonic regression)."""
+    from sklearn.isotonic import IsotonicRegression
+
+    total = np.bincount(step - 1, weights=size, minlength=horizon)
+    count = np.bincount(step - 1, minlength=horizon)
+    seen = np.flatnonzero(count)
+    rising = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(seen, total[seen] / count[seen], count[seen])
+    return np.maximum(rising.predict(np.arange(horizon)), SMALL)
+
+
+def _sizes(series: np.ndarray, origin: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean size per (series, origin) and whether there is one, both of shape (series, origins)."""
+    shape = (int(series.max()) + 1, int(origin.max()) + 1)
+    cell = series * shape[1] + origin
+    count = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    total = np.bincount(cell, weights=size, minlength=shape[0] * shape[1]).reshape(shape)
+    return total / np.maximum(count, 1), (count > 0).astype(float)
+
+
+def _rest(
+    rows: pd.DataFrame, series: np.ndarray, origin: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What other origins say of a series without knowing an origin's periods: sums of sizes and of origins.
+
+    Both of shape (series, origins); an origin of which only a part lies outside counts by that part.
+    """
+    shape = (int(series.max()) + 1, int(origin.max()) + 1)
+    whole = np.bincount(series * shape[1] + origin, minlength=shape[0] * shape[1]).reshape(shape)
+    total, seen = np.zeros(shape), np.zeros(shape)
+    for judged in range(shape[1]):
+        keep = apart(rows, rows[origin == judged])
+        cell = series[keep] * shape[1] + origin[keep]
+        count = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+        size = np.bincount(cell, weights=unit[keep], minlength=shape[0] * shape[1]).reshape(shape)
+        total[:, judged] = (size / np.maximum(whole, 1)).sum(axis=1)
+        seen[:, judged] = (count / np.maximum(whole, 1)).sum(axis=1)
+    return total, seen
+
+
+def _pull(
+    rest: np.ndarray, seen: np.ndarray, series: np.ndarray, origin: np.ndarray, unit: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The pull under which the other origins predict an origin's sizes best, and the spreads (series, origins) by it."""
+    best: tuple[float, float, np.ndarray] | None = None
+    for pull in PULLS:
+        spread = np.maximum((pull + rest) / (pull + seen), SMALL)
+        own = spread[series, origin]
+        loss = float(np.mean(np.log(own) + unit / own))  # Laplace likelihood
+        if best is None or loss < best[0]:
+            best = (loss, pull, spread)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _quantiles(z: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """Conformal quantiles: rank (n + 1) p, rounded away from the median, which is the forecast itself."""
+    ordered, n = np.sort(z), len(z)
+    found = []
+    for level in levels:
+        rank = np.floor((n + 1) * level) if level < 0.5 else np.ceil((n + 1) * level)
+        value = float(ordered[int(np.clip(rank, 1, n)) - 1])
+        found.append(min(value, 0.0) if level < 0.5 else max(value, 0.0) if level > 0.5 else 0.0)
+    return np.array(found)
+
+
+def _dependence(
+    series: np.ndarray, origin: np.ndarray, step: np.ndarray, z: np.ndarray, size: int
+) -> tuple[np.ndarray, float]:
+    """Correlation of neighbouring steps' errors per series, drawn towards that of all."""
+    order = np.lexsort((step, origin, series))
+    s, o, h, e = series[order], origin[order], step[order], z[order]
+    next_to = (s[1:] == s[:-1]) & (o[1:] == o[:-1]) & (h[1:] == h[:-1] + 1)
+    # bounded, so that one spike does not decide
+    e = np.clip(e, -3, 3)
+    product = np.bincount(s[1:][next_to], weights=(e[1:] * e[:-1])[next_to], minlength=size)
+    power = np.bincount(s[1:][next_to], weights=((e[1:] ** 2 + e[:-1] ** 2) / 2)[next_to], minlength=size)
+    if power.sum() <= 0:
+        return np.zeros(size), 0.0
+    pooled = float(np.clip(product.sum() / power.sum(), 0.0, DEPENDENCE_MOST))
+    origins = max(1, len(np.unique(origin)))
+    weight = DEPENDENCE_PULL * power.mean() / origins
+    own = (product + weight * pooled) / (power + weight)
+    return np.clip(own, 0.0, DEPENDENCE_MOST), pooled

@@ -1,0 +1,306 @@
+"""The promotion decision for forecasts: challenger and champion at the same origins.
+
+The rules are those of `baton.gate`, in its order; the first that applies decides:
+
+1. A challenger without finite forecasts, or nothing to compare: HOLD.
+2. Fewer than `min_cases` (series, origin) pairs: MORE_DATA.
+3. The challenger's metric must not exceed `ceiling`.
+4. Money: its orders must not cost more than the champion's; a first version's must cost less than those by the
+   seasonal naive with a fixed safety stock.
+5. No segment's metric may rise by more than `segment_rise` (a share), unless the rise is within noise.
+6. The gain in the metric: PROMOTE when the interval's lower end reaches `min_gain` and the gain is above zero, MORE_DATA
+   when the challenger looks better but the interval does not show it, else HOLD. A tie keeps the champion.
+
+A global model that was trained on the judged periods has learnt them by heart, its challenger has not. They are compared
+on later periods where there are `min_cases` pairs with some; else a challenger that does not win may still be better:
+MORE_DATA instead of HOLD.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from baton.families.forecast import backtest, losses, orders, resampling
+from baton.families.forecast.boosting import Global
+from baton.families.forecast.model import FittedForecaster
+from baton.families.forecast.periods import to_period
+from baton.families.forecast.series import prepare
+from baton.gate import Decision, GateVerdict
+from baton.specs_forecast import ForecastSpec
+
+KEYS = ["series", "origin"]
+SEGMENT_CASES = 10  # fewer say nothing about a segment; it is listed, not judged
+
+
+def judge(
+    spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
+) -> GateVerdict:
+    """Compare a challenger's backtest with the champion's forecasts at the same origins.
+
+    Args:
+        frame: the history frame of the challenger's backtest, with the columns that segments and prices name.
+        champion: None for a first version.
+
+    Raises:
+        ModelError: the frame cannot be read with either model's setting, or a price is missing.
+    """
+    return _Judge(spec, frame, champion, challenger).verdict()
+
+
+class _Judge:
+    """One pass over the rules; kept as an object so that the table survives an early decision."""
+
+    def __init__(
+        self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
+    ) -> None:
+        self.spec, self.gate, self.frame = spec, spec.gate, frame
+        self.champion, self.challenger = champion, challenger
+        self.models = ["challenger"] if champion is None else ["challenger", "champion"]
+        self.notes: list[str] = []
+        self.table: list[dict[str, Any]] = []
+        self.slices: list[dict[str, Any]] = []
+        self.cost: dict[str, Any] = {}
+        self.cases = pd.DataFrame()
+        self.flattered = False
+
+    def verdict(self) -> GateVerdict:
+        decision, reason = self._decide()
+        return GateVerdict(
+            decision,
+            [reason, *self.notes],
+            self.table,
+            self.gate.metric,
+            len(self.cases),
+            0,
+            {},
+            self.cost,
+            self.slices,
+        )
+
+    def _decide(self) -> tuple[Decision, str]:
+        self.columns = sorted({*self._prices(), *self.gate.segments})
+        self.panel = prepare(self.challenger.setting, self.frame, self.columns)
+        self.rows = {"challenger": self.challenger.judged()}
+        if self.champion is not None:
+            self.rows["champion"] = self._replayed(self.champion)
+            self._align()
+            self._unseen(self.champion)
+        for name, rows in self.rows.items():
+            broken = int((~np.isfinite(rows["forecast"])).sum())
+            if broken:
+                return "HOLD", f"The {name} cannot be judged: {broken} of {len(rows)} forecasts are not finite numbers."
+        if not len(self.rows["challenger"]):
+            return "HOLD", "The challenger cannot be judged: no (series, origin) pair has forecasts of all models."
+        self.cases = self._cases(self.gate.metric)
+        if len(self.cases) < self.gate.min_cases:
+            return "MORE_DATA", (
+                f"The backtest holds {len(self.cases)} (series, origin) pairs; {self.gate.min_cases} are needed to judge."
+            )
+        self._fill()
+        if held := self._ceiling():
+            return "HOLD", held
+        decision, reason = self._against()
+        if decision == "HOLD" and self.flattered:
+            return "MORE_DATA", f"{reason} But the champion knows these periods by heart: wait for more of them."
+        return decision, reason
+
+    def _against(self) -> tuple[Decision, str]:
+        """The rules that compare with the champion, or with the rule of thumb."""
+        for rule in (self._money, self._segments):
+            if held := rule():
+                return "HOLD", held
+        return self._gain()
+
+    def _replayed(self, champion: FittedForecaster) -> pd.DataFrame:
+        """The champion's forecasts at the challenger's origins, with its own intervals."""
+        panel = prepare(champion.setting, self.frame)
+        times = np.unique(self.rows["challenger"]["origin"])
+        numbers = to_period(pd.Series(times), champion.setting.frequency)[0]
+        columns = [int(number) - panel.first for number in numbers]
+        rows = backtest.replay(champion.setting, panel, columns, champion.points)
+        if self.challenger.setting.hierarchy and not champion.setting.hierarchy:
+            self.notes.append("The champion's forecasts are not reconciled; only the series are compared.")
+        return champion.intervals.apply(rows.assign(level=self.rows["challenger"]["level"].max()))
+
+    def _align(self) -> None:
+        """Keep the rows that both have; the challenger's target and scale count for both."""
+        keys = [*KEYS, "step"]
+        both = self.rows["challenger"][keys].merge(self.rows["champion"][keys], on=keys)
+        dropped = len(self.rows["challenger"]) - len(both)
+        if dropped:
+            self.notes.append(f"{dropped} forecasts are left out: the champion has none of their period.")
+        for name in self.models:
+            self.rows[name] = both.merge(self.rows[name], on=keys).sort_values(keys, ignore_index=True)
+        self.rows["champion"]["scale"] = self.rows["challenger"]["scale"]
+
+    def _unseen(self, champion: FittedForecaster) -> None:
+        """Judge on periods that the champion was not trained on, where there are enough; else say that it is flattered.
+
+        One-series models are fitted at each origin, so only a global model has seen anything beforehand.
+        """
+        if not any(isinstance(part, Global) for part in champion.parts):
+            return
+        rows = self.rows["challenger"]
+        fresh = to_period(rows["time"], champion.setting.frequency)[0] > champion.last
+        inside = rows.loc[~fresh, "origin"].nunique()
+        if not inside:
+            return
+        cases = len(rows.loc[fresh, KEYS].drop_duplicates())
+        text = f"Periods that the champion was trained on lie in {inside} of {rows['origin'].nunique()} origins"
+        if cases < self.gate.min_cases:
+            self.flattered = True
+            self.notes.append(
+                f"{text}, which flatters it: the challenger was fitted anew at each origin, and the {cases} pairs after "
+                "the champion's training are too few to judge by alone."
+            )
+            return
+        self.notes.append(f"{text}; they are left out of the comparison.")
+        self.rows = {name: table[fresh].reset_index(drop=True) for name, table in self.rows.items()}
+
+    def _cases(self, metric: str, keep: pd.Series | None = None) -> pd.DataFrame:
+        """One row per case with the columns top_ and bottom_ of each model."""
+        found: pd.DataFrame | None = None
+        for name in self.models:
+            rows = self.rows[name] if keep is None else self.rows[name][keep.to_numpy()]
+            levels = (self.challenger if name == "challenger" else self.champion).setting.quantiles  # type: ignore[union-attr]
+            one = losses.cases(rows, metric, levels)
+            one = one.rename(columns={"top": f"top_{name}", "bottom": f"bottom_{name}"})
+            found = one if found is None else found.merge(one, on=KEYS)
+        assert found is not None
+        return found
+
+    def _row(self, label: str, cases: pd.DataFrame) -> dict[str, Any]:
+        """A line of the table: values, difference and intervals."""
+        models = {name: (f"top_{name}", f"bottom_{name}") for name in self.models}
+        draws = resampling.draw(cases, models, self.gate.resamples, self.spec.training.seed)
+        values = {
+            name: float(cases[top].sum() / max(cases[bottom].sum(), 1e-300)) for name, (top, bottom) in models.items()
+        }
+        own = draws.interval(self.gate.confidence, "challenger")
+        row: dict[str, Any] = {
+            "metric": label, "champion": values.get("champion"), "challenger": values["challenger"],
+            "difference": None, "low": None, "high": None, "challenger_low": own[0], "challenger_high": own[1],
+        }  # fmt: skip
+        if self.champion is not None:
+            row["low"], row["high"] = draws.interval(self.gate.confidence, "challenger", "champion")
+            row["difference"] = values["challenger"] - values["champion"]
+        return row
+
+    def _fill(self) -> None:
+        names = sorted(losses.METRICS, key=lambda name: (name != self.gate.metric, name))
+        self.table = [self._row(name, self.cases if name == self.gate.metric else self._cases(name)) for name in names]
+
+    def _ceiling(self) -> str | None:
+        value = self.table[0]["challenger"]
+        if value > self.gate.ceiling:
+            return f"The challenger's {self._name} of {value:.4f} is above the ceiling of {self.gate.ceiling:.4f}."
+        return None
+
+    def _money(self) -> str | None:
+        cost = self.gate.cost
+        if cost is None:
+            return None
+        prices, seed = orders.prices(cost, self.panel), self.spec.training.seed
+        found: pd.DataFrame | None = None
+        for name in self.models:
+            one = orders.order_cost(cost, self.challenger.setting, self.rows[name], prices, seed)
+            self.cost[name] = {
+                "total": float(one["cost"].sum()),
+                "per_case": float(one["cost"].mean()),
+                "cases": len(one),
+            }
+            one = one[[*KEYS, "cost"]].rename(columns={"cost": f"top_{name}"}).assign(**{f"bottom_{name}": 1.0})
+            found = one if found is None else found.merge(one, on=KEYS)
+        assert found is not None
+        if not len(found):
+            self.cost = {}
+            self.notes.append(f"Orders are not compared: no pair has all of its first {cost.lead + 1} periods.")
+            return None
+        naive = orders.naive_cost(cost, self.challenger.setting, self.panel, self.rows["challenger"], prices)
+        self.cost["seasonal_naive"] = {"total": float(naive["cost"].sum()), "per_case": float(naive["cost"].mean())}
+        self.table.append(self._row("cost", found))
+        price = self.cost["challenger"]["per_case"]
+        rule = (
+            f"orders by the seasonal naive with a fixed safety stock cost {self.cost['seasonal_naive']['per_case']:.2f}"
+        )
+        if len(found) < self.gate.min_cases:
+            self.notes.append(
+                f"{len(found)} pairs are too few to judge the cost of orders; {self.gate.min_cases} are needed."
+            )
+            return None
+        if self.champion is None:
+            if price >= self.cost["seasonal_naive"]["per_case"]:
+                return f"The challenger's orders cost {price:.2f} per case, no less than without a model: {rule}."
+            self.notes.append(f"The challenger's orders cost {price:.2f} per case; {rule}.")
+            return None
+        before, row = self.cost["champion"]["per_case"], self.table[-1]
+        span = f"{self.gate.confidence:.0%} interval of the difference {row['low']:+.2f} to {row['high']:+.2f}"
+        if price > before:
+            return (
+                f"The challenger's orders cost more: {price:.2f} per case against the champion's {before:.2f} ({span})."
+            )
+        self.notes.append(
+            f"The challenger's orders cost {price:.2f} per case, the champion's {before:.2f} ({span}); {rule}."
+        )
+        return None
+
+    def _segments(self) -> str | None:
+        held: list[str] = []
+        for column in self.gate.segments:
+            value_of = dict(zip(self.panel.ids, self.panel.attributes[column], strict=True))
+            values = self.rows["challenger"]["series"].map(value_of)
+            for value in sorted(values.dropna().unique(), key=str):
+                if reason := self._segment(f"{column} {value}", values == value):
+                    held.append(reason)
+        return " ".join(held) or None
+
+    def _segment(self, name: str, keep: pd.Series) -> str | None:
+        cases = self._cases(self.gate.metric, keep)
+        row: dict[str, Any] = {"slice": name, "rows": len(cases), "positives": 0, "judged": False}
+        self.slices.append(row)
+        if len(cases) < min(SEGMENT_CASES, self.gate.min_cases):
+            return None
+        figures = self._row(name, cases)
+        row |= {key: figures[key] for key in ("champion", "challenger", "difference", "low", "high")}
+        row["judged"] = self.champion is not None
+        if self.champion is None or figures["difference"] <= self.gate.segment_rise * figures["champion"]:
+            return None
+        text = (
+            f"In segment {name} ({len(cases)} cases) the {self._name} rises from {figures['champion']:.4f} to "
+            f"{figures['challenger']:.4f}, more than the tolerated {self.gate.segment_rise:.0%}"
+        )
+        if figures["low"] <= 0:
+            self.notes.append(f"{text}; within noise (interval {figures['low']:+.4f} to {figures['high']:+.4f}).")
+            return None
+        return text + f" (interval {figures['low']:+.4f} to {figures['high']:+.4f})."
+
+    def _gain(self) -> tuple[Decision, str]:
+        gate, row = self.gate, self.table[0]
+        value = row["challenger"]
+        if self.champion is None:
+            return "PROMOTE", f"First version: its {self._name} of {value:.4f} keeps the ceiling of {gate.ceiling:.4f}."
+        # errors: a negative difference is a gain
+        gain, low = -row["difference"], -row["high"]
+        text = (
+            f"{self._name} {value:.4f} against the champion's {row['champion']:.4f}: difference {row['difference']:+.4f}, "
+            f"{gate.confidence:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
+        )
+        if gain > 0 and low >= gate.min_gain:
+            return "PROMOTE", f"The challenger is better: {text}."
+        if gain > 0 and gain >= gate.min_gain:
+            return "MORE_DATA", (
+                f"The challenger looks better, but {len(self.cases)} (series, origin) pairs do not show it: {text}; "
+                f"the gain's lower end must reach {gate.min_gain:+.4f}."
+            )
+        return "HOLD", f"The challenger is not better: {text}; a gain of {gate.min_gain:+.4f} is asked for."
+
+    def _prices(self) -> list[str]:
+        cost = self.gate.cost
+        return [] if cost is None else [source for source in (cost.short, cost.over) if isinstance(source, str)]
+
+    @property
+    def _name(self) -> str:
+        return {"mase": "MASE", "smape": "sMAPE", "wape": "WAPE", "pinball": "scaled pinball loss"}[self.gate.metric]

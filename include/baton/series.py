@@ -1,0 +1,103 @@
+"""Stages of flows on series: the history that a forecast starts from, and the truth that judges earlier forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def _known_state(job: StageJob) -> Mapping[str, Any]:
+    """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
+    from baton.packs import find_model
+    from baton.training import known_state
+
+    pack, spec = find_model(job.options["model"])
+    return {
+        "spec": spec.training.model_dump(mode="json"),
+        "contract": pack.contract(spec.training.contract).model_dump(mode="json"),
+        **known_state(pack, spec, job.partition),
+    }
+
+
+@engine_step(fingerprint=_known_state)
+def history(job: StageJob) -> StageOutput:
+    """Every series up to this partition, and behind it what is known in advance of the periods to come.
+
+    Inputs: `data`, this partition's checked rows; `plan` (optional), rows of the future without target.
+
+    Options:
+        model: whose history and recent partitions are read.
+
+    Returns:
+        rows in the training contract's columns, the target null in rows of the future; facts with the number of
+        rows, of rows of the future, and of rows of the history that the contract leaves out.
+
+    Raises:
+        BatonError: the history breaks its contract.
+    """
+    import pandas as pd
+
+    from baton import contracts, parsing
+    from baton.datasets import read
+    from baton.packs import find_model
+    from baton.training import known_rows
+
+    pack, spec = find_model(job.options["model"])
+    contract = pack.contract(spec.training.contract)
+    before = known_rows(pack, spec, upto=job.partition)
+    # this partition's rows as they were handed over: a dry run's are no head
+    before = before[before["_partition"] != job.partition]
+    columns = list(contract.columns)
+    raw = parsing.with_row_identity(before.reindex(columns=columns), spec.model)
+    parsed = parsing.parse(raw, contract)
+    verdict = contracts.check(parsed, contract)
+    if verdict.status == "broken":
+        raise BatonError(f"the history of {spec.model} breaks its contract: {'; '.join(verdict.aggregate_failures)}")
+    parts = [contracts.good_rows(parsed, verdict), read(job.inputs["data"])]
+    if "plan" in job.inputs:
+        plan = read(job.inputs["plan"])
+        last = parts[1][spec.data.time].max()
+        parts.append(plan[plan[spec.data.time] > last].assign(**{spec.data.target: None}))
+    frame = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
+    frame[spec.data.target] = frame[spec.data.target].astype("float64")
+    facts = {
+        "rows": len(frame),
+        "future": int(frame[spec.data.target].isna().sum()),
+        "left_out": len(raw) - len(parts[0]),
+    }
+    return StageOutput(parsing.with_row_identity(frame, spec.model), facts)
+
+
+@engine_step()
+def publish_truth(job: StageJob) -> StageOutput:
+    """Publish what this partition's rows say about earlier forecasts; a repeated delivery replaces it.
+
+    Options:
+        model: whose target it is.
+        origin: where the truth comes from, e.g. sales.
+    """
+    import pandas as pd
+
+    from baton.datasets import read
+    from baton.families import family
+    from baton.packs import find_model
+    from baton.publishing import replace_labels
+
+    _, spec = find_model(job.options["model"])
+    data = read(job.inputs["data"])
+    truth = pd.DataFrame({
+        "entity_key": family(spec.family).keys(spec, data), "value": data[spec.data.target].astype(float),
+    })  # fmt: skip
+    facts = {"published": len(truth), "origin": job.options["origin"]}
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        replace_labels(conn, job, job.flow, truth["entity_key"], truth["value"], {"commit": commit_id, **facts})
+
+    return StageOutput(truth, facts, on_commit)

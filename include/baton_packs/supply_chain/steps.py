@@ -1,0 +1,252 @@
+"""Stages of the flow `replenishment`: from a forecast distribution to orders that are placed once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step, read_inputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+EFFECT = "purchase_order"  # kind in the outbox
+FIELD = "quantity"
+ORDER, APPROVE, NONE = "order", "approve", "none"
+
+
+def _rules(job: StageJob) -> dict[str, Any]:
+    from baton_packs.supply_chain import ordering
+
+    return ordering.load().model_dump(mode="json")
+
+
+def _proposal_state(job: StageJob) -> Mapping[str, Any]:
+    """Besides its inputs a proposal depends on the rules and on what people changed in earlier weeks."""
+    from baton import adjustments
+
+    known = adjustments.known(job.flow, before=job.partition, field=FIELD)
+    return {"rules": _rules(job), "changes": known.drop(columns="reason").to_dict("records")}
+
+
+@engine_step(fingerprint=_proposal_state)
+def propose(job: StageJob) -> StageOutput:
+    """Propose each item's order from the distribution of its demand.
+
+    Inputs: forecast (scored frame), stock, history.
+
+    Returns:
+        see `inventory.propose`; facts: orders, amount, exceptional items, learned factors.
+    """
+    from baton import adjustments
+    from baton.packs import find_model
+    from baton_packs.supply_chain import inventory, ordering
+
+    rules, frames = ordering.load(), read_inputs(job.inputs)
+    spec: Any = find_model("demand")[1]
+    changes = adjustments.known(job.flow, before=job.partition, field=FIELD)
+    learned = inventory.learn(changes.rename(columns={"entity_key": "item"}))
+    forecast, data = frames["forecast"], spec.data
+    proposals = inventory.propose(
+        forecast, frames["stock"], rules.by_item, rules.budget, seed=rules.seed, learned=learned,
+        open_orders=open_orders(frames["stock"]),
+        past=inventory.past_demand(frames["history"], spec.horizon, data.entity, data.time, data.target),
+    )  # fmt: skip
+    ordered = proposals[proposals["quantity"] > 0]
+    return StageOutput(proposals, {
+        "orders": len(ordered), "amount": round(float(ordered["amount"].sum()), 2), "learned": learned,
+        "exceptional": proposals.loc[proposals["exceptional"], "item"].tolist(),
+    })  # fmt: skip
+
+
+def open_orders(stock: pd.DataFrame) -> pd.DataFrame:
+    """Units on their way, from the columns `due_1`, `due_2`, ...: item, quantity, due_week (weeks from now)."""
+    import pandas as pd
+
+    due = [name for name in stock if str(name).startswith("due_")]
+    long = stock.melt(id_vars="item", value_vars=due, var_name="due_week", value_name="quantity")
+    long = long.assign(due_week=long["due_week"].str.removeprefix("due_").astype(int))
+    return pd.DataFrame(long[long["quantity"] > 0][["item", "quantity", "due_week"]]).reset_index(drop=True)
+
+
+@engine_step(fingerprint=_rules)
+def simulate(job: StageJob) -> StageOutput:
+    """Simulate a share of the proposals and what could be ordered instead, each over the same seeded futures.
+
+    Inputs: proposals, forecast, stock.
+
+    Options:
+        part, parts: this task takes the items at `part`, `part + parts`, ... of the sorted ones.
+
+    Returns:
+        see `alternatives.summarise`; lists and dicts as JSON text.
+    """
+    import pandas as pd
+
+    from baton_packs.supply_chain import alternatives, ordering
+
+    rules, frames = ordering.load(), read_inputs(job.inputs)
+    due = open_orders(frames["stock"])
+    mine = frames["proposals"].sort_values("item").iloc[job.options["part"] :: job.options["parts"]]
+    tables = []
+    for row in mine.to_dict("records"):
+        coming = due.loc[due["item"] == row["item"], ["quantity", "due_week"]].to_numpy().tolist()
+        outcomes = alternatives.simulate_alternatives(
+            row, frames["forecast"], rules.by_item[row["item"]], seed=rules.seed, open_orders=coming, runs=rules.runs
+        )
+        tables.append(alternatives.best(alternatives.summarise(outcomes), rules.by_item[row["item"]]))
+    if not tables:
+        return StageOutput(pd.DataFrame({"item": pd.Series(dtype=str)}), {"items": 0})
+    table = pd.concat(tables, ignore_index=True)
+    for name in [c for c in table if str(c).startswith("stock_p")] + ["by_scenario"]:
+        table[name] = [json.dumps(cell) for cell in table[name]]
+    return StageOutput(table, {"items": len(mine), "futures": rules.runs})
+
+
+def _placed_state(job: StageJob) -> Mapping[str, Any]:
+    """Orders of this partition that are out cannot be decided again."""
+    return {"rules": _rules(job), "placed": {} if job.dry_run else placed(job.flow, job.partition)}
+
+
+def placed(flow: str, partition: str) -> dict[str, dict[str, Any]]:
+    """Orders of a partition that the supplier has, or may have: item -> what was sent."""
+    from baton import outbox
+
+    out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
+    return {one.entity_key: one.payload for one in outbox.effects(flow, partition, EFFECT) if one.state in out}
+
+
+@engine_step(fingerprint=_placed_state)
+def decide(job: StageJob) -> StageOutput:
+    """Take the proposal, or the alternative that was picked where the policy lets it; route it.
+
+    Inputs: proposals, simulated, advice.
+
+    Returns:
+        one row per item: entity_key, item, supplier, quantity, unlearned, express (bool), money, risk, route (none | order |
+        approve), alternative, text (why, for people), source (agent | template | rule), exceptional, reasons (JSON).
+    """
+    import pandas as pd
+
+    from baton_packs.supply_chain import ordering
+
+    rules, frames = ordering.load(), read_inputs(job.inputs)
+    offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
+    advice = {row["entity_key"]: row for row in frames["advice"].to_dict("records")}
+    out = {} if job.dry_run else placed(job.flow, job.partition)
+    rows = []
+    for one in frames["proposals"].to_dict("records"):
+        said = advice.get(one["item"], {})
+        offer = offers.get((one["item"], said.get("choice") or "as_proposed"))
+        quantity, money = (
+            (int(offer["quantity"]), float(offer["amount"])) if offer else (one["quantity"], one["amount"])
+        )
+        express, reasons = bool(offer and offer["alternative"] == "express"), json.loads(one["reasons"])
+        if sent := out.get(one["item"]):
+            quantity, money, express = int(sent["quantity"]), float(sent["amount"]), bool(sent["express"])
+            reasons.append(
+                f"{quantity:,} units were ordered already for this week: an order that is out stays as it is"
+            )
+        route = NONE if quantity == 0 else ORDER if sent or money <= rules.approval_limit else APPROVE
+        rows.append({
+            "entity_key": one["item"], "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
+            "unlearned": one["unlearned"], "express": express, "money": money, "risk": one["stockout_with"],
+            "route": route, "alternative": offer["alternative"] if offer else "as_proposed",
+            "text": said.get("text") or " ".join(reasons[:2]), "source": said.get("source") or "rule",
+            "exceptional": one["exceptional"], "reasons": json.dumps(reasons),
+        })  # fmt: skip
+    decisions = pd.DataFrame(rows)
+    waiting = decisions[decisions["route"] == APPROVE]
+    return StageOutput(decisions, {"waiting": waiting["item"].tolist(), "placed": sorted(out)})
+
+
+def _outbox_state(job: StageJob) -> Mapping[str, Any]:
+    """What is in the outbox now: an order that another plan withdrew must be put there again."""
+    from baton import outbox
+
+    known = outbox.effects(job.flow, job.partition, EFFECT)
+    return {
+        "rules": _rules(job),
+        "wanted": {one.entity_key: one.payload for one in known if one.state != outbox.WITHDRAWN},
+    }
+
+
+@engine_step(fingerprint=_outbox_state)
+def place(job: StageJob) -> StageOutput:
+    """Put the orders that may go out into the outbox; with a person's answer, the approved ones too.
+
+    Inputs: decisions.
+
+    Options:
+        answer: result of the review, or absent for the orders that need none: answer (approved | rejected | timeout |
+            none), changes (item -> quantity), actor.
+
+    Returns:
+        the orders that go out; facts: orders, changed, held back. What a person changed is recorded as an adjustment in
+        the same transaction, and a proposal of a later week learns from it.
+
+    Raises:
+        BatonError: an answer for an item that was not asked about; an order that is out already would change.
+    """
+    import pandas as pd
+
+    from baton.datasets import read
+    from baton_packs.supply_chain import ordering
+
+    rules = ordering.load()
+    decisions: pd.DataFrame = read(job.inputs["decisions"])
+    asked = decisions[decisions["route"] == APPROVE]
+    going = decisions[decisions["route"] == ORDER]
+    answer = job.options.get("answer") or {}
+    reviewed, held = [], [] if answer.get("answer") == "approved" else asked["item"].tolist()
+    if answer.get("answer") == "approved":
+        approved = _as_answered(asked, answer["changes"], rules.by_item)
+        reviewed = [
+            {"entity_key": row["item"], "field": FIELD, "proposed": row["unlearned"], "decided": row["quantity"],
+             "actor": answer["actor"]}
+            for row in approved.to_dict("records")
+        ]  # fmt: skip
+        going = pd.concat([going, approved[approved["quantity"] > 0]], ignore_index=True)
+    before = dict(zip(asked["item"], asked["quantity"], strict=True))
+    changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        from baton import adjustments, ledger, outbox
+
+        outbox.enqueue(conn, job.flow, job.partition, EFFECT,
+                       [(row["item"], _payload(job, row)) for row in going.to_dict("records")])  # fmt: skip
+        if answer:
+            said = {name: answer.get(name) for name in ("answer", "changes", "actor")}
+            ledger.append(conn, "orders_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
+            adjustments.record(conn, job.flow, job.partition, reviewed)
+
+    return StageOutput(going, {"orders": len(going), "changed": changed, "held_back": held}, on_commit)
+
+
+def _as_answered(asked: pd.DataFrame, changes: Mapping[str, Any], policies: Mapping[str, Any]) -> pd.DataFrame:
+    """The asked decisions with the quantities that the person gave, and what they cost."""
+    unknown = sorted(set(changes) - set(asked["item"]))
+    if unknown:
+        raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
+    rows = asked.copy()
+    rows["quantity"] = [
+        int(changes.get(item, quantity)) for item, quantity in zip(rows["item"], rows["quantity"], strict=True)
+    ]
+    extra = {name: policy.expedite_cost or 0.0 for name, policy in policies.items()}
+    rows["money"] = [
+        round(quantity * (policies[item].unit_cost + extra[item] * express), 2)
+        for item, quantity, express in zip(rows["item"], rows["quantity"], rows["express"], strict=True)
+    ]
+    return rows
+
+
+def _payload(job: StageJob, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """What the purchasing API is sent."""
+    return {
+        "item": row["item"], "supplier": row["supplier"], "quantity": int(row["quantity"]),
+        "amount": float(row["money"]), "express": bool(row["express"]), "week": job.partition[:10],
+    }  # fmt: skip

@@ -1,0 +1,122 @@
+"""Conformal intervals hold what they promise, widen with the step, respect the floor and learn skew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from baton.families.forecast import intervals, losses
+from baton.families.forecast.series import Setting
+
+HORIZON = 6
+
+
+@pytest.fixture(scope="module")
+def setting(make_spec: Any) -> Setting:
+    return Setting.of(make_spec(horizon=HORIZON, data={"floor": None}))
+
+
+def residuals(
+    series: int,
+    origins: int,
+    seed: int,
+    *,
+    skewed: bool = False,
+    rho: float = 0.0,
+    kind: str = "regular",
+    apart: int = HORIZON,
+) -> pd.DataFrame:
+    """Backtest rows whose errors grow with the step and differ in size between series by a factor of 4."""
+    rng = np.random.default_rng(seed)
+    size = np.exp(np.random.default_rng(1).uniform(-0.7, 0.7, series))
+    shape = (series, origins, HORIZON)
+    noise = rng.standard_normal(shape)
+    for step in range(1, HORIZON):
+        noise[:, :, step] = rho * noise[:, :, step - 1] + np.sqrt(1 - rho**2) * noise[:, :, step]
+    if skewed:
+        noise = rng.exponential(1.0, shape) - np.log(2)
+    error = noise * size[:, None, None] * np.sqrt(1 + np.arange(HORIZON))
+    at, origin, step = (axis.ravel() for axis in np.indices(shape))
+    scale = np.exp(np.random.default_rng(2).normal(3, 1, series))[at]
+    forecast = 50 * scale
+    return pd.DataFrame({
+        "series": np.array([f"s{i:03d}" for i in at], dtype=object), "level": 0, "step": step + 1,
+        "origin": pd.Timestamp("2025-01-06") + pd.to_timedelta(7 * apart * origin, "D"), "kind": kind,
+        "forecast": forecast, "scale": scale, "y": forecast + scale * error.ravel(),
+        "time": pd.Timestamp("2025-01-06") + pd.to_timedelta(7 * (apart * origin + step), "D"),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_coverage_of_new_errors(setting: Setting, skewed: bool) -> None:
+    known, later = (residuals(120, 6, seed, skewed=skewed) for seed in (10, 11))
+    found = intervals.fit(setting, known).apply(later)
+    for share in (0.8, 0.95, 0.5):
+        assert losses.coverage(found, share) == pytest.approx(share, abs=0.03)
+    below, above = (found["y"] < found["q0.1"]).mean(), (found["y"] > found["q0.9"]).mean()
+    assert below == pytest.approx(0.1, abs=0.03)  # each side by itself, skewed or not
+    assert above == pytest.approx(0.1, abs=0.03)
+
+
+def test_cross_conformal_coverage_with_few_residuals(setting: Setting) -> None:
+    found = intervals.cross(setting, residuals(40, 3, 12))
+    assert losses.coverage(found, 0.8) == pytest.approx(0.8, abs=0.03)
+    assert losses.coverage(found, 0.95) == pytest.approx(0.95, abs=0.03)
+
+
+def test_an_origin_is_not_judged_by_its_own_residuals(setting: Setting) -> None:
+    rows = residuals(20, 3, 13)
+    wild = rows["origin"] == rows["origin"].max()
+    broken = rows.assign(y=rows["y"].where(~wild, rows["y"] + 1e6 * rows["scale"]))
+    columns = ["q0.025", "q0.975"]
+    before, after = (intervals.cross(setting, frame).loc[wild, columns] for frame in (rows, broken))
+    pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+def test_nor_by_others_that_share_its_periods(setting: Setting) -> None:
+    rows = residuals(20, 4, 13, apart=2)  # horizon 6: neighbours share four periods
+    first = rows["origin"] == rows["origin"].min()
+    shared = rows["time"] <= rows.loc[first, "time"].max()
+    broken = rows.assign(y=rows["y"].where(~shared, rows["y"] + 1e6 * rows["scale"]))
+    columns = ["q0.025", "q0.975"]
+    before, after = (intervals.cross(setting, frame).loc[first, columns] for frame in (rows, broken))
+    pd.testing.assert_frame_equal(before, after, check_exact=True)
+    close = residuals(20, 2, 13, apart=0)  # nothing is left: the other origin has to do
+    assert np.isfinite(intervals.cross(setting, close)["q0.975"]).all()
+
+
+def test_widths(setting: Setting) -> None:
+    found = intervals.fit(setting, residuals(60, 4, 14))
+    rows = found.apply(residuals(60, 1, 15))
+    columns = [intervals.column(level) for level in setting.quantiles]
+    assert (np.diff(rows[columns].to_numpy(), axis=1) >= 0).all()
+    width = ((rows["q0.9"] - rows["q0.1"]) / rows["scale"]).to_numpy().reshape(60, HORIZON)
+    assert (np.diff(width, axis=1) >= 0).all()
+    assert width[0, -1] > 1.8 * width[0, 0]  # the errors grow by a factor of 2.4
+    truth = np.exp(np.random.default_rng(1).uniform(-0.7, 0.7, 60))
+    assert np.corrcoef(width[:, 0], truth)[0, 1] > 0.8  # wild series have wide intervals
+    unknown = found.apply(residuals(1, 1, 16).assign(series="never seen"))
+    assert (unknown["q0.9"] > unknown["q0.5"]).all()
+
+
+def test_floor_and_dead_series(make_spec: Any) -> None:
+    floored = Setting.of(make_spec(horizon=HORIZON))
+    rows = residuals(30, 3, 17).assign(forecast=0.1)
+    rows["y"] = rows["scale"] * 0.2
+    found = intervals.fit(floored, rows).apply(rows.assign(kind="dead"))
+    assert (found["q0.025"] == 0.1).all()
+    assert (found["q0.975"] == 0.1).all()
+    alive = intervals.fit(floored, residuals(30, 3, 18)).apply(rows)
+    assert alive["q0.025"].min() == 0.0
+    nothing = intervals.fit(floored, rows.iloc[:0])
+    assert (nothing.apply(rows)["q0.975"] == 0.1).all()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_dependence_of_neighbours(setting: Setting, rho: float) -> None:
+    found = intervals.fit(setting, residuals(80, 4, 19, rho=rho))
+    assert found.pooled == pytest.approx(rho, abs=0.1)
+    assert found.dependence.mean() == pytest.approx(rho, abs=0.1)
