@@ -42,6 +42,22 @@ def value(found: pd.DataFrame) -> float:
     return float(found["top"].sum() / (bottom if bottom > 0 else 1.0))
 
 
+def folds(frame: pd.DataFrame, metric: str, quantiles: tuple[float, ...] = ()) -> list[float]:
+    """The metric at each origin, earliest first: its mean over the levels of the hierarchy.
+
+    With a hierarchy the forecast of every level is the product, and the many series must not outvote the few above them.
+
+    Args:
+        frame: backtest rows of all levels; see `cases`.
+    """
+    levels = [part for _, part in frame.groupby("level", sort=True)]
+    found = [
+        pd.Series({origin: value(part) for origin, part in cases(rows, metric, quantiles).groupby("origin", sort=True)})
+        for rows in levels
+    ]
+    return [float(mean) for mean in pd.concat(found, axis=1).mean(axis=1).sort_index()]
+
+
 def pinball(frame: pd.DataFrame, quantiles: tuple[float, ...]) -> np.ndarray:
     """Mean quantile loss over the levels, doubled so that of the median alone it is the absolute error; shape (n,)."""
     y = frame["y"].to_numpy()
