@@ -28,8 +28,8 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         flow: DAG id whose partitions are the windows.
 
     Returns:
-        decision, reasons, features, partition (of the newest window), since (onset of the drift), the last
-        windows, report (path below the reports folder), for RETRAIN also request (the partition at which it was
+        decision, reasons, features, partition (of the window decided on), newest (window seen), since (onset of the
+        drift), the last windows, report (path below the reports folder), for RETRAIN also request (the partition at which it was
         asked for). RETRAIN is returned again, with the same request, until a training has started, so that a
         crash between record and event loses nothing.
     """
@@ -47,17 +47,19 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         report = fresh or report
     if not judged:
         waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
-        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
+        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": [], "newest": None}
+    newest = judged[-1].partition
     settled = [window for window in judged if window.status != "pending"]
     if not settled:
         waiting = f"nothing of what {judged[0].partition} forecast has happened yet"
-        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": []}
+        return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": [], "newest": newest}
     now = settled[-1].partition
     unanswered = _unanswered(model)
     verdict = decide(settled, spec.drift, now=now, retrains=[p for p in _retrains(model) if p != unanswered])
     decision, request = ("RETRAIN", unanswered) if unanswered else _act(spec, verdict)
     return {
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": now,
+        "newest": newest,
         "since": verdict.onset, "windows": [_brief(w) for w in judged[-12:]], "report": report, "request": request,
     }  # fmt: skip
 

@@ -93,7 +93,7 @@ class Playbook:
         """The first RETRAIN of the monitor runs beyond `known`, else what was said last after `patience` seconds.
 
         Args:
-            partition: any verdict on this newest window is enough.
+            partition: any verdict that has seen this window is enough.
         """
         dag_id, until, verdict = f"{model}_monitor", time.monotonic() + patience, {}
         while time.monotonic() < until:
@@ -101,7 +101,7 @@ class Playbook:
             for run in reversed(runs):  # oldest first, so that the last verdict remains
                 if run["state"] == "success":
                     verdict = self.airflow.xcom(dag_id, run["dag_run_id"], "judge_windows")
-                    if verdict["decision"] == "RETRAIN" or (partition and verdict.get("partition") == partition):
+                    if verdict["decision"] == "RETRAIN" or (partition and verdict.get("newest") == partition):
                         return verdict
             time.sleep(0.5)
         return verdict

@@ -4,7 +4,13 @@
 
 The last 8 quarters are held out. Everything is chosen inside the training part: the candidate by its rolling-origin
 backtest, the method of reconciliation by the same origins, the intervals from their residuals. MASE is the mean over
-the series of a level, scaled by the seasonal naive inside the training part.
+the series of a level, scaled by the seasonal naive inside the training part. The backtest's own table of levels is
+reported beside that of the holdout: the latter is one origin, and its total one series.
+
+Known looks at the holdout: one with equally weighted residuals in the intervals (coverage 75.9 % and 94.1 %), one with
+recent ones weighing more. Their half-life was settled before the second look: latest training origins forecast from
+the earlier ones alone favour any weighting over none (half a horizon a little over one), a demand data set favours one.
+CES, the best at the holdout's total, is the worst there but for the naive over the backtest; no fair choice takes it.
 """
 
 from __future__ import annotations
@@ -103,6 +109,10 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     table["reconciled"] = mase(rows["score"].unstack().loc[wide.ids].to_numpy())
     text = pd.DataFrame(table, index=LEVELS).T.round(3)
     out.mkdir(parents=True, exist_ok=True)
+    past_table = {name: _backtest(rows) for name, rows in found.items()}
+    past_table["reconciled"] = _backtest(model.rows)
+    before = pd.DataFrame(past_table, index=LEVELS).T.round(3)
+    text = pd.concat({"backtest": before, "holdout": text}, axis=1)
     title = f"mean MASE; chosen: {model.name}, reconciled by {model.reconciler}\n"
     (out / "tourism_levels.txt").write_text(title + text.to_string() + "\n", encoding="utf-8")
     sys.stderr.write(title + text.to_string() + "\n")
@@ -115,7 +125,8 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         value = table["reconciled"][depth]
         results.append({
             "name": f"tourism_mase_{name}", "value": value, "unit": "MASE", "target": best, "larger_is_better": False,
-            "peer": f"best single method ({peer})", "peer_value": best, "ratio": best / value, "table": table, **common,
+            "peer": f"best single method ({peer})", "peer_value": best, "ratio": best / value, "table": table,
+            "backtest": past_table, **common,
         })  # fmt: skip
     bottom = rows[rows["level"] == rows["level"].max()]
     for share in (0.8, 0.95):
@@ -131,6 +142,12 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         "peer": None, "peer_value": None, "ratio": None, **common,
     })  # fmt: skip
     return results
+
+
+def _backtest(rows: pd.DataFrame) -> list[float]:
+    """Mean MASE by level over the origins of the training part."""
+    errors = (rows["y"] - rows["forecast"]).abs() / rows["scale"]
+    return [float(value) for value in errors.groupby(rows["level"]).mean().sort_index()]
 
 
 if __name__ == "__main__":

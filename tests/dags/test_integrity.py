@@ -11,8 +11,21 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["pandas", "numpy", "mlflow", "great_expectations", "sklearn", "lightgbm", "pyarrow", "scipy",
-         "statsforecast", "mlforecast", "simpy", "matplotlib", "pydantic_ai"]
+HEAVY = [
+    "pandas",
+    "numpy",
+    "mlflow",
+    "great_expectations",
+    "sklearn",
+    "lightgbm",
+    "pyarrow",
+    "scipy",
+    "statsforecast",
+    "mlforecast",
+    "simpy",
+    "matplotlib",
+    "pydantic_ai",
+]
 YIELDS = {
     "lifecycles.py": [
         "card_fraud_monitor", "card_fraud_promote", "card_fraud_train",

@@ -207,4 +207,4 @@ def test_a_page_belongs_to_its_dag() -> None:
     rights = Rights(Asking(), Person("admin"))
     for path in ("contracts/flow_a/p/x.html", "drift/model_b/p.html", "other/x.html"):
         assert readable(rights, path)
-    assert asked == ["flow_a", "model_b_monitor", None]
+    assert asked == ["flow_a", "model_b_monitor", "other"]

@@ -14,6 +14,7 @@ from baton.partitions import (
     key_range,
     last_complete,
     parse_key,
+    recording_start,
     replay_anchor,
     replay_slot,
     safe_name,
@@ -103,3 +104,19 @@ def test_the_anchor_is_fixed_by_its_first_use(tmp_path, monkeypatch):
     settings.cache_clear()
     assert first == later == ANCHOR
     assert floor_key(first, "1h") == "2026-11-18T00:00:00"
+
+
+def test_weeks_start_on_mondays():
+    moment = datetime(2026, 11, 22, 14, tzinfo=UTC)  # a Sunday
+    assert floor_key(moment, "1w") == "2026-11-16T00:00:00"
+    assert last_complete("1w", now=moment) == "2026-11-09T00:00:00"
+    assert last_complete("1w", now=moment + timedelta(days=1)) == "2026-11-16T00:00:00"
+
+
+def test_a_recording_may_lie_in_the_past(home):
+    warehouse.migrate()
+    anchor = replay_anchor(now=datetime(2026, 11, 22, 14, tzinfo=UTC))
+    assert recording_start(timedelta(hours=1), None) == anchor
+    start = recording_start(timedelta(weeks=1), timedelta(weeks=134))
+    assert start.weekday() == 0
+    assert timedelta(weeks=134) <= anchor - start < timedelta(weeks=135)

@@ -26,6 +26,7 @@ MODULES = (
     "statsforecast.models",
     "mlforecast",
     "simpy",
+    "matplotlib.backends.backend_svg",
     "mlflow",
     "great_expectations",
 )

@@ -156,7 +156,7 @@ def decide(job: StageJob) -> StageOutput:
             "entity_key": one["item"], "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
             "unlearned": one["unlearned"], "express": express, "money": money, "risk": one["stockout_with"],
             "route": route, "alternative": offer["alternative"] if offer else "as_proposed",
-            "text": said.get("text") or " ".join(reasons[:2]), "source": said.get("source") or "rule",
+            "text": said.get("text") or "; ".join(reasons[:2]), "source": said.get("source") or "rule",
             "exceptional": one["exceptional"], "reasons": json.dumps(reasons),
         })  # fmt: skip
     decisions = pd.DataFrame(rows)

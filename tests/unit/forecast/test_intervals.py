@@ -84,7 +84,7 @@ def test_nor_by_others_that_share_its_periods(setting: Setting) -> None:
     columns = ["q0.025", "q0.975"]
     before, after = (intervals.cross(setting, frame).loc[first, columns] for frame in (rows, broken))
     pd.testing.assert_frame_equal(before, after, check_exact=True)
-    close = residuals(20, 2, 13, apart=0)  # nothing is left: the other origin has to do
+    close = residuals(20, 2, 13, apart=0)
     assert np.isfinite(intervals.cross(setting, close)["q0.975"]).all()
 
 
@@ -120,3 +120,61 @@ def test_dependence_of_neighbours(setting: Setting, rho: float) -> None:
     found = intervals.fit(setting, residuals(80, 4, 19, rho=rho))
     assert found.pooled == pytest.approx(rho, abs=0.1)
     assert found.dependence.mean() == pytest.approx(rho, abs=0.1)
+
+
+def drifting(seed: int, factor: float) -> pd.DataFrame:
+    """Errors of 120 series at 9 origins a horizon apart, from one origin to the next `factor` times as large."""
+    rows = residuals(120, 9, seed)
+    number = pd.factorize(rows["origin"], sort=True)[0]
+    return rows.assign(y=rows["forecast"] + (rows["y"] - rows["forecast"]) * factor**number)
+
+
+def covered(setting: Setting, rows: pd.DataFrame, half_life: float) -> float:
+    """Coverage at 80 % of the last origin, from what was known before it."""
+    last = rows["origin"] == rows["origin"].max()
+    found = intervals.fit(setting, rows[~last], half_life).apply(rows[last])
+    share = losses.coverage(found, 0.8)
+    assert share is not None
+    return share
+
+
+def test_errors_that_grow(setting: Setting) -> None:
+    rows = [drifting(seed, 1.15) for seed in (30, 31, 32)]
+    recent, equal = (
+        np.mean([covered(setting, one, half_life) for one in rows]) for half_life in (intervals.HALF_LIFE, np.inf)
+    )
+    assert equal < 0.72
+    assert recent > equal + 0.04
+    assert recent == pytest.approx(0.8, abs=0.05)
+
+
+def test_errors_after_a_break(setting: Setting) -> None:
+    rows = residuals(120, 9, 33)
+    number = pd.factorize(rows["origin"], sort=True)[0]
+    rows["y"] = rows["forecast"] + (rows["y"] - rows["forecast"]) * np.where(number >= 6, 3.0, 1.0)
+    assert covered(setting, rows, np.inf) < 0.65
+    assert covered(setting, rows, intervals.HALF_LIFE) == pytest.approx(0.8, abs=0.06)
+
+
+def test_errors_that_do_not_drift_lose_nothing(setting: Setting) -> None:
+    rows = [drifting(seed, 1.0) for seed in (34, 35, 36)]
+    for half_life in (intervals.HALF_LIFE, np.inf):
+        assert np.mean([covered(setting, one, half_life) for one in rows]) == pytest.approx(0.8, abs=0.03)
+
+
+def test_equal_weights_are_plain_conformal_ranks() -> None:
+    z = np.random.default_rng(37).permutation(np.arange(1.0, 100.0)) - 50
+    found = intervals._quantiles(z, np.ones(99), (0.1, 0.5, 0.9))
+    assert found.tolist() == [-40.0, 0.0, 40.0]  # ranks 10 and 90 of 99, of 100 with the error to come
+    half = intervals._quantiles(z, np.where(z > 0, 1.0, 0.5), (0.1, 0.9))
+    assert half[0] > -50 + 10
+    assert half[1] > 40.0
+
+
+def test_however_close_origins_lie_some_errors_are_of_other_periods(setting: Setting) -> None:
+    rows = residuals(20, 3, 38, apart=1)
+    for origin, judged in rows.groupby("origin"):
+        other = rows[intervals.apart(rows, judged)]
+        assert len(other)
+        assert not set(other["time"]) & set(judged["time"])
+        assert origin not in set(other["origin"])

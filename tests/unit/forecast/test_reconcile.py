@@ -79,3 +79,16 @@ def test_a_series_named_like_a_level(make_spec: Any, sales: pd.DataFrame) -> Non
     named = sales.assign(item=sales["item"].replace("i01", "region=r1"))
     with pytest.raises(ModelError, match="'region=r1' has the name of a level"):
         reconcile.tree(setting, prepare(setting, named))
+
+
+def test_the_leaderboard_counts_every_level_alike(tiered: Any, make_spec: Any, trained: Any) -> None:
+    model, frame = tiered
+    spec = make_spec(
+        data={"hierarchy": ["country", "region"]},
+        candidates=[{"name": "theta", "estimator": "statsforecast.models.DynamicOptimizedTheta"}],
+    )
+    board = trained(spec, frame)[1]
+    rows = model.rows
+    by_level = ((rows["y"] - rows["forecast"]).abs() / rows["scale"]).groupby(rows["level"]).mean()
+    assert len(by_level) == 4
+    assert board.rows[0]["value"] == pytest.approx(by_level.mean())

@@ -48,7 +48,7 @@ class Forecast:
         setting = Setting.of(spec)
         panel, level = _wide(setting, prepare(setting, frame))
         rows = backtest.run(setting, spec.validation, panel, candidate, level)
-        value, spread, _ = _value(spec, setting, bottom(backtest.choose(rows)[0]))
+        value, spread, _ = _value(spec, setting, backtest.choose(rows)[0])
         seconds = round(time.perf_counter() - started, 2)
         return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
 
@@ -68,11 +68,11 @@ class Forecast:
         for candidate in spec.candidates:
             row: dict[str, Any] = {"candidate": candidate.name, "seconds": 0.0}
             try:
-                judged = bottom(self.chosen(spec, setting, panel, candidate, found)[0])
+                judged = self.chosen(spec, setting, panel, candidate, found)[0]
                 value, spread, folds = _value(spec, setting, judged)
                 cost = None
                 if spec.gate.cost is not None and prices is not None:
-                    with_quantiles = intervals.cross(setting, judged)
+                    with_quantiles = bottom(intervals.cross(setting, judged))
                     cost = float(orders.order_cost(spec.gate.cost, setting, with_quantiles, prices)["cost"].mean())
                 rows.append(row | {"value": value, "spread": spread, "folds": folds, "cost": cost, "error": None})
             except ModelError as error:
@@ -226,11 +226,10 @@ def _wide(setting: Setting, panel: Panel) -> tuple[Panel, np.ndarray | None]:
 
 
 def _value(spec: ForecastSpec, setting: Setting, rows: pd.DataFrame) -> tuple[float, float, list[float]]:
-    """The leaderboard's metric: mean and spread over origins, and each origin's."""
+    """The leaderboard's metric, a mean over the levels of a hierarchy: mean and spread over origins, and each origin's."""
     metric = spec.validation.metric
     rows = intervals.cross(setting, rows) if metric == "pinball" else rows
-    cases = losses.cases(rows, metric, setting.quantiles)
-    folds = [losses.value(part) for _, part in cases.groupby("origin", sort=True)]
+    folds = losses.folds(rows, metric, setting.quantiles)
     return float(np.mean(folds)), float(np.std(folds)), folds
 
 

@@ -5,6 +5,11 @@ origin, growth is the errors' mean size by step (never falling), spread the seri
 towards 1 by as much as predicts left-out origins best. The signed quantiles of z are pooled over all series of a class
 and all steps; z of an origin uses the spread of the other origins, as a forecast of tomorrow will. So a quantile needs
 few residuals of its own series, and lower and upper side may differ. The median stays the forecast itself.
+
+Errors drift: they grow with a market, jump with a new habit. So an origin counts half as much as one that lies
+`HALF_LIFE` horizons nearer to the forecast (weighted conformal prediction: Barber, Candes, Ramdas & Tibshirani 2023), in
+growth, spread and quantiles alike. Where errors do not drift, this costs some precision and no coverage. Horizons are the
+unit because origins within one share their targets: many of them know little more than one.
 """
 
 from __future__ import annotations
@@ -14,8 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from baton.families.forecast.periods import to_period
 from baton.families.forecast.series import Setting
 
+HALF_LIFE = 1.0  # in horizons; infinite: all origins count alike
 CLASS_ROWS = 200  # fewer residuals of a class: it borrows those of all
 PULLS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 32.0)  # in origins; how strongly a series is drawn towards the others
 SMALL = 1e-9
@@ -73,8 +80,15 @@ def classes_of(frame: pd.DataFrame) -> np.ndarray:
     return np.where(above, np.char.add("level ", level.astype(str)), kind).astype(object)
 
 
-def fit(setting: Setting, frame: pd.DataFrame) -> Intervals:
-    """Learn from backtest rows; see the module's text."""
+def fit(
+    setting: Setting, frame: pd.DataFrame, half_life: float = HALF_LIFE, at: pd.Timestamp | None = None
+) -> Intervals:
+    """Learn from backtest rows; see the module's text.
+
+    Args:
+        half_life: in horizons, above 0; see `HALF_LIFE`.
+        at: origin of the forecasts to come; None: after all origins of the frame.
+    """
     rows = frame[frame["kind"] != "dead"]
     levels = setting.quantiles
     if not len(rows):
@@ -84,20 +98,25 @@ def fit(setting: Setting, frame: pd.DataFrame) -> Intervals:
         )
     scaled = ((rows["y"] - rows["forecast"]) / rows["scale"]).to_numpy()
     step = rows["step"].to_numpy()
-    growth = _growth(step, np.abs(scaled), setting.horizon)
-    unit = scaled / growth[step - 1]
     series, names = pd.factorize(rows["series"], sort=True)
-    origin = pd.factorize(rows["origin"], sort=True)[0]
+    origin, when = pd.factorize(rows["origin"], sort=True)
+    # places on a scale on which weights halve by every 1
+    places = to_period(pd.Series([*when, when[-1] if at is None else at]), setting.frequency)[0]
+    places = places / (setting.horizon * half_life)
+    weight = _weights(places[:-1], places[-1])
+    growth = _growth(step, np.abs(scaled), weight[origin], setting.horizon)
+    unit = scaled / growth[step - 1]
     size, count = _sizes(series, origin, np.abs(unit))
-    pull, others = _pull(*_rest(rows, series, origin, np.abs(unit)), series, origin, np.abs(unit))
+    rest, seen = _rest(rows, series, origin, np.abs(unit), places[:-1])
+    pull, others = _pull(rest, seen, series, origin, np.abs(unit))
     z = unit / others[series, origin]
-    spread = (pull + size.sum(axis=1)) / (pull + count.sum(axis=1))
+    spread = (pull + size @ weight) / (pull + count @ weight)
     classes = classes_of(rows)
-    found = {"all": _quantiles(z, levels)}
+    found = {"all": _quantiles(z, weight[origin], levels)}
     for name in np.unique(classes):
         own = z[classes == name]
         if len(own) >= CLASS_ROWS:
-            found[str(name)] = _quantiles(own, levels)
+            found[str(name)] = _quantiles(own, weight[origin][classes == name], levels)
     dependence, pooled = _dependence(series, origin, step, z, len(names))
     return Intervals(
         levels, setting.floor, growth, pd.Series(spread, index=names), found,
@@ -105,29 +124,39 @@ def fit(setting: Setting, frame: pd.DataFrame) -> Intervals:
     )  # fmt: skip
 
 
-def cross(setting: Setting, frame: pd.DataFrame) -> pd.DataFrame:
+def cross(setting: Setting, frame: pd.DataFrame, half_life: float = HALF_LIFE) -> pd.DataFrame:
     """Add quantiles to backtest rows, each origin's from the residuals of other origins in other periods (see `apart`)."""
-    parts = [fit(setting, frame[apart(frame, rows)]).apply(rows) for _, rows in frame.groupby("origin", sort=True)]
+    parts = [
+        fit(setting, frame[apart(frame, rows)], half_life, rows["origin"].iloc[0]).apply(rows)
+        for _, rows in frame.groupby("origin", sort=True)
+    ]
     return pd.concat(parts).loc[frame.index]
 
 
 def apart(frame: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
     """Mask of the rows that know nothing of an origin's rows `judged`: other periods, so other origins.
 
-    Origins less than a horizon apart share targets: an error there tells the error here. All other origins serve
-    where no row is left, which only happens when all origins lie within one horizon.
+    Origins less than a horizon apart share targets: an error there tells the error here. Of a whole backtest at least
+    one period of each other origin lies outside, its first or its last. Of a part of one (`cross` leaves some rows to
+    learn a series' spread from) there may be no row left; then all other origins serve, which is better than none.
     """
     time = frame["time"].to_numpy()
     outside = (time < judged["time"].min()) | (time > judged["time"].max())
     return outside if outside.any() else (frame["origin"] != judged["origin"].iloc[0]).to_numpy()
 
 
-def _growth(step: np.ndarray, size: np.ndarray, horizon: int) -> np.ndarray:
-    """Mean size by step, made rising by pooling neighbours (isotonic regression)."""
+def _weights(places: np.ndarray, place: float) -> np.ndarray:
+    """Weights by distance, halved by every 1; the nearest has 1."""
+    distance = np.abs(places - place)
+    return np.asarray(0.5 ** (distance - distance.min()))
+
+
+def _growth(step: np.ndarray, size: np.ndarray, weight: np.ndarray, horizon: int) -> np.ndarray:
+    """Weighted mean size by step, made rising by pooling neighbours (isotonic regression)."""
     from sklearn.isotonic import IsotonicRegression
 
-    total = np.bincount(step - 1, weights=size, minlength=horizon)
-    count = np.bincount(step - 1, minlength=horizon)
+    total = np.bincount(step - 1, weights=weight * size, minlength=horizon)
+    count = np.bincount(step - 1, weights=weight, minlength=horizon)
     seen = np.flatnonzero(count)
     rising = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(seen, total[seen] / count[seen], count[seen])
     return np.maximum(rising.predict(np.arange(horizon)), SMALL)
@@ -143,9 +172,9 @@ def _sizes(series: np.ndarray, origin: np.ndarray, size: np.ndarray) -> tuple[np
 
 
 def _rest(
-    rows: pd.DataFrame, series: np.ndarray, origin: np.ndarray, unit: np.ndarray
+    rows: pd.DataFrame, series: np.ndarray, origin: np.ndarray, unit: np.ndarray, places: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What other origins say of a series without knowing an origin's periods: sums of sizes and of origins.
+    """What other origins say of a series without knowing an origin's periods: weighted sums of sizes and of origins.
 
     Both of shape (series, origins); an origin of which only a part lies outside counts by that part.
     """
@@ -157,8 +186,13 @@ def _rest(
         cell = series[keep] * shape[1] + origin[keep]
         count = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
         size = np.bincount(cell, weights=unit[keep], minlength=shape[0] * shape[1]).reshape(shape)
-        total[:, judged] = (size / np.maximum(whole, 1)).sum(axis=1)
-        seen[:, judged] = (count / np.maximum(whole, 1)).sum(axis=1)
+        others = np.arange(shape[1]) != judged
+        if not others.any():
+            continue
+        weight = np.zeros(shape[1])
+        weight[others] = _weights(places[others], places[judged])
+        total[:, judged] = (size / np.maximum(whole, 1)) @ weight
+        seen[:, judged] = (count / np.maximum(whole, 1)) @ weight
     return total, seen
 
 
@@ -177,13 +211,21 @@ def _pull(
     return best[1], best[2]
 
 
-def _quantiles(z: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """Conformal quantiles: rank (n + 1) p, rounded away from the median, which is the forecast itself."""
-    ordered, n = np.sort(z), len(z)
+def _quantiles(z: np.ndarray, weight: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """Weighted conformal quantiles, rounded away from the median, which is the forecast itself.
+
+    The error to come has a weight of 1; with equal weights the rank of a level p is (n + 1) p.
+    """
+    order = np.argsort(z, kind="stable")
+    ordered, reached = z[order], np.cumsum(weight[order])
+    whole = reached[-1] + 1.0
     found = []
     for level in levels:
-        rank = np.floor((n + 1) * level) if level < 0.5 else np.ceil((n + 1) * level)
-        value = float(ordered[int(np.clip(rank, 1, n)) - 1])
+        if level < 0.5:
+            rank = np.searchsorted(reached, whole * level, side="right")
+        else:
+            rank = np.searchsorted(reached, whole * level, side="left") + 1
+        value = float(ordered[int(np.clip(rank, 1, len(z))) - 1])
         found.append(min(value, 0.0) if level < 0.5 else max(value, 0.0) if level > 0.5 else 0.0)
     return np.array(found)
 

@@ -1,0 +1,54 @@
+"""Companions: servers that a pack brings, and the Airflow connections that lead to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baton.airflow.initialise import initialise
+from baton.companions import KEPT, companions
+from baton.settings import settings
+
+
+@pytest.fixture
+def home(workbench: Any) -> Path:
+    """The running services' home instead of one for this test alone."""
+    return workbench.home
+
+
+def connection() -> Any:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = session.scalar(select(Connection).where(Connection.conn_id == "purchasing"))
+        if found is not None:
+            session.expunge(found)
+        return found
+
+
+def test_the_connection_follows_the_port_and_carries_the_token(home: Path) -> None:
+    (purchasing,) = (one for one in companions(settings()) if one.name == "purchasing")
+    assert purchasing.token_file.stat().st_mode & 0o777 == 0o600
+    assert "{port}" not in " ".join(purchasing.on(8123))
+    for port in (8123, 8124):
+        initialise({"purchasing": port})
+        found = connection()
+        assert (found.host, found.port, found.conn_type, found.description) == ("127.0.0.1", port, "http", KEPT)
+        assert found.password == purchasing.token_file.read_text()
+
+
+def test_a_connection_that_somebody_made_their_own_is_left_alone(home: Path) -> None:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    initialise({"purchasing": 8123})
+    with create_session() as session:
+        found = session.scalar(select(Connection).where(Connection.conn_id == "purchasing"))
+        found.description, found.host = "the real one", "purchasing.example"
+    initialise({"purchasing": 8125})
+    assert (connection().host, connection().port) == ("purchasing.example", 8123)
