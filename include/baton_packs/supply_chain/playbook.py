@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from baton.demo import Demo
 
 FLOW, MODEL, PACK = "replenishment", "demand", "supply_chain"
+WEEK = 7 * 86_400  # seconds
 SEED = 20
 TRIMMED = 0.9  # the simulated buyer cuts each order above the limit by a tenth
 
@@ -49,8 +50,11 @@ class Playbook(playbook.Playbook):
         from baton.packs import load_pack
         from baton.sources import read_partition
 
-        frame = read_partition(load_pack(PACK), source, self.week(number)).frame
-        return simulate.with_campaigns(frame, (frame["seconds"] // (7 * 86_400)).astype(int), self.campaigns)
+        if source == "sales":  # not what was delivered: that has the campaigns already
+            frame = self._sales[self._sales["seconds"] == number * WEEK].reset_index(drop=True)
+        else:
+            frame = read_partition(load_pack(PACK), source, self.week(number)).frame
+        return simulate.with_campaigns(frame, (frame["seconds"] // WEEK).astype(int), self.campaigns)
 
     def deliver(self, number: int, bad: bool = False) -> pd.DataFrame | None:
         """Put the week's deliveries into the landing folder; with `bad`, returns what was planted among the sales."""
@@ -156,21 +160,18 @@ class Playbook(playbook.Playbook):
 
     def _usual(self, number: int) -> dict[str, float]:
         """Mean weekly units of each item over the eight weeks before."""
-        import pandas as pd
+        lately = self._sales[self._sales["seconds"].between((number - 8) * WEEK, (number - 1) * WEEK)]
+        return {str(item): float(mean) for item, mean in lately.groupby("item")["units"].mean().items()}
 
+    @cached_property
+    def _sales(self) -> pd.DataFrame:
+        """All recorded sales."""
         from baton.packs import load_pack
-        from baton.sources import read_partition
+        from baton.sources import read_history
 
-        pack = load_pack(PACK)
-        frames = [read_partition(pack, "sales", self.week(week)).frame for week in range(number - 8, number)]
-        means = pd.concat(frames).groupby("item")["units"].mean()
-        return {str(item): float(mean) for item, mean in means.items()}
+        return read_history(load_pack(PACK), "sales")
 
     @cached_property
     def truth(self) -> pd.DataFrame:
         """All weeks of the recording as they are with the campaigns: for the summary only, no stage reads it."""
-        import pandas as pd
-
-        from baton_packs.supply_chain.data import RECORDED
-
-        return pd.concat([self.recorded("sales", number) for number in range(RECORDED)], ignore_index=True)
+        return simulate.with_campaigns(self._sales, (self._sales["seconds"] // WEEK).astype(int), self.campaigns)
