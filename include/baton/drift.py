@@ -81,7 +81,7 @@ class DriftRow:
     """One feature of one window.
 
     Attributes:
-        kind: number | category | prediction.
+        kind: number | category | prediction, or error (of a series' forecasts).
         effect: size of the movement, see the module's text; `threshold`: above it the feature may be flagged.
         shift: location in standard deviations; `spread`: ratio of scales; None for categories.
         nulls: share of the window's rows; `new_levels`: share of categories that training never saw.
@@ -107,6 +107,11 @@ class DriftRow:
 
     def sentence(self) -> str:
         """What happened to the feature, for people."""
+        if self.kind == "error":
+            way = "too low" if (self.shift or 0) > 0 else "too high"
+            return (
+                f"{self.feature}: forecast {way} by {self.effect:.2f} expected errors, tolerated {self.threshold:.2f}"
+            )
         parts = [f"effect {self.effect:.2f}, ordinary up to {self.threshold:.2f}"]
         if self.shift is not None:
             parts.append(f"moved by {self.shift:+.2f} sd")

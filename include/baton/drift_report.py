@@ -6,6 +6,7 @@ No script, no foreign host, inline SVG; far below 300 kB however many features a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,16 @@ def report_html(
     """
     title = f"Drift of {escape(model)} at {escape(partition)}"
     state = "too few rows" if table.too_few else "drifted" if table.drifted else "stable"
-    alike = ", ".join(escape(name) for name in table.alike)
+    errors = any(row.kind == "error" for row in table.rows) or (window is not None and window.status == "pending")
+    words = _ERRORS if errors else _FEATURES
+    alike = f" · most alike in training: {', '.join(map(escape, table.alike))}" if table.alike else ""
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
-        f'<p class="dim">champion version {escape(str(version or "unknown"))} · {table.n:,} rows · '
-        f"{table.reference_rows:,} in the reference · most alike in training: {alike}</p>",
+        f'<p class="dim">champion version {escape(str(version or "unknown"))} · {table.n:,} {words.rows} · '
+        f"{table.reference_rows:,} in the reference{alike}</p>",
         f'<p>This window: <span class="badge {state}">{state}</span> '
-        f"{len(table.drifted)} of {len(table.rows)} features moved more than they ordinarily do.</p>",
+        f"{len(table.drifted)} of {len(table.rows)} {words.moved}</p>",
     ]
     if verdict is not None:
         name = escape(str(verdict.verdict))
@@ -71,20 +74,45 @@ def report_html(
     if table.drifted:
         parts.append(f"<h2>What moved</h2>{_list(table.sentences(ROWS))}")
     if window is not None and window.performance is not None:
-        parts.append(_performance(window))
-    parts.append(_table(table.rows[:ROWS]))
+        parts.append(_performance(window, errors))
+    parts.append(_table(table.rows[:ROWS], words))
     charts = "".join(_chart(row) for row in table.rows[:CHARTS])
-    parts.append('<h2>Shares per bin</h2><p class="dim">grey: training, line: this window</p>')
-    parts.append(f'<div class="charts">{charts}</div>')
-    parts.append(_LEGEND)
+    parts.append(f'<h2>Shares per bin</h2><p class="dim">{words.bins}</p>')
+    parts.append(f'<div class="charts">{charts}</div><p class="dim">{words.legend}</p>')
     return "".join([*parts, "</body></html>"])
 
 
-_LEGEND = (
-    '<p class="dim">Effect: square root of the population stability index, corrected for the number of rows; '
-    "it reads as standard deviations of shift. The mark on the bar is what the feature may move ordinarily. "
-    "A feature is flagged when the effect lies above it and the G-test is significant after "
-    "Benjamini-Hochberg.</p>"
+@dataclass(frozen=True)
+class _Words:
+    """How a page speaks of what it compares: columns of rows, or errors of forecasts."""
+
+    heading: str
+    head: tuple[str, ...]
+    rows: str
+    moved: str
+    bins: str
+    legend: str
+
+
+_FEATURES = _Words(
+    "Features",
+    ("feature", "effect", "", "ordinary up to", "shift (sd)", "spread", "null", "new", "q"),
+    "rows",
+    "features moved more than they ordinarily do.",
+    "grey: training, line: this window",
+    "Effect: square root of the population stability index, corrected for the number of rows; it reads as standard "
+    "deviations of shift. The mark on the bar is what the feature may move ordinarily. A feature is flagged when the "
+    "effect lies above it and the G-test is significant after Benjamini-Hochberg.",
+)
+_ERRORS = _Words(
+    "Errors by series",
+    ("series", "bias", "", "tolerated", "direction", "error / expected", "not known yet", "", "q"),
+    "periods known by now",
+    "series are forecast too high or too low by more than is tolerated.",
+    "share of periods below and above the forecast; grey: half and half, line: this window",
+    "Bias: mean error in units of the error that the backtest expects of that series and step; a direction above 0 "
+    "means that more was sold than forecast. A series is flagged when the bias lies above the mark and the t-test, which "
+    "knows that neighbouring weeks err alike, is significant after Benjamini-Hochberg. A season is in the forecast: it is no bias.",
 )
 
 
@@ -92,25 +120,27 @@ def _list(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
-def _performance(window: Window) -> str:
+def _performance(window: Window, errors: bool) -> str:
     measured = window.performance
     assert measured is not None
     basis = f"{measured.positives} positives among {measured.rows:,} labels"
+    expected, heading = "at promotion", "Performance on labels"
+    if errors:
+        basis, expected, heading = f"{measured.rows:,} known periods", "expected", "Errors of what is known by now"
     if measured.value is None:
         said = f"not judged ({escape(measured.status)}): {basis}"
     else:
         interval = f"interval {measured.low:.3f} to {measured.high:.3f}"
         said = (
             f"{escape(measured.metric)} {measured.value:.3f}, {interval}, "
-            f"at promotion {measured.reference:.3f}, on {basis}: <b>{escape(measured.status)}</b>"
+            f"{expected} {measured.reference:.3f}, on {basis}: <b>{escape(measured.status)}</b>"
         )
-    return f"<h2>Performance on labels</h2><p>{said}</p>"
+    return f"<h2>{heading}</h2><p>{said}</p>"
 
 
-def _table(rows: Sequence[DriftRow]) -> str:
+def _table(rows: Sequence[DriftRow], words: _Words) -> str:
     top = max([max(row.effect, row.threshold) for row in rows], default=1.0) or 1.0
-    head = ("feature", "effect", "", "ordinary up to", "shift (sd)", "spread", "null", "new", "q")
-    lines = ["<h2>Features</h2><table><tr>", *(f"<th>{name}</th>" for name in head), "</tr>"]
+    lines = [f"<h2>{words.heading}</h2><table><tr>", *(f"<th>{name}</th>" for name in words.head), "</tr>"]
     for row in rows:
         bar = (
             f'<span class="bar"><i style="width:{100 * row.effect / top:.1f}%"></i>'

@@ -44,7 +44,7 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
     for partition in due:
         window, fresh = _window(spec, flow, partition, states[partition])
         judged.append(window)
-        report = fresh or report
+        report = report if window.status == "pending" else fresh or report
     if not judged:
         waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
         return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": [], "newest": None}

@@ -7,7 +7,8 @@ chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python pa
 needed beyond httpx. Addresses and passwords default to what `baton up` wrote to BATON_HOME.
 
 Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),
-`airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud).
+`airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud),
+`replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`.
 """
 
 from __future__ import annotations
@@ -203,6 +204,29 @@ def capture(
     return made
 
 
+def capture_replenishment(window: Browser, folder: Path, airflow: str, reports: Path) -> list[Path]:
+    """The weekly flow: its grid, its newest report, and its request for a person where one waits."""
+    made = []
+    window.resize(*SIZE)
+    window.open(f"{airflow}/dags/replenishment")
+    window.see("send_reviewed")
+    made.append(window.save(folder / "replenishment_grid.png"))
+    pages = sorted((reports / "replenishment").glob("*.html"), key=lambda path: path.name)
+    if pages:
+        window.resize(1200, 1700)
+        window.open(pages[-1].as_uri())
+        made.append(window.save(folder / "replenishment_report.png"))
+    window.resize(*SIZE)
+    window.open(f"{airflow}/required_actions?response_received=false&dag_display_name_pattern=replenishment")
+    window.see("Required Action")
+    rows = "return [...document.querySelectorAll('a')].find(a => a.href.includes('/tasks/review'))?.href"
+    if address := window.run(rows):
+        window.open(address if "required_actions" in address else f"{address}/required_actions")
+        window.see("Approve")
+        made.append(window.save(folder / "replenishment_review.png"))
+    return made
+
+
 def main() -> int:
     """Parse the arguments, take the pictures, name them."""
     from baton.settings import settings
@@ -229,6 +253,8 @@ def main() -> int:
     with browser() as window:
         log_in_to_airflow(window, given.airflow, given.user, password)
         for path in capture(window, given.output, given.airflow, given.mlflow, reviewer):
+            sys.stdout.write(f"{path}\n")
+        for path in capture_replenishment(window, given.output, given.airflow, here.reports_dir):
             sys.stdout.write(f"{path}\n")
     return 0
 
