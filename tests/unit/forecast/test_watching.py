@@ -60,7 +60,7 @@ def test_a_level_shift_is_found_and_named(published: Any) -> None:
     assert row.kind == "error"
     assert row.shift > 0.8
     assert row.q_value <= 0.05
-    assert "effect" in row.sentence()
+    assert row.sentence().startswith("i03: forecast too low by")
 
 
 def test_a_shift_of_a_segment_and_of_all(published: Any) -> None:
