@@ -24,7 +24,8 @@ The peer's constant, its fixed safety stock, is chosen in three ways:
 
 Candidates and the number of origins were revised after first runs had been seen: with 20 origins, which know no Christmas,
 intervals were too narrow and the ratio to the peer of hindsight 1.02, 1.01 and 1.01. The peers `planned` and `factor`
-came with the revision; nothing was changed after it.
+came with the revision. After it the family's intervals came to weigh recent errors more, chosen on other data; the
+figures were run anew, and are a little worse for it.
 
 The runs are the year's luck with suppliers and routes, and spikes of demand, not other years: the interval is over that
 luck. Three suppliers are compared because the less reliable the lead time, the less a forecast can save.
