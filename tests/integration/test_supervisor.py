@@ -233,9 +233,9 @@ def test_up_in_the_foreground_stops_on_a_signal(tmp_path: Path) -> None:
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert status.returncode == 0, status.stdout + status.stderr
-        assert status.stdout.count(" well ") == 5
+        assert status.stdout.count(" well ") == 6
         family = psutil.Process(up.pid).children(recursive=True)
-        assert len(family) >= 5
+        assert len(family) >= 6
     finally:
         up.send_signal(signal.SIGTERM)
         began = time.monotonic()
