@@ -79,7 +79,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
     if not addresses:
         raise ServiceError(f"process {holder} is still starting the services of {home}")
     beating = heartbeats(f"{addresses['airflow']}/api/v2/monitor/health")
-    well = {"api-server": beating is not None, "mlflow": answers(f"{addresses['mlflow']}/health")}
+    well = {"api-server": beating is not None}
+    well |= {name: answers(f"{url}/health") for name, url in addresses.items() if name != "airflow"}
     rows = []
     for name, session in read_sessions(settings().sessions_file).items():
         leader = session.leader()

@@ -25,21 +25,22 @@ class Companion:
         name: of the service, its log and the Airflow connection that leads to it (type HTTP).
         command: argument vector; `{port}` is replaced by a free port.
         token_file: file with the bearer token that the connection carries; readable by its owner only.
-        health: path that answers 200 when the server is well.
+
+    It answers 200 at /health, to anybody, when it is well.
     """
 
     name: str
     command: list[str]
     token_file: Path
-    health: str = "/health"
 
     def on(self, port: int) -> list[str]:
         """The command with its port."""
         return [part.replace("{port}", str(port)) for part in self.command]
 
-    def url(self, port: int) -> str:
-        """Where it answers that it is well."""
-        return f"http://{LOOPBACK}:{port}{self.health}"
+    @staticmethod
+    def url(port: int) -> str:
+        """Its address."""
+        return f"http://{LOOPBACK}:{port}"
 
 
 def companions(settings: Settings) -> list[Companion]:

@@ -22,7 +22,7 @@ from typing import IO, Self
 import psutil
 
 from baton import mlflow_server
-from baton.companions import companions
+from baton.companions import Companion, companions
 from baton.errors import ServiceError
 from baton.health import airflow_token
 from baton.processes import Session, read_sessions
@@ -89,8 +89,9 @@ class Services:
             when_up = {"mlflow": lambda: mlflow_server.bootstrap(url, home)}
             self._watch = Watch(plan, self._report, when_up)
             self._start_guardian()
-            self._launch(self._watch)
-            write_secret(self.settings.services_file, json.dumps(plan.addresses()))
+            ports = self._launch(self._watch)
+            beside = {name: {"url": Companion.url(port), "port": port} for name, port in ports.items()}
+            write_secret(self.settings.services_file, json.dumps({**plan.addresses(), **beside}))
             settings.cache_clear()
             if wait:
                 self.wait_ready(timeout)
@@ -192,8 +193,8 @@ class Services:
             raise ServiceError("the services are not started")
         return self._watch
 
-    def _launch(self, watch: Watch) -> None:
-        """Start MLflow while Airflow's database is made, then the Airflow services, then watching."""
+    def _launch(self, watch: Watch) -> dict[str, int]:
+        """Start MLflow and companions while Airflow's database is made, then Airflow, then watching; returns companions' ports."""
         python, plan = sys.executable, watch.plan
         command, environment = mlflow_server.server_command(LOOPBACK, plan.mlflow_port, self.settings.home)
         health_url = f"{plan.mlflow_url}/health"
@@ -201,7 +202,7 @@ class Services:
         ports = {}
         for one in companions(self.settings):
             ports[one.name] = choose_port(None, one.name)
-            watch.add(Service(one.name, one.on(ports[one.name]), 4, health_url=one.url(ports[one.name])))
+            watch.add(Service(one.name, one.on(ports[one.name]), 4, health_url=f"{one.url(ports[one.name])}/health"))
         with ThreadPoolExecutor(2) as pool:
             tasks = [
                 pool.submit(
@@ -218,6 +219,7 @@ class Services:
         for service in plan.airflow_services():
             watch.add(service)
         watch.begin()
+        return ports
 
     def _make_plan(self) -> Plan:
         wanted = self.settings
