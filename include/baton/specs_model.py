@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -172,9 +173,9 @@ class ModelSpec(Spec):
     schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
     scoring: ScoringSpec | None = Field(default=None, description="a scoring DAG of its own; null: flows score it")
 
+    @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
         """Columns that the contract of its rows must have; with `training`, what only training rows have too."""
-        raise NotImplementedError
 
 
 def check_candidates(spec: ModelSpec) -> None:

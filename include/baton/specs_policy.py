@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import timedelta
 from itertools import pairwise
 from typing import Literal
@@ -105,9 +106,9 @@ class DriftPolicy(Spec):
     budget: BudgetSpec = Field(default_factory=BudgetSpec, description="at most so many retrainings per time")
 
     @property
+    @abstractmethod
     def needed(self) -> tuple[int, str]:
         """How many truths since the drift began make a retraining worth it, and what they are called."""
-        raise NotImplementedError
 
 
 class DriftSpec(DriftPolicy):
