@@ -186,7 +186,7 @@ def test_heartbeat_counts_when_recent_and_own(age: float, since_start: float, ex
 
 
 def test_one_supervisor_per_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Services, "_launch", lambda self, watch: None)
+    monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
     monkeypatch.setattr("baton.supervisor.choose_port", lambda wanted, variable: 1)
     assert supervisor_of(home) is None
     first = Services()
@@ -206,7 +206,7 @@ def test_one_supervisor_per_home(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_next_start_ends_what_a_dead_supervisor_left(
     home: Path, tree: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Services, "_launch", lambda self, watch: None)
+    monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
     monkeypatch.setattr("baton.supervisor.choose_port", lambda wanted, variable: 1)
     write_sessions(settings().sessions_file, {"scheduler": Session.of(tree.pid)})
     said: list[str] = []
