@@ -28,4 +28,5 @@ with Flow(
     transactions = flow.contract(flow.ingest("transactions"), "transactions")
     scores = {model: flow.score(transactions, model) for model in ("card_fraud", "transaction_anomaly")}
     decisions = flow.stage("decide", "baton_packs.financial_crime.steps:combine", transactions=transactions, **scores)
-    flow.publish(decisions, scores, case_routes=["review", "block"])
+    answers = {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}}
+    flow.publish(decisions, scores, case_routes=["review", "block"], resolutions=answers)

@@ -13,19 +13,27 @@ if TYPE_CHECKING:
 ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
 
 
-def record_labels(conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, float]]) -> int:
+Truth = float | str
+
+
+def record_labels(
+    conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, Truth]], target: str
+) -> int:
     """Upsert truths (entity_key, partition, value) of one origin in the caller's transaction; returns the count.
 
-    A value is 0 or 1 of a class, or a quantity.
+    Args:
+        rows: a value is 0 or 1, a quantity, or the name of a category.
+        target: what the value is of: the target column of the models that learn it.
     """
     from baton import tables
     from baton.warehouse import now, upsert
 
     at = now()
     records = [
-        {"flow": flow, "entity_key": key, "partition": partition, "label": float(label), "origin": origin,
+        {"flow": flow, "entity_key": key, "partition": partition, "target": target, "origin": origin,
+         "label": None if isinstance(value, str) else float(value), "category": value if isinstance(value, str) else None,
          "actor": actor, "known_at": at}
-        for key, partition, label in rows
+        for key, partition, value in rows
     ]  # fmt: skip
     upsert(conn, tables.labels, records)
     return len(records)
@@ -39,14 +47,15 @@ def digest(labels: pd.DataFrame) -> str:
     return f"{len(rows)}-{int(rows.sum()) % 2**64:016x}"
 
 
-def known_labels(flow: str, predicted_in: str | None = None) -> pd.DataFrame:
+def known_labels(flow: str, target: str | None, predicted_in: str | None = None) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins.
 
     Args:
+        target: of which the truth is asked; None: there is none.
         predicted_in: only of entities that this partition's published predictions are about.
 
     Returns:
-        columns entity_key (str), partition (str), label (float), origin (str).
+        columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
     """
     import pandas as pd
     from sqlalchemy import select
@@ -55,12 +64,18 @@ def known_labels(flow: str, predicted_in: str | None = None) -> pd.DataFrame:
     from baton.warehouse import read
 
     table, said = tables.labels, tables.predictions
-    query = select(table.c.entity_key, table.c.partition, table.c.label, table.c.origin).where(table.c.flow == flow)
+    columns = ["entity_key", "partition", "label", "category", "origin", "target"]
+    # labels from before there were several targets name none
+    query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target.in_(["", target]))
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
         query = query.where(table.c.entity_key.in_(about))
     with read() as conn:
-        frame = pd.DataFrame(conn.execute(query).fetchall(), columns=["entity_key", "partition", "label", "origin"])
+        frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
     frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)
-    frame = frame.sort_values(["entity_key", "rank"]).drop_duplicates("entity_key", keep="last")
-    return frame.drop(columns="rank").reset_index(drop=True)
+    frame = frame.sort_values(["entity_key", "rank", "target"]).drop_duplicates("entity_key", keep="last")
+    if frame["category"].notna().any():
+        frame["label"] = frame["category"]
+    else:
+        frame["label"] = frame["label"].astype(float)
+    return frame[["entity_key", "partition", "label", "origin"]].reset_index(drop=True)

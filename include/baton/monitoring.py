@@ -112,7 +112,7 @@ def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Win
         return Window(partition, status="missing"), None
     models, inputs = _made_with(scores.commit_id)
     version = int(models[spec.model])
-    known = known_labels(flow, predicted_in=partition)
+    known = known_labels(flow, spec.data.target, predicted_in=partition)
     record = _on_record(spec.model, partition, version)
     judged = (record["commit_id"], (record["performance"] or {}).get("labels")) if record else None
     if record and judged == (scores.commit_id, digest(known)):

@@ -22,6 +22,8 @@ def publish(job: StageJob) -> StageOutput:
 
     Options:
         case_routes: routes that open a case, e.g. [review, block].
+        resolutions: what a case may be answered, and what is then true: {fraud: {is_fraud: 1}, ...}; not needed where
+            the decisions have a column of that name.
 
     Returns:
         the decisions; facts with counts by route and the model versions. The tables `decisions`,
@@ -43,7 +45,7 @@ def publish(job: StageJob) -> StageOutput:
         bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
         opened = decisions[decisions["route"].isin(job.options.get("case_routes", []))]
-        cases.open_cases(conn, job.flow, job.partition, opened)
+        cases.open_cases(conn, job.flow, job.partition, opened, job.options.get("resolutions"))
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
                       {"commit": commit_id, "routes": routes, "models": dict(job.models)})  # fmt: skip
 
@@ -71,11 +73,12 @@ def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, 
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
     return [
         {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
-         "reasons": json.loads(reasons) if isinstance(reasons, str) else None, "quantiles": quantiles}
+         "category": category, "reasons": json.loads(reasons) if isinstance(reasons, str) else None, "quantiles": quantiles}
         for frame in scores
-        for key, model, version, score, reasons, quantiles in zip(
+        for key, model, version, score, category, reasons, quantiles in zip(
             frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
-            frame["reasons"].tolist(), _quantiles(frame), strict=True,
+            frame["category"] if "category" in frame else [None] * len(frame), frame["reasons"].tolist(),
+            _quantiles(frame), strict=True,
         )
     ]  # fmt: skip
 
@@ -114,43 +117,49 @@ def publish_predictions(job: StageJob) -> StageOutput:
 
 @engine_step()
 def publish_labels(job: StageJob) -> StageOutput:
-    """Publish labels (0/1) of this partition's entities, which arrive later than these; a repeated delivery replaces them.
+    """Publish labels of this partition's entities, which arrive later than these; a repeated delivery replaces them.
 
     Options:
         about: DAG id of the flow whose entities are labelled.
-        entity, label: column names.
+        entity, label: column names; the label is 0 or 1, or a category (null: not known), and its name the models' target.
         origin: where the truth comes from, e.g. chargeback.
     """
+    import pandas as pd
+
     from baton.datasets import read
 
     labels = read(job.inputs["data"])
-    options = job.options
-    positives = int(labels[options["label"]].sum())
-    facts = {"published": len(labels), "positives": positives, "origin": options["origin"]}
+    options, target = job.options, job.options["label"]
+    known = labels[labels[target].notna()]
+    facts: dict[str, Any] = {"published": len(known), "target": target, "origin": options["origin"]}
+    if pd.api.types.is_numeric_dtype(known[target]):
+        facts["positives"] = int(known[target].sum())
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        values = labels[options["label"]].astype(float)
-        replace_labels(conn, job, options["about"], labels[options["entity"]], values, {"commit": commit_id, **facts})
+        truths = known.set_index(options["entity"])[target]
+        replace_labels(conn, job, options["about"], truths, {"commit": commit_id, **facts})
 
     return StageOutput(labels, facts, on_commit)
 
 
-def replace_labels(
-    conn: Connection, job: StageJob, about: str, keys: pd.Series, values: pd.Series, facts: dict[str, Any]
-) -> None:
+def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Series, facts: dict[str, Any]) -> None:
     """Replace what this job's partition said before about the entities of the flow `about`; with a ledger record.
 
     Args:
-        keys, values: shape (n,), entities and their truth.
-        facts: for the ledger; `origin` says where the truth comes from.
+        truths: shape (n,), values by entity.
+        facts: for the ledger; `origin` says where the truth comes from, `target` what it is of.
     """
+    import pandas as pd
+
     from baton import ledger, tables
     from baton.labels import record_labels
 
-    table, origin = tables.labels, facts["origin"]
+    table, origin, target = tables.labels, facts["origin"], facts["target"]
     conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
         table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,
+        table.c.target.in_(["", target]),
     ))  # fmt: skip
-    rows = [(key, job.partition, value) for key, value in zip(keys.astype(str), values.tolist(), strict=True)]
-    record_labels(conn, about, origin, actor=job.flow, rows=rows)
+    values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
+    rows = [(str(key), job.partition, value) for key, value in values.items()]
+    record_labels(conn, about, origin, job.flow, rows, target)
     ledger.append(conn, "labels_arrived", about, facts)

@@ -95,9 +95,9 @@ def publish_truth(job: StageJob) -> StageOutput:
     truth = pd.DataFrame({
         "entity_key": family(spec.family).keys(spec, data), "value": data[spec.data.target].astype(float),
     })  # fmt: skip
-    facts = {"published": len(truth), "origin": job.options["origin"]}
+    facts = {"published": len(truth), "origin": job.options["origin"], "target": spec.data.target}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        replace_labels(conn, job, job.flow, truth["entity_key"], truth["value"], {"commit": commit_id, **facts})
+        replace_labels(conn, job, job.flow, truth.set_index("entity_key")["value"], {"commit": commit_id, **facts})
 
     return StageOutput(truth, facts, on_commit)

@@ -111,7 +111,7 @@ quarantine = Table(
     Index(None, "status"),
     Index(None, "entity_key"),
 )
-# one row per entity and model; quantiles: level -> value, of a forecast
+# one row per entity and model; category: class of the score, quantiles: level -> value of a forecast
 predictions = Table(
     "predictions",
     metadata,
@@ -121,6 +121,7 @@ predictions = Table(
     _key("model"),
     _must("version", Integer),
     _must("score", Float),
+    _may("category"),
     _may("quantiles", JSON),
     _may("decision"),
     _may("reasons", JSON),
@@ -144,20 +145,24 @@ decisions = Table(
     _must("decided_at"),
     Index(None, "entity_key"),
 )
-# what turned out to be true (a class, or a quantity), and who said so; origin: chargeback, analyst, ...
+# what turned out to be true of a target (0 or 1, a quantity, or a category), and who said so; origin: chargeback,
+# analyst, ...; target '' (before there were several) stands for any
 labels = Table(
     "labels",
     metadata,
     _key("flow"),
     _key("entity_key"),
     _key("origin"),
+    _key("target"),
     _must("partition"),
-    _must("label", Float),
+    _may("label", Float),
+    _may("category"),
     _may("actor"),
     _must("known_at"),
     Index(None, "flow", "partition"),
 )
-# work for people; a resolution is a person's and is never overwritten by a run
+# work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->
+# what is then true (target -> value); priority: 1 is first
 cases = Table(
     "cases",
     metadata,
@@ -165,8 +170,11 @@ cases = Table(
     _key("entity_key"),
     _must("partition"),
     _must("route"),
+    _may("queue"),
+    _may("priority", Integer),
     _must("risk", Float),
     _must("status"),
+    _must("resolutions", JSON),
     _may("resolution"),
     _may("actor"),
     _may("note"),

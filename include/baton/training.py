@@ -178,7 +178,7 @@ class _Recent:
 
         recent = spec.training.recent
         assert recent is not None
-        labels = known_labels(recent.flow) if family(spec.family).truth == "labels" else None
+        labels = known_labels(recent.flow, spec.data.target) if family(spec.family).truth == "labels" else None
         known = partitions(recent.flow, recent.stage) if labels is None else sorted(labels["partition"].unique())
         refs = {}
         for partition in known:
@@ -211,7 +211,8 @@ def _labelled(spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, *, judge: bo
     if known.notna().mean() < 0.5:
         return None
     frame = frame[known.notna()].copy()
-    frame[spec.data.target] = known.dropna().astype("int64")
+    truth = known.dropna()
+    frame[spec.data.target] = truth.astype("int64") if pd.api.types.is_numeric_dtype(truth) else truth.astype(str)
     held_out = held_out_by_hash(frame[spec.data.entity], spec.training.recent_holdout)
     frame["_part"] = pd.Series(held_out, index=frame.index).map({True: HOLDOUT, False: TRAIN})
     frame["_weight"] = spec.training.recent_weight

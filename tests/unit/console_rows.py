@@ -127,7 +127,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
         ])  # fmt: skip
         for model, number in models.items():
             conn.execute(tables.partition_models.insert().values(**where, model=model, version=number, recorded_at=at))
-        cases.open_cases(conn, FLOW, key, urgent)
+        cases.open_cases(conn, FLOW, key, urgent, {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}})
         ledger.append(conn, "decisions_published", f"{FLOW}/{key}", {"commit": commit_id, "models": models})
 
     run_stage(

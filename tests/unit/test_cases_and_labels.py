@@ -24,10 +24,13 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
+ANSWERS = {"fraud": {"late": 1}, "legitimate": {"late": 0}}
+
+
 def open_cases(partition: str, *keys: str, risk: float = 0.5, route: str = "review") -> int:
     decisions = pd.DataFrame({"entity_key": list(keys), "route": route, "risk": risk})
     with warehouse.write() as conn:
-        return cases.open_cases(conn, FLOW, partition, decisions)
+        return cases.open_cases(conn, FLOW, partition, decisions, ANSWERS)
 
 
 def states() -> dict[str, str]:
@@ -111,7 +114,7 @@ def test_what_cannot_be_decided_is_refused_with_nothing_written() -> None:
 
 def record(origin: str, *given: tuple[str, str, int], actor: str = "bank") -> None:
     with warehouse.write() as conn:
-        assert labels.record_labels(conn, FLOW, origin, actor, given) == len(given)
+        assert labels.record_labels(conn, FLOW, origin, actor, given, "late") == len(given)
 
 
 def predicted(partition: str, *keys: str) -> None:
@@ -122,7 +125,7 @@ def predicted(partition: str, *keys: str) -> None:
 
 
 def known(predicted_in: str | None = None) -> list[tuple[str, int, str]]:
-    frame = labels.known_labels(FLOW, predicted_in)
+    frame = labels.known_labels(FLOW, "late", predicted_in)
     return list(zip(frame["entity_key"], frame["label"], frame["origin"], strict=True))
 
 
@@ -140,24 +143,50 @@ def test_the_outcome_that_cost_money_outranks_the_analyst() -> None:
     assert known(EARLY) == [("1", 1, "chargeback"), ("2", 0, "outcome")]
 
 
+def test_targets_of_one_entity_stand_side_by_side_and_categories_are_words() -> None:
+    with warehouse.write() as conn:
+        labels.record_labels(conn, FLOW, "analyst", "ada", [("1", EARLY, "invoice")], "type")
+        labels.record_labels(conn, FLOW, "analyst", "ada", [("1", EARLY, 0)], "risky")
+        labels.record_labels(conn, FLOW, "analyst", "ada", [("2", EARLY, 1)], "")  # from before there were targets
+    assert labels.known_labels(FLOW, "type")["label"].tolist()[0] == "invoice"
+    assert labels.known_labels(FLOW, "risky")["label"].tolist() == [0.0, 1.0]
+    assert labels.known_labels(FLOW, None).empty or set(labels.known_labels(FLOW, None)["entity_key"]) == {"2"}
+
+
+def test_an_answer_may_settle_several_targets() -> None:
+    decisions = pd.DataFrame({
+        "entity_key": ["1"], "route": "escalate", "risk": 0.9, "queue": "fraud desk", "priority": 1,
+        "resolutions": ['{"forged": {"type": "invoice", "risky": 1}, "junk": {"type": "junk"}}'],
+    })  # fmt: skip
+    with warehouse.write() as conn:
+        cases.open_cases(conn, FLOW, EARLY, decisions)
+    assert rows(tables.cases, "queue", "priority") == [("fraud desk", 1)]
+    with pytest.raises(cases.UnknownResolution, match="forged, junk"):
+        cases.decide(FLOW, "1", "fraud", "ada")
+    cases.decide(FLOW, "1", "forged", "ada")
+    assert sorted(rows(tables.labels, "target", "label", "category")) == [("risky", 1.0, None), ("type", None, "invoice")]
+    with warehouse.write() as conn, pytest.raises(BatonError, match="resolutions"):
+        cases.open_cases(conn, FLOW, EARLY, decisions.drop(columns="resolutions"))
+
+
 def test_nothing_known_is_an_empty_frame_with_a_digest() -> None:
-    frame = labels.known_labels(FLOW)
+    frame = labels.known_labels(FLOW, "late")
     assert list(frame.columns) == ["entity_key", "partition", "label", "origin"]
     assert labels.digest(frame) == "0-0000000000000000"
 
 
 def test_the_digest_changes_when_labels_flip_and_not_with_their_order() -> None:
     record("chargeback", ("1", EARLY, 0), ("2", EARLY, 1))
-    frame = labels.known_labels(FLOW)
+    frame = labels.known_labels(FLOW, "late")
     before = labels.digest(frame)
     assert labels.digest(frame.iloc[::-1]) == before
     record("chargeback", ("1", EARLY, 1), ("2", EARLY, 0))  # the counts stay
-    flipped = labels.digest(labels.known_labels(FLOW))
+    flipped = labels.digest(labels.known_labels(FLOW, "late"))
     assert flipped != before
     record("chargeback", ("1", EARLY, 0), ("2", EARLY, 1))
-    assert labels.digest(labels.known_labels(FLOW)) == before
+    assert labels.digest(labels.known_labels(FLOW, "late")) == before
     record("analyst", ("1", EARLY, 1))  # outranked: nothing that is known changes
-    assert labels.digest(labels.known_labels(FLOW)) == before
+    assert labels.digest(labels.known_labels(FLOW, "late")) == before
 
 
 def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
@@ -174,7 +203,7 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
 def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
     record("analyst", ("1", EARLY, 0), actor="ada")
     facts = deliver(0, {1: 1, 2: 0, 3: 0}).facts
-    assert facts == {"published": 3, "positives": 1, "origin": "chargeback"}
+    assert facts == {"published": 3, "positives": 1, "target": "late", "origin": "chargeback"}
     deliver(1, {7: 1})
     deliver(0, {2: 1, 3: 0})  # order 1 is taken back, 2 corrected
     assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]

@@ -48,7 +48,7 @@ def test_an_upgrade_keeps_every_row_and_builds_the_declared_tables(first: None) 
         assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), tables.metadata) == []
         labels = conn.execute(sa.select(tables.labels).order_by(tables.labels.c.entity_key)).all()
         assert [tuple(row) for row in labels] == [
-            ("f", "1", "chargeback", "p", 0.0, "ada", AT), ("f", "2", "chargeback", "p", 1.0, "ada", AT),
+            ("f", "1", "chargeback", "", "p", 0.0, None, "ada", AT), ("f", "2", "chargeback", "", "p", 1.0, None, "ada", AT),
         ]  # fmt: skip
         assert all(isinstance(row.label, float) for row in labels)
         effect = conn.execute(sa.select(tables.outbox)).mappings().one()
@@ -69,10 +69,20 @@ def test_the_added_columns_have_no_default_that_hides_a_forgotten_value(first: N
 
 def test_a_label_may_be_a_quantity(first: None) -> None:
     warehouse.migrate()
-    row = {"flow": "f", "entity_key": "3", "origin": "outcome", "partition": "p", "known_at": AT}
+    row = {"flow": "f", "entity_key": "3", "origin": "outcome", "target": "units", "partition": "p", "known_at": AT}
     with warehouse.write() as conn:
         conn.execute(tables.labels.insert().values(**row, label=17.25))
         assert conn.execute(sa.select(tables.labels.c.label).where(tables.labels.c.entity_key == "3")).scalar() == 17.25
+
+
+def test_a_case_from_before_can_be_answered_as_it_could_then(first: None) -> None:
+    with warehouse.write() as conn:
+        conn.execute(sa.text("insert into cases (flow, entity_key, partition, route, risk, status, opened_at, updated_at)"
+                             " values ('f', '1', 'p', 'review', 0.5, 'open', :at, :at)"), {"at": AT})  # fmt: skip
+    warehouse.migrate()
+    with warehouse.read() as conn:
+        answers = conn.execute(sa.select(tables.cases.c.resolutions)).scalar_one()
+    assert answers == {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}}
 
 
 def test_a_downgrade_leads_back_to_the_first_tables(first: None) -> None:

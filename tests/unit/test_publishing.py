@@ -46,8 +46,11 @@ def publication(hour: int, routes: dict[str, str], version: int = 1, **how: Any)
     }
     return job(
         step="baton.publishing:publish", hour=hour, inputs=inputs, models={"late_order": version, "strange": 3},
-        options={"case_routes": ["review", "block"]}, **how,
+        options={"case_routes": ["review", "block"], "resolutions": ANSWERS}, **how,
     )  # fmt: skip
+
+
+ANSWERS = {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}}
 
 
 def publish(*args: Any, **how: Any) -> StageResult:

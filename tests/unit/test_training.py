@@ -51,7 +51,7 @@ def hour(number: int, frame: pd.DataFrame, labelled: float = 1.0) -> None:
     known = frame.head(round(len(frame) * labelled))
     with warehouse.write() as conn:
         given = [(str(key), HOURS[number], late) for key, late in zip(known["order_id"], known["late"], strict=True)]
-        record_labels(conn, FLOW, "outcome", "test", given)
+        record_labels(conn, FLOW, "outcome", "test", given, "late")
 
 
 def assemble(**options: Any) -> StageResult:
@@ -221,7 +221,7 @@ def test_a_training_is_named_by_the_last_labelled_partition_that_is_committed() 
     hour(0, orders(2000, 50))
     committed("contract", 2, orders(3000, 50))  # no labels yet
     with warehouse.write() as conn:
-        record_labels(conn, FLOW, "outcome", "test", [("1", HOURS[3], 1)])  # labels without a partition
+        record_labels(conn, FLOW, "outcome", "test", [("1", HOURS[3], 1)], "late")  # labels without a partition
     assert training.as_of("late_order") == HOURS[1]
 
 

@@ -130,9 +130,18 @@ class Flow(DAG):
         options = {"model": model, "output_contract": output_contract}
         return self.stage(f"score__{model}", "baton.scoring:score", options, pool="scoring", data=data)
 
-    def publish(self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str]) -> Any:
-        """Publish decisions and scores, open cases, wake the monitors of the models."""
-        options = {"case_routes": list(case_routes), "output_contract": "decisions"}
+    def publish(
+        self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",
+        resolutions: dict[str, dict[str, Any]] | None = None,
+    ) -> Any:  # fmt: skip
+        """Publish decisions and scores, open cases, wake the monitors of the models.
+
+        Args:
+            contract: of the decisions.
+            resolutions: what a case may be answered, and what is then true of which target; not needed where the
+                decisions say it themselves.
+        """
+        options = {"case_routes": list(case_routes), "output_contract": contract, "resolutions": resolutions}
         return self.stage(
             "publish",
             "baton.publishing:publish",

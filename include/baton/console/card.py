@@ -24,7 +24,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     """Collect the card of a case; None when the flow has no such case.
 
     Returns:
-        case, decision, scores (with reasons and who let each version decide), contract, row (name, value, description,
+        case, decision, proposal (what the flow decided beside the route, named as row), scores (with reasons and who let each version decide), contract, row (name, value, description,
         hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
@@ -37,10 +37,11 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         labels = all_rows(conn, tables.labels, flow=flow, entity_key=entity_key)
         quarantined = all_rows(conn, tables.quarantine, flow=flow, entity_key=entity_key)
         contract = _contract(conn, decision["commit_id"]) if decision else None
+        published = first_row(conn, tables.commits, id=decision["commit_id"]) if decision else None
         history = _history(conn, flow, entity_key, case["partition"])
     row, problem = _source_row(contract, entity_key, scores, rights.decide(flow))
     return {
-        "case": case, "decision": decision, "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
+        "case": case, "decision": decision, "proposal": _proposal(published, entity_key, rights.decide(flow)), "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
                        for q in quarantined],
         "contract": _facts(contract), "row": row, "row_problem": problem, "history": history,
@@ -48,13 +49,13 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     }  # fmt: skip
 
 
-def all_rows(conn: Connection, table: Any, **where: str) -> list[dict[str, Any]]:
+def all_rows(conn: Connection, table: Any, **where: Any) -> list[dict[str, Any]]:
     """Rows whose columns equal `where`."""
     query = select(table).where(*(table.c[name] == value for name, value in where.items()))
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def first_row(conn: Connection, table: Any, **where: str) -> dict[str, Any] | None:
+def first_row(conn: Connection, table: Any, **where: Any) -> dict[str, Any] | None:
     """The first row whose columns equal `where`, None without any."""
     return next(iter(all_rows(conn, table, **where)), None)
 
@@ -65,7 +66,7 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     query = select(table).where(table.c.model == row["model"], table.c.version == row["version"])
     approval = conn.execute(query).mappings().first()
     return {
-        **{name: row[name] for name in ("model", "version", "score", "scored_at")},
+        **{name: row[name] for name in ("model", "version", "score", "category", "scored_at")},
         "reasons": [[str(feature), float(value)] for feature, value in row["reasons"] or []],
         "words": in_words(row["reasons"]), "approval": verdict_of(approval) if approval else None,
     }  # fmt: skip
@@ -127,6 +128,29 @@ def _source_row(
         for name in order
         if name not in _HIDDEN
     ], None
+
+
+_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "reasons", "queue", "priority", "resolutions"}
+
+
+def _proposal(published: Mapping[str, Any] | None, entity_key: str, unmask: bool) -> list[dict[str, Any]]:
+    """What the decision says beside route, risk and money: the columns that its contract describes."""
+    spec = (published or {}).get("params", {}).get("output_contract")
+    if published is None or spec is None:
+        return []
+    from baton.datasets import DatasetRef
+    from baton.datasets import read as read_rows
+
+    try:
+        frame = read_rows(DatasetRef.from_dict(published["ref"]))
+    except BatonError:
+        return []  # the source row's section says that the store cannot be read
+    match = frame[frame["entity_key"].astype(str) == entity_key]
+    return [
+        _cell(name, match.iloc[0][name], column, named=False, unmask=unmask)
+        for name, column in spec["columns"].items()
+        if name not in _SHOWN_ABOVE | _HIDDEN and len(match) and name in match
+    ]
 
 
 def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unmask: bool) -> dict[str, Any]:

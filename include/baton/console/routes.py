@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from baton.cases import RESOLUTIONS
 from baton.console import forms
 from baton.console.card import find_card
 from baton.console.host import Host, Person, Rights
@@ -79,7 +78,7 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
 async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
     """Record the person's decision on a case.
 
-    Fields: `resolution` (fraud, legitimate), `note`, and of forms `token` and `back` (today, card).
+    Fields: `resolution` (one of the case's own), `note`, and of forms `token` and `back` (today, card).
     """
     fields = await forms.checked_body(request, rights.host, rights.person)
     result = await run_in_threadpool(_decide, rights, flow, entity_key, fields)
@@ -100,8 +99,8 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
     if not rights.decide(flow):
         raise HTTPException(403, f"{rights.person.name} may read cases of {flow}, not decide them.")
     resolution, note = fields.get("resolution"), fields.get("note") or ""
-    if resolution not in RESOLUTIONS:
-        raise HTTPException(422, f"resolution: allowed are {', '.join(RESOLUTIONS)}")
+    if not isinstance(resolution, str):
+        raise HTTPException(422, "resolution: name one of the answers that the case allows")
     if not isinstance(note, str) or len(note) > MAX_NOTE:
         raise HTTPException(422, f"note: text of at most {MAX_NOTE} characters")
     with read() as conn:
@@ -109,6 +108,8 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
         return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip())
+    except cases.UnknownResolution as error:
+        raise HTTPException(422, str(error)) from error
     except BatonError as error:  # somebody else was faster
         raise HTTPException(409, str(error)) from error
 

@@ -18,6 +18,7 @@ from baton.console.wording import in_words
 TOP_CASES = 20
 TOP_GROUPS = 20
 EXAMPLES = 2
+_CASE = ("flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "money", "opened_at")
 
 
 def required_actions(request: OpenRequest) -> str:
@@ -161,24 +162,24 @@ def cases(conn: Connection, rights: Rights, today: datetime) -> dict[str, Any]:
 
 
 def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[str, Any]]:
-    """The open cases of highest risk, with money and the models' reasons."""
+    """The open cases of first priority and highest risk, with money and the models' reasons."""
     case, decision = tables.cases, tables.decisions
     first = (
         select(case)
         .where(case.c.status == "open", case.c.flow.in_(flows))
-        .order_by(case.c.risk.desc())
+        .order_by(case.c.priority.asc().nulls_last(), case.c.risk.desc())
         .limit(TOP_CASES)
     ).subquery()
     query = (
         select(first, decision.c.money)
         .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
-        .order_by(first.c.risk.desc())
+        .order_by(first.c.priority.asc().nulls_last(), first.c.risk.desc())
     )
     rows = [dict(row) for row in conn.execute(query).mappings()]
     whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])
     return [
         {
-            **{name: row[name] for name in ("flow", "entity_key", "partition", "route", "risk", "money", "opened_at")},
+            **{name: row[name] for name in _CASE},
             "why": whys.get((row["flow"], row["partition"], row["entity_key"]), []),
             "may_decide": rights.decide(row["flow"]),
         }
