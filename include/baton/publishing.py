@@ -121,25 +121,28 @@ def publish_labels(job: StageJob) -> StageOutput:
 
     Options:
         about: DAG id of the flow whose entities are labelled.
-        entity, label: column names; the label is 0 or 1, or a category (null: not known), and its name the models' target.
+        entity: column of their keys.
+        labels: columns, each named as the models' target: 0 or 1, or a category; an empty cell is not known.
         origin: where the truth comes from, e.g. chargeback.
     """
     import pandas as pd
 
     from baton.datasets import read
 
-    labels = read(job.inputs["data"])
-    options, target = job.options, job.options["label"]
-    known = labels[labels[target].notna()]
-    facts: dict[str, Any] = {"published": len(known), "target": target, "origin": options["origin"]}
-    if pd.api.types.is_numeric_dtype(known[target]):
-        facts["positives"] = int(known[target].sum())
+    rows, options = read(job.inputs["data"]), job.options
+    known = {name: rows[rows[name].notna()].set_index(options["entity"])[name] for name in options["labels"]}
+    facts: dict[str, Any] = {"published": {name: len(truths) for name, truths in known.items()}}
+    facts["origin"] = options["origin"]
+    facts["positives"] = {
+        name: int(truths.sum()) for name, truths in known.items() if pd.api.types.is_numeric_dtype(truths)
+    }
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        truths = known.set_index(options["entity"])[target]
-        replace_labels(conn, job, options["about"], truths, {"commit": commit_id, **facts})
+        for name, truths in known.items():
+            said = {"commit": commit_id, "target": name, "origin": options["origin"], "published": len(truths)}
+            replace_labels(conn, job, options["about"], truths, said)
 
-    return StageOutput(labels, facts, on_commit)
+    return StageOutput(rows, facts, on_commit)
 
 
 def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Series, facts: dict[str, Any]) -> None:

@@ -179,5 +179,5 @@ def tell(home: Path, hour: int, truth: pd.DataFrame) -> StageResult:
     partition = HOURS[hour]
     truth[["order_id", "late"]].to_parquet(home / f"landing/shop/truth-{partition.replace(':', '-')}.parquet")
     data = step("shop_labels", "ingest", partition, "ingestion:ingest", source="truth")
-    options = {"about": FLOW, "entity": "order_id", "label": "late", "origin": "outcome"}
+    options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "outcome"}
     return step("shop_labels", "publish", partition, "publishing:publish_labels", data=data, **options)

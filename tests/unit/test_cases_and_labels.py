@@ -193,7 +193,7 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
     from baton.stages import run
 
     frame = pd.DataFrame({"order_id": list(late), "late": list(late.values())})
-    options = {"about": FLOW, "entity": "order_id", "label": "late", "origin": "chargeback"}
+    options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "chargeback"}
     delivered = commit("contract", hour, frame, flow)
     return run(
         job(step="baton.publishing:publish_labels", hour=hour, inputs={"data": delivered}, options=options)
@@ -203,7 +203,7 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
 def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
     record("analyst", ("1", EARLY, 0), actor="ada")
     facts = deliver(0, {1: 1, 2: 0, 3: 0}).facts
-    assert facts == {"published": 3, "positives": 1, "target": "late", "origin": "chargeback"}
+    assert facts == {"published": {"late": 3}, "positives": {"late": 1}, "origin": "chargeback"}
     deliver(1, {7: 1})
     deliver(0, {2: 1, 3: 0})  # order 1 is taken back, 2 corrected
     assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]

@@ -113,13 +113,13 @@ def test_a_damaged_wheel_is_named(wheel, tmp_path):
 
 
 def test_the_card_transactions_are_refused_when_they_are_not_all_there(tmp_path):
+    from baton.prepared import Builder
     from baton_packs.financial_crime import data
 
     names = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount", "Class"]
     (tmp_path / "cards.csv").write_text(",".join(names) + "\n" + ",".join(["0"] * 31) + "\n")
     with pytest.raises(SourceError, match="1 rows, 0 frauds over 1 hours; expected 284807, 492, 48"):
-        data.convert(tmp_path / "cards.csv", tmp_path / "built")
+        data.convert(tmp_path / "cards.csv", Builder(tmp_path / "built"))
     (tmp_path / "cards.csv").write_text("something,else\n1,2\n")
     with pytest.raises(SourceError, match="cannot be read"):
-        data.convert(tmp_path / "cards.csv", tmp_path / "built")
-    assert data.intact(tmp_path / "built") is None
+        data.convert(tmp_path / "cards.csv", Builder(tmp_path / "built"))

