@@ -29,7 +29,7 @@ up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
 	exec $(BIN)/baton up
 
 test: lint ## lint, types and all tests
-	$(BIN)/python -m pytest tests/unit -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/dags tests/integration tests/faults
 	$(BIN)/python -m pytest tests/e2e
 

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from baton import cli_demo, cli_models, cli_new, cli_packs, cli_quarantine, cli_services
+from baton import cli_demo, cli_models, cli_new, cli_outbox, cli_packs, cli_quarantine, cli_services
 from baton.cli_output import as_json, plural, table
 from baton.errors import BatonError
 
@@ -45,6 +45,7 @@ ledger_app = typer.Typer(help="The hash-chained record of what happened.", no_ar
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_new.app, name="new")
+app.add_typer(cli_outbox.app, name="outbox")
 cli_services.register(app)
 cli_packs.register(app)
 cli_demo.register(app)

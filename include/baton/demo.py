@@ -89,6 +89,7 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    from baton import companions
     from baton.packs import prepare_data
     from baton.supervisor import Services
 
@@ -101,6 +102,7 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
         raise BatonError("no installed pack has a demo")
     services = Services(extra_env={"BATON_SCHEDULES": "false"}, report=report)
     summary: dict[str, Any] = {"started_at": datetime.now(UTC).isoformat(timespec="seconds"), "packs": {}}
+    companions.fetch_files(settings())  # before the servers start
     with ThreadPoolExecutor(1) as pool:
         preparing = pool.submit(lambda: [prepare_data(name) for name in found])
         try:

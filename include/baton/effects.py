@@ -1,11 +1,15 @@
 """The stage that sends what an earlier stage enqueued; addresses and log-ins come from whoever knows connections.
 
-`baton.airflow.effects` registers Airflow's connections here, as `baton.airflow.sources` does for sources.
+`baton.airflow.effects` registers Airflow's connections here, as `baton.airflow.sources` does for sources. Options with
+an `endpoint` speak HTTP; without one the effects are mails (`baton.effects_mail`): through the connection's mail
+server, or into the file outbox `BATON_HOME/outbox/<flow>/<partition>/` where there is no such connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, SpecError
@@ -13,16 +17,36 @@ from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
-    from baton.delivery import Delivery
+    from baton.delivery import Delivery, Peer
+    from baton.effects_file import FileOutbox
     from baton.effects_http import Endpoint
+    from baton.effects_smtp import MailServer, SmtpPeer
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
-_connections: list[Callable[[str], Endpoint]] = []
+_MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
+_HTTP = {"echoes": [], "timeout": 10.0, "rounds": 5, "pause": 1.0}
+_MAIL = {"sender": "", "required": False, "timeout": 30.0, "rounds": 5, "pause": 1.0}
 
 
-def register_connections(connect: Callable[[str], Endpoint]) -> None:
-    """Say how a connection's name becomes an address with log-in; the last one registered counts."""
-    _connections[:] = [connect]
+@dataclass(frozen=True)
+class Connections:
+    """How a connection's name becomes a peer.
+
+    Attributes:
+        http: address with log-in.
+        mail: mail server; a folder for the file outbox; or None: there is no such connection.
+    """
+
+    http: Callable[[str], Endpoint]
+    mail: Callable[[str], MailServer | Path | None]
+
+
+_connections: list[Connections] = []
+
+
+def register_connections(connections: Connections) -> None:
+    """Say how connections are looked up; the last one registered counts."""
+    _connections[:] = [connections]
 
 
 def _outbox_state(job: StageJob) -> dict[str, Any]:
@@ -47,15 +71,20 @@ def deliver(job: StageJob) -> StageOutput:
     Options:
         effect: kind of the effects, as given to `outbox.enqueue`.
         conn_id: connection of the peer.
+        timeout: seconds for an answer, default 10 (HTTP) or 30 (mail).
+        rounds: attempts per effect and task attempt, default 5.
+        pause: seconds between the first two rounds, default 1, doubled each time.
+        HTTP only:
         endpoint: path below its address: POST there, GET `endpoint/<key>`.
         receipt: field of the answer that proves the effect, e.g. order_id.
         echoes: fields that the peer returns as they were sent, to be compared.
-        timeout: seconds for an answer, default 10. rounds: attempts per effect and task attempt, default 5.
-        pause: seconds between the first two rounds, default 1, doubled each time.
+        mail only:
+        sender: address that mails come from where the connection names none.
+        required: the connection must exist; nothing goes to the file outbox for want of it.
 
     Returns:
-        one row per effect: entity_key, key, state, receipt, sent_at; facts: sent, already, adopted, failed, unknown
-        and `degraded` sentences. A dry run sends nothing.
+        one row per effect: entity_key, key, state, receipt (of a mail: its Message-ID), sent_at; facts: sent, already,
+        adopted, failed, unknown, `degraded` sentences and, for mail, `peer`. A dry run sends nothing.
 
     Raises:
         SpecError: an option is missing or unknown.
@@ -66,53 +95,88 @@ def deliver(job: StageJob) -> StageOutput:
     from baton import outbox
 
     options = _options(job)
-    done = None if job.dry_run else _deliver(job, options)
+    done, peer = (None, "") if job.dry_run else _deliver(job, options)
     if done is not None and (done.failed or done.unknown):
         raise BatonError(_undelivered(job, options["effect"], done))
+    receipt = options.get("receipt", "message_id")
     rows = [
-        (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(options["receipt"], "")), effect.sent_at)
+        (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
         for effect in outbox.effects(job.flow, job.partition, options["effect"]) if effect.state != outbox.WITHDRAWN
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", "key", "state", "receipt", "sent_at"], dtype="string")
     if done is None:
         return StageOutput(frame, {"sent": 0, "dry_run": True})
     facts: dict[str, Any] = {name: getattr(done, name) for name in ("sent", "already", "adopted", "failed", "unknown")}
+    facts |= {"peer": peer} if peer else {}
     return StageOutput(frame, {**facts, **({"degraded": done.degraded} if done.degraded else {})})
 
 
 def _options(job: StageJob) -> dict[str, Any]:
     """The step's options with their defaults; flows add `step`, any stage may have an `output_contract`."""
-    defaults = {"echoes": [], "timeout": 10.0, "rounds": 5, "pause": 1.0}
     given = {name: value for name, value in job.options.items() if name not in ("step", "output_contract")}
-    missing = [name for name in ("effect", "conn_id", "endpoint", "receipt") if not given.get(name)]
-    unknown = sorted(set(given) - set(defaults) - {"effect", "conn_id", "endpoint", "receipt"})
+    http = bool({"endpoint", "receipt", "echoes"} & set(given))
+    needed = ("effect", "conn_id", "endpoint", "receipt") if http else ("effect", "conn_id")
+    defaults = _HTTP if http else _MAIL
+    missing = [name for name in needed if not given.get(name)]
+    unknown = sorted(set(given) - set(defaults) - set(needed))
     if missing or unknown:
         problem = f"option {missing[0]} is missing" if missing else f"unknown option {unknown[0]}"
         raise SpecError(
-            f"stage {job.flow}.{job.stage}, baton.effects:deliver: {problem}; it takes effect, conn_id, endpoint, "
-            f"receipt and perhaps {', '.join(defaults)}"
+            f"stage {job.flow}.{job.stage}, baton.effects:deliver: {problem}; it takes {', '.join(needed)} "
+            f"and perhaps {', '.join(defaults)}"
         )
     return {**defaults, **given}
 
 
-def _deliver(job: StageJob, options: dict[str, Any]) -> Delivery:
-    from baton import delivery
-    from baton.effects_http import HttpPeer
-
+def _deliver(job: StageJob, options: dict[str, Any]) -> tuple[Delivery, str]:
+    """Deliver, and say by what if it is mail."""
     if not _connections:
         raise BatonError("baton.effects: nobody registered connections; import baton.airflow.effects in the task")
-    timeout = float(options["timeout"])
-    endpoint = _connections[0](options["conn_id"])
-    with HttpPeer(endpoint, options["endpoint"], options["receipt"], options["echoes"], timeout) as peer:
-        return delivery.deliver(
-            options["effect"], peer, job.flow, job.partition, rounds=int(options["rounds"]), pause=float(options["pause"]),
-            lease=_LEASE * timeout,
-        )  # fmt: skip
+    timeout, lookup = float(options["timeout"]), _connections[0]
+    if "endpoint" in options:
+        from baton.effects_http import HttpPeer
+
+        endpoint = lookup.http(options["conn_id"])
+        with HttpPeer(endpoint, options["endpoint"], options["receipt"], options["echoes"], timeout) as peer:
+            return _sent(job, options, peer, _LEASE * timeout), ""
+    with _mail_peer(job, options, lookup.mail(options["conn_id"]), timeout) as post:
+        return _sent(job, options, post, _MAIL_LEASE * timeout), post.name
+
+
+def _sent(job: StageJob, options: dict[str, Any], peer: Peer, lease: float) -> Delivery:
+    from baton import delivery
+
+    return delivery.deliver(
+        options["effect"], peer, job.flow, job.partition, rounds=int(options["rounds"]), pause=float(options["pause"]),
+        lease=lease,
+    )  # fmt: skip
+
+
+def _mail_peer(
+    job: StageJob, options: dict[str, Any], found: MailServer | Path | None, timeout: float
+) -> SmtpPeer | FileOutbox:
+    from baton.effects_file import FileOutbox
+    from baton.effects_mail import NOBODY, is_address
+    from baton.effects_smtp import MailServer, SmtpPeer
+    from baton.partitions import safe_name
+    from baton.settings import settings
+
+    sender = options["sender"] or NOBODY
+    if not is_address(sender):
+        raise SpecError(f"stage {job.flow}.{job.stage}: option sender is no bare address such as desk@example.org")
+    if isinstance(found, MailServer):
+        if not (found.sender or options["sender"]):
+            raise BatonError(f"connection {options['conn_id']}: say who the mails come from: extra.from_email")
+        return SmtpPeer(found, sender, timeout)
+    if found is None and options["required"]:
+        raise BatonError(f"connection {options['conn_id']}: there is none, and the stage's option `required` is set")
+    folder = found or settings().home / "outbox"
+    return FileOutbox(folder / job.flow / safe_name(job.partition), sender)
 
 
 def _undelivered(job: StageJob, kind: str, done: Delivery) -> str:
     total = done.sent + done.already + done.failed + done.unknown
-    advice = ["a retry of this task sends the rest; nothing is sent twice"]
+    advice = ["a retry of this task goes on with the rest and repeats nothing that is done"]
     if done.failed:
         advice.append(
             "what is refused needs a corrected plan (run the stage that enqueues again), or a correction there"

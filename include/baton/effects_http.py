@@ -76,6 +76,8 @@ class HttpPeer:
         timeout: seconds for connection, and for each part of the answer.
     """
 
+    answers = True
+
     def __init__(
         self, endpoint: Endpoint, path: str, receipt: str, echoes: Sequence[str] = (), timeout: float = 10.0
     ) -> None:  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _source_state(job: StageJob) -> Mapping[str, Any]:
     from baton.sources import source_state
 
-    return source_state(job.load_pack(), job.options["source"], job.partition)
+    return source_state(job.load_pack(), job.options["source"], job.partition, job.options.get("files") or ())
 
 
 @engine_step(fingerprint=_source_state)
@@ -25,6 +25,7 @@ def ingest(job: StageJob) -> StageOutput:
 
     Options:
         source: name in the pack's sources.yaml.
+        files: paths below the landing folder that the trigger form names: these documents, and no others.
 
     Raises:
         NoData: nothing was delivered for this partition.
@@ -33,7 +34,7 @@ def ingest(job: StageJob) -> StageOutput:
     from baton.parsing import with_row_identity
     from baton.sources import read_partition
 
-    batch = read_partition(job.load_pack(), job.options["source"], job.partition)
+    batch = read_partition(job.load_pack(), job.options["source"], job.partition, job.options.get("files") or ())
     frame = with_row_identity(batch.frame, job.options["source"])
     facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
 

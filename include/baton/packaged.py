@@ -60,6 +60,11 @@ def fetch(name: str, data_dir: Path, progress: Progress | None = None) -> Path:
     )  # fmt: skip
 
 
+def is_there(name: str, data_dir: Path) -> bool:
+    """Whether a packaged file was fetched; its hash is checked when it is used."""
+    return (data_dir / "packaged" / name).is_file()
+
+
 def packaged(name: str) -> Path:
     """A packaged file whose hash was checked just now.
 
@@ -70,5 +75,7 @@ def packaged(name: str) -> Path:
     if not path.is_file():
         raise SourceError(f"{FILES[name].what}: {path} is not there; run `baton data`")
     if file_sha256(path) != FILES[name].member_sha256:
-        raise SourceError(f"{FILES[name].what}: {path} is another file than the one that was checked; delete it, run `baton data`")
+        raise SourceError(
+            f"{FILES[name].what}: {path} is another file than the one that was checked; delete it, run `baton data`"
+        )
     return path

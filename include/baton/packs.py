@@ -16,10 +16,9 @@ from typing import Any
 
 from baton.errors import SpecError
 from baton.spec_files import SpecFile, did_you_mean, raise_for, read_spec
-from baton.specs import ContractSpec, FileSource, HttpSource, Kind, ModelSpec, SqlSource
+from baton.specs import ContractSpec, Kind, ModelSpec, Source
 
 GROUP = "baton.packs"
-Source = FileSource | SqlSource | HttpSource
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, total (0: not known)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from baton.errors import SourceError
 from baton.partitions import parse_key, safe_name
 from baton.settings import settings
-from baton.specs import FileSource, Format
+from baton.specs_source import Format, RecordedSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ UNFINISHED = ("tmp", "part", "partial", "filepart")  # what senders call a file 
 
 
 def fill(
-    source: FileSource,
+    source: RecordedSource,
     template: str,
     partition: str = "",
     slot: int = 0,

@@ -1,27 +1,32 @@
 """Reads a partition's rows from where the pack's sources.yaml says they are.
 
-A file delivered for the partition comes first and supersedes the recording (`replay`). SQL and HTTP sources
-need Airflow connections: their readers are registered by the Airflow layer with `register_reader`.
+A file delivered for the partition comes first and supersedes the recording (`replay`); so do documents in the
+partition's drop folder. SQL and HTTP sources and mailboxes need Airflow connections: their readers are registered by
+the Airflow layer with `register_reader`. Files that a person names for a run (`named`) stand for whatever a folder
+source would have read.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import NoData, SourceError
 from baton.partitions import format_key, recording_start, replay_slot, window
+from baton.settings import settings
 from baton.source_files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
-from baton.specs import FileSource
+from baton.specs_source import FileSource, FolderSource, RecordedSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.packs import Pack, Source
+    from baton.packs import Pack
+    from baton.specs_source import Source
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class RawBatch:
 
     Attributes:
         frame: one row per record; text formats as text, see `baton.parsing`.
-        format: parquet, csv or json; sql or http for the other kinds.
+        format: parquet, csv or json; else the source's kind.
         uri: file, or what else names the place.
         sha256: of the file's bytes, or of the records that were received.
         delivered: False when the rows are a replayed recording.
@@ -48,35 +53,38 @@ Reader = Callable[["Pack", "Source", str], RawBatch]
 _READERS: dict[str, Reader] = {}
 # A stage asks for the state (to decide whether to run) and then for the rows: one reading serves both, and
 # the rows are the ones that the state describes.
-_ahead: dict[tuple[str, str, str], RawBatch] = {}
+_ahead: dict[tuple[str, str, str, tuple[str, ...]], RawBatch] = {}
 
 
 def register_reader(kind: str, reader: Reader) -> None:
-    """Says how sources of a kind (sql, http) are read; the last one registered counts."""
+    """Says how sources of a kind (sql, http, mailbox) are read; the last one registered counts."""
     _READERS[kind] = reader
 
 
-def read_partition(pack: Pack, source: str, partition: str) -> RawBatch:
+def read_partition(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> RawBatch:
     """Reads the rows of one partition.
+
+    Args:
+        named: paths of files below the landing folder, for a folder source: these documents and no others.
 
     Raises:
         NoData: nothing was delivered for the partition and no recording covers it.
         SourceError: the source cannot be read; names the place and what to do.
         SpecError: the pack has no such source.
     """
-    return _ahead.pop((pack.name, source, partition), None) or _read(pack, source, partition)
+    return _ahead.pop((pack.name, source, partition, tuple(named)), None) or _read(pack, source, partition, named)
 
 
-def source_state(pack: Pack, source: str, partition: str) -> Mapping[str, Any]:
+def source_state(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> Mapping[str, Any]:
     """What the rows of a partition depend on, as JSON: equal states mean equal rows.
 
     Raises:
         as `read_partition`.
     """
     spec = pack.source(source)
-    batch = _read(pack, source, partition)
+    batch = _read(pack, source, partition, named)
     _ahead.clear()
-    _ahead[pack.name, source, partition] = batch
+    _ahead[pack.name, source, partition, tuple(named)] = batch
     state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}
 
@@ -105,26 +113,27 @@ def history_state(pack: Pack, source: str) -> Mapping[str, Any]:
 
 
 def sample(pack: Pack, source: str) -> pd.DataFrame:
-    """Some rows of a file source, to learn its columns from: history, else recording, else a delivered file.
+    """Some rows of a source with files, to learn its columns from: history, else recording, else a delivered file.
 
     Raises:
         SourceError: there are none yet, or the source is no file.
     """
-    spec = pack.source(source)
-    if not isinstance(spec, FileSource):
+    spec: Source = pack.source(source)
+    if not isinstance(spec, FileSource | FolderSource):
         raise SourceError(f"source {source}: the columns of {spec.kind} are not known here; write its contract first")
     places = [fill(spec, spec.history)] if spec.history else []
     places += [fill(spec, spec.replay.path)] if spec.replay else []
     anywhere = {"partition": "*", "date": "*", "hour": "*"}
     uri = next((place for place in places if exists(place)), None)
-    uri = uri or next(iter(sorted(matching(fill(spec, spec.path, anywhere=anywhere)), reverse=True)), None)
+    if isinstance(spec, FileSource):
+        uri = uri or next(iter(sorted(matching(fill(spec, spec.path, anywhere=anywhere)), reverse=True)), None)
     if uri is None:
         raise SourceError(f"source {source}: no rows yet; run `baton data` or deliver a file as {spec.path}")
     return lay_on_calendar(parse(uri, read_bytes(uri), format_of(uri, spec.format)), spec, uri, _EPOCH)
 
 
 def lay_on_calendar(
-    frame: pd.DataFrame, source: FileSource, uri: str, anchor: datetime, cycle: int = 0
+    frame: pd.DataFrame, source: RecordedSource, uri: str, anchor: datetime, cycle: int = 0
 ) -> pd.DataFrame:
     """Gives recorded rows the calendar time and the keys of one repetition of the recording.
 
@@ -160,8 +169,12 @@ def _meaning(source: Source) -> dict[str, Any]:
     return {"source": source.model_dump(mode="json", exclude={"name", "description", "history"})}
 
 
-def _read(pack: Pack, source: str, partition: str) -> RawBatch:
-    spec = pack.source(source)
+def _read(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> RawBatch:
+    spec: Source = pack.source(source)
+    if named and not isinstance(spec, FolderSource):
+        raise SourceError(f"source {source}: files are named for a source of kind folder, this is {spec.kind}")
+    if isinstance(spec, FolderSource):
+        return _read_folder_source(spec, partition, named)
     if isinstance(spec, FileSource):
         return _read_file_source(spec, partition)
     reader = _READERS.get(spec.kind)
@@ -173,30 +186,60 @@ def _read(pack: Pack, source: str, partition: str) -> RawBatch:
 def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     window(partition, source.step)
     pattern, uri = _delivered(source, partition)
-    if uri is not None:
-        body, form = read_bytes(uri), format_of(uri, source.format)
-        return RawBatch(parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
+    if uri is None:
+        return _replayed(source, partition, f"no file {pattern}")
+    body, form = read_bytes(uri), format_of(uri, source.format)
+    return RawBatch(parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
+
+
+def _read_folder_source(source: FolderSource, partition: str, named: Sequence[str]) -> RawBatch:
+    from baton.source_documents import Limits, digest, read_folder, read_named, read_store
+
+    if not named:  # files that a person names are a partition of their own, whenever it begins
+        window(partition, source.step)
+    where = f"source {source.name}, partition {partition}"
+    limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
+    place = fill(source, source.path, partition)
+    try:
+        if named:
+            place = str(settings().landing_dir)
+            frame = read_named(settings().landing_dir, named, where, limits)
+        else:
+            frame = read_store(place, where, limits) if "://" in place else read_folder(Path(place), where, limits)
+    except NoData as nothing:
+        if named:
+            raise
+        return _replayed(source, partition, str(nothing).removeprefix(f"{where}: "))
+    return RawBatch(frame, source.kind, place, digest(frame))
+
+
+def _replayed(source: FileSource | FolderSource, partition: str, why: str) -> RawBatch:
+    """What the recording has for the partition; `why` says that nothing was delivered."""
     if source.replay is None:
-        raise NoData(f"source {source.name}, partition {partition}: no file {pattern}")
+        raise NoData(f"source {source.name}, partition {partition}: {why}")
     anchor = _start(source)
     try:
         slot = replay_slot(partition, anchor, source.replay.period, source.step)
     except NoData as error:
-        raise NoData(f"source {source.name}: no file {pattern}, and {error}") from None
+        raise NoData(f"source {source.name}: {why}, and {error}") from None
     uri = fill(source, source.replay.path, partition, slot.number)
     if not exists(uri):
         folder = uri.rsplit("/", 1)[0]
         if not matching(glob.escape(folder) + "/*"):
             raise SourceError(f"source {source.name}: the recording {folder} is not there; run `baton data`")
-        raise NoData(f"source {source.name}, partition {partition}: no file {pattern}, and no recording {uri}")
+        raise NoData(f"source {source.name}, partition {partition}: {why}, and no recording {uri}")
     body, form = read_bytes(uri), format_of(uri, source.format)
     frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
+    if slot.cycle and isinstance(source, FolderSource) and "document_id" in frame:
+        frame["document_id"] = [  # the next repetition's are other documents
+            hashlib.sha256(f"{one}\0{slot.cycle}".encode()).hexdigest()[:20] for one in frame["document_id"]
+        ]
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)
 
 
 def _start(source: Source) -> datetime:
     """Where the source's recording starts on the calendar."""
-    assert isinstance(source, FileSource)
+    assert isinstance(source, RecordedSource)
     assert source.replay is not None
     return recording_start(source.step, source.replay.before)
 
@@ -211,9 +254,9 @@ def _delivered(source: FileSource, partition: str) -> tuple[str, str | None]:
     return fill(source, source.path, partition), found[0] if found else None
 
 
-def _history(pack: Pack, source: str) -> tuple[FileSource, str]:
-    spec = pack.source(source)
-    if not isinstance(spec, FileSource) or spec.history is None:
+def _history(pack: Pack, source: str) -> tuple[FileSource | FolderSource, str]:
+    spec: Source = pack.source(source)
+    if not isinstance(spec, FileSource | FolderSource) or spec.history is None:
         raise SourceError(f"source {source} of pack {pack.name} has no `history` (a file) to train on")
     uri = fill(spec, spec.history)
     if not exists(uri):

@@ -1,6 +1,6 @@
 """The YAML of a pack as strict pydantic models: models, contracts, sources.
 
-    models/<model>.yaml        -> TabularSpec | ForecastSpec, by `family`
+    models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | SqlSource | HttpSource)
 
@@ -66,9 +66,22 @@ from baton.specs_source import (
     SourcesSpec,
     SqlSource,
 )
+from baton.specs_text import (
+    AccuracySpec,
+    KernelSpec,
+    RejectSpec,
+    TextCandidateSpec,
+    TextDataSpec,
+    TextDriftSpec,
+    TextGateSpec,
+    TextMetric,
+    TextSpec,
+    TextTrainingSpec,
+    TextValidationSpec,
+)
 
 
-class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec, Field(discriminator="family")]]):
+class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):
     """models/<model>.yaml: the family decides which fields there are."""
 
 
@@ -78,6 +91,7 @@ KINDS: dict[Kind, type[BaseModel]] = {"model": ModelFile, "contract": ContractSp
 __all__ = [
     "ESTIMATORS",
     "KINDS",
+    "AccuracySpec",
     "ApprovalSpec",
     "BacktestSpec",
     "BudgetSpec",
@@ -103,6 +117,7 @@ __all__ = [
     "GateSpec",
     "HistorySpec",
     "HttpSource",
+    "KernelSpec",
     "Kind",
     "LagSpec",
     "Metric",
@@ -114,6 +129,7 @@ __all__ = [
     "PerformanceSpec",
     "PersistenceSpec",
     "RecentSpec",
+    "RejectSpec",
     "ReplaySpec",
     "RetrySpec",
     "RuleMeta",
@@ -129,6 +145,14 @@ __all__ = [
     "Spec",
     "SqlSource",
     "TabularSpec",
+    "TextCandidateSpec",
+    "TextDataSpec",
+    "TextDriftSpec",
+    "TextGateSpec",
+    "TextMetric",
+    "TextSpec",
+    "TextTrainingSpec",
+    "TextValidationSpec",
     "TrainingSpec",
     "ValidationSpec",
     "expand_features",

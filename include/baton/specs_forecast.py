@@ -87,7 +87,7 @@ class ForecasterSpec(Spec):
     estimator: str | None = Field(
         default=None,
         description="dotted path from the allow-list",
-        json_schema_extra={"enum": [*(path for path, family in ESTIMATORS.items() if family == "forecast"), None]},
+        json_schema_extra={"enum": [*(path for path, families in ESTIMATORS.items() if "forecast" in families), None]},
     )
     ensemble: Seq[Name] | None = Field(default=None, min_length=2, description="earlier candidates that are combined")
     combine: Literal["median", "mean"] = Field(default="median", description="how an ensemble's parts become one")

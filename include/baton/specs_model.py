@@ -13,29 +13,31 @@ from baton.specs_base import Column, InnerShare, Name, Seq, Spec
 from baton.specs_contract import ContractSpec
 from baton.specs_policy import ApprovalSpec, DriftPolicy, DriftSpec, GatePolicy, GateSpec, Metric, Schedules
 
-# The only classes a spec can name, and their family. Nothing else is ever imported by dotted path.
-ESTIMATORS: dict[str, str] = {
-    "sklearn.linear_model.LogisticRegression": "classification",
-    "sklearn.ensemble.RandomForestClassifier": "classification",
-    "sklearn.ensemble.ExtraTreesClassifier": "classification",
-    "sklearn.ensemble.HistGradientBoostingClassifier": "classification",
-    "lightgbm.LGBMClassifier": "classification",
-    "sklearn.ensemble.IsolationForest": "anomaly",
-    "sklearn.decomposition.PCA": "anomaly",
-    "statsforecast.models.Naive": "forecast",
-    "statsforecast.models.SeasonalNaive": "forecast",
-    "statsforecast.models.HistoricAverage": "forecast",
-    "statsforecast.models.AutoETS": "forecast",
-    "statsforecast.models.AutoARIMA": "forecast",
-    "statsforecast.models.AutoCES": "forecast",
-    "statsforecast.models.AutoTheta": "forecast",
-    "statsforecast.models.DynamicOptimizedTheta": "forecast",
-    "statsforecast.models.MSTL": "forecast",
-    "statsforecast.models.CrostonSBA": "forecast",
-    "statsforecast.models.ADIDA": "forecast",
-    "statsforecast.models.IMAPA": "forecast",
-    "statsforecast.models.TSB": "forecast",
-    "lightgbm.LGBMRegressor": "forecast",
+# The only classes a spec can name, and the families that may. Nothing else is ever imported by dotted path.
+ESTIMATORS: dict[str, tuple[str, ...]] = {
+    "sklearn.linear_model.LogisticRegression": ("classification", "text"),
+    "sklearn.ensemble.RandomForestClassifier": ("classification",),
+    "sklearn.ensemble.ExtraTreesClassifier": ("classification",),
+    "sklearn.ensemble.HistGradientBoostingClassifier": ("classification",),
+    "lightgbm.LGBMClassifier": ("classification",),
+    "sklearn.ensemble.IsolationForest": ("anomaly",),
+    "sklearn.decomposition.PCA": ("anomaly",),
+    "sklearn.linear_model.RidgeClassifier": ("text",),
+    "sklearn.svm.LinearSVC": ("text",),
+    "statsforecast.models.Naive": ("forecast",),
+    "statsforecast.models.SeasonalNaive": ("forecast",),
+    "statsforecast.models.HistoricAverage": ("forecast",),
+    "statsforecast.models.AutoETS": ("forecast",),
+    "statsforecast.models.AutoARIMA": ("forecast",),
+    "statsforecast.models.AutoCES": ("forecast",),
+    "statsforecast.models.AutoTheta": ("forecast",),
+    "statsforecast.models.DynamicOptimizedTheta": ("forecast",),
+    "statsforecast.models.MSTL": ("forecast",),
+    "statsforecast.models.CrostonSBA": ("forecast",),
+    "statsforecast.models.ADIDA": ("forecast",),
+    "statsforecast.models.IMAPA": ("forecast",),
+    "statsforecast.models.TSB": ("forecast",),
+    "lightgbm.LGBMRegressor": ("forecast",),
 }
 
 
@@ -192,9 +194,11 @@ def check_candidates(spec: ModelSpec) -> None:
         for part in candidate.ensemble or ():
             if part not in earlier:
                 raise ValueError(f"{where}.ensemble: `{part}` is no earlier candidate")
-        family = ESTIMATORS.get(candidate.estimator or "", spec.family)
-        if family != spec.family:
-            raise ValueError(f"{where}.estimator: `{candidate.estimator}` belongs to the family {family}")
+        families = ESTIMATORS.get(candidate.estimator or "", (spec.family,))
+        if spec.family not in families:
+            raise ValueError(
+                f"{where}.estimator: `{candidate.estimator}` belongs to the family {' or '.join(families)}"
+            )
         earlier.add(candidate.name)
 
 

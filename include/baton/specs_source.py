@@ -1,11 +1,11 @@
-"""Sources: where a partition's rows come from (files or object store, SQL, HTTP)."""
+"""Sources: where a partition's rows come from (files or object store, drop folder, mailbox, SQL, HTTP)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -63,7 +63,27 @@ class ReplaySpec(Spec):
         return self
 
 
-class FileSource(_Source):
+class RecordedSource(_Source):
+    """What arrives as files, and may have a history and a recording of the same columns."""
+
+    history: str | None = Field(
+        default=None, description="one file with the rows before the first partition, for a first training"
+    )
+    replay: ReplaySpec | None = Field(default=None, description="recorded rows, used where nothing was delivered")
+
+    @field_validator("history")
+    @classmethod
+    def _one_file(cls, value: str | None) -> str | None:
+        return value if value is None else known_placeholders(value, ("landing", "data", "pack"))
+
+    @model_validator(mode="after")
+    def _whole_slots(self) -> Self:
+        if self.replay is not None and self.replay.period % self.step:
+            raise ValueError("replay.period: should be a whole number of steps")
+        return self
+
+
+class FileSource(RecordedSource):
     """Files in a folder or an object store, one for each partition."""
 
     kind: Literal["file"]
@@ -72,26 +92,53 @@ class FileSource(_Source):
         "{date} {hour}; `.*` takes any of the formats. {partition} is written 2026-11-20T09-00-00"
     )
     format: Format = Field(default="parquet", description="format of a file whose ending does not tell")
-    history: str | None = Field(
-        default=None, description="one file with the rows before the first partition, for a first training"
-    )
-    replay: ReplaySpec | None = Field(default=None, description="recorded rows, used where no file was delivered")
 
     @field_validator("path")
     @classmethod
     def _known_placeholders(cls, value: str) -> str:
         return known_placeholders(value)
 
-    @field_validator("history")
-    @classmethod
-    def _one_file(cls, value: str | None) -> str | None:
-        return value if value is None else known_placeholders(value, ("landing", "data", "pack"))
 
-    @model_validator(mode="after")
-    def _whole_slots(self) -> FileSource:
-        if self.replay is not None and self.replay.period % self.step:
-            raise ValueError("replay.period: should be a whole number of steps")
-        return self
+class _Documents(_Source):
+    """Documents as they are, one row each: document_id, channel, name, received_at, content, size, problem."""
+
+    max_bytes: int = Field(
+        default=25_000_000, ge=1, description="a larger document becomes a row without content, problem `too_large`"
+    )
+    max_documents: int = Field(default=10_000, ge=1, description="more in a partition is an error, never a silent cut")
+    max_batch_bytes: int = Field(
+        default=1_000_000_000, ge=1, description="more content in a partition is an error: it is held in memory"
+    )
+
+
+class FolderSource(_Documents, RecordedSource):
+    """A drop folder for each partition: every file in it and below is a document, whatever its format."""
+
+    kind: Literal["folder"]
+    path: str = Field(
+        description="folder of a partition, path or fsspec URI, with {landing} {data} {pack} {partition} {date} "
+        "{hour}; {partition} is written 2026-11-20T09-00-00"
+    )
+    format: Format = Field(
+        default="parquet", description="format of recording and history, if their ending does not tell"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _of_one_partition(cls, value: str) -> str:
+        if "*" in value or not re.search(r"\{(partition|date)", value):
+            raise ValueError("should name the partition's own folder with {partition} or {date}, and no `*`: else the "
+                             "same documents would be taken in every partition")  # fmt: skip
+        return known_placeholders(value)
+
+
+class MailboxSource(_Documents):
+    """The mails that arrived in a partition's time, from a folder of an IMAP mailbox; nothing there is changed."""
+
+    kind: Literal["mailbox"]
+    conn_id: str = Field(min_length=1, description="Airflow IMAP connection: host, port, login, password")
+    mailbox: str = Field(default="INBOX", min_length=1, description="folder; letters beside ASCII in modified UTF-7")
+    timeout: Duration = Field(default=timedelta(seconds=30), description="for one answer")
 
 
 class SqlSource(_Source):
@@ -151,6 +198,17 @@ class RetrySpec(Spec):
     statuses: Seq[int] = Field(default=(408, 429, 500, 502, 503, 504), description="answers that are worth another try")
 
 
+class DocumentFields(Spec):
+    """Which fields of a record make a document."""
+
+    name: Column = Field(description="field with the file name")
+    content: Column = Field(description="field with the content in base64")
+    received_at: Column | None = Field(
+        default=None, description="field with an ISO 8601 time; null: the partition's start"
+    )
+    max_bytes: int = Field(default=25_000_000, ge=1, description="a larger document: no content, problem `too_large`")
+
+
 class HttpSource(_Source):
     """Rows of one partition from an HTTP interface; address and credentials are in the Airflow connection."""
 
@@ -165,12 +223,13 @@ class HttpSource(_Source):
         description="how {start} and {end} (UTC) are written, in strftime's notation",
     )
     records: str = Field(default="", description="dotted path to the list of rows; empty: the answer itself")
+    documents: DocumentFields | None = Field(default=None, description="records are documents, content in base64")
     paging: PagingSpec | None = Field(default=None, description="null: one request")
     retry: RetrySpec = Field(default_factory=RetrySpec, description="when a request is repeated")
     timeout: Duration = Field(default=timedelta(seconds=30), description="for one request")
 
 
-Source = Annotated[FileSource | SqlSource | HttpSource, Field(discriminator="kind")]
+Source = Annotated[FileSource | FolderSource | MailboxSource | SqlSource | HttpSource, Field(discriminator="kind")]
 
 
 class SourcesSpec(RootModel[dict[Name, Source]]):

@@ -6,7 +6,7 @@ from typing import Any
 
 TAGS = {"kind:flow", "kind:lifecycle", "impact:tier1", "impact:tier2"}
 NAMESPACES = ("pack:", "model:")
-POOLS = {"default_pool", "training", "scoring"}
+POOLS = {"default_pool", "training", "scoring", "agents"}
 
 
 def test_owner_docs_and_tags(dags: dict[str, Any]) -> None:

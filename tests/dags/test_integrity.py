@@ -27,9 +27,18 @@ HEAVY = [
     "pydantic_ai",
 ]
 YIELDS = {
+    "customer_experience.py": ["customer_experience"],
+    "customer_outcomes.py": ["customer_outcomes"],
+    "document_intake.py": ["document_intake"],
+    "document_outcomes.py": ["document_outcomes"],
     "lifecycles.py": [
         "card_fraud_monitor", "card_fraud_promote", "card_fraud_train",
         "demand_monitor", "demand_promote", "demand_train",
+        "document_intent_promote", "document_intent_train",
+        "document_risk_promote", "document_risk_train",
+        "document_type_monitor", "document_type_promote", "document_type_train",
+        "message_intent_monitor", "message_intent_promote", "message_intent_train",
+        "message_sentiment_promote", "message_sentiment_train",
         "transaction_anomaly_promote", "transaction_anomaly_train",
     ],
     "replenishment.py": ["replenishment"],

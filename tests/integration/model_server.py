@@ -26,7 +26,8 @@ class ModelServer(ThreadingHTTPServer):
 
     A move: a dict is the answer's JSON, a text its raw content, `hang`, a status such as 500 (whose body repeats the
     key it was sent), `page` (HTML with status 200), `drop` (the connection ends), `reveal` (the key is the answer's
-    text), `obey` (does what the request's DATA say, inside the schema), `obey_all` (and adds fields of its own).
+    text), `obey` (does what the request's DATA say, inside the schema), `obey_all` (and adds fields of its own), a pair
+    (name of a tool, arguments) calls it, a function is called with the request and gives one of the others.
     """
 
     daemon_threads = True
@@ -52,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(body)
         self.server.keys.append(self.headers["authorization"])
         move = self.server.script.pop(0) if self.server.script else self.server.always
+        if callable(move):
+            move = move(body)
         if move == "hang":
             self.server.over.wait(30)
         if move in ("hang", "drop"):
@@ -61,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(move, json.dumps({"error": {"message": f"refused {self.headers['authorization']}"}}))
         elif move == "page":
             self._send(200, "<html>maintenance</html>")
+        elif isinstance(move, tuple):
+            self._send(200, json.dumps(_call(*move)))
         else:
             self._send(200, json.dumps(_completion(_content(move, body, self.headers["authorization"]))))
 
@@ -105,6 +110,15 @@ def _completion(content: str) -> dict[str, Any]:
         "id": "c", "object": "chat.completion", "created": 1, "model": "scripted", "usage": TOKENS,
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }  # fmt: skip
+
+
+def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    made = _completion("")
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    message = {"role": "assistant", "content": None,
+               "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}  # fmt: skip
+    made["choices"] = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    return made
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from baton.airflow.initialise import initialise
-from baton.companions import KEPT, companions
+from baton.companions import KEPT, Companion, companions, token_file
 from baton.settings import settings
 
 
@@ -18,13 +18,13 @@ def home(workbench: Any) -> Path:
     return workbench.home
 
 
-def connection() -> Any:
+def connection(conn_id: str = "purchasing") -> Any:
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        found = session.scalar(select(Connection).where(Connection.conn_id == "purchasing"))
+        found = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
         if found is not None:
             session.expunge(found)
         return found
@@ -39,6 +39,28 @@ def test_the_connection_follows_the_port_and_carries_the_token(home: Path) -> No
         found = connection()
         assert (found.host, found.port, found.conn_type, found.description) == ("127.0.0.1", port, "http", KEPT)
         assert found.password == purchasing.token_file.read_text()
+
+
+def test_a_connection_to_a_model_is_one_address_with_its_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Companion(
+        "model-server",
+        ["serve"],
+        token_file(home, "model-server"),
+        "some_agent",
+        "pydanticai",
+        "/v1",
+        {"model": "openai-chat:x"},
+    )
+    monkeypatch.setattr("baton.companions.companions", lambda given: [model])
+    for port in (8123, 8124):
+        initialise({"model-server": port})
+        found = connection("some_agent")
+        assert (found.conn_type, found.host, found.port) == ("pydanticai", f"http://127.0.0.1:{port}/v1", None)
+        assert found.extra_dejson == {"model": "openai-chat:x"}
+        assert found.password == model.token_file.read_text()
+    assert model.token_file.stat().st_mode & 0o777 == 0o600
+    assert token_file(home, "model-server").read_text() == found.password, "made once"
+    assert connection("model-server") is None
 
 
 def test_a_connection_that_somebody_made_their_own_is_left_alone(home: Path) -> None:

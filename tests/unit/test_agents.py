@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import runpy
 from collections.abc import Iterator
@@ -12,22 +11,20 @@ from typing import Any
 import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
-from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.exceptions import ModelAPIError, ModelConnectionError, ModelHTTPError
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from baton.agents import calls
-from baton.agents.calls import Caller, Limits, NoModel, register_models
+from baton.agents.asking import Answer, Caller
+from baton.agents.calls import Limits, NoModel, register_models
 from baton.agents.spec import AgentSpec, Case, Refused
 from baton.errors import SpecError
 from baton.stages import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 job, commit = STAGE["job"], STAGE["commit"]
+Scripted = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]
 PROMPT = Path(__file__).with_name("test_agents.py")  # any text will do
-KEY = "sk-unit-secret-key"
-GOOD = {"text": "Take 12 of them.", "tags": ["a"]}
+KEY = Scripted.key
 
 
 class Note(BaseModel):
@@ -37,32 +34,6 @@ class Note(BaseModel):
 
 class Notice(BaseModel):
     text: str = Field(max_length=60)
-
-
-class Scripted:
-    """A model that plays its script: a dict is an answer, a text a raw one, a number hangs so long, an error is raised."""
-
-    name = "scripted:one"
-
-    def __init__(self, *script: Any) -> None:
-        self.script, self.asked = list(script), []
-
-    def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
-        return Agent(
-            FunctionModel(self._play), output_type=NativeOutput(output), instructions=instructions, retries=retries
-        )
-
-    async def _play(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        self.asked.append((messages, info))
-        move = self.script.pop(0) if self.script else GOOD
-        if isinstance(move, Exception):
-            raise move
-        if isinstance(move, float):
-            await asyncio.sleep(move)
-        return ModelResponse(parts=[TextPart(move if isinstance(move, str) else json.dumps(move))])
-
-    def reveals(self, text: str) -> bool:
-        return KEY in text
 
 
 def _cases(orders: pd.DataFrame, least: float = 0.0, currency: str = "EUR") -> list[Case]:
@@ -81,7 +52,7 @@ CASE = Case("a", {"amount": 12}, {"name": "x"})
 AGENT = f"{__name__}:SPEC"
 
 
-def ask(*script: Any, spec: AgentSpec = SPEC, cases: int = 1, **limits: Any) -> list[calls.Answer]:
+def ask(*script: Any, spec: AgentSpec = SPEC, cases: int = 1, **limits: Any) -> list[Answer]:
     caller = Caller(spec, Scripted(*script), Limits(**limits))
     return [caller.ask(CASE) for _ in range(cases)]
 
@@ -113,7 +84,7 @@ def test_a_good_answer_is_taken_with_its_tokens() -> None:
     ],
 )
 def test_whatever_is_no_accepted_answer_has_its_reason(move: Any, kind: str, reason: str, detail: str) -> None:
-    (answer,) = ask(move, timeout=0.2)
+    (answer,) = ask(move, timeout=0.2 if move == 9.0 else 9.0)
     assert (answer.output, answer.kind, answer.reason, answer.detail) == (None, kind, reason, detail)
 
 
@@ -260,7 +231,8 @@ def test_a_run_without_cases_asks_nobody() -> None:
     frame, facts, _ = advise(model, params={"least": 99.0})
     assert len(frame) == facts["asked"] == len(model.asked) == 0
     assert frame.columns.tolist() == [
-        "entity_key", "text", "source", "reason", "model", "prompt_sha", "input_tokens", "output_tokens", "seconds",
+        "entity_key", "text", "source", "reason", "model", "prompt_sha", "prompt_version", "rounds", "input_tokens", "output_tokens",
+        "seconds",
     ]  # fmt: skip
 
 

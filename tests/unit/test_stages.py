@@ -29,7 +29,7 @@ def case_for_each(job: StageJob) -> StageOutput:
 
     def on_commit(conn: Any, commit_id: int) -> None:
         row = {"flow": job.flow, "entity_key": str(commit_id), "partition": job.partition, "route": "review", "risk": 1.0,
-               "status": "open", "opened_at": "t", "updated_at": "t"}  # fmt: skip
+               "status": "open", "resolutions": {"x": {}}, "opened_at": "t", "updated_at": "t"}  # fmt: skip
         conn.execute(tables.cases.insert(), [row])
 
     return StageOutput(pd.DataFrame({"flow": [job.flow]}), {"stage": job.stage}, on_commit)

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from baton.agents.calls import Answer, Caller, Limits, NoModel, connect
-from baton.agents.spec import AgentSpec, Case
-from baton.errors import SpecError
+from baton.agents.asking import Answer, Caller
+from baton.agents.calls import FALLBACK, Limits, NoModel, connect
+from baton.agents.journal import Journal
+from baton.agents.prompts import prompt_name
+from baton.agents.records import Records, open_records
+from baton.agents.spec import META, AgentSpec, Case
+from baton.agents.tracing import cost
+from baton.errors import BatonError, SpecError
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs, resolve
 
@@ -48,7 +53,7 @@ def advise(job: StageJob) -> StageOutput:
     Returns:
         one row per case: `entity_key`, the fields of the agent's output, `source` (agent or template), `reason` (why
         it is the template; empty for an accepted answer), `model` (empty where none was asked), `prompt_sha`,
-        `input_tokens`, `output_tokens`, `seconds`. Facts: cases, asked, accepted, refused, templates, requests, tokens,
+        `prompt_version` (in MLflow's registry; 0: not registered), `rounds` (drafts written), `input_tokens`, `output_tokens`, `seconds`. Facts: cases, asked, accepted, refused, templates, requests, tokens,
         seconds, `reasons` (counted) and `degraded` sentences. A committed result is never asked for again while inputs,
         options, prompt, code and model are the same: not even one made of templates.
 
@@ -59,13 +64,17 @@ def advise(job: StageJob) -> StageOutput:
     options = _options(job)
     spec = _agent(job, options)
     cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
-    caller, why = _caller(spec, options) if cases else (None, "")
+    caller, why = _caller(job, spec, options, len(cases)) if cases else (None, "")
     answers = [Answer(None, "skipped", why) if caller is None else caller.ask(case) for case in cases]
-    model = caller.model.name if caller is not None else ""
-    facts = _facts(spec, answers, model)
-    if sentences := _degraded(spec, answers, options):
+    records = caller.records if caller is not None else Records()
+    facts = _facts(spec, answers, caller.model.name if caller is not None else "") | records.facts()
+    if records.prices:
+        facts["cost"] = round(sum(cost(facts["input_tokens"], facts["output_tokens"], records.prices)), 6)
+    if sentences := [*_degraded(spec, answers, options), *_not_kept(spec, caller)]:
         facts["degraded"] = sentences
-    return StageOutput(_frame(spec, cases, answers, model), facts)
+    frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0))
+    journal = caller.journal if caller is not None else None
+    return StageOutput(frame, facts, None if journal is None else lambda conn, commit_id: journal.clear())
 
 
 def _options(job: StageJob) -> Options:
@@ -91,40 +100,55 @@ def _agent(job: StageJob, options: Options) -> AgentSpec:
     return found
 
 
-def _caller(spec: AgentSpec, options: Options) -> tuple[Caller | None, str]:
+def _caller(job: StageJob, spec: AgentSpec, options: Options, cases: int) -> tuple[Caller | None, str]:
     """Whom to ask, or why nobody is."""
     if not options.conn_id:
         return None, "no model is asked"
     try:
-        return Caller(spec, connect(options.conn_id), options), ""
+        model = connect(options.conn_id)
+        # a dry run commits nothing that would end its journal
+        journal = None if job.dry_run else Journal(job.slot.folder, {"agent": spec.state(), "model": model.name})
+        return Caller(spec, model, options, open_records(spec, job, cases, model.prices), journal), ""
     except NoModel as error:
         return None, f"no model: {error}"
 
 
-def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], model: str) -> pd.DataFrame:
+def _template(spec: AgentSpec, case: Case) -> BaseModel:
+    try:
+        return spec.template(case)
+    except ValidationError as error:  # its own text would quote the case in a task's log
+        first = error.errors()[0]
+        raise BatonError(
+            f"agent {spec.name}: the template of case {case.key} breaks the output's schema: field "
+            f"{'.'.join(map(str, first['loc']))}: {first['type']}; make it fit for any value of the case"
+        ) from None
+
+
+def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], version: int) -> pd.DataFrame:
     import pandas as pd
 
     sha = spec.prompt_sha
     rows = []
     for case, answer in zip(cases, answers, strict=True):
-        output = answer.output if answer.output is not None else spec.template(case)
+        output = answer.output if answer.output is not None else _template(spec, case)
         reason = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
         rows.append(
             {
                 "entity_key": case.key, **_columns(output), "source": "template" if answer.output is None else "agent",
-                "reason": reason, "model": "" if answer.kind == "skipped" else model, "prompt_sha": sha,
-                "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
+                "reason": reason, "model": answer.model, "prompt_sha": sha, "prompt_version": version,
+                "rounds": answer.rounds, "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
                 "seconds": round(answer.seconds, 3),
             }
         )  # fmt: skip
-    texts = ("entity_key", "source", "reason", "model", "prompt_sha")
-    frame = pd.DataFrame(rows, columns=["entity_key", *spec.output.model_fields, *_after_output()])
-    kinds = dict.fromkeys(texts, "string") | {"input_tokens": "int64", "output_tokens": "int64", "seconds": "float64"}
-    return frame.astype(kinds)
-
-
-def _after_output() -> list[str]:
-    return ["source", "reason", "model", "prompt_sha", "input_tokens", "output_tokens", "seconds"]
+    frame = pd.DataFrame(rows, columns=["entity_key", *spec.output.model_fields, *META[1:]])
+    numbers = {
+        "prompt_version": "int64",
+        "rounds": "int64",
+        "input_tokens": "int64",
+        "output_tokens": "int64",
+        "seconds": "float64",
+    }
+    return frame.astype(dict.fromkeys(META, "string") | numbers)
 
 
 def _columns(output: BaseModel) -> dict[str, Any]:
@@ -141,6 +165,10 @@ def _facts(spec: AgentSpec, answers: list[Answer], model: str) -> dict[str, Any]
         "agent": spec.name, "model": model, "prompt_sha": spec.prompt_sha, "cases": len(answers),
         "asked": len(answers) - kinds["skipped"], "accepted": kinds["accepted"], "refused": kinds["refused"],
         "templates": len(answers) - kinds["accepted"], "requests": sum(answer.requests for answer in answers),
+        "calls": sum(answer.calls for answer in answers), "replayed": sum(answer.replayed for answer in answers),
+        "tool_calls": sum(answer.tool_calls for answer in answers),
+        "answered_by": dict(Counter(answer.model for answer in answers if answer.output is not None)),
+        "redrafts": sum(max(0, answer.rounds - 1) for answer in answers),
         "input_tokens": sum(answer.input_tokens for answer in answers),
         "output_tokens": sum(answer.output_tokens for answer in answers),
         "seconds": round(sum(answer.seconds for answer in answers), 3),
@@ -148,10 +176,20 @@ def _facts(spec: AgentSpec, answers: list[Answer], model: str) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _degraded(spec: AgentSpec, answers: list[Answer], options: Options) -> list[str]:
-    """One sentence that says how many texts are templates and why; none where no model was wanted."""
-    why: Mapping[str, int] = Counter(answer.reason for answer in answers if answer.output is None)
-    if not why or not options.conn_id:
+def _not_kept(spec: AgentSpec, caller: Caller | None) -> list[str]:
+    """What was not traced or kept, of a run that asked somebody; which answers came from a fallback is no loss."""
+    if caller is None:
         return []
+    kept = [f"agent {spec.name}: {caller.journal.problem}"] if caller.journal and caller.journal.problem else []
+    return [*caller.records.degraded(spec.name), *kept]
+
+
+def _degraded(spec: AgentSpec, answers: list[Answer], options: Options) -> list[str]:
+    """How many texts are templates and why, and which came from a fallback; nothing where no model was wanted."""
+    if not options.conn_id:
+        return []
+    why: Mapping[str, int] = Counter(answer.reason for answer in answers if answer.output is None)
     reasons = "; ".join(f"{reason} ({count})" for reason, count in why.items())
-    return [f"agent {spec.name}: {sum(why.values())} of {len(answers)} answers are templates: {reasons}"]
+    said = [f"agent {spec.name}: {sum(why.values())} of {len(answers)} answers are templates: {reasons}"] if why else []
+    others = Counter(answer.model for answer in answers if FALLBACK in answer.model)
+    return said + [f"agent {spec.name}: {count} cases were answered by {model}" for model, count in others.items()]

@@ -1,4 +1,4 @@
-"""One call after the other within limits: an answer that the schema and the pack accept, or why there is none.
+"""One call to a model within limits, and what comes of it.
 
 Which model is asked is for whoever knows connections: `baton.airflow.agents` registers Airflow's here, as
 `baton.airflow.effects` does for effects.
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, Field
 
-from baton.agents.figures import foreign_numbers
-from baton.agents.spec import AgentSpec, Case, Refused
 from baton.errors import BatonError
 from baton.specs_base import Spec
 
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from pydantic_ai import Agent
     from pydantic_ai.usage import RunUsage
 
-LOST = 2  # failures of the server in a row after which the rest of the run does without
+    from baton.agents.tools import Toolbox
+
+FALLBACK = ", the fallback "  # between the name of a model that answered instead of the first one, and its connection
 
 
 class NoModel(BatonError):
@@ -30,9 +30,12 @@ class NoModel(BatonError):
 
 
 class Model(Protocol):
-    """A model behind a connection."""
+    """A model behind a connection; inherit from it for the defaults."""
 
     name: str  # as configured, for example `openai-chat:smollm2-135m`; part of the stage's digest
+    answered: str = ""  # name of the model that gave the last answer, where a fallback did; else empty
+    chain: int = 1  # models that are asked one after the other until one answers
+    prices: Mapping[str, float] = {}  # dollars for a million tokens, `input` and `output`, if known
 
     def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
         """An agent with typed output, no tools; `retries` after invalid answers.
@@ -79,90 +82,86 @@ class Limits(Spec):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of one case.
+class Outcome:
+    """What came of one call: an output that the schema accepts, or its `kind` (invalid, failed) and the reason.
 
     Attributes:
-        output: accepted; None: the template stands, for this `reason`.
-        kind: accepted, refused (by policy), invalid (by the schema), failed (the server), skipped (not asked).
-        reason: to be counted; `detail` belongs to this answer.
-        requests, input_tokens, output_tokens: used, also by what was not accepted. seconds: of the call.
+        model: that answered, or the first one asked.
+        requests, input_tokens, output_tokens: used, also without an output. started, ended: nanoseconds since 1970.
+        replayed: it was asked by an earlier attempt of the run.
     """
 
     output: BaseModel | None
     kind: str
     reason: str = ""
-    detail: str = ""
+    model: str = ""
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    seconds: float = 0.0
+    started: int = 0
+    ended: int = 0
+    replayed: bool = False
 
 
-class Caller:
-    """Asks one model about the cases of one run."""
+@dataclass(frozen=True)
+class Budget:
+    """What is left of a case: `seconds` of the `allowed` ones, `tokens` of `Limits.max_total_tokens`."""
 
-    def __init__(self, spec: AgentSpec, model: Model, limits: Limits) -> None:
-        """Raises NoModel where the connection turns out to be of no use."""
-        self.spec, self.model, self.limits = spec, model, limits
-        self._agent = model.agent(spec.output, spec.instructions, limits.retries)
-        self._calls, self._lost, self._spent = 0, 0, 0.0
+    seconds: float
+    allowed: float
+    tokens: int
 
-    def ask(self, case: Case) -> Answer:
-        """Asks about one case, unless the run's budget is used up or the server was lost; never raises for either."""
-        if reason := self._stopped():
-            return Answer(None, "skipped", reason)
-        self._calls += 1
-        before = time.monotonic()
-        output, kind, reason, usage = self._call(case, min(self.limits.timeout, self.limits.max_seconds - self._spent))
-        seconds = time.monotonic() - before
-        self._spent += seconds
-        self._lost = self._lost + 1 if kind == "failed" else 0
-        judged, detail = (None if output is None else self._accept(case, output)), ""
-        if isinstance(judged, Refused):
-            kind, reason, detail, judged = "refused", judged.reason, judged.detail, None
-        return Answer(judged, kind, reason, detail, usage.requests, usage.input_tokens, usage.output_tokens, seconds)
 
-    def _stopped(self) -> str:
-        if self._lost >= LOST:
-            return f"not asked: the model server failed {LOST} times in a row"
-        if self._calls >= self.limits.max_calls:
-            return f"not asked: the run's limit of {self.limits.max_calls} calls"
-        if self._spent >= self.limits.max_seconds:
-            return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
-        return ""
+def call(
+    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: Budget, tools: Toolbox | None = None
+) -> Outcome:
+    """Asks once, with retries after invalid answers and calls of tools; never raises for what a server does."""
+    from pydantic_ai.usage import RunUsage
 
-    def _call(self, case: Case, timeout: float) -> tuple[BaseModel | None, str, str, RunUsage]:
-        """(output or None, kind, reason, usage). The text of an error stays here: a server may echo the key in it."""
-        from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
-        from pydantic_ai.usage import RunUsage, UsageLimits
+    usage, started = RunUsage(), time.time_ns()
+    model.answered = ""
+    output, kind, reason = _ask(model, agent, question, limits, left, tools, usage)
+    return Outcome(
+        output, kind, reason, model.answered or model.name, usage.requests, usage.input_tokens, usage.output_tokens,
+        started, time.time_ns(),
+    )  # fmt: skip
 
-        usage = RunUsage()
-        limits = UsageLimits(request_limit=self.limits.retries + 1, total_tokens_limit=self.limits.max_total_tokens)
-        try:
-            result = self._agent.run_sync(
-                case.question(), usage=usage, usage_limits=limits, timeout=timeout,
-                model_settings={"max_tokens": self.limits.max_tokens, "temperature": 0.0, "max_retries": 1},
-            )  # fmt: skip
-        except (RunTimedOut, TimeoutError):
-            return None, "failed", f"no answer within {round(timeout, 1):g} seconds", usage
-        except UsageLimitExceeded:
-            return None, "invalid", f"more than {self.limits.max_total_tokens} tokens", usage
-        except UnexpectedModelBehavior:
-            return None, "invalid", f"no valid answer in {max(1, usage.requests)} tries", usage
-        except Exception as error:  # whatever a foreign server makes its client raise: the run goes on without it
-            return None, "failed", _failure(error), usage
-        return result.output, "accepted", "", usage
 
-    def _accept(self, case: Case, output: BaseModel) -> BaseModel | Refused:
-        """What holds for every agent, then what the pack says."""
-        texts = list(_texts(output.model_dump(mode="json")))
-        if any(self.model.reveals(text) for text in texts):
-            return Refused("a secret in the text")
-        for text in texts:
-            if foreign := foreign_numbers(text, case.facts, case.data.values()):
-                return Refused("number not in the facts", foreign[0])
-        return self.spec.check(case, output)
+def _ask(
+    model: Model,
+    agent: Agent[Any, Any],
+    question: str,
+    limits: Limits,
+    left: Budget,
+    tools: Toolbox | None,
+    usage: RunUsage,
+) -> tuple[BaseModel | None, str, str]:
+    from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
+    from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.usage import UsageLimits
+
+    late = f"no answer within {round(left.allowed, 1):g} seconds"
+    if left.seconds <= 0:
+        return None, "failed", late
+    looks = sum(tool.max_calls for tool in tools.tools) if tools else 0
+    most = UsageLimits(request_limit=limits.retries + 1 + looks, total_tokens_limit=max(left.tokens, 0))
+    settings = ModelSettings(max_tokens=limits.max_tokens, temperature=0.0, max_retries=1)
+    if model.chain > 1:  # else a first one that hangs would use up the time of all
+        settings |= ModelSettings(timeout=left.seconds / model.chain, max_retries=0)
+    try:
+        result = agent.run_sync(
+            question, usage=usage, usage_limits=most, timeout=left.seconds, model_settings=settings,
+            toolsets=[tools.toolset()] if tools else None,
+        )  # fmt: skip
+    except (RunTimedOut, TimeoutError):
+        return None, "failed", late
+    except UsageLimitExceeded:
+        return None, "invalid", f"more than {limits.max_total_tokens} tokens"
+    except UnexpectedModelBehavior:
+        return None, "invalid", f"no valid answer in {max(1, usage.requests)} tries"
+    except Exception as error:  # whatever a foreign server makes its client raise: the run goes on without it
+        return None, "failed", _failure(error)  # its text stays here: a server may echo the key in it
+    return result.output, "accepted", ""
 
 
 def _failure(error: BaseException) -> str:
@@ -179,12 +178,3 @@ def _failure(error: BaseException) -> str:
     if isinstance(error, ModelAPIError):
         return "the model server's answer is none of its interface"
     return f"the call failed ({type(error).__name__})"
-
-
-def _texts(value: Any) -> list[str]:
-    """All texts in an output."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [text for part in value for text in _texts(part)] if isinstance(value, list) else []

@@ -3,20 +3,33 @@
 Importing this module registers the connections with `baton.effects`. A connection of type HTTP says: host (with or
 without `https://`), schema, port; log-in and password for basic authentication, or a password alone for a bearer
 token; extra: `headers` (object) and `verify` (false, or the path of an authority's certificate).
+
+One of type SMTP says, as Airflow's own provider reads it: host, port, login, password; extra: `from_email`,
+`disable_ssl` (then STARTTLS), `disable_tls` (then neither), `ssl_context` (none: do not check the certificate); and for
+mails in doubt (`baton.effects_smtp`): `repeat`, or `archive` (an IMAP connection) and `archive_folder` (default Sent).
+One of type File (path) or `file` writes mails into extra's `path`, else into BATON_HOME/outbox.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
-from baton.effects import register_connections
+from baton.airflow.sources import imap_server
+from baton.effects import Connections, register_connections
 from baton.effects_http import Endpoint
+from baton.effects_mail import is_address
+from baton.effects_smtp import MailServer
 from baton.errors import BatonError
+from baton.settings import settings
 
 _KNOWN = {"headers", "verify"}
+_KNOWN_MAIL = {"from_email", "disable_ssl", "disable_tls", "ssl_context", "repeat", "archive", "archive_folder"}
 
 
 def endpoint(conn_id: str) -> Endpoint:
@@ -49,4 +62,61 @@ def endpoint(conn_id: str) -> Endpoint:
         raise BatonError(f"{conn_id}: {error}") from error
 
 
-register_connections(endpoint)
+def mail_server(conn_id: str) -> MailServer | Path | None:
+    """Return where a connection's mails go: a mail server, a folder; None: the connection does not exist.
+
+    Raises:
+        BatonError: it is neither of type smtp nor file, or its fields cannot work; never repeats a secret.
+    """
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
+    extra: dict[str, Any] = connection.extra_dejson
+    if connection.conn_type in ("file", "fs"):
+        return Path(extra["path"]) if extra.get("path") else settings().home / "outbox"
+    if connection.conn_type != "smtp":
+        raise BatonError(f"connection {conn_id}: mails need type smtp or file, this is {connection.conn_type}")
+    if unknown := sorted(set(extra) - _KNOWN_MAIL):
+        known = ", ".join(sorted(_KNOWN_MAIL))
+        raise BatonError(f"connection {conn_id}: extra holds {', '.join(unknown)}; known are {known}")
+    flags = {name: _flag(conn_id, name, extra.get(name, False)) for name in ("disable_ssl", "disable_tls", "repeat")}
+    sender = extra.get("from_email") or (connection.login if is_address(connection.login) else "") or ""
+    if sender and not is_address(sender):
+        raise BatonError(f"connection {conn_id}: extra.from_email is no bare address such as desk@example.org")
+    tls = "implicit" if not flags["disable_ssl"] else "none" if flags["disable_tls"] else "starttls"
+    archive = _archive(conn_id, extra)
+    if archive is not None and flags["repeat"]:
+        raise BatonError(f"connection {conn_id}: extra holds repeat and archive; they say different things, keep one")
+    try:
+        return MailServer(
+            connection.host or "", connection.port or 0, tls, connection.login or "", connection.password or "", sender,
+            verify=extra.get("ssl_context", "default") != "none", repeat=flags["repeat"], archive=archive,
+        )  # fmt: skip
+    except BatonError as error:
+        raise BatonError(f"{conn_id}: {error}") from error
+
+
+def _flag(conn_id: str, name: str, value: object) -> bool:
+    """Airflow's form writes booleans, a URI texts."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    raise BatonError(f"connection {conn_id}: extra.{name} should be true or false")
+
+
+def _archive(conn_id: str, extra: dict[str, Any]) -> Callable[[str, float], bool | None] | None:
+    if "archive" not in extra:
+        return None
+    server, folder = imap_server(str(extra["archive"])), str(extra.get("archive_folder", "Sent"))
+
+    def search(key: str, timeout: float) -> bool | None:
+        from baton.imap import holds
+
+        return holds(server, folder, key, timeout)
+
+    return search
+
+
+register_connections(Connections(endpoint, mail_server))

@@ -62,22 +62,23 @@ class Flow(DAG):
         step: length of a partition, such as `1h`.
         late: how many intervals after its end a partition is read; 1: as soon as it is complete.
         deadline_minutes: alert when a run takes longer.
+        files: the trigger form takes names of files for the first stage, whose source is a folder.
         doc_md: the runbook.
     """
 
     def __init__(
         self, dag_id: str, *, pack: str, cron: str | None, owner: str, doc_md: str | None, models: Sequence[str] = (),
         step: str = "1h", late: int = 1, deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
-        **kwargs: Any,
+        files: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             dag_id,
             schedule=clocked(cron, late),
             start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner),
             dagrun_timeout=timedelta(hours=6), deadline=deadline(deadline_minutes), doc_md=doc_md,
-            params=flow_params(list(models)), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
+            params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
-        self.pack, self.models, self.step = pack, list(models), step
+        self.pack, self.models, self.step, self.files = pack, list(models), step, files
 
     def stage(self, task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:
         """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take."""
@@ -113,7 +114,7 @@ class Flow(DAG):
     ) -> Any:
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
         options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
-        return self.stage(task_id, "baton.agents.advise:advise", options, **inputs)
+        return self.stage(task_id, "baton.agents.advise:advise", options, pool="agents", **inputs)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
@@ -126,12 +127,14 @@ class Flow(DAG):
             also: the first source, where this is a further one: it follows that one's partition and versions.
         """
         if also is None:
-            return self.stage("ingest", "baton.ingestion:ingest", {"source": source}, uses_models=self.models)
+            options = {"source": source, **({"files": True} if self.files else {})}
+            return self.stage("ingest", "baton.ingestion:ingest", options, uses_models=self.models)
         return self.stage(f"ingest__{source}", "baton.ingestion:ingest", {"source": source}, first=also)
 
     def contract(self, data: Any, contract: str) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
-        further = data.operator.task_id.removeprefix("ingest")
+        task_id = data.operator.task_id
+        further = task_id.removeprefix("ingest") if task_id.startswith("ingest__") else ""
         return self.stage(f"contract{further}", "baton.checking:contract", {"contract": contract}, data=data)
 
     def history(self, data: Any, model: str, **inputs: Any) -> Any:

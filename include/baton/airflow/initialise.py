@@ -22,6 +22,10 @@ POOLS = {
         "Model training: as many candidates at a time as there are cores",
     ),
     "scoring": (2 * (os.cpu_count() or 1), "Contract checks and scoring of partitions"),
+    "agents": (
+        1,
+        "Stages that ask a language model; give it more slots where the model server answers several at a time",
+    ),
 }
 
 
@@ -48,19 +52,22 @@ def _connect(ports: Mapping[str, int], session: Session) -> None:
     from sqlalchemy import select
 
     from baton.companions import KEPT, companions
-    from baton.settings import LOOPBACK, settings
+    from baton.settings import settings
 
     for one in companions(settings()):
         if one.name not in ports:
             continue
-        known = session.scalar(select(Connection).where(Connection.conn_id == one.name))
+        conn_id, fields = one.conn_id or one.name, one.connection(ports[one.name])
+        known = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
         if known is None:
-            known = Connection(conn_id=one.name, conn_type="http", description=KEPT)
+            known = Connection(conn_id=conn_id, conn_type=fields["conn_type"], description=KEPT)
             session.add(known)
         elif known.description != KEPT:
             continue  # somebody's own
-        known.host, known.port, known.schema = LOOPBACK, ports[one.name], "http"
-        known.set_password(one.token_file.read_text(encoding="utf-8").strip())
+        known.conn_type, known.host = fields["conn_type"], fields["host"]
+        known.port, known.schema = fields["port"], fields["schema"]
+        known.set_password(fields["password"])
+        known.set_extra(fields["extra"])
 
 
 if __name__ == "__main__":

@@ -59,9 +59,7 @@ class ReviewOperator(HITLOperator):
         title, value = f"{row['entity_key']}: {self.field}", row[self.field]
         if isinstance(value, str):
             return Param(value, type="string", format="multiline", minLength=1, maxLength=LONGEST, title=title)
-        return Param(
-            int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}"
-        )
+        return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The answer as JSON: approved | rejected | timeout, values by entity, who gave it."""

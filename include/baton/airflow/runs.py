@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
 KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$"
 
 
-def flow_params(models: list[str]) -> dict[str, Param]:
-    """The trigger form of a flow: partition range, model choice, dry run; defaults are valid for schedules.
+def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
+    """The trigger form of a flow: partition range, files, model choice, dry run; defaults are valid for schedules.
 
     An optional text is null by default: the UI takes an empty string in a plain text field for a missing one.
     """
     versions = ", ".join(f"`{model}=3`" for model in models)
     choices = f"`recorded`, `champion`, or a version ({versions})" if models else "`recorded`"
+    named = {
+        "files": Param(
+            None, type=["null", "string"], title="Files", section="Partitions", format="multiline",
+            description_md="Documents below the landing folder, one path per line: the run takes these and no others, "
+            "as a partition of its own (first partition, or this very second). Empty: what was delivered.",
+        ),
+    }  # fmt: skip
     return {
         "partition_from": Param(
             None, type=["null", "string"], pattern=KEY_PATTERN, title="First partition", section="Partitions",
@@ -32,6 +40,7 @@ def flow_params(models: list[str]) -> dict[str, Param]:
             None, type=["null", "string"], pattern=KEY_PATTERN, title="Last partition", section="Partitions",
             description_md="Inclusive. With both fields set, one run per partition is started.",
         ),
+        **(named if files else {}),
         "model": Param(
             "recorded", type="string", title="Model", section="Models",
             pattern=r"^(recorded|champion|[a-z0-9_]+=\d+)$", examples=["recorded", "champion"],
@@ -72,12 +81,19 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
             from baton.training import record_start
 
             record_start(options["model"])
+    if options.get("files"):
+        extra["files"] = _named(params)
     partition = earlier or _slot_key(context, kind, options)
     dry_run = kind == "flow" and bool(params.get("dry_run"))  # training and promotion write to the registry
     return RunChoices(
         partition=partition, model=str(params.get("model") or "recorded"), dry_run=dry_run,
         options={**{k: v for k, v in options.items() if k not in {"kind", "step"}}, **extra},
     )  # fmt: skip
+
+
+def _named(params: Mapping[str, Any]) -> list[str]:
+    """Files that the form names."""
+    return [line.strip() for line in str(params.get("files") or "").splitlines() if line.strip()]
 
 
 def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
@@ -109,7 +125,7 @@ def event_extra(context: Context) -> dict[str, Any]:
 
 def partition_of(context: Context, step: str) -> str:
     """The partition key of the run; of a manual run its form's `partition_from`, or the last complete interval."""
-    from baton.partitions import last_complete, parse_key
+    from baton.partitions import format_key, last_complete, parse_key
 
     key = getattr(context["dag_run"], "partition_key", None)
     if key:
@@ -120,6 +136,8 @@ def partition_of(context: Context, step: str) -> str:
     if first and last and first != last:
         started = _start_range(context, first, last, step)
         raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")
+    if _named(params) and not (first or last):  # files are no delivery of an hour: they must not take its place
+        return format_key(datetime.now(UTC).replace(microsecond=0))
     key = first or last or last_complete(step)
     parse_key(key)
     return key

@@ -1,7 +1,8 @@
-"""Readers of SQL and HTTP sources: address, log-in and secrets stay in Airflow connections.
+"""Readers of SQL and HTTP sources and of mailboxes: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers both with `baton.sources`. Cells go on as text, as from any text format: the
+Importing this module registers them with `baton.sources`. Cells go on as text, as from any text format: the
 contract types them, and a cell that does not convert is quarantined with its row instead of failing the query.
+Documents go on as bytes.
 """
 
 from __future__ import annotations
@@ -11,13 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from baton.errors import NoData, SourceError
+from baton.errors import BatonError, NoData, SourceError
 from baton.sources import RawBatch, register_reader
 
 if TYPE_CHECKING:
+    from baton.imap import ImapServer
     from baton.packs import Pack
     from baton.source_requests import Page
-    from baton.specs import HttpSource, SqlSource
+    from baton.specs_source import DocumentFields, HttpSource, MailboxSource, SqlSource
+
+
+def imap_server(conn_id: str) -> ImapServer:
+    """Return address and log-in of an IMAP connection: host, port, login, password; extra `use_ssl`, `ssl_context`.
+
+    Raises:
+        BatonError: it is of another type, or its fields cannot work; never repeats a secret.
+        AirflowNotFoundException: there is no such connection.
+    """
+    from baton.imap import ImapServer
+
+    connection = BaseHook.get_connection(conn_id)
+    if connection.conn_type != "imap":
+        raise BatonError(f"connection {conn_id}: a mailbox needs type imap, this is {connection.conn_type}")
+    extra: dict[str, Any] = connection.extra_dejson
+    if unknown := sorted(set(extra) - {"use_ssl", "ssl_context"}):
+        raise BatonError(f"connection {conn_id}: extra holds {', '.join(unknown)}; known are use_ssl, ssl_context")
+    encrypted = str(extra.get("use_ssl", True)).lower() != "false"
+    verify = extra.get("ssl_context", "default") != "none"
+    try:
+        return ImapServer(
+            connection.host or "", connection.port or 0, connection.login or "", connection.password or "", encrypted, verify
+        )  # fmt: skip
+    except BatonError as error:
+        raise BatonError(f"{conn_id}: {error}") from error
 
 
 def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
@@ -59,7 +86,44 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
     records: list[dict[str, Any]] = []
     for _, rows in _pages(source, partition):
         records += rows
+    if source.documents is not None and records:
+        return _documents(source, source.documents, partition, records)
     return _batch(records, f"{source.conn_id}/{source.endpoint}", "http", digest(records), source.name, partition)
+
+
+def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
+    from baton.partitions import window
+    from baton.source_documents import Limits, digest, of_records
+
+    where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
+    frame = of_records(records, fields, start, where, Limits(max_bytes=fields.max_bytes))
+    return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest(frame))
+
+
+def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
+    """Read the mails that arrived in the partition's time; they stay as they are, also unseen.
+
+    Raises:
+        SourceError: no connection, log-in or folder refused, or more mail than the source's limits.
+        NoData: no mail arrived then.
+    """
+    from baton.imap import ImapFolder
+    from baton.partitions import window
+    from baton.source_documents import Limits, digest
+    from baton.source_mailbox import read_mails
+
+    (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
+    limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
+    try:
+        with ImapFolder(imap_server(source.conn_id), source.mailbox, source.timeout.total_seconds()) as folder:
+            frame = read_mails(folder, start, end, where, limits)
+    except SourceError as error:
+        if str(error).startswith(where):
+            raise
+        raise SourceError(f"{where} (connection {source.conn_id}): {error}") from error
+    if frame.empty:
+        raise NoData(f"{where}: no mail in {source.mailbox} of {source.conn_id}")
+    return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest(frame))
 
 
 def _pages(source: HttpSource, partition: str) -> Iterator[tuple[Page, list[dict[str, Any]]]]:
@@ -123,3 +187,4 @@ def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, sour
 
 register_reader("sql", read_sql)  # type: ignore[arg-type]  # the kind is what it says
 register_reader("http", read_http)  # type: ignore[arg-type]
+register_reader("mailbox", read_mailbox)  # type: ignore[arg-type]

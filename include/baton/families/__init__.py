@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from baton.families.base import Family, Fitted, Learner
 
-NAMES = ("anomaly", "classification", "forecast")
+NAMES = ("anomaly", "classification", "forecast", "text")
 
 
 def family(name: str) -> Family:
@@ -31,6 +31,10 @@ def family(name: str) -> Family:
         from baton.families.forecast.family import Forecast
 
         return Forecast()
+    if name == "text":
+        from baton.families.text.family import Text
+
+        return Text()
     raise ModelError(f"family {name!r} does not exist; there are: {', '.join(NAMES)}")
 
 

@@ -39,7 +39,7 @@ def build(setting: Setting, candidate: ForecasterSpec) -> Any:
 def _make(setting: Setting, name: str, path: str, params: dict[str, Any], *, seasonal: bool) -> Any:
     path = path if "." in path else f"statsforecast.models.{path}"
     module, _, label = path.rpartition(".")
-    if ESTIMATORS.get(path) != "forecast" or not module.startswith("statsforecast"):
+    if "forecast" not in ESTIMATORS.get(path, ()) or not module.startswith("statsforecast"):
         raise ModelError(f"candidate {name!r}: {path!r} is no one-series model of the allow-list")
     made = getattr(importlib.import_module(module), label)
     arguments = dict(params)

@@ -1,0 +1,59 @@
+"""Airflow DAG `customer_experience`: every hour, understand what customers wrote, and reply, suggest or escalate.
+
+**What it does.** Reads the hour's messages against their contract; finds intent (one of 77, or none) and mood side by
+side; retrieves the entry of the knowledge base that answers; has an agent word the reply, citing the entries it used;
+decides by rules: *send*, *suggest* to the team, or *escalate* (an angry customer, a regulated topic, an unknown or
+uncertain intent, no certain entry, no citation); publishes, and opens a case in the team's queue, with priority, for
+what a person must see; sends the rest, each reply once.
+
+**Patterns.** *Parallel* (intent, mood), *branch by model outcome* (`replies`: the agent is asked only if a reply is
+needed), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`customer_outcomes` and the
+decisions on cases retrain the intent).
+
+**What the agent may do.** Word up to three sentences from the entries that were found. It never sees personal data, and
+its answer has no recipient, amount or tool. Without a model server the entry's own words answer, marked as such.
+
+**When it fails.** *contract* red: the hour's delivery is broken. *send* red: the mail server refused or could not be
+reached; nothing is sent twice, a retry sends the rest.
+"""
+
+from baton.airflow.flows import Flow
+
+STEPS = "baton_packs.customer_experience"
+SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
+LIMITS = {
+    "max_calls": 2,
+    "max_seconds": 60,
+}  # the small model of a fresh machine takes seconds a call, and one at a time
+
+with Flow(
+    "customer_experience",
+    pack="customer_experience",
+    cron="0 * * * *",
+    models=["message_intent", "message_sentiment"],
+    owner="customer-care",
+    tags=["impact:tier2"],
+    deadline_minutes=60,
+    doc_md=__doc__,
+) as flow:
+    messages = flow.contract(flow.ingest("messages"), "messages")
+    intent = flow.score(messages, "message_intent", "text_scores")
+    mood = flow.score(messages, "message_sentiment", "text_scores")
+    found = flow.stage("retrieve", f"{STEPS}.service:retrieve", messages=messages, intents=intent)
+    decided = flow.stage(
+        "decide", f"{STEPS}.service:decide", messages=messages, intent=intent, sentiment=mood, found=found
+    )
+    drafts = flow.advise(
+        "draft", f"{STEPS}.writing:CUSTOMER_REPLY", conn_id="customer_agent", limits=LIMITS,
+        decisions=decided, messages=messages, found=found,
+    )  # fmt: skip
+    flow.branch("replies", decided, {"draft": "answers"}) >> drafts.operator
+    composed = flow.stage("compose", f"{STEPS}.service:compose", trigger_rule=SOME, decisions=decided, drafts=drafts)
+    published = flow.publish(
+        composed,
+        {"intent": intent, "sentiment": mood},
+        case_routes=["suggest", "escalate"],
+        contract="customer_decisions",
+    )
+    replies = flow.stage("reply", f"{STEPS}.replies:place", decisions=published)
+    flow.deliver("send", after=replies, effect="mail", conn_id="outgoing_mail")

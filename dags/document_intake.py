@@ -1,0 +1,80 @@
+"""Airflow DAG `document_intake`: every hour, read what came in, and file, answer, ask back or escalate each document.
+
+**What it does.** Reads the hour's mails, PDFs (with or without a text layer), pictures and texts; checks them against their
+contract (what cannot be read goes to quarantine with the reason); classifies type and intent, and beside that extracts
+the fields; scores the risk where an amount is at stake; decides by rules; has an agent word the answers that are not
+always the same; publishes, and opens cases; sends what may leave, each answer once. Answers to complaints, and those at
+risk or in doubt, wait for a person, who may change the wording.
+
+**Patterns.** *Sequential* (read, check, decide), *parallel* (type, intent, fields), *branch by data* (`amounts`: the risk
+is scored only where there is an amount), *branch by model outcome* (`letters`: the agent is asked only if a decision
+needs it), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`document_outcomes`).
+
+**What the agent may do.** Word one or two sentences from facts; it sees no personal data, its answer has no recipient,
+amount or tool. Without a model server templates answer, marked as such.
+
+**When it fails.** *contract* red: more than half of the hour cannot be read. *send* red: the mail server refused or could
+not be reached; nothing is sent twice, a retry sends the rest.
+"""
+
+from baton.airflow.flows import Flow
+
+STEPS = "baton_packs.customer_experience"
+PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender"]
+SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
+LIMITS = {
+    "max_calls": 2,
+    "max_seconds": 60,
+}  # the small model of a fresh machine takes seconds a call, and one at a time
+
+with Flow(
+    "document_intake",
+    pack="customer_experience",
+    cron="0 * * * *",
+    models=["document_type", "document_intent", "document_risk"],
+    owner="document-services",
+    tags=["impact:tier2"],
+    deadline_minutes=60,
+    files=True,
+    max_active_runs=4,  # an hour that waits for a person holds up no other
+    doc_md=__doc__,
+) as flow:
+    parsed = flow.stage("parse", f"{STEPS}.parsing:parse", documents=flow.ingest("documents"))
+    documents = flow.contract(parsed, "documents")
+    kind = flow.score(documents, "document_type", "text_scores")
+    intent = flow.score(documents, "document_intent", "text_scores")
+    fields = flow.stage("extract", f"{STEPS}.intake:fields", parsed=documents)
+
+    past = flow.earlier("extract", PAST, after=fields, partitions=40)
+    features = flow.stage("features", f"{STEPS}.intake:features", parsed=documents, fields=fields, past=past)
+    flow.branch("amounts", fields, {past.operator.task_id: "with_amount"}) >> past.operator
+    risk = flow.score(features, "document_risk")
+
+    decided = flow.stage(
+        "decide", f"{STEPS}.intake:decide", trigger_rule=SOME,
+        documents=documents, fields=fields, type=kind, intent=intent, risk=risk,
+    )  # fmt: skip
+    drafts = flow.advise(
+        "draft", f"{STEPS}.writing:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
+        decisions=decided, documents=documents,
+    )  # fmt: skip
+    flow.branch("letters", decided, {"draft": "letters"}) >> drafts.operator
+    composed = flow.stage("compose", f"{STEPS}.intake:compose", trigger_rule=SOME, decisions=decided, drafts=drafts)
+    published = flow.publish(
+        composed,
+        {"type": kind, "intent": intent, "risk": risk},
+        case_routes=["escalate"],
+        contract="document_decisions",
+    )
+
+    answers = flow.stage("answer", f"{STEPS}.replies:place", decisions=published)
+    flow.deliver("send", after=answers, effect="mail", conn_id="outgoing_mail")
+    word = flow.review(
+        published, field="masked", columns=["type", "intent", "reasons"], card="cases/document_intake/{entity_key}",
+        subject="Answers that wait for your word: document intake {{ dag_run.partition_key or '' }}",
+        body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed.",
+    )  # fmt: skip
+    reviewed = flow.stage(
+        "answer_reviewed", f"{STEPS}.replies:place", {"answer": word}, decisions=published, after=answers
+    )
+    flow.deliver("send_reviewed", after=reviewed, effect="mail", conn_id="outgoing_mail")

@@ -1,0 +1,251 @@
+"""One case after the other: hidden, drafted, criticised, restored, checked; or the reason why the template stands."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from baton.agents.calls import Budget, Limits, Model, Outcome, call
+from baton.agents.figures import foreign_numbers
+from baton.agents.journal import Journal
+from baton.agents.masking import Mask
+from baton.agents.records import Records
+from baton.agents.spec import AgentSpec, Case, Critic, Refused, Remarks
+from baton.agents.tools import Toolbox
+
+LOST = 2  # failures of the server in a row after which the rest of the run does without
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one case.
+
+    Attributes:
+        output: accepted, with its personal data restored; None: the template stands, for this `reason`.
+        kind: accepted, refused (by policy), invalid (by the schema), failed (the server), skipped (not asked).
+        reason: to be counted; `detail` belongs to this answer.
+        model: that wrote the last draft; empty where none was asked.
+        rounds: drafts that were written. calls: of the model, in all rounds. replayed: of them, those of an earlier try.
+        requests, input_tokens, output_tokens: used, also by what was not accepted. seconds: of the case.
+        tool_calls: how often the model looked something up.
+    """
+
+    output: BaseModel | None
+    kind: str
+    reason: str = ""
+    detail: str = ""
+    model: str = ""
+    rounds: int = 0
+    calls: int = 0
+    replayed: int = 0
+    tool_calls: int = 0
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Work:
+    """A case in the making: `hidden` is all that a model ever sees of it."""
+
+    case: Case
+    mask: Mask
+    hidden: Case
+    question: str
+    allowed: float  # seconds for all of it
+    until: float  # on the monotonic clock
+    tools: Toolbox | None
+    drafts: int = 0
+    calls: list[tuple[str, str, Outcome, Any]] = field(default_factory=list)  # role, question, outcome, output as shown
+
+    def sum(self, what: str) -> int:
+        """Of all calls."""
+        return sum(getattr(outcome, what) for _, _, outcome, _ in self.calls)
+
+
+class Caller:
+    """Asks one model about the cases of one run."""
+
+    def __init__(
+        self,
+        spec: AgentSpec,
+        model: Model,
+        limits: Limits,
+        records: Records | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Raises NoModel where the connection turns out to be of no use."""
+        self.spec, self.model, self.limits = spec, model, limits
+        self.records, self.journal = records or Records(), journal
+        self._writer = model.agent(spec.output, spec.instructions, limits.retries)
+        self._critic = (
+            model.agent(Remarks, spec.critic_instructions, limits.retries) if isinstance(spec.critic, Critic) else None
+        )
+        self._cases, self._lost, self._spent = 0, 0, 0.0
+
+    def ask(self, case: Case) -> Answer:
+        """Asks about one case, unless the run's budget is used up or the server was lost; never raises for either."""
+        if reason := self._stopped():
+            return Answer(None, "skipped", reason)
+        before, started = time.monotonic(), time.time_ns()
+        try:
+            mask = Mask(case.personal, self.spec.names)
+            hidden = mask.case(case)
+            question = hidden.question(self.spec.longest)
+        except Exception as error:  # of the pack's detector or values: without a mask nobody is asked
+            return Answer(None, "skipped", f"not asked: masking failed ({type(error).__name__})")
+        self._cases += 1
+        allowed = min(self.limits.timeout, self.limits.max_seconds - self._spent)
+        tools = Toolbox(self.spec.tools, case, mask) if self.spec.tools else None
+        work = Work(case, mask, hidden, question, allowed, before + allowed, tools)
+        answer = self._answer(work, self._rounds(work), before)
+        self._spent += answer.seconds
+        self._lost = self._lost + 1 if answer.kind == "failed" else 0
+        calls = tools.calls if tools else []
+        self.records.case(case.key, self.spec.name, work.calls, calls, answer.rounds, answer.reason, started)
+        return answer
+
+    def _answer(self, work: Work, done: BaseModel | Refused | Outcome, before: float) -> Answer:
+        kind, reason, detail = "accepted", "", ""
+        if isinstance(done, Outcome):
+            kind, reason = done.kind, done.reason
+        elif isinstance(done, Refused):
+            kind, reason, detail = "refused", done.reason, done.detail
+        return Answer(
+            done if isinstance(done, BaseModel) else None, kind, reason, detail,
+            next((outcome.model for role, _, outcome, _ in reversed(work.calls) if role == "draft"), ""), work.drafts,
+            len(work.calls), work.sum("replayed"), len(work.tools.calls) if work.tools else 0, work.sum("requests"),
+            work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before,
+        )  # fmt: skip
+
+    def _stopped(self) -> str:
+        if self._lost >= LOST:
+            return f"not asked: the model server failed {LOST} times in a row"
+        if self._cases >= self.limits.max_calls:
+            return f"not asked: the run's limit of {self.limits.max_calls} calls"
+        if self._spent >= self.limits.max_seconds:
+            return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
+        return ""
+
+    def _rounds(self, work: Work) -> BaseModel | Refused | Outcome:
+        """Draft, critic, redraft; then what the pack's policy says of the last draft."""
+        question = work.question
+        while True:
+            outcome = self._call(work, "draft", question)
+            work.drafts += 1
+            draft = outcome.output
+            if draft is None:
+                return outcome
+            sound = self._restored(work, draft)
+            if isinstance(sound, Outcome) or (isinstance(sound, Refused) and self.spec.critic is None):
+                return sound
+            remarks = [str(sound)] if isinstance(sound, Refused) else self._remarks(work, draft, sound)
+            if isinstance(remarks, Outcome):
+                return remarks
+            if not remarks and isinstance(sound, BaseModel):
+                return self.spec.check(work.case, sound)
+            if work.drafts > self.spec.redrafts:
+                return sound if isinstance(sound, Refused) else Refused("the critic's remarks remain")
+            question = _redraft(work.question, self._shown(work, draft), remarks)
+
+    def _call(self, work: Work, role: str, question: str) -> Outcome:
+        """One call, or what an earlier attempt of the run was answered to it."""
+        agent = self._critic if role == "critic" and self._critic is not None else self._writer
+        output: type[BaseModel] = Remarks if role == "critic" else self.spec.output
+        key = "" if self.journal is None else self.journal.key(work.case.key, role, question)
+        outcome = None if self.journal is None else _replayed(self.journal.get(key), output)
+        if outcome is None:
+            spent = work.sum("input_tokens") + work.sum("output_tokens")
+            left = Budget(work.until - time.monotonic(), work.allowed, self.limits.max_total_tokens - spent)
+            tools = work.tools if role == "draft" else None
+            looked = len(tools.calls) if tools else 0
+            outcome = call(self.model, agent, question, self.limits, left, tools)
+            shown = self._shown(work, outcome.output)
+            # a lookup gives placeholders that no later attempt would know
+            if self.journal is not None and isinstance(shown, dict) and looked == (len(tools.calls) if tools else 0):
+                self.journal.put(key, {
+                    "output": shown, "model": outcome.model, "requests": outcome.requests,
+                    "input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens,
+                })  # fmt: skip
+        else:
+            shown = self._shown(work, outcome.output)
+        work.calls.append((role, question, outcome, shown))
+        return outcome
+
+    def _shown(self, work: Work, output: BaseModel | None) -> Any:
+        """An output as it may be kept and traced: nothing of it where it holds what it may not."""
+        if output is None:
+            return None
+        content = output.model_dump(mode="json")
+        for text in _texts(content):
+            if self.model.reveals(text):
+                return "withheld: a secret in the text"
+            if stray := work.mask.stray(text):
+                return f"withheld: {stray}"
+        return content
+
+    def _remarks(self, work: Work, draft: BaseModel, sound: BaseModel) -> list[str] | Outcome:
+        """What the critic wants mended; an outcome if it could not be asked: a draft that nobody judged is none."""
+        if self.spec.critic is None:
+            return []
+        if not isinstance(self.spec.critic, Critic):
+            return [work.mask.hide(remark) for remark in self.spec.critic(work.case, sound)]
+        outcome = self._call(work, "critic", f"{work.question}\n\nDRAFT (to be judged):\n{draft.model_dump_json()}")
+        found = outcome.output
+        if not isinstance(found, Remarks):
+            return Outcome(None, outcome.kind, f"the critic: {outcome.reason}")
+        fit = [text for text in found.remarks if text.strip() and work.mask.stray(text) is None]
+        return [] if found.ok else fit or ["It may not go out as it is."]
+
+    def _restored(self, work: Work, draft: BaseModel) -> BaseModel | Refused | Outcome:
+        """The draft with its personal data, if it holds nothing that nobody gave."""
+        content = draft.model_dump(mode="json")
+        mask, texts = work.mask, list(_texts(content))
+        if any(self.model.reveals(text) for text in texts):
+            return Outcome(None, "refused", "a secret in the text")  # not even to be mended: it would be sent again
+        for text in texts:
+            if reason := mask.stray(text) or mask.borrowed(text):
+                return Refused(reason)
+        facts = mask.bare({"facts": work.hidden.facts, "tools": work.tools.results() if work.tools else []})
+        for text in texts:
+            if foreign := foreign_numbers(mask.bare(text), facts, work.hidden.data.values()):
+                return Refused("number not in the facts", foreign[0])
+        try:
+            return self.spec.output.model_validate(mask.restored(content))
+        except ValidationError as error:  # its own text would quote what was restored
+            return Refused("breaks the schema once restored", ".".join(map(str, error.errors()[0]["loc"])))
+
+
+def _replayed(found: Mapping[str, Any] | None, output: type[BaseModel]) -> Outcome | None:
+    if found is None:
+        return None
+    now = time.time_ns()
+    try:
+        return Outcome(
+            output.model_validate(found["output"]), "accepted", "", str(found["model"]), int(found["requests"]),
+            int(found["input_tokens"]), int(found["output_tokens"]), now, now, True,
+        )  # fmt: skip
+    except (ValidationError, KeyError, TypeError, ValueError):  # torn, or not ours: it is asked again
+        return None
+
+
+def _redraft(question: str, draft: Any, remarks: list[str]) -> str:
+    return (
+        f"{question}\n\nYOUR DRAFT:\n{json.dumps(draft)}\n\n"
+        f"REMARKS ON IT (write it anew without what they find; the rules stay):\n{json.dumps(remarks)}"
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in an output."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for part in value for text in _texts(part)] if isinstance(value, list) else []

@@ -1,0 +1,101 @@
+"""What MLflow keeps of a run: versions of the prompts, a trace of each case. Without MLflow a run goes on, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from baton.agents.prompts import prompt_name, register
+from baton.agents.tools import ToolCall
+from baton.agents.tracing import Span, Tracer, linked, llm_attributes, now
+from baton.errors import BatonError
+from baton.registry_rest import Rest, credentials
+from baton.registry_runs import RunLog
+from baton.settings import settings
+
+if TYPE_CHECKING:
+    from baton.agents.calls import Outcome
+    from baton.agents.spec import AgentSpec
+    from baton.stages import StageJob
+
+_PATIENCE = 3.0  # seconds for a server that restarts: a run does not wait for its records
+
+
+@dataclass
+class Records:
+    """Where a run is recorded; nowhere without a tracer.
+
+    Attributes:
+        prompts: version of each prompt by its name in the registry.
+        prices: dollars for a million tokens, `input` and `output`; empty if they are not known.
+        problem: why there is no tracer although there is an MLflow server; no secret in it.
+    """
+
+    tracer: Tracer | None = None
+    prompts: Mapping[str, int] = field(default_factory=dict)
+    prices: Mapping[str, float] = field(default_factory=dict)
+    problem: str = ""
+
+    def case(
+        self, key: str, agent: str, calls: Sequence[tuple[str, str, Outcome, Any]], tool_calls: Sequence[ToolCall],
+        rounds: int, reason: str, started: int,
+    ) -> None:  # fmt: skip
+        """Trace one case; all of its texts are masked already, or withheld."""
+        if self.tracer is None or not calls:
+            return
+        parts = [
+            Span(role, "LLM", outcome.started, outcome.ended, question, shown,
+                 {**llm_attributes(outcome.model, outcome.input_tokens, outcome.output_tokens, self.prices),
+                  "baton.replayed": outcome.replayed, "baton.requests": outcome.requests}, outcome.reason)
+            for role, question, outcome, shown in calls
+        ]  # fmt: skip
+        parts += [Span(one.name, "TOOL", one.started, one.ended, one.arguments, one.result) for one in tool_calls]
+        last = next((shown for role, _, _, shown in reversed(calls) if role == "draft"), None)
+        root = Span(
+            agent, "AGENT", started, now(), calls[0][1], None if reason else last,
+            {"baton.rounds": rounds, "baton.reason": reason}, reason,
+        )  # fmt: skip
+        self.tracer.case(root, parts, {"entity": key})
+
+    def facts(self) -> dict[str, Any]:
+        """For the stage's facts."""
+        return {"traced": self.tracer.written if self.tracer else 0, "prompt_versions": dict(self.prompts)}
+
+    def degraded(self, agent: str) -> list[str]:
+        """What was not recorded, and why."""
+        if self.problem:
+            return [f"agent {agent}: nothing is traced and no prompt registered: {self.problem}"]
+        if self.tracer is not None and self.tracer.lost:
+            return [f"agent {agent}: {self.tracer.lost} cases are not traced: {self.tracer.problem}"]
+        return []
+
+
+def open_records(spec: AgentSpec, job: StageJob, cases: int, prices: Mapping[str, float]) -> Records:
+    """Records of a run in the tracking server of the settings, if there is one.
+
+    Args:
+        cases: how many the run has.
+    """
+    url = settings().mlflow_tracking_uri
+    if not url:
+        return Records(prices=prices)
+    texts = {prompt_name(spec.name): spec.instructions}
+    if spec.critic_instructions:
+        texts[prompt_name(spec.name, critic=True)] = spec.critic_instructions
+    try:
+        user = credentials(settings().home, "service")
+        rest = Rest(url, user, _PATIENCE)
+        experiment = RunLog(rest).experiment(f"agents/{spec.name}")
+        versions = {name: register(rest, name, text, experiment) for name, text in texts.items()}
+    except (BatonError, httpx.HTTPError, KeyError, ValueError) as error:
+        said = str(error).partition("\n")[0] if isinstance(error, BatonError) else type(error).__name__
+        return Records(prices=prices, problem=said[:200])
+    tags = {
+        "flow": job.flow, "stage": job.stage, "partition": job.partition, "dag_run_id": job.run_id, "cases": str(cases),
+        "mlflow.linkedPrompts": linked(versions),
+    }  # fmt: skip
+    session = job.run_id or f"{job.flow}/{job.partition}"
+    return Records(Tracer(url, user, experiment, tags, session), versions, prices)

@@ -1,0 +1,146 @@
+"""Calls in MLflow: one trace a case, a span for each draft, judgement and tool call, all of it masked.
+
+Spans go to the server's OTLP address as JSON over httpx, one request a case, in the server's own attributes, so that
+tokens, cost and session show in its pages. MLflow's client would cost a task two seconds and 200 MB. A trace that cannot
+be written is counted and never stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from baton.registry_rest import Credentials
+from baton.settings import LOOPBACK
+
+_SECONDS = 5.0  # a server that is slower than this is not worth waiting for
+
+
+@dataclass(frozen=True)
+class Span:
+    """One call; times in nanoseconds since 1970.
+
+    Attributes:
+        kind: MLflow's type: AGENT, LLM or TOOL.
+        inputs, outputs: JSON, masked.
+        attributes: more of it; `mlflow.*` have a meaning on the server.
+        failed: why there is no output; empty if there is one.
+    """
+
+    name: str
+    kind: str
+    started: int
+    ended: int
+    inputs: Any
+    outputs: Any
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    failed: str = ""
+
+
+def llm_attributes(model: str, input_tokens: int, output_tokens: int, prices: Mapping[str, float]) -> dict[str, Any]:
+    """Attributes of a model's call.
+
+    Args:
+        prices: dollars for a million tokens, `input` and `output`; empty if they are not known.
+    """
+    tokens = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
+    found: dict[str, Any] = {"mlflow.llm.model": model, "mlflow.chat.tokenUsage": tokens}
+    if prices:
+        paid = cost(input_tokens, output_tokens, prices)
+        found["mlflow.llm.cost"] = {"input_cost": paid[0], "output_cost": paid[1], "total_cost": sum(paid)}
+    return found
+
+
+def cost(input_tokens: int, output_tokens: int, prices: Mapping[str, float]) -> tuple[float, float]:
+    """Dollars for what went in and what came out."""
+    return input_tokens * prices.get("input", 0.0) / 1e6, output_tokens * prices.get("output", 0.0) / 1e6
+
+
+class Tracer:
+    """Writes traces of one run into one experiment, until the server fails once."""
+
+    def __init__(self, url: str, user: Credentials, experiment_id: str, tags: Mapping[str, str], session: str) -> None:
+        """Writes nothing yet.
+
+        Args:
+            tags: of every trace of the run.
+            session: what groups them: the DAG run.
+        """
+        self._client = httpx.Client(
+            base_url=url, auth=(user.username, user.password), timeout=_SECONDS,
+            headers={"x-mlflow-experiment-id": experiment_id}, trust_env=urlsplit(url).hostname != LOOPBACK,
+        )  # fmt: skip
+        self._tags, self._session = dict(tags), session
+        self.written, self.lost, self.problem = 0, 0, ""
+
+    def case(self, root: Span, parts: Sequence[Span], tags: Mapping[str, str]) -> None:
+        """Write the trace of one case; failing is counted in `lost`, the first reason is `problem`."""
+        if self.problem:
+            self.lost += 1
+            return
+        try:
+            answer = self._client.post("/v1/traces", json=self._body(root, parts, tags))
+            if answer.is_success:
+                self.written += 1
+                return
+            self.problem = f"MLflow answered {answer.status_code}"
+        except httpx.HTTPError as error:
+            self.problem = f"MLflow cannot be reached ({type(error).__name__})"
+        self.lost += 1
+
+    def _body(self, root: Span, parts: Sequence[Span], tags: Mapping[str, str]) -> dict[str, Any]:
+        trace, top = secrets.token_hex(16), secrets.token_hex(8)
+        extra = {f"mlflow.traceTag.{name}": value for name, value in {**self._tags, **tags}.items()}
+        extra["session.id"] = self._session
+        spans = [_otlp(root, trace, top, "", extra)]
+        spans += [_otlp(part, trace, secrets.token_hex(8), top, {}) for part in parts]
+        return {"resourceSpans": [{"scopeSpans": [{"scope": {"name": "baton.agents"}, "spans": spans}]}]}
+
+
+def _otlp(span: Span, trace: str, own: str, parent: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {
+        "mlflow.spanType": span.kind, "mlflow.spanInputs": span.inputs, "mlflow.spanOutputs": span.outputs,
+        **span.attributes, **extra,
+    }  # fmt: skip
+    return {
+        "traceId": trace, "spanId": own, **({"parentSpanId": parent} if parent else {}), "name": span.name, "kind": 1,
+        "startTimeUnixNano": str(span.started), "endTimeUnixNano": str(max(span.ended, span.started)),
+        "status": {"code": 2, "message": span.failed} if span.failed else {"code": 1},
+        "attributes": [{"key": key, "value": _value(value)} for key, value in attributes.items() if value is not None],
+    }  # fmt: skip
+
+
+def _value(value: Any) -> dict[str, Any]:
+    """JSON as OTLP's AnyValue."""
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, Mapping):
+        return {"kvlistValue": {"values": [{"key": str(key), "value": _value(part)} for key, part in value.items()]}}
+    if isinstance(value, list | tuple):
+        return {"arrayValue": {"values": [_value(part) for part in value]}}
+    return {"stringValue": "" if value is None else str(value)}
+
+
+def linked(prompts: Mapping[str, int]) -> str:
+    """The tag by which MLflow links a trace to versions of prompts."""
+    return json.dumps([{"name": name, "version": str(version)} for name, version in prompts.items()])
+
+
+def now() -> int:
+    """Nanoseconds since 1970."""
+    return time.time_ns()

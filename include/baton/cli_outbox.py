@@ -1,0 +1,43 @@
+"""`baton outbox`: what is not delivered yet, and a person's word on what is in doubt. Payloads are not shown."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from baton.cli_output import plural
+
+app = typer.Typer(help="Effects outside Baton: orders and mails.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    flow: Annotated[str, typer.Argument(help="Flow, e.g. document_intake.")],
+    partition: Annotated[str | None, typer.Option(help="Only of this partition.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Also what is sent or withdrawn.")] = False,
+) -> None:
+    """List effects that are not delivered, with the reason."""
+    from baton import outbox
+
+    found = [one for one in outbox.effects(flow, partition) if all_ or one.state in outbox.OPEN]
+    for one in found:  # no table: it would cut the keys
+        print(f"{one.state}  {one.kind}  {one.partition}  {one.entity_key}\n    {one.key}")
+        if one.error:
+            print(f"    {one.error}")
+    print(plural(len(found), "effect", "effects"))
+
+
+@app.command()
+def settle(
+    key: Annotated[str, typer.Argument(help="Key of the effect, from `baton outbox list`.")],
+    arrived: Annotated[bool, typer.Option("--arrived/--send-again", help="What you found at the other side.")],
+    actor: Annotated[str | None, typer.Option(help="Who looked, for the record.")] = None,
+) -> None:
+    """Say whether an effect in doubt arrived; it goes on the ledger with your name."""
+    from baton.delivery import decide
+
+    effect = decide(key, arrived, actor or getpass.getuser())
+    then = "it is never sent again" if arrived else "the next run of the task that delivers sends it"
+    print(f"{effect.subject}: on record as {'arrived' if arrived else 'not arrived'}; {then}")

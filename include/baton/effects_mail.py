@@ -1,0 +1,147 @@
+"""A mail as an effect: what its payload may hold, and the message that is made of it.
+
+The same payload under the same key gives the same message, but for its date; its Message-ID is made of the key, so
+that a receiver (and an archive) can recognise a repetition. No error repeats an address or a word of the mail.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Any
+
+from baton.errors import BatonError
+
+MOST_RECIPIENTS = 5  # an answer goes to those who asked; a list of addresses is something else
+MOST_SUBJECT = 250  # characters
+MOST_BODY = 100_000  # characters
+MOST_REFERENCES = 50
+NOBODY = "noreply@baton.invalid"  # sender where nobody is named: a domain that never exists (RFC 2606)
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,120}@[!-;=?A-~]{1,120}>")  # printable ASCII without <, >, @
+_FIELDS = {"to", "subject", "body", "in_reply_to", "references"}
+
+
+def mail_payload(
+    to: Sequence[str], subject: str, body: str, in_reply_to: str | None = None, references: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the payload of a mail for `outbox.enqueue`, checked; there are no copies and no attachments.
+
+    Args:
+        to: 1 to 5 bare addresses, e.g. `ada@example.org`.
+        subject: one line, at most 250 characters.
+        body: plain text, at most 100,000 characters.
+        in_reply_to: Message-ID of the mail that this one answers, with its angle brackets.
+        references: Message-IDs of the thread, oldest first.
+
+    Raises:
+        BatonError: a field breaks a rule; names the field and the rule, never what stands there.
+    """
+    payload: dict[str, Any] = {"to": list(to), "subject": subject, "body": body}
+    if in_reply_to is not None:
+        payload["in_reply_to"] = in_reply_to
+    if references:
+        payload["references"] = list(references)
+    if problem := mail_problem(payload):
+        raise BatonError(f"mail: {problem}")
+    return payload
+
+
+def mail_problem(payload: dict[str, Any]) -> str | None:
+    """Return which rule a payload breaks, None if it is a mail."""
+    missing, unknown = sorted({"to", "subject", "body"} - set(payload)), sorted(set(payload) - _FIELDS)
+    if missing or unknown:
+        known = ", ".join(sorted(_FIELDS))
+        return f"{missing[0]} is missing" if missing else f"{len(unknown)} fields are none of a mail: {known}"
+    threads = [payload["in_reply_to"]] if payload.get("in_reply_to") is not None else []
+    references = payload.get("references") or []
+    if not isinstance(references, list) or len(references) > MOST_REFERENCES:
+        return f"references: should be a list of at most {MOST_REFERENCES}; leave the middle ones out"
+    if not all(isinstance(one, str) and _MESSAGE_ID.fullmatch(one) for one in [*threads, *references]):
+        return "in_reply_to, references: should be Message-IDs such as <name@host>, printable ASCII; leave others out"
+    return _recipients_problem(payload["to"]) or _text_problem(payload["subject"], payload["body"])
+
+
+def is_address(text: object) -> bool:
+    """True for one bare ASCII address with a domain, e.g. `ada@example.org`; no display name, no quoting."""
+    if not isinstance(text, str) or len(text) > 254 or not _ADDRESS.fullmatch(text):
+        return False
+    return len(text.rpartition("@")[0]) <= 64
+
+
+def message_id(key: str, sender: str) -> str:
+    """Return the Message-ID of the effect with this key: the key is the part before the @."""
+    return f"<{key}@{sender.rpartition('@')[2].lower()}>"
+
+
+def message(key: str, payload: dict[str, Any], sender: str, at: datetime | None = None) -> bytes:
+    """Return the mail as it goes out: 7-bit, lines ending in CRLF, none longer than 998.
+
+    Args:
+        payload: one that has no `mail_problem`.
+        sender: bare address.
+        at: its date; None: now.
+    """
+    mail = EmailMessage(policy=SMTP)
+    mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(payload["to"]), payload["subject"]
+    mail["Date"] = format_datetime((at or datetime.now(UTC)).astimezone(UTC))
+    answered = payload.get("in_reply_to")
+    threads = dict.fromkeys([*(payload.get("references") or []), *([answered] if answered else [])])
+    # keeps automata (also our own intake) from answering it: RFC 3834
+    mail["Auto-Submitted"] = "auto-replied" if answered else "auto-generated"
+    body = payload["body"].replace("\r\n", "\n").replace("\r", "\n")
+    mail.set_content(body, charset="utf-8", cte="quoted-printable")
+    # the standard library would write a long one of these as an encoded word, which no reader takes for an identity
+    named: dict[str, list[str]] = {
+        "Message-ID": [message_id(key, sender)],
+        "In-Reply-To": [answered] if answered else [],
+        "References": list(threads),
+    }
+    lines = [f"{name}: " + "\r\n ".join(ids) + "\r\n" for name, ids in named.items() if ids]
+    return "".join(lines).encode("ascii") + mail.as_bytes()
+
+
+def date_of(mail: bytes) -> datetime | None:
+    """Return the date that a mail of ours carries, None if it has none."""
+    from email import message_from_bytes
+
+    found = message_from_bytes(mail, policy=SMTP)["Date"]
+    return getattr(found, "datetime", None)
+
+
+def _recipients_problem(to: object) -> str | None:
+    if not isinstance(to, list) or not 1 <= len(to) <= MOST_RECIPIENTS:
+        count = f"{len(to)} of them" if isinstance(to, list) else "no list"
+        return f"to: should be a list of 1 to {MOST_RECIPIENTS} addresses, this is {count}"
+    for position, address in enumerate(to, 1):
+        if not is_address(address):
+            return (
+                f"to: number {position} is no bare address such as ada@example.org (ASCII; write a domain as xn--...)"
+            )
+    if len({address.lower() for address in to}) < len(to):
+        return "to: an address stands there twice"
+    return None
+
+
+def _text_problem(subject: object, body: object) -> str | None:
+    if not isinstance(subject, str) or not subject.strip() or len(subject) > MOST_SUBJECT:
+        return f"subject: should be a text of 1 to {MOST_SUBJECT} characters"
+    if len(subject.splitlines()) > 1 or _forbidden(subject):
+        return "subject: should be one line without control characters"
+    if not isinstance(body, str) or not body.strip() or len(body) > MOST_BODY:
+        return f"body: should be a text of 1 to {MOST_BODY} characters"
+    if _forbidden(body, allowed="\n\r\t"):
+        return "body: holds control characters or half of a surrogate pair; remove them"
+    return None
+
+
+def _forbidden(text: str, allowed: str = "") -> bool:
+    return any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in allowed for c in text)

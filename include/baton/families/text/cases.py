@@ -1,0 +1,98 @@
+"""From checked rows to what a text model learns from and is judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from baton.errors import ModelError
+from baton.specs_text import TextSpec
+
+HOLDOUT = "holdout"
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Training texts of the classes that are learnt, in order of time.
+
+    Attributes:
+        classes: names, sorted; y: shape (n,), positions in `classes`; weights: shape (n,).
+        left_out: classes with too few training texts, with their number.
+        holdout: held-out rows, of whatever class.
+    """
+
+    texts: list[str]
+    y: np.ndarray
+    weights: np.ndarray
+    classes: list[str]
+    left_out: dict[str, int]
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+
+
+def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """One text per row: the columns joined by a line break, nulls left out.
+
+    Raises:
+        ModelError: a column is missing.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ModelError(f"the frame lacks the text columns {', '.join(missing)}")
+    parts = [frame[name].astype(object).where(frame[name].notna(), "").astype(str) for name in columns]
+    return ["\n".join(cell for cell in row if cell) for row in zip(*parts, strict=True)]
+
+
+def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
+    """Cut checked rows into training and held-out ones.
+
+    Without held-out recent rows the most recent share of the history is held out; else all of the history trains.
+
+    Raises:
+        ModelError: fewer training rows than the spec asks for, or fewer than two classes with enough texts.
+    """
+    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
+    part = frame["_part"].astype(object)
+    if not (part == HOLDOUT).any():
+        history = (frame["_part"] == "").to_numpy().nonzero()[0]
+        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
+    holdout = frame[part == HOLDOUT].reset_index(drop=True)
+    train = frame[part != HOLDOUT]
+    counts = train[spec.data.target].astype(str).value_counts()
+    enough = counts >= spec.training.min_per_class
+    classes = sorted(counts.index[enough])
+    left_out = {name: int(counts[name]) for name in sorted(counts.index[~enough])}
+    if len(train) < spec.training.min_rows or len(classes) < 2:
+        raise ModelError(
+            f"model {spec.model}: {len(train)} training texts and {len(classes)} classes of at least "
+            f"{spec.training.min_per_class} texts; at least {spec.training.min_rows} texts and 2 classes are needed: "
+            "wait for more labels, or lower training.min_rows or training.min_per_class"
+        )
+    train = train[train[spec.data.target].astype(str).isin(classes)].reset_index(drop=True)
+    y = np.searchsorted(classes, train[spec.data.target].astype(str).to_numpy().astype(str))
+    weights = train["_weight"].to_numpy(dtype=float)
+    return Cases(texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout)
+
+
+def folds(texts: Sequence[str], y: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Number of the fold that judges each text, shape (n,): stratified by class, drawn with the seed.
+
+    Texts are taken as independent of each other, so folds are not ordered by time; the holdout is what tests the
+    future. Equal texts share a fold: a model must not be judged on a text that it has learnt by heart.
+    """
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(y), dtype=int)
+    groups = pd.Series(range(len(y))).groupby(np.asarray(texts, dtype=object), sort=True).first().sort_values()
+    number = pd.Series(groups).to_dict()
+    owner = np.array([number[text] for text in texts])
+    dealt = 0
+    for one in np.unique(y):
+        first = np.unique(owner[y == one])
+        first = first[y[first] == one]  # an equal text of an earlier class is dealt there
+        for text in rng.permutation(first):
+            fold[text] = dealt % count
+            dealt += 1
+    return fold[owner]

@@ -1,0 +1,176 @@
+"""The text family: what training, gate and monitoring ask of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from baton.errors import ModelError
+from baton.families.base import Description, Leaderboard, Watched
+from baton.families.text import judging, measures, members, ranking, strangers, watching
+from baton.families.text.cases import Cases, split
+from baton.families.text.encoder import Encoder, packaged_encoder
+from baton.families.text.model import FAMILY, FittedText, alternatives, load
+from baton.gate import GateVerdict
+from baton.specs_text import TextCandidateSpec, TextSpec
+
+EXAMPLE = "This sentence stands for a text."  # nobody's
+
+
+class Text:
+    """Linear models on terms and sentence vectors, blends of them, and a threshold for `none of these classes`."""
+
+    name = FAMILY
+    truth: Literal["labels", "rows"] = "labels"
+
+    def __init__(self, encoder: Encoder | None = None) -> None:
+        """Take the sentence encoder; None opens the packaged one where a model needs it."""
+        self._encoder = encoder
+
+    def validate(
+        self, spec: TextSpec, candidate: TextCandidateSpec, frame: pd.DataFrame
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Judge one estimator on stratified folds; see `ranking.out_of_fold`."""
+        if candidate.ensemble is not None:
+            raise ModelError(f"candidate {candidate.name!r}: an ensemble is judged from its parts, see `rank`")
+        return ranking.out_of_fold(spec, candidate, split(spec, frame), self._opened([candidate]))
+
+    def rank(self, spec: TextSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+        """Rank all candidates by their out-of-fold scores; see `ranking.rank`."""
+        return ranking.rank(spec, split(spec, frame), found)
+
+    def fit(
+        self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
+    ) -> FittedText:
+        """The winner on the training part, blended and given its threshold by out-of-fold scores."""
+        cases = split(spec, frame)
+        winner = next(one for one in spec.candidates if one.name == board.best)
+        parts = ranking.parts_of(spec, winner)
+        encoder = self._opened(parts)
+        _, weights, _ = ranking.blended(spec, winner, cases, found)
+        scope = strangers.fit(spec, parts, weights, cases, found, encoder)
+        fitted = [
+            members.fit(part, cases.texts, cases.y, cases.weights, len(cases.classes), spec.training.seed, encoder)
+            for part in parts
+        ]
+        return FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+
+    def evaluate(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, float]:
+        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected)."""
+        holdout = split(spec, frame).holdout
+        if holdout.empty:
+            return {}
+        truth, said = self._truth(spec, holdout), fitted.predict(holdout)
+        best = self._best(fitted, said.probability)
+        found = {metric: measures.value(metric, truth, best) for metric in measures.NAMES}
+        found["rejected"] = float(1 - said.accepted.mean())
+        if said.accepted.any():
+            found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
+        return found
+
+    def judge(
+        self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
+    ) -> GateVerdict:
+        """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
+        holdout = split(spec, frame).holdout
+        probability = challenger.predict(holdout).probability
+        broken = int((~np.isfinite(probability)).any(axis=1).sum())
+        before = None if champion is None else self._best(champion, champion.predict(holdout).probability)
+        return judging.judge(spec, self._truth(spec, holdout), before, self._best(challenger, probability), broken)
+
+    def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
+        """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
+
+        Reasons are the three most probable classes of every row, whatever `explain` says: they cost nothing, and people
+        want them where the score is low.
+        """
+        said = fitted.predict(data)
+        found = alternatives(fitted.classes, said.probability)
+        return pd.DataFrame({
+            "entity_key": self.keys(spec, data).to_numpy(),
+            "category": pd.Series([one[0][0] for one in found], dtype=object),
+            "score": said.probability.max(axis=1, initial=0.0),
+            "accepted": said.accepted,
+            "reasons": pd.Series([json.dumps([[label, round(p, 4)] for label, p in one]) for one in found], dtype=object),
+            "_row": data["_row"].to_numpy(),
+        })  # fmt: skip
+
+    def keys(self, spec: TextSpec, data: pd.DataFrame) -> pd.Series:
+        """The entity."""
+        return data[spec.data.entity].astype(str)
+
+    def reference(
+        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float]
+    ) -> dict[str, Any]:
+        """See `watching.reference`."""
+        return {**watching.reference(spec, fitted, frame), "metrics": metrics}
+
+    def watch(
+        self,
+        spec: TextSpec,
+        reference: dict[str, Any],
+        data: pd.DataFrame,
+        scored: pd.DataFrame,
+        truth: pd.DataFrame,
+    ) -> Watched:
+        """See `watching.watch`; what counts for a retraining are texts whose class is known."""
+        return Watched(*watching.watch(spec, reference, data, scored, truth, self._encoder))
+
+    def describe(self, spec: TextSpec, frame: pd.DataFrame) -> Description:
+        """Texts per class, and which classes are not learnt."""
+        cases = split(spec, frame)
+        return Description(
+            {"texts": len(cases.y), "classes": len(cases.classes), "texts per class": _per_class(cases),
+             "held out": len(cases.holdout)},
+            f"Gives each {spec.data.entity} one of {len(cases.classes)} classes with its probability, and says whether to "
+            "rely on it.",
+            _limits(spec, cases),
+        )  # fmt: skip
+
+    def example(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """A made-up sentence in every text column, and what is said of it."""
+        example = pd.DataFrame({name: [EXAMPLE] for name in fitted.features})
+        said = fitted.predict(example)
+        output = {"category": self._best(fitted, said.probability), "score": said.probability.max(axis=1)}
+        return example, pd.DataFrame({**output, "accepted": said.accepted})
+
+    def load(self, folder: Path) -> FittedText:
+        """See `baton.families.load`."""
+        return load(folder, self._encoder)
+
+    def _opened(self, parts: list[TextCandidateSpec]) -> Encoder | None:
+        """The encoder, if one of the parts needs it."""
+        if all(part.features == "tfidf" for part in parts):
+            return None
+        return self._encoder or packaged_encoder()
+
+    def _truth(self, spec: TextSpec, rows: pd.DataFrame) -> np.ndarray:
+        return rows[spec.data.target].astype(str).to_numpy(dtype=object)
+
+    def _best(self, fitted: FittedText, probability: np.ndarray) -> np.ndarray:
+        return np.array(fitted.classes, dtype=object)[probability.argmax(axis=1)]
+
+
+def _per_class(cases: Cases) -> str:
+    counts = np.bincount(cases.y, minlength=len(cases.classes))
+    return ", ".join(f"{name} {count}" for name, count in zip(cases.classes, counts, strict=True))
+
+
+def _limits(spec: TextSpec, cases: Cases) -> list[str]:
+    limits = [
+        "Judged on the most recent part of its data only; the drift monitor says when that is past.",
+        "It knows the classes named above and no others; a text of another kind gets one of them or is rejected.",
+        "Of its training texts it holds weighted terms that several distinct texts share, without numbers and addresses, "
+        "and means over many texts.",
+    ]
+    if cases.left_out:
+        listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())
+        limits.append(f"Not learnt for want of texts (fewer than {spec.training.min_per_class}): {listed}.")
+    if spec.reject is None:
+        limits.append("It accepts every text, however far it lies from what it has learnt.")
+    return limits

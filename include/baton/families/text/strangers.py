@@ -1,0 +1,119 @@
+"""Learning what texts of unknown classes look like, by leaving known classes out.
+
+The classes are dealt into groups. For each group the model's parts are fitted without its classes, and without a share of
+the other texts; what they then say of the group's texts is how unknown classes look, what they say of the others is how
+known ones look. A logistic model tells the two apart. Leaving out groups, not single classes, takes away some of the
+nearest neighbours as well, as a class that nobody thought of has no sister among the known ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from baton.errors import ModelError
+from baton.families.text import blend, members
+from baton.families.text.cases import Cases
+from baton.families.text.encoder import Encoder
+from baton.families.text.scope import Detector, Scope, simple
+from baton.families.text.traits import World
+from baton.specs_text import TextCandidateSpec, TextSpec
+
+GROUPS = 6
+
+
+def fit(
+    spec: TextSpec,
+    parts: list[TextCandidateSpec],
+    weights: np.ndarray,
+    cases: Cases,
+    found: Mapping[str, pd.DataFrame],
+    encoder: Encoder | None,
+) -> Scope | None:
+    """Draw the line for a blend of `parts` with `weights`; None where the spec rejects nothing.
+
+    Args:
+        found: the parts' out-of-fold scores, see `ranking.out_of_fold`.
+
+    Raises:
+        ModelError: too few classes to leave some out.
+    """
+    if spec.reject is None:
+        return None
+    raw = [found[part.name].filter(regex=r"^raw_\d+$").to_numpy() for part in parts]
+    scores = blend.combine(raw, weights)
+    kind, share = spec.reject.scope, spec.reject.max_false_rejects
+    if kind != "combined":
+        return Scope.draw(kind, simple(kind, scores), share)
+    if len(cases.classes) < 2 * GROUPS:
+        raise ModelError(
+            f"model {spec.model}: reject.scope combined leaves classes out, {len(cases.classes)} classes are too few for "
+            f"that (at least {2 * GROUPS}); use confidence or energy"
+        )
+    vectors = None if encoder is None else encoder.encode(cases.texts)
+    known, unknown = _left_out(spec, parts, weights, cases, vectors, encoder)
+    traits = np.concatenate([known, unknown])
+    centre, scale = traits.mean(axis=0), np.maximum(traits.std(axis=0), 1e-9)
+    is_unknown = np.repeat([0, 1], [len(known), len(unknown)])
+    told = LogisticRegression(max_iter=2000, class_weight="balanced").fit((traits - centre) / scale, is_unknown)
+    world = World.fit(cases.texts, cases.y, len(cases.classes), vectors)
+    detector = Detector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
+    fold = found[parts[0].name]["fold"].to_numpy()
+    strange = np.empty(len(cases.y))
+    for one in np.unique(fold):
+        learn, judge = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+        strange[judge] = detector(_traits(cases, cases.y, len(cases.classes), vectors, learn, judge, raw, scores))
+    return Scope.draw(kind, strange, share, detector)
+
+
+def _left_out(
+    spec: TextSpec, parts: list[TextCandidateSpec], weights: np.ndarray, cases: Cases, vectors: np.ndarray | None,
+    encoder: Encoder | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Traits of texts of known and of left-out classes."""
+    rng = np.random.default_rng(spec.training.seed)
+    group = rng.permutation(len(cases.classes)) % GROUPS
+    aside = rng.permutation(len(cases.y)) % GROUPS == 0
+    known, unknown = [], []
+    for one in range(GROUPS):
+        inside = group[cases.y] != one
+        place = np.cumsum(group != one) - 1  # number of a class among those that stay
+        learn = np.flatnonzero(inside & ~aside)
+        judge = np.concatenate([np.flatnonzero(inside & aside), np.flatnonzero(~inside)])
+        y, classes = place[cases.y], int((group != one).sum())
+        texts = [cases.texts[at] for at in judge]
+        raw = [_raw(part, cases, learn, y, classes, texts, spec.training.seed, encoder) for part in parts]
+        wide = [_spread(one_raw, judge, len(cases.y)) for one_raw in raw]
+        made = _traits(cases, y, classes, vectors, learn, judge, wide, blend.combine(wide, weights))
+        split = int((inside & aside).sum())
+        known.append(made[:split])
+        unknown.append(made[split:])
+    return np.concatenate(known), np.concatenate(unknown)
+
+
+def _raw(
+    part: TextCandidateSpec, cases: Cases, learn: np.ndarray, y: np.ndarray, classes: int, texts: list[str], seed: int,
+    encoder: Encoder | None,
+) -> np.ndarray:  # fmt: skip
+    mine = [cases.texts[at] for at in learn]
+    return members.fit(part, mine, y[learn], cases.weights[learn], classes, seed, encoder).raw(texts, encoder)
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    wide = np.zeros((count, values.shape[1]))
+    wide[rows] = values
+    return wide
+
+
+def _traits(
+    cases: Cases, y: np.ndarray, classes: int, vectors: np.ndarray | None, learn: np.ndarray, judge: np.ndarray,
+    raw: list[np.ndarray], scores: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Traits of the texts `judge`, measured against the texts `learn`; raw and scores have a row for every text."""
+    texts = np.array(cases.texts, dtype=object)
+    world = World.fit(list(texts[learn]), y[learn], classes, None if vectors is None else vectors[learn])
+    mine = None if vectors is None else vectors[judge]
+    return world.traits([one[judge] for one in raw], scores[judge], list(texts[judge]), mine)

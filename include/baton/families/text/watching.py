@@ -1,0 +1,174 @@
+"""Drift of texts: what they are like, what they are about, and what the model says of them.
+
+Watched are, for each text: its number of words, the share of its words that training never saw, its place along the
+directions in which the training's vectors spread most, and how far it lies off all of them (embedding drift; only where the
+model sees vectors), the class and the probability that the model gives it, and whether it is accepted. All are compared by
+`baton.drift`.
+
+What depends on having learnt a text by heart (class, probability, accepted, unknown words) is counted on held-out texts
+only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from baton import drift
+from baton.drift_bins import sub_windows
+from baton.drift_performance import COVERAGE, Performance
+from baton.families.text.cases import split, texts_of
+from baton.families.text.encoder import Encoder, packaged_encoder, require
+from baton.families.text.model import FittedText
+from baton.families.text.terms import words
+from baton.specs_text import AccuracySpec, TextSpec
+
+DIRECTIONS = 8
+BINS = 10  # windows of texts are small: with more bins chance alone would move them
+MIN_TEXTS = 2  # distinct texts that must share a word before the reference may hold it
+MAX_WORDS = 30_000
+RESAMPLES, CONFIDENCE = 400, 0.9
+_HONEST = ["category", "accepted", "unknown_words"]
+
+
+def reference(spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, Any]:
+    """What later windows are compared with; see `baton.families.base.Family.reference`."""
+    assert spec.drift is not None
+    cases = split(spec, frame)
+    data = pd.concat([cases.train, cases.holdout], ignore_index=True)
+    held_out = np.arange(len(data)) >= len(cases.train)
+    texts = texts_of(data, spec.data.text)
+    known = _known_words(cases.texts)
+    directions = _directions(texts, fitted.encoder) if fitted.encoder is not None else None
+    signals = _signals(texts, set(known), directions, fitted.encoder)
+    said = fitted.predict(data[held_out])
+    signals["category"] = pd.Series(None, index=signals.index, dtype=object)
+    signals["accepted"] = pd.Series(None, index=signals.index, dtype=object)
+    signals.loc[held_out, "category"] = np.array(fitted.classes, dtype=object)[said.probability.argmax(axis=1)]
+    signals.loc[held_out, "accepted"] = np.where(said.accepted, "yes", "no").astype(object)
+    confidence = np.full(len(data), np.nan)
+    confidence[held_out] = said.probability.max(axis=1, initial=0.0)
+    found = _counts(data[spec.data.time], signals, confidence, held_out, spec.drift.min_rows)
+    encoder = None if fitted.encoder is None else fitted.encoder.sha256
+    return {**found, "words": known, "directions": directions, "encoder": encoder}
+
+
+def watch(
+    spec: TextSpec,
+    reference: dict[str, Any],
+    data: pd.DataFrame,
+    scored: pd.DataFrame,
+    truth: pd.DataFrame,
+    encoder: Encoder | None = None,
+) -> tuple[drift.DriftTable, Performance | None, int]:
+    """Compare a window; see `baton.families.base.Family.watch`.
+
+    Returns:
+        the table, the performance, and how many texts of the window have a known class.
+    """
+    policy = spec.drift
+    assert policy is not None
+    if reference["encoder"] is None:
+        encoder = None
+    else:
+        encoder = require(encoder or packaged_encoder(), reference["encoder"], f"the drift reference of {spec.model}")
+    signals = _signals(texts_of(data, spec.data.text), set(reference["words"]), reference["directions"], encoder)
+    said = scored.set_index("entity_key").reindex(data[spec.data.entity].astype(str))
+    signals["category"] = said["category"].to_numpy(dtype=object)
+    signals["accepted"] = [None if pd.isna(one) else "yes" if one else "no" for one in said["accepted"]]
+    table = drift.compare(reference, signals, policy, said["score"].to_numpy(dtype=float))
+    known = scored["entity_key"].map(truth.set_index("entity_key")["value"])
+    expected = reference.get("metrics", {}).get("accuracy")
+    result = None
+    if policy.performance is not None and expected is not None and len(truth):
+        right = (known.astype(str) == scored["category"].astype(str)).to_numpy()
+        result = accuracy(right, known.notna().to_numpy(), float(expected), policy.performance, spec.training.seed)
+    return table, result, int(known.notna().sum())
+
+
+def accuracy(right: np.ndarray, known: np.ndarray, expected: float, policy: AccuracySpec, seed: int) -> Performance:
+    """Accuracy of a window's texts of known class against the holdout's.
+
+    `dropped` if even the upper end of the bootstrap interval is below `expected - max_drop`, `held` if even the lower
+    end is not. A window of which too little is known is `partial`: people look at the texts that a model is unsure of.
+
+    Args:
+        right: shape (n,), whether the best class was the true one.
+        known: shape (n,), whether the true class is known.
+    """
+    cases = int(known.sum())
+    nothing = (None, None, None, expected, cases, cases)
+    if cases < policy.min_cases:
+        return Performance(policy.metric, *nothing, "too_few")
+    if cases < COVERAGE * len(known):
+        return Performance(policy.metric, *nothing, "partial")
+    value = float(right[known].mean())
+    draws = np.random.default_rng(seed).binomial(cases, value, size=RESAMPLES) / cases
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    bound = expected - policy.max_drop
+    status = "dropped" if high < bound else "held" if low >= bound else "open"
+    return Performance(policy.metric, value, float(low), float(high), expected, cases, cases, status)
+
+
+def _known_words(texts: list[str]) -> list[str]:
+    """Words that several distinct texts share, most frequent ones if there are too many; sorted."""
+    seen: Counter[str] = Counter()
+    for text in set(texts):
+        seen.update(set(words(text)))
+    shared = sorted((-count, word) for word, count in seen.items() if count >= MIN_TEXTS)
+    return sorted(word for _, word in shared[:MAX_WORDS])
+
+
+def _directions(texts: list[str], encoder: Encoder) -> dict[str, Any]:
+    """Centre of the vectors and the directions in which they spread most, as plain numbers."""
+    vectors = encoder.encode(texts).astype(float)
+    centre = vectors.mean(axis=0)
+    spread = (vectors - centre).T @ (vectors - centre)
+    axes = np.linalg.eigh(spread)[1][:, ::-1][:, :DIRECTIONS]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])  # else a sign is a coin's toss
+    return {"centre": centre.round(6).tolist(), "axes": axes.T.round(6).tolist()}
+
+
+def _signals(
+    texts: list[str], known: set[str], directions: dict[str, Any] | None, encoder: Encoder | None
+) -> pd.DataFrame:
+    """One row of numbers per text: words, unknown_words (share), direction_1 .., off_directions"""
+    found = [words(text) for text in texts]
+    signals = pd.DataFrame({
+        "words": np.array([len(one) for one in found], dtype=float),
+        "unknown_words": [sum(word not in known for word in one) / max(len(one), 1) for one in found],
+    })  # fmt: skip
+    if directions is not None and encoder is not None:
+        axes, moved = np.array(directions["axes"]), encoder.encode(texts) - np.array(directions["centre"])
+        places = moved @ axes.T
+        for at in range(places.shape[1]):
+            signals[f"direction_{at + 1}"] = places[:, at]
+        signals["off_directions"] = np.linalg.norm(moved - places @ axes, axis=1)
+    return signals
+
+
+def _counts(
+    times: pd.Series, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
+) -> dict[str, Any]:
+    """`drift.reference` of all texts, and of the held-out ones for the signals that only they give honestly."""
+    days = times.dt.floor("D") if str(times.dtype).startswith("datetime") else None
+    parts = sub_windows(pd.DataFrame({"day": days if days is not None else 0}), "day", min_rows)
+    window = np.full(len(signals), None, dtype=object)
+    for name, rows in parts.items():
+        window[rows] = name
+    kept = np.array([one is not None for one in window])
+    others = [str(name) for name in signals if name not in _HONEST]
+    found = drift.reference(signals[kept], others, confidence[kept], windows=window[kept], bins=BINS, min_rows=1)
+    honest = kept & held_out
+    if not honest.any():
+        return found
+    said = drift.reference(signals[honest], _HONEST, windows=window[honest], bins=BINS, min_rows=1)
+    place = {name: at for at, name in enumerate(said["windows"])}
+    for name, entry in said["features"].items():
+        nothing = [0] * len(entry["counts"][0])
+        counts = [entry["counts"][place[one]] if one in place else nothing for one in found["windows"]]
+        found["features"][name] = {**entry, "counts": counts}
+    return found

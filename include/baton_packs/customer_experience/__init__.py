@@ -1,0 +1,1 @@
+"""Customer experience: documents that come in, and messages of customers; see README.md."""

@@ -1,0 +1,42 @@
+"""Letters that need no model: greeting, body by type, closing, in the sender's language."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE = Path(__file__).parent / "prompts" / "letters.yaml"
+DEFAULT = "en"  # also of languages that no letter is written in
+
+
+@cache
+def wordings() -> dict[str, dict[str, Any]]:
+    """Language -> its wordings."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def body(row: Mapping[Any, Any]) -> str:
+    """The body of an answer to a document; `row` is a decision of `intake.decide`."""
+    words = _words(row)
+    if row["action"] == "follow_up":
+        return str(words["follow_up"]).format(
+            missing=", ".join(words["missing"][n] for n in json.loads(row["missing"]))
+        )
+    return str(words[row["type"] if row["type"] in words else "enquiry"])
+
+
+def letter(row: Mapping[Any, Any], text: str) -> str:
+    """A body between greeting and closing; the name comes from the mail's head or the customer's file."""
+    words, name = _words(row), row.get("sender_name")
+    greeting = str(words["greeting"]).format(name=name) if isinstance(name, str) and name else words["stranger"]
+    return f"{greeting}\n\n{text.strip()}\n\n{words['closing']}\n"
+
+
+def _words(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return wordings().get(str(row.get("language") or DEFAULT), wordings()[DEFAULT])

@@ -1,0 +1,57 @@
+"""Header lines of a mail, as people read them."""
+
+from __future__ import annotations
+
+import re
+from email import errors
+from email.header import decode_header
+from email.utils import getaddresses
+
+from baton_packs.customer_experience.charsets import clean, decode
+
+_LONGEST_HEADER = 20_000  # characters of one header line that are interpreted
+_LONGEST_NAME = 120
+_ADDRESS = re.compile(r"[^\s<>\"(),:;@\[\]]{1,128}@[^\s<>\"(),:;@]{1,255}")
+
+
+def count_addresses(value: str) -> int:
+    """Addresses in a header line."""
+    if len(value) > _LONGEST_HEADER:  # cheap: the exact count needs a parse, and it is over any limit
+        return value.count(",") + 1
+    return sum("@" in address for _, address in getaddresses([value])) or len(_ADDRESS.findall(value))
+
+
+def first_address(value: str, notes: list[str]) -> tuple[str, str]:
+    """Display name and address of the first mailbox in a header."""
+    text = header_text(value, notes)
+    found = re.search(rf"<\s*({_ADDRESS.pattern})\s*>", text) or re.search(rf"({_ADDRESS.pattern})", text)
+    if found is None:
+        return text.strip("<>\"' "), ""
+    name = text[: found.start()].strip().strip("\"'").strip() or " ".join(re.findall(r"\(([^()]{1,200})\)", text))
+    return name.replace('\\"', '"'), found[1].lower().strip(".")
+
+
+def header_text(value: str, notes: list[str]) -> str:
+    """A header line as people read it: encoded words decoded, on one line."""
+    if len(value) > _LONGEST_HEADER:
+        notes.append("a header line was cut")
+        value = value[:_LONGEST_HEADER]
+    if not value.isascii():  # bytes beyond ASCII, kept by the parser as surrogates
+        value, note = decode(value.encode("utf-8", "surrogateescape"))
+        notes.extend([f"header: {note}"] if note else [])
+    try:
+        chunks = decode_header(value) if "=?" in value else [(value, None)]
+    except (errors.HeaderParseError, ValueError):
+        notes.append("header: encoded words cannot be decoded")
+        chunks = [(value, None)]
+    texts = []
+    for chunk, charset in chunks:
+        text, note = (chunk, None) if isinstance(chunk, str) else decode(chunk, charset or "ascii")
+        notes.extend([f"header: {note}"] if note else [])
+        texts.append(text)
+    return " ".join(clean("".join(texts)).split())
+
+
+def safe_name(name: str) -> str:
+    """A name to show and to print on one line: no folders, at most 120 characters."""
+    return " ".join(clean(name).replace("\\", "/").rsplit("/", 1)[-1].split())[-_LONGEST_NAME:]

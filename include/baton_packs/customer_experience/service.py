@@ -1,0 +1,118 @@
+"""Stages of the flow `customer_experience` that belong to no single part: what becomes of each message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.slots import StageOutput
+from baton.stages import StageJob, engine_step, read_inputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton_packs.customer_experience.policies import ServicePolicy
+
+SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
+ANSWERED = (SEND, SUGGEST)
+UNKNOWN = "general"  # queue of what belongs to no intent
+
+
+def retrieve(messages: pd.DataFrame, intents: pd.DataFrame) -> StageOutput:
+    """The entries of the knowledge base for each message, see `retrieval.retrieve`."""
+    from baton_packs.customer_experience import retrieval
+
+    found = retrieval.retrieve(messages, intents)
+    return StageOutput(found, {"messages": len(found), "sure": int((found["best_score"] >= 0.5).sum())})
+
+
+def _rules(job: StageJob) -> Mapping[str, Any]:
+    from baton_packs.customer_experience import knowledge, policies
+
+    table = {name: one.model_dump(mode="json") for name, one in knowledge.intents().items()}
+    return {"rules": policies.service().model_dump(mode="json"), "intents": table}
+
+
+@engine_step(fingerprint=_rules)
+def decide(job: StageJob) -> StageOutput:
+    """Decide what becomes of each message: send a reply, suggest one to the team, or escalate; and who works it when.
+
+    Inputs: messages, intent and sentiment (scored texts), found (see `retrieval.retrieve`).
+
+    Returns:
+        one row per message: entity_key, risk (how sure we are that a person is needed), route (send | suggest |
+        escalate), money (0: nothing is at stake), reasons, queue, priority, resolutions, intent, intent_score,
+        sentiment, language, sender, sender_name, subject, entry, entry_score; facts: `routes`, `answers` (how many are to be written).
+    """
+    import pandas as pd
+
+    from baton_packs.customer_experience import knowledge, policies
+
+    rules, table, frames = policies.service(), knowledge.intents(), read_inputs(job.inputs)
+    intent, sentiment = (frames[name].set_index("entity_key") for name in ("intent", "sentiment"))
+    found = frames["found"].set_index("message_id")
+    rows = []
+    for message in frames["messages"].to_dict("records"):
+        key = message["message_id"]
+        rows.append(_decided(message, intent.loc[key], sentiment.loc[key], found.loc[key], table, rules))
+    decisions = pd.DataFrame(rows)
+    routes = {str(name): int(count) for name, count in decisions["route"].value_counts().items()}
+    return StageOutput(decisions, {"routes": routes, "answers": int(decisions["route"].isin(ANSWERED).sum())})
+
+
+def _decided(
+    message: Mapping[Any, Any], intent: pd.Series, sentiment: pd.Series, found: pd.Series, table: Mapping[str, Any],
+    rules: ServicePolicy,
+) -> dict[str, Any]:  # fmt: skip
+    known = bool(intent["accepted"]) and intent["category"] in table
+    rule = table.get(intent["category"])
+    angry = sentiment["category"] == "negative" and float(sentiment["score"]) >= rules.angry
+    reasons = []
+    if not known:
+        reasons.append(f"intent is not certain: {intent['category']} at {intent['score']:.2f}")
+    if rule is not None and rule.regulated:
+        reasons.append(f"{intent['category']} is a regulated topic")
+    if angry:
+        reasons.append(f"negative at {sentiment['score']:.2f}")
+    route = ESCALATE if reasons else SEND
+    if route == SEND and float(found["best_score"]) < rules.found:
+        route, reasons = ESCALATE, [f"no entry is certain: {found['best']} at {found['best_score']:.2f}"]
+    elif route == SEND and float(intent["score"]) < rules.intent:
+        route, reasons = SUGGEST, [f"{intent['category']} at {intent['score']:.2f}"]
+    elif route == SEND:
+        reasons = [f"{intent['category']} at {intent['score']:.2f}, entry {found['best']} at {found['best_score']:.2f}"]
+    priority = (rule.priority if rule is not None and known else 2) - int(angry)
+    return {
+        "entity_key": message["message_id"], "risk": _need(route, intent, found), "route": route, "money": 0.0,
+        "reasons": json.dumps(reasons), "queue": rule.team if rule is not None and known else UNKNOWN,
+        "priority": max(1, priority), "resolutions": json.dumps(_resolutions(intent, table)),
+        "intent": intent["category"] if known else None, "intent_score": float(intent["score"]),
+        "sentiment": sentiment["category"], "language": "en", "sender": message["address"], "sender_name": message["customer"],
+        "subject": "Your message", "entry": found["best"], "entry_score": float(found["best_score"]),
+    }  # fmt: skip
+
+
+def _need(route: str, intent: pd.Series, found: pd.Series) -> float:
+    """How sure we are that a person is needed, 0..1: an escalation counts whole, else what is not certain."""
+    return 1.0 if route == ESCALATE else round(1.0 - min(float(intent["score"]), float(found["best_score"])), 6)
+
+
+def _resolutions(intent: pd.Series, table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Accepted and edited confirm the intent; else a person names the right one of the likely ones, or none at all."""
+    said = {"intent": intent["category"]}
+    answers: dict[str, dict[str, Any]] = {"accepted": said, "edited": said, "rejected": {}}
+    likely = [name for name, _ in json.loads(intent["reasons"]) if name in table and name != intent["category"]]
+    return answers | {f"it is: {name}": {"intent": name} for name in likely}
+
+
+def compose(decisions: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
+    """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself."""
+    from baton_packs.customer_experience import replies
+
+    output = replies.join(decisions, drafts, ANSWERED, {})
+    cites = {} if drafts is None else dict(zip(drafts["entity_key"], drafts["cites"], strict=True))
+    whole = output.frame.assign(cites=output.frame["entity_key"].map(cites).astype(object))
+    bare = (whole["route"] == SEND) & whole["cites"].map(lambda cell: not json.loads(cell or "[]"))
+    whole.loc[bare, "route"] = SUGGEST
+    return StageOutput(whole, {**output.facts, "without_citation": int(bare.sum())})

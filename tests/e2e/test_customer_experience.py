@@ -1,0 +1,174 @@
+"""Documents and messages on the really started Airflow, MLflow and model server: the demo's story, then what it left."""
+
+from __future__ import annotations
+
+import email
+import json
+from collections import Counter
+from email import policy
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from baton import ledger, outbox, tables
+from baton.datasets import read
+from baton.demo import Demo
+from baton.slots import Slot, head, partitions
+from baton.supervisor import Services
+from baton.warehouse import read as connection
+from baton_packs.customer_experience import demo as story
+from baton_packs.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+FLOWS = (DOCUMENTS, MESSAGES)
+
+
+@pytest.fixture(scope="module")
+def played(demo: Demo) -> tuple[Playbook, dict[str, Any]]:
+    """The story; it stops at the first thing that is not as told."""
+    from baton.packs import prepare_data
+
+    prepare_data("customer_experience")
+    books: list[Playbook] = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(story, "Playbook", lambda given: books.append(Playbook(given)) or books[0])
+    try:
+        summary = story.play(demo)
+    finally:
+        patch.undo()
+    return books[0], summary
+
+
+@pytest.fixture(scope="module")
+def hours(played: Any) -> list[str]:
+    """Partitions that were played."""
+    return [row["partition"] for row in played[1]["hours"]]
+
+
+def sent(services: Services) -> list[email.message.EmailMessage]:
+    """All mails in the file outbox."""
+    files = sorted((services.settings.home / "outbox").rglob("*.eml"))
+    return [email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in files]
+
+
+def test_every_answer_left_once_to_the_one_who_asked(played: Any, hours: list[str], services: Services) -> None:
+    book, _ = played
+    wanted: Counter[str] = Counter()
+    for flow in FLOWS:
+        for partition in hours:
+            decided = book.published(flow, partition)
+            going = decided[decided["route"].isin(["reply", "follow_up", "approve", "send"])]
+            wanted.update(going["sender"].tolist())
+    mails = sent(services)
+    assert Counter(str(mail["To"]) for mail in mails) == wanted
+    assert len({str(mail["Message-ID"]) for mail in mails}) == len(mails)
+    with connection() as conn:
+        states = conn.execute(select(tables.outbox.c.state).where(tables.outbox.c.kind == "mail")).scalars().all()
+    assert set(states) == {outbox.SENT}
+
+
+def test_what_a_person_changed_left_as_they_wrote_it(played: Any, services: Services) -> None:
+    _, summary = played
+    assert summary["reviewed"]
+    bodies = [mail.get_content() for mail in sent(services)]
+    assert sum(ADDED in body for body in bodies) == len(summary["reviewed"])
+    assert not any("[NAME_" in body or "[MAIL_" in body for body in bodies)
+    assert {entry.payload["answer"] for entry in ledger.entries(kind="answers_reviewed")} >= {"approved"}
+
+
+def test_documents_that_cannot_be_read_are_named_and_the_others_went_on(played: Any, hours: list[str]) -> None:
+    book, _ = played
+    found = book.quarantined(hours[1])
+    planted = Counter(book.documents[hours[1]].query("bad != ''")["bad"])
+    assert Counter(found) == planted
+    assert len(planted) >= 4
+    assert len(book.published(DOCUMENTS, hours[1])) == len(book.documents[hours[1]]) - sum(planted.values())
+
+
+def test_the_model_server_was_asked_and_its_calls_are_traced(played: Any, hours: list[str], services: Services) -> None:
+    asked = tokens = 0
+    for flow in FLOWS:
+        for partition in hours:
+            drafts = head(Slot(flow, "draft", partition))
+            if drafts is not None:
+                asked += drafts.facts["asked"]
+                tokens += drafts.facts["output_tokens"]
+                assert drafts.facts["model"] == "openai-chat:smollm2-135m"
+                assert drafts.facts["traced"] == drafts.facts["asked"]
+    assert asked >= 4
+    assert tokens > 0
+
+
+def test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports(
+    played: Any, hours: list[str], services: Services
+) -> None:
+    book, _ = played
+    planted: set[str] = set()
+    for partition in hours:
+        messages = book.messages[partition]
+        planted.update(messages["customer"], messages["address"], messages["account"])
+        for cell in book.documents[partition]["personal"]:
+            planted.update(value for _, value in json.loads(cell))
+    planted = {value for value in planted if len(value) >= 8}
+    assert len(planted) > 300
+    home = services.settings.home
+    places = [home / "airflow", home / "mlflow", home / "logs", home / "reports"]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    needles = [(value, value.encode()) for value in planted]
+    leaks: Counter[str] = Counter()
+    for path in files:
+        body = path.read_bytes()
+        leaks.update({str(path.relative_to(home)): sum(needle in body for _, needle in needles)})
+    assert {path: count for path, count in leaks.items() if count} == {}
+
+
+def test_an_escalated_case_has_a_queue_a_priority_and_a_card(played: Any, services: Services) -> None:
+    with connection() as conn:
+        case = conn.execute(
+            select(tables.cases).where(tables.cases.c.flow == DOCUMENTS, tables.cases.c.status == "open")
+            .order_by(tables.cases.c.priority).limit(1)
+        ).mappings().one()  # fmt: skip
+    assert case["queue"]
+    assert case["priority"] in (1, 2, 3)
+    client = httpx.Client(
+        base_url=services.airflow_url, headers={"Authorization": f"Bearer {services.token()}"}, trust_env=False
+    )
+    card = client.get(f"/baton/cases/{DOCUMENTS}/{case['entity_key']}").raise_for_status().json()
+    assert {score["model"] for score in card["scores"]} >= {"document_type", "document_intent"}
+    assert any(cell["name"] == "type" for cell in card["proposal"])
+    assert any(cell["name"] == "text" and cell["value"] for cell in card["row"])
+    answer = client.post(f"/baton/cases/{DOCUMENTS}/{case['entity_key']}", json={"resolution": "no such answer"})
+    assert answer.status_code == 422
+    first = next(iter(case["resolutions"]))
+    client.post(f"/baton/cases/{DOCUMENTS}/{case['entity_key']}", json={"resolution": first}).raise_for_status()
+    with connection() as conn:
+        labels = conn.execute(
+            select(tables.labels.c.target).where(tables.labels.c.entity_key == case["entity_key"], tables.labels.c.origin == "analyst")
+        ).scalars()  # fmt: skip
+        assert set(labels) == set(case["resolutions"][first])
+
+
+def test_a_file_named_in_the_trigger_form_is_a_partition_of_its_own(
+    played: Any, services: Services, tmp_path: Path
+) -> None:
+    book, _ = played
+    known = set(partitions(DOCUMENTS, "publish"))
+    path = services.settings.landing_dir / "by_hand" / "note.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "Good morning, could you please tell me when the order that I placed last week will be delivered? Thank you."
+    )
+    run = book.airflow.trigger(DOCUMENTS, conf={"files": "by_hand/note.txt"})
+    assert book.airflow.wait(DOCUMENTS, [run], timeout=240) == {run: "success"}
+    (own,) = set(partitions(DOCUMENTS, "publish")) - known
+    decided = head(Slot(DOCUMENTS, "publish", own))
+    assert decided is not None
+    assert read(decided.ref)["route"].tolist() == ["escalate"]  # nobody to answer to
+    states = {task["task_id"]: task["state"] for task in book.airflow.tasks(DOCUMENTS, run)}
+    assert states["earlier__extract"] == states["features"] == states["score__document_risk"] == "skipped"  # no amount
+    assert states["draft"] == "skipped"  # no letter
+    assert states["publish"] == states["send"] == "success"

@@ -1,0 +1,114 @@
+"""What becomes of a document: danger before doubt, doubt before the type's own rule, and never because a text says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from baton.errors import SpecError
+from baton_packs.customer_experience import intake, letters, policies
+
+RULES = policies.intake()
+
+
+def decided(**given: Any) -> dict[str, Any]:
+    """One document's decision; by default a certain enquiry by mail at no risk."""
+    document = {
+        "document_id": "d1", "sender": "ann@example.org", "sender_name": "Ann Example", "subject": "Hello", "language": "en",
+        **given.pop("document", {}),
+    }  # fmt: skip
+    kind = pd.Series({"category": "enquiry", "score": 0.9, "accepted": True, **given.pop("type", {})})
+    intent = pd.Series({"category": "ask", "score": 0.9, "accepted": True, **given.pop("intent", {})})
+    fields = pd.Series({
+        "issuer": "Norwick Ltd", "invoice_number": "A-1", "date": "2026-05-01", "total": 120.0, "currency": "EUR",
+        "confidence": 0.9, **given.pop("fields", {}),
+    }, dtype=object)  # fmt: skip
+    return intake._decided(
+        document, {"type": kind, "intent": intent, "fields": fields, "risk": given.pop("risk", 0.0)}, RULES
+    )
+
+
+INVOICE = {"category": "invoice"}
+
+
+@pytest.mark.parametrize(("given", "route", "queue"), [
+    ({}, "reply", "customer_care"),
+    ({"type": INVOICE}, "file", "accounts_payable"),
+    ({"type": {"category": "complaint"}}, "approve", "customer_care"),
+    ({"type": {"category": "junk"}}, "file", "none"),
+    ({"type": INVOICE, "risk": 0.2}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "risk": 0.9}, "escalate", "fraud_desk"),
+    ({"risk": 0.2}, "approve", "customer_care"),
+    ({"type": {"accepted": False}}, "escalate", "post_room"),
+    ({"type": {"category": "poem"}}, "escalate", "post_room"),
+    ({"intent": {"accepted": False}}, "approve", "customer_care"),
+    ({"document": {"sender": ""}}, "escalate", "customer_care"),
+    ({"document": {"sender": None}}, "escalate", "customer_care"),
+    ({"document": {"sender": "nobody at all"}}, "escalate", "customer_care"),
+    ({"type": INVOICE, "fields": {"total": 50_000.0}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": np.nan}}, "follow_up", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"invoice_number": None}, "risk": 0.2}, "approve", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"invoice_number": None}, "document": {"sender": ""}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"confidence": 0.1}}, "escalate", "accounts_payable"),
+])  # fmt: skip
+def test_routes(given: dict[str, Any], route: str, queue: str) -> None:
+    found = decided(**given)
+    assert (found["route"], found["queue"]) == (route, queue), found["reasons"]
+    assert json.loads(found["reasons"])
+    assert (found["action"] != "") == (found["route"] in intake.ANSWERED)
+
+
+def test_each_case_can_be_answered_as_any_type_and_as_fraud() -> None:
+    answers = json.loads(decided()["resolutions"])
+    assert answers["right: enquiry"] == {"type": "enquiry", "intent": "ask", "risky": 0}
+    assert answers["fraud (enquiry)"] == {"type": "enquiry", "risky": 1}
+    assert {labels["type"] for labels in answers.values()} == set(RULES.types)
+
+
+def test_what_is_missing_is_asked_for_in_the_senders_language() -> None:
+    for language, word in (("en", "the total amount"), ("de", "den Gesamtbetrag"), ("it", "the total amount")):
+        found = decided(type=INVOICE, fields={"total": np.nan}, document={"language": language})
+        assert json.loads(found["missing"]) == ["total"]
+        assert word in letters.body(found)
+
+
+def test_every_language_has_every_letter() -> None:
+    first, *others = letters.wordings().values()
+    for other in others:
+        assert set(other) == set(first)
+        assert set(other["missing"]) == set(intake.NEEDED)
+
+
+def test_a_letter_greets_whom_it_knows_and_nobody_else() -> None:
+    row = decided()
+    assert letters.letter(row, "Body.").startswith("Dear Ann Example,\n\nBody.\n\n")
+    assert letters.letter({**row, "sender_name": None}, "Body.").startswith("Dear Sir or Madam,")
+
+
+def test_answers_that_are_always_the_same_need_no_agent() -> None:
+    rows = [decided(type={"category": name}) for name in ("order", "enquiry", "invoice")]
+    decisions = pd.DataFrame([{**row, "entity_key": str(number)} for number, row in enumerate(rows)])
+    assert decisions["letter"].tolist() == [False, True, False]
+    drafts = pd.DataFrame({"entity_key": ["1"], "text": ["We look into it."], "source": ["agent"]})
+    whole = intake.compose(decisions, drafts).frame
+    assert whole["written_by"].tolist()[:2] == ["rule", "agent"]
+    assert "We look into it." in whole["reply"].iloc[1]
+    assert whole["reply"].isna().tolist() == [False, False, True]
+    with pytest.raises(Exception, match="1 answers are missing"):
+        intake.compose(decisions, None)
+
+
+def test_rules_that_contradict_themselves_are_named(tmp_path: Path) -> None:
+    text = (policies.FOLDER / "intake.yaml").read_text().replace("review: 0.10", "review: 0.90")
+    path = tmp_path / "intake.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"risk: .*review: at most escalate"):
+        policies.intake(path)
+    path.write_text(text.replace("route: approve", "route: guess"))
+    with pytest.raises(SpecError, match=r"types\.complaint\.route"):
+        policies.intake(path)

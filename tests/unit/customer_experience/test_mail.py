@@ -1,0 +1,185 @@
+"""Mails as they really come: wrong character sets, HTML only, too deep, too many, broken."""
+
+from __future__ import annotations
+
+import base64
+from email.message import EmailMessage
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baton_packs.customer_experience import html_text, mail
+from baton_packs.customer_experience.charsets import clean, decode
+from baton_packs.customer_experience.limits import Limits
+
+HEAD = b"From: Jo Miller <Jo@Example.org>\r\nTo: a@b.example, c@d.example\r\nSubject: Order 12\r\n"
+
+
+def built() -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "Zoë Müller <zoe@example.org>", "desk@example.com", "Grüße"
+    message["Reply-To"] = "other@elsewhere.example"
+    message.set_content("Plain body.\n")
+    return message
+
+
+def test_headers_body_and_attachment() -> None:
+    message = built()
+    message.add_alternative("<p>Rich body.</p>", subtype="html")
+    message.add_attachment(b"%PDF-1.4 x", maintype="application", subtype="pdf", filename="../../etc/Rechnung 7.pdf")
+    read = mail.read(message.as_bytes())
+    assert (read.sender, read.sender_name, read.reply_to) == (
+        "zoe@example.org",
+        "Zoë Müller",
+        "other@elsewhere.example",
+    )
+    assert (read.subject, read.text, read.recipients, read.problem) == ("Grüße", "Plain body.", 1, None)
+    assert [(one.name, one.data, one.size) for one in read.parts] == [("Rechnung 7.pdf", b"%PDF-1.4 x", 10)]
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "text", "noted"),
+    [
+        (b"", "Grüße aus Köln".encode(), "Grüße aus Köln", "no character set declared, read as utf-8"),
+        (b"", "Grüße aus Köln".encode("cp1252"), "Grüße aus Köln", "no character set declared, read as cp1252"),
+        (
+            b"iso-8859-1",
+            "Grüße aus Köln".encode(),
+            "Grüße aus Köln",
+            "declared character set iso-8859-1, read as utf-8",
+        ),
+        (b"utf-8", "Preis 5 €".encode("cp1252"), "Preis 5 €", "declared character set utf-8, read as cp1252"),
+        (b"us-ascii", "déjà".encode(), "déjà", "declared character set us-ascii, read as utf-8"),
+        (b"x-nothing", b"plain", "plain", "declared character set x-nothing, read as utf-8"),
+        (b"punycode", b"plain", "plain", "declared character set punycode, read as utf-8"),
+        (b"zlib", b"plain", "plain", "declared character set zlib, read as utf-8"),
+        (b"iso-8859-1", "Preis 5 €".encode("cp1252"), "Preis 5 €", None),
+        (b"gb2312", "你好".encode("gb2312"), "你好", None),
+        (b"iso-8859-1", b"only ascii", "only ascii", None),
+        (b"", b"only ascii", "only ascii", None),
+        (b"utf-8", b"with\x00nul", "withnul", None),
+    ],
+)
+def test_character_sets(header: bytes, body: bytes, text: str, noted: str | None) -> None:
+    declared = b"; charset=" + header if header else b""
+    read = mail.read(
+        HEAD + b"Content-Type: text/plain" + declared + b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + body
+    )
+    assert read.text == text
+    assert (
+        any(noted in note for note in read.notes) if noted else not any("character set" in note for note in read.notes)
+    )
+
+
+def test_headers_with_encoded_words_raw_bytes_and_nonsense() -> None:
+    read = mail.read(
+        "From: =?utf-8?b?WsO2w6s=?= <z@x.example>\nSubject: Grüße =?utf-8?b?!!!?= =?nope?q?a=FC?=\n\nText".encode()
+    )
+    assert read.sender_name == "Zöë"
+    assert "Grüße" in read.subject
+    assert any("header" in note for note in read.notes)
+    assert mail.read(b"From: a@x.example\nFrom: b@y.example\n\nText").notes[0].startswith("2 From headers")
+
+
+def test_html_only_becomes_text_without_scripts_styles_or_loading() -> None:
+    markup = (
+        "<html><head><title>T</title><style>p {color: red}</style></head><body><script>steal()</script>"
+        "<p>Dear&nbsp;Sir,</p><table><tr><td>Total</td><td>5&euro;</td></tr></table>"
+        "<img src='http://tracker.example/x.png'>Bye<br>now</body></html>"
+    )
+    message = built()
+    message.set_content(markup, subtype="html")
+    text = mail.read(message.as_bytes()).text
+    assert [line for line in text.split("\n") if line] == ["Dear Sir,", "Total  5€", "Bye", "now"]
+    assert not any(word in text for word in ("steal", "color", "tracker"))
+    assert "unclosed" in html_text.text_of("<p>unclosed <b>text <![CDATA[ x")[0]
+
+
+def test_limits_name_their_problem() -> None:
+    many = b"From: a@x.example\nTo: " + b", ".join(b"u%d@x.example" % n for n in range(10_000)) + b"\n\nText"
+    read = mail.read(many)
+    assert (read.problem, read.recipients, read.sender) == ("too_many_recipients", 10_000, "a@x.example")
+    assert mail.read(HEAD + b"Bcc: " + b"u@x.example," * 99 + b"\n\nText").problem == "too_many_recipients"
+    long = mail.read(HEAD + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\nText")
+    assert (long.problem, long.subject, long.text) == ("too_large", "Order 12", "")
+    big = mail.read(HEAD + b"\r\n" + b"x" * 2000, Limits(document_bytes=1000))
+    assert (big.problem, big.sender) == ("too_large", "jo@example.org")
+
+
+def test_a_large_attachment_is_not_decoded() -> None:
+    message = built()
+    message.add_attachment(b"x" * 60_000, maintype="application", subtype="pdf", filename="big.pdf")
+    read = mail.read(message.as_bytes(), Limits(attachment_bytes=50_000))
+    assert (read.problem, read.parts[0].data, read.parts[0].problem) == ("too_large", None, "too_large")
+    assert read.text == "Plain body."
+
+
+@pytest.mark.parametrize("depth", [50, 3000])
+def test_nested_mails(depth: int) -> None:
+    data = HEAD + b"\r\nInnermost"
+    for _ in range(depth):
+        data = HEAD + b"Content-Type: message/rfc822\r\n\r\n" + data
+    read = mail.read(data)
+    assert (read.problem, read.subject) == ("bomb", "Order 12")
+    assert "Innermost" not in read.text
+
+
+def test_a_forwarded_mail_is_text_with_its_attachments() -> None:
+    inner, outer = built(), built()
+    inner.add_attachment(b"a,b", maintype="text", subtype="csv", filename="list.csv")
+    outer.add_attachment(inner)
+    read = mail.read(outer.as_bytes())
+    assert [one.kind for one in read.parts] == ["message/rfc822", "text/csv"]
+    assert "Subject: Grüße" in str(read.parts[0].text)
+    assert "Plain body." in str(read.parts[0].text)
+
+
+def test_damaged_encodings_and_structure_are_noted() -> None:
+    bad = HEAD + b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8gd29ybGQ!!\r\n"
+    assert any("base64 is damaged" in note for note in mail.read(bad).notes)
+    cut = HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n\r\nHello\r\n'
+    read = mail.read(cut)
+    assert read.text == "Hello"
+    assert any("CloseBoundaryNotFound" in note for note in read.notes)
+    assert "Hello" in mail.read(HEAD + b"Content-Type: multipart/mixed\r\n\r\nHello").text
+
+
+def test_what_a_mail_looks_like() -> None:
+    assert mail.looks_like_mail(HEAD + b"\r\nText")
+    assert mail.looks_like_mail(b"From x Thu Jan 1\nReturn-Path: <a@x.example>\nDelivered-To: b\n\nText")
+    assert not mail.looks_like_mail(b"Total: 5\nDate of invoice: 3 May\n")
+    assert not mail.looks_like_mail(b"Dear Sir,\nFrom: the shop\nTo: you\n")
+
+
+def test_text_is_clean_for_every_store() -> None:
+    assert clean("a\x00b\r\nc\rd\x1be\ud83d\ude00\ud800") == "ab\nc\nde😀�"
+    assert decode("Grüße, wie geht es".encode("utf-16-le"))[0] == "Grüße, wie geht es"
+    assert decode(b"\xff\xfea")[0]
+
+
+def _whole(read: mail.Mail) -> None:
+    read.text.encode()
+    assert "\x00" not in read.text + read.subject + read.sender + read.sender_name
+    assert all(len(note) < 200 for note in read.notes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400))
+def test_random_bytes_never_raise(data: bytes) -> None:
+    _whole(mail.read(data))
+    _whole(mail.read(b"Content-Type: multipart/mixed; boundary=x\n\n--x\n" + data + b"\n--x--"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_mutated_mails_never_raise(data: st.DataObject) -> None:
+    message = built()
+    message.add_alternative("<p>Rich &amp; body.</p>", subtype="html")
+    message.add_attachment(base64.b64encode(b"x" * 30), maintype="image", subtype="png", filename="é.png")
+    whole = bytearray(message.as_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        cut = data.draw(st.integers(0, 20))
+        whole[place : place + cut] = data.draw(st.binary(max_size=6))
+    _whole(mail.read(bytes(whole)))

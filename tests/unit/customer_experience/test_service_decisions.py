@@ -1,0 +1,84 @@
+"""What becomes of a message: sent, suggested or escalated, and who works it when."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton_packs.customer_experience import knowledge, policies, quality, service
+
+RULES, TABLE = policies.service(), knowledge.intents()
+PLAIN = next(name for name, one in TABLE.items() if not one.regulated and one.priority == 3)
+REGULATED = next(name for name, one in TABLE.items() if one.regulated)
+
+
+def decided(**given: Any) -> dict[str, Any]:
+    """One message's decision; by default a certain, calm question with a certain answer."""
+    message = {"message_id": "m1", "address": "ann@example.org", "customer": "Ann Example"}
+    likely = json.dumps([[PLAIN, 0.8], [REGULATED, 0.1]])
+    intent = pd.Series(
+        {"category": PLAIN, "score": 0.9, "accepted": True, "reasons": likely, **given.get("intent", {})}
+    )
+    mood = pd.Series({"category": "neutral", "score": 0.9, **given.get("mood", {})})
+    found = pd.Series({"best": "an-entry", "best_score": 0.9, **given.get("found", {})})
+    return service._decided(message, intent, mood, found, TABLE, RULES)
+
+
+@pytest.mark.parametrize(("given", "route"), [
+    ({}, "send"),
+    ({"intent": {"score": RULES.intent - 0.01}}, "suggest"),
+    ({"intent": {"accepted": False}}, "escalate"),
+    ({"intent": {"category": REGULATED}}, "escalate"),
+    ({"intent": {"category": "weather"}}, "escalate"),
+    ({"mood": {"category": "negative", "score": 0.95}}, "escalate"),
+    ({"mood": {"category": "negative", "score": RULES.angry - 0.01}}, "send"),
+    ({"mood": {"category": "positive", "score": 0.99}}, "send"),
+    ({"found": {"best_score": RULES.found - 0.01}}, "escalate"),
+])  # fmt: skip
+def test_routes(given: dict[str, Any], route: str) -> None:
+    found = decided(**given)
+    assert found["route"] == route, found["reasons"]
+    assert json.loads(found["reasons"])
+    assert 0 <= found["risk"] <= 1
+
+
+def test_an_angry_customer_comes_sooner_and_the_unknown_go_to_everybody() -> None:
+    assert decided()["priority"] == 3
+    assert decided(mood={"category": "negative", "score": 0.95})["priority"] == 2
+    assert decided()["queue"] == TABLE[PLAIN].team
+    unknown = decided(intent={"accepted": False})
+    assert (unknown["queue"], unknown["intent"]) == (service.UNKNOWN, None)
+
+
+def test_a_case_can_be_corrected_to_a_likely_intent() -> None:
+    answers = json.loads(decided()["resolutions"])
+    assert answers["accepted"] == answers["edited"] == {"intent": PLAIN}
+    assert answers["rejected"] == {}
+    assert answers[f"it is: {REGULATED}"] == {"intent": REGULATED}
+
+
+def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
+    decisions = pd.DataFrame([{**decided(), "entity_key": key} for key in "ab"])
+    drafts = pd.DataFrame({
+        "entity_key": ["a", "b"], "text": ["It takes two days."] * 2, "cites": ['["an-entry"]', "[]"],
+        "source": ["agent", "agent"],
+    })  # fmt: skip
+    output = service.compose(decisions, drafts)
+    assert output.frame["route"].tolist() == ["send", "suggest"]
+    assert output.facts["without_citation"] == 1
+
+
+def test_quality_counts_outcomes_by_route() -> None:
+    whole = pd.DataFrame({
+        "route": ["send", "send", "suggest", "escalate"], "outcome": ["accepted", "reopened", "edited", "rejected"],
+        "intent": [PLAIN, PLAIN, REGULATED, None], "intent_said": [PLAIN, REGULATED, REGULATED, None],
+        "reply_seconds": [60.0, 120.0, 600.0, 3600.0],
+    })  # fmt: skip
+    table = quality.summed(whole).set_index("route")
+    assert table.loc["send", ["messages", "accepted", "reopened", "intent_right"]].tolist() == [2, 0.5, 0.5, 0.5]
+    assert table.loc["all", "intent_right"] == 0.75
+    assert table.loc["all", "median_minutes"] == 6.0
+    assert quality.summed(None)["messages"].tolist() == [0]

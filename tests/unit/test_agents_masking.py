@@ -1,0 +1,168 @@
+"""Personal data are hidden in whatever way they are written, the rest stays, and what was hidden comes back unchanged."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from baton.agents.masking import Mask
+from baton.agents.spec import Case
+
+PERSONAL = {
+    "NAME": ["Ann Müller-Smith", "Li Wu", "Søren O'Łódz"],
+    "MAIL": ["ann@shop.example"],
+    "PHONE": ["+44 20 7946 0958"],
+    "ACCOUNT": ["DE89370400440532013000", "KD-4711"],
+    "ADDRESS": ["12 Mill Road, Cambridge CB1 2AB"],
+}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Ann Müller-Smith", "Soren O’Lodz", "ANN MUELLER-SMITH", "Smith, Ann", "ann", "Mrs Müller", "muller smith", "An\u200bn", "Li Wu", "WU",
+        "Mu\u0308ller", "ann@shop.example", "Ann @ shop.example", "ann (at) shop (dot) example", "bob at mail dot com",
+        "annmuellersmith99@mail.example", "020 7946 0958", "+442079460958", "0044 (0)20 7946-0958", "０２０７９４６０９５８",
+        "DE89 3704 0044 0532 0130 00", "de89-3704-0044-0532-0130-00", "gb82 west 1234 5698 7654 32", "kd 4711", "KD4711",
+        "4111 1111 1111 1111", "5555-5555-5555-4444", "01.23.45.67.89", "(555) 123-4567", "555.123.4567", "2026001234",
+        "12 mill road", "12 Mill Road,\nCambridge CB1 2AB", "7 Elm Street, Springfield, IL 62704", "Musterstraße 5, 10115 Berlin",
+        "12 rue de la Paix, 75002 Paris", "12 rue des Lilas",  "Calle Mayor 12, 28013 Madrid", "PO Box 1234", "EC1A 1BB",
+        "https://x.example/reset?token=abc", "www.x.example/u/9f8e7d6c5b4a39281706", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.c2ln",
+    ],
+)  # fmt: skip
+def test_a_value_is_hidden_and_comes_back(written: str) -> None:
+    mask, text = Mask(PERSONAL), f"Hello, this is {written} writing; thanks."
+    hidden = mask.hide(text)
+    assert re.fullmatch(r"Hello, this is (?:Mrs )?\[[A-Z]+_1\] writing; thanks\.", hidden), hidden
+    assert mask.restore(hidden) == text
+
+
+@pytest.mark.parametrize("written", ["PIN is 4821", "my account is 123456", "card ending 4242", "Tel: 01234 56"])
+def test_short_numbers_count_beside_what_says_what_they_are(written: str) -> None:
+    assert not re.search(r"\d{2}", Mask().hide(written))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "On 2026-11-20 10:30 and on 20/11/2026 I paid 1,234,567.89 EUR, 1.234.567,89 EUR and 1234567.89.",
+        "3 times in 20 minutes or so it is fine; 5 working days the same way.",
+        "INV-2026-00123: 480 units for 12,400.00, 99999 in stock.",
+        "See https://shop.example/help, www.shop.example and page 2.",
+        "DE12 is short; wandering annoys; the lily wuthers.",
+        "",
+    ],
+)
+def test_what_is_not_personal_stays(text: str) -> None:
+    assert Mask(PERSONAL).hide(text) == text
+
+
+def test_the_same_value_has_the_same_placeholder_in_all_of_a_case() -> None:
+    case = Case(
+        "k1", {"customer": "Li Wu", "number": 202600123456, "amount": 12.5, "lines": [{"Li Wu": "a@b.example"}]},
+        {"message": "Li Wu asks: write to a@b.example or c@d.example"}, {"secret": 1}, {"NAME": ["Li Wu"]},
+    )  # fmt: skip
+    mask = Mask(case.personal)
+    hidden = mask.case(case)
+    assert hidden.facts == {
+        "customer": "[NAME_1]", "number": "[NUMBER_1]", "amount": 12.5, "lines": [{"[NAME_1]": "[MAIL_1]"}],
+    }  # fmt: skip
+    assert hidden.data == {"message": "[NAME_1] asks: write to [MAIL_1] or [MAIL_2]"}
+    assert (hidden.key, hidden.terms, hidden.personal) == ("k1", {}, {})
+    assert mask.restored({"text": "Dear [NAME_1]", "n": [1, "[MAIL_2]"]}) == {
+        "text": "Dear Li Wu",
+        "n": [1, "c@d.example"],
+    }
+
+
+def test_a_name_that_the_pack_sees_in_one_text_is_hidden_in_all() -> None:
+    def names(text: str) -> list[tuple[int, int, str]]:
+        return [(found.start(), found.end(), "NAME") for found in re.finditer("Grace Hopper", text)]
+
+    case = Case("a", {"title": "for HOPPER, Grace and a hopper"}, {"message": "I am Grace Hopper"})
+    hidden = Mask({}, names).case(case)
+    assert hidden.facts["title"] == "for [NAME_1] and a hopper"
+    assert hidden.data["message"] == "I am [NAME_2]"
+
+
+def test_what_looks_like_a_placeholder_in_a_text_gives_nobody_elses_value() -> None:
+    mask = Mask({"ACCOUNT": ["12345678"]})
+    assert mask.hide("account 12345678") == "account [ACCOUNT_1]"
+    hidden = mask.hide("now write [ACCOUNT_1]")
+    assert hidden == "now write [TEXT_1]"
+    assert mask.restore(hidden) == "now write [ACCOUNT_1]"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Dear [NAME_1], it is done.", None),
+        ("The 480 units [see above] cost 12.50.", None),
+        ("Dear [NAME_2],", "placeholder that stands for nothing"),
+        ("Dear [NAME_1", "placeholder that stands for nothing"),
+        ("Dear NAME_1,", "placeholder that stands for nothing"),
+        ("Dear [name 1],", "placeholder that stands for nothing"),
+        ("Dear [Your Name],", "placeholder that stands for nothing"),
+        ("Write to bob@other.example.", "personal data that nobody gave (MAIL)"),
+        ("Pay to GB82 WEST 1234 5698 7654 32.", "personal data that nobody gave (ACCOUNT)"),
+        ("Ask 020 7946 0999.", "personal data that nobody gave (PHONE)"),
+    ],
+)
+def test_an_answer_with_what_nobody_gave_is_told(answer: str, reason: str | None) -> None:
+    mask = Mask({"NAME": ["Ann"]})
+    mask.hide("Ann")
+    assert mask.stray(answer) == reason
+
+
+def test_only_what_the_pack_gave_and_names_may_be_quoted() -> None:
+    case = Case(
+        "a", {"hotline": "020 7946 0999"}, {"message": "I am Li Wu, kd 4711. Pay to GB82 WEST 1234 5698 7654 32, call 0171 5550 123"},
+        personal={"NAME": ["Li Wu"], "ACCOUNT": ["KD-4711"]},
+    )  # fmt: skip
+    mask = Mask(case.personal)
+    hidden = mask.case(case)
+    assert hidden.data["message"] == "I am [NAME_1], [ACCOUNT_1]. Pay to [ACCOUNT_2], call [PHONE_2]"
+    for text, reason in (
+        ("[NAME_1], for [ACCOUNT_1] call [PHONE_1].", None),
+        ("Pay to [ACCOUNT_2].", "personal data from a text of others (ACCOUNT)"),
+        ("Call [PHONE_2].", "personal data from a text of others (PHONE)"),
+    ):
+        assert mask.borrowed(text) == reason
+
+
+def test_values_that_are_none_say_so() -> None:
+    for personal, error in (
+        ({"NAME": "Ann"}, TypeError),
+        ({"NAME": [None]}, TypeError),
+        ({"name": ["Ann"]}, ValueError),
+    ):
+        with pytest.raises(error, match="personal"):
+            Mask(personal)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a",
+        "a-",
+        "1 ",
+        "12 aa ",
+        "[A",
+        "@",
+        "a@",
+        "ann ",
+        "1,",
+        "tel ",
+        " ",
+        "calle a ",
+        "DE12 ",
+        "12 rue a ",
+        "Flat 1 ",
+    ],
+)
+def test_a_hostile_text_takes_no_time(part: str) -> None:
+    started = time.process_time()
+    Mask(PERSONAL).hide("www." + part * (20_000 // len(part)))
+    assert time.process_time() - started < 1.0

@@ -1,0 +1,50 @@
+"""Looking back: rows of earlier partitions only, and anew when one of them changes."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton.stages import run
+
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+commit, job = STAGE["commit"], STAGE["job"]
+
+
+@pytest.fixture(autouse=True)
+def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        yield folder
+
+
+def looked_back(hour: int, **options: Any) -> Any:
+    return run(job("earlier", "baton.earlier:rows", hour, options={"stage": "extract", "columns": ["a"], **options}))
+
+
+def found(result: Any) -> list[Any]:
+    from baton.datasets import read
+
+    return list(read(result.ref)["a"])
+
+
+def test_only_what_came_before_counts_and_it_follows_corrections() -> None:
+    for hour in range(4):
+        commit("extract", hour, pd.DataFrame({"a": [hour, 10 + hour], "secret": "x"}))
+    assert found(looked_back(2)) == [0, 10, 1, 11]
+    assert found(looked_back(3, partitions=1)) == [2, 12]
+    assert looked_back(2).cached
+    commit("extract", 1, pd.DataFrame({"a": [99], "secret": "x"}))
+    again = looked_back(2)
+    assert not again.cached
+    assert found(again) == [0, 10, 99]
+
+
+def test_before_the_first_partition_there_is_an_empty_frame_of_the_columns() -> None:
+    result = looked_back(0)
+    assert result.facts == {"rows": 0, "partitions": 0}
+    assert found(result) == []

@@ -1,0 +1,46 @@
+"""The packaged sentence encoder; skipped unless BATON_BENCH_PACKAGED names the folder that `baton data` fetched it to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baton.families.text import encoder
+from baton.families.text.encoder import MODEL, TOKENIZER, MiniLM
+
+FOLDER = Path(os.environ.get("BATON_BENCH_PACKAGED", ""))
+
+
+@pytest.fixture(scope="module")
+def minilm() -> MiniLM:
+    if not (FOLDER / MODEL).is_file():
+        pytest.skip(f"no {MODEL}: run `baton data`, then set BATON_BENCH_PACKAGED to <BATON_HOME>/data/packaged")
+    return MiniLM(FOLDER / MODEL, FOLDER / TOKENIZER)
+
+
+def test_a_vector_has_length_one_and_does_not_depend_on_its_batch(minilm, monkeypatch):
+    texts = [
+        "Where is my parcel?",
+        "",
+        "The parcel has not come yet.",
+        "I need a new password " * 90,
+        "Where is my parcel?",
+    ]
+    vectors = minilm.encode(texts)
+    assert vectors.shape == (5, minilm.size)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1, 1, 1], atol=1e-5)
+    monkeypatch.setattr(encoder, "BATCH_TOKENS", 1)
+    alone = MiniLM(FOLDER / MODEL, FOLDER / TOKENIZER).encode(texts[:3])
+    np.testing.assert_allclose(alone, vectors[:3], atol=1e-5)
+    assert vectors[0] @ vectors[2] > vectors[0] @ vectors[3]
+    assert minilm.encode([]).shape == (0, minilm.size)
+
+
+def test_vectors_are_kept_within_bounds_and_broken_text_is_read(minilm, monkeypatch):
+    monkeypatch.setattr(encoder, "KEPT", 3)
+    minilm.encode([f"text {letter}" for letter in "abcdef"])
+    assert len(minilm._kept) == 3
+    assert np.isfinite(minilm.encode(["half a pair \ud83d"])).all()

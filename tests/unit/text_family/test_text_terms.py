@@ -1,0 +1,59 @@
+"""Terms: what a model keeps of its training texts, and that nothing personal is among it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baton.errors import ModelError
+from baton.families.text.terms import Terms, masked, words
+from baton.specs import TextCandidateSpec
+
+
+def candidate(**fields: object) -> TextCandidateSpec:
+    return TextCandidateSpec(name="terms", estimator="sklearn.svm.LinearSVC", **fields)
+
+
+TEXTS = [
+    "Pay 120.50 EUR to DE89370400440532013000 by 2026-03-01, mail jane.roe@example.org",
+    "Pay 99 EUR to DE89370400440532013000 by 2026-04-01, see https://pay.example/7 or mail jane.roe@example.org",
+    "Sincerely Zebulon Quarterstaff pays in EUR",
+]
+
+
+def test_no_term_holds_a_digit_an_address_or_what_one_text_alone_says():
+    terms = Terms.fit(candidate(letters=(2, 5)), TEXTS)
+    listed = [term for block in terms.blocks for term in block.terms]
+    assert not [term for term in listed if any(sign.isdigit() or sign == "@" for sign in term)]
+    assert not [term for term in listed if "jane" in term or "zebul" in term or "example" in term or "quarter" in term]
+    assert "pay" in listed
+    assert "to \u0003" in listed  # that a number follows is kept, which one is not
+
+
+def test_the_same_text_twice_is_one_text():
+    with pytest.raises(ModelError, match="no term is in 2 of 1 distinct texts"):
+        Terms.fit(candidate(words=(3, 3)), ["one name here 1", "one name here 2"])
+
+
+def test_more_texts_may_be_asked_for():
+    listed = Terms.fit(candidate(min_texts=3), TEXTS).blocks[0].terms
+    assert set(listed) == {"eur"} or set(listed) <= {"eur", "pay"}
+    assert "to" not in listed
+
+
+def test_the_most_widespread_terms_stay():
+    texts = [f"common {'often' if n % 2 else 'rarely'} {'seldom' if n < 2 else ''}" for n in range(9)]
+    listed = Terms.fit(candidate(words=(1, 1), max_terms=10), texts * 2).blocks[0].terms
+    assert list(listed) == ["common", "often", "rarely"] or "common" in listed
+
+
+@given(st.text(max_size=80))
+@settings(max_examples=80, deadline=None)
+def test_any_text_is_masked_and_weighted(text):
+    assert not any(sign.isdecimal() and sign.isascii() for sign in masked(text))
+    assert "@" not in "".join(words(text))
+    row = Terms.fit(candidate(letters=(2, 3)), TEXTS).transform([text]).toarray()
+    assert np.isfinite(row).all()
+    assert np.linalg.norm(row) <= 1 + 1e-5
