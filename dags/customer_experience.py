@@ -10,7 +10,7 @@ what a person must see; sends the rest, each reply once.
 needed), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`customer_outcomes` and the
 decisions on cases retrain the intent).
 
-**What the agent may do.** Word up to three sentences from the entries that were found. It never sees personal data, and
+**What the agent may do.** Word one or two sentences from the entries that were found. It never sees personal data, and
 its answer has no recipient, amount or tool. Without a model server the entry's own words answer, marked as such.
 
 **When it fails.** *contract* red: the hour's delivery is broken. *send* red: the mail server refused or could not be
@@ -48,7 +48,9 @@ with Flow(
         decisions=decided, messages=messages, found=found,
     )  # fmt: skip
     flow.branch("replies", decided, {"draft": "answers"}) >> drafts.operator
-    composed = flow.stage("compose", f"{STEPS}.service:compose", trigger_rule=SOME, decisions=decided, drafts=drafts)
+    composed = flow.stage(
+        "compose", f"{STEPS}.service:compose", trigger_rule=SOME, decisions=decided, found=found, drafts=drafts
+    )
     published = flow.publish(
         composed,
         {"intent": intent, "sentiment": mood},

@@ -150,7 +150,7 @@ def obedient(prompts: list[str]) -> Callable[[dict[str, Any]], Any]:
         prompts.append(system)
         demanded = " ".join(str(text) for text in json.loads(asked.splitlines()[-1]).values())
         told = any(message["role"] == "tool" for message in body["messages"])
-        for name in ("pay", "send_mail", "approve", "http_get", "entries"):
+        for name in ("entries", "pay", "send_mail", "approve", "http_get"):
             if name in demanded and not told:
                 return name, {"topic": "payments"} if name == "entries" else {
                     "amount": "99999",

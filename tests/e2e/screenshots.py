@@ -8,7 +8,8 @@ needed beyond httpx. Addresses and passwords default to what `baton up` wrote to
 
 Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),
 `airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud),
-`replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`.
+`replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`;
+`document_grid`, `document_case` (the most urgent open case) and, where a run waits, `document_review`.
 """
 
 from __future__ import annotations
@@ -216,15 +217,44 @@ def capture_replenishment(window: Browser, folder: Path, airflow: str, reports: 
         window.resize(1200, 1700)
         window.open(pages[-1].as_uri())
         made.append(window.save(folder / "replenishment_report.png"))
+    return made + capture_review(window, folder, airflow, "replenishment", "replenishment_review.png")
+
+
+def capture_review(window: Browser, folder: Path, airflow: str, dag_id: str, name: str) -> list[Path]:
+    """A flow's request for a person, where one waits."""
     window.resize(*SIZE)
-    window.open(f"{airflow}/required_actions?response_received=false&dag_display_name_pattern=replenishment")
+    window.open(f"{airflow}/required_actions?response_received=false&dag_display_name_pattern={dag_id}")
     window.see("Required Action")
     rows = "return [...document.querySelectorAll('a')].find(a => a.href.includes('/tasks/review'))?.href"
-    if address := window.run(rows):
-        window.open(address if "required_actions" in address else f"{address}/required_actions")
-        window.see("Approve")
-        made.append(window.save(folder / "replenishment_review.png"))
-    return made
+    address = window.run(rows)
+    if not address:
+        return []
+    window.open(address if "required_actions" in address else f"{address}/required_actions")
+    window.see("Approve")
+    return [window.save(folder / name)]
+
+
+def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]:
+    """The intake of documents: its grid, the decision card of its most urgent open case, its request for a person."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    made, flow, table = [], "document_intake", tables.cases
+    window.resize(*SIZE)
+    window.open(f"{airflow}/dags/{flow}")
+    window.see("send_reviewed")
+    made.append(window.save(folder / "document_grid.png"))
+    urgent = select(table.c.entity_key).where(table.c.flow == flow, table.c.status == "open")
+    with read() as conn:
+        key = conn.execute(urgent.order_by(table.c.priority, table.c.risk.desc()).limit(1)).scalar()
+    if key:
+        window.resize(SIZE[0], 1300)
+        window.open(f"{airflow}/baton/cases/{flow}/{key}")
+        window.see("Scores")
+        made.append(window.save(folder / "document_case.png"))
+    return made + capture_review(window, folder, airflow, flow, "document_review.png")
 
 
 def main() -> int:
@@ -255,6 +285,8 @@ def main() -> int:
         for path in capture(window, given.output, given.airflow, given.mlflow, reviewer):
             sys.stdout.write(f"{path}\n")
         for path in capture_replenishment(window, given.output, given.airflow, here.reports_dir):
+            sys.stdout.write(f"{path}\n")
+        for path in capture_documents(window, given.output, given.airflow):
             sys.stdout.write(f"{path}\n")
     return 0
 

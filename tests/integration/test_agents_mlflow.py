@@ -59,8 +59,9 @@ def home(workbench: Any) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_models() -> Iterator[None]:
+    before = list(calls._models)
     yield
-    calls._models.clear()
+    calls._models[:] = before
 
 
 def rest() -> Rest:

@@ -22,9 +22,10 @@ from baton.agents import server as model_server
 from baton.agents.asking import Caller
 from baton.agents.calls import Limits, connect
 from baton.agents.spec import AgentSpec, Case
-from baton.companions import Companion
+from baton.companions import companions
 from baton.errors import ServiceError
 from baton.packaged import FILES
+from baton.settings import Settings
 
 MODEL, TOKEN = "smollm2-135m.gguf", "local-test-token"
 FETCHED = Path(os.environ.get("BATON_BENCH_HOME", "")) / "data" / "packaged" / MODEL
@@ -115,19 +116,24 @@ def test_what_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
         model_server.serve(MODEL, 1, "token")
 
 
-def test_the_pack_starts_it_only_where_its_model_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from baton_packs.customer_experience.companions import CONN_ID, companions
+def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from baton_packs.customer_experience.companions import CONN_ID
+    from baton_packs.customer_experience.companions import companions as brought
 
+    (found,) = brought(tmp_path)
+    assert (found.conn_id, found.on(8123)[-3], found.files) == (CONN_ID, "8123", (MODEL,))
     assert MODEL in FILES
-    assert companions(tmp_path) == []
-    assert "no model server" in caplog.text
-    (tmp_path / "data" / "packaged").mkdir(parents=True)
-    (tmp_path / "data" / "packaged" / MODEL).symlink_to(FETCHED)
-    (found,) = companions(tmp_path)
-    assert isinstance(found, Companion)
     assert found.connection(8123) == {
         "conn_type": "pydanticai", "host": "http://127.0.0.1:8123/v1", "port": None, "schema": None,
         "password": found.token_file.read_text(), "extra": '{"model": "openai-chat:smollm2-135m"}',
     }  # fmt: skip
     assert found.token_file.stat().st_mode & 0o777 == 0o600
-    assert (found.conn_id, found.on(8123)[-3]) == (CONN_ID, "8123")
+    monkeypatch.setattr("baton.companions._declared", lambda settings: [found])
+    home = Settings(home=tmp_path)
+    assert companions(home) == []
+    assert f"{found.name} is not started: {MODEL} was not fetched" in caplog.text
+    home.data_dir.joinpath("packaged").mkdir(parents=True)
+    home.data_dir.joinpath("packaged", MODEL).symlink_to(FETCHED)
+    assert companions(home) == [found]

@@ -162,8 +162,9 @@ def test_a_missing_or_empty_prompt_says_so(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with STAGE["warehouse_and_pack"](home, monkeypatch):
+        before = list(calls._models)
         yield
-    calls._models.clear()
+        calls._models[:] = before
 
 
 def advise(model: Any, frame: pd.DataFrame = ORDERS, **options: Any) -> tuple[pd.DataFrame, dict[str, Any], bool]:

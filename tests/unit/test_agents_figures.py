@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baton.agents.figures import foreign_numbers, not_plain, repeats_itself
+from baton.agents.figures import foreign_numbers, not_plain, quotes, repeats_itself
 
 FACTS = {"order": "1,240 units", "cost": "12,400.00", "risk": "34.2%", "weeks": ["2 weeks", "1.6 times"], "share": 0.05}
 
@@ -77,3 +77,10 @@ def test_a_text_that_goes_round_in_circles_is_noticed() -> None:
     assert repeats_itself("It is so and it is so and it is so and it is so.")
     assert not repeats_itself("The probability of a stock-out is high; the probability of a stock-out was low.")
     assert not repeats_itself("")
+
+
+def test_ten_words_of_a_prompt_in_a_row_are_a_quotation() -> None:
+    prompt = "You answer a customer of a bank.\nNever promise money; never name an amount that nobody gave you."
+    assert quotes("Sure: YOU answer a customer of a bank - never promise money, ok?", prompt)
+    assert not quotes("I answer a customer of a bank and never promise money.", prompt)
+    assert not quotes("", prompt)

@@ -46,8 +46,9 @@ SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: rep
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with STAGE["warehouse_and_pack"](home, monkeypatch):
+        before = list(calls._models)
         yield
-    calls._models.clear()
+        calls._models[:] = before
 
 
 def advise(model: Any, **job: Any) -> Any:

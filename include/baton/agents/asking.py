@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from baton.agents.calls import Budget, Limits, Model, Outcome, call
-from baton.agents.figures import foreign_numbers
+from baton.agents.figures import foreign_numbers, quotes
 from baton.agents.journal import Journal
 from baton.agents.masking import Mask
 from baton.agents.records import Records
@@ -212,6 +212,8 @@ class Caller:
         for text in texts:
             if reason := mask.stray(text) or mask.borrowed(text):
                 return Refused(reason)
+            if quotes(text, self.spec.instructions):
+                return Refused("quotes its instructions")
         facts = mask.bare({"facts": work.hidden.facts, "tools": work.tools.results() if work.tools else []})
         for text in texts:
             if foreign := foreign_numbers(mask.bare(text), facts, work.hidden.data.values()):

@@ -89,3 +89,10 @@ def repeats_itself(text: str) -> bool:
     words = text.lower().split()
     fours = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
     return max(fours.values(), default=0) >= 3
+
+
+def quotes(text: str, source: str, words: int = 10) -> bool:
+    """Does a text repeat so many words of another in a row, whatever stands between them?"""
+    ours, theirs = (re.findall(r"\w+", each.lower()) for each in (text, source))
+    known = {tuple(theirs[i : i + words]) for i in range(len(theirs) - words + 1)}
+    return any(tuple(ours[i : i + words]) in known for i in range(len(ours) - words + 1))

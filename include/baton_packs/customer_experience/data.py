@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 HOURS, DOCUMENTS, MESSAGES = 48, 25, 60  # per hour
-FILED, ANSWERED = 700, 3000  # before the recording
+FILED, ANSWERED = 700, 2200  # before the recording
 START = datetime(2026, 1, 5, tzinfo=UTC)  # of the recording, as the simulators see it
 SEEDS = {"documents": 11, "filed": 12, "messages": 21, "answered": 22, "outcomes": 23}
 # raise the layout when the files below change: older ones are then made again

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -131,6 +132,8 @@ def serve() -> None:
         except MemoryError:
             os._exit(_NO_MEMORY)
         except Exception as error:  # whatever a library raises is about this one document
+            if re.search(r"\bmemory\b|\balloc", str(error), re.IGNORECASE):  # how C++ libraries say MemoryError
+                os._exit(_NO_MEMORY)
             answer = json.dumps({"problem": DAMAGED, "notes": [f"cannot be read: {type(error).__name__}"]}).encode()
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(answers, answer)

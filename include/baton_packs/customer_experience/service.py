@@ -106,13 +106,18 @@ def _resolutions(intent: pd.Series, table: Mapping[str, Any]) -> dict[str, dict[
     return answers | {f"it is: {name}": {"intent": name} for name in likely}
 
 
-def compose(decisions: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
+def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
     """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself."""
-    from baton_packs.customer_experience import replies
+    import pandas as pd
+
+    from baton_packs.customer_experience import replies, writing
 
     output = replies.join(decisions, drafts, ANSWERED, {})
-    cites = {} if drafts is None else dict(zip(drafts["entity_key"], drafts["cites"], strict=True))
-    whole = output.frame.assign(cites=output.frame["entity_key"].map(cites).astype(object))
+    offered = dict(zip(found["message_id"], found["entries"], strict=True))
+    rows = [] if drafts is None else drafts.to_dict("records")
+    cites = {row["entity_key"]: json.dumps(writing.cited(row, offered)) for row in rows}
+    listed = [cites.get(key) for key in output.frame["entity_key"]]
+    whole = output.frame.assign(cites=pd.Series(listed, index=output.frame.index, dtype=object))
     bare = (whole["route"] == SEND) & whole["cites"].map(lambda cell: not json.loads(cell or "[]"))
     whole.loc[bare, "route"] = SUGGEST
     return StageOutput(whole, {**output.facts, "without_citation": int(bare.sum())})

@@ -6,6 +6,16 @@ German, French and Dutch. Suppliers keep their layout, language, domain, account
 
 **The shift.** From a moment on four further companies write `NEW_SHARE` of everything but junk. Their trade has other
 words for the same things: a settlement advice is an invoice, an open items report a reminder, a call-off an order.
+Accuracy of TF-IDF (words and pairs) with a linear model, seed 11, one document every 10 minutes:
+
+    ============================================  =====  ======
+    fitted on; judged on                          type   intent
+    ============================================  =====  ======
+    1,000 documents; six later days               0.964  0.942
+    2,016 documents; the same days                0.986  0.980
+    2,016 documents; every other one after shift  0.848  0.866
+    and 560 after the shift; the same             0.979  0.975
+    ============================================  =====  ======
 
 **What is hard.** Reminders with a copy of the invoice, complaints that quote a reminder, enquiries that sound
 like complaints, mails that say `see attachment`, scams that look like invoices. And for the risk: honest invoices that

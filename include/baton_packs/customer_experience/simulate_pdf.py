@@ -10,9 +10,10 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fpdf import FPDF, XPos, YPos
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 _GREY = (90, 90, 90)
 
@@ -78,6 +79,8 @@ def truncated(content: bytes) -> bytes:
 
 
 def _page(created: datetime) -> FPDF:
+    from fpdf import FPDF
+
     pdf = FPDF()
     pdf.core_fonts_encoding = "cp1252"  # what readers assume of core fonts; it has the euro sign
     pdf.set_creation_date(created)
@@ -92,13 +95,13 @@ def _line(pdf: FPDF, text: str, *, size: float = 10, style: str = "", x: float =
     """One line at x (0: the margin), then down."""
     pdf.set_font(pdf.font_family, style=style, size=size)
     pdf.set_x(x or pdf.l_margin)
-    pdf.cell(width or 90, height, text, align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pdf.cell(width or 90, height, text, align=align, new_x="LMARGIN", new_y="NEXT")
 
 
 def _text(pdf: FPDF, paragraphs: list[str], size: float = 10) -> None:
     for paragraph in paragraphs:
         pdf.set_font(pdf.font_family, style="", size=size)
-        pdf.multi_cell(0, 5, paragraph, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.multi_cell(0, 5, paragraph, align="L", new_x="LMARGIN", new_y="NEXT")
         pdf.ln(2)
 
 
@@ -130,7 +133,7 @@ def _facts(pdf: FPDF, facts: list[tuple[str, str]], x: float, label: float = 38,
         pdf.set_x(x)
         pdf.set_font(pdf.font_family, style="", size=9)
         pdf.cell(label, 5, f"{name}{joint}")
-        pdf.cell(0, 5, value, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.cell(0, 5, value, new_x="LMARGIN", new_y="NEXT")
 
 
 def _end(pdf: FPDF, sheet: Sheet) -> None:
@@ -251,7 +254,7 @@ def _columns(pdf: FPDF, sheet: Sheet) -> None:
     _table(pdf, sheet, border="B")
     pdf.set_fill_color(235, 235, 230)
     for name, value in sheet.payment:
-        pdf.cell(120, 8, f"{name}  {value}", fill=True, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.cell(120, 8, f"{name}  {value}", fill=True, new_x="LMARGIN", new_y="NEXT")
     pdf.ln(2)
     for text in sheet.footer:
         _line(pdf, text, size=8)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 PROMPTS = Path(__file__).parent / "prompts"
 GROUNDED = 0.6  # share of a reply's words of substance that must stand in what it may use
+LETTERS = ("A", "B")  # entries as the model sees them, the best one first
 _WORD = re.compile(r"[^\W\d_]{5,}")
-# in the schema, where it guides even a small model: plain sentences, no brackets, no markup, no address
-_PLAIN = r"^[A-ZÄÖÜÉÈÀ][^\n<>`{}|\\@\[\]]{20,480}[.!?]$"
+# in the schema, where it guides even a small model: one or two plain sentences, no brackets, no markup, no address
+_ONE = r"[A-ZÄÖÜÉÈÀ][^\n<>`{}|\\@\[\].!?]{15,200}[.!]"
+_PLAIN = f"^{_ONE}( {_ONE})?$"
 
 
 class DocumentReply(BaseModel):
@@ -32,7 +35,7 @@ class DocumentReply(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(max_length=500, pattern=_PLAIN, description="one or two plain sentences")
+    text: str = Field(max_length=410, pattern=_PLAIN, description="one or two plain sentences")
 
 
 class CustomerReply(BaseModel):
@@ -40,9 +43,9 @@ class CustomerReply(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(max_length=500, pattern=_PLAIN, description="one to three plain sentences")
-    cites: list[Annotated[str, Field(max_length=60)]] = Field(
-        min_length=1, max_length=3, description="ids of the entries that were used"
+    text: str = Field(max_length=410, pattern=_PLAIN, description="one or two plain sentences")
+    cites: list[Literal["A", "B"]] = Field(
+        min_length=1, max_length=2, description="letters of the entries that were used"
     )
 
 
@@ -73,24 +76,36 @@ def document_cases(decisions: pd.DataFrame, documents: pd.DataFrame) -> list[Cas
     ]  # fmt: skip
 
 
-def customer_cases(decisions: pd.DataFrame, messages: pd.DataFrame, found: pd.DataFrame) -> list[Case]:
-    """A case for each message that gets a reply, what is least certain first."""
+def answers() -> dict[str, Any]:
+    """What each entry of the knowledge base says."""
+    from baton_packs.customer_experience import knowledge
+
+    return {"says": {one.id: one.answer for one in knowledge.entries()}}
+
+
+def customer_cases(
+    decisions: pd.DataFrame, messages: pd.DataFrame, found: pd.DataFrame, says: Mapping[str, str]
+) -> list[Case]:
+    """A case for each message that gets a reply, what is least certain first.
+
+    Args:
+        says: entry -> its answer.
+    """
     by_id = messages.set_index("message_id")
     entries = dict(zip(found["message_id"], found["entries"], strict=True))
-    best = dict(zip(found["message_id"], found["answer"], strict=True))
     rows = decisions[decisions["route"].isin(["send", "suggest"])].sort_values(
         ["risk", "entity_key"], ascending=[False, True]
     )
     cases = []
     for row in rows.to_dict("records"):
         key, person = row["entity_key"], by_id.loc[row["entity_key"]]
-        listed = json.loads(entries[key])
+        offered = dict(zip(LETTERS, [entry["entry"] for entry in json.loads(entries[key])], strict=False))
         cases.append(
             Case(
                 key=key,
-                facts={"entries": [{"id": row["entry"], "says": best[key]}]},
+                facts={"entries": {letter: says[entry] for letter, entry in offered.items()}},
                 data={"message": str(person["text"])},
-                terms={"entries": [entry["entry"] for entry in listed], "row": row, "answer": best[key]},
+                terms={"entries": offered, "row": row, "answer": says[row["entry"]]},
                 personal={
                     "NAME": _known(person["customer"]),
                     "MAIL": _known(person["address"]),
@@ -128,6 +143,17 @@ def check(case: Case, output: Any) -> Any:
     return output
 
 
+def cited(row: Mapping[Any, Any], found: Mapping[str, str]) -> list[str]:
+    """Entries that a drafted reply cites, by their ids.
+
+    Args:
+        row: of the draft: cites (JSON list of letters), source.
+        found: message_id -> entries (JSON) as they were offered.
+    """
+    offered = [entry["entry"] for entry in json.loads(found[row["entity_key"]])]
+    return [offered[LETTERS.index(letter)] for letter in dict.fromkeys(json.loads(row["cites"]))]
+
+
 def _share_known(case: Case, text: str) -> float:
     """Share of the text's words of substance that stand in the facts."""
     known = {word.casefold() for word in _WORD.findall(json.dumps(case.facts, ensure_ascii=False))}
@@ -142,7 +168,7 @@ def document_template(case: Case) -> DocumentReply:
 
 def customer_template(case: Case) -> CustomerReply:
     """The best entry's own words."""
-    return CustomerReply.model_construct(text=case.terms["answer"], cites=[case.terms["row"]["entry"]])
+    return CustomerReply.model_construct(text=case.terms["answer"], cites=["A"])
 
 
 DOCUMENT_REPLY = AgentSpec(
@@ -163,6 +189,7 @@ CUSTOMER_REPLY = AgentSpec(
     cases=customer_cases,
     check=check,
     template=customer_template,
+    rules=answers,
     critic=criticise,
     names=names,
     longest=1_200,

@@ -112,7 +112,8 @@ def test_the_score_is_low_for_what_no_entry_answers_and_where_two_are_equally_li
     messages = asked("changing the PIN", "changing the PIN", "qzx wvk", "")
     sure = [("change_pin", 0.99)], [("change_pin", 0.5), ("pin_blocked", 0.48)], [], []
     found = retrieval.retrieve(messages, said(messages, *sure))["best_score"]
-    assert found[0] > 0.6 > found[1] > found[2]
+    assert found[0] > 0.8
+    assert found[2] + 0.1 < found[1] < found[0] - 0.1
     assert found[2:].max() < 0.05
     unsure = retrieval.retrieve(messages, said(messages, *sure, accepted=False))["best_score"]
     assert unsure[0] < found[0]  # what the model did not accept does not count

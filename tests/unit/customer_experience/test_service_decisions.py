@@ -62,12 +62,16 @@ def test_a_case_can_be_corrected_to_a_likely_intent() -> None:
 
 def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     decisions = pd.DataFrame([{**decided(), "entity_key": key} for key in "ab"])
+    decisions.loc[2] = {**decided(found={"best_score": 0.0}), "entity_key": "c"}  # a person answers it
     drafts = pd.DataFrame({
-        "entity_key": ["a", "b"], "text": ["It takes two days."] * 2, "cites": ['["an-entry"]', "[]"],
+        "entity_key": ["a", "b"], "text": ["It takes two days."] * 2, "cites": ['["B"]', "[]"],
         "source": ["agent", "agent"],
     })  # fmt: skip
-    output = service.compose(decisions, drafts)
-    assert output.frame["route"].tolist() == ["send", "suggest"]
+    offered = json.dumps([{"entry": "an-entry"}, {"entry": "another-entry"}])
+    found = pd.DataFrame({"message_id": list("abc"), "entries": offered})
+    output = service.compose(decisions, found, drafts)
+    assert output.frame["cites"].tolist()[:2] == ['["another-entry"]', "[]"]
+    assert output.frame["route"].tolist() == ["send", "suggest", "escalate"]
     assert output.facts["without_citation"] == 1
 
 

@@ -60,7 +60,7 @@ def fit(
     Args:
         y: shape (n,), 0 .. classes - 1.
         weights: shape (n,), weights of the texts.
-        classes: number of classes; those absent from `y` get no score above the others.
+        classes: number of classes; those absent from `y` (a fold may lack one) get a low score everywhere.
         seed: the training's; a candidate's own goes before.
 
     Raises:
@@ -93,7 +93,7 @@ def fit(
         slopes, intercept = np.vstack([-slopes / 2, slopes / 2]), np.concatenate([-intercept / 2, intercept / 2])
     coefficients = np.zeros((classes, matrix.shape[1]), dtype=np.float32)
     coefficients[known] = slopes
-    constant = np.full(classes, float(np.min(intercept)) - 10.0)
+    constant = np.full(classes, float(np.min(intercept)) - 1.0)
     constant[known] = intercept
     return Member(candidate.name, str(candidate.estimator), terms, vectors, coefficients, constant, projection)
 
