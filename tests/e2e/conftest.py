@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from baton import companions
 from baton.demo import Demo
 from baton.orchestrator import Orchestrator
 from baton.packs import prepare_data
@@ -32,6 +33,7 @@ def services(hold: Path) -> Iterator[Services]:
     """Airflow and MLflow with the project's DAGs, nothing on schedule, in the tests' BATON_HOME."""
     from kills import ENVIRONMENT
 
+    companions.fetch_files(settings())
     extra = {**ENVIRONMENT, "BATON_HOLD": str(hold), "BATON_SCHEDULES": "false"}
     with Services(extra_env=extra, report=print) as started:
         yield started
