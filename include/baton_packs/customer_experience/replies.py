@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EFFECT = "mail"  # kind in the outbox
 SENT_AT_ONCE = ("reply", "follow_up", "send")
-APPROVE = "approve"
+APPROVE, SUGGEST, ACCEPTED = "approve", "suggest", "accepted"
 
 
 def mask_of(row: Mapping[Any, Any]) -> Mask:
@@ -81,12 +81,15 @@ def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     from baton import outbox
 
     known = outbox.effects(job.flow, job.partition, EFFECT)
-    return {one.entity_key: [one.state == outbox.WITHDRAWN, one.payload] for one in known}
+    found: dict[str, Any] = {one.entity_key: [one.state == outbox.WITHDRAWN, one.payload] for one in known}
+    return {"outbox": found, "accepted": sorted(accepted(job))}
 
 
 @engine_step(fingerprint=_outbox_state)
 def place(job: StageJob) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
+
+    What was suggested in an earlier partition and accepted on its case since leaves with this one.
 
     To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text.
 
@@ -109,10 +112,11 @@ def place(job: StageJob) -> StageOutput:
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     answer = job.options.get("answer") or {}
     asked = decisions[decisions["route"] == APPROVE]
-    texts = {
+    texts: dict[str, tuple[Mapping[Any, Any], str]] = {
         row["entity_key"]: (row, row["reply"])
         for row in decisions[decisions["route"].isin(SENT_AT_ONCE)].to_dict("records")
     }
+    texts |= {key: (row, row["reply"]) for key, row in accepted(job).items()}
     changed: list[str] = []
     if answer.get("answer") == "approved":
         changes = answer["changes"]
@@ -142,6 +146,34 @@ def place(job: StageJob) -> StageOutput:
     frame = pd.DataFrame({"entity_key": list(going)}, dtype="string")
     facts = {"answers": len(going), "changed": len(changed), "held_back": held, "left_before": len(out)}
     return StageOutput(frame, facts, on_commit)
+
+
+def accepted(job: StageJob) -> dict[str, Mapping[Any, Any]]:
+    """Suggestions that a person accepted and that no other partition sent: entity -> its decision."""
+    from sqlalchemy import select
+
+    from baton import outbox, tables
+    from baton.datasets import read
+    from baton.slots import Slot, head
+    from baton.warehouse import read as connection
+
+    table = tables.cases
+    query = select(table.c.entity_key, table.c.partition).where(
+        table.c.flow == job.flow, table.c.route == SUGGEST, table.c.resolution == ACCEPTED
+    )
+    with connection() as conn:
+        cases = {str(row.entity_key): str(row.partition) for row in conn.execute(query)}
+    gone = {one.entity_key for one in outbox.effects(job.flow, kind=EFFECT)
+            if one.partition != job.partition and one.state != outbox.WITHDRAWN}  # fmt: skip
+    found: dict[str, Mapping[Any, Any]] = {}
+    for partition in sorted({cases[key] for key in cases.keys() - gone}):
+        published = head(Slot(job.flow, "publish", partition))
+        rows = [] if published is None else read(published.ref).to_dict("records")
+        found |= {
+            row["entity_key"]: row for row in rows
+            if row["entity_key"] in cases.keys() - gone and isinstance(row["reply"], str)
+        }  # fmt: skip
+    return found
 
 
 def left(job: StageJob) -> dict[str, dict[str, Any]]:

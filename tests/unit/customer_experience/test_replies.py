@@ -41,12 +41,15 @@ def joined(*rows: dict[str, Any], body: str = "We look into it.") -> pd.DataFram
     return replies.join(frame, None, ("reply", "approve"), bodies).frame
 
 
-def place(frame: pd.DataFrame, **answer: Any) -> Any:
-    committed = run_stage(
-        Slot(FLOW, "publish", PARTITION), lambda inputs: StageOutput(frame), inputs={},
+def published_ref(frame: pd.DataFrame, stage: str = "composed") -> DatasetRef:
+    return run_stage(
+        Slot(FLOW, stage, PARTITION), lambda inputs: StageOutput(frame), inputs={},
         params={"frame": frame.to_json()}, models={}, code="test", run_id="test",
-    )  # fmt: skip
-    inputs: dict[str, DatasetRef] = {"decisions": committed.ref}
+    ).ref  # fmt: skip
+
+
+def place(frame: pd.DataFrame, **answer: Any) -> Any:
+    inputs: dict[str, DatasetRef] = {"decisions": published_ref(frame, "publish")}
     options = {"answer": answer} if answer else {}
     stage = "answer_reviewed" if answer else "answer"
     return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.replies:place",
@@ -111,3 +114,24 @@ def test_what_has_left_stays_whatever_is_decided_later() -> None:
     assert "Another text." in mails()["d"]["body"]
     place(joined(decision("a", "file"), decision("d", "file")))
     assert set(mails()) == {"a"}
+
+
+def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition() -> None:
+    from baton import cases
+
+    frame = joined(decision("s", "suggest"), decision("r", "reply"))
+    frame["reply"] = frame["reply"].fillna("Dear customer.")
+    place(frame)
+    assert set(mails()) == {"r"}
+    answers = {"accepted": {"intent": "x"}, "rejected": {}}
+    with warehouse.write() as conn:
+        cases.open_cases(conn, FLOW, PARTITION, frame[frame["route"] == "suggest"].assign(risk=0.5), answers)
+    cases.decide(FLOW, "s", "accepted", "ada")
+    later = StageJob("customer_experience", FLOW, "answer", "2026-11-20T10:00:00",
+                     "baton_packs.customer_experience.replies:place", inputs={"decisions": published_ref(joined(decision("t", "file")))})  # fmt: skip
+    assert run(later).facts["answers"] == 1
+    assert [one.entity_key for one in outbox.effects(FLOW, "2026-11-20T10:00:00", "mail")] == ["s"]
+    third = StageJob("customer_experience", FLOW, "answer", "2026-11-20T11:00:00",
+                     "baton_packs.customer_experience.replies:place", inputs=later.inputs)  # fmt: skip
+    assert run(third).facts["answers"] == 0
+    assert run(later).facts["answers"] == 1  # it stays in the plan of the partition that sends it
