@@ -21,10 +21,7 @@ from baton.airflow.flows import Flow
 
 STEPS = "baton_packs.customer_experience"
 SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
-LIMITS = {
-    "max_calls": 2,
-    "max_seconds": 60,
-}  # the small model of a fresh machine takes seconds a call, and one at a time
+LIMITS = {"max_calls": 1, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(
     "customer_experience",

@@ -22,10 +22,7 @@ from baton.airflow.flows import Flow
 STEPS = "baton_packs.customer_experience"
 PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender"]
 SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
-LIMITS = {
-    "max_calls": 2,
-    "max_seconds": 60,
-}  # the small model of a fresh machine takes seconds a call, and one at a time
+LIMITS = {"max_calls": 2, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(
     "document_intake",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import email
 import email.policy
-import io
+import json
 import os
 import shutil
 import subprocess
@@ -139,5 +139,5 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for result in run(20, Path(io.__file__).parent):
-        print({name: value for name, value in result.items() if name not in ("versions", "seed")})
+    results = run(int(sys.argv[1]) if len(sys.argv) > 1 else 20, settings().home / "bench")
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 MODELS = ("document_type", "document_intent", "document_risk", "message_intent", "message_sentiment")
 WATCHED = ("document_type", "message_intent")  # what the change in the world hits
-SEEN = 2  # hours of it until the monitor asks
 
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train and promote five models, play quiet hours, a bad one and a changed world; retrain; go on; count everything."""
     book = Playbook(demo)
-    quiet, shifted, later = book.hours(20, 22), book.hours(22, 24), book.hours(24, 26)
+    quiet, shifted, later = book.hours(20, 22), book.hours(22, 24), book.hours(24)
 
     with demo.part("customer experience: train and promote the first five models"):
         book.train(list(MODELS))
