@@ -17,6 +17,8 @@ amount or tool. Without a model server templates answer, marked as such.
 not be reached; nothing is sent twice, a retry sends the rest.
 """
 
+from datetime import timedelta
+
 from baton.airflow.flows import Flow
 
 STEPS = "baton_packs.customer_experience"
@@ -31,9 +33,10 @@ with Flow(
     models=["document_type", "document_intent", "document_risk"],
     owner="document-services",
     tags=["impact:tier2"],
-    deadline_minutes=60,
+    deadline_minutes=24 * 60,  # an answer may wait for a person until the next day
+    run_timeout=timedelta(days=4),
     files=True,
-    max_active_runs=4,  # an hour that waits for a person holds up no other
+    max_active_runs=100,  # an hour that waits for a person, three days at most, holds up no other
     doc_md=__doc__,
 ) as flow:
     parsed = flow.stage("parse", f"{STEPS}.parsing:parse", documents=flow.ingest("documents"))
@@ -42,7 +45,7 @@ with Flow(
     intent = flow.score(documents, "document_intent", "text_scores")
     fields = flow.stage("extract", f"{STEPS}.intake:fields", parsed=documents)
 
-    past = flow.earlier("extract", PAST, after=fields, partitions=40)
+    past = flow.earlier("extract", PAST, after=fields, partitions=1000)
     features = flow.stage("features", f"{STEPS}.intake:features", parsed=documents, fields=fields, past=past)
     flow.branch("amounts", fields, {past.operator.task_id: "with_amount"}) >> past.operator
     risk = flow.score(features, "document_risk")
@@ -56,7 +59,9 @@ with Flow(
         decisions=decided, documents=documents,
     )  # fmt: skip
     flow.branch("letters", decided, {"draft": "letters"}) >> drafts.operator
-    composed = flow.stage("compose", f"{STEPS}.intake:compose", trigger_rule=SOME, decisions=decided, drafts=drafts)
+    composed = flow.stage(
+        "compose", f"{STEPS}.intake:compose", trigger_rule=SOME, decisions=decided, documents=documents, drafts=drafts
+    )
     published = flow.publish(
         composed,
         {"type": kind, "intent": intent, "risk": risk},

@@ -14,6 +14,8 @@ is on record, the next try asks first and sends the rest. Nothing is ordered twi
 everything and orders nothing.
 """
 
+from datetime import timedelta
+
 from baton.airflow.flows import Flow
 
 STEPS = "baton_packs.supply_chain.steps"
@@ -31,7 +33,8 @@ with Flow(
     owner="inventory-control",
     step="1w",
     tags=["impact:tier2"],
-    deadline_minutes=60,
+    deadline_minutes=24 * 60,  # orders may wait for a person until the next day
+    run_timeout=timedelta(days=4),
     max_active_runs=4,  # a week that waits for a person holds up no other
     doc_md=__doc__,
 ) as flow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import ContractBroken
+from baton.errors import ContractBroken, NoData
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
@@ -38,6 +38,8 @@ def contract(job: StageJob) -> StageOutput:
     spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])
     frame = quarantine.apply_repairs(job.flow, job.partition, raw)
+    if len(raw) and frame.empty:
+        raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
     parsed = parsing.parse(frame, spec)
     verdict = contracts.check(parsed, spec)
     page = result_pages.store(verdict, job.flow, job.partition, job.stage)

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 def _source_state(job: StageJob) -> Mapping[str, Any]:
     from baton.sources import source_state
 
-    return source_state(job.load_pack(), job.options["source"], job.partition, job.options.get("files") or ())
+    return source_state(job.load_pack(), job.options["source"], job.partition, _files(job))
+
+
+def _files(job: StageJob) -> list[str]:
+    """Files that the trigger form names; of a partition made of such files, those on record, so that it can run again."""
+    from baton.slots import history
+
+    if named := list(job.options.get("files") or ()):
+        return named
+    known = history(job.slot) if "files" in job.options else []
+    return list(known[-1].facts.get("files") or ()) if known else []
 
 
 @engine_step(fingerprint=_source_state)
@@ -34,9 +44,13 @@ def ingest(job: StageJob) -> StageOutput:
     from baton.parsing import with_row_identity
     from baton.sources import read_partition
 
-    batch = read_partition(job.load_pack(), job.options["source"], job.partition, job.options.get("files") or ())
+    batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
     frame = with_row_identity(batch.frame, job.options["source"])
-    facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    facts: dict[str, Any] = {
+        "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
+    }  # fmt: skip
+    if files:
+        facts["files"] = files
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton.warehouse import record_models

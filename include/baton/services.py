@@ -148,8 +148,9 @@ class Plan:
         """SQLAlchemy URL of Airflow's metadata database; AIRFLOW__DATABASE__SQL_ALCHEMY_CONN wins."""
         variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
         given = self.extra.get(variable) or os.environ.get(variable)
-        # SQLite's own 5 s are too short when all cores train a model; Airflow itself switches on WAL
-        return given or f"sqlite:///{self.settings.home / 'airflow' / 'airflow.db'}?timeout=60"
+        # SQLite's own 5 s are too short when all cores train a model, and much longer is too long: Airflow's API server
+        # logs an action inside its event loop, and may wait there for a writer that needs that loop; WAL is Airflow's own
+        return given or f"sqlite:///{self.settings.home / 'airflow' / 'airflow.db'}?timeout=15"
 
     def airflow_services(self) -> list[Service]:
         """Return Airflow's services, without log servers: those listen everywhere; the UI reads files."""

@@ -243,7 +243,7 @@ def _named(root: int, parts: tuple[str, ...], where: str, limits: Limits) -> Doc
             at = below
         made = _document(at, parts[-1], parts, where, limits)
     except FileNotFoundError:
-        raise NoData(f"{where}: no file {name} below the landing folder") from None
+        raise SourceError(f"{where}: no file {name} below the landing folder; correct its name in the form") from None
     except OSError as error:
         raise SourceError(f"{where}: {name} cannot be read: {error.strerror}; links are not followed") from None
     finally:

@@ -137,7 +137,8 @@ def lay_on_calendar(
 ) -> pd.DataFrame:
     """Gives recorded rows the calendar time and the keys of one repetition of the recording.
 
-    time = anchor + cycle * period + clock (seconds since its start); key += cycle * keys_per_period.
+    time = anchor + cycle * period + clock (seconds since its start); key += cycle * keys_per_period; a text key is hashed
+    with the number of the cycle, the same in every source.
 
     Raises:
         SourceError: a column that the replay needs is missing or does not hold numbers.
@@ -147,10 +148,16 @@ def lay_on_calendar(
     replay = source.replay
     if replay is None:
         return frame
-    missing = [column for column in (replay.clock, replay.key) if column and column not in frame]
+    missing = [column for column in (replay.clock, replay.key, replay.text_key) if column and column not in frame]
     if missing:
-        raise SourceError(f"source {source.name}: {uri} has no column {' and '.join(missing)} (replay.clock, .key)")
+        raise SourceError(
+            f"source {source.name}: {uri} has no column {' and '.join(missing)} (replay.clock, .key, .text_key)"
+        )
     frame = frame.copy(deep=False)
+    if replay.text_key and cycle:
+        frame[replay.text_key] = [
+            hashlib.sha256(f"{key}\0{cycle}".encode()).hexdigest()[:20] for key in frame[replay.text_key]
+        ]
     try:
         if replay.key:
             frame[replay.key] = pd.to_numeric(frame[replay.key]) + cycle * replay.keys_per_period
@@ -230,10 +237,6 @@ def _replayed(source: FileSource | FolderSource, partition: str, why: str) -> Ra
         raise NoData(f"source {source.name}, partition {partition}: {why}, and no recording {uri}")
     body, form = read_bytes(uri), format_of(uri, source.format)
     frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
-    if slot.cycle and isinstance(source, FolderSource) and "document_id" in frame:
-        frame["document_id"] = [  # the next repetition's are other documents
-            hashlib.sha256(f"{one}\0{slot.cycle}".encode()).hexdigest()[:20] for one in frame["document_id"]
-        ]
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)
 
 

@@ -43,6 +43,7 @@ class ReplaySpec(Spec):
     )
     time: Column | None = Field(default=None, description="column that receives the calendar time made from `clock`")
     key: Column | None = Field(default=None, description="integer key column that must differ between repetitions")
+    text_key: Column | None = Field(default=None, description="text key column that must differ between repetitions")
     keys_per_period: int = Field(
         default=0,
         ge=0,

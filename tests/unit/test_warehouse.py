@@ -288,7 +288,8 @@ def test_eight_thousand_rows_are_replaced_in_well_under_a_second(migrated):
 
 
 def test_upsert_updates_only_what_it_is_told_to(migrated):
-    label = {"target": "late",
+    label = {
+        "target": "late",
         "flow": "f",
         "entity_key": "e",
         "origin": "analyst",

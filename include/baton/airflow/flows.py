@@ -62,6 +62,7 @@ class Flow(DAG):
         step: length of a partition, such as `1h`.
         late: how many intervals after its end a partition is read; 1: as soon as it is complete.
         deadline_minutes: alert when a run takes longer.
+        run_timeout: a run that is not through by then is ended; longer than the longest wait for a person.
         files: the trigger form takes names of files for the first stage, whose source is a folder.
         doc_md: the runbook.
     """
@@ -69,13 +70,13 @@ class Flow(DAG):
     def __init__(
         self, dag_id: str, *, pack: str, cron: str | None, owner: str, doc_md: str | None, models: Sequence[str] = (),
         step: str = "1h", late: int = 1, deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
-        files: bool = False, **kwargs: Any,
+        files: bool = False, run_timeout: timedelta = timedelta(hours=6), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             dag_id,
             schedule=clocked(cron, late),
             start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner),
-            dagrun_timeout=timedelta(hours=6), deadline=deadline(deadline_minutes), doc_md=doc_md,
+            dagrun_timeout=run_timeout, deadline=deadline(deadline_minutes), doc_md=doc_md,
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.step, self.files = pack, list(models), step, files

@@ -48,8 +48,9 @@ class ReviewOperator(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
+        dry_run = bool((context.get("params") or {}).get("dry_run"))  # nothing would come of an answer
         asked = self._asked()
-        if asked.empty:
+        if asked.empty or dry_run:
             return {"answer": "none", "changes": {}, "actor": ""}
         self.body = f"{self.body or ''}\n\n{self._table(asked)}"
         self.params = ParamsDict({str(row["entity_key"]): self._param(row) for row in asked.to_dict("records")})
@@ -75,10 +76,18 @@ class ReviewOperator(HITLOperator):
         }
 
     def _asked(self) -> pd.DataFrame:
+        from baton import outbox
         from baton.datasets import DatasetRef, read
 
         decisions = read(DatasetRef.from_dict(self.decisions["ref"]))
-        return decisions[decisions["route"] == self.route].sort_values("money", ascending=False)
+        # what has left is not asked about again when the partition is repeated
+        done = {
+            one.entity_key
+            for one in outbox.effects(self.dag_id, self.decisions["partition"])
+            if one.state == outbox.SENT
+        }
+        asked = decisions[(decisions["route"] == self.route) & ~decisions["entity_key"].isin(done)]
+        return asked.sort_values("money", ascending=False)
 
     def _table(self, asked: pd.DataFrame) -> str:
         # a text stands in its own field below

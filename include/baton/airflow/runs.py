@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +27,7 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
         "files": Param(
             None, type=["null", "string"], title="Files", section="Partitions", format="multiline",
             description_md="Documents below the landing folder, one path per line: the run takes these and no others, "
-            "as a partition of its own (first partition, or this very second). Empty: what was delivered.",
+            "as a partition of its own; leave the partitions empty. Empty: what was delivered.",
         ),
     }  # fmt: skip
     return {
@@ -133,11 +133,13 @@ def partition_of(context: Context, step: str) -> str:
         return key
     params = context.get("params") or {}
     first, last = params.get("partition_from") or "", params.get("partition_to") or ""
+    if _named(params):
+        if first or last:
+            raise AirflowFailException("files are a partition of their own: leave first and last partition empty")
+        return format_key(context["dag_run"].run_after.astimezone(UTC))  # the same however often the run is cleared
     if first and last and first != last:
         started = _start_range(context, first, last, step)
         raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")
-    if _named(params) and not (first or last):  # files are no delivery of an hour: they must not take its place
-        return format_key(datetime.now(UTC).replace(microsecond=0))
     key = first or last or last_complete(step)
     parse_key(key)
     return key

@@ -21,14 +21,14 @@ _HIDDEN = {"_source", "_row", "_row_sha"}
 
 
 def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | None:
-    """Collect the card of a case; None when the flow has no such case.
+    """Collect the card of a case, or of a decision that needed none; None when the flow knows neither.
 
     Returns:
         case, decision, proposal (what the flow decided beside the route, named as row), scores (with reasons and who let each version decide), contract, row (name, value, description,
         hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
-        case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key)
+        case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(conn, flow, entity_key)
         if case is None:
             return None
         place = {"flow": flow, "partition": case["partition"], "entity_key": entity_key}
@@ -45,7 +45,22 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
                        for q in quarantined],
         "contract": _facts(contract), "row": row, "row_problem": problem, "history": history,
-        "may_decide": rights.decide(flow) and case["resolution"] is None,
+        "may_decide": rights.decide(flow) and case["resolution"] is None and bool(case["resolutions"]),
+    }  # fmt: skip
+
+
+def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] | None:
+    """The newest decision in the shape of a case that nobody has to decide."""
+    table = tables.decisions
+    query = select(table).where(table.c.flow == flow, table.c.entity_key == entity_key)
+    row = conn.execute(query.order_by(table.c.partition.desc()).limit(1)).mappings().first()
+    if row is None:
+        return None
+    at = row["decided_at"]
+    return {
+        "flow": flow, "entity_key": entity_key, "partition": row["partition"], "route": row["route"], "queue": None,
+        "priority": None, "risk": row["risk"], "status": "no case", "resolutions": {}, "resolution": None, "actor": None,
+        "note": None, "opened_at": at, "updated_at": at,
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from baton.console.wording import in_words
 TOP_CASES = 20
 TOP_GROUPS = 20
 EXAMPLES = 2
+USUAL = 2  # priority of a case that names none
 _CASE = ("flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "money", "opened_at")
 
 
@@ -167,13 +168,13 @@ def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[s
     first = (
         select(case)
         .where(case.c.status == "open", case.c.flow.in_(flows))
-        .order_by(case.c.priority.asc().nulls_last(), case.c.risk.desc())
+        .order_by(func.coalesce(case.c.priority, USUAL), case.c.risk.desc())
         .limit(TOP_CASES)
     ).subquery()
     query = (
         select(first, decision.c.money)
         .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
-        .order_by(first.c.priority.asc().nulls_last(), first.c.risk.desc())
+        .order_by(func.coalesce(first.c.priority, USUAL), first.c.risk.desc())
     )
     rows = [dict(row) for row in conn.execute(query).mappings()]
     whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])

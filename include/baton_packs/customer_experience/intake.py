@@ -113,13 +113,15 @@ def _route(
         return ESCALATE, "", rule, [*why, f"amount above {rules.largest:,.0f}"]
     if kind["category"] == "invoice" and (missing or said["fields"]["confidence"] < rules.fields):
         what = f"missing: {', '.join(missing)}" if missing else f"weakest field at {said['fields']['confidence']:.2f}"
-        if missing and is_address(document["sender"]):
+        if missing and is_address(document["sender"]) and not bool(document["automatic"]):
             return FOLLOW_UP if risk < rules.risk.review else APPROVE, "follow_up", rule, [*why, what]
         return ESCALATE, "", rule, [*why, what]
     if rule.route == FILE:
         if risk >= rules.risk.review:
             return ESCALATE, "", rule, [*why, f"risk {risk:.2f} is at least {rules.risk.review:g}"]
         return FILE, "", rule, why
+    if bool(document["automatic"]):
+        return FILE, "", rule, [*why, "a machine wrote it: an answer would start a loop"]
     if not is_address(document["sender"]):
         return ESCALATE, "", rule, [*why, "it came without an address that can be answered"]
     if not bool(intent["accepted"]):
@@ -134,6 +136,7 @@ def _resolutions(kind: str, intent: str, rules: IntakePolicy) -> dict[str, dict[
     answers: dict[str, dict[str, Any]] = {
         f"right: {kind}": {"type": kind, "intent": intent, "risky": 0},
         f"fraud ({kind})": {"type": kind, "risky": 1},
+        "fraud": {"risky": 1},
     }
     answers |= {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
     return answers
@@ -143,9 +146,20 @@ def _text(value: Any) -> str | None:
     return None if value is None or value != value else str(value)
 
 
-def compose(decisions: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
-    """Decisions with their answers: columns reply, masked (what whoever approves is shown), written_by."""
-    from baton_packs.customer_experience import letters, replies
+def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
+    """Decisions with their answers: columns people (named in the letter), reply, masked (for approval), written_by."""
+    import pandas as pd
+
+    from baton_packs.customer_experience import letters, privacy, replies
+
+    texts = documents.set_index("document_id")["text"]
+    named = [
+        json.dumps(sorted({texts[key][start:end] for start, end, _ in privacy.names(texts[key])}))
+        if route == APPROVE
+        else None
+        for key, route in zip(decisions["entity_key"], decisions["route"], strict=True)
+    ]
+    decisions = decisions.assign(people=pd.Series(named, index=decisions.index, dtype=object))
 
     always = {
         row["entity_key"]: letters.body(row)

@@ -8,7 +8,7 @@ from email import policy
 from email.parser import BytesHeaderParser, BytesParser
 
 from baton_packs.customer_experience.limits import BOMB, DAMAGED, LIMITS, TOO_LARGE, TOO_MANY_RECIPIENTS, Limits, worst
-from baton_packs.customer_experience.mail_headers import count_addresses, first_address, header_text
+from baton_packs.customer_experience.mail_headers import count_addresses, first_address, header_text, is_automatic
 from baton_packs.customer_experience.mail_parts import Part, Parts
 
 _FIRST_LINES = re.compile(rb"(?:From [^\n]*\n)?(?:[!-9;-~]{1,76}:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
@@ -25,6 +25,7 @@ class Mail:
     Attributes:
         sender, reply_to: addresses in lower case, "" if there is none.
         recipients: addresses in To, Cc and Bcc.
+        automatic: a machine wrote it (RFC 3834, mailing lists, bounces): an answer would start a loop.
         text: of the body; HTML as text.
         problem: None, `too_large`, `too_many_recipients`, `bomb` or `damaged`.
         notes: sentences without content.
@@ -35,6 +36,7 @@ class Mail:
     reply_to: str = ""
     recipients: int = 0
     subject: str = ""
+    automatic: bool = False
     text: str = ""
     parts: tuple[Part, ...] = ()
     problem: str | None = None
@@ -70,7 +72,7 @@ def read(data: bytes, limits: Limits = LIMITS) -> Mail:
 
 def _mail(known: Mail, text: str = "", parts: tuple[Part, ...] = (), problem: str | None = None,
           notes: tuple[str, ...] = ()) -> Mail:  # fmt: skip
-    return Mail(known.sender, known.sender_name, known.reply_to, known.recipients, known.subject, text, parts,
+    return Mail(known.sender, known.sender_name, known.reply_to, known.recipients, known.subject, known.automatic, text, parts,
                 worst((problem, known.problem)), known.notes + notes)  # fmt: skip
 
 
@@ -101,6 +103,6 @@ def _headers(block: bytes, limits: Limits, whole: int) -> Mail:
         notes.append("recipients counted in the part of the headers that was read")
     return Mail(
         sender, sender_name, first_address(first("reply-to"), notes)[1], recipients,
-        header_text(first("subject"), notes), problem=TOO_MANY_RECIPIENTS if recipients > limits.recipients else None,
+        header_text(first("subject"), notes), is_automatic(first, sender), problem=TOO_MANY_RECIPIENTS if recipients > limits.recipients else None,
         notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip

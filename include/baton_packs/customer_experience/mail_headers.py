@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from email import errors
 from email.header import decode_header
 from email.utils import getaddresses
@@ -11,7 +12,24 @@ from baton_packs.customer_experience.charsets import clean, decode
 
 _LONGEST_HEADER = 20_000  # characters of one header line that are interpreted
 _LONGEST_NAME = 120
+_NOBODY = re.compile(r"(?:no-?reply|do-?not-?reply|mailer-daemon|postmaster|bounces?)[+@.-]", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s<>\"(),:;@\[\]]{1,128}@[^\s<>\"(),:;@]{1,255}")
+
+
+def is_automatic(first: Callable[[str], str], sender: str) -> bool:
+    """Whether a machine wrote a mail, by its headers (RFC 3834), or by an address that nobody reads.
+
+    Args:
+        first: name of a header to its first value, "" without one.
+    """
+    submitted, precedence = first("auto-submitted").strip().lower(), first("precedence").strip().lower()
+    return (
+        (submitted != "" and not submitted.startswith("no"))
+        or precedence in ("bulk", "junk", "list")
+        or any(first(name).strip() for name in ("list-id", "list-unsubscribe", "x-auto-response-suppress"))
+        or first("return-path").strip() == "<>"
+        or bool(_NOBODY.match(sender))
+    )
 
 
 def count_addresses(value: str) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("document_id", "channel", "name", "received_at", "media", "sender", "sender_name", "reply_to", "recipients",
-           "subject", "text", "attachments", "pages", "ocr", "language", "problem", "notes")  # fmt: skip
+           "subject", "automatic", "text", "attachments", "pages", "ocr", "language", "problem", "notes")  # fmt: skip
 _GIVEN = ("document_id", "channel", "name", "received_at")
 _MAIL_CHANNELS = ("mailbox",)
 
@@ -32,7 +32,7 @@ def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2)
 
     Returns:
         one row per document in the same order: document_id, channel, name, received_at, media (mail | pdf | scan | text |
-        unknown), sender, sender_name, reply_to, recipients, subject, text, attachments (JSON), pages, ocr, language
+        unknown), sender, sender_name, reply_to, recipients, subject, automatic (a machine wrote it), text, attachments (JSON), pages, ocr, language
         (two letters or ""), problem (None or one of `limits.PROBLEMS`), notes (JSON), and what begins with `_`.
     """
     import pandas as pd
@@ -55,7 +55,7 @@ def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2)
             reader.close()
     kept = [name for name in documents.columns if str(name).startswith("_")]
     frame = pd.DataFrame([row | one for row, one in zip(rows, found, strict=True)], columns=[*COLUMNS, *kept])
-    types = {"recipients": "int64", "pages": "int64", "ocr": "bool"}
+    types = {"recipients": "int64", "pages": "int64", "ocr": "bool", "automatic": "bool"}
     return frame.astype(types | {name: documents[name].dtype for name in ("received_at", *kept)})
 
 

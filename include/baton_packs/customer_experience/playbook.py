@@ -192,7 +192,8 @@ class Playbook(playbook.Playbook):
         for answer, labels in row.resolutions.items():
             if labels and all(right[target] == value for target, value in labels.items()):
                 return str(answer)
-        return "rejected" if "rejected" in row.resolutions else str(next(iter(row.resolutions)))
+        closing = [answer for answer, labels in row.resolutions.items() if not labels]
+        return str((closing or list(row.resolutions))[0])
 
     def quarantined(self, partition: str) -> dict[str, int]:
         """Rule -> rows of an hour's documents in quarantine."""

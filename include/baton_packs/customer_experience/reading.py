@@ -21,7 +21,7 @@ from baton_packs.customer_experience.mail_parts import Part
 
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _SNIFFED = 4096
-_ANSWERS = 30  # notes kept
+_NOTES = 30  # notes kept
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Document:
     reply_to: str = ""
     recipients: int = 0
     subject: str = ""
+    automatic: bool = False
     text: str = ""
     attachments: list[dict[str, Any]] = field(default_factory=list)
     pages: int = 0
@@ -113,6 +114,7 @@ def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size:
 
 def _of_mail(found: Document, read: mail.Mail) -> None:
     found.sender, found.sender_name, found.reply_to = read.sender, read.sender_name, read.reply_to
+    found.automatic = read.automatic
     found.recipients, found.subject = read.recipients, read.subject
     found.notes += read.notes
 
@@ -131,8 +133,8 @@ def _finished(found: Document, sections: list[str], problems: list[str | None], 
     problems.append(UNKNOWN_LANGUAGE if language.unknown else None)
     found.problem = worst(problems)
     found.notes = list(dict.fromkeys(found.notes))
-    if len(found.notes) > _ANSWERS:
-        found.notes[_ANSWERS:] = [f"{len(found.notes) - _ANSWERS} more notes"]
+    if len(found.notes) > _NOTES:
+        found.notes[_NOTES:] = [f"{len(found.notes) - _NOTES} more notes"]
     return found
 
 

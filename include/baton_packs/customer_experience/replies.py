@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from baton.agents.masking import Mask
 from baton.errors import BatonError
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
-from baton_packs.customer_experience import letters
+from baton_packs.customer_experience import letters, sending
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-EFFECT = "mail"  # kind in the outbox
 SENT_AT_ONCE = ("reply", "follow_up", "send")
-APPROVE, SUGGEST, ACCEPTED = "approve", "suggest", "accepted"
+APPROVE = "approve"
+_PLACEHOLDER = re.compile(r"\[[A-Z]{2,12}_\d{1,4}\]")
 
 
 def mask_of(row: Mapping[Any, Any]) -> Mask:
     """What hides the personal data of one decision's answer; the same row gives the same placeholders."""
     from baton_packs.customer_experience import privacy
 
-    return Mask({"NAME": _texts(row.get("sender_name")), "MAIL": _texts(row.get("sender"))}, privacy.names)
+    people = [*_texts(row.get("sender_name")), *json.loads(row.get("people") or "[]")]
+    return Mask({"NAME": people, "MAIL": _texts(row.get("sender"))}, privacy.names)
 
 
 def _texts(value: Any) -> list[str]:
@@ -37,6 +40,7 @@ def join(
     """Decisions with their whole letters.
 
     Args:
+        decisions: perhaps with `people`: JSON list of names in the letter that is answered.
         drafts: what the agent's stage gave: entity_key, text, source; None where it was not asked.
         answered: routes that need an answer.
         always: bodies that no agent words, by entity.
@@ -46,7 +50,7 @@ def join(
         written_by (agent | template | rule); facts count who wrote.
 
     Raises:
-        BatonError: a decision is without the answer that it needs.
+        BatonError: a decision is without the answer that it needs, or names cannot be found to be masked.
     """
     import pandas as pd
 
@@ -61,13 +65,14 @@ def join(
         for row, reply in zip(rows, replies, strict=True)
     ]
     columns = {"reply": replies, "masked": masked, "written_by": [sources.get(row["entity_key"]) for row in rows]}
-    whole = decisions.assign(
-        **{name: pd.Series(cells, index=decisions.index, dtype=object) for name, cells in columns.items()}
-    )
+    whole = decisions.assign(**{
+        name: pd.Series(cells, index=decisions.index, dtype=object) for name, cells in columns.items()
+    })  # fmt: skip
     wordless = [
-        key for key, route, reply in zip(whole["entity_key"], whole["route"], replies, strict=True)
-        if route in answered and reply is None
-    ]  # fmt: skip
+        row["entity_key"]
+        for row, reply in zip(rows, replies, strict=True)
+        if row["route"] in answered and reply is None
+    ]
     if wordless:
         raise BatonError(
             f"{len(wordless)} answers are missing, the first is that of {wordless[0]}: clear the draft task"
@@ -76,22 +81,13 @@ def join(
     return StageOutput(whole, {"written_by": written})
 
 
-def _outbox_state(job: StageJob) -> Mapping[str, Any]:
-    """What is in the outbox now: an answer that another decision withdrew must be put there again."""
-    from baton import outbox
-
-    known = outbox.effects(job.flow, job.partition, EFFECT)
-    found: dict[str, Any] = {one.entity_key: [one.state == outbox.WITHDRAWN, one.payload] for one in known}
-    return {"outbox": found, "accepted": sorted(accepted(job))}
-
-
-@engine_step(fingerprint=_outbox_state)
+@engine_step(fingerprint=sending.state)
 def place(job: StageJob) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
 
-    What was suggested in an earlier partition and accepted on its case since leaves with this one.
-
-    To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text.
+    To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text. An answer
+    that has left stays as it is, whatever is decided now, and nobody is answered twice, in whichever partition. What was
+    suggested in an earlier partition and accepted on its case since leaves with this one.
 
     Inputs: decisions.
 
@@ -100,39 +96,42 @@ def place(job: StageJob) -> StageOutput:
             none), changes (entity -> text with placeholders), actor.
 
     Returns:
-        the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts).
+        the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts),
+        unusable (entities whose edited text was refused).
 
     Raises:
-        BatonError: a word on an answer that was not asked about, or an edited text with a placeholder of nothing.
+        BatonError: a word on an answer that was not asked about, or on decisions that were superseded since.
     """
     import pandas as pd
 
     from baton.datasets import read
 
     decisions: pd.DataFrame = read(job.inputs["decisions"])
-    answer = job.options.get("answer") or {}
-    asked = decisions[decisions["route"] == APPROVE]
+    answer, known = job.options.get("answer") or {}, sending.Known.of(job)
+    rows = {row["entity_key"]: row for row in decisions.to_dict("records")}
     texts: dict[str, tuple[Mapping[Any, Any], str]] = {
-        row["entity_key"]: (row, row["reply"])
-        for row in decisions[decisions["route"].isin(SENT_AT_ONCE)].to_dict("records")
+        key: (row, row["reply"]) for key, row in rows.items() if row["route"] in SENT_AT_ONCE and known.may_leave(key)
     }
-    texts |= {key: (row, row["reply"]) for key, row in accepted(job).items()}
-    changed: list[str] = []
+    texts |= {key: (row, row["reply"]) for key, row in known.accepted.items()}
+    asked = {key: row for key, row in rows.items() if row["route"] == APPROVE and known.may_leave(key)}
+    approved, changed, unusable = [], [], []
     if answer.get("answer") == "approved":
-        changes = answer["changes"]
-        if unknown := sorted(set(changes) - set(asked["entity_key"])):
-            raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
-        for row in asked.to_dict("records"):
-            text = changes.get(row["entity_key"], row["masked"])
-            changed += [row["entity_key"]] if text != row["masked"] else []
-            texts[row["entity_key"]] = (row, restored(row, text))
-    out = left(job)
-    going = {key: payload_of(row, text) for key, (row, text) in texts.items()} | out
+        sending.require_newest(job)
+        for key, row, text in _approved(asked, rows, answer["changes"]):
+            if text is None:
+                unusable.append(key)
+                continue
+            approved.append(key)
+            changed += [key] if text != row["reply"] else []
+            texts[key] = (row, text)
+    going = {key: sending.payload_of(row, text) for key, (row, text) in texts.items()} | dict(known.left)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton import ledger, outbox
 
-        outbox.enqueue(conn, job.flow, job.partition, EFFECT, list(going.items()))
+        gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
+        outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT,
+                       [(key, payload) for key, payload in going.items() if key not in gone])  # fmt: skip
         if answer:
             said = {
                 "answer": answer.get("answer"),
@@ -142,70 +141,30 @@ def place(job: StageJob) -> StageOutput:
             }
             ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
 
-    held = 0 if answer.get("answer") == "approved" else len(asked)
-    frame = pd.DataFrame({"entity_key": list(going)}, dtype="string")
-    facts = {"answers": len(going), "changed": len(changed), "held_back": held, "left_before": len(out)}
-    return StageOutput(frame, facts, on_commit)
+    facts: dict[str, Any] = {
+        "answers": len(going), "changed": len(changed), "held_back": len(asked) - len(approved), "left_before": len(known.left),
+    }  # fmt: skip
+    if unusable:
+        facts["unusable"] = unusable
+        facts["degraded"] = [f"{len(unusable)} edited answers hold a placeholder of nothing and were not sent"]
+    return StageOutput(pd.DataFrame({"entity_key": list(going)}, dtype="string"), facts, on_commit)
 
 
-def accepted(job: StageJob) -> dict[str, Mapping[Any, Any]]:
-    """Suggestions that a person accepted and that no other partition sent: entity -> its decision."""
-    from sqlalchemy import select
-
-    from baton import outbox, tables
-    from baton.datasets import read
-    from baton.slots import Slot, head
-    from baton.warehouse import read as connection
-
-    table = tables.cases
-    query = select(table.c.entity_key, table.c.partition).where(
-        table.c.flow == job.flow, table.c.route == SUGGEST, table.c.resolution == ACCEPTED
-    )
-    with connection() as conn:
-        cases = {str(row.entity_key): str(row.partition) for row in conn.execute(query)}
-    gone = {one.entity_key for one in outbox.effects(job.flow, kind=EFFECT)
-            if one.partition != job.partition and one.state != outbox.WITHDRAWN}  # fmt: skip
-    found: dict[str, Mapping[Any, Any]] = {}
-    for partition in sorted({cases[key] for key in cases.keys() - gone}):
-        published = head(Slot(job.flow, "publish", partition))
-        rows = [] if published is None else read(published.ref).to_dict("records")
-        found |= {
-            row["entity_key"]: row for row in rows
-            if row["entity_key"] in cases.keys() - gone and isinstance(row["reply"], str)
-        }  # fmt: skip
-    return found
+def _approved(
+    asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[Any, Any], str | None]]:
+    """(entity, decision, text with its personal data, or None if it cannot be restored) of each approved answer."""
+    if unknown := sorted(key for key in changes if rows.get(key, {}).get("route") != APPROVE):
+        raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
+    for key, row in asked.items():
+        yield key, row, restored(row, changes.get(key, row["masked"]))
 
 
-def left(job: StageJob) -> dict[str, dict[str, Any]]:
-    """Answers of the partition that are out, or may be: entity -> payload. They stay as they are, whatever is decided now."""
-    from baton import outbox
-
-    if job.dry_run:
-        return {}
-    out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
-    return {one.entity_key: one.payload for one in outbox.effects(job.flow, job.partition, EFFECT) if one.state in out}
-
-
-def restored(row: Mapping[Any, Any], text: str) -> str:
-    """An approved text with what its placeholders stand for.
-
-    Raises:
-        BatonError: it holds a placeholder that stands for nothing.
-    """
+def restored(row: Mapping[Any, Any], text: str) -> str | None:
+    """An approved text with what its placeholders stand for; None if one stands for nothing."""
+    if text == row["masked"]:
+        return str(row["reply"])
     mask = mask_of(row)
     mask.hide(row["reply"])  # the same placeholders as when it was shown
-    if reason := mask.stray(text):
-        raise BatonError(f"answer {row['entity_key']}: {reason}; clear the review task and mend the text")
-    return mask.restore(text)
-
-
-def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
-    """A mail as the outbox carries it.
-
-    Raises:
-        BatonError: the address is none.
-    """
-    from baton.effects_mail import mail_payload
-
-    subject = " ".join(str(row["subject"] or "your message").split())[:150]
-    return mail_payload([row["sender"]], subject if subject.lower().startswith("re:") else f"Re: {subject}", text)
+    whole = mask.restore(text)
+    return None if _PLACEHOLDER.search(whole) else whole

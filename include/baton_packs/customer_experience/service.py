@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.effects_mail import is_address
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs
 
@@ -19,11 +20,22 @@ ANSWERED = (SEND, SUGGEST)
 UNKNOWN = "general"  # queue of what belongs to no intent
 
 
-def retrieve(messages: pd.DataFrame, intents: pd.DataFrame) -> StageOutput:
-    """The entries of the knowledge base for each message, see `retrieval.retrieve`."""
+def _content(job: StageJob) -> Mapping[str, Any]:
+    """What the knowledge base says now."""
+    from baton_packs.customer_experience import knowledge
+
+    return {one.id: one.model_dump(mode="json") for one in knowledge.entries()}
+
+
+@engine_step(fingerprint=_content)
+def retrieve(job: StageJob) -> StageOutput:
+    """The entries of the knowledge base for each message, see `retrieval.retrieve`.
+
+    Inputs: messages, intents (scored texts).
+    """
     from baton_packs.customer_experience import retrieval
 
-    found = retrieval.retrieve(messages, intents)
+    found = retrieval.retrieve(**read_inputs(job.inputs))
     return StageOutput(found, {"messages": len(found), "sure": int((found["best_score"] >= 0.5).sum())})
 
 
@@ -75,6 +87,8 @@ def _decided(
         reasons.append(f"{intent['category']} is a regulated topic")
     if angry:
         reasons.append(f"negative at {sentiment['score']:.2f}")
+    if not is_address(message["address"]):
+        reasons.append("the address on file is none that can be answered")
     route = ESCALATE if reasons else SEND
     if route == SEND and float(found["best_score"]) < rules.found:
         route, reasons = ESCALATE, [f"no entry is certain: {found['best']} at {found['best_score']:.2f}"]
@@ -86,7 +100,7 @@ def _decided(
     return {
         "entity_key": message["message_id"], "risk": _need(route, intent, found), "route": route, "money": 0.0,
         "reasons": json.dumps(reasons), "queue": rule.team if rule is not None and known else UNKNOWN,
-        "priority": max(1, priority), "resolutions": json.dumps(_resolutions(intent, table)),
+        "priority": max(1, priority), "resolutions": json.dumps(_resolutions(route, known, intent, table)),
         "intent": intent["category"] if known else None, "intent_score": float(intent["score"]),
         "sentiment": sentiment["category"], "language": "en", "sender": message["address"], "sender_name": message["customer"],
         "subject": "Your message", "entry": found["best"], "entry_score": float(found["best_score"]),
@@ -98,12 +112,19 @@ def _need(route: str, intent: pd.Series, found: pd.Series) -> float:
     return 1.0 if route == ESCALATE else round(1.0 - min(float(intent["score"]), float(found["best_score"])), 6)
 
 
-def _resolutions(intent: pd.Series, table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Accepted and edited confirm the intent; else a person names the right one of the likely ones, or none at all."""
-    said = {"intent": intent["category"]}
-    answers: dict[str, dict[str, Any]] = {"accepted": said, "edited": said, "rejected": {}}
-    likely = [name for name, _ in json.loads(intent["reasons"]) if name in table and name != intent["category"]]
-    return answers | {f"it is: {name}": {"intent": name} for name in likely}
+def _resolutions(route: str, known: bool, intent: pd.Series, table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A suggestion is accepted, edited or rejected; else a person names what it is about: a likely intent, or none at all.
+
+    Accepting sends the suggestion; every answer but `rejected` and `none of them` is a label.
+    """
+    said, answers = {"intent": intent["category"]}, dict[str, dict[str, Any]]()
+    if route == SUGGEST:
+        answers = {"accepted": said, "edited": said, "rejected": {}}
+    elif known:
+        answers = {f"right: {intent['category']}": said}
+    likely = [name for name, _ in json.loads(intent["reasons"]) if name in table]
+    answers |= {f"it is: {name}": {"intent": name} for name in likely if {"intent": name} not in answers.values()}
+    return answers if route == SUGGEST else {**answers, "none of them": {}}
 
 
 def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:

@@ -93,12 +93,39 @@ def test_without_approval_nothing_more_leaves(answer: str) -> None:
 
 
 def test_a_placeholder_of_nothing_and_an_answer_nobody_asked_for_are_refused() -> None:
-    frame = joined(decision("b", "approve"))
-    with pytest.raises(BatonError, match="b: placeholder that stands for nothing"):
-        place(frame, answer="approved", changes={"b": "Dear [NAME_7], all is well."}, actor="ada")
+    frame = joined(decision("b", "approve"), decision("c", "approve"))
+    facts = place(frame, answer="approved", changes={"b": "Dear [NAME_7], all is well."}, actor="ada").facts
+    assert facts["unusable"] == ["b"]
+    assert set(mails()) == {"c"}
     with pytest.raises(BatonError, match="names z, which was not asked about"):
         place(frame, answer="approved", changes={"z": "Hello"}, actor="ada")
+
+
+def test_a_name_that_looks_like_a_placeholder_leaves_as_it_is() -> None:
+    frame = joined(decision("b", "approve", sender_name="[NAME_9]"))
+    place(frame, answer="approved", changes={}, actor="ada")
+    assert "Dear [NAME_9]," in mails()["b"]["body"]
+
+
+def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
+    old = joined(decision("b", "approve"))
+    ref = published_ref(old, "publish")
+    published_ref(joined(decision("b", "file")), "publish")
+    job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
+                   "baton_packs.customer_experience.replies:place", inputs={"decisions": ref},
+                   options={"answer": {"answer": "approved", "changes": {}, "actor": "ada"}})  # fmt: skip
+    with pytest.raises(BatonError, match="decided anew after this request"):
+        run(job)
     assert mails() == {}
+
+
+def test_nobody_is_answered_in_two_partitions() -> None:
+    place(joined(decision("a", "reply")))
+    later = StageJob("customer_experience", FLOW, "answer", "2026-11-20T10:00:00",
+                     "baton_packs.customer_experience.replies:place",
+                     inputs={"decisions": published_ref(joined(decision("a", "reply"), decision("n", "reply")))})  # fmt: skip
+    assert run(later).facts["answers"] == 1
+    assert [one.entity_key for one in outbox.effects(FLOW, "2026-11-20T10:00:00", "mail")] == ["n"]
 
 
 def test_what_has_left_stays_whatever_is_decided_later() -> None:

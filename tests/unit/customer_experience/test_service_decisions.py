@@ -17,7 +17,7 @@ REGULATED = next(name for name, one in TABLE.items() if one.regulated)
 
 def decided(**given: Any) -> dict[str, Any]:
     """One message's decision; by default a certain, calm question with a certain answer."""
-    message = {"message_id": "m1", "address": "ann@example.org", "customer": "Ann Example"}
+    message = {"message_id": "m1", "address": "ann@example.org", "customer": "Ann Example", **given.get("message", {})}
     likely = json.dumps([[PLAIN, 0.8], [REGULATED, 0.1]])
     intent = pd.Series(
         {"category": PLAIN, "score": 0.9, "accepted": True, "reasons": likely, **given.get("intent", {})}
@@ -37,6 +37,7 @@ def decided(**given: Any) -> dict[str, Any]:
     ({"mood": {"category": "negative", "score": RULES.angry - 0.01}}, "send"),
     ({"mood": {"category": "positive", "score": 0.99}}, "send"),
     ({"found": {"best_score": RULES.found - 0.01}}, "escalate"),
+    ({"message": {"address": "ann@localhost"}}, "escalate"),
 ])  # fmt: skip
 def test_routes(given: dict[str, Any], route: str) -> None:
     found = decided(**given)
@@ -54,10 +55,16 @@ def test_an_angry_customer_comes_sooner_and_the_unknown_go_to_everybody() -> Non
 
 
 def test_a_case_can_be_corrected_to_a_likely_intent() -> None:
-    answers = json.loads(decided()["resolutions"])
+    answers = json.loads(decided(intent={"score": RULES.intent - 0.01})["resolutions"])
     assert answers["accepted"] == answers["edited"] == {"intent": PLAIN}
     assert answers["rejected"] == {}
     assert answers[f"it is: {REGULATED}"] == {"intent": REGULATED}
+
+
+def test_what_nobody_could_name_is_no_label_by_being_closed() -> None:
+    answers = json.loads(decided(intent={"accepted": False})["resolutions"])
+    assert set(answers) == {f"it is: {PLAIN}", f"it is: {REGULATED}", "none of them"}
+    assert answers["none of them"] == {}
 
 
 def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:

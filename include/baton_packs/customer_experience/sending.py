@@ -1,0 +1,135 @@
+"""Who was answered already, and what may still leave: what `replies.place` asks before it puts anything into the outbox."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.stages import StageJob
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+EFFECT = "mail"  # kind in the outbox
+SUGGEST, ACCEPTED = "suggest", "accepted"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is on record about the answers of a flow.
+
+    Attributes:
+        left: answers of this partition that are out, or may be: entity -> payload. They stay as they are.
+        elsewhere: entities that another partition answers.
+        closed: entities whose case a person has decided.
+        accepted: suggestions of earlier partitions that a person accepted and nobody sent: entity -> its decision, as it
+            was when it was accepted.
+    """
+
+    left: Mapping[str, dict[str, Any]]
+    elsewhere: frozenset[str]
+    closed: frozenset[str]
+    accepted: Mapping[str, Mapping[Any, Any]]
+
+    @classmethod
+    def of(cls, job: StageJob) -> Known:
+        """What is known now; a dry run knows nothing, because it sends nothing."""
+        from baton import outbox
+
+        if job.dry_run:
+            return cls({}, frozenset(), frozenset(), {})
+        out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
+        here = outbox.effects(job.flow, job.partition, EFFECT)
+        left = {one.entity_key: one.payload for one in here if one.state in out}
+        elsewhere = frozenset(sent_elsewhere(job))
+        cases = _decided_cases(job.flow)
+        return cls(left, elsewhere, frozenset(cases), _accepted(job.flow, cases, elsewhere | left.keys()))
+
+    def may_leave(self, key: str) -> bool:
+        """Whether nobody has answered it yet, neither a partition nor a person on its case."""
+        return key not in self.left and key not in self.elsewhere and key not in self.closed
+
+
+def state(job: StageJob) -> Mapping[str, Any]:
+    """What is on record, as a fingerprint: an answer that another decision withdrew must be put there again."""
+    from baton import outbox
+
+    known = Known.of(job)
+    here = [] if job.dry_run else outbox.effects(job.flow, job.partition, EFFECT)
+    rows = sorted([one.entity_key, one.state == outbox.WITHDRAWN, one.payload] for one in here)
+    whole = [rows, sorted(known.elsewhere), sorted(known.closed), sorted(known.accepted)]
+    return {"record": hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()}  # no address, no text
+
+
+def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
+    """Entities that other partitions of the flow answer."""
+    from baton import outbox
+
+    return {one.entity_key for one in outbox.effects(job.flow, kind=EFFECT, conn=conn)
+            if one.partition != job.partition and one.state != outbox.WITHDRAWN}  # fmt: skip
+
+
+def require_newest(job: StageJob) -> None:
+    """A person's word counts for the decisions that they saw.
+
+    Raises:
+        BatonError: the partition was decided anew since.
+    """
+    from baton.slots import Slot, head
+
+    newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
+    if newest is not None and newest.ref.uri != job.inputs["decisions"].uri:
+        raise BatonError(
+            f"{job.flow} {job.partition} was decided anew after this request: answer the newer request; nothing was sent"
+        )
+
+
+def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
+    """A mail as the outbox carries it.
+
+    Raises:
+        BatonError: the address is none.
+    """
+    from baton.effects_mail import mail_payload
+
+    subject = " ".join(str(row["subject"] or "your message").split())[:150]
+    return mail_payload([row["sender"]], subject if subject.lower().startswith("re:") else f"Re: {subject}", text)
+
+
+def _decided_cases(flow: str) -> dict[str, Any]:
+    """Entity -> its case, of those that a person has decided."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.cases
+    with read() as conn:
+        rows = conn.execute(select(table).where(table.c.flow == flow, table.c.resolution.is_not(None))).mappings()
+        return {row["entity_key"]: dict(row) for row in rows}
+
+
+def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
+    """Suggestions that a person accepted, as they stood then: a later run of that partition may word them otherwise."""
+    from baton.datasets import read
+    from baton.slots import Slot, history
+
+    wanted = {
+        key: case for key, case in cases.items()
+        if case["resolution"] == ACCEPTED and case["route"] == SUGGEST and key not in gone
+    }  # fmt: skip
+    found: dict[str, Mapping[Any, Any]] = {}
+    for partition in sorted({case["partition"] for case in wanted.values()}):
+        versions = history(Slot(flow, "publish", partition))
+        for key, case in wanted.items():
+            seen = [one for one in versions if one.created_at <= case["updated_at"]]
+            if case["partition"] != partition or not seen:
+                continue
+            rows = read(seen[-1].ref)
+            for row in rows[(rows["entity_key"] == key) & rows["reply"].notna()].to_dict("records"):
+                found[key] = row
+    return found
