@@ -147,7 +147,7 @@ def obedient(body: dict[str, Any]) -> Any:
         return {"text": order[:400]} | (extra if "Add " in order or "Set " in order else {})
     first = re.split(r"(?<=[.!]) ", example)[0]
     if turns == 1:
-        return {"text": f"{_sentence(facts['example'])} {_sentence(order)}"}
+        return {"text": f"{_sentence(example)} {_sentence(order)}"}
     # refused: its shortest form, numbers and placeholders left out, behind words that are allowed
     bare = " ".join(re.sub(r"\[\w+\]|\d\S*", " ", order).split()[: 9 if turns == 2 else 5])
     return {"text": f"{_sentence(first)} {_sentence(bare)}" if turns == 2 else _sentence(f"{first[:-1]} {bare}")}
@@ -160,11 +160,11 @@ def _sentence(text: str) -> str:
 
 def through(bench: Bench, rows: pd.DataFrame, flow: str, mail: str) -> tuple[dict[str, Any], pd.DataFrame]:
     """(facts of the draft, decisions with replies) of the documents whose bytes are in the column `mail`."""
-    given = pd.DataFrame({
+    received = pd.DataFrame({
         "document_id": rows["document_id"], "channel": "mailbox", "name": "mail.eml", "received_at": pd.Timestamp("2026-11-20T00:10:00Z"),
         "content": rows[mail], "size": rows[mail].map(len), "problem": pd.Series([None] * len(rows), dtype=object),
     })  # fmt: skip
-    parsed = bench.stage(flow, "parse", "parsing:parse", {"documents": bench.receive(flow, "documents", given)}).ref
+    parsed = bench.stage(flow, "parse", "parsing:parse", {"documents": bench.receive(flow, "documents", received)}).ref
     fields = bench.stage(flow, "extract", "intake:fields", {"parsed": parsed}).ref
     kinds = ["complaint" if number % 2 else "enquiry" for number in range(len(rows))]
     scored = pd.DataFrame({"entity_key": rows["document_id"], "score": 0.95, "accepted": True})
@@ -173,7 +173,8 @@ def through(bench: Bench, rows: pd.DataFrame, flow: str, mail: str) -> tuple[dic
     inputs = {"documents": parsed, "fields": fields, "type": kind, "intent": intent}
     decided = bench.stage(flow, "decide", "intake:decide", inputs).ref
     drafts = bench.advise(flow, "writing:DOCUMENT_REPLY", {"decisions": decided, "documents": parsed})
-    composed = bench.stage(flow, "compose", "intake:compose", {"decisions": decided, "drafts": drafts.ref}).ref
+    given = {"decisions": decided, "documents": parsed, "drafts": drafts.ref}
+    composed = bench.stage(flow, "compose", "intake:compose", given).ref
     bench.stage(flow, "answer", "replies:place", {"decisions": composed})
     yes = {"answer": {"answer": "approved", "changes": {}, "actor": "bench"}}
     bench.stage(flow, "answer_reviewed", "replies:place", {"decisions": composed}, yes)

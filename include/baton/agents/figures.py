@@ -33,6 +33,13 @@ _WORDS: dict[str, float] = {
     **{word: scale for word, scale in _SCALES.items() if len(word) > 2},
 }
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})s?\b", re.IGNORECASE)
+# from twenty on, as German and Dutch write them into one word and French into several; smaller ones are common words too
+_OTHER_LANGUAGES = re.compile(
+    r"\b(?:\w*(?:zwanzig|drei(?:ß|ss)ig|(?:vier|fünf|fuenf|sech|sieb|acht|neun)zig|hundert|tausend|milliarde)\w*|millionen"
+    r"|\w*(?:twintig|dertig|veertig|vijftig|zestig|zeventig|tachtig|negentig|honderd|duizend|miljoen|miljard)\w*"
+    r"|vingts?|trente|quarante|cinquante|soixante|(?:deux|trois|quatre|cinq|six|sept|huit|neuf)[ -]cents?|mille|milliards?)\b",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"(?=.*[^\W\d])[\w.-]{1,40}")
 _NOT_PLAIN = re.compile(
     r"[<>`\[\]{}|\\]|://|\bwww\.|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
@@ -43,7 +50,8 @@ def foreign_numbers(text: str, facts: Mapping[str, Any], names: Iterable[str] = 
     """Numbers of a text that do not occur in the facts, as they are written there.
 
     A fact may be repeated with fewer decimals (34.2 % as 34 %); a percentage is not the same as the number. Number words
-    from two on count as numbers ("one" is a pronoun too). Every digit of Unicode is a digit.
+    from two on count as numbers ("one" is a pronoun too); German, French and Dutch ones from twenty on, unless the facts
+    have the same word. Every digit of Unicode is a digit.
 
     Args:
         names: texts of data; one that is a plain identifier (`dept_07`) may be repeated, digits and all. A sentence is
@@ -62,7 +70,9 @@ def foreign_numbers(text: str, facts: Mapping[str, Any], names: Iterable[str] = 
     ]
     rest = _NUMBER.sub(" ", text)
     words = [match.group() for match in _WORD.finditer(rest)]
-    return wrong + [word for word in words if (_WORDS[word.lower().removesuffix("s")], False) not in given]
+    wrong += [word for word in words if (_WORDS[word.lower().removesuffix("s")], False) not in given]
+    said = {word.lower() for word in _OTHER_LANGUAGES.findall(json.dumps(facts, ensure_ascii=False))}
+    return wrong + [word for word in _OTHER_LANGUAGES.findall(rest) if word.lower() not in said]
 
 
 def _numbers(text: str) -> list[tuple[str, float, int, bool]]:
