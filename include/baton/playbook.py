@@ -45,7 +45,6 @@ class Playbook:
 
     def await_training(self, model: str) -> None:
         """Wait for the training that the drift event started by itself."""
-        self._promotions[model] = self.known(f"{model}_promote")
         run = self.airflow.wait_for_run(f"{model}_train", self._trainings[model], timeout=60)
         self.expect_all(self.airflow.wait(f"{model}_train", [run], timeout=400))
 
@@ -55,6 +54,7 @@ class Playbook:
         run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
         self.airflow.answer(dag_id, run, "approve", approve=True, timeout=120)
         self.expect_all(self.airflow.wait(dag_id, [run], timeout=120))
+        self._promotions[model].add(run)  # the next one may have begun by the time that somebody looks
         self.demo.report(f"  {model}: approved through the call of Airflow's Required Actions page")
 
     def promote_in_registry(self, model: str) -> None:
@@ -72,6 +72,7 @@ class Playbook:
             raise BatonError(f"{model} has no challenger")
         reviewer.tag(model, version, "baton.review", "approved")
         self.expect_all(self.airflow.wait(dag_id, [run], timeout=120))
+        self._promotions[model].add(run)  # the next one may have begun by the time that somebody looks
         self.demo.report(f"  {model}: approved by the tag baton.review in the MLflow registry")
 
     def _until_asked(self, dag_id: str, run: str, timeout: float = 120) -> None:

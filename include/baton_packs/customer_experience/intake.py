@@ -165,4 +165,4 @@ def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFra
         row["entity_key"]: letters.body(row)
         for row in decisions[decisions["route"].isin(ANSWERED) & ~decisions["letter"]].to_dict("records")
     }
-    return replies.join(decisions, drafts, ANSWERED, always)
+    return replies.join(decisions, drafts, ANSWERED, always, on_file=False)

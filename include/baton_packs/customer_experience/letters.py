@@ -31,9 +31,14 @@ def body(row: Mapping[Any, Any]) -> str:
     return str(words[row["type"] if row["type"] in words else "enquiry"])
 
 
-def letter(row: Mapping[Any, Any], text: str) -> str:
-    """A body between greeting and closing; the name comes from the mail's head or the customer's file."""
-    words, name = _words(row), row.get("sender_name")
+def letter(row: Mapping[Any, Any], text: str, on_file: bool) -> str:
+    """A body between greeting and closing.
+
+    Args:
+        on_file: the name is the customer's on file; one that a letter brought is not repeated: whoever forges a sender
+            could else have a text of theirs sent to somebody by us.
+    """
+    words, name = _words(row), row.get("sender_name") if on_file else None
     greeting = str(words["greeting"]).format(name=name) if isinstance(name, str) and name else words["stranger"]
     return f"{greeting}\n\n{text.strip()}\n\n{words['closing']}\n"
 

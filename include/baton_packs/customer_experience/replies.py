@@ -35,7 +35,11 @@ def _texts(value: Any) -> list[str]:
 
 
 def join(
-    decisions: pd.DataFrame, drafts: pd.DataFrame | None, answered: Sequence[str], always: Mapping[str, str]
+    decisions: pd.DataFrame,
+    drafts: pd.DataFrame | None,
+    answered: Sequence[str],
+    always: Mapping[str, str],
+    on_file: bool,
 ) -> StageOutput:
     """Decisions with their whole letters.
 
@@ -44,6 +48,7 @@ def join(
         drafts: what the agent's stage gave: entity_key, text, source; None where it was not asked.
         answered: routes that need an answer.
         always: bodies that no agent words, by entity.
+        on_file: the names are those on the customers' files.
 
     Returns:
         columns reply (greeting, body, closing), masked (of an answer that waits for a person: what they are shown),
@@ -59,7 +64,9 @@ def join(
         bodies |= dict(zip(drafts["entity_key"], drafts["text"], strict=True))
         sources |= dict(zip(drafts["entity_key"], drafts["source"], strict=True))
     rows = decisions.to_dict("records")
-    replies = [letters.letter(row, bodies[row["entity_key"]]) if row["entity_key"] in bodies else None for row in rows]
+    replies = [
+        letters.letter(row, bodies[row["entity_key"]], on_file) if row["entity_key"] in bodies else None for row in rows
+    ]
     masked = [
         mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
         for row, reply in zip(rows, replies, strict=True)

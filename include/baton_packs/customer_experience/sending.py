@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 EFFECT = "mail"  # kind in the outbox
+SUBJECT = "Re: your message"
 SUGGEST, ACCEPTED = "suggest", "accepted"
 
 
@@ -89,15 +90,14 @@ def require_newest(job: StageJob) -> None:
 
 
 def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
-    """A mail as the outbox carries it.
+    """A mail as the outbox carries it; its subject is always the same, since a letter's own could be anything.
 
     Raises:
         BatonError: the address is none.
     """
     from baton.effects_mail import mail_payload
 
-    subject = " ".join(str(row["subject"] or "your message").split())[:150]
-    return mail_payload([row["sender"]], subject if subject.lower().startswith("re:") else f"Re: {subject}", text)
+    return mail_payload([row["sender"]], SUBJECT, text)
 
 
 def _decided_cases(flow: str) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
 
     from baton_packs.customer_experience import replies, writing
 
-    output = replies.join(decisions, drafts, ANSWERED, {})
+    output = replies.join(decisions, drafts, ANSWERED, {}, on_file=True)
     offered = dict(zip(found["message_id"], found["entries"], strict=True))
     rows = [] if drafts is None else drafts.to_dict("records")
     cites = {row["entity_key"]: json.dumps(writing.cited(row, offered)) for row in rows}

@@ -89,10 +89,11 @@ def test_every_language_has_every_letter() -> None:
         assert set(other["missing"]) == set(intake.NEEDED)
 
 
-def test_a_letter_greets_whom_it_knows_and_nobody_else() -> None:
+def test_a_letter_greets_by_the_name_on_file_and_never_by_one_that_a_letter_brought() -> None:
     row = decided()
-    assert letters.letter(row, "Body.").startswith("Dear Ann Example,\n\nBody.\n\n")
-    assert letters.letter({**row, "sender_name": None}, "Body.").startswith("Dear Sir or Madam,")
+    assert letters.letter(row, "Body.", on_file=True).startswith("Dear Ann Example,\n\nBody.\n\n")
+    assert letters.letter(row, "Body.", on_file=False).startswith("Dear Sir or Madam,\n\nBody.\n\n")
+    assert letters.letter({**row, "sender_name": None}, "Body.", on_file=True).startswith("Dear Sir or Madam,")
 
 
 def test_answers_that_are_always_the_same_need_no_agent() -> None:

@@ -38,7 +38,7 @@ def decision(key: str, route: str, **given: Any) -> dict[str, Any]:
 def joined(*rows: dict[str, Any], body: str = "We look into it.") -> pd.DataFrame:
     frame = pd.DataFrame(list(rows))
     bodies = {row["entity_key"]: body for row in rows if row["route"] != "file"}
-    return replies.join(frame, None, ("reply", "approve"), bodies).frame
+    return replies.join(frame, None, ("reply", "approve"), bodies, on_file=True).frame
 
 
 def published_ref(frame: pd.DataFrame, stage: str = "composed") -> DatasetRef:
@@ -66,7 +66,7 @@ def test_answers_that_need_nobody_go_to_the_outbox_and_the_others_wait() -> None
     frame = joined(decision("a", "reply"), decision("b", "approve"), decision("c", "file"))
     assert place(frame).facts == {"answers": 1, "changed": 0, "held_back": 1, "left_before": 0}
     assert {key: one["to"] for key, one in mails().items()} == {"a": ["a@example.org"]}
-    assert mails()["a"]["subject"] == "Re: My order"
+    assert mails()["a"]["subject"] == "Re: your message"
     assert mails()["a"]["body"].startswith("Dear Ann Example,")
 
 
