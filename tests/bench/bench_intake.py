@@ -59,9 +59,7 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
         contract = pack.contract(spec.training.contract)
         rows = parsing.with_row_identity(known_rows(pack, spec), spec.model)
         parsed = parsing.parse(rows, contract)
-        frame = contracts.good_rows(parsed, contracts.check(parsed, contract)).join(
-            rows[["_part", "_weight", "_partition"]].reset_index(drop=True)
-        )
+        frame = contracts.good_rows(parsed, contracts.check(parsed, contract))
         maker = family(spec.family)
         singles = [one for one in spec.candidates if one.estimator]
         scores = {one.name: maker.validate(spec, one, frame)[0] for one in singles}
@@ -158,7 +156,7 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
     )
     agent = {"agent": "baton_packs.customer_experience.writing:DOCUMENT_REPLY", "conn_id": ""}
     stage("draft", "baton.agents.advise:advise", agent, decisions="decide", documents="contract")
-    stage("compose", "intake:compose", decisions="decide", drafts="draft")
+    stage("compose", "intake:compose", decisions="decide", documents="contract", drafts="draft")
     placed = stage("answer", "replies:place", decisions="compose")
     began = time.perf_counter()
     peer = FileOutbox(settings().home / "outbox" / "document_intake")
