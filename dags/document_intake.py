@@ -62,12 +62,8 @@ with Flow(
     composed = flow.stage(
         "compose", f"{STEPS}.intake:compose", trigger_rule=SOME, decisions=decided, documents=documents, drafts=drafts
     )
-    published = flow.publish(
-        composed,
-        {"type": kind, "intent": intent, "risk": risk},
-        case_routes=["escalate"],
-        contract="document_decisions",
-    )
+    scores = {"type": kind, "intent": intent, "risk": risk}
+    published = flow.publish(composed, scores, case_routes=["escalate"], contract="document_decisions")
 
     answers = flow.stage("answer", f"{STEPS}.replies:place", decisions=published)
     flow.deliver("send", after=answers, effect="mail", conn_id="outgoing_mail")
