@@ -82,8 +82,9 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     approval = conn.execute(query).mappings().first()
     return {
         **{name: row[name] for name in ("model", "version", "score", "category", "scored_at")},
-        "reasons": [[str(feature), float(value)] for feature, value in row["reasons"] or []],
-        "words": in_words(row["reasons"]), "approval": verdict_of(approval) if approval else None,
+        # the likeliest classes of a text are in the words already
+        "reasons": [] if row["category"] else [[str(feature), float(value)] for feature, value in row["reasons"] or []],
+        "words": in_words(row["reasons"], row["category"]), "approval": verdict_of(approval) if approval else None,
     }  # fmt: skip
 
 
@@ -145,7 +146,8 @@ def _source_row(
     ], None
 
 
-_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "reasons", "queue", "priority", "resolutions"}
+_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions"}
+_NOTHING = (None, "", "[]")
 
 
 def _proposal(published: Mapping[str, Any] | None, entity_key: str, unmask: bool) -> list[dict[str, Any]]:
@@ -161,11 +163,12 @@ def _proposal(published: Mapping[str, Any] | None, entity_key: str, unmask: bool
     except BatonError:
         return []  # the source row's section says that the store cannot be read
     match = frame[frame["entity_key"].astype(str) == entity_key]
-    return [
+    cells = [
         _cell(name, match.iloc[0][name], column, named=False, unmask=unmask)
         for name, column in spec["columns"].items()
         if name not in _SHOWN_ABOVE | _HIDDEN and len(match) and name in match
     ]
+    return [cell for cell in cells if cell["hidden"] or cell["value"] not in _NOTHING]
 
 
 def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unmask: bool) -> dict[str, Any]:

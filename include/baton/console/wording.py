@@ -10,11 +10,16 @@ STRONG = 0.5  # share of all contributions from which one counts as strong
 LONGEST = 240  # characters of one detail
 
 
-def in_words(reasons: Sequence[Sequence[Any]] | None) -> str:
+def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = None) -> str:
     """Reason codes `[[feature, contribution], ...]` as one sentence; empty without any.
 
     Contributions are in the model's own unit, so only their sign and their share are put into words.
+
+    Args:
+        category: of a text: then the reasons are its likeliest classes with their probabilities.
     """
+    if category is not None:
+        return ", ".join(f"{name} {float(share):.0%}" for name, share in reasons or [])
     codes = [(str(feature), float(value)) for feature, value in reasons or [] if value]
     total = sum(abs(value) for _, value in codes)
     parts = []

@@ -201,6 +201,6 @@ def _reasons(
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
         entry = {name: row[name] for name in ("model", "version", "score")}
-        entry["words"] = in_words(row["reasons"])
+        entry["words"] = in_words(row["reasons"], row["category"])
         found.setdefault((row["flow"], row["partition"], row["entity_key"]), []).append(entry)
     return found

@@ -23,11 +23,12 @@ _PLACEHOLDER = re.compile(r"\[[A-Z]{2,12}_\d{1,4}\]")
 
 
 def mask_of(row: Mapping[Any, Any]) -> Mask:
-    """What hides the personal data of one decision's answer; the same row gives the same placeholders."""
-    from baton_packs.customer_experience import privacy
+    """What hides the personal data of one decision's answer; the same row gives the same placeholders.
 
+    Names are those on record and those that were found in the letter; the answer's own words are ours.
+    """
     people = [*_texts(row.get("sender_name")), *json.loads(row.get("people") or "[]")]
-    return Mask({"NAME": people, "MAIL": _texts(row.get("sender"))}, privacy.names)
+    return Mask({"NAME": people, "MAIL": _texts(row.get("sender"))})
 
 
 def _texts(value: Any) -> list[str]:
