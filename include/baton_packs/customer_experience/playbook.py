@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton import playbook
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 PACK = "customer_experience"
 DOCUMENTS, MESSAGES = "document_intake", "customer_experience"
 SEED = 31
+SIMULATED = datetime(2026, 11, 20, tzinfo=UTC)  # first hour of the story for the simulators: the same texts on any day
 ADDED = "We have noted it in your file."  # what the simulated clerk adds to an answer before approving it
 
 
@@ -44,15 +44,16 @@ class Playbook(playbook.Playbook):
         self, partition: str, *, count: int = data.DOCUMENTS, shifted: bool = False, bad: int = 0
     ) -> None:
         """Put an hour's documents into its drop folder, as files."""
-        from baton.partitions import parse_key, safe_name
+        from baton.partitions import safe_name
         from baton.settings import settings
         from baton.source_documents import Document
         from baton_packs.customer_experience import simulate
 
-        start = parse_key(partition)
+        start, later = _story_time(partition)
         frame, truth = simulate.documents(
             count, SEED, start, timedelta(hours=1) / (count + bad), bad=bad, shift=start if shifted else None
         )
+        frame["received_at"] += later
         folder = settings().landing_dir / "documents" / safe_name(partition)
         folder.mkdir(parents=True, exist_ok=True)
         keys = []
@@ -71,13 +72,14 @@ class Playbook(playbook.Playbook):
 
     def deliver_messages(self, partition: str, *, count: int = data.MESSAGES, shifted: bool = False) -> None:
         """Put an hour's messages into the landing folder, as CSV."""
-        from baton.partitions import parse_key, safe_name
+        from baton.partitions import safe_name
         from baton.settings import settings
         from baton_packs.customer_experience import messages
 
-        start = parse_key(partition)
+        start, later = _story_time(partition)
         seed = SEED + int(start.timestamp()) // 3600
         frame = messages.simulate(count, seed, start, timedelta(hours=1) / count, shift=start if shifted else None)
+        frame["received_at"] += later
         path = settings().landing_dir / "messages" / f"{safe_name(partition)}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         said = frame[["message_id", "customer", "address", "account", "received_at", "channel", "text"]]
@@ -220,6 +222,8 @@ class Playbook(playbook.Playbook):
             return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def reasons(cell: str) -> list[str]:
-    """Reasons of a decision."""
-    return list(json.loads(cell))
+def _story_time(partition: str) -> tuple[datetime, timedelta]:
+    """(when the simulators think that the partition begins, how much later it is on the calendar)."""
+    from baton.partitions import parse_key, replay_anchor
+
+    return SIMULATED + (parse_key(partition) - replay_anchor()), replay_anchor() - SIMULATED
