@@ -17,10 +17,9 @@ its answer has no recipient, amount or tool. Without a model server the entry's 
 reached; nothing is sent twice, a retry sends the rest.
 """
 
-from baton.airflow.flows import Flow
+from baton.airflow.flows import SOME, Flow
 
 STEPS = "baton_packs.customer_experience"
-SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
 LIMITS = {"max_calls": 1, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(

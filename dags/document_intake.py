@@ -19,11 +19,10 @@ not be reached; nothing is sent twice, a retry sends the rest.
 
 from datetime import timedelta
 
-from baton.airflow.flows import Flow
+from baton.airflow.flows import SOME, Flow
 
 STEPS = "baton_packs.customer_experience"
 PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender"]
-SOME = "none_failed_min_one_success"  # goes on although a branch was not taken
 LIMITS = {"max_calls": 2, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(

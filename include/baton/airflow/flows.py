@@ -17,6 +17,7 @@ from baton.airflow.runs import flow_params
 from baton.airflow.stage import StageOperator
 from baton.settings import settings
 
+SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -161,7 +162,7 @@ class Flow(DAG):
         options = {"case_routes": list(case_routes), "output_contract": contract, "resolutions": resolutions}
         return self.stage(
             "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)],
-            trigger_rule="none_failed_min_one_success", **scores,
+            trigger_rule=SOME, **scores,
         )  # fmt: skip  # a score behind a branch that was not taken is missing
 
     def publish_scores(self, scores: dict[str, Any]) -> Any:

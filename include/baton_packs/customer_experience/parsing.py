@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("document_id", "channel", "name", "received_at", "media", "sender", "sender_name", "reply_to", "recipients",
            "subject", "automatic", "text", "attachments", "pages", "ocr", "language", "problem", "notes")  # fmt: skip
-_GIVEN = ("document_id", "channel", "name", "received_at")
 _MAIL_CHANNELS = ("mailbox",)
 
 

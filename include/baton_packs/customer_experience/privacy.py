@@ -20,3 +20,8 @@ def names(text: str) -> tuple[tuple[int, int, str], ...]:
     if any(one.field == "names_by_rules_only" for one in found):
         raise BatonError("names cannot be masked: the language model of `names` cannot be loaded; run `make setup`")
     return tuple((one.start, one.end, "NAME") for one in found if one.field == "person")
+
+
+def known(value: object) -> list[str]:
+    """A value on record as a mask takes it; none where there is none."""
+    return [value] if isinstance(value, str) and value else []

@@ -11,7 +11,7 @@ from baton.agents.masking import Mask
 from baton.errors import BatonError
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
-from baton_packs.customer_experience import letters, sending
+from baton_packs.customer_experience import letters, privacy, sending
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +27,8 @@ def mask_of(row: Mapping[Any, Any]) -> Mask:
 
     Names are those on record and those that were found in the letter; the answer's own words are ours.
     """
-    people = [*_texts(row.get("sender_name")), *json.loads(row.get("people") or "[]")]
-    return Mask({"NAME": people, "MAIL": _texts(row.get("sender"))})
-
-
-def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) and value else []
+    people = [*privacy.known(row.get("sender_name")), *json.loads(row.get("people") or "[]")]
+    return Mask({"NAME": people, "MAIL": privacy.known(row.get("sender"))})
 
 
 def join(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from baton.agents.figures import not_plain, repeats_itself
 from baton.agents.spec import AgentSpec, Case, Refused
-from baton_packs.customer_experience import letters
+from baton_packs.customer_experience import letters, privacy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +51,6 @@ class CustomerReply(BaseModel):
 
 def names(text: str) -> Any:
     """Names in free text, see `privacy.names`."""
-    from baton_packs.customer_experience import privacy
-
     return privacy.names(text)
 
 
@@ -70,7 +68,7 @@ def document_cases(decisions: pd.DataFrame, documents: pd.DataFrame) -> list[Cas
             },
             data={"letter": texts[row["entity_key"]]},
             terms={"row": row},
-            personal={"NAME": _known(row["sender_name"]), "MAIL": _known(row["sender"])},
+            personal={"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])},
         )
         for row in rows
     ]  # fmt: skip
@@ -107,17 +105,13 @@ def customer_cases(
                 data={"message": str(person["text"])},
                 terms={"entries": offered, "row": row, "answer": says[row["entry"]]},
                 personal={
-                    "NAME": _known(person["customer"]),
-                    "MAIL": _known(person["address"]),
-                    "ACCOUNT": _known(person["account"]),
+                    "NAME": privacy.known(person["customer"]),
+                    "MAIL": privacy.known(person["address"]),
+                    "ACCOUNT": privacy.known(person["account"]),
                 },
             )
         )
     return cases
-
-
-def _known(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) and value else []
 
 
 def criticise(case: Case, output: Any) -> list[str]:
