@@ -22,6 +22,17 @@ def to_json(value: Any) -> str:
         return json.dumps(_finite(plain), ensure_ascii=False, allow_nan=False)
 
 
+def in_one_line(text: str) -> str:
+    """A JSON list of texts, as columns such as `reasons` hold it, for people: `a; b`. Any other text as it is."""
+    if not text.startswith("["):
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return "; ".join(found) if found and all(isinstance(one, str) for one in found) else text
+
+
 def _plain(value: Any) -> Any:
     if type(value).__name__ in {"NaTType", "NAType"}:  # pandas' missing values, without importing pandas
         return None

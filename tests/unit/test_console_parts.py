@@ -46,6 +46,9 @@ def test_words() -> None:
     assert wording.in_words([["a", 1.0], ["b", 1.0], ["c", 1.0]]) == "a, b and c raise it"
     assert wording.in_words([["a", -1.0]]) == "a strongly lowers it"
     assert wording.in_words(None) == wording.in_words([["a", 0.0]]) == ""
+    assert [wording.cell(v) for v in (0.12345678, True, '["late", "twice"]', "[NAME_1] wrote", "[]", '["a", 1]')] == [
+        "0.1234568", "yes", "late; twice", "[NAME_1] wrote", "[]", '["a", 1]',
+    ]  # fmt: skip
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     assert wording.when("2026-11-22T10:31:05.000000Z", now) == "10:31"
     assert wording.when("2026-11-20T10:31:05+02:00", now) == "20 Nov 08:31"

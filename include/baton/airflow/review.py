@@ -15,6 +15,8 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 
+from baton.jsontext import in_one_line
+
 if TYPE_CHECKING:
     import pandas as pd
     from airflow.sdk import Context
@@ -29,7 +31,7 @@ class ReviewOperator(HITLOperator):
     Args:
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.
         route: whose decisions are asked about.
-        field: column with a whole number, or a text, that the person may change.
+        field: column with a whole number, or a text, that the person may change; `label`: what people call it.
         columns: further columns that the request shows.
         card: path of a page about one decision, below Baton's console; `{entity_key}` is filled in.
     """
@@ -38,13 +40,13 @@ class ReviewOperator(HITLOperator):
 
     def __init__(
         self, *, decisions: Any, field: str, route: str = "approve", columns: Sequence[str] = (), card: str = "",
-        timeout: timedelta = timedelta(days=3), **kwargs: Any,
+        label: str = "", timeout: timedelta = timedelta(days=3), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             options=[APPROVE, REJECT], response_timeout=timeout, execution_timeout=None, retries=0, **kwargs
         )
         self.decisions, self.route, self.field, self.columns = decisions, route, field, list(columns)
-        self.card = card
+        self.card, self.label = card, label or field
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
@@ -57,7 +59,7 @@ class ReviewOperator(HITLOperator):
         return super().execute(context)
 
     def _param(self, row: Mapping[Any, Any]) -> Param:
-        title, value = f"{row['entity_key']}: {self.field}", row[self.field]
+        title, value = f"{row['entity_key']}: {self.label}", row[self.field]
         if isinstance(value, str):
             return Param(value, type="string", format="multiline", minLength=1, maxLength=LONGEST, title=title)
         return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")
@@ -106,5 +108,5 @@ class ReviewOperator(HITLOperator):
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
-    text = f"{value:,}" if isinstance(value, int) else str(value)
+    text = f"{value:,}" if isinstance(value, int) else in_one_line(str(value))
     return " ".join(text.split()).replace("|", "/").replace("<", "&lt;")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from baton.jsontext import in_one_line
+
 STRONG = 0.5  # share of all contributions from which one counts as strong
 LONGEST = 240  # characters of one detail
 
@@ -103,8 +105,10 @@ def plural(number: int, word: str, many: str | None = None) -> str:
 
 
 def cell(value: Any) -> str:
-    """A cell of a source row: numbers with at most seven significant digits, text as it is."""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+    """A cell of a row: numbers with at most seven significant digits, yes and no, lists of texts in one line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.7g}" if isinstance(value, float) else in_one_line(str(value))
 
 
 def details(payload: Mapping[str, Any]) -> str:

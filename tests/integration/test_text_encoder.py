@@ -1,8 +1,7 @@
-"""The packaged sentence encoder; skipped unless BATON_BENCH_PACKAGED names the folder that `baton data` fetched it to."""
+"""The packaged sentence encoder, as it comes out of its package."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,13 @@ import pytest
 from baton.families.text import encoder
 from baton.families.text.encoder import MODEL, TOKENIZER, MiniLM
 
-FOLDER = Path(os.environ.get("BATON_BENCH_PACKAGED", ""))
-
 
 @pytest.fixture(scope="module")
-def minilm() -> MiniLM:
-    if not (FOLDER / MODEL).is_file():
-        pytest.skip(f"no {MODEL}: run `baton data`, then set BATON_BENCH_PACKAGED to <BATON_HOME>/data/packaged")
-    return MiniLM(FOLDER / MODEL, FOLDER / TOKENIZER)
+def minilm(packaged_files: Path) -> MiniLM:
+    return MiniLM(packaged_files / MODEL, packaged_files / TOKENIZER)
 
 
-def test_a_vector_has_length_one_and_does_not_depend_on_its_batch(minilm, monkeypatch):
+def test_a_vector_has_length_one_and_does_not_depend_on_its_batch(minilm, packaged_files, monkeypatch):
     texts = [
         "Where is my parcel?",
         "",
@@ -33,7 +28,7 @@ def test_a_vector_has_length_one_and_does_not_depend_on_its_batch(minilm, monkey
     assert vectors.shape == (5, minilm.size)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1, 1, 1], atol=1e-5)
     monkeypatch.setattr(encoder, "BATCH_TOKENS", 1)
-    alone = MiniLM(FOLDER / MODEL, FOLDER / TOKENIZER).encode(texts[:3])
+    alone = MiniLM(packaged_files / MODEL, packaged_files / TOKENIZER).encode(texts[:3])
     np.testing.assert_allclose(alone, vectors[:3], atol=1e-5)
     assert vectors[0] @ vectors[2] > vectors[0] @ vectors[3]
     assert minilm.encode([]).shape == (0, minilm.size)
