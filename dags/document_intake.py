@@ -13,8 +13,8 @@ needs it), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`
 **What the agent may do.** Word one or two sentences from facts; it sees no personal data, its answer has no recipient,
 amount or tool. Without a model server templates answer, marked as such.
 
-**When it fails.** *contract* red: more than half of the hour cannot be read. *send* red: the mail server refused or could
-not be reached; nothing is sent twice, a retry sends the rest.
+**When it fails.** Nothing can be read: the run ends skipped, and the quarantine says why for each document. *send* red:
+the mail server refused or could not be reached; nothing is sent twice, a retry sends the rest.
 """
 
 from datetime import timedelta

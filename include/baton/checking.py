@@ -59,11 +59,13 @@ def contract(job: StageJob) -> StageOutput:
     return StageOutput(contracts.good_rows(parsed, verdict), facts, on_commit)
 
 
-def stop_if_broken(facts: Mapping[str, Any]) -> None:
-    """Stop the run after its quarantine is committed.
+def require_good_rows(facts: Mapping[str, Any]) -> None:
+    """Stop the run where nothing may go on; what is in quarantine is committed by then. Facts of other stages pass.
 
     Raises:
         ContractBroken: the stage's verdict was `broken`.
+        NoData: each row is in quarantine for a reason of its own: nothing is left to work on, and nothing is wrong with
+            the flow.
     """
     if facts.get("status") == "broken":
         raise ContractBroken(
@@ -71,3 +73,5 @@ def stop_if_broken(facts: Mapping[str, Any]) -> None:
             f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
             "`baton quarantine reinject`."
         )
+    if facts.get("status") == "quarantined" and not facts["rows_good"]:
+        raise NoData(f"all {facts['rows_in']} rows are in quarantine, see `baton quarantine list`")

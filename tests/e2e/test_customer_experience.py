@@ -172,3 +172,18 @@ def test_a_file_named_in_the_trigger_form_is_a_partition_of_its_own(
     assert states["earlier__extract"] == states["features"] == states["score__document_risk"] == "skipped"  # no amount
     assert states["draft"] == "skipped"  # no letter
     assert states["publish"] == states["send"] == "success"
+
+
+def test_a_document_that_cannot_be_read_alone_is_named_and_the_run_is_not_red(played: Any, services: Services) -> None:
+    book, _ = played
+    known = set(partitions(DOCUMENTS, "contract"))
+    path = services.settings.landing_dir / "by_hand" / "cut.pdf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog")
+    run = book.airflow.trigger(DOCUMENTS, conf={"files": "by_hand/cut.pdf"})
+    assert book.airflow.wait(DOCUMENTS, [run], timeout=240) == {run: "success"}
+    states = {task["task_id"]: task["state"] for task in book.airflow.tasks(DOCUMENTS, run)}
+    assert states["parse"] == "success"
+    assert {state for task, state in states.items() if task not in ("ingest", "parse")} == {"skipped"}
+    (own,) = set(partitions(DOCUMENTS, "contract")) - known
+    assert book.quarantined(own) == {"damaged": 1}

@@ -112,7 +112,7 @@ class StageOperator(BaseOperator):
                 self.log.warning("Degraded: %s", sentence)
             self._emit(context, facts, job.partition)
             self.log.info("%s %s rows=%s cached=%s %s", job.slot, job.step, result.ref.rows, result.cached, facts)
-            checking.stop_if_broken(facts)
+            checking.require_good_rows(facts)
         except NoData as error:
             raise AirflowSkipException(f"skipped: no data: {error}") from error
         except (ContractBroken, RegistryRefused, SpecError) as error:

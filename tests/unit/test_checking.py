@@ -1,0 +1,26 @@
+"""What a contract's verdict means for the run behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from baton.checking import require_good_rows
+from baton.errors import ContractBroken, NoData
+
+
+def facts(status: str, good: int) -> dict[str, Any]:
+    return {"contract": "documents v1", "status": status, "rows_in": 2, "rows_good": good, "failures": ["a rule"]}
+
+
+def test_a_run_goes_on_while_one_row_is_good() -> None:
+    for given in (facts("passed", 2), facts("quarantined", 1), {"rows": 0}, {"status": "whatever a step says"}):
+        require_good_rows(given)
+
+
+def test_a_broken_contract_fails_and_a_partition_all_in_quarantine_ends_without_data() -> None:
+    with pytest.raises(ContractBroken, match="a rule"):
+        require_good_rows(facts("broken", 0))
+    with pytest.raises(NoData, match="all 2 rows are in quarantine"):
+        require_good_rows(facts("quarantined", 0))
