@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 from sqlalchemy import func, select
 
 from baton import ledger, tables
 from baton.datasets import DatasetRef, read, verifies
 from baton.demo import Demo
+from baton.packs import load_pack
 from baton.quarantine import accounting
 from baton.registry import Registry
 from baton.slots import Slot, head, history
@@ -104,6 +106,19 @@ def test_unit_error_is_broken_data_and_no_drift(summary: dict[str, Any], book: P
     assert [result.facts["status"] for result in results].count("broken") == 1
     assert head(Slot(FLOW, "contract", cents)).facts["status"] == "passed"  # type: ignore[union-attr]
     assert all("amount" not in w["features"] for w in summary["drift"] if w["partition"] == cents)
+
+
+def test_the_unit_rule_holds_for_every_recorded_hour(demo: Demo) -> None:
+    """Not even a quiet hour of the recording comes near the bounds that tell cents from euros."""
+    folder = demo.services.settings.data_dir / "financial_crime" / "transactions"
+    rules = load_pack("financial_crime").contract("transactions").expectations
+    (rule,) = [rule for rule in rules if rule.meta.rule == "amount_unit"]
+    low, high = rule.kwargs["min_value"], rule.kwargs["max_value"]
+    for hour in range(48):
+        median = pd.read_parquet(folder / f"hour={hour:02d}.parquet", columns=["amount"])["amount"].median()
+        assert 4 * low < median < high / 4, f"hour {hour}: too close to the bounds"
+        assert median * 100 > 6 * high, f"hour {hour}: cents would be close to the bounds"
+        assert median / 100 < low / 5, f"hour {hour}: hundreds would be close to the bounds"
 
 
 def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any], book: Playbook) -> None:

@@ -31,7 +31,7 @@ class ReviewOperator(HITLOperator):
     Args:
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.
         route: whose decisions are asked about.
-        field: column with a whole number, or a text, that the person may change; `label`: what people call it.
+        field: column with a whole number, or a text, that the person may change; `caption`: what people call it.
         columns: further columns that the request shows.
         card: path of a page about one decision, below Baton's console; `{entity_key}` is filled in.
     """
@@ -40,13 +40,13 @@ class ReviewOperator(HITLOperator):
 
     def __init__(
         self, *, decisions: Any, field: str, route: str = "approve", columns: Sequence[str] = (), card: str = "",
-        label: str = "", timeout: timedelta = timedelta(days=3), **kwargs: Any,
+        caption: str = "", timeout: timedelta = timedelta(days=3), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             options=[APPROVE, REJECT], response_timeout=timeout, execution_timeout=None, retries=0, **kwargs
         )
         self.decisions, self.route, self.field, self.columns = decisions, route, field, list(columns)
-        self.card, self.label = card, label or field
+        self.card, self.caption = card, caption or field
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
@@ -59,7 +59,7 @@ class ReviewOperator(HITLOperator):
         return super().execute(context)
 
     def _param(self, row: Mapping[Any, Any]) -> Param:
-        title, value = f"{row['entity_key']}: {self.label}", row[self.field]
+        title, value = f"{row['entity_key']}: {self.caption}", row[self.field]
         if isinstance(value, str):
             return Param(value, type="string", format="multiline", minLength=1, maxLength=LONGEST, title=title)
         return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")

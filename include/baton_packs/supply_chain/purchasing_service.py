@@ -29,6 +29,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 HOST = "127.0.0.1"
 PAGE = 500
 _LARGEST = 64_000  # bytes of a request
+_DRAINED = 1 << 20  # bytes of a body that is too large which are read before it is refused
 _OWN = ("order_id", "key", "created_at")  # fields of an answer beside those of the order
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -188,6 +189,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(411, "header Content-Length is needed")
         if int(length) > _LARGEST:
             self.close_connection = True
+            # closing on unread bytes resets the connection, and the answer may be lost with it
+            self.rfile.read(min(int(length), _DRAINED))
             raise Refused(413, f"an order has {_LARGEST} bytes at most")
         return self.rfile.read(int(length))
 
@@ -205,6 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
+            **({"Connection": "close"} if self.close_connection else {}),  # else a client sends its next order into it
             **(headers or {}),
         }.items():
             self.send_header(name, value)
