@@ -1,14 +1,15 @@
 """Airflow DAG `customer_experience`: every hour, understand what customers wrote, and reply, suggest or escalate.
 
 **What it does.** Reads the hour's messages against their contract; finds intent (one of 77, or none) and mood side by
-side; retrieves the entry of the knowledge base that answers; has an agent word the reply, citing the entries it used;
-decides by rules: *send*, *suggest* to the team, or *escalate* (an angry customer, a regulated topic, an unknown or
-uncertain intent, no certain entry, no citation); publishes, and opens a case in the team's queue, with priority, for
-what a person must see; sends the rest, each reply once.
+side; retrieves the entry of the knowledge base that answers, by its own words and by earlier messages whose intent
+people confirmed; has an agent word the reply, citing the entries it used; decides by rules: *send*, *suggest* to the
+team, or *escalate* (an angry customer, a regulated topic, an unknown or uncertain intent, no certain entry, no
+citation); publishes, and opens a case in the team's queue, with priority, for what a person must see; sends the rest,
+each reply once.
 
 **Patterns.** *Parallel* (intent, mood), *branch by model outcome* (`replies`: the agent is asked only if a reply is
 needed), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`customer_outcomes` and the
-decisions on cases retrain the intent).
+decisions on cases retrain the intent, and the texts that they confirm help the next hour to find its entries).
 
 **What the agent may do.** Word one or two sentences from the entries that were found. It never sees personal data, and
 its answer has no recipient, amount or tool. Without a model server the entry's own words answer, marked as such.
@@ -20,6 +21,7 @@ reached; nothing is sent twice, a retry sends the rest.
 from baton.airflow.flows import SOME, Flow
 
 STEPS = "baton_packs.customer_experience"
+EXAMPLES = 20  # confirmed texts an intent, see `retrieval.EXAMPLES`: more find better but cost time in every run
 LIMITS = {"max_calls": 1, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(
@@ -35,7 +37,8 @@ with Flow(
     messages = flow.contract(flow.ingest("messages"), "messages")
     intent = flow.score(messages, "message_intent", "text_scores")
     mood = flow.score(messages, "message_sentiment", "text_scores")
-    found = flow.stage("retrieve", f"{STEPS}.service:retrieve", messages=messages, intents=intent)
+    known = flow.confirmed("message_intent", ["text"], each=EXAMPLES, after=messages)
+    found = flow.stage("retrieve", f"{STEPS}.service:retrieve", messages=messages, intents=intent, history=known)
     decided = flow.stage(
         "decide", f"{STEPS}.service:decide", messages=messages, intent=intent, sentiment=mood, found=found
     )

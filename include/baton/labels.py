@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,8 +13,35 @@ if TYPE_CHECKING:
 # Where two origins disagree the outcome that cost money is the truth; an analyst's view is an estimate of it.
 ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
 
-
 Truth = float | str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which truth counts; by default all there is.
+
+    Attributes:
+        first: no partition before this one.
+        upto: no partition after this one.
+        before: neither this partition nor one after it.
+        heard_by: nothing recorded after this moment (as `warehouse.now` writes it), so that who asks again finds the
+            same, but for what was corrected meanwhile: a label knows only when it was last written.
+    """
+
+    first: str | None = None
+    upto: str | None = None
+    before: str | None = None
+    heard_by: str | None = None
+
+    def hold(self, partition: str) -> bool:
+        """Whether the partition lies within."""
+        late = (self.upto is not None and partition > self.upto) or (
+            self.before is not None and partition >= self.before
+        )
+        return not late and partition >= (self.first or "")
+
+
+ALL = Bounds()
 
 
 def record_labels(
@@ -47,12 +75,13 @@ def digest(labels: pd.DataFrame) -> str:
     return f"{len(rows)}-{int(rows.sum()) % 2**64:016x}"
 
 
-def known_labels(flow: str, target: str | None, predicted_in: str | None = None) -> pd.DataFrame:
+def known_labels(flow: str, target: str | None, predicted_in: str | None = None, bounds: Bounds = ALL) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins.
 
     Args:
         target: of which the truth is asked; None: there is none.
         predicted_in: only of entities that this partition's published predictions are about.
+        bounds: which labels count at all.
 
     Returns:
         columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
@@ -70,6 +99,14 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None)
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
         query = query.where(table.c.entity_key.in_(about))
+    if bounds.first is not None:
+        query = query.where(table.c.partition >= bounds.first)
+    if bounds.upto is not None:
+        query = query.where(table.c.partition <= bounds.upto)
+    if bounds.before is not None:
+        query = query.where(table.c.partition < bounds.before)
+    if bounds.heard_by is not None:
+        query = query.where(table.c.known_at <= bounds.heard_by)
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
     frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def _known_state(job: StageJob) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
+    from baton.labels import Bounds
     from baton.packs import find_model
     from baton.training import known_state
 
@@ -22,7 +23,7 @@ def _known_state(job: StageJob) -> Mapping[str, Any]:
     return {
         "spec": spec.training.model_dump(mode="json"),
         "contract": pack.contract(spec.training.contract).model_dump(mode="json"),
-        **known_state(pack, spec, job.partition),
+        **known_state(pack, spec, Bounds(upto=job.partition)),
     }
 
 
@@ -46,12 +47,13 @@ def history(job: StageJob) -> StageOutput:
 
     from baton import contracts, parsing
     from baton.datasets import read
+    from baton.labels import Bounds
     from baton.packs import find_model
     from baton.training import known_rows
 
     pack, spec = find_model(job.options["model"])
     contract = pack.contract(spec.training.contract)
-    before = known_rows(pack, spec, upto=job.partition)
+    before = known_rows(pack, spec, bounds=Bounds(upto=job.partition))
     # this partition's rows as they were handed over: a dry run's are no head
     before = before[before["_partition"] != job.partition]
     columns = list(contract.columns)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.labels import ALL, Bounds
 from baton.slots import Slot, StageOutput, head
 from baton.stages import StageJob, engine_step
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
+LABELLED = 0.5  # share of a partition's rows: those whose truth is known first are not like the others
+
+
+class NothingKnown(BatonError):
+    """There is no row yet whose truth is known."""
 
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:
@@ -28,10 +34,14 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
 
     pack, spec = find_model(job.options["model"])
     asked = {name: job.options.get(name) for name in ("since", "until")}
-    return {"spec": spec.training.model_dump(mode="json"), **asked, **known_state(pack, spec, asked["until"])}
+    return {
+        "spec": spec.training.model_dump(mode="json"),
+        **asked,
+        **known_state(pack, spec, Bounds(upto=asked["until"])),
+    }
 
 
-def known_state(pack: Pack, spec: ModelSpec, upto: str | None = None) -> dict[str, Any]:
+def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, Any]:
     """Fingerprint of everything that `known_rows` reads."""
     from baton.labels import digest
     from baton.sources import history_state
@@ -40,7 +50,7 @@ def known_state(pack: Pack, spec: ModelSpec, upto: str | None = None) -> dict[st
     if spec.training.history:
         state["history"] = history_state(pack, spec.training.history.source)
     if spec.training.recent:
-        recent = _Recent.of(spec, upto)
+        recent = _Recent.of(spec, bounds)
         state["recent"] = {partition: ref.content_sha256 for partition, ref in recent.refs.items()}
         if recent.labels is not None:
             state["labels"] = digest(recent.labels)
@@ -66,13 +76,16 @@ def assemble(job: StageJob) -> StageOutput:
     from baton.parsing import with_row_identity
 
     pack, spec = find_model(job.options["model"])
-    frame = known_rows(pack, spec, since=job.options.get("since"), upto=job.options.get("until"))
+    bounds = Bounds(upto=job.options.get("until"))
+    frame = known_rows(pack, spec, since=job.options.get("since"), bounds=bounds)
     return StageOutput(
         with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum())}
     )
 
 
-def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: str | None = None) -> pd.DataFrame:
+def known_rows(
+    pack: Pack, spec: ModelSpec, *, since: str | None = None, bounds: Bounds = ALL, labelled: float = LABELLED
+) -> pd.DataFrame:
     """All rows whose truth is known: the history, and the recent partitions, which replace rows of the same key.
 
     Where rows carry their own truth, the history counts up to the first recent partition: what a recording knows of
@@ -80,26 +93,28 @@ def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: s
 
     Args:
         since: labelled rows of earlier partitions are not held out.
-        upto: no partition, and no row of the history, after this one.
+        bounds: which partitions and labels count; of the history, rows that are not later.
+        labelled: a labelled partition counts once this share of its rows is labelled.
 
     Returns:
         the columns of the sources and `_part` (train | holdout for labelled recent rows, else ''), `_weight`,
         `_partition` ('' for history).
 
     Raises:
-        BatonError: there are none.
+        NothingKnown: there are none.
     """
     import pandas as pd
 
     from baton.sources import read_history
 
     parts: list[pd.DataFrame] = []
-    known = _Recent.of(spec, upto) if spec.training.recent else None
-    recent = known.rows(spec, since) if known else None
+    known = _Recent.of(spec, bounds) if spec.training.recent else None
+    recent = known.rows(spec, since, labelled) if known else None
     if spec.training.history:
         history = read_history(pack, spec.training.history.source)
-        first = min(known.refs, default=None) if known and known.labels is None else None
-        history = _before(history, spec.data.time, first, upto)
+        own = min(known.refs, default=None) if known and known.labels is None else None
+        first = min((end for end in (own, bounds.before) if end), default=None)
+        history = _before(history, spec.data.time, first, bounds.upto)
         if recent is not None:
             # a backfill may reach into the history: no row may train and be held out as well
             history = _without(history, recent, spec.data.key)
@@ -108,7 +123,7 @@ def known_rows(pack: Pack, spec: ModelSpec, *, since: str | None = None, upto: s
     if recent is not None:
         parts.append(recent[recent["_part"] != ASIDE])
     if not parts:
-        raise BatonError(
+        raise NothingKnown(
             f"model {spec.model}: there is no history and no partition with its truth yet, so nothing to learn from"
         )
     return pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
@@ -159,7 +174,7 @@ def as_of(model: str, until: str | None = None) -> str:
     from baton.packs import find_model
 
     _, spec = find_model(model)
-    refs = _Recent.of(spec, until).refs if spec.training.recent else {}
+    refs = _Recent.of(spec, Bounds(upto=until)).refs if spec.training.recent else {}
     return max(refs, default=until or "history")
 
 
@@ -171,44 +186,49 @@ class _Recent:
     labels: pd.DataFrame | None
 
     @classmethod
-    def of(cls, spec: ModelSpec, upto: str | None = None) -> _Recent:
+    def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> _Recent:
         from baton.families import family
         from baton.labels import known_labels
         from baton.slots import partitions
 
         recent = spec.training.recent
         assert recent is not None
-        labels = known_labels(recent.flow, spec.data.target) if family(spec.family).truth == "labels" else None
+        labelled = family(spec.family).truth == "labels"
+        labels = known_labels(recent.flow, spec.data.target, bounds=bounds) if labelled else None
         known = partitions(recent.flow, recent.stage) if labels is None else sorted(labels["partition"].unique())
         refs = {}
         for partition in known:
-            result = head(Slot(recent.flow, recent.stage, partition))
-            if result is not None and result.ref.rows and partition <= (upto or partition):
+            result = head(Slot(recent.flow, recent.stage, partition)) if bounds.hold(partition) else None
+            if result is not None and result.ref.rows:
                 refs[partition] = result.ref
         return cls(refs, labels)
 
-    def rows(self, spec: ModelSpec, since: str | None) -> pd.DataFrame | None:
-        """The rows with `_part`, `_weight`, `_partition`; a labelled partition counts once half of it is labelled."""
+    def rows(self, spec: ModelSpec, since: str | None, labelled: float) -> pd.DataFrame | None:
+        """The rows with `_part`, `_weight`, `_partition`; `labelled` as of `known_rows`."""
         import pandas as pd
 
         from baton.datasets import read
 
         parts = []
         for partition, ref in self.refs.items():
-            frame: pd.DataFrame | None = read(ref).assign(_part="", _weight=1.0)
-            if self.labels is not None:
-                frame = _labelled(spec, read(ref), self.labels, judge=partition >= (since or ""))
+            whole = read(ref)
+            if self.labels is None:
+                frame: pd.DataFrame | None = whole.assign(_part="", _weight=1.0)
+            else:
+                frame = _labelled(spec, whole, self.labels, labelled, judge=partition >= (since or ""))
             if frame is not None:
                 parts.append(frame.assign(_partition=partition))
         return pd.concat(parts, ignore_index=True) if parts else None
 
 
-def _labelled(spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, *, judge: bool) -> pd.DataFrame | None:
-    """Labelled rows of one partition, a fixed share of them held out; None while less than half is labelled."""
+def _labelled(
+    spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, share: float, *, judge: bool
+) -> pd.DataFrame | None:
+    """Labelled rows of one partition, a fixed share of them held out; None while none, or less than `share`, is labelled."""
     import pandas as pd
 
     known = frame[spec.data.entity].astype(str).map(labels.set_index("entity_key")["label"])
-    if known.notna().mean() < 0.5:
+    if not known.notna().any() or known.notna().mean() < share:
         return None
     frame = frame[known.notna()].copy()
     truth = known.dropna()

@@ -60,3 +60,18 @@ def test_flow_has_six_stages_and_one_monitor_task(dags: dict[str, Any]) -> None:
     assert len(dags["card_fraud_monitor"].tasks) == 1
     scores = {flow.get_task("score__card_fraud"), flow.get_task("score__transaction_anomaly")}
     assert all(task.upstream_task_ids == {"contract"} for task in scores)
+
+
+def test_the_answer_is_looked_for_with_what_people_confirmed(dags: dict[str, Any]) -> None:
+    from baton_packs.customer_experience.retrieval import EXAMPLES
+
+    flow = dags["customer_experience"]
+    assert sorted(flow.task_ids) == [
+        "compose", "confirmed__message_intent", "contract", "decide", "draft", "ingest", "publish", "replies", "reply",
+        "retrieve", "score__message_intent", "score__message_sentiment", "send",
+    ]  # fmt: skip
+    assert flow.get_task("retrieve").upstream_task_ids == {
+        "contract", "score__message_intent", "confirmed__message_intent",
+    }  # fmt: skip
+    assert set(flow.get_task("retrieve").inputs) == {"messages", "intents", "history"}
+    assert flow.get_task("confirmed__message_intent").options["each"] == EXAMPLES

@@ -107,6 +107,11 @@ class Flow(DAG):
         options = {"stage": stage, "columns": list(columns), "partitions": partitions}
         return self.stage(f"earlier__{stage}", "baton.earlier:rows", options, after=after)
 
+    def confirmed(self, model: str, columns: Sequence[str], each: int, after: Any) -> Any:
+        """Earlier rows whose truth people confirmed, as the model learns from them: the newest `each` of every class."""
+        options = {"model": model, "columns": list(columns), "each": each}
+        return self.stage(f"confirmed__{model}", "baton.confirmed:rows", options, after=after)
+
     def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
         """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
         return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output

@@ -121,6 +121,12 @@ def examples(history: pd.DataFrame, most: int = EXAMPLES) -> dict[str, list[str]
     return {str(intent): [str(text) for text in texts.tail(most)] for intent, texts in latest}
 
 
+def counted(history: pd.DataFrame) -> list[int]:
+    """How many examples each entry that answers an intent has, in the order of the knowledge base."""
+    given = examples(history)
+    return [len(given.get(entry.intent, [])) for entry in entries() if entry.intent]
+
+
 @cache
 def _bare() -> Index:
     return Index(entries(), packaged_encoder())

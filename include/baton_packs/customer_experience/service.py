@@ -31,12 +31,24 @@ def _content(job: StageJob) -> Mapping[str, Any]:
 def retrieve(job: StageJob) -> StageOutput:
     """The entries of the knowledge base for each message, see `retrieval.retrieve`.
 
-    Inputs: messages, intents (scored texts).
+    Inputs: messages, intents (scored texts), history (texts and the intents that people confirmed, oldest first).
+
+    Returns:
+        facts: messages, sure, `examples` (how many texts an entry is found by: min and median over the entries that
+        answer an intent) and, where there are none at all, a `degraded` sentence.
     """
+    from statistics import median
+
     from baton_packs.customer_experience import retrieval
 
-    found = retrieval.retrieve(**read_inputs(job.inputs))
-    return StageOutput(found, {"messages": len(found), "sure": int((found["best_score"] >= 0.5).sum())})
+    frames = read_inputs(job.inputs)
+    found = retrieval.retrieve(**frames)
+    counts = retrieval.counted(frames["history"])
+    facts: dict[str, Any] = {"messages": len(found), "sure": int((found["best_score"] >= 0.5).sum())}
+    facts["examples"] = {"min": min(counts), "median": median(counts)}
+    if not any(counts):
+        facts["degraded"] = ["no confirmed texts yet: entries are found by their own words only"]
+    return StageOutput(found, facts)
 
 
 def _rules(job: StageJob) -> Mapping[str, Any]:

@@ -1,0 +1,115 @@
+"""The stage that looks up what people confirmed: earlier rows whose truth is known by now, the newest of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton.labels import Bounds
+from baton.slots import Slot, StageOutput
+from baton.stages import StageJob, engine_step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton.packs import Pack
+    from baton.specs import ModelSpec
+
+PARTITIONS = 200  # looked back on: each is a file to read
+# A stage asks for the state (to decide whether to run) and then for the rows: both are as of the same moment.
+_asked: dict[Slot, Bounds] = {}
+
+
+def _model(job: StageJob) -> tuple[Pack, ModelSpec]:
+    from baton.packs import find_model
+
+    pack, spec = find_model(job.options["model"])
+    if spec.data.target is None:
+        raise BatonError(f"model {spec.model} has no target, so there is nothing that people confirm")
+    return pack, spec
+
+
+def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
+    """Partitions before this one; and labels recorded before it was first looked up, however often that is repeated.
+
+    A label's moment is the clock's, not the data's: were it compared with the partition's end, hours that are caught up
+    on or replayed would know nothing.
+    """
+    from baton.slots import history, partitions
+    from baton.warehouse import now
+
+    recent = spec.training.recent
+    before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []
+    newest = before[-int(job.options.get("partitions", PARTITIONS)) :]
+    runs = history(Slot(job.flow, job.stage, job.partition))  # a dry run, too, shows what the run would find
+    heard_by = runs[0].facts["heard_by"] if runs else now()
+    return Bounds(first=min(newest, default=None), before=job.partition, heard_by=heard_by)
+
+
+def _state(job: StageJob) -> Mapping[str, Any]:
+    """Contents of the history and of the partitions looked back on, and the labels that count."""
+    from baton.training import known_state
+
+    pack, spec = _model(job)
+    _asked[job.slot] = bounds = _bounds(job, spec)
+    return {"data": spec.data.model_dump(mode="json"), **known_state(pack, spec, bounds)}
+
+
+@engine_step(fingerprint=_state)
+def rows(job: StageJob) -> StageOutput:
+    """The newest rows of every class whose truth people confirmed, oldest first; no row of this partition or a later one.
+
+    They are the rows that the model learns from (`training.known_rows`): the source's history, and rows of the flow's
+    partitions that have a label; here a single label in a partition counts too. A repeated partition uses the labels
+    that were known when it was first run.
+
+    Inputs: what must be done before (its rows are not read).
+
+    Options:
+        model: whose history, flow and target.
+        columns: which columns; rows that are equal in them and in the target count once, as the newest.
+        each: at most so many rows of a class.
+        partitions: at most so many partitions, the newest; default 200.
+
+    Returns:
+        the columns, the target and `partition` ('' for the history); no rows where nothing is known. Facts: rows,
+        classes, recent (rows that are not of the history), heard_by.
+
+    Raises:
+        BatonError: the model has no target, or a column is not there.
+        SourceError: the history cannot be read.
+    """
+    pack, spec = _model(job)
+    bounds = _asked.pop(job.slot, None) or _bounds(job, spec)
+    frame = _newest(_known(pack, spec, bounds), spec, list(job.options["columns"]), int(job.options["each"]))
+    facts = {"rows": len(frame), "classes": int(frame[spec.data.target].nunique())}
+    recent = int((frame["partition"] != "").sum())
+    return StageOutput(frame, {**facts, "recent": recent, "heard_by": bounds.heard_by})
+
+
+def _known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
+    from baton.training import NothingKnown, known_rows
+
+    try:
+        return known_rows(pack, spec, bounds=bounds, labelled=0.0)
+    except NothingKnown:
+        return None
+
+
+def _newest(known: pd.DataFrame | None, spec: ModelSpec, columns: list[str], each: int) -> pd.DataFrame:
+    """The last `each` distinct rows of every class, by partition and time."""
+    import pandas as pd
+
+    wanted = [*columns, spec.data.target]
+    if known is None:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in [*wanted, "partition"]})
+    if missing := [name for name in (*wanted, spec.data.time) if name not in known]:
+        raise BatonError(
+            f"model {spec.model}: the rows with a known truth have no column {', '.join(missing)}; "
+            f"they have {', '.join(map(str, known))}"
+        )
+    at = pd.to_datetime(known[spec.data.time], utc=True, errors="coerce")
+    frame = known.assign(_at=at).rename(columns={"_partition": "partition"}).dropna(subset=wanted)
+    frame = frame.sort_values(["partition", "_at"], kind="stable").drop_duplicates(wanted, keep="last")
+    return frame.groupby(spec.data.target, sort=False).tail(each)[[*wanted, "partition"]].reset_index(drop=True)
