@@ -99,9 +99,11 @@ def place(job: StageJob) -> StageOutput:
         answer: result of the review, or absent for the answers that need none: answer (approved | rejected | timeout |
             none), changes (entity -> text with placeholders), actor.
 
+    An answer that is no mail holds up no other: it is held back, and named.
+
     Returns:
         the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts),
-        unusable (entities whose edited text was refused).
+        unusable (entities whose answer is no mail, or whose edited text was refused) with a `degraded` sentence.
 
     Raises:
         BatonError: a word on an answer that was not asked about, or on decisions that were superseded since.
@@ -118,17 +120,17 @@ def place(job: StageJob) -> StageOutput:
     }
     texts |= {key: (row, row["reply"]) for key, row in known.accepted.items()}
     asked = {key: row for key, row in rows.items() if row["route"] == APPROVE and known.may_leave(key)}
-    approved, changed, unusable = [], [], []
+    problems: dict[str, str] = {}  # entity -> why its answer is no mail
     if answer.get("answer") == "approved":
         sending.require_newest(job)
         for key, row, text in _approved(asked, rows, answer["changes"]):
             if text is None:
-                unusable.append(key)
-                continue
-            approved.append(key)
-            changed += [key] if text != row["reply"] else []
-            texts[key] = (row, text)
-    going = {key: sending.payload_of(row, text) for key, (row, text) in texts.items()} | dict(known.left)
+                problems[key] = "the edited text is none, or holds a placeholder of nothing"
+            else:
+                texts[key] = (row, text)
+    payloads, refused = _payloads(texts)
+    going, problems = payloads | dict(known.left), problems | refused
+    changed = [key for key in asked if key in going and texts[key][1] != asked[key]["reply"]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton import ledger, outbox
@@ -146,16 +148,31 @@ def place(job: StageJob) -> StageOutput:
             ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
 
     facts: dict[str, Any] = {
-        "answers": len(going), "changed": len(changed), "held_back": len(asked) - len(approved), "left_before": len(known.left),
+        "answers": len(going), "changed": len(changed), "held_back": sum(key not in going for key in asked),
+        "left_before": len(known.left),
     }  # fmt: skip
-    if unusable:
-        facts["unusable"] = unusable
-        facts["degraded"] = [f"{len(unusable)} edited answers hold a placeholder of nothing and were not sent"]
+    if problems:
+        facts["unusable"] = sorted(problems)
+        first = problems[min(problems)]
+        facts["degraded"] = [f"{len(problems)} answers cannot be sent and are held back; the first: {first}"]
     return StageOutput(pd.DataFrame({"entity_key": list(going)}, dtype="string"), facts, on_commit)
 
 
+def _payloads(
+    texts: Mapping[str, tuple[Mapping[Any, Any], str]],
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(entity -> mail, entity -> which rule its answer breaks), one by one: a bad one must not hold up the others."""
+    payloads, problems = dict[str, dict[str, Any]](), dict[str, str]()
+    for key, (row, text) in texts.items():
+        try:
+            payloads[key] = sending.payload_of(row, text)
+        except BatonError as error:  # names the rule, never the text
+            problems[key] = str(error)
+    return payloads, problems
+
+
 def _approved(
-    asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, str]
+    asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[Any, Any], str | None]]:
     """(entity, decision, text with its personal data, or None if it cannot be restored) of each approved answer."""
     if unknown := sorted(key for key in changes if rows.get(key, {}).get("route") != APPROVE):
@@ -164,8 +181,10 @@ def _approved(
         yield key, row, restored(row, changes.get(key, row["masked"]))
 
 
-def restored(row: Mapping[Any, Any], text: str) -> str | None:
-    """An approved text with what its placeholders stand for; None if one stands for nothing."""
+def restored(row: Mapping[Any, Any], text: object) -> str | None:
+    """An approved text with what its placeholders stand for; None if one stands for nothing, or it is no text."""
+    if not isinstance(text, str):  # Airflow's API takes any JSON as a field's value
+        return None
     if text == row["masked"]:
         return str(row["reply"])
     mask = mask_of(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 EFFECT = "mail"  # kind in the outbox
 SUBJECT = "Re: your message"
 SUGGEST, ACCEPTED = "suggest", "accepted"
+# line breaks of other programs, such as Word's soft one, which a mail may not hold: people paste them unseen
+_BREAKS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,11 @@ def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
     """A mail as the outbox carries it; its subject is always the same, since a letter's own could be anything.
 
     Raises:
-        BatonError: the address is none.
+        BatonError: the address is none, or the text none that a mail may hold; names the rule, never the text.
     """
     from baton.effects_mail import mail_payload
 
-    return mail_payload([row["sender"]], SUBJECT, text)
+    return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text))
 
 
 def _decided_cases(flow: str) -> dict[str, Any]:

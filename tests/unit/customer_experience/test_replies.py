@@ -101,6 +101,35 @@ def test_a_placeholder_of_nothing_and_an_answer_nobody_asked_for_are_refused() -
         place(frame, answer="approved", changes={"z": "Hello"}, actor="ada")
 
 
+@pytest.mark.parametrize("text", ["", " \n", None, 7, ["Hello"], "Bell \x07", "x" * 100_001])
+def test_an_approved_text_that_is_no_mail_holds_up_no_other(text: Any) -> None:
+    frame = joined(decision("a", "reply"), decision("b", "approve"), decision("c", "approve"))
+    facts = place(frame, answer="approved", changes={"b": text}, actor="ada").facts
+    assert set(mails()) == {"a", "c"}
+    assert (facts["answers"], facts["changed"], facts["held_back"]) == (2, 0, 1)
+
+
+def test_an_answer_that_nobody_can_send_holds_up_no_other_and_is_named() -> None:
+    frame = joined(decision("a", "reply", sender_name="Ann\x07 Example"), decision("b", "reply"),
+                   decision("c", "reply", sender="nobody"))  # fmt: skip
+    facts = place(frame).facts
+    assert set(mails()) == {"b"}
+    assert (facts["answers"], facts["unusable"]) == (1, ["a", "c"])
+    assert facts["degraded"] == [
+        "2 answers cannot be sent and are held back; the first: "
+        "mail: body: holds control characters or half of a surrogate pair; remove them"
+    ]
+    assert "Ann" not in str(facts)
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_line_breaks_of_other_programs_become_line_breaks(mark: str) -> None:
+    frame = joined(decision("a", "reply"), decision("b", "approve"), body=f"We look{mark}into it.")
+    place(frame, answer="approved", changes={"b": f"Dear [NAME_1],{mark}all is well."}, actor="ada")
+    assert "We look\ninto it." in mails()["a"]["body"]
+    assert mails()["b"]["body"] == "Dear Ann Example,\nall is well."
+
+
 def test_a_name_that_looks_like_a_placeholder_leaves_as_it_is() -> None:
     frame = joined(decision("b", "approve", sender_name="[NAME_9]"))
     place(frame, answer="approved", changes={}, actor="ada")
