@@ -4,7 +4,8 @@
 contract (what cannot be read goes to quarantine with the reason); classifies type and intent, and beside that extracts
 the fields; scores the risk where an amount is at stake; decides by rules; has an agent word the answers that are not
 always the same; publishes, and opens cases; sends what may leave, each answer once. Answers to complaints, and those at
-risk or in doubt, wait for a person, who may change the wording.
+risk or in doubt, wait for a person, who may change the wording or keep single ones back. What is not approved, nor answered
+in time, or cannot be sent, is a case of its team.
 
 **Patterns.** *Sequential* (read, check, decide), *parallel* (type, intent, fields), *branch by data* (`amounts`: the risk
 is scored only where there is an amount), *branch by model outcome* (`letters`: the agent is asked only if a decision
@@ -70,7 +71,8 @@ with Flow(
         published, field="masked", caption="answer", columns=["type", "intent", "reasons"],
         card="cases/document_intake/{entity_key}",
         subject="Answers that wait for your word: document intake {{ dag_run.partition_key or '' }}",
-        body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed.",
+        body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed. "
+        "Empty a field to keep that answer back. What is not sent becomes a case.",
     )  # fmt: skip
     reviewed = flow.stage(
         "answer_reviewed", f"{STEPS}.replies:place", {"answer": word}, decisions=published, after=answers

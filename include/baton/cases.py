@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
@@ -21,8 +21,9 @@ Resolutions = Mapping[str, Mapping[str, Any]]  # what may be answered -> what is
 
 
 def open_cases(
-    conn: Connection, flow: str, partition: str, decisions: pd.DataFrame, resolutions: Resolutions | None = None
-) -> int:
+    conn: Connection, flow: str, partition: str, decisions: pd.DataFrame, resolutions: Resolutions | None = None,
+    routes: Collection[str] | None = None,
+) -> int:  # fmt: skip
     """Upsert a case per decision; close as `withdrawn` those open ones of the partition that no longer need a person.
 
     A case that a person decided stays as it is, whatever the flow says later. Returns the number of decisions.
@@ -31,6 +32,8 @@ def open_cases(
         decisions: columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first) and
             resolutions (JSON: what this very case may be answered).
         resolutions: what every case may be answered, where a decision brings nothing of its own.
+        routes: only cases of these routes are closed as withdrawn: the others were opened by another stage of the
+            flow. None: all.
 
     Raises:
         BatonError: a case would have no answer.
@@ -39,11 +42,9 @@ def open_cases(
     from baton.warehouse import insert, now
 
     at, table = now(), tables.cases
-    conn.execute(
-        table.update()
-        .where(table.c.flow == flow, table.c.partition == partition, table.c.status == "open")
-        .values(status="withdrawn", updated_at=at)
-    )
+    mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
+    mine += [] if routes is None else [table.c.route.in_(routes)]
+    conn.execute(table.update().where(*mine).values(status="withdrawn", updated_at=at))
     rows = [
         {"flow": flow, "entity_key": str(one["entity_key"]), "partition": partition, "route": one["route"],
          "queue": one.get("queue") or None, "priority": int(one["priority"]) if one.get("priority") else None,
@@ -106,6 +107,19 @@ def decide(flow: str, entity_key: str, resolution: str, actor: str, note: str = 
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}",
                       {"resolution": resolution, "actor": actor, "note": note})  # fmt: skip
     return {**case, **values}
+
+
+def decided(flow: str) -> set[str]:
+    """Entities whose case a person has decided."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    table = tables.cases
+    with read() as conn:
+        query = select(table.c.entity_key).where(table.c.flow == flow, table.c.resolution.is_not(None))
+        return set(conn.execute(query).scalars())
 
 
 def counts(flow: str | None = None) -> dict[str, int]:

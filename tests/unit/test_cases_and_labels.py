@@ -75,6 +75,20 @@ def test_a_persons_decision_is_kept_whatever_the_flow_says_later() -> None:
     assert states() == {"1": "closed", "2": "withdrawn"}
 
 
+def test_a_stage_withdraws_cases_of_its_own_routes_only() -> None:
+    open_cases(EARLY, "1", "2", route="review")
+    mine = pd.DataFrame({"entity_key": ["3", "4"], "route": "approve", "risk": 0.5})
+    for decisions in (mine, mine[1:]):
+        with warehouse.write() as conn:
+            cases.open_cases(conn, FLOW, EARLY, decisions, ANSWERS, routes=("approve",))
+    assert states() == {"1": "open", "2": "open", "3": "withdrawn", "4": "open"}
+    open_cases(EARLY, "1")
+    assert states() == {"1": "open", "2": "withdrawn", "3": "withdrawn", "4": "withdrawn"}
+    cases.decide(FLOW, "1", "fraud", "ada")
+    assert cases.decided(FLOW) == {"1"}
+    assert cases.decided("another_flow") == set()
+
+
 def test_a_decision_is_a_label_of_the_cases_partition_and_a_ledger_record() -> None:
     open_cases(EARLY, "1")
     open_cases(LATE, "2")

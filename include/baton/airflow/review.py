@@ -28,6 +28,8 @@ LONGEST = 4000  # characters of a text
 class ReviewOperator(HITLOperator):
     """Ask about the decisions of one route; without any, the task is done at once.
 
+    A text may be emptied, which keeps that one back; what becomes of it is the stage's that takes the answer.
+
     Args:
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.
         route: whose decisions are asked about.
@@ -61,7 +63,8 @@ class ReviewOperator(HITLOperator):
     def _param(self, row: Mapping[Any, Any]) -> Param:
         title, value = f"{row['entity_key']}: {self.caption}", row[self.field]
         if isinstance(value, str):
-            return Param(value, type="string", format="multiline", minLength=1, maxLength=LONGEST, title=title)
+            # null is what the form makes of an emptied field
+            return Param(value, type=["string", "null"], format="multiline", maxLength=LONGEST, title=title)
         return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -78,16 +81,16 @@ class ReviewOperator(HITLOperator):
         }
 
     def _asked(self) -> pd.DataFrame:
-        from baton import outbox
+        from baton import cases, outbox
         from baton.datasets import DatasetRef, read
 
         decisions = read(DatasetRef.from_dict(self.decisions["ref"]))
-        # what has left is not asked about again when the partition is repeated
+        # what has left, or was settled on its case, is not asked about again when the partition is repeated
         done = {
             one.entity_key
             for one in outbox.effects(self.dag_id, self.decisions["partition"])
             if one.state == outbox.SENT
-        }
+        } | cases.decided(self.dag_id)
         asked = decisions[(decisions["route"] == self.route) & ~decisions["entity_key"].isin(done)]
         return asked.sort_values("money", ascending=False)
 

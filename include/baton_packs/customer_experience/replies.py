@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from baton.agents.masking import Mask
 from baton.errors import BatonError
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
-from baton_packs.customer_experience import letters, privacy, sending
+from baton_packs.customer_experience import held_back, letters, privacy, sending
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SENT_AT_ONCE = ("reply", "follow_up", "send")
 APPROVE = "approve"
+APPROVED, NOT_ASKED = "approved", "none"  # words of a review
+_WHY = {APPROVED: "their text was emptied", "rejected": "rejected", "timeout": "nobody answered in time"}
 _PLACEHOLDER = re.compile(r"\[[A-Z]{2,12}_\d{1,4}\]")
 
 
@@ -85,7 +87,16 @@ def join(
     return StageOutput(whole, {"written_by": written})
 
 
-@engine_step(fingerprint=sending.state)
+def _state(job: StageJob) -> Mapping[str, Any]:
+    return {**sending.state(job), "cases": held_back.state(job, _routes(job))}
+
+
+def _routes(job: StageJob) -> tuple[str, ...]:
+    """Routes whose answers this stage judges: those that are asked about only with the answer."""
+    return (*SENT_AT_ONCE, APPROVE) if job.options.get("answer") else SENT_AT_ONCE
+
+
+@engine_step(fingerprint=_state)
 def place(job: StageJob) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
 
@@ -93,20 +104,21 @@ def place(job: StageJob) -> StageOutput:
     that has left stays as it is, whatever is decided now, and nobody is answered twice, in whichever partition. What was
     suggested in an earlier partition and accepted on its case since leaves with this one.
 
+    An answer that is no mail holds up no other. It becomes a case, as does each that was asked about and not approved:
+    rejected, without a word in time, or its text emptied.
+
     Inputs: decisions.
 
     Options:
         answer: result of the review, or absent for the answers that need none: answer (approved | rejected | timeout |
-            none), changes (entity -> text with placeholders), actor.
-
-    An answer that is no mail holds up no other: it is held back, and named.
+            none), changes (entity -> text with placeholders; empty: keep that one back), actor.
 
     Returns:
         the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts),
-        unusable (entities whose answer is no mail, or whose edited text was refused) with a `degraded` sentence.
+        unusable (entities whose answer is no mail, or whose edited text was refused), `degraded` sentences.
 
     Raises:
-        BatonError: a word on an answer that was not asked about, or on decisions that were superseded since.
+        BatonError: a word on an answer that was not asked about, or approval of decisions that were superseded since.
     """
     import pandas as pd
 
@@ -114,6 +126,11 @@ def place(job: StageJob) -> StageOutput:
 
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     answer, known = job.options.get("answer") or {}, sending.Known.of(job)
+    word = answer.get("answer", NOT_ASKED)
+    if word == APPROVED:
+        sending.require_newest(job)
+    elif word != NOT_ASKED and sending.superseded(job):  # the newer run has its own request, answers and cases
+        return _nothing_more(known.left)
     rows = {row["entity_key"]: row for row in decisions.to_dict("records")}
     texts: dict[str, tuple[Mapping[Any, Any], str]] = {
         key: (row, row["reply"]) for key, row in rows.items() if row["route"] in SENT_AT_ONCE and known.may_leave(key)
@@ -121,8 +138,7 @@ def place(job: StageJob) -> StageOutput:
     texts |= {key: (row, row["reply"]) for key, row in known.accepted.items()}
     asked = {key: row for key, row in rows.items() if row["route"] == APPROVE and known.may_leave(key)}
     problems: dict[str, str] = {}  # entity -> why its answer is no mail
-    if answer.get("answer") == "approved":
-        sending.require_newest(job)
+    if word == APPROVED:
         for key, row, text in _approved(asked, rows, answer["changes"]):
             if text is None:
                 problems[key] = "the edited text is none, or holds a placeholder of nothing"
@@ -131,6 +147,8 @@ def place(job: StageJob) -> StageOutput:
     payloads, refused = _payloads(texts)
     going, problems = payloads | dict(known.left), problems | refused
     changed = [key for key in asked if key in going and texts[key][1] != asked[key]["reply"]]
+    waiting = [key for key in asked if key not in going]
+    kept = {key: rows[key] for key in (*problems, *(waiting if word != NOT_ASKED else ())) if key in rows}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton import ledger, outbox
@@ -138,24 +156,46 @@ def place(job: StageJob) -> StageOutput:
         gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
         outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT,
                        [(key, payload) for key, payload in going.items() if key not in gone])  # fmt: skip
+        held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
         if answer:
             said = {
                 "answer": answer.get("answer"),
                 "actor": answer.get("actor"),
                 "asked": len(asked),
                 "changed": changed,
+                "held_back": sorted(kept),
             }
             ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
 
     facts: dict[str, Any] = {
-        "answers": len(going), "changed": len(changed), "held_back": sum(key not in going for key in asked),
-        "left_before": len(known.left),
+        "answers": len(going), "changed": len(changed), "held_back": len(waiting), "left_before": len(known.left),
     }  # fmt: skip
-    if problems:
-        facts["unusable"] = sorted(problems)
-        first = problems[min(problems)]
-        facts["degraded"] = [f"{len(problems)} answers cannot be sent and are held back; the first: {first}"]
+    facts |= {"unusable": sorted(problems)} if problems else {}
+    degraded = _degraded(word, kept.keys() - problems.keys(), problems)
+    facts |= {"degraded": degraded} if degraded else {}
     return StageOutput(pd.DataFrame({"entity_key": list(going)}, dtype="string"), facts, on_commit)
+
+
+def _degraded(word: str, unapproved: Collection[str], problems: Mapping[str, str]) -> list[str]:
+    """Sentences on what was held back: counts and rules, never a text."""
+    said = []
+    if unapproved:
+        said.append(f"{len(unapproved)} answers are held back ({_WHY.get(word, word)}): see their cases")
+    if problems:
+        first = problems[min(problems)]
+        said.append(f"{len(problems)} answers cannot be sent: see their cases; the first: {first}")
+    return said
+
+
+def _nothing_more(left: Mapping[str, Any]) -> StageOutput:
+    """Of a request whose decisions were superseded: outbox and cases stay as the newer run has them."""
+    import pandas as pd
+
+    facts = {
+        "answers": len(left), "changed": 0, "held_back": 0, "left_before": len(left),
+        "degraded": ["the partition was decided anew after this request, which counts for nothing"],
+    }  # fmt: skip
+    return StageOutput(pd.DataFrame({"entity_key": list(left)}, dtype="string"), facts)
 
 
 def _payloads(
@@ -174,11 +214,16 @@ def _payloads(
 def _approved(
     asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> Iterator[tuple[str, Mapping[Any, Any], str | None]]:
-    """(entity, decision, text with its personal data, or None if it cannot be restored) of each approved answer."""
+    """(entity, decision, text with its personal data, or None if it cannot be restored) of each approved answer.
+
+    One whose text was emptied is not approved; Airflow's form makes null of it.
+    """
     if unknown := sorted(key for key in changes if rows.get(key, {}).get("route") != APPROVE):
         raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
     for key, row in asked.items():
-        yield key, row, restored(row, changes.get(key, row["masked"]))
+        text = changes.get(key, row["masked"])
+        if text is not None and (not isinstance(text, str) or text.strip()):
+            yield key, row, restored(row, text)
 
 
 def restored(row: Mapping[Any, Any], text: object) -> str | None:

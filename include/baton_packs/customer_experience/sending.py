@@ -93,13 +93,18 @@ def require_newest(job: StageJob) -> None:
     Raises:
         BatonError: the partition was decided anew since.
     """
-    from baton.slots import Slot, head
-
-    newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
-    if newest is not None and newest.ref.uri != job.inputs["decisions"].uri:
+    if superseded(job):
         raise BatonError(
             f"{job.flow} {job.partition} was decided anew after this request: answer the newer request; nothing was sent"
         )
+
+
+def superseded(job: StageJob) -> bool:
+    """Whether the partition was decided anew since the decisions that this job has."""
+    from baton.slots import Slot, head
+
+    newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
+    return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
 
 
 def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import select
 
-from baton import ledger, outbox, warehouse
+from baton import cases, ledger, outbox, warehouse
+from baton import tables as tables_of
 from baton.datasets import DatasetRef
 from baton.errors import BatonError
 from baton.slots import Slot, StageOutput, run_stage
@@ -31,7 +34,7 @@ def tables(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def decision(key: str, route: str, **given: Any) -> dict[str, Any]:
     return {
         "entity_key": key, "route": route, "sender": f"{key}@example.org", "sender_name": "Ann Example", "subject": "My order",
-        "language": "en", "money": 0.0, **given,
+        "language": "en", "money": 0.0, "risk": 0.5, "queue": "customer_care", "priority": 1, **given,
     }  # fmt: skip
 
 
@@ -54,6 +57,12 @@ def place(frame: pd.DataFrame, **answer: Any) -> Any:
     stage = "answer_reviewed" if answer else "answer"
     return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.replies:place",
                         inputs=inputs, options=options))  # fmt: skip
+
+
+def open_cases() -> dict[str, Any]:
+    with warehouse.read() as conn:
+        found = conn.execute(select(tables_of.cases).where(tables_of.cases.c.status == "open")).mappings()
+        return {row["entity_key"]: row for row in found}
 
 
 def mails() -> dict[str, dict[str, Any]]:
@@ -88,8 +97,71 @@ def test_who_approves_sees_placeholders_and_what_leaves_has_the_names() -> None:
 @pytest.mark.parametrize("answer", ["rejected", "timeout", "none"])
 def test_without_approval_nothing_more_leaves(answer: str) -> None:
     frame = joined(decision("a", "reply"), decision("b", "approve"))
-    assert place(frame, answer=answer, changes={}, actor="").facts["held_back"] == 1
+    facts = place(frame, answer=answer, changes={}, actor="").facts
+    assert facts["held_back"] == 1
     assert set(mails()) == {"a"}
+    assert set(open_cases()) == ({"b"} if answer != "none" else set())
+    assert ("degraded" in facts) == (answer != "none")
+
+
+def test_a_case_of_an_answer_that_was_held_back_has_its_queue_and_its_own_answers() -> None:
+    own = json.dumps({"right: complaint": {"type": "complaint"}})
+    frame = joined(decision("b", "approve", resolutions=own, queue="legal", priority=2))
+    facts = place(frame, answer="timeout", changes={}, actor="").facts
+    assert facts["degraded"] == ["1 answers are held back (nobody answered in time): see their cases"]
+    case = open_cases()["b"]
+    assert (case["route"], case["queue"], case["priority"], case["partition"]) == ("approve", "legal", 2, PARTITION)
+    assert case["resolutions"] == {
+        "answered otherwise": {}, "no answer needed": {}, "right: complaint": {"type": "complaint"},
+    }  # fmt: skip
+    (record,) = ledger.entries(kind="answers_reviewed")
+    assert record.payload["held_back"] == ["b"]
+
+
+def test_an_emptied_text_keeps_that_answer_back_and_no_other() -> None:
+    frame = joined(decision("b", "approve"), decision("c", "approve"))
+    facts = place(frame, answer="approved", changes={"b": None}, actor="ada").facts
+    assert "unusable" not in facts
+    assert facts["degraded"] == ["1 answers are held back (their text was emptied): see their cases"]
+    assert (set(mails()), set(open_cases())) == ({"c"}, {"b"})
+
+
+def test_who_is_asked_again_and_approves_settles_the_case_unless_somebody_decided_it() -> None:
+    frame = joined(decision("b", "approve"), decision("c", "approve"))
+    place(frame, answer="timeout", changes={}, actor="")
+    cases.decide(FLOW, "c", "answered otherwise", "grace")
+    place(frame, answer="approved", changes={}, actor="ada")
+    assert set(mails()) == {"b"}
+    assert open_cases() == {}
+    assert cases.decided(FLOW) == {"c"}
+
+
+def test_cases_of_other_stages_stay_and_ours_are_opened_again_after_publishing_anew() -> None:
+    frame = joined(decision("e", "escalate"), decision("b", "approve"))
+
+    def publish() -> None:
+        with warehouse.write() as conn:
+            escalated = frame[frame["route"] == "escalate"]
+            cases.open_cases(conn, FLOW, PARTITION, escalated, {"right": {}})
+
+    for _ in range(2):
+        publish()
+        place(frame)
+        place(frame, answer="rejected", changes={}, actor="ada")
+        assert set(open_cases()) == {"e", "b"}
+        place(frame)  # a stage that was cleared leaves them, too
+        assert set(open_cases()) == {"e", "b"}
+
+
+def test_a_request_whose_decisions_were_superseded_opens_no_case_and_withdraws_no_mail() -> None:
+    ref = published_ref(joined(decision("b", "approve")), "publish")
+    place(joined(decision("b", "file"), decision("n", "reply")))
+    job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
+                   "baton_packs.customer_experience.replies:place", inputs={"decisions": ref},
+                   options={"answer": {"answer": "timeout", "changes": {}, "actor": ""}})  # fmt: skip
+    facts = run(job).facts
+    assert facts["degraded"] == ["the partition was decided anew after this request, which counts for nothing"]
+    assert (set(mails()), open_cases()) == ({"n"}, {})
 
 
 def test_a_placeholder_of_nothing_and_an_answer_nobody_asked_for_are_refused() -> None:
@@ -107,6 +179,7 @@ def test_an_approved_text_that_is_no_mail_holds_up_no_other(text: Any) -> None:
     facts = place(frame, answer="approved", changes={"b": text}, actor="ada").facts
     assert set(mails()) == {"a", "c"}
     assert (facts["answers"], facts["changed"], facts["held_back"]) == (2, 0, 1)
+    assert set(open_cases()) == {"b"}
 
 
 def test_an_answer_that_nobody_can_send_holds_up_no_other_and_is_named() -> None:
@@ -116,10 +189,15 @@ def test_an_answer_that_nobody_can_send_holds_up_no_other_and_is_named() -> None
     assert set(mails()) == {"b"}
     assert (facts["answers"], facts["unusable"]) == (1, ["a", "c"])
     assert facts["degraded"] == [
-        "2 answers cannot be sent and are held back; the first: "
+        "2 answers cannot be sent: see their cases; the first: "
         "mail: body: holds control characters or half of a surrogate pair; remove them"
     ]
     assert "Ann" not in str(facts)
+    assert {key: case["route"] for key, case in open_cases().items()} == {"a": "reply", "c": "reply"}
+    place(frame, answer="approved", changes={}, actor="ada")
+    assert set(open_cases()) == {"a", "c"}
+    place(joined(decision("a", "reply"), decision("b", "reply"), decision("c", "file")))
+    assert open_cases() == {}
 
 
 @pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
@@ -173,8 +251,6 @@ def test_what_has_left_stays_whatever_is_decided_later() -> None:
 
 
 def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition() -> None:
-    from baton import cases
-
     frame = joined(decision("s", "suggest"), decision("r", "reply"))
     frame["reply"] = frame["reply"].fillna("Dear customer.")
     place(frame)

@@ -1,0 +1,58 @@
+"""Answers that were not sent: each is a case of its team, so that nobody who wrote is forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from baton.stages import StageJob
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+# what became of the customer; the other answers of such a case say what the document was
+DONE: Mapping[str, Mapping[str, Any]] = {"answered otherwise": {}, "no answer needed": {}}
+_FROM_THE_DECISION = ("entity_key", "route", "risk", "queue", "priority")
+
+
+def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]], routes: Sequence[str]) -> None:
+    """Open a case per decision whose answer is held back, in the caller's transaction.
+
+    A case that a person decided stays; an earlier one of these routes whose answer leaves now is withdrawn.
+
+    Args:
+        rows: decisions, with their queue, priority and, perhaps, `resolutions`.
+        routes: of the answers that the caller judges; the partition's cases of other routes are another stage's.
+    """
+    import pandas as pd
+
+    from baton import cases
+
+    found = [
+        {name: row.get(name) for name in _FROM_THE_DECISION} | {"resolutions": json.dumps(_resolutions(row))}
+        for row in rows
+    ]
+    cases.open_cases(conn, job.flow, job.partition, pd.DataFrame(found), routes=routes)
+
+
+def _resolutions(row: Mapping[Any, Any]) -> dict[str, Any]:
+    own = row.get("resolutions")
+    return {**DONE, **(json.loads(own) if isinstance(own, str) else {})}
+
+
+def state(job: StageJob, routes: Sequence[str]) -> list[list[str]]:
+    """(entity, status) of these cases of the partition: one that publishing anew has withdrawn must be opened again."""
+    from sqlalchemy import select
+
+    from baton import tables
+    from baton.warehouse import read
+
+    if job.dry_run:
+        return []
+    table = tables.cases
+    query = select(table.c.entity_key, table.c.status).where(
+        table.c.flow == job.flow, table.c.partition == job.partition, table.c.route.in_(routes)
+    )
+    with read() as conn:
+        return sorted([row.entity_key, row.status] for row in conn.execute(query))

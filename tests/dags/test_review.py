@@ -1,0 +1,60 @@
+"""What a request for a person's word asks, and which values its fields take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton import cases, warehouse
+from baton.airflow.review import ReviewOperator
+from baton.slots import Slot, StageOutput, run_stage
+
+PARTITION = "2026-11-20T09:00:00"
+
+
+@pytest.fixture(autouse=True)
+def tables(home: Path) -> Iterator[None]:
+    warehouse.migrate()
+    yield
+    warehouse.engine().dispose()
+
+
+def operator(frame: pd.DataFrame, dag: Any) -> ReviewOperator:
+    result = run_stage(Slot(dag.dag_id, "publish", PARTITION), lambda inputs: StageOutput(frame), inputs={}, params={},
+                       models={}, code="test", run_id="test")  # fmt: skip
+    decisions = {"ref": result.ref.to_dict(), "partition": PARTITION}
+    return ReviewOperator(task_id="asked", decisions=decisions, field="masked", subject="?", dag=dag)
+
+
+def test_a_text_may_be_emptied_and_a_number_may_not() -> None:
+    from airflow.sdk import DAG
+    from airflow.sdk.exceptions import ParamValidationError
+
+    review = operator(pd.DataFrame({"entity_key": ["a"]}), DAG("asks", schedule=None))
+    text, number = (review._param({"entity_key": "a", "masked": value}) for value in ("Dear [NAME_1],", 7))
+    assert text.resolve("") == ""
+    assert text.serialize()["schema"]["type"] == ["string", "null"]  # the form makes null of an emptied field
+    assert text.serialize()["schema"]["format"] == "multiline"
+    for refused in ("", -1):
+        with pytest.raises(ParamValidationError):
+            number.resolve(refused)
+
+
+def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:
+    from airflow.sdk import DAG
+
+    frame = pd.DataFrame({"entity_key": ["a", "b"], "route": "approve", "risk": 0.5, "money": 0.0, "masked": "Dear"})
+    review = operator(frame, DAG("asks", schedule=None))
+    with warehouse.write() as conn:
+        cases.open_cases(conn, "asks", PARTITION, frame, {"answered otherwise": {}})
+    assert review._asked()["entity_key"].tolist() == ["a", "b"]
+    cases.decide("asks", "a", "answered otherwise", "ada")
+    assert review._asked()["entity_key"].tolist() == ["b"]
+
+
+def test_the_request_says_how_to_keep_one_answer_back(dags: dict[str, Any]) -> None:
+    assert "Empty a field to keep that answer back." in dags["document_intake"].get_task("review").body
