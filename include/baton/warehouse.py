@@ -6,6 +6,7 @@ its start (`BEGIN IMMEDIATE`): it waits there, and cannot fail on a lock later.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -39,6 +40,7 @@ __all__ = [
     "read",
     "record_models",
     "recorded_models",
+    "take_turns",
     "to_json",
     "transact",
     "upsert",
@@ -240,6 +242,17 @@ def after_commit(conn: Connection, callback: Callable[[], None]) -> None:
     if callbacks is None:
         raise BatonError("this needs a connection of baton.warehouse.write(), which knows when it is committed")
     callbacks.append(callback)
+
+
+def take_turns(conn: Connection, name: str) -> None:
+    """Wait until no other transaction holds `name`, and hold it to the end of this one.
+
+    For what is looked up and then written: on Postgres two transactions would both look before the other commits. On
+    SQLite writers take turns anyway. Call it before anything else, so that no two wait for each other.
+    """
+    if conn.dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
 def migrate() -> None:

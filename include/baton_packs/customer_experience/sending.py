@@ -70,11 +70,15 @@ def state(job: StageJob) -> Mapping[str, Any]:
 
 
 def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
-    """Entities that other partitions of the flow answer."""
+    """Entities that other partitions of the flow answer.
+
+    Args:
+        conn: a write transaction, which then enqueues: to its end no other partition asks.
+    """
     from sqlalchemy import select
 
     from baton import outbox, tables
-    from baton.warehouse import read
+    from baton.warehouse import read, take_turns
 
     table = tables.outbox  # keys alone: a flow's history of payloads grows for ever
     query = select(table.c.entity_key).where(
@@ -82,6 +86,7 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
         table.c.state != outbox.WITHDRAWN,
     )  # fmt: skip
     if conn is not None:
+        take_turns(conn, f"{job.flow}/{EFFECT}")
         return set(conn.execute(query).scalars())
     with read() as own:
         return set(own.execute(query).scalars())

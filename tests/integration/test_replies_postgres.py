@@ -1,0 +1,69 @@
+"""Two hours answer the same person at the same moment, on a real Postgres server: one mail.
+
+SQLite cannot show it: its writers take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from baton import outbox, slots, warehouse
+from baton.settings import settings
+from baton.stages import StageJob, run
+
+FLOW, HOURS = "document_intake", ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
+
+
+@pytest.fixture(autouse=True)
+def server(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    monkeypatch.setenv("BATON_WAREHOUSE_URL", postgres.url)
+    settings.cache_clear()
+    with warehouse.engine().begin() as conn:
+        conn.execute(sa.text("drop schema public cascade"))
+        conn.execute(sa.text("create schema public"))
+    warehouse.migrate()
+    yield
+    warehouse.engine().dispose()
+    settings.cache_clear()
+
+
+def job(hour: str) -> StageJob:
+    frame = pd.DataFrame([{"entity_key": "same", "route": "reply", "sender": "ann@example.org", "reply": f"Answer of {hour}",
+                           "sender_name": "Ann", "risk": 0.1}])  # fmt: skip
+    published = slots.run_stage(
+        slots.Slot(FLOW, "publish", hour), lambda inputs: slots.StageOutput(frame), inputs={}, params={}, models={},
+        code="test", run_id="test",
+    )  # fmt: skip
+    return StageJob("customer_experience", FLOW, "answer", hour, "baton_packs.customer_experience.replies:place",
+                    inputs={"decisions": published.ref})  # fmt: skip
+
+
+def test_two_hours_at_the_same_moment_answer_a_person_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (threading.Thread(target=run, args=[job(hour)], name=hour) for hour in HOURS)
+    enqueued, at_it = threading.Event(), threading.Event()
+
+    def pause(point: str) -> None:
+        """The first one stays before its commit until the second one had the time to look."""
+        if threading.current_thread() is first and point == "before_commit":
+            enqueued.set()
+            assert at_it.wait(30)
+            second.join(2)
+        if threading.current_thread() is second and point == "named":
+            at_it.set()
+
+    monkeypatch.setattr(slots, "FAULT", pause)
+    first.start()
+    assert enqueued.wait(30)
+    second.start()
+    for thread in (first, second):
+        thread.join(60)
+    assert [(one.partition, one.entity_key) for one in outbox.effects(FLOW)] == [(HOURS[0], "same")]
+    assert all(slots.head(slots.Slot(FLOW, "answer", hour)) is not None for hour in HOURS)
