@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with claimed, asked (if in doubt), posted (if it was sent), before_commit, settled."""
 
+_SINCE = "in_doubt_since"  # in the answer of an unknown effect: asking does not make its attempt any younger
 _SILENCE = 5  # failures in a row that end a round: a peer that is down is not asked a thousand times
 
 
@@ -41,6 +43,7 @@ class Outcome:
         answer: what the peer said about the effect.
         agreed: the answer was compared with the payload and is the same.
         wait: seconds that the peer asks to wait.
+        grace: of absent: seconds since the last attempt within which it proves nothing, because the peer files late.
     """
 
     kind: Literal["done", "absent", "failed", "conflict", "later", "unknown"]
@@ -48,6 +51,7 @@ class Outcome:
     answer: dict[str, Any] | None = None
     agreed: bool = False
     wait: float | None = None
+    grace: float = 0.0
 
 
 class Peer(Protocol):
@@ -159,6 +163,17 @@ def decide(key: str, arrived: bool, by: str) -> Effect:
     return effect
 
 
+def _doubt(effect: Effect) -> str:
+    """When the attempt that is in doubt was made, at the latest."""
+    if effect.state == SENDING and effect.lease_until:  # its worker died, and may have been at it until then
+        return effect.lease_until
+    return str((effect.answer or {}).get(_SINCE) or warehouse.now())
+
+
+def _age(since: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+
+
 class _Run:
     """One call of `deliver`."""
 
@@ -194,23 +209,28 @@ class _Run:
         if claimed is None:
             return None
         FAULT("claimed")
-        outcome, before = Outcome("absent"), UNKNOWN if effect.state == SENDING else effect.state
+        outcome, before, since = Outcome("absent"), UNKNOWN if effect.state == SENDING else effect.state, _doubt(effect)
         if before != PENDING and (self.peer.answers or before != FAILED):
             outcome = self.peer.find(claimed.key, claimed.payload)
             FAULT("asked")
             if before == CONFLICT and outcome.kind == "done" and not outcome.agreed:
                 outcome = Outcome("conflict", effect.error or "")
         adopted, state = outcome.kind == "done", before
+        if outcome.kind == "absent" and before == UNKNOWN and (left := outcome.grace - _age(since)) > 0:
+            outcome = Outcome("unknown", f"in doubt: not found, but it may be filed late: ask again in {left:.0f} s")
         if outcome.kind == "absent":
             if time.monotonic() - began > self.lease / 2:  # asleep for long: another worker may be at it soon
                 outcome = Outcome("later", "the attempt took too long before anything was sent")
             else:
                 outcome = self.peer.place(claimed.key, claimed.payload)
                 FAULT("posted")
+                since = warehouse.now() if outcome.kind == "unknown" else since
                 state = {"failed": FAILED, "unknown": UNKNOWN}.get(outcome.kind, before)
         state = {"done": SENT, "conflict": CONFLICT}.get(outcome.kind, state)
         if outcome.kind == "failed" and state == UNKNOWN:  # the peer does not answer the question
             outcome = replace(outcome, kind="unknown")
+        if state == UNKNOWN:
+            outcome = replace(outcome, answer={_SINCE: since})
         return outcome if self._settle(claimed, state, outcome, adopted) else None
 
     def _settle(self, claimed: Effect, state: str, outcome: Outcome, adopted: bool) -> bool:

@@ -6,7 +6,8 @@ decides: 2xx took it, 4xx and 5xx did not. Without that reply (connection lost, 
 
     (default)          at most once: it stays `unknown` and a person decides, see `baton.delivery.decide`
     repeat: true       at least once, with the same Message-ID: for servers that drop a repetition
-    archive: <conn_id> ask: an IMAP folder that holds every mail sent is searched for the Message-ID
+    archive: <conn_id> ask: an IMAP folder that holds every mail sent is searched for the Message-ID; such a folder may
+                       be late, so what it lacks counts as not sent only `archive_delay` seconds after the attempt
 
 One mail goes to all its recipients or to none: a server that refuses one of them gets no text.
 What a server says before it knows the mail is repeated in errors; after that only its codes are, for it may quote.
@@ -26,6 +27,7 @@ from baton.delivery import Outcome
 from baton.effects_mail import NOBODY, mail_problem, message, message_id
 from baton.errors import BatonError
 
+ARCHIVE_DELAY = 600.0  # seconds
 _WORDS = 200  # characters of a server's greeting or refusal that are kept
 _LONG = 3600.0  # seconds: nothing gets better within this call, e.g. a wrong password
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463
@@ -46,6 +48,7 @@ class MailServer:
         verify: check the server's certificate.
         repeat: send again what is in doubt, under the same Message-ID.
         archive: searches a folder of sent mail for a Message-ID's key: True, False, or None (not answered).
+        archive_delay: seconds that a mail may take to stand there.
     """
 
     host: str
@@ -57,6 +60,7 @@ class MailServer:
     verify: bool = True
     repeat: bool = False
     archive: Callable[[str, float], bool | None] | None = field(default=None, repr=False)
+    archive_delay: float = ARCHIVE_DELAY
 
     def __post_init__(self) -> None:
         if not self.host or re.search(r"[\s/@]", self.host):
@@ -96,7 +100,9 @@ class SmtpPeer:
             there = self.server.archive(key, self.timeout)
             if there is None:
                 return Outcome("unknown", "in doubt, and the archive of sent mail does not answer")
-            return Outcome("done", answer={"message_id": identity, "peer": self.name}) if there else Outcome("absent")
+            if there:
+                return Outcome("done", answer={"message_id": identity, "peer": self.name})
+            return Outcome("absent", grace=self.server.archive_delay)
         if self.server.repeat:
             return Outcome("absent")
         return self._in_doubt(identity, "an attempt ended before the server's reply")

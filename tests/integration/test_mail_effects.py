@@ -13,12 +13,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baton import ledger, outbox, warehouse
+from baton import ledger, outbox, tables, warehouse
 from baton.delivery import Delivery, decide, deliver
 from baton.effects_file import FileOutbox
 from baton.effects_mail import mail_payload
@@ -142,8 +143,41 @@ def test_in_doubt_with_repeat_it_goes_out_again_under_the_same_message_id(post: 
 def test_in_doubt_with_an_archive_it_is_looked_up(post: Any, mood: str) -> None:
     post.plan, answers = [mood], [None, mood == "drop_after_data"]
     enqueue(mail(1))
-    done = send(post, {"archive": lambda key, timeout: answers.pop(0)})
+    done = send(post, {"archive": lambda key, timeout: answers.pop(0), "archive_delay": 0.0})
     assert (done.sent, done.adopted) == (1, int(mood == "drop_after_data"))
+    assert post.counted() == once(1)
+
+
+@pytest.mark.parametrize("filed", [True, False])
+def test_an_archive_may_be_late_so_what_it_lacks_is_repeated_only_after_a_while(post: Any, filed: bool) -> None:
+    post.plan = ["drop_after_data" if filed else "drop_in_data"]
+    enqueue(mail(1))
+    known = False
+    server = {"archive": lambda key, timeout: known}
+    for _ in range(2):
+        done = send(post, server, rounds=3)
+        assert (done.sent, done.unknown) == (0, 1)
+        assert "in doubt: not found, but it may be filed late: ask again in" in done.problems[0]
+    assert post.seen == 1
+    (effect,) = outbox.effects(FLOW, HOUR)
+    assert effect.answer is not None
+    known = filed
+    if not filed:  # asking did not make the attempt younger: ten minutes after it, it is repeated
+        said = datetime.fromisoformat(effect.answer["in_doubt_since"])
+        assert said < datetime.now(UTC)
+        earlier = (said - timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        with warehouse.write() as conn:
+            conn.execute(tables.outbox.update().values(answer={"in_doubt_since": earlier}))
+    done = send(post, server)
+    assert (done.sent, done.adopted) == (1, int(filed))
+    assert post.counted() == once(1)
+
+
+def test_a_killed_worker_counts_as_at_it_until_its_lease_ended(post: Any) -> None:
+    enqueue(mail(1))
+    killed(str(post.port), "posted")
+    server = {"archive": lambda key, timeout: False, "archive_delay": 60.0}
+    assert send(post, server, rounds=2).unknown == 1
     assert post.counted() == once(1)
 
 

@@ -124,7 +124,8 @@ def test_an_archive_settles_what_is_in_doubt(post: Any, monkeypatch: pytest.Monk
         monkeypatch.setenv(
             "AIRFLOW_CONN_SENT", json.dumps({"conn_type": "imap", "host": "127.0.0.1", "port": box.port} | login)
         )
-        connect(monkeypatch, port=post.port, extra={"archive": "sent", "archive_folder": "Sent Items"})
+        folder = {"archive": "sent", "archive_folder": "Sent Items", "archive_delay": "0"}
+        connect(monkeypatch, port=post.port, extra=folder)
         post.plan = ["drop_after_data", "drop_in_data"]
         first = sorted(outbox.effects(FLOW, HOUR), key=lambda one: one.key)[0]  # the mail server files what it took
         box.messages[1] = (datetime.now(UTC), f"Message-ID: <{first.key}@bank.example>\r\n\r\nx".encode())
@@ -184,7 +185,8 @@ def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: p
         extra={"from_email": None, "ssl_context": "none", "repeat": True},
     )
     assert (made.sender, made.login, made.password, made.port) == ("ada@bank.example", "ada@bank.example", "pass", 587)
-    assert (made.verify, made.repeat) == (False, True)
+    assert (made.verify, made.repeat, made.archive_delay) == (False, True, 600.0)
+    assert found(extra={"archive_delay": 90}).archive_delay == 90.0
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,8 @@ def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: p
     [({"conn_type": "http"}, "need type smtp or file, this is http"), ({"host": ""}, "outgoing: .*set host"),
      ({"extra": {"token": "s3cret"}}, "extra holds token"), ({"extra": {"from_email": "Desk <s3cret@x.org>"}}, "no bare address"),
      ({"extra": {"disable_tls": "s3cret"}}, "extra.disable_tls should be true or false"),
+     ({"extra": {"archive_delay": "s3cret"}}, "extra.archive_delay should be seconds, 0 to 86400"),
+     ({"extra": {"archive_delay": "nan"}}, "extra.archive_delay should be seconds"),
      ({"extra": {"repeat": True, "archive": "sent"}}, "keep one")],
 )  # fmt: skip
 def test_a_connection_that_cannot_work_is_explained(monkeypatch: pytest.MonkeyPatch, fields: Any, message: str) -> None:

@@ -6,7 +6,8 @@ token; extra: `headers` (object) and `verify` (false, or the path of an authorit
 
 One of type SMTP says, as Airflow's own provider reads it: host, port, login, password; extra: `from_email`,
 `disable_ssl` (then STARTTLS), `disable_tls` (then neither), `ssl_context` (none: do not check the certificate); and for
-mails in doubt (`baton.effects_smtp`): `repeat`, or `archive` (an IMAP connection) and `archive_folder` (default Sent).
+mails in doubt (`baton.effects_smtp`): `repeat`, or `archive` (an IMAP connection), `archive_folder` (default Sent) and
+`archive_delay` (seconds until a mail stands there, default 600).
 One of type File (path) or `file` writes mails into extra's `path`, else into BATON_HOME/outbox.
 """
 
@@ -24,12 +25,14 @@ from baton.airflow.sources import imap_server
 from baton.effects import Connections, register_connections
 from baton.effects_http import Endpoint
 from baton.effects_mail import is_address
-from baton.effects_smtp import MailServer
+from baton.effects_smtp import ARCHIVE_DELAY, MailServer
 from baton.errors import BatonError
 from baton.settings import settings
 
 _KNOWN = {"headers", "verify"}
-_KNOWN_MAIL = {"from_email", "disable_ssl", "disable_tls", "ssl_context", "repeat", "archive", "archive_folder"}
+_KNOWN_MAIL = {
+    "from_email", "disable_ssl", "disable_tls", "ssl_context", "repeat", "archive", "archive_folder", "archive_delay",
+}  # fmt: skip
 
 
 def endpoint(conn_id: str) -> Endpoint:
@@ -92,6 +95,7 @@ def mail_server(conn_id: str) -> MailServer | Path | None:
         return MailServer(
             connection.host or "", connection.port or 0, tls, connection.login or "", connection.password or "", sender,
             verify=extra.get("ssl_context", "default") != "none", repeat=flags["repeat"], archive=archive,
+            archive_delay=_seconds(conn_id, "archive_delay", extra.get("archive_delay", ARCHIVE_DELAY)),
         )  # fmt: skip
     except BatonError as error:
         raise BatonError(f"{conn_id}: {error}") from error
@@ -104,6 +108,17 @@ def _flag(conn_id: str, name: str, value: object) -> bool:
     if str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
     raise BatonError(f"connection {conn_id}: extra.{name} should be true or false")
+
+
+def _seconds(conn_id: str, name: str, value: object) -> float:
+    """Airflow's form writes numbers, a URI texts."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise BatonError(f"connection {conn_id}: extra.{name} should be seconds, 0 to 86400")
+    return seconds
 
 
 def _archive(conn_id: str, extra: dict[str, Any]) -> Callable[[str, float], bool | None] | None:
