@@ -5,7 +5,7 @@ side; retrieves the entry of the knowledge base that answers, by its own words a
 people confirmed; has an agent word the reply, citing the entries it used; decides by rules: *send*, *suggest* to the
 team, or *escalate* (an angry customer, a regulated topic, an unknown or uncertain intent, no certain entry, no
 citation); publishes, and opens a case in the team's queue, with priority, for what a person must see; sends the rest,
-each reply once.
+each reply once. A suggestion that is accepted on its case leaves with the next hour that has messages.
 
 **Patterns.** *Parallel* (intent, mood), *branch by model outcome* (`replies`: the agent is asked only if a reply is
 needed), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`customer_outcomes` and the
@@ -15,7 +15,8 @@ decisions on cases retrain the intent, and the texts that they confirm help the 
 its answer has no recipient, amount or tool. Without a model server the entry's own words answer, marked as such.
 
 **When it fails.** *contract* red: the hour's delivery is broken. *send* red: the mail server refused or could not be
-reached; nothing is sent twice, a retry sends the rest.
+reached; nothing is sent twice, a retry sends the rest. An hour without messages is skipped, and sends no accepted
+suggestion either: clear *reply* and *send* of any hour that had some, if the next one is too far.
 """
 
 from baton.airflow.flows import SOME, Flow

@@ -267,3 +267,13 @@ def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition(
                      "baton_packs.customer_experience.replies:place", inputs=later.inputs)  # fmt: skip
     assert run(third).facts["answers"] == 0
     assert run(later).facts["answers"] == 1  # it stays in the plan of the partition that sends it
+
+
+def test_an_accepted_suggestion_leaves_when_the_hour_is_cleared_and_no_other_comes() -> None:
+    frame = joined(decision("s", "suggest"), decision("r", "send"))
+    place(frame)
+    with warehouse.write() as conn:
+        cases.open_cases(conn, FLOW, PARTITION, frame[frame["route"] == "suggest"], {"accepted": {}})
+    cases.decide(FLOW, "s", "accepted", "ada")
+    assert place(frame).facts["answers"] == 2
+    assert set(mails()) == {"r", "s"}
