@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def test_a_text_may_be_emptied_and_a_number_may_not() -> None:
     for refused in ("", -1):
         with pytest.raises(ParamValidationError):
             number.resolve(refused)
+
+
+def test_an_emptied_field_comes_back_as_the_form_sends_it() -> None:
+    from airflow.sdk import DAG
+
+    review = operator(pd.DataFrame({"entity_key": ["a"]}), DAG("asks", schedule=None))
+    event = {"chosen_options": ["Approve"], "params_input": {"a": None, "b": "Dear"}, "responded_at": datetime.now(UTC),
+             "responded_by_user": {"id": "1", "name": "ada"}}  # fmt: skip
+    answer = review.execute_complete({}, event)
+    assert answer == {"answer": "approved", "changes": {"a": None, "b": "Dear"}, "actor": "ada"}
 
 
 def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:
