@@ -181,7 +181,7 @@ cases = Table(
     _must("opened_at"),
     _must("updated_at"),
     Index(None, "flow", "partition"),
-    Index(None, "status"),
+    Index(None, "status", "flow", "queue", "route"),
 )
 # what people changed in a proposal before it was carried out; the last change counts, the ledger has them all
 adjustments = Table(

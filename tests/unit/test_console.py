@@ -134,7 +134,7 @@ def test_a_warehouse_without_tables_is_explained(tmp_path: Path, monkeypatch: py
 
 
 def test_pages_load_nothing_from_elsewhere(filled: Any) -> None:
-    for path in ("/baton/today", f"/baton/cases/{FLOW}/{filled['cases'][0][1]}", "/baton/nothing-here"):
+    for path in ("/baton/today", "/baton/cases", f"/baton/cases/{FLOW}/{filled['cases'][0][1]}", "/baton/nothing-here"):
         answer = client("admin").get(path, headers=HTML)
         policy, html = answer.headers["content-security-policy"], answer.text
         assert "default-src 'none'" in policy

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from baton.console import forms
+from baton.console import forms, queues
 from baton.console.card import find_card
 from baton.console.host import Host, Person, Rights
 from baton.console.rendering import page
@@ -18,6 +18,7 @@ from baton.console.stored_pages import POLICY, find_page, readable
 from baton.console.today import gather
 from baton.errors import BatonError
 from baton.settings import settings
+from baton.warehouse import read
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -62,6 +63,20 @@ def stored_page(path: str, rights: Asking) -> Response:
     return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
+@router.get("/cases")
+def cases_by_queue(
+    request: Request, rights: Asking, flow: str = "", queue: str = "", route: str = "",
+    page_number: Annotated[int, Query(alias="page", ge=1)] = 1,
+) -> Response:  # fmt: skip
+    """Open cases, a page at a time, of a flow, a queue or a route; as JSON when the caller accepts no HTML."""
+    with read() as conn:
+        found = queues.one_page(conn, rights, queues.Filter(flow, queue, route), page_number)
+    if not _wants_html(request):
+        return JSONResponse(found)
+    token = forms.token_for(rights.host, rights.person)
+    return page(request, rights.host, "cases.html.j2", found=found, token=token)
+
+
 @router.get("/cases/{flow}/{entity_key:path}")
 def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
     """The decision card of a case; as JSON when the caller accepts no HTML."""
@@ -78,23 +93,31 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
 async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
     """Record the person's decision on a case.
 
-    Fields: `resolution` (one of the case's own), `note`, and of forms `token` and `back` (today, card).
+    Fields: `resolution` (one of the case's own), `note`, and of forms `token` and `back` (today, card, or `cases` with
+    the query of that page).
     """
     fields = await forms.checked_body(request, rights.host, rights.person)
     result = await run_in_threadpool(_decide, rights, flow, entity_key, fields)
     if request.headers.get("content-type", "").startswith(forms.JSON):
         return JSONResponse(result)
-    root = request.scope["root_path"]
-    back = (
-        f"{root}/cases/{quote(flow, safe='')}/{quote(entity_key)}" if fields.get("back") == "card" else f"{root}/today"
-    )
-    return RedirectResponse(back, 303)
+    back = _back(str(fields.get("back", "")), flow, entity_key)
+    return RedirectResponse(f"{request.scope['root_path']}/{back}", 303)
+
+
+def _back(named: str, flow: str, entity_key: str) -> str:
+    """The page that a form came from, below the console: nothing that a form says leads anywhere else."""
+    if named == "card":
+        return f"cases/{quote(flow, safe='')}/{quote(entity_key)}"
+    where, _, query = named.partition("?")
+    if where != "cases":
+        return "today"
+    kept = {name: value for name, value in parse_qsl(query) if name in ("flow", "queue", "route", "page")}
+    return f"cases?{urlencode(kept)}" if kept else "cases"
 
 
 def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) -> dict[str, Any]:
     from baton import cases, tables
     from baton.console.card import first_row
-    from baton.warehouse import read
 
     if not rights.decide(flow):
         raise HTTPException(403, f"{rights.person.name} may read cases of {flow}, not decide them.")

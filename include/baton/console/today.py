@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from baton.console import state, work
+from baton.console import queues, state, work
 from baton.console.alias_watch import WATCH
 from baton.console.host import Rights
 from baton.settings import settings
@@ -35,7 +35,7 @@ def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
             "runs": [asdict(run) for run in runs],
             "approvals": approvals,
             "requests": work.other_requests(requests, approvals),
-            "cases": work.cases(conn, rights, present),
+            "cases": queues.summary(conn, rights, present),
             "quarantine": work.quarantine(conn, rights),
             "drift": state.drift(conn, rights),
             "champions": state.champions(conn, rights, aliases),

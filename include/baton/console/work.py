@@ -1,25 +1,20 @@
-"""What waits for people: approvals, cases, quarantined rows. Indexed queries only, whatever the tables hold."""
+"""What waits for people: approvals, quarantined rows. Indexed queries only, whatever the tables hold."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from shlex import quote
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.engine import RowMapping
 
 from baton import tables
 from baton.console.host import OpenRequest, Rights
-from baton.console.wording import in_words
 
-TOP_CASES = 20
 TOP_GROUPS = 20
 EXAMPLES = 2
-USUAL = 2  # priority of a case that names none
-_CASE = ("flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "money", "opened_at")
 
 
 def required_actions(request: OpenRequest) -> str:
@@ -140,67 +135,3 @@ def _repaired(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     query = select(one.c.flow, one.c.partition, func.count().label("rows")).group_by(one.c.flow, one.c.partition)
     places = [dict(row) for row in conn.execute(query).mappings() if rights.read(row["flow"])]
     return [{**place, "command": reinject_command(place)} for place in places]
-
-
-def cases(conn: Connection, rights: Rights, today: datetime) -> dict[str, Any]:
-    """Open cases by flow and route, the oldest, how many were closed today, and those of highest risk."""
-    table = tables.cases
-    counts = select(
-        table.c.flow, table.c.route, func.count().label("open"), func.min(table.c.opened_at).label("oldest")
-    ).where(table.c.status == "open").group_by(table.c.flow, table.c.route)  # fmt: skip
-    groups = [dict(row) for row in conn.execute(counts).mappings() if rights.read(row["flow"])]
-    closed = select(table.c.flow, func.count()).where(
-        table.c.status == "closed", table.c.updated_at >= today.strftime("%Y-%m-%dT")
-    ).group_by(table.c.flow)  # fmt: skip
-    flows = {group["flow"] for group in groups}
-    return {
-        "open": sum(group["open"] for group in groups),
-        "oldest": min((group["oldest"] for group in groups), default=None),
-        "closed_today": sum(number for flow, number in conn.execute(closed) if rights.read(flow)),
-        "routes": sorted(groups, key=lambda group: (group["flow"], group["route"])),
-        "top": _top_cases(conn, rights, flows) if flows else [],
-    }
-
-
-def _top_cases(conn: Connection, rights: Rights, flows: set[str]) -> list[dict[str, Any]]:
-    """The open cases of first priority and highest risk, with money and the models' reasons."""
-    case, decision = tables.cases, tables.decisions
-    first = (
-        select(case)
-        .where(case.c.status == "open", case.c.flow.in_(flows))
-        .order_by(func.coalesce(case.c.priority, USUAL), case.c.risk.desc())
-        .limit(TOP_CASES)
-    ).subquery()
-    query = (
-        select(first, decision.c.money)
-        .outerjoin(decision, and_(*(decision.c[n] == first.c[n] for n in ("flow", "partition", "entity_key"))))
-        .order_by(func.coalesce(first.c.priority, USUAL), first.c.risk.desc())
-    )
-    rows = [dict(row) for row in conn.execute(query).mappings()]
-    whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])
-    return [
-        {
-            **{name: row[name] for name in _CASE},
-            "why": whys.get((row["flow"], row["partition"], row["entity_key"]), []),
-            "may_decide": rights.decide(row["flow"]),
-        }
-        for row in rows
-    ]  # fmt: skip
-
-
-def _reasons(
-    conn: Connection, keys: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Scores and reasons in words per entity, highest score first."""
-    table = tables.predictions
-    if not keys:
-        return {}
-    named = or_(*(
-        and_(table.c.flow == flow, table.c.partition == part, table.c.entity_key == key) for flow, part, key in keys
-    ))  # fmt: skip
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
-        entry = {name: row[name] for name in ("model", "version", "score")}
-        entry["words"] = in_words(row["reasons"], row["category"])
-        found.setdefault((row["flow"], row["partition"], row["entity_key"]), []).append(entry)
-    return found

@@ -22,12 +22,12 @@ if (shell) {
   });
 }
 
-// Every 30 s the content is fetched anew, unless somebody is reading details or writing a note.
+// Every 30 s the content is fetched anew, unless somebody is reading details, writing a note or choosing.
 const seconds = Number(document.body.dataset.refresh || 0);
 if (seconds) {
   setInterval(async () => {
     const main = document.querySelector("main");
-    const busy = main.querySelector("details[open]") || ["INPUT", "TEXTAREA"].includes(document.activeElement.tagName);
+    const busy = main.querySelector("details[open]") || ["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement.tagName);
     if (document.hidden || busy) return;
     const answer = await fetch(location.href, { headers: { accept: "text/html" } }).catch(() => null);
     if (answer && answer.ok) {

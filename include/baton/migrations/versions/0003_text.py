@@ -27,10 +27,14 @@ def upgrade() -> None:
         batch.add_column(sa.Column("resolutions", sa.JSON(), nullable=False, server_default=json.dumps(_FRAUD)))
     with op.batch_alter_table("cases") as batch:
         batch.alter_column("resolutions", existing_type=sa.JSON(), existing_nullable=False, server_default=None)
+    op.drop_index("ix_cases_status", "cases")
+    op.create_index("ix_cases_status_flow_queue_route", "cases", ["status", "flow", "queue", "route"], unique=False)
 
 
 def downgrade() -> None:
     """Take it back; categories and all but one target of an entity are lost."""
+    op.drop_index("ix_cases_status_flow_queue_route", "cases")
+    op.create_index("ix_cases_status", "cases", ["status"], unique=False)
     with op.batch_alter_table("cases") as batch:
         for name in ("queue", "priority", "resolutions"):
             batch.drop_column(name)
