@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ class UnknownResolution(BatonError):
     """The case cannot be answered like that; the message lists what it can."""
 
 
+class UnusableText(BatonError):
+    """The text is none that the answer can take, or the answer takes none; the message says which."""
+
+
+LONGEST_TEXT = 4000  # characters of a text that a person writes
 Resolutions = Mapping[str, Mapping[str, Any]]  # what may be answered -> what is then true: target -> value
 
 
@@ -29,14 +35,15 @@ def open_cases(
     A case that a person decided stays as it is, whatever the flow says later. Returns the number of decisions.
 
     Args:
-        decisions: columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first) and
-            resolutions (JSON: what this very case may be answered).
+        decisions: columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
+            resolutions (JSON: what this very case may be answered) and edits (JSON: answers that come with a text ->
+            the column of the decision that it stands instead of).
         resolutions: what every case may be answered, where a decision brings nothing of its own.
         routes: only cases of these routes are closed as withdrawn: the others were opened by another stage of the
             flow. None: all.
 
     Raises:
-        BatonError: a case would have no answer.
+        BatonError: a case would have no answer, or `edits` names an answer that there is not.
     """
     from baton import tables
     from baton.warehouse import insert, now
@@ -48,8 +55,7 @@ def open_cases(
     rows = [
         {"flow": flow, "entity_key": str(one["entity_key"]), "partition": partition, "route": one["route"],
          "queue": one.get("queue") or None, "priority": int(one["priority"]) if one.get("priority") else None,
-         "risk": float(one["risk"]), "resolutions": _answers(flow, one, resolutions), "status": "open", "opened_at": at,
-         "updated_at": at}
+         "risk": float(one["risk"]), **_answers(flow, one, resolutions), "status": "open", "opened_at": at, "updated_at": at}
         for one in decisions.to_dict("records")
     ]  # fmt: skip
     if rows:
@@ -65,22 +71,65 @@ def open_cases(
     return len(rows)
 
 
-_FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "resolutions", "status", "updated_at")
+_FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "resolutions", "edits", "status", "updated_at")
 
 
-def _answers(flow: str, decision: Mapping[Any, Any], default: Resolutions | None) -> Resolutions:
-    own = decision.get("resolutions")
+def _answers(flow: str, decision: Mapping[Any, Any], default: Resolutions | None) -> dict[str, Any]:
+    """What the case may be answered, and which of the answers come with a text."""
+    own, texts = decision.get("resolutions"), decision.get("edits")
     found: Resolutions = json.loads(own) if isinstance(own, str) else default or {}
+    edits: dict[str, str] = json.loads(texts) if isinstance(texts, str) else {}
     if not found:
         raise BatonError(f"flow {flow}: a case needs `resolutions`: what a person may answer, and what is then true")
-    return found
+    if strange := sorted(set(edits) - set(found)):
+        raise BatonError(
+            f"flow {flow}: `edits` names {strange[0]!r}, which no case is answered; {', '.join(found)} are"
+        )
+    return {"resolutions": found, "edits": edits or None}
 
 
-def decide(flow: str, entity_key: str, resolution: str, actor: str, note: str = "") -> dict[str, Any]:
-    """Record a person's decision on a case, and the labels that follow from it, in one transaction.
+def offered(flow: str, entity_key: str) -> dict[str, str]:
+    """The texts that a case offers to be changed: answer -> text, out of the decision as it is published now.
 
     Raises:
-        BatonError: no such case, an unknown resolution, or the case was already decided by somebody.
+        BatonError: the decision cannot be read.
+    """
+    from sqlalchemy import select
+
+    from baton import tables, warehouse
+    from baton.datasets import DatasetRef, read
+
+    case, decision, commit = tables.cases, tables.decisions, tables.commits
+    query = (
+        select(case.c.edits, commit.c.ref)
+        .join(decision, (decision.c.flow == case.c.flow) & (decision.c.partition == case.c.partition)
+              & (decision.c.entity_key == case.c.entity_key))
+        .join(commit, commit.c.id == decision.c.commit_id)
+        .where(case.c.flow == flow, case.c.entity_key == str(entity_key))
+    )  # fmt: skip
+    with warehouse.read() as conn:
+        found = conn.execute(query).first()
+    if found is None or not found.edits:
+        return {}
+    rows = read(DatasetRef.from_dict(found.ref))
+    rows = rows[rows["entity_key"].astype(str) == str(entity_key)]
+    texts = {answer: row[column] for row in rows.to_dict("records") for answer, column in found.edits.items()}
+    return {answer: text for answer, text in texts.items() if isinstance(text, str)}
+
+
+def decide(
+    flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None
+) -> dict[str, Any]:
+    """Record a person's decision on a case, and the labels that follow from it, in one transaction.
+
+    Args:
+        text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
+            where it says what was offered anyway. The ledger records whether it was changed, not what it says.
+
+    Raises:
+        UnknownResolution: the case cannot be answered like that.
+        UnusableText: the text is missing, empty, too long, or not asked for.
+        BatonError: no such case, it was already decided by somebody, or what was offered cannot be read.
     """
     from sqlalchemy import select
 
@@ -89,6 +138,7 @@ def decide(flow: str, entity_key: str, resolution: str, actor: str, note: str = 
     from baton.warehouse import now, write
 
     table = tables.cases
+    proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
     with write() as conn:
         here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key))
         case = conn.execute(select(table).where(here)).mappings().first()
@@ -98,15 +148,42 @@ def decide(flow: str, entity_key: str, resolution: str, actor: str, note: str = 
             raise UnknownResolution(f"resolution {resolution!r}: allowed are {', '.join(case['resolutions'])}")
         if case["resolution"] is not None:
             raise BatonError(f"case {entity_key!r} was already decided {case['resolution']} by {case['actor']}")
-        values = {"status": "closed", "resolution": resolution, "actor": actor, "note": note, "updated_at": now()}
+        written = _written(resolution, text, case["edits"] or {})
+        said: dict[str, Any] = {"resolution": resolution, "actor": actor, "note": note}
+        if written is not None:
+            written = None if written == _lines(proposed.get(resolution, "")) else written
+            said["text_changed"] = written is not None
+        values = {"status": "closed", "resolution": resolution, "actor": actor, "note": note, "text": written,
+                  "updated_at": now()}  # fmt: skip
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
         for target, value in case["resolutions"][resolution].items():
             record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target)
-        ledger.append(conn, "case_decided", f"{flow}/{entity_key}",
-                      {"resolution": resolution, "actor": actor, "note": note})  # fmt: skip
+        ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
+
+
+def _lines(text: str) -> str:
+    """A text as it is kept: one kind of line ending (a form sends two characters), nothing blank around it."""
+    return "\n".join(text.splitlines()).strip()
+
+
+def _written(resolution: str, text: str | None, edits: Mapping[str, str]) -> str | None:
+    """The text of an answer that comes with one, None for one that comes without."""
+    if resolution not in edits:
+        if text is not None:
+            takes = f"only {', '.join(edits)} does" if edits else "this case is answered without a text"
+            raise UnusableText(f"text: the answer {resolution!r} takes none; {takes}")
+        return None
+    found = _lines(text or "")
+    if not found:
+        raise UnusableText(f"text: the answer {resolution!r} comes with the text that is to be used; it is empty")
+    if len(found) > LONGEST_TEXT:
+        raise UnusableText(f"text: {len(found):,} characters; {LONGEST_TEXT:,} are allowed")
+    if any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\n\t" for one in found):
+        raise UnusableText("text: holds control characters or half of a surrogate pair; remove them")
+    return found
 
 
 def decided(flow: str) -> set[str]:

@@ -162,7 +162,8 @@ labels = Table(
     Index(None, "flow", "partition"),
 )
 # work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->
-# what is then true (target -> value); priority: 1 is first
+# what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
+# instead of; text: what the person wrote, null where it is what was offered; priority: 1 is first
 cases = Table(
     "cases",
     metadata,
@@ -175,9 +176,11 @@ cases = Table(
     _must("risk", Float),
     _must("status"),
     _must("resolutions", JSON),
+    _may("edits", JSON),
     _may("resolution"),
     _may("actor"),
     _may("note"),
+    _may("text"),
     _must("opened_at"),
     _must("updated_at"),
     Index(None, "flow", "partition"),

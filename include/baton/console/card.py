@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from baton import tables
+from baton import cases, tables
 from baton.console.host import Rights
 from baton.console.wording import in_words
 from baton.console.work import verdict_of
@@ -24,8 +24,9 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     """Collect the card of a case, or of a decision that needed none; None when the flow knows neither.
 
     Returns:
-        case, decision, proposal (what the flow decided beside the route, named as row), scores (with reasons and who let each version decide), contract, row (name, value, description,
-        hidden), row_problem, labels, quarantine, history.
+        case, offered (answer -> text that the person may change), decision, proposal (what the flow decided beside the
+        route, named as row), scores (with reasons and who let each version decide), contract, row (name, value,
+        description, hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
         case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(conn, flow, entity_key)
@@ -39,14 +40,26 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         contract = _contract(conn, decision["commit_id"]) if decision else None
         published = first_row(conn, tables.commits, id=decision["commit_id"]) if decision else None
         history = _history(conn, flow, entity_key, case["partition"])
-    row, problem = _source_row(contract, entity_key, scores, rights.decide(flow))
+    deciding = rights.decide(flow)
+    may_decide = deciding and case["resolution"] is None and bool(case["resolutions"])
+    row, problem = _source_row(contract, entity_key, scores, deciding)
     return {
-        "case": case, "decision": decision, "proposal": _proposal(published, entity_key, rights.decide(flow)), "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
+        "case": case if deciding else {**case, "text": None}, "offered": _offered(case) if may_decide else {},
+        "decision": decision, "proposal": _proposal(published, entity_key, deciding),
+        "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
                        for q in quarantined],
-        "contract": _facts(contract), "row": row, "row_problem": problem, "history": history,
-        "may_decide": rights.decide(flow) and case["resolution"] is None and bool(case["resolutions"]),
+        "contract": _facts(contract), "row": row, "row_problem": problem, "history": history, "may_decide": may_decide,
     }  # fmt: skip
+
+
+def _offered(case: Mapping[str, Any]) -> dict[str, str]:
+    if not case["edits"]:
+        return {}
+    try:
+        return cases.offered(case["flow"], case["entity_key"])
+    except BatonError:
+        return {}  # the source row's section says that the store cannot be read
 
 
 def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] | None:
@@ -59,8 +72,8 @@ def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] |
     at = row["decided_at"]
     return {
         "flow": flow, "entity_key": entity_key, "partition": row["partition"], "route": row["route"], "queue": None,
-        "priority": None, "risk": row["risk"], "status": "no case", "resolutions": {}, "resolution": None, "actor": None,
-        "note": None, "opened_at": at, "updated_at": at,
+        "priority": None, "risk": row["risk"], "status": "no case", "resolutions": {}, "edits": None, "resolution": None,
+        "actor": None, "note": None, "text": None, "opened_at": at, "updated_at": at,
     }  # fmt: skip
 
 
@@ -146,7 +159,7 @@ def _source_row(
     ], None
 
 
-_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions"}
+_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions", "edits"}
 _NOTHING = (None, "", "[]")
 
 

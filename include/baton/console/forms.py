@@ -20,7 +20,7 @@ from fastapi import HTTPException, Request
 from baton.console.host import Host, Person
 
 VALID_SECONDS = 12 * 3600
-MAX_BODY = 64 * 1024
+MAX_BODY = 96 * 1024  # a case's text and a note, each character written in twelve
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 

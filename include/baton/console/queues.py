@@ -18,7 +18,7 @@ PER_PAGE = 50
 USUAL = 2  # priority of a case that names none
 NO_QUEUE = "-"  # what a filter says for the cases that lie in no queue
 _CASE = (
-    "flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "money", "opened_at",
+    "flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "edits", "money", "opened_at",
 )  # fmt: skip
 
 

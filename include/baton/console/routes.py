@@ -9,14 +9,15 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
+from baton import cases, tables
 from baton.console import forms, queues
-from baton.console.card import find_card
+from baton.console.card import find_card, first_row
 from baton.console.host import Host, Person, Rights
 from baton.console.rendering import page
 from baton.console.state import verify_ledger
 from baton.console.stored_pages import POLICY, find_page, readable
 from baton.console.today import gather
-from baton.errors import BatonError
+from baton.errors import BatonError, DatasetCorrupt
 from baton.settings import settings
 from baton.warehouse import read
 
@@ -86,14 +87,15 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
     if not _wants_html(request):
         return JSONResponse(found)
     token, mlflow = forms.token_for(rights.host, rights.person), settings().mlflow_tracking_uri
-    return page(request, rights.host, "card.html.j2", card=found, token=token, mlflow_url=mlflow)
+    shown = {"card": found, "token": token, "mlflow_url": mlflow, "longest": cases.LONGEST_TEXT}
+    return page(request, rights.host, "card.html.j2", **shown)
 
 
 @router.post("/cases/{flow}/{entity_key:path}")
 async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
     """Record the person's decision on a case.
 
-    Fields: `resolution` (one of the case's own), `note`, and of forms `token` and `back` (today, card, or `cases` with
+    Fields: `resolution` (one of the case's own), `note`, `text` (for an answer that comes with one), and of forms `token` and `back` (today, card, or `cases` with
     the query of that page).
     """
     fields = await forms.checked_body(request, rights.host, rights.person)
@@ -116,9 +118,6 @@ def _back(named: str, flow: str, entity_key: str) -> str:
 
 
 def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) -> dict[str, Any]:
-    from baton import cases, tables
-    from baton.console.card import first_row
-
     if not rights.decide(flow):
         raise HTTPException(403, f"{rights.person.name} may read cases of {flow}, not decide them.")
     resolution, note = fields.get("resolution"), fields.get("note") or ""
@@ -126,13 +125,18 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
         raise HTTPException(422, "resolution: name one of the answers that the case allows")
     if not isinstance(note, str) or len(note) > MAX_NOTE:
         raise HTTPException(422, f"note: text of at most {MAX_NOTE} characters")
+    text = fields.get("text")
+    if text is not None and not isinstance(text, str):
+        raise HTTPException(422, "text: what is to be used, as a text")
     with read() as conn:
         if first_row(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
-        return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip())
-    except cases.UnknownResolution as error:
+        return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip(), text=text)
+    except (cases.UnknownResolution, cases.UnusableText) as error:
         raise HTTPException(422, str(error)) from error
+    except DatasetCorrupt:  # what the text is compared with cannot be read
+        raise
     except BatonError as error:  # somebody else was faster
         raise HTTPException(409, str(error)) from error
 

@@ -102,7 +102,7 @@ def place(job: StageJob) -> StageOutput:
 
     To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text. An answer
     that has left stays as it is, whatever is decided now, and nobody is answered twice, in whichever partition. What was
-    suggested in an earlier partition and accepted on its case since leaves with this one.
+    suggested in an earlier partition and accepted on its case since, perhaps in other words, leaves with this one.
 
     An answer that is no mail holds up no other. It becomes a case, as does each that was asked about and not approved:
     rejected, without a word in time, or its text emptied.

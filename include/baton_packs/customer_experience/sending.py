@@ -30,8 +30,8 @@ class Known:
         left: answers of this partition that are out, or may be: entity -> payload. They stay as they are.
         elsewhere: entities that another partition answers.
         closed: entities whose case a person has decided.
-        accepted: suggestions of earlier partitions that a person accepted and nobody sent: entity -> its decision, as it
-            was when it was accepted.
+        accepted: suggestions of earlier partitions that a person accepted or worded anew, and nobody sent: entity -> its
+            decision as it was then, the reply in that person's words.
     """
 
     left: Mapping[str, dict[str, Any]]
@@ -137,13 +137,13 @@ def _decided_cases(flow: str) -> dict[str, Any]:
 
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
-    """Suggestions that a person accepted, as they stood then: a later run of that partition may word them otherwise."""
+    """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
     from baton.datasets import read
     from baton.slots import Slot, history
 
     wanted = {
         key: case for key, case in cases.items()
-        if case["resolution"] == ACCEPTED and case["route"] == SUGGEST and key not in gone
+        if case["route"] == SUGGEST and key not in gone and case["resolution"] in (ACCEPTED, *(case["edits"] or ()))
     }  # fmt: skip
     found: dict[str, Mapping[Any, Any]] = {}
     for partition in sorted({case["partition"] for case in wanted.values()}):
@@ -153,6 +153,8 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
             if case["partition"] != partition or not seen:
                 continue
             rows = read(seen[-1].ref)
-            for row in rows[(rows["entity_key"] == key) & rows["reply"].notna()].to_dict("records"):
-                found[key] = row
+            for row in rows[rows["entity_key"] == key].to_dict("records"):
+                reply = case["text"] or row["reply"]
+                if isinstance(reply, str):
+                    found[key] = {**row, "reply": reply}
     return found

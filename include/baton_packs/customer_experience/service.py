@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from baton.effects_mail import is_address
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs
+from baton_packs.customer_experience.sending import ACCEPTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
 ANSWERED = (SEND, SUGGEST)
+EDITED, REJECTED = "edited", "rejected"
 UNKNOWN = "general"  # queue of what belongs to no intent
 
 
@@ -127,11 +129,12 @@ def _need(route: str, intent: pd.Series, found: pd.Series) -> float:
 def _resolutions(route: str, known: bool, intent: pd.Series, table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A suggestion is accepted, edited or rejected; else a person names what it is about: a likely intent, or none at all.
 
-    Accepting sends the suggestion; every answer but `rejected` and `none of them` is a label.
+    Accepting sends the suggestion, editing sends it in other words; every answer but `rejected` and `none of them` is a
+    label.
     """
     said, answers = {"intent": intent["category"]}, dict[str, dict[str, Any]]()
     if route == SUGGEST:
-        answers = {"accepted": said, "edited": said, "rejected": {}}
+        answers = _on_suggestion(said)
     elif known:
         answers = {f"right: {intent['category']}": said}
     likely = [name for name, _ in json.loads(intent["reasons"]) if name in table]
@@ -139,8 +142,25 @@ def _resolutions(route: str, known: bool, intent: pd.Series, table: Mapping[str,
     return answers if route == SUGGEST else {**answers, "none of them": {}}
 
 
+def _on_suggestion(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {ACCEPTED: said, EDITED: said, REJECTED: {}}
+
+
+def _suggested_instead(resolutions: str) -> str:
+    """The answers to what would have been sent, once it is only suggested."""
+    answers = json.loads(resolutions)
+    said = next(labels for answer, labels in answers.items() if answer.startswith("right: "))
+    others = {answer: labels for answer, labels in answers.items() if answer.startswith("it is: ")}
+    return json.dumps(_on_suggestion(said) | others)
+
+
 def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
-    """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself."""
+    """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself.
+
+    Returns:
+        columns of `replies.join`, cites (JSON list of entries), edits (JSON: the answer that a suggestion is worded anew
+        with); facts: also `without_citation`, suggested for that reason.
+    """
     import pandas as pd
 
     from baton_packs.customer_experience import replies, writing
@@ -153,4 +173,7 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
     whole = output.frame.assign(cites=pd.Series(listed, index=output.frame.index, dtype=object))
     bare = (whole["route"] == SEND) & whole["cites"].map(lambda cell: not json.loads(cell or "[]"))
     whole.loc[bare, "route"] = SUGGEST
+    whole.loc[bare, "resolutions"] = whole.loc[bare, "resolutions"].map(_suggested_instead)
+    edits = [json.dumps({EDITED: "reply"}) if route == SUGGEST else None for route in whole["route"]]
+    whole["edits"] = pd.Series(edits, index=whole.index, dtype=object)
     return StageOutput(whole, {**output.facts, "without_citation": int(bare.sum())})

@@ -250,23 +250,82 @@ def test_what_has_left_stays_whatever_is_decided_later() -> None:
     assert set(mails()) == {"a"}
 
 
-def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition() -> None:
-    frame = joined(decision("s", "suggest"), decision("r", "reply"))
-    frame["reply"] = frame["reply"].fillna("Dear customer.")
+LATER, THIRD = "2026-11-20T10:00:00", "2026-11-20T11:00:00"
+
+
+def suggested(*keys: str) -> None:
+    """Suggestions of an earlier partition, published as the flow does, and their cases."""
+    frame = joined(*(decision(key, "suggest") for key in keys), decision("r", "reply"))
+    frame["reply"] = [f"Dear {key}, it takes two days.\n" for key in keys] + ["Hello."]
     place(frame)
     assert set(mails()) == {"r"}
-    answers = {"accepted": {"intent": "x"}, "rejected": {}}
+    answers = {"accepted": {"intent": "x"}, "edited": {"intent": "x"}, "rejected": {}}
+    opened = frame[frame["route"] == "suggest"].assign(risk=0.5, edits='{"edited": "reply"}')
     with warehouse.write() as conn:
-        cases.open_cases(conn, FLOW, PARTITION, frame[frame["route"] == "suggest"].assign(risk=0.5), answers)
+        cases.open_cases(conn, FLOW, PARTITION, opened, answers)
+
+
+def later(partition: str = LATER) -> Any:
+    """Answers of a later hour, in which nothing new may leave."""
+    ref = published_ref(joined(decision("t", "file")))
+    return run(StageJob("customer_experience", FLOW, "answer", partition,
+                        "baton_packs.customer_experience.replies:place", inputs={"decisions": ref}))  # fmt: skip
+
+
+def left_with(partition: str) -> dict[str, dict[str, Any]]:
+    return {one.entity_key: one.payload for one in outbox.effects(FLOW, partition, "mail")}
+
+
+def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition() -> None:
+    suggested("s")
     cases.decide(FLOW, "s", "accepted", "ada")
-    later = StageJob("customer_experience", FLOW, "answer", "2026-11-20T10:00:00",
-                     "baton_packs.customer_experience.replies:place", inputs={"decisions": published_ref(joined(decision("t", "file")))})  # fmt: skip
-    assert run(later).facts["answers"] == 1
-    assert [one.entity_key for one in outbox.effects(FLOW, "2026-11-20T10:00:00", "mail")] == ["s"]
-    third = StageJob("customer_experience", FLOW, "answer", "2026-11-20T11:00:00",
-                     "baton_packs.customer_experience.replies:place", inputs=later.inputs)  # fmt: skip
-    assert run(third).facts["answers"] == 0
-    assert run(later).facts["answers"] == 1  # it stays in the plan of the partition that sends it
+    assert later().facts["answers"] == 1
+    assert list(left_with(LATER)) == ["s"]
+    assert later(THIRD).facts["answers"] == 0
+    assert later().facts["answers"] == 1  # it stays in the plan of the partition that sends it
+
+
+def test_a_suggestion_in_other_words_leaves_in_these_once_and_a_rejected_one_never() -> None:
+    suggested("s", "e", "n")
+    cases.decide(FLOW, "s", "accepted", "ada")
+    cases.decide(FLOW, "e", "edited", "ada", text="Dear e,\r\nit takes a week.")
+    cases.decide(FLOW, "n", "rejected", "ada")
+    assert later().facts["answers"] == 2
+    sent = left_with(LATER)
+    assert {key: one["body"] for key, one in sent.items()} == {
+        "s": "Dear s, it takes two days.\n", "e": "Dear e,\nit takes a week.",
+    }  # fmt: skip
+    assert sent["e"]["to"] == ["e@example.org"]
+    keys = [outbox.key_of(FLOW, LATER, key, "mail") for key in ("e", "s")]
+    assert sorted(keys) == sorted(one.key for one in outbox.effects(FLOW, LATER, "mail"))
+    assert later(THIRD).facts["answers"] == 0
+    assert later().facts["answers"] == 2
+    place(joined(decision("e", "reply"), decision("n", "reply")))  # decided anew: a person's word stays
+    assert not {"e", "n"} & set(mails())
+
+
+def test_an_edited_suggestion_without_a_change_leaves_as_it_was_offered() -> None:
+    suggested("e")
+    with warehouse.write() as conn:  # as the decision stage's own publication records it
+        found = conn.execute(select(tables_of.commits.c.id).where(tables_of.commits.c.stage == "publish")).scalar_one()
+        conn.execute(tables_of.decisions.insert().values(
+            flow=FLOW, partition=PARTITION, entity_key="e", risk=0.5, route="suggest", models={}, commit_id=found,
+            decided_at=warehouse.now(),
+        ))  # fmt: skip
+    assert cases.decide(FLOW, "e", "edited", "ada", text="Dear e, it takes two days.")["text"] is None
+    assert later().facts["answers"] == 1
+    assert left_with(LATER)["e"]["body"] == "Dear e, it takes two days.\n"
+
+
+def test_an_edited_answer_from_before_there_were_texts_sends_nothing() -> None:
+    suggested("e")
+    with warehouse.write() as conn:
+        conn.execute(
+            tables_of.cases.update().values(
+                edits=None, status="closed", resolution="edited", updated_at=warehouse.now()
+            )
+        )
+    assert later().facts["answers"] == 0
 
 
 def test_an_accepted_suggestion_leaves_when_the_hour_is_cleared_and_no_other_comes() -> None:

@@ -80,6 +80,14 @@ def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     assert output.frame["cites"].tolist()[:2] == ['["another-entry"]', "[]"]
     assert output.frame["route"].tolist() == ["send", "suggest", "escalate"]
     assert output.facts["without_citation"] == 1
+    # what is only suggested after all can be accepted, in other words too
+    sent, suggested, escalated = (json.loads(cell) for cell in output.frame["resolutions"])
+    assert suggested["accepted"] == suggested["edited"] == {"intent": PLAIN}
+    assert suggested["rejected"] == {}
+    assert set(suggested) - {"accepted", "edited", "rejected"} == {f"it is: {REGULATED}"}
+    assert "accepted" not in sent
+    assert "accepted" not in escalated
+    assert output.frame["edits"].tolist() == [None, '{"edited": "reply"}', None]
 
 
 def test_quality_counts_outcomes_by_route() -> None:

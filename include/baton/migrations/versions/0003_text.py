@@ -1,4 +1,4 @@
-"""Texts and people: categories, several targets of one entity, queues, and what a case may be answered."""
+"""Texts and people: categories, several targets of one entity, queues, what a case may be answered, and with which text."""
 
 import json
 
@@ -23,6 +23,8 @@ def upgrade() -> None:
     )
     op.add_column("cases", sa.Column("queue", sa.Text(), nullable=True))
     op.add_column("cases", sa.Column("priority", sa.Integer(), nullable=True))
+    op.add_column("cases", sa.Column("edits", sa.JSON(), nullable=True))
+    op.add_column("cases", sa.Column("text", sa.Text(), nullable=True))
     with op.batch_alter_table("cases") as batch:
         batch.add_column(sa.Column("resolutions", sa.JSON(), nullable=False, server_default=json.dumps(_FRAUD)))
     with op.batch_alter_table("cases") as batch:
@@ -36,7 +38,7 @@ def downgrade() -> None:
     op.drop_index("ix_cases_status_flow_queue_route", "cases")
     op.create_index("ix_cases_status", "cases", ["status"], unique=False)
     with op.batch_alter_table("cases") as batch:
-        for name in ("queue", "priority", "resolutions"):
+        for name in ("queue", "priority", "resolutions", "edits", "text"):
             batch.drop_column(name)
     _labels_anew(
         [],
