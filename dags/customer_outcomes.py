@@ -2,7 +2,8 @@
 
 **What it does.** Six hours later a delivery says of each message whether the reply was accepted, edited, rejected or the
 case reopened, and what it was really about. It is checked against its contract; the intents are published as labels,
-which wakes the monitor of `message_intent`; the week so far is summed up by route: a report linked from the task.
+which wakes the monitor of `message_intent`; the week so far is summed up by route, with what people decided on
+cases where no outcome was delivered: a report linked from the task, its figures in the task's facts.
 
 **When it fails.** *contract* red: the delivery is malformed as a whole; ask the sender, or repair it in quarantine.
 """

@@ -87,7 +87,7 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
     if not _wants_html(request):
         return JSONResponse(found)
     token, mlflow = forms.token_for(rights.host, rights.person), settings().mlflow_tracking_uri
-    shown = {"card": found, "token": token, "mlflow_url": mlflow, "longest": cases.LONGEST_TEXT}
+    shown: dict[str, Any] = {"card": found, "token": token, "mlflow_url": mlflow, "longest": cases.LONGEST_TEXT}
     return page(request, rights.host, "card.html.j2", **shown)
 
 

@@ -95,6 +95,7 @@ def check(summary: dict[str, Any]) -> None:
     if not any(summary["quarantined"].values()):
         raise BatonError(f"demo: documents that cannot be read must be in quarantine: {summary['quarantined']}")
     wanted = sum(row["sent"] for row in summary["hours"])
+    wanted += sum(summary["cases_decided"].get(answer, 0) for answer in ("accepted", "edited"))  # suggestions
     if summary["mails"] != wanted:
         raise BatonError(f"demo: {wanted} answers were decided and {summary['mails']} left")
 

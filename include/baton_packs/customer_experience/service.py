@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
 ANSWERED = (SEND, SUGGEST)
-EDITED, REJECTED = "edited", "rejected"
+EDITED, REJECTED, NONE = "edited", "rejected", "none of them"
 UNKNOWN = "general"  # queue of what belongs to no intent
 
 
@@ -139,7 +139,7 @@ def _resolutions(route: str, known: bool, intent: pd.Series, table: Mapping[str,
         answers = {f"right: {intent['category']}": said}
     likely = [name for name, _ in json.loads(intent["reasons"]) if name in table]
     answers |= {f"it is: {name}": {"intent": name} for name in likely if {"intent": name} not in answers.values()}
-    return answers if route == SUGGEST else {**answers, "none of them": {}}
+    return answers if route == SUGGEST else {**answers, NONE: {}}
 
 
 def _on_suggestion(said: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton_packs.customer_experience import knowledge, policies, quality, service
+from baton_packs.customer_experience import knowledge, policies, service
 
 RULES, TABLE = policies.service(), knowledge.intents()
 PLAIN = next(name for name, one in TABLE.items() if not one.regulated and one.priority == 3)
@@ -88,16 +88,3 @@ def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     assert "accepted" not in sent
     assert "accepted" not in escalated
     assert output.frame["edits"].tolist() == [None, '{"edited": "reply"}', None]
-
-
-def test_quality_counts_outcomes_by_route() -> None:
-    whole = pd.DataFrame({
-        "route": ["send", "send", "suggest", "escalate"], "outcome": ["accepted", "reopened", "edited", "rejected"],
-        "intent": [PLAIN, PLAIN, REGULATED, None], "intent_said": [PLAIN, REGULATED, REGULATED, None],
-        "reply_seconds": [60.0, 120.0, 600.0, 3600.0],
-    })  # fmt: skip
-    table = quality.summed(whole).set_index("route")
-    assert table.loc["send", ["messages", "accepted", "reopened", "intent_right"]].tolist() == [2, 0.5, 0.5, 0.5]
-    assert table.loc["all", "intent_right"] == 0.75
-    assert table.loc["all", "median_minutes"] == 6.0
-    assert quality.summed(None)["messages"].tolist() == [0]
