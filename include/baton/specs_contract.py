@@ -24,6 +24,17 @@ class ColumnSpec(Spec):
         description="personal data: none, quasi (identifies together with others), direct (always masked)",
     )
     description: str = Field(default="", description="what the column means, with its unit")
+    spans: Column | None = Field(
+        default=None,
+        description="for decisions: the cell is a JSON list of {field, value, start, end, confidence}, and start and end "
+        "are places in this column of the source row; the decision card shows each value where it stands",
+    )
+
+    @model_validator(mode="after")
+    def _spans_are_text(self) -> ColumnSpec:
+        if self.spans is not None and self.type != "str":
+            raise ValueError("spans: a list of values with their places is JSON, so the column's type is str")
+        return self
 
 
 class RuleMeta(Spec):

@@ -49,6 +49,11 @@ def test_words() -> None:
     assert [wording.cell(v) for v in (0.12345678, True, '["late", "twice"]', "[NAME_1] wrote", "[]", '["a", 1]')] == [
         "0.1234568", "yes", "late; twice", "[NAME_1] wrote", "[]", '["a", 1]',
     ]  # fmt: skip
+    assert (
+        wording.meaning("JSON list of sentences: why this route")
+        == wording.meaning("why this route")
+        == "why this route"
+    )
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     assert wording.when("2026-11-22T10:31:05.000000Z", now) == "10:31"
     assert wording.when("2026-11-20T10:31:05+02:00", now) == "20 Nov 08:31"

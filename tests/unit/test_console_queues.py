@@ -107,6 +107,7 @@ def test_today_counts_the_queues_and_leads_to_them(waiting: None) -> None:
     ]  # fmt: skip
     assert found["oldest"] == min(one["oldest"] for one in found["queues"])
     html = client("admin").get("/baton/today", headers=HTML).text
+    assert "5 escalate, 1 suggest open" in html
     assert '<a href="/baton/cases?flow=mail&amp;queue=care"><b>3</b> care</a>' in html
     assert '<a href="/baton/cases?flow=cards&amp;queue=-"><b>1</b> no queue</a>' in html
     assert '<a href="/baton/cases">all open cases</a>' in html

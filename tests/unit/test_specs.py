@@ -148,6 +148,14 @@ def test_ranges_of_columns_are_written_out():
     assert "described twice" in refused("contract", contract(columns=twice))
 
 
+def test_a_list_of_places_is_text():
+    spans = {"id": {"type": "int"}, "fields": {"type": "str", "spans": "text"}}
+    assert ContractSpec.model_validate(contract(columns=spans)).columns["fields"].spans == "text"
+    assert "the column's type is str" in refused(
+        "contract", contract(columns={**spans, "fields": {"type": "int", "spans": "text"}})
+    )
+
+
 def test_a_contract_s_key_is_one_of_its_columns():
     assert "not among the columns" in refused("contract", contract(key="nr"))
 

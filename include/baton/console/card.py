@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from baton import cases, tables
 from baton.console.host import Rights
+from baton.console.spans import placed_values
 from baton.console.wording import in_words
 from baton.console.work import verdict_of
 from baton.errors import BatonError
@@ -25,8 +26,8 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
 
     Returns:
         case, offered (answer -> text that the person may change), decision, proposal (what the flow decided beside the
-        route, named as row), scores (with reasons and who let each version decide), contract, row (name, value,
-        description, hidden), row_problem, labels, quarantine, history.
+        route, named as row), fields (what was read out of a text, see `spans.placed_values`), scores (with reasons and who
+        let each version decide), contract, row (name, value, description, hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
         case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(conn, flow, entity_key)
@@ -42,14 +43,17 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         history = _history(conn, flow, entity_key, case["partition"])
     deciding = rights.decide(flow)
     may_decide = deciding and case["resolution"] is None and bool(case["resolutions"])
-    row, problem = _source_row(contract, entity_key, scores, deciding)
+    source, source_columns, problem = _source(contract, entity_key)
+    said, said_columns = _published(published, entity_key)
     return {
         "case": case if deciding else {**case, "text": None}, "offered": _offered(case) if may_decide else {},
-        "decision": decision, "proposal": _proposal(published, entity_key, deciding),
+        "decision": decision, "proposal": _proposal(said, said_columns, deciding),
+        "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
                        for q in quarantined],
-        "contract": _facts(contract), "row": row, "row_problem": problem, "history": history, "may_decide": may_decide,
+        "contract": _facts(contract), "row": _source_cells(source, source_columns, scores, deciding), "row_problem": problem,
+        "history": history, "may_decide": may_decide,
     }  # fmt: skip
 
 
@@ -129,57 +133,71 @@ def _facts(contract: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _source_row(
-    contract: Mapping[str, Any] | None, entity_key: str, scores: list[dict[str, Any]], unmask: bool
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The row that was decided on, columns named by a reason first; or why it cannot be shown.
+def _stored(commit: Mapping[str, Any] | None, spec: Mapping[str, Any] | None, entity_key: str) -> dict[str, Any] | None:
+    """The entity's row of a committed dataset; None where it has none, or nobody says which column is the key.
 
-    Columns that the contract marks as direct personal data are shown to people who may decide only.
+    Raises:
+        BatonError: the dataset cannot be read.
     """
-    if contract is None:
-        return [], "The commits of this decision name no contract, so its source row is not known."
+    if commit is None or spec is None:
+        return None
     from baton.datasets import DatasetRef
     from baton.datasets import read as read_rows
 
+    frame = read_rows(DatasetRef.from_dict(commit["ref"]))
+    match = frame[frame[spec["key"]].astype(str) == entity_key]
+    return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
+
+
+def _source(contract: Mapping[str, Any] | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """The row that was decided on, what its contract says of its columns, and why it cannot be shown."""
+    if contract is None:
+        return {}, {}, "The commits of this decision name no contract, so its source row is not known."
     spec = contract["params"]["state"]["contract"]
     try:
-        frame = read_rows(DatasetRef.from_dict(contract["ref"]))
+        row = _stored(contract, spec, entity_key)
     except BatonError as error:
-        return [], str(error)
-    match = frame[frame[spec["key"]].astype(str) == entity_key]
-    if match.empty:
-        return [], f"{contract['uri']} has no row with {spec['key']} = {entity_key}."
-    values = match.iloc[0].to_dict()
+        return {}, {}, str(error)
+    missing = f"{contract['uri']} has no row with {spec['key']} = {entity_key}."
+    return (row, spec["columns"], None) if row is not None else ({}, {}, missing)
+
+
+def _published(commit: Mapping[str, Any] | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The decision's row as it is published, and what its contract says of its columns; empty without a contract."""
+    spec = (commit or {}).get("params", {}).get("output_contract")
+    try:
+        row = _stored(commit, spec, entity_key)
+    except BatonError:
+        row = None  # the source row's section says that the store cannot be read
+    return (row, spec["columns"]) if row is not None and spec is not None else ({}, {})
+
+
+def _source_cells(
+    row: Mapping[str, Any], columns: Mapping[str, Any], scores: list[dict[str, Any]], unmask: bool
+) -> list[dict[str, Any]]:
+    """The source row, columns named by a reason first.
+
+    Columns that the contract marks as direct personal data are shown to people who may decide only.
+    """
     named = list(dict.fromkeys(feature for score in scores for feature, _ in score["reasons"]))
-    order = [*[name for name in named if name in values], *[name for name in values if name not in named]]
+    order = [*[name for name in named if name in row], *[name for name in row if name not in named]]
     return [
-        _cell(name, values[name], spec["columns"].get(name, {}), named=name in named, unmask=unmask)
+        _cell(name, row[name], columns.get(name, {}), named=name in named, unmask=unmask)
         for name in order
         if name not in _HIDDEN
-    ], None
+    ]
 
 
 _SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions", "edits"}
 _NOTHING = (None, "", "[]")
 
 
-def _proposal(published: Mapping[str, Any] | None, entity_key: str, unmask: bool) -> list[dict[str, Any]]:
+def _proposal(row: Mapping[str, Any], columns: Mapping[str, Any], unmask: bool) -> list[dict[str, Any]]:
     """What the decision says beside route, risk and money: the columns that its contract describes."""
-    spec = (published or {}).get("params", {}).get("output_contract")
-    if published is None or spec is None:
-        return []
-    from baton.datasets import DatasetRef
-    from baton.datasets import read as read_rows
-
-    try:
-        frame = read_rows(DatasetRef.from_dict(published["ref"]))
-    except BatonError:
-        return []  # the source row's section says that the store cannot be read
-    match = frame[frame["entity_key"].astype(str) == entity_key]
     cells = [
-        _cell(name, match.iloc[0][name], column, named=False, unmask=unmask)
-        for name, column in spec["columns"].items()
-        if name not in _SHOWN_ABOVE | _HIDDEN and len(match) and name in match
+        _cell(name, row[name], column, named=False, unmask=unmask)
+        for name, column in columns.items()
+        if name in row and name not in _SHOWN_ABOVE | _HIDDEN and not column.get("spans")
     ]
     return [cell for cell in cells if cell["hidden"] or cell["value"] not in _NOTHING]
 

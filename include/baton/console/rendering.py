@@ -25,7 +25,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    for name in ("when", "partition", "ago", "count", "money", "figure", "plural", "cell", "details"):
+    for name in ("when", "partition", "ago", "count", "money", "figure", "plural", "cell", "meaning", "details"):
         made.filters[name] = getattr(wording, name)
     made.globals["metric_line"] = metric_line
     made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -109,6 +110,11 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.7g}" if isinstance(value, float) else in_one_line(str(value))
+
+
+def meaning(description: str) -> str:
+    """What a column means, without how its cells are written: `JSON list of sentences: why` is `why` to a person."""
+    return re.sub(r"^JSON[^:]*: ", "", description)
 
 
 def details(payload: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baton_packs.customer_experience.fields_amounts import find_amounts, main_currency
 from baton_packs.customer_experience.fields_dates import choose_dates, find_dates
@@ -63,6 +63,17 @@ def extract(parsed: pd.DataFrame) -> pd.DataFrame:
     result["total"] = result["total"].astype("float64")
     result["confidence"] = result["confidence"].astype("float64")
     return pd.concat([parsed[kept[:1]], result, parsed[kept[1:]]], axis=1)
+
+
+def best_fields(cell: str) -> str:
+    """Of a cell `fields`, the surest value of each field that decisions use: JSON list of field, value, start, end, confidence."""
+    best: dict[str, dict[str, Any]] = {}
+    for each in json.loads(cell):
+        if each["field"] not in best or best[each["field"]]["confidence"] < each["confidence"]:
+            best[each["field"]] = each
+    shown = ("field", "value", "start", "end", "confidence")
+    chosen = [{name: best[field][name] for name in shown} for field in (*BEST, "currency") if field in best]
+    return json.dumps(chosen, ensure_ascii=False)
 
 
 def extract_text(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from baton.effects_mail import is_address
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs
+from baton_packs.customer_experience import extraction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,7 @@ NEEDED = ("issuer", "invoice_number", "date", "total")
 
 def fields(parsed: pd.DataFrame) -> StageOutput:
     """The fields of each document, see `extraction.extract`, and its sender, which later documents are compared with."""
-    from baton_packs.customer_experience.extraction import extract
-
-    found = extract(parsed)
+    found = extraction.extract(parsed)
     found.insert(1, "sender", parsed["sender"].to_numpy())
     amounts = int(found["total"].notna().sum())
     return StageOutput(found, {"documents": len(found), "with_amount": amounts})
@@ -55,8 +54,8 @@ def decide(job: StageJob) -> StageOutput:
     Returns:
         one row per document: entity_key, risk, route (file | reply | follow_up | approve | escalate), action (what an
         answer is: reply | follow_up | ''), money, reasons, queue, priority, resolutions, type, type_score, intent,
-        language, sender, sender_name, subject, issuer, invoice_number, date, total, currency, missing (JSON), letter
-        (an agent words the answer); facts: `routes`, `letters` (how many).
+        language, sender, sender_name, subject, issuer, invoice_number, date, total, currency, missing (JSON), fields (JSON:
+        what was read, with its places), letter (an agent words the answer); facts: `routes`, `letters` (how many).
     """
     import pandas as pd
 
@@ -91,7 +90,7 @@ def _decided(document: Mapping[Any, Any], said: Mapping[str, Any], rules: Intake
         "resolutions": json.dumps(_resolutions(kind["category"], intent["category"], rules)),
         "type": kind["category"], "type_score": float(kind["score"]), "intent": intent["category"],
         "language": document["language"], "sender": document["sender"], "sender_name": document["sender_name"],
-        "subject": document["subject"], "missing": json.dumps(missing),
+        "subject": document["subject"], "missing": json.dumps(missing), "fields": extraction.best_fields(found["fields"]),
         "letter": action == "reply" and kind["category"] in WORDED,
         **{name: _text(found[name]) for name in ("issuer", "invoice_number", "date", "currency")},
         "total": float(found["total"]),
@@ -147,7 +146,7 @@ def _text(value: Any) -> str | None:
 
 
 def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
-    """Decisions with their answers: columns people (named in the letter), reply, masked (for approval), written_by."""
+    """Decisions with their answers: columns people (named in the letter), reply, masked (for approval), written_by, template_because."""
     import pandas as pd
 
     from baton_packs.customer_experience import letters, privacy, replies

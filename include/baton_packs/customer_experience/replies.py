@@ -44,24 +44,26 @@ def join(
 
     Args:
         decisions: perhaps with `people`: JSON list of names in the letter that is answered.
-        drafts: what the agent's stage gave: entity_key, text, source; None where it was not asked.
+        drafts: what the agent's stage gave: entity_key, text, source, reason; None where it was not asked.
         answered: routes that need an answer.
         always: bodies that no agent words, by entity.
         on_file: the names are those on the customers' files.
 
     Returns:
         columns reply (greeting, body, closing), masked (of an answer that waits for a person: what they are shown),
-        written_by (agent | template | rule); facts count who wrote.
+        written_by (agent | template | rule), template_because (why the agent's answer does not stand); facts count who
+        wrote.
 
     Raises:
         BatonError: a decision is without the answer that it needs, or names cannot be found to be masked.
     """
     import pandas as pd
 
-    bodies, sources = dict(always), dict.fromkeys(always, "rule")
+    bodies, sources, because = dict(always), dict.fromkeys(always, "rule"), dict[str, str | None]()
     if drafts is not None:
         bodies |= dict(zip(drafts["entity_key"], drafts["text"], strict=True))
         sources |= dict(zip(drafts["entity_key"], drafts["source"], strict=True))
+        because = {key: reason or None for key, reason in zip(drafts["entity_key"], drafts["reason"], strict=True)}
     rows = decisions.to_dict("records")
     replies = [
         letters.letter(row, bodies[row["entity_key"]], on_file) if row["entity_key"] in bodies else None for row in rows
@@ -70,7 +72,9 @@ def join(
         mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
         for row, reply in zip(rows, replies, strict=True)
     ]
-    columns = {"reply": replies, "masked": masked, "written_by": [sources.get(row["entity_key"]) for row in rows]}
+    columns: dict[str, list[Any]] = {"reply": replies, "masked": masked}
+    for name, known in (("written_by", sources), ("template_because", because)):
+        columns[name] = [known.get(row["entity_key"]) for row in rows]
     whole = decisions.assign(**{
         name: pd.Series(cells, index=decisions.index, dtype=object) for name, cells in columns.items()
     })  # fmt: skip

@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from baton_packs.customer_experience.extraction import extract, extract_text
+from baton_packs.customer_experience.extraction import best_fields, extract, extract_text
 from baton_packs.customer_experience.fields_amounts import parse_number
 from baton_packs.customer_experience.fields_company import domain_key, name_key
 from baton_packs.customer_experience.fields_layout import Found
@@ -234,3 +234,17 @@ def test_huge_texts_take_bounded_time(unit: str) -> None:
     began = time.process_time()
     extract_text(text, "en")
     assert time.process_time() - began < 1.5  # 0.5 s on an idle machine; quadratic work would take minutes
+
+
+def test_the_surest_value_of_each_field_stands_where_it_says() -> None:
+    row = extract(pd.DataFrame({"document_id": ["d"], "text": [LETTER_DE], "language": ["de"]})).iloc[0]
+    shown = {one["field"]: one for one in json.loads(best_fields(row["fields"]))}
+    assert {"issuer", "invoice_number", "date", "due_date", "total", "currency"} <= set(shown)
+    assert not {"amount", "person", "iban"} & set(shown), "one row for each field that decisions use"
+    assert shown["total"]["value"] == row["total"] == 1571.99
+    assert LETTER_DE[shown["total"]["start"] : shown["total"]["end"]] == "1.571,99 €"
+    number = shown["invoice_number"]
+    assert (number["value"], LETTER_DE[number["start"] : number["end"]]) == ("R-2291/24", "R-2291/24")
+    assert shown["currency"]["start"] == -1
+    assert all(0 < one["confidence"] <= 1 for one in shown.values())
+    assert best_fields("[]") == "[]"

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import SpecError
+from baton.packs import load_pack
 from baton_packs.customer_experience import intake, letters, policies
 
 RULES = policies.intake()
@@ -27,7 +28,7 @@ def decided(**given: Any) -> dict[str, Any]:
     intent = pd.Series({"category": "ask", "score": 0.9, "accepted": True, **given.pop("intent", {})})
     fields = pd.Series({
         "issuer": "Norwick Ltd", "invoice_number": "A-1", "date": "2026-05-01", "total": 120.0, "currency": "EUR",
-        "confidence": 0.9, **given.pop("fields", {}),
+        "confidence": 0.9, "fields": "[]", **given.pop("fields", {}),
     }, dtype=object)  # fmt: skip
     return intake._decided(
         document, {"type": kind, "intent": intent, "fields": fields, "risk": given.pop("risk", 0.0)}, RULES
@@ -67,6 +68,12 @@ def test_routes(given: dict[str, Any], route: str, queue: str) -> None:
     assert (found["action"] != "") == (found["route"] in intake.ANSWERED)
 
 
+def test_what_was_read_is_published_with_its_places() -> None:
+    read = [{"field": "total", "value": 12.5, "text": "12.50", "start": 7, "end": 12, "confidence": 0.9, "by": "label"}]
+    shown = json.loads(decided(fields={"fields": json.dumps(read)})["fields"])
+    assert shown == [{"field": "total", "value": 12.5, "start": 7, "end": 12, "confidence": 0.9}]
+
+
 def test_each_case_can_be_answered_as_any_type_and_as_fraud() -> None:
     answers = json.loads(decided()["resolutions"])
     assert answers["right: enquiry"] == {"type": "enquiry", "intent": "ask", "risky": 0}
@@ -100,12 +107,18 @@ def test_answers_that_are_always_the_same_need_no_agent() -> None:
     rows = [decided(type={"category": name}) for name in ("order", "enquiry", "invoice")]
     decisions = pd.DataFrame([{**row, "entity_key": str(number)} for number, row in enumerate(rows)])
     assert decisions["letter"].tolist() == [False, True, False]
-    drafts = pd.DataFrame({"entity_key": ["1"], "text": ["We look into it."], "source": ["agent"]})
+    drafts = pd.DataFrame({"entity_key": ["1"], "text": ["We look into it."], "source": ["agent"], "reason": [""]})
     documents = pd.DataFrame({"document_id": list("012"), "text": "Hello"})
     whole = intake.compose(decisions, documents, drafts).frame
     assert whole["written_by"].tolist()[:2] == ["rule", "agent"]
     assert "We look into it." in whole["reply"].iloc[1]
     assert whole["reply"].isna().tolist() == [False, False, True]
+    assert whole["template_because"].isna().all()
+    refused = drafts.assign(source="template", reason="number not in the facts: 42")
+    assert intake.compose(decisions, documents, refused).frame["template_because"].tolist() == [
+        None, "number not in the facts: 42", None,
+    ]  # fmt: skip
+    assert set(load_pack("customer_experience").contract("document_decisions").columns) <= set(whole)
     with pytest.raises(Exception, match="1 answers are missing"):
         intake.compose(decisions, documents, None)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.packs import load_pack
 from baton_packs.customer_experience import knowledge, policies, service
 
 RULES, TABLE = policies.service(), knowledge.intents()
@@ -72,7 +73,7 @@ def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     decisions.loc[2] = {**decided(found={"best_score": 0.0}), "entity_key": "c"}  # a person answers it
     drafts = pd.DataFrame({
         "entity_key": ["a", "b"], "text": ["It takes two days."] * 2, "cites": ['["B"]', "[]"],
-        "source": ["agent", "agent"],
+        "source": ["agent", "agent"], "reason": ["", ""],
     })  # fmt: skip
     offered = json.dumps([{"entry": "an-entry"}, {"entry": "another-entry"}])
     found = pd.DataFrame({"message_id": list("abc"), "entries": offered})
@@ -87,4 +88,5 @@ def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     assert set(suggested) - {"accepted", "edited", "rejected"} == {f"it is: {REGULATED}"}
     assert "accepted" not in sent
     assert "accepted" not in escalated
+    assert set(load_pack("customer_experience").contract("customer_decisions").columns) <= set(output.frame)
     assert output.frame["edits"].tolist() == [None, '{"edited": "reply"}', None]
