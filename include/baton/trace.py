@@ -153,7 +153,8 @@ def _outcome(flow: str, partition: str, entity: str) -> list[Step]:
         by = f": {row['resolution']} by {row['actor']}" if row["resolution"] else ""
         steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
     for row in _rows(tables.labels, flow=flow, entity_key=entity):
-        steps.append(
-            Step("label", f"{row['label']:g} from {row['origin']} ({row['actor']})", {"known_at": row["known_at"]})
-        )
+        value = f"{row['label']:g}" if row["category"] is None else row["category"]
+        target = f"{row['target']} " if row["target"] else ""
+        said = f"{target}{value} from {row['origin']} ({row['actor']})"
+        steps.append(Step("label", said, {"known_at": row["known_at"]}))
     return steps

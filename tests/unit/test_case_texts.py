@@ -152,3 +152,13 @@ def test_a_text_is_not_taken_while_what_was_offered_cannot_be_read() -> None:
     with pytest.raises(DatasetCorrupt):
         cases.decide(FLOW, "1", "edited", "ada", text="Mine.")
     assert kept() == ("open", None, None)
+
+
+def test_the_trace_names_a_category_that_a_person_decided_and_no_text() -> None:
+    from baton.trace import trace
+
+    publish()
+    cases.decide(FLOW, "1", "edited", "ada", text="Mine alone.")
+    steps = trace("1", FLOW)
+    assert [step.says for step in steps if step.what == "label"] == ["kind x from analyst (ada)"]
+    assert "Mine alone." not in str(steps)
