@@ -17,7 +17,7 @@ from baton_packs.customer_experience.fields_issuer import LEAST, find_parties
 from baton_packs.customer_experience.fields_labels import Label, find_labels
 from baton_packs.customer_experience.fields_layout import Found, Page, Span
 from baton_packs.customer_experience.fields_numbers import choose_numbers, find_ibans
-from baton_packs.customer_experience.fields_totals import LARGEST, ONLY, choose_totals
+from baton_packs.customer_experience.fields_totals import LARGEST, ONLY, UNREAD, choose_totals
 from baton_packs.customer_experience.names import find_names
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def extract_text(
         numbers += [account for account in accounts if "account_number" not in {number.field for number in numbers}]
         accounts = []
     number = next((found for found in numbers if found.field == "invoice_number"), None)
-    totals = choose_totals(page, amounts, labels)
+    totals = choose_totals(page, amounts, labels, masked)
     organisations = [name for name in names if name.field == "organisation"]
     paper = media in ("pdf", "scan") or any(item.get("media") in ("pdf", "scan") for item in _listed(attachments))
     expected = _is_invoice(labels, totals, number, paper)
@@ -115,7 +115,7 @@ def extract_text(
     chosen = [*parties, *numbers, *accounts, *choose_dates(page, dates, labels, number), *totals]
     if not expected:
         business = any(label.kind in BUSINESS for label in labels)
-        chosen = [found for found in chosen if found.by != LARGEST and (business or found.by != ONLY)]
+        chosen = [found for found in chosen if found.by not in (LARGEST, UNREAD) and (business or found.by != ONLY)]
     currency = next(
         (
             amount.currency

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ CODES = (
 CURRENCY = rf"(?:{'|'.join(CODES)}|(?:US|HK|C|A)?\$|[€£₹¥]|Rs\.?|Euros?\b|S?Fr\.|zł|Kč)"
 AMOUNT = re.compile(
     rf"(?<![\w.,/:#])(?P<open>\(?)(?P<sign>[-−–]?)[ ]?(?P<before>{CURRENCY})?[ \u00a0]{{0,3}}(?P<sign2>[-−–]?)[ ]?"
-    r"(?P<number>\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3}){1,6}(?:[.,]\d{1,2})?(?!\d)|\d{1,18}(?:[.,]\d{1,2})?(?!\d))"
+    r"(?P<number>\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3}){1,6}(?:[.,]\d{1,2})?(?!\d)"
+    r"|\d{1,2}(?:,\d\d){1,6},\d{3}(?:\.\d{1,2})?(?!\d)"  # India: lakhs and crores
+    r"|\d{1,18}(?:[.,]\d{1,2})?(?!\d))"
     r"(?P<dash>,-{1,2}|,—)?(?P<sign3>-(?!\w))?(?P<close>\)?)"
     rf"[ \u00a0\u202f]{{0,2}}(?P<after>{CURRENCY}(?!\w))?(?![\w%]|[.,:/]\d|[ ]%)",
     re.IGNORECASE,
@@ -44,6 +47,7 @@ WORDS = re.compile(
 NAMED = {"us dollar": "USD", "us dollars": "USD", "pounds sterling": "GBP", "swiss franc": "CHF", "swiss francs": "CHF",
          "euro": "EUR", "euros": "EUR"}  # fmt: skip
 ABSURD = 1e9  # a larger amount is more likely a number that is none
+_GROUPED = re.compile(r"\d+(?:[.,'’]\d+)+(?![\d.,'’]*[ ]?%)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +120,17 @@ def main_currency(text: str, amounts: list[Amount]) -> str | None:
     if not counted:
         counted = Counter(NAMED.get(word.lower(), word.upper()) for word in WORDS.findall(text))
     return counted.most_common(1)[0][0] if counted else None
+
+
+def unread(page: Page, known: list[Span], start: int, end: int) -> bool:
+    """Whether digits with marks between them, as an amount has, stand between two places and are nothing that is `known`.
+
+    Args:
+        known: amounts, dates and account numbers, by their start.
+    """
+    begins = [span.start for span in known]
+    for match in _GROUPED.finditer(page.numbers, start, end):
+        i = bisect_right(begins, match.start())
+        if not any(span.end > match.start() for span in known[max(i - 2, 0) : i]):
+            return True
+    return False

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
-from baton_packs.customer_experience.fields_amounts import ABSURD, Amount
+from baton_packs.customer_experience.fields_amounts import ABSURD, Amount, unread
 from baton_packs.customer_experience.fields_labels import Label
 from baton_packs.customer_experience.fields_layout import Found, Page, Span, beneath
 
 # how sure a label alone makes it; what is payable may be less than the total (a part is paid), so gross leads
 TRUST = {"gross": 0.8, "payable": 0.78, "total": 0.65, "amount": 0.45}
 LARGEST, ONLY = "largest amount", "only amount"  # of a text without a labelled one
+UNREAD = "largest amount, the labelled one was not read"
 KINDS = (*TRUST, "net", "tax", "part")
+TOTALS = ("gross", "payable", "total")  # labels that announce nothing else
 GROSS = re.compile(r"\b(?:incl|inkl|ttc|brutto|gross|including|toutes taxes)", re.IGNORECASE)
 NET = re.compile(r"\b(?:excl|exkl|zzgl|netto|net|ht|h\.t|before tax|hors|without|ex\.? vat)\b", re.IGNORECASE)
 COUNTED = re.compile(r"[ ]?[^\W\d_]")
@@ -24,14 +27,19 @@ _PLAIN = (
 PLAIN = frozenset(_PLAIN.split())
 CENT = 0.011
 LEAST = 0.16  # trust below which a label and an amount have nothing to do with each other
+DOUBTFUL = 0.3  # trust at most where the total itself may be what was not read: a person looks
 MANY = 30  # net sums and taxes that are combined: more is no invoice
 
 
-def choose_totals(page: Page, amounts: list[Amount], labels: list[Label]) -> list[Found]:
+def choose_totals(page: Page, amounts: list[Amount], labels: list[Label], masked: Sequence[Span] = ()) -> list[Found]:
     """The best `total`, `net` and `tax`; without a label the largest amount of money, with little confidence.
 
     A total gains by net + tax = gross, by the same value under another label and by standing further down; it loses
-    where labels of the same rank disagree.
+    where labels of the same rank disagree. Where digits stand beside a total's label that were not read as an amount,
+    no other amount is taken for the total with a confidence that passes.
+
+    Args:
+        masked: dates and account numbers, which are no amounts.
     """
     by_line: dict[int, list[Amount]] = {}
     for amount in amounts:
@@ -40,7 +48,9 @@ def choose_totals(page: Page, amounts: list[Amount], labels: list[Label]) -> lis
     for label in labels:
         if label.kind in KINDS:
             marks.setdefault(label.line, []).append(label)
-    rated = [found for line in marks for label in marks[line] for found in _rated(page, label, marks[line], by_line)]
+    unclear = _unclear(page, amounts, marks, masked)
+    rated = [found for line in marks for label in marks[line] if label not in unclear
+             for found in _rated(page, label, marks[line], by_line)]  # fmt: skip
     nets, taxes = ([found for found in rated if found.field == kind] for kind in ("net", "tax"))
     totals = [found for found in rated if found.field in TRUST]
     if any(found.value for found in totals):
@@ -61,15 +71,29 @@ def choose_totals(page: Page, amounts: list[Amount], labels: list[Label]) -> lis
         score, best = max(scored, key=lambda pair: (pair[0], abs(_number(pair[1])), pair[1].start))
         rivals = [s for s, f in scored if abs(_number(f) - _number(best)) > CENT and s > score - 0.06]
         score -= 0.2 * bool(rivals)
-        result.append(_as(best, "total", score))
+        result.append(_as(best, "total", min(score, DOUBTFUL) if unclear else score))
     elif money := [amount for amount in amounts if amount.money and amount.value]:
         largest = max(money, key=lambda amount: abs(amount.value))
         only = len({abs(amount.value) for amount in money}) == 1
-        result.append(_found(page, "total", largest, 0.4 if only else 0.3, ONLY if only else LARGEST))
+        trust, by = (DOUBTFUL, UNREAD) if unclear else (0.4, ONLY) if only else (0.3, LARGEST)
+        result.append(_found(page, "total", largest, trust, by))
     for kind, candidates in (("net", nets), ("tax", taxes)):
         if candidates:
             result.append(_as(max(candidates, key=lambda found: found.confidence), kind, 0.7))
     return result
+
+
+def _unclear(page: Page, amounts: list[Amount], marks: dict[int, list[Label]], masked: Sequence[Span]) -> set[Label]:
+    """Labels of a total that are followed on their line, before the next label, by digits that no amount covers."""
+    known = sorted([*(Span(amount.start, amount.end) for amount in amounts), *masked], key=lambda span: span.start)
+    found = set()
+    for line, beside in marks.items():
+        for label in beside:
+            end = min([other.start for other in beside if other.start > label.start] + [page.lines[line].end])
+            counts = label.kind in TOTALS and line not in page.quoted
+            if counts and unread(page, known, label.end, end):
+                found.add(label)
+    return found
 
 
 def _rated(page: Page, label: Label, beside: list[Label], by_line: dict[int, list[Amount]]) -> list[Found]:

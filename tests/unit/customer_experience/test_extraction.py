@@ -9,6 +9,7 @@ import time
 import pandas as pd
 import pytest
 
+from baton_packs.customer_experience import policies
 from baton_packs.customer_experience.extraction import best_fields, extract, extract_text
 from baton_packs.customer_experience.fields_amounts import parse_number
 from baton_packs.customer_experience.fields_company import domain_key, name_key
@@ -153,10 +154,28 @@ def test_notations_of_numbers(printed: str, value: float | None) -> None:
     [("Total: -120.00 EUR", -120.0), ("Total: € -9,32", -9.32), ("Total: (45.10) USD", -45.1), ("Totaal € 749,-", 749.0),
      ("Total CHF 1'250.00", 1250.0), ("Grand Total Rs 1939", 1939.0), ("Gesamtbetrag l.2O4,5O EUR", 1204.5),
      ("Total amount due on 3 May 2024: $17.00", 17.0), ("Amount due (GBP): 1,002.03", 1002.03),
+     ("Shipping ₹ 40.00\nGrand Total ₹ 1,23,456.00", 123456.0), ("Total INR 12,34,56,789", 123456789.0),
      ("Total excl. VAT 100.00\nTotal incl. VAT 121.00", 121.0), ("Subtotal 80.00\nTotal 96.00\nYou saved 200.00", 96.0)],
 )  # fmt: skip
 def test_totals(line: str, value: float) -> None:
     assert best(f"INVOICE 20931\n{line}")["total"] == value
+
+
+@pytest.mark.parametrize("media", ["pdf", "mail"])
+@pytest.mark.parametrize("other", ["Shipping ₹ 40.00", "Shipping 40.00\nInsurance 7.00", "Balance due ₹ 40.00"])
+def test_another_amount_does_not_pass_for_a_total_that_cannot_be_read(other: str, media: str) -> None:
+    frame = pd.DataFrame([{"document_id": "a", "language": "en", "media": media,
+                           "text": f"INVOICE 20931\n{other}\nGrand Total ₹ 1.23.4,56.00\n"}])  # fmt: skip
+    (row,) = extract(frame).itertuples()
+    totals = [each for each in json.loads(row.fields) if each["field"] == "total"]
+    assert [each["value"] for each in totals] == [40.0]
+    assert max(row.confidence, totals[0]["confidence"]) < policies.intake().fields
+
+
+@pytest.mark.parametrize("beside", ["due on 3.5.2024:", "incl. 19.5 % VAT:", "(10.000 pieces)"])
+def test_a_date_a_rate_or_a_count_beside_a_total_is_no_amount_that_was_missed(beside: str) -> None:
+    found, _ = extract_text(f"INVOICE 20931\nTotal {beside}\n17.00 EUR", media="pdf")
+    assert all(each.confidence > 0.35 for each in found if each.field == "total")
 
 
 def test_the_total_that_fits_net_and_tax_wins_among_ten() -> None:
