@@ -30,13 +30,19 @@ CODES = (
     "SGD",
     "NZD",
     "HUF",
+    "KWD",
+    "BHD",
+    "OMR",
+    "TND",
+    "JOD",
 )
-CURRENCY = rf"(?:{'|'.join(CODES)}|(?:US|HK|C|A)?\$|[€£₹¥]|Rs\.?|Euros?\b|S?Fr\.|zł|Kč)"
+THREE_DECIMALS = frozenset(("KWD", "BHD", "OMR", "TND", "JOD"))
+CURRENCY = rf"(?:(?:{'|'.join(CODES)})(?:[ ]?[$€£₹¥])?|(?:US|HK|C|A)?\$|[€£₹¥]|Rs\.?|Euros?\b|S?Fr\.|zł|Kč)"
 AMOUNT = re.compile(
     rf"(?<![\w.,/:#])(?P<open>\(?)(?P<sign>[-−–]?)[ ]?(?P<before>{CURRENCY})?[ \u00a0]{{0,3}}(?P<sign2>[-−–]?)[ ]?"
     r"(?P<number>\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3}){1,6}(?:[.,]\d{1,2})?(?!\d)"
     r"|\d{1,2}(?:,\d\d){1,6},\d{3}(?:\.\d{1,2})?(?!\d)"  # India: lakhs and crores
-    r"|\d{1,18}(?:[.,]\d{1,2})?(?!\d))"
+    r"|\d{1,18}(?:[.,]\d{1,3})?(?!\d))"
     r"(?P<dash>,-{1,2}|,—)?(?P<sign3>-(?!\w))?(?P<close>\)?)"
     rf"[ \u00a0\u202f]{{0,2}}(?P<after>{CURRENCY}(?!\w))?(?![\w%]|[.,:/]\d|[ ]%)",
     re.IGNORECASE,
@@ -52,36 +58,53 @@ _GROUPED = re.compile(r"\d+(?:[.,'’]\d+)+(?![\d.,'’]*[ ]?%)")
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """An amount and its place; `money` if decimals or a currency say that it is one."""
+    """An amount and its place; `money` if decimals or a currency say that it is one, `sure` if it reads one way only."""
 
     value: float
     currency: str | None
     start: int
     end: int
     money: bool
+    sure: bool = True
 
 
-def parse_number(text: str) -> float | None:
-    """`1.234,56`, `1,234.56`, `1 234,56`, `1'234.56`, `1234` -> the number; None if it is none.
+def parse_number(text: str, decimals: int = 2) -> float | None:
+    """The number that is printed, None if it is none; see `read_number`."""
+    return read_number(text, decimals)[0]
 
-    One separator before exactly three digits parts thousands: amounts are not printed with three decimals.
+
+def read_number(text: str, decimals: int = 2) -> tuple[float | None, bool]:
+    """`1.234,56`, `1,234.56`, `1 234,56`, `1'234.56`, `1234` -> the number, None if it is none; and whether it is sure.
+
+    Of two different marks the last is the decimal one. A single one before exactly three digits parts thousands, unless
+    nothing but a 0 or more than three digits stand before it, or the currency has three `decimals`. The same mark again
+    parts thousands, but before one or two digits it can only be meant as the decimal one: somebody mistyped.
     """
-    plain = re.sub(r"[\s'’]", "", text)
-    marks = [c for c in plain if c in ".,"]
-    if marks:
-        head, _, tail = plain.rpartition(marks[-1])
-        decimal = len(tail) != 3 and (len(marks) == 1 or marks[-1] not in marks[:-1])
-        digits = re.sub(r"[.,]", "", head)
-        plain = f"{digits}.{tail}" if decimal else digits + tail
+    groups = re.split(r"[.,\s'’]", text)
+    marks = ["'" if mark in "'’" else mark if mark in ".," else " " for mark in re.findall(r"[.,\s'’]", text)]
+    tail, decimal, sure = groups[-1], False, True
+    if marks and marks[-1] in ".,":
+        if marks[-1] in marks[:-1]:
+            decimal = len(tail) != 3
+            sure = not decimal and len(set(marks)) == 1
+        elif len(marks) > 1:
+            decimal, sure = True, len(tail) != 3 or decimals == 3  # nobody prints three decimals of a euro
+        else:
+            whole = groups[0].startswith("0") or len(groups[0]) > 3
+            decimal = len(tail) != 3 or whole or decimals == 3
+            sure = len(tail) != 3 or decimals != 3 or marks[-1] == "."
+    digits = "".join(groups[:-1]) + ("." if decimal else "") + tail
     try:
-        return float(plain)
+        return float(digits), sure
     except ValueError:
-        return None
+        return None, False
 
 
 def find_amounts(page: Page, masked: list[Span]) -> list[Amount]:
     """All amounts of a text in order, outside the `masked` places (dates, account numbers)."""
     text = page.numbers
+    named = set(WORDS.findall(text))
+    usual = 3 if named and named <= THREE_DECIMALS else 2  # of amounts without a currency of their own
     if masked:
         parts, last = [], 0
         for span in sorted(masked, key=lambda s: s.start):
@@ -92,26 +115,29 @@ def find_amounts(page: Page, masked: list[Span]) -> list[Amount]:
         text = "".join([*parts, text[last:]])
     found = []
     for match in AMOUNT.finditer(text):
-        value = parse_number(match["number"])
+        code = _code(match["before"], match["after"])
+        decimals = usual if code is None else 3 if code in THREE_DECIMALS else 2
+        value, sure = read_number(match["number"], decimals)
         if value is None:
             continue
-        currency = match["before"] or match["after"]
         signs = match["sign"] or match["sign2"] or match["sign3"]
         negative = bool(signs or (match["open"] and match["close"]))  # bookkeepers put what is owed in brackets
-        money = bool(currency or match["dash"] or re.search(r"[.,]\d\d$", match["number"]))
-        code = _code(currency) if currency else None
+        money = bool(code or match["dash"] or re.search(rf"[.,]\d{{2,{decimals}}}$", match["number"]))
         start, end = match.span()
         printed = match.group()
         start += len(printed) - len(printed.lstrip())
         found.append(
-            Amount(-value if negative else value, code, start, end - len(printed) + len(printed.rstrip()), money)
+            Amount(-value if negative else value, code, start, end - len(printed) + len(printed.rstrip()), money, sure)
         )
     return found
 
 
-def _code(token: str) -> str:
-    low = token.strip().lower()
-    return SYMBOLS.get(low, token.strip().upper())
+def _code(*tokens: str | None) -> str | None:
+    """The currency that is printed beside an amount: a code says more than a sign (`CAD $150.00`, `$150.00 CAD`)."""
+    printed = [token.strip() for token in tokens if token]
+    codes = [token[:3].upper() for token in printed if token[:3].upper() in CODES]
+    signs = [SYMBOLS.get(token.lower(), token.upper()) for token in printed]
+    return next(iter([*codes, *signs]), None)
 
 
 def main_currency(text: str, amounts: list[Amount]) -> str | None:

@@ -27,7 +27,7 @@ _PLAIN = (
 PLAIN = frozenset(_PLAIN.split())
 CENT = 0.011
 LEAST = 0.16  # trust below which a label and an amount have nothing to do with each other
-DOUBTFUL = 0.3  # trust at most where the total itself may be what was not read: a person looks
+DOUBTFUL = 0.3  # trust at most where the total reads two ways, or may be what was not read: a person looks
 MANY = 30  # net sums and taxes that are combined: more is no invoice
 
 
@@ -71,11 +71,13 @@ def choose_totals(page: Page, amounts: list[Amount], labels: list[Label], masked
         score, best = max(scored, key=lambda pair: (pair[0], abs(_number(pair[1])), pair[1].start))
         rivals = [s for s, f in scored if abs(_number(f) - _number(best)) > CENT and s > score - 0.06]
         score -= 0.2 * bool(rivals)
-        result.append(_as(best, "total", min(score, DOUBTFUL) if unclear else score))
+        doubtful = unclear or any(amount.start == best.start and not amount.sure for amount in amounts)
+        result.append(_as(best, "total", min(score, DOUBTFUL) if doubtful else score))
     elif money := [amount for amount in amounts if amount.money and amount.value]:
         largest = max(money, key=lambda amount: abs(amount.value))
         only = len({abs(amount.value) for amount in money}) == 1
         trust, by = (DOUBTFUL, UNREAD) if unclear else (0.4, ONLY) if only else (0.3, LARGEST)
+        trust = trust if largest.sure else min(trust, DOUBTFUL)
         result.append(_found(page, "total", largest, trust, by))
     for kind, candidates in (("net", nets), ("tax", taxes)):
         if candidates:

@@ -143,10 +143,31 @@ def test_each_value_carries_its_place_and_the_row_its_weakest_confidence() -> No
 @pytest.mark.parametrize(
     ("printed", "value"),
     [("1,234.56", 1234.56), ("1.234,56", 1234.56), ("1 234,56", 1234.56), ("1'234.50", 1234.5), ("1.234", 1234.0),
-     ("12,5", 12.5), ("1,234,567", 1234567.0), ("1.234.567,8", 1234567.8), ("0,99", 0.99), ("", None)],
+     ("12,5", 12.5), ("1,234,567", 1234567.0), ("1.234.567,8", 1234567.8), ("0,99", 0.99), ("", None),
+     ("0.125", 0.125), ("1,000.000", 1000.0), ("12.345,678", 12345.678), ("1,234.567", 1234.567), ("1.234.56", 1234.56),
+     ("1234.567", 1234.567), ("1 234,567", 1234.567), ("1,23,456", 123456.0), ("1,23,456.7", 123456.7)],
 )  # fmt: skip
 def test_notations_of_numbers(printed: str, value: float | None) -> None:
     assert parse_number(printed) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "currency", "passes"),
+    [("Total EUR 0.125", 0.125, "EUR", True), ("Total USD 1,000.000", 1000.0, "USD", False),
+     ("Total EUR 12.345,678", 12345.678, "EUR", False), ("Total $1,234.567", 1234.567, "USD", False),
+     ("Total 1.234.56", 1234.56, None, False), ("Amount paid 1.234.56 EUR", 1234.56, "EUR", False),
+     ("Total KWD 12.500", 12.5, "KWD", True), ("Total 12,500 TND", 12.5, "TND", False), ("All in BHD\nTotal 12.500", 12.5, "BHD", True),
+     ("Total KWD 1,234.500", 1234.5, "KWD", True), ("Total EUR 12.500", 12500.0, "EUR", True),
+     ("Total CAD $150.00", 150.0, "CAD", True), ("Total $150.00 CAD", 150.0, "CAD", True), ("Total C$150.00", 150.0, "CAD", True)],
+)  # fmt: skip
+def test_decimals_and_currencies_and_whether_a_total_that_reads_two_ways_passes(
+    line: str, value: float, currency: str | None, passes: bool
+) -> None:
+    found, _ = extract_text(f"INVOICE 20931\n{line}")
+    (total,) = [each for each in found if each.field == "total"]
+    said = [each.value for each in found if each.field == "currency"]
+    assert (total.value, said) == (value, [currency] if currency else [])
+    assert (total.confidence >= policies.intake().fields) == passes
 
 
 @pytest.mark.parametrize(
