@@ -12,6 +12,8 @@ from baton_packs.customer_experience.charsets import clean, decode
 from baton_packs.customer_experience.limits import BOMB, TOO_LARGE, Limits, worst
 from baton_packs.customer_experience.mail_headers import header_text, safe_name
 
+_STUB_LONGEST, _STUB = 1_000, 0.2  # characters of a plain part that may be one, and its share of the HTML's text
+
 # what the parser says about a mail that is only untidy
 _UNTIDY = (errors.NonASCIILocalPartDefect, errors.InvalidMultipartContentTransferEncodingDefect)
 
@@ -47,7 +49,8 @@ class Parts:
     problem: str | None = None
     seen: int = 0
 
-    def walk(self, message: Message, depth: int) -> None:
+    def walk(self, message: Message, depth: int, *, bodies: bool = True) -> None:
+        """Collect a part and what it holds; without `bodies` only what is attached: the text stands elsewhere."""
         self.seen += 1
         if depth > self.limits.depth or self.seen > self.limits.parts:
             if self.problem is None:
@@ -65,10 +68,28 @@ class Parts:
             self._forwarded([one for one in payload if isinstance(one, Message)], _name(message, self.notes), depth)
         elif isinstance(payload, list):
             inner = [one for one in payload if isinstance(one, Message)]
-            for one in _chosen(kind, inner):
-                self.walk(one, depth + 1)
+            for one, speaks in self._chosen(kind, inner, bodies=bodies):
+                self.walk(one, depth + 1, bodies=speaks)
         else:
-            self._leaf(message, kind, str(payload or ""))
+            self._leaf(message, kind, str(payload or ""), bodies=bodies)
+
+    def _chosen(self, kind: str, inner: list[Message], *, bodies: bool) -> Iterator[tuple[Message, bool]]:
+        """Each part, and whether its text counts: of alternatives that of the plain one, unless it is empty or a stub."""
+        plain = [one for one in inner if one.get_content_type() == "text/plain" and str(one.get_payload()).strip()]
+        if kind != "multipart/alternative" or not bodies or not plain:
+            yield from ((one, bodies) for one in inner)
+            return
+        short = len("".join(map(self._said, plain)))
+        stub = short < _STUB_LONGEST and short < _STUB * max((len(self._said(one)) for one in _html(inner)), default=0)
+        if stub:
+            self.notes.append("the plain text says next to nothing, its HTML is read")
+        yield from ((one, (one in plain) != stub) for one in inner)
+
+    def _said(self, message: Message) -> str:
+        """The text of one part, read for comparison only."""
+        scratch = Parts(self.limits)
+        scratch._leaf(message, message.get_content_type(), str(message.get_payload() or ""))
+        return "".join(scratch.texts).strip()
 
     def _forwarded(self, payload: list[Message], name: str, depth: int) -> None:
         inner = Parts(self.limits, seen=self.seen)
@@ -87,11 +108,12 @@ class Parts:
         self.parts.append(Part(name or "forwarded mail", "message/rfc822", None, len(text), text.strip()))
         self.parts += inner.parts
 
-    def _leaf(self, message: Message, kind: str, payload: str) -> None:
+    def _leaf(self, message: Message, kind: str, payload: str, *, bodies: bool = True) -> None:
         name = _name(message, self.notes)
         attached = message.get_content_disposition() == "attachment" or bool(name)
         where = f"part {self.seen}"
-        if not attached and not payload.strip():
+        inline = not attached and message.get_content_maintype() == "text"
+        if (not attached and not payload.strip()) or (inline and not bodies):
             return
         encoding = str(message.get("Content-Transfer-Encoding", "")).strip().lower()
         size = len(payload) * 3 // 4 if encoding == "base64" else len(payload)
@@ -155,13 +177,11 @@ def _name(message: Message, notes: list[str]) -> str:
     return safe_name(name)
 
 
-def _chosen(kind: str, inner: list[Message]) -> Iterator[Message]:
-    """Of alternatives the plain text, unless it is empty; what is no text (a calendar entry, related parts) stays."""
-    plain = [one for one in inner if one.get_content_type() == "text/plain" and str(one.get_payload()).strip()]
-    if kind != "multipart/alternative":
-        yield from inner
-        return
+def _html(inner: list[Message]) -> Iterator[Message]:
+    """The HTML among alternatives, also where it comes with its pictures (`related`) or attachments (`mixed`)."""
     for one in inner:
-        text = one.get_content_maintype() == "text" or one.get_content_type() == "multipart/related"
-        if one in plain or not (text and plain):
+        parts = one.get_payload()
+        if one.get_content_type() == "text/html":
             yield one
+        elif one.get_content_maintype() == "multipart" and isinstance(parts, list):
+            yield from (part for part in parts if isinstance(part, Message) and part.get_content_type() == "text/html")

@@ -38,6 +38,39 @@ def test_headers_body_and_attachment() -> None:
     assert [(one.name, one.data, one.size) for one in read.parts] == [("Rechnung 7.pdf", b"%PDF-1.4 x", 10)]
 
 
+def alternatives(plain: str, html: str, container: str) -> bytes:
+    """A mail of plain text and of HTML that comes in one container with a picture and a PDF, as mail programs write it."""
+    message = built()
+    message.set_content(plain)
+    message.make_alternative()
+    rich = EmailMessage()
+    rich.set_content(html, subtype="html")
+    rich.make_related() if container == "related" else rich.make_mixed()
+    for kind, name in (("image/png", "logo.png"), ("application/pdf", "invoice.pdf")):
+        part = EmailMessage()
+        part.set_content(b"bytes", *kind.split("/"), filename=name, disposition="inline")
+        rich.attach(part)
+    message.attach(rich)
+    return message.as_bytes()
+
+
+@pytest.mark.parametrize("container", ["related", "mixed"])
+def test_what_comes_with_the_html_of_a_plain_mail_is_kept(container: str) -> None:
+    read = mail.read(alternatives("Please find our invoice.\n", "<p>Please find our <b>invoice</b>.</p>", container))
+    assert (read.text, read.problem) == ("Please find our invoice.", None)
+    assert [(one.name, one.data) for one in read.parts] == [("logo.png", b"bytes"), ("invoice.pdf", b"bytes")]
+
+
+@pytest.mark.parametrize("container", ["related", "mixed"])
+def test_a_plain_text_that_only_points_to_the_html_is_not_the_letter(container: str) -> None:
+    html = f"<p>We dispute invoice 4711.</p><p>{'The goods came damaged. ' * 20}</p>"
+    read = mail.read(alternatives("See the HTML version.\n", html, container))
+    assert "We dispute invoice 4711." in read.text
+    assert "See the HTML version." not in read.text
+    assert any("plain text says next to nothing" in note for note in read.notes)
+    assert len(read.parts) == 2
+
+
 @pytest.mark.parametrize(
     ("header", "body", "text", "noted"),
     [
