@@ -16,16 +16,18 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 def decode(data: bytes, declared: str | None = None) -> tuple[str, str | None]:
     """Text of some bytes, and a note when the declared character set did not do.
 
-    A one-byte set decodes anything, so bytes that are valid UTF-8 beyond ASCII are taken as that whatever was
-    declared. Else the guess is UTF-8, then Windows-1252 with replacement characters.
+    A one-byte set decodes anything, and other old ones much, so bytes that are valid UTF-8 beyond ASCII are taken as
+    that whatever was declared, and UTF-16 only where a mark or every other byte says so. Else the guess is UTF-8, then
+    Windows-1252 with replacement characters.
     """
     name = _known(declared)
     bom = next((codec for mark, codec in _BOMS if data.startswith(mark)), None)
     guess = bom or _wide(data) or ("utf-8" if _is_utf8(data) else None)
-    if name is not None and not (name in _ONE_BYTE and guess is not None):
+    if name is not None and not _overruled(name, data, guess):
         try:
             # what is called Latin-1 is Windows-1252 in practice; WHATWG reads it so, too
-            return data.decode("cp1252" if name == "iso8859-1" else name), None
+            wide = guess if name.startswith("utf-16") else None  # the bytes know which half comes first
+            return data.decode("cp1252" if name == "iso8859-1" else wide or name), None
         except (UnicodeDecodeError, ValueError):
             pass
     if guess is None and name in _ONE_BYTE - {"ascii"}:
@@ -59,6 +61,17 @@ def _known(declared: str | None) -> str | None:
     # `_is_text_encoding` is what str.decode itself asks; "hex" and "zlib" are codecs, too
     name = found.name.replace("-", "_") if found.name.replace("-", "_") in _NO_CHARSETS else found.name
     return None if name in _NO_CHARSETS or not getattr(found, "_is_text_encoding", True) else name
+
+
+def _overruled(name: str, data: bytes, guess: str | None) -> bool:
+    """Whether the bytes themselves speak against a declared character set."""
+    if name.startswith("utf-16"):
+        return guess is None or not guess.startswith("utf-16")
+    if name.startswith("utf"):  # anything else is hardly ever valid in it
+        return False
+    if guess == "utf-8" and data.isascii():
+        return name in _ONE_BYTE or "A".encode(name) != b"A"  # EBCDIC makes nonsense of plain letters
+    return guess is not None
 
 
 def _is_utf8(data: bytes) -> bool:

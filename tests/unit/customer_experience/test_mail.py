@@ -92,6 +92,17 @@ def test_a_plain_text_that_only_points_to_the_html_is_not_the_letter(container: 
         (b"iso-8859-1", b"only ascii", "only ascii", None),
         (b"", b"only ascii", "only ascii", None),
         (b"utf-8", b"with\x00nul", "withnul", None),
+        (b"koi8-r", "Grüße aus Köln".encode(), "Grüße aus Köln", "declared character set koi8-r, read as utf-8"),
+        (b"iso-8859-2", "Grüße aus Köln".encode(), "Grüße aus Köln", "declared character set iso-8859-2, read as"),
+        (b"windows-1251", "Preis 5 €".encode(), "Preis 5 €", "declared character set windows-1251, read as utf-8"),
+        (b"gbk", "déjà vu".encode(), "déjà vu", "declared character set gbk, read as utf-8"),
+        (b"cp500", b"Invoice 4711", "Invoice 4711", "declared character set cp500, read as utf-8"),
+        (b"koi8-r", "Заказ".encode("koi8-r"), "Заказ", None),
+        (b"utf-16", b"Please pay invoice 4711", "Please pay invoice 4711", "declared character set utf-16, read as"),
+        (b"utf-16le", "Grüße an alle".encode("cp1252"), "Grüße an alle", "character set utf-16le, read as cp1252"),
+        (b"utf-16be", "Grüße an alle".encode("utf-16-le"), "Grüße an alle", None),
+        (b"utf-16", "Grüße an alle".encode("utf-16-be"), "Grüße an alle", None),
+        (b"utf-16", "Grüße an alle".encode("utf-16"), "Grüße an alle", None),
     ],
 )
 def test_character_sets(header: bytes, body: bytes, text: str, noted: str | None) -> None:
