@@ -1,8 +1,8 @@
 """Airflow DAG `document_intake`: every hour, read what came in, and file, answer, ask back or escalate each document.
 
 **What it does.** Reads the hour's mails, PDFs (with or without a text layer), pictures and texts; checks them against their
-contract (what cannot be read goes to quarantine with the reason); classifies type and intent, and beside that extracts
-the fields; scores the risk where an amount is at stake; decides by rules; has an agent word the answers that are not
+contract (what cannot be read goes to quarantine with the reason; what was read in part only, a person sees); classifies
+type and intent, and beside that extracts the fields; scores the risk where an amount is at stake; decides by rules; has an agent word the answers that are not
 always the same; publishes, and opens cases; sends what may leave, each answer once. Answers to complaints, and those at
 risk or in doubt, wait for a person, who may change the wording or keep single ones back. What is not approved, nor answered
 in time, or cannot be sent, is a case of its team.

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from baton_packs.customer_experience import ocr, pdf, reading_process
 from baton_packs.customer_experience.limits import Limits
 from baton_packs.customer_experience.parsing import parse
+from baton_packs.customer_experience.reading import read_document
 
 LINES = ("Invoice INV-4711", "Date: 12 March 2026", "Delivery of 40 valves and 12 pumps to the plant in Bremen")
 
@@ -107,6 +108,7 @@ def test_many_pages_are_capped_with_a_note() -> None:
     assert "number 49" in read.text
     assert "number 50" not in read.text
     assert "only the first 50 of 2000 pages read" in read.notes
+    assert read.unread == ("only the first 50 of 2000 pages read",)
 
 
 def test_text_bombs_are_not_read() -> None:
@@ -127,7 +129,26 @@ def test_scans_are_read_by_ocr(caplog: pytest.LogCaptureFixture) -> None:
             assert expected in text
     assert (read.pages, read.scanned, read.ocr_pages, alone.read) == (2, True, 1, 1)
     assert "1 pages without text layer not read" in read.notes
+    assert read.unread == ("1 pages without text layer not read",)
     assert not any("4711" in record.getMessage() for record in caplog.records)
+
+
+def test_ocr_reads_the_largest_pictures_first_and_does_not_count_those_without_words() -> None:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@x.example", "b@y.example", "Our invoice"
+    message.set_content("Please find our invoice for the delivery of last week attached to this message.")
+    logo = Image.new("RGB", (600, 200), "white")
+    ImageDraw.Draw(logo).text((40, 60), "NORWICK TRADING", fill="black", font=ImageFont.load_default(48))
+    blank = Image.new("RGB", (2000, 1500), "lightblue")
+    for image in (logo, blank, logo, picture()):
+        message.add_attachment(saved(image, "PNG"), maintype="image", subtype="png", filename="picture.png")
+    read = read_document(message.as_bytes(), limits=Limits(ocr_pages=1))
+    assert "INV-4711" in read.text
+    assert "NORWICK" not in read.text
+    assert (read.ocr_pages, read.problem) == (1, None)
+    assert read.unread == ["attachment 1: 1 of 1 pictures not read", "attachment 3: 1 of 1 pictures not read"]
+    assert read_document(message.as_bytes()).unread == []
+    assert read_document(message.as_bytes(), limits=Limits(ocr_tries=2)).unread  # nor are they looked at for ever
 
 
 def test_pictures_that_are_bombs_small_or_broken() -> None:

@@ -11,11 +11,12 @@ _LINES = {"p", "div", "br", "tr", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5"
           "section", "article", "header", "footer", "dt", "dd", "address", "form", "body"}  # fmt: skip
 _CELLS = {"td", "th"}
 _MAXIMUM = 2_000_000  # characters of markup
+CUT = "HTML cut"
 
 
 def text_of(html: str) -> tuple[str, str | None]:
     """Readable text: a line per block, cells two spaces apart; and a note when the markup could not be followed."""
-    note = "HTML cut" if len(html) > _MAXIMUM else None
+    note = CUT if len(html) > _MAXIMUM else None
     reader = _Reader()
     try:
         reader.feed(html[:_MAXIMUM])

@@ -20,6 +20,8 @@ FILE, REPLY, FOLLOW_UP, APPROVE, ESCALATE = "file", "reply", "follow_up", "appro
 ANSWERED = (REPLY, FOLLOW_UP, APPROVE)
 INVOICES = ("invoice", "reminder")
 WORDED = ("complaint", "enquiry")  # answers that an agent words; the others are always the same
+NOBODY = "none"  # queue of what nobody works
+SAID = 3  # of the things that were not read, named in the reasons
 NEEDED = ("issuer", "invoice_number", "date", "total")
 
 
@@ -98,6 +100,24 @@ def _decided(document: Mapping[Any, Any], said: Mapping[str, Any], rules: Intake
 
 
 def _route(
+    document: Mapping[Any, Any], said: Mapping[str, Any], rules: IntakePolicy, money: float, missing: list[str]
+) -> tuple[str, str, Desk, list[str]]:
+    """(route, action, desk, why): what is said of the document, and a person where part of it was not read."""
+    route, action, desk, why = _said_of(document, said, rules, money, missing)
+    unread = _listed(document.get("unread"))
+    if not unread:
+        return route, action, desk, why
+    why = [*why, f"part of it could not be read: {'; '.join(unread[:SAID])}"]
+    if route == FILE or action == "follow_up":  # nobody would see the rest, or be asked for what is in it
+        return ESCALATE, "", rules.sorting if desk.queue == NOBODY else desk, why
+    return APPROVE if route == REPLY else route, action, desk, why
+
+
+def _listed(text: Any) -> list[str]:
+    return [str(each) for each in json.loads(text)] if isinstance(text, str) and text else []
+
+
+def _said_of(
     document: Mapping[Any, Any], said: Mapping[str, Any], rules: IntakePolicy, money: float, missing: list[str]
 ) -> tuple[str, str, Desk, list[str]]:
     """(route, action, desk, why): danger first, then doubt, then the type's own rule."""

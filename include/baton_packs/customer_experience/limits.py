@@ -37,11 +37,12 @@ class Limits:
         parts: of one mail, containers included.
         zip_members, zip_bytes: what is unpacked of a zip at most.
         inflated_bytes: what the compressed streams of a PDF may unpack to; a scanned colour page at 300 dpi needs 25 MB.
-        pages: read of a PDF; the rest is named in a note.
+        pages: read of a PDF; the rest is named as unread.
         page_characters: a PDF page with more is a bomb.
-        ocr_pages: pages and pictures read by OCR; the rest is named in a note.
+        ocr_pages: pages and pictures read by OCR, those without a word not counted; the rest is named as unread.
+        ocr_tries: pages and pictures that OCR looks at, with words or without.
         pixels: of a picture; more is a bomb.
-        characters: of the document's text; the rest is cut, with a note.
+        characters: of the document's text; the rest is cut and named as unread.
         seconds, memory_bytes: of the process that reads it.
     """
 
@@ -57,6 +58,7 @@ class Limits:
     pages: int = 50
     page_characters: int = 200_000
     ocr_pages: int = 5
+    ocr_tries: int = 20
     pixels: int = 50_000_000
     characters: int = 50_000
     seconds: float = 60.0

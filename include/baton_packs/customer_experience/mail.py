@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import policy
 from email.parser import BytesHeaderParser, BytesParser
 
@@ -28,7 +28,7 @@ class Mail:
         automatic: a machine wrote it (RFC 3834, mailing lists, bounces): an answer would start a loop.
         text: of the body; HTML as text.
         problem: None, `too_large`, `too_many_recipients`, `bomb` or `damaged`.
-        notes: sentences without content.
+        notes: sentences without content; unread: those about parts of the text that were not read.
     """
 
     sender: str = ""
@@ -41,6 +41,7 @@ class Mail:
     parts: tuple[Part, ...] = ()
     problem: str | None = None
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def looks_like_mail(data: bytes) -> bool:
@@ -67,7 +68,8 @@ def read(data: bytes, limits: Limits = LIMITS) -> Mail:
     except Exception as error:  # the parser promises not to raise; a mail that makes it is damaged
         return _mail(known, problem=DAMAGED, notes=(f"mail cannot be read: {type(error).__name__}",))
     text = "\n\n".join(one for one in found.texts if one.strip()).strip()
-    return _mail(known, text, tuple(found.parts), found.problem, tuple(dict.fromkeys(found.notes)))
+    whole = _mail(known, text, tuple(found.parts), found.problem, tuple(dict.fromkeys(found.notes)))
+    return replace(whole, unread=tuple(found.unread))
 
 
 def _mail(known: Mail, text: str = "", parts: tuple[Part, ...] = (), problem: str | None = None,

@@ -46,6 +46,7 @@ class Parts:
     texts: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     problem: str | None = None
     seen: int = 0
 
@@ -104,6 +105,7 @@ class Parts:
         text = "\n".join(head[:8]) + "\n\n" + "\n\n".join(inner.texts)
         self.seen = inner.seen
         self.notes += inner.notes
+        self.unread += inner.unread
         self.problem = worst((self.problem, inner.problem))
         self.parts.append(Part(name or "forwarded mail", "message/rfc822", None, len(text), text.strip()))
         self.parts += inner.parts
@@ -130,6 +132,7 @@ class Parts:
         self.notes.extend([f"{where}: {note}"] if note else [])
         if kind == "text/html":
             text, note = html_text.text_of(clean(text))
+            self.unread.extend([f"{where}: {note}"] if note == html_text.CUT else [])
             self.notes.extend([f"{where}: {note}"] if note else [])
         elif "\x00" in text:
             self.notes.append(f"{where}: NUL characters removed")

@@ -30,7 +30,8 @@ class PictureText:
     Attributes:
         pages: 1, or the pictures in a TIFF.
         problem: None, `damaged` or `bomb`.
-        read: pictures that were read by OCR.
+        read: pictures in which OCR found words; tried: those it looked at.
+        unread: sentences without content about what nobody looked at.
     """
 
     text: str = ""
@@ -38,21 +39,40 @@ class PictureText:
     problem: str | None = None
     notes: tuple[str, ...] = ()
     read: int = 0
+    tried: int = 0
+    unread: tuple[str, ...] = ()
 
 
-def text_of(data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None) -> PictureText:
+def area_of(data: bytes) -> int:
+    """Pixels of a picture by its header, 0 if it cannot be opened."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            width, height = Image.open(io.BytesIO(data), formats=_FORMATS).size
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError):
+        return 0
+    return int(width * height)
+
+
+def text_of(
+    data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
+) -> PictureText:
     """Read a PNG, JPEG or TIFF. Never raises for what is in the file; sizes are checked before pixels are decoded."""
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     allowed = limits.ocr_pages if ocr_pages is None else ocr_pages
-    texts, notes, confidences = [], [], []
+    tries = limits.ocr_tries if ocr_tries is None else ocr_tries
+    texts: list[str] = []
+    notes, confidences, unread = [], [], 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(data), formats=_FORMATS)
         frames = int(getattr(picture, "n_frames", 1))
-        for number in range(min(frames, allowed)):
+        for number in range(frames):
             picture.seek(number)
             width, height = picture.size
             if width * height > limits.pixels:
@@ -60,6 +80,9 @@ def text_of(data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = Non
             if width * height < _SMALL:
                 notes.append("picture too small to hold text, not read")
                 continue
+            if sum(map(bool, texts)) >= allowed or len(texts) >= tries:
+                unread = frames - number
+                break
             picture.draft("RGB", (_LONG_SIDE, _LONG_SIDE))
             frame = picture.convert("RGB")
             frame.thumbnail((_LONG_SIDE, _LONG_SIDE))
@@ -69,11 +92,11 @@ def text_of(data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = Non
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         bomb = isinstance(error, Image.DecompressionBombError)
         return PictureText(problem=BOMB if bomb else DAMAGED, notes=("picture cannot be read",))
-    if frames > allowed:
-        notes.append(f"only {allowed} of {frames} pictures read")
+    left = (f"{unread} of {frames} pictures not read",) if unread else ()
     if texts:
         notes.append(f"{len(texts)} pictures read by OCR, mean confidence {sum(confidences) / len(texts):.2f}")
-    return PictureText("\n\n".join(texts), frames, None, tuple(notes), len(texts))
+    whole = "\n\n".join(text for text in texts if text)
+    return PictureText(whole, frames, None, (*notes, *left), sum(map(bool, texts)), len(texts), left)
 
 
 def text_of_pixels(pixels: Any) -> tuple[str, float]:

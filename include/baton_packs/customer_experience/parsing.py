@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("document_id", "channel", "name", "received_at", "media", "sender", "sender_name", "reply_to", "recipients",
-           "subject", "automatic", "text", "attachments", "pages", "ocr", "language", "problem", "notes")  # fmt: skip
+           "subject", "automatic", "text", "attachments", "pages", "ocr", "language", "problem", "notes", "unread")  # fmt: skip
 _MAIL_CHANNELS = ("mailbox",)
 
 
@@ -32,7 +32,7 @@ def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2)
     Returns:
         one row per document in the same order: document_id, channel, name, received_at, media (mail | pdf | scan | text |
         unknown), sender, sender_name, reply_to, recipients, subject, automatic (a machine wrote it), text, attachments (JSON), pages, ocr, language
-        (two letters or ""), problem (None or one of `limits.PROBLEMS`), notes (JSON), and what begins with `_`.
+        (two letters or ""), problem (None or one of `limits.PROBLEMS`), notes (JSON), unread (JSON: what of it was not read), and what begins with `_`.
     """
     import pandas as pd
 
@@ -74,4 +74,4 @@ def _read(row: dict[str, Any], reader: Reader, limits: Limits) -> dict[str, Any]
     if whole["problem"] == TOO_LARGE and not whole["notes"]:
         whole["notes"] = ["larger than the limit"]
     ocr = whole.pop("ocr_pages") > 0
-    return whole | {"ocr": ocr, "attachments": json.dumps(whole["attachments"]), "notes": json.dumps(whole["notes"])}
+    return whole | {"ocr": ocr} | {name: json.dumps(whole[name]) for name in ("attachments", "notes", "unread")}

@@ -32,8 +32,9 @@ class PdfText:
         pages: of the file, read or not.
         problem: None, `encrypted`, `damaged` or `bomb`.
         notes: sentences without content.
-        scanned: at least one page was read by OCR.
-        ocr_pages: how many.
+        scanned: OCR looked at a page at least.
+        ocr_pages: pages on which OCR found words; ocr_tries: those it looked at.
+        unread: sentences without content about what was not read.
     """
 
     text: str = ""
@@ -42,16 +43,21 @@ class PdfText:
     notes: tuple[str, ...] = ()
     scanned: bool = False
     ocr_pages: int = 0
+    ocr_tries: int = 0
+    unread: tuple[str, ...] = ()
 
 
-def text_of(data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None) -> PdfText:
+def text_of(
+    data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
+) -> PdfText:
     """Read a PDF. Never raises for what is in the file.
 
     Bounded in pages, characters and pixels; who needs a bound of time and memory reads it in a process
     (`reading_process`).
 
     Args:
-        ocr_pages: how many pages OCR may read; `limits.ocr_pages` by default, 0 for none.
+        ocr_pages: on how many pages OCR may find words; `limits.ocr_pages` by default, 0 for none.
+        ocr_tries: at how many it may look; `limits.ocr_tries` by default.
     """
     import pypdfium2
 
@@ -66,7 +72,8 @@ def text_of(data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = Non
         pages = len(document)
         if not pages:
             return PdfText(problem=DAMAGED, notes=("PDF without pages",))
-        return _read(document, pages, data, limits, limits.ocr_pages if ocr_pages is None else ocr_pages)
+        allowed = limits.ocr_pages if ocr_pages is None else ocr_pages
+        return _read(document, pages, data, limits, allowed, limits.ocr_tries if ocr_tries is None else ocr_tries)
     finally:
         document.close()
 
@@ -98,18 +105,19 @@ def _why(error: Any) -> str:
     return ENCRYPTED if getattr(error, "err_code", None) in locked else DAMAGED
 
 
-def _read(document: Any, pages: int, data: bytes, limits: Limits, ocr_pages: int) -> PdfText:
-    reading = _Reading(limits, ocr_pages)
+def _read(document: Any, pages: int, data: bytes, limits: Limits, ocr_pages: int, ocr_tries: int) -> PdfText:
+    reading = _Reading(limits, ocr_pages, ocr_tries)
+    unread = []
     for number in range(min(pages, limits.pages)):
         reading.page(document, number)
         if reading.problem == BOMB:
             break
         if sum(map(len, reading.texts)) > 2 * limits.characters:
-            reading.notes.append(f"only pages 1 to {number + 1} of {pages} read, the text is longer than the limit")
+            unread.append(f"only pages 1 to {number + 1} of {pages} read, the text is longer than the limit")
             break
     notes, problem = reading.notes, reading.problem
     if pages > limits.pages:
-        notes.append(f"only the first {limits.pages} of {pages} pages read")
+        unread.append(f"only the first {limits.pages} of {pages} pages read")
     if reading.unreadable:
         notes.append(f"{reading.unreadable} pages cannot be read")
         problem = problem or DAMAGED
@@ -120,8 +128,9 @@ def _read(document: Any, pages: int, data: bytes, limits: Limits, ocr_pages: int
     if scanned:
         notes.append(f"{scanned} pages read by OCR, mean confidence {sum(reading.confidences) / scanned:.2f}")
     if reading.without:
-        notes.append(f"{reading.without} pages without text layer not read")
-    return PdfText("\n\n".join(reading.texts), pages, problem, tuple(notes), scanned > 0, scanned)
+        unread.append(f"{reading.without} pages without text layer not read")
+    return PdfText("\n\n".join(reading.texts), pages, problem, (*notes, *unread), scanned > 0, reading.written, scanned,
+                   tuple(unread))  # fmt: skip
 
 
 @dataclass
@@ -130,9 +139,11 @@ class _Reading:
 
     limits: Limits
     ocr_pages: int
+    ocr_tries: int
     texts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)  # one of each page that OCR read
+    confidences: list[float] = field(default_factory=list)  # one of each page that OCR looked at
+    written: int = 0  # of these, those with words
     problem: str | None = None
     unreadable: int = 0
     without: int = 0  # pages that only OCR could read, over the limit
@@ -159,11 +170,12 @@ class _Reading:
             page.close()
 
     def _recognised(self, page: Any, text: str) -> str:
-        if len(self.confidences) >= self.ocr_pages:
+        if self.written >= self.ocr_pages or len(self.confidences) >= self.ocr_tries:
             self.without += 1
             return text
         text, confidence = _recognised(page)
         self.confidences.append(confidence)
+        self.written += bool(text)
         return text
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baton_packs.customer_experience import archives, html_text, languages, mail, ocr, pdf
 from baton_packs.customer_experience.charsets import clean, decode
+from baton_packs.customer_experience.fields_layout import ATTACHMENT
 from baton_packs.customer_experience.limits import (
     EMPTY,
     LIMITS,
@@ -22,6 +25,13 @@ from baton_packs.customer_experience.mail_parts import Part
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _SNIFFED = 4096
 _NOTES = 30  # notes kept
+_SMALL = 20_000  # bytes; a smaller picture in a format that is not read is a logo
+_SIGNATURES = (
+    "application/pkcs7-signature",
+    "application/x-pkcs7-signature",
+    "application/pgp-signature",
+    "application/pgp-keys",
+)
 
 
 @dataclass
@@ -42,6 +52,7 @@ class Document:
     language: str = ""
     problem: str | None = None
     notes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,15 @@ class _Content:
     ocr_pages: int = 0
     problem: str | None = None
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+@dataclass
+class _Budget:
+    """What OCR may still do for a document: pages with words, and pages it looks at."""
+
+    pages: int
+    tries: int
 
 
 def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
@@ -94,19 +114,21 @@ def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size:
         return found
     sections: list[str] = []
     problems: list[str | None] = []
+    budget = _Budget(limits.ocr_pages, limits.ocr_tries)
     if kind == "mail":
         read = mail.read(data, limits)
         _of_mail(found, read)
         sections.append(read.text)
         problems.append(read.problem)
-        for part in read.parts:
-            _attach(found, part, sections, problems, limits)
+        found.unread += read.unread
+        _attach_all(found, read.parts, sections, problems, limits, budget)
     elif kind == "zip":
-        _attach(found, Part(name, "", data, len(data)), sections, problems, limits, counts=True)
+        _attach_zip(found, safe_name(name), Part(name, "", data, len(data)), sections, problems, limits, budget)
     else:
-        content = _content(data, kind, limits, limits.ocr_pages)
+        content = _content(data, kind, limits, budget)
         found.media, found.pages, found.ocr_pages = content.media, content.pages, content.ocr_pages
         found.notes += content.notes
+        found.unread += content.unread
         sections.append(content.text)
         problems.append(content.problem)
     return _finished(found, sections, problems, limits)
@@ -122,10 +144,12 @@ def _of_mail(found: Document, read: mail.Mail) -> None:
 def _finished(found: Document, sections: list[str], problems: list[str | None], limits: Limits) -> Document:
     text = "\n\n".join(one for one in sections if one.strip()).strip("\n")
     if len(text) > limits.characters:
-        found.notes.append(f"text cut after {limits.characters:,} of {len(text):,} characters")
+        cut = f"text cut after {limits.characters:,} of {len(text):,} characters"
+        found.notes.append(cut)
+        found.unread.append(cut)
         text = text[: limits.characters]
     found.text = text
-    said = [one for one in sections if not one.startswith("--- attachment: ") or "\n" in one]
+    said = [one for one in sections if not one.startswith(ATTACHMENT) or "\n" in one]
     if not any(one.strip() for one in said):
         problems.append(EMPTY)
     language = languages.detect(f"{found.subject}\n{text}")
@@ -135,49 +159,90 @@ def _finished(found: Document, sections: list[str], problems: list[str | None], 
     found.notes = list(dict.fromkeys(found.notes))
     if len(found.notes) > _NOTES:
         found.notes[_NOTES:] = [f"{len(found.notes) - _NOTES} more notes"]
+    found.unread = list(dict.fromkeys(found.unread))[:_NOTES]
     return found
 
 
-def _attach(found: Document, part: Part, sections: list[str], problems: list[str | None], limits: Limits, *,
-            counts: bool = False) -> None:  # fmt: skip
-    """Add an attachment's text and entry; one of unknown type is only listed, unless it is the document."""
-    name = safe_name(part.name) or f"attachment {len(found.attachments) + 1}"
-    kind = "mail" if part.text is not None else kind_of(part.data or b"", name) if part.data is not None else "unknown"
-    if kind == "zip":
-        _attach_zip(found, name, part, sections, problems, limits, counts=counts)
-        return
-    if part.text is not None:
-        content = _Content("mail", part.text)
-    elif part.data is None or part.problem:
-        content = _Content("unknown", problem=part.problem)
-    elif kind == "mail":  # a mail that was attached as a file
-        inner = mail.read(part.data, limits)
-        head = f"From: {inner.sender_name} <{inner.sender}>\nSubject: {inner.subject}\n\n"
-        content = _Content("mail", head + inner.text, problem=inner.problem, notes=inner.notes)
-        if inner.parts:
-            content = _Content("mail", content.text, 0, 0, content.problem,
-                               (*inner.notes, f"{len(inner.parts)} attachments of an attached mail not read"))  # fmt: skip
-    else:
-        content = _content(part.data, kind, limits, limits.ocr_pages - found.ocr_pages)
-    _enter(found, name, part.size, content)
-    if content.problem != UNKNOWN_TYPE or counts:
-        problems.append(content.problem)
-    if content.text.strip():
-        sections.append(f"--- attachment: {name} ---\n{content.text}")
-
-
-def _attach_zip(found: Document, name: str, part: Part, sections: list[str], problems: list[str | None],
-                limits: Limits, *, counts: bool) -> None:  # fmt: skip
-    unpacked = archives.unpack(part.data or b"", limits)
-    _enter(found, name, part.size, _Content("unknown", problem=unpacked.problem, notes=unpacked.notes))
-    if unpacked.problem != UNKNOWN_TYPE or counts:
-        problems.append(unpacked.problem)
-    for inner, data in unpacked.members:
-        if kind_of(data, inner) == "zip":
-            _enter(found, f"{name}/{safe_name(inner)}", len(data), _Content("unknown", problem=UNKNOWN_TYPE))
-            found.notes.append("a zip within a zip is not unpacked")
+def _attach_all(found: Document, parts: Sequence[Part], sections: list[str], problems: list[str | None], limits: Limits,
+                budget: _Budget, *, nested: bool = False) -> None:  # fmt: skip
+    """Add attachments in their order; OCR goes to the PDFs and the largest pictures first, whatever their order."""
+    kinds = [_kind(part) for part in parts]
+    areas = {
+        at: ocr.area_of(part.data) if kind == "picture" else math.inf
+        for at, (part, kind) in enumerate(zip(parts, kinds, strict=True))
+        if kind in ("picture", "pdf") and part.data is not None
+    }
+    early = {
+        at: _content(parts[at].data or b"", kinds[at], limits, budget)
+        for at in sorted(areas, key=lambda at: -areas[at])
+    }
+    for at, (part, kind) in enumerate(zip(parts, kinds, strict=True)):
+        name = safe_name(part.name) or f"attachment {len(found.attachments) + 1}"
+        if kind == "zip" and not nested:
+            _attach_zip(found, name, part, sections, problems, limits, budget)
+        elif kind == "attached mail":
+            _attach_mail(found, name, part, sections, problems, limits, budget, nested=nested)
         else:
-            _attach(found, Part(inner, "", data, len(data)), sections, problems, limits)
+            content = early.get(at) or _other(part, name, kind, limits, budget)
+            _enter(found, name, part.size, content)
+            problems.append(content.problem if content.problem != UNKNOWN_TYPE else None)
+            if content.text.strip():
+                sections.append(f"{ATTACHMENT} {name} ---\n{content.text}")
+
+
+def _kind(part: Part) -> str:
+    """As `kind_of`; `attached mail` is one that came as a file."""
+    if part.text is not None:
+        return "mail"
+    if part.data is None or part.problem:
+        return "unknown"
+    kind = kind_of(part.data, safe_name(part.name))
+    return "attached mail" if kind == "mail" else kind
+
+
+def _other(part: Part, name: str, kind: str, limits: Limits, budget: _Budget) -> _Content:
+    """A forwarded mail, a text, or what cannot be read; a signature or a small picture says nothing that is missed."""
+    if part.text is not None:
+        return _Content("mail", part.text)
+    if part.data is None or part.problem:
+        return _Content("unknown", problem=part.problem)
+    if kind == "zip":
+        return _Content("unknown", problem=UNKNOWN_TYPE, notes=("a zip within a zip is not unpacked",),
+                        unread=("a zip within a zip",))  # fmt: skip
+    content = _content(part.data, kind, limits, budget)
+    declared = part.kind.lower()
+    logo = part.size < _SMALL and (declared.startswith("image/") or name.lower().endswith((".gif", ".webp", ".bmp")))
+    if content.problem != UNKNOWN_TYPE or logo or declared in _SIGNATURES or name.lower().endswith(".p7s"):
+        return content
+    return replace(content, unread=("a kind of file that is not read",))
+
+
+def _attach_mail(found: Document, name: str, part: Part, sections: list[str], problems: list[str | None], limits: Limits,
+                 budget: _Budget, *, nested: bool) -> None:  # fmt: skip
+    """A mail that was attached as a file, with its own attachments; those of a mail within it are not read."""
+    inner = mail.read(part.data or b"", limits)
+    text = f"From: {inner.sender_name} <{inner.sender}>\nSubject: {inner.subject}\n\n{inner.text}"
+    left = (f"{len(inner.parts)} attachments of an attached mail not read",) if nested and inner.parts else ()
+    content = _Content("mail", text, problem=inner.problem, notes=inner.notes + left, unread=inner.unread + left)
+    _enter(found, name, part.size, content)
+    problems.append(content.problem)
+    sections.append(f"{ATTACHMENT} {name} ---\n{content.text}")
+    if not nested:
+        _attach_all(found, inner.parts, sections, problems, limits, budget, nested=True)
+
+
+def _attach_zip(found: Document, name: str, part: Part, sections: list[str], problems: list[str | None], limits: Limits,
+                budget: _Budget) -> None:  # fmt: skip
+    unpacked = archives.unpack(part.data or b"", limits)
+    unknown = unpacked.problem == UNKNOWN_TYPE
+    unread = ("a kind of file that is not read",) if unknown else ()
+    whole = found.media == "unknown"  # the zip is the document, not an attachment of one
+    _enter(found, name, part.size, _Content("unknown", problem=unpacked.problem, notes=unpacked.notes, unread=unread))
+    problems.append(unpacked.problem if whole or not unknown else None)
+    members = [Part(inner, "", data, len(data)) for inner, data in unpacked.members]
+    _attach_all(found, members, sections, problems, limits, budget, nested=True)
+    if whole and unpacked.members and all(_kind(one) in ("zip", "unknown") for one in members):
+        problems.append(UNKNOWN_TYPE)
 
 
 def _enter(found: Document, name: str, size: int, content: _Content) -> None:
@@ -186,16 +251,23 @@ def _enter(found: Document, name: str, size: int, content: _Content) -> None:
     )
     found.pages += content.pages
     found.notes += [f"attachment {len(found.attachments)}: {note}" for note in content.notes]
+    found.unread += [f"attachment {len(found.attachments)}: {what}" for what in content.unread]
     found.ocr_pages += content.ocr_pages
 
 
-def _content(data: bytes, kind: str, limits: Limits, ocr_pages: int) -> _Content:
+def _content(data: bytes, kind: str, limits: Limits, budget: _Budget) -> _Content:
+    given = {"ocr_pages": budget.pages, "ocr_tries": budget.tries}
     if kind == "pdf":
-        one = pdf.text_of(data, limits, ocr_pages=ocr_pages)
-        return _Content("scan" if one.scanned else "pdf", one.text, one.pages, one.ocr_pages, one.problem, one.notes)
+        one = pdf.text_of(data, limits, **given)
+        budget.pages, budget.tries = budget.pages - one.ocr_pages, budget.tries - one.ocr_tries
+        media = "scan" if one.scanned else "pdf"
+        return _Content(media, one.text, one.pages, one.ocr_pages, one.problem, one.notes, one.unread)
     if kind == "picture":
-        picture = ocr.text_of(data, limits, ocr_pages=ocr_pages)
-        return _Content("scan", picture.text, picture.pages, picture.read, picture.problem, picture.notes)
+        picture = ocr.text_of(data, limits, **given)
+        budget.pages, budget.tries = budget.pages - picture.read, budget.tries - picture.tried
+        return _Content(
+            "scan", picture.text, picture.pages, picture.read, picture.problem, picture.notes, picture.unread
+        )
     if kind in ("text", "html"):
         text, note = decode(data)
         notes = [note] if note else []
@@ -204,5 +276,10 @@ def _content(data: bytes, kind: str, limits: Limits, ocr_pages: int) -> _Content
             notes += [note] if note else []
         if "\x00" in text:
             notes.append("NUL characters removed")
-        return _Content("text", clean(text).strip(), notes=tuple(notes))
+        return _Content(
+            "text",
+            clean(text).strip(),
+            notes=tuple(notes),
+            unread=tuple(each for each in notes if each == html_text.CUT),
+        )
     return _Content("unknown", problem=UNKNOWN_TYPE)

@@ -74,6 +74,29 @@ def test_what_was_read_is_published_with_its_places() -> None:
     assert shown == [{"field": "total", "value": 12.5, "start": 7, "end": 12, "confidence": 0.9}]
 
 
+@pytest.mark.parametrize(("given", "route", "action", "queue"), [
+    ({"type": INVOICE}, "escalate", "", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": np.nan}}, "escalate", "", "accounts_payable"),  # what is missing may be in it
+    ({"type": INVOICE, "fields": {"invoice_number": None}, "risk": 0.2}, "escalate", "", "accounts_payable"),
+    ({"type": {"category": "junk"}}, "escalate", "", "post_room"),
+    ({"document": {"automatic": True}}, "escalate", "", "customer_care"),
+    ({}, "approve", "reply", "customer_care"),
+    ({"type": {"category": "complaint"}}, "approve", "reply", "customer_care"),
+    ({"type": INVOICE, "risk": 0.9}, "escalate", "", "fraud_desk"),
+])  # fmt: skip
+def test_a_document_of_which_part_was_not_read_is_seen_by_a_person(
+    given: dict[str, Any], route: str, action: str, queue: str
+) -> None:
+    unread = json.dumps(["attachment 1: a kind of file that is not read"])
+    found = decided(**{**given, "document": {**given.get("document", {}), "unread": unread}})
+    assert (found["route"], found["action"], found["queue"]) == (route, action, queue)
+    assert "part of it could not be read: attachment 1: a kind of file that is not read" in found["reasons"]
+    assert (
+        "could not be read"
+        not in decided(**{**given, "document": {**given.get("document", {}), "unread": "[]"}})["reasons"]
+    )
+
+
 def test_each_case_can_be_answered_as_any_type_and_as_fraud() -> None:
     answers = json.loads(decided()["resolutions"])
     assert answers["right: enquiry"] == {"type": "enquiry", "intent": "ask", "risky": 0}

@@ -129,10 +129,41 @@ def test_attachments_of_unknown_type_are_listed_and_harmless() -> None:
     assert read_document(with_attachment(b"Total 12 EUR", "a.txt", body="")).problem is None
 
 
+def test_what_is_not_read_of_a_document_is_named() -> None:
+    office = zipped({"[Content_Types].xml": b"x", "word/document.xml": b"x"})
+    assert read_document(with_attachment(office, "order.docx")).unread == [
+        "attachment 1: a kind of file that is not read"
+    ]
+    assert read_document(with_attachment(bytes(range(256)) * 200, "photo.heic")).unread
+    assert read_document(with_attachment(zipped({"a.txt": b"Total 12 EUR", "b.docx": office}), "all.zip")).unread == [
+        "attachment 3: a zip within a zip"
+    ]
+    for harmless in ("smime.p7s", "logo.gif"):
+        assert read_document(with_attachment(b"GIF89a" + bytes(range(256)), harmless)).unread == []
+    assert read_document(with_attachment(b"Total 12 EUR", "a.txt")).unread == []
+
+
+def test_a_mail_attached_as_a_file_is_read_with_its_attachments() -> None:
+    inner = with_attachment(b"Total 12 EUR", "bill.txt", body=LETTERS["de"])
+    read = read_document(with_attachment(inner, "forwarded.eml"))
+    assert "--- attachment: bill.txt ---\nTotal 12 EUR" in read.text
+    assert ([one["name"] for one in read.attachments], read.unread) == (["forwarded.eml", "bill.txt"], [])
+    deep = read_document(with_attachment(with_attachment(inner, "second.eml"), "first.eml"))
+    assert deep.unread == ["attachment 2: 1 attachments of an attached mail not read"]
+
+
+@pytest.mark.parametrize("inner", ["b.zip", "tool.exe"])
+def test_a_zip_of_nothing_that_can_be_read_is_of_unknown_type(inner: str) -> None:
+    content = zipped({"c": b"x"}) if inner == "b.zip" else bytes(range(256))
+    assert read_document(zipped({inner: content}), "a.zip").problem == "unknown_type"
+    assert read_document(zipped({inner: content, "note.txt": LETTERS["en"].encode()}), "a.zip").problem is None
+
+
 def test_long_texts_are_cut_with_a_note() -> None:
     read = read_document(b"word " * 40_000)
     assert len(read.text) == 50_000
     assert any("text cut after 50,000" in note for note in read.notes)
+    assert read.unread == ["text cut after 50,000 of 199,999 characters"]
 
 
 def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
@@ -172,7 +203,7 @@ def test_one_bad_document_never_stops_the_batch() -> None:
         "pages": 0,
         "problem": None,
     }
-    assert all(isinstance(json.loads(notes), list) for notes in parsed["notes"])
+    assert all(isinstance(json.loads(notes), list) for notes in [*parsed["notes"], *parsed["unread"]])
     assert parsed["received_at"].dtype == documents["received_at"].dtype
     assert parse(documents.iloc[:0]).columns.tolist() == parsed.columns.tolist()
 
