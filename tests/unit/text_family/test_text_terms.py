@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,6 +50,27 @@ def test_the_most_widespread_terms_stay():
     texts = [f"common {'often' if n % 2 else 'rarely'} {'seldom' if n < 2 else ''}" for n in range(9)]
     listed = Terms.fit(candidate(words=(1, 1), max_terms=10), texts * 2).blocks[0].terms
     assert list(listed) == ["common", "often", "rarely"] or "common" in listed
+
+
+PLAIN = ((r"\S+@\S+", "\u0001"), (r"(?i)(?:https?://|www\.)\S+", "\u0002"), (r"\S*\d(?:\S*\d)?\w*", "\u0003"))
+
+
+@given(st.text(st.sampled_from("ab12@@..-_/ \n\u00a0é٣wW:htps"), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_addresses_links_and_numbers_are_whole_runs(text):
+    expected = text.lower()
+    for pattern, sign in PLAIN:  # the same said simply, at quadratic cost
+        expected = re.sub(pattern, f" {sign} ", expected)
+    assert masked(text) == expected
+
+
+@pytest.mark.parametrize("unit", ["a", "-", "@", "1", "a1", "1-", "a@", "www.", "https://", "é"])
+@pytest.mark.parametrize("end", ["", " 1 a@b.example"])
+def test_an_unbroken_run_takes_no_longer_than_words_do(unit, end):
+    text = (unit * 20_000)[: 20_000 - len(end)] + end
+    began = time.process_time()
+    masked(text)
+    assert time.process_time() - began < 0.2
 
 
 @given(st.text(max_size=80))

@@ -23,9 +23,10 @@ from baton.specs_text import TextCandidateSpec
 
 MAX_LETTERS = 20_000  # of a text are read for terms; what makes a document's kind stands at its beginning
 MAIL, LINK, NUMBER = "\u0001", "\u0002", "\u0003"  # no text that is shown to people holds them
-_ADDRESS = re.compile(r"\S+@\S+")
+# each looks at an unbroken run of characters once, from its beginning, and gives nothing back: a run may be long
+_ADDRESS = re.compile(r"(?<!\S)\S[^\s@]*+@\S+")
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_NUMBER = re.compile(r"\S*\d(?:\S*\d)?\w*")
+_NUMBER = re.compile(r"(?<!\S)(?:[^\s\d]*+\d)++\w*")  # up to the run's last digit and the letters behind it
 _SIGN = re.compile(f"[{MAIL}{LINK}{NUMBER}]")
 WORD = rf"(?u)\b\w+\b|[{MAIL}{LINK}{NUMBER}]"
 
