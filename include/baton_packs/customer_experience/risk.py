@@ -183,7 +183,8 @@ def _remember(past: pd.DataFrame, documents: list[_Document]) -> tuple[set[str],
         if (name_key(texts[0]) if texts[0] else f"@{domain}") in wanted and document_id not in seen:
             _learn(_document(document_id, total, sender, True, *texts), seen, parties, domains)
         seen.add(document_id)
-        domains.add(domain)
+        if domain:  # who names no sender is nobody that one knows
+            domains.add(domain)
     return seen, parties, domains
 
 

@@ -98,6 +98,13 @@ def test_changed_account() -> None:
     assert one({}, past({"account_number": None}))["new_account"] == 0.0  # none was known
 
 
+def test_nobody_is_known_for_having_no_sender() -> None:
+    nameless = {"issuer": None, "sender": ""}
+    assert one(nameless, past(nameless))["known_issuer"] == 0.0
+    assert features(*frames(nameless, nameless), past())["known_issuer"].tolist() == [0.0, 0.0]
+    assert one({"issuer": None}, past({"issuer": None}))["known_issuer"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("given", "mismatch"),
     [({}, 0.0), ({"sender": "billing@oatrye-payments.example"}, 1.0), ({"sender": "ap@mail.oatrye.example"}, 0.0),
