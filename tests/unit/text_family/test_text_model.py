@@ -10,7 +10,7 @@ import pytest
 import skops.io
 
 from baton.errors import ModelError
-from baton.families.text.cases import folds, split
+from baton.families.text.cases import folds, split, texts_of
 from baton.families.text.family import Text
 from baton.families.text.scope import Scope
 from baton.manifest_content import _FORMATS
@@ -154,6 +154,17 @@ def test_the_most_recent_texts_are_held_out_and_rare_classes_are_said(made, case
     recent = frame.assign(_part=["holdout" if n < 50 else "train" if n < 99 else "" for n in range(len(frame))])
     cases = split(made.spec, recent)
     assert len(cases.holdout) == 50
+
+
+def test_a_text_that_is_held_out_is_not_trained_on(made):
+    frame = made.frame.copy()
+    late = frame.index[frame["at"] >= split(made.spec, frame).holdout["at"].min()]
+    frame.loc[[5, 6, 7], ["subject", "body"]] = frame.loc[late[:3], ["subject", "body"]].to_numpy()
+    cases = split(made.spec, frame)
+    assert not set(cases.texts) & set(texts_of(cases.holdout, made.spec.data.text))
+    assert (cases.repeated, len(cases.holdout)) == (3, len(late))
+    assert any("the same text is held out: 3 texts" in line for line in made.family.describe(made.spec, frame).limits)
+    assert split(made.spec, made.frame).repeated == 0
 
 
 def test_too_few_texts_or_classes_say_what_to_do(made, case):

@@ -22,6 +22,7 @@ class Cases:
         classes: names, sorted; y: shape (n,), positions in `classes`; weights: shape (n,).
         left_out: classes with too few training texts, with their number.
         holdout: held-out rows, of whatever class.
+        repeated: rows that are not trained on, because their text is in the holdout.
     """
 
     texts: list[str]
@@ -31,6 +32,7 @@ class Cases:
     left_out: dict[str, int]
     train: pd.DataFrame
     holdout: pd.DataFrame
+    repeated: int = 0
 
 
 def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
@@ -49,7 +51,8 @@ def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     """Cut checked rows into training and held-out ones.
 
-    Without held-out recent rows the most recent share of the history is held out; else all of the history trains.
+    Without held-out recent rows the most recent share of the history is held out; else all of the history trains. A text
+    that is held out is not trained on, whenever it came: who has learnt it by heart is not judged by it.
 
     Raises:
         ModelError: fewer training rows than the spec asks for, or fewer than two classes with enough texts.
@@ -61,6 +64,10 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
         part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
     holdout = frame[part == HOLDOUT].reset_index(drop=True)
     train = frame[part != HOLDOUT]
+    again = pd.Series(texts_of(train, spec.data.text), index=train.index, dtype=object).isin(
+        texts_of(holdout, spec.data.text)
+    )
+    train = train[~again]
     counts = train[spec.data.target].astype(str).value_counts()
     enough = counts >= spec.training.min_per_class
     classes = sorted(counts.index[enough])
@@ -74,7 +81,9 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     train = train[train[spec.data.target].astype(str).isin(classes)].reset_index(drop=True)
     y = np.searchsorted(classes, train[spec.data.target].astype(str).to_numpy().astype(str))
     weights = train["_weight"].to_numpy(dtype=float)
-    return Cases(texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout)
+    return Cases(
+        texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout, repeated=int(again.sum())
+    )
 
 
 def folds(texts: Sequence[str], y: np.ndarray, count: int, seed: int) -> np.ndarray:

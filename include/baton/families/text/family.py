@@ -171,6 +171,8 @@ def _limits(spec: TextSpec, cases: Cases) -> list[str]:
     if cases.left_out:
         listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())
         limits.append(f"Not learnt for want of texts (fewer than {spec.training.min_per_class}): {listed}.")
+    if cases.repeated:
+        limits.append(f"Not trained on, because the same text is held out: {cases.repeated} texts.")
     if spec.reject is None:
         limits.append("It accepts every text, however far it lies from what it has learnt.")
     return limits
