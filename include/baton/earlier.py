@@ -12,9 +12,29 @@ if TYPE_CHECKING:
     from baton.datasets import DatasetRef
 
 
+NAMED = 5  # partitions in a sentence
+
+
 def _state(job: StageJob) -> Mapping[str, Any]:
-    """Contents of the partitions that are looked back on."""
-    return {partition: ref.content_sha256 for partition, ref in _refs(job).items()}
+    """Contents of the partitions that are looked back on; None where one is not there yet."""
+    found: dict[str, Any] = {partition: ref.content_sha256 for partition, ref in _refs(job).items()}
+    return found | dict.fromkeys(_pending(job))
+
+
+def _pending(job: StageJob) -> list[str]:
+    """Earlier partitions that are ingested, but on whose stage somebody still works, or works no more.
+
+    Hours of a range run side by side, so an hour may look back before the one before it is through. An hour of which
+    nothing passed its contract, and one that is published, have nothing to come.
+    """
+    from baton.slots import Slot, head, partitions
+
+    done = {*partitions(job.flow, job.options["stage"]), *partitions(job.flow, "publish")}
+    before = [p for p in partitions(job.flow, "ingest") if p < job.partition][
+        -int(job.options.get("partitions", 100)) :
+    ]
+    checked = {p: head(Slot(job.flow, "contract", p)) for p in before if p not in done}
+    return [p for p, result in checked.items() if result is None or result.ref.rows]
 
 
 def _refs(job: StageJob) -> dict[str, DatasetRef]:
@@ -41,7 +61,8 @@ def rows(job: StageJob) -> StageOutput:
         partitions: at most so many partitions, the newest; default 100.
 
     Returns:
-        the columns and `partition`; no rows where nothing was committed before. Facts: rows, partitions.
+        the columns and `partition`; no rows where nothing was committed before. Facts: rows, partitions; `degraded` if
+        earlier partitions are on their way and not among them.
     """
     import pandas as pd
 
@@ -51,4 +72,11 @@ def rows(job: StageJob) -> StageOutput:
     parts = [read(ref)[columns].assign(partition=partition) for partition, ref in _refs(job).items()]
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in [*columns, "partition"]})
     frame = pd.concat(parts, ignore_index=True) if parts else empty
-    return StageOutput(frame, {"rows": len(frame), "partitions": len(parts)})
+    facts: dict[str, Any] = {"rows": len(frame), "partitions": len(parts)}
+    if pending := _pending(job):
+        more = ", ..." if len(pending) > NAMED else ""
+        facts["degraded"] = [
+            f"not looked back on: {len(pending)} earlier partitions are read, but their {job.options['stage']} is not "
+            f"done yet ({', '.join(pending[-NAMED:])}{more}); run this one again when it is"
+        ]
+    return StageOutput(frame, facts)

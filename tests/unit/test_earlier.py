@@ -48,3 +48,25 @@ def test_before_the_first_partition_there_is_an_empty_frame_of_the_columns() -> 
     result = looked_back(0)
     assert result.facts == {"rows": 0, "partitions": 0}
     assert found(result) == []
+
+
+def test_an_earlier_hour_that_is_on_its_way_is_named_and_looked_at_when_it_is_there() -> None:
+    frame = pd.DataFrame({"a": [1]})
+    for hour in range(3):
+        commit("ingest", hour, frame)
+    commit("extract", 0, frame)
+    commit("contract", 1, frame)
+    early = looked_back(3)
+    assert found(early) == [1]
+    (sentence,) = early.facts["degraded"]
+    assert (
+        "2 earlier partitions are read, but their extract is not done yet (2026-11-20T10:00:00, 2026-11-20T11"
+        in sentence
+    )
+    commit("contract", 2, frame.head(0))  # nothing of it could be read
+    commit("extract", 1, pd.DataFrame({"a": [2]}))
+    late = looked_back(3)
+    assert not late.cached
+    assert (found(late), "degraded" in late.facts) == ([1, 2], False)
+    commit("ingest", 3, frame)
+    assert looked_back(3).cached  # its own hour and later ones are none of its business
