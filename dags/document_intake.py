@@ -23,7 +23,7 @@ from datetime import timedelta
 from baton.airflow.flows import SOME, Flow
 
 STEPS = "baton_packs.customer_experience"
-PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender"]
+PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
 LIMITS = {"max_calls": 2, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
 with Flow(

@@ -147,7 +147,7 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
     score("type", "contract")
     score("intent", "contract")
     stage("extract", "intake:fields", parsed="contract")
-    columns = ["document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender"]
+    columns = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
     stage("earlier", "baton.earlier:rows", {"stage": "extract", "columns": columns}, after="extract")
     stage("features", "intake:features", parsed="contract", fields="extract", past="earlier")
     score("risk", "features")

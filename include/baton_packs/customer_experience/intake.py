@@ -113,6 +113,15 @@ def _route(
     return APPROVE if route == REPLY else route, action, desk, why
 
 
+def _above(money: float, currency: Any, rules: IntakePolicy) -> str:
+    """What is said of an amount above its currency's limit, "" for a smaller one; what is paid back counts as well."""
+    if isinstance(currency, str) and currency in rules.largest:
+        limit, of = rules.largest[currency], currency
+    else:
+        limit, of = min(rules.largest.values()), "in a currency without a limit of its own"
+    return f"amount above {limit:,.0f} {of}" if abs(money) > limit else ""
+
+
 def _listed(text: Any) -> list[str]:
     return [str(each) for each in json.loads(text)] if isinstance(text, str) and text else []
 
@@ -128,8 +137,8 @@ def _said_of(
     if rule is None or not bool(kind["accepted"]):
         return ESCALATE, "", rules.sorting, [f"type is not certain: {kind['category']} at {kind['score']:.2f}"]
     why = [f"{kind['category']} at {kind['score']:.2f}, {intent['category']} at {intent['score']:.2f}"]
-    if kind["category"] == "invoice" and money > rules.largest:
-        return ESCALATE, "", rule, [*why, f"amount above {rules.largest:,.0f}"]
+    if kind["category"] == "invoice" and (above := _above(money, said["fields"]["currency"], rules)):
+        return ESCALATE, "", rule, [*why, above]
     if kind["category"] == "invoice" and (missing or said["fields"]["confidence"] < rules.fields):
         what = f"missing: {', '.join(missing)}" if missing else f"weakest field at {said['fields']['confidence']:.2f}"
         if missing and is_address(document["sender"]) and not bool(document["automatic"]):

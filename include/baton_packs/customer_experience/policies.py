@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from baton.errors import SpecError
 from baton.specs_base import Share, Spec
@@ -49,10 +49,23 @@ class IntakePolicy(Spec):
 
     risk: RiskRule = Field(description="risk of a document, 0..1")
     fields: Share = Field(description="least certainty of the fields that an invoice needs")
-    largest: float = Field(gt=0.0, description="amount above which a person looks at an invoice")
+    largest: dict[str, float] = Field(
+        min_length=1,
+        description="currency -> amount above which a person looks at an invoice; others: the smallest number",
+    )
     types: dict[str, TypeRule] = Field(min_length=1, description="document type -> what becomes of it")
     fraud_desk: Desk = Field(description="who looks at what seems fraudulent")
     sorting: Desk = Field(description="who looks at what the models are not sure of")
+
+    @field_validator("largest")
+    @classmethod
+    def _of_currencies(cls, value: dict[str, float]) -> dict[str, float]:
+        wrong = [name for name in value if not (len(name) == 3 and name.isascii() and name.isupper())]
+        if wrong or min(value.values()) <= 0:
+            raise ValueError(
+                f"ISO codes and amounts above 0, for example {{EUR: 20000}}; not {', '.join(wrong) or 'so'}"
+            )
+        return value
 
 
 class ServicePolicy(Spec):

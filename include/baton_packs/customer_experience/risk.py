@@ -21,7 +21,7 @@ __all__ = ["FEATURES", "features"]
 
 FEATURES = ("duplicate", "amount_ratio", "known_issuer", "sender_mismatch", "new_account", "urgency", "confidence",
             "total_missing", "amount")  # fmt: skip
-PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "date", "sender")
+PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender")
 RATIO = 10.0  # bounds of the log ratio: e^10 is 22,000 times the usual amount
 ADDRESS = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
 
@@ -32,7 +32,7 @@ class _Party:
 
     numbers: set[str] = field(default_factory=set)
     bills: set[tuple[float, str]] = field(default_factory=set)  # total and date
-    totals: list[float] = field(default_factory=list)  # sorted
+    totals: dict[str, list[float]] = field(default_factory=dict)  # currency -> sorted
     accounts: set[str] = field(default_factory=set)
     domains: set[str] = field(default_factory=set)
 
@@ -47,6 +47,7 @@ class _Document:
     number: str
     account: str
     total: float | None
+    currency: str
     date: str
     domain: str
     invoice: bool
@@ -60,14 +61,15 @@ def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> 
     Args:
         parsed: document_id, received_at, sender, sender_name, reply_to, subject, text.
         fields: the frame of `extraction.extract` for the same documents.
-        past: earlier documents: document_id, issuer, invoice_number, account_number, total, date, sender; may be empty.
+        past: earlier documents: document_id, issuer, invoice_number, account_number, total, currency, date, sender; may
+            be empty.
 
     Returns:
         document_id, received_at, and as floats
         duplicate: 1 if the document_id was seen (the same mail delivered again), or an invoice of the same issuer with
             the same number, or with the same total and date; only invoices repeat (a confidence below 1 says so);
-        amount_ratio: natural logarithm of |total| over the median |total| of the issuer's earlier ones, within +-10;
-            0 if either is unknown;
+        amount_ratio: natural logarithm of |total| over the median |total| of the issuer's earlier ones in the same
+            currency, within +-10; 0 if either is unknown;
         known_issuer: 1 if the issuer was seen; without an issuer, if the sender's domain was;
         sender_mismatch: 1 if the issuer was seen, but never from this mail domain; or the display name holds an address
             elsewhere; or it names the issuer though the address is one of a free mail service; or answers go elsewhere;
@@ -142,19 +144,27 @@ def _texts(frame: pd.DataFrame, name: str) -> list[str]:
 
 def _documents(parsed: pd.DataFrame, fields: pd.DataFrame) -> Iterator[_Document]:
     ids = [str(each) for each in parsed["document_id"]]
-    columns = (_texts(fields, name) for name in ("issuer", "invoice_number", "account_number", "date"))
+    columns = (_texts(fields, name) for name in ("issuer", "invoice_number", "account_number", "date", "currency"))
     given = zip(ids, fields["total"], _texts(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
     for document_id, total, sender, invoice, *texts in given:
         yield _document(document_id, total, sender, bool(invoice), *texts)
 
 
 def _document(
-    document_id: str, total: Any, sender: str, invoice: bool, issuer: str, number: str, account: str, date: str
+    document_id: str,
+    total: Any,
+    sender: str,
+    invoice: bool,
+    issuer: str,
+    number: str,
+    account: str,
+    date: str,
+    currency: str,
 ) -> _Document:
     key, domain = name_key(issuer) if issuer else "", _domain(sender)
     value = float(total) if isinstance(total, int | float) and math.isfinite(total) else None
     return _Document(document_id, key or (f"@{domain}" if domain else ""), key, _plain(number).lstrip("0"), _plain(account),
-                     value, date, domain, invoice)  # fmt: skip
+                     value, currency, date, domain, invoice)  # fmt: skip
 
 
 def _plain(number: str) -> str:
@@ -175,7 +185,9 @@ def _remember(past: pd.DataFrame, documents: list[_Document]) -> tuple[set[str],
     if not len(past):
         return seen, parties, domains
     wanted = {document.party for document in documents}
-    columns = (_texts(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date"))
+    columns = (
+        _texts(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date", "currency")
+    )
     for document_id, total, sender, *texts in zip(
         past["document_id"].astype(str), past["total"], *columns, strict=True
     ):
@@ -209,7 +221,7 @@ def _learn(document: _Document, seen: set[str], parties: dict[str, _Party], doma
     if document.domain:
         known.domains.add(document.domain)
     if document.total:
-        insort(known.totals, abs(document.total))
+        insort(known.totals.setdefault(document.currency, []), abs(document.total))
         if document.date:
             known.bills.add((round(document.total, 2), document.date))
 
@@ -224,9 +236,10 @@ def _repeats(document: _Document, known: _Party, seen: set[str]) -> bool:
 
 
 def _ratio(document: _Document, known: _Party) -> float:
-    if not document.total or not known.totals:
+    before = known.totals.get(document.currency)
+    if not document.total or not before:
         return 0.0
-    ratio = math.log(abs(document.total)) - math.log(median(known.totals))
+    ratio = math.log(abs(document.total)) - math.log(median(before))
     return max(-RATIO, min(RATIO, ratio))
 
 

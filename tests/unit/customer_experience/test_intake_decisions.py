@@ -56,6 +56,13 @@ INVOICE = {"category": "invoice"}
     ({"document": {"sender": None}}, "escalate", "customer_care"),
     ({"document": {"sender": "nobody at all"}}, "escalate", "customer_care"),
     ({"type": INVOICE, "fields": {"total": 50_000.0}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": -50_000.0}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 900_000.0, "currency": "INR"}}, "file", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 2_000_000.0, "currency": "INR"}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 19_000.0}}, "file", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 19_000.0, "currency": "KWD"}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 19_000.0, "currency": None}}, "escalate", "accounts_payable"),
+    ({"type": INVOICE, "fields": {"total": 9_000.0, "currency": None}}, "file", "accounts_payable"),
     ({"type": INVOICE, "fields": {"total": np.nan}}, "follow_up", "accounts_payable"),
     ({"type": INVOICE, "fields": {"invoice_number": None}, "risk": 0.2}, "approve", "accounts_payable"),
     ({"type": INVOICE, "fields": {"invoice_number": None}, "document": {"sender": ""}}, "escalate", "accounts_payable"),
@@ -151,6 +158,9 @@ def test_rules_that_contradict_themselves_are_named(tmp_path: Path) -> None:
     path = tmp_path / "intake.yaml"
     path.write_text(text)
     with pytest.raises(SpecError, match=r"risk: .*review: at most escalate"):
+        policies.intake(path)
+    path.write_text((policies.FOLDER / "intake.yaml").read_text().replace("{EUR: 20000", "{euro: 20000"))
+    with pytest.raises(SpecError, match=r"largest: .*ISO codes and amounts above 0.*not euro"):
         policies.intake(path)
     path.write_text(text.replace("route: approve", "route: guess"))
     with pytest.raises(SpecError, match=r"types\.complaint\.route"):

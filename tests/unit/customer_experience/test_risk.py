@@ -12,7 +12,7 @@ from baton_packs.customer_experience.pressure import urgency
 from baton_packs.customer_experience.risk import FEATURES, features
 
 USUAL = {"issuer": "Oat & Rye Mills Ltd", "invoice_number": "A-1", "account_number": "GB29NWBK60161331926819", "total": 100.0,
-         "date": "2024-03-01", "sender": "billing@oatrye.example"}  # fmt: skip
+         "currency": "GBP", "date": "2024-03-01", "sender": "billing@oatrye.example"}  # fmt: skip
 
 
 def frames(*documents: dict[str, object]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -31,7 +31,16 @@ def frames(*documents: dict[str, object]) -> tuple[pd.DataFrame, pd.DataFrame]:
         fields.append(
             {
                 k: one[k]
-                for k in ("document_id", "issuer", "invoice_number", "account_number", "total", "date", "confidence")
+                for k in (
+                    "document_id",
+                    "issuer",
+                    "invoice_number",
+                    "account_number",
+                    "total",
+                    "currency",
+                    "date",
+                    "confidence",
+                )
             }
         )
     return pd.DataFrame(parsed), pd.DataFrame(fields)
@@ -86,6 +95,10 @@ def test_amounts_out_of_pattern() -> None:
         {**fresh, "total": -100.0}, seen
     )
     assert one({**fresh, "issuer": "New Mills Ltd"}, seen)["amount_ratio"] == 0.0
+    yen = {**fresh, "total": 20_000.0, "currency": "JPY"}
+    assert one(yen, seen)["amount_ratio"] == 0.0  # what it usually bills in pounds says nothing about yen
+    both = pd.concat([seen, past({"total": 20_000.0, "currency": "JPY", "document_id": "p9"})])
+    assert one({**yen, "total": 2_000.0}, both)["amount_ratio"] == pytest.approx(-math.log(10))
     missing = one({**fresh, "total": math.nan, "confidence": 0.0}, seen)
     assert (missing["total_missing"], missing["amount"], missing["amount_ratio"]) == (1.0, 0.0, 0.0)
     assert one({**fresh, "total": math.nan, "confidence": 1.0}, seen)["total_missing"] == 0.0
