@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from baton_packs.customer_experience.fields_amounts import find_amounts, main_currency
+from baton_packs.customer_experience.fields_amounts import Amount, find_amounts, main_currency
 from baton_packs.customer_experience.fields_dates import choose_dates, find_dates
 from baton_packs.customer_experience.fields_issuer import LEAST, find_parties
 from baton_packs.customer_experience.fields_labels import Label, find_labels
@@ -92,9 +92,11 @@ def extract_text(
         return list(names), False
     labels = find_labels(page)
     ibans = find_ibans(page)
-    dates = find_dates(page, language, month_first=_american(text))
+    dates = find_dates(page, language, month_first=False)
     masked = [Span(date.start, date.end) for date in dates] + [Span(iban.start, iban.end) for iban in ibans]
     amounts = find_amounts(page, masked)
+    if _american(amounts, ibans):
+        dates = find_dates(page, language, month_first=True)
     spans = masked + [Span(amount.start, amount.end) for amount in amounts if amount.money]
     numbers = choose_numbers(page, labels, spans)
     if "invoice_number" not in {number.field for number in numbers} and subject:
@@ -144,9 +146,9 @@ def _from_subject(subject: str) -> list[Found]:
     ]
 
 
-def _american(text: str) -> bool:
-    """Whether amounts are in dollars and nothing speaks for another country: dates then begin with the month."""
-    return "$" in text and not any(mark in text for mark in ("€", "£", "A$", "C$", "HK$", "NZ$"))
+def _american(amounts: list[Amount], ibans: list[Found]) -> bool:
+    """Whether amounts are in US dollars and nothing speaks for another country: dates then begin with the month."""
+    return {amount.currency for amount in amounts if amount.currency} == {"USD"} and not ibans
 
 
 def _of_country(ibans: list[Found]) -> str | None:

@@ -24,6 +24,7 @@ ATTENTION = re.compile(r"(?:attn|attention|z\. ?hd|t\.a\.v|à l['’]attention d
 LEAST = 0.25  # of the reasons' sum, that a name counts as the issuer's
 BESIDE = 30  # columns
 ADDRESSES = 60  # printed lines that may hold the recipient's
+MANY = 200  # names, and domains, that are looked for in the whole text: more are no letter's
 TOP, FOOT = 6, 8  # printed lines that make a letterhead and a footer
 
 
@@ -67,6 +68,7 @@ def find_parties(
         _add(candidates, found.text, Span(found.start, found.end), "ner", 0.1)
     if sender_name and "@" not in sender_name and candidates.get(name_key(sender_name)):
         candidates[name_key(sender_name)].reasons["sender's name"] = 0.25
+    candidates = dict(sorted(candidates.items(), key=lambda pair: -pair[1].score)[:MANY])
     _domains(page, sender, candidates)
     _repeated(page, candidates)
     taken = {name_key(page.of(span)) for span in recipients}
@@ -219,7 +221,8 @@ def _under(page: Page, own: Span, line: int) -> Span | None:
 
 def _domains(page: Page, sender: str, candidates: dict[str, Candidate]) -> None:
     """Names that a mail or web address of the text, or the sender's, is made of."""
-    domains = [(domain_key(match[1]), "web or mail domain", 0.3) for match in DOMAIN.finditer(page.text)]
+    named = list(dict.fromkeys(domain_key(match[1]) for match in DOMAIN.finditer(page.text)))[:MANY]
+    domains = [(domain, "web or mail domain", 0.3) for domain in named]
     if "@" in sender:
         domains.append((domain_key(sender.rpartition("@")[2]), "sender's domain", 0.35))
     for key, candidate in candidates.items():

@@ -36,7 +36,11 @@ def count_addresses(value: str) -> int:
     """Addresses in a header line."""
     if len(value) > _LONGEST_HEADER:  # cheap: the exact count needs a parse, and it is over any limit
         return value.count(",") + 1
-    return sum("@" in address for _, address in getaddresses([value])) or len(_ADDRESS.findall(value))
+    try:
+        exact = sum("@" in address for _, address in getaddresses([value]))
+    except RecursionError:  # comments in comments in comments
+        exact = 0
+    return exact or len(_ADDRESS.findall(value))
 
 
 def first_address(value: str, notes: list[str]) -> tuple[str, str]:

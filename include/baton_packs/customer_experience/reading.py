@@ -79,13 +79,15 @@ def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
     head = data[:_SNIFFED]
     if mailbox:
         return "mail"
+    if mail.looks_like_mail(data):  # it may quote the first line of a PDF
+        return "mail"
     if b"%PDF-" in head[:1024]:
         return "pdf"
     if head.startswith(_PICTURES):
         return "picture"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    if mail.looks_like_mail(data) or name.lower().endswith(".eml"):
+    if name.lower().endswith(".eml"):
         return "mail"
     text, _ = decode(head)
     odd = sum(one < " " and one not in "\t\n\r\f\x00" for one in text) + 5 * text.count("�")
@@ -149,8 +151,7 @@ def _finished(found: Document, sections: list[str], problems: list[str | None], 
         found.unread.append(cut)
         text = text[: limits.characters]
     found.text = text
-    said = [one for one in sections if not one.startswith(ATTACHMENT) or "\n" in one]
-    if not any(one.strip() for one in said):
+    if not any(one.strip() for one in sections):
         problems.append(EMPTY)
     language = languages.detect(f"{found.subject}\n{text}")
     found.language = language.code

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from baton_packs.customer_experience import html_text, mail
 from baton_packs.customer_experience.charsets import clean, decode
 from baton_packs.customer_experience.limits import Limits
+from baton_packs.customer_experience.mail_headers import count_addresses
 
 HEAD = b"From: Jo Miller <Jo@Example.org>\r\nTo: a@b.example, c@d.example\r\nSubject: Order 12\r\n"
 
@@ -149,6 +150,12 @@ def test_limits_name_their_problem() -> None:
     assert (long.problem, long.subject, long.text) == ("too_large", "Order 12", "")
     big = mail.read(HEAD + b"\r\n" + b"x" * 2000, Limits(document_bytes=1000))
     assert (big.problem, big.sender) == ("too_large", "jo@example.org")
+
+
+def test_comments_within_comments_in_a_list_of_recipients() -> None:
+    value = "a@x.example " + "(" * 5_000 + ")" * 5_000 + ", b@x.example"
+    assert count_addresses(value) == 2
+    assert mail.read(b"From: a@x.example\nTo: " + value.encode() + b"\n\nText").problem is None
 
 
 def test_a_large_attachment_is_not_decoded() -> None:

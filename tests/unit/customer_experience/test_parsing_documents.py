@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baton.packs import load_pack
 from baton_packs.customer_experience import archives, languages
 from baton_packs.customer_experience.layout import Piece, lines_of
 from baton_packs.customer_experience.limits import Limits
@@ -48,13 +49,19 @@ def with_attachment(data: bytes, name: str, body: str = LETTERS["en"]) -> bytes:
     ("data", "name", "kind"),
     [
         (b"\n%PDF-1.7\n", "x", "pdf"), (b"\x89PNG\r\n\x1a\n", "x.txt", "picture"), (b"PK\x03\x04", "x.docx", "zip"),
-        (b"From: a@x.example\nTo: b@y.example\n\nText", "x", "mail"), (b"<!DOCTYPE html><p>x", "x", "html"),
+        (b"From: a@x.example\nTo: b@y.example\n\nText", "x", "mail"),
+        (b"From: a@x.example\nTo: b@y.example\n\nThe file begins with %PDF-1.4, is that right?", "x", "mail"), (b"<!DOCTYPE html><p>x", "x", "html"),
         ("Grüße".encode("utf-16"), "x.txt", "text"), (bytes(range(256)) * 4, "x.txt", "unknown"),
         (b"Total: 5 EUR\nDate: today\n", "x.csv", "text"), (b"\x7fELF\x02\x01\x01" + bytes(50), "x", "unknown"),
     ],
 )  # fmt: skip
 def test_the_kind_comes_from_the_bytes(data: bytes, name: str, kind: str) -> None:
     assert kind_of(data, name) == kind
+
+
+def test_the_sources_deliver_what_the_reader_reads() -> None:
+    sources = load_pack("customer_experience").sources
+    assert {sources[name].max_bytes for name in ("documents", "mailbox")} == {Limits().document_bytes}
 
 
 def test_languages() -> None:
