@@ -11,7 +11,7 @@ from baton_packs.customer_experience.fields_labels import Label
 from baton_packs.customer_experience.fields_layout import ATTACHMENT, Found, Page, Span
 
 REGISTER = re.compile(
-    r"\b(?:VAT|UStId|USt-?Id|Steuer-?N|TVA|BTW|KvK|HRB|HRA|RCS|RSC|SIRET|SIREN|GSTIN|CIN|ABN|EIN|Regd|Registered|Register|Company N"
+    r"\b(?:VAT|UStId|USt-?Id|Steuer-?N|TVA|BTW|KvK|HRB|HRA|RCS|SIRET|SIREN|GSTIN|CIN|ABN|EIN|Regd|Registered|Register|Company N"
     r"|Siège social|au capital|Amtsgericht|Geschäftsführ|Vorstand|Handelsregister|IBAN|BIC)",
     re.IGNORECASE,
 )

@@ -14,14 +14,14 @@ GAP = 4  # characters between two words of one label
 PHRASES: dict[str, str] = {
     "invoice_number": """invoice number|invoice no|invoice nr|invoice num|invoice id|invoice ref|invoice reference
         |tax invoice no|tax invoice number|inv no|inv number|bill number|bill no|receipt number|receipt no|document number
-        |credit note number|credit note no|booking id|our invoice|advice no|advice number|statement no|statement number|memo no
+        |credit note number|credit note no|our invoice|statement no|statement number|memo no
         |rechnungsnummer|rechnungsnr|rechnungs nr|rechnungs nummer|rechnung nr|rechnung nummer|rechnung no|belegnummer
         |belegnr|beleg nr|rg nr|re nr|gutschriftnummer|gutschrift nr|gutschriftsnummer
         |facture n|facture no|facture numero|n facture|no facture|n de facture|no de facture|numero de facture|num facture
         |numero facture|facture num|avoir n|facture ref|reference facture
         |factuurnummer|factuurnr|factuur nr|factuur nummer|factuur no|factuur kenmerk|creditnota nr|creditfactuur nr""",
     "invoice": """invoice|tax invoice|proforma invoice|bill|receipt|payment receipt|credit note|statement|debit note|debit memo
-        |settlement advice|fee note|abrechnung|afrekening|note d honoraires
+        |fee note|abrechnung|afrekening|note d honoraires
         |rechnung|gutschrift|quittung|schlussrechnung|facture|avoir|factuur|creditnota|creditfactuur|nota|mahnung|reminder""",
     "order_number": """order number|order no|order nr|order id|order ref|order|purchase order|purchase order number
         |po number|po no|po|your order|our order
@@ -29,8 +29,8 @@ PHRASES: dict[str, str] = {
         |commande|commande n|n de commande|numero de commande|n commande|bon de commande
         |ordernummer|ordernr|bestelnummer|bestelnr|bestelling|uw bestelling""",
     "customer_number": """customer number|customer no|customer nr|customer id|customer ref|account ref|account reference|client number|client id|client no
-        |member number|membership number|policy number|subscriber number|partner account|partner id
-        |kundennummer|kundennr|kunden nr|kunden nummer|kd nr|kundenkonto|vertragskonto|partnerkonto
+        |member number|membership number|policy number|subscriber number
+        |kundennummer|kundennr|kunden nr|kunden nummer|kd nr|kundenkonto|vertragskonto
         |numero client|numero de client|n client|n de client|code client|id client|reference client|numero d abonne
         |klantnummer|klantnr|klant nr|debiteurnummer|debiteurennummer|relatienummer|lidnummer|klant""",
     "account": """account number|account no|account nr|acct no|bank account|bank account number|account|a c no
@@ -43,7 +43,7 @@ PHRASES: dict[str, str] = {
     "register": """vat no|vat number|vat id|vat reg no|vat registration|vat registration number|company no|company number
         |registered in england|registration number|registered office|regd office|cin|gstin|ein|abn|tax id|tin
         |ust id|ust idnr|ustid|ust id nr|umsatzsteuer id|steuernummer|steuer nr|handelsregister|registergericht|amtsgericht
-        |hrb|hra|geschaftsfuhrer|vorstand|siege social|siret|siren|rcs|rsc|au capital|tva intracommunautaire
+        |hrb|hra|geschaftsfuhrer|vorstand|siege social|siret|siren|rcs|au capital|tva intracommunautaire
         |n de tva|n tva|numero de tva|kvk|kvk nummer|kvk nr|btw nummer|btw nr|btw nl|btw be|rpr|ondernemingsnummer""",
     "date": """date|invoice date|date of invoice|date of issue|issue date|issued|issued on|date issued|billing date|bill date
         |tax point|dated|document date|receipt date
@@ -51,7 +51,7 @@ PHRASES: dict[str, str] = {
         |date de facture|date facture|date de la facture|date d emission|date de facturation|emise le|emis le|en date du
         |factuurdatum|factuur datum|datum factuur|d d""",
     "due_date": """due date|due on|due by|due|payment due|payment due date|payable by|pay by|pay before|date due|payable until
-        |amount due by|please pay by|deadline|settle by|auszugleichen bis
+        |amount due by|please pay by|deadline
         |fallig am|fallig|falligkeit|falligkeitsdatum|zahlbar bis|zahlbar bis zum|zahlungsziel|bis zum|spatestens
         |echeance|date d echeance|date echeance|date limite de paiement|date limite|a regler avant|a payer avant|payable le
         |vervaldatum|verval datum|vervaldag|te betalen voor|betalen voor|uiterlijk|voldoen voor|betaaldatum""",
@@ -62,7 +62,7 @@ PHRASES: dict[str, str] = {
         |abrechnungszeitraum|bestellt am|geliefert am|bezahlt am
         |date de commande|date commande|date de livraison|date de la commande|periode|date de naissance|livree le|payee le
         |orderdatum|besteldatum|leverdatum|geboortedatum|leverdag|betaald op""",
-    "payable": """to be settled|net settlement|auszugleichen|total amount due|total due|amount due|balance due|balance|amount payable|total payable|to pay|please pay
+    "payable": """total amount due|total due|amount due|balance due|balance|amount payable|total payable|to pay|please pay
         |outstanding|outstanding balance|amount outstanding|amount to pay|pay this amount|total to pay|new balance|amount owed
         |zu zahlen|zahlbetrag|zu zahlender betrag|offener betrag|noch zu zahlen|zahllast|endbetrag|falliger betrag
         |net a payer|somme a payer|reste a payer|montant a payer|total a payer|montant du|solde a payer|solde du|a payer

@@ -13,8 +13,10 @@ from baton_packs.customer_experience import policies
 from baton_packs.customer_experience.extraction import best_fields, extract, extract_text
 from baton_packs.customer_experience.fields_amounts import parse_number
 from baton_packs.customer_experience.fields_company import domain_key, name_key
-from baton_packs.customer_experience.fields_layout import Found
+from baton_packs.customer_experience.fields_labels import PHRASES, WORD
+from baton_packs.customer_experience.fields_layout import Found, fold
 from baton_packs.customer_experience.fields_numbers import iban_valid
+from baton_packs.customer_experience.simulate_writing import wording
 
 LETTER_DE = """
 Krahmann & Söhne GmbH · Lindenallee 4 · 04109 Leipzig
@@ -226,6 +228,18 @@ def test_a_day_that_does_not_exist_is_reported_and_no_date() -> None:
     values = best("Invoice 4711\nInvoice date: 31.02.2024\nTotal 12.00 EUR")
     assert "date" not in values
     assert values["invalid_date"] is None
+
+
+def test_the_rules_have_not_seen_the_words_that_come_with_the_shift() -> None:
+    def said(*parts: str) -> set[str]:
+        words = wording("labels")
+        texts = (text for part in parts for variants in words[part].values() for text in variants)
+        return {" ".join(fold(word) for word in WORD.findall(text)) for text in texts}
+
+    rules = {" ".join(phrase.split()) for phrases in PHRASES.values() for phrase in phrases.split("|")}
+    new = said("new_en", "new_de") - said("en", "de", "fr", "nl")
+    assert new & rules == {"document number", "issue date"}  # which every trade says
+    assert len(new) > 60
 
 
 def test_accounts() -> None:
