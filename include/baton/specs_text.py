@@ -156,6 +156,10 @@ class TextDriftSpec(DriftPolicy):
         default=0.25, gt=0.0, description="and its effect size reach this, however many texts there are"
     )
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the signals")
+    embeddings: bool = Field(
+        default=False,
+        description="also watch what texts are about, by the sentence encoder's vectors, whichever candidate won",
+    )
     performance: AccuracySpec | None = Field(default=None, description="null: texts and what is said of them only")
     min_labelled: int = Field(
         default=50, ge=0, description="texts with a known class since the drift began that a retraining needs"

@@ -79,7 +79,7 @@ def spec(**changes: Any) -> TextSpec:
         "validation": {"folds": 3},
         "reject": {"max_false_rejects": 0.1},
         "gate": {"min_cases": 20, "resamples": 200},
-        "drift": {"min_rows": 40, "performance": {"metric": "accuracy", "max_drop": 0.1, "min_cases": 20}},
+        "drift": {"min_rows": 40, "embeddings": True, "performance": {"metric": "accuracy", "max_drop": 0.1, "min_cases": 20}},
     }  # fmt: skip
     return TextSpec.model_validate(values | changes)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import ModelError
+from baton.families.text import watching
 from baton.families.text.family import Text
 from baton.families.text.watching import accuracy
 
@@ -43,6 +44,38 @@ def test_texts_about_something_else_drift(watched, case):
     assert "unknown_words" in drifted
     assert "off_directions" in drifted
     assert any(name.startswith("direction_") for name in drifted)
+
+
+def test_what_texts_are_about_is_watched_whichever_candidate_won(made, case):
+    terms = made.spec.candidates[0].model_dump()
+    spec = case.spec(candidates=[terms])
+    encoder = case.WordVectors()
+    family, _, model = case.train(spec, made.frame, encoder)
+    assert model.encoder is None
+    reference = family.reference(spec, model, made.frame, {})
+    assert (reference["encoder"], encoder.asked > 0) == (encoder.sha256, True)
+    garden = {"garden": ["tulip", "spade", "soil", "seed", "rain", "hedge"]}
+    found = window((spec, family, model, reference), case.texts(200, seed=12, kinds=garden))
+    assert "off_directions" in found.table.drifted
+    assert window((spec, family, model, reference), case.texts(200, seed=11)).table.drifted == []
+    off = spec.model_copy(update={"drift": spec.drift.model_copy(update={"embeddings": False})})
+    plain = family.reference(off, model, made.frame, {})
+    assert (plain["encoder"], plain["directions"]) == (None, None)
+    assert not [name for name in plain["features"] if "direction" in name]
+
+
+def test_of_long_texts_a_seeded_sample_makes_the_reference(made, case, monkeypatch):
+    monkeypatch.setattr(watching, "EMBEDDED", 9_000)
+    spec, encoder = case.spec(candidates=[made.spec.candidates[0].model_dump()]), case.WordVectors()
+    family, _, model = case.train(spec, made.frame, encoder)
+    reference = family.reference(spec, model, made.frame, {})
+    counts = reference["features"]["direction_1"]["counts"]
+    assert all(row == counts[0] for row in counts)  # the texts of a day alone would be too few
+    assert 40 < sum(counts[0]) < 100 < np.sum(reference["features"]["words"]["counts"])
+    assert counts[0][-1] == 0  # what is not encoded is not null
+    assert family.reference(spec, model, made.frame, {}) == reference
+    found = window((spec, family, model, reference), case.texts(200, seed=11))
+    assert found.table.drifted == []
 
 
 def test_other_shares_of_the_classes_drift(watched, case):

@@ -108,7 +108,7 @@ class Text:
         self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float]
     ) -> dict[str, Any]:
         """See `watching.reference`."""
-        return {**watching.reference(spec, fitted, frame), "metrics": metrics}
+        return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
 
     def watch(
         self,

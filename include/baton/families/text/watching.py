@@ -1,9 +1,12 @@
 """Drift of texts: what they are like, what they are about, and what the model says of them.
 
 Watched are, for each text: its number of words, the share of its words that training never saw, its place along the
-directions in which the training's vectors spread most, and how far it lies off all of them (embedding drift; only where the
-model sees vectors), the class and the probability that the model gives it, and whether it is accepted. All are compared by
-`baton.drift`.
+directions in which the training's vectors spread most, and how far it lies off all of them (embedding drift; where the spec
+says `drift.embeddings`, whichever candidate won), the class and the probability that the model gives it, and whether it is
+accepted. All are compared by `baton.drift`.
+
+The vectors are the costly part: some 45 ms of a busy processor for a page of text (the encoder reads its first 256 tokens),
+5 ms for a short message. So the reference rests on a seeded sample of the texts where they are long together: some 10 s.
 
 What depends on having learnt a text by heart (class, probability, accepted, unknown words) is counted on held-out texts
 only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
@@ -31,19 +34,35 @@ BINS = 10  # windows of texts are small: with more bins chance alone would move 
 MIN_TEXTS = 2  # distinct texts that must share a word before the reference may hold it
 MAX_WORDS = 30_000
 RESAMPLES, CONFIDENCE = 400, 0.9
+EMBEDDED, PAGE = 200_000, 1_100  # characters that the reference encodes, and of one text at most: 256 tokens
+SHAPING = 3  # every third encoded text makes the directions
+_VECTOR = ("direction_", "off_directions")
 _HONEST = ["category", "accepted", "unknown_words"]
 
 
-def reference(spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, Any]:
-    """What later windows are compared with; see `baton.families.base.Family.reference`."""
+def reference(
+    spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, encoder: Encoder | None = None
+) -> dict[str, Any]:
+    """What later windows are compared with; see `baton.families.base.Family.reference`.
+
+    Args:
+        encoder: the one to use where the spec watches embeddings; None opens the packaged one.
+
+    Raises:
+        SourceError: it was not fetched yet.
+    """
     assert spec.drift is not None
     cases = split(spec, frame)
     data = pd.concat([cases.train, cases.holdout], ignore_index=True)
     held_out = np.arange(len(data)) >= len(cases.train)
     texts = texts_of(data, spec.data.text)
     known = _known_words(cases.texts)
-    directions = _directions(texts, fitted.encoder) if fitted.encoder is not None else None
-    signals = _signals(texts, set(known), directions, fitted.encoder)
+    encoder = (encoder or fitted.encoder or packaged_encoder()) if spec.drift.embeddings else None
+    seen = _sample(texts, spec.training.seed)
+    # directions fit the texts they are made from: where others lie along them is counted on the rest
+    shaping, placed = seen[::SHAPING], [at for number, at in enumerate(seen) if number % SHAPING] or seen
+    directions = _directions([texts[at] for at in shaping], encoder) if encoder is not None else None
+    signals = _signals(texts, set(known), directions, encoder, placed)
     said = fitted.predict(data[held_out])
     signals["category"] = pd.Series(None, index=signals.index, dtype=object)
     signals["accepted"] = pd.Series(None, index=signals.index, dtype=object)
@@ -52,8 +71,7 @@ def reference(spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[s
     confidence = np.full(len(data), np.nan)
     confidence[held_out] = said.probability.max(axis=1, initial=0.0)
     found = _counts(data[spec.data.time], signals, confidence, held_out, spec.drift.min_rows)
-    encoder = None if fitted.encoder is None else fitted.encoder.sha256
-    return {**found, "words": known, "directions": directions, "encoder": encoder}
+    return {**found, "words": known, "directions": directions, "encoder": encoder.sha256 if encoder else None}
 
 
 def watch(
@@ -132,43 +150,62 @@ def _directions(texts: list[str], encoder: Encoder) -> dict[str, Any]:
     return {"centre": centre.round(6).tolist(), "axes": axes.T.round(6).tolist()}
 
 
+def _sample(texts: list[str], seed: int) -> list[int]:
+    """Positions of the texts that are encoded, in order: all, or as many of a seeded order as `EMBEDDED` allows."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    read = np.cumsum([min(len(texts[at]), PAGE) for at in order])
+    return sorted(order[read <= EMBEDDED].tolist())
+
+
 def _signals(
-    texts: list[str], known: set[str], directions: dict[str, Any] | None, encoder: Encoder | None
+    texts: list[str],
+    known: set[str],
+    directions: dict[str, Any] | None,
+    encoder: Encoder | None,
+    seen: list[int] | None = None,
 ) -> pd.DataFrame:
-    """One row of numbers per text: words, unknown_words (share), direction_1 .., off_directions"""
+    """One row of numbers per text: words, unknown_words (share), direction_1 .., off_directions (NaN if not `seen`)."""
     found = [words(text) for text in texts]
     signals = pd.DataFrame({
         "words": np.array([len(one) for one in found], dtype=float),
         "unknown_words": [sum(word not in known for word in one) / max(len(one), 1) for one in found],
     })  # fmt: skip
     if directions is not None and encoder is not None:
-        axes, moved = np.array(directions["axes"]), encoder.encode(texts) - np.array(directions["centre"])
+        rows = list(range(len(texts))) if seen is None else seen
+        axes = np.array(directions["axes"])
+        moved = encoder.encode([texts[at] for at in rows]) - np.array(directions["centre"])
         places = moved @ axes.T
         for at in range(places.shape[1]):
-            signals[f"direction_{at + 1}"] = places[:, at]
-        signals["off_directions"] = np.linalg.norm(moved - places @ axes, axis=1)
+            signals[f"direction_{at + 1}"] = pd.Series(places[:, at], index=rows)
+        signals["off_directions"] = pd.Series(np.linalg.norm(moved - places @ axes, axis=1), index=rows)
     return signals
 
 
 def _counts(
     times: pd.Series, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
 ) -> dict[str, Any]:
-    """`drift.reference` of all texts, and of the held-out ones for the signals that only they give honestly."""
+    """`drift.reference` of all texts; of the held-out ones for the signals that only they give honestly; of the encoded
+    ones for the places of their vectors, all days together: those of one day would be too few to compare with.
+    """
     days = times.dt.floor("D") if str(times.dtype).startswith("datetime") else None
     parts = sub_windows(pd.DataFrame({"day": days if days is not None else 0}), "day", min_rows)
     window = np.full(len(signals), None, dtype=object)
     for name, rows in parts.items():
         window[rows] = name
     kept = np.array([one is not None for one in window])
-    others = [str(name) for name in signals if name not in _HONEST]
+    vectors = [str(name) for name in signals if str(name).startswith(_VECTOR)]
+    others = [str(name) for name in signals if name not in (*_HONEST, *vectors)]
     found = drift.reference(signals[kept], others, confidence[kept], windows=window[kept], bins=BINS, min_rows=1)
     honest = kept & held_out
-    if not honest.any():
-        return found
-    said = drift.reference(signals[honest], _HONEST, windows=window[honest], bins=BINS, min_rows=1)
-    place = {name: at for at, name in enumerate(said["windows"])}
-    for name, entry in said["features"].items():
-        nothing = [0] * len(entry["counts"][0])
-        counts = [entry["counts"][place[one]] if one in place else nothing for one in found["windows"]]
-        found["features"][name] = {**entry, "counts": counts}
+    if honest.any():
+        said = drift.reference(signals[honest], _HONEST, windows=window[honest], bins=BINS, min_rows=1)
+        place = {name: at for at, name in enumerate(said["windows"])}
+        for name, entry in said["features"].items():
+            nothing = [0] * len(entry["counts"][0])
+            counts = [entry["counts"][place[one]] if one in place else nothing for one in found["windows"]]
+            found["features"][name] = {**entry, "counts": counts}
+    if vectors:
+        encoded = signals[vectors].dropna()
+        for name, entry in drift.reference(encoded, vectors, bins=BINS)["features"].items():
+            found["features"][name] = {**entry, "counts": entry["counts"] * len(found["windows"])}
     return found
