@@ -142,27 +142,57 @@ def test_values_that_are_none_say_so() -> None:
             Mask(personal)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("before", ["www.", "pay via ", "1 Main Street"])
 @pytest.mark.parametrize(
     "part",
     [
-        "a",
-        "a-",
-        "1 ",
-        "12 aa ",
-        "[A",
-        "@",
-        "a@",
-        "ann ",
-        "1,",
-        "tel ",
-        " ",
-        "calle a ",
-        "DE12 ",
-        "12 rue a ",
-        "Flat 1 ",
+        "a", "A", "_", "-", ".", " ", "\n", "1", "a ", "A ", "a-", "a.", "A1 ", "1 ", "12 aa ", "[A", "@", "a@", "ann ", "ann x ",
+        "1,", "1,000", "1 000 ", "tel ", "calle a ", "DE12 ", "12 rue a ", "Flat 1 ", "flat", "weg ", "1 A St Aa ",
+        "1 Main Street" + " " * 200 + "Abc" + " " * 200 + "Abc ",
     ],
-)
-def test_a_hostile_text_takes_no_time(part: str) -> None:
+)  # fmt: skip
+def test_a_hostile_text_takes_no_time(before: str, part: str) -> None:
     started = time.process_time()
-    Mask(PERSONAL).hide("www." + part * (20_000 // len(part)))
+    Mask(PERSONAL).hide(before + part * (20_000 // len(part)) + "b")
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("A Aa", "a"), ("A Aa Aaa Aaaa", "aaaa "), ("Aba Ab Ba", "aba"), ("A Aa", "a_")]
+)
+def test_a_hostile_name_takes_no_time(name: str, part: str) -> None:
+    started = time.process_time()
+    Mask({"NAME": [name]}).hide(part * (20_000 // len(part)) + "b")
+    assert time.process_time() - started < 1.0
+
+
+def test_words_of_a_name_behind_each_other_are_one() -> None:
+    mask = Mask({"NAME": ["Anna Ann Abel"]})
+    for text, hidden in (
+        ("annabel wrote", "[NAME_1] wrote"),  # ann + abel, though it begins with anna
+        ("Ann, Abel (Anna) wrote", "[NAME_2]) wrote"),
+        ("annabella wrote", "annabella wrote"),
+        ("annabel@x.example", "[MAIL_1]"),
+    ):
+        assert mask.hide(text) == hidden
+
+
+def test_of_a_long_text_only_what_is_shown_is_masked_and_no_value_is_cut_in_two() -> None:
+    account = "DE89 3704 0044 0532 0130 00"
+    for before in (190, 185, 199):
+        text = "x" * (before - 1) + " " + account + " y" + " ann@shop.example" * 100
+        shown = Mask(PERSONAL).case(Case("a", {}, {"message": text}), 200).question(200)
+        assert "DE89" not in shown
+        assert "3704" not in shown
+        assert "shop" not in shown
+    mails = "ann@mail.example " * 5_000  # placeholders are shorter than what they hide
+    hidden = Mask().case(Case("a", {}, {"message": mails}), 200).data["message"]
+    assert hidden.count("[MAIL_1]") <= 13
+    assert "ann" not in hidden
+    assert hidden.endswith("…")
+
+
+def test_a_name_that_stands_behind_what_is_shown_is_known_there() -> None:
+    text = "I am muller. " + "x " * 1_000 + "Regards, Eva Muller"
+    mask = Mask(names=lambda text: [(text.find("Eva"), len(text), "NAME")] if "Eva" in text else [])
+    assert "uller" not in mask.case(Case("a", {}, {"message": text.replace("muller.", "Muller.")}), 200).data["message"]

@@ -96,7 +96,7 @@ class Caller:
         before, started = time.monotonic(), time.time_ns()
         try:
             mask = Mask(case.personal, self.spec.names)
-            hidden = mask.case(case)
+            hidden = mask.case(case, self.spec.longest)
             question = hidden.question(self.spec.longest)
         except Exception as error:  # of the pack's detector or values: without a mask nobody is asked
             return Answer(None, "skipped", f"not asked: masking failed ({type(error).__name__})")

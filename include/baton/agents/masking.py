@@ -9,11 +9,12 @@ nobody knows and nothing recognises stays: a name alone in a text of a pack with
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from baton.agents.personal import LINK, NAME, NUMBER, Folded, Span, by_shape, by_value, fold, writings
+from baton.agents.personal import LINK, NAME, NUMBER, Folded, Span, Writings, by_shape, by_value, fold, writings
 
 if TYPE_CHECKING:
     from baton.agents.spec import Case
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Detector = Callable[[str], Iterable[tuple[int, int, str]]]
 """(start, end, kind) of what is personal in a text; characters of that text, kind such as `NAME` or `ADDRESS`."""
 
+READ = 20_000  # characters of a text of others in which names are looked for, also where less of it is shown
+MARGIN = 500  # characters beyond what is shown that are masked with it, so that no value is cut in two
 _KIND = re.compile(r"[A-Z]{2,12}")
 _PLACEHOLDER = re.compile(r"\[[A-Z]{2,12}_\d{1,4}\]")
 # one that is not there, half of one, or a blank such as [Your Name] that a model leaves for somebody to fill
@@ -48,7 +51,7 @@ class Mask:
         self._values: dict[str, str] = {}  # placeholder -> the value as it was written
         self._placeholders: dict[tuple[str, str], str] = {}
         self._ours: set[str] = set()  # placeholders of what the pack gave: in its facts, or as known values
-        self._known: dict[tuple[str, str], tuple[re.Pattern[str], bool]] = {}
+        self._known: dict[tuple[str, str], tuple[Writings, bool]] = {}
         self._found: dict[str, list[Span]] = {}
         for kind, values in (personal or {}).items():
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
@@ -56,28 +59,42 @@ class Mask:
             for value in values:
                 self._learn(kind, value, given=True)
 
-    def case(self, case: Case) -> Case:
+    def case(self, case: Case, longest: int | None = None) -> Case:
         """The case as the model may see it: facts and data hidden, no terms.
+
+        Args:
+            longest: characters of each text of data that the model will be shown; None: all of them.
 
         Raises:
             Exception: whatever the pack's detector raises; then nobody may be asked.
         """
-        for text in [*_texts(case.facts), *_texts(case.data)]:  # before the first is hidden: a name found late counts
+        read = [text if longest is None else text[:READ] for text in _texts(case.data)]
+        for text in [*_texts(case.facts), *read]:  # before the first is hidden: a name found late counts
             for span in self._guessed(text):
                 if span.kind == NAME:
                     self._learn(NAME, text[span.start : span.end], given=False)
         return replace(
-            case, facts=self.hidden(case.facts), data=self._hide(case.data, ours=False), terms={}, personal={}
+            case, facts=self.hidden(case.facts), data=self._hide(case.data, False, longest), terms={}, personal={}
         )
 
-    def hide(self, text: str, ours: bool = True) -> str:
+    def hide(self, text: str, ours: bool = True, longest: int | None = None) -> str:
         """The text with placeholders; `restore` gives it back character by character.
 
         Args:
             ours: False for a text of other people: what only they brought may not be quoted (`borrowed`).
+            longest: characters of the text that are wanted; what stands behind them is cut off. None: all of it.
         """
+        if longest is None:
+            spans = self._spans(text, self._guessed(text))
+        else:
+            guessed, whole = self._guessed(text[:READ]), len(text)
+            window = text[: longest + MARGIN]
+            near = [span._replace(end=min(span.end, len(window))) for span in guessed if span.start < len(window)]
+            spans = self._spans(window, near)
+            spans = [(span, known) for span, known in spans if span.start < longest]
+            text = window[: max([longest, *(span.end for span, _ in spans)])] + ("…" if whole > longest else "")
         parts, end = [], 0
-        for span, known in self._spans(text):
+        for span, known in spans:
             placeholder = self._placeholder(span.kind, text[span.start : span.end])
             if ours or known:
                 self._ours.add(placeholder)
@@ -133,8 +150,8 @@ class Mask:
     def _learn(self, kind: str, value: str, given: bool) -> None:
         if not _KIND.fullmatch(kind):
             raise ValueError(f"personal: {kind!r} is no kind; write 2 to 12 capitals, such as NAME")
-        if (kind, value) not in self._known and (pattern := writings(kind, value, given)) is not None:
-            self._known[kind, value] = pattern, given
+        if (kind, value) not in self._known and (written := writings(kind, value, given)) is not None:
+            self._known[kind, value] = written, given
 
     def _guessed(self, text: str) -> list[Span]:
         if text not in self._found:
@@ -142,15 +159,15 @@ class Mask:
             self._found[text] = [span for span in found if span.start < span.end]
         return self._found[text]
 
-    def _spans(self, text: str) -> list[tuple[Span, bool]]:
+    def _spans(self, text: str, guessed: Sequence[Span]) -> list[tuple[Span, bool]]:
         """What is to be hidden, in order, and whether the pack gave it; what overlaps is hidden as one, without a rest."""
         folded: Folded = fold(text)
         # somebody may write a placeholder to get at what it stands for
         found = [Span(*match.span(), "TEXT") for match in _PLACEHOLDER.finditer(text)]
-        found += [*by_shape(folded), *self._guessed(text)]
+        found += [*by_shape(folded), *guessed]
         given: set[Span] = set()
-        for (kind, _), (pattern, from_pack) in self._known.items():
-            spans = list(by_value(folded, pattern, kind))
+        for (kind, _), (written, from_pack) in self._known.items():
+            spans = list(by_value(folded, written, kind))
             found += spans
             given.update(spans if from_pack else [])
         merged: list[Span] = []
@@ -161,7 +178,10 @@ class Mask:
                 merged[-1] = Span(last.start, max(last.end, span.end), kind)
             else:
                 merged.append(span)
-        return [(one, any(_covers(own, one) for own in given)) for one in merged]
+        starts = [one.start for one in merged]  # each given span lies in one of them
+        places = [(own, bisect_right(starts, own.start) - 1) for own in given]
+        ours = {place for own, place in places if _covers(own, merged[place])}
+        return [(one, place in ours) for place, one in enumerate(merged)]
 
     def _placeholder(self, kind: str, value: str) -> str:
         known = self._placeholders.get((kind, value))
@@ -171,15 +191,15 @@ class Mask:
             self._values[known] = value
         return known
 
-    def _hide(self, value: Any, ours: bool) -> Any:
+    def _hide(self, value: Any, ours: bool, longest: int | None = None) -> Any:
         """JSON with all its texts hidden, names of fields too; a number that is personal becomes a placeholder."""
         if isinstance(value, Mapping):
-            return {self.hide(str(name), ours): self._hide(part, ours) for name, part in value.items()}
+            return {self.hide(str(name), ours): self._hide(part, ours, longest) for name, part in value.items()}
         if isinstance(value, list | tuple):
-            return [self._hide(part, ours) for part in value]
+            return [self._hide(part, ours, longest) for part in value]
         if value is None or isinstance(value, bool):
             return value
-        shown = self.hide(str(value), ours)
+        shown = self.hide(str(value), ours, longest)
         return shown if isinstance(value, str) or shown != str(value) else value
 
 

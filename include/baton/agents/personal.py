@@ -2,20 +2,27 @@
 
 All functions look at a *folded* text: full-width and accented characters are their plain ones, invisible characters are
 gone. A span counts characters of the text as it was given.
+
+Anybody may have written the text, so no pattern may take long over any: what repeats is bounded, or possessive, or cannot
+be read in two ways.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 NAME, MAIL, PHONE, ACCOUNT, CARD, NUMBER, ADDRESS, LINK = (
     "NAME", "MAIL", "PHONE", "ACCOUNT", "CARD", "NUMBER", "ADDRESS", "LINK",
 )  # fmt: skip
 
+Writings = Callable[[str], Iterator[tuple[int, int]]]
+"""Where a known value stands in a folded text, (start, end), in order, none over another."""
+
 _GAP = r"[\s().,/'’_-]*"  # what people put between the parts of a name or a number
+_BETWEEN = re.compile(_GAP)
 # letters that no normal form takes apart
 _LETTERS = str.maketrans({
     "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "æ": "ae", "Æ": "Ae",
@@ -43,7 +50,9 @@ _LABELLED = re.compile(
 # not personal, though made of as many digits: dates, times, amounts of money
 _DATE = r"\d{4}[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:\d{4}|\d{2})(?: \d{1,2}:\d{2})?"
-_MONEY = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:[. ]\d{3})+,\d{1,2}|\d{1,3}(?: \d{3})+\.\d{1,2}|\d+[.,]\d{1,2}"
+_MONEY = (
+    r"\d{1,3}(?:,\d{3}){1,6}(?:\.\d+)?|\d{1,3}(?:[. ]\d{3}){1,6},\d{1,2}|\d{1,3}(?: \d{3}){1,6}\.\d{1,2}|\d+[.,]\d{1,2}"
+)
 _IMPERSONAL = re.compile(rf"(?<![\w.])(?<!\d[-/])(?:{_DATE}|{_DAY}|{_MONEY})(?![.,/-]?\d|\w| \d)")
 
 _KINDS_OF_STREET = (
@@ -53,13 +62,15 @@ _KINDS_OF_STREET = (
 _POSTCODE = (
     r"[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]{2},? \d{5}(?:-\d{4})?|(?:[A-Z]{1,2}-)?\d{4,5}(?: ?[A-Z]{2})? [A-Z][\w'-]+"
 )
-_REST = rf"(?:,? *\n? *(?:(?:(?i:flat|apt|apartment|unit|suite) ?\w+|[A-Z][\w'-]+(?: [A-Z][\w'-]+){{0,2}}),? *\n? *){{0,2}}(?:{_POSTCODE})\b)?"
+_BREAK = r",? *+(?:\n *+)?+"
+_TOWN = r"[A-Z][\w'-]{1,60}(?: [A-Z][\w'-]{1,60}){0,2}"
+_REST = rf"(?:{_BREAK}(?:(?:(?i:flat|apt|apartment|unit|suite) ?\w{{1,40}}|{_TOWN}){_BREAK}){{0,2}}(?:{_POSTCODE})\b)?"
 _ADDRESS = re.compile(
-    rf"(?:(?i:flat|apt|apartment|unit|suite) ?\w+,?\s{{1,2}})?(?<![\w.])\d{{1,5}}[A-Za-z]?,? (?:[\w.'-]+ ){{1,4}}?(?:{_KINDS_OF_STREET})(?!\w){_REST}"
-    rf"|\b[\w-]{{0,30}}(?i:stra(?:ss|ß)e|str\.|weg|platz|allee|gasse|laan|straat|gatan)\s+\d{{1,4}}[a-z]?\b{_REST}"
+    rf"(?:(?i:flat|apt|apartment|unit|suite) ?\w{{1,40}},?\s{{1,2}})?(?<![\w.])\d{{1,5}}[A-Za-z]?,? (?:[\w.'-]+ ){{1,4}}?(?:{_KINDS_OF_STREET})(?!\w){_REST}"
+    rf"|\b[\w-]{{0,30}}(?i:stra(?:ss|ß)e|str\.|weg|platz|allee|gasse|laan|straat|gatan)\s++\d{{1,4}}[a-z]?\b{_REST}"
     r"|\b\d{1,4}(?: (?:bis|ter))?,? (?i:rue|avenue|boulevard|place|chemin|quai)(?: (?:de|du|des|la|le|les|[ld]['’]))*"
-    r"(?: ?[\w'’-]+)(?: [A-Z][\w'’-]+)?(?:,?\s+\d{5} [A-Z][\w'-]+)?"
-    rf"|\b(?i:calle|avenida|via|viale|piazza|rua|plaza) (?:[\w'’.-]+ ?){{1,4}}?,? ?(?i:n[o°º]?\.? ?)?\d{{1,4}}\b(?:,? \d{{5}} [A-Z][\w'-]+)?"
+    r"(?: ?[\w'’-]+)(?: [A-Z][\w'’-]+)?(?:,?\s++\d{5} [A-Z][\w'-]+)?"
+    rf"|\b(?i:calle|avenida|via|viale|piazza|rua|plaza) [\w'’.-]+(?: [\w'’.-]+){{0,3}}? ?,? ?(?i:n[o°º]?\.? ?)?\d{{1,4}}\b(?:,? \d{{5}} [A-Z][\w'-]+)?"
     r"|\b(?i:p\.? ?o\.? ?box) \d+"
     r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"
 )
@@ -118,14 +129,14 @@ def by_shape(folded: Folded) -> Iterator[Span]:
         yield _span(folded, *match.span(), _kind_of_number(match.group()))
 
 
-def by_value(folded: Folded, pattern: re.Pattern[str], kind: str) -> Iterator[Span]:
-    """Where a known value stands, in any of the writings that `writings` made a pattern of."""
-    for match in pattern.finditer(folded.text):
-        yield _span(folded, *match.span(), kind)
+def by_value(folded: Folded, found: Writings, kind: str) -> Iterator[Span]:
+    """Where a known value stands, in any of its `writings`."""
+    for start, end in found(folded.text):
+        yield _span(folded, start, end, kind)
 
 
-def writings(kind: str, value: str, given: bool = True) -> re.Pattern[str] | None:
-    """A pattern of the ways in which a known value is written; None if there is too little of it to be found.
+def writings(kind: str, value: str, given: bool = True) -> Writings | None:
+    """What finds a known value however it is written; None if there is too little of it to be found.
 
     Args:
         given: False for a name that was only guessed in a text: its parts count with a capital letter alone.
@@ -134,18 +145,21 @@ def writings(kind: str, value: str, given: bool = True) -> re.Pattern[str] | Non
     if len(plain) < 2:
         return None
     if kind == NAME:
-        forms = _names(value, plain, given)
-    elif (digits := re.sub(r"\D", "", plain)) and kind in (PHONE, ACCOUNT, CARD, NUMBER):
+        return _names(value, plain, given)
+    if (digits := re.sub(r"\D", "", plain)) and kind in (PHONE, ACCOUNT, CARD, NUMBER):
         forms = list(_numbers(kind, plain, digits))
     elif kind == ADDRESS:
         lines = [line for line in re.split(r"[,\n]", plain) if re.search(r"\d", line) and len(line.strip()) > 3]
         forms = [_loose(plain), *(_loose(line) for line in lines)]
     else:
         forms = [_loose(plain)]
-    return re.compile("|".join(form for form in forms if form)) if any(forms) else None
+    if not any(forms):
+        return None
+    pattern = re.compile("|".join(form for form in forms if form))
+    return lambda text: (match.span() for match in pattern.finditer(text))
 
 
-def _names(value: str, plain: str, given: bool) -> list[str]:
+def _names(value: str, plain: str, given: bool) -> Writings | None:
     """Any of a name's words in any order: all of them, two, or one that can be told from a common word."""
     words = {word for spelt in (plain, fold(_spelt_out(value)).text) for word in re.findall(r"[^\W\d_]+", spelt)}
     alone = []
@@ -154,10 +168,40 @@ def _names(value: str, plain: str, given: bool) -> list[str]:
         if given and len(word) > 2:
             ways = f"(?i:{re.escape(word)})"
         alone += [ways] if len(word) > 1 else []
-    one = f"(?i:{'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})"
-    forms = [f"{one}(?:{_GAP}{one})+", *alone]
+    if not words:
+        return None
     not_in_mail = r"(?![\w.+-]{0,40}@)"  # a mail address is one value, also right behind a name
-    return [f"{_NOT_IN_WORD}(?:{'|'.join(forms)}){_NOT_ON_WORD}{not_in_mail}"] if words else []
+    begin = re.compile(f"{_NOT_IN_WORD}(?i:{'|'.join(map(re.escape, words))})")
+    single = re.compile(f"(?:{'|'.join(alone) or r'(?!)'}){_NOT_ON_WORD}{not_in_mail}")
+    each, last = [re.compile(re.escape(word), re.IGNORECASE) for word in words], re.compile(_NOT_ON_WORD + not_in_mail)
+
+    def found(text: str) -> Iterator[tuple[int, int]]:
+        at = 0
+        while first := begin.search(text, at):
+            start = first.start()
+            ends = [end for end in _several(text, start, each) if last.match(text, end)]
+            if not ends and (match := single.match(text, start)):
+                ends = [match.end()]
+            at = max(ends, default=start + 1)
+            if ends:
+                yield start, at
+
+    return found
+
+
+def _several(text: str, start: int, words: list[re.Pattern[str]]) -> set[int]:
+    """Where two or more of the words end that stand behind each other from here on.
+
+    One pattern would do, were it not exponential where a word begins with another: "a" and "aa" in "aaaaaaaa".
+    """
+    ends: set[int] = set()
+    todo = [match.end() for word in words if (match := word.match(text, start))]
+    while todo:
+        behind = _BETWEEN.match(text, todo.pop())
+        following = {match.end() for word in words if behind and (match := word.match(text, behind.end()))}
+        todo += following - ends
+        ends |= following
+    return ends
 
 
 def _spelt_out(value: str) -> str:

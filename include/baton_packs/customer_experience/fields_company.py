@@ -16,7 +16,7 @@ NAME_WORD = r"(?:[A-ZÄÖÜÉÈÀÂÇ0-9][\w&'’.+-]{0,30}|&|and|und|et|en|de|o
 LEGAL = re.compile(
     rf"(?<![\w@.-])(?P<name>(?:{NAME_WORD}[ ]){{0,5}}{NAME_WORD}),?[ ](?P<form>{FORMS})(?:\.(?!\w)|(?![\w&]))"
 )
-ENDS = re.compile(rf"[\s,]+(?:{FORMS})\.?\s*$", re.IGNORECASE)
+ENDS = re.compile(rf"(?<![\s,])[\s,]++(?:{FORMS})\.?\s*$", re.IGNORECASE)
 _FREE = "gmail googlemail hotmail outlook live yahoo gmx web aol icloud protonmail proton laposte wanadoo t-online ziggo mail"
 _SECOND = "co com org net ac gov or ne"
 _TITLES = (

@@ -19,7 +19,7 @@ DOMAIN = re.compile(r"(?:@|https?://|www\.)([a-z0-9][a-z0-9.-]{1,60}\.[a-z]{2,12
 POSTCODE = re.compile(
     r"\b(?:\d{5}|\d{4}\s?[A-Z]{2}|[A-Z]{2}\s\d{5}|\d{4}(?=\s[A-Z])|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2})\b"
 )
-PART = re.compile(r"\s*[,·•|]\s*|\s[-–]\s")
+PART = re.compile(r"(?<!\s)\s*+[,·•|]\s*|\s[-–]\s")
 ATTENTION = re.compile(r"(?:attn|attention|z\. ?hd|t\.a\.v|à l['’]attention de)[.: ]+", re.IGNORECASE)
 LEAST = 0.25  # of the reasons' sum, that a name counts as the issuer's
 BESIDE = 30  # columns

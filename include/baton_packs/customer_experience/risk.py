@@ -23,7 +23,7 @@ FEATURES = ("duplicate", "amount_ratio", "known_issuer", "sender_mismatch", "new
             "total_missing", "amount")  # fmt: skip
 PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender")
 RATIO = 10.0  # bounds of the log ratio: e^10 is 22,000 times the usual amount
-ADDRESS = re.compile(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
+ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
 
 
 @dataclass(slots=True)

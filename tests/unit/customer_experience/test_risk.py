@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pandas as pd
 import pytest
@@ -150,3 +151,15 @@ def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(BatonError, match="lack the columns sender"):
         features(parsed, fields, past({}).drop(columns="sender"))
     assert len(features(parsed.iloc[:0], fields.iloc[:0], past())) == 0
+
+
+def test_a_hostile_sender_takes_no_time() -> None:
+    from baton_packs.customer_experience.fields_company import name_key
+    from baton_packs.customer_experience.fields_issuer import PART
+    from baton_packs.customer_experience.risk import ADDRESS
+
+    started = time.process_time()
+    name_key("," * 20_000 + "a")
+    PART.search("a" + " " * 20_000 + "b")
+    ADDRESS.search("a" * 20_000)
+    assert time.process_time() - started < 0.5
