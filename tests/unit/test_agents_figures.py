@@ -66,7 +66,9 @@ def test_plain_sentences_are_plain(text: str) -> None:
     ("text", "found"),
     [
         ("see <b>this</b>", "<"), ("![x](y)", "["), ("go to https://evil.example", "://"), ("go to www.evil.example", "www."),
-        ("run `rm`", "`"), ("a\u202eb", "U+202E"), ("a\u200bb", "U+200B"), ("a\x1b[31m", "U+001B"), ("{{ x }}", "{"),
+        ("run `rm`", "`"), ("a\u202eb", "U+202E"), ("a\u200bb", "U+200B"), ("a\x1b[31m", "U+001B"),
+        *((f"a{chr(code)}b", f"U+{code:04X}") for code in (0x0B, 0x0C, 0x85, 0x2028, 0x2029, 0xD800)),
+        ("{{ x }}", "{"),
     ],
 )  # fmt: skip
 def test_markup_addresses_and_invisible_characters_are_found(text: str, found: str) -> None:

@@ -42,7 +42,7 @@ _OTHER_LANGUAGES = re.compile(
 )
 _NAME = re.compile(r"(?=.*[^\W\d])[\w.-]{1,40}")
 _NOT_PLAIN = re.compile(
-    r"[<>`\[\]{}|\\]|://|\bwww\.|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
+    r"[<>`\[\]{}|\\]|://|\bwww\.|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 

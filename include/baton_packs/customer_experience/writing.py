@@ -7,8 +7,7 @@ the knowledge base. Neither has a recipient, an amount or a tool in its answer.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,15 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from baton.agents.figures import not_plain, repeats_itself
 from baton.agents.spec import AgentSpec, Case, Refused
-from baton_packs.customer_experience import letters, privacy
+from baton_packs.customer_experience import grounding, letters, privacy
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PROMPTS = Path(__file__).parent / "prompts"
-GROUNDED = 0.6  # share of a reply's words of substance that must stand in what it may use
+NAMED = 5  # words of a draft that a remark on it names
 LETTERS = ("A", "B")  # entries as the model sees them, the best one first
-_WORD = re.compile(r"[^\W\d_]{5,}")
 # in the schema, where it guides even a small model: one or two plain sentences, no brackets, no markup, no address
 _ONE = r"[A-ZÄÖÜÉÈÀ][^\n<>`{}|\\@\[\].!?]{15,200}[.!]"
 _PLAIN = f"^{_ONE}( {_ONE})?$"
@@ -54,8 +52,19 @@ def names(text: str) -> Any:
     return privacy.names(text)
 
 
-def document_cases(decisions: pd.DataFrame, documents: pd.DataFrame) -> list[Case]:
-    """A case for each document whose answer is to be worded, the most urgent first."""
+def plain_words() -> dict[str, Any]:
+    """Words by language that every reply may use, see `grounding.plain_words`."""
+    return {"words": grounding.plain_words()}
+
+
+def document_cases(
+    decisions: pd.DataFrame, documents: pd.DataFrame, words: Mapping[str, Collection[str]]
+) -> list[Case]:
+    """A case for each document whose answer is to be worded, the most urgent first.
+
+    Args:
+        words: language -> words that every reply may use.
+    """
     texts = dict(zip(documents["document_id"], documents["text"], strict=True))
     rows = decisions[decisions["letter"]].sort_values(["priority", "entity_key"]).to_dict("records")
     return [
@@ -67,7 +76,7 @@ def document_cases(decisions: pd.DataFrame, documents: pd.DataFrame) -> list[Cas
                 "example": letters.body(row),
             },
             data={"letter": texts[row["entity_key"]]},
-            terms={"row": row},
+            terms={"row": row, "plain": grounding.of_language(words, row["language"])},
             personal={"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])},
         )
         for row in rows
@@ -75,26 +84,31 @@ def document_cases(decisions: pd.DataFrame, documents: pd.DataFrame) -> list[Cas
 
 
 def answers() -> dict[str, Any]:
-    """What each entry of the knowledge base says."""
+    """What each entry of the knowledge base says, and the words that every reply may use."""
     from baton_packs.customer_experience import knowledge
 
-    return {"says": {one.id: one.answer for one in knowledge.entries()}}
+    return {"says": {one.id: one.answer for one in knowledge.entries()}, **plain_words()}
 
 
 def customer_cases(
-    decisions: pd.DataFrame, messages: pd.DataFrame, found: pd.DataFrame, says: Mapping[str, str]
+    decisions: pd.DataFrame,
+    messages: pd.DataFrame,
+    found: pd.DataFrame,
+    says: Mapping[str, str],
+    words: Mapping[str, Collection[str]],
 ) -> list[Case]:
     """A case for each message that gets a reply, what is least certain first.
 
     Args:
         says: entry -> its answer.
+        words: language -> words that every reply may use; the entries are in `letters.DEFAULT`.
     """
     by_id = messages.set_index("message_id")
     entries = dict(zip(found["message_id"], found["entries"], strict=True))
     rows = decisions[decisions["route"].isin(["send", "suggest"])].sort_values(
         ["risk", "entity_key"], ascending=[False, True]
     )
-    cases = []
+    cases, plain = [], grounding.of_language(words, letters.DEFAULT)
     for row in rows.to_dict("records"):
         key, person = row["entity_key"], by_id.loc[row["entity_key"]]
         offered = dict(zip(LETTERS, [entry["entry"] for entry in json.loads(entries[key])], strict=False))
@@ -103,7 +117,7 @@ def customer_cases(
                 key=key,
                 facts={"entries": {letter: says[entry] for letter, entry in offered.items()}},
                 data={"message": str(person["text"])},
-                terms={"entries": offered, "row": row, "answer": says[row["entry"]]},
+                terms={"entries": offered, "row": row, "answer": says[row["entry"]], "plain": plain},
                 personal={
                     "NAME": privacy.known(person["customer"]),
                     "MAIL": privacy.known(person["address"]),
@@ -119,8 +133,8 @@ def criticise(case: Case, output: Any) -> list[str]:
     remarks = []
     if repeats_itself(output.text):
         remarks.append("Do not repeat yourself.")
-    if _share_known(case, output.text) < GROUNDED:
-        remarks.append("Stay closer to the words of FACTS.")
+    if strange := grounding.strange_words(output.text, case.facts, case.terms["plain"]):
+        remarks.append(f"Use the words of FACTS, and none such as: {', '.join(strange[:NAMED])}.")
     return remarks
 
 
@@ -130,7 +144,7 @@ def check(case: Case, output: Any) -> Any:
         return Refused("more than plain sentences", found)
     if repeats_itself(output.text):
         return Refused("a text that goes round in circles")
-    if _share_known(case, output.text) < GROUNDED:
+    if grounding.strange_words(output.text, case.facts, case.terms["plain"]):
         return Refused("a text that its sources do not say")
     if isinstance(output, CustomerReply) and (strange := set(output.cites) - set(case.terms["entries"])):
         return Refused("entry that was not found", min(strange))
@@ -146,13 +160,6 @@ def cited(row: Mapping[Any, Any], found: Mapping[str, str]) -> list[str]:
     """
     offered = [entry["entry"] for entry in json.loads(found[row["entity_key"]])]
     return [offered[LETTERS.index(letter)] for letter in dict.fromkeys(json.loads(row["cites"]))]
-
-
-def _share_known(case: Case, text: str) -> float:
-    """Share of the text's words of substance that stand in the facts."""
-    known = {word.casefold() for word in _WORD.findall(json.dumps(case.facts, ensure_ascii=False))}
-    words = [word.casefold() for word in _WORD.findall(text)]
-    return sum(word in known for word in words) / len(words) if words else 0.0
 
 
 def document_template(case: Case) -> DocumentReply:
@@ -172,6 +179,7 @@ DOCUMENT_REPLY = AgentSpec(
     cases=document_cases,
     check=check,
     template=document_template,
+    rules=plain_words,
     critic=criticise,
     names=names,
     longest=1_200,
