@@ -2,13 +2,13 @@
 
 **What it does.** Reads the hour's mails, PDFs (with or without a text layer), pictures and texts; checks them against their
 contract (what cannot be read goes to quarantine with the reason; what was read in part only, a person sees); classifies
-type and intent, and beside that extracts the fields; scores the risk where an amount is at stake; decides by rules; has an agent word the answers that are not
+type and intent, and beside that extracts the fields; scores the risk where something is at stake; decides by rules; has an agent word the answers that are not
 always the same; publishes, and opens cases; sends what may leave, each answer once. Answers to complaints, and those at
 risk or in doubt, wait for a person, who may change the wording or keep single ones back. What is not approved, nor answered
 in time, or cannot be sent, is a case of its team.
 
-**Patterns.** *Sequential* (read, check, decide), *parallel* (type, intent, fields), *branch by data* (`amounts`: the risk
-is scored only where there is an amount), *branch by model outcome* (`letters`: the agent is asked only if a decision
+**Patterns.** *Sequential* (read, check, decide), *parallel* (type, intent, fields), *branch by data* (`stakes`: the risk is
+scored only where a document of the hour has an amount, an account, or words that press; elsewhere its reasons say so), *branch by model outcome* (`letters`: the agent is asked only if a decision
 needs it), *bounded loop* (draft, critic, redraft, at most twice, inside `draft`), *feedback* (`document_outcomes`).
 
 **What the agent may do.** Word one or two sentences from facts; it sees no personal data, its answer has no recipient,
@@ -47,7 +47,7 @@ with Flow(
 
     past = flow.earlier("extract", PAST, after=fields, partitions=1000)
     features = flow.stage("features", f"{STEPS}.intake:features", parsed=documents, fields=fields, past=past)
-    flow.branch("amounts", fields, {past.operator.task_id: "with_amount"}) >> past.operator
+    flow.branch("stakes", fields, {past.operator.task_id: "at_stake"}) >> past.operator
     risk = flow.score(features, "document_risk")
 
     decided = flow.stage(

@@ -177,7 +177,9 @@ def test_a_file_named_in_the_trigger_form_is_a_partition_of_its_own(
     assert decided is not None
     assert read(decided.ref)["route"].tolist() == ["escalate"]  # nobody to answer to
     states = {task["task_id"]: task["state"] for task in book.airflow.tasks(DOCUMENTS, run)}
-    assert states["earlier__extract"] == states["features"] == states["score__document_risk"] == "skipped"  # no amount
+    assert (
+        states["earlier__extract"] == states["features"] == states["score__document_risk"] == "skipped"
+    )  # nothing at stake
     assert states["draft"] == "skipped"  # no letter
     assert states["publish"] == states["send"] == "success"
 

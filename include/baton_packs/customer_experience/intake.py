@@ -22,15 +22,31 @@ INVOICES = ("invoice", "reminder")
 WORDED = ("complaint", "enquiry")  # answers that an agent words; the others are always the same
 NOBODY = "none"  # queue of what nobody works
 SAID = 3  # of the things that were not read, named in the reasons
+STAKES = ("total", "amount", "account_number", "iban")  # fields with one of which money may be lost
+NOT_SCORED = "risk not scored: no amount, account or pressure"
 NEEDED = ("issuer", "invoice_number", "date", "total")
 
 
 def fields(parsed: pd.DataFrame) -> StageOutput:
-    """The fields of each document, see `extraction.extract`, and its sender, which later documents are compared with."""
+    """The fields of each document, see `extraction.extract`, and its sender, which later documents are compared with.
+
+    Returns:
+        one row per document; facts: documents, with_amount, at_stake (documents with an amount, an account, or words that
+            press, swear to secrecy or announce another account: their risk is worth scoring).
+    """
     found = extraction.extract(parsed)
     found.insert(1, "sender", parsed["sender"].to_numpy())
     amounts = int(found["total"].notna().sum())
-    return StageOutput(found, {"documents": len(found), "with_amount": amounts})
+    at_stake = sum(map(_at_stake, found["fields"], parsed["subject"], parsed["text"]))
+    return StageOutput(found, {"documents": len(found), "with_amount": amounts, "at_stake": at_stake})
+
+
+def _at_stake(fields: str, subject: object, text: object) -> bool:
+    from baton_packs.customer_experience.pressure import urgency
+
+    if any(one["field"] in STAKES for one in json.loads(fields)):
+        return True
+    return urgency(*(part if isinstance(part, str) else "" for part in (subject, text))) > 0.0
 
 
 def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +67,7 @@ def decide(job: StageJob) -> StageOutput:
     """Decide what becomes of each document: rules on what the models said; no text decides anything.
 
     Inputs: documents (parsed, checked), fields, type and intent (scored texts), risk (scored features; missing where no
-    document has an amount).
+    document has anything at stake, see `fields`: then its reasons say that its risk was not scored).
 
     Returns:
         one row per document: entity_key, risk, route (file | reply | follow_up | approve | escalate), action (what an
@@ -72,7 +88,7 @@ def decide(job: StageJob) -> StageOutput:
         key = document["document_id"]
         one = {
             "type": said["type"].loc[key], "intent": said["intent"].loc[key], "fields": found.loc[key],
-            "risk": float(risk.get(key, 0.0)),
+            "risk": float(risk[key]) if key in risk.index else None,
         }  # fmt: skip
         rows.append(_decided(document, one, rules))
     decisions = pd.DataFrame(rows)
@@ -82,13 +98,15 @@ def decide(job: StageJob) -> StageOutput:
 
 def _decided(document: Mapping[Any, Any], said: Mapping[str, Any], rules: IntakePolicy) -> dict[str, Any]:
     kind, intent, found = said["type"], said["intent"], said["fields"]
+    unscored = [NOT_SCORED] if said["risk"] is None else []
+    said = {**said, "risk": said["risk"] or 0.0}
     money = float(found["total"]) if found["total"] == found["total"] else 0.0
     missing = [name for name in NEEDED if found[name] is None or found[name] != found[name]]
     missing = missing if kind["category"] in INVOICES else []
     route, action, desk, reasons = _route(document, said, rules, money, missing)
     return {
         "entity_key": document["document_id"], "risk": said["risk"], "route": route, "action": action, "money": abs(money),
-        "reasons": json.dumps(reasons), "queue": desk.queue, "priority": desk.priority,
+        "reasons": json.dumps([*reasons, *unscored]), "queue": desk.queue, "priority": desk.priority,
         "resolutions": json.dumps(_resolutions(kind["category"], intent["category"], rules)),
         "type": kind["category"], "type_score": float(kind["score"]), "intent": intent["category"],
         "language": document["language"], "sender": document["sender"], "sender_name": document["sender_name"],

@@ -165,3 +165,29 @@ def test_rules_that_contradict_themselves_are_named(tmp_path: Path) -> None:
     path.write_text(text.replace("route: approve", "route: guess"))
     with pytest.raises(SpecError, match=r"types\.complaint\.route"):
         policies.intake(path)
+
+
+def parsed(*texts: str) -> pd.DataFrame:
+    return pd.DataFrame({
+        "document_id": [str(number) for number in range(len(texts))], "text": texts, "language": "en", "subject": "Hello",
+        "sender": "ann@example.org", "sender_name": "Ann Example", "attachments": "[]", "media": "mail",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "stake"), [
+    ("When do you open on Friday?", 0),
+    ("Our bank details have changed, please use the new account from now on.", 1),
+    ("Please wire 12,400.00 EUR for us.", 1),
+    ("Our account is DE89 3704 0044 0532 0130 00 as before.", 1),
+    ("This is urgent, keep it between us.", 1),
+])  # fmt: skip
+def test_the_risk_is_scored_where_money_or_pressure_is_at_stake(text: str, stake: int) -> None:
+    assert intake.fields(parsed(text)).facts["at_stake"] == stake
+    assert intake.fields(parsed("When do you open on Friday?", text)).facts["at_stake"] == stake
+
+
+def test_a_document_that_was_not_scored_says_so() -> None:
+    assert intake.NOT_SCORED in json.loads(decided(risk=None)["reasons"])
+    assert decided(risk=None)["risk"] == 0.0
+    assert intake.NOT_SCORED not in json.loads(decided(risk=0.0)["reasons"])
+    assert intake.NOT_SCORED not in json.loads(decided(risk=0.9)["reasons"])
