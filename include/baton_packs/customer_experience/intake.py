@@ -167,7 +167,9 @@ def _said_of(
             return ESCALATE, "", rule, [*why, f"risk {risk:.2f} is at least {rules.risk.review:g}"]
         return FILE, "", rule, why
     if bool(document["automatic"]):
-        return FILE, "", rule, [*why, "a machine wrote it: an answer would start a loop"]
+        # contact forms write from noreply@, so somebody may wait for an answer to a complaint or an enquiry
+        route = ESCALATE if kind["category"] in WORDED else FILE
+        return route, "", rule, [*why, "a machine wrote it: an answer would start a loop"]
     if not is_address(document["sender"]):
         return ESCALATE, "", rule, [*why, "it came without an address that can be answered"]
     if not bool(intent["accepted"]):

@@ -12,12 +12,21 @@ from baton_packs.customer_experience.charsets import clean, decode
 
 _LONGEST_HEADER = 20_000  # characters of one header line that are interpreted
 _LONGEST_NAME = 120
-_NOBODY = re.compile(r"(?:no-?reply|do-?not-?reply|mailer-daemon|postmaster|bounces?)[+@.-]", re.IGNORECASE)
+_NOBODY = re.compile(
+    r"(?:^|[._+-])(?:no[._-]?reply|do[._-]?not[._-]?(?:reply|respond)|mailer[._-]?daemon|postmaster|bounces?)\d*[+@._-]",
+    re.IGNORECASE,
+)
+_BY_MACHINES = (
+    "list-id", "list-unsubscribe", "x-auto-response-suppress", "x-autoreply", "x-autorespond", "x-autoresponse",
+)  # fmt: skip
+_PRECEDENCE = ("bulk", "junk", "list", "auto_reply", "auto-reply")
 _ADDRESS = re.compile(r"[^\s<>\"(),:;@\[\]]{1,128}@[^\s<>\"(),:;@]{1,255}")
 
 
 def is_automatic(first: Callable[[str], str], sender: str) -> bool:
     """Whether a machine wrote a mail, by its headers (RFC 3834), or by an address that nobody reads.
+
+    Older autoresponders say so in headers of their own, and bounces are multipart/report (RFC 6522).
 
     Args:
         first: name of a header to its first value, "" without one.
@@ -25,10 +34,11 @@ def is_automatic(first: Callable[[str], str], sender: str) -> bool:
     submitted, precedence = first("auto-submitted").strip().lower(), first("precedence").strip().lower()
     return (
         (submitted != "" and not submitted.startswith("no"))
-        or precedence in ("bulk", "junk", "list")
-        or any(first(name).strip() for name in ("list-id", "list-unsubscribe", "x-auto-response-suppress"))
+        or precedence in _PRECEDENCE
+        or any(first(name).strip() for name in _BY_MACHINES)
+        or first("content-type").strip().lower().startswith("multipart/report")
         or first("return-path").strip() == "<>"
-        or bool(_NOBODY.match(sender))
+        or bool(_NOBODY.search(sender))
     )
 
 

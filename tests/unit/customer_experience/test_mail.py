@@ -234,3 +234,26 @@ def test_mutated_mails_never_raise(data: st.DataObject) -> None:
         cut = data.draw(st.integers(0, 20))
         whole[place : place + cut] = data.draw(st.binary(max_size=6))
     _whole(mail.read(bytes(whole)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Auto-Submitted: auto-replied", "Precedence: bulk", "Precedence: auto_reply", "X-Autoreply: yes", "X-Autorespond: Out",
+        "X-Auto-Response-Suppress: All", "List-Id: <news.example.org>", "Return-Path: <>",
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=x", "From: no_reply@example.org",
+        "From: do_not_reply@example.org", "From: DoNotReply@example.org", "From: donotreply2@example.org",
+        "From: shop-noreply@example.org", "From: MAILER-DAEMON@example.org", "From: bounces+7=a@example.org",
+    ],
+)  # fmt: skip
+def test_machines_are_known_by_their_headers(header: str) -> None:
+    sender = "" if header.startswith("From") else "From: ann@example.org\r\n"
+    assert mail.read(f"{sender}{header}\r\nSubject: Hello\r\n\r\nHello.\r\n".encode()).automatic
+
+
+@pytest.mark.parametrize(
+    "header", ["Auto-Submitted: no", "Precedence: first-class", "Content-Type: text/plain", "X-Other: yes"]
+)
+@pytest.mark.parametrize("sender", ["ann@example.org", "noreplyman@example.org", "ann@noreply.example.org"])
+def test_people_are_not_taken_for_machines(header: str, sender: str) -> None:
+    assert not mail.read(f"From: {sender}\r\n{header}\r\nSubject: Hello\r\n\r\nHello.\r\n".encode()).automatic
