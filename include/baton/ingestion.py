@@ -20,12 +20,16 @@ def _source_state(job: StageJob) -> Mapping[str, Any]:
 
 
 def _files(job: StageJob) -> list[str]:
-    """Files that the trigger form names; of a partition made of such files, those on record, so that it can run again."""
+    """Files that the trigger form names; of a partition made of such files, those on record, so that it can run again.
+
+    No other partition has files on record: that of an hour is what was delivered in it.
+    """
+    from baton.partitions import is_own
     from baton.slots import history
 
     if named := list(job.options.get("files") or ()):
         return named
-    known = history(job.slot) if "files" in job.options else []
+    known = history(job.slot) if is_own(job.partition) else []
     return list(known[-1].facts.get("files") or ()) if known else []
 
 

@@ -2,6 +2,9 @@
 
 A partition key is `%Y-%m-%dT%H:%M:%S` in UTC, without a zone suffix, for example `2026-11-20T09:00:00`: its
 order as text is its order in time. In file names the colons become dashes.
+
+A run that takes files which a person names is no interval. Its key is the run's own and has microseconds, always:
+`2026-11-20T09:00:00.000000` is not the partition of nine o'clock, and sorts right behind it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_OWN_FORMAT = f"{KEY_FORMAT}.%f"
 ANCHOR_KEY = "replay_anchor"  # in the warehouse's meta table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
@@ -30,18 +34,29 @@ def parse_key(key: str) -> datetime:
     Raises:
         SourceError: the text is not a partition key.
     """
+    write = own_key if is_own(key) else format_key
     try:
-        moment = datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC)
+        moment = datetime.strptime(key, _OWN_FORMAT if is_own(key) else KEY_FORMAT).replace(tzinfo=UTC)
     except (TypeError, ValueError) as error:
         raise SourceError(f"partition {key!r}: expected the UTC start, such as 2026-11-20T09:00:00") from error
-    if format_key(moment) != key:  # strptime also takes 2026-1-2T3:4:5, which would sort and compare wrongly
-        raise SourceError(f"partition {key!r}: write it {format_key(moment)!r}")
+    if write(moment) != key:  # strptime also takes 2026-1-2T3:4:5, which would sort and compare wrongly
+        raise SourceError(f"partition {key!r}: write it {write(moment)!r}")
     return moment
 
 
 def format_key(moment: datetime) -> str:
     """Writes an aware time as a partition key."""
     return moment.astimezone(UTC).strftime(KEY_FORMAT)
+
+
+def own_key(moment: datetime) -> str:
+    """The key of a run of named files that was started at an aware time; no interval has it."""
+    return moment.astimezone(UTC).strftime(_OWN_FORMAT)
+
+
+def is_own(key: str) -> bool:
+    """Does a key belong to a run of named files?"""
+    return isinstance(key, str) and "." in key
 
 
 def safe_name(key: str) -> str:
@@ -78,6 +93,8 @@ def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:
         SourceError: the key is no start of a partition of that length: its rows would overlap another's.
     """
     start, length = parse_key(key), parse_duration(step)
+    if is_own(key):
+        raise SourceError(f"partition {key!r} is that of a run of named files: name them again in the trigger form")
     if (
         length < _DAY and _DAY % length == timedelta(0) and (start - _EPOCH) % length
     ):  # longer ones may start at any hour

@@ -11,8 +11,10 @@ from baton.errors import NoData, SourceError
 from baton.partitions import (
     floor_key,
     format_key,
+    is_own,
     key_range,
     last_complete,
+    own_key,
     parse_key,
     recording_start,
     replay_anchor,
@@ -40,11 +42,37 @@ def test_keys_sort_like_time(moments):
 
 
 @pytest.mark.parametrize(
-    "key", ["", "2026-11-20", "2026-11-20 09:00:00", "2026-1-2T3:4:5", "2026-11-20T09:00:00Z", None]
+    "key",
+    [
+        "",
+        "2026-11-20",
+        "2026-11-20 09:00:00",
+        "2026-1-2T3:4:5",
+        "2026-11-20T09:00:00Z",
+        "2026-11-20T09:00:00.5",
+        "2026-11-20T09:00:00.",
+        None,
+    ],
 )
 def test_other_keys_are_refused(key):
     with pytest.raises(SourceError):
         parse_key(key)
+
+
+@given(MOMENTS, st.integers(0, 999_999))
+def test_a_run_of_named_files_has_a_key_of_its_own(moment, micro):
+    key = own_key(moment.replace(microsecond=micro))
+    assert parse_key(key) == moment.replace(microsecond=micro)
+    assert format_key(moment) < key < format_key(moment + timedelta(seconds=1))
+    assert is_own(key)
+    assert not is_own(format_key(moment))
+    assert ":" not in safe_name(key)
+
+
+def test_a_key_of_a_run_is_no_interval():
+    for step in ("1h", "1d", "7d"):
+        with pytest.raises(SourceError, match="run of named files"):
+            window("2026-11-20T09:00:00.000000", step)
 
 
 def test_a_key_in_another_zone_is_written_in_utc():

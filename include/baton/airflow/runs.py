@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -13,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$"
+KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?$"
 
 
 def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
@@ -125,7 +124,7 @@ def event_extra(context: Context) -> dict[str, Any]:
 
 def partition_of(context: Context, step: str) -> str:
     """The partition key of the run; of a manual run its form's `partition_from`, or the last complete interval."""
-    from baton.partitions import format_key, last_complete, parse_key
+    from baton.partitions import last_complete, own_key, parse_key
 
     key = getattr(context["dag_run"], "partition_key", None)
     if key:
@@ -136,7 +135,7 @@ def partition_of(context: Context, step: str) -> str:
     if _named(params):
         if first or last:
             raise AirflowFailException("files are a partition of their own: leave first and last partition empty")
-        return format_key(context["dag_run"].run_after.astimezone(UTC))  # the same however often the run is cleared
+        return own_key(context["dag_run"].run_after)  # the same however often the run is cleared
     if first and last and first != last:
         started = _start_range(context, first, last, step)
         raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")

@@ -1,0 +1,35 @@
+"""The first stage: which files a run takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from baton import ingestion, warehouse
+from baton.slots import Slot, StageOutput, run_stage
+from baton.stages import StageJob
+
+OWN, HOUR = "2026-11-20T09:00:00.000000", "2026-11-20T09:00:00"
+
+
+def job(partition: str, *files: str) -> StageJob:
+    return StageJob("shop", "intake", "ingest", partition, "baton.ingestion:ingest", options={"files": list(files)})
+
+
+def commit(partition: str, *files: str) -> None:
+    run_stage(
+        Slot("intake", "ingest", partition), lambda inputs: StageOutput(pd.DataFrame({"a": [1]}), {"files": list(files)}),
+        inputs={}, params={"options": {"files": list(files)}}, models={}, code="test", run_id="test",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("partition", "found"), [(OWN, ["a.pdf"]), (HOUR, [])])
+def test_files_on_record_count_for_a_run_of_named_files_alone(home: Path, partition: str, found: list[str]) -> None:
+    warehouse.migrate()
+    assert ingestion._files(job(partition)) == []
+    commit(partition, "a.pdf")
+    assert ingestion._files(job(partition)) == found
+    assert ingestion._files(job(partition, "b.pdf")) == ["b.pdf"]
+    warehouse.engine().dispose()
