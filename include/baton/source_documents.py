@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import logging
 import os
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import NoData, SourceError
+from baton.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,14 +162,10 @@ def read_folder(folder: Path, where: str, limits: Limits) -> pd.DataFrame:
 
     Raises:
         NoData: there is no such folder, or no file in it.
-        SourceError: a file cannot be read, folders lie too deep, or there is more than the limits.
+        SourceError: the folder is a link, or lies behind one below the landing folder; a file cannot be read, folders lie
+            too deep, or there is more than the limits.
     """
-    try:
-        root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NoData(f"{where}: no folder {folder}") from None
-    except OSError as error:
-        raise SourceError(f"{where}: {folder} cannot be read: {error.strerror}") from error
+    root = _opened(folder, where)
     try:
         frame = frame_of(_walk(root, (), where, limits), "folder", where, limits)
     finally:
@@ -213,13 +211,16 @@ def read_named(folder: Path, names: Sequence[str], where: str, limits: Limits) -
     """Read the files that a person named, by paths below a folder; nothing outside can be reached.
 
     Raises:
-        SourceError: a name is no path below the folder, leads over a link, is no plain file, stands there twice.
-        NoData: a file is not there.
+        SourceError: there is no such folder, or a file is not there; a name is no path below the folder, leads over a link,
+            is no plain file, stands there twice.
     """
     wanted = [_parts(name, where) for name in names]
     if len(set(wanted)) < len(wanted) or not wanted:
         raise SourceError(f"{where}: name at least one file, each once")
-    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise SourceError(f"{where}: the landing folder {folder} cannot be read: {error.strerror}; create it") from None
     try:
         return frame_of((_named(root, parts, where, limits) for parts in wanted), "folder", where, limits)
     finally:
@@ -231,6 +232,33 @@ def _parts(name: str, where: str) -> tuple[str, ...]:
     if not all(parts) or any(part in (".", "..") for part in parts) or "\0" in name or "\\" in name:
         raise SourceError(f"{where}: {name!r} should be a path below the landing folder, such as documents/letter.pdf")
     return parts
+
+
+def _opened(folder: Path, where: str) -> int:
+    """The open drop folder; its landing folder may be a link, which whoever runs this made, but nothing below it."""
+    landing = settings().landing_dir
+    base = landing if folder != landing and folder.is_relative_to(landing) else folder.parent
+    at = -1
+    try:
+        at = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+        for part in folder.relative_to(base).parts:
+            if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+    except OSError as error:
+        if at >= 0:
+            os.close(at)
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise NoData(f"{where}: no folder {folder}") from None
+        if error.errno == errno.ELOOP:
+            raise SourceError(
+                f"{where}: {folder} leads over a link, and links are not followed: put a folder in its place, or write in "
+                "the source's path where it really lies"
+            ) from None
+        raise SourceError(f"{where}: {folder} cannot be read: {error.strerror}") from error
+    return at
 
 
 def _named(root: int, parts: tuple[str, ...], where: str, limits: Limits) -> Document:

@@ -108,6 +108,32 @@ def test_links_and_pipes_are_left_out_and_named(place: Path, tmp_path: Path, cap
     assert [name for name in ("link.pdf", "links", "pipe.pdf") if name not in caplog.text] == []
 
 
+@pytest.mark.parametrize("linked", ["documents", "partition"])
+def test_a_drop_folder_that_is_a_link_is_refused(place: Path, tmp_path: Path, linked: str) -> None:
+    outside = tmp_path / "outside"
+    (outside / hour(1).replace(":", "-")).mkdir(parents=True)
+    (outside / "secret").write_text("secret")
+    (outside / hour(1).replace(":", "-") / "secret").write_text("secret")
+    folder = place / "documents"
+    (folder if linked == "partition" else place).mkdir(parents=True)
+    (folder / hour(1).replace(":", "-") if linked == "partition" else folder).symlink_to(outside)
+    with pytest.raises(SourceError, match="leads over a link") as refused:
+        read()
+    assert not isinstance(refused.value, NoData)
+
+
+def test_the_landing_folder_itself_may_be_a_link(place: Path, tmp_path: Path) -> None:
+    drop(place, "a.pdf")
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert read()["name"].tolist() == ["a.pdf"]
+
+
+def test_named_files_without_a_landing_folder_say_so(place: Path) -> None:
+    with pytest.raises(SourceError, match=r"the landing folder .* cannot be read: No such file"):
+        read(1, "a.pdf")
+
+
 @pytest.mark.parametrize(
     "name",
     [
