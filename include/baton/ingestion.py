@@ -30,7 +30,8 @@ def _files(job: StageJob) -> list[str]:
     if named := list(job.options.get("files") or ()):
         return named
     known = history(job.slot) if is_own(job.partition) else []
-    return list(known[-1].facts.get("files") or ()) if known else []
+    options = [one.params.get("options", {}) for one in known]
+    return next((list(each["files"]) for each in reversed(options) if each.get("files")), [])
 
 
 @engine_step(fingerprint=_source_state)
@@ -54,7 +55,9 @@ def ingest(job: StageJob) -> StageOutput:
         "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
     }  # fmt: skip
     if files:
-        facts["files"] = files
+        facts["files"] = len(
+            files
+        )  # their names are personal data: the commit's options have them, logs and XCom do not
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton.warehouse import record_models

@@ -96,7 +96,7 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A committed version of a slot; `cached` is True when this call did not compute it."""
+    """A committed version of a slot; `cached` is True when this call did not compute it, `params` what it was made with."""
 
     ref: DatasetRef
     facts: dict[str, Any]
@@ -104,6 +104,7 @@ class StageResult:
     cached: bool
     digest: str = ""
     created_at: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_stage(
@@ -195,7 +196,7 @@ def _commit(
             datasets.delete(ref.uri)
         raise
     FAULT("committed")
-    return StageResult(ref, row["facts"], commit_id, False, row["digest"], row["created_at"])
+    return StageResult(ref, row["facts"], commit_id, False, row["digest"], row["created_at"], row["params"])
 
 
 def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
@@ -255,7 +256,7 @@ def history(slot: Slot) -> list[StageResult]:
 
 def _result(row: Mapping[Any, Any]) -> StageResult:
     return StageResult(
-        DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], True, row["digest"], row["created_at"]
+        DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], True, row["digest"], row["created_at"], row["params"]
     )
 
 

@@ -7,6 +7,8 @@ received_at   UTC
 content       bytes; None with a problem
 size          bytes
 problem       None; too_large (beyond the source's limit); damaged (content that is no base64)
+
+Names are personal data: errors and warnings count files instead.
 """
 
 from __future__ import annotations
@@ -214,7 +216,7 @@ def read_named(folder: Path, names: Sequence[str], where: str, limits: Limits) -
         SourceError: there is no such folder, or a file is not there; a name is no path below the folder, leads over a link,
             is no plain file, stands there twice.
     """
-    wanted = [_parts(name, where) for name in names]
+    wanted = [_parts(name, f"{where}: file {number} of {len(names)}") for number, name in enumerate(names, 1)]
     if len(set(wanted)) < len(wanted) or not wanted:
         raise SourceError(f"{where}: name at least one file, each once")
     try:
@@ -222,15 +224,17 @@ def read_named(folder: Path, names: Sequence[str], where: str, limits: Limits) -
     except OSError as error:
         raise SourceError(f"{where}: the landing folder {folder} cannot be read: {error.strerror}; create it") from None
     try:
-        return frame_of((_named(root, parts, where, limits) for parts in wanted), "folder", where, limits)
+        called = [f"{where}: file {number} of {len(wanted)}" for number in range(1, len(wanted) + 1)]
+        found = (_named(root, parts, which, limits) for parts, which in zip(wanted, called, strict=True))
+        return frame_of(found, "folder", where, limits)
     finally:
         os.close(root)
 
 
-def _parts(name: str, where: str) -> tuple[str, ...]:
+def _parts(name: str, which: str) -> tuple[str, ...]:
     parts = tuple(name.strip().split("/"))
     if not all(parts) or any(part in (".", "..") for part in parts) or "\0" in name or "\\" in name:
-        raise SourceError(f"{where}: {name!r} should be a path below the landing folder, such as documents/letter.pdf")
+        raise SourceError(f"{which} should be a path below the landing folder, such as documents/letter.pdf")
     return parts
 
 
@@ -261,29 +265,31 @@ def _opened(folder: Path, where: str) -> int:
     return at
 
 
-def _named(root: int, parts: tuple[str, ...], where: str, limits: Limits) -> Document:
+def _named(root: int, parts: tuple[str, ...], which: str, limits: Limits) -> Document:
     """Go down folder by folder without following links, so that nobody can swap one on the way."""
-    at, name = os.dup(root), "/".join(parts)
+    at = os.dup(root)
     try:
         for part in parts[:-1]:
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = below
-        made = _document(at, parts[-1], parts, where, limits)
+        made = _document(at, parts[-1], parts, limits)
     except FileNotFoundError:
-        raise SourceError(f"{where}: no file {name} below the landing folder; correct its name in the form") from None
+        raise SourceError(f"{which} is not below the landing folder; correct its name in the form") from None
     except OSError as error:
-        raise SourceError(f"{where}: {name} cannot be read: {error.strerror}; links are not followed") from None
+        raise SourceError(f"{which} cannot be read: {error.strerror}; links are not followed") from None
     finally:
         os.close(at)
     if made is None:
-        raise SourceError(f"{where}: {name} is no plain file; links are not followed")
+        raise SourceError(f"{which} is no plain file; links are not followed")
     return made
 
 
 def _walk(folder: int, above: tuple[str, ...], where: str, limits: Limits) -> Iterator[Document]:
-    for name in sorted(os.listdir(folder)):  # an open folder has no path
+    names = sorted(os.listdir(folder))  # an open folder has no path
+    for number, name in enumerate(names, 1):
         parts = (*above, name)
+        which = f"{where}: number {number} of {len(names)} by name" + (f", {len(above)} folders below" if above else "")
         if name.startswith(".") or name.lower().endswith(UNFINISHED):
             continue
         try:
@@ -296,18 +302,18 @@ def _walk(folder: int, above: tuple[str, ...], where: str, limits: Limits) -> It
                 finally:
                     os.close(below)
                 continue
-            made = _document(folder, name, parts, where, limits)
+            made = _document(folder, name, parts, limits)
         except FileNotFoundError:  # taken away since the listing
             continue
         except OSError as error:
-            raise SourceError(f"{where}: {'/'.join(parts)} cannot be read: {error.strerror}") from error
+            raise SourceError(f"{which} cannot be read: {error.strerror}") from None  # the error itself has the name
         if made is None:
-            log.warning("%s: %s is left out: a link or no plain file", where, "/".join(parts))
+            log.warning("%s is left out: a link or no plain file", which)
         else:
             yield made
 
 
-def _document(folder: int, name: str, parts: tuple[str, ...], where: str, limits: Limits) -> Document | None:
+def _document(folder: int, name: str, parts: tuple[str, ...], limits: Limits) -> Document | None:
     """Read one file; None for what is none. A FIFO is not waited for, a link not followed."""
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return None

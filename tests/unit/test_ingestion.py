@@ -20,7 +20,7 @@ def job(partition: str, *files: str) -> StageJob:
 
 def commit(partition: str, *files: str) -> None:
     run_stage(
-        Slot("intake", "ingest", partition), lambda inputs: StageOutput(pd.DataFrame({"a": [1]}), {"files": list(files)}),
+        Slot("intake", "ingest", partition), lambda inputs: StageOutput(pd.DataFrame({"a": [1]}), {"files": len(files)}),
         inputs={}, params={"options": {"files": list(files)}}, models={}, code="test", run_id="test",
     )  # fmt: skip
 
@@ -32,4 +32,6 @@ def test_files_on_record_count_for_a_run_of_named_files_alone(home: Path, partit
     commit(partition, "a.pdf")
     assert ingestion._files(job(partition)) == found
     assert ingestion._files(job(partition, "b.pdf")) == ["b.pdf"]
+    commit(partition)  # the run was repeated without naming them
+    assert ingestion._files(job(partition)) == found
     warehouse.engine().dispose()
