@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
+from baton import slots
 from baton.agents import calls
 from baton.agents.calls import register_models
 from baton.agents.spec import AgentSpec, Case
@@ -85,6 +86,24 @@ def test_a_killed_run_asks_only_for_the_rest(home: Path) -> None:
     assert (result.facts["asked"], result.facts["calls"], result.facts["replayed"]) == (10, 10, 7)
     assert rows["input_tokens"].gt(0).all(), "what was paid before still counts"
     assert kept(home) == [], "the run is over"
+
+
+def test_a_commit_that_fails_keeps_the_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(point: str) -> None:
+        if point == "before_commit":
+            raise OSError("the database went away")
+
+    STAGE["commit"]("contract", 0, ORDERS)
+    first = Scripted(good={"text": "Dear [NAME_1]."})
+    with monkeypatch.context() as patched:
+        patched.setattr(slots, "FAULT", fail)
+        with pytest.raises(OSError, match="went away"):
+            advise(first)
+    assert (len(first.asked), len(kept(home))) == (10, 10)
+    again = Scripted(good={"text": "Hello."})
+    assert advise(again).facts["replayed"] == 10
+    assert again.asked == []
+    assert kept(home) == []
 
 
 def test_half_an_answer_and_one_that_was_not_accepted_are_asked_for_again(home: Path) -> None:

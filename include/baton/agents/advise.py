@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from baton import warehouse
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits, NoModel, connect
 from baton.agents.journal import Journal
@@ -74,7 +75,10 @@ def advise(job: StageJob) -> StageOutput:
         facts["degraded"] = sentences
     frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0))
     journal = caller.journal if caller is not None else None
-    return StageOutput(frame, facts, None if journal is None else lambda conn, commit_id: journal.clear())
+    if journal is None:
+        return StageOutput(frame, facts)
+    # not before: a commit that fails is tried again, and asks for nothing that it has heard
+    return StageOutput(frame, facts, lambda conn, commit_id: warehouse.after_commit(conn, journal.clear))
 
 
 def _options(job: StageJob) -> Options:

@@ -2,7 +2,7 @@
 
 One small object for each answer, beside the stage's own objects in the dataset store, so that another worker finds it
 too; named by a hash of everything the answer depends on. It holds what the model wrote, with placeholders in it, and no
-question. The stage removes them all when it commits.
+question. The stage removes them all when it has committed.
 """
 
 from __future__ import annotations
