@@ -124,6 +124,9 @@ def publish_labels(job: StageJob) -> StageOutput:
         entity: column of their keys.
         labels: columns, each named as the models' target: 0 or 1, or a category; an empty cell is not known.
         origin: where the truth comes from, e.g. chargeback.
+
+    Returns:
+        the rows; facts: published (rows), labels and positives (counts by column), origin.
     """
     import pandas as pd
 
@@ -131,7 +134,7 @@ def publish_labels(job: StageJob) -> StageOutput:
 
     rows, options = read(job.inputs["data"]), job.options
     known = {name: rows[rows[name].notna()].set_index(options["entity"])[name] for name in options["labels"]}
-    facts: dict[str, Any] = {"published": {name: len(truths) for name, truths in known.items()}}
+    facts: dict[str, Any] = {"published": len(rows), "labels": {name: len(truths) for name, truths in known.items()}}
     facts["origin"] = options["origin"]
     facts["positives"] = {
         name: int(truths.sum()) for name, truths in known.items() if pd.api.types.is_numeric_dtype(truths)

@@ -217,10 +217,20 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
     )  # fmt: skip
 
 
+def test_the_rows_of_a_flow_of_labels_are_accounted_for() -> None:
+    from baton.quarantine import accounting
+
+    commit("ingest", 0, pd.DataFrame({"order_id": [1, 2], "late": [1, 0]}), "shop_labels", rows_in=2)
+    facts = deliver(0, {1: 1, 2: 0}).facts
+    commit("publish", 0, pd.DataFrame({"order_id": [1, 2]}), "shop_labels", **facts)
+    found = accounting("shop_labels", EARLY)
+    assert found == {"rows_in": 2, "published": 2, "open": 0, "discarded": 0}
+
+
 def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
     record("analyst", ("1", EARLY, 0), actor="ada")
     facts = deliver(0, {1: 1, 2: 0, 3: 0}).facts
-    assert facts == {"published": {"late": 3}, "positives": {"late": 1}, "origin": "chargeback"}
+    assert facts == {"published": 3, "labels": {"late": 3}, "positives": {"late": 1}, "origin": "chargeback"}
     deliver(1, {7: 1})
     deliver(0, {2: 1, 3: 0})  # order 1 is taken back, 2 corrected
     assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]
