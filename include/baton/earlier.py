@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +63,24 @@ def rows(job: StageJob) -> StageOutput:
 
     Returns:
         the columns and `partition`; no rows where nothing was committed before. Facts: rows, partitions; `degraded` if
-        earlier partitions are on their way and not among them.
+        earlier partitions are on their way and not among them; `missing`, if an older version of the stage did not write
+        a column: column -> partitions where it is null.
     """
     import pandas as pd
 
     from baton.datasets import read
 
     columns = list(job.options["columns"])
-    parts = [read(ref)[columns].assign(partition=partition) for partition, ref in _refs(job).items()]
+    parts, missing = [], Counter[str]()
+    for partition, ref in _refs(job).items():
+        part = read(ref)
+        missing.update(name for name in columns if name not in part)
+        parts.append(part.reindex(columns=columns).assign(partition=partition))
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in [*columns, "partition"]})
     frame = pd.concat(parts, ignore_index=True) if parts else empty
     facts: dict[str, Any] = {"rows": len(frame), "partitions": len(parts)}
+    if missing:
+        facts["missing"] = dict(missing)
     if pending := _pending(job):
         more = ", ..." if len(pending) > NAMED else ""
         facts["degraded"] = [

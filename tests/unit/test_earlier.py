@@ -70,3 +70,15 @@ def test_an_earlier_hour_that_is_on_its_way_is_named_and_looked_at_when_it_is_th
     assert (found(late), "degraded" in late.facts) == ([1, 2], False)
     commit("ingest", 3, frame)
     assert looked_back(3).cached  # its own hour and later ones are none of its business
+
+
+def test_a_column_that_older_partitions_lack_is_null_there_and_said() -> None:
+    for hour, frame in enumerate(({"a": [1, 2]}, {"a": [3], "b": ["x"]})):
+        commit("extract", hour, pd.DataFrame(frame))
+    result = looked_back(2, columns=["a", "b"])
+    from baton.datasets import read
+
+    rows = read(result.ref)
+    assert rows["a"].tolist() == [1, 2, 3]
+    assert rows["b"].isna().tolist() == [True, True, False]
+    assert result.facts == {"rows": 3, "partitions": 2, "missing": {"b": 1}}
