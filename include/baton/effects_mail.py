@@ -20,36 +20,26 @@ from baton.errors import BatonError
 MOST_RECIPIENTS = 5  # an answer goes to those who asked; a list of addresses is something else
 MOST_SUBJECT = 250  # characters
 MOST_BODY = 100_000  # characters
-MOST_REFERENCES = 50
 NOBODY = "noreply@baton.invalid"  # sender where nobody is named: a domain that never exists (RFC 2606)
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
-_MESSAGE_ID = re.compile(r"<[!-;=?A-~]{1,120}@[!-;=?A-~]{1,120}>")  # printable ASCII without <, >, @
-_FIELDS = {"to", "subject", "body", "in_reply_to", "references"}
+_FIELDS = {"to", "subject", "body"}
 
 
-def mail_payload(
-    to: Sequence[str], subject: str, body: str, in_reply_to: str | None = None, references: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return the payload of a mail for `outbox.enqueue`, checked; there are no copies and no attachments.
+def mail_payload(to: Sequence[str], subject: str, body: str) -> dict[str, Any]:
+    """Return the payload of a mail for `outbox.enqueue`, checked; there are no copies, no attachments, no threads.
 
     Args:
         to: 1 to 5 bare addresses, e.g. `ada@example.org`.
         subject: one line, at most 250 characters.
         body: plain text, at most 100,000 characters.
-        in_reply_to: Message-ID of the mail that this one answers, with its angle brackets.
-        references: Message-IDs of the thread, oldest first.
 
     Raises:
         BatonError: a field breaks a rule; names the field and the rule, never what stands there.
     """
     payload: dict[str, Any] = {"to": list(to), "subject": subject, "body": body}
-    if in_reply_to is not None:
-        payload["in_reply_to"] = in_reply_to
-    if references:
-        payload["references"] = list(references)
     if problem := mail_problem(payload):
         raise BatonError(f"mail: {problem}")
     return payload
@@ -57,16 +47,10 @@ def mail_payload(
 
 def mail_problem(payload: dict[str, Any]) -> str | None:
     """Return which rule a payload breaks, None if it is a mail."""
-    missing, unknown = sorted({"to", "subject", "body"} - set(payload)), sorted(set(payload) - _FIELDS)
+    missing, unknown = sorted(_FIELDS - set(payload)), sorted(set(payload) - _FIELDS)
     if missing or unknown:
         known = ", ".join(sorted(_FIELDS))
         return f"{missing[0]} is missing" if missing else f"{len(unknown)} fields are none of a mail: {known}"
-    threads = [payload["in_reply_to"]] if payload.get("in_reply_to") is not None else []
-    references = payload.get("references") or []
-    if not isinstance(references, list) or len(references) > MOST_REFERENCES:
-        return f"references: should be a list of at most {MOST_REFERENCES}; leave the middle ones out"
-    if not all(isinstance(one, str) and _MESSAGE_ID.fullmatch(one) for one in [*threads, *references]):
-        return "in_reply_to, references: should be Message-IDs such as <name@host>, printable ASCII; leave others out"
     return _recipients_problem(payload["to"]) or _text_problem(payload["subject"], payload["body"])
 
 
@@ -93,20 +77,12 @@ def message(key: str, payload: dict[str, Any], sender: str, at: datetime | None 
     mail = EmailMessage(policy=SMTP)
     mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(payload["to"]), payload["subject"]
     mail["Date"] = format_datetime((at or datetime.now(UTC)).astimezone(UTC))
-    answered = payload.get("in_reply_to")
-    threads = dict.fromkeys([*(payload.get("references") or []), *([answered] if answered else [])])
     # keeps automata (also our own intake) from answering it: RFC 3834
-    mail["Auto-Submitted"] = "auto-replied" if answered else "auto-generated"
+    mail["Auto-Submitted"] = "auto-generated"
     body = payload["body"].replace("\r\n", "\n").replace("\r", "\n")
     mail.set_content(body, charset="utf-8", cte="quoted-printable")
-    # the standard library would write a long one of these as an encoded word, which no reader takes for an identity
-    named: dict[str, list[str]] = {
-        "Message-ID": [message_id(key, sender)],
-        "In-Reply-To": [answered] if answered else [],
-        "References": list(threads),
-    }
-    lines = [f"{name}: " + "\r\n ".join(ids) + "\r\n" for name, ids in named.items() if ids]
-    return "".join(lines).encode("ascii") + mail.as_bytes()
+    # the standard library would write a long one as an encoded word, which no reader takes for an identity
+    return f"Message-ID: {message_id(key, sender)}\r\n".encode("ascii") + mail.as_bytes()
 
 
 def date_of(mail: bytes) -> datetime | None:

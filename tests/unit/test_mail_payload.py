@@ -49,10 +49,7 @@ def parsed(payload: dict[str, Any]) -> EmailMessage:
         ({"body": "x" * 100_001}, "body: should be a text"),
         ({"body": "a\x00b"}, "body: holds control"),
         ({"body": "half \ud800"}, "body: holds control"),
-        ({"in_reply_to": "abc"}, "Message-IDs"),
-        ({"in_reply_to": "<a@b>\r\nBcc: eve@example.org"}, "Message-IDs"),
-        ({"references": ["<a@b> <c@d>"]}, "Message-IDs"),
-        ({"references": "<a@b>"}, "should be a list"),
+        ({"in_reply_to": "<a@b>\r\nBcc: eve@example.org"}, "1 fields are none of a mail"),
         ({"bcc": ["eve@example.org"]}, "1 fields are none of a mail"),
         ({"attachments": []}, "1 fields are none of a mail"),
     ],
@@ -61,7 +58,7 @@ def test_what_a_mail_may_not_hold_is_refused_and_not_repeated(change: dict[str, 
     said = mail_problem({**GOOD, **change}) or ""
     assert rule in said
     assert "eve" not in said
-    if "bcc" not in change and "attachments" not in change:
+    if set(change) <= set(GOOD):
         with pytest.raises(BatonError, match="mail: ") as refused:
             mail_payload(**{**GOOD, **change})
         assert "eve" not in str(refused.value)
@@ -73,14 +70,11 @@ def test_what_is_no_address(text: object) -> None:
     assert not is_address(text)
 
 
-def test_an_answer_keeps_the_thread_and_stops_automata() -> None:
-    earlier, answered = "<" + "c" * 110 + "@b.example>", "<" + "a" * 110 + "@b.example>"
-    mail = parsed(mail_payload(**GOOD, in_reply_to=answered, references=[earlier, earlier]))
-    assert (mail["In-Reply-To"], mail["References"]) == (answered, f"{earlier} {answered}")
+def test_a_mail_is_known_by_its_key_and_stops_automata() -> None:
+    mail = parsed(mail_payload(**GOOD))
     assert mail["Message-ID"] == message_id(KEY, SENDER) == f"<{KEY}@bank.example>"
-    assert (mail["Auto-Submitted"], mail["From"], mail["Bcc"], mail["Cc"]) == ("auto-replied", SENDER, None, None)
+    assert (mail["Auto-Submitted"], mail["From"], mail["Bcc"], mail["Cc"]) == ("auto-generated", SENDER, None, None)
     assert mail["Date"].datetime == AT
-    assert parsed(GOOD)["Auto-Submitted"] == "auto-generated"
 
 
 _WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=250)
