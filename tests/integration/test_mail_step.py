@@ -178,6 +178,8 @@ def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: p
     assert found(extra={"disable_ssl": False}).tls == "implicit"
     assert found(extra={"disable_ssl": "true", "disable_tls": "False"}).tls == "starttls"
     assert found().tls == "none"
+    form = {"timeout": 30, "retry_limit": 5, "auth_type": "basic", "subject_template": "", "access_token": None}
+    assert found(extra=form) == found()
     made = found(
         login="ada@bank.example",
         password="pass",
@@ -196,6 +198,7 @@ def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: p
      ({"extra": {"disable_tls": "s3cret"}}, "extra.disable_tls should be true or false"),
      ({"extra": {"archive_delay": "s3cret"}}, "extra.archive_delay should be seconds, 0 to 86400"),
      ({"extra": {"archive_delay": "nan"}}, "extra.archive_delay should be seconds"),
+     ({"extra": {"auth_type": "oauth2"}}, "auth_type should be basic"), ({"extra": {"scope": "s3cret"}}, "extra holds scope"),
      ({"extra": {"repeat": True, "archive": "sent"}}, "keep one")],
 )  # fmt: skip
 def test_a_connection_that_cannot_work_is_explained(monkeypatch: pytest.MonkeyPatch, fields: Any, message: str) -> None:

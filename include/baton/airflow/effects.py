@@ -8,6 +8,8 @@ One of type SMTP says, as Airflow's own provider reads it: host, port, login, pa
 `disable_ssl` (then STARTTLS), `disable_tls` (then neither), `ssl_context` (none: do not check the certificate); and for
 mails in doubt (`baton.effects_smtp`): `repeat`, or `archive` (an IMAP connection), `archive_folder` (default Sent) and
 `archive_delay` (seconds until a mail stands there, default 600).
+What the provider's form writes besides is taken: fields left empty, `timeout` and `retry_limit`, which do not count here
+(a stage has its own timeout, a mail in doubt is not repeated), and `auth_type`, which may only be `basic`.
 One of type File (path) or `file` writes mails into extra's `path`, else into BATON_HOME/outbox.
 """
 
@@ -30,6 +32,7 @@ from baton.errors import BatonError
 from baton.settings import settings
 
 _KNOWN = {"headers", "verify"}
+_OF_THE_FORM = {"timeout", "retry_limit", "auth_type"}
 _KNOWN_MAIL = {
     "from_email", "disable_ssl", "disable_tls", "ssl_context", "repeat", "archive", "archive_folder", "archive_delay",
 }  # fmt: skip
@@ -80,9 +83,12 @@ def mail_server(conn_id: str) -> MailServer | Path | None:
         return Path(extra["path"]) if extra.get("path") else settings().home / "outbox"
     if connection.conn_type != "smtp":
         raise BatonError(f"connection {conn_id}: mails need type smtp or file, this is {connection.conn_type}")
-    if unknown := sorted(set(extra) - _KNOWN_MAIL):
+    given = {name for name, value in extra.items() if value not in (None, "")}
+    if unknown := sorted(given - _KNOWN_MAIL - _OF_THE_FORM):
         known = ", ".join(sorted(_KNOWN_MAIL))
         raise BatonError(f"connection {conn_id}: extra holds {', '.join(unknown)}; known are {known}")
+    if extra.get("auth_type") not in (None, "", "basic"):
+        raise BatonError(f"connection {conn_id}: extra.auth_type should be basic: log-in and password")
     flags = {name: _flag(conn_id, name, extra.get(name, False)) for name in ("disable_ssl", "disable_tls", "repeat")}
     sender = extra.get("from_email") or (connection.login if is_address(connection.login) else "") or ""
     if sender and not is_address(sender):
