@@ -183,7 +183,11 @@ def parsed(*texts: str) -> pd.DataFrame:
     ("Our account is DE89 3704 0044 0532 0130 00 as before.", 1),
     ("This is urgent, keep it between us.", 1),
 ])  # fmt: skip
-def test_the_risk_is_scored_where_money_or_pressure_is_at_stake(text: str, stake: int) -> None:
+def test_the_risk_is_scored_where_money_or_pressure_is_at_stake(
+    text: str, stake: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # names are found by a model of their own tests
+    monkeypatch.setattr("baton_packs.customer_experience.extraction.find_names", lambda texts, _: [[] for _ in texts])
     assert intake.fields(parsed(text)).facts["at_stake"] == stake
     assert intake.fields(parsed("When do you open on Friday?", text)).facts["at_stake"] == stake
 
