@@ -165,8 +165,8 @@ def _limits(spec: TextSpec, cases: Cases) -> list[str]:
     limits = [
         "Judged on the most recent part of its data only; the drift monitor says when that is past.",
         "It knows the classes named above and no others; a text of another kind gets one of them or is rejected.",
-        "Of its training texts it holds weighted terms that several distinct texts share, without numbers and addresses, "
-        "and means over many texts.",
+        "Of its training texts it holds weighted terms that several distinct texts share, without numbers and addresses, how "
+        "often each class uses them, and means and main directions over many texts.",
     ]
     if cases.left_out:
         listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())

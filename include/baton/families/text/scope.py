@@ -69,7 +69,7 @@ class Scope:
         """Plain JSON values; the detector's arrays are `arrays`."""
         plain: dict[str, Any] = {"kind": self.kind, "threshold": self.threshold}
         if self.detector is not None:
-            plain |= {"intercept": self.detector.intercept, "shared": self.detector.world.shared}
+            plain |= {"intercept": self.detector.intercept, "shared": self.detector.world.usage.shared}
         return plain
 
     def arrays(self) -> Arrays:

@@ -1,9 +1,10 @@
 """Learning what texts of unknown classes look like, by leaving known classes out.
 
-The classes are dealt into groups. For each group the model's parts are fitted without its classes, and without a share of
-the other texts; what they then say of the group's texts is how unknown classes look, what they say of the others is how
-known ones look. A logistic model tells the two apart. Leaving out groups, not single classes, takes away some of the
-nearest neighbours as well, as a class that nobody thought of has no sister among the known ones.
+The classes are dealt into groups, and so are the texts. For each group of classes the model's parts are fitted without
+them, and without one group of the other texts; what they then say of the classes left out is how unknown classes look, what
+they say of the texts set aside is how known ones look. A logistic model tells the two apart, looking hardest near the line.
+Leaving out groups, not single classes, takes away some of the nearest neighbours as well, as a class that nobody thought of
+has no sister among the known ones.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from baton.families.text.traits import World
 from baton.specs_text import TextCandidateSpec, TextSpec
 
 GROUPS = 6
+ROUNDS = 4  # of looking for the line and weighing anew
+NEAR = 1.5  # log-odds from the line at which a text's weight has fallen to 0.6
+FAR = 0.05  # least weight of a text
 
 
 def fit(
@@ -55,18 +59,33 @@ def fit(
         )
     vectors = None if encoder is None else encoder.encode(cases.texts)
     known, unknown = _left_out(spec, parts, weights, cases, vectors, encoder)
-    traits = np.concatenate([known, unknown])
-    centre, scale = traits.mean(axis=0), np.maximum(traits.std(axis=0), 1e-9)
-    is_unknown = np.repeat([0, 1], [len(known), len(unknown)])
-    told = LogisticRegression(max_iter=2000, class_weight="balanced").fit((traits - centre) / scale, is_unknown)
     world = World.fit(cases.texts, cases.y, len(cases.classes), vectors)
-    detector = Detector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
+    detector = _detector(world, known, unknown, share)
     fold = found[parts[0].name]["fold"].to_numpy()
     strange = np.empty(len(cases.y))
     for one in np.unique(fold):
         learn, judge = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         strange[judge] = detector(_traits(cases, cases.y, len(cases.classes), vectors, learn, judge, raw, scores))
     return Scope.draw(kind, strange, share, detector)
+
+
+def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float) -> Detector:
+    """A logistic model of traits, shape (n, traits), of known and of unknown classes.
+
+    Only the order of texts near the line matters to what is rejected, so its likelihood is weighted by how near a text is to
+    the line that rejects `share` of the known ones; known and unknown weigh the same in sum.
+    """
+    traits = np.concatenate([known, unknown])
+    centre, scale = traits.mean(axis=0), np.maximum(traits.std(axis=0), 1e-9)
+    inputs, is_unknown = (traits - centre) / scale, np.repeat([0, 1], [len(known), len(unknown)])
+    weights = np.ones(len(traits))
+    for _ in range(ROUNDS):
+        weights[: len(known)] *= weights[len(known) :].sum() / weights[: len(known)].sum()
+        told = LogisticRegression(max_iter=2000).fit(inputs, is_unknown, sample_weight=weights)
+        odds = told.decision_function(inputs)
+        line = np.quantile(odds[: len(known)], 1 - share)
+        weights = np.exp(-(((odds - line) / NEAR) ** 2) / 2) + FAR
+    return Detector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
 
 
 def _left_out(
@@ -76,10 +95,10 @@ def _left_out(
     """Traits of texts of known and of left-out classes."""
     rng = np.random.default_rng(spec.training.seed)
     group = rng.permutation(len(cases.classes)) % GROUPS
-    aside = rng.permutation(len(cases.y)) % GROUPS == 0
+    turn = rng.permutation(len(cases.y)) % GROUPS
     known, unknown = [], []
     for one in range(GROUPS):
-        inside = group[cases.y] != one
+        inside, aside = group[cases.y] != one, turn == one
         place = np.cumsum(group != one) - 1  # number of a class among those that stay
         learn = np.flatnonzero(inside & ~aside)
         judge = np.concatenate([np.flatnonzero(inside & aside), np.flatnonzero(~inside)])
