@@ -9,7 +9,8 @@ needed beyond httpx. Addresses and passwords default to what `baton up` wrote to
 Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),
 `airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud),
 `replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`;
-`document_grid`, `document_case` (the most urgent open case) and, where a run waits, `document_review`.
+`document_grid`, `document_case` (the most urgent open case), `document_queue` and, where a run waits, `document_review` and
+`document_answer` (its decision card).
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ def capture_review(window: Browser, folder: Path, airflow: str, dag_id: str, nam
 
 
 def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]:
-    """The intake of documents: its grid, the decision card of its most urgent open case, its request for a person."""
+    """The intake of documents: its grid, its most urgent open case, its queue, its request for a person with the card."""
     from sqlalchemy import select
 
     from baton import tables
@@ -254,7 +255,18 @@ def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]
         window.open(f"{airflow}/baton/cases/{flow}/{key}")
         window.see("Scores")
         made.append(window.save(folder / "document_case.png"))
-    return made + capture_review(window, folder, airflow, flow, "document_review.png")
+    window.resize(*SIZE)
+    window.open(f"{airflow}/baton/cases?flow={flow}")
+    window.see("priority")
+    made.append(window.save(folder / "document_queue.png"))
+    made += capture_review(window, folder, airflow, flow, "document_review.png")
+    card = window.run("return [...document.querySelectorAll('a')].find(a => a.href.includes('/baton/cases/'))?.href")
+    if card and made[-1].stem == "document_review":
+        window.resize(SIZE[0], 1300)
+        window.open(card)
+        window.see("Scores")
+        made.append(window.save(folder / "document_answer.png"))
+    return made
 
 
 def main() -> int:
