@@ -91,3 +91,14 @@ def test_nothing_heavy_is_imported_before_the_first_request() -> None:
         "assert not late, late"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_of_many_answers_none_is_given_by_one_careless_click() -> None:
+    from baton.console.rendering import environment
+
+    links: Any = environment().get_template("links.html.j2").module
+    many = dict.fromkeys(["accepted", "rejected", "it is: card_arrival", "none of them"], {})
+    form = links.decide("/baton", "flow", "key", "token", "today", many, None)
+    assert '<option value="" disabled selected>' in form
+    assert "required" in form
+    assert form.count("selected") == 1

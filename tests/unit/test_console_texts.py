@@ -68,11 +68,12 @@ def test_the_card_offers_the_reply_as_it_is(letters: None) -> None:
     assert '<button name="resolution" value="edited">' not in page, "an edited answer needs its text"
 
 
-def test_a_row_of_a_queue_leads_to_the_card_for_an_answer_with_a_text(letters: None) -> None:
+def test_a_text_is_read_before_it_is_answered_for(letters: None) -> None:
+    """A row of a queue shows no text, so it takes no answer either: an unread suggestion would leave."""
     for address in ("/baton/today", "/baton/cases"):
         page = client("admin").get(address, headers=HTML).text
-        assert f'<a class="button" href="{CARD}#edit">Edit</a>' in page
-        assert 'value="accepted"' in page
+        assert f'<a class="button" href="{CARD}">Read and decide</a>' in page
+        assert 'value="accepted"' not in page
         assert 'value="edited"' not in page
 
 
