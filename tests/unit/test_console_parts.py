@@ -97,7 +97,7 @@ def test_of_many_answers_none_is_given_by_one_careless_click() -> None:
     from baton.console.rendering import environment
 
     links: Any = environment().get_template("links.html.j2").module
-    many = dict.fromkeys(["accepted", "rejected", "it is: card_arrival", "none of them"], {})
+    many: Any = {answer: {} for answer in ("accepted", "rejected", "it is: card_arrival", "none of them")}
     form = links.decide("/baton", "flow", "key", "token", "today", many, None)
     assert '<option value="" disabled selected>' in form
     assert "required" in form
