@@ -160,6 +160,18 @@ def test_an_escalated_case_has_a_queue_a_priority_and_a_card(played: Any, servic
         assert set(labels) == set(case["resolutions"][first])
 
 
+def test_the_weeks_quality_is_on_a_page_behind_log_in(played: Any, services: Services) -> None:
+    known = partitions("customer_outcomes", "quality")
+    week = head(Slot("customer_outcomes", "quality", max(known)))
+    assert week is not None
+    assert week.facts["messages"] > 0
+    assert 0 < week.facts["accepted"] <= 1.0
+    address = f"{services.airflow_url}/baton/pages/{week.facts['report']}"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    page = httpx.get(address, headers={"Authorization": f"Bearer {services.token()}"}, trust_env=False)
+    assert "Quality of the week" in page.raise_for_status().text
+
+
 def test_a_file_named_in_the_trigger_form_is_a_partition_of_its_own(
     played: Any, services: Services, tmp_path: Path
 ) -> None:

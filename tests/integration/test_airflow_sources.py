@@ -158,3 +158,25 @@ def test_http_does_not_retry_a_refusal(http: type[Payments], monkeypatch: pytest
 def test_http_names_a_wrong_path_to_the_rows(http: type[Payments]) -> None:
     with pytest.raises(SourceError, match="partition 2026-11-20T09:00:00, page 1: records: nothing at `rows`"):
         read_http(None, api(records="rows"), HOUR)  # type: ignore[arg-type]
+
+
+def test_http_brings_documents_that_the_intake_reads(http: type[Payments], monkeypatch: pytest.MonkeyPatch) -> None:
+    from baton_packs.customer_experience.parsing import parse
+
+    mail = b"From: Ann <ann@example.org>\r\nSubject: My order\r\n\r\nWhere is the order that I placed last week, please?\r\n"
+    kept = [
+        ("one.eml", mail),
+        ("two.txt", b"Please cancel my subscription at the end of this month, thank you."),
+        ("cut.pdf", b"%PDF-1.7"),
+    ]
+    monkeypatch.setattr(http, "rows", [
+        {"name": name, "body": base64.b64encode(content).decode(), "at": "2026-11-20T09:05:00Z"} for name, content in kept
+    ])  # fmt: skip
+    fields = {"name": "name", "content": "body", "received_at": "at"}
+    batch = read_http(None, api(documents=fields), HOUR)  # type: ignore[arg-type]
+    assert dict(zip(batch.frame["name"], batch.frame["content"], strict=True)) == dict(kept)
+    assert batch.frame["received_at"].astype(str).unique().tolist() == ["2026-11-20 09:05:00+00:00"]
+    parsed = parse(batch.frame).set_index("name")
+    assert parsed.loc["one.eml", ["sender", "subject", "media"]].tolist() == ["ann@example.org", "My order", "mail"]
+    assert "cancel my subscription" in parsed.loc["two.txt", "text"]
+    assert parsed["problem"].fillna("").to_dict() == {"one.eml": "", "two.txt": "", "cut.pdf": "damaged"}
