@@ -54,10 +54,8 @@ def ingest(job: StageJob) -> StageOutput:
     facts: dict[str, Any] = {
         "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
     }  # fmt: skip
-    if files:
-        facts["files"] = len(
-            files
-        )  # their names are personal data: the commit's options have them, logs and XCom do not
+    if files:  # only how many: their names are personal data; the commit's options have them, logs and XCom do not
+        facts["files"] = len(files)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton.warehouse import record_models
