@@ -118,18 +118,21 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
 
 
 def decide(
-    flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None
-) -> dict[str, Any]:
+    flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None,
+    seen: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Record a person's decision on a case, and the labels that follow from it, in one transaction.
 
     Args:
         text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
             where it says what was offered anyway. The ledger records whether it was changed, not what it says.
+        seen: commit of the decision that the person looked at; None: they say nothing of it.
 
     Raises:
         UnknownResolution: the case cannot be answered like that.
         UnusableText: the text is missing, empty, too long, or not asked for.
-        BatonError: no such case, it was already decided by somebody, or what was offered cannot be read.
+        BatonError: no such case, it was already decided by somebody, what was offered cannot be read, or a later run has
+            decided anew since it was `seen`.
     """
     from sqlalchemy import select
 
@@ -148,6 +151,10 @@ def decide(
             raise UnknownResolution(f"resolution {resolution!r}: allowed are {', '.join(case['resolutions'])}")
         if case["resolution"] is not None:
             raise BatonError(f"case {entity_key!r} was already decided {case['resolution']} by {case['actor']}")
+        if seen is not None and seen != _commit_of(conn, case):
+            raise BatonError(
+                f"case {entity_key!r} was decided anew by a later run since you looked: reload and read it"
+            )
         written = _written(resolution, text, case["edits"] or {})
         said: dict[str, Any] = {"resolution": resolution, "actor": actor, "note": note}
         if written is not None:
@@ -162,6 +169,18 @@ def decide(
             record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
+
+
+def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
+    """The commit that published the decision on a case as it stands now."""
+    from sqlalchemy import select
+
+    from baton import tables
+
+    table = tables.decisions
+    here = (table.c[name] == case[name] for name in ("flow", "partition", "entity_key"))
+    found = conn.execute(select(table.c.commit_id).where(*here)).scalar()
+    return None if found is None else int(found)
 
 
 def _lines(text: str) -> str:

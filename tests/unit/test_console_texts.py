@@ -146,3 +146,19 @@ def test_a_store_that_cannot_be_read_refuses_the_text_and_says_why(letters: None
     assert "missing" in answer.json()["detail"]
     assert client("admin").get(CARD, headers=HTML).status_code == 200
     assert client("admin").post(CARD, json={"resolution": "rejected"}).status_code == 200
+
+
+def test_what_a_later_run_worded_anew_is_read_again_before_it_is_answered_for(letters: None) -> None:
+    browser, token = client("admin", cookie=True), forms.token_for(LittleHost(), Person("admin"))
+    seen = Textarea(browser.get(CARD, headers=HTML).text).hidden["seen"]
+    LETTERS["fill"](reply="Dear Ann,\nit takes two months.")
+    form = {"resolution": "accepted", "back": "card", "token": token, "seen": seen}
+    late = browser.post(CARD, data=form, headers={"origin": SITE})
+    assert (late.status_code, case()["resolution"]) == (409, None)
+    assert "decided anew" in late.text
+    newer = Textarea(browser.get(CARD, headers=HTML).text)
+    assert "two months" in newer.text
+    assert newer.hidden["seen"] != seen
+    done = browser.post(CARD, data={**form, "seen": newer.hidden["seen"]}, headers={"origin": SITE})
+    assert (done.status_code, case()["resolution"]) == (303, "accepted")
+    assert client("admin").post(CARD, json={"resolution": "accepted", "seen": "x"}).status_code == 422

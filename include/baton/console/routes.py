@@ -95,8 +95,8 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
 async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -> Response:
     """Record the person's decision on a case.
 
-    Fields: `resolution` (one of the case's own), `note`, `text` (for an answer that comes with one), and of forms `token` and `back` (today, card, or `cases` with
-    the query of that page).
+    Fields: `resolution` (one of the case's own), `note`, `text` (for an answer that comes with one), `seen` (commit of the
+    decision that was looked at), and of forms `token` and `back` (today, card, or `cases` with the query of that page).
     """
     fields = await forms.checked_body(request, rights.host, rights.person)
     result = await run_in_threadpool(_decide, rights, flow, entity_key, fields)
@@ -128,11 +128,16 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
     text = fields.get("text")
     if text is not None and not isinstance(text, str):
         raise HTTPException(422, "text: what is to be used, as a text")
+    seen = str(fields.get("seen") or "")
+    if seen and not (seen.isdecimal() and len(seen) <= 18):
+        raise HTTPException(422, "seen: the number of the commit that was looked at")
     with read() as conn:
         if first_row(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
-        return cases.decide(flow, entity_key, resolution, actor=rights.person.name, note=note.strip(), text=text)
+        return cases.decide(
+            flow, entity_key, resolution, rights.person.name, note.strip(), text, int(seen) if seen else None
+        )
     except (cases.UnknownResolution, cases.UnusableText) as error:
         raise HTTPException(422, str(error)) from error
     except DatasetCorrupt:  # what the text is compared with cannot be read
