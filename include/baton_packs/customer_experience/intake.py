@@ -122,13 +122,14 @@ def _route(
 ) -> tuple[str, str, Desk, list[str]]:
     """(route, action, desk, why): what is said of the document, and a person where part of it was not read."""
     route, action, desk, why = _said_of(document, said, rules, money, missing)
-    unread = _listed(document.get("unread"))
-    if not unread:
-        return route, action, desk, why
-    why = [*why, f"part of it could not be read: {'; '.join(unread[:SAID])}"]
-    if route == FILE or action == "follow_up":  # nobody would see the rest, or be asked for what is in it
-        return ESCALATE, "", rules.sorting if desk.queue == NOBODY else desk, why
-    return APPROVE if route == REPLY else route, action, desk, why
+    if unread := _listed(document.get("unread")):
+        why = [*why, f"part of it could not be read: {'; '.join(unread[:SAID])}"]
+        if route == FILE or action == "follow_up":  # nobody would see the rest, or be asked for what is in it
+            route, action = ESCALATE, ""
+        elif route == REPLY:
+            route = APPROVE
+    # a case in a queue that nobody works would wait for ever
+    return route, action, rules.sorting if route == ESCALATE and desk.queue == NOBODY else desk, why
 
 
 def _above(money: float, currency: Any, rules: IntakePolicy) -> str:

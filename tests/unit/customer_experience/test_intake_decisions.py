@@ -43,6 +43,7 @@ INVOICE = {"category": "invoice"}
     ({"type": INVOICE}, "file", "accounts_payable"),
     ({"type": {"category": "complaint"}}, "approve", "customer_care"),
     ({"type": {"category": "junk"}}, "file", "none"),
+    ({"type": {"category": "junk"}, "risk": 0.2}, "escalate", "post_room"),
     ({"type": INVOICE, "risk": 0.2}, "escalate", "accounts_payable"),
     ({"type": INVOICE, "risk": 0.9}, "escalate", "fraud_desk"),
     ({"risk": 0.2}, "approve", "customer_care"),
