@@ -21,7 +21,7 @@ help: ## list the verbs
 
 setup: $(RUNTIME) ## virtual environment from requirements.lock, hashes checked
 
-demo: setup ## the main jobs on real data, about fourteen minutes; ends with tables
+demo: setup ## the main jobs on real data, about ten minutes; ends with tables
 	$(BIN)/baton demo
 
 up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
