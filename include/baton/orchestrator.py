@@ -32,6 +32,9 @@ class Orchestrator:
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
         """Call `/api/v2<path>`; logs in once more when the token is too old; waits while the server restarts.
 
+        A request whose transaction the database refused is repeated: it has changed nothing. SQLite refuses one at once,
+        whatever its timeout, when somebody else wrote since it began to read.
+
         Raises:
             ServiceError: no answer within a minute, or an error status; carries the server's own words.
         """
@@ -49,6 +52,9 @@ class Orchestrator:
                 continue
             if response.status_code == 401 and time.monotonic() < until:
                 self._client = None
+                time.sleep(0.5)
+                continue
+            if _refused_by_database(response) and time.monotonic() < until:
                 time.sleep(0.5)
                 continue
             if response.status_code >= 400:
@@ -158,3 +164,14 @@ class Orchestrator:
     def dag_ids(self) -> list[str]:
         """All active DAGs."""
         return [row["dag_id"] for row in self.request("GET", "/dags?limit=500")["dags"]]
+
+
+def _refused_by_database(response: httpx.Response) -> bool:
+    """Whether Airflow says that a statement failed, so that all of the request was rolled back."""
+    if response.status_code != 500:
+        return False
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(detail, dict) and detail.get("reason") == "Database error"
