@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
-from baton import mlflow_server, packaged
+from baton import mlflow_server, packaged, warehouse
 from baton.settings import settings
 
 
@@ -51,9 +52,8 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
         _until_up(f"http://127.0.0.1:{port}/health", server, home / "mlflow.log")
         mlflow_server.bootstrap(f"http://127.0.0.1:{port}", home)
         from baton.airflow.initialise import initialise
-        from baton.warehouse import migrate
 
-        migrate()
+        warehouse.migrate()
         initialise()
         yield Workbench(home, f"http://127.0.0.1:{port}")
     finally:
@@ -139,3 +139,18 @@ def postgres() -> Iterator[Postgres]:
     yield running
     running.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_home(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A BATON_HOME whose warehouse is an empty schema of the Postgres server, migrated."""
+    monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    monkeypatch.setenv("BATON_WAREHOUSE_URL", postgres.url)
+    settings.cache_clear()
+    with warehouse.engine().begin() as conn:
+        conn.execute(sa.text("drop schema public cascade"))
+        conn.execute(sa.text("create schema public"))
+    warehouse.migrate()
+    yield tmp_path
+    warehouse.engine().dispose()
+    settings.cache_clear()

@@ -6,33 +6,17 @@ SQLite cannot show it: its writers take turns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import sqlalchemy as sa
 
-from baton import outbox, slots, warehouse
-from baton.settings import settings
+from baton import outbox, slots
 from baton.stages import StageJob, run
 
 FLOW, HOURS = "document_intake", ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
 
 
-@pytest.fixture(autouse=True)
-def server(postgres: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("BATON_HOME", str(tmp_path))
-    monkeypatch.setenv("BATON_WAREHOUSE_URL", postgres.url)
-    settings.cache_clear()
-    with warehouse.engine().begin() as conn:
-        conn.execute(sa.text("drop schema public cascade"))
-        conn.execute(sa.text("create schema public"))
-    warehouse.migrate()
-    yield
-    warehouse.engine().dispose()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("postgres_home")
 
 
 def job(hour: str) -> StageJob:

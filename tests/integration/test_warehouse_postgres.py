@@ -20,28 +20,13 @@ from alembic.migration import MigrationContext
 
 from baton import datasets, ledger, migrations, slots, tables, warehouse
 from baton.errors import BatonError, StaleAttempt
-from baton.settings import settings
 
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 
 
-@pytest.fixture(scope="module")
-def server(postgres):
-    return postgres
-
-
 @pytest.fixture
-def home(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("BATON_HOME", str(tmp_path))
-    monkeypatch.setenv("BATON_WAREHOUSE_URL", server.url)
-    settings.cache_clear()
-    with warehouse.engine().begin() as conn:
-        conn.execute(sa.text("drop schema public cascade"))
-        conn.execute(sa.text("create schema public"))
-    warehouse.migrate()
-    yield tmp_path
-    warehouse.engine().dispose()
-    settings.cache_clear()
+def home(postgres_home):
+    return postgres_home
 
 
 def prediction(key):
@@ -158,11 +143,11 @@ def test_a_deadlock_is_repeated_until_both_are_done(home):
     assert warehouse.meta_get("a") == warehouse.meta_get("b")
 
 
-def test_a_server_that_restarts_is_waited_for(home, server):
+def test_a_server_that_restarts_is_waited_for(home, postgres):
     slot = slots.Slot("flow", "stage", "p")
     stage(slot, 1)
-    server.stop()
-    back = threading.Timer(1.5, server.start)
+    postgres.stop()
+    back = threading.Timer(1.5, postgres.start)
     back.start()
     result = stage(slot, 2)
     back.join()
@@ -170,7 +155,7 @@ def test_a_server_that_restarts_is_waited_for(home, server):
     assert ledger.verify().ok
 
 
-def test_killed_and_interleaved_attempts_leave_one_verified_head(home, server):
+def test_killed_and_interleaved_attempts_leave_one_verified_head(home, postgres):
     command = [sys.executable, str(HARNESS), "--seeds", "60:70,100:150", "--seconds", "20"]
     done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

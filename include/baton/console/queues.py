@@ -106,18 +106,9 @@ def _cases(
         where.append(case.c.queue.is_(None) if wanted.queue == NO_QUEUE else case.c.queue == wanted.queue)
     if wanted.route:
         where.append(case.c.route == wanted.route)
-    urgency = (
-        func.coalesce(case.c.priority, USUAL),
-        case.c.risk.desc(),
-        case.c.opened_at,
-        case.c.flow,
-        case.c.entity_key,
-    )
-    first = select(case).where(*where).order_by(*urgency).limit(most).offset(after).subquery()
+    first = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after).subquery()
     same = and_(*(decision.c[name] == first.c[name] for name in ("flow", "partition", "entity_key")))
-    query = select(first, decision.c.money).outerjoin(decision, same).order_by(
-        func.coalesce(first.c.priority, USUAL), first.c.risk.desc(), first.c.opened_at, first.c.flow, first.c.entity_key
-    )  # fmt: skip
+    query = select(first, decision.c.money).outerjoin(decision, same).order_by(*_urgency(first.c))
     rows = [dict(row) for row in conn.execute(query).mappings()]
     whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])
     return [
@@ -128,6 +119,11 @@ def _cases(
         }
         for row in rows
     ]
+
+
+def _urgency(case: Any) -> tuple[Any, ...]:
+    """The order in which cases, by their columns, are to be worked."""
+    return func.coalesce(case.priority, USUAL), case.risk.desc(), case.opened_at, case.flow, case.entity_key
 
 
 def _reasons(
