@@ -7,7 +7,7 @@ that runs is built.
 from airflow.sdk import get_parsing_context
 
 from baton.airflow.lifecycle import build
-from baton.packs import load_pack, packs
+from baton.packs.pack import load_pack, packs
 
 wanted = get_parsing_context().dag_id
 for name in packs():

@@ -26,8 +26,8 @@ def record(conn: Connection, flow: str, partition: str, rows: Iterable[Mapping[s
     Raises:
         BatonError: a name is empty, a number is none, or the same number is decided twice; nothing is recorded.
     """
-    from baton import ledger, tables
-    from baton.warehouse import now, upsert
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, upsert
 
     at = now()
     records = [{"flow": flow, "partition": partition, **_checked(row), "at": at} for row in rows]
@@ -78,8 +78,8 @@ def known(flow: str, before: str | None = None, field: str | None = None) -> pd.
     import pandas as pd
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.adjustments
     query = select(*(table.c[name] for name in COLUMNS)).where(table.c.flow == flow)

@@ -45,8 +45,8 @@ def open_cases(
     Raises:
         BatonError: a case would have no answer, or `edits` names an answer that there is not.
     """
-    from baton import tables
-    from baton.warehouse import insert, now
+    from baton.record import tables
+    from baton.record.warehouse import insert, now
 
     at, table = now(), tables.cases
     mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
@@ -96,8 +96,8 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
     """
     from sqlalchemy import select
 
-    from baton import tables, warehouse
-    from baton.datasets import DatasetRef, read
+    from baton.data.datasets import DatasetRef, read
+    from baton.record import tables, warehouse
 
     case, decision, commit = tables.cases, tables.decisions, tables.commits
     query = (
@@ -136,9 +136,9 @@ def decide(
     """
     from sqlalchemy import select
 
-    from baton import ledger, tables
     from baton.labels import record_labels
-    from baton.warehouse import now, write
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, write
 
     table = tables.cases
     proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
@@ -175,7 +175,7 @@ def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
     """The commit that published the decision on a case as it stands now."""
     from sqlalchemy import select
 
-    from baton import tables
+    from baton.record import tables
 
     table = tables.decisions
     here = (table.c[name] == case[name] for name in ("flow", "partition", "entity_key"))
@@ -209,8 +209,8 @@ def decided(flow: str) -> set[str]:
     """Entities whose case a person has decided."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.cases
     with read() as conn:
@@ -222,8 +222,8 @@ def counts(flow: str | None = None) -> dict[str, int]:
     """Number of cases by status."""
     from sqlalchemy import func, select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     query = select(tables.cases.c.status, func.count()).group_by(tables.cases.c.status)
     if flow:

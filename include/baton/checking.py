@@ -32,8 +32,9 @@ def contract(job: StageJob) -> StageOutput:
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`stop_if_broken`).
     """
-    from baton import contracts, parsing, quarantine, result_pages
-    from baton.datasets import read
+    from baton import contracts, quarantine, result_pages
+    from baton.data import typed as parsing
+    from baton.data.datasets import read
 
     spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])
@@ -50,7 +51,7 @@ def contract(job: StageJob) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import ledger
+        from baton.record import ledger
 
         quarantine.record(conn, job.flow, job.partition, verdict, frame, raw)
         ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",

@@ -60,7 +60,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """Show entries, newest first."""
-    from baton import ledger
+    from baton.record import ledger
 
     found = ledger.entries(subject, kind, limit)
     if json:
@@ -76,7 +76,7 @@ def show(
 @ledger_app.command()
 def verify() -> None:
     """Check every entry against the one before; exit code 1 names the first that is broken."""
-    from baton import ledger
+    from baton.record import ledger
 
     verdict = ledger.verify()
     ledger.remember(verdict, getpass.getuser())

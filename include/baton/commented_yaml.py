@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from baton.specs_base import format_duration
+from baton.specs.base import format_duration
 
 _WIDTH = 108
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baton import packaged
+from baton.packs import packaged
 from baton.services import write_secret
 from baton.settings import LOOPBACK, Settings
 
@@ -106,7 +106,7 @@ def fetch_files(settings: Settings) -> None:
 
 
 def _declared(settings: Settings) -> list[Companion]:
-    from baton.packs import load_pack, packs
+    from baton.packs.pack import load_pack, packs
 
     found: list[Companion] = []
     for pack in packs():

@@ -13,8 +13,8 @@ from baton.stages import StageJob, engine_step
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.packs import Pack
-    from baton.specs import ModelSpec
+    from baton.packs.pack import Pack
+    from baton.specs.kinds import ModelSpec
 
 PARTITIONS = 200  # looked back on: each is a file to read
 # A stage asks for the state (to decide whether to run) and then for the rows: both are as of the same moment.
@@ -22,7 +22,7 @@ _asked: dict[Slot, Bounds] = {}
 
 
 def _model(job: StageJob) -> tuple[Pack, ModelSpec]:
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
     if spec.data.target is None:
@@ -36,8 +36,8 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
     A label's moment is the clock's, not the data's: were it compared with the partition's end, hours that are caught up
     on or replayed would know nothing.
     """
+    from baton.record.warehouse import now
     from baton.slots import history, partitions
-    from baton.warehouse import now
 
     recent = spec.training.recent
     before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from baton.data.formats import BOOKKEEPING
+from baton.data.typed import Parsed, Violation, adopt
 from baton.errors import SpecError
 from baton.findings import Findings, Rule, first_line, missing, raised, rules_of
 from baton.jsontext import to_json
-from baton.parsing import Parsed, Violation, adopt
-from baton.readers import BOOKKEEPING
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from baton.specs import ContractSpec
+    from baton.specs.kinds import ContractSpec
 
 Status = Literal["passed", "quarantined", "broken"]
 MASKED = "(masked)"

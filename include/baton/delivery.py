@@ -18,10 +18,11 @@ from typing import Any, Literal, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import ledger, outbox, warehouse
+from baton import outbox
 from baton.errors import BatonError
 from baton.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
-from baton.tables import outbox as table
+from baton.record import ledger, warehouse
+from baton.record.tables import outbox as table
 
 log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here

@@ -75,7 +75,7 @@ def start_fresh(home: Path) -> Path | None:
 
 def stories() -> dict[str, Any]:
     """Pack name -> its module `demo`, for the packs that have one."""
-    from baton.packs import load_pack, packs
+    from baton.packs.pack import load_pack, packs
 
     modules = {name: f"{load_pack(name).package}.demo" for name in packs()}
     return {name: importlib.import_module(path) for name, path in modules.items() if importlib.util.find_spec(path)}
@@ -90,7 +90,7 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     from concurrent.futures import ThreadPoolExecutor
 
     from baton import companions
-    from baton.packs import prepare_data
+    from baton.packs.pack import prepare_data
     from baton.supervisor import Services
 
     began = time.monotonic()
@@ -117,7 +117,7 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
             summary["addresses"] = {"airflow": services.airflow_url, "mlflow": services.mlflow_url}
         finally:
             services.stop()
-    from baton import ledger
+    from baton.record import ledger
 
     verdict = ledger.verify()
     summary["ledger"] = {"ok": verdict.ok, "records": verdict.records}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
-from baton.datasets import DatasetRef
+from baton.data.datasets import DatasetRef
 
 DISTRIBUTION = "baton-orchestra"
 

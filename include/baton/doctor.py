@@ -64,7 +64,7 @@ def _environment() -> Iterator[Finding]:
 
 def _packs(here: Settings) -> Iterator[Finding]:
     from baton.lint import lint
-    from baton.packs import packs
+    from baton.packs.pack import packs
 
     names = packs()
     yield Finding("packs", bool(names), ", ".join(names) or "none is installed: run `make setup`")
@@ -99,7 +99,7 @@ def _secret_files(here: Settings) -> list[Path]:
 
 
 def _state(here: Settings) -> Iterator[Finding]:
-    from baton import ledger
+    from baton.record import ledger
     from baton.services import choose_port
     from baton.supervisor import supervisor_of
 

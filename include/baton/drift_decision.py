@@ -24,7 +24,7 @@ from typing import Any
 
 from baton.drift_performance import Performance, performance
 from baton.errors import BatonError
-from baton.specs_base import format_duration, parse_duration
+from baton.specs.base import format_duration, parse_duration
 
 __all__ = [
     "DriftVerdict",

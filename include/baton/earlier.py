@@ -10,7 +10,7 @@ from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
-    from baton.datasets import DatasetRef
+    from baton.data.datasets import DatasetRef
 
 
 NAMED = 5  # partitions in a sentence
@@ -68,7 +68,7 @@ def rows(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     columns = list(job.options["columns"])
     parts, missing = [], Counter[str]()

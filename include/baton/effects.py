@@ -155,10 +155,10 @@ def _sent(job: StageJob, options: dict[str, Any], peer: Peer, lease: float) -> D
 def _mail_peer(
     job: StageJob, options: dict[str, Any], found: MailServer | Path | None, timeout: float
 ) -> SmtpPeer | FileOutbox:
+    from baton.data.partitions import safe_name
     from baton.effects_file import FileOutbox
     from baton.effects_mail import NOBODY, is_address
     from baton.effects_smtp import MailServer, SmtpPeer
-    from baton.partitions import safe_name
     from baton.settings import settings
 
     sender = options["sender"] or NOBODY

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.parsing import Parsed, Violation, row_shas
-from baton.readers import as_text
+from baton.data.formats import as_text
+from baton.data.typed import Parsed, Violation, row_shas
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from baton.specs import ContractSpec
+    from baton.specs.kinds import ContractSpec
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from baton.families.base import Family, Leaderboard
     from baton.registry import Registry
-    from baton.specs import ModelSpec
+    from baton.specs.kinds import ModelSpec
 
 
 def _spec_state(job: StageJob) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     _, spec = find_model(job.options["model"])
     others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
@@ -45,10 +45,10 @@ def candidate(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.errors import ModelError
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.registry import Registry
     from baton.registry_runs import run_name
 
@@ -84,9 +84,9 @@ def register(job: StageJob) -> StageOutput:
     import numpy as np
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     _, spec = find_model(job.options["model"])
     maker, frame = family(spec.family), read(job.inputs["data"])
@@ -133,9 +133,9 @@ def _tags(job: StageJob) -> dict[str, str]:
 
 def _hand_over(job: StageJob, trained: Trained) -> dict[str, Any]:
     """Register the fitted winner and point `challenger` at it; a version that an earlier try registered is taken."""
-    from baton import ledger
+    from baton.record import ledger
+    from baton.record.warehouse import write
     from baton.registry import Registry
-    from baton.warehouse import write
 
     registry, dataset, model = Registry(), job.inputs["data"].content_sha256, trained.spec.model
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)

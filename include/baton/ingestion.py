@@ -24,7 +24,7 @@ def _files(job: StageJob) -> list[str]:
 
     No other partition has files on record: that of an hour is what was delivered in it.
     """
-    from baton.partitions import is_own
+    from baton.data.partitions import is_own
     from baton.slots import history
 
     if named := list(job.options.get("files") or ()):
@@ -46,7 +46,7 @@ def ingest(job: StageJob) -> StageOutput:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    from baton.parsing import with_row_identity
+    from baton.data.typed import with_row_identity
     from baton.sources import read_partition
 
     batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
@@ -58,7 +58,7 @@ def ingest(job: StageJob) -> StageOutput:
         facts["files"] = len(files)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.warehouse import record_models
+        from baton.record.warehouse import record_models
 
         on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
         if any(on_record[model] != version for model, version in job.models.items()):
@@ -84,8 +84,8 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
         BatonError: a model has no champion, or the choice names something unknown.
         RegistryRefused: neither the champion nor the previous champion can be trusted.
     """
+    from baton.record.warehouse import recorded_models
     from baton.registry import Registry
-    from baton.warehouse import recorded_models
 
     wanted: dict[str, int] = {}
     if choice not in {"recorded", "champion"}:
@@ -131,8 +131,8 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
 
 
 def _record_refusal(model: str, version: int, refusal: RegistryRefused, instead: int | None) -> None:
-    from baton import ledger
-    from baton.warehouse import write
+    from baton.record import ledger
+    from baton.record.warehouse import write
 
     with write() as conn:
         ledger.append(conn, "version_refused", f"{model}/{version}", {"reason": str(refusal), "instead": instead})

@@ -53,8 +53,8 @@ def record_labels(
         rows: a value is 0 or 1, a quantity, or the name of a category.
         target: what the value is of: the target column of the models that learn it.
     """
-    from baton import tables
-    from baton.warehouse import now, upsert
+    from baton.record import tables
+    from baton.record.warehouse import now, upsert
 
     at = now()
     records = [
@@ -89,8 +89,8 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     import pandas as pd
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table, said = tables.labels, tables.predictions
     columns = ["entity_key", "partition", "label", "category", "origin", "target"]

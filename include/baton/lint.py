@@ -17,11 +17,11 @@ from typing import Any
 
 from baton.errors import SpecError
 from baton.expectations import COLUMN_ARGUMENTS, known_expectations
-from baton.packs import pack_folder, packs, read_folder
-from baton.spec_files import Problem, SpecFile, did_you_mean
-from baton.specs import ContractSpec, ExpectationSpec, FileSource, ModelSpec, TabularSpec
-from baton.specs_model import NUMERIC, NamedColumn
-from baton.yaml_marks import Loc
+from baton.packs.pack import pack_folder, packs, read_folder
+from baton.packs.spec_file import Problem, SpecFile, did_you_mean
+from baton.packs.yaml_marks import Loc
+from baton.specs.kinds import ContractSpec, ExpectationSpec, FileSource, ModelSpec, TabularSpec
+from baton.specs.model import NUMERIC, NamedColumn
 
 __all__ = ["Problem", "lint"]
 

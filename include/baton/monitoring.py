@@ -11,10 +11,10 @@ from baton.slots import Slot, head
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.datasets import DatasetRef
+    from baton.data.datasets import DatasetRef
     from baton.drift_decision import DriftVerdict, Window
     from baton.slots import StageResult
-    from baton.specs import ModelSpec
+    from baton.specs.kinds import ModelSpec
 
 
 ABANDONED = timedelta(hours=6)  # a flow's run is ended by Airflow after that long
@@ -34,7 +34,7 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         crash between record and event loses nothing.
     """
     from baton.drift_decision import decide, judgeable
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     _, spec = find_model(model)
     assert spec.drift is not None
@@ -71,8 +71,8 @@ def _states(flow: str) -> dict[str, str]:
     """
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table, commits = tables.heads, tables.commits
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
@@ -101,7 +101,7 @@ def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Win
     Version and rows are those that the scores were made with: a run that supersedes the partition may be under way,
     and what is on record for it belongs to the scores to come.
     """
-    from baton.datasets import DatasetRef
+    from baton.data.datasets import DatasetRef
     from baton.drift_decision import Window, window_from
     from baton.labels import digest, known_labels
 
@@ -124,8 +124,8 @@ def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Model versions and inputs of a commit."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.commits
     with read() as conn:
@@ -136,7 +136,7 @@ def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def _judge(
     spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
 ) -> tuple[Window, str | None]:
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.drift_decision import Window
     from baton.families import family
     from baton.labels import digest
@@ -159,8 +159,8 @@ def _judge(
 
 
 def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
+    from baton.data.partitions import safe_name
     from baton.drift_report import report_html
-    from baton.partitions import safe_name
     from baton.settings import settings
 
     page = f"drift/{model}/{safe_name(partition)}-v{version}.html"
@@ -175,8 +175,8 @@ def _report(model: str, partition: str, version: int, table: Any, window: Window
 def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
     from dataclasses import asdict
 
-    from baton import ledger, tables
-    from baton.warehouse import now, upsert, write
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, upsert, write
 
     verdict = "too_few" if table.too_few else ("drifted" if table.drifted else "stable")
     row = {
@@ -194,8 +194,8 @@ def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, l
 def _on_record(model: str, partition: str, version: int) -> Any:
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.drift_windows
     where = (table.c.model == model) & (table.c.partition == partition) & (table.c.version == version)
@@ -206,8 +206,8 @@ def _on_record(model: str, partition: str, version: int) -> Any:
 def _retrains(model: str) -> list[str]:
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.retrains
     with read() as conn:
@@ -218,9 +218,9 @@ def _unanswered(model: str) -> str | None:
     """The partition of a request that no training has started for: its event was lost, or is on its way."""
     from sqlalchemy import select
 
-    from baton import tables
+    from baton.record import tables
+    from baton.record.warehouse import read
     from baton.training import last_training
-    from baton.warehouse import read
 
     table = tables.retrains
     query = select(table.c.partition, table.c.requested_at).where(table.c.model == model)
@@ -231,8 +231,8 @@ def _unanswered(model: str) -> str | None:
 
 def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
     """Record a retraining that is asked for now; returns the decision, and for RETRAIN the partition that names it."""
-    from baton import ledger, tables
-    from baton.warehouse import now, write
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, write
 
     decision = str(verdict.verdict)
     if decision != "RETRAIN":

@@ -26,10 +26,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import ledger, warehouse
 from baton.errors import BatonError
 from baton.jsontext import to_json
-from baton.tables import outbox
+from baton.record import ledger, warehouse
+from baton.record.tables import outbox
 
 PENDING, SENDING, UNKNOWN, FAILED = "pending", "sending", "unknown", "failed"
 CONFLICT, SENT, WITHDRAWN = "conflict", "sent", "withdrawn"

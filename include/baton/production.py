@@ -12,8 +12,9 @@ import sys
 
 import sqlalchemy as sa
 
-from baton import mlflow_server, warehouse
+from baton import mlflow_server
 from baton.errors import BatonError, ServiceError
+from baton.record import warehouse
 from baton.settings import settings
 
 DATABASES = ("mlflow", "baton")

@@ -12,7 +12,7 @@ from baton.stages import StageJob, engine_step
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.specs import ModelSpec
+    from baton.specs.kinds import ModelSpec
 
 PROMOTE = "PROMOTE"
 
@@ -40,8 +40,8 @@ def is_champion(model: str, version: int) -> bool:
 
 def _state(job: StageJob) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
-    from baton import ledger
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
+    from baton.record import ledger
     from baton.registry import ALIAS_MOVED, Registry
 
     _, spec = find_model(job.options["model"])
@@ -60,10 +60,10 @@ def judge(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton import ledger
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
+    from baton.record import ledger
+    from baton.record.warehouse import now, upsert
     from baton.registry import Registry
-    from baton.warehouse import now, upsert
 
     registry = Registry()
     _, spec = find_model(job.options["model"])
@@ -77,7 +77,7 @@ def judge(job: StageJob) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Any, commit_id: int) -> None:
-        from baton import tables
+        from baton.record import tables
 
         row = {"model": spec.model, "version": version, "verdict": {**verdict.to_dict(), "champion_version": champion}, "judged_at": now(),
                "answer": None, "reviewer": None, "channel": None, "answered_at": None}  # fmt: skip
@@ -100,7 +100,7 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 
 def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.slots import history
     from baton.training import occasions
 
@@ -142,8 +142,8 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
     Raises:
         BatonError: no gate has judged this version.
     """
-    from baton import ledger, tables
-    from baton.warehouse import now, write
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, write
 
     table = tables.approvals
     with write() as conn:
@@ -162,8 +162,8 @@ def _record(job: StageJob) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table, version = tables.approvals, int(job.partition.removeprefix("version-"))
     query = select(table).where(table.c.model == job.options["model"], table.c.version == version)

@@ -30,7 +30,7 @@ def publish(job: StageJob) -> StageOutput:
         `predictions` and `cases` change in the same transaction as the head: a partition is replaced whole,
         a case that a person decided keeps the decision.
     """
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     decisions = read(job.inputs["decisions"])
     scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
@@ -38,8 +38,9 @@ def publish(job: StageJob) -> StageOutput:
     facts = {"published": len(decisions), "routes": routes, "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import cases, ledger, tables
-        from baton.warehouse import bulk_replace, now
+        from baton import cases
+        from baton.record import ledger, tables
+        from baton.record.warehouse import bulk_replace, now
 
         where, at = {"flow": job.flow, "partition": job.partition}, now()
         bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
@@ -99,14 +100,14 @@ def publish_predictions(job: StageJob) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     scores = [read(ref) for _, ref in sorted(job.inputs.items())]
     facts = {"published": max(map(len, scores)), "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import ledger, tables
-        from baton.warehouse import bulk_replace, now
+        from baton.record import ledger, tables
+        from baton.record.warehouse import bulk_replace, now
 
         where = {"flow": job.flow, "partition": job.partition}
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, now()))
@@ -130,7 +131,7 @@ def publish_labels(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     rows, options = read(job.inputs["data"]), job.options
     known = {name: rows[rows[name].notna()].set_index(options["entity"])[name] for name in options["labels"]}
@@ -157,8 +158,8 @@ def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Serie
     """
     import pandas as pd
 
-    from baton import ledger, tables
     from baton.labels import record_labels
+    from baton.record import ledger, tables
 
     table, origin, target = tables.labels, facts["origin"], facts["target"]
     conn.execute(table.delete().where(  # a corrected delivery may have taken a label back

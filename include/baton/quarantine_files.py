@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from baton.data.formats import as_text
 from baton.errors import BatonError
 from baton.quarantine_repair import RepairReport, edit
 from baton.quarantine_rows import WAITING, QuarantinedRow, RowKey, Where, list_rows
-from baton.readers import as_text
 
 _KEYS = ("flow", "partition", "row", "row_sha")
 _NOTES = ("source", "status", "rules", "advice")

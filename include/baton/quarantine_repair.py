@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import ledger, warehouse
+from baton.data.formats import as_text
 from baton.errors import BatonError
 from baton.expressions import CellError, Expression
 from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
-from baton.readers import as_text
-from baton.tables import quarantine
+from baton.record import ledger, warehouse
+from baton.record.tables import quarantine
 
 
 @dataclass(frozen=True)

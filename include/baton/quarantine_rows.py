@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import warehouse
-from baton.readers import PROBLEM, as_text
-from baton.tables import quarantine
+from baton.data.formats import PROBLEM, as_text
+from baton.record import warehouse
+from baton.record.tables import quarantine
 
 WAITING = ("open", "repaired")
 STATUSES = ("open", "repaired", "resolved", "discarded")

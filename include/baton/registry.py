@@ -119,7 +119,7 @@ class Registry(Versions):
         return target
 
     def _move_champion(self, model: str, version: int, before: int | None, actor: str, reason: str) -> None:
-        from baton import ledger, warehouse
+        from baton.record import ledger, warehouse
 
         self._point(model, CHAMPION, version)
         if before == version == self.recorded_champion(model):
@@ -130,7 +130,7 @@ class Registry(Versions):
 
     def recorded_champion(self, model: str) -> int | None:
         """The champion by the ledger: the version of the last recorded move."""
-        from baton import ledger
+        from baton.record import ledger
 
         entries = ledger.entries(subject=model, kind=ALIAS_MOVED)
         moves = [entry for entry in entries if entry.payload.get("alias") == CHAMPION]

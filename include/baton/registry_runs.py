@@ -11,7 +11,7 @@ from baton.errors import ServiceError
 from baton.registry_rest import Rest, RestError
 
 if TYPE_CHECKING:
-    from baton.datasets import DatasetRef
+    from baton.data.datasets import DatasetRef
 
 # MLflow's limits of one log-batch request and of one value
 _BATCH = {"params": 100, "metrics": 900, "tags": 100}

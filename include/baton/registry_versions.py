@@ -24,7 +24,7 @@ from baton.settings import settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.datasets import DatasetRef
+    from baton.data.datasets import DatasetRef
 
 # MLflow answers without model_id; the source names the upload and cannot be changed afterwards
 _SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")

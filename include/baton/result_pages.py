@@ -23,7 +23,7 @@ from baton.settings import settings
 
 if TYPE_CHECKING:
     from baton.contracts import Verdict
-    from baton.parsing import Violation
+    from baton.data.typed import Violation
 
 SHOWN = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~+:-]*")

@@ -11,11 +11,11 @@ from baton.column_types import column_types
 from baton.commented_yaml import commented
 from baton.errors import SpecError
 from baton.lint import lint
-from baton.packs import Pack, load_pack, packs, read_pack
+from baton.packs.pack import Pack, load_pack, packs, read_pack
+from baton.packs.spec_file import did_you_mean
 from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
 from baton.sources import sample
-from baton.spec_files import did_you_mean
-from baton.specs import ContractSpec, Spec, TabularSpec
+from baton.specs.kinds import ContractSpec, Spec, TabularSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

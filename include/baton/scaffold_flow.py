@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from baton.errors import SpecError
-from baton.packs import load_pack
+from baton.packs.pack import load_pack
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TEMPLATE = '''"""Airflow DAG `{name}`: one sentence on what it decides, for whom.

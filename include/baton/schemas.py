@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from baton.specs import ESTIMATORS, KINDS, Kind, json_schema
+from baton.specs.kinds import ESTIMATORS, KINDS, Kind, json_schema
 
 GLOBS: dict[Kind, str] = {
     "model": "**/models/*.yaml",

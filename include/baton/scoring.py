@@ -19,9 +19,9 @@ def score(job: StageJob) -> StageOutput:
         series: the median forecast), reasons (JSON list of [feature, contribution] or null), `_row`, and what the
         family adds (quantiles of a forecast).
     """
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.registry import Registry
 
     name = job.options["model"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _known_state(job: StageJob) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
     from baton.labels import Bounds
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.training import known_state
 
     pack, spec = find_model(job.options["model"])
@@ -45,10 +45,11 @@ def history(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton import contracts, parsing
-    from baton.datasets import read
+    from baton import contracts
+    from baton.data import typed as parsing
+    from baton.data.datasets import read
     from baton.labels import Bounds
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.training import known_rows
 
     pack, spec = find_model(job.options["model"])
@@ -87,9 +88,9 @@ def publish_truth(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.publishing import replace_labels
 
     _, spec = find_model(job.options["model"])

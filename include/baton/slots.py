@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import datasets, ledger, warehouse
-from baton.datasets import DatasetRef
+from baton.data import datasets
+from baton.data.datasets import DatasetRef
 from baton.digests import code_of, input_digest
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
-from baton.tables import commits, heads
+from baton.record import ledger, warehouse
+from baton.record.tables import commits, heads
 
 if TYPE_CHECKING:
     import pandas as pd

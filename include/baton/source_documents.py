@@ -32,7 +32,7 @@ from baton.settings import settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.specs_source import DocumentFields
+    from baton.specs.source import DocumentFields
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from baton.data.partitions import parse_key, safe_name
 from baton.errors import SourceError
-from baton.partitions import parse_key, safe_name
 from baton.settings import settings
-from baton.specs_source import Format, RecordedSource
+from baton.specs.source import Format, RecordedSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
     Raises:
         SourceError: the bytes are not in that format.
     """
-    from baton import readers
+    from baton.data import formats as readers
 
     if form != "parquet":
         return readers.read_bytes(body, uri, form)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from baton.data.partitions import window
 from baton.errors import SourceError
-from baton.partitions import window
-from baton.specs import HttpSource, PagingSpec, SqlSource
+from baton.specs.kinds import HttpSource, PagingSpec, SqlSource
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.data.partitions import format_key, recording_start, replay_slot, window
 from baton.errors import NoData, SourceError
-from baton.partitions import format_key, recording_start, replay_slot, window
 from baton.settings import settings
 from baton.source_files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
-from baton.specs_source import FileSource, FolderSource, RecordedSource
+from baton.specs.source import FileSource, FolderSource, RecordedSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.packs import Pack
-    from baton.specs_source import Source
+    from baton.packs.pack import Pack
+    from baton.specs.source import Source
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from baton.slots import Slot, StageOutput, StageResult, code_of, run_stage
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.datasets import DatasetRef
-    from baton.packs import Pack
+    from baton.data.datasets import DatasetRef
+    from baton.packs.pack import Pack
 
 Fingerprint = Callable[["StageJob"], Mapping[str, Any]]
 
@@ -62,7 +62,7 @@ class StageJob:
 
     def load_pack(self) -> Pack:
         """The pack's specs, parsed."""
-        from baton.packs import load_pack
+        from baton.packs.pack import load_pack
 
         return load_pack(self.pack)
 
@@ -136,7 +136,7 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again."""
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, ref in inputs.items():
@@ -152,7 +152,8 @@ def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
     Raises:
         ContractBroken: naming contract, rule, row and value of the first violations.
     """
-    from baton import contracts, parsing
+    from baton import contracts
+    from baton.data import typed as parsing
 
     spec = job.load_pack().contract(name)
     verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)

@@ -46,7 +46,7 @@ def trace(entity: str, flow: str | None = None) -> list[Step]:
 def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
-    from baton.warehouse import read
+    from baton.record.warehouse import read
 
     query = select(table).where(*(table.c[name] == value for name, value in where.items() if value is not None))
     with read() as conn:
@@ -54,7 +54,7 @@ def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
 
 
 def _places(entity: str, flow: str | None) -> list[dict[str, Any]]:
-    from baton import tables
+    from baton.record import tables
 
     places = [
         {"flow": row["flow"], "partition": row["partition"]}
@@ -85,7 +85,7 @@ def _data(flow: str, partition: str, entity: str) -> list[Step]:
 
 def _row_number(checked: Any, entity: str) -> int | None:
     """The row's number in its source: the contract's rows keep it."""
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     if checked is None or not checked.ref.rows:
         return None
@@ -99,7 +99,7 @@ def _row_number(checked: Any, entity: str) -> int | None:
 
 
 def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
-    from baton import tables
+    from baton.record import tables
 
     return [
         Step("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
@@ -109,7 +109,7 @@ def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
 
 
 def _scores(flow: str, partition: str, entity: str, steps: list[Step]) -> dict[str, int]:
-    from baton import tables
+    from baton.record import tables
 
     versions = {}
     for row in _rows(tables.predictions, flow=flow, partition=partition, entity_key=entity):
@@ -122,7 +122,7 @@ def _scores(flow: str, partition: str, entity: str, steps: list[Step]) -> dict[s
 
 def _governance(model: str, version: int) -> list[Step]:
     """How this version came to score: registration, gate, approver, alias."""
-    from baton import ledger, tables
+    from baton.record import ledger, tables
 
     steps = [
         Step(
@@ -143,7 +143,7 @@ def _governance(model: str, version: int) -> list[Step]:
 
 
 def _outcome(flow: str, partition: str, entity: str) -> list[Step]:
-    from baton import tables
+    from baton.record import tables
 
     steps = []
     for row in _rows(tables.decisions, flow=flow, partition=partition, entity_key=entity):

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from baton.datasets import DatasetRef
-    from baton.packs import Pack
-    from baton.specs import ModelSpec
+    from baton.data.datasets import DatasetRef
+    from baton.packs.pack import Pack
+    from baton.specs.kinds import ModelSpec
 
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
@@ -30,7 +30,7 @@ class NothingKnown(BatonError):
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:
     """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
     asked = {name: job.options.get(name) for name in ("since", "until")}
@@ -72,8 +72,8 @@ def assemble(job: StageJob) -> StageOutput:
     Returns:
         see `known_rows`.
     """
-    from baton.packs import find_model
-    from baton.parsing import with_row_identity
+    from baton.data.typed import with_row_identity
+    from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
     bounds = Bounds(upto=job.options.get("until"))
@@ -157,7 +157,7 @@ def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) 
 
 def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Recent rows as text where the history came as text: the contract gives both their types in one go."""
-    from baton.readers import as_text
+    from baton.data.formats import as_text
 
     written = recent.copy(deep=False)
     for name in recent:
@@ -171,7 +171,7 @@ def as_of(model: str, until: str | None = None) -> str:
 
     It names the training's slots, so that the same trigger twice finds its own result.
     """
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
 
     _, spec = find_model(model)
     refs = _Recent.of(spec, Bounds(upto=until)).refs if spec.training.recent else {}
@@ -207,7 +207,7 @@ class _Recent:
         """The rows with `_part`, `_weight`, `_partition`; `labelled` as of `known_rows`."""
         import pandas as pd
 
-        from baton.datasets import read
+        from baton.data.datasets import read
 
         parts = []
         for partition, ref in self.refs.items():
@@ -253,8 +253,8 @@ def occasions(model: str) -> list[str]:
     """Names of the trainings of a model whose rows passed their contract, newest first."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.commits
     query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
@@ -264,14 +264,14 @@ def occasions(model: str) -> list[str]:
 
 def record_start(model: str) -> None:
     """Note that a training began: it answers the monitor's request even if all its stages turn out to be cached."""
-    from baton.warehouse import meta_set, now
+    from baton.record.warehouse import meta_set, now
 
     meta_set(f"training_started:{model}", now())
 
 
 def last_training(model: str) -> str | None:
     """When the last training of the model began, or committed its rows; None before the first."""
-    from baton.warehouse import meta_get
+    from baton.record.warehouse import meta_get
 
     results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in occasions(model)]
     known = [result.created_at for result in results if result]

@@ -90,7 +90,7 @@ def workbench(tracking: bool = True) -> Iterator[Bench]:
     os.environ |= {"BATON_HOME": str(home), "AIRFLOW_HOME": str(home / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                    "NO_PROXY": "127.0.0.1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}  # fmt: skip
     os.environ.pop("BATON_MLFLOW_TRACKING_URI", None)
-    from baton import warehouse
+    from baton.record import warehouse
     from baton.settings import settings
 
     written, running = io.StringIO(), contextlib.ExitStack()

@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton import contracts, parsing
-from baton.specs import ContractSpec
+from baton import contracts
+from baton.data import typed as parsing
+from baton.specs.kinds import ContractSpec
 
 ROWS, ROUNDS, CASES = 1_000_000, 7, 200
 COLUMNS = {"id": "int", "at": "timestamp", "amount": "float", "rate": "float", "score": "float", "count": "int",

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from baton.families.forecast.family import Forecast
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 SIZES = (300, 1_000, 3_000, 10_000, 30_000)
 PERIODS, HORIZON = 156, 8

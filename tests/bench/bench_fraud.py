@@ -38,7 +38,7 @@ from baton.bootstrap import compare
 from baton.families import load
 from baton.families.selection import train
 from baton.metrics import METRICS, metrics
-from baton.packs import find_model
+from baton.packs.pack import find_model
 from baton.settings import settings
 
 SEEDS = 5

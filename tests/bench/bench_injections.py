@@ -186,7 +186,7 @@ def through(bench: Bench, rows: pd.DataFrame, flow: str, mail: str) -> tuple[dic
     bench.stage(flow, "answer", "replies:place", {"decisions": composed})
     yes = {"answer": {"answer": "approved", "changes": {}, "actor": "bench"}}
     bench.stage(flow, "answer_reviewed", "replies:place", {"decisions": composed}, yes)
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     return dict(drafts.facts), read(composed)
 

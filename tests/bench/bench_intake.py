@@ -26,7 +26,7 @@ MODELS = {"type": "document_type", "intent": "document_intent", "risk": "documen
 @contextmanager
 def own_home(folder: Path) -> Iterator[None]:
     """A BATON_HOME that shares the prepared data only."""
-    from baton import warehouse
+    from baton.record import warehouse
     from baton.settings import settings
 
     data = settings().data_dir
@@ -48,9 +48,10 @@ def own_home(folder: Path) -> Iterator[None]:
 
 def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     """Part -> (spec, family, model), trained on the pack's history."""
-    from baton import contracts, parsing
+    from baton import contracts
+    from baton.data import typed as parsing
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.training import known_rows
 
     found = {}
@@ -69,7 +70,7 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """Seconds for the batch, whole and by stage."""
-    from baton.packs import prepare_data
+    from baton.packs.pack import prepare_data
 
     prepare_data("customer_experience")
     with own_home(out / "intake_home"):
@@ -88,7 +89,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 def deliver(seed: int) -> None:
     """Files in the hour's drop folder."""
-    from baton.partitions import safe_name
+    from baton.data.partitions import safe_name
     from baton.settings import settings
     from baton_packs.customer_experience import simulate
 
@@ -103,7 +104,7 @@ def deliver(seed: int) -> None:
 def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], dict[str, int]]:
     """(seconds by stage, counts)."""
     from baton import delivery, outbox
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.effects_file import FileOutbox
     from baton.settings import settings
     from baton.slots import Slot, StageOutput, run_stage

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_mails import mails
 
 from baton.families.text.family import Text
-from baton.packs import find_model
+from baton.packs.pack import find_model
 from baton.settings import settings
-from baton.specs import TextSpec
+from baton.specs.kinds import TextSpec
 from baton_packs.customer_experience import mail
 
 HELD_OUT = 0.2

@@ -41,7 +41,7 @@ import yaml
 
 from baton.families.forecast.family import Forecast
 from baton.settings import settings
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 SPEC = Path(__file__).parent / "m4_hourly.yaml"
 HORIZON, SEASON = 48, 24

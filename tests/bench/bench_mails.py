@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from baton.downloads import file_sha256
+from baton.packs.downloads import file_sha256
 from baton.settings import settings
 from baton_packs.customer_experience import mail
 from baton_packs.customer_experience.parsing import parse

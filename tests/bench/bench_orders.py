@@ -45,12 +45,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton.downloads import fetch_package_file
 from baton.errors import SourceError
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.paths import sample_paths
+from baton.packs.downloads import fetch_package_file
 from baton.settings import settings
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 from baton_packs.supply_chain.alternatives import simulate_alternatives
 from baton_packs.supply_chain.inventory import PATHS, propose
 from baton_packs.supply_chain.logistics import Draws, Outcome, Plan, allocate, draw, simulate

@@ -278,7 +278,7 @@ def through(bench: Bench, rows: pd.DataFrame) -> Any:
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """Both figures; the places of the first are in its JSON."""
-    from baton import ledger
+    from baton.record import ledger
 
     rows = people(seed, PEOPLE)
     with workbench() as bench, journal() as kept:
@@ -320,7 +320,7 @@ def _peers(rows: pd.DataFrame) -> set[str]:
 
 def unknown(seed: int) -> dict[str, Any]:
     """People whom only the text of another customer names."""
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     rng = random.Random(seed + 1)
     names = rng.sample([f"{first} {last}" for first in FIRST for last in LAST], STRANGERS)

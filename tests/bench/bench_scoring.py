@@ -28,9 +28,10 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
-from baton import datasets, warehouse
+from baton.data import datasets
 from baton.families import family, learner, load
-from baton.packs import find_model
+from baton.packs.pack import find_model
+from baton.record import warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
 

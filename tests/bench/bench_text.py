@@ -61,9 +61,9 @@ import pandas as pd
 from baton.families.text.encoder import MODEL, TOKENIZER, MiniLM
 from baton.families.text.family import Text
 from baton.families.text.model import FittedText
-from baton.packaged import packaged
+from baton.packs.packaged import packaged
 from baton.settings import settings
-from baton.specs import TextSpec
+from baton.specs.kinds import TextSpec
 
 SPLITS, LEFT_OUT, REJECTED = 5, 17, 0.04
 RIDGE = "sklearn.linear_model.RidgeClassifier"

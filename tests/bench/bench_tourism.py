@@ -31,7 +31,7 @@ from baton.families.forecast import points, reconcile
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.losses import coverage
 from baton.families.forecast.series import Setting, prepare
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 STATS = "statsforecast.models."
 SINGLES = ("snaive", "ets", "theta", "ces", "stl")

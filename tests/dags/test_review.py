@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, warehouse
+from baton import cases
 from baton.airflow.review import ReviewOperator
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, run_stage
 
 PARTITION = "2026-11-20T09:00:00"

@@ -13,7 +13,7 @@ import pytest
 from baton import companions
 from baton.demo import Demo
 from baton.orchestrator import Orchestrator
-from baton.packs import prepare_data
+from baton.packs.pack import prepare_data
 from baton.settings import settings
 from baton.supervisor import Services
 from baton_packs.financial_crime import demo as story

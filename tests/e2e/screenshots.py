@@ -239,8 +239,8 @@ def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]
     """The intake of documents: its grid, its most urgent open case, its queue, its request for a person with the card."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     made, flow, table = [], "document_intake", tables.cases
     window.resize(*SIZE)

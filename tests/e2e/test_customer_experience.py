@@ -13,12 +13,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from baton import ledger, outbox, tables
-from baton.datasets import read
+from baton import outbox
+from baton.data.datasets import read
 from baton.demo import Demo
+from baton.record import ledger, tables
+from baton.record.warehouse import read as connection
 from baton.slots import Slot, head, partitions
 from baton.supervisor import Services
-from baton.warehouse import read as connection
 from baton_packs.customer_experience import demo as story
 from baton_packs.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
 
@@ -29,7 +30,7 @@ FLOWS = (DOCUMENTS, MESSAGES)
 @pytest.fixture(scope="module")
 def played(demo: Demo) -> tuple[Playbook, dict[str, Any]]:
     """The story; it stops at the first thing that is not as told."""
-    from baton.packs import prepare_data
+    from baton.packs.pack import prepare_data
 
     prepare_data("customer_experience")
     books: list[Playbook] = []

@@ -9,14 +9,15 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from baton import adjustments, ledger, outbox, tables
-from baton.datasets import read
+from baton import adjustments, outbox
+from baton.data.datasets import read
 from baton.demo import Demo
+from baton.record import ledger, tables
+from baton.record.warehouse import read as connection
+from baton.record.warehouse import recorded_models
 from baton.registry import Registry
 from baton.slots import Slot, head
 from baton.supervisor import Services
-from baton.warehouse import read as connection
-from baton.warehouse import recorded_models
 from baton_packs.supply_chain import demo as story
 from baton_packs.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def told(demo: Demo) -> dict[str, Any]:
     """The story; it stops at the first thing that is not as told."""
-    from baton.packs import prepare_data
+    from baton.packs.pack import prepare_data
 
     prepare_data("supply_chain")
     return story.play(demo)

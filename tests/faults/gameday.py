@@ -23,7 +23,7 @@ from rich.table import Table
 
 from baton.demo import Demo
 from baton.orchestrator import Orchestrator
-from baton.packs import prepare_data
+from baton.packs.pack import prepare_data
 from baton.settings import settings
 from baton.supervisor import running
 from baton_packs.financial_crime.playbook import MODEL, Playbook

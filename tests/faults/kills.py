@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 from sqlalchemy import func, select
 
-from baton import tables
 from baton.orchestrator import Orchestrator
 from baton.quarantine import accounting
+from baton.record import tables
+from baton.record.warehouse import read
 from baton.slots import Slot, head
-from baton.warehouse import read
 
 FLOW = "transaction_monitoring"
 STAGES = ("ingest", "contract", "score__card_fraud", "score__transaction_anomaly", "decide", "publish")

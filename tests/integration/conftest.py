@@ -19,7 +19,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from baton import mlflow_server, packaged, warehouse
+from baton import mlflow_server
+from baton.packs import packaged
+from baton.record import warehouse
 from baton.settings import settings
 
 

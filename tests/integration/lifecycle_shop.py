@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton import packs
+from baton.packs import pack as packs
 from baton.slots import StageResult
 from baton.stages import StageJob, run
 

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 import baton.airflow.agents  # noqa: F401  registers the connections
-from baton import slots, warehouse
+from baton import slots
 from baton.agents.spec import Case
-from baton.datasets import DatasetRef, read
+from baton.data.datasets import DatasetRef, read
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, StageResult, run_stage
 from baton.stages import StageJob, run
 from baton_packs.supply_chain import ordering

@@ -17,7 +17,7 @@ from baton.agents import calls
 from baton.agents.calls import register_models
 from baton.agents.prompts import prompt_name, register
 from baton.agents.spec import AgentSpec, Case, Critic
-from baton.datasets import read
+from baton.data.datasets import read
 from baton.registry_rest import Rest, credentials
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage

@@ -17,12 +17,12 @@ import pytest
 from pydantic import BaseModel, Field
 
 import baton.airflow.agents  # noqa: F401  registers the connections
-from baton import warehouse
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits, NoModel, connect
 from baton.agents.spec import AgentSpec, Case
 from baton.agents.tools import Tool
-from baton.datasets import read
+from baton.data.datasets import read
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, run_stage
 from baton.stages import StageJob, run
 

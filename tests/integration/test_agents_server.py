@@ -24,7 +24,7 @@ from baton.agents.calls import Limits, connect
 from baton.agents.spec import AgentSpec, Case
 from baton.companions import companions
 from baton.errors import ServiceError
-from baton.packaged import FILES
+from baton.packs.packaged import FILES
 from baton.settings import Settings
 
 MODEL, TOKEN = "smollm2-135m.gguf", "local-test-token"

@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton import contracts, parsing, result_pages
+from baton import contracts, result_pages
+from baton.data import typed as parsing
 from baton.errors import BatonError, SpecError
-from baton.packs import load_pack
+from baton.packs.pack import load_pack
 from baton.settings import settings
-from baton.specs import ContractSpec
+from baton.specs.kinds import ContractSpec
 
 BENCH = Path(__file__).parents[1] / "bench" / "bench_contract.py"
 FOREIGN = re.compile(r"""(?:src|href|action|srcset|data)\s*=\s*["']?\s*(?:[a-z]+:)?//|url\(|@import""", re.IGNORECASE)

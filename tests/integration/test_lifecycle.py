@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from baton import ledger, tables
 from baton.errors import BatonError, RegistryRefused
 from baton.ingestion import choose_models
 from baton.monitoring import judge_windows
 from baton.promotion import is_champion, record_answer, version_to_judge
+from baton.record import ledger, tables
+from baton.record.warehouse import read, write
 from baton.registry import ALIAS_MOVED, Registry
 from baton.slots import Slot, head
 from baton.trace import trace
 from baton.training import record_start
-from baton.warehouse import read, write
 
 pytestmark = pytest.mark.timeout(300)
 

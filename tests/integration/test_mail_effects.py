@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from baton import ledger, outbox, tables, warehouse
+from baton import outbox
 from baton.delivery import Delivery, decide, deliver
 from baton.effects_file import FileOutbox
 from baton.effects_mail import mail_payload
 from baton.effects_smtp import MailServer, SmtpPeer
 from baton.errors import BatonError
+from baton.record import ledger, tables, warehouse
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("mail_server.py")))
 FLOW, HOUR, SENDER = "document_intake", "2026-11-16T09:00:00", "desk@bank.example"

@@ -15,11 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 import baton.airflow.effects
-from baton import cli_outbox, ledger, outbox, stages, warehouse
-from baton.datasets import read
+from baton import cli_outbox, outbox, stages
+from baton.data.datasets import read
 from baton.effects_mail import mail_payload
 from baton.effects_smtp import MailServer
 from baton.errors import BatonError, SpecError
+from baton.record import ledger, warehouse
 from baton.stages import StageJob
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ import pytest
 from baton.airflow.sources import read_mailbox
 from baton.errors import BatonError, NoData, SourceError
 from baton.imap import ImapServer, holds
-from baton.specs_source import MailboxSource
+from baton.specs.source import MailboxSource
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("imap_server.py")))
 HOUR, START = "2026-11-20T23:00:00", datetime(2026, 11, 20, 23, tzinfo=UTC)

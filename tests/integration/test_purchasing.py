@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from baton import delivery, ledger, outbox, warehouse
+from baton import delivery, outbox
 from baton.delivery import Delivery, deliver
 from baton.effects_http import Endpoint, HttpPeer
 from baton.errors import BatonError
+from baton.record import ledger, warehouse
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"

@@ -27,10 +27,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 import baton.airflow.effects
-from baton import delivery, ledger, migrations, outbox, stages, tables, warehouse
-from baton.datasets import read
+from baton import delivery, outbox, stages
+from baton.data.datasets import read
 from baton.effects_http import HttpPeer
 from baton.errors import BatonError, SpecError
+from baton.record import ledger, migrations, tables, warehouse
 from baton.settings import settings
 from baton.slots import StageOutput
 from baton.stages import StageJob

@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from baton import contracts, ledger, parsing, quarantine, warehouse
+from baton import contracts, quarantine
+from baton.data import typed as parsing
 from baton.errors import BatonError, NoData
 from baton.quarantine import Where
+from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
-from baton.specs import ContractSpec
+from baton.specs.kinds import ContractSpec
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
 SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
@@ -231,7 +233,7 @@ def test_rows_are_found_by_what_they_are() -> None:
 
 
 def test_a_ragged_row_is_repaired_cell_by_cell() -> None:
-    from baton.readers import read_bytes
+    from baton.data.formats import read_bytes
 
     frame = parsing.with_row_identity(
         read_bytes(b"id,amount,kind\n1,5,a\n2,6\n3,7,c,c\n4,8,d\n", "f.csv", "csv"), "feed"

@@ -20,9 +20,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from baton import ledger, mlflow_server, warehouse
-from baton.datasets import DatasetRef
+from baton import mlflow_server
+from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
+from baton.record import ledger, warehouse
 from baton.registry import Registry, run_name
 from baton.registry_rest import Rest, RestError, credentials
 from baton.settings import settings

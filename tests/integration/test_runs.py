@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from baton.airflow.runs import KEY_PATTERN, partition_of
-from baton.partitions import is_own, parse_key
+from baton.data.partitions import is_own, parse_key
 
 
 def context(run_after: str, **params: str) -> Any:

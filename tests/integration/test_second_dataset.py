@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, select
 
-from baton import packs, tables
 from baton.lint import lint
+from baton.packs import pack as packs
 from baton.quarantine import counts
+from baton.record import tables
+from baton.record.warehouse import read
 from baton.registry import Registry
 from baton.scaffold import NewModel, new_model, new_pack
 from baton.slots import Slot, head, history
-from baton.warehouse import read
 
 pytestmark = pytest.mark.timeout(600)
 HOURS = ["2026-11-20T09:00:00", "2026-11-20T10:00:00"]

@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import contracts, parsing, readers
-from baton.packs import load_pack
+from baton import contracts
+from baton.data import formats as readers
+from baton.data import typed as parsing
+from baton.packs.pack import load_pack
 
 WEEK = "2026-06-29T00:00:00+00:00"
 ITEMS = ("dept_01", "dept_03", "dept_08", "dept_13", "dept_38", "dept_93", "dept_95")

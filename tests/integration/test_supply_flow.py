@@ -15,15 +15,16 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import adjustments, ledger, outbox, tables
-from baton.datasets import read
+from baton import adjustments, outbox
+from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.monitoring import judge_windows
 from baton.promotion import record_answer
+from baton.record import ledger, tables
+from baton.record.warehouse import read as connection
 from baton.registry import Registry
 from baton.slots import StageResult
 from baton.stages import StageJob, run
-from baton.warehouse import read as connection
 from baton_packs.supply_chain import simulate
 from baton_packs.supply_chain.playbook import FLOW, MODEL, Playbook
 
@@ -52,7 +53,7 @@ def step(
 
 def train(until: str | None = None) -> StageResult:
     """The stages of `demand_train`, as its DAG wires them."""
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.training import as_of
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL, until), {"model": MODEL, "until": until}
@@ -117,7 +118,7 @@ def send(partition: str) -> StageResult:
 def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Playbook:
     from types import SimpleNamespace
 
-    from baton.packs import prepare_data
+    from baton.packs.pack import prepare_data
 
     prepare_data("supply_chain")
     return Playbook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]

@@ -18,8 +18,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from baton import datasets, ledger, migrations, slots, tables, warehouse
+from baton import slots
+from baton.data import datasets
 from baton.errors import BatonError, StaleAttempt
+from baton.record import ledger, migrations, tables, warehouse
 
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 

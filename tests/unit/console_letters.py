@@ -36,9 +36,10 @@ def fill(text: str = LETTER, contract: dict[str, Any] | None = None, **more: Any
     import pandas as pd
     from sqlalchemy import Connection
 
-    from baton import cases, tables
+    from baton import cases
+    from baton.record import tables
+    from baton.record.warehouse import bulk_replace, now
     from baton.slots import Slot, StageOutput, run_stage
-    from baton.warehouse import bulk_replace, now
 
     shared: dict[str, Any] = {"models": {}, "code": "test", "run_id": "test"}
     letters = pd.DataFrame({"letter_id": ["a", "b"], "text": text})

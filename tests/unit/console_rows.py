@@ -32,8 +32,8 @@ def partition_keys(count: int = 15, end: datetime | None = None) -> list[str]:
 
 def fill(decisions_per_partition: int = 200, partitions: int = 15, seed: int = 7) -> dict[str, Any]:
     """Fill the (empty, migrated) warehouse of the current settings; returns names that tests look for."""
-    from baton import ledger, tables
-    from baton.warehouse import now, write
+    from baton.record import ledger, tables
+    from baton.record.warehouse import now, write
 
     rng, keys = random.Random(seed), partition_keys(partitions)
     first_row = 1
@@ -74,9 +74,10 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
     import pandas as pd
     from sqlalchemy import Connection
 
-    from baton import cases, ledger, tables
+    from baton import cases
+    from baton.record import ledger, tables
+    from baton.record.warehouse import bulk_replace, now
     from baton.slots import Slot, StageOutput, run_stage
-    from baton.warehouse import bulk_replace, now
 
     models = {"card_fraud": version, "transaction_anomaly": 1}
     shared: dict[str, Any] = {"models": models, "code": "test", "run_id": f"scheduled__{key}"}

@@ -79,7 +79,7 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def new_home(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    from baton import warehouse
+    from baton.record import warehouse
 
     patch.setenv("BATON_HOME", str(folder))
     settings.cache_clear()

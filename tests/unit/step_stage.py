@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import Table, select
 
-from baton import packs, warehouse
-from baton.datasets import DatasetRef
+from baton.data.datasets import DatasetRef
+from baton.packs import pack as packs
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, StageResult, run_stage
 from baton.stages import StageJob
 

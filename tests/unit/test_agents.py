@@ -168,7 +168,7 @@ def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def advise(model: Any, frame: pd.DataFrame = ORDERS, **options: Any) -> tuple[pd.DataFrame, dict[str, Any], bool]:
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     def connect(conn_id: str) -> Any:
         if isinstance(model, Exception):

@@ -16,7 +16,7 @@ from baton import slots
 from baton.agents import calls
 from baton.agents.calls import register_models
 from baton.agents.spec import AgentSpec, Case
-from baton.datasets import read
+from baton.data.datasets import read
 from baton.stages import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))

@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, datasets, ledger, tables
+from baton import cases
+from baton.data import datasets
 from baton.errors import BatonError, DatasetCorrupt
+from baton.record import ledger, tables
 from baton.slots import Slot, head
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
@@ -112,7 +114,7 @@ def test_the_longest_text_and_every_line_ending_are_taken() -> None:
 
 def test_a_case_that_offers_nothing_takes_no_text() -> None:
     frame = pd.DataFrame({"entity_key": ["3"], "route": "review", "risk": 0.5})
-    from baton import warehouse
+    from baton.record import warehouse
 
     with warehouse.write() as conn:
         cases.open_cases(conn, FLOW, HOURS[0], frame, {"fraud": {"late": 1}})

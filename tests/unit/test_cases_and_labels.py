@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, labels, ledger, tables, warehouse
+from baton import cases, labels
 from baton.errors import BatonError
+from baton.record import ledger, tables, warehouse
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))

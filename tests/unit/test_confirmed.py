@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import warehouse
-from baton.datasets import read
+from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.labels import record_labels
+from baton.record import warehouse
 from baton.slots import StageResult
 from baton.stages import run
 

@@ -148,8 +148,8 @@ def test_pages_load_nothing_from_elsewhere(filled: Any) -> None:
 
 
 def test_what_data_say_is_text(empty: None) -> None:
-    from baton import tables
-    from baton.warehouse import write
+    from baton.record import tables
+    from baton.record.warehouse import write
 
     row = {
         **ROWS["quarantined"](ROWS["partition_keys"]())[0],

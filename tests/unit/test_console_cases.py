@@ -52,7 +52,7 @@ def test_direct_personal_data_are_for_those_who_decide(filled: Any) -> None:
 
 
 def test_card_says_why_it_has_no_row(filled: Any) -> None:
-    from baton import datasets
+    from baton.data import datasets
     from baton.slots import Slot, head
 
     partition, key = filled["cases"][-1]
@@ -74,8 +74,8 @@ def test_card_says_why_it_has_no_row(filled: Any) -> None:
 def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     from sqlalchemy import select
 
-    from baton import ledger, tables
-    from baton.warehouse import read
+    from baton.record import ledger, tables
+    from baton.record.warehouse import read
 
     key = filled["cases"][2][1]
     admin, address = client("admin"), f"/baton/cases/{FLOW}/{key}"

@@ -36,7 +36,7 @@ def open_case(
     import pandas as pd
 
     from baton import cases
-    from baton.warehouse import write
+    from baton.record.warehouse import write
 
     row = {"entity_key": key, "route": route, "risk": risk, "queue": queue, "priority": priority}
     frame = pd.DataFrame([row], dtype=object)
@@ -80,7 +80,7 @@ def test_a_page_holds_fifty_and_the_pages_hold_all(empty: None) -> None:
     import pandas as pd
 
     from baton import cases
-    from baton.warehouse import write
+    from baton.record.warehouse import write
 
     rows = [{"entity_key": f"{n:03d}", "route": "escalate", "risk": n / 200, "queue": "care", "priority": 1 + n % 3}
             for n in range(120)]  # fmt: skip
@@ -114,7 +114,7 @@ def test_today_counts_the_queues_and_leads_to_them(waiting: None) -> None:
 
 
 def test_who_may_not_read_a_flow_does_not_learn_that_it_has_cases(waiting: None) -> None:
-    from baton.warehouse import read
+    from baton.record.warehouse import read
 
     class MailOnly(LittleHost):  # type: ignore[misc, valid-type]
         def allowed(self, person: Person, action: str, dag_id: str | None) -> bool:
@@ -163,8 +163,8 @@ def test_an_empty_queue_says_so_and_names_are_text(empty: None) -> None:
 
 
 def test_cases_are_found_by_an_index(waiting: None) -> None:
-    from baton import warehouse
-    from baton.warehouse import read
+    from baton.record import warehouse
+    from baton.record.warehouse import read
 
     said: list[tuple[str, Any]] = []
     engine = warehouse.engine()

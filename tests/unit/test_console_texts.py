@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from baton import cases, ledger, tables
+from baton import cases
 from baton.console import forms
 from baton.console.host import Person
-from baton.warehouse import read
+from baton.record import ledger, tables
+from baton.record.warehouse import read
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 LETTERS = runpy.run_path(str(Path(__file__).with_name("console_letters.py")))
@@ -135,7 +136,7 @@ def test_who_may_not_decide_sees_neither_what_is_offered_nor_what_was_written(le
 
 
 def test_a_store_that_cannot_be_read_refuses_the_text_and_says_why(letters: None) -> None:
-    from baton import datasets
+    from baton.data import datasets
     from baton.slots import Slot, head
 
     found = head(Slot(FLOW, "publish", LETTERS["HOUR"]))

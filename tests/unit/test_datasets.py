@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton import datasets
-from baton.datasets import DatasetRef, StoreError
+from baton.data import datasets
+from baton.data.datasets import DatasetRef, StoreError
 from baton.errors import DatasetCorrupt
 from baton.settings import settings
 

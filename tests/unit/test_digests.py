@@ -5,7 +5,7 @@ import functools
 import pandas as pd
 import pytest
 
-from baton.datasets import DatasetRef
+from baton.data.datasets import DatasetRef
 from baton.digests import code_of, input_digest
 
 REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")

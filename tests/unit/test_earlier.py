@@ -27,7 +27,7 @@ def looked_back(hour: int, **options: Any) -> Any:
 
 
 def found(result: Any) -> list[Any]:
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     return list(read(result.ref)["a"])
 
@@ -76,7 +76,7 @@ def test_a_column_that_older_partitions_lack_is_null_there_and_said() -> None:
     for hour, frame in enumerate(({"a": [1, 2]}, {"a": [3], "b": ["x"]})):
         commit("extract", hour, pd.DataFrame(frame))
     result = looked_back(2, columns=["a", "b"])
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     rows = read(result.ref)
     assert rows["a"].tolist() == [1, 2, 3]

@@ -19,7 +19,7 @@ from baton.families.anomaly import QuantileTable
 from baton.families.base import ModelError
 from baton.families.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.selection import train
-from baton.specs import TabularSpec
+from baton.specs.kinds import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 FOREST = "sklearn.ensemble.RandomForestClassifier"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from baton import ingestion, warehouse
+from baton import ingestion
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, run_stage
 from baton.stages import StageJob
 

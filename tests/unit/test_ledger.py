@@ -8,8 +8,8 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from baton import ledger, tables, warehouse
 from baton.errors import BatonError
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 
 RECORDS = 12

@@ -8,7 +8,7 @@ import pytest
 from baton.errors import SpecError
 from baton.expectations import known_expectations
 from baton.lint import lint
-from baton.packs import read_pack
+from baton.packs.pack import read_pack
 from baton.schemas import export
 
 MODEL = """\

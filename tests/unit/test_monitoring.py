@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from sqlalchemy import update
 
-from baton import ledger, monitoring, tables, warehouse
+from baton import monitoring
 from baton.drift_decision import Window
 from baton.monitoring import judge_windows
+from baton.record import ledger, tables, warehouse
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 committed, rows, FLOW, HOURS = (STAGE[name] for name in ("committed", "rows", "FLOW", "HOURS"))

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from baton import migrations, tables, warehouse
+from baton.record import migrations, tables, warehouse
 
 AT = "2026-11-22T10:00:00.000000Z"
 

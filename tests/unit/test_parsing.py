@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from baton.data.formats import frame_of_records, read_bytes, read_file
+from baton.data.typed import adopt, parse, row_shas, with_row_identity
 from baton.errors import BatonError, SourceError
 from baton.expressions import CellError, Expression
-from baton.parsing import adopt, parse, row_shas, with_row_identity
-from baton.readers import frame_of_records, read_bytes, read_file
-from baton.specs import ContractSpec
+from baton.specs.kinds import ContractSpec
 
 COLUMNS = {
     "key": {"type": "int"},

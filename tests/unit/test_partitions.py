@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baton import warehouse
-from baton.errors import NoData, SourceError
-from baton.partitions import (
+from baton.data.partitions import (
     floor_key,
     format_key,
     is_own,
@@ -23,6 +21,8 @@ from baton.partitions import (
     shift_key,
     window,
 )
+from baton.errors import NoData, SourceError
+from baton.record import warehouse
 from baton.settings import settings
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

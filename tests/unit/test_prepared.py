@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.prepared import Builder, intact, prepared
+from baton.packs.prepared import Builder, intact, prepared
 
 ORIGIN = {"layout": 1, "sha256": "ab"}
 

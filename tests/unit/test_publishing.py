@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, ledger, slots, tables
+from baton import cases, slots
+from baton.record import ledger, tables
 from baton.slots import StageResult
 from baton.stages import StageJob, run
 

@@ -9,11 +9,11 @@ import pytest
 from baton.column_types import column_types, in_ranges
 from baton.errors import SourceError, SpecError
 from baton.lint import lint
-from baton.packs import read_pack
+from baton.packs.pack import read_pack
 from baton.scaffold import new_model, new_pack
 from baton.scaffold_values import NewModel
 from baton.settings import settings
-from baton.specs import expand_range
+from baton.specs.kinds import expand_range
 
 
 @pytest.fixture

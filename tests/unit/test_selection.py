@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from baton.families.base import ModelError
 from baton.families.selection import select, time_folds, train
 from baton.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
-from baton.specs import CostSpec, TabularSpec
+from baton.specs.kinds import CostSpec, TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from baton import datasets, ledger, slots, tables, warehouse
-from baton.datasets import DatasetRef, StoreError
+from baton import slots
+from baton.data import datasets
+from baton.data.datasets import DatasetRef, StoreError
 from baton.errors import StaleAttempt
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
 

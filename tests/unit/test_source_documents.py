@@ -14,15 +14,17 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from baton import datasets, sources, warehouse
+from baton import sources
+from baton.data import datasets
+from baton.data.partitions import format_key, replay_anchor
+from baton.data.typed import with_row_identity
 from baton.errors import NoData, SourceError
-from baton.packs import Pack
-from baton.parsing import with_row_identity
-from baton.partitions import format_key, replay_anchor
+from baton.packs.pack import Pack
+from baton.record import warehouse
 from baton.settings import settings
 from baton.source_documents import COLUMNS, Limits, of_records, read_store
 from baton.sources import read_history, read_partition, source_state
-from baton.specs_source import DocumentFields, SourcesSpec
+from baton.specs.source import DocumentFields, SourcesSpec
 
 DROPS: dict[str, Any] = {
     "kind": "folder", "description": "documents", "path": "{landing}/documents/{partition}", "max_bytes": 100,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from baton.specs import (
+from baton.specs.kinds import (
     ESTIMATORS,
     KINDS,
     ContractSpec,

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from baton.lint import lint
-from baton.packs import load_pack
-from baton.specs import ForecastSpec, ModelFile, TabularSpec
+from baton.packs.pack import load_pack
+from baton.specs.kinds import ForecastSpec, ModelFile, TabularSpec
 
 MODEL: dict[str, Any] = {
     "model": "demand", "family": "forecast", "owner": "planning", "description": "how much is sold",

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import ledger, slots, stages, tables
+from baton import slots, stages
 from baton.errors import BatonError, ContractBroken, SpecError
+from baton.record import ledger, tables
 from baton.slots import Slot, StageOutput, head, history
 from baton.stages import StageJob, engine_step, run
 
@@ -59,7 +60,7 @@ def this_file_too(resolve: Any) -> Any:
 
 
 def frame_of(result: Any) -> pd.DataFrame:
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     return read(result.ref)
 

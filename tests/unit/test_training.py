@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton import training, warehouse
-from baton.datasets import read
+from baton import training
+from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.families.tabular import split
 from baton.labels import record_labels
-from baton.packs import find_model
+from baton.packs.pack import find_model
+from baton.record import warehouse
 from baton.slots import StageResult
 from baton.stages import run
 from baton.training import HOLDOUT, TRAIN, held_out_by_hash

@@ -19,9 +19,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from baton import migrations, tables, warehouse
 from baton.errors import BatonError
 from baton.jsontext import to_json
+from baton.record import migrations, tables, warehouse
 from baton.settings import settings
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from baton import warehouse
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits, NoModel, connect
 from baton.agents.journal import Journal
@@ -18,6 +17,7 @@ from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec, Case
 from baton.agents.tracing import cost
 from baton.errors import BatonError, SpecError
+from baton.record import warehouse
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs, resolve
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, Field
 
 from baton.errors import BatonError
-from baton.specs_base import Spec
+from baton.specs.base import Spec
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from baton.errors import ServiceError
-from baton.packaged import packaged
+from baton.packs.packaged import packaged
 from baton.settings import LOOPBACK
 
 CONTEXT = 4_096  # tokens, question and answer together

@@ -19,8 +19,8 @@ from baton.airflow.stage import StageOperator
 from baton.settings import settings
 
 if TYPE_CHECKING:
-    from baton.packs import Pack
-    from baton.specs import ModelSpec
+    from baton.packs.pack import Pack
+    from baton.specs.kinds import ModelSpec
 
 
 def build(pack: Pack, spec: ModelSpec, only: str | None = None) -> dict[str, DAG]:

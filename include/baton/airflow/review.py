@@ -82,7 +82,7 @@ class ReviewOperator(HITLOperator):
 
     def _asked(self) -> pd.DataFrame:
         from baton import cases, outbox
-        from baton.datasets import DatasetRef, read
+        from baton.data.datasets import DatasetRef, read
 
         decisions = read(DatasetRef.from_dict(self.decisions["ref"]))
         # what has left, or was settled on its case, is not asked about again when the partition is repeated

@@ -124,7 +124,7 @@ def event_extra(context: Context) -> dict[str, Any]:
 
 def partition_of(context: Context, step: str) -> str:
     """The partition key of the run; of a manual run its form's `partition_from`, or the last complete interval."""
-    from baton.partitions import last_complete, own_key, parse_key
+    from baton.data.partitions import last_complete, own_key, parse_key
 
     key = getattr(context["dag_run"], "partition_key", None)
     if key:
@@ -149,7 +149,7 @@ def _start_range(context: Context, first: str, last: str, step: str) -> list[str
     from airflow.sdk.execution_time.comms import TriggerDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    from baton.partitions import key_range
+    from baton.data.partitions import key_range
 
     dag_run, keys = context["dag_run"], key_range(first, last, step)
     conf = {k: v for k, v in (context.get("params") or {}).items() if not k.startswith("partition_")}

@@ -17,9 +17,9 @@ from baton.sources import RawBatch, register_reader
 
 if TYPE_CHECKING:
     from baton.imap import ImapServer
-    from baton.packs import Pack
+    from baton.packs.pack import Pack
     from baton.source_requests import Page
-    from baton.specs_source import DocumentFields, HttpSource, MailboxSource, SqlSource
+    from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
 def imap_server(conn_id: str) -> ImapServer:
@@ -92,7 +92,7 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
 
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
-    from baton.partitions import window
+    from baton.data.partitions import window
     from baton.source_documents import Limits, digest, of_records
 
     where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
@@ -107,8 +107,8 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         SourceError: no connection, log-in or folder refused, or more mail than the source's limits.
         NoData: no mail arrived then.
     """
+    from baton.data.partitions import window
     from baton.imap import ImapFolder
-    from baton.partitions import window
     from baton.source_documents import Limits, digest
     from baton.source_mailbox import read_mails
 
@@ -178,7 +178,7 @@ def _get(hook: Any, source: HttpSource, page: Page) -> Any:
 
 
 def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:
-    from baton.readers import frame_of_records
+    from baton.data.formats import frame_of_records
 
     if not records:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")

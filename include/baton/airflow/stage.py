@@ -125,7 +125,7 @@ class StageOperator(BaseOperator):
 
     def _job(self, context: Context) -> tuple[StageJob, list[str]]:
         from baton.airflow.runs import run_choices
-        from baton.datasets import DatasetRef
+        from baton.data.datasets import DatasetRef
         from baton.ingestion import choose_models
         from baton.stages import StageJob
 

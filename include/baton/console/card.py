@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from baton import cases, tables
+from baton import cases
 from baton.console.host import Rights
 from baton.console.spans import placed_values
 from baton.console.wording import in_words
 from baton.console.work import verdict_of
 from baton.errors import BatonError
-from baton.warehouse import read
+from baton.record import tables
+from baton.record.warehouse import read
 
 MAX_ANCESTORS = 50
 HISTORY = 50
@@ -141,8 +142,8 @@ def _stored(commit: Mapping[str, Any] | None, spec: Mapping[str, Any] | None, en
     """
     if commit is None or spec is None:
         return None
-    from baton.datasets import DatasetRef
-    from baton.datasets import read as read_rows
+    from baton.data.datasets import DatasetRef
+    from baton.data.datasets import read as read_rows
 
     frame = read_rows(DatasetRef.from_dict(commit["ref"]))
     match = frame[frame[spec["key"]].astype(str) == entity_key]

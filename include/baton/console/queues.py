@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from baton import tables
 from baton.console.host import Rights
 from baton.console.wording import in_words
+from baton.record import tables
 
 TOP_CASES = 20
 PER_PAGE = 50

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from baton import ledger, tables
 from baton.console.host import Rights
 from baton.console.work import verdict_of
+from baton.record import ledger, tables
 from baton.registry_review import champion_moved
 
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
@@ -134,7 +134,7 @@ def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
 @lru_cache(maxsize=1)
 def known_models() -> tuple[str, ...]:
     """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
-    from baton.packs import pack_folder, packs
+    from baton.packs.pack import pack_folder, packs
 
     return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
 

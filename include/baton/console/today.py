@@ -10,8 +10,8 @@ from typing import Any
 from baton.console import queues, state, work
 from baton.console.alias_watch import WATCH
 from baton.console.host import Rights
+from baton.record.warehouse import read
 from baton.settings import settings
-from baton.warehouse import read
 
 
 def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _models() -> list[str]:
     """Models to ask the registry about: of installed packs, and of the record."""
     from sqlalchemy import select
 
-    from baton import tables
+    from baton.record import tables
 
     with read() as conn:
         judged = conn.execute(select(tables.approvals.c.model).distinct()).scalars().all()

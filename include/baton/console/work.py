@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.engine import RowMapping
 
-from baton import tables
 from baton.console.host import OpenRequest, Rights
+from baton.record import tables
 
 TOP_GROUPS = 20
 EXAMPLES = 2

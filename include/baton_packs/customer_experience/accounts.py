@@ -20,7 +20,7 @@ MODELS = {
 def hours(book: Playbook, partitions: list[str]) -> list[dict[str, Any]]:
     """One row per hour: documents and messages by route, how many answers left, model versions."""
     from baton.quarantine import accounting
-    from baton.warehouse import recorded_models
+    from baton.record.warehouse import recorded_models
 
     mails = Counter((one["flow"], one["partition"]) for one in book.mails())
     rows = []
@@ -45,7 +45,7 @@ def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, fl
     """Model -> span -> share of what it named right, of what belongs to one of its classes."""
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.slots import Slot, head
 
     found: dict[str, dict[str, float]] = {}
@@ -65,7 +65,7 @@ def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, fl
 
 def letters(partitions: list[str]) -> dict[str, int]:
     """Who wrote the answers: agent, template or rule."""
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.slots import Slot, head
 
     written: Counter[str] = Counter()

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton import packaged
-from baton.prepared import Builder, prepared
+from baton.packs import packaged
+from baton.packs.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -45,8 +45,8 @@ def state(job: StageJob, routes: Sequence[str]) -> list[list[str]]:
     """(entity, status) of these cases of the partition: one that publishing anew has withdrawn must be opened again."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     if job.dry_run:
         return []

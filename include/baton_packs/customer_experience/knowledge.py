@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from baton.errors import SourceError
-from baton.specs_base import Spec
-from baton.yaml_marks import Marked, load_marked
+from baton.packs.yaml_marks import Marked, load_marked
+from baton.specs.base import Spec
 
 CONTENT = Path(__file__).parent / "content"
 Team = Literal["cards", "payments", "transfers", "top_ups", "cash_and_currency", "accounts"]

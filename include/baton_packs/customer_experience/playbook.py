@@ -34,7 +34,7 @@ class Playbook(playbook.Playbook):
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
         """Partition keys of the recording's hours first..end-1."""
-        from baton.partitions import format_key, replay_anchor
+        from baton.data.partitions import format_key, replay_anchor
 
         return [format_key(replay_anchor() + timedelta(hours=hour)) for hour in range(first, end or first + 1)]
 
@@ -44,7 +44,7 @@ class Playbook(playbook.Playbook):
         self, partition: str, *, count: int = data.DOCUMENTS, shifted: bool = False, bad: int = 0
     ) -> None:
         """Put an hour's documents into its drop folder, as files."""
-        from baton.partitions import safe_name
+        from baton.data.partitions import safe_name
         from baton.settings import settings
         from baton.source_documents import Document
         from baton_packs.customer_experience import simulate
@@ -72,7 +72,7 @@ class Playbook(playbook.Playbook):
 
     def deliver_messages(self, partition: str, *, count: int = data.MESSAGES, shifted: bool = False) -> None:
         """Put an hour's messages into the landing folder, as CSV."""
-        from baton.partitions import safe_name
+        from baton.data.partitions import safe_name
         from baton.settings import settings
         from baton_packs.customer_experience import messages
 
@@ -124,7 +124,7 @@ class Playbook(playbook.Playbook):
 
     def published(self, flow: str, partition: str) -> pd.DataFrame:
         """An hour's decisions as published."""
-        from baton.datasets import read
+        from baton.data.datasets import read
         from baton.slots import Slot, head
 
         result = head(Slot(flow, "publish", partition))
@@ -136,7 +136,7 @@ class Playbook(playbook.Playbook):
 
     def outcomes_arrive(self, partitions: list[str]) -> None:
         """Clerks and teams say what these hours really were; hours of the recording bring their own outcomes."""
-        from baton.partitions import safe_name
+        from baton.data.partitions import safe_name
         from baton.settings import settings
         from baton_packs.customer_experience import messages
 
@@ -167,8 +167,9 @@ class Playbook(playbook.Playbook):
 
         from sqlalchemy import select
 
-        from baton import cases, tables
-        from baton.warehouse import read
+        from baton import cases
+        from baton.record import tables
+        from baton.record.warehouse import read
 
         table = tables.cases
         query = (
@@ -211,8 +212,9 @@ class Playbook(playbook.Playbook):
         """Mails that left, as the outbox has them: flow, partition, entity_key."""
         from sqlalchemy import select
 
-        from baton import outbox, tables
-        from baton.warehouse import read
+        from baton import outbox
+        from baton.record import tables
+        from baton.record.warehouse import read
 
         table = tables.outbox
         query = select(table.c.flow, table.c.partition, table.c.entity_key).where(
@@ -224,6 +226,6 @@ class Playbook(playbook.Playbook):
 
 def _story_time(partition: str) -> tuple[datetime, timedelta]:
     """(when the simulators think that the partition begins, how much later it is on the calendar)."""
-    from baton.partitions import parse_key, replay_anchor
+    from baton.data.partitions import parse_key, replay_anchor
 
     return SIMULATED + (parse_key(partition) - replay_anchor()), replay_anchor() - SIMULATED

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from baton.errors import SpecError
-from baton.specs_base import Share, Spec
+from baton.specs.base import Share, Spec
 
 FOLDER = Path(__file__).parent / "policy"
 P = TypeVar("P", bound=Spec)

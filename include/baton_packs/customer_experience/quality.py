@@ -23,7 +23,7 @@ FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
 
 def _week(partition: str) -> tuple[str, str]:
     """First and last partition of the week so far; a week begins on Monday at 00:00 UTC."""
-    from baton.partitions import format_key, parse_key
+    from baton.data.partitions import format_key, parse_key
 
     at = parse_key(partition)
     return format_key((at - timedelta(days=at.weekday())).replace(hour=0, minute=0, second=0)), partition
@@ -33,8 +33,8 @@ def _decided(week: tuple[str, str]) -> list[dict[str, Any]]:
     """Cases of the week's messages that a person has decided."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.cases
     names = ("partition", "entity_key", "route", "resolutions", "resolution", "updated_at")
@@ -93,7 +93,7 @@ def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
     """What became of the messages of one partition, see `summed`; a delivered outcome comes before a case's answer."""
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     found = {
         name: head(Slot(flow, stage, partition))
@@ -167,7 +167,7 @@ def _report(partition: str, table: pd.DataFrame) -> str:
     """A page of counts and shares; nothing personal."""
     from html import escape
 
-    from baton.partitions import safe_name
+    from baton.data.partitions import safe_name
     from baton.settings import settings
 
     name = f"customer_outcomes/quality/{safe_name(partition)}.html"

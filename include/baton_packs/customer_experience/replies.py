@@ -126,7 +126,7 @@ def place(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     answer, known = job.options.get("answer") or {}, sending.Known.of(job)
@@ -155,7 +155,8 @@ def place(job: StageJob) -> StageOutput:
     kept = {key: rows[key] for key in (*problems, *(waiting if word != NOT_ASKED else ())) if key in rows}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import ledger, outbox
+        from baton import outbox
+        from baton.record import ledger
 
         gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
         outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT,

@@ -77,8 +77,9 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
     """
     from sqlalchemy import select
 
-    from baton import outbox, tables
-    from baton.warehouse import read, take_turns
+    from baton import outbox
+    from baton.record import tables
+    from baton.record.warehouse import read, take_turns
 
     table = tables.outbox  # keys alone: a flow's history of payloads grows for ever
     query = select(table.c.entity_key).where(
@@ -127,8 +128,8 @@ def _decided_cases(flow: str) -> dict[str, Any]:
     """Entity -> its case, of those that a person has decided."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.cases
     with read() as conn:
@@ -138,7 +139,7 @@ def _decided_cases(flow: str) -> dict[str, Any]:
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
     """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton.slots import Slot, history
 
     wanted = {

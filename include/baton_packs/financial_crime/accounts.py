@@ -14,9 +14,9 @@ def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
     """One row per partition: rows in, published, open, discarded, model versions, routes."""
     from sqlalchemy import func, select
 
-    from baton import tables
     from baton.quarantine import accounting
-    from baton.warehouse import read, recorded_models
+    from baton.record import tables
+    from baton.record.warehouse import read, recorded_models
 
     decisions = tables.decisions
     rows = []
@@ -37,7 +37,7 @@ def truth(partitions: list[str]) -> pd.Series:
     """The recording's labels of these hours by entity key: for the table only, no stage reads them before they arrive."""
     import pandas as pd
 
-    from baton.packs import load_pack
+    from baton.packs.pack import load_pack
     from baton.sources import read_partition
 
     pack = load_pack("financial_crime")
@@ -52,8 +52,8 @@ def average_precision(partitions: list[str]) -> float:
     from sklearn.metrics import average_precision_score
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.predictions
     where = (table.c.flow == FLOW) & table.c.partition.in_(partitions) & (table.c.model == MODEL)
@@ -67,8 +67,8 @@ def average_precision(partitions: list[str]) -> float:
 
 def champions() -> list[dict[str, Any]]:
     """Every model's versions with their aliases and held-out metrics."""
-    from baton import ledger
-    from baton.packs import load_pack
+    from baton.packs.pack import load_pack
+    from baton.record import ledger
     from baton.registry import Registry
 
     registry = Registry()
@@ -87,8 +87,8 @@ def drift_windows() -> list[dict[str, Any]]:
     """The monitor's windows in order, with the strongest features and their effect."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.drift_windows
     query = select(table).where(table.c.model == MODEL).order_by(table.c.partition)

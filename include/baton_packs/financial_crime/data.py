@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.downloads import fetch_package_file
 from baton.errors import SourceError
-from baton.prepared import Builder, prepared
+from baton.packs.downloads import fetch_package_file
+from baton.packs.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,7 @@ class Playbook(playbook.Playbook):
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
         """Partition keys of the recording's hours first..end-1."""
-        from baton.partitions import format_key, replay_anchor
+        from baton.data.partitions import format_key, replay_anchor
 
         anchor = replay_anchor()
         return [format_key(anchor + timedelta(hours=hour)) for hour in range(first, end or first + 1)]
@@ -33,7 +33,7 @@ class Playbook(playbook.Playbook):
     # --- what arrives -----------------------------------------------------------------------------------------------
 
     def _recorded(self, partition: str) -> pd.DataFrame:
-        from baton.packs import load_pack
+        from baton.packs.pack import load_pack
         from baton.sources import read_partition
 
         return read_partition(load_pack("financial_crime"), "transactions", partition).frame
@@ -97,8 +97,9 @@ class Playbook(playbook.Playbook):
         """Analysts decide the open cases of these hours; simulated, with the error rate that the summary states."""
         from sqlalchemy import select
 
-        from baton import cases, tables
-        from baton.warehouse import read
+        from baton import cases
+        from baton.record import tables
+        from baton.record.warehouse import read
         from baton_packs.financial_crime import accounts, simulate
 
         table = tables.cases

@@ -198,7 +198,7 @@ def deliver_text(text: str, partition: str, source: str = "transactions") -> Pat
 
 def _put(partition: str, source: str, ending: str, write: Any) -> Path:
     """Replace whatever was delivered for the partition; a reader never sees half a file."""
-    from baton.partitions import safe_name
+    from baton.data.partitions import safe_name
     from baton.settings import settings
 
     folder = settings().landing_dir / source

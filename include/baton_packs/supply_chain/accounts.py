@@ -31,7 +31,7 @@ def placed(partition: str) -> pd.DataFrame:
 def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:
     """One row per week: rows in, good and open rows, orders, money, units short in the week after, version."""
     from baton.quarantine import accounting
-    from baton.warehouse import recorded_models
+    from baton.record.warehouse import recorded_models
 
     rows = []
     for number in numbers:
@@ -56,7 +56,7 @@ def cost_of_versions(book: Playbook, versions: list[int], numbers: list[int]) ->
         quantile), mase (mean over items and steps), coverage80.
     """
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.registry import Registry
 
     _, spec = find_model(MODEL)
@@ -114,8 +114,8 @@ def windows() -> list[dict[str, Any]]:
     """Judged windows: partition, verdict, what moved, the error of the known weeks."""
     from sqlalchemy import select
 
-    from baton import tables
-    from baton.warehouse import read
+    from baton.record import tables
+    from baton.record.warehouse import read
 
     table = tables.drift_windows
     with read() as conn:

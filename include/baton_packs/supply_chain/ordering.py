@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from baton.errors import SpecError
-from baton.specs_base import Seq, Spec
+from baton.specs.base import Seq, Spec
 from baton_packs.supply_chain.policies import Budget, ItemPolicy
 
 FILE = Path(__file__).parent / "policy" / "items.yaml"

@@ -35,8 +35,8 @@ class Playbook(playbook.Playbook):
 
     def week(self, number: int) -> str:
         """Partition key of a week of the recording."""
-        from baton.packs import load_pack
-        from baton.partitions import format_key, recording_start
+        from baton.data.partitions import format_key, recording_start
+        from baton.packs.pack import load_pack
 
         source: Any = load_pack(PACK).source("sales")
         return format_key(recording_start(source.step, source.replay.before) + timedelta(weeks=number))
@@ -47,7 +47,7 @@ class Playbook(playbook.Playbook):
 
     def recorded(self, source: str, number: int) -> pd.DataFrame:
         """Rows of a week as they are with the campaigns."""
-        from baton.packs import load_pack
+        from baton.packs.pack import load_pack
         from baton.sources import read_partition
 
         if source == "sales":  # not what was delivered: that has the campaigns already
@@ -120,7 +120,7 @@ class Playbook(playbook.Playbook):
 
     def decisions(self, partition: str) -> pd.DataFrame:
         """The week's decisions as committed."""
-        from baton.datasets import read
+        from baton.data.datasets import read
         from baton.slots import Slot, head
 
         result = head(Slot(FLOW, "decide", partition))
@@ -166,7 +166,7 @@ class Playbook(playbook.Playbook):
     @cached_property
     def _sales(self) -> pd.DataFrame:
         """All recorded sales."""
-        from baton.packs import load_pack
+        from baton.packs.pack import load_pack
         from baton.sources import read_history
 
         return read_history(load_pack(PACK), "sales")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from baton.specs_base import InnerShare, Spec
+from baton.specs.base import InnerShare, Spec
 
 
 def _whole_weeks(value: object) -> object:

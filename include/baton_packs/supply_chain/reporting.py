@@ -14,7 +14,7 @@ from baton.stages import StageJob, engine_step, read_inputs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.specs_forecast import ForecastSpec
+    from baton.specs.forecast import ForecastSpec
 
 MODEL = "demand"
 ARTEFACT = "report.html"
@@ -43,9 +43,9 @@ def report(job: StageJob) -> StageOutput:
         BatonError: the model cannot be had, or MLflow does not take the page.
     """
     from baton.families import family
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton.registry import Registry
-    from baton.specs_forecast import ForecastSpec
+    from baton.specs.forecast import ForecastSpec
     from baton_packs.supply_chain import ordering, report_page
 
     frames, registry = read_inputs(job.inputs), Registry()
@@ -65,7 +65,7 @@ def store(job: StageJob, html: str) -> str:
     """Write the page, whole or not at all; returns its address below the reports folder."""
     import os
 
-    from baton.partitions import safe_name
+    from baton.data.partitions import safe_name
     from baton.settings import settings
 
     page = html.encode()
@@ -111,7 +111,7 @@ def notes(job: StageJob) -> list[str]:
 
 def _refused(job: StageJob) -> list[str]:
     """That an earlier version forecast because the champion's files do not verify; see `ingestion.choose_models`."""
-    from baton import ledger
+    from baton.record import ledger
     from baton.registry import Registry
 
     champion, version = Registry().recorded_champion(MODEL), job.models[MODEL]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from baton.partitions import safe_name
+from baton.data.partitions import safe_name
 from baton.settings import settings
 from baton_packs.supply_chain.policies import ItemPolicy
 

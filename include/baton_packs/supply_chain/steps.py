@@ -43,7 +43,7 @@ def propose(job: StageJob) -> StageOutput:
         see `inventory.propose`; facts: orders, amount, exceptional items, learned factors.
     """
     from baton import adjustments
-    from baton.packs import find_model
+    from baton.packs.pack import find_model
     from baton_packs.supply_chain import inventory, ordering
 
     rules, frames = ordering.load(), read_inputs(job.inputs)
@@ -194,7 +194,7 @@ def place(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.datasets import read
+    from baton.data.datasets import read
     from baton_packs.supply_chain import ordering
 
     rules = ordering.load()
@@ -215,7 +215,8 @@ def place(job: StageJob) -> StageOutput:
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import adjustments, ledger, outbox
+        from baton import adjustments, outbox
+        from baton.record import ledger
 
         outbox.enqueue(conn, job.flow, job.partition, EFFECT,
                        [(row["item"], _payload(job, row)) for row in going.to_dict("records")])  # fmt: skip

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, warehouse
-from baton.datasets import DatasetRef, read
+from baton import cases
+from baton.data.datasets import DatasetRef, read
+from baton.data.partitions import ANCHOR_KEY
 from baton.labels import record_labels
-from baton.partitions import ANCHOR_KEY
+from baton.record import warehouse
 from baton.slots import Slot, StageOutput, StageResult, run_stage
 from baton.stages import StageJob, run
 from baton_packs.customer_experience import retrieval

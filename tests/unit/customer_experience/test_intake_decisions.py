@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import SpecError
-from baton.packs import load_pack
+from baton.packs.pack import load_pack
 from baton_packs.customer_experience import intake, letters, policies
 
 RULES = policies.intake()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baton.packs import load_pack
+from baton.packs.pack import load_pack
 from baton_packs.customer_experience import archives, languages
 from baton_packs.customer_experience.layout import Piece, lines_of
 from baton_packs.customer_experience.limits import Limits

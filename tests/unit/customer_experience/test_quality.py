@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from baton import cases, tables, warehouse
-from baton.partitions import format_key, parse_key
+from baton import cases
+from baton.data.partitions import format_key, parse_key
+from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, StageResult, run_stage
 from baton.stages import StageJob, run
@@ -73,7 +74,7 @@ def summed_up(partition: str = NOON) -> StageResult:
 
 
 def table(result: StageResult) -> pd.DataFrame:
-    from baton.datasets import read
+    from baton.data.datasets import read
 
     return read(result.ref).set_index("route")
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import cases, ledger, outbox, warehouse
-from baton import tables as tables_of
-from baton.datasets import DatasetRef
+from baton import cases, outbox
+from baton.data.datasets import DatasetRef
 from baton.errors import BatonError
+from baton.record import ledger, warehouse
+from baton.record import tables as tables_of
 from baton.slots import Slot, StageOutput, run_stage
 from baton.stages import StageJob, run
 from baton_packs.customer_experience import replies

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.packs import load_pack
+from baton.packs.pack import load_pack
 from baton_packs.customer_experience import knowledge, policies, service
 
 RULES, TABLE = policies.service(), knowledge.intents()

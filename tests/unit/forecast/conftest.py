@@ -11,7 +11,7 @@ import pytest
 
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.model import FittedForecaster
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 STATS = "statsforecast.models."
 NAIVE = {"name": "naive", "estimator": STATS + "SeasonalNaive"}

@@ -16,7 +16,7 @@ from baton.errors import ModelError
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.local import build
 from baton.families.forecast.series import Setting
-from baton.specs_forecast import ForecasterSpec
+from baton.specs.forecast import ForecasterSpec
 
 
 def test_saved_and_loaded_forecast_alike(mixed: Any, sales: pd.DataFrame, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from baton.errors import ModelError
 from baton.families.forecast import orders
 from baton.families.forecast.paths import sample_paths
 from baton.families.forecast.series import Setting, prepare
-from baton.specs_forecast import QUANTILES, OrderCostSpec
+from baton.specs.forecast import QUANTILES, OrderCostSpec
 
 
 def scored(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from baton.specs_forecast import QUANTILES
+from baton.specs.forecast import QUANTILES
 from baton_packs.supply_chain.policies import ItemPolicy
 
 Scored = Callable[..., pd.DataFrame]

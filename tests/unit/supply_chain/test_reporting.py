@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 import baton.registry
-from baton import ledger, slots, stages, warehouse
+from baton import slots, stages
 from baton.errors import ServiceError
 from baton.families import family
 from baton.families.forecast.model import FittedForecaster
-from baton.packs import find_model
+from baton.packs.pack import find_model
+from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 from baton.stages import StageJob
 from baton_packs.supply_chain import ordering, reporting, steps
 

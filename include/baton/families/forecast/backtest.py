@@ -16,7 +16,7 @@ from baton.families.forecast import points
 from baton.families.forecast.periods import label
 from baton.families.forecast.points import Points
 from baton.families.forecast.series import Panel, Setting
-from baton.specs_forecast import BacktestSpec, ForecasterSpec
+from baton.specs.forecast import BacktestSpec, ForecasterSpec
 
 KEYS = ("series", "origin", "step")
 COLUMNS = ("series", "level", "origin", "time", "step", "y", "forecast", "simple", "scale", "kind", "method")

@@ -18,7 +18,7 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import threads
 from baton.families.forecast.series import Panel, Setting
-from baton.specs_forecast import ForecasterSpec, LagSpec
+from baton.specs.forecast import ForecasterSpec, LagSpec
 
 DEFAULTS = {"n_estimators": 200, "learning_rate": 0.05, "num_leaves": 31, "verbosity": -1}
 # one thread order, one result: trees must not depend on how sums were split

@@ -21,7 +21,7 @@ from baton.families.forecast.points import fit_part, parts_of
 from baton.families.forecast.series import Panel, Setting, prepare
 from baton.families.forecast.watching import reference, watch
 from baton.gate import GateVerdict
-from baton.specs_forecast import ForecasterSpec, ForecastSpec
+from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 
 class Forecast:

@@ -29,7 +29,7 @@ from baton.families.forecast.model import FittedForecaster
 from baton.families.forecast.periods import to_period
 from baton.families.forecast.series import prepare
 from baton.gate import Decision, GateVerdict
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 KEYS = ["series", "origin"]
 SEGMENT_CASES = 10  # fewer say nothing about a segment; it is listed, not judged

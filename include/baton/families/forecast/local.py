@@ -11,8 +11,8 @@ import numpy as np
 
 from baton.errors import ModelError
 from baton.families.forecast.series import Panel, Setting
-from baton.specs_forecast import ForecasterSpec
-from baton.specs_model import ESTIMATORS
+from baton.specs.forecast import ForecasterSpec
+from baton.specs.model import ESTIMATORS
 
 FALLBACK = "SeasonalNaive"
 

@@ -17,7 +17,7 @@ from baton.families.forecast.local import Local
 from baton.families.forecast.periods import label
 from baton.families.forecast.points import Part, Points
 from baton.families.forecast.series import Panel, Setting, need_future, prepare
-from baton.specs_forecast import ForecasterSpec
+from baton.specs.forecast import ForecasterSpec
 
 FAMILY = "forecast"
 EVIDENCE_FILE = "evidence.json"

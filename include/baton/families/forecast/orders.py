@@ -10,7 +10,7 @@ from baton.errors import ModelError
 from baton.families.forecast.local import seasonal_naive
 from baton.families.forecast.paths import case_paths
 from baton.families.forecast.series import Panel, Setting
-from baton.specs_forecast import OrderCostSpec
+from baton.specs.forecast import OrderCostSpec
 
 PATHS = 200
 

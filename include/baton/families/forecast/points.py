@@ -14,7 +14,7 @@ from baton.families.forecast.boosting import Global
 from baton.families.forecast.kinds import classify, recent_median, sibling_shape
 from baton.families.forecast.local import Local
 from baton.families.forecast.series import Panel, Setting
-from baton.specs_forecast import ForecasterSpec, ForecastSpec
+from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 GLOBAL = "lightgbm.LGBMRegressor"
 CROSTON = "CrostonSBA"

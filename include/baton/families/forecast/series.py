@@ -12,7 +12,7 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.forecast.gaps import fill
 from baton.families.forecast.periods import label, plain_times, to_period, to_time
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 
 @dataclass(frozen=True)

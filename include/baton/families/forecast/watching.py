@@ -21,7 +21,7 @@ from baton.errors import BatonError
 from baton.families.forecast import resampling
 from baton.families.forecast.model import FittedForecaster, bottom
 from baton.families.forecast.series import prepare
-from baton.specs_forecast import ForecastSpec
+from baton.specs.forecast import ForecastSpec
 
 SMALL = 1e-9
 CLIP = 6.0  # expected errors; one freak week must not decide alone

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.specs_text import TextSpec
+from baton.specs.text import TextSpec
 
 HOLDOUT = "holdout"
 

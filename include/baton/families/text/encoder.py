@@ -15,10 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
-from baton.downloads import file_sha256
 from baton.errors import ModelError
 from baton.families.base import threads
-from baton.packaged import packaged
+from baton.packs.downloads import file_sha256
+from baton.packs.packaged import packaged
 
 MODEL, TOKENIZER = "minilm.onnx", "minilm-tokenizer.json"
 MAX_TOKENS = 256  # what follows in a longer text is not seen

@@ -17,7 +17,7 @@ from baton.families.text.cases import Cases, split
 from baton.families.text.encoder import Encoder, packaged_encoder
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.gate import GateVerdict
-from baton.specs_text import TextCandidateSpec, TextSpec
+from baton.specs.text import TextCandidateSpec, TextSpec
 
 EXAMPLE = "This sentence stands for a text."  # nobody's
 

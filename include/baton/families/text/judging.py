@@ -22,7 +22,7 @@ import numpy as np
 
 from baton.families.text import measures
 from baton.gate import Decision, GateVerdict
-from baton.specs_text import TextSpec
+from baton.specs.text import TextSpec
 
 CHUNK = 4_000_000  # counts of resampled texts held at a time
 

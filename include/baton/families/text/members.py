@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from baton.errors import ModelError
 from baton.families.text.encoder import Encoder
 from baton.families.text.terms import Terms
-from baton.specs_text import KernelSpec, TextCandidateSpec
+from baton.specs.text import KernelSpec, TextCandidateSpec
 
 Matrix = Any  # a dense or sparse matrix of shape (texts, features)
 

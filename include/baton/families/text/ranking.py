@@ -14,7 +14,7 @@ from baton.families.base import Leaderboard
 from baton.families.text import blend, measures, members
 from baton.families.text.cases import Cases, folds
 from baton.families.text.encoder import Encoder
-from baton.specs_text import TextCandidateSpec, TextSpec
+from baton.specs.text import TextCandidateSpec, TextSpec
 
 
 def out_of_fold(

@@ -21,7 +21,7 @@ from baton.families.text.cases import Cases
 from baton.families.text.encoder import Encoder
 from baton.families.text.scope import Detector, Scope, simple
 from baton.families.text.traits import World
-from baton.specs_text import TextCandidateSpec, TextSpec
+from baton.specs.text import TextCandidateSpec, TextSpec
 
 GROUPS = 6
 ROUNDS = 4  # of looking for the line and weighing anew

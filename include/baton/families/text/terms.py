@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 
 from baton.errors import ModelError
-from baton.specs_text import TextCandidateSpec
+from baton.specs.text import TextCandidateSpec
 
 MAX_LETTERS = 20_000  # of a text are read for terms; what makes a document's kind stands at its beginning
 MAIL, LINK, NUMBER = "\u0001", "\u0002", "\u0003"  # no text that is shown to people holds them

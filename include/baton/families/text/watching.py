@@ -27,7 +27,7 @@ from baton.families.text.cases import split, texts_of
 from baton.families.text.encoder import Encoder, packaged_encoder, require
 from baton.families.text.model import FittedText
 from baton.families.text.terms import words
-from baton.specs_text import AccuracySpec, TextSpec
+from baton.specs.text import AccuracySpec, TextSpec
 
 DIRECTIONS = 8
 BINS = 10  # windows of texts are small: with more bins chance alone would move them

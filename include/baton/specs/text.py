@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from baton.specs_base import Column, InnerShare, Name, Seq, Share, Spec
-from baton.specs_model import ESTIMATORS, ModelSpec, NamedColumn, TrainingSpec, check_candidates
-from baton.specs_policy import DriftPolicy, GatePolicy
+from baton.specs.base import Column, InnerShare, Name, Seq, Share, Spec
+from baton.specs.model import ESTIMATORS, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.policy import DriftPolicy, GatePolicy
 
 TextMetric = Literal["accuracy", "macro_f1"]
 Grams = Seq[int]

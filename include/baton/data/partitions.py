@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from baton.errors import NoData, SourceError
-from baton.specs_base import format_duration, parse_duration
+from baton.specs.base import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -154,7 +154,7 @@ def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -
     The first caller fixes it in the warehouse; from then on it never moves, so that a partition's rows stay
     the same. Two days, so that a whole recording of 48 hours lies in the past from the start.
     """
-    from baton.warehouse import meta_get, meta_set, transact
+    from baton.record.warehouse import meta_get, meta_set, transact
 
     def get_or_set(own: Connection) -> str:
         known = meta_get(ANCHOR_KEY, own)

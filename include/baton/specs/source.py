@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from baton.specs_base import Column, Duration, Name, Seq, Spec, format_duration
+from baton.specs.base import Column, Duration, Name, Seq, Spec, format_duration
 
 Format = Literal["parquet", "csv", "json"]
 _ANCHORED = re.compile(r"^(\{(landing|data|pack)\}/|/|[a-z][a-z0-9+.-]*://)")

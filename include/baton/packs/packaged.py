@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from baton.downloads import Progress, fetch_package_file, file_sha256
 from baton.errors import SourceError
+from baton.packs.downloads import Progress, fetch_package_file, file_sha256
 from baton.settings import settings
 
 

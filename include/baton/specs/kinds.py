@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from baton.specs_base import Column, Cron, Duration, Name, Seq, Spec, format_duration, parse_duration
-from baton.specs_contract import ColumnSpec, ContractSpec, ExpectationSpec, RuleMeta, expand_range
-from baton.specs_forecast import (
+from baton.specs.base import Column, Cron, Duration, Name, Seq, Spec, format_duration, parse_duration
+from baton.specs.contract import ColumnSpec, ContractSpec, ExpectationSpec, RuleMeta, expand_range
+from baton.specs.forecast import (
     BacktestSpec,
     ErrorSpec,
     ForecasterSpec,
@@ -28,7 +28,7 @@ from baton.specs_forecast import (
     SeriesSpec,
     SeriesTrainingSpec,
 )
-from baton.specs_model import (
+from baton.specs.model import (
     ESTIMATORS,
     CandidateSpec,
     DataSpec,
@@ -41,7 +41,7 @@ from baton.specs_model import (
     ValidationSpec,
     expand_features,
 )
-from baton.specs_policy import (
+from baton.specs.policy import (
     ApprovalSpec,
     BudgetSpec,
     CostSpec,
@@ -55,7 +55,7 @@ from baton.specs_policy import (
     Schedules,
     SliceSpec,
 )
-from baton.specs_source import (
+from baton.specs.source import (
     FileSource,
     Format,
     HttpSource,
@@ -66,7 +66,7 @@ from baton.specs_source import (
     SourcesSpec,
     SqlSource,
 )
-from baton.specs_text import (
+from baton.specs.text import (
     AccuracySpec,
     KernelSpec,
     RejectSpec,

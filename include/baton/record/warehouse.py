@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
+from baton.record.tables import meta, metadata, partition_models
 from baton.settings import settings
-from baton.tables import meta, metadata, partition_models
 
 __all__ = [
     "after_commit",
@@ -257,7 +257,7 @@ def take_turns(conn: Connection, name: str) -> None:
 
 def migrate() -> None:
     """Create the tables, or bring them to this version; safe when several processes do it at once."""
-    from baton.migrations import upgrade
+    from baton.record.migrations import upgrade
 
     upgrade(engine())
 

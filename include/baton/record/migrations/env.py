@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from baton.tables import metadata
+from baton.record.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from baton.data.formats import BOOKKEEPING, PROBLEM, as_text, read_file
 from baton.errors import SourceError
-from baton.readers import BOOKKEEPING, PROBLEM, as_text, read_file
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from baton.specs import ContractSpec
+    from baton.specs.kinds import ContractSpec
 
 __all__ = ["Parsed", "Violation", "adopt", "parse", "read_file", "row_shas", "with_row_identity"]
 

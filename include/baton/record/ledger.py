@@ -20,11 +20,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import warehouse
 from baton.errors import BatonError
 from baton.jsontext import to_json
+from baton.record import warehouse
+from baton.record.tables import ledger
 from baton.settings import settings
-from baton.tables import ledger
 
 GENESIS = "0" * 64
 _ADVISORY_LOCK = 0x6C6564676572  # "ledger"

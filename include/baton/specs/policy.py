@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from baton.specs_base import Column, Cron, Duration, InnerShare, Name, Seq, Share, Spec
+from baton.specs.base import Column, Cron, Duration, InnerShare, Name, Seq, Share, Spec
 
 Metric = Literal["average_precision", "roc_auc"]
 

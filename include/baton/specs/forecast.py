@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from baton.specs_base import Column, InnerShare, Name, Seq, Spec
-from baton.specs_model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn, TrainingSpec, check_candidates
-from baton.specs_policy import DriftPolicy, GatePolicy
+from baton.specs.base import Column, InnerShare, Name, Seq, Spec
+from baton.specs.model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.policy import DriftPolicy, GatePolicy
 
 # lower is better in all of them
 ForecastMetric = Literal["mase", "smape", "wape", "pinball"]

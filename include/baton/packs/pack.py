@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from baton.errors import SpecError
-from baton.spec_files import SpecFile, did_you_mean, raise_for, read_spec
-from baton.specs import ContractSpec, Kind, ModelSpec, Source
+from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
+from baton.specs.kinds import ContractSpec, Kind, ModelSpec, Source
 
 GROUP = "baton.packs"
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, total (0: not known)

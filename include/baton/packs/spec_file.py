@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from baton.errors import SpecError
-from baton.specs import ESTIMATORS, KINDS, Kind, json_schema
-from baton.yaml_marks import Loc, Marked, load_marked
+from baton.packs.yaml_marks import Loc, Marked, load_marked
+from baton.specs.kinds import ESTIMATORS, KINDS, Kind, json_schema
 
 _FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:\[\d+\][\w.]*)*): (?P<message>.+)$", re.DOTALL)
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from baton.specs_base import Column, InnerShare, Name, Seq, Spec
-from baton.specs_contract import ContractSpec
-from baton.specs_policy import ApprovalSpec, DriftPolicy, DriftSpec, GatePolicy, GateSpec, Metric, Schedules
+from baton.specs.base import Column, InnerShare, Name, Seq, Spec
+from baton.specs.contract import ContractSpec
+from baton.specs.policy import ApprovalSpec, DriftPolicy, DriftSpec, GatePolicy, GateSpec, Metric, Schedules
 
 # The only classes a spec can name, and the families that may. Nothing else is ever imported by dotted path.
 ESTIMATORS: dict[str, tuple[str, ...]] = {

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.downloads import file_sha256
 from baton.errors import SourceError
+from baton.packs.downloads import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
