@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from baton.registry_review import GateResult, decision_of
 
 if TYPE_CHECKING:
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
 # MLflow's database columns end there

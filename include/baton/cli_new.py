@@ -24,7 +24,8 @@ def model(
     scoring: Annotated[bool, typer.Option(help="With a scoring DAG of its own.")] = True,
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
-    from baton.scaffold import NewModel, new_model
+    from baton.scaffold import new_model
+    from baton.scaffold_values import NewModel
 
     where: str | Path = Path(pack) if Path(pack).is_dir() else pack
     asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.packs.pack import Pack
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 PARTITIONS = 200  # looked back on: each is a file to read
 # A stage asks for the state (to decide whether to run) and then for the rows: both are as of the same moment.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from baton.data.formats import BOOKKEEPING
+from baton.data.cells import BOOKKEEPING
 from baton.data.typed import Parsed, Violation, adopt
 from baton.errors import SpecError
 from baton.findings import Findings, Rule, first_line, missing, raised, rules_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from baton.specs.kinds import ContractSpec
+    from baton.specs.contract import ContractSpec
 
 Status = Literal["passed", "quarantined", "broken"]
 MASKED = "(masked)"

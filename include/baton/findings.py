@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.data.formats import as_text
-from baton.data.typed import Parsed, Violation, row_shas
+from baton.data.cells import as_text
+from baton.data.identity import row_shas
+from baton.data.typed import Parsed, Violation
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from baton.specs.kinds import ContractSpec
+    from baton.specs.contract import ContractSpec
 
 
 @dataclass(frozen=True)

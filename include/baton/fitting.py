@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from baton.families.base import Family, Leaderboard
     from baton.registry import Registry
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 
 def _spec_state(job: StageJob) -> Mapping[str, Any]:

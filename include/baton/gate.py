@@ -28,7 +28,7 @@ from baton.metrics import METRICS, cheapest, cost_at, losses
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.specs.kinds import GateSpec
+    from baton.specs.policy import GateSpec
 
 Decision = Literal["PROMOTE", "HOLD", "MORE_DATA"]
 SLICE_POSITIVES = 10  # fewer positives say nothing about a slice; it is listed, not judged

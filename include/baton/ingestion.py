@@ -46,7 +46,7 @@ def ingest(job: StageJob) -> StageOutput:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    from baton.data.typed import with_row_identity
+    from baton.data.identity import with_row_identity
     from baton.sources import read_partition
 
     batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
@@ -58,7 +58,7 @@ def ingest(job: StageJob) -> StageOutput:
         facts["files"] = len(files)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.record.warehouse import record_models
+        from baton.record.used_models import record_models
 
         on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
         if any(on_record[model] != version for model, version in job.models.items()):
@@ -84,7 +84,7 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
         BatonError: a model has no champion, or the choice names something unknown.
         RegistryRefused: neither the champion nor the previous champion can be trusted.
     """
-    from baton.record.warehouse import recorded_models
+    from baton.record.used_models import recorded_models
     from baton.registry import Registry
 
     wanted: dict[str, int] = {}

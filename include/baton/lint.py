@@ -20,10 +20,10 @@ from baton.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.packs.pack import pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
-from baton.specs.kinds import ContractSpec, ExpectationSpec, FileSource, ModelSpec, TabularSpec
-from baton.specs.model import NUMERIC, NamedColumn
-
-__all__ = ["Problem", "lint"]
+from baton.specs.contract import ContractSpec, ExpectationSpec
+from baton.specs.model import NUMERIC, ModelSpec, NamedColumn
+from baton.specs.source import FileSource
+from baton.specs.tabular import TabularSpec
 
 
 def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:

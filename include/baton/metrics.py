@@ -13,7 +13,7 @@ import numpy as np
 from baton.errors import ModelError
 
 if TYPE_CHECKING:
-    from baton.specs.kinds import CostSpec
+    from baton.specs.policy import CostSpec
 
 
 def average_precision(y: np.ndarray, score: np.ndarray) -> float:

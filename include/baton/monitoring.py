@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
     from baton.drift_decision import DriftVerdict, Window
     from baton.slots import StageResult
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 
 ABANDONED = timedelta(hours=6)  # a flow's run is ended by Airflow after that long

@@ -12,7 +12,7 @@ from baton.stages import StageJob, engine_step
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 PROMOTE = "PROMOTE"
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.formats import BOOKKEEPING, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.errors import NoData
 from baton.quarantine_files import export, repair_file
 from baton.quarantine_repair import RepairReport, discard, edit, repair
@@ -175,7 +175,7 @@ def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFram
     row loses
     its `_problem`: its cells were put right by a person.
     """
-    from baton.data.typed import with_row_identity
+    from baton.data.identity import with_row_identity
 
     frame = with_row_identity(frame, flow)
     repairs, discarded = _answers(flow, partition)

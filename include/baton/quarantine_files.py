@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from baton.data.formats import as_text
+from baton.data.cells import as_text
 from baton.errors import BatonError
 from baton.quarantine_repair import RepairReport, edit
 from baton.quarantine_rows import WAITING, QuarantinedRow, RowKey, Where, list_rows

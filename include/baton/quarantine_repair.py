@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.formats import as_text
+from baton.data.cells import as_text
 from baton.errors import BatonError
 from baton.expressions import CellError, Expression
 from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.formats import PROBLEM, as_text
+from baton.data.cells import PROBLEM, as_text
 from baton.record import warehouse
 from baton.record.tables import quarantine
 

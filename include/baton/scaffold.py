@@ -15,7 +15,9 @@ from baton.packs.pack import Pack, load_pack, packs, read_pack
 from baton.packs.spec_file import did_you_mean
 from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
 from baton.sources import sample
-from baton.specs.kinds import ContractSpec, Spec, TabularSpec
+from baton.specs.base import Spec
+from baton.specs.contract import ContractSpec
+from baton.specs.tabular import TabularSpec
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

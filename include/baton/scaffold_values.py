@@ -9,8 +9,8 @@ from typing import Any
 
 from baton.column_types import in_ranges
 from baton.errors import SpecError
-from baton.packs.pack import Source
-from baton.specs.kinds import expand_range
+from baton.specs.contract import expand_range
+from baton.specs.source import Source
 
 _CRONS = {"30m": "*/30 * * * *", "1h": "0 * * * *", "1d": "0 0 * * *", "7d": "0 0 * * 1"}
 _WIDE = 8  # from so many features on, neighbours are written as a glob

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from baton.specs.kinds import ESTIMATORS, KINDS, Kind, json_schema
+from baton.specs.kinds import KINDS, Kind, json_schema
+from baton.specs.model import ESTIMATORS
 
 GLOBS: dict[Kind, str] = {
     "model": "**/models/*.yaml",

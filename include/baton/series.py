@@ -46,6 +46,7 @@ def history(job: StageJob) -> StageOutput:
     import pandas as pd
 
     from baton import contracts
+    from baton.data import identity
     from baton.data import typed as parsing
     from baton.data.datasets import read
     from baton.labels import Bounds
@@ -58,7 +59,7 @@ def history(job: StageJob) -> StageOutput:
     # this partition's rows as they were handed over: a dry run's are no head
     before = before[before["_partition"] != job.partition]
     columns = list(contract.columns)
-    raw = parsing.with_row_identity(before.reindex(columns=columns), spec.model)
+    raw = identity.with_row_identity(before.reindex(columns=columns), spec.model)
     parsed = parsing.parse(raw, contract)
     verdict = contracts.check(parsed, contract)
     if verdict.status == "broken":
@@ -75,7 +76,7 @@ def history(job: StageJob) -> StageOutput:
         "future": int(frame[spec.data.target].isna().sum()),
         "left_out": len(raw) - len(parts[0]),
     }
-    return StageOutput(parsing.with_row_identity(frame, spec.model), facts)
+    return StageOutput(identity.with_row_identity(frame, spec.model), facts)
 
 
 @engine_step()

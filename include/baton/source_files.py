@@ -75,6 +75,7 @@ def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
     Raises:
         SourceError: the bytes are not in that format.
     """
+    from baton.data import cells
     from baton.data import formats as readers
 
     if form != "parquet":
@@ -86,7 +87,7 @@ def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
         table = pq.read_table(BytesIO(body))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
-    taken = [name for name in table.column_names if name in (*readers.BOOKKEEPING, readers.PROBLEM)]
+    taken = [name for name in table.column_names if name in (*cells.BOOKKEEPING, cells.PROBLEM)]
     if taken:
         raise SourceError(f"{uri}: {', '.join(taken)} are names that Baton uses itself; rename these columns")
     # integers with gaps stay integers: as floats, keys above 2**53 would change

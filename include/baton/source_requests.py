@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from baton.data.partitions import window
 from baton.errors import SourceError
-from baton.specs.kinds import HttpSource, PagingSpec, SqlSource
+from baton.specs.source import HttpSource, PagingSpec, SqlSource
 
 
 @dataclass(frozen=True)

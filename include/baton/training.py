@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from baton.data.datasets import DatasetRef
     from baton.packs.pack import Pack
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
@@ -72,7 +72,7 @@ def assemble(job: StageJob) -> StageOutput:
     Returns:
         see `known_rows`.
     """
-    from baton.data.typed import with_row_identity
+    from baton.data.identity import with_row_identity
     from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
@@ -157,7 +157,7 @@ def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) 
 
 def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Recent rows as text where the history came as text: the contract gives both their types in one go."""
-    from baton.data.formats import as_text
+    from baton.data.cells import as_text
 
     written = recent.copy(deep=False)
     for name in recent:

@@ -31,7 +31,7 @@ import pandas as pd
 
 from baton import contracts
 from baton.data import typed as parsing
-from baton.specs.kinds import ContractSpec
+from baton.specs.contract import ContractSpec
 
 ROWS, ROUNDS, CASES = 1_000_000, 7, 200
 COLUMNS = {"id": "int", "at": "timestamp", "amount": "float", "rate": "float", "score": "float", "count": "int",

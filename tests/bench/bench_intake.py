@@ -49,6 +49,7 @@ def own_home(folder: Path) -> Iterator[None]:
 def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     """Part -> (spec, family, model), trained on the pack's history."""
     from baton import contracts
+    from baton.data import identity
     from baton.data import typed as parsing
     from baton.families import family
     from baton.packs.pack import find_model
@@ -58,7 +59,7 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     for part, name in names.items():
         pack, spec = find_model(name)
         contract = pack.contract(spec.training.contract)
-        rows = parsing.with_row_identity(known_rows(pack, spec), spec.model)
+        rows = identity.with_row_identity(known_rows(pack, spec), spec.model)
         parsed = parsing.parse(rows, contract)
         frame = contracts.good_rows(parsed, contracts.check(parsed, contract))
         maker = family(spec.family)

@@ -31,7 +31,7 @@ from bench_mails import mails
 from baton.families.text.family import Text
 from baton.packs.pack import find_model
 from baton.settings import settings
-from baton.specs.kinds import TextSpec
+from baton.specs.text import TextSpec
 from baton_packs.customer_experience import mail
 
 HELD_OUT = 0.2

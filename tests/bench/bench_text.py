@@ -63,7 +63,7 @@ from baton.families.text.family import Text
 from baton.families.text.model import FittedText
 from baton.packs.packaged import packaged
 from baton.settings import settings
-from baton.specs.kinds import TextSpec
+from baton.specs.text import TextSpec
 
 SPLITS, LEFT_OUT, REJECTED = 5, 17, 0.04
 RIDGE = "sklearn.linear_model.RidgeClassifier"

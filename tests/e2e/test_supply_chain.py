@@ -13,8 +13,8 @@ from baton import adjustments, outbox
 from baton.data.datasets import read
 from baton.demo import Demo
 from baton.record import ledger, tables
+from baton.record.used_models import recorded_models
 from baton.record.warehouse import read as connection
-from baton.record.warehouse import recorded_models
 from baton.registry import Registry
 from baton.slots import Slot, head
 from baton.supervisor import Services

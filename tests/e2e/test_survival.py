@@ -73,7 +73,7 @@ def test_version_tampered_with_is_refused_and_the_previous_champion_scores(demo:
             path.write_bytes(original)
     result = head(Slot(FLOW, f"score__{MODEL}", partition))
     assert result is not None
-    from baton.record.warehouse import recorded_models
+    from baton.record.used_models import recorded_models
 
     assert recorded_models(FLOW, partition)[MODEL] == aliases["previous_champion"]
     refused = ledger.entries(subject=f"{MODEL}/{aliases['champion']}", kind="version_refused", limit=1)

@@ -16,7 +16,7 @@ import pytest
 
 from baton.airflow.sources import read_http, read_sql
 from baton.errors import NoData, SourceError
-from baton.specs.kinds import HttpSource, SqlSource
+from baton.specs.source import HttpSource, SqlSource
 
 HOUR = "2026-11-20T09:00:00"
 QUERY = "SELECT id, amount, at FROM payments WHERE at >= :start AND at < :end ORDER BY id"

@@ -17,11 +17,12 @@ import pandas as pd
 import pytest
 
 from baton import contracts, result_pages
+from baton.data import identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, SpecError
 from baton.packs.pack import load_pack
 from baton.settings import settings
-from baton.specs.kinds import ContractSpec
+from baton.specs.contract import ContractSpec
 
 BENCH = Path(__file__).parents[1] / "bench" / "bench_contract.py"
 FOREIGN = re.compile(r"""(?:src|href|action|srcset|data)\s*=\s*["']?\s*(?:[a-z]+:)?//|url\(|@import""", re.IGNORECASE)
@@ -65,7 +66,7 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, pd.DataFrame]:
-    parsed = parsing.parse(parsing.with_row_identity(frame, "feed"), spec)
+    parsed = parsing.parse(identity.with_row_identity(frame, "feed"), spec)
     verdict = contracts.check(parsed, spec)
     return verdict, contracts.good_rows(parsed, verdict)
 
@@ -113,8 +114,8 @@ def test_planted_rows_are_named_once_per_rule_and_only_they_stay_behind() -> Non
     assert {"transaction_id": "int64", "seconds": "float64"}.items() <= {
         n: str(t) for n, t in good.dtypes.items()
     }.items()
-    identity = parsing.with_row_identity(frame, "feed")
-    assert {v.row_sha for v in verdict.violations if v.row == 12} == {identity["_row_sha"][11]}
+    known = identity.with_row_identity(frame, "feed")
+    assert {v.row_sha for v in verdict.violations if v.row == 12} == {known["_row_sha"][11]}
 
 
 def test_rows_that_differ_in_their_number_only_are_no_violation() -> None:
@@ -215,7 +216,7 @@ def test_typed_frames_are_hashed_only_where_rows_are_bad() -> None:
     frame.loc[3, "amount"] = -2.0
     verdict = contracts.check(frame, pack_contract("transactions"))
     assert [(v.row, v.row_sha) for v in verdict.violations] == [
-        (4, parsing.with_row_identity(frame, "x")["_row_sha"][3])
+        (4, identity.with_row_identity(frame, "x")["_row_sha"][3])
     ]
 
 

@@ -16,13 +16,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from baton import contracts, quarantine
+from baton.data import identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData
-from baton.quarantine import Where
+from baton.quarantine_rows import Where
 from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
-from baton.specs.kinds import ContractSpec
+from baton.specs.contract import ContractSpec
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
 SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
@@ -48,7 +49,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def raw(rows: list[dict[str, Any]] = ROWS) -> pd.DataFrame:
-    return parsing.with_row_identity(pd.DataFrame(rows, dtype=object), "feed")
+    return identity.with_row_identity(pd.DataFrame(rows, dtype=object), "feed")
 
 
 def run(
@@ -183,7 +184,7 @@ def test_a_broken_contract_puts_every_row_here_and_a_repair_brings_all_back() ->
 
 def test_a_typed_partition_is_repaired_too() -> None:
     frame = pd.DataFrame({"id": [1, 2, 2, 4], "amount": [1.0, -2.0, 3.0, 4.0], "kind": ["a", None, "c", "d"]})
-    frame = parsing.with_row_identity(frame, "parquet")
+    frame = identity.with_row_identity(frame, "parquet")
     run(frame)
     assert waiting() == {2: ("id_twice", "negative"), 3: ("id_twice",)}
     assert balanced()["open"] == 2
@@ -235,7 +236,7 @@ def test_rows_are_found_by_what_they_are() -> None:
 def test_a_ragged_row_is_repaired_cell_by_cell() -> None:
     from baton.data.formats import read_bytes
 
-    frame = parsing.with_row_identity(
+    frame = identity.with_row_identity(
         read_bytes(b"id,amount,kind\n1,5,a\n2,6\n3,7,c,c\n4,8,d\n", "f.csv", "csv"), "feed"
     )
     run(frame)

@@ -24,8 +24,9 @@ from baton import mlflow_server
 from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
-from baton.registry import Registry, run_name
+from baton.registry import Registry
 from baton.registry_rest import Rest, RestError, credentials
+from baton.registry_runs import run_name
 from baton.settings import settings
 
 MODEL = "card_fraud"

@@ -15,11 +15,12 @@ from sqlalchemy import func, select
 
 from baton.lint import lint
 from baton.packs import pack as packs
-from baton.quarantine import counts
+from baton.quarantine_rows import counts
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.registry import Registry
-from baton.scaffold import NewModel, new_model, new_pack
+from baton.scaffold import new_model, new_pack
+from baton.scaffold_values import NewModel
 from baton.slots import Slot, head, history
 
 pytestmark = pytest.mark.timeout(600)

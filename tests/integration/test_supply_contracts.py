@@ -10,6 +10,7 @@ import pytest
 
 from baton import contracts
 from baton.data import formats as readers
+from baton.data import identity
 from baton.data import typed as parsing
 from baton.packs.pack import load_pack
 
@@ -44,7 +45,7 @@ def checked(contract: str, frame: pd.DataFrame) -> Any:
     frame.to_csv(text, index=False)
     rows = readers.read_bytes(text.getvalue().encode(), f"{contract}.csv", "csv")
     spec = load_pack("supply_chain").contract(contract)
-    return contracts.check(parsing.parse(parsing.with_row_identity(rows, contract), spec), spec)
+    return contracts.check(parsing.parse(identity.with_row_identity(rows, contract), spec), spec)
 
 
 @pytest.mark.parametrize("contract", DELIVERIES)

@@ -21,7 +21,7 @@ from alembic.migration import MigrationContext
 from baton import slots
 from baton.data import datasets
 from baton.errors import BatonError, StaleAttempt
-from baton.record import ledger, migrations, tables, warehouse
+from baton.record import ledger, migrations, tables, used_models, warehouse
 
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 
@@ -55,7 +55,7 @@ def test_processes_may_migrate_at_once(home):
     with warehouse.engine().begin() as conn:
         conn.execute(sa.text("drop schema public cascade"))
         conn.execute(sa.text("create schema public"))
-    code = "from baton import warehouse; warehouse.migrate(); print(warehouse.recorded_models('f', 'p'))"
+    code = "from baton import warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in started] == [b"{}"] * 3
 
@@ -81,9 +81,9 @@ def test_rows_are_replaced_upserted_and_recorded(home):
         assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("x")]) == 8000
         row = conn.execute(sa.select(tables.predictions)).mappings().one()
         assert row["reasons"] == [["v1", 0.3]]
-    assert warehouse.record_models("f", "p", {"a": 1}) == {"a": 1}
-    assert warehouse.record_models("f", "p", {"a": 2, "b": 1}) == {"a": 1, "b": 1}
-    assert warehouse.record_models("f", "p", {"a": 2}, supersede=True) == {"a": 2, "b": 1}
+    assert used_models.record_models("f", "p", {"a": 1}) == {"a": 1}
+    assert used_models.record_models("f", "p", {"a": 2, "b": 1}) == {"a": 1, "b": 1}
+    assert used_models.record_models("f", "p", {"a": 2}, supersede=True) == {"a": 2, "b": 1}
     warehouse.meta_set("k", "1")
     warehouse.meta_set("k", "2")
     assert warehouse.meta_get("k") == "2"

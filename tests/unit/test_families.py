@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 
+from baton.errors import ModelError
 from baton.families import learner, load
 from baton.families.anomaly import QuantileTable
-from baton.families.base import ModelError
 from baton.families.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.selection import train
-from baton.specs.kinds import TabularSpec
+from baton.specs.tabular import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 FOREST = "sklearn.ensemble.RandomForestClassifier"

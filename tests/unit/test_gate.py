@@ -15,7 +15,7 @@ from baton.bootstrap import _draw, _Places, _rank_figures, compare
 from baton.errors import BatonError
 from baton.gate import Tuning, decide
 from baton.metrics import METRICS, cost_at
-from baton.specs.kinds import GateSpec
+from baton.specs.policy import GateSpec
 
 PLAIN: dict[str, Any] = {"resamples": 100, "min_positives": 10, "floor": 0.1}
 PRICED = PLAIN | {"cost": {"missed": "amount", "review": 5.0}}

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baton.data.formats import frame_of_records, read_bytes, read_file
-from baton.data.typed import adopt, parse, row_shas, with_row_identity
+from baton.data.identity import row_shas, with_row_identity
+from baton.data.typed import adopt, parse
 from baton.errors import BatonError, SourceError
 from baton.expressions import CellError, Expression
-from baton.specs.kinds import ContractSpec
+from baton.specs.contract import ContractSpec
 
 COLUMNS = {
     "key": {"type": "int"},

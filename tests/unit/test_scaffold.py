@@ -13,7 +13,7 @@ from baton.packs.pack import read_pack
 from baton.scaffold import new_model, new_pack
 from baton.scaffold_values import NewModel
 from baton.settings import settings
-from baton.specs.kinds import expand_range
+from baton.specs.contract import expand_range
 
 
 @pytest.fixture

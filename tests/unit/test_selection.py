@@ -10,10 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from baton.families.base import ModelError
+from baton.errors import ModelError
 from baton.families.selection import select, time_folds, train
 from baton.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
-from baton.specs.kinds import CostSpec, TabularSpec
+from baton.specs.policy import CostSpec
+from baton.specs.tabular import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
 

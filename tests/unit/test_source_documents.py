@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from baton import sources
 from baton.data import datasets
+from baton.data.identity import with_row_identity
 from baton.data.partitions import format_key, replay_anchor
-from baton.data.typed import with_row_identity
 from baton.errors import NoData, SourceError
 from baton.packs.pack import Pack
 from baton.record import warehouse

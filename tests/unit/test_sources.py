@@ -14,7 +14,7 @@ from baton.record import warehouse
 from baton.settings import settings
 from baton.source_requests import Page, digest, first_page, next_page, records_at, sql_parameters
 from baton.sources import history_state, read_history, read_partition, sample, source_state
-from baton.specs.kinds import SourcesSpec
+from baton.specs.source import SourcesSpec
 
 ROWS = {
     "kind": "file",

@@ -10,17 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from baton.specs.kinds import (
-    ESTIMATORS,
-    KINDS,
-    ContractSpec,
-    SourcesSpec,
-    TabularSpec,
-    expand_range,
-    format_duration,
-    json_schema,
-    parse_duration,
-)
+from baton.specs.base import format_duration, parse_duration
+from baton.specs.contract import ContractSpec, expand_range
+from baton.specs.kinds import KINDS, json_schema
+from baton.specs.model import ESTIMATORS
+from baton.specs.source import SourcesSpec
+from baton.specs.tabular import TabularSpec
 
 
 def model(**changes):

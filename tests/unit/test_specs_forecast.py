@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from baton.lint import lint
 from baton.packs.pack import load_pack
-from baton.specs.kinds import ForecastSpec, ModelFile, TabularSpec
+from baton.specs.forecast import ForecastSpec
+from baton.specs.kinds import ModelFile
+from baton.specs.tabular import TabularSpec
 
 MODEL: dict[str, Any] = {
     "model": "demand", "family": "forecast", "owner": "planning", "description": "how much is sold",

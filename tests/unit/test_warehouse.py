@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
-from baton.record import migrations, tables, warehouse
+from baton.record import migrations, tables, used_models, warehouse
 from baton.settings import settings
 
 
@@ -66,7 +66,7 @@ def test_migrate_again_changes_nothing_and_is_fast(migrated):
 
 
 def test_two_processes_may_migrate_at_once(home):
-    code = "from baton import warehouse; warehouse.migrate(); print(warehouse.recorded_models('f', 'p'))"
+    code = "from baton import warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in started] == [b"{}"] * 3
 
@@ -307,15 +307,15 @@ def test_upsert_updates_only_what_it_is_told_to(migrated):
 
 
 def test_the_first_record_of_models_stays_unless_superseded(migrated):
-    assert warehouse.recorded_models("f", "p") == {}
-    assert warehouse.record_models("f", "p", {"a": 1, "b": 4}) == {"a": 1, "b": 4}
-    assert warehouse.record_models("f", "p", {"a": 2, "c": 1}) == {"a": 1, "b": 4, "c": 1}
-    assert warehouse.record_models("f", "p", {"a": 2}, supersede=True) == {"a": 2, "b": 4, "c": 1}
-    assert warehouse.record_models("f", "q", {}) == {}
+    assert used_models.recorded_models("f", "p") == {}
+    assert used_models.record_models("f", "p", {"a": 1, "b": 4}) == {"a": 1, "b": 4}
+    assert used_models.record_models("f", "p", {"a": 2, "c": 1}) == {"a": 1, "b": 4, "c": 1}
+    assert used_models.record_models("f", "p", {"a": 2}, supersede=True) == {"a": 2, "b": 4, "c": 1}
+    assert used_models.record_models("f", "q", {}) == {}
     with pytest.raises(ZeroDivisionError), warehouse.write() as conn:  # noqa: PT012
-        warehouse.record_models("f", "p", {"a": 9}, True, conn)
+        used_models.record_models("f", "p", {"a": 9}, True, conn)
         _ = 1 / 0
-    assert warehouse.recorded_models("f", "p")["a"] == 2
+    assert used_models.recorded_models("f", "p")["a"] == 2
 
 
 def test_meta_keeps_the_last_value(migrated):

@@ -20,7 +20,7 @@ from baton.settings import settings
 
 if TYPE_CHECKING:
     from baton.packs.pack import Pack
-    from baton.specs.kinds import ModelSpec
+    from baton.specs.model import ModelSpec
 
 
 def build(pack: Pack, spec: ModelSpec, only: str | None = None) -> dict[str, DAG]:

@@ -14,14 +14,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_partition")
-"""Columns that the engine adds to rows; they pass every contract and no source may carry them."""
-PROBLEM = "_problem"
 FORMATS = ("csv", "json", "parquet")
 
 _MAGIC = {
@@ -106,30 +104,6 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[row.get(column) for row in rows] for column in columns]
     return _frame(columns, cells, problems, name, first_row)
-
-
-def as_text(value: object) -> str | None:
-    """Write one value the way a text file would: None and NaN are empty, times are ISO 8601, booleans true or false."""
-    kind = type(value)
-    if kind is str:
-        return value  # type: ignore[return-value]
-    if value is None or kind.__name__ == "NAType":
-        return None
-    if kind is float or kind is int:
-        return repr(value) if value == value else None  # NaN differs from itself
-    if kind is bool:
-        return "true" if value else "false"
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if value != value:
-        return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    isoformat = getattr(value, "isoformat", None)
-    if isoformat is not None:
-        return str(isoformat())
-    item = getattr(value, "item", None)  # NumPy scalars print their type in repr
-    return as_text(item()) if item is not None else str(value)
 
 
 def _parquet(data: bytes, name: str) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from baton.families.base import (
     write_json,
 )
 from baton.families.encoding import Encoder
-from baton.specs.kinds import CandidateSpec, TabularSpec
+from baton.specs.tabular import CandidateSpec, TabularSpec
 
 KNOTS = 1001  # of the quantile table over all training rows
 TAIL = 200  # largest training scores kept one by one, since decisions are taken among them

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.specs.model import expand_features
+from baton.specs.tabular import expand_features
 
 if TYPE_CHECKING:
     from baton.drift import DriftTable
     from baton.drift_performance import Performance
     from baton.gate import GateVerdict
-    from baton.specs.kinds import CandidateSpec, TabularSpec
+    from baton.specs.tabular import CandidateSpec, TabularSpec
 
 MODEL_FILE = "model.json"
 FORMAT = 1

@@ -24,7 +24,7 @@ from baton.families.base import (
 )
 from baton.families.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.encoding import Encoder
-from baton.specs.kinds import CandidateSpec, TabularSpec
+from baton.specs.tabular import CandidateSpec, TabularSpec
 
 INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes its own
 

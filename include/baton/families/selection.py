@@ -21,7 +21,7 @@ from baton.errors import ModelError
 from baton.families import classification, learner
 from baton.families.base import Leaderboard, OutOfFold, Scorer, feature_columns
 from baton.metrics import METRICS, cheapest, losses
-from baton.specs.kinds import CandidateSpec, TabularSpec
+from baton.specs.tabular import CandidateSpec, TabularSpec
 
 FIRST_TRAINING = 0.4
 

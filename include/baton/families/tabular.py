@@ -19,7 +19,7 @@ from baton.errors import BatonError, ModelError
 from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
 from baton.families.selection import rank, select
 from baton.metrics import METRICS
-from baton.specs.kinds import CandidateSpec, TabularSpec
+from baton.specs.tabular import CandidateSpec, TabularSpec
 
 HOLDOUT = "holdout"
 

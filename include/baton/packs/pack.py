@@ -16,7 +16,10 @@ from typing import Any
 
 from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
-from baton.specs.kinds import ContractSpec, Kind, ModelSpec, Source
+from baton.specs.contract import ContractSpec
+from baton.specs.kinds import Kind
+from baton.specs.model import ModelSpec
+from baton.specs.source import Source
 
 GROUP = "baton.packs"
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, total (0: not known)

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from baton.errors import SpecError
 from baton.packs.yaml_marks import Loc, Marked, load_marked
-from baton.specs.kinds import ESTIMATORS, KINDS, Kind, json_schema
+from baton.specs.kinds import KINDS, Kind, json_schema
+from baton.specs.model import ESTIMATORS
 
 _FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:\[\d+\][\w.]*)*): (?P<message>.+)$", re.DOTALL)
 

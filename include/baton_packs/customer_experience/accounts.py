@@ -20,7 +20,7 @@ MODELS = {
 def hours(book: Playbook, partitions: list[str]) -> list[dict[str, Any]]:
     """One row per hour: documents and messages by route, how many answers left, model versions."""
     from baton.quarantine import accounting
-    from baton.record.warehouse import recorded_models
+    from baton.record.used_models import recorded_models
 
     mails = Counter((one["flow"], one["partition"]) for one in book.mails())
     rows = []

@@ -23,8 +23,6 @@ from baton_packs.customer_experience.names import find_names
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Found", "extract", "extract_text"]
-
 NEEDED = ("issuer", "invoice_number", "date", "total")
 BEST = ("issuer", "recipient", "invoice_number", "account_number", "date", "due_date", "total", "customer_number")
 LONGEST = 50_000  # characters read, as many as parsing hands on

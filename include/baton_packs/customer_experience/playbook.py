@@ -203,7 +203,7 @@ class Playbook(playbook.Playbook):
         from collections import Counter
 
         from baton import quarantine
-        from baton.quarantine import Where
+        from baton.quarantine_rows import Where
 
         rows = quarantine.list_rows(Where(flow=DOCUMENTS, partition=partition), limit=None)
         return dict(Counter(rule for row in rows for rule in row.rules))

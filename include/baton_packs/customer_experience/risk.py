@@ -17,8 +17,6 @@ from baton_packs.customer_experience.pressure import urgency
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FEATURES", "features"]
-
 FEATURES = ("duplicate", "amount_ratio", "known_issuer", "sender_mismatch", "new_account", "urgency", "confidence",
             "total_missing", "amount")  # fmt: skip
 PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender")

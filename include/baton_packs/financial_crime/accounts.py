@@ -16,7 +16,8 @@ def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
 
     from baton.quarantine import accounting
     from baton.record import tables
-    from baton.record.warehouse import read, recorded_models
+    from baton.record.used_models import recorded_models
+    from baton.record.warehouse import read
 
     decisions = tables.decisions
     rows = []

@@ -31,7 +31,7 @@ def placed(partition: str) -> pd.DataFrame:
 def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:
     """One row per week: rows in, good and open rows, orders, money, units short in the week after, version."""
     from baton.quarantine import accounting
-    from baton.record.warehouse import recorded_models
+    from baton.record.used_models import recorded_models
 
     rows = []
     for number in numbers:

@@ -30,8 +30,6 @@ from baton_packs.supply_chain.order_cost import (
 )
 from baton_packs.supply_chain.policies import Budget, ItemPolicy
 
-__all__ = ["Budget", "ItemPolicy", "learn", "past_demand", "propose"]
-
 PATHS = 2000  # demand paths per item: the 99 % quantile rests on 20 of them
 SURGE = 1.5  # demand expected above so many times last year's (the recent mean without one) is exceptional
 SLACK = 0.005  # a stock-out probability that misses its target by less is sampling noise

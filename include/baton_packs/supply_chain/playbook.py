@@ -139,7 +139,7 @@ class Playbook(playbook.Playbook):
     def repair(self, number: int, planted: pd.DataFrame) -> dict[str, int]:
         """Put the planted rows right or discard them, run the week once more; orders that are out stay."""
         from baton import quarantine
-        from baton.quarantine import Where
+        from baton.quarantine_rows import Where
 
         partition = self.week(number)
         here = Where(flow=FLOW, partition=partition)

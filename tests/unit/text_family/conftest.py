@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from baton.families.text.family import Text
-from baton.specs.kinds import TextSpec
+from baton.specs.text import TextSpec
 
 KINDS = {
     "invoice": ["amount", "due", "payment", "bank", "transfer", "total", "net", "tax", "billing", "account", "order"],

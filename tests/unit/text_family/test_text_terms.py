@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from baton.errors import ModelError
 from baton.families.text.terms import Terms, masked, words
-from baton.specs.kinds import TextCandidateSpec
+from baton.specs.text import TextCandidateSpec
 
 
 def candidate(**fields: object) -> TextCandidateSpec:

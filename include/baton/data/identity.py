@@ -1,0 +1,79 @@
+"""A row's identity: where it came from, its number there, and the hash of what it held when it arrived."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from baton.data.cells import BOOKKEEPING, as_text
+from baton.errors import SourceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+_SEPARATOR = "\x1f"
+
+
+def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Give every row `_source`, `_row` (its place in the source, from 1) and `_row_sha`; what is there stays.
+
+    Raises:
+        SourceError: two rows have the same number and content, so that a repair could not tell them apart.
+    """
+    frame = plain_index(frame).copy(deep=False)
+    if "_source" not in frame:
+        frame["_source"] = source
+    if "_row" not in frame:
+        frame["_row"] = range(1, len(frame) + 1)
+    if "_row_sha" not in frame:
+        frame["_row_sha"] = row_shas(frame)
+    if not frame["_row"].is_unique:
+        twice = frame.duplicated(["_row", "_row_sha"])
+        if twice.any():
+            raise SourceError(
+                f"{source}: {int(twice.sum())} rows occur again with the same number and content, the first is row "
+                f"{frame['_row'][twice].iloc[0]}: was a file delivered twice under two names?"
+            )
+    return frame
+
+
+def row_shas(frame: pd.DataFrame) -> list[str]:
+    """SHA-256 of every row's cells (bookkeeping left out), columns in alphabetical order; 64 hex digits each."""
+    import numpy as np
+    import pandas as pd
+
+    columns = sorted(str(column) for column in frame.columns if column not in BOOKKEEPING)
+    header = _SEPARATOR.join(columns).encode()
+    binary: list[np.ndarray] = []
+    text: list[list[str]] = []
+    for column in columns:
+        cells = frame[column]
+        if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iufb":
+            values = cells.to_numpy("float64" if cells.dtype.kind == "f" else "int64")
+            binary.append(np.where(values != values, np.nan, values).view("int64"))
+        elif pd.api.types.is_datetime64_any_dtype(cells.dtype):
+            utc = cells.dt.tz_convert("UTC") if cells.dt.tz is not None else cells
+            binary.append(utc.to_numpy("datetime64[ns]").view("int64"))
+        else:
+            text.append(["\x00" if (cell := as_text(value)) is None else cell for value in cells.tolist()])
+    blob = np.column_stack(binary).tobytes() if binary else b""
+    width = 8 * len(binary)
+    words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
+    start = hashlib.sha256(header)
+
+    def digest(number: int, word: bytes) -> str:
+        made = start.copy()
+        made.update(blob[number * width : (number + 1) * width])
+        made.update(word)
+        return made.hexdigest()
+
+    return [digest(number, word) for number, word in enumerate(words)]
+
+
+def plain_index(frame: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    plain = isinstance(frame.index, pd.RangeIndex) and frame.index.start == 0 and frame.index.step == 1
+    return frame if plain else frame.reset_index(drop=True)

@@ -1,0 +1,146 @@
+"""What the YAML of a model of tables may say: its data, candidates and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from baton.specs.base import Column, InnerShare, Name, Seq, Spec
+from baton.specs.contract import ContractSpec
+from baton.specs.model import ESTIMATORS, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.policy import DriftSpec, GateSpec, Metric
+
+
+class DataSpec(Spec):
+    """Which columns play which part."""
+
+    entity: Column = Field(description="key of a row, for example transaction_id")
+    time: Column = Field(description="event time; splits are by time, never at random")
+    target: Column | None = Field(default=None, description="0/1 label; null for a model without labels")
+    features: Seq[Column] = Field(
+        min_length=1, description="columns the model sees; `v*` takes all that match but entity, time, target"
+    )
+    money: Column | None = Field(default=None, description="column with the amount at stake, for decisions in money")
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns that name a row."""
+        return (self.entity,)
+
+
+class LabelledTrainingSpec(TrainingSpec):
+    """What a version is trained on, and what is kept back to judge it."""
+
+    holdout: InnerShare = Field(default=0.25, description="share of the history kept back, the most recent by time")
+    recent_holdout: InnerShare = Field(
+        default=0.4, description="share of recent labelled rows kept back, chosen by a hash of the entity"
+    )
+    min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
+    recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
+
+
+class CandidateSpec(Spec):
+    """One model that training tries: an estimator, or an average of earlier candidates."""
+
+    name: Name = Field(description="how the leaderboard calls it")
+    estimator: str | None = Field(
+        default=None,
+        description="dotted path from the allow-list",
+        json_schema_extra={"enum": [*ESTIMATORS, None]},
+    )
+    ensemble: Seq[Name] | None = Field(
+        default=None,
+        min_length=2,
+        description="earlier candidates; their calibrated probabilities are averaged",
+    )
+    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
+    calibration: Literal["none", "sigmoid", "isotonic"] = Field(
+        default="none", description="how scores become probabilities"
+    )
+    class_weight: Literal["none", "balanced"] | float = Field(
+        default="none", description="weight of a positive row: none, balanced, or a number"
+    )
+    negatives: int | None = Field(
+        default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
+    )
+    seed: int | None = Field(default=None, ge=0, description="null: the training's seed")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> CandidateSpec:
+        if (self.estimator is None) == (self.ensemble is None):
+            raise ValueError("give exactly one of estimator and ensemble")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
+        if self.ensemble is not None and self.params:
+            raise ValueError("params: an ensemble has none")
+        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
+            raise ValueError("ensemble: each part once")
+        return self
+
+
+class ValidationSpec(Spec):
+    """How candidates are compared inside the training part."""
+
+    folds: int = Field(default=3, ge=1, le=20, description="number of folds, each later than its training rows")
+    scheme: Literal["time"] = Field(default="time", description="time: train on the past, judge on what follows")
+    metric: Metric = Field(default="average_precision", description="the leaderboard is sorted by it")
+
+
+class TabularSpec(ModelSpec):
+    """The whole life of a model that scores rows of a table."""
+
+    family: Literal["classification", "anomaly"] = Field(description="what kind of model it is")
+    data: DataSpec = Field(description="which columns play which part")
+    training: LabelledTrainingSpec = Field(description="what it learns from")
+    candidates: Seq[CandidateSpec] = Field(min_length=1, description="what training tries; the best one is registered")
+    validation: ValidationSpec = Field(default_factory=ValidationSpec, description="how candidates are compared")
+    gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
+    drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TabularSpec:
+        check_candidates(self)
+        if self.family == "classification" and self.data.target is None:
+            raise ValueError("data.target: a classification model needs a label column")
+        return self
+
+    def named_columns(self, *, training: bool) -> list[NamedColumn]:
+        """All but the features, which are globs."""
+        data, gate = self.data, self.gate
+        named: list[NamedColumn] = [
+            (("data", "entity"), data.entity, ("int", "str")),
+            (("data", "time"), data.time, ("timestamp",)),
+            (("data", "money"), data.money, ("int", "float")),
+        ]
+        if training:
+            named.append((("data", "target"), data.target, ("int", "bool")))
+            if gate.cost is not None and isinstance(gate.cost.missed, str):
+                named.append((("gate", "cost", "missed"), gate.cost.missed, ("int", "float")))
+            for position, part in enumerate(gate.slices):
+                named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+        return named
+
+    def features(self, contract: ContractSpec) -> tuple[str, ...]:
+        """Writes the feature globs out against a contract's columns, in spec order, each column once.
+
+        Raises:
+            ValueError: a name or glob matches no column.
+        """
+        return expand_features(self.data, contract.columns)
+
+
+def expand_features(data: DataSpec, columns: Iterable[str]) -> tuple[str, ...]:
+    """See `TabularSpec.features`; entity, time and target never match a glob."""
+    listed = list(columns)
+    never = {data.entity, data.time, data.target}
+    found: dict[str, None] = {}
+    for pattern in data.features:
+        is_glob = any(sign in pattern for sign in "*?[")
+        matches = [c for c in listed if (fnmatchcase(c, pattern) and c not in never) or c == pattern]
+        if not matches:
+            raise ValueError(f"features: `{pattern}` {'matches no column' if is_glob else 'is not a column'}")
+        found.update(dict.fromkeys(matches))
+    return tuple(found)
