@@ -37,7 +37,7 @@ class Companion:
         conn_type: of the connection. An `http` one has host, port and schema; any other the whole address as its host.
         path: behind the address of such another connection, for example `/v1`.
         extra: of the connection, JSON.
-        files: packaged files that it cannot start without, see `baton.packaged`.
+        files: packaged files that it cannot start without, see `baton.packs.packaged`.
 
     It answers 200 at /health, to anybody, when it is well.
     """

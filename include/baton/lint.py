@@ -1,6 +1,6 @@
 """`baton lint`: every mistake in a pack's YAML by file, line and field, with what is allowed.
 
-First each file for itself (`baton.spec_files`), then what only shows across files: names that refer to
+First each file for itself (`baton.packs.spec_file`), then what only shows across files: names that refer to
 nothing, features that the contract does not have, expectations and arguments that GX does not know.
 """
 

@@ -34,7 +34,7 @@ class RawBatch:
     """The rows of one partition as the source holds them.
 
     Attributes:
-        frame: one row per record; text formats as text, see `baton.parsing`.
+        frame: one row per record; text formats as text, see `baton.data.typed`.
         format: parquet, csv or json; else the source's kind.
         uri: file, or what else names the place.
         sha256: of the file's bytes, or of the records that were received.

@@ -31,7 +31,7 @@ from baton.settings import LOOPBACK, Settings, settings
 from baton.watch import POLL, Watch, living_children
 
 _GIVE_UP = 4  # ends in a row, while starting
-_MIGRATE = "from baton import warehouse; warehouse.migrate()"
+_MIGRATE = "from baton.record import warehouse; warehouse.migrate()"
 
 
 class Services:

@@ -163,7 +163,7 @@ CHILD = """
 import json, sys
 sys.path.insert(0, {folder!r})
 import baton.airflow.agents
-from baton.datasets import DatasetRef
+from baton.data.datasets import DatasetRef
 from baton.stages import StageJob, run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}

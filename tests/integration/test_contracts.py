@@ -353,7 +353,7 @@ def test_gx_is_imported_late_and_stays_quiet() -> None:
         "import sys, logging; logging.basicConfig(level=logging.INFO)\n"
         "import baton.contracts, baton.parsing, baton.quarantine, baton.result_pages\n"
         "heavy = {'great_expectations', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules); assert not heavy, heavy\n"
-        "import pandas as pd; from baton.specs import ContractSpec\n"
+        "import pandas as pd; from baton.specs.contract import ContractSpec\n"
         "spec = ContractSpec.model_validate({'contract': 'c', 'version': 1, 'owner': 'o', 'description': 'd', 'key': 'id',"
         " 'columns': {'id': {'type': 'int'}}})\n"
         "assert baton.contracts.check(pd.DataFrame({'id': [1, None]}), spec).status == 'broken'\n"

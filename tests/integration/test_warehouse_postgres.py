@@ -55,7 +55,7 @@ def test_processes_may_migrate_at_once(home):
     with warehouse.engine().begin() as conn:
         conn.execute(sa.text("drop schema public cascade"))
         conn.execute(sa.text("create schema public"))
-    code = "from baton import warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
+    code = "from baton.record import used_models, warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in started] == [b"{}"] * 3
 
@@ -107,7 +107,7 @@ def test_the_slot_protocol(home):
 
 def test_concurrent_writers_build_one_chain(home):
     code = """
-from baton import ledger, warehouse
+from baton.record import ledger, warehouse
 for number in range(20):
     warehouse.transact(lambda conn: ledger.append(conn, "kind", "subject", {"number": number}))
 """

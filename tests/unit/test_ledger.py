@@ -115,7 +115,7 @@ def test_only_committing_transactions_may_append(home):
 
 def test_concurrent_writers_build_one_chain(home):
     code = """
-from baton import ledger, warehouse
+from baton.record import ledger, warehouse
 for number in range(20):
     warehouse.transact(lambda conn: ledger.append(conn, "kind", "subject", {"number": number}))
 """

@@ -66,7 +66,7 @@ def test_migrate_again_changes_nothing_and_is_fast(migrated):
 
 
 def test_two_processes_may_migrate_at_once(home):
-    code = "from baton import warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
+    code = "from baton.record import used_models, warehouse; warehouse.migrate(); print(used_models.recorded_models('f', 'p'))"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in started] == [b"{}"] * 3
 
@@ -232,7 +232,7 @@ def test_a_forked_child_gets_connections_of_its_own(migrated):
 def test_writers_in_many_processes_lose_nothing(migrated):
     code = """
 import sys
-from baton import warehouse
+from baton.record import warehouse
 for number in range(25):
     def work(conn):
         warehouse.meta_set("n", str(int(warehouse.meta_get("n", conn) or 0) + 1), conn)
@@ -364,7 +364,7 @@ def test_json_takes_what_frames_are_made_of():
 
 def test_importing_the_warehouse_stays_light():
     code = (
-        "import sys; from baton import warehouse, slots, ledger, datasets;"
+        "import sys; from baton.record import warehouse, ledger; from baton import slots; from baton.data import datasets;"
         "print({'pandas', 'numpy', 'pyarrow', 'alembic', 'fsspec'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))

@@ -32,7 +32,7 @@ def serve(model: str, port: int, token: str) -> Any:
     """Start the server; it runs until the returned object is gone.
 
     Args:
-        model: name of a packaged file (`baton.packaged`), whose hash is checked before it is opened.
+        model: name of a packaged file (`baton.packs.packaged`), whose hash is checked before it is opened.
         port: to listen on.
         token: bearer token of every request but /health.
 

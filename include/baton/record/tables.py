@@ -277,7 +277,7 @@ outbox = Table(
     Index(None, "flow", "partition"),
 )
 meta = Table("meta", metadata, _key("key"), _must("value"))
-# append-only, hash-chained; written through `baton.ledger` only
+# append-only, hash-chained; written through `baton.record.ledger` only
 ledger = Table(
     "ledger",
     metadata,

@@ -134,7 +134,7 @@ def _explained() -> Iterator[None]:
         if "no such table" in text or code == "42P01":
             raise BatonError(
                 f"{place} lacks a table ({text.splitlines()[0]}); "
-                "start `baton up` once, or call baton.warehouse.migrate(): both create and upgrade its tables"
+                "start `baton up` once, or call baton.record.warehouse.migrate(): both create and upgrade its tables"
             ) from error
         if "disk is full" in text or code == "53100":
             raise BatonError(f"{place}: its disk is full; nothing was committed, free space and retry") from error
@@ -219,7 +219,7 @@ def after_commit(conn: Connection, callback: Callable[[], None]) -> None:
     """
     callbacks = conn.get_execution_options().get(_CALLBACKS)
     if callbacks is None:
-        raise BatonError("this needs a connection of baton.warehouse.write(), which knows when it is committed")
+        raise BatonError("this needs a connection of baton.record.warehouse.write(), which knows when it is committed")
     callbacks.append(callback)
 
 

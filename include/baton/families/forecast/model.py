@@ -54,7 +54,7 @@ class FittedForecaster:
         """Forecast the horizon after the frame's last observed period.
 
         Args:
-            frame: a history frame (see `baton.specs_forecast`), with rows of the future if regressors are known.
+            frame: a history frame (see `baton.specs.forecast`), with rows of the future if regressors are known.
 
         Returns:
             the scored frame: entity_key, series, time, step, score, q..., kind, method, dependence, scale; one row per

@@ -113,7 +113,7 @@ def prepare(setting: Setting, frame: pd.DataFrame, extra: Sequence[str] = ()) ->
     """Check a history frame and lay it out as a panel.
 
     Args:
-        frame: rows as the module `baton.specs_forecast` says; a row without target after a series' last observed
+        frame: rows as the module `baton.specs.forecast` says; a row without target after a series' last observed
             period belongs to the future.
         extra: further columns whose last value per series is kept in `attributes`.
 

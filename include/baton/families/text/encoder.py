@@ -1,6 +1,6 @@
 """The sentence encoder: a text becomes a vector of length 1 whose direction says what it is about.
 
-MiniLM-L6 (int8, ONNX Runtime on the CPU), the mean over a text's tokens. The files are packaged ones (`baton.packaged`);
+MiniLM-L6 (int8, ONNX Runtime on the CPU), the mean over a text's tokens. The files are packaged ones (`baton.packs.packaged`);
 a saved model names them by their hash and never holds a copy. A text's vector does not depend on its neighbours in a
 batch, so equal texts get equal vectors.
 """

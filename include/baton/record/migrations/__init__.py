@@ -1,7 +1,7 @@
 """The warehouse's schema, version by version, run by Alembic from Python: no alembic.ini.
 
 A new revision is the next file in `versions/`: `000N_what.py` with `revision = "000N"` and the one before as
-`down_revision`. A test compares the tables of `baton.tables` with what the revisions build.
+`down_revision`. A test compares the tables of `baton.record.tables` with what the revisions build.
 """
 
 from __future__ import annotations
