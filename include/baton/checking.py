@@ -32,7 +32,9 @@ def contract(job: StageJob) -> StageOutput:
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`stop_if_broken`).
     """
-    from baton import contracts, quarantine, result_pages
+    from baton import quarantine
+    from baton.contracts import check as contracts
+    from baton.contracts import page as result_pages
     from baton.data import typed as parsing
     from baton.data.datasets import read
 

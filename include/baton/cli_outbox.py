@@ -19,7 +19,7 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also what is sent or withdrawn.")] = False,
 ) -> None:
     """List effects that are not delivered, with the reason."""
-    from baton import outbox
+    from baton.effects import outbox
 
     found = [one for one in outbox.effects(flow, partition) if all_ or one.state in outbox.OPEN]
     for one in found:  # no table: it would cut the keys
@@ -36,7 +36,7 @@ def settle(
     actor: Annotated[str | None, typer.Option(help="Who looked, for the record.")] = None,
 ) -> None:
     """Say whether an effect in doubt arrived; it goes on the ledger with your name."""
-    from baton.delivery import decide
+    from baton.effects.delivery import decide
 
     effect = decide(key, arrived, actor or getpass.getuser())
     then = "it is never sent again" if arrived else "the next run of the task that delivers sends it"

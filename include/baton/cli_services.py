@@ -53,7 +53,7 @@ def _say(line: str) -> None:
 
 
 def _introduce(services: Services, seconds: float) -> None:
-    from baton.registry_rest import credentials
+    from baton.tracking.rest import credentials
 
     home = services.settings.home
     reviewer = credentials(home, "reviewer")

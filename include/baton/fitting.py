@@ -50,7 +50,7 @@ def candidate(job: StageJob) -> StageOutput:
     from baton.families import family
     from baton.packs.pack import find_model
     from baton.registry import Registry
-    from baton.registry_runs import run_name
+    from baton.tracking.runs import run_name
 
     _, spec = find_model(job.options["model"])
     name = job.options["candidate"]
@@ -164,7 +164,7 @@ def _registered_before(registry: Registry, model: str, fingerprint: str, dataset
 def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
     """Save model and drift reference into one folder and make it a signed version with its card."""
     from baton.cards import card_facts, model_card
-    from baton.registry_runs import run_name
+    from baton.tracking.runs import run_name
 
     spec, board, fitted, ref = trained.spec, trained.board, trained.fitted, job.inputs["data"]
     run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),

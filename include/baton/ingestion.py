@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _source_state(job: StageJob) -> Mapping[str, Any]:
-    from baton.sources import source_state
+    from baton.sources.reading import source_state
 
     return source_state(job.load_pack(), job.options["source"], job.partition, _files(job))
 
@@ -47,7 +47,7 @@ def ingest(job: StageJob) -> StageOutput:
         SourceError: the source cannot be read.
     """
     from baton.data.identity import with_row_identity
-    from baton.sources import read_partition
+    from baton.sources.reading import read_partition
 
     batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
     frame = with_row_identity(batch.frame, job.options["source"])

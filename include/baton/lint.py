@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
-from baton.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.packs.pack import pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc

@@ -22,7 +22,7 @@ from string import Template
 from typing import Any
 
 from baton.errors import ServiceError
-from baton.registry_rest import Credentials, Rest, RestError, credentials
+from baton.tracking.rest import Credentials, Rest, RestError, credentials
 
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
 # what a reviewer gets: versions of every model, and nothing on the models themselves

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.data.datasets import DatasetRef
-    from baton.drift_decision import DriftVerdict, Window
+    from baton.drift.decision import DriftVerdict, Window
     from baton.slots import StageResult
     from baton.specs.model import ModelSpec
 
@@ -33,7 +33,7 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         asked for). RETRAIN is returned again, with the same request, until a training has started, so that a
         crash between record and event loses nothing.
     """
-    from baton.drift_decision import decide, judgeable
+    from baton.drift.decision import decide, judgeable
     from baton.packs.pack import find_model
 
     _, spec = find_model(model)
@@ -102,7 +102,7 @@ def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Win
     and what is on record for it belongs to the scores to come.
     """
     from baton.data.datasets import DatasetRef
-    from baton.drift_decision import Window, window_from
+    from baton.drift.decision import Window, window_from
     from baton.labels import digest, known_labels
 
     if state != "published":
@@ -137,7 +137,7 @@ def _judge(
     spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
 ) -> tuple[Window, str | None]:
     from baton.data.datasets import read
-    from baton.drift_decision import Window
+    from baton.drift.decision import Window
     from baton.families import family
     from baton.labels import digest
     from baton.registry import Registry
@@ -160,7 +160,7 @@ def _judge(
 
 def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
     from baton.data.partitions import safe_name
-    from baton.drift_report import report_html
+    from baton.drift.report import report_html
     from baton.settings import settings
 
     page = f"drift/{model}/{safe_name(partition)}-v{version}.html"

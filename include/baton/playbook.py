@@ -60,8 +60,8 @@ class Playbook:
     def promote_in_registry(self, model: str) -> None:
         """Approve as the reviewer does in MLflow: the tag `baton.review` on the version."""
         from baton.registry import Registry
-        from baton.registry_rest import credentials
         from baton.settings import settings
+        from baton.tracking.rest import credentials
 
         dag_id = f"{model}_promote"
         run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)

@@ -31,7 +31,7 @@ from baton.record.tables import commits, decisions, heads, predictions, quaranti
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.contracts import Verdict
+    from baton.contracts.check import Verdict
 
 __all__ = [
     "QuarantinedRow",

@@ -17,7 +17,6 @@ from typing import Literal
 
 from baton.cards import with_gate
 from baton.errors import RegistryRefused
-from baton.registry_rest import RestError
 from baton.registry_review import (
     GATE,
     GATE_AT,
@@ -29,8 +28,9 @@ from baton.registry_review import (
     counted_review,
     decision_of,
 )
-from baton.registry_runs import run_name
 from baton.registry_versions import ModelVersion, Versions
+from baton.tracking.rest import RestError
+from baton.tracking.runs import run_name
 
 __all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "run_name"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from baton.errors import RegistryRefused
 from baton.manifest import MAX_BYTES, MAX_FILES, Manifest, public_key, verify
 from baton.manifest_content import refuse_names
-from baton.registry_rest import Rest, RestError
+from baton.tracking.rest import Rest, RestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,10 +16,10 @@ from baton.errors import RegistryRefused, ServiceError
 from baton.manifest import Identity, Manifest
 from baton.registry_files import verified_folder
 from baton.registry_package import package
-from baton.registry_rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
 from baton.registry_review import PENDING, RESERVED, REVIEW
-from baton.registry_runs import RunLog
 from baton.settings import settings
+from baton.tracking.rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
+from baton.tracking.runs import RunLog
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from baton.lint import lint
 from baton.packs.pack import Pack, load_pack, packs, read_pack
 from baton.packs.spec_file import did_you_mean
 from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
-from baton.sources import sample
+from baton.sources.reading import sample
 from baton.specs.base import Spec
 from baton.specs.contract import ContractSpec
 from baton.specs.tabular import TabularSpec

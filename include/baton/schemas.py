@@ -35,7 +35,7 @@ def editor_schema(kind: Kind) -> dict[str, object]:
     schema = json_schema(kind)
     schema["title"] = {"model": "Baton model", "contract": "Baton contract", "sources": "Baton sources"}[kind]
     if kind == "contract":
-        from baton.expectations import known_expectations
+        from baton.contracts.expectations import known_expectations
 
         schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
     if kind == "model":

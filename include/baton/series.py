@@ -45,7 +45,7 @@ def history(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton import contracts
+    from baton.contracts import check as contracts
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.data.datasets import read

@@ -153,7 +153,7 @@ def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
     Raises:
         ContractBroken: naming contract, rule, row and value of the first violations.
     """
-    from baton import contracts
+    from baton.contracts import check as contracts
     from baton.data import typed as parsing
 
     spec = job.load_pack().contract(name)

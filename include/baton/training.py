@@ -44,7 +44,7 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
 def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, Any]:
     """Fingerprint of everything that `known_rows` reads."""
     from baton.labels import digest
-    from baton.sources import history_state
+    from baton.sources.reading import history_state
 
     state: dict[str, Any] = {}
     if spec.training.history:
@@ -105,7 +105,7 @@ def known_rows(
     """
     import pandas as pd
 
-    from baton.sources import read_history
+    from baton.sources.reading import read_history
 
     parts: list[pd.DataFrame] = []
     known = _Recent.of(spec, bounds) if spec.training.recent else None

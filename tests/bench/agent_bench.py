@@ -72,7 +72,7 @@ class Bench:
 
     def mails(self, flow: str) -> dict[str, dict[str, Any]]:
         """What is to be sent, by entity."""
-        from baton import outbox
+        from baton.effects import outbox
 
         return {one.entity_key: one.payload for one in outbox.effects(flow, DAY) if one.state != outbox.WITHDRAWN}
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton import contracts
+from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.specs.contract import ContractSpec
 

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from baton import drift
-from baton.drift_report import report_html
+from baton.drift import compare as drift
+from baton.drift.report import report_html
 
 ROWS, COLUMNS, NULL_WINDOWS, NULL_ROWS = 100_000, 20, 200, 8_000
 NAMES = [f"x{i:02d}" for i in range(COLUMNS)]

@@ -48,7 +48,7 @@ def own_home(folder: Path) -> Iterator[None]:
 
 def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     """Part -> (spec, family, model), trained on the pack's history."""
-    from baton import contracts
+    from baton.contracts import check as contracts
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.families import family
@@ -104,9 +104,9 @@ def deliver(seed: int) -> None:
 
 def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], dict[str, int]]:
     """(seconds by stage, counts)."""
-    from baton import delivery, outbox
     from baton.data.datasets import read
-    from baton.effects_file import FileOutbox
+    from baton.effects import delivery, outbox
+    from baton.effects.mail_folder import FileOutbox
     from baton.settings import settings
     from baton.slots import Slot, StageOutput, run_stage
     from baton.stages import StageJob

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from baton import outbox
 from baton.data.datasets import read
 from baton.demo import Demo
+from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.slots import Slot, head, partitions

@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field
 
 from baton.agents import calls
 from baton.agents.calls import register_models
-from baton.agents.prompts import prompt_name, register
 from baton.agents.spec import AgentSpec, Case, Critic
 from baton.data.datasets import read
-from baton.registry_rest import Rest, credentials
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
 from baton.stages import StageJob, run
+from baton.tracking.prompts import prompt_name, register
+from baton.tracking.rest import Rest, credentials
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "scripted_model.py"))["Scripted"]
 PRICES = {"input": 1.0, "output": 10.0}

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from baton import outbox
-from baton.delivery import Delivery, decide, deliver
-from baton.effects_file import FileOutbox
-from baton.effects_mail import mail_payload
-from baton.effects_smtp import MailServer, SmtpPeer
+from baton.effects import outbox
+from baton.effects.delivery import Delivery, decide, deliver
+from baton.effects.mail import mail_payload
+from baton.effects.mail_folder import FileOutbox
+from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError
 from baton.record import ledger, tables, warehouse
 
@@ -272,9 +272,9 @@ def tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
 WORKER = """
 import os, signal, sys
 from pathlib import Path
-from baton import delivery
-from baton.effects_file import FileOutbox
-from baton.effects_smtp import MailServer, SmtpPeer
+from baton.effects import delivery
+from baton.effects.mail_folder import FileOutbox
+from baton.effects.smtp import MailServer, SmtpPeer
 where, point = sys.argv[1:]
 def fault(name):
     if name == point:

@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 import baton.airflow.effects
-from baton import cli_outbox, outbox, stages
+from baton import cli_outbox, stages
 from baton.data.datasets import read
-from baton.effects_mail import mail_payload
-from baton.effects_smtp import MailServer
+from baton.effects import outbox
+from baton.effects.mail import mail_payload
+from baton.effects.smtp import MailServer
 from baton.errors import BatonError, SpecError
 from baton.record import ledger, warehouse
 from baton.stages import StageJob
@@ -28,7 +29,7 @@ MAIL: dict[str, Any] = runpy.run_path(str(HERE / "mail_server.py"))
 IMAP: dict[str, Any] = runpy.run_path(str(HERE / "imap_server.py"))
 FLOW, HOUR = "document_intake", "2026-11-16T09:00:00"
 OPTIONS = {"step": "1h", "effect": "mail", "conn_id": "outgoing", "timeout": 0.5, "rounds": 3, "pause": 0.01}
-JOB = StageJob("customer_experience", FLOW, "deliver", HOUR, "baton.effects:deliver", options=OPTIONS)
+JOB = StageJob("customer_experience", FLOW, "deliver", HOUR, "baton.steps.deliver:deliver", options=OPTIONS)
 PERSONAL = ("ada.lovelace@", "Kontostand", "Lovelace")
 
 

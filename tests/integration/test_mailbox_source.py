@@ -13,7 +13,7 @@ import pytest
 
 from baton.airflow.sources import read_mailbox
 from baton.errors import BatonError, NoData, SourceError
-from baton.imap import ImapServer, holds
+from baton.sources.imap import ImapServer, holds
 from baton.specs.source import MailboxSource
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("imap_server.py")))

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from baton import delivery, outbox
-from baton.delivery import Delivery, deliver
-from baton.effects_http import Endpoint, HttpPeer
+from baton.effects import delivery, outbox
+from baton.effects.delivery import Delivery, deliver
+from baton.effects.http import Endpoint, HttpPeer
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 
@@ -238,8 +238,8 @@ def test_without_fields_to_compare_a_conflict_stays_one(shop: Any) -> None:
 
 WORKER = """
 import os, signal, sys
-from baton import delivery
-from baton.effects_http import Endpoint, HttpPeer
+from baton.effects import delivery
+from baton.effects.http import Endpoint, HttpPeer
 url, token, point, lease = sys.argv[1:5]
 def fault(name):
     if name == point:

@@ -27,9 +27,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 import baton.airflow.effects
-from baton import delivery, outbox, stages
+from baton import stages
 from baton.data.datasets import read
-from baton.effects_http import HttpPeer
+from baton.effects import delivery, outbox
+from baton.effects.http import HttpPeer
 from baton.errors import BatonError, SpecError
 from baton.record import ledger, migrations, tables, warehouse
 from baton.settings import settings
@@ -40,7 +41,7 @@ SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"
 OPTIONS = {"step": "1w", "effect": "order", "conn_id": "purchasing", "endpoint": "orders", "receipt": "order_id",
            "echoes": ["item", "quantity"], "timeout": 0.5, "rounds": 3, "pause": 0.01}  # fmt: skip
-JOB = StageJob("supply_chain", FLOW, "deliver", WEEK, "baton.effects:deliver", options=OPTIONS)
+JOB = StageJob("supply_chain", FLOW, "deliver", WEEK, "baton.steps.deliver:deliver", options=OPTIONS)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from baton import contracts, quarantine
+from baton import quarantine
+from baton.contracts import check as contracts
 from baton.data import identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData

@@ -25,9 +25,9 @@ from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
 from baton.registry import Registry
-from baton.registry_rest import Rest, RestError, credentials
-from baton.registry_runs import run_name
 from baton.settings import settings
+from baton.tracking.rest import Rest, RestError, credentials
+from baton.tracking.runs import run_name
 
 MODEL = "card_fraud"
 EXAMPLE = pd.DataFrame({"v1": [0.1, -0.2], "hour": [1, 2], "channel": ["web", "pos"]})

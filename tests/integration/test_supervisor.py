@@ -15,10 +15,10 @@ import pytest
 from baton.health import client
 from baton.orchestrator import Orchestrator
 from baton.processes import foreign_listeners, listeners
-from baton.registry_rest import credentials
 from baton.services import Plan
 from baton.settings import Settings
 from baton.supervisor import Services
+from baton.tracking.rest import credentials
 
 _DAGS = '''
 """DAGs of tests/integration/test_supervisor.py; airflow looks for its name in the file."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import contracts
+from baton.contracts import check as contracts
 from baton.data import formats as readers
 from baton.data import identity
 from baton.data import typed as parsing

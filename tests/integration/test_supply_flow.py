@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import adjustments, outbox
+from baton import adjustments
 from baton.data.datasets import read
+from baton.effects import outbox
 from baton.errors import BatonError
 from baton.monitoring import judge_windows
 from baton.promotion import record_answer
@@ -110,7 +111,7 @@ def place(week: dict[str, StageResult], partition: str, answer: dict[str, Any] |
 def send(partition: str) -> StageResult:
     import baton.airflow.effects  # noqa: F401  registers the connections
 
-    return step(FLOW, "send", partition, "baton.effects:deliver", {MODEL: 1}, effect="purchase_order",
+    return step(FLOW, "send", partition, "baton.steps.deliver:deliver", {MODEL: 1}, effect="purchase_order",
                 conn_id="purchasing", endpoint="orders", receipt="order_id", echoes=["item", "quantity"])  # fmt: skip
 
 

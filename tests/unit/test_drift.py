@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton import drift
-from baton.drift_report import report_html
+from baton.drift import compare as drift
+from baton.drift.report import report_html
 from baton.errors import BatonError
 
 SPEC = SimpleNamespace(min_rows=500, p_value=0.001, effect=0.2, fdr=0.01)

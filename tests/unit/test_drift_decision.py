@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from baton.drift_decision import Verdict, Window, decide, judgeable, window_from
-from baton.drift_performance import Performance, performance
+from baton.drift.decision import Verdict, Window, decide, judgeable, window_from
+from baton.drift.performance import Performance, performance
 from baton.errors import BatonError
 
 SPEC = SimpleNamespace(

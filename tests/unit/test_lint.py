@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from baton.contracts.expectations import known_expectations
 from baton.errors import SpecError
-from baton.expectations import known_expectations
 from baton.lint import lint
 from baton.packs.pack import read_pack
 from baton.schemas import export

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baton.delivery import Outcome
-from baton.effects_file import FileOutbox
-from baton.effects_mail import is_address, mail_payload, mail_problem, message, message_id
-from baton.effects_smtp import MailServer
+from baton.effects.delivery import Outcome
+from baton.effects.mail import is_address, mail_payload, mail_problem, message, message_id
+from baton.effects.mail_folder import FileOutbox
+from baton.effects.smtp import MailServer
 from baton.errors import BatonError
 
 KEY = "mail-2026-11-16-" + "doc1-" * 12 + "babcee3967c83c7169e4b90dbe0ac541"

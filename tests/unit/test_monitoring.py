@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from baton import monitoring
-from baton.drift_decision import Window
+from baton.drift.decision import Window
 from baton.monitoring import judge_windows
 from baton.record import ledger, tables, warehouse
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from baton import outbox
+from baton.effects import outbox
+from baton.effects.outbox import CONFLICT, FAILED, PENDING, SENDING, SENT, UNKNOWN, WITHDRAWN, Enqueued
 from baton.errors import BatonError
-from baton.outbox import CONFLICT, FAILED, PENDING, SENDING, SENT, UNKNOWN, WITHDRAWN, Enqueued
 from baton.record import ledger, warehouse
 
 FLOW, WEEK = "replenishment", "2026-11-16T00:00:00"

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from baton import registry_rest
 from baton.errors import ServiceError
-from baton.registry_rest import Credentials, Rest, RestError, artifact_root, credentials
+from baton.tracking import rest as registry_rest
+from baton.tracking.rest import Credentials, Rest, RestError, artifact_root, credentials
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from baton import sources
 from baton.data import datasets
 from baton.data.identity import with_row_identity
 from baton.data.partitions import format_key, replay_anchor
@@ -22,8 +21,9 @@ from baton.errors import NoData, SourceError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
-from baton.source_documents import COLUMNS, Limits, of_records, read_store
-from baton.sources import read_history, read_partition, source_state
+from baton.sources import reading as sources
+from baton.sources.documents import COLUMNS, Limits, of_records, read_store
+from baton.sources.reading import read_history, read_partition, source_state
 from baton.specs.source import DocumentFields, SourcesSpec
 
 DROPS: dict[str, Any] = {

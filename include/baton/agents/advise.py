@@ -12,14 +12,14 @@ from pydantic import BaseModel, Field, ValidationError
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits, NoModel, connect
 from baton.agents.journal import Journal
-from baton.agents.prompts import prompt_name
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec, Case
-from baton.agents.tracing import cost
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs, resolve
+from baton.tracking.prompts import prompt_name
+from baton.tracking.traces import cost
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from baton.agents.prompts import prompt_name, register
 from baton.agents.tools import ToolCall
-from baton.agents.tracing import Span, Tracer, linked, llm_attributes, now
 from baton.errors import BatonError
-from baton.registry_rest import Rest, credentials
-from baton.registry_runs import RunLog
 from baton.settings import settings
+from baton.tracking.prompts import prompt_name, register
+from baton.tracking.rest import Rest, credentials
+from baton.tracking.runs import RunLog
+from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 
 if TYPE_CHECKING:
     from baton.agents.calls import Outcome

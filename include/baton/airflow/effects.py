@@ -1,12 +1,12 @@
 """Peers of effects: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers the connections with `baton.effects`. A connection of type HTTP says: host (with or
+Importing this module registers the connections with `baton.steps.deliver`. A connection of type HTTP says: host (with or
 without `https://`), schema, port; log-in and password for basic authentication, or a password alone for a bearer
 token; extra: `headers` (object) and `verify` (false, or the path of an authority's certificate).
 
 One of type SMTP says, as Airflow's own provider reads it: host, port, login, password; extra: `from_email`,
 `disable_ssl` (then STARTTLS), `disable_tls` (then neither), `ssl_context` (none: do not check the certificate); and for
-mails in doubt (`baton.effects_smtp`): `repeat`, or `archive` (an IMAP connection), `archive_folder` (default Sent) and
+mails in doubt (`baton.effects.smtp`): `repeat`, or `archive` (an IMAP connection), `archive_folder` (default Sent) and
 `archive_delay` (seconds until a mail stands there, default 600).
 What the provider's form writes besides is taken: fields left empty, `timeout` and `retry_limit`, which do not count here
 (a stage has its own timeout, a mail in doubt is not repeated), and `auth_type`, which may only be `basic`.
@@ -24,12 +24,12 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from baton.airflow.sources import imap_server
-from baton.effects import Connections, register_connections
-from baton.effects_http import Endpoint
-from baton.effects_mail import is_address
-from baton.effects_smtp import ARCHIVE_DELAY, MailServer
+from baton.effects.http import Endpoint
+from baton.effects.mail import is_address
+from baton.effects.smtp import ARCHIVE_DELAY, MailServer
 from baton.errors import BatonError
 from baton.settings import settings
+from baton.steps.deliver import Connections, register_connections
 
 _KNOWN = {"headers", "verify"}
 _OF_THE_FORM = {"timeout", "retry_limit", "auth_type"}
@@ -133,7 +133,7 @@ def _archive(conn_id: str, extra: dict[str, Any]) -> Callable[[str, float], bool
     server, folder = imap_server(str(extra["archive"])), str(extra.get("archive_folder", "Sent"))
 
     def search(key: str, timeout: float) -> bool | None:
-        from baton.imap import holds
+        from baton.sources.imap import holds
 
         return holds(server, folder, key, timeout)
 

@@ -125,7 +125,7 @@ class Flow(DAG):
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
-        return self.stage(task_id, "baton.effects:deliver", options, after=after)
+        return self.stage(task_id, "baton.steps.deliver:deliver", options, after=after)
 
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.

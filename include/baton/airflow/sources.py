@@ -1,6 +1,6 @@
 """Readers of SQL and HTTP sources and of mailboxes: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers them with `baton.sources`. Cells go on as text, as from any text format: the
+Importing this module registers them with `baton.sources.reading`. Cells go on as text, as from any text format: the
 contract types them, and a cell that does not convert is quarantined with its row instead of failing the query.
 Documents go on as bytes.
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from baton.errors import BatonError, NoData, SourceError
-from baton.sources import RawBatch, register_reader
+from baton.sources.reading import RawBatch, register_reader
 
 if TYPE_CHECKING:
-    from baton.imap import ImapServer
     from baton.packs.pack import Pack
-    from baton.source_requests import Page
+    from baton.sources.imap import ImapServer
+    from baton.sources.paging import Page
     from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
@@ -29,7 +29,7 @@ def imap_server(conn_id: str) -> ImapServer:
         BatonError: it is of another type, or its fields cannot work; never repeats a secret.
         AirflowNotFoundException: there is no such connection.
     """
-    from baton.imap import ImapServer
+    from baton.sources.imap import ImapServer
 
     connection = BaseHook.get_connection(conn_id)
     if connection.conn_type != "imap":
@@ -57,7 +57,7 @@ def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from baton.source_requests import digest, sql_parameters
+    from baton.sources.paging import digest, sql_parameters
 
     hook = BaseHook.get_hook(source.conn_id)
     records: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
         SourceError: no answer after all tries, an error status, or an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
-    from baton.source_requests import digest
+    from baton.sources.paging import digest
 
     records: list[dict[str, Any]] = []
     for _, rows in _pages(source, partition):
@@ -93,7 +93,7 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
     from baton.data.partitions import window
-    from baton.source_documents import Limits, digest, of_records
+    from baton.sources.documents import Limits, digest, of_records
 
     where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
     frame = of_records(records, fields, start, where, Limits(max_bytes=fields.max_bytes))
@@ -108,9 +108,9 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         NoData: no mail arrived then.
     """
     from baton.data.partitions import window
-    from baton.imap import ImapFolder
-    from baton.source_documents import Limits, digest
-    from baton.source_mailbox import read_mails
+    from baton.sources.documents import Limits, digest
+    from baton.sources.imap import ImapFolder
+    from baton.sources.mailbox import read_mails
 
     (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
     limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
@@ -129,7 +129,7 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
 def _pages(source: HttpSource, partition: str) -> Iterator[tuple[Page, list[dict[str, Any]]]]:
     from airflow.providers.http.hooks.http import HttpHook
 
-    from baton.source_requests import first_page, next_page, records_at
+    from baton.sources.paging import first_page, next_page, records_at
 
     hook = HttpHook(method="GET", http_conn_id=source.conn_id)
     page: Page | None = first_page(source, partition)

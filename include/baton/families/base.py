@@ -16,8 +16,8 @@ from baton.errors import ModelError
 from baton.specs.tabular import expand_features
 
 if TYPE_CHECKING:
-    from baton.drift import DriftTable
-    from baton.drift_performance import Performance
+    from baton.drift.compare import DriftTable
+    from baton.drift.performance import Performance
     from baton.gate import GateVerdict
     from baton.specs.tabular import CandidateSpec, TabularSpec
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from baton import drift, gate
+from baton import gate
+from baton.drift import compare as drift
 from baton.errors import BatonError, ModelError
 from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
 from baton.families.selection import rank, select

@@ -255,7 +255,7 @@ retrains = Table(
 
 # --- record ---
 
-# effects outside the warehouse, each done once under its key; states: see `baton.outbox`
+# effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`
 outbox = Table(
     "outbox",
     metadata,

@@ -46,7 +46,7 @@ class Playbook(playbook.Playbook):
         """Put an hour's documents into its drop folder, as files."""
         from baton.data.partitions import safe_name
         from baton.settings import settings
-        from baton.source_documents import Document
+        from baton.sources.documents import Document
         from baton_packs.customer_experience import simulate
 
         start, later = _story_time(partition)
@@ -212,7 +212,7 @@ class Playbook(playbook.Playbook):
         """Mails that left, as the outbox has them: flow, partition, entity_key."""
         from sqlalchemy import select
 
-        from baton import outbox
+        from baton.effects import outbox
         from baton.record import tables
         from baton.record.warehouse import read
 

@@ -155,7 +155,7 @@ def place(job: StageJob) -> StageOutput:
     kept = {key: rows[key] for key in (*problems, *(waiting if word != NOT_ASKED else ())) if key in rows}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import outbox
+        from baton.effects import outbox
         from baton.record import ledger
 
         gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile

@@ -42,7 +42,7 @@ class Known:
     @classmethod
     def of(cls, job: StageJob) -> Known:
         """What is known now; a dry run knows nothing, because it sends nothing."""
-        from baton import outbox
+        from baton.effects import outbox
 
         if job.dry_run:
             return cls({}, frozenset(), frozenset(), {})
@@ -60,7 +60,7 @@ class Known:
 
 def state(job: StageJob) -> Mapping[str, Any]:
     """What is on record, as a fingerprint: an answer that another decision withdrew must be put there again."""
-    from baton import outbox
+    from baton.effects import outbox
 
     known = Known.of(job)
     here = [] if job.dry_run else outbox.effects(job.flow, job.partition, EFFECT)
@@ -77,7 +77,7 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
     """
     from sqlalchemy import select
 
-    from baton import outbox
+    from baton.effects import outbox
     from baton.record import tables
     from baton.record.warehouse import read, take_turns
 
@@ -119,7 +119,7 @@ def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
     Raises:
         BatonError: the address is none, or the text none that a mail may hold; names the rule, never the text.
     """
-    from baton.effects_mail import mail_payload
+    from baton.effects.mail import mail_payload
 
     return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from baton.effects_mail import is_address
+from baton.effects.mail import is_address
 from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step, read_inputs
 from baton_packs.customer_experience.sending import ACCEPTED

@@ -39,7 +39,7 @@ def truth(partitions: list[str]) -> pd.Series:
     import pandas as pd
 
     from baton.packs.pack import load_pack
-    from baton.sources import read_partition
+    from baton.sources.reading import read_partition
 
     pack = load_pack("financial_crime")
     frames = [read_partition(pack, "labels", partition).frame for partition in partitions]

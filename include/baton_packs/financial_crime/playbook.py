@@ -34,7 +34,7 @@ class Playbook(playbook.Playbook):
 
     def _recorded(self, partition: str) -> pd.DataFrame:
         from baton.packs.pack import load_pack
-        from baton.sources import read_partition
+        from baton.sources.reading import read_partition
 
         return read_partition(load_pack("financial_crime"), "transactions", partition).frame
 

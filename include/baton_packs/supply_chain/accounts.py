@@ -18,7 +18,7 @@ def placed(partition: str) -> pd.DataFrame:
     """Orders of a week that the purchasing API has: item, quantity, amount, order_id."""
     import pandas as pd
 
-    from baton import outbox
+    from baton.effects import outbox
 
     rows = [
         {"item": one.entity_key, "quantity": one.payload["quantity"], "amount": one.payload["amount"],

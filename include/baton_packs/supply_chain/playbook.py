@@ -48,7 +48,7 @@ class Playbook(playbook.Playbook):
     def recorded(self, source: str, number: int) -> pd.DataFrame:
         """Rows of a week as they are with the campaigns."""
         from baton.packs.pack import load_pack
-        from baton.sources import read_partition
+        from baton.sources.reading import read_partition
 
         if source == "sales":  # not what was delivered: that has the campaigns already
             frame = self._sales[self._sales["seconds"] == number * WEEK].reset_index(drop=True)
@@ -167,7 +167,7 @@ class Playbook(playbook.Playbook):
     def _sales(self) -> pd.DataFrame:
         """All recorded sales."""
         from baton.packs.pack import load_pack
-        from baton.sources import read_history
+        from baton.sources.reading import read_history
 
         return read_history(load_pack(PACK), "sales")
 

@@ -80,7 +80,7 @@ def store(job: StageJob, html: str) -> str:
 
 def _log(job: StageJob, registry: Any, html: str, facts: Mapping[str, Any]) -> str:
     """Log the page to a run of its own; returns the run's address."""
-    from baton.registry_runs import run_name
+    from baton.tracking.runs import run_name
 
     tags = {"airflow.dag_id": job.flow, "airflow.run_id": job.run_id, "airflow.task_id": job.stage,
             "airflow.partition": job.partition, "baton.dry_run": str(job.dry_run).lower()}  # fmt: skip

@@ -114,7 +114,7 @@ def _placed_state(job: StageJob) -> Mapping[str, Any]:
 
 def placed(flow: str, partition: str) -> dict[str, dict[str, Any]]:
     """Orders of a partition that the supplier has, or may have: item -> what was sent."""
-    from baton import outbox
+    from baton.effects import outbox
 
     out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
     return {one.entity_key: one.payload for one in outbox.effects(flow, partition, EFFECT) if one.state in out}
@@ -166,7 +166,7 @@ def decide(job: StageJob) -> StageOutput:
 
 def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     """What is in the outbox now: an order that another plan withdrew must be put there again."""
-    from baton import outbox
+    from baton.effects import outbox
 
     known = outbox.effects(job.flow, job.partition, EFFECT)
     return {
@@ -215,7 +215,8 @@ def place(job: StageJob) -> StageOutput:
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import adjustments, outbox
+        from baton import adjustments
+        from baton.effects import outbox
         from baton.record import ledger
 
         outbox.enqueue(conn, job.flow, job.partition, EFFECT,

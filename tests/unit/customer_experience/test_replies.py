@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import cases, outbox
+from baton import cases
 from baton.data.datasets import DatasetRef
+from baton.effects import outbox
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of

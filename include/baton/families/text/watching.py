@@ -3,7 +3,7 @@
 Watched are, for each text: its number of words, the share of its words that training never saw, its place along the
 directions in which the training's vectors spread most, and how far it lies off all of them (embedding drift; where the spec
 says `drift.embeddings`, whichever candidate won), the class and the probability that the model gives it, and whether it is
-accepted. All are compared by `baton.drift`.
+accepted. All are compared by `baton.drift.compare`.
 
 The vectors are the costly part: some 45 ms of a busy processor for a page of text (the encoder reads its first 256 tokens),
 5 ms for a short message. So the reference rests on a seeded sample of the texts where they are long together: some 10 s.
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton import drift
-from baton.drift_bins import sub_windows
-from baton.drift_performance import COVERAGE, Performance
+from baton.drift import compare as drift
+from baton.drift.bins import sub_windows
+from baton.drift.performance import COVERAGE, Performance
 from baton.families.text.cases import split, texts_of
 from baton.families.text.encoder import Encoder, packaged_encoder, require
 from baton.families.text.model import FittedText

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from baton.registry_rest import Rest, RestError
+from baton.tracking.rest import Rest, RestError
 
 IS_PROMPT, TEXT, TYPE = "mlflow.prompt.is_prompt", "mlflow.prompt.text", "_mlflow_prompt_type"
 SHA = "baton.sha256"

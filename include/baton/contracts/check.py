@@ -1,6 +1,6 @@
 """Contracts: Great Expectations judges a hand-over of rows, and names the rows that break a rule.
 
-This module and `baton.result_pages` alone import great_expectations, and only inside functions: it costs
+This module and `baton.contracts.page` alone import great_expectations, and only inside functions: it costs
 seconds. Two passes over one batch: all expectations with the result format BOOLEAN_ONLY, then COMPLETE for those
 that failed. The verdict and the rows are GX's own; nothing here re-implements an expectation. GX sees typed
 columns and names rows by their position, because a key may be missing or occur twice.
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from baton.contracts.findings import Findings, Rule, first_line, missing, raised, rules_of
 from baton.data.cells import BOOKKEEPING
 from baton.data.typed import Parsed, Violation, adopt
 from baton.errors import SpecError
-from baton.findings import Findings, Rule, first_line, missing, raised, rules_of
 from baton.jsontext import to_json
 
 if TYPE_CHECKING:

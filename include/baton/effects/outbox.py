@@ -1,6 +1,6 @@
 """The outbox: what a stage decided to do outside the warehouse, and how far that has come.
 
-A stage enqueues its effects (orders, messages) in the transaction of its commit; `baton.delivery` carries them
+A stage enqueues its effects (orders, messages) in the transaction of its commit; `baton.effects.delivery` carries them
 out. An effect has one key for ever, made of flow, partition, entity and kind: whoever repeats it, repeats it
 under this key. States:
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from baton.data.partitions import format_key, recording_start, replay_slot, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
-from baton.source_files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
+from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
 
 
 def _read_folder_source(source: FolderSource, partition: str, named: Sequence[str]) -> RawBatch:
-    from baton.source_documents import Limits, digest, read_folder, read_named, read_store
+    from baton.sources.documents import Limits, digest, read_folder, read_named, read_store
 
     if not named:  # files that a person names are a partition of their own, whenever it begins
         window(partition, source.step)

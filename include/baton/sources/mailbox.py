@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from baton.errors import SourceError
-from baton.source_documents import Document, Limits, frame_of
+from baton.sources.documents import Document, Limits, frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.imap import ImapFolder
+    from baton.sources.imap import ImapFolder
 
 
 def read_mails(folder: ImapFolder, start: datetime, end: datetime, where: str, limits: Limits) -> pd.DataFrame:

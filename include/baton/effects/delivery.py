@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton import outbox
+from baton.effects import outbox
+from baton.effects.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
 from baton.errors import BatonError
-from baton.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
 from baton.record import ledger, warehouse
 from baton.record.tables import outbox as table
 

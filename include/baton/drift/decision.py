@@ -22,7 +22,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from baton.drift_performance import Performance, performance
+from baton.drift.performance import Performance, performance
 from baton.errors import BatonError
 from baton.specs.base import format_duration, parse_duration
 

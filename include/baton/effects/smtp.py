@@ -4,7 +4,7 @@ Up to the first byte of the text nothing was sent: such a failure is tried again
 decides: 2xx took it, 4xx and 5xx did not. Without that reply (connection lost, time over, worker killed) the mail is
 **in doubt**, and what then happens is the connection's choice:
 
-    (default)          at most once: it stays `unknown` and a person decides, see `baton.delivery.decide`
+    (default)          at most once: it stays `unknown` and a person decides, see `baton.effects.delivery.decide`
     repeat: true       at least once, with the same Message-ID: for servers that drop a repetition
     archive: <conn_id> ask: an IMAP folder that holds every mail sent is searched for the Message-ID; such a folder may
                        be late, so what it lacks counts as not sent only `archive_delay` seconds after the attempt
@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from baton.delivery import Outcome
-from baton.effects_mail import NOBODY, mail_problem, message, message_id
+from baton.effects.delivery import Outcome
+from baton.effects.mail import NOBODY, mail_problem, message, message_id
 from baton.errors import BatonError
 
 ARCHIVE_DELAY = 600.0  # seconds
@@ -70,7 +70,7 @@ class MailServer:
 
 
 class SmtpPeer:
-    """A `baton.delivery.Peer` over SMTP; a context manager that keeps one connection for all mails.
+    """A `baton.effects.delivery.Peer` over SMTP; a context manager that keeps one connection for all mails.
 
     Args:
         timeout: seconds for each reply. An attempt takes at most five times as long.

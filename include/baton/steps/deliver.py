@@ -1,7 +1,7 @@
 """The stage that sends what an earlier stage enqueued; addresses and log-ins come from whoever knows connections.
 
 `baton.airflow.effects` registers Airflow's connections here, as `baton.airflow.sources` does for sources. Options with
-an `endpoint` speak HTTP; without one the effects are mails (`baton.effects_mail`): through the connection's mail
+an `endpoint` speak HTTP; without one the effects are mails (`baton.effects.mail`): through the connection's mail
 server, or into the file outbox `BATON_HOME/outbox/<flow>/<partition>/` where there is no such connection.
 """
 
@@ -17,10 +17,10 @@ from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
-    from baton.delivery import Delivery, Peer
-    from baton.effects_file import FileOutbox
-    from baton.effects_http import Endpoint
-    from baton.effects_smtp import MailServer, SmtpPeer
+    from baton.effects.delivery import Delivery, Peer
+    from baton.effects.http import Endpoint
+    from baton.effects.mail_folder import FileOutbox
+    from baton.effects.smtp import MailServer, SmtpPeer
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
@@ -51,7 +51,7 @@ def register_connections(connections: Connections) -> None:
 
 def _outbox_state(job: StageJob) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    from baton import outbox
+    from baton.effects import outbox
 
     found = [
         e
@@ -92,7 +92,7 @@ def deliver(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton import outbox
+    from baton.effects import outbox
 
     options = _options(job)
     done, peer = (None, "") if job.dry_run else _deliver(job, options)
@@ -122,7 +122,7 @@ def _options(job: StageJob) -> dict[str, Any]:
     if missing or unknown:
         problem = f"option {missing[0]} is missing" if missing else f"unknown option {unknown[0]}"
         raise SpecError(
-            f"stage {job.flow}.{job.stage}, baton.effects:deliver: {problem}; it takes {', '.join(needed)} "
+            f"stage {job.flow}.{job.stage}, baton.steps.deliver:deliver: {problem}; it takes {', '.join(needed)} "
             f"and perhaps {', '.join(defaults)}"
         )
     return {**defaults, **given}
@@ -134,7 +134,7 @@ def _deliver(job: StageJob, options: dict[str, Any]) -> tuple[Delivery, str]:
         raise BatonError("baton.effects: nobody registered connections; import baton.airflow.effects in the task")
     timeout, lookup = float(options["timeout"]), _connections[0]
     if "endpoint" in options:
-        from baton.effects_http import HttpPeer
+        from baton.effects.http import HttpPeer
 
         endpoint = lookup.http(options["conn_id"])
         with HttpPeer(endpoint, options["endpoint"], options["receipt"], options["echoes"], timeout) as peer:
@@ -144,7 +144,7 @@ def _deliver(job: StageJob, options: dict[str, Any]) -> tuple[Delivery, str]:
 
 
 def _sent(job: StageJob, options: dict[str, Any], peer: Peer, lease: float) -> Delivery:
-    from baton import delivery
+    from baton.effects import delivery
 
     return delivery.deliver(
         options["effect"], peer, job.flow, job.partition, rounds=int(options["rounds"]), pause=float(options["pause"]),
@@ -156,9 +156,9 @@ def _mail_peer(
     job: StageJob, options: dict[str, Any], found: MailServer | Path | None, timeout: float
 ) -> SmtpPeer | FileOutbox:
     from baton.data.partitions import safe_name
-    from baton.effects_file import FileOutbox
-    from baton.effects_mail import NOBODY, is_address
-    from baton.effects_smtp import MailServer, SmtpPeer
+    from baton.effects.mail import NOBODY, is_address
+    from baton.effects.mail_folder import FileOutbox
+    from baton.effects.smtp import MailServer, SmtpPeer
     from baton.settings import settings
 
     sender = options["sender"] or NOBODY

@@ -37,9 +37,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from baton.drift_bins import Array, bin_counts, column, labels, layout, sub_windows
-from baton.drift_decision import DriftVerdict, Verdict, Window, decide, judgeable
-from baton.drift_performance import Performance, performance
+from baton.drift.bins import Array, bin_counts, column, labels, layout, sub_windows
+from baton.drift.decision import DriftVerdict, Verdict, Window, decide, judgeable
+from baton.drift.performance import Performance, performance
 from baton.errors import BatonError
 
 __all__ = [

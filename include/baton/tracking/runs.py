@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import ServiceError
-from baton.registry_rest import Rest, RestError
+from baton.tracking.rest import Rest, RestError
 
 if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-from baton.contracts import MASKED, names_rows
+from baton.contracts.check import MASKED, names_rows
 from baton.errors import BatonError
 from baton.settings import settings
 
 if TYPE_CHECKING:
-    from baton.contracts import Verdict
+    from baton.contracts.check import Verdict
     from baton.data.typed import Violation
 
 SHOWN = 50

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from baton.delivery import Outcome
-from baton.effects_mail import NOBODY, date_of, mail_problem, message, message_id
+from baton.effects.delivery import Outcome
+from baton.effects.mail import NOBODY, date_of, mail_problem, message, message_id
 
 
 class FileOutbox:
-    """A `baton.delivery.Peer` that writes `<folder>/<key>.eml`, mode 0600: mails hold personal data.
+    """A `baton.effects.delivery.Peer` that writes `<folder>/<key>.eml`, mode 0600: mails hold personal data.
 
     Args:
         folder: made when needed (0700).

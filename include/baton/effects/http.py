@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from baton.delivery import Outcome
+from baton.effects.delivery import Outcome
 from baton.errors import BatonError
 
 _MOST = 1_000_000  # bytes of an answer that are read
@@ -65,7 +65,7 @@ class Endpoint:
 
 
 class HttpPeer:
-    """A `baton.delivery.Peer` over HTTP; a context manager that holds the connection.
+    """A `baton.effects.delivery.Peer` over HTTP; a context manager that holds the connection.
 
     Args:
         endpoint: host and log-in.

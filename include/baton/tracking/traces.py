@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from baton.registry_rest import Credentials
 from baton.settings import LOOPBACK
+from baton.tracking.rest import Credentials
 
 _SECONDS = 5.0  # a server that is slower than this is not worth waiting for
 
