@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from baton.contracts import check as contracts
+from baton.contracts import engine
 from baton.data import typed as parsing
 from baton.specs.contract import ContractSpec
 
@@ -224,11 +225,11 @@ def _any_raised(outcome: Any) -> bool:
 
 def by_baton(frame: pd.DataFrame, spec: ContractSpec, large: bool) -> dict[str, Any]:
     """The same from our verdict; `large` takes the way of frames of 100k rows and more."""
-    usual, contracts.LARGE = contracts.LARGE, -1 if large else contracts.LARGE
+    usual, engine.LARGE = engine.LARGE, -1 if large else engine.LARGE
     try:
         verdict, good = ours(frame, spec)
     finally:
-        contracts.LARGE = usual
+        engine.LARGE = usual
     rows: dict[str, list[int]] = {}
     for violation in verdict.violations:
         rows.setdefault(violation.rule, []).append(violation.row)

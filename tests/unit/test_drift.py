@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from baton.drift import compare as drift
+from baton.drift import table
 from baton.drift.report import report_html
 from baton.errors import BatonError
 
@@ -21,7 +22,7 @@ def normal(rows: int, columns: int = 6, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rng.normal(size=(rows, columns)), columns=[f"x{i}" for i in range(columns)])
 
 
-def judged(before: pd.Series | list, after: pd.Series | list) -> drift.DriftRow:
+def judged(before: pd.Series | list, after: pd.Series | list) -> table.DriftRow:
     ref = drift.reference(pd.DataFrame({"x": before}), ["x"])
     table = drift.compare(json.loads(json.dumps(ref)), pd.DataFrame({"x": after}), SPEC)
     return table.rows[0]
@@ -203,7 +204,7 @@ def test_reference_and_table_survive_json() -> None:
     train, window = normal(5_000), normal(2_000, seed=1) + 1
     ref = drift.reference(train, list(train), windows=np.arange(5_000) // 1_000)
     table = drift.compare(json.loads(json.dumps(ref)), window, SPEC)
-    assert drift.DriftTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    assert table.DriftTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
 
 
 def test_report_is_small_and_calls_no_foreign_host() -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baton.effects.delivery import Outcome
 from baton.effects.mail import is_address, mail_payload, mail_problem, message, message_id
 from baton.effects.mail_folder import FileOutbox
+from baton.effects.peer import Outcome
 from baton.effects.smtp import MailServer
 from baton.errors import BatonError
 

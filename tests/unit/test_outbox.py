@@ -12,7 +12,7 @@ import pytest
 from baton.effects import outbox
 from baton.effects.outbox import CONFLICT, FAILED, PENDING, SENDING, SENT, UNKNOWN, WITHDRAWN, Enqueued
 from baton.errors import BatonError
-from baton.record import ledger, warehouse
+from baton.record import ledger, tables, warehouse
 
 FLOW, WEEK = "replenishment", "2026-11-16T00:00:00"
 
@@ -153,7 +153,7 @@ def test_an_attempt_belongs_to_one_worker_until_its_lease_ends(monkeypatch: pyte
     assert second is not None
     assert second.attempts == 2
     with warehouse.write() as conn:
-        conn.execute(outbox.outbox.update().values(lease_until="2026-01-01T00:00:00.000000Z"))
+        conn.execute(tables.outbox.update().values(lease_until="2026-01-01T00:00:00.000000Z"))
     assert outbox.claim(stale, lease=60) is None, "two workers saw the same lease end"
 
 

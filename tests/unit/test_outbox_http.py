@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from baton.effects.delivery import Outcome
 from baton.effects.http import Endpoint, HttpPeer, _seconds
+from baton.effects.peer import Outcome
 from baton.errors import BatonError
 
 PAYLOAD = {"item": "a", "quantity": 48}

@@ -14,9 +14,6 @@ from baton.data.partitions import (
     last_complete,
     own_key,
     parse_key,
-    recording_start,
-    replay_anchor,
-    replay_slot,
     safe_name,
     shift_key,
     window,
@@ -24,6 +21,7 @@ from baton.data.partitions import (
 from baton.errors import NoData, SourceError
 from baton.record import warehouse
 from baton.settings import settings
+from baton.sources.replay import recording_start, replay_anchor, replay_slot
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ANCHOR = datetime(2026, 11, 18, tzinfo=UTC)

@@ -16,14 +16,16 @@ from pydantic import ValidationError
 
 from baton.data import datasets
 from baton.data.identity import with_row_identity
-from baton.data.partitions import format_key, replay_anchor
+from baton.data.partitions import format_key
 from baton.errors import NoData, SourceError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
 from baton.sources import reading as sources
-from baton.sources.documents import COLUMNS, Limits, of_records, read_store
+from baton.sources.documents import COLUMNS, Limits, of_records
+from baton.sources.folder import read_store
 from baton.sources.reading import read_history, read_partition, source_state
+from baton.sources.replay import replay_anchor
 from baton.specs.source import DocumentFields, SourcesSpec
 
 DROPS: dict[str, Any] = {

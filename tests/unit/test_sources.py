@@ -6,7 +6,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from baton.data.partitions import format_key, replay_anchor
+from baton.data.partitions import format_key
 from baton.errors import NoData, SourceError, SpecError
 from baton.packs.pack import Pack
 from baton.record import warehouse
@@ -14,6 +14,7 @@ from baton.settings import settings
 from baton.sources import reading as sources
 from baton.sources.paging import Page, digest, first_page, next_page, records_at, sql_parameters
 from baton.sources.reading import history_state, read_history, read_partition, sample, source_state
+from baton.sources.replay import replay_anchor
 from baton.specs.source import SourcesSpec
 
 ROWS = {

@@ -8,17 +8,13 @@ columns and names rows by their position, because a key may be missing or occur 
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from baton.contracts.findings import Findings, Rule, first_line, missing, raised, rules_of
-from baton.data.cells import BOOKKEEPING
+from baton.contracts.engine import slim, validate
+from baton.contracts.findings import Findings, Rule, missing, rules_of
 from baton.data.typed import Parsed, Violation, adopt
-from baton.errors import SpecError
-from baton.jsontext import to_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,15 +23,6 @@ if TYPE_CHECKING:
     from baton.specs.contract import ContractSpec
 
 Status = Literal["passed", "quarantined", "broken"]
-MASKED = "(masked)"
-LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
-_SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
-_BULKY = (
-    "unexpected_list",
-    "unexpected_index_list",
-    "unexpected_index_query",
-    "partial_unexpected_index_list",
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
         ]
     else:
         rules = rules_of(spec)
-    result, failed = _validate(parsed.frame, spec, rules)
+    result, failed = validate(parsed.frame, spec, rules)
     found = Findings(parsed, spec)
     for rule, outcome in failed:
         found.add(rule, outcome)
@@ -121,7 +108,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
         aggregate_failures=[message for _, message in failures],
         broken_by=list(dict.fromkeys(name for name, _ in failures)),
         dropped_columns=parsed.dropped_columns,
-        gx_result=_slim(result, spec),
+        gx_result=slim(result, spec),
         seconds=time.perf_counter() - started,
         bad_positions=found.positions(),
     )
@@ -151,165 +138,3 @@ def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
             if str(frame[name].dtype) != kind:
                 frame[name] = frame[name].astype(kind)
     return frame
-
-
-# --- Great Expectations -------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _context() -> Any:
-    """An ephemeral GX context, made once per process."""
-    import logging
-    import os
-
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # GX may report its use to its makers unless told otherwise
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import logs hundreds of lines
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-    from tqdm.auto import tqdm
-
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("great_expectations.")]:
-        logging.getLogger(name).setLevel(logging.NOTSET)  # one of its modules asks for INFO by itself
-    tqdm.monitor_interval = 0  # GX's switched-off progress bars would start a thread, in a process that may fork
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
-
-
-def warm() -> None:
-    """Import GX and make its context: for processes that fork others."""
-    _context()
-
-
-def names_rows(expectation: str) -> bool:
-    """True for an expectation of GX on single rows, False for one on a column or table as a whole."""
-    from great_expectations.expectations import expectation as kinds
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
-    return issubclass(get_expectation_impl(expectation), by_row)
-
-
-def _validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[Any, list[tuple[Rule, Any]]]:
-    """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, outcome) of those that failed."""
-    _context()
-    from great_expectations import __version__
-    from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.validator.validator import calc_validation_statistics
-
-    named = list(enumerate(rules))
-    first = _run(frame, spec, named, "BOOLEAN_ONLY")
-    # the page shows what a median or a row count was also where it is met, unless that costs time
-    explained = {n for n, rule in named if len(frame) <= LARGE and not names_rows(rule.type)}
-    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or n in explained)]
-    complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
-    outcomes = first | _run(frame, spec, again, complete)
-    ordered = [outcomes[n] for n, _ in named]
-    statistics = calc_validation_statistics(ordered)
-    result = ExpectationSuiteValidationResult(
-        results=ordered,
-        success=statistics.success,
-        suite_name=_title(spec),
-        statistics=statistics._asdict(),
-        meta={"great_expectations_version": __version__},
-    )
-    return result, [(rule, outcomes[n]) for n, rule in named if not outcomes[n].success]
-
-
-def _run(frame: pd.DataFrame, spec: ContractSpec, rules: list[tuple[int, Rule]], result_format: Any) -> dict[int, Any]:
-    """GX's results by number of the rule."""
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.validator.validator import Validator
-
-    outcomes: dict[int, Any] = {}
-    for group in _groups(rules, len(frame)):
-        # GX's engine and validator without a data source: that would fingerprint every batch, which nobody reads
-        engine = PandasExecutionEngine()
-        engine.load_batch_data(spec.contract, _seen_by(frame, [rule for _, rule in group]))
-        validator = Validator(execution_engine=engine, data_context=_context())
-        configurations = validator.process_expectations_for_validation(_configurations(spec, group))
-        for outcome in validator.graph_validate(configurations, {"result_format": result_format}):
-            outcomes[_number(outcome)] = outcome
-    if len(outcomes) != len(rules):
-        raise SpecError(f"contract {_title(spec)}: Great Expectations judged {len(outcomes)} of {len(rules)} rules")
-    return outcomes
-
-
-def _groups(rules: list[tuple[int, Rule]], rows: int) -> list[list[tuple[int, Rule]]]:
-    """Rules that share a batch: all of them, or by column where copying a wide batch is what costs time."""
-    if rows <= LARGE:
-        return [rules] if rules else []
-    groups: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
-    for number, rule in rules:
-        groups.setdefault(tuple(rule.columns), []).append((number, rule))
-    return list(groups.values())
-
-
-def _seen_by(frame: pd.DataFrame, rules: list[Rule]) -> pd.DataFrame:
-    """The columns that the rules need, side by side in memory: GX copies all it is given several times."""
-    import pandas as pd
-
-    texts = [str(rule.kwargs.get("row_condition") or "") for rule in rules]
-    named = {column for rule in rules for column in rule.columns}
-    # what an expectation on the whole table looks at is GX's business, unless it only counts rows
-    whole = any(not rule.columns and not rule.type.startswith("expect_table_row_count") for rule in rules)
-    whole = whole or any(rule.type == "expect_column_to_exist" for rule in rules)
-    columns = [
-        name
-        for name in frame.columns
-        if name not in BOOKKEEPING and (whole or name in named or any(name in text for text in texts))
-    ]
-    return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=True)
-
-
-def _configurations(spec: ContractSpec, rules: list[tuple[int, Rule]]) -> list[Any]:
-    """The rules as GX's expectations, checked by GX.
-
-    Raises:
-        SpecError: GX does not know an expectation or an argument.
-    """
-    from great_expectations.core import ExpectationSuite
-    from great_expectations.exceptions import GreatExpectationsError
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    given = [
-        {"type": rule.type, "kwargs": dict(rule.kwargs), "severity": rule.severity,
-         "meta": {"rule": rule.name, "number": number}}
-        for number, rule in rules
-    ]  # fmt: skip
-    try:
-        for _, rule in rules:
-            get_expectation_impl(rule.type)  # a suite logs a name that it does not know, and goes on without it
-        return list(ExpectationSuite(name=_title(spec), expectations=given).expectation_configurations)
-    except (GreatExpectationsError, ValueError, TypeError) as error:
-        raise SpecError(f"contract {_title(spec)}: {first_line(error)}; see Great Expectations' gallery") from error
-
-
-def _title(spec: ContractSpec) -> str:
-    return f"{spec.contract} v{spec.version}"
-
-
-def _number(outcome: Any) -> int:
-    # GX returns results in an order of its own
-    return int(outcome.expectation_config.meta["number"])
-
-
-def _slim(result: Any, spec: ContractSpec) -> dict[str, Any]:
-    """GX's result as JSON: samples stay, lists of all rows go, values of direct personal data are masked."""
-    for outcome in result.results:
-        for name in _BULKY:
-            outcome.result.pop(name, None)
-        config = outcome.expectation_config
-        looked_at = Rule(config.type, config.kwargs, "", "", "").columns
-        if any(column in spec.columns and spec.columns[column].pii == "direct" for column in looked_at):
-            for name in _SAMPLES:
-                if name in outcome.result:
-                    outcome.result[name] = [] if name.startswith("partial") else MASKED
-    # plain JSON: GX's renderer cannot write NumPy's numbers
-    slim: dict[str, Any] = json.loads(to_json(result.to_json_dict()))
-    for outcome in slim["results"]:
-        info = outcome.get("exception_info") or {}
-        for entry in [info, *info.values()]:
-            if isinstance(entry, dict) and "exception_traceback" in entry:
-                entry["exception_traceback"] = ""  # paths and code of this installation: the message is enough
-    return slim

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
-from baton.contracts.check import MASKED, names_rows
+from baton.contracts.engine import MASKED, names_rows
 from baton.errors import BatonError
 from baton.settings import settings
 

@@ -9,22 +9,20 @@ A run that takes files which a person names is no interval. Its key is the run's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from baton.errors import NoData, SourceError
+from baton.errors import SourceError
 from baton.specs.base import format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    pass
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _OWN_FORMAT = f"{KEY_FORMAT}.%f"
-ANCHOR_KEY = "replay_anchor"  # in the warehouse's meta table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
-_DAY = timedelta(days=1)
+DAY = timedelta(days=1)
 _MAX_RANGE = 10_000
 
 
@@ -68,7 +66,7 @@ def safe_name(key: str) -> str:
 def floor_key(moment: datetime, step: str | timedelta) -> str:
     """Key of the partition that a moment lies in, counted from 1970-01-01 00:00 UTC; weeks start on a Monday."""
     length = parse_duration(step)
-    start = _MONDAY if length % (7 * _DAY) == timedelta(0) else _EPOCH
+    start = _MONDAY if length % (7 * DAY) == timedelta(0) else _EPOCH
     return format_key(start + (moment - start) // length * length)
 
 
@@ -95,9 +93,7 @@ def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:
     start, length = parse_key(key), parse_duration(step)
     if is_own(key):
         raise SourceError(f"partition {key!r} is that of a run of named files: name them again in the trigger form")
-    if (
-        length < _DAY and _DAY % length == timedelta(0) and (start - _EPOCH) % length
-    ):  # longer ones may start at any hour
+    if length < DAY and DAY % length == timedelta(0) and (start - _EPOCH) % length:  # longer ones may start at any hour
         begin = floor_key(start, length)
         raise SourceError(f"partition {key!r}: partitions of {format_duration(length)} start at {begin!r}")
     return start, start + length
@@ -116,53 +112,3 @@ def key_range(first: str, last: str, step: str | timedelta) -> list[str]:
     if count > _MAX_RANGE:
         raise SourceError(f"partitions {first} to {last}: {count} of them; at most {_MAX_RANGE} at a time")
     return [format_key(start + length * number) for number in range(count)]
-
-
-@dataclass(frozen=True)
-class ReplaySlot:
-    """Where a partition lies in a recording: repetition `cycle` (from 0), step `number` of it (from 0)."""
-
-    cycle: int
-    number: int
-
-
-def replay_slot(key: str, anchor: datetime, period: timedelta, step: timedelta) -> ReplaySlot:
-    """Finds the step of a repeating recording that a partition receives.
-
-    Raises:
-        NoData: the partition lies before the recording's first day on the calendar.
-        SourceError: the key is no start of a partition.
-    """
-    start, _ = window(key, step)
-    if start < anchor:
-        raise NoData(f"partition {key} lies before {format_key(anchor)}, where the replay starts")
-    cycle, rest = divmod(start - anchor, period)
-    if rest % step:
-        raise SourceError(f"partition {key} is no whole number of steps after {format_key(anchor)}, the replay's start")
-    return ReplaySlot(cycle, rest // step)
-
-
-def recording_start(step: timedelta, before: timedelta | None) -> datetime:
-    """Where a recording starts on the calendar: at the replay's anchor, or so much earlier on the grid of its steps."""
-    anchor = replay_anchor()
-    return anchor if before is None else parse_key(floor_key(anchor, step)) - before
-
-
-def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -> datetime:
-    """The moment at which recordings start on the calendar: 00:00 UTC two days before the set-up.
-
-    The first caller fixes it in the warehouse; from then on it never moves, so that a partition's rows stay
-    the same. Two days, so that a whole recording of 48 hours lies in the past from the start.
-    """
-    from baton.record.warehouse import meta_get, meta_set, transact
-
-    def get_or_set(own: Connection) -> str:
-        known = meta_get(ANCHOR_KEY, own)
-        if known is None:
-            known = floor_key((now or datetime.now(UTC)) - 2 * _DAY, _DAY)
-            meta_set(ANCHOR_KEY, known, own)
-        return known
-
-    if conn is not None:
-        return parse_key(get_or_set(conn))
-    return parse_key(meta_get(ANCHOR_KEY) or transact(get_or_set))

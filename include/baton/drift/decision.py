@@ -22,20 +22,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from baton.drift.performance import Performance, performance
+from baton.drift.performance import Performance
 from baton.errors import BatonError
 from baton.specs.base import format_duration, parse_duration
-
-__all__ = [
-    "DriftVerdict",
-    "Performance",
-    "Verdict",
-    "Window",
-    "decide",
-    "judgeable",
-    "performance",
-    "window_from",
-]
 
 
 class Verdict(StrEnum):

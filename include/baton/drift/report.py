@@ -11,8 +11,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from baton.drift.compare import DriftRow, DriftTable
     from baton.drift.decision import DriftVerdict, Window
+    from baton.drift.table import DriftRow, DriftTable
 
 CHARTS = 12  # features drawn: all drifted ones first, then the strongest
 ROWS = 200  # lines of the table

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.effects import outbox
 from baton.effects.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
+from baton.effects.peer import Outcome, Peer
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.record.tables import outbox as table
@@ -30,47 +30,6 @@ FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash 
 
 _SINCE = "in_doubt_since"  # in the answer of an unknown effect: asking does not make its attempt any younger
 _SILENCE = 5  # failures in a row that end a round: a peer that is down is not asked a thousand times
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a request came to.
-
-    Attributes:
-        kind: done (the peer has it, `answer` proves it); absent (it has nothing under the key); failed (it refuses);
-            conflict (it holds something else under the key); later (it did certainly not take it, try again);
-            unknown (it may or may not have taken it).
-        words: the peer's or the network's own, without secrets.
-        answer: what the peer said about the effect.
-        agreed: the answer was compared with the payload and is the same.
-        wait: seconds that the peer asks to wait.
-        grace: of absent: seconds since the last attempt within which it proves nothing, because the peer files late.
-    """
-
-    kind: Literal["done", "absent", "failed", "conflict", "later", "unknown"]
-    words: str = ""
-    answer: dict[str, Any] | None = None
-    agreed: bool = False
-    wait: float | None = None
-    grace: float = 0.0
-
-
-class Peer(Protocol):
-    """Who carries out effects of one kind. Neither method raises for what the peer or the network does.
-
-    Attributes:
-        answers: it can be asked what it has. If not (a mail server), what is in doubt stays `unknown` until a person
-            decides, and what it refused is sent again unasked.
-    """
-
-    @property
-    def answers(self) -> bool: ...
-
-    def find(self, key: str, payload: dict[str, Any]) -> Outcome:
-        """Ask what the peer holds under the key: done, absent, conflict, failed (it does not say) or unknown."""
-
-    def place(self, key: str, payload: dict[str, Any]) -> Outcome:
-        """Send the effect under the key: anything but absent."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from baton.effects.delivery import Outcome
+from baton.effects.peer import Outcome
 from baton.errors import BatonError
 
 _MOST = 1_000_000  # bytes of an answer that are read

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from baton.effects.delivery import Outcome
 from baton.effects.mail import NOBODY, date_of, mail_problem, message, message_id
+from baton.effects.peer import Outcome
 
 
 class FileOutbox:

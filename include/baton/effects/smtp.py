@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from baton.effects.delivery import Outcome
 from baton.effects.mail import NOBODY, mail_problem, message, message_id
+from baton.effects.peer import Outcome
 from baton.errors import BatonError
 
 ARCHIVE_DELAY = 600.0  # seconds

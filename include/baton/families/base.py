@@ -16,8 +16,8 @@ from baton.errors import ModelError
 from baton.specs.tabular import expand_features
 
 if TYPE_CHECKING:
-    from baton.drift.compare import DriftTable
     from baton.drift.performance import Performance
+    from baton.drift.table import DriftTable
     from baton.gate import GateVerdict
     from baton.specs.tabular import CandidateSpec, TabularSpec
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from baton import gate
 from baton.drift import compare as drift
+from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
 from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
 from baton.families.selection import rank, select
@@ -145,7 +146,7 @@ class Tabular:
         result = None
         expected = reference.get("metrics", {}).get(policy.performance.metric) if policy.performance else None
         if expected is not None and len(truth):
-            result = drift.performance(
+            result = performance(
                 labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, policy.performance
             )
         return Watched(table, result, int(labelled.fillna(0).sum()))

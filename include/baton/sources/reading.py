@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.data.partitions import format_key, recording_start, replay_slot, window
+from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
+from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
 if TYPE_CHECKING:
@@ -132,45 +133,6 @@ def sample(pack: Pack, source: str) -> pd.DataFrame:
     return lay_on_calendar(parse(uri, read_bytes(uri), format_of(uri, spec.format)), spec, uri, _EPOCH)
 
 
-def lay_on_calendar(
-    frame: pd.DataFrame, source: RecordedSource, uri: str, anchor: datetime, cycle: int = 0
-) -> pd.DataFrame:
-    """Gives recorded rows the calendar time and the keys of one repetition of the recording.
-
-    time = anchor + cycle * period + clock (seconds since its start); key += cycle * keys_per_period; a text key is hashed
-    with the number of the cycle, the same in every source.
-
-    Raises:
-        SourceError: a column that the replay needs is missing or does not hold numbers.
-    """
-    import pandas as pd
-
-    replay = source.replay
-    if replay is None:
-        return frame
-    missing = [column for column in (replay.clock, replay.key, replay.text_key) if column and column not in frame]
-    if missing:
-        raise SourceError(
-            f"source {source.name}: {uri} has no column {' and '.join(missing)} (replay.clock, .key, .text_key)"
-        )
-    frame = frame.copy(deep=False)
-    if replay.text_key and cycle:
-        frame[replay.text_key] = [
-            hashlib.sha256(f"{key}\0{cycle}".encode()).hexdigest()[:20] for key in frame[replay.text_key]
-        ]
-    try:
-        if replay.key:
-            frame[replay.key] = pd.to_numeric(frame[replay.key]) + cycle * replay.keys_per_period
-        if replay.clock and replay.time:
-            start = pd.Timestamp(anchor + cycle * replay.period)
-            times = start + pd.to_timedelta(pd.to_numeric(frame[replay.clock]), unit="s")
-            frame = frame.drop(columns=replay.time, errors="ignore")
-            frame.insert(list(frame.columns).index(replay.clock), replay.time, times)
-    except (TypeError, ValueError) as error:
-        raise SourceError(f"source {source.name}: {uri}: replay.clock or .key is no number: {error}") from error
-    return frame
-
-
 def _meaning(source: Source) -> dict[str, Any]:
     """What of a source's spec its rows depend on; neither wording nor the place of BATON_HOME."""
     return {"source": source.model_dump(mode="json", exclude={"name", "description", "history"})}
@@ -200,7 +162,8 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
 
 
 def _read_folder_source(source: FolderSource, partition: str, named: Sequence[str]) -> RawBatch:
-    from baton.sources.documents import Limits, digest, read_folder, read_named, read_store
+    from baton.sources.documents import Limits, digest
+    from baton.sources.folder import read_folder, read_named, read_store
 
     if not named:  # files that a person names are a partition of their own, whenever it begins
         window(partition, source.step)

@@ -17,9 +17,10 @@ from baton.slots import StageOutput
 from baton.stages import StageJob, engine_step
 
 if TYPE_CHECKING:
-    from baton.effects.delivery import Delivery, Peer
+    from baton.effects.delivery import Delivery
     from baton.effects.http import Endpoint
     from baton.effects.mail_folder import FileOutbox
+    from baton.effects.peer import Peer
     from baton.effects.smtp import MailServer, SmtpPeer
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends

@@ -34,7 +34,8 @@ class Playbook(playbook.Playbook):
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
         """Partition keys of the recording's hours first..end-1."""
-        from baton.data.partitions import format_key, replay_anchor
+        from baton.data.partitions import format_key
+        from baton.sources.replay import replay_anchor
 
         return [format_key(replay_anchor() + timedelta(hours=hour)) for hour in range(first, end or first + 1)]
 
@@ -226,6 +227,7 @@ class Playbook(playbook.Playbook):
 
 def _story_time(partition: str) -> tuple[datetime, timedelta]:
     """(when the simulators think that the partition begins, how much later it is on the calendar)."""
-    from baton.data.partitions import parse_key, replay_anchor
+    from baton.data.partitions import parse_key
+    from baton.sources.replay import replay_anchor
 
     return SIMULATED + (parse_key(partition) - replay_anchor()), replay_anchor() - SIMULATED

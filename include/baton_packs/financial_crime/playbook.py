@@ -19,7 +19,8 @@ class Playbook(playbook.Playbook):
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
         """Partition keys of the recording's hours first..end-1."""
-        from baton.data.partitions import format_key, replay_anchor
+        from baton.data.partitions import format_key
+        from baton.sources.replay import replay_anchor
 
         anchor = replay_anchor()
         return [format_key(anchor + timedelta(hours=hour)) for hour in range(first, end or first + 1)]

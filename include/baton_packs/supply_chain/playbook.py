@@ -35,8 +35,9 @@ class Playbook(playbook.Playbook):
 
     def week(self, number: int) -> str:
         """Partition key of a week of the recording."""
-        from baton.data.partitions import format_key, recording_start
+        from baton.data.partitions import format_key
         from baton.packs.pack import load_pack
+        from baton.sources.replay import recording_start
 
         source: Any = load_pack(PACK).source("sales")
         return format_key(recording_start(source.step, source.replay.before) + timedelta(weeks=number))

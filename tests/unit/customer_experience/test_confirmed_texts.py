@@ -13,10 +13,10 @@ import pytest
 
 from baton import cases
 from baton.data.datasets import DatasetRef, read
-from baton.data.partitions import ANCHOR_KEY
 from baton.labels import record_labels
 from baton.record import warehouse
 from baton.slots import Slot, StageOutput, StageResult, run_stage
+from baton.sources.replay import ANCHOR_KEY
 from baton.stages import StageJob, run
 from baton_packs.customer_experience import retrieval
 

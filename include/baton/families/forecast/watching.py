@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from baton.drift.compare import DriftRow, DriftTable
 from baton.drift.performance import Performance
+from baton.drift.table import DriftRow, DriftTable
 from baton.errors import BatonError
 from baton.families.forecast import resampling
 from baton.families.forecast.model import FittedForecaster, bottom

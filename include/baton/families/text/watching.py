@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from baton.drift import compare as drift
+from baton.drift import table
 from baton.drift.bins import sub_windows
 from baton.drift.performance import COVERAGE, Performance
 from baton.families.text.cases import split, texts_of
@@ -81,7 +82,7 @@ def watch(
     scored: pd.DataFrame,
     truth: pd.DataFrame,
     encoder: Encoder | None = None,
-) -> tuple[drift.DriftTable, Performance | None, int]:
+) -> tuple[table.DriftTable, Performance | None, int]:
     """Compare a window; see `baton.families.base.Family.watch`.
 
     Returns:
