@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton.bootstrap import compare
 from baton.families import load
-from baton.families.selection import train
-from baton.metrics import METRICS, metrics
+from baton.families.tabular.bootstrap import compare
+from baton.families.tabular.metrics import METRICS, metrics
+from baton.families.tabular.selection import train
 from baton.packs.pack import find_model
 from baton.settings import settings
 

@@ -34,7 +34,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from baton.errors import SourceError
-from baton.families.text.encoder import packaged_encoder
+from baton.families.text.features.encoder import packaged_encoder
 from baton_packs.customer_experience.knowledge import entries
 from baton_packs.customer_experience.retrieval import EXAMPLES, SHOWN, examples, search
 from baton_packs.customer_experience.search_index import Bm25, Index

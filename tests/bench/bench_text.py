@@ -58,8 +58,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton.families.text.encoder import MODEL, TOKENIZER, MiniLM
 from baton.families.text.family import Text
+from baton.families.text.features.encoder import MODEL, TOKENIZER, MiniLM
 from baton.families.text.model import FittedText
 from baton.packs.packaged import packaged
 from baton.settings import settings

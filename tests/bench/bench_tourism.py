@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton.families.forecast import points, reconcile
+from baton.families.forecast import reconcile
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.losses import coverage
-from baton.families.forecast.series import Setting, prepare
+from baton.families.forecast.methods import points
+from baton.families.forecast.panel.series import Setting, prepare
 from baton.specs.forecast import ForecastSpec
 
 STATS = "statsforecast.models."

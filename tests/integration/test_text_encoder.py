@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baton.families.text import encoder
-from baton.families.text.encoder import MODEL, TOKENIZER, MiniLM
+from baton.families.text.features import encoder
+from baton.families.text.features.encoder import MODEL, TOKENIZER, MiniLM
 
 
 @pytest.fixture(scope="module")

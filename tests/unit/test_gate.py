@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from baton.bootstrap import _draw, _Places, _rank_figures, compare
 from baton.errors import BatonError
-from baton.gate import Tuning, decide
-from baton.metrics import METRICS, cost_at
+from baton.families.tabular.bootstrap import _draw, _Places, _rank_figures, compare
+from baton.families.tabular.gate import Tuning, decide
+from baton.families.tabular.metrics import METRICS, cost_at
 from baton.specs.policy import GateSpec
 
 PLAIN: dict[str, Any] = {"resamples": 100, "min_positives": 10, "floor": 0.1}

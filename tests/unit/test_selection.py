@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.errors import ModelError
-from baton.families.selection import select, time_folds, train
-from baton.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
+from baton.families.tabular.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
+from baton.families.tabular.selection import select, time_folds, train
 from baton.specs.policy import CostSpec
 from baton.specs.tabular import TabularSpec
 

@@ -14,7 +14,7 @@ import pytest
 from baton import training
 from baton.data.datasets import read
 from baton.errors import BatonError
-from baton.families.tabular import split
+from baton.families.tabular.family import split
 from baton.labels import record_labels
 from baton.packs.pack import find_model
 from baton.record import warehouse

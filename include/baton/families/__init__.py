@@ -24,7 +24,7 @@ def family(name: str) -> Family:
     from baton.errors import ModelError
 
     if name in ("anomaly", "classification"):
-        from baton.families.tabular import Tabular
+        from baton.families.tabular.family import Tabular
 
         return Tabular(learner(name))
     if name == "forecast":
@@ -47,11 +47,11 @@ def learner(name: str) -> Learner:
     from baton.errors import ModelError
 
     if name == "classification":
-        from baton.families.classification import Classification
+        from baton.families.tabular.classification import Classification
 
         return Classification()
     if name == "anomaly":
-        from baton.families.anomaly import Anomaly
+        from baton.families.tabular.anomaly import Anomaly
 
         return Anomaly()
     raise ModelError(f"learner {name!r} does not exist; there are: anomaly, classification")

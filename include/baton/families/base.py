@@ -18,7 +18,7 @@ from baton.specs.tabular import expand_features
 if TYPE_CHECKING:
     from baton.drift.performance import Performance
     from baton.drift.table import DriftTable
-    from baton.gate import GateVerdict
+    from baton.families.tabular.gate import GateVerdict
     from baton.specs.tabular import CandidateSpec, TabularSpec
 
 MODEL_FILE = "model.json"

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import SourceError
-from baton.families.text.encoder import packaged_encoder
+from baton.families.text.features.encoder import packaged_encoder
 from baton.jsontext import to_json
 from baton_packs.customer_experience.knowledge import entries
 from baton_packs.customer_experience.search_index import Index

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
-from baton.families.text.encoder import Encoder
-from baton.families.text.terms import masked
+from baton.families.text.features.encoder import Encoder
+from baton.families.text.features.terms import masked
 from baton_packs.customer_experience.knowledge import Entry
 
 NEAREST = 3  # an entry is as near as the mean of its nearest vectors

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from baton.families.forecast.panel.periods import plain_times
 from baton.families.forecast.paths import sample_paths
-from baton.families.forecast.periods import plain_times
 from baton_packs.supply_chain import report_pictures as pictures
 from baton_packs.supply_chain.inventory import PATHS
 from baton_packs.supply_chain.order_cost import demand_of, item_rng, lead_times

@@ -153,7 +153,7 @@ def backtest(spec: ForecastSpec, fitted: Any, history: pd.DataFrame) -> dict[str
         order, None without a price).
     """
     from baton.families.forecast import orders
-    from baton.families.forecast.series import prepare
+    from baton.families.forecast.panel.series import prepare
 
     rows, losses = fitted.judged(), fitted.evidence()
     cost, price = None, spec.gate.cost

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from baton.errors import ModelError
-from baton.families.forecast.gaps import fill
-from baton.families.forecast.series import Setting, prepare
+from baton.families.forecast.panel.gaps import fill
+from baton.families.forecast.panel.series import Setting, prepare
 
 WEEKS = pd.date_range("2026-01-05", periods=12, freq="W-MON")
 BRIDGED = {"contract": "sales", "history": {"source": "till"}, "min_periods": 4, "dead_after": 10, "max_gap": 1}

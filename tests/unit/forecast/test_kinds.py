@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton.families.forecast.kinds import classify
-from baton.families.forecast.series import Setting, prepare
+from baton.families.forecast.methods.kinds import classify
+from baton.families.forecast.panel.series import Setting, prepare
 
 
 def zoo(sales: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def test_new_series_follow_their_siblings(sales: pd.DataFrame, scored: pd.DataFr
 def test_a_model_that_fails_on_a_series_is_replaced_and_named(
     sales: pd.DataFrame, make_spec: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from baton.families.forecast.local import Local
+    from baton.families.forecast.methods.local import Local
 
     spec = make_spec(candidates=[{"name": "ets", "estimator": "statsforecast.models.SeasonalNaive"}])
     setting = Setting.of(spec)

@@ -14,8 +14,8 @@ import pytest
 from baton import families
 from baton.errors import ModelError
 from baton.families.forecast.family import Forecast
-from baton.families.forecast.local import build
-from baton.families.forecast.series import Setting
+from baton.families.forecast.methods.local import build
+from baton.families.forecast.panel.series import Setting
 from baton.specs.forecast import ForecasterSpec
 
 

@@ -11,7 +11,7 @@ import pytest
 from baton import families
 from baton.errors import ModelError
 from baton.families.forecast import reconcile
-from baton.families.forecast.series import Setting, prepare
+from baton.families.forecast.panel.series import Setting, prepare
 
 
 @pytest.fixture(scope="module")

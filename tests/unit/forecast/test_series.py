@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from baton.errors import ModelError
-from baton.families.forecast.periods import label, to_period, to_time
-from baton.families.forecast.series import Setting, need_future, prepare
+from baton.families.forecast.panel.periods import label, to_period, to_time
+from baton.families.forecast.panel.series import Setting, need_future, prepare
 
 WEEK = pd.Timestamp("2024-06-03")
 

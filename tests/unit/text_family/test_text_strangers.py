@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from baton.families.text import strangers
 from baton.families.text.cases import split
-from baton.families.text.traits import DIRECTIONS, PER_DIRECTION, Space, Usage, World
+from baton.families.text.features.traits import DIRECTIONS, PER_DIRECTION, Space, Usage, World
 
 
 def test_a_word_that_the_given_class_never_uses_makes_a_text_unusual():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baton.errors import ModelError
-from baton.families.text.terms import Terms, masked, words
+from baton.families.text.features.terms import Terms, masked, words
 from baton.specs.text import TextCandidateSpec
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.forecast import points
-from baton.families.forecast.periods import label
-from baton.families.forecast.points import Points
-from baton.families.forecast.series import Panel, Setting
+from baton.families.forecast.methods import points
+from baton.families.forecast.methods.points import Points
+from baton.families.forecast.panel.periods import label
+from baton.families.forecast.panel.series import Panel, Setting
 from baton.specs.forecast import BacktestSpec, ForecasterSpec
 
 KEYS = ("series", "origin", "step")

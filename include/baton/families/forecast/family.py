@@ -14,13 +14,13 @@ from baton.errors import ModelError
 from baton.families.base import Description, Leaderboard, Watched
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
-from baton.families.forecast.kinds import classify
+from baton.families.forecast.methods.kinds import classify
+from baton.families.forecast.methods.points import fit_part, parts_of
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
-from baton.families.forecast.periods import label, plain_times
-from baton.families.forecast.points import fit_part, parts_of
-from baton.families.forecast.series import Panel, Setting, prepare
+from baton.families.forecast.panel.periods import label, plain_times
+from baton.families.forecast.panel.series import Panel, Setting, prepare
 from baton.families.forecast.watching import reference, watch
-from baton.gate import GateVerdict
+from baton.families.tabular.gate import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 

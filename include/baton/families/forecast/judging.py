@@ -1,6 +1,6 @@
 """The promotion decision for forecasts: challenger and champion at the same origins.
 
-The rules are those of `baton.gate`, in its order; the first that applies decides:
+The rules are those of `baton.families.tabular.gate`, in its order; the first that applies decides:
 
 1. A challenger without finite forecasts, or nothing to compare: HOLD.
 2. Fewer than `min_cases` (series, origin) pairs: MORE_DATA.
@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 
 from baton.families.forecast import backtest, losses, orders, resampling
-from baton.families.forecast.boosting import Global
+from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.model import FittedForecaster
-from baton.families.forecast.periods import to_period
-from baton.families.forecast.series import prepare
-from baton.gate import Decision, GateVerdict
+from baton.families.forecast.panel.periods import to_period
+from baton.families.forecast.panel.series import prepare
+from baton.families.tabular.gate import Decision, GateVerdict
 from baton.specs.forecast import ForecastSpec
 
 KEYS = ["series", "origin"]

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from baton.families.base import FORMAT, MODEL_FILE, read_json, write_json
-from baton.families.forecast import backtest, intervals, losses, points, reconcile
-from baton.families.forecast.boosting import Global
-from baton.families.forecast.local import Local
-from baton.families.forecast.periods import label
-from baton.families.forecast.points import Part, Points
-from baton.families.forecast.series import Panel, Setting, need_future, prepare
+from baton.families.forecast import backtest, intervals, losses, reconcile
+from baton.families.forecast.methods import points
+from baton.families.forecast.methods.boosting import Global
+from baton.families.forecast.methods.local import Local
+from baton.families.forecast.methods.points import Part, Points
+from baton.families.forecast.panel.periods import label
+from baton.families.forecast.panel.series import Panel, Setting, need_future, prepare
 from baton.specs.forecast import ForecasterSpec
 
 FAMILY = "forecast"

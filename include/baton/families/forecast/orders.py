@@ -7,9 +7,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from baton.errors import ModelError
-from baton.families.forecast.local import seasonal_naive
+from baton.families.forecast.methods.local import seasonal_naive
+from baton.families.forecast.panel.series import Panel, Setting
 from baton.families.forecast.paths import case_paths
-from baton.families.forecast.series import Panel, Setting
 from baton.specs.forecast import OrderCostSpec
 
 PATHS = 200

@@ -20,7 +20,7 @@ from baton.drift.table import DriftRow, DriftTable
 from baton.errors import BatonError
 from baton.families.forecast import resampling
 from baton.families.forecast.model import FittedForecaster, bottom
-from baton.families.forecast.series import prepare
+from baton.families.forecast.panel.series import prepare
 from baton.specs.forecast import ForecastSpec
 
 SMALL = 1e-9

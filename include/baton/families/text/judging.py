@@ -1,6 +1,6 @@
 """The promotion decision for text models: challenger and champion on the same held-out texts.
 
-The rules are those of `baton.gate`, in its order; the first that applies decides:
+The rules are those of `baton.families.tabular.gate`, in its order; the first that applies decides:
 
 1. A challenger whose probabilities are not finite, or that gives all texts one class: HOLD.
 2. Fewer than `min_cases` held-out texts: MORE_DATA.
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from baton.families.tabular.gate import Decision, GateVerdict
 from baton.families.text import measures
-from baton.gate import Decision, GateVerdict
 from baton.specs.text import TextSpec
 
 CHUNK = 4_000_000  # counts of resampled texts held at a time

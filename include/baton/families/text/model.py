@@ -16,10 +16,10 @@ from baton.errors import ModelError
 from baton.families.base import FORMAT, MODEL_FILE, Reasons, read_json, write_json
 from baton.families.text import blend
 from baton.families.text.cases import texts_of
-from baton.families.text.encoder import Encoder, packaged_encoder, require
-from baton.families.text.members import Member
+from baton.families.text.features.encoder import Encoder, packaged_encoder, require
+from baton.families.text.features.members import Member
+from baton.families.text.features.terms import Terms, words
 from baton.families.text.scope import Scope
-from baton.families.text.terms import Terms, words
 
 FAMILY = "text"
 SCOPE_FILE = "scope.skops"

@@ -11,9 +11,10 @@ import pandas as pd
 
 from baton.errors import ModelError
 from baton.families.base import Leaderboard
-from baton.families.text import blend, measures, members
+from baton.families.text import blend, measures
 from baton.families.text.cases import Cases, folds
-from baton.families.text.encoder import Encoder
+from baton.families.text.features import members
+from baton.families.text.features.encoder import Encoder
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
 
-from baton.families.text.traits import World
+from baton.families.text.features.traits import World
 
 Arrays = dict[str, np.ndarray]
 

@@ -16,11 +16,12 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from baton.errors import ModelError
-from baton.families.text import blend, members
+from baton.families.text import blend
 from baton.families.text.cases import Cases
-from baton.families.text.encoder import Encoder
+from baton.families.text.features import members
+from baton.families.text.features.encoder import Encoder
+from baton.families.text.features.traits import World
 from baton.families.text.scope import Detector, Scope, simple
-from baton.families.text.traits import World
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 GROUPS = 6

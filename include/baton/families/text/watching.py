@@ -25,9 +25,9 @@ from baton.drift import table
 from baton.drift.bins import sub_windows
 from baton.drift.performance import COVERAGE, Performance
 from baton.families.text.cases import split, texts_of
-from baton.families.text.encoder import Encoder, packaged_encoder, require
+from baton.families.text.features.encoder import Encoder, packaged_encoder, require
+from baton.families.text.features.terms import words
 from baton.families.text.model import FittedText
-from baton.families.text.terms import words
 from baton.specs.text import AccuracySpec, TextSpec
 
 DIRECTIONS = 8

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families import estimators, explain
 from baton.families.base import (
     FORMAT,
     MODEL_FILE,
@@ -22,8 +21,9 @@ from baton.families.base import (
     read_json,
     write_json,
 )
-from baton.families.calibration import Calibration, expit, logit, undo_sampling
-from baton.families.encoding import Encoder
+from baton.families.tabular import estimators, explain
+from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
+from baton.families.tabular.encoding import Encoder
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes its own

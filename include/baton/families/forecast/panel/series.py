@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.forecast.gaps import fill
-from baton.families.forecast.periods import label, plain_times, to_period, to_time
+from baton.families.forecast.panel.gaps import fill
+from baton.families.forecast.panel.periods import label, plain_times, to_period, to_time
 from baton.specs.forecast import ForecastSpec
 
 

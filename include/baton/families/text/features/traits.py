@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from baton.families.text.terms import words
+from baton.families.text.features.terms import words
 
 SHRINKAGE = 0.2  # of the classes' common spread towards a ball: with few texts per class its small directions are noise
 DIRECTIONS = 12  # at most, in which a class's own texts are taken to vary

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families import estimators, explain
 from baton.families.base import (
     FORMAT,
     MODEL_FILE,
@@ -25,7 +24,8 @@ from baton.families.base import (
     read_json,
     write_json,
 )
-from baton.families.encoding import Encoder
+from baton.families.tabular import estimators, explain
+from baton.families.tabular.encoding import Encoder
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 KNOTS = 1001  # of the quantile table over all training rows

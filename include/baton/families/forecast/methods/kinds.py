@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from baton.families.forecast.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel, Setting
 
 KINDS = ("regular", "new", "short", "intermittent", "dead")
 INTERVAL = 1.32

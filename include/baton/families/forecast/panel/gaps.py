@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from baton.families.forecast.periods import plain_times, to_period, to_time
+from baton.families.forecast.panel.periods import plain_times, to_period, to_time
 
 if TYPE_CHECKING:
-    from baton.families.forecast.series import Setting
+    from baton.families.forecast.panel.series import Setting
 
 LAST = 4  # periods whose median stands for a missing last one
 

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from baton.errors import ModelError
-from baton.families.forecast import local
-from baton.families.forecast.boosting import Global
-from baton.families.forecast.kinds import classify, recent_median, sibling_shape
-from baton.families.forecast.local import Local
-from baton.families.forecast.series import Panel, Setting
+from baton.families.forecast.methods import local
+from baton.families.forecast.methods.boosting import Global
+from baton.families.forecast.methods.kinds import classify, recent_median, sibling_shape
+from baton.families.forecast.methods.local import Local
+from baton.families.forecast.panel.series import Panel, Setting
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 GLOBAL = "lightgbm.LGBMRegressor"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from baton.metrics import METRICS, cost_at
+from baton.families.tabular.metrics import METRICS, cost_at
 
 CHUNK = 4_000_000  # numbers held at a time
 

@@ -13,8 +13,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from baton.errors import ModelError
-from baton.families.text.encoder import Encoder
-from baton.families.text.terms import Terms
+from baton.families.text.features.encoder import Encoder
+from baton.families.text.features.terms import Terms
 from baton.specs.text import KernelSpec, TextCandidateSpec
 
 Matrix = Any  # a dense or sparse matrix of shape (texts, features)

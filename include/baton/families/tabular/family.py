@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from baton import gate
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
 from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
-from baton.families.selection import rank, select
-from baton.metrics import METRICS
+from baton.families.tabular import gate
+from baton.families.tabular.metrics import METRICS
+from baton.families.tabular.selection import rank, select
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 HOLDOUT = "holdout"

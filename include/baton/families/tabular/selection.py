@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families import classification, learner
+from baton.families import learner
 from baton.families.base import Leaderboard, OutOfFold, Scorer, feature_columns
-from baton.metrics import METRICS, cheapest, losses
+from baton.families.tabular import classification
+from baton.families.tabular.metrics import METRICS, cheapest, losses
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 FIRST_TRAINING = 0.4

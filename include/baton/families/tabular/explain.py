@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from baton.families.base import Reasons
-from baton.families.calibration import logit
-from baton.families.estimators import Kind
+from baton.families.tabular.calibration import logit
+from baton.families.tabular.estimators import Kind
 
 
 def contributions(predictor: Any, kind: Kind, matrix: np.ndarray, baseline: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from baton.bootstrap import Comparison, compare
 from baton.errors import BatonError
-from baton.metrics import METRICS, cheapest, cost_at, losses
+from baton.families.tabular.bootstrap import Comparison, compare
+from baton.families.tabular.metrics import METRICS, cheapest, cost_at, losses
 
 if TYPE_CHECKING:
     import pandas as pd
