@@ -29,7 +29,8 @@ import numpy as np
 import pandas as pd
 
 from baton.data import datasets
-from baton.families import family, learner, load
+from baton.families import family, load
+from baton.families.tabular.selection import learner
 from baton.packs.pack import find_model
 from baton.record import warehouse
 from baton.settings import settings

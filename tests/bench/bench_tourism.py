@@ -31,7 +31,8 @@ from baton.families.forecast import reconcile
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.losses import coverage
 from baton.families.forecast.methods import points
-from baton.families.forecast.panel.series import Setting, prepare
+from baton.families.forecast.panel.series import prepare
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecastSpec
 
 STATS = "statsforecast.models."

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from baton.errors import ModelError
-from baton.families import learner, load
+from baton.families import load
 from baton.families.tabular.anomaly import QuantileTable
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
-from baton.families.tabular.selection import train
+from baton.families.tabular.selection import learner, train
 from baton.specs.tabular import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"

@@ -1,6 +1,6 @@
 """Model families: one kind of model each, through its whole life; no I/O but the folder handed in.
 
-`family` gives what the lifecycle's stages work with; `learner` a way to fit the rows of a table.
+`family` gives what the lifecycle's stages work with.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from baton.families.base import Family, Fitted, Learner
+    from baton.families.base import Family, Fitted
 
 NAMES = ("anomaly", "classification", "forecast", "text")
 
@@ -25,6 +25,7 @@ def family(name: str) -> Family:
 
     if name in ("anomaly", "classification"):
         from baton.families.tabular.family import Tabular
+        from baton.families.tabular.selection import learner
 
         return Tabular(learner(name))
     if name == "forecast":
@@ -36,25 +37,6 @@ def family(name: str) -> Family:
 
         return Text()
     raise ModelError(f"family {name!r} does not exist; there are: {', '.join(NAMES)}")
-
-
-def learner(name: str) -> Learner:
-    """Return the way to learn of a family of tables.
-
-    Raises:
-        ModelError: no such way; the message lists those there are.
-    """
-    from baton.errors import ModelError
-
-    if name == "classification":
-        from baton.families.tabular.classification import Classification
-
-        return Classification()
-    if name == "anomaly":
-        from baton.families.tabular.anomaly import Anomaly
-
-        return Anomaly()
-    raise ModelError(f"learner {name!r} does not exist; there are: anomaly, classification")
 
 
 def load(folder: Path) -> Fitted:

@@ -17,7 +17,7 @@ import pypdfium2
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.customer_experience import simulate, simulate_bad, simulate_mail, simulate_people
+from baton_packs.customer_experience import simulate, simulate_bad, simulate_cases, simulate_mail, simulate_people
 from baton_packs.customer_experience.simulate_forms import day, money
 from baton_packs.customer_experience.simulate_people import BUYERS, NEWCOMERS, SUPPLIERS, US
 from baton_packs.customer_experience.simulate_writing import wording
@@ -125,7 +125,7 @@ def test_risks_are_what_they_say() -> None:
     rows = simulated()
     invoices = rows[(rows["type"] == "invoice") & (rows["bad"] == "")]
     honest = {one.name: one for one in SUPPLIERS}
-    assert set(rows["risk_kind"]) == {"", *simulate.RISKS}
+    assert set(rows["risk_kind"]) == {"", *simulate_cases.RISKS}
     assert (rows["risky"] == (rows["risk_kind"] != "")).all()
     for row in invoices[invoices["risky"] == 1].itertuples():
         earlier = invoices[
@@ -185,7 +185,7 @@ def test_an_oversized_mail_is_really_large_and_a_mail() -> None:
 
 
 def test_scans_have_no_text() -> None:
-    only = dict.fromkeys(simulate.TYPES, 0) | {"invoice": 1}
+    only = dict.fromkeys(simulate_cases.TYPES, 0) | {"invoice": 1}
     frame, truth = simulate.documents(1, 2, START, STEP, mix=only, risky=0, scans=1)
     assert truth["form"].tolist() == ["scan"]
     assert not read_pdf(frame["content"][0]).strip()

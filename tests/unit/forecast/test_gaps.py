@@ -10,7 +10,8 @@ import pytest
 
 from baton.errors import ModelError
 from baton.families.forecast.panel.gaps import fill
-from baton.families.forecast.panel.series import Setting, prepare
+from baton.families.forecast.panel.series import prepare
+from baton.families.forecast.panel.setting import Setting
 
 WEEKS = pd.date_range("2026-01-05", periods=12, freq="W-MON")
 BRIDGED = {"contract": "sales", "history": {"source": "till"}, "min_periods": 4, "dead_after": 10, "max_gap": 1}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from baton.families.forecast import intervals, losses
-from baton.families.forecast.panel.series import Setting
+from baton.families.forecast.panel.setting import Setting
 
 HORIZON = 6
 

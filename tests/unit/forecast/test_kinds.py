@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from baton.families.forecast.methods.kinds import classify
-from baton.families.forecast.panel.series import Setting, prepare
+from baton.families.forecast.panel.series import prepare
+from baton.families.forecast.panel.setting import Setting
 
 
 def zoo(sales: pd.DataFrame) -> pd.DataFrame:

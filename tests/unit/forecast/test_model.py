@@ -15,7 +15,7 @@ from baton import families
 from baton.errors import ModelError
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.methods.local import build
-from baton.families.forecast.panel.series import Setting
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec
 
 

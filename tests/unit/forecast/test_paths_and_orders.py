@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from baton.errors import ModelError
 from baton.families.forecast import orders
-from baton.families.forecast.panel.series import Setting, prepare
+from baton.families.forecast.panel.series import prepare
+from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.paths import sample_paths
 from baton.specs.forecast import QUANTILES, OrderCostSpec
 

@@ -11,7 +11,8 @@ import pytest
 from baton import families
 from baton.errors import ModelError
 from baton.families.forecast import reconcile
-from baton.families.forecast.panel.series import Setting, prepare
+from baton.families.forecast.panel.series import prepare
+from baton.families.forecast.panel.setting import Setting
 
 
 @pytest.fixture(scope="module")

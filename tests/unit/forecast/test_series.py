@@ -11,7 +11,8 @@ import pytest
 
 from baton.errors import ModelError
 from baton.families.forecast.panel.periods import label, to_period, to_time
-from baton.families.forecast.panel.series import Setting, need_future, prepare
+from baton.families.forecast.panel.series import need_future, prepare
+from baton.families.forecast.panel.setting import Setting
 
 WEEK = pd.Timestamp("2024-06-03")
 

@@ -15,7 +15,8 @@ from baton.errors import ModelError
 from baton.families.forecast.methods import points
 from baton.families.forecast.methods.points import Points
 from baton.families.forecast.panel.periods import label
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import BacktestSpec, ForecasterSpec
 
 KEYS = ("series", "origin", "step")

@@ -18,7 +18,8 @@ from baton.families.forecast.methods.kinds import classify
 from baton.families.forecast.methods.points import fit_part, parts_of
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
-from baton.families.forecast.panel.series import Panel, Setting, prepare
+from baton.families.forecast.panel.series import Panel, prepare
+from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.watching import reference, watch
 from baton.families.tabular.gate import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from baton.families.forecast.panel.periods import to_period
-from baton.families.forecast.panel.series import Setting
+from baton.families.forecast.panel.setting import Setting
 
 HALF_LIFE = 1.0  # in horizons; infinite: all origins count alike
 CLASS_ROWS = 200  # fewer residuals of a class: it borrows those of all

@@ -17,7 +17,8 @@ from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.methods.local import Local
 from baton.families.forecast.methods.points import Part, Points
 from baton.families.forecast.panel.periods import label
-from baton.families.forecast.panel.series import Panel, Setting, need_future, prepare
+from baton.families.forecast.panel.series import Panel, need_future, prepare
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec
 
 FAMILY = "forecast"

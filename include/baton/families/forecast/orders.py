@@ -8,7 +8,8 @@ from scipy.special import ndtri
 
 from baton.errors import ModelError
 from baton.families.forecast.methods.local import seasonal_naive
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.paths import case_paths
 from baton.specs.forecast import OrderCostSpec
 

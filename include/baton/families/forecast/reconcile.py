@@ -16,7 +16,8 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.forecast.intervals import apart
 from baton.families.forecast.methods.points import Points
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 
 BOTTOM_UP = "bottom_up"
 TOP_DOWN = "top_down"

@@ -13,19 +13,10 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import (
-    FORMAT,
-    MODEL_FILE,
-    OutOfFold,
-    Reasons,
-    Scorer,
-    Scores,
-    feature_columns,
-    read_json,
-    write_json,
-)
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.encoding import Encoder
+from baton.families.tabular.learner import Scorer, Scores, feature_columns
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 KNOTS = 1001  # of the quantile table over all training rows

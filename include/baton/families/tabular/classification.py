@@ -10,20 +10,11 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import (
-    FORMAT,
-    MODEL_FILE,
-    OutOfFold,
-    Reasons,
-    Scorer,
-    Scores,
-    feature_columns,
-    read_json,
-    write_json,
-)
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.tabular.encoding import Encoder
+from baton.families.tabular.learner import Scorer, Scores, feature_columns
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes its own

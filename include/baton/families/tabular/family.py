@@ -17,8 +17,9 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
+from baton.families.base import Description, Leaderboard, OutOfFold, Watched
 from baton.families.tabular import gate
+from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
 from baton.families.tabular.selection import rank, select
 from baton.specs.tabular import CandidateSpec, TabularSpec

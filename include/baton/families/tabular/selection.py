@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families import learner
-from baton.families.base import Leaderboard, OutOfFold, Scorer, feature_columns
+from baton.families.base import Leaderboard, OutOfFold
 from baton.families.tabular import classification
+from baton.families.tabular.learner import Learner, Scorer, feature_columns
 from baton.families.tabular.metrics import METRICS, cheapest, losses
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
@@ -206,3 +206,22 @@ def _judge(
         "cost": float(np.mean(costs)) if costs else None,
         "error": None,
     }
+
+
+def learner(name: str) -> Learner:
+    """Return the way to learn of a family of tables.
+
+    Raises:
+        ModelError: no such way; the message lists those there are.
+    """
+    from baton.errors import ModelError
+
+    if name == "classification":
+        from baton.families.tabular.classification import Classification
+
+        return Classification()
+    if name == "anomaly":
+        from baton.families.tabular.anomaly import Anomaly
+
+        return Anomaly()
+    raise ModelError(f"learner {name!r} does not exist; there are: anomaly, classification")

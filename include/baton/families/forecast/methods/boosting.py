@@ -17,7 +17,8 @@ import pandas as pd
 
 from baton.errors import ModelError
 from baton.families.base import threads
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec, LagSpec
 
 DEFAULTS = {"n_estimators": 200, "learning_rate": 0.05, "num_leaves": 31, "verbosity": -1}

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 
 KINDS = ("regular", "new", "short", "intermittent", "dead")
 INTERVAL = 1.32

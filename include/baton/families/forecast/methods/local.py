@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from baton.errors import ModelError
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec
 from baton.specs.model import ESTIMATORS
 

@@ -13,7 +13,8 @@ from baton.families.forecast.methods import local
 from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.methods.kinds import classify, recent_median, sibling_shape
 from baton.families.forecast.methods.local import Local
-from baton.families.forecast.panel.series import Panel, Setting
+from baton.families.forecast.panel.series import Panel
+from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 GLOBAL = "lightgbm.LGBMRegressor"

@@ -16,7 +16,7 @@ import pandas as pd
 from baton.families.forecast.panel.periods import plain_times, to_period, to_time
 
 if TYPE_CHECKING:
-    from baton.families.forecast.panel.series import Setting
+    from baton.families.forecast.panel.setting import Setting
 
 LAST = 4  # periods whose median stands for a missing last one
 

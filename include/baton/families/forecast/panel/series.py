@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,50 +11,7 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.forecast.panel.gaps import fill
 from baton.families.forecast.panel.periods import label, plain_times, to_period, to_time
-from baton.specs.forecast import ForecastSpec
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a fitted forecaster must remember of its spec; the fields mean what they mean there."""
-
-    model: str
-    entity: str
-    time: str
-    target: str
-    known: tuple[str, ...]
-    hierarchy: tuple[str, ...]
-    frequency: str
-    seasons: tuple[int, ...]
-    floor: float | None
-    horizon: int
-    quantiles: tuple[float, ...]
-    min_periods: int
-    dead_after: int
-    max_gap: int
-    seed: int
-
-    @classmethod
-    def of(cls, spec: ForecastSpec) -> Setting:
-        """Take the fields out of a spec."""
-        data, training = spec.data, spec.training
-        return cls(
-            spec.model, data.entity, data.time, data.target, tuple(data.known), tuple(data.hierarchy), data.frequency,
-            tuple(data.seasons), data.floor, spec.horizon, tuple(spec.quantiles), training.min_periods,
-            training.dead_after, training.max_gap, training.seed,
-        )  # fmt: skip
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Setting:
-        """The inverse of `to_json`."""
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
-        }
-        return cls(**fields)
+from baton.families.forecast.panel.setting import Setting
 
 
 @dataclass(frozen=True)
