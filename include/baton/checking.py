@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import ContractBroken, NoData
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
 def _contract_state(job: StageJob) -> Mapping[str, Any]:
-    from baton.quarantine import repairs_digest
+    from baton.quarantine.records import repairs_digest
 
     contract = job.load_pack().contract(job.options["contract"])
     return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
@@ -32,11 +32,11 @@ def contract(job: StageJob) -> StageOutput:
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`stop_if_broken`).
     """
-    from baton import quarantine
     from baton.contracts import check as contracts
     from baton.contracts import page as result_pages
     from baton.data import typed as parsing
     from baton.data.datasets import read
+    from baton.quarantine import records as quarantine
 
     spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])

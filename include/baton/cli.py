@@ -92,7 +92,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
 ) -> None:
     """Remove objects in the store that no commit names, left by attempts that crashed."""
-    from baton import slots
+    from baton.stages import slots
 
     garbage = slots.gc(timedelta(hours=older_than), dry_run)
     for uri in garbage.uris:

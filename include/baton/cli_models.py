@@ -21,7 +21,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")],
 ) -> None:
     """Make the previous champion the champion again; the next batch scores with it."""
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     version = Registry().rollback(model, actor=getpass.getuser(), reason=reason)
     print(f"{model}: version {version} is champion again")

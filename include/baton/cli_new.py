@@ -24,8 +24,8 @@ def model(
     scoring: Annotated[bool, typer.Option(help="With a scoring DAG of its own.")] = True,
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
-    from baton.scaffold import new_model
-    from baton.scaffold_values import NewModel
+    from baton.authoring.new_model import new_model
+    from baton.authoring.values import NewModel
 
     where: str | Path = Path(pack) if Path(pack).is_dir() else pack
     asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,
@@ -43,7 +43,7 @@ def flow(
     folder: Annotated[Path, typer.Option(help="Where the DAG files are.")] = Path("dags"),
 ) -> None:
     """Write a flow: ingest, contract, scores side by side, and where your own functions go."""
-    from baton.scaffold_flow import new_flow
+    from baton.authoring.new_flow import new_flow
 
     _say([new_flow(name, pack, source, contract, model, folder)])
 
@@ -54,7 +54,7 @@ def pack(
     into: Annotated[Path, typer.Option(help="Folder to write it into.")] = Path(),
 ) -> None:
     """Write an installable pack; Baton finds it by its entry point once it is installed."""
-    from baton.scaffold import new_pack
+    from baton.authoring.new_model import new_pack
 
     _say(new_pack(name, into))
 

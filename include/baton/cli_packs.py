@@ -47,10 +47,10 @@ def lint(
     ] = None,
 ) -> None:
     """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
-    from baton.lint import lint as find_problems
+    from baton.authoring.lint import lint as find_problems
 
     if schema is not None:
-        from baton.schemas import export
+        from baton.authoring.schemas import export
 
         for path in export(schema):
             print(f"wrote {path}")

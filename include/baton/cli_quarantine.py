@@ -12,7 +12,7 @@ from baton.cli_output import as_json, plural, table
 from baton.errors import BatonError
 
 if TYPE_CHECKING:
-    from baton.quarantine_rows import Where
+    from baton.quarantine.rows import Where
 
 app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def _where(
     row: int | None,
     status: str | None = None,
 ) -> Where:
-    from baton.quarantine_rows import STATUSES, Where
+    from baton.quarantine.rows import STATUSES, Where
 
     if status is not None and status not in STATUSES:
         raise BatonError(f"--status {status}: allowed are {', '.join(STATUSES)}")
@@ -51,7 +51,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """List rows: each once, with all rules that it breaks."""
-    from baton.quarantine_rows import counts, list_rows
+    from baton.quarantine.rows import counts, list_rows
 
     found = list_rows(_where(flow, partition, rule, key, row, status), limit)
     if json:
@@ -88,8 +88,8 @@ def export(
     """Write waiting rows to a file, to be edited and given back with `repair --file`."""
     from dataclasses import replace
 
-    from baton.quarantine_files import export as write
-    from baton.quarantine_rows import WAITING
+    from baton.quarantine.files import export as write
+    from baton.quarantine.rows import WAITING
 
     rows = write(path, replace(_where(flow, partition, rule, key, row), status=WAITING))
     print(f"{plural(rows, 'row', 'rows')} written to {path}")
@@ -107,8 +107,8 @@ def repair(
     actor: Actor = None,
 ) -> None:
     """Change cells of waiting rows, by a file or by expressions; `reinject` then judges them again."""
-    from baton.quarantine_files import repair_file
-    from baton.quarantine_repair import repair as change
+    from baton.quarantine.files import repair_file
+    from baton.quarantine.repair import repair as change
 
     if (file is None) == (not set_):
         raise BatonError("give either --file or --set column=expression")
@@ -139,7 +139,7 @@ def discard(
     actor: Actor = None,
 ) -> None:
     """Give up rows for good."""
-    from baton.quarantine_repair import discard as give_up
+    from baton.quarantine.repair import discard as give_up
 
     if all(value is None for value in (flow, partition, rule, key, row)):
         raise BatonError("say which rows: --flow, --partition, --rule, --key or --row")
@@ -155,9 +155,9 @@ def reinject(
     """Run the partition again: repaired rows that pass are published, nothing is counted twice."""
     import json
 
-    from baton.health import airflow_token
-    from baton.orchestrator import Orchestrator
-    from baton.services import users_file
+    from baton.services.airflow_api import Orchestrator
+    from baton.services.health import airflow_token
+    from baton.services.plan import users_file
     from baton.settings import settings
 
     here = settings()

@@ -13,7 +13,7 @@ from baton.cli_output import as_json, table
 from baton.errors import BatonError, ServiceError
 
 if TYPE_CHECKING:
-    from baton.supervisor import Services
+    from baton.services.supervisor import Services
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False) -> None:
     """Start Airflow and MLflow on 127.0.0.1 and keep them running; Ctrl-C stops all."""
-    from baton.supervisor import Services
+    from baton.services.supervisor import Services
 
     services = Services(paused=paused, report=_say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -66,10 +66,10 @@ def _introduce(services: Services, seconds: float) -> None:
 
 def status(json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False) -> None:
     """Show whether the services run and are well; exit code 1 if not."""
-    from baton.health import answers, beats, heartbeats
-    from baton.processes import read_sessions
+    from baton.services.health import answers, beats, heartbeats
+    from baton.services.processes import read_sessions
+    from baton.services.supervisor import supervisor_of
     from baton.settings import read_services, settings
-    from baton.supervisor import supervisor_of
 
     home = settings().home
     holder = supervisor_of(home)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
 from baton.labels import Bounds
-from baton.slots import Slot, StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import Slot, StageOutput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
     on or replayed would know nothing.
     """
     from baton.record.warehouse import now
-    from baton.slots import history, partitions
+    from baton.stages.slots import history, partitions
 
     recent = spec.training.recent
     before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.orchestrator import Orchestrator
+from baton.services.airflow_api import Orchestrator
 from baton.settings import settings
 
 if TYPE_CHECKING:
-    from baton.supervisor import Services
+    from baton.services.supervisor import Services
 
 KEEP = ("data",)  # what a fresh start does not throw away
 
@@ -57,7 +57,7 @@ class Demo:
 
 def start_fresh(home: Path) -> Path | None:
     """Move what an earlier demo left in `home` aside (never delete it); prepared data stay where they are."""
-    from baton.supervisor import supervisor_of
+    from baton.services.supervisor import supervisor_of
 
     if (pid := supervisor_of(home)) is not None:
         raise BatonError(
@@ -89,9 +89,9 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from baton import companions
     from baton.packs.pack import prepare_data
-    from baton.supervisor import Services
+    from baton.services import companions
+    from baton.services.supervisor import Services
 
     began = time.monotonic()
     home = settings().home

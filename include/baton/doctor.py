@@ -63,7 +63,7 @@ def _environment() -> Iterator[Finding]:
 
 
 def _packs(here: Settings) -> Iterator[Finding]:
-    from baton.lint import lint
+    from baton.authoring.lint import lint
     from baton.packs.pack import packs
 
     names = packs()
@@ -100,8 +100,8 @@ def _secret_files(here: Settings) -> list[Path]:
 
 def _state(here: Settings) -> Iterator[Finding]:
     from baton.record import ledger
-    from baton.services import choose_port
-    from baton.supervisor import supervisor_of
+    from baton.services.plan import choose_port
+    from baton.services.supervisor import supervisor_of
 
     if not here.home.exists():
         yield Finding("state", ok=None, says="none yet: `baton demo` or `baton up` makes it")

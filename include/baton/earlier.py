@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
@@ -28,7 +28,7 @@ def _pending(job: StageJob) -> list[str]:
     Hours of a range run side by side, so an hour may look back before the one before it is through. An hour of which
     nothing passed its contract, and one that is published, have nothing to come.
     """
-    from baton.slots import Slot, head, partitions
+    from baton.stages.slots import Slot, head, partitions
 
     done = {*partitions(job.flow, job.options["stage"]), *partitions(job.flow, "publish")}
     before = [p for p in partitions(job.flow, "ingest") if p < job.partition][
@@ -39,7 +39,7 @@ def _pending(job: StageJob) -> list[str]:
 
 
 def _refs(job: StageJob) -> dict[str, DatasetRef]:
-    from baton.slots import Slot, head, partitions
+    from baton.stages.slots import Slot, head, partitions
 
     before = [p for p in sorted(partitions(job.flow, job.options["stage"])) if p < job.partition]
     refs = {}

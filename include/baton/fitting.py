@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from baton.families.base import Family, Leaderboard
-    from baton.registry import Registry
+    from baton.registry.client import Registry
     from baton.specs.model import ModelSpec
 
 
@@ -49,7 +49,7 @@ def candidate(job: StageJob) -> StageOutput:
     from baton.errors import ModelError
     from baton.families import family
     from baton.packs.pack import find_model
-    from baton.registry import Registry
+    from baton.registry.client import Registry
     from baton.tracking.runs import run_name
 
     _, spec = find_model(job.options["model"])
@@ -135,7 +135,7 @@ def _hand_over(job: StageJob, trained: Trained) -> dict[str, Any]:
     """Register the fitted winner and point `challenger` at it; a version that an earlier try registered is taken."""
     from baton.record import ledger
     from baton.record.warehouse import write
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     registry, dataset, model = Registry(), job.inputs["data"].content_sha256, trained.spec.model
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
@@ -163,7 +163,7 @@ def _registered_before(registry: Registry, model: str, fingerprint: str, dataset
 
 def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
     """Save model and drift reference into one folder and make it a signed version with its card."""
-    from baton.cards import card_facts, model_card
+    from baton.registry.card import card_facts, model_card
     from baton.tracking.runs import run_name
 
     spec, board, fitted, ref = trained.spec, trained.board, trained.fitted, job.inputs["data"]

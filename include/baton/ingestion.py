@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, RegistryRefused
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,7 +25,7 @@ def _files(job: StageJob) -> list[str]:
     No other partition has files on record: that of an hour is what was delivered in it.
     """
     from baton.data.partitions import is_own
-    from baton.slots import history
+    from baton.stages.slots import history
 
     if named := list(job.options.get("files") or ()):
         return named
@@ -85,7 +85,7 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
         RegistryRefused: neither the champion nor the previous champion can be trusted.
     """
     from baton.record.used_models import recorded_models
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     wanted: dict[str, int] = {}
     if choice not in {"recorded", "champion"}:

@@ -6,15 +6,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.slots import Slot, head
+from baton.stages.slots import Slot, head
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from baton.data.datasets import DatasetRef
     from baton.drift.decision import DriftVerdict, Window
-    from baton.slots import StageResult
     from baton.specs.model import ModelSpec
+    from baton.stages.slots import StageResult
 
 
 ABANDONED = timedelta(hours=6)  # a flow's run is ended by Airflow after that long
@@ -140,7 +140,7 @@ def _judge(
     from baton.drift.decision import Window
     from baton.families import family
     from baton.labels import digest
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     stored = Registry().download(spec.model, version) / "reference.json"
     if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with

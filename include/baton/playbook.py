@@ -59,7 +59,7 @@ class Playbook:
 
     def promote_in_registry(self, model: str) -> None:
         """Approve as the reviewer does in MLflow: the tag `baton.review` on the version."""
-        from baton.registry import Registry
+        from baton.registry.client import Registry
         from baton.settings import settings
         from baton.tracking.rest import credentials
 

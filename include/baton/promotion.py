@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import Slot, StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import Slot, StageOutput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     Raises:
         BatonError: there is no challenger.
     """
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     version = asked or Registry().alias(model, "challenger")
     if not version:
@@ -33,7 +33,7 @@ def version_to_judge(model: str, asked: int = 0) -> int:
 
 def is_champion(model: str, version: int) -> bool:
     """True when the version is what scores now."""
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     return Registry().alias(model, "champion") == version
 
@@ -42,7 +42,7 @@ def _state(job: StageJob) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
     from baton.packs.pack import find_model
     from baton.record import ledger
-    from baton.registry import ALIAS_MOVED, Registry
+    from baton.registry.client import ALIAS_MOVED, Registry
 
     _, spec = find_model(job.options["model"])
     moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
@@ -63,7 +63,7 @@ def judge(job: StageJob) -> StageOutput:
     from baton.packs.pack import find_model
     from baton.record import ledger
     from baton.record.warehouse import now, upsert
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     registry = Registry()
     _, spec = find_model(job.options["model"])
@@ -101,7 +101,7 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
     from baton.data.datasets import read
-    from baton.slots import history
+    from baton.stages.slots import history
     from baton.training import occasions
 
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
@@ -186,7 +186,7 @@ def move_champion(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     model, version = job.options["model"], int(job.partition.removeprefix("version-"))
     record = _record(job)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 
 @engine_step()
@@ -22,7 +22,7 @@ def score(job: StageJob) -> StageOutput:
     from baton.data.datasets import read
     from baton.families import family
     from baton.packs.pack import find_model
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     name = job.options["model"]
     version = job.models[name]

@@ -66,7 +66,7 @@ def _places(entity: str, flow: str | None) -> list[dict[str, Any]]:
 
 def _data(flow: str, partition: str, entity: str) -> list[Step]:
     """The source row and the contract that let it pass."""
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     steps = []
     source, checked = head(Slot(flow, "ingest", partition)), head(Slot(flow, "contract", partition))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
 from baton.labels import ALL, Bounds
-from baton.slots import Slot, StageOutput, head
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import Slot, StageOutput, head
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +189,7 @@ class _Recent:
     def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> _Recent:
         from baton.families import family
         from baton.labels import known_labels
-        from baton.slots import partitions
+        from baton.stages.slots import partitions
 
         recent = spec.training.recent
         assert recent is not None

@@ -45,7 +45,7 @@ class Bench:
 
     def receive(self, flow: str, name: str, frame: pd.DataFrame) -> Any:
         """A reference to rows, as if a stage before had committed them."""
-        from baton.slots import Slot, StageOutput, run_stage
+        from baton.stages.slots import Slot, StageOutput, run_stage
 
         return run_stage(
             Slot(flow, f"receive_{name}", DAY), lambda given: StageOutput(frame), inputs={}, params={"rows": len(frame)},
@@ -56,7 +56,7 @@ class Bench:
         self, flow: str, name: str, step: str, inputs: Mapping[str, Any], options: Mapping[str, Any] | None = None
     ) -> Any:
         """Result of a stage: a step of the pack, such as `replies:place`, or a dotted path."""
-        from baton.stages import StageJob, run
+        from baton.stages.job import StageJob, run
 
         path = step if step.count(".") > 1 else f"{PACK}.{step}"
         job = StageJob("customer_experience", flow, name, DAY, path, inputs, options or {}, run_id="manual__bench")
@@ -133,7 +133,7 @@ def _record(written: io.StringIO) -> Callable[[], None]:
 
 
 def _start_mlflow(home: Path) -> Callable[[], None]:
-    from baton import mlflow_server
+    from baton.services import mlflow_server
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

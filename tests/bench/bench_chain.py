@@ -23,9 +23,9 @@ from typing import Any
 
 import httpx
 
-from baton.orchestrator import Orchestrator
-from baton.services import choose_port
-from baton.supervisor import running
+from baton.services.airflow_api import Orchestrator
+from baton.services.plan import choose_port
+from baton.services.supervisor import running
 
 STAGES, RUNS = 10, 3
 DAG = '''"""Airflow DAG of the benchmark: ten chained tasks with heavy imports."""

@@ -108,9 +108,9 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
     from baton.effects import delivery, outbox
     from baton.effects.mail_folder import FileOutbox
     from baton.settings import settings
-    from baton.slots import Slot, StageOutput, run_stage
-    from baton.stages import StageJob
-    from baton.stages import run as run_job
+    from baton.stages.job import StageJob
+    from baton.stages.job import run as run_job
+    from baton.stages.slots import Slot, StageOutput, run_stage
 
     seconds: dict[str, float] = {}
     refs: dict[str, Any] = {}

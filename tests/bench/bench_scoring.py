@@ -34,7 +34,7 @@ from baton.families.tabular.selection import learner
 from baton.packs.pack import find_model
 from baton.record import warehouse
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, run_stage
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 ROWS, FEATURES, ROUNDS = 1_000_000, 30, 5
 SHARE = 0.02  # of the rows get reason codes in a flow

@@ -13,7 +13,7 @@ import pytest
 from baton import cases
 from baton.airflow.review import ReviewOperator
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, run_stage
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 PARTITION = "2026-11-20T09:00:00"
 

@@ -18,8 +18,8 @@ from baton.demo import Demo
 from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
-from baton.slots import Slot, head, partitions
-from baton.supervisor import Services
+from baton.services.supervisor import Services
+from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience import demo as story
 from baton_packs.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
 

@@ -14,11 +14,11 @@ from sqlalchemy import func, select
 from baton.data.datasets import DatasetRef, read, verifies
 from baton.demo import Demo
 from baton.packs.pack import load_pack
-from baton.quarantine import accounting
+from baton.quarantine.records import accounting
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
-from baton.registry import Registry
-from baton.slots import Slot, head, history
+from baton.registry.client import Registry
+from baton.stages.slots import Slot, head, history
 from baton.trace import trace
 from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
 

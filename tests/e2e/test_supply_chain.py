@@ -16,9 +16,9 @@ from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.used_models import recorded_models
 from baton.record.warehouse import read as connection
-from baton.registry import Registry
-from baton.slots import Slot, head
-from baton.supervisor import Services
+from baton.registry.client import Registry
+from baton.services.supervisor import Services
+from baton.stages.slots import Slot, head
 from baton_packs.supply_chain import demo as story
 from baton_packs.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT

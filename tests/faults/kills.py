@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 from sqlalchemy import func, select
 
-from baton.orchestrator import Orchestrator
-from baton.quarantine import accounting
+from baton.quarantine.records import accounting
 from baton.record import tables
 from baton.record.warehouse import read
-from baton.slots import Slot, head
+from baton.services.airflow_api import Orchestrator
+from baton.stages.slots import Slot, head
 
 FLOW = "transaction_monitoring"
 STAGES = ("ingest", "contract", "score__card_fraud", "score__transaction_anomaly", "decide", "publish")

@@ -31,11 +31,11 @@ import pandas as pd
 import pyarrow.parquet  # noqa: F401 - once, before the attempts are forked
 import sqlalchemy as sa
 
-from baton import slots
 from baton.data import datasets
 from baton.errors import StaleAttempt
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, decisions, heads
+from baton.stages import slots
 
 POINTS = (
     "looked",

@@ -19,9 +19,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from baton import mlflow_server
 from baton.packs import packaged
 from baton.record import warehouse
+from baton.services import mlflow_server
 from baton.settings import settings
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from baton.packs import pack as packs
-from baton.slots import StageResult
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import StageResult
 
 MODEL, FLOW = "late_order", "shop_flow"
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in range(24)]

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 import baton.airflow.agents  # noqa: F401  registers the connections
-from baton import slots
 from baton.agents.spec import Case
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, StageResult, run_stage
-from baton.stages import StageJob, run
+from baton.stages import slots
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.supply_chain import ordering
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("model_server.py")))

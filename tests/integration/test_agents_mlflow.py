@@ -18,8 +18,8 @@ from baton.agents.calls import register_models
 from baton.agents.spec import AgentSpec, Case, Critic
 from baton.data.datasets import read
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, run_stage
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, run_stage
 from baton.tracking.prompts import prompt_name, register
 from baton.tracking.rest import Rest, credentials
 

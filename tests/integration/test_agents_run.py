@@ -23,8 +23,8 @@ from baton.agents.spec import AgentSpec, Case
 from baton.agents.tools import Tool
 from baton.data.datasets import read
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, run_stage
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("model_server.py")))
 KEY = SERVER["KEY"]
@@ -164,7 +164,7 @@ import json, sys
 sys.path.insert(0, {folder!r})
 import baton.airflow.agents
 from baton.data.datasets import DatasetRef
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
 run(StageJob("care", "care", "advise", given["partition"], "baton.agents.advise:advise", inputs=inputs,

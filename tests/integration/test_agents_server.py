@@ -18,13 +18,13 @@ import pytest
 from pydantic import BaseModel, Field
 
 import baton.airflow.agents  # noqa: F401  registers the connections
-from baton.agents import server as model_server
 from baton.agents.asking import Caller
 from baton.agents.calls import Limits, connect
 from baton.agents.spec import AgentSpec, Case
-from baton.companions import companions
 from baton.errors import ServiceError
 from baton.packs.packaged import FILES
+from baton.services import language_model as model_server
+from baton.services.companions import companions
 from baton.settings import Settings
 
 MODEL, TOKEN = "smollm2-135m.gguf", "local-test-token"
@@ -45,7 +45,7 @@ def started(packaged_files: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "baton.agents.server", "--model", MODEL, "--port", str(port),
+    command = [sys.executable, "-m", "baton.services.language_model", "--model", MODEL, "--port", str(port),
                "--token-file", str(home / "token")]  # fmt: skip
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, "BATON_HOME": str(home)}, stdout=log, stderr=log)
@@ -125,7 +125,7 @@ def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
         "password": found.token_file.read_text(), "extra": '{"model": "openai-chat:smollm2-135m"}',
     }  # fmt: skip
     assert found.token_file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("baton.companions._declared", lambda settings: [found])
+    monkeypatch.setattr("baton.services.companions._declared", lambda settings: [found])
     home = Settings(home=tmp_path)
     assert companions(home) == []
     assert f"{found.name} is not started: {MODEL} was not fetched" in caplog.text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from baton.airflow.initialise import initialise
-from baton.companions import KEPT, Companion, companions, token_file
+from baton.services.companions import KEPT, Companion, companions, token_file
 from baton.settings import settings
 
 
@@ -51,7 +51,7 @@ def test_a_connection_to_a_model_is_one_address_with_its_model(home: Path, monke
         "/v1",
         {"model": "openai-chat:x"},
     )
-    monkeypatch.setattr("baton.companions.companions", lambda given: [model])
+    monkeypatch.setattr("baton.services.companions.companions", lambda given: [model])
     for port in (8123, 8124):
         initialise({"model-server": port})
         found = connection("some_agent")

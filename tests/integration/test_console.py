@@ -49,8 +49,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from baton.services.supervisor import running
     from baton.settings import settings
-    from baton.supervisor import running
 
     home = tmp_path_factory.mktemp("console") / "home"
     dags = home.parent / "dags"

@@ -19,8 +19,8 @@ from baton.monitoring import judge_windows
 from baton.promotion import is_champion, record_answer, version_to_judge
 from baton.record import ledger, tables
 from baton.record.warehouse import read, write
-from baton.registry import ALIAS_MOVED, Registry
-from baton.slots import Slot, head
+from baton.registry.client import ALIAS_MOVED, Registry
+from baton.stages.slots import Slot, head
 from baton.trace import trace
 from baton.training import record_start
 

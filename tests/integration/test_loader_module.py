@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from baton.errors import RegistryRefused
-from baton.manifest import public_key, signing_key, verify
+from baton.registry.manifest import public_key, signing_key, verify
 
 
 def test_mlflow_runs_the_loader_module_that_is_refused_here(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ import pytest
 from typer.testing import CliRunner
 
 import baton.airflow.effects
-from baton import cli_outbox, stages
+from baton import cli_outbox
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.effects.mail import mail_payload
 from baton.effects.smtp import MailServer
 from baton.errors import BatonError, SpecError
 from baton.record import ledger, warehouse
-from baton.stages import StageJob
+from baton.stages import job as stages
+from baton.stages.job import StageJob
 
 HERE = Path(__file__).parent
 MAIL: dict[str, Any] = runpy.run_path(str(HERE / "mail_server.py"))

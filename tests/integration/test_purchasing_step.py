@@ -27,15 +27,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 import baton.airflow.effects
-from baton import stages
 from baton.data.datasets import read
 from baton.effects import delivery, outbox
 from baton.effects.http import HttpPeer
 from baton.errors import BatonError, SpecError
 from baton.record import ledger, migrations, tables, warehouse
 from baton.settings import settings
-from baton.slots import StageOutput
-from baton.stages import StageJob
+from baton.stages import job as stages
+from baton.stages.job import StageJob
+from baton.stages.slots import StageOutput
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"

@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from baton import quarantine
 from baton.contracts import check as contracts
 from baton.data import identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData
-from baton.quarantine_rows import Where
+from baton.quarantine import records as quarantine
+from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, run_stage
 from baton.specs.contract import ContractSpec
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
 SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))

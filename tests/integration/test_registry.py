@@ -20,11 +20,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from baton import mlflow_server
 from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
-from baton.registry import Registry
+from baton.registry.client import Registry
+from baton.services import mlflow_server
 from baton.settings import settings
 from baton.tracking.rest import Rest, RestError, credentials
 from baton.tracking.runs import run_name

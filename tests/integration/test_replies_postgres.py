@@ -10,9 +10,9 @@ import threading
 import pandas as pd
 import pytest
 
-from baton import slots
 from baton.effects import outbox
-from baton.stages import StageJob, run
+from baton.stages import slots
+from baton.stages.job import StageJob, run
 
 FLOW, HOURS = "document_intake", ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
 

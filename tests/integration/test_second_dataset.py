@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, select
 
-from baton.lint import lint
+from baton.authoring.lint import lint
+from baton.authoring.new_model import new_model, new_pack
+from baton.authoring.values import NewModel
 from baton.packs import pack as packs
-from baton.quarantine_rows import counts
+from baton.quarantine.rows import counts
 from baton.record import tables
 from baton.record.warehouse import read
-from baton.registry import Registry
-from baton.scaffold import new_model, new_pack
-from baton.scaffold_values import NewModel
-from baton.slots import Slot, head, history
+from baton.registry.client import Registry
+from baton.stages.slots import Slot, head, history
 
 pytestmark = pytest.mark.timeout(600)
 HOURS = ["2026-11-20T09:00:00", "2026-11-20T10:00:00"]
@@ -103,8 +103,8 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
     assert registry.aliases("malignancy") == {"challenger": 1}
 
     from baton.promotion import record_answer
-    from baton.stages import StageJob
-    from baton.stages import run as run_stage
+    from baton.stages.job import StageJob
+    from baton.stages.job import run as run_stage
 
     for step in ("judge", "move_champion"):
         job = StageJob(

@@ -12,12 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from baton.health import client
-from baton.orchestrator import Orchestrator
-from baton.processes import foreign_listeners, listeners
-from baton.services import Plan
+from baton.services.airflow_api import Orchestrator
+from baton.services.health import client
+from baton.services.plan import Plan
+from baton.services.processes import foreign_listeners, listeners
+from baton.services.supervisor import Services
 from baton.settings import Settings
-from baton.supervisor import Services
 from baton.tracking.rest import credentials
 
 _DAGS = '''

@@ -23,9 +23,9 @@ from baton.monitoring import judge_windows
 from baton.promotion import record_answer
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
-from baton.registry import Registry
-from baton.slots import StageResult
-from baton.stages import StageJob, run
+from baton.registry.client import Registry
+from baton.stages.job import StageJob, run
+from baton.stages.slots import StageResult
 from baton_packs.supply_chain import simulate
 from baton_packs.supply_chain.playbook import FLOW, MODEL, Playbook
 
@@ -153,7 +153,7 @@ def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: Playb
     facts = train(until=book.week(FIRST - 1)).facts
     assert facts["version"] == 1
     assert 0 < facts["holdout"]["mase"] < 1.2
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     rows = read(head(Slot(f"{MODEL}_train", "contract", book.week(FIRST - 1))).ref)  # type: ignore[union-attr]
     assert rows["week"].max() == pd.Timestamp(book.week(FIRST - 1), tz="UTC")
@@ -255,7 +255,7 @@ def test_a_person_changes_a_quantity_and_the_next_proposals_learn(home: Path, bo
 
 def _stored(decisions: pd.DataFrame, partition: str) -> StageResult:
     """Decisions as another stage would have committed them."""
-    from baton.slots import Slot, StageOutput, run_stage
+    from baton.stages.slots import Slot, StageOutput, run_stage
 
     return run_stage(Slot(FLOW, "asked", partition), lambda inputs: StageOutput(decisions), inputs={}, params={},
                      models={}, code="test", run_id="test")  # fmt: skip

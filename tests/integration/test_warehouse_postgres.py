@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from baton import slots
 from baton.data import datasets
 from baton.errors import BatonError, StaleAttempt
 from baton.record import ledger, migrations, tables, used_models, warehouse
+from baton.stages import slots
 
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 

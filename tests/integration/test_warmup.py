@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from baton.airflow.warmup import MODULES
-from baton.services import Plan
+from baton.services.plan import Plan
 from baton.settings import settings
 
 _PROBE = """

@@ -39,7 +39,7 @@ def fill(text: str = LETTER, contract: dict[str, Any] | None = None, **more: Any
     from baton import cases
     from baton.record import tables
     from baton.record.warehouse import bulk_replace, now
-    from baton.slots import Slot, StageOutput, run_stage
+    from baton.stages.slots import Slot, StageOutput, run_stage
 
     shared: dict[str, Any] = {"models": {}, "code": "test", "run_id": "test"}
     letters = pd.DataFrame({"letter_id": ["a", "b"], "text": text})

@@ -77,7 +77,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
     from baton import cases
     from baton.record import ledger, tables
     from baton.record.warehouse import bulk_replace, now
-    from baton.slots import Slot, StageOutput, run_stage
+    from baton.stages.slots import Slot, StageOutput, run_stage
 
     models = {"card_fraud": version, "transaction_anomaly": 1}
     shared: dict[str, Any] = {"models": models, "code": "test", "run_id": f"scheduled__{key}"}

@@ -19,8 +19,8 @@ from sqlalchemy import Table, select
 from baton.data.datasets import DatasetRef
 from baton.packs import pack as packs
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, StageResult, run_stage
-from baton.stages import StageJob
+from baton.stages.job import StageJob
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 FLOW, HOURS = "shop_flow", [f"2026-11-20T{hour:02d}:00:00" for hour in range(9, 13)]
 

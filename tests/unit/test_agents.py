@@ -18,7 +18,7 @@ from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits, NoModel, register_models
 from baton.agents.spec import AgentSpec, Case, Refused
 from baton.errors import SpecError
-from baton.stages import run
+from baton.stages.job import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 job, commit = STAGE["job"], STAGE["commit"]

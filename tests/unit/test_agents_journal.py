@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-from baton import slots
 from baton.agents import calls
 from baton.agents.calls import register_models
 from baton.agents.spec import AgentSpec, Case
 from baton.data.datasets import read
-from baton.stages import run
+from baton.stages import slots
+from baton.stages.job import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 Scripted = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]

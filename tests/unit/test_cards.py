@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from baton.cards import MAX_DESCRIPTION, CardFacts, model_card, with_gate
+from baton.registry.card import MAX_DESCRIPTION, CardFacts, model_card, with_gate
 
 
 class Decision(Enum):

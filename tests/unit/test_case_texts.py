@@ -15,7 +15,7 @@ from baton import cases
 from baton.data import datasets
 from baton.errors import BatonError, DatasetCorrupt
 from baton.record import ledger, tables
-from baton.slots import Slot, head
+from baton.stages.slots import Slot, head
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
@@ -31,7 +31,7 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def publish(reply: str | None = REPLY, edits: dict[str, str] | None = None, hour: int = 0) -> None:
     """Cases 1 and 2, offering the column `reply` to be changed, out of a real publication."""
-    from baton.stages import run
+    from baton.stages.job import run
 
     texts = json.dumps({"edited": "reply"} if edits is None else edits)
     frame = pd.DataFrame({

@@ -208,7 +208,7 @@ def test_the_digest_changes_when_labels_flip_and_not_with_their_order() -> None:
 
 
 def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
-    from baton.stages import run
+    from baton.stages.job import run
 
     frame = pd.DataFrame({"order_id": list(late), "late": list(late.values())})
     options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "chargeback"}
@@ -219,7 +219,7 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
 
 
 def test_the_rows_of_a_flow_of_labels_are_accounted_for() -> None:
-    from baton.quarantine import accounting
+    from baton.quarantine.records import accounting
 
     commit("ingest", 0, pd.DataFrame({"order_id": [1, 2], "late": [1, 0]}), "shop_labels", rows_in=2)
     facts = deliver(0, {1: 1, 2: 0}).facts

@@ -14,8 +14,8 @@ from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.labels import record_labels
 from baton.record import warehouse
-from baton.slots import StageResult
-from baton.stages import run
+from baton.stages.job import run
+from baton.stages.slots import StageResult
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 commit, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "job", "FLOW", "HOURS"))

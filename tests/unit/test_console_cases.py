@@ -53,7 +53,7 @@ def test_direct_personal_data_are_for_those_who_decide(filled: Any) -> None:
 
 def test_card_says_why_it_has_no_row(filled: Any) -> None:
     from baton.data import datasets
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     partition, key = filled["cases"][-1]
     found = head(Slot(FLOW, "contract", partition))

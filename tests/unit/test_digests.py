@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from baton.data.datasets import DatasetRef
-from baton.digests import code_of, input_digest
+from baton.stages.digests import code_of, input_digest
 
 REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.stages import run
+from baton.stages.job import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 commit, job = STAGE["commit"], STAGE["job"]

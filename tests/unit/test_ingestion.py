@@ -9,8 +9,8 @@ import pytest
 
 from baton import ingestion
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, run_stage
-from baton.stages import StageJob
+from baton.stages.job import StageJob
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 OWN, HOUR = "2026-11-20T09:00:00.000000", "2026-11-20T09:00:00"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from baton.authoring.lint import lint
+from baton.authoring.schemas import export
 from baton.contracts.expectations import known_expectations
 from baton.errors import SpecError
-from baton.lint import lint
 from baton.packs.pack import read_pack
-from baton.schemas import export
 
 MODEL = """\
 model: fraud

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from baton.errors import BatonError, RegistryRefused
-from baton.manifest import DOMAIN, Identity, public_key, sign, signing_key, verify
+from baton.registry.manifest import DOMAIN, Identity, public_key, sign, signing_key, verify
 
 IDENTITY = Identity("card_fraud", "run-1", "m-1", "d" * 64, "2026-01-01T00:00:00+00:00")
 EXPECTED = {"model": "card_fraud", "run_id": "run-1", "logged_model": "m-1"}
@@ -357,7 +357,7 @@ def test_the_payload_would_have_run(scene: Scene) -> None:
 def test_no_model_library_is_imported(scene: Scene) -> None:
     sign(scene.folder, signing_key(scene.keys), IDENTITY)
     code = (
-        "import sys; from pathlib import Path; from baton.manifest import public_key, verify;"
+        "import sys; from pathlib import Path; from baton.registry.manifest import public_key, verify;"
         f"verify(Path({str(scene.folder)!r}), public_key(Path({str(scene.keys)!r})));"
         "sys.exit(bool({'mlflow', 'skops', 'lightgbm', 'sklearn', 'numpy'} & set(sys.modules)))"
     )

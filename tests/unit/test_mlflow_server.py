@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from baton.errors import ServiceError
-from baton.mlflow_server import prepare, server_command
+from baton.services.mlflow_server import prepare, server_command
 
 
 def test_prepare_writes_private_files_once(tmp_path: Path) -> None:

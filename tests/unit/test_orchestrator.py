@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from baton import orchestrator
 from baton.errors import ServiceError
-from baton.orchestrator import Orchestrator
+from baton.services import airflow_api as orchestrator
+from baton.services.airflow_api import Orchestrator
 
 REFUSED = {"detail": {"reason": "Database error", "statement": "hidden", "message": "see the logs"}}
 

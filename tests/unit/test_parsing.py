@@ -15,7 +15,7 @@ from baton.data.formats import frame_of_records, read_bytes, read_file
 from baton.data.identity import row_shas, with_row_identity
 from baton.data.typed import adopt, parse
 from baton.errors import BatonError, SourceError
-from baton.expressions import CellError, Expression
+from baton.quarantine.expressions import CellError, Expression
 from baton.specs.contract import ContractSpec
 
 COLUMNS = {

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, slots
+from baton import cases
 from baton.record import ledger, tables
-from baton.slots import StageResult
-from baton.stages import StageJob, run
+from baton.stages import slots
+from baton.stages.job import StageJob, run
+from baton.stages.slots import StageResult
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))

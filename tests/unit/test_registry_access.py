@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baton.registry_access import is_closed
+from baton.services.mlflow_access import is_closed
 
 
 @pytest.mark.parametrize(

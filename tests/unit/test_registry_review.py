@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baton.registry_review import champion_moved, counted_review
+from baton.registry.review import champion_moved, counted_review
 
 JUDGED = {"baton.gate_at": "t1"}
 

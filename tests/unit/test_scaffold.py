@@ -6,12 +6,12 @@ import sys
 import pandas as pd
 import pytest
 
-from baton.column_types import column_types, in_ranges
+from baton.authoring.column_types import column_types, in_ranges
+from baton.authoring.lint import lint
+from baton.authoring.new_model import new_model, new_pack
+from baton.authoring.values import NewModel
 from baton.errors import SourceError, SpecError
-from baton.lint import lint
 from baton.packs.pack import read_pack
-from baton.scaffold import new_model, new_pack
-from baton.scaffold_values import NewModel
 from baton.settings import settings
 from baton.specs.contract import expand_range
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from baton.errors import ServiceError
-from baton.services import USERS, Plan, choose_port, prepare_home, users_file
+from baton.services.plan import USERS, Plan, choose_port, prepare_home, users_file
 from baton.settings import settings
 
 _ROOT = Path(__file__).parents[2]

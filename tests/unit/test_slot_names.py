@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baton import slots
-from baton.slots import Slot
+from baton.stages import slots
+from baton.stages.slots import Slot
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a b", "é"])

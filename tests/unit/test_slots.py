@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from baton import slots
 from baton.data import datasets
 from baton.data.datasets import DatasetRef, StoreError
 from baton.errors import StaleAttempt
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, run_stage
+from baton.stages import slots
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 SLOT = Slot("flow", "stage", "2026-01-01T00:00:00")
 REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")

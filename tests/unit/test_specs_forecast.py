@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from baton.lint import lint
+from baton.authoring.lint import lint
 from baton.packs.pack import load_pack
 from baton.specs.forecast import ForecastSpec
 from baton.specs.kinds import ModelFile

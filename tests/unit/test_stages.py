@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import slots, stages
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.record import ledger, tables
-from baton.slots import Slot, StageOutput, head, history
-from baton.stages import StageJob, engine_step, run
+from baton.stages import job as stages
+from baton.stages import slots
+from baton.stages.job import StageJob, engine_step, run
+from baton.stages.slots import Slot, StageOutput, head, history
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 job, commit, rows, FLOW, HOURS = (STAGE[name] for name in ("job", "commit", "rows", "FLOW", "HOURS"))

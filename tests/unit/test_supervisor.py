@@ -10,12 +10,12 @@ import psutil
 import pytest
 
 from baton.errors import ServiceError
-from baton.health import beats
-from baton.processes import Session, read_sessions, write_sessions
-from baton.services import Service
+from baton.services.health import beats
+from baton.services.plan import Service
+from baton.services.processes import Session, read_sessions, write_sessions
+from baton.services.supervised import Supervised
+from baton.services.supervisor import Services, supervisor_of
 from baton.settings import settings
-from baton.supervised import Supervised
-from baton.supervisor import Services, supervisor_of
 
 # a scheduler with a worker in its process group and, below it, a task in a group of its own
 _TREE = """
@@ -93,7 +93,7 @@ def test_recycled_process_id_is_left_alone(tree: subprocess.Popen[str]) -> None:
 def test_guardian_ends_the_sessions_of_a_dead_supervisor(tree: subprocess.Popen[str], tmp_path: Path) -> None:
     record = tmp_path / "sessions.json"
     write_sessions(record, {"scheduler": Session.of(tree.pid)})
-    guardian = subprocess.Popen([sys.executable, "-m", "baton.processes", str(record)], stdin=subprocess.PIPE)
+    guardian = subprocess.Popen([sys.executable, "-m", "baton.services.processes", str(record)], stdin=subprocess.PIPE)
     assert guardian.stdin
     time.sleep(0.5)
     assert tree.poll() is None
@@ -140,7 +140,7 @@ def test_long_life_forgives_earlier_ends(tmp_path: Path, monkeypatch: pytest.Mon
     one.failures = 6
     one.start(os.environ, tmp_path)
     _wait_ended(one)
-    monkeypatch.setattr("baton.supervised.STEADY", 0.0)
+    monkeypatch.setattr("baton.services.supervised.STEADY", 0.0)
     one.clear()
     assert one.failures == 1
     assert one.not_before <= time.monotonic()
@@ -166,7 +166,7 @@ def test_silent_service_counts_as_stuck(tmp_path: Path) -> None:
 
 
 def test_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baton.supervised._MAX_LOG_BYTES", 10)
+    monkeypatch.setattr("baton.services.supervised._MAX_LOG_BYTES", 10)
     one = _service(tmp_path, "print('x' * 20)")
     for _ in range(3):
         one.start(os.environ, tmp_path)
@@ -187,7 +187,7 @@ def test_heartbeat_counts_when_recent_and_own(age: float, since_start: float, ex
 
 def test_one_supervisor_per_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
-    monkeypatch.setattr("baton.supervisor.choose_port", lambda wanted, variable: 1)
+    monkeypatch.setattr("baton.services.supervisor.choose_port", lambda wanted, variable: 1)
     assert supervisor_of(home) is None
     first = Services()
     first.start(wait=False)
@@ -207,7 +207,7 @@ def test_next_start_ends_what_a_dead_supervisor_left(
     home: Path, tree: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
-    monkeypatch.setattr("baton.supervisor.choose_port", lambda wanted, variable: 1)
+    monkeypatch.setattr("baton.services.supervisor.choose_port", lambda wanted, variable: 1)
     write_sessions(settings().sessions_file, {"scheduler": Session.of(tree.pid)})
     said: list[str] = []
     services = Services(report=said.append)

@@ -18,8 +18,8 @@ from baton.families.tabular.family import split
 from baton.labels import record_labels
 from baton.packs.pack import find_model
 from baton.record import warehouse
-from baton.slots import StageResult
-from baton.stages import run
+from baton.stages.job import run
+from baton.stages.slots import StageResult
 from baton.training import HOLDOUT, TRAIN, held_out_by_hash
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))

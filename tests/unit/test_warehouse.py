@@ -364,7 +364,7 @@ def test_json_takes_what_frames_are_made_of():
 
 def test_importing_the_warehouse_stays_light():
     code = (
-        "import sys; from baton.record import warehouse, ledger; from baton import slots; from baton.data import datasets;"
+        "import sys; from baton.record import warehouse, ledger; from baton.stages import slots; from baton.data import datasets;"
         "print({'pandas', 'numpy', 'pyarrow', 'alembic', 'fsspec'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))

@@ -16,8 +16,8 @@ from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec, Case
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step, read_inputs, resolve
+from baton.stages.job import StageJob, engine_step, read_inputs, resolve
+from baton.stages.slots import StageOutput
 from baton.tracking.prompts import prompt_name
 from baton.tracking.traces import cost
 

@@ -19,7 +19,7 @@ from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 if TYPE_CHECKING:
     from baton.agents.calls import Outcome
     from baton.agents.spec import AgentSpec
-    from baton.stages import StageJob
+    from baton.stages.job import StageJob
 
 _PATIENCE = 3.0  # seconds for a server that restarts: a run does not wait for its records
 

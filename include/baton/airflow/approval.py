@@ -75,7 +75,7 @@ class ReviewTrigger(BaseTrigger):
 
 
 def _review(model: str, version: int, gate_at: str) -> str | None:
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     return Registry().review(model, version, gate_at)
 

@@ -51,7 +51,7 @@ def _connect(ports: Mapping[str, int], session: Session) -> None:
     from airflow.models.connection import Connection
     from sqlalchemy import select
 
-    from baton.companions import KEPT, companions
+    from baton.services.companions import KEPT, companions
     from baton.settings import settings
 
     for one in companions(settings()):

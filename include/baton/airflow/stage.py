@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
-    from baton.stages import StageJob
+    from baton.stages.job import StageJob
 
 
 class _FactLink(BaseOperatorLink):
@@ -100,7 +100,7 @@ class StageOperator(BaseOperator):
         import baton.airflow.sources  # noqa: F401  what needs Airflow connections
         from baton import checking
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
-        from baton.stages import run
+        from baton.stages.job import run
 
         self.links: dict[str, str] = {}
         try:
@@ -127,7 +127,7 @@ class StageOperator(BaseOperator):
         from baton.airflow.runs import run_choices
         from baton.data.datasets import DatasetRef
         from baton.ingestion import choose_models
-        from baton.stages import StageJob
+        from baton.stages.job import StageJob
 
         results = dict(_results(self.inputs))
         models: dict[str, int] = {}

@@ -65,7 +65,7 @@ def fetch(models: tuple[str, ...]) -> Aliases:
 @lru_cache(maxsize=2)
 def _registry(url: str) -> Any:
     """One connection per address: making one costs more than asking."""
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     return Registry(url or None, retry_seconds=0.0)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 from baton.console.host import Rights
 from baton.console.work import verdict_of
 from baton.record import ledger, tables
-from baton.registry_review import champion_moved
+from baton.registry.review import champion_moved
 
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5

@@ -1,7 +1,7 @@
 """Datasets: immutable Parquet objects, named by a `DatasetRef`, in any fsspec store.
 
 An object is written once, under a name never used before, and is data only when a commit names it
-(`baton.slots`). Reading hashes the very bytes that it parses: nobody gets other rows than were committed.
+(`baton.stages.slots`). Reading hashes the very bytes that it parses: nobody gets other rows than were committed.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | SqlSource | HttpSource)
 
-`baton.packs` loads them, `baton.lint` explains mistakes, `baton.schemas` writes JSON Schema for editors.
+`baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, SpecError
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     from baton.effects.delivery import Delivery

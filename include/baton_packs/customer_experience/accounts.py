@@ -19,7 +19,7 @@ MODELS = {
 
 def hours(book: Playbook, partitions: list[str]) -> list[dict[str, Any]]:
     """One row per hour: documents and messages by route, how many answers left, model versions."""
-    from baton.quarantine import accounting
+    from baton.quarantine.records import accounting
     from baton.record.used_models import recorded_models
 
     mails = Counter((one["flow"], one["partition"]) for one in book.mails())
@@ -46,7 +46,7 @@ def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, fl
     import pandas as pd
 
     from baton.data.datasets import read
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     found: dict[str, dict[str, float]] = {}
     for model, (flow, target) in MODELS.items():
@@ -66,7 +66,7 @@ def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, fl
 def letters(partitions: list[str]) -> dict[str, int]:
     """Who wrote the answers: agent, template or rule."""
     from baton.data.datasets import read
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     written: Counter[str] = Counter()
     for flow in (DOCUMENTS, MESSAGES):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from baton.companions import Companion, token_file
+from baton.services.companions import Companion, token_file
 
 NAME = "model-server"
 CONN_ID = "customer_agent"
@@ -20,7 +20,7 @@ def companions(home: Path) -> list[Companion]:
     """The model server."""
     token = token_file(home, NAME)
     command = [
-        sys.executable, "-m", "baton.agents.server", "--model", MODEL, "--port", "{port}", "--token-file", str(token),
+        sys.executable, "-m", "baton.services.language_model", "--model", MODEL, "--port", "{port}", "--token-file", str(token),
     ]  # fmt: skip
     model = {"model": f"openai-chat:{Path(MODEL).stem}"}
     return [Companion(NAME, command, token, CONN_ID, "pydanticai", "/v1", model, files=(MODEL,))]

@@ -126,7 +126,7 @@ class Playbook(playbook.Playbook):
     def published(self, flow: str, partition: str) -> pd.DataFrame:
         """An hour's decisions as published."""
         from baton.data.datasets import read
-        from baton.slots import Slot, head
+        from baton.stages.slots import Slot, head
 
         result = head(Slot(flow, "publish", partition))
         self.expect(result is not None, f"{flow} {partition} must be published")
@@ -203,8 +203,8 @@ class Playbook(playbook.Playbook):
         """Rule -> rows of an hour's documents in quarantine."""
         from collections import Counter
 
-        from baton import quarantine
-        from baton.quarantine_rows import Where
+        from baton.quarantine import records as quarantine
+        from baton.quarantine.rows import Where
 
         rows = quarantine.list_rows(Where(flow=DOCUMENTS, partition=partition), limit=None)
         return dict(Counter(rule for row in rows for rule in row.rules))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.slots import Slot, StageOutput, head, partitions
-from baton.stages import StageJob, engine_step
+from baton.stages.job import StageJob, engine_step
+from baton.stages.slots import Slot, StageOutput, head, partitions
 from baton_packs.customer_experience.sending import ACCEPTED
 from baton_packs.customer_experience.service import EDITED, NONE, REJECTED, SUGGEST
 

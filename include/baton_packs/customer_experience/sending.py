@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.stages import StageJob
+from baton.stages.job import StageJob
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -107,7 +107,7 @@ def require_newest(job: StageJob) -> None:
 
 def superseded(job: StageJob) -> bool:
     """Whether the partition was decided anew since the decisions that this job has."""
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
     return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
@@ -140,7 +140,7 @@ def _decided_cases(flow: str) -> dict[str, Any]:
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
     """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
     from baton.data.datasets import read
-    from baton.slots import Slot, history
+    from baton.stages.slots import Slot, history
 
     wanted = {
         key: case for key, case in cases.items()

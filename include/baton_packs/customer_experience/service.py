@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.effects.mail import is_address
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step, read_inputs
+from baton.stages.job import StageJob, engine_step, read_inputs
+from baton.stages.slots import StageOutput
 from baton_packs.customer_experience.sending import ACCEPTED
 
 if TYPE_CHECKING:

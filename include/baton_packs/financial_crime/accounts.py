@@ -14,7 +14,7 @@ def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
     """One row per partition: rows in, published, open, discarded, model versions, routes."""
     from sqlalchemy import func, select
 
-    from baton.quarantine import accounting
+    from baton.quarantine.records import accounting
     from baton.record import tables
     from baton.record.used_models import recorded_models
     from baton.record.warehouse import read
@@ -70,7 +70,7 @@ def champions() -> list[dict[str, Any]]:
     """Every model's versions with their aliases and held-out metrics."""
     from baton.packs.pack import load_pack
     from baton.record import ledger
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     registry = Registry()
     rows = []

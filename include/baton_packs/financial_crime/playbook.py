@@ -70,8 +70,8 @@ class Playbook(playbook.Playbook):
 
     def repair_bad_rows(self, partition: str, truth: pd.DataFrame) -> dict[str, int]:
         """Repair what can be repaired from the ground truth, discard the rest, re-inject; returns counts before."""
-        from baton import quarantine
-        from baton.quarantine_rows import Where
+        from baton.quarantine import records as quarantine
+        from baton.quarantine.rows import Where
 
         here = Where(flow=FLOW, partition=partition)
         rows = quarantine.list_rows(here, limit=None)
@@ -88,8 +88,8 @@ class Playbook(playbook.Playbook):
 
     def repair_cents(self, partition: str) -> None:
         """The unit error, repaired with one expression, re-injected."""
-        from baton import quarantine
-        from baton.quarantine_rows import Where
+        from baton.quarantine import records as quarantine
+        from baton.quarantine.rows import Where
 
         quarantine.repair(Where(flow=FLOW, partition=partition), {"amount": "amount/100"}, actor="demo")
         self.expect_all(self.run_hours([partition]))

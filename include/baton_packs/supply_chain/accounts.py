@@ -30,7 +30,7 @@ def placed(partition: str) -> pd.DataFrame:
 
 def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:
     """One row per week: rows in, good and open rows, orders, money, units short in the week after, version."""
-    from baton.quarantine import accounting
+    from baton.quarantine.records import accounting
     from baton.record.used_models import recorded_models
 
     rows = []
@@ -57,7 +57,7 @@ def cost_of_versions(book: Playbook, versions: list[int], numbers: list[int]) ->
     """
     from baton.families import family
     from baton.packs.pack import find_model
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     _, spec = find_model(MODEL)
     registry, maker = Registry(), family(spec.family)
@@ -100,7 +100,7 @@ def _cost(spec: Any, model: Any, truth: pd.DataFrame, number: pd.Series, numbers
 
 def models() -> list[dict[str, Any]]:
     """Versions with their aliases and the gate's word."""
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     registry = Registry()
     aliases = {name: registry.alias(MODEL, name) for name in ("champion", "previous_champion", "challenger")}

@@ -6,8 +6,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from baton.companions import Companion
-from baton.services import write_secret
+from baton.services.companions import Companion
+from baton.services.plan import write_secret
 
 NAME = "purchasing"
 

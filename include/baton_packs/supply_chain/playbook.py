@@ -122,7 +122,7 @@ class Playbook(playbook.Playbook):
     def decisions(self, partition: str) -> pd.DataFrame:
         """The week's decisions as committed."""
         from baton.data.datasets import read
-        from baton.slots import Slot, head
+        from baton.stages.slots import Slot, head
 
         result = head(Slot(FLOW, "decide", partition))
         assert result is not None
@@ -139,8 +139,8 @@ class Playbook(playbook.Playbook):
 
     def repair(self, number: int, planted: pd.DataFrame) -> dict[str, int]:
         """Put the planted rows right or discard them, run the week once more; orders that are out stay."""
-        from baton import quarantine
-        from baton.quarantine_rows import Where
+        from baton.quarantine import records as quarantine
+        from baton.quarantine.rows import Where
 
         partition = self.week(number)
         here = Where(flow=FLOW, partition=partition)

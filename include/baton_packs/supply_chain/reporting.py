@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step, read_inputs
+from baton.stages.job import StageJob, engine_step, read_inputs
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def report(job: StageJob) -> StageOutput:
     """
     from baton.families import family
     from baton.packs.pack import find_model
-    from baton.registry import Registry
+    from baton.registry.client import Registry
     from baton.specs.forecast import ForecastSpec
     from baton_packs.supply_chain import ordering, report_page
 
@@ -100,7 +100,7 @@ def _log(job: StageJob, registry: Any, html: str, facts: Mapping[str, Any]) -> s
 
 def notes(job: StageJob) -> list[str]:
     """What the run degraded, filled in or left out, as sentences in the order of its stages."""
-    from baton.slots import Slot, head
+    from baton.stages.slots import Slot, head
 
     said = _refused(job)
     for stage in TOLD:
@@ -112,7 +112,7 @@ def notes(job: StageJob) -> list[str]:
 def _refused(job: StageJob) -> list[str]:
     """That an earlier version forecast because the champion's files do not verify; see `ingestion.choose_models`."""
     from baton.record import ledger
-    from baton.registry import Registry
+    from baton.registry.client import Registry
 
     champion, version = Registry().recorded_champion(MODEL), job.models[MODEL]
     refusals = ledger.entries(subject=f"{MODEL}/{champion}", kind="version_refused")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.slots import StageOutput
-from baton.stages import StageJob, engine_step, read_inputs
+from baton.stages.job import StageJob, engine_step, read_inputs
+from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,6 +27,6 @@ def _names_this_task(hold: Path) -> bool:
 
 
 if "BATON_HOLD" in os.environ:
-    import baton.slots
+    import baton.stages.slots
 
     baton.slots.FAULT = _hold

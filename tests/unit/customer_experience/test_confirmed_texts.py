@@ -15,9 +15,9 @@ from baton import cases
 from baton.data.datasets import DatasetRef, read
 from baton.labels import record_labels
 from baton.record import warehouse
-from baton.slots import Slot, StageOutput, StageResult, run_stage
 from baton.sources.replay import ANCHOR_KEY
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.customer_experience import retrieval
 
 FLOW, STEPS = "customer_experience", "baton_packs.customer_experience.service"

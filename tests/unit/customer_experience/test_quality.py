@@ -13,8 +13,8 @@ from baton import cases
 from baton.data.partitions import format_key, parse_key
 from baton.record import tables, warehouse
 from baton.settings import settings
-from baton.slots import Slot, StageOutput, StageResult, run_stage
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.customer_experience import quality
 
 SUNDAY, MONDAY, NOON = "2026-11-15T23:00:00", "2026-11-16T00:00:00", "2026-11-16T12:00:00"

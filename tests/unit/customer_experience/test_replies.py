@@ -17,8 +17,8 @@ from baton.effects import outbox
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
-from baton.slots import Slot, StageOutput, run_stage
-from baton.stages import StageJob, run
+from baton.stages.job import StageJob, run
+from baton.stages.slots import Slot, StageOutput, run_stage
 from baton_packs.customer_experience import replies
 
 FLOW, PARTITION = "document_intake", "2026-11-20T09:00:00"

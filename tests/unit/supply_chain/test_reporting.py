@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import baton.registry
-from baton import slots, stages
+import baton.registry.client
 from baton.errors import ServiceError
 from baton.families import family
 from baton.families.forecast.model import FittedForecaster
 from baton.packs.pack import find_model
 from baton.record import ledger, warehouse
 from baton.settings import settings
-from baton.slots import Slot, StageOutput
 from baton.specs.forecast import ForecastSpec
-from baton.stages import StageJob
+from baton.stages import job as stages
+from baton.stages import slots
+from baton.stages.job import StageJob
+from baton.stages.slots import Slot, StageOutput
 from baton_packs.supply_chain import ordering, reporting, steps
 
 PARTITION = "2012-06-04T00:00:00"

@@ -13,7 +13,7 @@ from baton.errors import ModelError
 from baton.families.text.cases import folds, split, texts_of
 from baton.families.text.family import Text
 from baton.families.text.scope import Scope
-from baton.manifest_content import _FORMATS
+from baton.registry.content import _FORMATS
 
 
 def test_probabilities_add_up_and_the_scored_frame_is_complete(made, case):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from baton.lint import lint
+from baton.authoring.lint import lint
 
 TERMS = {"name": "terms", "estimator": "sklearn.svm.LinearSVC"}
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.cards import with_gate
 from baton.errors import RegistryRefused, ServiceError
-from baton.manifest import Identity, Manifest
-from baton.registry_files import verified_folder
-from baton.registry_package import package
-from baton.registry_review import PENDING, RESERVED, REVIEW
+from baton.registry.card import with_gate
+from baton.registry.download import verified_folder
+from baton.registry.manifest import Identity, Manifest
+from baton.registry.package import package
+from baton.registry.review import PENDING, RESERVED, REVIEW
 from baton.settings import settings
 from baton.tracking.rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
 from baton.tracking.runs import RunLog

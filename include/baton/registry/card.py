@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.registry_review import GateResult, decision_of
+from baton.registry.review import GateResult, decision_of
 
 if TYPE_CHECKING:
     from baton.specs.model import ModelSpec
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent
 # MLflow's database columns end there
 MAX_DESCRIPTION = 5000
 # the card begins with its title; what stands above is the verdict

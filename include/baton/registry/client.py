@@ -15,9 +15,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from baton.cards import with_gate
 from baton.errors import RegistryRefused
-from baton.registry_review import (
+from baton.registry.card import with_gate
+from baton.registry.review import (
     GATE,
     GATE_AT,
     PENDING,
@@ -28,7 +28,7 @@ from baton.registry_review import (
     counted_review,
     decision_of,
 )
-from baton.registry_versions import ModelVersion, Versions
+from baton.registry.versions import ModelVersion, Versions
 from baton.tracking.rest import RestError
 from baton.tracking.runs import run_name
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.manifest import Identity, sign, signing_key
-from baton.manifest_content import FLAVOUR
+from baton.registry.content import FLAVOUR
+from baton.registry.manifest import Identity, sign, signing_key
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baton.column_types import in_ranges
+from baton.authoring.column_types import in_ranges
 from baton.errors import SpecError
 from baton.specs.contract import expand_range
 from baton.specs.source import Source

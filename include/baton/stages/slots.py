@@ -21,11 +21,11 @@ from sqlalchemy.engine import Connection
 
 from baton.data import datasets
 from baton.data.datasets import DatasetRef
-from baton.digests import code_of, input_digest
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
+from baton.stages.digests import code_of, input_digest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,14 +21,14 @@ from typing import IO, Self
 
 import psutil
 
-from baton import mlflow_server
-from baton.companions import Companion, companions
 from baton.errors import ServiceError
-from baton.health import airflow_token
-from baton.processes import Session, read_sessions
-from baton.services import Plan, Service, choose_port, prepare_home, users_file, write_secret
+from baton.services import mlflow_server
+from baton.services.companions import Companion, companions
+from baton.services.health import airflow_token
+from baton.services.plan import Plan, Service, choose_port, prepare_home, users_file, write_secret
+from baton.services.processes import Session, read_sessions
+from baton.services.watch import POLL, Watch, living_children
 from baton.settings import LOOPBACK, Settings, settings
-from baton.watch import POLL, Watch, living_children
 
 _GIVE_UP = 4  # ends in a row, while starting
 _MIGRATE = "from baton.record import warehouse; warehouse.migrate()"
@@ -235,7 +235,7 @@ class Services:
 
     def _start_guardian(self) -> None:
         self._guardian = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "baton.processes", str(self.settings.sessions_file)],
+            [sys.executable, "-m", "baton.services.processes", str(self.settings.sessions_file)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

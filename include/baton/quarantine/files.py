@@ -18,8 +18,8 @@ from typing import Any
 
 from baton.data.cells import as_text
 from baton.errors import BatonError
-from baton.quarantine_repair import RepairReport, edit
-from baton.quarantine_rows import WAITING, QuarantinedRow, RowKey, Where, list_rows
+from baton.quarantine.repair import RepairReport, edit
+from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, list_rows
 
 _KEYS = ("flow", "partition", "row", "row_sha")
 _NOTES = ("source", "status", "rules", "advice")

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from baton.data.cells import as_text
 from baton.errors import BatonError
-from baton.expressions import CellError, Expression
-from baton.quarantine_rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
+from baton.quarantine.expressions import CellError, Expression
+from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
 from baton.record import ledger, warehouse
 from baton.record.tables import quarantine
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from baton.digests import code_of
 from baton.errors import BatonError, ContractBroken
-from baton.slots import Slot, StageOutput, StageResult, run_stage
+from baton.stages.digests import code_of
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 if TYPE_CHECKING:
     import pandas as pd

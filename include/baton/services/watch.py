@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 
 from baton.errors import ServiceError
-from baton.health import answers, beats, heartbeats, retire_jobs
-from baton.processes import Session, write_sessions
-from baton.services import Plan, Service
-from baton.supervised import Supervised
+from baton.services.health import answers, beats, heartbeats, retire_jobs
+from baton.services.plan import Plan, Service
+from baton.services.processes import Session, write_sessions
+from baton.services.supervised import Supervised
 
 POLL = 0.2
 _CHECK = 5.0

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from baton.column_types import column_types
-from baton.commented_yaml import commented
+from baton.authoring.column_types import column_types
+from baton.authoring.commented_yaml import commented
+from baton.authoring.lint import lint
+from baton.authoring.values import CANDIDATES, NewModel, contract_values, model_values
 from baton.errors import SpecError
-from baton.lint import lint
 from baton.packs.pack import Pack, load_pack, packs, read_pack
 from baton.packs.spec_file import did_you_mean
-from baton.scaffold_values import CANDIDATES, NewModel, contract_values, model_values
 from baton.sources.reading import sample
 from baton.specs.base import Spec
 from baton.specs.contract import ContractSpec

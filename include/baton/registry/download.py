@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from baton.errors import RegistryRefused
-from baton.manifest import MAX_BYTES, MAX_FILES, Manifest, public_key, verify
-from baton.manifest_content import refuse_names
+from baton.registry.content import refuse_names
+from baton.registry.manifest import MAX_BYTES, MAX_FILES, Manifest, public_key, verify
 from baton.tracking.rest import Rest, RestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baton.registry_versions import ModelVersion
+    from baton.registry.versions import ModelVersion
 
 
 def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> tuple[Path, Manifest]:

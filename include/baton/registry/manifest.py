@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, RegistryRefused
-from baton.manifest_content import check_content, refuse_names
+from baton.registry.content import check_content, refuse_names
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

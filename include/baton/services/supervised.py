@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from baton.processes import Session
-from baton.services import Service
+from baton.services.plan import Service
+from baton.services.processes import Session
 
 STEADY = 60.0
 """Seconds a process must live for its earlier failures to be forgotten."""

@@ -22,9 +22,9 @@ from sqlalchemy.engine import Connection
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.errors import NoData
-from baton.quarantine_files import export, repair_file
-from baton.quarantine_repair import RepairReport, discard, edit, repair
-from baton.quarantine_rows import WAITING, QuarantinedRow, RowKey, Where, counts, list_rows
+from baton.quarantine.files import export, repair_file
+from baton.quarantine.repair import RepairReport, discard, edit, repair
+from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, counts, list_rows
 from baton.record import warehouse
 from baton.record.tables import commits, decisions, heads, predictions, quarantine
 

@@ -3,7 +3,7 @@
 It listens on one address with MLflow's log-in app on (never without), keeps everything in `home/mlflow`,
 serves the artefacts itself so that no worker needs their storage, and runs no jobs: MLflow's job API is what
 its worst security reports were about, and it starts twelve processes that Baton has no use for. The parts of
-MLflow that would execute something for a user are closed by `registry_access`.
+MLflow that would execute something for a user are closed by `mlflow_access`.
 
 Three users: `admin` of the server, `baton` for stages (owns what it creates), `reviewer` for people. A
 reviewer reads everything and may change *versions* (tag them, which is the review) but not the registered
@@ -27,7 +27,7 @@ from baton.tracking.rest import Credentials, Rest, RestError, credentials
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
 # what a reviewer gets: versions of every model, and nothing on the models themselves
 REVIEWER_GRANT = {"resource_type": "registered_model_version", "resource_id": "*", "permission": "EDIT"}
-TEMPLATE = Path(__file__).parent / "templates" / "basic_auth.ini"
+TEMPLATE = Path(__file__).parent / "basic_auth.ini"
 
 
 def prepare(home: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from baton.packs import packaged
-from baton.services import write_secret
+from baton.services.plan import write_secret
 from baton.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)

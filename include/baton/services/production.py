@@ -1,7 +1,7 @@
 """Set-up of a production installation, run once by docker-compose at every start; repeating it changes nothing.
 
-`python -m baton.production`           databases, migrations, pools, first administrator, MLflow's log-in
-`python -m baton.production accounts`  the registry's service account and reviewer, when MLflow answers
+`python -m baton.services.production`           databases, migrations, pools, first administrator, MLflow's log-in
+`python -m baton.services.production accounts`  the registry's service account and reviewer, when MLflow answers
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 
 import sqlalchemy as sa
 
-from baton import mlflow_server
 from baton.errors import BatonError, ServiceError
 from baton.record import warehouse
+from baton.services import mlflow_server
 from baton.settings import settings
 
 DATABASES = ("mlflow", "baton")
