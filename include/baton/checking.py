@@ -36,11 +36,11 @@ def contract(job: StageJob) -> StageOutput:
     from baton.contracts import page as result_pages
     from baton.data import typed as parsing
     from baton.data.datasets import read
-    from baton.quarantine import records as quarantine
+    from baton.quarantine import records
 
     spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])
-    frame = quarantine.apply_repairs(job.flow, job.partition, raw)
+    frame = records.apply_repairs(job.flow, job.partition, raw)
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
     parsed = parsing.parse(frame, spec)
@@ -55,7 +55,7 @@ def contract(job: StageJob) -> StageOutput:
     def on_commit(conn: Connection, commit_id: int) -> None:
         from baton.record import ledger
 
-        quarantine.record(conn, job.flow, job.partition, verdict, frame, raw)
+        records.record(conn, job.flow, job.partition, verdict, frame, raw)
         ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
 

@@ -92,13 +92,13 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
 ) -> None:
     """Remove objects in the store that no commit names, left by attempts that crashed."""
-    from baton.stages import slots
+    from baton.stages import garbage
 
-    garbage = slots.gc(timedelta(hours=older_than), dry_run)
-    for uri in garbage.uris:
+    found = garbage.gc(timedelta(hours=older_than), dry_run)
+    for uri in found.uris:
         print(uri)
     verb = "would be removed" if dry_run else "removed"
-    print(f"{plural(len(garbage.uris), 'object', 'objects')}, {garbage.size / 1e6:.1f} MB {verb}")
+    print(f"{plural(len(found.uris), 'object', 'objects')}, {found.size / 1e6:.1f} MB {verb}")
 
 
 if __name__ == "__main__":

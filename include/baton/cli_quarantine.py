@@ -108,7 +108,7 @@ def repair(
 ) -> None:
     """Change cells of waiting rows, by a file or by expressions; `reinject` then judges them again."""
     from baton.quarantine.files import repair_file
-    from baton.quarantine.repair import repair as change
+    from baton.quarantine.repairs import repair as change
 
     if (file is None) == (not set_):
         raise BatonError("give either --file or --set column=expression")
@@ -139,7 +139,7 @@ def discard(
     actor: Actor = None,
 ) -> None:
     """Give up rows for good."""
-    from baton.quarantine.repair import discard as give_up
+    from baton.quarantine.repairs import discard as give_up
 
     if all(value is None for value in (flow, partition, rule, key, row)):
         raise BatonError("say which rows: --flow, --partition, --rule, --key or --row")

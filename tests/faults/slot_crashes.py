@@ -35,7 +35,7 @@ from baton.data import datasets
 from baton.errors import StaleAttempt
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, decisions, heads
-from baton.stages import slots
+from baton.stages import garbage, slots
 
 POINTS = (
     "looked",
@@ -183,7 +183,7 @@ def run_scenario(seed: int, counts: Counter[str]) -> None:
         while waiting_to_start or running:
             holder = next((a for a in running if a.at in HOLDING and not a.waiting), None)
             if holder is None and rng.random() < 0.06:
-                slots.gc(timedelta(0))
+                garbage.gc(timedelta(0))
                 counts["gc"] += 1
             asleep = all(a.at == a.sleep_at for a in running)
             if waiting_to_start and (asleep or rng.random() < 0.25):
@@ -204,7 +204,7 @@ def run_scenario(seed: int, counts: Counter[str]) -> None:
         while final.ended is None:
             final.order()
             final.report()
-        slots.gc(timedelta(0))
+        garbage.gc(timedelta(0))
         if problems := _violations(slot, every, final):
             raise Violation("; ".join(problems))
     except Violation as violation:

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from baton import quarantine
 from baton.contracts import check as contracts
 from baton.data import identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData
-from baton.quarantine import records as quarantine
 from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
 from baton.settings import settings

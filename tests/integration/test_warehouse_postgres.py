@@ -21,7 +21,7 @@ from alembic.migration import MigrationContext
 from baton.data import datasets
 from baton.errors import BatonError, StaleAttempt
 from baton.record import ledger, migrations, tables, used_models, warehouse
-from baton.stages import slots
+from baton.stages import garbage, slots
 
 HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
 
@@ -101,7 +101,7 @@ def test_the_slot_protocol(home):
     with pytest.raises(ZeroDivisionError):
         stage(slot, 4, on_commit=lambda conn, commit_id: 1 / 0)
     assert len(slots.history(slot)) == len(list(datasets.objects())) == 2
-    assert slots.gc(timedelta(0)).uris == []
+    assert garbage.gc(timedelta(0)).uris == []
     assert ledger.verify().ok
 
 

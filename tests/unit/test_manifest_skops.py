@@ -13,7 +13,7 @@ import yaml
 
 from baton.errors import RegistryRefused
 from baton.registry.content import check_content
-from baton.registry.manifest import Identity
+from baton.registry.identity import Identity
 
 IDENTITY = Identity("card_fraud", "run-1", "m-1", "", "2026-01-01T00:00:00+00:00")
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94."

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baton.stages import slots
+from baton.stages import garbage
 from baton.stages.slots import Slot
 
 
@@ -33,8 +33,8 @@ def test_any_partition_is_one_harmless_path_segment(partition, fence, index):
     assert segment.isascii()
     assert not segment.startswith(".")
     name = f"{slot.folder}/{'0' * 64}-{fence}-{'a' * 12}.parquet"
-    assert slots._parse(name, "a" * 12) == (slot, fence)
-    assert slots._parse(name, "b" * 12) is None
+    assert garbage._parse(name, "a" * 12) == (slot, fence)
+    assert garbage._parse(name, "b" * 12) is None
 
 
 OBJECT = f"{'0' * 64}-1-{'a' * 12}.parquet"
@@ -46,4 +46,4 @@ OBJECT = f"{'0' * 64}-1-{'a' * 12}.parquet"
      f"f/s/p/-1/{OBJECT}/x"],
 )  # fmt: skip
 def test_other_peoples_objects_are_not_taken_for_ours(name):
-    assert slots._parse(name, "a" * 12) is None
+    assert garbage._parse(name, "a" * 12) is None

@@ -18,7 +18,7 @@ from baton.data.datasets import DatasetRef, StoreError
 from baton.errors import StaleAttempt
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.stages import slots
+from baton.stages import garbage, slots
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 SLOT = Slot("flow", "stage", "2026-01-01T00:00:00")
@@ -274,7 +274,7 @@ def test_two_warehouses_may_share_a_store(home, monkeypatch):
     warehouse.migrate()
     new = stage(Work())
     assert (new.cached, len(files())) == (False, 2)
-    assert slots.gc(timedelta(0)).uris == []
+    assert garbage.gc(timedelta(0)).uris == []
     assert datasets.verifies(old.ref)
 
 
@@ -286,7 +286,7 @@ def test_a_warehouse_restored_from_a_backup_overwrites_nothing(home):
     with warehouse.write() as conn:
         for table in (tables.heads, tables.commits):
             conn.execute(table.delete())
-    assert slots.gc(timedelta(0)).uris == []
+    assert garbage.gc(timedelta(0)).uris == []
     with pytest.raises(StoreError, match="restored from a backup"):
         stage(Work())
     assert datasets.verifies(later.ref)
@@ -320,10 +320,10 @@ def test_gc_removes_what_no_commit_names_and_nothing_else(home, monkeypatch):
     datasets.path_of(foreign).parent.mkdir()
     datasets.path_of(foreign).write_bytes(b"mine")
     assert len(files()) == 6
-    assert slots.gc().uris == []  # none is a day old
-    planned = slots.gc(timedelta(0), dry_run=True)
+    assert garbage.gc().uris == []  # none is a day old
+    planned = garbage.gc(timedelta(0), dry_run=True)
     assert (len(planned.uris), len(files())) == (3, 6)
-    done = slots.gc(timedelta(0))
+    done = garbage.gc(timedelta(0))
     assert (done, planned.size > 0) == (planned, True)
     assert files() == sorted([old.ref.uri, new.ref.uri, foreign])
     assert slots.head(SLOT).commit_id == new.commit_id
@@ -333,7 +333,7 @@ def test_gc_goes_by_age(home, monkeypatch):
     crash_at(monkeypatch, "synced")
     path = datasets.path_of(files()[0])
     os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 86_500))
-    assert len(slots.gc().uris) == 1
+    assert len(garbage.gc().uris) == 1
 
 
 def test_gc_knows_its_objects_under_another_spelling_of_the_store(home, monkeypatch):
@@ -342,14 +342,14 @@ def test_gc_knows_its_objects_under_another_spelling_of_the_store(home, monkeypa
     monkeypatch.setenv("BATON_STORE_URL", f"file://{home.parent}/link/store/")
     settings.cache_clear()
     assert len(files()) == 1
-    assert slots.gc(timedelta(0)).uris == []
+    assert garbage.gc(timedelta(0)).uris == []
     assert datasets.verifies(result.ref)
 
 
 def test_gc_fences_an_attempt_off_before_its_object_goes(home, monkeypatch):
     def at(point):
         if point == "synced":
-            assert len(slots.gc(timedelta(0)).uris) == 1
+            assert len(garbage.gc(timedelta(0)).uris) == 1
 
     monkeypatch.setattr(slots, "FAULT", at)
     with pytest.raises(StaleAttempt):

@@ -214,9 +214,7 @@ def test_the_allow_list_names_classes_that_exist():
 
 def test_importing_specs_and_packs_stays_light():
     heavy = {"pandas", "numpy", "pyarrow", "mlflow", "sklearn", "great_expectations", "lightgbm", "airflow"}
-    modules = (
-        "baton.specs.kinds, baton.packs.pack, baton.authoring.lint, baton.sources.reading, baton.data.partitions, baton.sources.paging"
-    )
+    modules = "baton.specs.kinds, baton.packs.pack, baton.authoring.lint, baton.sources.reading, baton.data.partitions, baton.sources.paging"
     code = f"import sys, {modules}; found = {heavy!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from typing import Any
 
 from baton.data.cells import as_text
 from baton.errors import BatonError
-from baton.quarantine.repair import RepairReport, edit
+from baton.quarantine.repairs import RepairReport, edit
 from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, list_rows
 
 _KEYS = ("flow", "partition", "row", "row_sha")

@@ -6,8 +6,7 @@ rule that it breaks; it counts once. Records are open, repaired (a repair waits 
 contract stage judges all rows of the partition again, with the repairs laid over them and the discarded ones
 left out (`apply_repairs`), so a repaired row cannot be counted twice.
 
-This module is what stages use; `quarantine_rows`, `quarantine_repair` and `quarantine_files` are what people
-use, and all of it is importable from here.
+This module is what stages use; `rows`, `repairs` and `files` are what people use.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from sqlalchemy.engine import Connection
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.errors import NoData
-from baton.quarantine.files import export, repair_file
-from baton.quarantine.repair import RepairReport, discard, edit, repair
-from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, counts, list_rows
+from baton.quarantine.rows import WAITING, RowKey, counts
 from baton.record import warehouse
 from baton.record.tables import commits, decisions, heads, predictions, quarantine
 
@@ -32,23 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.contracts.check import Verdict
-
-__all__ = [
-    "QuarantinedRow",
-    "RepairReport",
-    "Where",
-    "accounting",
-    "apply_repairs",
-    "counts",
-    "discard",
-    "edit",
-    "export",
-    "list_rows",
-    "record",
-    "repair",
-    "repair_file",
-    "repairs_digest",
-]
 
 
 def record(

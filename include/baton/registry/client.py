@@ -17,6 +17,7 @@ from typing import Literal
 
 from baton.errors import RegistryRefused
 from baton.registry.card import with_gate
+from baton.registry.identity import ModelVersion
 from baton.registry.review import (
     GATE,
     GATE_AT,
@@ -28,7 +29,7 @@ from baton.registry.review import (
     counted_review,
     decision_of,
 )
-from baton.registry.versions import ModelVersion, Versions
+from baton.registry.versions import Versions
 from baton.tracking.rest import RestError
 from baton.tracking.runs import run_name
 

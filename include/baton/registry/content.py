@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from baton.errors import RegistryRefused
 
 if TYPE_CHECKING:
-    from baton.registry.manifest import Identity
+    from baton.registry.identity import Identity
 
 MAX_TEXT_BYTES = 512 * 1024**2
 MAX_SMALL_BYTES = 1024**2

@@ -16,7 +16,7 @@ from baton.tracking.rest import Rest, RestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from baton.registry.versions import ModelVersion
+    from baton.registry.identity import ModelVersion
 
 
 def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> tuple[Path, Manifest]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, RegistryRefused
 from baton.registry.content import check_content, refuse_names
+from baton.registry.identity import Identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -36,25 +37,6 @@ DOMAIN = b"baton-model-manifest-v1\n"
 MAX_FILES = 200
 MAX_BYTES = 2 * 1024**3
 MAX_MANIFEST_BYTES = 1024**2
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Whose model a folder is; independent of the version number, which the registry gives out later.
-
-    Attributes:
-        model: name of the registered model.
-        run_id: MLflow run that trained it.
-        logged_model: id of MLflow's logged model, unique to one upload.
-        dataset: SHA-256 of the training data, "" when the model was not fitted on a committed dataset.
-        created: ISO-8601 UTC time of signing.
-    """
-
-    model: str
-    run_id: str
-    logged_model: str
-    dataset: str
-    created: str
 
 
 @dataclass(frozen=True)

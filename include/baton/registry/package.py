@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.registry.content import FLAVOUR
-from baton.registry.manifest import Identity, sign, signing_key
+from baton.registry.identity import Identity
+from baton.registry.manifest import sign, signing_key
 
 if TYPE_CHECKING:
     import pandas as pd

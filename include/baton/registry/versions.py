@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from baton.errors import RegistryRefused, ServiceError
 from baton.registry.card import with_gate
 from baton.registry.download import verified_folder
-from baton.registry.manifest import Identity, Manifest
+from baton.registry.identity import Identity, ModelVersion
+from baton.registry.manifest import Manifest
 from baton.registry.package import package
 from baton.registry.review import PENDING, RESERVED, REVIEW
 from baton.settings import settings
@@ -29,29 +29,6 @@ if TYPE_CHECKING:
 # MLflow answers without model_id; the source names the upload and cannot be changed afterwards
 _SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,99}")
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One version of a registered model.
-
-    Attributes:
-        model: name of the registered model.
-        version: number, counted by MLflow from 1.
-        run_id: the run that trained it.
-        logged_model: id of the upload that holds its files; "" when it was not registered by Baton.
-        description: the model card, with the gate's verdict once there is one.
-        tags: `baton.*` and others.
-        created_ms: time of registration, milliseconds since 1970 UTC.
-    """
-
-    model: str
-    version: int
-    run_id: str
-    logged_model: str
-    description: str
-    tags: dict[str, str]
-    created_ms: int
 
 
 class Versions(RunLog):

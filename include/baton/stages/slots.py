@@ -12,8 +12,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -25,30 +23,15 @@ from baton.errors import StaleAttempt
 from baton.jsontext import to_json
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
-from baton.stages.digests import code_of, input_digest
+from baton.stages.digests import input_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "Garbage",
-    "Slot",
-    "StageOutput",
-    "StageResult",
-    "code_of",
-    "gc",
-    "head",
-    "history",
-    "input_digest",
-    "partitions",
-    "run_stage",
-]
-
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
-_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})\.parquet")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class Slot:
 
     def __post_init__(self) -> None:
         for name in (self.flow, self.stage):
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} cannot name a flow or stage: letters, digits and _ . ~ - only, a letter first"
                 )
@@ -204,7 +187,7 @@ def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
     commit_id = int(conn.execute(commits.insert().values(row).returning(commits.c.id)).scalar_one())
     changed = conn.execute(
         heads.update()
-        .where(*_is(heads, slot), heads.c.fence == row["fence"])
+        .where(*is_slot(heads, slot), heads.c.fence == row["fence"])
         .values(digest=row["digest"], uri=row["uri"], commit_id=commit_id)
     )
     if changed.rowcount != 1:
@@ -235,7 +218,7 @@ def head(slot: Slot) -> StageResult | None:
     """Return the slot's present version, None before its first commit."""
     joined = heads.join(commits, heads.c.commit_id == commits.c.id)
     with warehouse.read() as conn:
-        row = conn.execute(sa.select(commits).select_from(joined).where(*_is(heads, slot))).mappings().first()
+        row = conn.execute(sa.select(commits).select_from(joined).where(*is_slot(heads, slot))).mappings().first()
     return None if row is None else _result(row)
 
 
@@ -251,7 +234,7 @@ def partitions(flow: str, stage: str) -> list[str]:
 def history(slot: Slot) -> list[StageResult]:
     """Return every version that the slot had, oldest first."""
     with warehouse.read() as conn:
-        rows = conn.execute(sa.select(commits).where(*_is(commits, slot)).order_by(commits.c.id)).mappings().all()
+        rows = conn.execute(sa.select(commits).where(*is_slot(commits, slot)).order_by(commits.c.id)).mappings().all()
     return [_result(row) for row in rows]
 
 
@@ -265,7 +248,7 @@ def _where(slot: Slot) -> dict[str, Any]:
     return {"flow": slot.flow, "stage": slot.stage, "partition": slot.partition, "map_index": slot.map_index}
 
 
-def _is(table: sa.Table, slot: Slot) -> list[Any]:
+def is_slot(table: sa.Table, slot: Slot) -> list[Any]:
     return [table.c[name] == value for name, value in _where(slot).items()]
 
 
@@ -276,78 +259,3 @@ def _escape(text: str) -> str:
     """Text as one harmless path segment: all but letters, digits and `:_+-.` as ~xx, also a leading dot."""
     safe = re.sub(r"[^A-Za-z0-9:_+.-]", lambda found: "".join(f"~{byte:02x}" for byte in found[0].encode()), text)
     return f"~2e{safe[1:]}" if safe.startswith(".") else safe
-
-
-def _unescape(segment: str) -> str:
-    raw = re.sub(rb"~([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), segment.encode())
-    return raw.decode()
-
-
-def _parse(name: str, owner: str) -> tuple[Slot, int] | None:
-    """Return slot and fence of an object's name, None for one that no stage of this warehouse wrote."""
-    parts = name.split("/")
-    if len(parts) != 5 or not re.fullmatch(r"-?\d+", parts[3]):
-        return None
-    file = _OBJECT.fullmatch(parts[4])
-    if (
-        file is None
-        or file["owner"] != owner
-        or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[1]) and parts[2])
-    ):
-        return None
-    return Slot(parts[0], parts[1], _unescape(parts[2]), int(parts[3])), int(file["fence"])
-
-
-# --- garbage ---
-
-
-@dataclass(frozen=True)
-class Garbage:
-    """Objects removed by `gc` (or that would be), and their size in bytes."""
-
-    uris: list[str]
-    size: int
-
-
-def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garbage:
-    """Remove objects that no commit names, left by attempts that crashed.
-
-    An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
-    so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay.
-    """
-    uris: list[str] = []
-    size = 0
-    owner = warehouse.transact(warehouse.identity)
-    named = _named()  # saves a transaction for each object that is data; the others are asked about again
-    for item in datasets.objects():
-        parsed = _parse(item.name, owner)
-        if parsed is None or parsed in named or datasets.age(item) < older_than.total_seconds():
-            continue
-        if not warehouse.transact(partial(_orphaned, slot=parsed[0], fence=parsed[1], dry_run=dry_run)):
-            continue
-        if not dry_run:
-            datasets.delete(item.uri)
-        uris.append(item.uri)
-        size += item.size
-    return Garbage(uris, size)
-
-
-def _named() -> set[tuple[Slot, int]]:
-    columns = (commits.c.flow, commits.c.stage, commits.c.partition, commits.c.map_index, commits.c.fence)
-    with warehouse.read() as conn:
-        return {(Slot(*row[:4]), row[4]) for row in conn.execute(sa.select(*columns))}
-
-
-def _orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
-    """True if no commit names the attempt's object, now or later: the attempt is fenced off right here.
-
-    Asked by slot and fence, not by address: the store's address may be spelt in two ways.
-    """
-    if conn.execute(sa.select(commits.c.id).where(*_is(commits, slot), commits.c.fence == fence)).first():
-        return False
-    owner = conn.execute(sa.select(heads.c.fence).where(*_is(heads, slot))).scalar()
-    if owner is None or owner < fence:
-        return False
-    if owner == fence and not dry_run:
-        conn.execute(heads.update().where(*_is(heads, slot)).values(fence=fence + 1))
-    return True

@@ -203,7 +203,7 @@ class Playbook(playbook.Playbook):
         """Rule -> rows of an hour's documents in quarantine."""
         from collections import Counter
 
-        from baton.quarantine import records as quarantine
+        from baton import quarantine
         from baton.quarantine.rows import Where
 
         rows = quarantine.list_rows(Where(flow=DOCUMENTS, partition=partition), limit=None)

@@ -70,7 +70,7 @@ class Playbook(playbook.Playbook):
 
     def repair_bad_rows(self, partition: str, truth: pd.DataFrame) -> dict[str, int]:
         """Repair what can be repaired from the ground truth, discard the rest, re-inject; returns counts before."""
-        from baton.quarantine import records as quarantine
+        from baton import quarantine
         from baton.quarantine.rows import Where
 
         here = Where(flow=FLOW, partition=partition)
@@ -88,7 +88,7 @@ class Playbook(playbook.Playbook):
 
     def repair_cents(self, partition: str) -> None:
         """The unit error, repaired with one expression, re-injected."""
-        from baton.quarantine import records as quarantine
+        from baton import quarantine
         from baton.quarantine.rows import Where
 
         quarantine.repair(Where(flow=FLOW, partition=partition), {"amount": "amount/100"}, actor="demo")

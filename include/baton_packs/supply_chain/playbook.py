@@ -139,7 +139,7 @@ class Playbook(playbook.Playbook):
 
     def repair(self, number: int, planted: pd.DataFrame) -> dict[str, int]:
         """Put the planted rows right or discard them, run the week once more; orders that are out stay."""
-        from baton.quarantine import records as quarantine
+        from baton import quarantine
         from baton.quarantine.rows import Where
 
         partition = self.week(number)

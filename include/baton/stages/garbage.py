@@ -1,0 +1,90 @@
+"""Objects that no commit names, left by attempts that crashed: found by their names, fenced off, removed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.data import datasets
+from baton.record import warehouse
+from baton.record.tables import commits, heads
+from baton.stages.slots import NAME, Slot, is_slot
+
+_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})\.parquet")
+
+
+def _unescape(segment: str) -> str:
+    raw = re.sub(rb"~([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), segment.encode())
+    return raw.decode()
+
+
+def _parse(name: str, owner: str) -> tuple[Slot, int] | None:
+    """Return slot and fence of an object's name, None for one that no stage of this warehouse wrote."""
+    parts = name.split("/")
+    if len(parts) != 5 or not re.fullmatch(r"-?\d+", parts[3]):
+        return None
+    file = _OBJECT.fullmatch(parts[4])
+    if (
+        file is None
+        or file["owner"] != owner
+        or not (NAME.fullmatch(parts[0]) and NAME.fullmatch(parts[1]) and parts[2])
+    ):
+        return None
+    return Slot(parts[0], parts[1], _unescape(parts[2]), int(parts[3])), int(file["fence"])
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Objects removed by `gc` (or that would be), and their size in bytes."""
+
+    uris: list[str]
+    size: int
+
+
+def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garbage:
+    """Remove objects that no commit names, left by attempts that crashed.
+
+    An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
+    so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay.
+    """
+    uris: list[str] = []
+    size = 0
+    owner = warehouse.transact(warehouse.identity)
+    named = _named()  # saves a transaction for each object that is data; the others are asked about again
+    for item in datasets.objects():
+        parsed = _parse(item.name, owner)
+        if parsed is None or parsed in named or datasets.age(item) < older_than.total_seconds():
+            continue
+        if not warehouse.transact(partial(_orphaned, slot=parsed[0], fence=parsed[1], dry_run=dry_run)):
+            continue
+        if not dry_run:
+            datasets.delete(item.uri)
+        uris.append(item.uri)
+        size += item.size
+    return Garbage(uris, size)
+
+
+def _named() -> set[tuple[Slot, int]]:
+    columns = (commits.c.flow, commits.c.stage, commits.c.partition, commits.c.map_index, commits.c.fence)
+    with warehouse.read() as conn:
+        return {(Slot(*row[:4]), row[4]) for row in conn.execute(sa.select(*columns))}
+
+
+def _orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
+    """True if no commit names the attempt's object, now or later: the attempt is fenced off right here.
+
+    Asked by slot and fence, not by address: the store's address may be spelt in two ways.
+    """
+    if conn.execute(sa.select(commits.c.id).where(*is_slot(commits, slot), commits.c.fence == fence)).first():
+        return False
+    owner = conn.execute(sa.select(heads.c.fence).where(*is_slot(heads, slot))).scalar()
+    if owner is None or owner < fence:
+        return False
+    if owner == fence and not dry_run:
+        conn.execute(heads.update().where(*is_slot(heads, slot)).values(fence=fence + 1))
+    return True
