@@ -68,7 +68,7 @@ class Bench:
         """Result of the stage that asks an agent of the pack, such as `writing:CUSTOMER_REPLY`, about every case."""
         options = {"agent": f"{PACK}.{agent}", "conn_id": conn_id, "max_calls": 100_000, "max_seconds": 36_000.0,
                    "timeout": 60.0, "max_total_tokens": 1_000_000}  # fmt: skip
-        return self.stage(flow, "draft", "baton.agents.advise:advise", inputs, options)
+        return self.stage(flow, "draft", "baton.steps.advise:advise", inputs, options)
 
     def mails(self, flow: str) -> dict[str, dict[str, Any]]:
         """What is to be sent, by entity."""

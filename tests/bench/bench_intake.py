@@ -52,8 +52,8 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.families import family
+    from baton.lifecycle.assemble import known_rows
     from baton.packs.pack import find_model
-    from baton.training import known_rows
 
     found = {}
     for part, name in names.items():
@@ -143,21 +143,21 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
             ),
         )
 
-    stage("ingest", "baton.ingestion:ingest", {"source": "documents"})
+    stage("ingest", "baton.steps.ingest:ingest", {"source": "documents"})
     stage("parse", "parsing:parse", documents="ingest")
-    stage("contract", "baton.checking:contract", {"contract": "documents"}, data="parse")
+    stage("contract", "baton.steps.contract:contract", {"contract": "documents"}, data="parse")
     score("type", "contract")
     score("intent", "contract")
     stage("extract", "intake:fields", parsed="contract")
     columns = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
-    stage("earlier", "baton.earlier:rows", {"stage": "extract", "columns": columns}, after="extract")
+    stage("earlier", "baton.steps.earlier:rows", {"stage": "extract", "columns": columns}, after="extract")
     stage("features", "intake:features", parsed="contract", fields="extract", past="earlier")
     score("risk", "features")
     decided = stage(
         "decide", "intake:decide", documents="contract", fields="extract", type="type", intent="intent", risk="risk"
     )
     agent = {"agent": "baton_packs.customer_experience.writing:DOCUMENT_REPLY", "conn_id": ""}
-    stage("draft", "baton.agents.advise:advise", agent, decisions="decide", documents="contract")
+    stage("draft", "baton.steps.advise:advise", agent, decisions="decide", documents="contract")
     stage("compose", "intake:compose", decisions="decide", documents="contract", drafts="draft")
     placed = stage("answer", "replies:place", decisions="compose")
     began = time.perf_counter()

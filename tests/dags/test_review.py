@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases
 from baton.airflow.review import ReviewOperator
+from baton.feedback import cases
 from baton.record import warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 

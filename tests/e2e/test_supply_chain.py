@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from baton import adjustments
 from baton.data.datasets import read
 from baton.demo import Demo
 from baton.effects import outbox
+from baton.feedback import adjustments
 from baton.record import ledger, tables
 from baton.record.used_models import recorded_models
 from baton.record.warehouse import read as connection

@@ -134,7 +134,7 @@ def step(
 
 def train(since: str | None = None) -> StageResult:
     """The stages of `late_order_train` in order, as its DAG wires them."""
-    from baton.training import as_of
+    from baton.lifecycle.assemble import as_of
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL), {"model": MODEL, "since": since}
     rows = step(flow, "assemble", occasion, "training:assemble", **same)
@@ -155,7 +155,7 @@ def move(version: int) -> StageResult:
 
 def ingest(home: Path, hour: int, choice: str = "recorded", **how: Any) -> tuple[StageResult, dict[str, int]]:
     """Deliver an hour's orders and run the flow's first stage; returns its result and the versions that it fixed."""
-    from baton.ingestion import choose_models
+    from baton.steps.ingest import choose_models
 
     partition = HOURS[hour]
     file = home / f"landing/shop/orders-{partition.replace(':', '-')}.parquet"

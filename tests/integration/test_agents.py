@@ -96,7 +96,7 @@ def advise(*items: str, **options: Any) -> tuple[pd.DataFrame, dict[str, Any], d
         "simulated": committed("simulate", simulated(*items)),
     }
     agent = {"agent": "baton_packs.supply_chain.advice:INVENTORY", "conn_id": "agent", "timeout": 5.0}
-    result = stage("advise", "baton.agents.advise:advise", inputs, **{**agent, **options})
+    result = stage("advise", "baton.steps.advise:advise", inputs, **{**agent, **options})
     return read(result.ref), result.facts, {**inputs, "advice": result.ref}
 
 

@@ -84,7 +84,7 @@ def advise(model: Any, partition: str, people: list[str]) -> Any:
             "care",
             "advise",
             partition,
-            "baton.agents.advise:advise",
+            "baton.steps.advise:advise",
             {"people": given},
             options,
             run_id="manual__7",
@@ -178,7 +178,7 @@ def test_a_server_that_is_lost_midway_is_not_waited_for(home: Path, monkeypatch:
         found.tracer._client.base_url = "http://127.0.0.1:1"
         return found
 
-    monkeypatch.setattr("baton.agents.advise.open_records", broken)
+    monkeypatch.setattr("baton.steps.advise.open_records", broken)
     facts = advise(Scripted(*[{"text": "Dear."}, {"ok": True}] * 2), "2026-11-22T00:00:00", ["Ann", "Bo"]).facts
     assert (facts["accepted"], facts["traced"]) == (2, 0)
     assert facts["degraded"] == ["agent scribe: 2 cases are not traced: MLflow cannot be reached (ConnectError)"]

@@ -98,7 +98,7 @@ def job(people: list[str], agent: str = "SPEC") -> StageJob:
         "care",
         "advise",
         slot.partition,
-        "baton.agents.advise:advise",
+        "baton.steps.advise:advise",
         inputs={"people": given.ref},
         options={"agent": f"{__name__}:{agent}", "conn_id": "agent"},
         run_id="test",
@@ -167,7 +167,7 @@ from baton.data.datasets import DatasetRef
 from baton.stages.job import StageJob, run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
-run(StageJob("care", "care", "advise", given["partition"], "baton.agents.advise:advise", inputs=inputs,
+run(StageJob("care", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,
              options=given["options"], run_id="test"))
 """
 

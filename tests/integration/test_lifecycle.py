@@ -14,15 +14,15 @@ import pytest
 from sqlalchemy import select, update
 
 from baton.errors import BatonError, RegistryRefused
-from baton.ingestion import choose_models
-from baton.monitoring import judge_windows
-from baton.promotion import is_champion, record_answer, version_to_judge
+from baton.lifecycle.assemble import record_start
+from baton.lifecycle.monitor import judge_windows
+from baton.lifecycle.promote import is_champion, record_answer, version_to_judge
 from baton.record import ledger, tables
 from baton.record.warehouse import read, write
 from baton.registry.client import ALIAS_MOVED, Registry
 from baton.stages.slots import Slot, head
+from baton.steps.ingest import choose_models
 from baton.trace import trace
-from baton.training import record_start
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -102,7 +102,7 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
     run("malignancy_train")  # the same trigger again: the same version
     assert registry.aliases("malignancy") == {"challenger": 1}
 
-    from baton.promotion import record_answer
+    from baton.lifecycle.promote import record_answer
     from baton.stages.job import StageJob
     from baton.stages.job import run as run_stage
 
@@ -112,7 +112,7 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
             "malignancy_promote",
             step,
             "version-1",
-            f"baton.promotion:{step}",
+            f"baton.lifecycle.promote:{step}",
             options={"model": "malignancy"},
         )
         facts = run_stage(job).facts

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import adjustments
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.errors import BatonError
-from baton.monitoring import judge_windows
-from baton.promotion import record_answer
+from baton.feedback import adjustments
+from baton.lifecycle.monitor import judge_windows
+from baton.lifecycle.promote import record_answer
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
@@ -54,17 +54,17 @@ def step(
 
 def train(until: str | None = None) -> StageResult:
     """The stages of `demand_train`, as its DAG wires them."""
+    from baton.lifecycle.assemble import as_of
     from baton.packs.pack import find_model
-    from baton.training import as_of
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL, until), {"model": MODEL, "until": until}
-    rows = step(flow, "assemble", occasion, "baton.training:assemble", **same)
-    good = step(flow, "contract", occasion, "baton.checking:contract", contract="sales", data=rows, **same)
+    rows = step(flow, "assemble", occasion, "baton.lifecycle.assemble:assemble", **same)
+    good = step(flow, "contract", occasion, "baton.steps.contract:contract", contract="sales", data=rows, **same)
     tried = {
-        one.name: step(flow, f"candidate__{one.name}", occasion, "baton.fitting:candidate", candidate=one.name, data=good, **same)
+        one.name: step(flow, f"candidate__{one.name}", occasion, "baton.lifecycle.fit:candidate", candidate=one.name, data=good, **same)
         for one in find_model(MODEL)[1].candidates if one.estimator
     }  # fmt: skip
-    return step(flow, "register", occasion, "baton.fitting:register", data=good, **tried, **same)
+    return step(flow, "register", occasion, "baton.lifecycle.fit:register", data=good, **tried, **same)
 
 
 def forecast(partition: str) -> dict[str, StageResult]:
@@ -77,23 +77,23 @@ def forecast(partition: str) -> dict[str, StageResult]:
         return found[name]
 
     for source, suffix in (("sales", ""), ("plan", "__plan"), ("stock", "__stock")):
-        rows = stage(f"ingest{suffix}", "baton.ingestion:ingest", source=source)
-        stage(f"contract{suffix}", "baton.checking:contract", contract=source, data=rows)
+        rows = stage(f"ingest{suffix}", "baton.steps.ingest:ingest", source=source)
+        stage(f"contract{suffix}", "baton.steps.contract:contract", contract=source, data=rows)
     sales, stock = found["contract"], found["contract__stock"]
-    stage("publish_truth", "baton.series:publish_truth", model=MODEL, origin="sales", data=sales)
-    past = stage("history", "baton.series:history", model=MODEL, data=sales, plan=found["contract__plan"])
-    said = stage(f"score__{MODEL}", "baton.scoring:score", model=MODEL, output_contract="forecasts", data=past)
+    stage("publish_truth", "baton.steps.history:publish_truth", model=MODEL, origin="sales", data=sales)
+    past = stage("history", "baton.steps.history:history", model=MODEL, data=sales, plan=found["contract__plan"])
+    said = stage(f"score__{MODEL}", "baton.steps.score:score", model=MODEL, output_contract="forecasts", data=past)
     offers = stage("propose", f"{STEPS}:propose", forecast=said, stock=stock, history=past)
     parts = [
         step(FLOW, "simulate", partition, f"{STEPS}:simulate", models, part=part, parts=2, proposals=offers, forecast=said, stock=stock)
         for part in range(2)
     ]  # fmt: skip
     agent = "baton_packs.supply_chain.advice:INVENTORY"
-    advice = stage("advise", "baton.agents.advise:advise", agent=agent, conn_id="", proposals=offers, simulated=parts)
+    advice = stage("advise", "baton.steps.advise:advise", agent=agent, conn_id="", proposals=offers, simulated=parts)
     decided = stage("decide", f"{STEPS}:decide", proposals=offers, simulated=parts, advice=advice)
     stage(
         "publish",
-        "baton.publishing:publish",
+        "baton.steps.publish:publish",
         decisions=decided,
         demand=said,
         case_routes=[],
@@ -161,11 +161,11 @@ def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: Playb
 
 
 def test_the_gate_weighs_a_first_version_in_error_and_in_order_cost(home: Path) -> None:
-    verdict = step(f"{MODEL}_promote", "judge", "version-1", "baton.promotion:judge", model=MODEL)
+    verdict = step(f"{MODEL}_promote", "judge", "version-1", "baton.lifecycle.promote:judge", model=MODEL)
     assert verdict.facts["decision"] == "PROMOTE", verdict.facts
     assert "fixed safety stock" in " ".join(verdict.facts["reasons"])
     record_answer(MODEL, 1, "approved", "ada", "airflow")
-    step(f"{MODEL}_promote", "move_champion", "version-1", "baton.promotion:move_champion", model=MODEL)
+    step(f"{MODEL}_promote", "move_champion", "version-1", "baton.lifecycle.promote:move_champion", model=MODEL)
     assert Registry().alias(MODEL, "champion") == 1
 
 

@@ -36,7 +36,7 @@ def fill(text: str = LETTER, contract: dict[str, Any] | None = None, **more: Any
     import pandas as pd
     from sqlalchemy import Connection
 
-    from baton import cases
+    from baton.feedback import cases
     from baton.record import tables
     from baton.record.warehouse import bulk_replace, now
     from baton.stages.slots import Slot, StageOutput, run_stage

@@ -74,7 +74,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
     import pandas as pd
     from sqlalchemy import Connection
 
-    from baton import cases
+    from baton.feedback import cases
     from baton.record import ledger, tables
     from baton.record.warehouse import bulk_replace, now
     from baton.stages.slots import Slot, StageOutput, run_stage

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from baton import adjustments
 from baton.errors import BatonError
+from baton.feedback import adjustments
 from baton.record import ledger, warehouse
 
 FLOW, WEEKS = "replenishment", ["2026-11-02T00:00:00", "2026-11-09T00:00:00", "2026-11-16T00:00:00"]

@@ -176,7 +176,7 @@ def advise(model: Any, frame: pd.DataFrame = ORDERS, **options: Any) -> tuple[pd
         return model
 
     register_models(connect)
-    result = run(job("advise", "baton.agents.advise:advise", inputs={"orders": commit("contract", 0, frame)},
+    result = run(job("advise", "baton.steps.advise:advise", inputs={"orders": commit("contract", 0, frame)},
                      options={"agent": AGENT, "step": "1w", **options}))  # fmt: skip
     return read(result.ref), result.facts, result.cached
 

@@ -57,7 +57,7 @@ def advise(model: Any, **job: Any) -> Any:
     return run(
         STAGE["job"](
             "advise",
-            "baton.agents.advise:advise",
+            "baton.steps.advise:advise",
             inputs={"orders": STAGE["commit"]("contract", 0, ORDERS)},
             options={"agent": f"{__name__}:SPEC"},
             **job,

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases
 from baton.data import datasets
 from baton.errors import BatonError, DatasetCorrupt
+from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages.slots import Slot, head
 
@@ -38,7 +38,7 @@ def publish(reply: str | None = REPLY, edits: dict[str, str] | None = None, hour
         "entity_key": ["1", "2"], "risk": 0.5, "route": "suggest", "money": 0.0, "resolutions": json.dumps(ANSWERS),
         "edits": texts, "reply": pd.Series([reply, "Dear Bob."], dtype=object),
     })  # fmt: skip
-    run(job(step="baton.publishing:publish", hour=hour, inputs={"decisions": commit("decide", hour, frame)},
+    run(job(step="baton.steps.publish:publish", hour=hour, inputs={"decisions": commit("decide", hour, frame)},
             options={"case_routes": ["suggest"]}))  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases, labels
 from baton.errors import BatonError
+from baton.feedback import cases, labels
 from baton.record import ledger, tables, warehouse
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
@@ -214,7 +214,7 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
     options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "chargeback"}
     delivered = commit("contract", hour, frame, flow)
     return run(
-        job(step="baton.publishing:publish_labels", hour=hour, inputs={"data": delivered}, options=options)
+        job(step="baton.steps.publish:publish_labels", hour=hour, inputs={"data": delivered}, options=options)
     )  # fmt: skip
 
 

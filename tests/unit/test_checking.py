@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from baton.checking import require_good_rows
 from baton.errors import ContractBroken, NoData
+from baton.steps.contract import require_good_rows
 
 
 def facts(status: str, good: int) -> dict[str, Any]:

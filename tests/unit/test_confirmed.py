@@ -12,7 +12,7 @@ import pytest
 
 from baton.data.datasets import read
 from baton.errors import BatonError
-from baton.labels import record_labels
+from baton.feedback.labels import record_labels
 from baton.record import warehouse
 from baton.stages.job import run
 from baton.stages.slots import StageResult
@@ -53,7 +53,7 @@ def label(number: int, *keys: int) -> None:
 
 def confirmed(hour: int, **given: Any) -> StageResult:
     options = {"model": "late_order", "columns": ["amount"], "each": 20, **given}
-    return run(job("confirmed", "baton.confirmed:rows", hour, options=options))
+    return run(job("confirmed", "baton.steps.confirmed:rows", hour, options=options))
 
 
 def amounts(result: StageResult) -> list[float]:

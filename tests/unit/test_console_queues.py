@@ -35,7 +35,7 @@ def open_case(
 ) -> None:
     import pandas as pd
 
-    from baton import cases
+    from baton.feedback import cases
     from baton.record.warehouse import write
 
     row = {"entity_key": key, "route": route, "risk": risk, "queue": queue, "priority": priority}
@@ -79,7 +79,7 @@ def test_each_filter_counts_alone_and_together(waiting: None) -> None:
 def test_a_page_holds_fifty_and_the_pages_hold_all(empty: None) -> None:
     import pandas as pd
 
-    from baton import cases
+    from baton.feedback import cases
     from baton.record.warehouse import write
 
     rows = [{"entity_key": f"{n:03d}", "route": "escalate", "risk": n / 200, "queue": "care", "priority": 1 + n % 3}

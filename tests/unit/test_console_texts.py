@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from baton import cases
 from baton.console import forms
 from baton.console.host import Person
+from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.record.warehouse import read
 

@@ -23,7 +23,9 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def looked_back(hour: int, **options: Any) -> Any:
-    return run(job("earlier", "baton.earlier:rows", hour, options={"stage": "extract", "columns": ["a"], **options}))
+    return run(
+        job("earlier", "baton.steps.earlier:rows", hour, options={"stage": "extract", "columns": ["a"], **options})
+    )
 
 
 def found(result: Any) -> list[Any]:

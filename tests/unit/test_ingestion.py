@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from baton import ingestion
 from baton.record import warehouse
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, run_stage
+from baton.steps import ingest as ingestion
 
 OWN, HOUR = "2026-11-20T09:00:00.000000", "2026-11-20T09:00:00"
 
 
 def job(partition: str, *files: str) -> StageJob:
-    return StageJob("shop", "intake", "ingest", partition, "baton.ingestion:ingest", options={"files": list(files)})
+    return StageJob("shop", "intake", "ingest", partition, "baton.steps.ingest:ingest", options={"files": list(files)})
 
 
 def commit(partition: str, *files: str) -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import update
 
-from baton import monitoring
 from baton.drift.decision import Window
-from baton.monitoring import judge_windows
+from baton.lifecycle import monitor as monitoring
+from baton.lifecycle.monitor import judge_windows
 from baton.record import ledger, tables, warehouse
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases
+from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages import slots
 from baton.stages.job import StageJob, run
@@ -47,7 +47,7 @@ def publication(hour: int, routes: dict[str, str], version: int = 1, **how: Any)
         "decisions": commit("decide", hour, decisions(routes)),
     }
     return job(
-        step="baton.publishing:publish", hour=hour, inputs=inputs, models={"late_order": version, "strange": 3},
+        step="baton.steps.publish:publish", hour=hour, inputs=inputs, models={"late_order": version, "strange": 3},
         options={"case_routes": ["review", "block"], "resolutions": ANSWERS}, **how,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_scores_alone_are_published_without_decisions_and_cases() -> None:
         one = commit("score__late_order", 0, scores("late_order", version, dict.fromkeys(keys, 0.7)))
         other = commit("score__strange", 0, scores("strange", 3, dict.fromkeys(keys, 0.2)))
         return run(
-            job(step="baton.publishing:publish_predictions", inputs={"late_order": one, "strange": other},
+            job(step="baton.steps.publish:publish_predictions", inputs={"late_order": one, "strange": other},
                 models={"late_order": version, "strange": 3})
         )  # fmt: skip
 

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton import training
 from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.families.tabular.family import split
-from baton.labels import record_labels
+from baton.feedback.labels import record_labels
+from baton.lifecycle import assemble as training
+from baton.lifecycle.assemble import HOLDOUT, TRAIN, held_out_by_hash
 from baton.packs.pack import find_model
 from baton.record import warehouse
 from baton.stages.job import run
 from baton.stages.slots import StageResult
-from baton.training import HOLDOUT, TRAIN, held_out_by_hash
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
 job, committed, FLOW, HOURS = (STAGE[name] for name in ("job", "committed", "FLOW", "HOURS"))
@@ -56,7 +56,7 @@ def hour(number: int, frame: pd.DataFrame, labelled: float = 1.0) -> None:
 
 
 def assemble(**options: Any) -> StageResult:
-    given = job("assemble", "baton.training:assemble", options={"model": "late_order", **options})
+    given = job("assemble", "baton.lifecycle.assemble:assemble", options={"model": "late_order", **options})
     return run(given)
 
 

@@ -114,7 +114,7 @@ class ModelApprovalOperator(ApprovalOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""
-        from baton.promotion import record_answer
+        from baton.lifecycle.promote import record_answer
 
         version = self.verdict["facts"]["version"]
         if "review" in event:
@@ -131,7 +131,7 @@ class ModelApprovalOperator(ApprovalOperator):
         return {"answer": answer, "version": version, "channel": AIRFLOW}
 
     def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
-        from baton.promotion import record_answer
+        from baton.lifecycle.promote import record_answer
 
         if review == "timeout":
             record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)

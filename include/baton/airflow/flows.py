@@ -105,12 +105,12 @@ class Flow(DAG):
     def earlier(self, stage: str, columns: Sequence[str], after: Any, partitions: int = 100) -> Any:
         """What a stage of this flow made of the partitions before."""
         options = {"stage": stage, "columns": list(columns), "partitions": partitions}
-        return self.stage(f"earlier__{stage}", "baton.earlier:rows", options, after=after)
+        return self.stage(f"earlier__{stage}", "baton.steps.earlier:rows", options, after=after)
 
     def confirmed(self, model: str, columns: Sequence[str], each: int, after: Any) -> Any:
         """Earlier rows whose truth people confirmed, as the model learns from them: the newest `each` of every class."""
         options = {"model": model, "columns": list(columns), "each": each}
-        return self.stage(f"confirmed__{model}", "baton.confirmed:rows", options, after=after)
+        return self.stage(f"confirmed__{model}", "baton.steps.confirmed:rows", options, after=after)
 
     def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
         """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
@@ -121,7 +121,7 @@ class Flow(DAG):
     ) -> Any:
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
         options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
-        return self.stage(task_id, "baton.agents.advise:advise", options, pool="agents", **inputs)
+        return self.stage(task_id, "baton.steps.advise:advise", options, pool="agents", **inputs)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
@@ -135,23 +135,23 @@ class Flow(DAG):
         """
         if also is None:
             options = {"source": source, **({"files": True} if self.files else {})}
-            return self.stage("ingest", "baton.ingestion:ingest", options, uses_models=self.models)
-        return self.stage(f"ingest__{source}", "baton.ingestion:ingest", {"source": source}, first=also)
+            return self.stage("ingest", "baton.steps.ingest:ingest", options, uses_models=self.models)
+        return self.stage(f"ingest__{source}", "baton.steps.ingest:ingest", {"source": source}, first=also)
 
     def contract(self, data: Any, contract: str) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
         task_id = data.operator.task_id
         further = task_id.removeprefix("ingest") if task_id.startswith("ingest__") else ""
-        return self.stage(f"contract{further}", "baton.checking:contract", {"contract": contract}, data=data)
+        return self.stage(f"contract{further}", "baton.steps.contract:contract", {"contract": contract}, data=data)
 
     def history(self, data: Any, model: str, **inputs: Any) -> Any:
         """The series up to this partition, as the model sees them, and what is known of the future."""
-        return self.stage("history", "baton.series:history", {"model": model}, data=data, **inputs)
+        return self.stage("history", "baton.steps.history:history", {"model": model}, data=data, **inputs)
 
     def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
         """Score with the version that this run uses."""
         options = {"model": model, "output_contract": output_contract}
-        return self.stage(f"score__{model}", "baton.scoring:score", options, pool="scoring", data=data)
+        return self.stage(f"score__{model}", "baton.steps.score:score", options, pool="scoring", data=data)
 
     def publish(
         self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",
@@ -166,23 +166,27 @@ class Flow(DAG):
         """
         options = {"case_routes": list(case_routes), "output_contract": contract, "resolutions": resolutions}
         return self.stage(
-            "publish", "baton.publishing:publish", options, decisions=decisions, outlets=[published(self.dag_id)],
+            "publish", "baton.steps.publish:publish", options, decisions=decisions, outlets=[published(self.dag_id)],
             trigger_rule=SOME, **scores,
         )  # fmt: skip  # a score behind a branch that was not taken is missing
 
     def publish_scores(self, scores: dict[str, Any]) -> Any:
         """Publish scores alone, for a flow without routes and cases; wake the monitors of the models."""
         outlets = [published(self.dag_id)]
-        return self.stage("publish", "baton.publishing:publish_predictions", outlets=outlets, **scores)
+        return self.stage("publish", "baton.steps.publish:publish_predictions", outlets=outlets, **scores)
 
     def publish_truth(self, data: Any, model: str, origin: str) -> Any:
         """Publish what this partition's rows say about earlier forecasts; the monitor sees it when the run publishes."""
-        return self.stage("publish_truth", "baton.series:publish_truth", {"model": model, "origin": origin}, data=data)
+        return self.stage(
+            "publish_truth", "baton.steps.history:publish_truth", {"model": model, "origin": origin}, data=data
+        )
 
     def publish_labels(self, data: Any, about: str, entity: str, labels: Sequence[str], origin: str) -> Any:
         """Publish late labels about another flow's entities, and wake the monitors of its models."""
         options = {"about": about, "entity": entity, "labels": list(labels), "origin": origin}
-        return self.stage("publish", "baton.publishing:publish_labels", options, data=data, outlets=[labelled(about)])
+        return self.stage(
+            "publish", "baton.steps.publish:publish_labels", options, data=data, outlets=[labelled(about)]
+        )
 
 
 def published(flow: str) -> Asset:

@@ -68,16 +68,16 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
             execution_timeout=timedelta(hours=2), **extra,
         ).output  # fmt: skip
 
-    data = stage("assemble", "baton.training:assemble")
-    good = stage("contract", "baton.checking:contract", {"contract": spec.training.contract}, data=data)
+    data = stage("assemble", "baton.lifecycle.assemble:assemble")
+    good = stage("contract", "baton.steps.contract:contract", {"contract": spec.training.contract}, data=data)
     tried = {
         candidate.name: stage(
-            f"candidate__{candidate.name}", "baton.fitting:candidate", {"candidate": candidate.name}, data=good
+            f"candidate__{candidate.name}", "baton.lifecycle.fit:candidate", {"candidate": candidate.name}, data=good
         )
         for candidate in spec.candidates
         if candidate.estimator is not None
     }
-    stage("register", "baton.fitting:register", data=good, outlets=[flows.challenger(spec.model)], **tried)
+    stage("register", "baton.lifecycle.fit:register", data=good, outlets=[flows.challenger(spec.model)], **tried)
     return dag
 
 
@@ -93,7 +93,7 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
             "Version to judge; 0: the one that `challenger` points at."))},
     )  # fmt: skip
     verdict = StageOperator(
-        task_id="judge", step="baton.promotion:judge", pack=pack.name, dag=dag,
+        task_id="judge", step="baton.lifecycle.promote:judge", pack=pack.name, dag=dag,
         options={"model": spec.model, "kind": "promote"},
     ).output  # fmt: skip
     approval = ModelApprovalOperator(
@@ -103,7 +103,7 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
         response_timeout=spec.approval.timeout, execution_timeout=None, retries=0,
     )  # fmt: skip
     StageOperator(
-        task_id="move_champion", step="baton.promotion:move_champion", pack=pack.name, dag=dag,
+        task_id="move_champion", step="baton.lifecycle.promote:move_champion", pack=pack.name, dag=dag,
         inputs={"verdict": verdict, "answer": approval.output}, options={"model": spec.model, "kind": "promote"},
         outlets=[flows.champion(spec.model)],
     )  # fmt: skip

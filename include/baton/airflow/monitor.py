@@ -35,7 +35,7 @@ class MonitorOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Returns the verdict and the windows judged; emits the drift event on RETRAIN."""
-        from baton.monitoring import judge_windows
+        from baton.lifecycle.monitor import judge_windows
 
         self.links: dict[str, str] = {}
         outcome = judge_windows(self.model, self.watched)

@@ -81,9 +81,9 @@ class ReviewOperator(HITLOperator):
         }
 
     def _asked(self) -> pd.DataFrame:
-        from baton import cases
         from baton.data.datasets import DatasetRef, read
         from baton.effects import outbox
+        from baton.feedback import cases
 
         decisions = read(DatasetRef.from_dict(self.decisions["ref"]))
         # what has left, or was settled on its case, is not asked about again when the partition is repeated

@@ -77,7 +77,7 @@ def run_choices(context: Context, options: Mapping[str, Any], earlier: str | Non
     if kind == "train":
         extra = {name: params.get(name) or None for name in ("since", "until")}
         if earlier is None:  # the run's first stage
-            from baton.training import record_start
+            from baton.lifecycle.assemble import record_start
 
             record_start(options["model"])
     if options.get("files"):
@@ -98,11 +98,11 @@ def _named(params: Mapping[str, Any]) -> list[str]:
 def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
     """Flows have partitions; a training is named by the last labelled partition it knows, a promotion by its version."""
     if kind == "train":
-        from baton.training import as_of
+        from baton.lifecycle.assemble import as_of
 
         return as_of(options["model"], (context.get("params") or {}).get("until") or None)
     if kind == "promote":
-        from baton.promotion import is_champion, version_to_judge
+        from baton.lifecycle.promote import is_champion, version_to_judge
 
         asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
         version = version_to_judge(options["model"], asked)

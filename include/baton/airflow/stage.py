@@ -98,9 +98,9 @@ class StageOperator(BaseOperator):
         import baton.airflow.agents
         import baton.airflow.effects
         import baton.airflow.sources  # noqa: F401  what needs Airflow connections
-        from baton import checking
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
         from baton.stages.job import run
+        from baton.steps import contract as checking
 
         self.links: dict[str, str] = {}
         try:
@@ -126,8 +126,8 @@ class StageOperator(BaseOperator):
     def _job(self, context: Context) -> tuple[StageJob, list[str]]:
         from baton.airflow.runs import run_choices
         from baton.data.datasets import DatasetRef
-        from baton.ingestion import choose_models
         from baton.stages.job import StageJob
+        from baton.steps.ingest import choose_models
 
         results = dict(_results(self.inputs))
         models: dict[str, int] = {}

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from baton import cases
 from baton.console import forms, queues
 from baton.console.card import find_card, first_row
 from baton.console.host import Host, Person, Rights
@@ -18,6 +17,7 @@ from baton.console.state import verify_ledger
 from baton.console.stored_pages import POLICY, find_page, readable
 from baton.console.today import gather
 from baton.errors import BatonError, DatasetCorrupt
+from baton.feedback import cases
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings

@@ -27,7 +27,7 @@ def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]
     """
     import pandas as pd
 
-    from baton import cases
+    from baton.feedback import cases
 
     found = [
         {name: row.get(name) for name in _FROM_THE_DECISION} | {"resolutions": json.dumps(_resolutions(row))}

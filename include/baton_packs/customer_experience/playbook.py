@@ -168,7 +168,7 @@ class Playbook(playbook.Playbook):
 
         from sqlalchemy import select
 
-        from baton import cases
+        from baton.feedback import cases
         from baton.record import tables
         from baton.record.warehouse import read
 

@@ -98,7 +98,7 @@ class Playbook(playbook.Playbook):
         """Analysts decide the open cases of these hours; simulated, with the error rate that the summary states."""
         from sqlalchemy import select
 
-        from baton import cases
+        from baton.feedback import cases
         from baton.record import tables
         from baton.record.warehouse import read
         from baton_packs.financial_crime import accounts, simulate
@@ -116,7 +116,7 @@ class Playbook(playbook.Playbook):
 
     def summary(self, quiet: list[str], shifted: list[str], later: list[str]) -> dict[str, Any]:
         """The numbers of the table, all out of the warehouse and the registry."""
-        from baton import cases
+        from baton.feedback import cases
         from baton_packs.financial_crime import accounts, simulate
 
         return {

@@ -27,7 +27,7 @@ def _rules(job: StageJob) -> dict[str, Any]:
 
 def _proposal_state(job: StageJob) -> Mapping[str, Any]:
     """Besides its inputs a proposal depends on the rules and on what people changed in earlier weeks."""
-    from baton import adjustments
+    from baton.feedback import adjustments
 
     known = adjustments.known(job.flow, before=job.partition, field=FIELD)
     return {"rules": _rules(job), "changes": known.drop(columns="reason").to_dict("records")}
@@ -42,7 +42,7 @@ def propose(job: StageJob) -> StageOutput:
     Returns:
         see `inventory.propose`; facts: orders, amount, exceptional items, learned factors.
     """
-    from baton import adjustments
+    from baton.feedback import adjustments
     from baton.packs.pack import find_model
     from baton_packs.supply_chain import inventory, ordering
 
@@ -215,8 +215,8 @@ def place(job: StageJob) -> StageOutput:
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import adjustments
         from baton.effects import outbox
+        from baton.feedback import adjustments
         from baton.record import ledger
 
         outbox.enqueue(conn, job.flow, job.partition, EFFECT,

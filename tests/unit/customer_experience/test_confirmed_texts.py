@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton import cases
 from baton.data.datasets import DatasetRef, read
-from baton.labels import record_labels
+from baton.feedback import cases
+from baton.feedback.labels import record_labels
 from baton.record import warehouse
 from baton.sources.replay import ANCHOR_KEY
 from baton.stages.job import StageJob, run
@@ -87,7 +87,7 @@ def retrieve(hour: int, data: DatasetRef) -> StageResult:
     keys = read(data)["message_id"]
     intents = commit(f"said{hour}", hour, pd.DataFrame({"entity_key": keys, "accepted": False, "reasons": "[]"}))
     options = {"model": "message_intent", "columns": ["text"], "each": retrieval.EXAMPLES}
-    known = run(job("confirmed__message_intent", "baton.confirmed:rows", hour, options, after=data))
+    known = run(job("confirmed__message_intent", "baton.steps.confirmed:rows", hour, options, after=data))
     return run(job("retrieve", f"{STEPS}:retrieve", hour, {}, messages=data, intents=intents, history=known.ref))
 
 
@@ -143,7 +143,7 @@ def test_what_an_analyst_answered_on_a_case_counts() -> None:
         cases.decide(FLOW, f"h0-{number}", "it is: change_pin", "ada")
     own = messages(1, ASKED)
     assert best(retrieve(1, own)) == "change-pin"
-    known = read(run(job("look", "baton.confirmed:rows", 1, {
+    known = read(run(job("look", "baton.steps.confirmed:rows", 1, {
         "model": "message_intent", "columns": ["text"], "each": 2,
     }, after=own)).ref)  # fmt: skip
     assert known["text"].tolist() == ["may a child open an account", "how old must I be", *CONFIRMED[1:3]]

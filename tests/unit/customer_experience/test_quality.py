@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from baton import cases
 from baton.data.partitions import format_key, parse_key
+from baton.feedback import cases
 from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.stages.job import StageJob, run

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from baton import cases
 from baton.data.datasets import DatasetRef
 from baton.effects import outbox
 from baton.errors import BatonError
+from baton.feedback import cases
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
 from baton.stages.job import StageJob, run

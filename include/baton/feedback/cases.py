@@ -136,7 +136,7 @@ def decide(
     """
     from sqlalchemy import select
 
-    from baton.labels import record_labels
+    from baton.feedback.labels import record_labels
     from baton.record import ledger, tables
     from baton.record.warehouse import now, write
 

@@ -90,7 +90,7 @@ def _options(job: StageJob) -> Options:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
         raise SpecError(
-            f"stage {job.flow}.{job.stage}, baton.agents.advise:advise: option {name}: {first['msg']}; "
+            f"stage {job.flow}.{job.stage}, baton.steps.advise:advise: option {name}: {first['msg']}; "
             f"it takes {', '.join(Options.model_fields)}"
         ) from error
 

@@ -103,7 +103,7 @@ def _window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Win
     """
     from baton.data.datasets import DatasetRef
     from baton.drift.decision import Window, window_from
-    from baton.labels import digest, known_labels
+    from baton.feedback.labels import digest, known_labels
 
     if state != "published":
         return Window(partition, status="broken" if state == "broken" else "missing"), None
@@ -139,7 +139,7 @@ def _judge(
     from baton.data.datasets import read
     from baton.drift.decision import Window
     from baton.families import family
-    from baton.labels import digest
+    from baton.feedback.labels import digest
     from baton.registry.client import Registry
 
     stored = Registry().download(spec.model, version) / "reference.json"
@@ -218,9 +218,9 @@ def _unanswered(model: str) -> str | None:
     """The partition of a request that no training has started for: its event was lost, or is on its way."""
     from sqlalchemy import select
 
+    from baton.lifecycle.assemble import last_training
     from baton.record import tables
     from baton.record.warehouse import read
-    from baton.training import last_training
 
     table = tables.retrains
     query = select(table.c.partition, table.c.requested_at).where(table.c.model == model)

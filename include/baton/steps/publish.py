@@ -38,7 +38,7 @@ def publish(job: StageJob) -> StageOutput:
     facts = {"published": len(decisions), "routes": routes, "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton import cases
+        from baton.feedback import cases
         from baton.record import ledger, tables
         from baton.record.warehouse import bulk_replace, now
 
@@ -158,7 +158,7 @@ def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Serie
     """
     import pandas as pd
 
-    from baton.labels import record_labels
+    from baton.feedback.labels import record_labels
     from baton.record import ledger, tables
 
     table, origin, target = tables.labels, facts["origin"], facts["target"]

@@ -101,8 +101,8 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
     from baton.data.datasets import read
+    from baton.lifecycle.assemble import occasions
     from baton.stages.slots import history
-    from baton.training import occasions
 
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):

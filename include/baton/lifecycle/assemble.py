@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.labels import ALL, Bounds
+from baton.feedback.labels import ALL, Bounds
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import Slot, StageOutput, head
 
@@ -43,7 +43,7 @@ def _training_state(job: StageJob) -> Mapping[str, Any]:
 
 def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, Any]:
     """Fingerprint of everything that `known_rows` reads."""
-    from baton.labels import digest
+    from baton.feedback.labels import digest
     from baton.sources.reading import history_state
 
     state: dict[str, Any] = {}
@@ -188,7 +188,7 @@ class _Recent:
     @classmethod
     def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> _Recent:
         from baton.families import family
-        from baton.labels import known_labels
+        from baton.feedback.labels import known_labels
         from baton.stages.slots import partitions
 
         recent = spec.training.recent

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def _known_state(job: StageJob) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
-    from baton.labels import Bounds
+    from baton.feedback.labels import Bounds
+    from baton.lifecycle.assemble import known_state
     from baton.packs.pack import find_model
-    from baton.training import known_state
 
     pack, spec = find_model(job.options["model"])
     return {
@@ -49,9 +49,9 @@ def history(job: StageJob) -> StageOutput:
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.data.datasets import read
-    from baton.labels import Bounds
+    from baton.feedback.labels import Bounds
+    from baton.lifecycle.assemble import known_rows
     from baton.packs.pack import find_model
-    from baton.training import known_rows
 
     pack, spec = find_model(job.options["model"])
     contract = pack.contract(spec.training.contract)
@@ -92,7 +92,7 @@ def publish_truth(job: StageJob) -> StageOutput:
     from baton.data.datasets import read
     from baton.families import family
     from baton.packs.pack import find_model
-    from baton.publishing import replace_labels
+    from baton.steps.publish import replace_labels
 
     _, spec = find_model(job.options["model"])
     data = read(job.inputs["data"])
