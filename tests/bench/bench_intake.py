@@ -52,7 +52,7 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.families import family
-    from baton.lifecycle.assemble import known_rows
+    from baton.feedback.known_rows import known_rows
     from baton.packs.pack import find_model
 
     found = {}

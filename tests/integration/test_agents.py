@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import baton.airflow.agents  # noqa: F401  registers the connections
-from baton.agents.spec import Case
+from baton.agents.case import Case
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse
 from baton.stages import slots

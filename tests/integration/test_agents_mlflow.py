@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field
 
 from baton.agents import calls
 from baton.agents.calls import register_models
-from baton.agents.spec import AgentSpec, Case, Critic
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec, Critic
 from baton.data.datasets import read
 from baton.settings import settings
 from baton.stages.job import StageJob, run

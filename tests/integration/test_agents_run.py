@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field
 import baton.airflow.agents  # noqa: F401  registers the connections
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits, NoModel, connect
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.data.datasets import read
 from baton.record import warehouse

@@ -20,7 +20,8 @@ from pydantic import BaseModel, Field
 import baton.airflow.agents  # noqa: F401  registers the connections
 from baton.agents.asking import Caller
 from baton.agents.calls import Limits, connect
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
 from baton.errors import ServiceError
 from baton.packs.packaged import FILES
 from baton.services import language_model as model_server

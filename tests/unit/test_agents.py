@@ -16,7 +16,8 @@ from pydantic_ai.exceptions import ModelAPIError, ModelConnectionError, ModelHTT
 from baton.agents import calls
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits, NoModel, register_models
-from baton.agents.spec import AgentSpec, Case, Refused
+from baton.agents.case import Case, Refused
+from baton.agents.spec import AgentSpec
 from baton.errors import SpecError
 from baton.stages.job import run
 

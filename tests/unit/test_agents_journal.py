@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 
 from baton.agents import calls
 from baton.agents.calls import register_models
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
 from baton.stages import slots
 from baton.stages.job import run

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from baton.agents.case import Case
 from baton.agents.masking import Mask
-from baton.agents.spec import Case
 
 PERSONAL = {
     "NAME": ["Ann Müller-Smith", "Li Wu", "Søren O'Łódz"],

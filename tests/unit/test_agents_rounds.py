@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.spec import AgentSpec, Case, Critic, Refused
+from baton.agents.case import Case, Refused
+from baton.agents.spec import AgentSpec, Critic
 from baton.errors import SpecError
 
 SCRIPTED = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]

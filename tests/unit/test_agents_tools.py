@@ -13,7 +13,8 @@ from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturnPart
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.errors import SpecError
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from baton.drift.decision import Window
-from baton.lifecycle import monitor as monitoring
+from baton.lifecycle import windows as lifecycle_windows
 from baton.lifecycle.monitor import judge_windows
 from baton.record import ledger, tables, warehouse
 
@@ -33,7 +33,7 @@ drift:
 def windows(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Window]]:
     """What each partition's window shows; the test fills it in."""
     given: dict[str, Window] = {}
-    monkeypatch.setattr(monitoring, "_window", lambda spec, flow, partition, state: (given[partition], None))
+    monkeypatch.setattr(lifecycle_windows, "window", lambda spec, flow, partition, state: (given[partition], None))
     with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
         with (folder / "models/late_order.yaml").open("a") as yaml:
             yaml.write(DRIFT)
@@ -74,7 +74,7 @@ def test_partitions_are_told_apart_by_how_far_they_came() -> None:
         old = {"created_at": "2026-01-01T00:00:00.000000Z"}
         conn.execute(update(tables.commits).where(tables.commits.c.partition == HOURS[3]).values(old))
     expected = dict(zip(HOURS, ("published", "broken", "running", "abandoned"), strict=True))
-    assert monitoring._states(FLOW) == expected
+    assert lifecycle_windows.states(FLOW) == expected
 
 
 def test_before_the_first_window_it_says_what_it_waits_for() -> None:

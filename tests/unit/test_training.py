@@ -14,9 +14,9 @@ import pytest
 from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.families.tabular.family import split
+from baton.feedback.known_rows import HOLDOUT, TRAIN, held_out_by_hash
 from baton.feedback.labels import record_labels
 from baton.lifecycle import assemble as training
-from baton.lifecycle.assemble import HOLDOUT, TRAIN, held_out_by_hash
 from baton.packs.pack import find_model
 from baton.record import warehouse
 from baton.stages.job import run

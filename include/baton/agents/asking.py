@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from baton.agents.calls import Budget, Limits, Model, Outcome, call
+from baton.agents.case import Case, Refused
 from baton.agents.figures import foreign_numbers, quotes
 from baton.agents.journal import Journal
 from baton.agents.masking import Mask
 from baton.agents.records import Records
-from baton.agents.spec import AgentSpec, Case, Critic, Refused, Remarks
+from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
 
 LOST = 2  # failures of the server in a row after which the rest of the run does without

@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from baton.agents.personal import LINK, NAME, NUMBER, Folded, Span, Writings, by_shape, by_value, fold, writings
+from baton.agents.personal import (
+    LINK,
+    NAME,
+    NUMBER,
+    Detector,
+    Folded,
+    Span,
+    Writings,
+    by_shape,
+    by_value,
+    fold,
+    writings,
+)
 
 if TYPE_CHECKING:
-    from baton.agents.spec import Case
+    from baton.agents.case import Case
 
-Detector = Callable[[str], Iterable[tuple[int, int, str]]]
-"""(start, end, kind) of what is personal in a text; characters of that text, kind such as `NAME` or `ADDRESS`."""
 
 READ = 20_000  # characters of a text of others in which names are looked for, also where less of it is shown
 MARGIN = 500  # characters beyond what is shown that are masked with it, so that no value is cut in two

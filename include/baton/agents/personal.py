@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 NAME, MAIL, PHONE, ACCOUNT, CARD, NUMBER, ADDRESS, LINK = (
@@ -247,3 +247,7 @@ def _kind_of_number(text: str) -> str:
 
 def _span(folded: Folded, start: int, end: int, kind: str) -> Span:
     return Span(folded.places[start], folded.places[end - 1] + 1, kind)
+
+
+Detector = Callable[[str], Iterable[tuple[int, int, str]]]
+"""(start, end, kind) of what is personal in a text; characters of that text, kind such as `NAME` or `ADDRESS`."""

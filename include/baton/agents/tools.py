@@ -17,8 +17,8 @@ from baton.errors import SpecError
 if TYPE_CHECKING:
     from pydantic_ai.toolsets import FunctionToolset
 
+    from baton.agents.case import Case
     from baton.agents.masking import Mask
-    from baton.agents.spec import Case
 
 _LONGEST_RESULT = 4_000  # characters of one result that a model is shown
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits, NoModel, connect
+from baton.agents.case import Case
 from baton.agents.journal import Journal
 from baton.agents.records import Records, open_records
-from baton.agents.spec import META, AgentSpec, Case
+from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
 from baton.stages.job import StageJob, engine_step, read_inputs, resolve

@@ -49,7 +49,7 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
 
 def _state(job: StageJob) -> Mapping[str, Any]:
     """Contents of the history and of the partitions looked back on, and the labels that count."""
-    from baton.lifecycle.assemble import known_state
+    from baton.feedback.known_rows import known_state
 
     pack, spec = _model(job)
     _asked[job.slot] = bounds = _bounds(job, spec)
@@ -89,7 +89,7 @@ def rows(job: StageJob) -> StageOutput:
 
 
 def _known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
-    from baton.lifecycle.assemble import NothingKnown, known_rows
+    from baton.feedback.known_rows import NothingKnown, known_rows
 
     try:
         return known_rows(pack, spec, bounds=bounds, labelled=0.0)

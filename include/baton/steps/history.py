@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def _known_state(job: StageJob) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
+    from baton.feedback.known_rows import known_state
     from baton.feedback.labels import Bounds
-    from baton.lifecycle.assemble import known_state
     from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
@@ -49,8 +49,8 @@ def history(job: StageJob) -> StageOutput:
     from baton.data import identity
     from baton.data import typed as parsing
     from baton.data.datasets import read
+    from baton.feedback.known_rows import known_rows
     from baton.feedback.labels import Bounds
-    from baton.lifecycle.assemble import known_rows
     from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from baton.agents.case import Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
-from baton.agents.spec import AgentSpec, Case, Refused
+from baton.agents.spec import AgentSpec
 from baton_packs.customer_experience import grounding, letters, privacy
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.spec import AgentSpec, Case
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
 from baton_packs.customer_experience import grounding, letters, sending, writing
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from baton.agents.case import Case, Refused
 from baton.agents.figures import foreign_numbers
-from baton.agents.spec import Case, Refused
 from baton.errors import BatonError
 from baton_packs.supply_chain import alternatives, inventory, ordering
 from baton_packs.supply_chain.advice import _WHY, INVENTORY, MARGIN, Advice, cases, check, template
