@@ -3,7 +3,7 @@
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from baton.airflow.console_mount import PREFIX, Console, nav_entry
+from baton.airflow.server.console_mount import PREFIX, Console, nav_entry
 
 
 class BatonConsolePlugin(AirflowPlugin):

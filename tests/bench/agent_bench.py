@@ -98,7 +98,7 @@ def workbench(tracking: bool = True) -> Iterator[Bench]:
         if tracking:
             running.callback(_start_mlflow(home))
         settings.cache_clear()
-        import baton.airflow.agents  # noqa: F401  registers the connections
+        import baton.airflow.connections.models  # noqa: F401  registers the connections
 
         warehouse.migrate()
         running.callback(lambda: warehouse.engine().dispose())

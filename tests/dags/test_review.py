@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.airflow.review import ReviewOperator
+from baton.airflow.operators.review import ReviewOperator
 from baton.feedback import cases
 from baton.record import warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from baton.demo import Demo
 from baton.packs.pack import prepare_data
 from baton.services import companions
 from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import Services
 from baton.settings import settings
+from baton_demo.story import Demo
 from baton_packs.financial_crime import demo as story
 from baton_packs.financial_crime.playbook import Playbook
 

@@ -14,12 +14,12 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import read
-from baton.demo import Demo
 from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, partitions
+from baton_demo.story import Demo
 from baton_packs.customer_experience import demo as story
 from baton_packs.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, select
 
+from baton.console.queries.trace import trace
 from baton.data.datasets import DatasetRef, read, verifies
-from baton.demo import Demo
 from baton.packs.pack import load_pack
 from baton.quarantine.records import accounting
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
-from baton.trace import trace
+from baton_demo.story import Demo
 from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]

@@ -21,11 +21,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from baton.demo import Demo
 from baton.packs.pack import prepare_data
 from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import running
 from baton.settings import settings
+from baton_demo.story import Demo
 from baton_packs.financial_crime.playbook import MODEL, Playbook
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -53,7 +53,7 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     try:
         _until_up(f"http://127.0.0.1:{port}/health", server, home / "mlflow.log")
         mlflow_server.bootstrap(f"http://127.0.0.1:{port}", home)
-        from baton.airflow.initialise import initialise
+        from baton.airflow.server.initialise import initialise
 
         warehouse.migrate()
         initialise()

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import baton.airflow.agents  # noqa: F401  registers the connections
+import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.case import Case
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse

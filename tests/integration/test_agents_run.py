@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-import baton.airflow.agents  # noqa: F401  registers the connections
+import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits, NoModel, connect
 from baton.agents.case import Case

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, Field
 
-import baton.airflow.agents  # noqa: F401  registers the connections
+import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.asking import Caller
 from baton.agents.calls import Limits, connect
 from baton.agents.case import Case

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from baton.airflow.sources import read_http, read_sql
+from baton.airflow.connections.readers import read_http, read_sql
 from baton.errors import NoData, SourceError
 from baton.specs.source import HttpSource, SqlSource
 

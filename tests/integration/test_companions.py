@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from baton.airflow.initialise import initialise
+from baton.airflow.server.initialise import initialise
 from baton.services.companions import KEPT, Companion, companions, token_file
 from baton.settings import settings
 

@@ -68,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def addresses() -> list[tuple[str, str]]:
     """Every (method, address) of the console."""
-    from baton.console.routes import router
+    from baton.console.pages.routes import router
 
     values = {"{path:path}": f"contracts/{FLOW}/p/x.html", "{flow}": FLOW, "{entity_key:path}": "1"}
     found = []

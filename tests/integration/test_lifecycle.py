@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from baton.console.queries.trace import trace
 from baton.errors import BatonError, RegistryRefused
 from baton.lifecycle.assemble import record_start
 from baton.lifecycle.monitor import judge_windows
@@ -22,7 +23,6 @@ from baton.record.warehouse import read, write
 from baton.registry.client import ALIAS_MOVED, Registry
 from baton.stages.slots import Slot, head
 from baton.steps.ingest import choose_models
-from baton.trace import trace
 
 pytestmark = pytest.mark.timeout(300)
 

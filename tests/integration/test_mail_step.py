@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import baton.airflow.effects
-from baton import cli_outbox
+import baton.airflow.connections.peers
+from baton.cli import outbox as cli_outbox
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.effects.mail import mail_payload

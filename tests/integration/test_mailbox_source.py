@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from baton.airflow.sources import read_mailbox
+from baton.airflow.connections.readers import read_mailbox
 from baton.errors import BatonError, NoData, SourceError
 from baton.sources.imap import ImapServer, holds
 from baton.specs.source import MailboxSource

@@ -26,7 +26,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-import baton.airflow.effects
+import baton.airflow.connections.peers
 from baton.data.datasets import read
 from baton.effects import delivery, outbox
 from baton.effects.http import HttpPeer

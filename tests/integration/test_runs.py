@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from baton.airflow.runs import KEY_PATTERN, partition_of
+from baton.airflow.operators.runs import KEY_PATTERN, partition_of
 from baton.data.partitions import is_own, parse_key
 
 

@@ -109,7 +109,7 @@ def place(week: dict[str, StageResult], partition: str, answer: dict[str, Any] |
 
 
 def send(partition: str) -> StageResult:
-    import baton.airflow.effects  # noqa: F401  registers the connections
+    import baton.airflow.connections.peers  # noqa: F401  registers the connections
 
     return step(FLOW, "send", partition, "baton.steps.deliver:deliver", {MODEL: 1}, effect="purchase_order",
                 conn_id="purchasing", endpoint="orders", receipt="order_id", echoes=["item", "quantity"])  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baton.airflow.warmup import MODULES
+from baton.airflow.server.warmup import MODULES
 from baton.services.plan import Plan
 from baton.settings import settings
 

@@ -14,9 +14,9 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-from baton.console import alias_watch
-from baton.console.app import create_app
 from baton.console.host import OpenRequest, Person, RunsOfDag
+from baton.console.pages.app import create_app
+from baton.console.queries import alias_watch
 from baton.errors import ServiceError
 from baton.settings import settings
 
@@ -74,7 +74,7 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(alias_watch, "fetch", fetch)
     monkeypatch.setattr(alias_watch, "KEEP", 0.0)
-    monkeypatch.setattr("baton.console.state.known_models", lambda: ("card_fraud", "transaction_anomaly"))
+    monkeypatch.setattr("baton.console.queries.state.known_models", lambda: ("card_fraud", "transaction_anomaly"))
     return answer
 
 

@@ -157,7 +157,7 @@ def test_a_text_is_not_taken_while_what_was_offered_cannot_be_read() -> None:
 
 
 def test_the_trace_names_a_category_that_a_person_decided_and_no_text() -> None:
-    from baton.trace import trace
+    from baton.console.queries.trace import trace
 
     publish()
     cases.decide(FLOW, "1", "edited", "ada", text="Mine alone.")

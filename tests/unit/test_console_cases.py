@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from baton.console import forms
 from baton.console.host import Person, Rights
-from baton.console.stored_pages import find_page
+from baton.console.pages import forms
+from baton.console.pages.stored_pages import find_page
 from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
@@ -202,7 +202,7 @@ def test_a_page_belongs_to_its_dag() -> None:
             asked.append(dag_id)
             return True
 
-    from baton.console.stored_pages import readable
+    from baton.console.pages.stored_pages import readable
 
     rights = Rights(Asking(), Person("admin"))
     for path in ("contracts/flow_a/p/x.html", "drift/model_b/p.html", "other/x.html"):

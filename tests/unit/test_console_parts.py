@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from baton.console import alias_watch, wording
-from baton.console.sparkline import Point, sparkline
+from baton.console import wording
+from baton.console.pages.sparkline import Point, sparkline
+from baton.console.queries import alias_watch
 
 
 def test_a_slow_registry_costs_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def test_nothing_heavy_is_imported_before_the_first_request() -> None:
 
 
 def test_of_many_answers_none_is_given_by_one_careless_click() -> None:
-    from baton.console.rendering import environment
+    from baton.console.pages.rendering import environment
 
     links: Any = environment().get_template("links.html.j2").module
     many: Any = {answer: {} for answer in ("accepted", "rejected", "it is: card_arrival", "none of them")}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from baton.console import forms, queues
 from baton.console.host import Person, Rights
+from baton.console.pages import forms
+from baton.console.queries import queues
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 HTML, SITE, LittleHost, client = (STAGE[name] for name in ("HTML", "SITE", "LittleHost", "client"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from baton.console import forms
 from baton.console.host import Person
+from baton.console.pages import forms
 from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.record.warehouse import read

@@ -1,7 +1,7 @@
 """One call to a model within limits, and what comes of it.
 
-Which model is asked is for whoever knows connections: `baton.airflow.agents` registers Airflow's here, as
-`baton.airflow.effects` does for effects.
+Which model is asked is for whoever knows connections: `baton.airflow.connections.models` registers Airflow's here, as
+`baton.airflow.connections.peers` does for effects.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from baton.airflow.branch import BranchOperator
 from baton.airflow.notify import Notify, deadline_missed
-from baton.airflow.review import ReviewOperator
-from baton.airflow.runs import flow_params
-from baton.airflow.stage import StageOperator
+from baton.airflow.operators.branch import BranchOperator
+from baton.airflow.operators.review import ReviewOperator
+from baton.airflow.operators.runs import flow_params
+from baton.airflow.operators.stage import StageOperator
 from baton.settings import settings
 
 SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken

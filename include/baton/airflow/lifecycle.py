@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, CronTriggerTimetable, Param, PartitionedAssetTimetable
 
 from baton.airflow import flows
-from baton.airflow.approval import ModelApprovalOperator
-from baton.airflow.monitor import MonitorOperator
-from baton.airflow.runs import KEY_PATTERN
-from baton.airflow.stage import StageOperator
+from baton.airflow.operators.approval import ModelApprovalOperator
+from baton.airflow.operators.monitor import MonitorOperator
+from baton.airflow.operators.runs import KEY_PATTERN
+from baton.airflow.operators.stage import StageOperator
 from baton.settings import settings
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What the console needs from the program that shows it: who asks, what they may do, what runs.
 
-The console knows no Airflow; `baton.airflow.console_host` implements this for Airflow's API server, tests with a few lines.
+The console knows no Airflow; `baton.airflow.server.console_host` implements this for Airflow's API server, tests with a few lines.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def set_up() -> None:
         ServiceError: a variable is missing, or a step fails; its output is above.
     """
     create_databases(_variable("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"))
-    _run([sys.executable, "-m", "baton.airflow.initialise"])
+    _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
     mlflow_server.prepare(settings().home)
     settings().keys_dir.mkdir(mode=0o700, exist_ok=True)

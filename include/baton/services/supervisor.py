@@ -206,7 +206,7 @@ class Services:
         with ThreadPoolExecutor(2) as pool:
             tasks = [
                 pool.submit(
-                    watch.run_once, "init-airflow", [python, "-m", "baton.airflow.initialise", json.dumps(ports)]
+                    watch.run_once, "init-airflow", [python, "-m", "baton.airflow.server.initialise", json.dumps(ports)]
                 ),
                 pool.submit(watch.run_once, "init-warehouse", [python, "-c", _MIGRATE]),
             ]

@@ -1,6 +1,6 @@
 """The stage that sends what an earlier stage enqueued; addresses and log-ins come from whoever knows connections.
 
-`baton.airflow.effects` registers Airflow's connections here, as `baton.airflow.sources` does for sources. Options with
+`baton.airflow.connections.peers` registers Airflow's connections here, as `baton.airflow.connections.readers` does for sources. Options with
 an `endpoint` speak HTTP; without one the effects are mails (`baton.effects.mail`): through the connection's mail
 server, or into the file outbox `BATON_HOME/outbox/<flow>/<partition>/` where there is no such connection.
 """

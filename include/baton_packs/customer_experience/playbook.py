@@ -7,13 +7,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton import playbook
+from baton_demo import playbook
 from baton_packs.customer_experience import data
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo import Demo
+    from baton_demo.story import Demo
 
 PACK = "customer_experience"
 DOCUMENTS, MESSAGES = "document_intake", "customer_experience"

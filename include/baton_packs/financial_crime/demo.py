@@ -12,7 +12,7 @@ from baton.errors import BatonError
 from baton_packs.financial_crime.playbook import MODEL, Playbook
 
 if TYPE_CHECKING:
-    from baton.demo import Demo
+    from baton_demo.story import Demo
 
 
 def play(demo: Demo) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton import playbook
+from baton_demo import playbook
 
 if TYPE_CHECKING:
     import pandas as pd

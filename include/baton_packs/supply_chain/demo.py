@@ -15,7 +15,7 @@ from baton_packs.supply_chain.playbook import MODEL, SEED, Playbook
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo import Demo
+    from baton_demo.story import Demo
 
 FIRST, CAMPAIGNS, BAD, LAST = 114, 116, 115, 129
 SAID = (

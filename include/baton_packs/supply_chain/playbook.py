@@ -7,13 +7,13 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from baton import playbook
+from baton_demo import playbook
 from baton_packs.supply_chain import ordering, simulate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo import Demo
+    from baton_demo.story import Demo
 
 FLOW, MODEL, PACK = "replenishment", "demand", "supply_chain"
 WEEK = 7 * 86_400  # seconds

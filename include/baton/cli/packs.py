@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli_output import plural
+from baton.cli.output import plural
 from baton.errors import BatonError
 
 

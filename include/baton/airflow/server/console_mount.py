@@ -41,8 +41,8 @@ class Console:
 @lru_cache(maxsize=1)
 def application() -> FastAPI:
     """The console, with Airflow as its host."""
-    from baton.airflow.console_host import AirflowHost, current_user
-    from baton.console.app import create_app
+    from baton.airflow.server.console_host import AirflowHost, current_user
+    from baton.console.pages.app import create_app
 
     return create_app(current_user, AirflowHost())
 

@@ -41,7 +41,7 @@ class ReviewTrigger(BaseTrigger):
         """The trigger as the metadata database keeps it."""
         arguments = {"model": self.model, "version": self.version, "gate_at": self.gate_at, "ti_id": str(self.ti_id),
                      "until": self.until, "interval": self.interval}  # fmt: skip
-        return "baton.airflow.approval.ReviewTrigger", arguments
+        return "baton.airflow.operators.approval.ReviewTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the review, or that the time is over."""

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from baton.airflow.sources import imap_server
+from baton.airflow.connections.readers import imap_server
 from baton.effects.http import Endpoint
 from baton.effects.mail import is_address
 from baton.effects.smtp import ARCHIVE_DELAY, MailServer

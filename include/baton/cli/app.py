@@ -14,8 +14,14 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from baton import cli_demo, cli_models, cli_new, cli_outbox, cli_packs, cli_quarantine, cli_services
-from baton.cli_output import as_json, plural, table
+from baton.cli import demo as cli_demo
+from baton.cli import models as cli_models
+from baton.cli import new as cli_new
+from baton.cli import outbox as cli_outbox
+from baton.cli import packs as cli_packs
+from baton.cli import quarantine as cli_quarantine
+from baton.cli import services as cli_services
+from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
 
 

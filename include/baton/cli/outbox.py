@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli_output import plural
+from baton.cli.output import plural
 
 app = typer.Typer(help="Effects outside Baton: orders and mails.", no_args_is_help=True)
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from baton.console import queues, state, work
-from baton.console.alias_watch import WATCH
 from baton.console.host import Rights
+from baton.console.queries import queues, state, work
+from baton.console.queries.alias_watch import WATCH
 from baton.record.warehouse import read
 from baton.settings import settings
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli_output import as_json, table
+from baton.cli.output import as_json, table
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def trace(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all facts.")] = False,
 ) -> None:
     """Show why: source row, contract, model version, gate, approver, decision, case, labels."""
-    from baton.trace import trace as find
+    from baton.console.queries.trace import trace as find
 
     steps = find(entity, flow)
     if json:

@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from baton.console import wording
 from baton.console.host import Host
-from baton.console.sparkline import Point, sparkline
+from baton.console.pages.sparkline import Point, sparkline
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @lru_cache(maxsize=1)

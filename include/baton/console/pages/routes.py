@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from baton.console import forms, queues
-from baton.console.card import find_card, first_row
 from baton.console.host import Host, Person, Rights
-from baton.console.rendering import page
-from baton.console.state import verify_ledger
-from baton.console.stored_pages import POLICY, find_page, readable
-from baton.console.today import gather
+from baton.console.pages import forms
+from baton.console.pages.rendering import page
+from baton.console.pages.stored_pages import POLICY, find_page, readable
+from baton.console.queries import queues
+from baton.console.queries.card import find_card, first_row
+from baton.console.queries.state import verify_ledger
+from baton.console.queries.today import gather
 from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import tables

@@ -95,9 +95,9 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        import baton.airflow.agents
-        import baton.airflow.effects
-        import baton.airflow.sources  # noqa: F401  what needs Airflow connections
+        import baton.airflow.connections.models
+        import baton.airflow.connections.peers
+        import baton.airflow.connections.readers  # noqa: F401  what needs Airflow connections
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
         from baton.stages.job import run
         from baton.steps import contract as checking
@@ -124,7 +124,7 @@ class StageOperator(BaseOperator):
         }  # fmt: skip
 
     def _job(self, context: Context) -> tuple[StageJob, list[str]]:
-        from baton.airflow.runs import run_choices
+        from baton.airflow.operators.runs import run_choices
         from baton.data.datasets import DatasetRef
         from baton.stages.job import StageJob
         from baton.steps.ingest import choose_models

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from baton.cli_output import as_json, table
+from baton.cli.output import as_json, table
 from baton.errors import BatonError, ServiceError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
 
 def doctor() -> None:
     """Check this installation and its home; exit code 1 and what to do if anything is wrong."""
-    from baton.doctor import examine
+    from baton.cli.doctor import examine
 
     findings = list(examine())
     mark = {True: "ok", False: "WRONG", None: "note"}

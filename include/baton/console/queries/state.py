@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 
 from baton.console.host import Rights
-from baton.console.work import verdict_of
+from baton.console.queries.work import verdict_of
 from baton.record import ledger, tables
 from baton.registry.review import champion_moved
 

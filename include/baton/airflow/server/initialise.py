@@ -1,6 +1,6 @@
 """Bring Airflow's metadata database up to date; create pools and the connections of companions.
 
-    python -m baton.airflow.initialise '{"purchasing": 8090}'      ports of the companions by name
+    python -m baton.airflow.server.initialise '{"purchasing": 8090}'      ports of the companions by name
 
 One process instead of `airflow db migrate`, `airflow pools set` and `airflow connections add`: each imports for seconds.
 """

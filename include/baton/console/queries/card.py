@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from baton.console.host import Rights
+from baton.console.queries.work import verdict_of
 from baton.console.spans import placed_values
 from baton.console.wording import in_words
-from baton.console.work import verdict_of
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import tables

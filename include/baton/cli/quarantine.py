@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baton.cli_output import as_json, plural, table
+from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from baton.console.host import Host, Person
-from baton.console.rendering import page
-from baton.console.routes import router
+from baton.console.pages.rendering import page
+from baton.console.pages.routes import router
 from baton.errors import BatonError
 
 log = logging.getLogger(__name__)
