@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime
+from airflow.sdk import DAG, CronPartitionTimetable, PartitionedAtRuntime
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from baton.airflow.notify import Notify, deadline_missed
+from baton.airflow.operators.assets import labelled, published
 from baton.airflow.operators.branch import BranchOperator
 from baton.airflow.operators.review import ReviewOperator
 from baton.airflow.operators.runs import flow_params
@@ -187,28 +188,3 @@ class Flow(DAG):
         return self.stage(
             "publish", "baton.steps.publish:publish_labels", options, data=data, outlets=[labelled(about)]
         )
-
-
-def published(flow: str) -> Asset:
-    """A partition of this flow was published."""
-    return Asset(name=f"{flow}_published", uri=f"x-baton://{flow}/published", group="baton")
-
-
-def labelled(flow: str) -> Asset:
-    """Labels about entities of this flow arrived."""
-    return Asset(name=f"{flow}_labelled", uri=f"x-baton://{flow}/labelled", group="baton")
-
-
-def challenger(model: str) -> Asset:
-    """A version was registered and points at by the alias `challenger`."""
-    return Asset(name=f"{model}_challenger", uri=f"x-mlflow://models/{model}/challenger", group="baton")
-
-
-def champion(model: str) -> Asset:
-    """The alias `champion` moved."""
-    return Asset(name=f"{model}_champion", uri=f"x-mlflow://models/{model}/champion", group="baton")
-
-
-def drifted(model: str) -> Asset:
-    """The monitor decided that the model must be retrained."""
-    return Asset(name=f"{model}_drift", uri=f"x-baton://{model}/drift", group="baton")

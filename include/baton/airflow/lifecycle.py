@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, CronTriggerTimetable, Param, PartitionedAssetTimetable
 
 from baton.airflow import flows
+from baton.airflow.operators import assets
 from baton.airflow.operators.approval import ModelApprovalOperator
 from baton.airflow.operators.monitor import MonitorOperator
 from baton.airflow.operators.runs import KEY_PATTERN
@@ -77,7 +78,7 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
         for candidate in spec.candidates
         if candidate.estimator is not None
     }
-    stage("register", "baton.lifecycle.fit:register", data=good, outlets=[flows.challenger(spec.model)], **tried)
+    stage("register", "baton.lifecycle.fit:register", data=good, outlets=[assets.challenger(spec.model)], **tried)
     return dag
 
 
@@ -88,7 +89,7 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
         "Judges the challenger on rows that neither version trained on: PROMOTE, HOLD or MORE_DATA, with reasons. "
         "Only a PROMOTE is put to a person (here under *Required Actions*, or by the tag `baton.review` in MLflow); "
         "only this DAG moves the alias `champion`.",
-        schedule=flows.challenger(spec.model), dagrun_timeout=spec.approval.timeout + timedelta(hours=1),
+        schedule=assets.challenger(spec.model), dagrun_timeout=spec.approval.timeout + timedelta(hours=1),
         params={"version": Param(0, type="integer", minimum=0, title="Version", description_md=(
             "Version to judge; 0: the one that `challenger` points at."))},
     )  # fmt: skip
@@ -105,7 +106,7 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
     StageOperator(
         task_id="move_champion", step="baton.lifecycle.promote:move_champion", pack=pack.name, dag=dag,
         inputs={"verdict": verdict, "answer": approval.output}, options={"model": spec.model, "kind": "promote"},
-        outlets=[flows.champion(spec.model)],
+        outlets=[assets.champion(spec.model)],
     )  # fmt: skip
     return dag
 
@@ -119,7 +120,7 @@ def monitor(pack: Pack, spec: ModelSpec) -> DAG:
         "Woken by published partitions and by late labels. Judges each window in order of its partition: which "
         "features drifted and by how much, how the champion does on labelled rows; emits the drift event that "
         "wakes training only when the policy says so.",
-        schedule=PartitionedAssetTimetable(assets=flows.published(watched) | flows.labelled(watched)),
+        schedule=PartitionedAssetTimetable(assets=assets.published(watched) | assets.labelled(watched)),
         dagrun_timeout=timedelta(hours=1),
     )  # fmt: skip
     MonitorOperator(task_id="judge_windows", model=spec.model, watched=watched, dag=dag)

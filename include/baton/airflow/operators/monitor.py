@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias, BaseOperator
 
-from baton.airflow.flows import drifted
+from baton.airflow.operators.assets import drifted
 from baton.airflow.operators.stage import DriftReportLink
 
 if TYPE_CHECKING:
