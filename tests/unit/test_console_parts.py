@@ -85,7 +85,7 @@ def test_sparkline() -> None:
 
 def test_nothing_heavy_is_imported_before_the_first_request() -> None:
     code = (
-        "import sys; import baton.airflow.console_mount; "
+        "import sys; import baton.airflow.server.console_mount; "
         "early = {'airflow', 'fastapi', 'sqlalchemy', 'jinja2'} & set(sys.modules); assert not early, early; "
         "import baton.console.app, baton.console.state; "
         "late = {'pandas', 'numpy', 'mlflow', 'great_expectations', 'sklearn', 'pyarrow', 'airflow'} & set(sys.modules); "

@@ -55,7 +55,7 @@ def _environment() -> Iterator[Finding]:
         fits = found.startswith(wanted)
         yield Finding(name, fits, found if fits else f"{found}: Baton is made for {wanted}; run `make setup`")
     policies = [point.value for point in entry_points(group="airflow.policy")]
-    warm = "baton.airflow.warmup" in policies
+    warm = "baton.airflow.server.warmup" in policies
     yield Finding("warm workers", warm, "registered" if warm else "not registered: run `make setup`")
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         says = "PYTHONDONTWRITEBYTECODE is set: commands start slowly; `baton up` unsets it for the services"
