@@ -39,17 +39,17 @@ with Flow(
     intent = flow.score(messages, "message_intent", "text_scores")
     mood = flow.score(messages, "message_sentiment", "text_scores")
     known = flow.confirmed("message_intent", ["text"], each=EXAMPLES, after=messages)
-    found = flow.stage("retrieve", f"{STEPS}.service:retrieve", messages=messages, intents=intent, history=known)
+    found = flow.stage("retrieve", f"{STEPS}.service.stages:retrieve", messages=messages, intents=intent, history=known)
     decided = flow.stage(
-        "decide", f"{STEPS}.service:decide", messages=messages, intent=intent, sentiment=mood, found=found
+        "decide", f"{STEPS}.service.stages:decide", messages=messages, intent=intent, sentiment=mood, found=found
     )
     drafts = flow.advise(
-        "draft", f"{STEPS}.writing:CUSTOMER_REPLY", conn_id="customer_agent", limits=LIMITS,
+        "draft", f"{STEPS}.service.agent:CUSTOMER_REPLY", conn_id="customer_agent", limits=LIMITS,
         decisions=decided, messages=messages, found=found,
     )  # fmt: skip
     flow.branch("replies", decided, {"draft": "answers"}) >> drafts.operator
     composed = flow.stage(
-        "compose", f"{STEPS}.service:compose", trigger_rule=SOME, decisions=decided, found=found, drafts=drafts
+        "compose", f"{STEPS}.service.stages:compose", trigger_rule=SOME, decisions=decided, found=found, drafts=drafts
     )
     published = flow.publish(
         composed,
@@ -57,5 +57,5 @@ with Flow(
         case_routes=["suggest", "escalate"],
         contract="customer_decisions",
     )
-    replies = flow.stage("reply", f"{STEPS}.replies:place", decisions=published)
+    replies = flow.stage("reply", f"{STEPS}.letters.replies:place", decisions=published)
     flow.deliver("send", after=replies, effect="mail", conn_id="outgoing_mail")

@@ -22,4 +22,4 @@ with Flow(
 ) as flow:
     outcomes = flow.contract(flow.ingest("customer_outcomes"), "customer_outcomes")
     flow.publish_labels(outcomes, about="customer_experience", entity="message_id", labels=["intent"], origin="outcome")
-    flow.stage("quality", "baton_packs.customer_experience.quality:quality", outcomes=outcomes)
+    flow.stage("quality", "baton_packs.customer_experience.service.quality:quality", outcomes=outcomes)

@@ -39,33 +39,38 @@ with Flow(
     max_active_runs=100,  # an hour that waits for a person, three days at most, holds up no other
     doc_md=__doc__,
 ) as flow:
-    parsed = flow.stage("parse", f"{STEPS}.parsing:parse", documents=flow.ingest("documents"))
+    parsed = flow.stage("parse", f"{STEPS}.intake.parse:parse", documents=flow.ingest("documents"))
     documents = flow.contract(parsed, "documents")
     kind = flow.score(documents, "document_type", "text_scores")
     intent = flow.score(documents, "document_intent", "text_scores")
-    fields = flow.stage("extract", f"{STEPS}.intake:fields", parsed=documents)
+    fields = flow.stage("extract", f"{STEPS}.intake.stages:fields", parsed=documents)
 
     past = flow.earlier("extract", PAST, after=fields, partitions=1000)
-    features = flow.stage("features", f"{STEPS}.intake:features", parsed=documents, fields=fields, past=past)
+    features = flow.stage("features", f"{STEPS}.intake.stages:features", parsed=documents, fields=fields, past=past)
     flow.branch("stakes", fields, {past.operator.task_id: "at_stake"}) >> past.operator
     risk = flow.score(features, "document_risk")
 
     decided = flow.stage(
-        "decide", f"{STEPS}.intake:decide", trigger_rule=SOME,
+        "decide", f"{STEPS}.intake.stages:decide", trigger_rule=SOME,
         documents=documents, fields=fields, type=kind, intent=intent, risk=risk,
     )  # fmt: skip
     drafts = flow.advise(
-        "draft", f"{STEPS}.writing:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
+        "draft", f"{STEPS}.intake.agent:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
         decisions=decided, documents=documents,
     )  # fmt: skip
     flow.branch("letters", decided, {"draft": "letters"}) >> drafts.operator
     composed = flow.stage(
-        "compose", f"{STEPS}.intake:compose", trigger_rule=SOME, decisions=decided, documents=documents, drafts=drafts
+        "compose",
+        f"{STEPS}.intake.stages:compose",
+        trigger_rule=SOME,
+        decisions=decided,
+        documents=documents,
+        drafts=drafts,
     )
     scores = {"type": kind, "intent": intent, "risk": risk}
     published = flow.publish(composed, scores, case_routes=["escalate"], contract="document_decisions")
 
-    answers = flow.stage("answer", f"{STEPS}.replies:place", decisions=published)
+    answers = flow.stage("answer", f"{STEPS}.letters.replies:place", decisions=published)
     flow.deliver("send", after=answers, effect="mail", conn_id="outgoing_mail")
     word = flow.review(
         published, field="masked", caption="answer", columns=["type", "intent", "reasons"],
@@ -75,6 +80,6 @@ with Flow(
         "Empty a field to keep that answer back. What is not sent becomes a case.",
     )  # fmt: skip
     reviewed = flow.stage(
-        "answer_reviewed", f"{STEPS}.replies:place", {"answer": word}, decisions=published, after=answers
+        "answer_reviewed", f"{STEPS}.letters.replies:place", {"answer": word}, decisions=published, after=answers
     )
     flow.deliver("send_reviewed", after=reviewed, effect="mail", conn_id="outgoing_mail")

@@ -57,7 +57,7 @@ with Flow(
     decisions = flow.stage("decide", f"{STEPS}:decide", proposals=proposals, simulated=simulated, advice=advice)
     published = flow.publish(decisions, {"demand": forecast}, case_routes=[])
     flow.stage(
-        "report", "baton_packs.supply_chain.reporting:report",
+        "report", "baton_packs.supply_chain.report.stage:report",
         decisions=published, simulated=simulated, forecast=forecast, history=history, stock=stock,
     )  # fmt: skip
 

@@ -130,7 +130,7 @@ def cards() -> tuple[int, int] | None:
     """Card transactions: how many of the untouched hours 33-47 have a flagged feature, and in how many of the
     shifted hours 37-47 exactly the shifted components are named; None without the converted data."""
     from baton.settings import settings
-    from baton_packs.financial_crime.simulate import REFIT, shift
+    from baton_demo.financial_crime.simulate import REFIT, shift
 
     folder = settings().data_dir / "financial_crime" / "transactions"
     if not (folder / "hour=47.parquet").is_file():

@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agent_bench import SERVER, Bench, question, report, shown, workbench
 
 from baton.settings import settings
-from baton_packs.customer_experience.writing import DOCUMENT_REPLY
+from baton_packs.customer_experience.letters.drafts import DOCUMENT_REPLY
 
 DOCUMENTS = 100
 EVIL_ACCOUNT = "GB33BUKB20201555555555"

@@ -92,7 +92,7 @@ def deliver(seed: int) -> None:
     """Files in the hour's drop folder."""
     from baton.data.partitions import safe_name
     from baton.settings import settings
-    from baton_packs.customer_experience import simulate
+    from baton_demo.customer_experience.documents import deliveries as simulate
 
     start = datetime(2026, 1, 5, 9, tzinfo=UTC)
     frame, _ = simulate.documents(COUNT, seed, start, timedelta(hours=1) / COUNT)
@@ -156,7 +156,7 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
     decided = stage(
         "decide", "intake:decide", documents="contract", fields="extract", type="type", intent="intent", risk="risk"
     )
-    agent = {"agent": "baton_packs.customer_experience.writing:DOCUMENT_REPLY", "conn_id": ""}
+    agent = {"agent": "baton_packs.customer_experience.letters.drafts:DOCUMENT_REPLY", "conn_id": ""}
     stage("draft", "baton.steps.advise:advise", agent, decisions="decide", documents="contract")
     stage("compose", "intake:compose", decisions="decide", documents="contract", drafts="draft")
     placed = stage("answer", "replies:place", decisions="compose")

@@ -26,12 +26,12 @@ from typing import Any
 
 import pandas as pd
 
-from baton_packs.customer_experience.extraction import extract
-from baton_packs.customer_experience.fields_amounts import find_amounts, parse_number
-from baton_packs.customer_experience.fields_company import name_key
-from baton_packs.customer_experience.fields_dates import find_dates
-from baton_packs.customer_experience.fields_layout import Page
-from baton_packs.customer_experience.parsing import parse
+from baton_packs.customer_experience.fields.amounts import find_amounts, parse_number
+from baton_packs.customer_experience.fields.company import name_key
+from baton_packs.customer_experience.fields.dates import find_dates
+from baton_packs.customer_experience.fields.extract import extract
+from baton_packs.customer_experience.fields.page import Page
+from baton_packs.customer_experience.intake.parse import parse
 
 FIELDS = {"issuer": "issuer", "number": "invoice_number", "date": "date", "total": "amount"}  # ours: theirs
 NUMBER = re.compile(

@@ -32,7 +32,7 @@ from baton.families.text.family import Text
 from baton.packs.pack import find_model
 from baton.settings import settings
 from baton.specs.text import TextSpec
-from baton_packs.customer_experience import mail
+from baton_packs.customer_experience.reading.mail import message as mail
 
 HELD_OUT = 0.2
 

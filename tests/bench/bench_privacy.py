@@ -41,7 +41,7 @@ from agent_bench import Bench, question, report, shown, workbench
 
 from baton.agents.journal import Journal
 from baton.settings import settings
-from baton_packs.customer_experience import knowledge
+from baton_packs.customer_experience.service import knowledge
 
 FLOW = "customer_experience"
 PEOPLE, STRANGERS = 1_000, 300

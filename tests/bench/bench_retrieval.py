@@ -35,9 +35,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from baton.errors import SourceError
 from baton.families.text.features.encoder import packaged_encoder
-from baton_packs.customer_experience.knowledge import entries
-from baton_packs.customer_experience.retrieval import EXAMPLES, SHOWN, examples, search
-from baton_packs.customer_experience.search_index import Bm25, Index
+from baton_packs.customer_experience.service.knowledge import entries
+from baton_packs.customer_experience.service.retrieval import EXAMPLES, SHOWN, examples, search
+from baton_packs.customer_experience.service.search_index import Bm25, Index
 
 ANSWERS = [entry for entry in entries() if entry.intent]
 COLUMN = {entry.intent: at for at, entry in enumerate(ANSWERS)}

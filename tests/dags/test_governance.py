@@ -63,7 +63,7 @@ def test_flow_has_six_stages_and_one_monitor_task(dags: dict[str, Any]) -> None:
 
 
 def test_the_answer_is_looked_for_with_what_people_confirmed(dags: dict[str, Any]) -> None:
-    from baton_packs.customer_experience.retrieval import EXAMPLES
+    from baton_packs.customer_experience.service.retrieval import EXAMPLES
 
     flow = dags["customer_experience"]
     assert sorted(flow.task_ids) == [

@@ -15,9 +15,9 @@ from baton.services import companions
 from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import Services
 from baton.settings import settings
+from baton_demo.financial_crime import story
+from baton_demo.financial_crime.playbook import Playbook
 from baton_demo.story import Demo
-from baton_packs.financial_crime import demo as story
-from baton_packs.financial_crime.playbook import Playbook
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 

@@ -19,9 +19,9 @@ from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, partitions
+from baton_demo.customer_experience import story
+from baton_demo.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
 from baton_demo.story import Demo
-from baton_packs.customer_experience import demo as story
-from baton_packs.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 FLOWS = (DOCUMENTS, MESSAGES)

@@ -19,8 +19,8 @@ from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
+from baton_demo.financial_crime.playbook import FLOW, MODEL, Playbook
 from baton_demo.story import Demo
-from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 

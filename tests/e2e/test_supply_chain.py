@@ -19,8 +19,8 @@ from baton.registry.client import Registry
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head
 from baton_demo.story import Demo
-from baton_packs.supply_chain import demo as story
-from baton_packs.supply_chain.playbook import FLOW, MODEL
+from baton_demo.supply_chain import story
+from baton_demo.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]

@@ -13,8 +13,8 @@ from kills import held, kill, rows
 from baton.record import ledger
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
+from baton_demo.financial_crime.playbook import FLOW, MODEL, Playbook
 from baton_demo.story import Demo
-from baton_packs.financial_crime.playbook import FLOW, MODEL, Playbook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baton_packs.supply_chain.purchasing_service import Handler, PurchasingServer, Refused
+from baton_demo.supply_chain.purchasing_service import Handler, PurchasingServer, Refused
 
 TOKEN = "s3cret-purchasing-token"
 PLACING = ("ok", "timeout_after", "500_before", "500_after", "drop_before", "drop_after", "429", "refuse", "page_after",

@@ -20,7 +20,7 @@ from baton.record import warehouse
 from baton.stages import slots
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
-from baton_packs.supply_chain import ordering
+from baton_packs.supply_chain.ordering import rules as ordering
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("model_server.py")))
 KEY, NEUTRAL, TOKENS = (SERVER[name] for name in ("KEY", "NEUTRAL", "TOKENS"))

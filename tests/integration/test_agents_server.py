@@ -115,8 +115,8 @@ def test_what_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
     packaged_files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from baton_packs.customer_experience.companions import CONN_ID
-    from baton_packs.customer_experience.companions import companions as brought
+    from baton_demo.customer_experience.companions import CONN_ID
+    from baton_demo.customer_experience.companions import companions as brought
 
     (found,) = brought(tmp_path)
     assert (found.conn_id, found.on(8123)[-3], found.files) == (CONN_ID, "8123", (MODEL,))

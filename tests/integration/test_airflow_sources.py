@@ -161,7 +161,7 @@ def test_http_names_a_wrong_path_to_the_rows(http: type[Payments]) -> None:
 
 
 def test_http_brings_documents_that_the_intake_reads(http: type[Payments], monkeypatch: pytest.MonkeyPatch) -> None:
-    from baton_packs.customer_experience.parsing import parse
+    from baton_packs.customer_experience.intake.parse import parse
 
     mail = b"From: Ann <ann@example.org>\r\nSubject: My order\r\n\r\nWhere is the order that I placed last week, please?\r\n"
     kept = [

@@ -17,10 +17,11 @@ from fpdf import FPDF
 from fpdf.enums import AccessPermission, EncryptionMethod
 from PIL import Image, ImageDraw, ImageFont
 
-from baton_packs.customer_experience import ocr, pdf, reading_process
-from baton_packs.customer_experience.limits import Limits
-from baton_packs.customer_experience.parsing import parse
-from baton_packs.customer_experience.reading import read_document
+from baton_packs.customer_experience.intake.parse import parse
+from baton_packs.customer_experience.reading import process as reading_process
+from baton_packs.customer_experience.reading.document import read_document
+from baton_packs.customer_experience.reading.pages import ocr, pdf
+from baton_packs.customer_experience.reading.text.limits import Limits
 
 LINES = ("Invoice INV-4711", "Date: 12 March 2026", "Delivery of 40 valves and 12 pumps to the plant in Bremen")
 

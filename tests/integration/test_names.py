@@ -10,8 +10,8 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from baton_packs.customer_experience import names
-from baton_packs.customer_experience.extraction import extract
+from baton_packs.customer_experience.fields import names
+from baton_packs.customer_experience.fields.extract import extract
 
 LETTER = ("Dear Mr Halloran,\n\nI met Maria Fontaine of Kestrel Logistics in Leeds last week. She asked me to write to you about "
           "the delivery that Northgate Ltd announced.\n\nKind regards,\nOwen Brandt\n")  # fmt: skip

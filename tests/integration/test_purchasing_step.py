@@ -230,7 +230,7 @@ def test_a_connection_that_cannot_work_is_explained(
 
 @contextmanager
 def service(folder: Path, port: int = 0, code: int = 0) -> Iterator[str]:
-    arguments = [sys.executable, "-m", "baton_packs.supply_chain.purchasing_service", "--port", str(port)]
+    arguments = [sys.executable, "-m", "baton_demo.supply_chain.purchasing_service", "--port", str(port)]
     arguments += ["--database", str(folder / "orders.db"), "--token-file", str(folder / "token")]
     with (folder / "log").open("a") as log:
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)

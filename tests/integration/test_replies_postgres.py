@@ -27,7 +27,7 @@ def job(hour: str) -> StageJob:
         slots.Slot(FLOW, "publish", hour), lambda inputs: slots.StageOutput(frame), inputs={}, params={}, models={},
         code="test", run_id="test",
     )  # fmt: skip
-    return StageJob("customer_experience", FLOW, "answer", hour, "baton_packs.customer_experience.replies:place",
+    return StageJob("customer_experience", FLOW, "answer", hour, "baton_packs.customer_experience.letters.replies:place",
                     inputs={"decisions": published.ref})  # fmt: skip
 
 

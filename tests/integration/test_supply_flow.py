@@ -26,8 +26,8 @@ from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.stages.job import StageJob, run
 from baton.stages.slots import StageResult
-from baton_packs.supply_chain import simulate
-from baton_packs.supply_chain.playbook import FLOW, MODEL, Playbook
+from baton_demo.supply_chain import simulate
+from baton_demo.supply_chain.playbook import FLOW, MODEL, Playbook
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -221,7 +221,8 @@ def test_orders_are_sent_once_and_stay_when_the_plan_changes(
 
 
 def test_a_person_changes_a_quantity_and_the_next_proposals_learn(home: Path, book: Playbook, shop: Any) -> None:
-    from baton_packs.supply_chain import inventory, ordering
+    from baton_packs.supply_chain.ordering import inventory
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     rules, before = ordering.load(), set(shop.booked())
     for number in range(FIRST + 1, FIRST + 4):

@@ -114,7 +114,7 @@ def test_a_damaged_wheel_is_named(wheel, tmp_path):
 
 def test_the_card_transactions_are_refused_when_they_are_not_all_there(tmp_path):
     from baton.packs.prepared import Builder
-    from baton_packs.financial_crime import data
+    from baton_demo.financial_crime import data
 
     names = ["Time", *(f"V{i}" for i in range(1, 29)), "Amount", "Class"]
     (tmp_path / "cards.csv").write_text(",".join(names) + "\n" + ",".join(["0"] * 31) + "\n")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.financial_crime import simulate
+from baton_demo.financial_crime import simulate
 
 
 @pytest.fixture

@@ -1,1 +1,6 @@
 """Customer experience: documents that come in, and messages of customers; see README.md."""
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+"""Where the pack's texts, policies and prompts lie."""

@@ -1,0 +1,4 @@
+from pathlib import Path
+
+HERE = Path(__file__).parent
+"""Where the pack's texts, policies and prompts lie."""

@@ -54,7 +54,7 @@ class Advice(BaseModel):
 
 def rules() -> dict[str, Any]:
     """For which items the agent may choose, from the pack's ordering policy."""
-    from baton_packs.supply_chain import ordering
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     return {"allowed": {item: policy.alternatives_allowed for item, policy in ordering.load().by_item.items()}}
 

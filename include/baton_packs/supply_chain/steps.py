@@ -20,7 +20,7 @@ ORDER, APPROVE, NONE = "order", "approve", "none"
 
 
 def _rules(job: StageJob) -> dict[str, Any]:
-    from baton_packs.supply_chain import ordering
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     return ordering.load().model_dump(mode="json")
 
@@ -44,7 +44,8 @@ def propose(job: StageJob) -> StageOutput:
     """
     from baton.feedback import adjustments
     from baton.packs.pack import find_model
-    from baton_packs.supply_chain import inventory, ordering
+    from baton_packs.supply_chain.ordering import inventory
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     rules, frames = ordering.load(), read_inputs(job.inputs)
     spec: Any = find_model("demand")[1]
@@ -87,7 +88,8 @@ def simulate(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.supply_chain import alternatives, ordering
+    from baton_packs.supply_chain.ordering import alternatives
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     rules, frames = ordering.load(), read_inputs(job.inputs)
     due = open_orders(frames["stock"])
@@ -132,7 +134,7 @@ def decide(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.supply_chain import ordering
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     rules, frames = ordering.load(), read_inputs(job.inputs)
     offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
@@ -195,7 +197,7 @@ def place(job: StageJob) -> StageOutput:
     import pandas as pd
 
     from baton.data.datasets import read
-    from baton_packs.supply_chain import ordering
+    from baton_packs.supply_chain.ordering import rules as ordering
 
     rules = ordering.load()
     decisions: pd.DataFrame = read(job.inputs["decisions"])

@@ -18,7 +18,7 @@ from baton.record import warehouse
 from baton.sources.replay import ANCHOR_KEY
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
-from baton_packs.customer_experience import retrieval
+from baton_packs.customer_experience.service import retrieval
 
 FLOW, STEPS = "customer_experience", "baton_packs.customer_experience.service"
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in range(9, 13)]

@@ -9,14 +9,14 @@ import time
 import pandas as pd
 import pytest
 
-from baton_packs.customer_experience import policies
-from baton_packs.customer_experience.extraction import best_fields, extract, extract_text
-from baton_packs.customer_experience.fields_amounts import parse_number
-from baton_packs.customer_experience.fields_company import domain_key, name_key
-from baton_packs.customer_experience.fields_labels import PHRASES, WORD
-from baton_packs.customer_experience.fields_layout import Found, fold
-from baton_packs.customer_experience.fields_numbers import iban_valid
-from baton_packs.customer_experience.simulate_writing import wording
+from baton_demo.customer_experience.documents.writing import wording
+from baton_packs.customer_experience.fields.amounts import parse_number
+from baton_packs.customer_experience.fields.company import domain_key, name_key
+from baton_packs.customer_experience.fields.extract import best_fields, extract, extract_text
+from baton_packs.customer_experience.fields.labels import PHRASES, WORD
+from baton_packs.customer_experience.fields.numbers import iban_valid
+from baton_packs.customer_experience.fields.page import Found, fold
+from baton_packs.customer_experience.intake import policy as policies
 
 LETTER_DE = """
 Krahmann & Söhne GmbH · Lindenallee 4 · 04109 Leipzig

@@ -12,7 +12,9 @@ import pytest
 
 from baton.errors import SpecError
 from baton.packs.pack import load_pack
-from baton_packs.customer_experience import intake, letters, policies
+from baton_packs.customer_experience.intake import policy as policies
+from baton_packs.customer_experience.intake import stages as intake
+from baton_packs.customer_experience.letters import letters
 
 RULES = policies.intake()
 
@@ -188,7 +190,9 @@ def test_the_risk_is_scored_where_money_or_pressure_is_at_stake(
     text: str, stake: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # names are found by a model of their own tests
-    monkeypatch.setattr("baton_packs.customer_experience.extraction.find_names", lambda texts, _: [[] for _ in texts])
+    monkeypatch.setattr(
+        "baton_packs.customer_experience.fields.extract.find_names", lambda texts, _: [[] for _ in texts]
+    )
     assert intake.fields(parsed(text)).facts["at_stake"] == stake
     assert intake.fields(parsed("When do you open on Friday?", text)).facts["at_stake"] == stake
 

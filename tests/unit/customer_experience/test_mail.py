@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baton_packs.customer_experience import html_text, mail
-from baton_packs.customer_experience.charsets import clean, decode
-from baton_packs.customer_experience.limits import Limits
-from baton_packs.customer_experience.mail_headers import count_addresses
+from baton_packs.customer_experience.reading.mail import message as mail
+from baton_packs.customer_experience.reading.mail.headers import count_addresses
+from baton_packs.customer_experience.reading.text import html_text
+from baton_packs.customer_experience.reading.text.charsets import clean, decode
+from baton_packs.customer_experience.reading.text.limits import Limits
 
 HEAD = b"From: Jo Miller <Jo@Example.org>\r\nTo: a@b.example, c@d.example\r\nSubject: Order 12\r\n"
 

@@ -12,10 +12,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
 from baton.errors import SourceError
-from baton_packs.customer_experience import messages
-from baton_packs.customer_experience.customers import customers, iban
-from baton_packs.customer_experience.knowledge import intents
-from baton_packs.customer_experience.phrasing import parts, say
+from baton_demo.customer_experience.messages import messages
+from baton_demo.customer_experience.messages.customers import customers, iban
+from baton_demo.customer_experience.messages.phrasing import parts, say
+from baton_packs.customer_experience.service.knowledge import intents
 
 START, STEP = datetime(2026, 9, 1, tzinfo=UTC), timedelta(minutes=5)
 NEW = {name for name, known in messages.phrases().items() if known["later"]}

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baton.packs.pack import load_pack
-from baton_packs.customer_experience import archives, languages
-from baton_packs.customer_experience.layout import Piece, lines_of
-from baton_packs.customer_experience.limits import Limits
-from baton_packs.customer_experience.parsing import COLUMNS, parse
-from baton_packs.customer_experience.reading import kind_of, read_document
+from baton_packs.customer_experience.intake.parse import COLUMNS, parse
+from baton_packs.customer_experience.reading.document import kind_of, read_document
+from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
+from baton_packs.customer_experience.reading.text import archives, languages
+from baton_packs.customer_experience.reading.text.limits import Limits
 
 LETTERS = {
     "en": "Thank you for your message. We have looked into the delay of your order and will send the parts tomorrow.",

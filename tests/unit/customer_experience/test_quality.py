@@ -15,7 +15,7 @@ from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
-from baton_packs.customer_experience import quality
+from baton_packs.customer_experience.service import quality
 
 SUNDAY, MONDAY, NOON = "2026-11-15T23:00:00", "2026-11-16T00:00:00", "2026-11-16T12:00:00"
 ANSWERS = {
@@ -69,7 +69,7 @@ def decided(key: str, answer: str, partition: str = MONDAY, minutes: int = 30) -
 
 def summed_up(partition: str = NOON) -> StageResult:
     job = StageJob("customer_experience", "customer_outcomes", "quality", partition,
-                   "baton_packs.customer_experience.quality:quality")  # fmt: skip
+                   "baton_packs.customer_experience.service.quality:quality")  # fmt: skip
     return run(job)
 
 

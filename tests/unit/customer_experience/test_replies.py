@@ -19,7 +19,7 @@ from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, run_stage
-from baton_packs.customer_experience import replies
+from baton_packs.customer_experience.letters import replies
 
 FLOW, PARTITION = "document_intake", "2026-11-20T09:00:00"
 
@@ -27,7 +27,7 @@ FLOW, PARTITION = "document_intake", "2026-11-20T09:00:00"
 @pytest.fixture(autouse=True)
 def tables(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # names in free text are found by a model of their own tests; here the known values are enough
-    monkeypatch.setattr("baton_packs.customer_experience.privacy.names", lambda text: iter(()))
+    monkeypatch.setattr("baton_packs.customer_experience.letters.privacy.names", lambda text: iter(()))
     warehouse.migrate()
     yield
     warehouse.engine().dispose()
@@ -57,7 +57,7 @@ def place(frame: pd.DataFrame, **answer: Any) -> Any:
     inputs: dict[str, DatasetRef] = {"decisions": published_ref(frame, "publish")}
     options = {"answer": answer} if answer else {}
     stage = "answer_reviewed" if answer else "answer"
-    return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.replies:place",
+    return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.letters.replies:place",
                         inputs=inputs, options=options))  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_a_request_whose_decisions_were_superseded_opens_no_case_and_withdraws_n
     ref = published_ref(joined(decision("b", "approve")), "publish")
     place(joined(decision("b", "file"), decision("n", "reply")))
     job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
-                   "baton_packs.customer_experience.replies:place", inputs={"decisions": ref},
+                   "baton_packs.customer_experience.letters.replies:place", inputs={"decisions": ref},
                    options={"answer": {"answer": "timeout", "changes": {}, "actor": ""}})  # fmt: skip
     facts = run(job).facts
     assert facts["degraded"] == ["the partition was decided anew after this request, which counts for nothing"]
@@ -221,7 +221,7 @@ def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
     ref = published_ref(old, "publish")
     published_ref(joined(decision("b", "file")), "publish")
     job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
-                   "baton_packs.customer_experience.replies:place", inputs={"decisions": ref},
+                   "baton_packs.customer_experience.letters.replies:place", inputs={"decisions": ref},
                    options={"answer": {"answer": "approved", "changes": {}, "actor": "ada"}})  # fmt: skip
     with pytest.raises(BatonError, match="decided anew after this request"):
         run(job)
@@ -231,7 +231,7 @@ def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
 def test_nobody_is_answered_in_two_partitions() -> None:
     place(joined(decision("a", "reply")))
     later = StageJob("customer_experience", FLOW, "answer", "2026-11-20T10:00:00",
-                     "baton_packs.customer_experience.replies:place",
+                     "baton_packs.customer_experience.letters.replies:place",
                      inputs={"decisions": published_ref(joined(decision("a", "reply"), decision("n", "reply")))})  # fmt: skip
     assert run(later).facts["answers"] == 1
     assert [one.entity_key for one in outbox.effects(FLOW, "2026-11-20T10:00:00", "mail")] == ["n"]
@@ -271,7 +271,7 @@ def later(partition: str = LATER) -> Any:
     """Answers of a later hour, in which nothing new may leave."""
     ref = published_ref(joined(decision("t", "file")))
     return run(StageJob("customer_experience", FLOW, "answer", partition,
-                        "baton_packs.customer_experience.replies:place", inputs={"decisions": ref}))  # fmt: skip
+                        "baton_packs.customer_experience.letters.replies:place", inputs={"decisions": ref}))  # fmt: skip
 
 
 def left_with(partition: str) -> dict[str, dict[str, Any]]:

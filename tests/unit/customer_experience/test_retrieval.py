@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from baton.errors import SourceError
-from baton_packs.customer_experience import retrieval
-from baton_packs.customer_experience.knowledge import TEAMS, entries, intents, load_entries, load_intents
-from baton_packs.customer_experience.search_index import Bm25
+from baton_packs.customer_experience.service import retrieval
+from baton_packs.customer_experience.service.knowledge import TEAMS, entries, intents, load_entries, load_intents
+from baton_packs.customer_experience.service.search_index import Bm25
 
 INTENTS = "change_pin: {team: cards, regulated: false, priority: 3}\nage_limit: {team: accounts, regulated: true, priority: 2}\n"
 ENTRY = "- id: {0}\n  intent: {1}\n  title: About {0}\n  answer: This is the answer to the question.\n"

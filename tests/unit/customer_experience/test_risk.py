@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.customer_experience.pressure import urgency
-from baton_packs.customer_experience.risk import FEATURES, features
+from baton_packs.customer_experience.intake.pressure import urgency
+from baton_packs.customer_experience.intake.risk import FEATURES, features
 
 USUAL = {"issuer": "Oat & Rye Mills Ltd", "invoice_number": "A-1", "account_number": "GB29NWBK60161331926819", "total": 100.0,
          "currency": "GBP", "date": "2024-03-01", "sender": "billing@oatrye.example"}  # fmt: skip
@@ -154,9 +154,9 @@ def test_what_does_not_fit_is_said() -> None:
 
 
 def test_a_hostile_sender_takes_no_time() -> None:
-    from baton_packs.customer_experience.fields_company import name_key
-    from baton_packs.customer_experience.fields_issuer import PART
-    from baton_packs.customer_experience.risk import ADDRESS
+    from baton_packs.customer_experience.fields.company import name_key
+    from baton_packs.customer_experience.fields.issuer import PART
+    from baton_packs.customer_experience.intake.risk import ADDRESS
 
     started = time.process_time()
     name_key("," * 20_000 + "a")

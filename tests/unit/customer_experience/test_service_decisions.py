@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from baton.packs.pack import load_pack
-from baton_packs.customer_experience import knowledge, policies, service
+from baton_packs.customer_experience.intake import policy as policies
+from baton_packs.customer_experience.service import knowledge
+from baton_packs.customer_experience.service import stages as service
 
 RULES, TABLE = policies.service(), knowledge.intents()
 PLAIN = next(name for name, one in TABLE.items() if not one.regulated and one.priority == 3)

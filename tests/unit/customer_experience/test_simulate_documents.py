@@ -17,10 +17,14 @@ import pypdfium2
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.customer_experience import simulate, simulate_bad, simulate_cases, simulate_mail, simulate_people
-from baton_packs.customer_experience.simulate_forms import day, money
-from baton_packs.customer_experience.simulate_people import BUYERS, NEWCOMERS, SUPPLIERS, US
-from baton_packs.customer_experience.simulate_writing import wording
+from baton_demo.customer_experience.documents import bad as simulate_bad
+from baton_demo.customer_experience.documents import cases as simulate_cases
+from baton_demo.customer_experience.documents import deliveries as simulate
+from baton_demo.customer_experience.documents import mail as simulate_mail
+from baton_demo.customer_experience.documents import people as simulate_people
+from baton_demo.customer_experience.documents.forms import day, money
+from baton_demo.customer_experience.documents.people import BUYERS, NEWCOMERS, SUPPLIERS, US
+from baton_demo.customer_experience.documents.writing import wording
 
 START, STEP = datetime(2026, 3, 2, tzinfo=UTC), timedelta(minutes=30)
 

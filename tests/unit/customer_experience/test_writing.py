@@ -13,7 +13,8 @@ from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
 from baton.agents.case import Case
 from baton.agents.spec import AgentSpec
-from baton_packs.customer_experience import grounding, letters, sending, writing
+from baton_packs.customer_experience.letters import drafts as writing
+from baton_packs.customer_experience.letters import grounding, letters, sending
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
 SAYS = {
@@ -48,7 +49,7 @@ DRAFTS = (
 @pytest.fixture(autouse=True)
 def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     # names in free text are found by a model of their own tests
-    monkeypatch.setattr("baton_packs.customer_experience.privacy.names", lambda text: iter(()))
+    monkeypatch.setattr("baton_packs.customer_experience.letters.privacy.names", lambda text: iter(()))
 
 
 def document(text: str, language: str = "en", kind: str = "complaint") -> tuple[Case, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from baton.specs.forecast import QUANTILES
-from baton_packs.supply_chain.policies import ItemPolicy
+from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
 Scored = Callable[..., pd.DataFrame]
 Policy = Callable[..., ItemPolicy]

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from baton.agents.case import Case, Refused
 from baton.agents.figures import foreign_numbers
 from baton.errors import BatonError
-from baton_packs.supply_chain import alternatives, inventory, ordering
 from baton_packs.supply_chain.advice import _WHY, INVENTORY, MARGIN, Advice, cases, check, template
-from baton_packs.supply_chain.policies import Budget
+from baton_packs.supply_chain.ordering import alternatives, inventory
+from baton_packs.supply_chain.ordering import rules as ordering
+from baton_packs.supply_chain.ordering.policies import Budget
 
 TEXT = "The item needs 480 units. It stands out because the demand is high."
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.supply_chain.alternatives import alternatives, best, simulate_alternatives, summarise
-from baton_packs.supply_chain.inventory import propose
+from baton_packs.supply_chain.ordering.alternatives import alternatives, best, simulate_alternatives, summarise
+from baton_packs.supply_chain.ordering.inventory import propose
 
 ROW: dict[str, Any] = {"item": "a", "quantity": 240, "on_hand": 100}
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from baton.errors import BatonError
 from baton.families.forecast.paths import sample_paths
-from baton_packs.supply_chain.inventory import PATHS, learn, past_demand, propose
-from baton_packs.supply_chain.order_cost import levels
-from baton_packs.supply_chain.policies import Budget
+from baton_packs.supply_chain.ordering.inventory import PATHS, learn, past_demand, propose
+from baton_packs.supply_chain.ordering.order_cost import levels
+from baton_packs.supply_chain.ordering.policies import Budget
 
 
 def stock(**on_hand: float) -> pd.DataFrame:

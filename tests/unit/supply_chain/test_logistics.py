@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from baton.errors import BatonError
-from baton_packs.supply_chain.logistics import SCENARIOS, Draws, Outcome, Plan, allocate, draw, simulate
+from baton_packs.supply_chain.ordering.logistics import SCENARIOS, Draws, Outcome, Plan, allocate, draw, simulate
 
 
 def quiet(weeks: int, daily: int, lead: int = 1) -> Draws:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baton_packs.supply_chain.order_cost import (
+from baton_packs.supply_chain.ordering.order_cost import (
     Block,
     blocks,
     cut_to_budget,

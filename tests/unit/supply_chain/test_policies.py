@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from baton_packs.supply_chain.policies import ItemPolicy
+from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
 
 def test_a_lead_time_of_zero_is_refused_and_the_error_says_what_to_write(policy) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton_packs.supply_chain import alternatives, inventory, report_page
-from baton_packs.supply_chain.ordering import OrderingPolicy
-from baton_packs.supply_chain.policies import Budget, ItemPolicy
-from baton_packs.supply_chain.report_page import MOST, Week, page
+from baton_packs.supply_chain.ordering import alternatives, inventory
+from baton_packs.supply_chain.ordering.policies import Budget, ItemPolicy
+from baton_packs.supply_chain.ordering.rules import OrderingPolicy
+from baton_packs.supply_chain.report import page as report_page
+from baton_packs.supply_chain.report.page import MOST, Week, page
 
 MakeWeek = Callable[..., Week]
 ORIGIN = pd.Timestamp("2012-01-06")  # the last week with sales; the forecasts of `scored` begin a week later

@@ -22,7 +22,9 @@ from baton.stages import job as stages
 from baton.stages import slots
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput
-from baton_packs.supply_chain import ordering, reporting, steps
+from baton_packs.supply_chain import steps
+from baton_packs.supply_chain.ordering import rules as ordering
+from baton_packs.supply_chain.report import stage as reporting
 
 PARTITION = "2012-06-04T00:00:00"
 LAST = pd.Timestamp(PARTITION)

@@ -1,0 +1,253 @@
+"""What a scoring model sees of a document: is it a repetition, out of pattern, from somebody else, in a hurry?"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from baton.errors import BatonError
+from baton_packs.customer_experience.fields.company import FREE, name_key, owned_domain
+from baton_packs.customer_experience.intake.pressure import urgency
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = ("duplicate", "amount_ratio", "known_issuer", "sender_mismatch", "new_account", "urgency", "confidence",
+            "total_missing", "amount")  # fmt: skip
+PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender")
+RATIO = 10.0  # bounds of the log ratio: e^10 is 22,000 times the usual amount
+ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
+
+
+@dataclass(slots=True)
+class _Party:
+    """What is known of an issuer before a document arrives."""
+
+    numbers: set[str] = field(default_factory=set)
+    bills: set[tuple[float, str]] = field(default_factory=set)  # total and date
+    totals: dict[str, list[float]] = field(default_factory=dict)  # currency -> sorted
+    accounts: set[str] = field(default_factory=set)
+    domains: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Document:
+    """One row, cleaned."""
+
+    document_id: str
+    party: str  # key of the issuer's name, else of the sender's domain
+    issuer: str
+    number: str
+    account: str
+    total: float | None
+    currency: str
+    date: str
+    domain: str
+    invoice: bool
+
+
+def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
+    """Features of each document in the order of `parsed`; those of a document rest on what arrived before it.
+
+    An earlier document of the same batch is past to a later one (by received_at, then by position).
+
+    Args:
+        parsed: document_id, received_at, sender, sender_name, reply_to, subject, text.
+        fields: the frame of `extraction.extract` for the same documents.
+        past: earlier documents: document_id, issuer, invoice_number, account_number, total, currency, date, sender; may
+            be empty.
+
+    Returns:
+        document_id, received_at, and as floats
+        duplicate: 1 if the document_id was seen (the same mail delivered again), or an invoice of the same issuer with
+            the same number, or with the same total and date; only invoices repeat (a confidence below 1 says so);
+        amount_ratio: natural logarithm of |total| over the median |total| of the issuer's earlier ones in the same
+            currency, within +-10; 0 if either is unknown;
+        known_issuer: 1 if the issuer was seen; without an issuer, if the sender's domain was;
+        sender_mismatch: 1 if the issuer was seen, but never from this mail domain; or the display name holds an address
+            elsewhere; or it names the issuer though the address is one of a free mail service; or answers go elsewhere;
+        new_account: 1 if the issuer's accounts are known and this one is none of them;
+        urgency: 0..1, language of pressure, secrecy and changed accounts;
+        confidence: of the extraction, 0..1;
+        total_missing: 1 if the document is an invoice (a confidence below 1 says so) whose total was not found;
+        amount: the total, 0 without one, negative for a credit note;
+        and `_source`, `_row`, `_row_sha` if present.
+
+    Raises:
+        BatonError: a document has no row in `fields`, or `past` lacks a column.
+    """
+    import pandas as pd
+
+    fields = _aligned(parsed, fields)
+    missing = [name for name in PAST if name not in past]
+    if len(past) and missing:
+        raise BatonError(f"the past documents lack the columns {', '.join(missing)}; they need {', '.join(PAST)}")
+    documents = list(_documents(parsed, fields))
+    seen, parties, domains = _remember(past, documents)
+    received = pd.to_datetime(parsed["received_at"], utc=True)
+    order = received.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
+    mails = list(
+        zip(*(_texts(parsed, name) for name in ("subject", "text", "sender", "sender_name", "reply_to")), strict=True)
+    )
+    rows: dict[int, tuple[float, ...]] = {}
+    for i in order:
+        document, (subject, text, sender, shown, reply_to) = documents[i], mails[i]
+        known = parties.get(document.party, _Party())
+        mismatch = _mismatch(document, known, sender, shown, reply_to)
+        changed = bool(document.account and known.accounts and document.account not in known.accounts)
+        familiar = document.party in parties if document.issuer else document.domain in domains
+        rows[i] = (float(_repeats(document, known, seen)), _ratio(document, known), float(familiar), float(mismatch),
+                   float(changed), urgency(subject, text))  # fmt: skip
+        if document.document_id not in seen:  # the same delivery again says nothing new
+            _learn(document, seen, parties, domains)
+    made = pd.DataFrame(
+        [rows[i] for i in range(len(documents))], columns=list(FEATURES[:6]), index=parsed.index, dtype="float64"
+    )
+    totals, confidence = (
+        pd.to_numeric(fields[name], errors="coerce").astype("float64") for name in ("total", "confidence")
+    )
+    made["confidence"] = confidence.fillna(0.0).to_numpy()
+    made["total_missing"] = (totals.isna() & (confidence < 1.0)).astype("float64").to_numpy()
+    made["amount"] = totals.fillna(0.0).to_numpy()
+    made.insert(0, "document_id", parsed["document_id"])
+    made.insert(1, "received_at", received)
+    kept = [name for name in ("_source", "_row", "_row_sha") if name in parsed]
+    return pd.concat([made, parsed[kept]], axis=1)
+
+
+def _aligned(parsed: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `fields` in the order of `parsed`."""
+    if list(fields["document_id"]) == list(parsed["document_id"]):
+        return fields
+    by_id = fields.drop_duplicates("document_id").set_index("document_id")
+    lost = [str(each) for each in parsed["document_id"] if each not in by_id.index]
+    if lost:
+        raise BatonError(
+            f"{len(lost)} documents have no extracted fields, first {lost[0]}; extract from the same frame"
+        )
+    return by_id.loc[parsed["document_id"]].reset_index()
+
+
+def _texts(frame: pd.DataFrame, name: str) -> list[str]:
+    """A column as texts, empty where it or a value is missing."""
+    if name not in frame:
+        return [""] * len(frame)
+    return [value if isinstance(value, str) else "" for value in frame[name]]
+
+
+def _documents(parsed: pd.DataFrame, fields: pd.DataFrame) -> Iterator[_Document]:
+    ids = [str(each) for each in parsed["document_id"]]
+    columns = (_texts(fields, name) for name in ("issuer", "invoice_number", "account_number", "date", "currency"))
+    given = zip(ids, fields["total"], _texts(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
+    for document_id, total, sender, invoice, *texts in given:
+        yield _document(document_id, total, sender, bool(invoice), *texts)
+
+
+def _document(
+    document_id: str,
+    total: Any,
+    sender: str,
+    invoice: bool,
+    issuer: str,
+    number: str,
+    account: str,
+    date: str,
+    currency: str,
+) -> _Document:
+    key, domain = name_key(issuer) if issuer else "", _domain(sender)
+    value = float(total) if isinstance(total, int | float) and math.isfinite(total) else None
+    return _Document(document_id, key or (f"@{domain}" if domain else ""), key, _plain(number).lstrip("0"), _plain(account),
+                     value, currency, date, domain, invoice)  # fmt: skip
+
+
+def _plain(number: str) -> str:
+    """Numbers differ by what is typed between their digits: `INV 2024-01` and `inv2024/01` are the same."""
+    return re.sub(r"[^A-Z0-9]", "", number.upper())
+
+
+def _domain(address: str) -> str:
+    """The domain of a mail address without subdomains, "" if it is no address."""
+    return owned_domain(address.rpartition("@")[2]) if "@" in address else ""
+
+
+def _remember(past: pd.DataFrame, documents: list[_Document]) -> tuple[set[str], dict[str, _Party], set[str]]:
+    """What is known before the batch, of its own parties only: the past may be long."""
+    seen: set[str] = set()
+    parties: dict[str, _Party] = {}
+    domains: set[str] = set()
+    if not len(past):
+        return seen, parties, domains
+    wanted = {document.party for document in documents}
+    columns = (
+        _texts(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date", "currency")
+    )
+    for document_id, total, sender, *texts in zip(
+        past["document_id"].astype(str), past["total"], *columns, strict=True
+    ):
+        domain = _domain(sender)
+        if (name_key(texts[0]) if texts[0] else f"@{domain}") in wanted and document_id not in seen:
+            _learn(_document(document_id, total, sender, True, *texts), seen, parties, domains)
+        seen.add(document_id)
+        if domain:  # who names no sender is nobody that one knows
+            domains.add(domain)
+    return seen, parties, domains
+
+
+def _learn(document: _Document, seen: set[str], parties: dict[str, _Party], domains: set[str]) -> None:
+    """A document that has arrived is past to the next one."""
+    if (
+        document.document_id in seen
+        and document.party in parties
+        and document.number in parties[document.party].numbers
+    ):
+        return  # the same delivery again says nothing new
+    seen.add(document.document_id)
+    if document.domain:
+        domains.add(document.domain)
+    if not document.party:
+        return
+    known = parties.setdefault(document.party, _Party())
+    if document.number and document.total is not None:  # a letter that names an invoice is not the invoice
+        known.numbers.add(document.number)
+    if document.account:
+        known.accounts.add(document.account)
+    if document.domain:
+        known.domains.add(document.domain)
+    if document.total:
+        insort(known.totals.setdefault(document.currency, []), abs(document.total))
+        if document.date:
+            known.bills.add((round(document.total, 2), document.date))
+
+
+def _repeats(document: _Document, known: _Party, seen: set[str]) -> bool:
+    if document.document_id in seen:
+        return True
+    if not document.invoice:
+        return False  # a second question about an invoice is no second invoice
+    bill = (round(document.total, 2), document.date) if document.total and document.date else None
+    return bool(document.number and document.number in known.numbers) or (bill is not None and bill in known.bills)
+
+
+def _ratio(document: _Document, known: _Party) -> float:
+    before = known.totals.get(document.currency)
+    if not document.total or not before:
+        return 0.0
+    ratio = math.log(abs(document.total)) - math.log(median(before))
+    return max(-RATIO, min(RATIO, ratio))
+
+
+def _mismatch(document: _Document, known: _Party, sender: str, shown: str, reply_to: str) -> bool:
+    if document.issuer and document.domain and known.domains and document.domain not in known.domains:
+        return True
+    if inside := ADDRESS.search(shown):
+        return _domain(inside.group()) != document.domain
+    free = document.domain.split(".")[0] in FREE
+    if document.issuer and free and document.issuer in name_key(shown):
+        return True
+    answers = _domain(reply_to)
+    return bool(answers and document.domain and answers != document.domain)

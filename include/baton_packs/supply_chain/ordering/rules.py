@@ -1,0 +1,57 @@
+"""The rules of ordering, read from `policy/items.yaml`: item policies, budget, what needs a person."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from baton.errors import SpecError
+from baton.specs.base import Seq, Spec
+from baton_packs.supply_chain.ordering.policies import Budget, ItemPolicy
+
+FILE = Path(__file__).parent / "policy" / "items.yaml"
+
+
+class OrderingPolicy(Spec):
+    """Everything that turns a forecast distribution into orders."""
+
+    approval_limit: float = Field(gt=0.0, description="an order that costs more waits for a person")
+    budget: Budget | None = Field(default=None, description="of all orders of a week; null: unlimited")
+    runs: int = Field(default=200, ge=20, description="simulated futures per item")
+    seed: int = Field(default=7, ge=0, description="of demand paths, lead times and disruptions")
+    items: Seq[ItemPolicy] = Field(min_length=1, description="one policy per item")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> OrderingPolicy:
+        names = [policy.item for policy in self.items]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"items: {', '.join(sorted(twice))} more than once")
+        return self
+
+    @cached_property
+    def by_item(self) -> dict[str, ItemPolicy]:
+        """Item -> policy."""
+        return {policy.item: policy for policy in self.items}
+
+
+def load(path: Path = FILE) -> OrderingPolicy:
+    """Read the rules.
+
+    Raises:
+        SpecError: the file is not there, no YAML, or breaks a rule; names the field and what is allowed.
+    """
+    return _load(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _stamp: int) -> OrderingPolicy:
+    try:
+        return OrderingPolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise SpecError(f"{path}: cannot be read as YAML: {error}") from error
+    except ValidationError as error:
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
+        raise SpecError(f"{path}: {'; '.join(found)}") from error
