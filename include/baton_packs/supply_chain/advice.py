@@ -11,7 +11,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +19,7 @@ from baton.agents.case import Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton.agents.spec import AgentSpec
 from baton.errors import BatonError
+from baton_packs.supply_chain import HERE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ def _list(row: Mapping[str, Any], column: str) -> list[str]:
 
 INVENTORY = AgentSpec(
     name="inventory",
-    prompt=Path(__file__).parent / "prompts" / "inventory.md",
+    prompt=HERE / "prompts" / "inventory.md",
     output=Advice,
     cases=cases,
     check=check,

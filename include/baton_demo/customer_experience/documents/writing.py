@@ -44,7 +44,7 @@ class Letter:
 @cache
 def wording(name: str) -> Mapping[str, Any]:
     """A file of the folder `wording`."""
-    path = Path(__file__).parent / "wording" / f"{name}.yaml"
+    path = Path(__file__).parents[1] / "wording" / f"{name}.yaml"
     words: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return words
 

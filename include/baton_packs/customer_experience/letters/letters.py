@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-FILE = Path(__file__).parent / "prompts" / "letters.yaml"
+from baton_packs.customer_experience import HERE
+
+FILE = HERE / "prompts" / "letters.yaml"
 DEFAULT = "en"  # also of languages that no letter is written in
 
 

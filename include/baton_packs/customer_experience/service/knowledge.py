@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError
 from baton.errors import SourceError
 from baton.packs.yaml_marks import Marked, load_marked
 from baton.specs.base import Spec
+from baton_packs.customer_experience import HERE
 
-CONTENT = Path(__file__).parent / "content"
+CONTENT = HERE / "content"
 Team = Literal["cards", "payments", "transfers", "top_ups", "cash_and_currency", "accounts"]
 TEAMS: tuple[str, ...] = get_args(Team)
 

@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from baton.errors import SpecError
 from baton.specs.base import Seq, Spec
+from baton_packs.supply_chain import HERE
 from baton_packs.supply_chain.ordering.policies import Budget, ItemPolicy
 
-FILE = Path(__file__).parent / "policy" / "items.yaml"
+FILE = HERE / "policy" / "items.yaml"
 
 
 class OrderingPolicy(Spec):

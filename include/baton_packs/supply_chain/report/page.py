@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from baton.families.forecast.panel.periods import plain_times
 from baton.families.forecast.paths import sample_paths
+from baton_packs.supply_chain import HERE
 from baton_packs.supply_chain.ordering.inventory import PATHS
 from baton_packs.supply_chain.ordering.order_cost import demand_of, item_rng, lead_times
 from baton_packs.supply_chain.ordering.policies import ItemPolicy
 from baton_packs.supply_chain.ordering.rules import OrderingPolicy
 from baton_packs.supply_chain.report import pictures
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = HERE / "templates"
 LARGEST, MOST = 12, 16  # items drawn: the largest orders and the exceptional ones, the page stays small
 NAMED = 10  # items that one sentence names
 PROPOSED = "as_proposed"
