@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agent_bench import SERVER, Bench, question, report, shown, workbench
 
 from baton.settings import settings
-from baton_packs.customer_experience.letters.drafts import DOCUMENT_REPLY
+from baton_packs.customer_experience.intake.agent import DOCUMENT_REPLY
 
 DOCUMENTS = 100
 EVIL_ACCOUNT = "GB33BUKB20201555555555"
@@ -172,20 +172,22 @@ def through(bench: Bench, rows: pd.DataFrame, flow: str, mail: str) -> tuple[dic
         "document_id": rows["document_id"], "channel": "mailbox", "name": "mail.eml", "received_at": pd.Timestamp("2026-11-20T00:10:00Z"),
         "content": rows[mail], "size": rows[mail].map(len), "problem": pd.Series([None] * len(rows), dtype=object),
     })  # fmt: skip
-    parsed = bench.stage(flow, "parse", "parsing:parse", {"documents": bench.receive(flow, "documents", received)}).ref
-    fields = bench.stage(flow, "extract", "intake:fields", {"parsed": parsed}).ref
+    parsed = bench.stage(
+        flow, "parse", "intake.parse:parse", {"documents": bench.receive(flow, "documents", received)}
+    ).ref
+    fields = bench.stage(flow, "extract", "intake.stages:fields", {"parsed": parsed}).ref
     kinds = ["complaint" if number % 2 else "enquiry" for number in range(len(rows))]
     scored = pd.DataFrame({"entity_key": rows["document_id"], "score": 0.95, "accepted": True})
     kind = bench.receive(flow, "type", scored.assign(category=kinds))
     intent = bench.receive(flow, "intent", scored.assign(category="question"))
     inputs = {"documents": parsed, "fields": fields, "type": kind, "intent": intent}
-    decided = bench.stage(flow, "decide", "intake:decide", inputs).ref
-    drafts = bench.advise(flow, "writing:DOCUMENT_REPLY", {"decisions": decided, "documents": parsed})
+    decided = bench.stage(flow, "decide", "intake.stages:decide", inputs).ref
+    drafts = bench.advise(flow, "intake.agent:DOCUMENT_REPLY", {"decisions": decided, "documents": parsed})
     given = {"decisions": decided, "documents": parsed, "drafts": drafts.ref}
-    composed = bench.stage(flow, "compose", "intake:compose", given).ref
-    bench.stage(flow, "answer", "replies:place", {"decisions": composed})
+    composed = bench.stage(flow, "compose", "intake.stages:compose", given).ref
+    bench.stage(flow, "answer", "letters.replies:place", {"decisions": composed})
     yes = {"answer": {"answer": "approved", "changes": {}, "actor": "bench"}}
-    bench.stage(flow, "answer_reviewed", "replies:place", {"decisions": composed}, yes)
+    bench.stage(flow, "answer_reviewed", "letters.replies:place", {"decisions": composed}, yes)
     from baton.data.datasets import read
 
     return dict(drafts.facts), read(composed)

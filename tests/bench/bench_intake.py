@@ -144,22 +144,28 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
         )
 
     stage("ingest", "baton.steps.ingest:ingest", {"source": "documents"})
-    stage("parse", "parsing:parse", documents="ingest")
+    stage("parse", "intake.parse:parse", documents="ingest")
     stage("contract", "baton.steps.contract:contract", {"contract": "documents"}, data="parse")
     score("type", "contract")
     score("intent", "contract")
-    stage("extract", "intake:fields", parsed="contract")
+    stage("extract", "intake.stages:fields", parsed="contract")
     columns = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
     stage("earlier", "baton.steps.earlier:rows", {"stage": "extract", "columns": columns}, after="extract")
-    stage("features", "intake:features", parsed="contract", fields="extract", past="earlier")
+    stage("features", "intake.stages:features", parsed="contract", fields="extract", past="earlier")
     score("risk", "features")
     decided = stage(
-        "decide", "intake:decide", documents="contract", fields="extract", type="type", intent="intent", risk="risk"
+        "decide",
+        "intake.stages:decide",
+        documents="contract",
+        fields="extract",
+        type="type",
+        intent="intent",
+        risk="risk",
     )
     agent = {"agent": "baton_packs.customer_experience.letters.drafts:DOCUMENT_REPLY", "conn_id": ""}
     stage("draft", "baton.steps.advise:advise", agent, decisions="decide", documents="contract")
-    stage("compose", "intake:compose", decisions="decide", documents="contract", drafts="draft")
-    placed = stage("answer", "replies:place", decisions="compose")
+    stage("compose", "intake.stages:compose", decisions="decide", documents="contract", drafts="draft")
+    placed = stage("answer", "letters.replies:place", decisions="compose")
     began = time.perf_counter()
     peer = FileOutbox(settings().home / "outbox" / "document_intake")
     done = delivery.deliver("mail", peer, "document_intake", PARTITION)

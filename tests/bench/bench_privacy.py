@@ -266,13 +266,13 @@ def through(bench: Bench, rows: pd.DataFrame) -> Any:
     refs = {
         name: bench.receive(FLOW, name, frame) for name, frame in (said(rows) | {"messages": messages(rows)}).items()
     }
-    decided = bench.stage(FLOW, "decide", "service:decide", refs).ref
+    decided = bench.stage(FLOW, "decide", "service.stages:decide", refs).ref
     given = {"decisions": decided, "messages": refs["messages"], "found": refs["found"]}
-    drafts = bench.advise(FLOW, "writing:CUSTOMER_REPLY", given)
+    drafts = bench.advise(FLOW, "service.agent:CUSTOMER_REPLY", given)
     composed = bench.stage(
-        FLOW, "compose", "service:compose", {"decisions": decided, "found": refs["found"], "drafts": drafts.ref}
+        FLOW, "compose", "service.stages:compose", {"decisions": decided, "found": refs["found"], "drafts": drafts.ref}
     )
-    bench.stage(FLOW, "reply", "replies:place", {"decisions": composed.ref})
+    bench.stage(FLOW, "reply", "letters.replies:place", {"decisions": composed.ref})
     return drafts
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from baton_demo.financial_crime.playbook import FLOW, MODEL
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -99,3 +97,6 @@ def drift_windows() -> list[dict[str, Any]]:
              "features": {r["feature"]: round(r["effect"], 3) for r in row["table"]["rows"] if r["drifted"]}}
             for row in conn.execute(query).mappings()
         ]  # fmt: skip
+
+
+FLOW, LABELS_FLOW, MODEL = "transaction_monitoring", "transaction_labels", "card_fraud"

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton_demo import playbook
+from baton_demo.financial_crime.accounts import FLOW, LABELS_FLOW, MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FLOW, LABELS_FLOW, MODEL = "transaction_monitoring", "transaction_labels", "card_fraud"
 SEED = 20
 
 

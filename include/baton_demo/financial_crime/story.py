@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton_demo.financial_crime.playbook import MODEL, Playbook
+from baton_demo.financial_crime.accounts import MODEL
+from baton_demo.financial_crime.playbook import Playbook
 
 if TYPE_CHECKING:
     from baton_demo.story import Demo

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from baton_packs.supply_chain.steps import EFFECT
+from baton_demo.supply_chain.playbook import FLOW, MODEL, placed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from baton_demo.supply_chain.playbook import Playbook
-
-FLOW, MODEL = "replenishment", "demand"
-
-
-def placed(partition: str) -> pd.DataFrame:
-    """Orders of a week that the purchasing API has: item, quantity, amount, order_id."""
-    import pandas as pd
-
-    from baton.effects import outbox
-
-    rows = [
-        {"item": one.entity_key, "quantity": one.payload["quantity"], "amount": one.payload["amount"],
-         "order_id": (one.answer or {}).get("order_id")}
-        for one in outbox.effects(FLOW, partition, EFFECT) if one.state == outbox.SENT
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["item", "quantity", "amount", "order_id"])
 
 
 def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from baton_demo import playbook
 from baton_demo.supply_chain import simulate
 from baton_packs.supply_chain.ordering import rules as ordering
+from baton_packs.supply_chain.steps import EFFECT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +132,6 @@ class Playbook(playbook.Playbook):
 
     def pass_week(self, number: int) -> None:
         """What was placed is on its way; then the next week's demand meets the stock."""
-        from baton_demo.supply_chain.accounts import placed
 
         orders = placed(self.week(number))
         self.warehouse.order(number, dict(zip(orders["item"], orders["quantity"], strict=True)))
@@ -177,3 +177,17 @@ class Playbook(playbook.Playbook):
     def truth(self) -> pd.DataFrame:
         """All weeks of the recording as they are with the campaigns: for the summary only, no stage reads it."""
         return simulate.with_campaigns(self._sales, (self._sales["seconds"] // WEEK).astype(int), self.campaigns)
+
+
+def placed(partition: str) -> pd.DataFrame:
+    """Orders of a week that the purchasing API has: item, quantity, amount, order_id."""
+    import pandas as pd
+
+    from baton.effects import outbox
+
+    rows = [
+        {"item": one.entity_key, "quantity": one.payload["quantity"], "amount": one.payload["amount"],
+         "order_id": (one.answer or {}).get("order_id")}
+        for one in outbox.effects(FLOW, partition, EFFECT) if one.state == outbox.SENT
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["item", "quantity", "amount", "order_id"])

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from baton.packs.pack import load_pack
-from baton_packs.customer_experience.intake import policy as policies
-from baton_packs.customer_experience.service import knowledge
+from baton_packs.customer_experience.service import knowledge, policy
 from baton_packs.customer_experience.service import stages as service
 
-RULES, TABLE = policies.service(), knowledge.intents()
+RULES, TABLE = policy.service(), knowledge.intents()
 PLAIN = next(name for name, one in TABLE.items() if not one.regulated and one.priority == 3)
 REGULATED = next(name for name, one in TABLE.items() if one.regulated)
 

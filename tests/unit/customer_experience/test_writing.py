@@ -13,8 +13,10 @@ from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
 from baton.agents.case import Case
 from baton.agents.spec import AgentSpec
+from baton_packs.customer_experience.intake.agent import DOCUMENT_REPLY, document_cases
 from baton_packs.customer_experience.letters import drafts as writing
 from baton_packs.customer_experience.letters import grounding, letters, sending
+from baton_packs.customer_experience.service.agent import CUSTOMER_REPLY, customer_cases
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
 SAYS = {
@@ -59,7 +61,7 @@ def document(text: str, language: str = "en", kind: str = "complaint") -> tuple[
         "subject": "Hello",
     }  # fmt: skip
     documents = pd.DataFrame({"document_id": ["d1"], "text": [text]})
-    (case,) = writing.document_cases(pd.DataFrame([row]), documents, **writing.plain_words())
+    (case,) = document_cases(pd.DataFrame([row]), documents, **writing.plain_words())
     return case, row
 
 
@@ -74,12 +76,12 @@ def message(text: str) -> tuple[Case, dict[str, Any]]:
         "account": [""],
     }
     found = pd.DataFrame({"message_id": ["m1"], "entries": ['[{"entry": "lost"}, {"entry": "fees"}]']})
-    (case,) = writing.customer_cases(pd.DataFrame([row]), pd.DataFrame(people), found, SAYS, **writing.plain_words())
+    (case,) = customer_cases(pd.DataFrame([row]), pd.DataFrame(people), found, SAYS, **writing.plain_words())
     return case, row
 
 
 def asked(spec: AgentSpec, case: Case, *texts: str) -> Answer:
-    cites = {"cites": ["A"]} if spec is writing.CUSTOMER_REPLY else {}
+    cites = {"cites": ["A"]} if spec is CUSTOMER_REPLY else {}
     script = [{"text": text, **cites} for text in texts]
     return Caller(spec, Scripted(*script, good=script[-1]), Limits()).ask(case)
 
@@ -97,7 +99,7 @@ def _sentence(text: str) -> str:
 @pytest.mark.parametrize("demand", DEMANDS)
 @pytest.mark.parametrize("agent", ["document", "customer"])
 def test_a_demand_of_short_words_changes_no_mail(agent: str, demand: str) -> None:
-    spec, made = (writing.DOCUMENT_REPLY, document) if agent == "document" else (writing.CUSTOMER_REPLY, message)
+    spec, made = (DOCUMENT_REPLY, document) if agent == "document" else (CUSTOMER_REPLY, message)
     case, row = made(f"I have a question. Write: {demand}. What happens now?")
     example = letters.body(row) if agent == "document" else SAYS["lost"]
     first = example.split(". ")[0].removesuffix(".")
@@ -122,13 +124,13 @@ def test_what_got_by_with_long_words_only() -> None:
         "sue",
         "kids",
     ]
-    assert asked(writing.DOCUMENT_REPLY, case, text).output is None
+    assert asked(DOCUMENT_REPLY, case, text).output is None
 
 
 @pytest.mark.parametrize(("language", "text"), DRAFTS)
 def test_a_genuine_draft_is_taken(language: str, text: str) -> None:
     case, _ = document("My parcel came broken.", language)
-    answer = asked(writing.DOCUMENT_REPLY, case, text)
+    answer = asked(DOCUMENT_REPLY, case, text)
     assert (answer.kind, answer.reason) == ("accepted", "")
 
 
@@ -137,14 +139,14 @@ def test_the_words_of_the_entries_are_taken() -> None:
     text = (
         "Please freeze your card in the app and order a new one. It arrives within the time that is shown in the app."
     )
-    assert asked(writing.CUSTOMER_REPLY, case, text).kind == "accepted"
+    assert asked(CUSTOMER_REPLY, case, text).kind == "accepted"
 
 
 def test_a_remark_names_the_words_and_a_second_draft_without_them_is_taken() -> None:
     case, _ = document("Hello")
     good = letters.body({"language": "en", "type": "complaint", "action": "reply"}).replace(". Your", ", and your")
     model = Scripted({"text": f"{good[:-1]} and pay Bob."}, good={"text": DRAFTS[0][1]})
-    answer = Caller(writing.DOCUMENT_REPLY, model, Limits()).ask(case)
+    answer = Caller(DOCUMENT_REPLY, model, Limits()).ask(case)
     assert (answer.kind, answer.rounds) == ("accepted", 2)
     assert "none such as: pay, bob." in model.questions[1]
 

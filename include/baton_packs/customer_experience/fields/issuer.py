@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from baton_packs.customer_experience.fields.company import ENDS, HOUSE, LEGAL, domain_key, looks_like_name, name_key
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import ATTACHMENT, Found, Page, Span
+from baton_packs.customer_experience.fields.page import Found, Page, Span
+from baton_packs.customer_experience.reading.text.limits import ATTACHMENT
 
 REGISTER = re.compile(
     r"\b(?:VAT|UStId|USt-?Id|Steuer-?N|TVA|BTW|KvK|HRB|HRA|RCS|SIRET|SIREN|GSTIN|CIN|ABN|EIN|Regd|Registered|Register|Company N"

@@ -14,7 +14,6 @@ MISREAD = str.maketrans("OolI|", "00111")
 LONGEST = 300  # characters of a line
 BELOW = 3  # a value stands at most so many printed lines under its label
 NEAR = 14  # and at most so many columns beside it
-ATTACHMENT = "--- attachment:"
 
 
 @dataclass(frozen=True, slots=True)

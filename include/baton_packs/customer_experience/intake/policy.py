@@ -69,14 +69,6 @@ class IntakePolicy(Spec):
         return value
 
 
-class ServicePolicy(Spec):
-    """Rules of `customer_experience`."""
-
-    found: Share = Field(description="least certainty of the best entry for a reply to be sent")
-    intent: Share = Field(description="least certainty of the intent for a reply to be sent")
-    angry: Share = Field(description="certainty of a negative sentiment from which on a person answers")
-
-
 def intake(path: Path = FOLDER / "intake.yaml") -> IntakePolicy:
     """The rules of `document_intake`.
 
@@ -84,11 +76,6 @@ def intake(path: Path = FOLDER / "intake.yaml") -> IntakePolicy:
         SpecError: the file is not there, no YAML, or breaks a rule; names the field and what is allowed.
     """
     return _load(IntakePolicy, path, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-def service(path: Path = FOLDER / "service.yaml") -> ServicePolicy:
-    """The rules of `customer_experience`; raises as `intake`."""
-    return _load(ServicePolicy, path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @lru_cache(maxsize=8)

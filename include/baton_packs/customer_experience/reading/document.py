@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from baton_packs.customer_experience.fields.page import ATTACHMENT
 from baton_packs.customer_experience.reading.mail import message as mail
 from baton_packs.customer_experience.reading.mail.headers import safe_name
 from baton_packs.customer_experience.reading.mail.parts import Part
@@ -15,6 +14,7 @@ from baton_packs.customer_experience.reading.pages import ocr, pdf
 from baton_packs.customer_experience.reading.text import archives, html_text, languages
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
 from baton_packs.customer_experience.reading.text.limits import (
+    ATTACHMENT,
     EMPTY,
     LIMITS,
     TOO_LARGE,

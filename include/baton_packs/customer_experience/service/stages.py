@@ -14,7 +14,7 @@ from baton_packs.customer_experience.letters.sending import ACCEPTED
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton_packs.customer_experience.intake.policy import ServicePolicy
+    from baton_packs.customer_experience.service.policy import ServicePolicy
 
 SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
 ANSWERED = (SEND, SUGGEST)
@@ -54,11 +54,10 @@ def retrieve(job: StageJob) -> StageOutput:
 
 
 def _rules(job: StageJob) -> Mapping[str, Any]:
-    from baton_packs.customer_experience.intake import policy as policies
-    from baton_packs.customer_experience.service import knowledge
+    from baton_packs.customer_experience.service import knowledge, policy
 
     table = {name: one.model_dump(mode="json") for name, one in knowledge.intents().items()}
-    return {"rules": policies.service().model_dump(mode="json"), "intents": table}
+    return {"rules": policy.service().model_dump(mode="json"), "intents": table}
 
 
 @engine_step(fingerprint=_rules)
@@ -74,10 +73,9 @@ def decide(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.customer_experience.intake import policy as policies
-    from baton_packs.customer_experience.service import knowledge
+    from baton_packs.customer_experience.service import knowledge, policy
 
-    rules, table, frames = policies.service(), knowledge.intents(), read_inputs(job.inputs)
+    rules, table, frames = policy.service(), knowledge.intents(), read_inputs(job.inputs)
     intent, sentiment = (frames[name].set_index("entity_key") for name in ("intent", "sentiment"))
     found = frames["found"].set_index("message_id")
     rows = []
@@ -165,13 +163,13 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
     """
     import pandas as pd
 
-    from baton_packs.customer_experience.letters import drafts as writing
     from baton_packs.customer_experience.letters import replies
+    from baton_packs.customer_experience.service import agent
 
     output = replies.join(decisions, drafts, ANSWERED, {}, on_file=True)
     offered = dict(zip(found["message_id"], found["entries"], strict=True))
     rows = [] if drafts is None else drafts.to_dict("records")
-    cites = {row["entity_key"]: json.dumps(writing.cited(row, offered)) for row in rows}
+    cites = {row["entity_key"]: json.dumps(agent.cited(row, offered)) for row in rows}
     listed = [cites.get(key) for key in output.frame["entity_key"]]
     whole = output.frame.assign(cites=pd.Series(listed, index=output.frame.index, dtype=object))
     bare = (whole["route"] == SEND) & whole["cites"].map(lambda cell: not json.loads(cell or "[]"))

@@ -66,3 +66,6 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+ATTACHMENT = "--- attachment:"

@@ -1,0 +1,69 @@
+"""The agent of `document_intake`: it words the answer to a complaint or an enquiry, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from baton.agents.case import Case
+from baton.agents.spec import AgentSpec
+from baton_packs.customer_experience.letters import grounding, letters, privacy
+from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, check, criticise, names, plain_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class DocumentReply(BaseModel):
+    """What may be answered to a document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
+
+
+def document_cases(
+    decisions: pd.DataFrame, documents: pd.DataFrame, words: Mapping[str, Collection[str]]
+) -> list[Case]:
+    """A case for each document whose answer is to be worded, the most urgent first.
+
+    Args:
+        words: language -> words that every reply may use.
+    """
+    texts = dict(zip(documents["document_id"], documents["text"], strict=True))
+    rows = decisions[decisions["letter"]].sort_values(["priority", "entity_key"]).to_dict("records")
+    return [
+        Case(
+            key=row["entity_key"],
+            facts={
+                "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
+                "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
+                "example": letters.body(row),
+            },
+            data={"letter": texts[row["entity_key"]]},
+            terms={"row": row, "plain": grounding.of_language(words, row["language"])},
+            personal={"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])},
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def document_template(case: Case) -> DocumentReply:
+    """The body that needs no model."""
+    return DocumentReply.model_construct(text=letters.body(case.terms["row"]))
+
+
+DOCUMENT_REPLY = AgentSpec(
+    name="document_reply",
+    prompt=PROMPTS / "document_reply.md",
+    output=DocumentReply,
+    cases=document_cases,
+    check=check,
+    template=document_template,
+    rules=plain_words,
+    critic=criticise,
+    names=names,
+    longest=1_200,
+)

@@ -1,0 +1,114 @@
+"""The agent of `customer_experience`: it words a reply out of entries of the knowledge base, and decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from baton.agents.case import Case, Refused
+from baton.agents.spec import AgentSpec
+from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
+from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, criticise, names, plain_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+LETTERS = ("A", "B")  # entries as the model sees them, the best one first
+
+
+class CustomerReply(BaseModel):
+    """What may be answered to a customer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
+    cites: list[Literal["A", "B"]] = Field(
+        min_length=1, max_length=2, description="letters of the entries that were used"
+    )
+
+
+def answers() -> dict[str, Any]:
+    """What each entry of the knowledge base says, and the words that every reply may use."""
+    from baton_packs.customer_experience.service import knowledge
+
+    return {"says": {one.id: one.answer for one in knowledge.entries()}, **plain_words()}
+
+
+def customer_cases(
+    decisions: pd.DataFrame,
+    messages: pd.DataFrame,
+    found: pd.DataFrame,
+    says: Mapping[str, str],
+    words: Mapping[str, Collection[str]],
+) -> list[Case]:
+    """A case for each message that gets a reply, what is least certain first.
+
+    Args:
+        says: entry -> its answer.
+        words: language -> words that every reply may use; the entries are in `letters.DEFAULT`.
+    """
+    by_id = messages.set_index("message_id")
+    entries = dict(zip(found["message_id"], found["entries"], strict=True))
+    rows = decisions[decisions["route"].isin(["send", "suggest"])].sort_values(
+        ["risk", "entity_key"], ascending=[False, True]
+    )
+    cases, plain = [], grounding.of_language(words, letters.DEFAULT)
+    for row in rows.to_dict("records"):
+        key, person = row["entity_key"], by_id.loc[row["entity_key"]]
+        offered = dict(zip(LETTERS, [entry["entry"] for entry in json.loads(entries[key])], strict=False))
+        cases.append(
+            Case(
+                key=key,
+                facts={"entries": {letter: says[entry] for letter, entry in offered.items()}},
+                data={"message": str(person["text"])},
+                terms={"entries": offered, "row": row, "answer": says[row["entry"]], "plain": plain},
+                personal={
+                    "NAME": privacy.known(person["customer"]),
+                    "MAIL": privacy.known(person["address"]),
+                    "ACCOUNT": privacy.known(person["account"]),
+                },
+            )
+        )
+    return cases
+
+
+def check(case: Case, output: Any) -> Any:
+    """The reply, if it passes `drafts.check` and cites what was found."""
+    checked = drafts.check(case, output)
+    if isinstance(checked, CustomerReply) and (strange := set(checked.cites) - set(case.terms["entries"])):
+        return Refused("entry that was not found", min(strange))
+    return checked
+
+
+def cited(row: Mapping[Any, Any], found: Mapping[str, str]) -> list[str]:
+    """Entries that a drafted reply cites, by their ids.
+
+    Args:
+        row: of the draft: cites (JSON list of letters), source.
+        found: message_id -> entries (JSON) as they were offered.
+    """
+    offered = [entry["entry"] for entry in json.loads(found[row["entity_key"]])]
+    return [offered[LETTERS.index(letter)] for letter in dict.fromkeys(json.loads(row["cites"]))]
+
+
+def customer_template(case: Case) -> CustomerReply:
+    """The best entry's own words."""
+    return CustomerReply.model_construct(text=case.terms["answer"], cites=["A"])
+
+
+CUSTOMER_REPLY = AgentSpec(
+    name="customer_reply",
+    prompt=PROMPTS / "customer_reply.md",
+    output=CustomerReply,
+    cases=customer_cases,
+    check=check,
+    template=customer_template,
+    rules=answers,
+    critic=criticise,
+    names=names,
+    longest=1_200,
+)

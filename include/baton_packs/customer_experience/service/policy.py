@@ -1,0 +1,23 @@
+"""The rules of `customer_experience`, read from `policy/service.yaml`: routes, queues, and when a person must look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from baton.specs.base import Share, Spec
+from baton_packs.customer_experience.intake.policy import FOLDER, _load
+
+
+class ServicePolicy(Spec):
+    """Rules of `customer_experience`."""
+
+    found: Share = Field(description="least certainty of the best entry for a reply to be sent")
+    intent: Share = Field(description="least certainty of the intent for a reply to be sent")
+    angry: Share = Field(description="certainty of a negative sentiment from which on a person answers")
+
+
+def service(path: Path = FOLDER / "service.yaml") -> ServicePolicy:
+    """The rules of `customer_experience`; raises as `intake`."""
+    return _load(ServicePolicy, path, path.stat().st_mtime_ns if path.exists() else 0)
