@@ -1,0 +1,4 @@
+"""The world of a fresh machine: simulators, stories and stand-in servers of the packs.
+
+Imports packs and the engine; an image for production holds none of it.
+"""

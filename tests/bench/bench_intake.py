@@ -71,7 +71,7 @@ def fitted(names: dict[str, str]) -> dict[str, tuple[Any, Any, Any]]:
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """Seconds for the batch, whole and by stage."""
-    from baton.packs.pack import prepare_data
+    from baton.packs.demos import prepare_data
 
     prepare_data("customer_experience")
     with own_home(out / "intake_home"):

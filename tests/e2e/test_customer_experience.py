@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import read
+from baton.demo.story import Demo
 from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
@@ -21,7 +22,6 @@ from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, partitions
 from baton_demo.customer_experience import story
 from baton_demo.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
-from baton_demo.story import Demo
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 FLOWS = (DOCUMENTS, MESSAGES)
@@ -30,7 +30,7 @@ FLOWS = (DOCUMENTS, MESSAGES)
 @pytest.fixture(scope="module")
 def played(demo: Demo) -> tuple[Playbook, dict[str, Any]]:
     """The story; it stops at the first thing that is not as told."""
-    from baton.packs.pack import prepare_data
+    from baton.packs.demos import prepare_data
 
     prepare_data("customer_experience")
     books: list[Playbook] = []

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import read
+from baton.demo.story import Demo
 from baton.effects import outbox
 from baton.feedback import adjustments
 from baton.record import ledger, tables
@@ -18,7 +19,6 @@ from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head
-from baton_demo.story import Demo
 from baton_demo.supply_chain import story
 from baton_demo.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def told(demo: Demo) -> dict[str, Any]:
     """The story; it stops at the first thing that is not as told."""
-    from baton.packs.pack import prepare_data
+    from baton.packs.demos import prepare_data
 
     prepare_data("supply_chain")
     return story.play(demo)

@@ -119,7 +119,7 @@ def send(partition: str) -> StageResult:
 def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Playbook:
     from types import SimpleNamespace
 
-    from baton.packs.pack import prepare_data
+    from baton.packs.demos import prepare_data
 
     prepare_data("supply_chain")
     return Playbook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]

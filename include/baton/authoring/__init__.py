@@ -1,0 +1,4 @@
+"""Writing packs: lint, scaffolds, JSON Schemas for editors.
+
+Imports packs, sources, contracts and the floors below them.
+"""

@@ -1,0 +1,4 @@
+"""The command `baton`.
+
+Imports every floor below; not Airflow.
+"""

@@ -21,7 +21,7 @@ def demo() -> None:
     """Run the main job on real data and show what happened; an earlier demo's state is moved aside first."""
     from rich.console import Console
 
-    from baton_demo.story import play
+    from baton.demo.story import play
 
     console = Console()
     if not console.is_terminal:
@@ -54,7 +54,7 @@ def _show(console: Console, name: str, story: dict[str, Any]) -> None:
     """What the pack's module `demo` makes of its summary: tables and sentences."""
     from rich.table import Table
 
-    from baton_demo.story import stories
+    from baton.demo.story import stories
 
     console.print(f"\n[bold]{name}[/bold]: {story['data']}", highlight=False)
     for part in stories()[name].show(story):

@@ -22,7 +22,8 @@ def data(
     pack: Annotated[list[str] | None, typer.Argument(help="Packs; default all that are installed.")] = None,
 ) -> None:
     """Fetch the packs' data sets, check them by SHA-256 and convert them; instant when they are there."""
-    from baton.packs.pack import packs, prepare_data
+    from baton.packs.demos import prepare_data
+    from baton.packs.pack import packs
 
     for name in pack or packs():
         manifest = prepare_data(name, _progress())

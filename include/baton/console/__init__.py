@@ -1,0 +1,4 @@
+"""Pages inside Airflow's UI; knows no Airflow.
+
+Imports every floor below; pages ask queries, queries ask nobody above them.
+"""

@@ -1,0 +1,4 @@
+"""Has the world moved, and is retraining due? Pure functions on frames and numbers.
+
+Imports specs, jsontext, errors.
+"""

@@ -1,12 +1,10 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  steps.py  data.py  README.md
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  steps.py  README.md
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -22,7 +20,6 @@ from baton.specs.model import ModelSpec
 from baton.specs.source import Source
 
 GROUP = "baton.packs"
-Progress = Callable[[str, int, int], None]  # what is being done, done so far, total (0: not known)
 
 
 @dataclass(frozen=True)
@@ -151,26 +148,6 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
     sources = folder / "sources.yaml"
     return [*found, ("sources", sources)] if sources.exists() else found
-
-
-def prepare_data(name: str, progress: Progress | None = None) -> dict[str, Any] | None:
-    """Fetches and converts a pack's data set by its `data.prepare`; None when the pack brings none.
-
-    Returns:
-        the manifest: files, rows, sha256s.
-
-    Raises:
-        SourceError: the data cannot be had; says why and what to do.
-    """
-    from baton.settings import settings
-
-    pack_folder(name)
-    package = _installed()[name].value
-    if not (pack_folder(name) / "data.py").is_file():
-        return None
-    module = importlib.import_module(f"{package}.data")
-    manifest: dict[str, Any] = module.prepare(settings().data_dir, progress)
-    return manifest
 
 
 @cache  # reading the metadata of 300 packages takes 20 ms, and every look-up of a model comes here

@@ -1,14 +1,12 @@
-"""Local servers that a pack brings, so that its flows have somewhere to go on a fresh machine.
+"""Local servers that a demo brings, so that the flows of its pack have somewhere to go on a fresh machine.
 
-A pack takes part by a module `companions.py` with `companions(home: Path) -> list[Companion]`. `baton up` and
+A demo takes part by a module `companions.py` with `companions(home: Path) -> list[Companion]`. `baton up` and
 `baton demo` start them on 127.0.0.1 beside Airflow, and keep an Airflow connection that leads there. Whoever edits that
 connection in Airflow's UI owns it from then on: give it another description, and it is left alone.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import logging
 import secrets
@@ -17,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baton.packs import packaged
+from baton.packs import demos, packaged
+from baton.packs.pack import packs
 from baton.services.plan import write_secret
 from baton.settings import LOOPBACK, Settings
 
@@ -83,7 +82,7 @@ def token_file(home: Path, name: str) -> Path:
 
 
 def companions(settings: Settings) -> list[Companion]:
-    """The companions of all installed packs, by name; one whose files were not fetched is left out, and the log says so."""
+    """The companions of all installed demos, by name; one whose files were not fetched is left out, and the log says so."""
     found = []
     for one in _declared(settings):
         missing = [name for name in one.files if not packaged.is_there(name, settings.data_dir)]
@@ -106,11 +105,8 @@ def fetch_files(settings: Settings) -> None:
 
 
 def _declared(settings: Settings) -> list[Companion]:
-    from baton.packs.pack import load_pack, packs
-
     found: list[Companion] = []
     for pack in packs():
-        path = f"{load_pack(pack).package}.companions"
-        if importlib.util.find_spec(path):
-            found += importlib.import_module(path).companions(settings.home)
+        if (module := demos.part(pack, "companions")) is not None:
+            found += module.companions(settings.home)
     return sorted(found, key=lambda one: one.name)

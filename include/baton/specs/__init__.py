@@ -1,0 +1,4 @@
+"""What a pack's YAML may say, as strict types.
+
+Imports errors only.
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,9 @@ class ModelSpec(Spec):
     drift: DriftPolicy | None = Field(default=None, description="when it is retrained; null: never by itself")
     schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
     scoring: ScoringSpec | None = Field(default=None, description="a scoring DAG of its own; null: flows score it")
+
+    packaged_files: ClassVar[tuple[str, ...]] = ()
+    """Files out of published packages that the family works with, see `baton.packs.packaged`."""
 
     @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:

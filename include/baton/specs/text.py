@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -188,6 +188,8 @@ class TextSpec(ModelSpec):
     )
     gate: TextGateSpec = Field(default_factory=TextGateSpec, description="when a challenger may replace the champion")
     drift: TextDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+
+    packaged_files: ClassVar[tuple[str, ...]] = ("minilm.onnx", "minilm-tokenizer.json")
 
     @model_validator(mode="after")
     def _fits_together(self) -> TextSpec:

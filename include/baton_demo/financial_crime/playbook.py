@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton_demo import playbook
+from baton.demo import playbook
 from baton_demo.financial_crime.accounts import FLOW, LABELS_FLOW, MODEL
 
 if TYPE_CHECKING:

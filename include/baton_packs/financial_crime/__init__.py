@@ -1,0 +1,1 @@
+"""Financial crime: card transactions, their fraud score and the analysts' cases; see README.md."""

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents.case import Case, Refused
+from baton.agents import AgentSpec, Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
-from baton.agents.spec import AgentSpec
 from baton.errors import BatonError
 from baton_packs.supply_chain import HERE
 

@@ -1,0 +1,4 @@
+"""Airflow connections as what steps need: models, peers of effects, readers of sources.
+
+Imports Airflow and every floor below.
+"""

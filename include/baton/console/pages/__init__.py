@@ -1,0 +1,4 @@
+"""Routes, forms and templates of the pages.
+
+Imports console.queries and what it may.
+"""

@@ -1,0 +1,4 @@
+"""What the pages show, as plain values.
+
+Imports console.host, console.wording, console.spans and the floors below.
+"""

@@ -1,0 +1,4 @@
+"""The simulator of documents: mails, PDFs, forms, and what a company knows about each.
+
+Imports nothing but its own wording.
+"""

@@ -1,0 +1,4 @@
+"""Text to values with their places: numbers, dates, amounts, names.
+
+Imports reading.
+"""

@@ -1,0 +1,4 @@
+"""The flow `document_intake`.
+
+Imports letters, fields, reading and the engine.
+"""

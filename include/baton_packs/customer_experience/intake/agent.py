@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents.case import Case
-from baton.agents.spec import AgentSpec
+from baton.agents import AgentSpec, Case
 from baton_packs.customer_experience.letters import grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, check, criticise, names, plain_words
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.effects.mail import is_address
-from baton.stages.job import StageJob, engine_step, read_inputs
-from baton.stages.slots import StageOutput
+from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.customer_experience.fields import extract as extraction
 
 if TYPE_CHECKING:

@@ -1,0 +1,4 @@
+"""An answer on its way out: wording, grounding, privacy, sending.
+
+Imports fields, reading and the engine.
+"""

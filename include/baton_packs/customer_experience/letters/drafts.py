@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from baton.agents.case import Case, Refused
+from baton.agents import Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton_packs.customer_experience import HERE
 from baton_packs.customer_experience.letters import grounding, privacy

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from baton.stages.job import StageJob
+from baton.stages import StageJob
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.agents.masking import Mask
 from baton.errors import BatonError
-from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import StageOutput
+from baton.stages import StageJob, StageOutput, engine_step
 from baton_packs.customer_experience.letters import held_back, letters, privacy, sending
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.stages.job import StageJob
+from baton.stages import StageJob
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -1,0 +1,4 @@
+"""Bytes to text.
+
+Imports nothing of Baton but errors, and no room of the pack.
+"""

@@ -1,0 +1,4 @@
+"""The flow `customer_experience`.
+
+Imports letters, fields, reading and the engine.
+"""

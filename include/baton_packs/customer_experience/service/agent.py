@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents.case import Case, Refused
-from baton.agents.spec import AgentSpec
+from baton.agents import AgentSpec, Case, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, criticise, names, plain_words
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import Slot, StageOutput, head, partitions
+from baton.stages import StageJob, StageOutput, engine_step
+from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
 from baton_packs.customer_experience.service.stages import EDITED, NONE, REJECTED, SUGGEST
 

@@ -1,0 +1,4 @@
+"""One page a run: what was ordered and why.
+
+Imports ordering and the engine.
+"""

@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.stages.job import StageJob, engine_step, read_inputs
-from baton.stages.slots import StageOutput
+from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 
 if TYPE_CHECKING:
     import pandas as pd

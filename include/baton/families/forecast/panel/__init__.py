@@ -1,0 +1,4 @@
+"""The panel of series: settings, periods, gaps.
+
+Imports what families.forecast may.
+"""

@@ -1,0 +1,4 @@
+"""Mails: headers, bodies, attachments.
+
+Imports reading.text.
+"""

@@ -1,0 +1,4 @@
+"""Texts whatever they came in: charsets, HTML, languages, archives, limits.
+
+Imports nothing of the pack.
+"""

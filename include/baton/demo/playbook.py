@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from baton.errors import BatonError
 
 if TYPE_CHECKING:
-    from baton_demo.story import Demo
+    from baton.demo.story import Demo
 
 
 class Playbook:

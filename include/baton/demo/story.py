@@ -1,13 +1,11 @@
 """`baton demo`: start the real services, let every pack play its story through Airflow's REST interface, show the result.
 
-A pack takes part by having a module `demo.py` with `play(demo: Demo) -> dict`, the summary (with `data`: what is real
+A pack takes part by a demo (`baton.packs.demos`) whose module `story` has `play(demo: Demo) -> dict`, the summary (with `data`: what is real
 and what is simulated), and `show(summary) -> list`: sentences, and tables as `columns`, `rows` and perhaps `sums`.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import shutil
 import time
@@ -19,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.packs import demos
+from baton.packs.pack import packs
 from baton.services.airflow_api import Orchestrator
 from baton.settings import settings
 
@@ -74,11 +74,9 @@ def start_fresh(home: Path) -> Path | None:
 
 
 def stories() -> dict[str, Any]:
-    """Pack name -> its module `demo`, for the packs that have one."""
-    from baton.packs.pack import load_pack, packs
-
-    modules = {name: f"{load_pack(name).package}.demo" for name in packs()}
-    return {name: importlib.import_module(path) for name, path in modules.items() if importlib.util.find_spec(path)}
+    """Pack name -> the module `story` of its demo, for the packs that have one."""
+    found = {name: demos.part(name, "story") for name in packs()}
+    return {name: module for name, module in found.items() if module is not None}
 
 
 def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> dict[str, Any]:
@@ -89,7 +87,6 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from baton.packs.pack import prepare_data
     from baton.services import companions
     from baton.services.supervisor import Services
 
@@ -104,7 +101,7 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     summary: dict[str, Any] = {"started_at": datetime.now(UTC).isoformat(timespec="seconds"), "packs": {}}
     companions.fetch_files(settings())  # before the servers start
     with ThreadPoolExecutor(1) as pool:
-        preparing = pool.submit(lambda: [prepare_data(name) for name in found])
+        preparing = pool.submit(lambda: [demos.prepare_data(name) for name in found])
         try:
             services.start()
             preparing.result()
