@@ -21,7 +21,7 @@ suggestion either: clear *reply* and *send* of any hour that had some, if the ne
 
 from baton.airflow.flows import SOME, Flow
 
-STEPS = "baton_packs.customer_experience"
+STEPS = "baton_packs.customer_experience.service.stages"
 EXAMPLES = 20  # confirmed texts an intent, see `retrieval.EXAMPLES`: more find better but cost time in every run
 LIMITS = {"max_calls": 1, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
@@ -39,17 +39,15 @@ with Flow(
     intent = flow.score(messages, "message_intent", "text_scores")
     mood = flow.score(messages, "message_sentiment", "text_scores")
     known = flow.confirmed("message_intent", ["text"], each=EXAMPLES, after=messages)
-    found = flow.stage("retrieve", f"{STEPS}.service.stages:retrieve", messages=messages, intents=intent, history=known)
-    decided = flow.stage(
-        "decide", f"{STEPS}.service.stages:decide", messages=messages, intent=intent, sentiment=mood, found=found
-    )
+    found = flow.stage("retrieve", f"{STEPS}:retrieve", messages=messages, intents=intent, history=known)
+    decided = flow.stage("decide", f"{STEPS}:decide", messages=messages, intent=intent, sentiment=mood, found=found)
     drafts = flow.advise(
-        "draft", f"{STEPS}.service.agent:CUSTOMER_REPLY", conn_id="customer_agent", limits=LIMITS,
+        "draft", "baton_packs.customer_experience.service.agent:CUSTOMER_REPLY", conn_id="customer_agent", limits=LIMITS,
         decisions=decided, messages=messages, found=found,
     )  # fmt: skip
     flow.branch("replies", decided, {"draft": "answers"}) >> drafts.operator
     composed = flow.stage(
-        "compose", f"{STEPS}.service.stages:compose", trigger_rule=SOME, decisions=decided, found=found, drafts=drafts
+        "compose", f"{STEPS}:compose", trigger_rule=SOME, decisions=decided, found=found, drafts=drafts
     )
     published = flow.publish(
         composed,
@@ -57,5 +55,5 @@ with Flow(
         case_routes=["suggest", "escalate"],
         contract="customer_decisions",
     )
-    replies = flow.stage("reply", f"{STEPS}.letters.replies:place", decisions=published)
+    replies = flow.stage("reply", "baton_packs.customer_experience.letters.replies:place", decisions=published)
     flow.deliver("send", after=replies, effect="mail", conn_id="outgoing_mail")

@@ -22,7 +22,8 @@ from datetime import timedelta
 
 from baton.airflow.flows import SOME, Flow
 
-STEPS = "baton_packs.customer_experience"
+STEPS = "baton_packs.customer_experience.intake.stages"
+REPLY = "baton_packs.customer_experience.letters.replies:place"
 PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
 LIMITS = {"max_calls": 2, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
@@ -39,38 +40,35 @@ with Flow(
     max_active_runs=100,  # an hour that waits for a person, three days at most, holds up no other
     doc_md=__doc__,
 ) as flow:
-    parsed = flow.stage("parse", f"{STEPS}.intake.parse:parse", documents=flow.ingest("documents"))
+    parsed = flow.stage(
+        "parse", "baton_packs.customer_experience.intake.parse:parse", documents=flow.ingest("documents")
+    )
     documents = flow.contract(parsed, "documents")
     kind = flow.score(documents, "document_type", "text_scores")
     intent = flow.score(documents, "document_intent", "text_scores")
-    fields = flow.stage("extract", f"{STEPS}.intake.stages:fields", parsed=documents)
+    fields = flow.stage("extract", f"{STEPS}:fields", parsed=documents)
 
     past = flow.earlier("extract", PAST, after=fields, partitions=1000)
-    features = flow.stage("features", f"{STEPS}.intake.stages:features", parsed=documents, fields=fields, past=past)
+    features = flow.stage("features", f"{STEPS}:features", parsed=documents, fields=fields, past=past)
     flow.branch("stakes", fields, {past.operator.task_id: "at_stake"}) >> past.operator
     risk = flow.score(features, "document_risk")
 
     decided = flow.stage(
-        "decide", f"{STEPS}.intake.stages:decide", trigger_rule=SOME,
+        "decide", f"{STEPS}:decide", trigger_rule=SOME,
         documents=documents, fields=fields, type=kind, intent=intent, risk=risk,
     )  # fmt: skip
     drafts = flow.advise(
-        "draft", f"{STEPS}.intake.agent:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
+        "draft", "baton_packs.customer_experience.intake.agent:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
         decisions=decided, documents=documents,
     )  # fmt: skip
     flow.branch("letters", decided, {"draft": "letters"}) >> drafts.operator
     composed = flow.stage(
-        "compose",
-        f"{STEPS}.intake.stages:compose",
-        trigger_rule=SOME,
-        decisions=decided,
-        documents=documents,
-        drafts=drafts,
+        "compose", f"{STEPS}:compose", trigger_rule=SOME, decisions=decided, documents=documents, drafts=drafts
     )
     scores = {"type": kind, "intent": intent, "risk": risk}
     published = flow.publish(composed, scores, case_routes=["escalate"], contract="document_decisions")
 
-    answers = flow.stage("answer", f"{STEPS}.letters.replies:place", decisions=published)
+    answers = flow.stage("answer", REPLY, decisions=published)
     flow.deliver("send", after=answers, effect="mail", conn_id="outgoing_mail")
     word = flow.review(
         published, field="masked", caption="answer", columns=["type", "intent", "reasons"],
@@ -79,7 +77,5 @@ with Flow(
         body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed. "
         "Empty a field to keep that answer back. What is not sent becomes a case.",
     )  # fmt: skip
-    reviewed = flow.stage(
-        "answer_reviewed", f"{STEPS}.letters.replies:place", {"answer": word}, decisions=published, after=answers
-    )
+    reviewed = flow.stage("answer_reviewed", REPLY, {"answer": word}, decisions=published, after=answers)
     flow.deliver("send_reviewed", after=reviewed, effect="mail", conn_id="outgoing_mail")

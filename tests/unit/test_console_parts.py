@@ -87,7 +87,7 @@ def test_nothing_heavy_is_imported_before_the_first_request() -> None:
     code = (
         "import sys; import baton.airflow.server.console_mount; "
         "early = {'airflow', 'fastapi', 'sqlalchemy', 'jinja2'} & set(sys.modules); assert not early, early; "
-        "import baton.console.app, baton.console.state; "
+        "import baton.console.pages.app, baton.console.queries.state; "
         "late = {'pandas', 'numpy', 'mlflow', 'great_expectations', 'sklearn', 'pyarrow', 'airflow'} & set(sys.modules); "
         "assert not late, late"
     )

@@ -1,3 +1,5 @@
+"""Supply chain: forecasts that order stock; see README.md."""
+
 from pathlib import Path
 
 HERE = Path(__file__).parent

@@ -20,7 +20,7 @@ from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.customer_experience.service import retrieval
 
-FLOW, STEPS = "customer_experience", "baton_packs.customer_experience.service"
+FLOW, STEPS = "customer_experience", "baton_packs.customer_experience.service.stages"
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in range(9, 13)]
 ASKED = "my orbit pattern is too plain, redraw it"
 CONFIRMED = [

@@ -144,7 +144,7 @@ def mlflow(
         approval_limit=500.0, runs=20, seed=3, items=tuple(policy(item, pack_size=12) for item in ITEMS)
     )
     monkeypatch.setattr(ordering, "load", lambda: rules)
-    monkeypatch.setattr(baton.registry, "Registry", lambda: made)
+    monkeypatch.setattr(baton.registry.client, "Registry", lambda: made)
     yield made
     warehouse.engine().dispose()
 
