@@ -22,8 +22,8 @@ from datetime import timedelta
 
 from baton.airflow.flows import SOME, Flow
 
-STEPS = "baton_packs.customer_experience.intake.stages"
-REPLY = "baton_packs.customer_experience.letters.replies:place"
+PACK = "baton_packs.customer_experience"
+STEPS, REPLY = f"{PACK}.intake.stages", f"{PACK}.letters.replies:place"
 PAST = ["document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender"]
 LIMITS = {"max_calls": 2, "max_seconds": 20}  # the small local model takes seconds a call, one at a time
 
@@ -40,9 +40,7 @@ with Flow(
     max_active_runs=100,  # an hour that waits for a person, three days at most, holds up no other
     doc_md=__doc__,
 ) as flow:
-    parsed = flow.stage(
-        "parse", "baton_packs.customer_experience.intake.parse:parse", documents=flow.ingest("documents")
-    )
+    parsed = flow.stage("parse", f"{PACK}.intake.parse:parse", documents=flow.ingest("documents"))
     documents = flow.contract(parsed, "documents")
     kind = flow.score(documents, "document_type", "text_scores")
     intent = flow.score(documents, "document_intent", "text_scores")
@@ -58,7 +56,7 @@ with Flow(
         documents=documents, fields=fields, type=kind, intent=intent, risk=risk,
     )  # fmt: skip
     drafts = flow.advise(
-        "draft", "baton_packs.customer_experience.intake.agent:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
+        "draft", f"{PACK}.intake.agent:DOCUMENT_REPLY", conn_id="customer_agent", limits=LIMITS,
         decisions=decided, documents=documents,
     )  # fmt: skip
     flow.branch("letters", decided, {"draft": "letters"}) >> drafts.operator

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
-ROWS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "console_rows.py"))
+ROWS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "console" / "console_rows.py"))
 FLOW = ROWS["FLOW"]
 HTML = {"accept": "text/html"}
 # the promotion's approval with nothing before it

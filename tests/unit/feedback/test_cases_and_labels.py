@@ -14,7 +14,7 @@ from baton.errors import BatonError
 from baton.feedback import cases, labels
 from baton.record import ledger, tables, warehouse
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
 EARLY, LATE = HOURS[:2]
 

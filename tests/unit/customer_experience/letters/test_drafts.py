@@ -18,7 +18,7 @@ from baton_packs.customer_experience.letters import drafts as writing
 from baton_packs.customer_experience.letters import grounding, letters, sending
 from baton_packs.customer_experience.service.agent import CUSTOMER_REPLY, customer_cases
 
-Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
+Scripted = runpy.run_path(str(Path(__file__).parents[2] / "scripted_model.py"))["Scripted"]
 SAYS = {
     "lost": "Freeze the card in the app, then order a new one. It arrives within the time that the app shows.",
     "fees": "Card payments in your country are free. Other fees are listed in the app under Profile.",

@@ -12,7 +12,7 @@ import pytest
 
 from baton.stages.job import run
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, job = STAGE["commit"], STAGE["job"]
 
 

@@ -17,7 +17,7 @@ from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages.slots import Slot, head
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
 ANSWERS = {"accepted": {"kind": "x"}, "edited": {"kind": "x"}, "rejected": {}}
 REPLY = "Dear Ann,\n\nIt takes two days.\n"

@@ -20,8 +20,8 @@ from baton.data.datasets import read
 from baton.stages import slots
 from baton.stages.job import run
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
-Scripted = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
+Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
 ORDERS = pd.DataFrame(
     {"order_id": [f"o{i}" for i in range(10)], "name": [f"Person{chr(65 + i)} Smith" for i in range(10)]}
 )

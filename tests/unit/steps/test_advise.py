@@ -21,10 +21,10 @@ from baton.agents.spec import AgentSpec
 from baton.errors import SpecError
 from baton.stages.job import run
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 job, commit = STAGE["job"], STAGE["commit"]
-Scripted = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]
-PROMPT = Path(__file__).with_name("test_agents.py")  # any text will do
+Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
+PROMPT = Path(__file__).with_name("test_advise.py")  # any text will do
 KEY = Scripted.key
 
 

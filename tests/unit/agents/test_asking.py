@@ -17,8 +17,8 @@ from baton.agents.case import Case, Refused
 from baton.agents.spec import AgentSpec, Critic
 from baton.errors import SpecError
 
-SCRIPTED = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]
-PROMPT, OTHER = Path(__file__), Path(__file__).with_name("test_agents.py")  # any text will do
+SCRIPTED = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
+PROMPT, OTHER = Path(__file__), Path(__file__).with_name("test_tools.py")  # any text will do
 
 
 class Reply(BaseModel):

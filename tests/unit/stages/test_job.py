@@ -18,7 +18,7 @@ from baton.stages import slots
 from baton.stages.job import StageJob, engine_step, run
 from baton.stages.slots import Slot, StageOutput, head, history
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 job, commit, rows, FLOW, HOURS = (STAGE[name] for name in ("job", "commit", "rows", "FLOW", "HOURS"))
 ORDERS = pd.DataFrame({"order_id": [1, 2, 3], "amount": [10.0, 20.0, 30.0]})
 HERE = f"{__name__}:"

@@ -360,7 +360,7 @@ def test_gc_fences_an_attempt_off_before_its_object_goes(home, monkeypatch):
 
 def test_a_few_crashes_with_sigkill(tmp_path):
     """The quick part of tests/faults/test_slot_crashes.py."""
-    harness = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
+    harness = Path(__file__).parents[2] / "faults" / "slot_crashes.py"
     command = [sys.executable, str(harness), "--seeds", "66:70,104:108", "--seconds", "8"]
     done = subprocess.run(
         command, env={**os.environ, "BATON_HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60

@@ -12,7 +12,7 @@ from baton.errors import ServiceError
 from baton.services.plan import USERS, Plan, choose_port, prepare_home, users_file
 from baton.settings import settings
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

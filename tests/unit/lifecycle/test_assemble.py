@@ -22,7 +22,7 @@ from baton.record import warehouse
 from baton.stages.job import run
 from baton.stages.slots import StageResult
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 job, committed, FLOW, HOURS = (STAGE[name] for name in ("job", "committed", "FLOW", "HOURS"))
 START = pd.Timestamp("2026-11-01", tz="UTC")
 

@@ -18,7 +18,7 @@ from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.errors import SpecError
 
-Scripted = runpy.run_path(str(Path(__file__).with_name("scripted_model.py")))["Scripted"]
+Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]
 SEEN: list[tuple[Any, ...]] = []
 
 

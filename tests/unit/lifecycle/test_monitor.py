@@ -17,7 +17,7 @@ from baton.lifecycle import windows as lifecycle_windows
 from baton.lifecycle.monitor import judge_windows
 from baton.record import ledger, tables, warehouse
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 committed, rows, FLOW, HOURS = (STAGE[name] for name in ("committed", "rows", "FLOW", "HOURS"))
 FRAME = pd.DataFrame({"order_id": [1, 2]})
 DRIFT = """\

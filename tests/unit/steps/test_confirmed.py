@@ -17,7 +17,7 @@ from baton.record import warehouse
 from baton.stages.job import run
 from baton.stages.slots import StageResult
 
-STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("step_stage.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "job", "FLOW", "HOURS"))
 
 
