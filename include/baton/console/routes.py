@@ -11,8 +11,9 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 
 from baton import cases, tables
 from baton.console import forms, queues
-from baton.console.card import find_card, first_row
+from baton.console.card import find_card
 from baton.console.host import Host, Person, Rights
+from baton.console.lineage import first_row
 from baton.console.rendering import page
 from baton.console.state import verify_ledger
 from baton.console.stored_pages import POLICY, find_page, readable
