@@ -1,7 +1,6 @@
 """From what arrived to typed rows: every row keeps its identity, every cell converts or its row is quarantined.
 
-Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A
-    row with a
+Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A row with a
 cell that does not convert is a `Violation` of the rule `type` and is not shown to Great Expectations, which
 would otherwise raise without naming it.
 """
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import SourceError
-from baton.readers import BOOKKEEPING, PROBLEM, as_text, read_file
+from baton.readers import BOOKKEEPING, PROBLEM, as_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from baton.specs import ContractSpec
 
-__all__ = ["Parsed", "Violation", "adopt", "parse", "read_file", "row_shas", "with_row_identity"]
+__all__ = ["Parsed", "Violation", "adopt", "parse", "row_shas", "with_row_identity"]
 
 _ADVICE = {
     "int": "write a whole number, e.g. 42",

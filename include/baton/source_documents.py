@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import NoData, SourceError
 from baton.settings import settings
+from baton.source_files import UNFINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COLUMNS = ("document_id", "channel", "name", "received_at", "content", "size", "problem")
-UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 _CHUNK = 1 << 20
 _DEEP = 10  # folders below the drop folder
 
