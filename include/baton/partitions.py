@@ -78,11 +78,6 @@ def last_complete(step: str | timedelta, now: datetime | None = None) -> str:
     return floor_key((now or datetime.now(UTC)) - length, length)
 
 
-def shift_key(key: str, step: str | timedelta, count: int) -> str:
-    """Key of the partition `count` steps later (earlier when negative)."""
-    return format_key(parse_key(key) + parse_duration(step) * count)
-
-
 def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:
     """Start (inclusive) and end (exclusive) of a partition.
 

@@ -17,6 +17,7 @@ from baton.demo import Demo
 from baton.packs import load_pack
 from baton.quarantine import accounting
 from baton.registry import Registry
+from baton.registry_review import champion_moved
 from baton.slots import Slot, head, history
 from baton.trace import trace
 from baton.warehouse import read as connection
@@ -80,7 +81,7 @@ def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], b
                 )
             ).scalars().all()  # fmt: skip
         assert versions == [aliases[alias]]
-    assert registry.alias_moved_outside(MODEL) is None
+    assert champion_moved(MODEL, registry.alias(MODEL, "champion"), registry.recorded_champion(MODEL)) is None
     version = registry.version(MODEL, aliases["champion"])
     assert version.tags["baton.gate"] == "PROMOTE"
     assert version.tags["baton.dataset"]

@@ -11,7 +11,7 @@ import pytest
 
 from baton_packs.customer_experience import policies
 from baton_packs.customer_experience.extraction import best_fields, extract, extract_text
-from baton_packs.customer_experience.fields_amounts import parse_number
+from baton_packs.customer_experience.fields_amounts import read_number
 from baton_packs.customer_experience.fields_company import domain_key, name_key
 from baton_packs.customer_experience.fields_labels import PHRASES, WORD
 from baton_packs.customer_experience.fields_layout import Found, fold
@@ -150,7 +150,7 @@ def test_each_value_carries_its_place_and_the_row_its_weakest_confidence() -> No
      ("1234.567", 1234.567), ("1 234,567", 1234.567), ("1,23,456", 123456.0), ("1,23,456.7", 123456.7)],
 )  # fmt: skip
 def test_notations_of_numbers(printed: str, value: float | None) -> None:
-    assert parse_number(printed) == value
+    assert read_number(printed)[0] == value
 
 
 @pytest.mark.parametrize(
