@@ -74,7 +74,7 @@ def until_known(airflow: Orchestrator) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the DAG was not parsed within 180 s")
         time.sleep(1)
-    airflow.unpause(["chain"])
+    airflow.request("PATCH", "/dags/chain", json={"is_paused": False})
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from baton_packs.customer_experience.fields.amounts import find_amounts, parse_number
+from baton_packs.customer_experience.fields.amounts import find_amounts, read_number
 from baton_packs.customer_experience.fields.company import name_key
 from baton_packs.customer_experience.fields.dates import find_dates
 from baton_packs.customer_experience.fields.extract import extract
@@ -62,7 +62,7 @@ def naive(text: str) -> dict[str, Any]:
     stamp = pd.to_datetime(day.group(), dayfirst=True, errors="coerce") if day else pd.NaT
     return {"issuer": text.strip().split("\n")[0].strip(), "number": number[1] if number else None,
             "date": None if pd.isna(stamp) else stamp.date().isoformat(),
-            "total": parse_number(totals[-1].strip(".,")) if totals else None}  # fmt: skip
+            "total": read_number(totals[-1].strip(".,"))[0] if totals else None}  # fmt: skip
 
 
 def same(field: str, found: Any, expected: Any) -> bool:

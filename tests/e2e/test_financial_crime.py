@@ -19,6 +19,7 @@ from baton.quarantine.records import accounting
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
+from baton.registry.review import champion_moved
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
 from baton_demo.financial_crime.playbook import Playbook
@@ -81,7 +82,7 @@ def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], b
                 )
             ).scalars().all()  # fmt: skip
         assert versions == [aliases[alias]]
-    assert registry.alias_moved_outside(MODEL) is None
+    assert champion_moved(MODEL, registry.alias(MODEL, "champion"), registry.recorded_champion(MODEL)) is None
     version = registry.version(MODEL, aliases["champion"])
     assert version.tags["baton.gate"] == "PROMOTE"
     assert version.tags["baton.dataset"]

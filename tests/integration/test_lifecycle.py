@@ -21,6 +21,7 @@ from baton.lifecycle.promote import is_champion, record_answer, version_to_judge
 from baton.record import ledger, tables
 from baton.record.warehouse import read, write
 from baton.registry.client import ALIAS_MOVED, Registry
+from baton.registry.review import champion_moved
 from baton.stages.slots import Slot, head
 from baton.steps.ingest import choose_models
 
@@ -139,7 +140,7 @@ def test_after_a_rollback_only_a_new_answer_moves_the_alias_again(home: Path) ->
     assert registry.alias(MODEL, "champion") == 2
     assert moves() == [1, 2, 1, 2]
     assert ledger.entries(subject=MODEL, kind=ALIAS_MOVED)[0].payload["actor"] == "grace"
-    assert registry.alias_moved_outside(MODEL) is None
+    assert champion_moved(MODEL, registry.alias(MODEL, "champion"), registry.recorded_champion(MODEL)) is None
 
 
 def test_a_worse_version_is_held_whatever_anybody_answers(home: Path, yaml: Path) -> None:

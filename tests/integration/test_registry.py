@@ -24,6 +24,7 @@ from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
 from baton.registry.client import Registry
+from baton.registry.review import champion_moved
 from baton.services import mlflow_server
 from baton.settings import settings
 from baton.tracking.rest import Rest, RestError, credentials
@@ -363,9 +364,10 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
     moves = sorted(ledger.entries(subject=model, kind="alias_moved"), key=lambda entry: entry.seq)
     assert [move.payload["version"] for move in moves] == [first, second, first]
     assert moves[-1].payload["actor"] == "bob"
-    assert registry.alias_moved_outside(model) is None
+    assert champion_moved(model, registry.alias(model, "champion"), registry.recorded_champion(model)) is None
     as_user(server, "admin").post("/registered-models/alias", name=model, alias="champion", version=str(second))
-    assert "moved outside Baton" in (registry.alias_moved_outside(model) or "")
+    found = champion_moved(model, registry.alias(model, "champion"), registry.recorded_champion(model))
+    assert "moved outside Baton" in (found or "")
     third = train(registry, folder, model)
     (artefacts(server, registry, third, model) / "model.json").write_text("{}")
     with pytest.raises(RegistryRefused, match="not those that were signed"):

@@ -8,12 +8,6 @@ from pathlib import Path
 from baton.specs.kinds import KINDS, Kind, json_schema
 from baton.specs.model import ESTIMATORS
 
-GLOBS: dict[Kind, str] = {
-    "model": "**/models/*.yaml",
-    "contract": "**/contracts/*.yaml",
-    "sources": "**/sources.yaml",
-}
-
 
 def export(folder: Path) -> list[Path]:
     """Writes `model.schema.json`, `contract.schema.json` and `sources.schema.json` into a folder.
@@ -41,9 +35,3 @@ def editor_schema(kind: Kind) -> dict[str, object]:
     if kind == "model":
         schema["$defs"]["CandidateSpec"]["properties"]["estimator"]["examples"] = list(ESTIMATORS)
     return schema
-
-
-def editor_settings(folder: Path) -> str:
-    """The lines for VS Code's settings.json (YAML extension) that tie the schemas to the files."""
-    ties = {str(folder / f"{kind}.schema.json"): glob for kind, glob in GLOBS.items()}
-    return json.dumps({"yaml.schemas": ties}, indent=2)

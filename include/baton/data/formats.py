@@ -1,6 +1,6 @@
-"""Text formats read as text: CSV and JSON become frames of strings, and nothing is guessed or lost on the way.
+"""Files as frames: CSV and JSON become frames of text, Parquet keeps its types; nothing is guessed or lost on the way.
 
-Every row gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
+Every row of a text gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
 its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the
 contract quarantines it instead of the file failing; only a file that cannot be split into rows at all is a
 `SourceError`.
@@ -32,35 +32,23 @@ _MAGIC = {
 }
 
 
-def read_file(path: object, fmt: str) -> pd.DataFrame:
-    """Read one file; CSV and JSON cells stay text, Parquet keeps its types.
+def read_bytes(data: bytes, name: str, fmt: str) -> pd.DataFrame:
+    """Read a file's content; CSV and JSON cells stay text, Parquet keeps its types.
 
     Args:
-        path: local path or fsspec URI.
+        name: what errors call the file.
         fmt: `csv` (comma, header line, UTF-8), `json` (an array of objects, or one object a line) or
             `parquet`.
 
     Returns:
-        n rows with the file's columns, `_row`, and `_problem` if any row has one. A file without rows gives
-        an empty frame; the contract judges that.
+        n rows with the file's columns; of a text format also `_row`, and `_problem` if any row has one. A file
+        without rows gives an empty frame; the contract judges that.
 
     Raises:
-        SourceError: the file is not readable, not of that format, or has a header that cannot name columns.
+        SourceError: the content is not of that format, or has a header that cannot name columns.
     """
-    import fsspec
-
     if fmt not in FORMATS:
-        raise SourceError(f"{path}: format {fmt!r} is not known; allowed are {', '.join(FORMATS)}")
-    try:
-        with fsspec.open(str(path), "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return read_bytes(data, str(path), fmt)
-
-
-def read_bytes(data: bytes, name: str, fmt: str) -> pd.DataFrame:
-    """Read a file's content; `name` is what errors call it. See `read_file`."""
+        raise SourceError(f"{name}: format {fmt!r} is not known; allowed are {', '.join(FORMATS)}")
     if fmt == "parquet":
         return _parquet(data, name)
     for magic, advice in _MAGIC.items():
@@ -114,10 +102,9 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
         table = parquet.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{name}: not a readable Parquet file: {error}") from error
-    frame = table.to_pandas()
-    _check_names([str(column) for column in frame.columns], name)
-    frame.insert(0, "_row", range(1, len(frame) + 1))
-    return frame
+    _check_names(table.column_names, name)
+    # integers with gaps stay integers: as floats, keys above 2**53 would change
+    return table.to_pandas(integer_object_nulls=True)
 
 
 def _csv(text: str, name: str) -> pd.DataFrame:

@@ -10,13 +10,9 @@ A run that takes files which a person names is no interval. Its key is the run's
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from baton.errors import SourceError
 from baton.specs.base import format_duration, parse_duration
-
-if TYPE_CHECKING:
-    pass
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _OWN_FORMAT = f"{KEY_FORMAT}.%f"
@@ -74,11 +70,6 @@ def last_complete(step: str | timedelta, now: datetime | None = None) -> str:
     """Key of the newest partition that has ended by `now`."""
     length = parse_duration(step)
     return floor_key((now or datetime.now(UTC)) - length, length)
-
-
-def shift_key(key: str, step: str | timedelta, count: int) -> str:
-    """Key of the partition `count` steps later (earlier when negative)."""
-    return format_key(parse_key(key) + parse_duration(step) * count)
 
 
 def window(key: str, step: str | timedelta) -> tuple[datetime, datetime]:

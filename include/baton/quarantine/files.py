@@ -1,9 +1,8 @@
 """Quarantined rows as a file that people edit, in a spreadsheet or an editor, and hand back.
 
 CSV has a line for each row: `_flow`, `_partition`, `_row`, `_row_sha` say which row it is, `_rules` and
-    `_advice` why
-it is here, then its cells. JSON has the same as objects with `cells`. Whatever cell differs from quarantine
-is a repair.
+`_advice` why it is here, then its cells. JSON has the same as objects with `cells`. Whatever cell differs from
+quarantine is a repair.
 """
 
 from __future__ import annotations

@@ -148,12 +148,10 @@ def _set(
 
 
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay those of the
-    source.
+    """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay the source's.
 
     A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
-    row loses
-    its `_problem`: its cells were put right by a person.
+    row loses its `_problem`: its cells were put right by a person.
     """
     from baton.data.identity import with_row_identity
 

@@ -7,7 +7,7 @@ ledger.
 The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
 right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So
 reviewers get rights on versions only (`mlflow_server.bootstrap`): they can tag, not move. The server's admin
-still can; `alias_moved_outside` compares the alias with the ledger and says so.
+still can: the console's page Today compares the alias with the ledger and says so (`champion_moved`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from baton.registry.review import (
     REVIEW,
     REVIEW_BEFORE_GATE,
     GateResult,
-    champion_moved,
     counted_review,
     decision_of,
 )
@@ -136,10 +135,6 @@ class Registry(Versions):
         entries = ledger.entries(subject=model, kind=ALIAS_MOVED)
         moves = [entry for entry in entries if entry.payload.get("alias") == CHAMPION]
         return int(max(moves, key=lambda entry: entry.seq).payload["version"]) if moves else None
-
-    def alias_moved_outside(self, model: str) -> str | None:
-        """Say what is wrong when `champion` is not what the ledger records; None when both agree."""
-        return champion_moved(model, self.alias(model, CHAMPION), self.recorded_champion(model))
 
     def record_gate(self, model: str, version: int, verdict: GateResult) -> str:
         """Write the gate's verdict to a version: tags, description, table `gate.json` of its run.

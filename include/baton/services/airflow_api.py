@@ -156,11 +156,6 @@ class Orchestrator:
         options = ["Approve" if approve else "Reject"]
         self.request("PATCH", path, json={"chosen_options": options, "params_input": dict(params or {})})
 
-    def unpause(self, dag_ids: Sequence[str]) -> None:
-        """Let the scheduler run these DAGs."""
-        for dag_id in dag_ids:
-            self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-
     def dag_ids(self) -> list[str]:
         """All active DAGs."""
         return [row["dag_id"] for row in self.request("GET", "/dags?limit=500")["dags"]]

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import psutil
 
-LOOPBACK = ("127.0.0.1", "::1")
-
 
 @dataclass(frozen=True)
 class Session:
@@ -132,15 +130,6 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def foreign_listeners(sessions: Iterable[Session]) -> list[str]:
-    """Return `process address:port` of each listening TCP socket of the sessions that is not on loopback."""
-    found = []
-    for address, port, name in listeners(sessions):
-        if address not in LOOPBACK:
-            found.append(f"{name} {address}:{port}")
-    return found
 
 
 def listeners(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:

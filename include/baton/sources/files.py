@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.data.partitions import parse_key, safe_name
 from baton.errors import SourceError
 from baton.settings import settings
 from baton.specs.source import Format, RecordedSource
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ENDINGS: dict[str, Format] = {
     "parquet": "parquet",
@@ -22,7 +18,8 @@ ENDINGS: dict[str, Format] = {
     "jsonl": "json",
     "ndjson": "json",
 }
-UNFINISHED = ("tmp", "part", "partial", "filepart")  # what senders call a file that is still being written
+# what senders and browsers call a file that is still being written
+UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
 
 def fill(
@@ -67,31 +64,6 @@ def format_of(uri: str, default: Format) -> Format:
     if ending and ending not in ENDINGS:
         raise SourceError(f"{uri}: .{ending} is no known format; allowed are {', '.join(ENDINGS)}")
     return ENDINGS.get(ending, default)
-
-
-def parse(uri: str, body: bytes, form: Format) -> pd.DataFrame:
-    """Rows of a file's bytes: typed from Parquet, text from CSV and JSON.
-
-    Raises:
-        SourceError: the bytes are not in that format.
-    """
-    from baton.data import cells
-    from baton.data import formats as readers
-
-    if form != "parquet":
-        return readers.read_bytes(body, uri, form)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(BytesIO(body))
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{uri}: is no Parquet file that can be read: {error}") from error
-    taken = [name for name in table.column_names if name in (*cells.BOOKKEEPING, cells.PROBLEM)]
-    if taken:
-        raise SourceError(f"{uri}: {', '.join(taken)} are names that Baton uses itself; rename these columns")
-    # integers with gaps stay integers: as floats, keys above 2**53 would change
-    return table.to_pandas(integer_object_nulls=True)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from baton.errors import NoData, SourceError
 from baton.settings import settings
 from baton.sources.documents import Document, Limits, frame_of
+from baton.sources.files import UNFINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 log = logging.getLogger(__name__)
-UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 _CHUNK = 1 << 20
 _DEEP = 10  # folders below the drop folder
 

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.data import formats as readers
 from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
-from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, parse, read_bytes
+from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, read_bytes
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
@@ -98,7 +99,7 @@ def read_history(pack: Pack, source: str) -> pd.DataFrame:
     """
     spec, uri = _history(pack, source)
     body = read_bytes(uri)
-    frame = parse(uri, body, format_of(uri, spec.format))
+    frame = readers.read_bytes(body, uri, format_of(uri, spec.format))
     return lay_on_calendar(frame, spec, uri, _start(spec) if spec.replay else _EPOCH)
 
 
@@ -130,7 +131,7 @@ def sample(pack: Pack, source: str) -> pd.DataFrame:
         uri = uri or next(iter(sorted(matching(fill(spec, spec.path, anywhere=anywhere)), reverse=True)), None)
     if uri is None:
         raise SourceError(f"source {source}: no rows yet; run `baton data` or deliver a file as {spec.path}")
-    return lay_on_calendar(parse(uri, read_bytes(uri), format_of(uri, spec.format)), spec, uri, _EPOCH)
+    return lay_on_calendar(readers.read_bytes(read_bytes(uri), uri, format_of(uri, spec.format)), spec, uri, _EPOCH)
 
 
 def _meaning(source: Source) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     if uri is None:
         return _replayed(source, partition, f"no file {pattern}")
     body, form = read_bytes(uri), format_of(uri, source.format)
-    return RawBatch(parse(uri, body, form), form, uri, hashlib.sha256(body).hexdigest())
+    return RawBatch(readers.read_bytes(body, uri, form), form, uri, hashlib.sha256(body).hexdigest())
 
 
 def _read_folder_source(source: FolderSource, partition: str, named: Sequence[str]) -> RawBatch:
@@ -199,7 +200,7 @@ def _replayed(source: FileSource | FolderSource, partition: str, why: str) -> Ra
             raise SourceError(f"source {source.name}: the recording {folder} is not there; run `baton data`")
         raise NoData(f"source {source.name}, partition {partition}: {why}, and no recording {uri}")
     body, form = read_bytes(uri), format_of(uri, source.format)
-    frame = lay_on_calendar(parse(uri, body, form), source, uri, anchor, slot.cycle)
+    frame = lay_on_calendar(readers.read_bytes(body, uri, form), source, uri, anchor, slot.cycle)
     return RawBatch(frame, form, uri, hashlib.sha256(body).hexdigest(), delivered=False)
 
 
@@ -213,7 +214,7 @@ def _start(source: Source) -> datetime:
 def _delivered(source: FileSource, partition: str) -> tuple[str, str | None]:
     """Where a delivered file is looked for, and the one that was found."""
     pattern = fill(source, source.path, partition, escape=True)
-    found = [uri for uri in matching(pattern) if uri.rsplit(".", 1)[-1].lower() not in UNFINISHED]
+    found = [uri for uri in matching(pattern) if not uri.lower().endswith(UNFINISHED)]
     if len(found) > 1:
         listed = ", ".join(sorted(found))
         raise SourceError(f"source {source.name}, partition {partition}: several files ({listed}); leave one")

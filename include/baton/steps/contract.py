@@ -30,7 +30,7 @@ def contract(job: StageJob) -> StageOutput:
     Returns:
         the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`,
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
-        contract commits too (its rows are in quarantine); the caller then stops the run (`stop_if_broken`).
+        contract commits too (its rows are in quarantine); the caller then stops the run (`require_good_rows`).
     """
     from baton.contracts import check as contracts
     from baton.contracts import page as result_pages

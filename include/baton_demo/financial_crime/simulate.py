@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,6 @@ REFIT = {"v4": 1.37, "v10": 1.10, "v12": 1.15, "v14": 0.98, "v17": 0.92}
 """Components that change sign, and by how much they move then: their standard deviation in hours 0-32."""
 
 UNKNOWN_COLUMN = "terminal_type"
-LABEL_DELAY = timedelta(hours=2)  # until disputes are settled; weeks in real life
 MISSED, FALSE_ALARM = 0.05, 0.02  # an analyst clears a fraud, confirms a legitimate transaction
 
 SAID = (
@@ -144,12 +142,6 @@ def cents(frame: pd.DataFrame) -> pd.DataFrame:
 def shift(frame: pd.DataFrame) -> pd.DataFrame:
     """The same rows after the card network's refit (the module's text): new value = offset - old."""
     return frame.assign(**{name: offset - frame[name] for name, offset in REFIT.items()})
-
-
-def labels_until(partitions: Iterable[str], now: str, delay: timedelta = LABEL_DELAY) -> list[str]:
-    """Hours whose disputes are settled at the end of hour `now`: they ended `delay` or more before."""
-    end = pd.Timestamp(now)
-    return [partition for partition in partitions if pd.Timestamp(partition) + delay <= end]
 
 
 def analysts(

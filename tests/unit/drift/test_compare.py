@@ -11,7 +11,7 @@ import pytest
 
 from baton.drift import compare as drift
 from baton.drift.report import report_html
-from baton.drift.table import DriftTable
+from baton.drift.table import DriftRow, DriftTable
 from baton.errors import BatonError
 
 SPEC = SimpleNamespace(min_rows=500, p_value=0.001, effect=0.2, fdr=0.01)
@@ -22,7 +22,7 @@ def normal(rows: int, columns: int = 6, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rng.normal(size=(rows, columns)), columns=[f"x{i}" for i in range(columns)])
 
 
-def judged(before: pd.Series | list, after: pd.Series | list) -> table.DriftRow:
+def judged(before: pd.Series | list, after: pd.Series | list) -> DriftRow:
     ref = drift.reference(pd.DataFrame({"x": before}), ["x"])
     table = drift.compare(json.loads(json.dumps(ref)), pd.DataFrame({"x": after}), SPEC)
     return table.rows[0]

@@ -94,12 +94,6 @@ def test_cents_and_shift_leave_the_rest(hour: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(simulate.shift(shifted), hour, check_exact=False)
 
 
-def test_labels_are_late() -> None:
-    hours = [f"2026-11-20T{h:02d}:00:00" for h in range(5)]
-    assert simulate.labels_until(hours, hours[3]) == hours[:2]
-    assert simulate.labels_until(hours, hours[0]) == []
-
-
 def test_analysts_err_at_the_stated_rate() -> None:
     keys = [str(i) for i in range(20_000)]
     truth = pd.Series([i % 2 for i in range(20_000)], index=keys)

@@ -105,6 +105,18 @@ def test_a_parquet_column_with_a_name_of_the_engine_is_refused(home):
         read_partition(pack(), "rows", hour(0))
 
 
+def test_parquet_columns_are_named_as_those_of_other_files(home):
+    pd.DataFrame({"id": [1], "": [5]}).to_parquet(deliver(home, hour(0), "parquet", ""))
+    with pytest.raises(SourceError, match=r"rows.*parquet: column 2 has no name"):
+        read_partition(pack(), "rows", hour(0))
+
+
+@pytest.mark.parametrize("ending", ["tmp", "part", "partial", "filepart", "crdownload", "CRDOWNLOAD"])
+def test_an_upload_under_way_is_left_alone_whoever_sends_it(home, ending):
+    deliver(home, hour(1), f"csv.{ending}", "id\n")
+    assert not read_partition(pack(), "rows", hour(1)).delivered
+
+
 def test_an_unfinished_upload_is_not_read_but_an_unknown_format_is_named(home):
     deliver(home, hour(1), "csv.part", "id\n")
     assert not read_partition(pack(), "rows", hour(1)).delivered

@@ -20,7 +20,7 @@ MODULES = (
     "scipy.stats",
     "sklearn.ensemble",
     "sklearn.linear_model",
-    "sklearn.calibration",
+    "sklearn.isotonic",
     "skops.io",  # before the many modules that it would search
     "lightgbm",
     "statsforecast.models",

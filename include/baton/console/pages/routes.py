@@ -14,7 +14,8 @@ from baton.console.pages import forms
 from baton.console.pages.rendering import page
 from baton.console.pages.stored_pages import POLICY, find_page, readable
 from baton.console.queries import queues
-from baton.console.queries.card import find_card, first_row
+from baton.console.queries.card import find_card
+from baton.console.queries.lineage import first_row
 from baton.console.queries.state import verify_ledger
 from baton.console.queries.today import gather
 from baton.errors import BatonError, DatasetCorrupt

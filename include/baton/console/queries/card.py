@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from baton.console.host import Rights
+from baton.console.queries.lineage import Checked, all_rows, first_row, lineage, stored_row
 from baton.console.queries.work import verdict_of
 from baton.console.spans import placed_values
 from baton.console.wording import in_words
@@ -17,7 +18,6 @@ from baton.feedback import cases
 from baton.record import tables
 from baton.record.warehouse import read
 
-MAX_ANCESTORS = 50
 HISTORY = 50
 _HIDDEN = {"_source", "_row", "_row_sha"}
 
@@ -34,26 +34,25 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(conn, flow, entity_key)
         if case is None:
             return None
-        place = {"flow": flow, "partition": case["partition"], "entity_key": entity_key}
-        decision = first_row(conn, tables.decisions, **place)
-        scores = [_score(conn, row) for row in all_rows(conn, tables.predictions, **place)]
+    line = lineage(flow, entity_key, case["partition"])
+    with read() as conn:
+        scores = [_score(conn, row) for row in line.scores]
         labels = all_rows(conn, tables.labels, flow=flow, entity_key=entity_key)
         quarantined = all_rows(conn, tables.quarantine, flow=flow, entity_key=entity_key)
-        contract = _contract(conn, decision["commit_id"]) if decision else None
-        published = first_row(conn, tables.commits, id=decision["commit_id"]) if decision else None
         history = _history(conn, flow, entity_key, case["partition"])
     deciding = rights.decide(flow)
     may_decide = deciding and case["resolution"] is None and bool(case["resolutions"])
-    source, source_columns, problem = _source(contract, entity_key)
-    said, said_columns = _published(published, entity_key)
+    checked = line.checked[0] if line.decision and line.checked else None
+    source, source_columns, problem = _source(checked, entity_key)
+    said, said_columns = _published(line.published if line.decision else None, entity_key)
     return {
         "case": case if deciding else {**case, "text": None}, "offered": _offered(case) if may_decide else {},
-        "decision": decision, "proposal": _proposal(said, said_columns, deciding),
+        "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
                        for q in quarantined],
-        "contract": _facts(contract), "row": _source_cells(source, source_columns, scores, deciding), "row_problem": problem,
+        "contract": _facts(checked), "row": _source_cells(source, source_columns, scores, deciding), "row_problem": problem,
         "history": history, "may_decide": may_decide,
     }  # fmt: skip
 
@@ -82,17 +81,6 @@ def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] |
     }  # fmt: skip
 
 
-def all_rows(conn: Connection, table: Any, **where: Any) -> list[dict[str, Any]]:
-    """Rows whose columns equal `where`."""
-    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
-    return [dict(row) for row in conn.execute(query).mappings()]
-
-
-def first_row(conn: Connection, table: Any, **where: Any) -> dict[str, Any] | None:
-    """The first row whose columns equal `where`, None without any."""
-    return next(iter(all_rows(conn, table, **where)), None)
-
-
 def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     """One model's score, its reasons, and the answer that made this version champion."""
     table = tables.approvals
@@ -106,27 +94,10 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _contract(conn: Connection, commit_id: int) -> dict[str, Any] | None:
-    """The contract's commit among those that the decision was made of, nearest first."""
-    table = tables.commits
-    start = conn.execute(select(table).where(table.c.id == commit_id)).mappings().first()
-    pending, seen = [start], 0
-    while pending and seen < MAX_ANCESTORS:
-        commit, seen = pending.pop(0), seen + 1
-        if commit is None:
-            continue
-        if "contract" in (commit["params"].get("state") or {}):
-            return dict(commit)
-        for given in commit["inputs"].values():
-            query = select(table).where(table.c.uri == given["uri"]).order_by(table.c.id.desc()).limit(1)
-            pending.append(conn.execute(query).mappings().first())
-    return None
-
-
-def _facts(contract: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if contract is None:
+def _facts(checked: Checked | None) -> dict[str, Any] | None:
+    if checked is None:
         return None
-    facts = contract["facts"]
+    contract, facts = checked.commit, checked.commit["facts"]
     return {
         "name": facts.get("contract"), "status": facts.get("status"), "rows_in": facts.get("rows_in"),
         "rows_good": facts.get("rows_good"), "page": facts.get("page"), "stage": contract["stage"],
@@ -134,43 +105,27 @@ def _facts(contract: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _stored(commit: Mapping[str, Any] | None, spec: Mapping[str, Any] | None, entity_key: str) -> dict[str, Any] | None:
-    """The entity's row of a committed dataset; None where it has none, or nobody says which column is the key.
-
-    Raises:
-        BatonError: the dataset cannot be read.
-    """
-    if commit is None or spec is None:
-        return None
-    from baton.data.datasets import DatasetRef
-    from baton.data.datasets import read as read_rows
-
-    frame = read_rows(DatasetRef.from_dict(commit["ref"]))
-    match = frame[frame[spec["key"]].astype(str) == entity_key]
-    return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
-
-
-def _source(contract: Mapping[str, Any] | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+def _source(checked: Checked | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """The row that was decided on, what its contract says of its columns, and why it cannot be shown."""
-    if contract is None:
+    if checked is None:
         return {}, {}, "The commits of this decision name no contract, so its source row is not known."
-    spec = contract["params"]["state"]["contract"]
-    try:
-        row = _stored(contract, spec, entity_key)
-    except BatonError as error:
-        return {}, {}, str(error)
-    missing = f"{contract['uri']} has no row with {spec['key']} = {entity_key}."
-    return (row, spec["columns"], None) if row is not None else ({}, {}, missing)
+    spec = checked.contract
+    if checked.row is not None:
+        return checked.row, spec["columns"], None
+    missing = f"{checked.commit['uri']} has no row with {spec['key']} = {entity_key}."
+    return {}, {}, checked.problem or missing
 
 
 def _published(commit: Mapping[str, Any] | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The decision's row as it is published, and what its contract says of its columns; empty without a contract."""
     spec = (commit or {}).get("params", {}).get("output_contract")
+    if commit is None or spec is None:
+        return {}, {}
     try:
-        row = _stored(commit, spec, entity_key)
+        row = stored_row(commit, spec["key"], entity_key)
     except BatonError:
         row = None  # the source row's section says that the store cannot be read
-    return (row, spec["columns"]) if row is not None and spec is not None else ({}, {})
+    return (row, spec["columns"]) if row is not None else ({}, {})
 
 
 def _source_cells(

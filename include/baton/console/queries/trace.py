@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from baton.console.queries.lineage import Lineage, all_rows, lineage, places
 from baton.errors import BatonError
 
 
@@ -27,75 +28,49 @@ def trace(entity: str, flow: str | None = None) -> list[Step]:
     Raises:
         BatonError: nobody knows the entity, or several flows do.
     """
-    found = _places(entity, flow)
+    found = places(entity, flow)
     if not found:
         raise BatonError(f"no flow has published or quarantined {entity!r}: check the key, or wait for its partition")
-    if len({place["flow"] for place in found}) > 1:
-        raise BatonError(
-            f"{entity!r} is known to {', '.join(sorted({p['flow'] for p in found}))}: name one with --flow"
-        )
-    here = found[-1]
-    flow, partition = str(here["flow"]), str(here["partition"])
-    steps = [*_data(flow, partition, entity), *_quarantine(flow, partition, entity)]
-    versions = _scores(flow, partition, entity, steps)
+    if len(flows := sorted({flow for _, flow in found})) > 1:
+        raise BatonError(f"{entity!r} is known to {', '.join(flows)}: name one with --flow")
+    partition, flow = found[-1]
+    line = lineage(flow, entity, partition)
+    steps = [*_data(line), *_quarantine(flow, partition, entity)]
+    versions = _scores(line, steps)
     for model, version in sorted(versions.items()):
         steps += _governance(model, version)
-    return [*steps, *_outcome(flow, partition, entity)]
+    return [*steps, *_outcome(line)]
 
 
 def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
-    from sqlalchemy import select
-
     from baton.record.warehouse import read
 
-    query = select(table).where(*(table.c[name] == value for name, value in where.items() if value is not None))
     with read() as conn:
-        return [dict(row) for row in conn.execute(query).mappings()]
+        return all_rows(conn, table, **where)
 
 
-def _places(entity: str, flow: str | None) -> list[dict[str, Any]]:
-    from baton.record import tables
-
-    places = [
-        {"flow": row["flow"], "partition": row["partition"]}
-        for table in (tables.quarantine, tables.predictions, tables.decisions)
-        for row in _rows(table, entity_key=entity, flow=flow)
-    ]
-    return sorted(places, key=lambda place: place["partition"])
-
-
-def _data(flow: str, partition: str, entity: str) -> list[Step]:
-    """The source row and the contract that let it pass."""
-    from baton.stages.slots import Slot, head
-
-    steps = []
-    source, checked = head(Slot(flow, "ingest", partition)), head(Slot(flow, "contract", partition))
-    if source is not None:
-        facts = dict(source.facts)
-        row = _row_number(checked, entity)
-        place = f"row {row} of " if row is not None else ""
-        steps.append(Step("source", f"{place}{facts.get('uri')} ({facts.get('rows_in')} rows)",
-                          {"partition": partition, "dataset": source.ref.content_sha256, **facts}))  # fmt: skip
-    if checked is not None:
-        facts = dict(checked.facts)
+def _data(line: Lineage) -> list[Step]:
+    """The source row and the contract that let it pass, then what else the decision rests on."""
+    steps, told = [], set()
+    own = line.checked[0] if line.checked else None
+    if own is not None and own.problem:
+        raise BatonError(own.problem)
+    for one in line.checked:
+        row = one.row.get("_row") if one.row and len(one.sources) == 1 else None
+        steps += [_source(source, row) for source in one.sources if source["id"] not in told]
+        told |= {source["id"] for source in one.sources}
+        facts = one.commit["facts"]
         says = f"contract {facts.get('contract')}: {facts.get('status')}, {facts.get('rows_good')} of {facts.get('rows_in')} rows went on"
-        steps.append(Step("contract", says, facts))
-    return steps
+        steps.append(Step("contract", says, dict(facts)))
+    return [*steps, *(_source(source) for source in line.sources if source["id"] not in told)]
 
 
-def _row_number(checked: Any, entity: str) -> int | None:
-    """The row's number in its source: the contract's rows keep it."""
-    from baton.data.datasets import read
-
-    if checked is None or not checked.ref.rows:
-        return None
-    frame = read(checked.ref)
-    for column in frame.columns:
-        if not str(column).startswith("_") and str(column).endswith("_id"):
-            match = frame[frame[column].astype(str) == entity]
-            if len(match):
-                return int(match["_row"].iloc[0])
-    return None
+def _source(commit: dict[str, Any], row: Any = None) -> Step:
+    """A delivery; with the number of the entity's row in it, which the contract's rows keep."""
+    facts = commit["facts"]
+    place = f"row {int(row)} of " if row is not None else ""
+    more = {"partition": commit["partition"], "dataset": commit["ref"]["content_sha256"], **facts}
+    return Step("source", f"{place}{facts.get('uri')} ({facts.get('rows_in')} rows)", more)
 
 
 def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
@@ -108,11 +83,9 @@ def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
     ]  # fmt: skip
 
 
-def _scores(flow: str, partition: str, entity: str, steps: list[Step]) -> dict[str, int]:
-    from baton.record import tables
-
+def _scores(line: Lineage, steps: list[Step]) -> dict[str, int]:
     versions = {}
-    for row in _rows(tables.predictions, flow=flow, partition=partition, entity_key=entity):
+    for row in line.scores:
         versions[str(row["model"])] = int(row["version"])
         why = ", ".join(f"{feature} {value:+.3g}" for feature, value in row["reasons"] or [])
         steps.append(Step("score", f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else ""),
@@ -142,17 +115,17 @@ def _governance(model: str, version: int) -> list[Step]:
     return steps
 
 
-def _outcome(flow: str, partition: str, entity: str) -> list[Step]:
+def _outcome(line: Lineage) -> list[Step]:
     from baton.record import tables
 
     steps = []
-    for row in _rows(tables.decisions, flow=flow, partition=partition, entity_key=entity):
+    if (row := line.decision) is not None:
         steps.append(Step("decision", f"{row['route']}, risk {row['risk']:.4f}, {row['money'] or 0:.2f} at stake",
                           {"models": row["models"], "decided_at": row["decided_at"]}))  # fmt: skip
-    for row in _rows(tables.cases, flow=flow, entity_key=entity):
+    for row in _rows(tables.cases, flow=line.flow, entity_key=line.entity):
         by = f": {row['resolution']} by {row['actor']}" if row["resolution"] else ""
         steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
-    for row in _rows(tables.labels, flow=flow, entity_key=entity):
+    for row in _rows(tables.labels, flow=line.flow, entity_key=line.entity):
         value = f"{row['label']:g}" if row["category"] is None else row["category"]
         target = f"{row['target']} " if row["target"] else ""
         said = f"{target}{value} from {row['origin']} ({row['actor']})"

@@ -68,11 +68,6 @@ class Amount:
     sure: bool = True
 
 
-def parse_number(text: str, decimals: int = 2) -> float | None:
-    """The number that is printed, None if it is none; see `read_number`."""
-    return read_number(text, decimals)[0]
-
-
 def read_number(text: str, decimals: int = 2) -> tuple[float | None, bool]:
     """`1.234,56`, `1,234.56`, `1 234,56`, `1'234.56`, `1234` -> the number, None if it is none; and whether it is sure.
 

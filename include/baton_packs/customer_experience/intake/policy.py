@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from baton.errors import SpecError
+from baton.packs.policy_file import read_policy
 from baton.specs.base import Share, Spec
 from baton_packs.customer_experience import HERE
 
 FOLDER = HERE / "policy"
-P = TypeVar("P", bound=Spec)
 
 
 class Desk(Spec):
@@ -73,17 +70,6 @@ def intake(path: Path = FOLDER / "intake.yaml") -> IntakePolicy:
     """The rules of `document_intake`.
 
     Raises:
-        SpecError: the file is not there, no YAML, or breaks a rule; names the field and what is allowed.
+        SpecError: the file is not there, no YAML, or breaks a rule; names line, field and what is allowed.
     """
-    return _load(IntakePolicy, path, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-@lru_cache(maxsize=8)
-def _load(kind: type[P], path: Path, _stamp: int) -> P:
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise SpecError(f"{path}: cannot be read as YAML: {error}") from error
-    except ValidationError as error:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-        raise SpecError(f"{path}: {'; '.join(found)}") from error
+    return read_policy(path, IntakePolicy)

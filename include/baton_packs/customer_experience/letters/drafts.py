@@ -6,15 +6,12 @@ amount or a tool in its answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.agents import Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton_packs.customer_experience import HERE
 from baton_packs.customer_experience.letters import grounding, privacy
-
-if TYPE_CHECKING:
-    pass
 
 PROMPTS = HERE / "prompts"
 NAMED = 5  # words of a draft that a remark on it names

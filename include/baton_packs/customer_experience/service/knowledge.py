@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from baton.errors import SourceError
-from baton.packs.yaml_marks import Marked, load_marked
+from baton.packs.spec_file import Problem, check, read_marked
+from baton.packs.yaml_marks import Marked
 from baton.specs.base import Spec
 from baton_packs.customer_experience import HERE
 
@@ -46,12 +48,9 @@ class Entry(Spec):
 
 
 def _marked(path: Path) -> Marked:
-    try:
-        marked = load_marked(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from None
-    if marked.mistakes:
-        raise SourceError("\n".join(f"{path}:{one.line}: {one.message}" for one in marked.mistakes))
+    marked, problems = read_marked(path)
+    if problems:
+        raise SourceError("\n".join(map(str, problems)))
     return marked
 
 
@@ -73,12 +72,13 @@ def load_intents(path: Path) -> dict[str, Intent]:
     marked = _marked(path)
     if not isinstance(marked.data, dict):
         raise SourceError(f"{path}:1: must map each intent to team, regulated and priority")
-    found, problems = {}, []
-    for name, value in marked.data.items():
-        try:
-            found[str(name)] = Intent.model_validate(value)
-        except ValidationError as error:
-            problems += _explain(path, marked, (name,), str(name), error)
+    found: dict[str, Intent] = {}
+    problems: list[str] = []
+    for name in marked.data:
+        intent, wrong = check(Intent, path, marked, (name,))
+        problems += _named(str(name), wrong)
+        if intent is not None:
+            found[str(name)] = intent
     if problems:
         raise SourceError("\n".join(problems))
     return found
@@ -95,7 +95,7 @@ def load_entries(folder: Path, known: dict[str, Intent]) -> tuple[Entry, ...]:
     """
     found: dict[str, Entry] = {}
     answers: dict[str, str] = {}
-    problems = []
+    problems: list[str] = []
     files = sorted(folder.glob("*.yaml"))
     for path in files:
         marked = _marked(path)
@@ -105,10 +105,9 @@ def load_entries(folder: Path, known: dict[str, Intent]) -> tuple[Entry, ...]:
         for number, value in enumerate(marked.data):
             where = f"{path}:{marked.line((number,))}"
             name = value.get("id", f"entry {number + 1}") if isinstance(value, dict) else f"entry {number + 1}"
-            try:
-                entry = Entry.model_validate(value)
-            except ValidationError as error:
-                problems += _explain(path, marked, (number,), name, error)
+            entry, wrong = check(Entry, path, marked, (number,))
+            problems += _named(name, wrong)
+            if entry is None:
                 continue
             if entry.id in found:
                 problems.append(f"{where}: {entry.id}: this id is taken; ids must differ in all files")
@@ -128,13 +127,9 @@ def load_entries(folder: Path, known: dict[str, Intent]) -> tuple[Entry, ...]:
     return tuple(found.values())
 
 
-def _explain(path: Path, marked: Marked, loc: tuple[str | int, ...], name: str, error: ValidationError) -> list[str]:
-    problems = []
-    for one in error.errors():
-        place = (*loc, *one["loc"])
-        field = ".".join(map(str, one["loc"]))
-        problems.append(f"{path}:{marked.line(place)}: {name}{': ' + field if field else ''}: {one['msg']}")
-    return problems
+def _named(name: str, problems: list[Problem]) -> list[str]:
+    """The problems of one entry, whose name says more than its number."""
+    return [str(replace(one, field=f"{name}: {one.field}" if one.field else name)) for one in problems]
 
 
 @cache

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from baton.packs.policy_file import read_policy
 from baton.specs.base import Share, Spec
-from baton_packs.customer_experience.intake.policy import FOLDER, _load
+from baton_packs.customer_experience import HERE
+
+FOLDER = HERE / "policy"
 
 
 class ServicePolicy(Spec):
@@ -20,4 +23,4 @@ class ServicePolicy(Spec):
 
 def service(path: Path = FOLDER / "service.yaml") -> ServicePolicy:
     """The rules of `customer_experience`; raises as `intake`."""
-    return _load(ServicePolicy, path, path.stat().st_mtime_ns if path.exists() else 0)
+    return read_policy(path, ServicePolicy)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from baton.errors import SpecError
+from baton.packs.policy_file import read_policy
 from baton.specs.base import Seq, Spec
 from baton_packs.supply_chain import HERE
 from baton_packs.supply_chain.ordering.policies import Budget, ItemPolicy
@@ -42,17 +41,6 @@ def load(path: Path = FILE) -> OrderingPolicy:
     """Read the rules.
 
     Raises:
-        SpecError: the file is not there, no YAML, or breaks a rule; names the field and what is allowed.
+        SpecError: the file is not there, no YAML, or breaks a rule; names line, field and what is allowed.
     """
-    return _load(path, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, _stamp: int) -> OrderingPolicy:
-    try:
-        return OrderingPolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise SpecError(f"{path}: cannot be read as YAML: {error}") from error
-    except ValidationError as error:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
-        raise SpecError(f"{path}: {'; '.join(found)}") from error
+    return read_policy(path, OrderingPolicy)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baton_demo.customer_experience.documents.writing import wording
-from baton_packs.customer_experience.fields.amounts import parse_number
+from baton_packs.customer_experience.fields.amounts import read_number
 from baton_packs.customer_experience.fields.company import domain_key, name_key
 from baton_packs.customer_experience.fields.extract import best_fields, extract, extract_text
 from baton_packs.customer_experience.fields.labels import PHRASES, WORD
@@ -150,7 +150,7 @@ def test_each_value_carries_its_place_and_the_row_its_weakest_confidence() -> No
      ("1234.567", 1234.567), ("1 234,567", 1234.567), ("1,23,456", 123456.0), ("1,23,456.7", 123456.7)],
 )  # fmt: skip
 def test_notations_of_numbers(printed: str, value: float | None) -> None:
-    assert parse_number(printed) == value
+    assert read_number(printed)[0] == value
 
 
 @pytest.mark.parametrize(

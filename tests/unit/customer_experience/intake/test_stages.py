@@ -162,13 +162,13 @@ def test_rules_that_contradict_themselves_are_named(tmp_path: Path) -> None:
     text = (policies.FOLDER / "intake.yaml").read_text().replace("review: 0.10", "review: 0.90")
     path = tmp_path / "intake.yaml"
     path.write_text(text)
-    with pytest.raises(SpecError, match=r"risk: .*review: at most escalate"):
+    with pytest.raises(SpecError, match=r"intake\.yaml:3: risk\.review: at most escalate"):
         policies.intake(path)
     path.write_text((policies.FOLDER / "intake.yaml").read_text().replace("{EUR: 20000", "{euro: 20000"))
-    with pytest.raises(SpecError, match=r"largest: .*ISO codes and amounts above 0.*not euro"):
+    with pytest.raises(SpecError, match=r"intake\.yaml:8: largest: .*ISO codes and amounts above 0.*not euro"):
         policies.intake(path)
     path.write_text(text.replace("route: approve", "route: guess"))
-    with pytest.raises(SpecError, match=r"types\.complaint\.route"):
+    with pytest.raises(SpecError, match=r"intake\.yaml:16: types\.complaint\.route"):
         policies.intake(path)
 
 

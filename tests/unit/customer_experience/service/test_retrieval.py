@@ -66,7 +66,7 @@ def test_the_packs_own_content_is_whole() -> None:
         (ENTRY.format("pin", "change_pin") + ENTRY.format("pin", "age_limit"), r"cards.yaml:5: pin: this id is taken"),
         (ENTRY.format("pin", "change_pin") + ENTRY.format("two", "change_pin"), r"two: change_pin is answered by pin"),
         ("- id: pin\n  title: About\n  answer: too short\n", r"cards.yaml:3: pin: answer: .*at least 20"),
-        ("- id: pin\n  answr: x\n", r"cards.yaml:2: pin: answr: Extra"),
+        ("- id: pin\n  answr: x\n", r"cards.yaml:2: pin: answr: unknown field, did you mean `answer`"),
         ("- just words\n", r"cards.yaml:1: entry 1: "),
         ("pin: 1\n", "must be a list"),
         ("- id: [\n", r"cards.yaml:\d+: not YAML"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from baton.errors import SpecError
+from baton_packs.supply_chain.ordering import rules as ordering
 from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
 
@@ -46,3 +49,15 @@ def test_express_is_offered_only_where_it_is_faster(policy) -> None:
     assert policy(expedite_cost=0.5).express_lead == 1
     assert policy(expedite_cost=0.5, lead_time={3: 1.0}).express_lead == 2
     assert policy(expedite_cost=0.5, lead_time={1: 1.0}).express_lead is None
+
+
+def test_a_mistake_in_the_rules_of_ordering_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "items.yaml"
+    path.write_text(
+        ordering.FILE.read_text().replace("pack_size: 24", "pack_sise: 24", 1).replace("seed: 7", "seed: 7.5")
+    )
+    with pytest.raises(SpecError) as refused:
+        ordering.load(path)
+    first, second = str(refused.value).splitlines()
+    assert f"{path}:6: seed: is `7.5`" in first
+    assert f"{path}:10: items[0].pack_sise: unknown field, did you mean `pack_size`?" in second
