@@ -18,7 +18,7 @@ from baton.specs_model import expand_features
 if TYPE_CHECKING:
     from baton.drift import DriftTable
     from baton.drift_performance import Performance
-    from baton.gate import GateVerdict
+    from baton.families.verdict import GateVerdict
     from baton.specs import CandidateSpec, TabularSpec
 
 MODEL_FILE = "model.json"

@@ -18,6 +18,7 @@ from baton import drift, gate
 from baton.errors import BatonError, ModelError
 from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
 from baton.families.selection import rank, select
+from baton.families.verdict import GateVerdict
 from baton.metrics import METRICS
 from baton.specs import CandidateSpec, TabularSpec
 
@@ -75,9 +76,7 @@ class Tabular:
         values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
-    def judge(
-        self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer
-    ) -> gate.GateVerdict:
+    def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
         """Judge on the rows held out when the challenger was trained."""
         data = spec.data
         if data.target is None:

@@ -20,7 +20,7 @@ from baton.families.forecast.periods import label, plain_times
 from baton.families.forecast.points import fit_part, parts_of
 from baton.families.forecast.series import Panel, Setting, prepare
 from baton.families.forecast.watching import reference, watch
-from baton.gate import GateVerdict
+from baton.families.verdict import GateVerdict
 from baton.specs_forecast import ForecasterSpec, ForecastSpec
 
 

@@ -16,7 +16,7 @@ from baton.families.text import judging, measures, members, ranking, strangers, 
 from baton.families.text.cases import Cases, split
 from baton.families.text.encoder import Encoder, packaged_encoder
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
-from baton.gate import GateVerdict
+from baton.families.verdict import GateVerdict
 from baton.specs_text import TextCandidateSpec, TextSpec
 
 EXAMPLE = "This sentence stands for a text."  # nobody's
