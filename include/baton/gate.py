@@ -1,15 +1,20 @@
 """The promotion decision for scores of table rows: pure, from labels and two sets of scores to a verdict with reasons.
 
 The ladder is that of `baton.families.verdict`. Its cases are the holdout's rows, of which `min_positives` must be positive
-and one negative; its bound is `floor`, its parts are slices of a numeric column. Money: at its cost-optimal threshold the
-challenger must not cost more than the champion; a first version must cost less than to alert nobody, or everybody.
-A challenger whose scores are all equal is held, and so is one whose champion's scores are not finite.
+and one negative; its bound is `floor`, its parts are slices of a numeric column. A challenger whose scores are all equal is
+held, and so is one whose champion's scores are not finite.
+
+Money: the challenger must not cost more than the champion; a first version must cost less than to alert nobody, or everybody.
+Each row is decided by the cheapest threshold of the *other* rows (ten parts, each by the threshold of the nine others): one
+chosen on the rows that it is priced on finds luck even in noise. The holdout is dealt alike for both models. Out-of-fold scores of
+training would not do: a champion's are of another day, perhaps of other prices, and are not at hand when it is judged.
+`GateVerdict.thresholds` are the cheapest of all judged rows, the ones to use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +23,7 @@ import numpy as np
 from baton.bootstrap import compare
 from baton.errors import BatonError
 from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling
-from baton.metrics import METRICS, cheapest, cost_at, losses
+from baton.metrics import METRICS, cheapest, cost_at, losses, thresholds_elsewhere
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,22 +34,6 @@ NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC"}  # as s
 SLICE_POSITIVES = 10  # fewer positives say nothing about a slice; it is listed, not judged
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """Labelled rows other than the judged ones, on which each model's alert threshold is chosen.
-
-    Attributes:
-        y: shape (m,), 0 or 1.
-        challenger, champion: scores of shape (m,); champion None for a first version.
-        money: shape (m,), amounts in currency units, or None.
-    """
-
-    y: np.ndarray
-    challenger: np.ndarray
-    champion: np.ndarray | None = None
-    money: np.ndarray | None = None
-
-
 def decide(
     spec: GateSpec,
     y: np.ndarray,
@@ -53,7 +42,6 @@ def decide(
     money: np.ndarray | None = None,
     slices: pd.DataFrame | None = None,
     *,
-    tuning: Tuning | None = None,
     seed: int = 7,
 ) -> GateVerdict:
     """Judge a challenger on a holdout that neither model has seen.
@@ -64,14 +52,13 @@ def decide(
         challenger: scores of shape (n,), higher is more suspicious.
         money: shape (n,), amounts in currency units, needed if the cost is a column.
         slices: n rows with the columns that the spec's slices name, needed if it names any.
-        tuning: rows to choose thresholds on; None chooses them on the judged rows, and a reason says so.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of the parts in which thresholds are chosen.
 
     Raises:
         BatonError: shapes do not fit, labels are not 0 or 1, or a needed column is absent.
     """
     labels = _checked(y, champion, challenger)
-    judge = _Judge(spec, labels, champion, challenger, money, slices, tuning, seed)
+    judge = _Judge(spec, labels, champion, challenger, money, slices, seed)
     return judge.climb(*judge.rules())
 
 
@@ -100,10 +87,10 @@ class _Judge(Ladder):
 
     def __init__(
         self, spec: GateSpec, y: np.ndarray, champion: np.ndarray | None, challenger: np.ndarray,
-        money: np.ndarray | None, slices: pd.DataFrame | None, tuning: Tuning | None, seed: int,
+        money: np.ndarray | None, slices: pd.DataFrame | None, seed: int,
     ) -> None:  # fmt: skip
         super().__init__(spec, spec.metric, NAMES[spec.metric])
-        self.spec, self.y, self.frame, self.tuning, self.seed = spec, y, slices, tuning, seed
+        self.spec, self.y, self.frame, self.seed = spec, y, slices, seed
         self.champion = None if champion is None else np.asarray(champion, dtype=float)
         self.challenger = np.asarray(challenger, dtype=float)
         self.money = money
@@ -144,42 +131,26 @@ class _Judge(Ladder):
         )
 
     def _compared(self) -> None:
-        review, flags = 0.0, {}
-        loss = None
-        if self.spec.cost is not None:
-            loss, review = losses(self.spec.cost, len(self.y), self.money), self.spec.cost.review
-            flags = self._thresholds(loss, review)
+        spec, thresholds, loss, review = self.spec, {}, None, 0.0
+        if spec.cost is not None:
+            loss, review = losses(spec.cost, self.size, self.money), spec.cost.review
+            thresholds = self._priced(loss, review)
         found = compare(
-            self.y, self.challenger, self.champion, thresholds=flags, loss=loss, review=review,
-            resamples=self.spec.resamples, confidence=self.spec.confidence, seed=self.seed,
+            self.y, self.challenger, self.champion, thresholds=thresholds, loss=loss, review=review,
+            resamples=spec.resamples, confidence=spec.confidence, seed=self.seed,
         )  # fmt: skip
-        self.table = found.table(first=self.spec.metric)
+        self.table = found.table(first=spec.metric)
 
-    def _thresholds(self, loss: np.ndarray, review: float) -> dict[str, float]:
+    def _priced(self, loss: np.ndarray, review: float) -> dict[str, np.ndarray]:
+        """Price both models; returns the threshold of each row by which that was done."""
         models = {"challenger": self.challenger} | ({} if self.champion is None else {"champion": self.champion})
-        tuning = self.tuning
-        if tuning is None:
-            self.notes.append(
-                "Alert thresholds were chosen on the judged rows themselves, so both costs are a little flattered."
-            )
+        elsewhere = {name: thresholds_elsewhere(self.y, s, loss, review, self.seed) for name, s in models.items()}
         for name, scores in models.items():
-            elsewhere = None if tuning is None else getattr(tuning, name)
-            if tuning is not None and (elsewhere is None or not np.sum(tuning.y)):
-                raise BatonError(
-                    f"gate: the tuning rows hold no {name} scores or no positives to choose a threshold by"
-                )
-            if tuning is None:
-                best = cheapest(self.y, scores, loss, review)
-            else:
-                assert self.spec.cost is not None
-                prices = losses(self.spec.cost, len(tuning.y), tuning.money)
-                best = cheapest(np.asarray(tuning.y), np.asarray(elsewhere, dtype=float), prices, review)
-            self.thresholds[name] = best.threshold
-            self.cost[name] = asdict(cost_at(self.y, scores, loss, review, best.threshold))
-            self.cost[name]["threshold"] = best.threshold if np.isfinite(best.threshold) else None
+            self.thresholds[name] = cheapest(self.y, scores, loss, review).threshold
+            self.cost[name] = asdict(cost_at(self.y, scores, loss, review, elsewhere[name]))
         self.cost["alert_nobody"] = float(loss[self.y == 1].sum())
-        self.cost["alert_everybody"] = review * len(self.y)
-        return self.thresholds
+        self.cost["alert_everybody"] = review * self.size
+        return elsewhere
 
     def _floor(self) -> Ruling | None:
         return self.by_bound(self.spec.floor)

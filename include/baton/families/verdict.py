@@ -47,8 +47,8 @@ class GateVerdict:
             None where there is none).
         metric: name of the metric that decides.
         rows, positives: size of the judged holdout.
-        thresholds: cost-optimal alert thresholds by `champion` and `challenger`; empty without a price.
-        cost: money figures of both, empty without a price.
+        thresholds: alert thresholds by `champion` and `challenger` that were cheapest on all judged rows; empty without a price.
+        cost: money figures of both, each row decided by a threshold that it had no part in; empty without a price.
         slices: one dict per slice: slice, positives, champion, challenger, difference, low, high, judged.
     """
 
