@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from baton.specs import ESTIMATORS, KINDS, Kind, json_schema
+from baton.specs import KINDS, Kind, json_schema
 
 GLOBS: dict[Kind, str] = {
     "model": "**/models/*.yaml",
@@ -37,8 +37,6 @@ def editor_schema(kind: Kind) -> dict[str, object]:
         from baton.expectations import known_expectations
 
         schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
-    if kind == "model":
-        schema["$defs"]["CandidateSpec"]["properties"]["estimator"]["examples"] = list(ESTIMATORS)
     return schema
 
 

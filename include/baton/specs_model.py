@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ from baton.specs_base import Column, InnerShare, Name, Seq, Spec
 from baton.specs_contract import ContractSpec
 from baton.specs_policy import ApprovalSpec, DriftPolicy, DriftSpec, GatePolicy, GateSpec, Metric, Schedules
 
-# The only classes a spec can name, and the families that may. Nothing else is ever imported by dotted path.
+# The only classes a spec can name, and the families that may: one list, so that one look says what can run. Nothing else is ever imported by dotted path.
 ESTIMATORS: dict[str, tuple[str, ...]] = {
     "sklearn.linear_model.LogisticRegression": ("classification", "text"),
     "sklearn.ensemble.RandomForestClassifier": ("classification",),
@@ -103,21 +103,44 @@ class LabelledTrainingSpec(TrainingSpec):
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
 
 
-class CandidateSpec(Spec):
-    """One model that training tries: an estimator, or an average of earlier candidates."""
+def estimator_of(*families: str) -> Any:
+    """The field `estimator` of the candidates of these families."""
+    known = [path for path, belongs in ESTIMATORS.items() if not set(families).isdisjoint(belongs)]
+    return Field(
+        default=None, description="dotted path from the allow-list", json_schema_extra={"enum": [*known, None]}
+    )
+
+
+class Candidate(Spec):
+    """One model that training tries: an estimator, or an ensemble of earlier candidates; a family adds its own options."""
 
     name: Name = Field(description="how the leaderboard calls it")
-    estimator: str | None = Field(
-        default=None,
-        description="dotted path from the allow-list",
-        json_schema_extra={"enum": [*ESTIMATORS, None]},
-    )
+    estimator: str | None
+    ensemble: Seq[Name] | None
+    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.estimator is None) == (self.ensemble is None):
+            raise ValueError("give exactly one of estimator and ensemble")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
+        if self.ensemble is not None and self.params:
+            raise ValueError("params: an ensemble has none")
+        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
+            raise ValueError("ensemble: each part once")
+        return self
+
+
+class CandidateSpec(Candidate):
+    """One model that training tries: an estimator, or an average of earlier candidates."""
+
+    estimator: str | None = estimator_of("classification", "anomaly")
     ensemble: Seq[Name] | None = Field(
         default=None,
         min_length=2,
         description="earlier candidates; their calibrated probabilities are averaged",
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
     calibration: Literal["none", "sigmoid", "isotonic"] = Field(
         default="none", description="how scores become probabilities"
     )
@@ -128,18 +151,6 @@ class CandidateSpec(Spec):
         default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
     )
     seed: int | None = Field(default=None, ge=0, description="null: the training's seed")
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> CandidateSpec:
-        if (self.estimator is None) == (self.ensemble is None):
-            raise ValueError("give exactly one of estimator and ensemble")
-        if self.estimator is not None and self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
-        if self.ensemble is not None and self.params:
-            raise ValueError("params: an ensemble has none")
-        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
-            raise ValueError("ensemble: each part once")
-        return self
 
 
 class ValidationSpec(Spec):
@@ -167,7 +178,7 @@ class ModelSpec(Spec):
     description: str = Field(min_length=1, description="what it decides and for whom; head of the model card")
     data: Any
     training: TrainingSpec = Field(description="what it learns from")
-    candidates: Seq[Any]
+    candidates: Seq[Candidate]
     validation: Any
     gate: GatePolicy = Field(description="when a challenger may replace the champion")
     approval: ApprovalSpec = Field(default_factory=ApprovalSpec, description="who says yes")
