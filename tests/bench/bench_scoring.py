@@ -30,6 +30,7 @@ import pandas as pd
 
 from baton import datasets, warehouse
 from baton.families import family, learner, load
+from baton.families.base import Rows
 from baton.packs import find_model
 from baton.settings import settings
 from baton.slots import Slot, StageOutput, run_stage
@@ -68,7 +69,7 @@ def fit(folder: Path, rng: np.random.Generator, seed: int) -> None:
     candidate = next(one for one in spec.candidates if one.name == "boosting")
     frame = rows(rng, 50_000)
     y = (frame.v1 + frame.v2 + rng.normal(size=len(frame)) > 4).astype(int).to_numpy()
-    learner("classification").fit(spec, candidate, frame, y, seed=seed).save(folder)
+    learner("classification").fit(spec, candidate, Rows(frame, y), seed=seed).save(folder)
 
 
 def bare(source: Path, target: Path, booster: lightgbm.Booster, features: list[str]) -> None:

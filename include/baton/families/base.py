@@ -42,6 +42,26 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What a model learns from.
+
+    Attributes:
+        frame: n rows; the columns hold at least the features.
+        y: shape (n,), 0 or 1; None without labels.
+        weights: shape (n,), not negative; None for equal ones.
+    """
+
+    frame: pd.DataFrame
+    y: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    def take(self, at: np.ndarray) -> Rows:
+        """The rows at these positions."""
+        y, weights = (None if values is None else np.asarray(values)[at] for values in (self.y, self.weights))
+        return Rows(self.frame.iloc[at], y, weights)
+
+
+@dataclass(frozen=True)
 class OutOfFold:
     """Scores of rows by models that did not see them: what calibration learns from.
 
@@ -195,28 +215,18 @@ class Learner(Protocol):
     name: str
     supervised: bool
 
-    def fit_raw(
-        self,
-        candidate: CandidateSpec,
-        features: list[str],
-        frame: pd.DataFrame,
-        y: np.ndarray | None,
-        weights: np.ndarray | None,
-        seed: int,
-    ) -> Any:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Any:
         """Fit one candidate without calibration: what the folds judge. A candidate's own seed goes before `seed`."""
 
     def fit(
         self,
         spec: TabularSpec,
         candidate: CandidateSpec,
-        frame: pd.DataFrame,
-        y: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        rows: Rows,
         seed: int = 7,
         oof: OutOfFold | None = None,
     ) -> Scorer:
-        """Fit one candidate on all rows of `frame`, calibrated on `oof` where the candidate asks for it."""
+        """Fit one candidate on all `rows`, calibrated on `oof` where the candidate asks for it."""
 
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model."""

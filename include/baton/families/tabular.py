@@ -16,7 +16,7 @@ import pandas as pd
 
 from baton import drift, gate
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Scorer, Watched
+from baton.families.base import Description, Leaderboard, Learner, OutOfFold, Rows, Scorer, Watched
 from baton.families.selection import rank, select
 from baton.families.verdict import GateVerdict
 from baton.metrics import METRICS
@@ -65,7 +65,8 @@ class Tabular:
         winner = next(one for one in spec.candidates if one.name == board.best)
         arrays = _arrays(spec, rows)
         oof = out_of_fold(found) if spec.data.target else None
-        return self.learner.fit(spec, winner, rows, arrays["y"], arrays["weights"], spec.training.seed, oof)
+        known = Rows(rows, arrays["y"], arrays["weights"])
+        return self.learner.fit(spec, winner, known, spec.training.seed, oof)
 
     def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
         """Average precision and ROC AUC on the held-out rows."""
