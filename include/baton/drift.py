@@ -152,12 +152,6 @@ class DriftTable:
         """Plain JSON, for the warehouse."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DriftTable:
-        """The inverse of `to_dict`; further keys are left alone."""
-        rows = [DriftRow(**row) for row in data["rows"]]
-        return cls(rows, data["n"], data["reference_rows"], data["too_few"], list(data["alike"]))
-
 
 def reference(
     frame: pd.DataFrame,

@@ -119,7 +119,7 @@ def false_alarms(
         partition = (pd.Timestamp("2026-01-01") + pd.Timedelta(hours=i)).isoformat()
         named = tuple(drift.compare(reference, frame, SPEC).drifted)
         windows.append(drift.Window(partition, 1, "judged", named, NULL_ROWS))
-        woken += drift.decide(windows, SPEC, now=partition).retrain
+        woken += drift.decide(windows, SPEC, now=partition).verdict is drift.Verdict.RETRAIN
         plain += i % 10 == 0 and ks_flags(before, frame)
     flagged = sum(bool(window.drifted) for window in windows)
     return flagged / NULL_WINDOWS, woken / NULL_WINDOWS, plain / (NULL_WINDOWS / 10)

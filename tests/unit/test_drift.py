@@ -203,7 +203,7 @@ def test_reference_and_table_survive_json() -> None:
     train, window = normal(5_000), normal(2_000, seed=1) + 1
     ref = drift.reference(train, list(train), windows=np.arange(5_000) // 1_000)
     table = drift.compare(json.loads(json.dumps(ref)), window, SPEC)
-    assert drift.DriftTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    assert json.loads(json.dumps(table.to_dict(), allow_nan=False)) == table.to_dict()
 
 
 def test_report_is_small_and_calls_no_foreign_host() -> None:
