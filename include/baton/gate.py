@@ -5,10 +5,11 @@ and one negative; its bound is `floor`, its parts are slices of a numeric column
 held, and so is one whose champion's scores are not finite.
 
 Money: the challenger must not cost more than the champion; a first version must cost less than to alert nobody, or everybody.
-Each row is decided by the cheapest threshold of the *other* rows (ten parts, each by the threshold of the nine others): one
-chosen on the rows that it is priced on finds luck even in noise. The holdout is dealt alike for both models. Out-of-fold scores of
-training would not do: a champion's are of another day, perhaps of other prices, and are not at hand when it is judged.
-`GateVerdict.thresholds` are the cheapest of all judged rows, the ones to use.
+Each row is decided by the cheapest threshold of *other* rows: ten parts, each by that of the nine others, dealt alike for both
+models. One chosen on the rows that it is priced on finds luck even in noise, and makes the card fraud score look a third
+cheaper than it is (3,205 for 100 held-out frauds instead of about 4,600). Out-of-fold scores of training would not do: a
+champion's are of another day, perhaps of other prices, and not at hand when it is judged. `GateVerdict.thresholds` are the
+cheapest of all judged rows, the ones to use.
 """
 
 from __future__ import annotations
