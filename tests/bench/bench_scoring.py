@@ -30,6 +30,7 @@ import pandas as pd
 
 from baton.data import datasets
 from baton.families import family, load
+from baton.families.base import Rows
 from baton.families.tabular.selection import learner
 from baton.packs.pack import find_model
 from baton.record import warehouse
@@ -70,7 +71,7 @@ def fit(folder: Path, rng: np.random.Generator, seed: int) -> None:
     candidate = next(one for one in spec.candidates if one.name == "boosting")
     frame = rows(rng, 50_000)
     y = (frame.v1 + frame.v2 + rng.normal(size=len(frame)) > 4).astype(int).to_numpy()
-    learner("classification").fit(spec, candidate, frame, y, seed=seed).save(folder)
+    learner("classification").fit(spec, candidate, Rows(frame, y), seed=seed).save(folder)
 
 
 def bare(source: Path, target: Path, booster: lightgbm.Booster, features: list[str]) -> None:

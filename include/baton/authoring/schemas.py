@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from baton.specs.kinds import KINDS, Kind, json_schema
-from baton.specs.model import ESTIMATORS
 
 
 def export(folder: Path) -> list[Path]:
@@ -32,6 +31,4 @@ def editor_schema(kind: Kind) -> dict[str, object]:
         from baton.contracts.expectations import known_expectations
 
         schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
-    if kind == "model":
-        schema["$defs"]["CandidateSpec"]["properties"]["estimator"]["examples"] = list(ESTIMATORS)
     return schema

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from baton.drift.performance import Performance
@@ -36,7 +37,6 @@ class Verdict(StrEnum):
     RETRAIN = "RETRAIN"  # wake training
     COOLDOWN = "COOLDOWN"  # persistent, retraining was requested a short while ago
     WAITING_FOR_LABELS = "WAITING_FOR_LABELS"  # persistent, too few labelled positives since
-    WAITING_FOR_EARLIER = "WAITING_FOR_EARLIER"  # an earlier window is neither in nor declared missing
     TOO_FEW = "TOO_FEW"  # the window does not count: too few rows, broken or no data
 
 
@@ -86,25 +86,15 @@ class DriftVerdict:
     onset: str | None = None
     truths: int = 0
 
-    @property
-    def retrain(self) -> bool:
-        """True if training is to be woken."""
-        return self.verdict is Verdict.RETRAIN
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return {**asdict(self), "verdict": self.verdict.value}
 
 
-def judgeable(arrived: Iterable[str], missing: Iterable[str], expected: Sequence[str]) -> list[str]:
-    """The arrived partitions, in order, before the first that is neither in nor declared missing."""
-    have, gone, result = set(arrived), set(missing), []
-    for partition in sorted(expected):
-        if partition in have:
-            result.append(partition)
-        elif partition not in gone:
-            break
-    return result
+def judgeable(arrived: Iterable[str], expected: Iterable[str]) -> list[str]:
+    """The expected partitions, in order, before the first that has not arrived."""
+    have = set(arrived)
+    return list(takewhile(have.__contains__, sorted(expected)))
 
 
 def decide(
@@ -113,7 +103,6 @@ def decide(
     *,
     now: str,
     retrains: Sequence[str] = (),
-    expected: Sequence[str] | None = None,
 ) -> DriftVerdict:
     """Decide at partition `now`; the module's text has the order of the questions.
 
@@ -123,7 +112,6 @@ def decide(
         spec: the spec's `drift` block: persistence (k, n), cooldown, budget, needed (truths).
         now: partition to decide at; it must be among the windows.
         retrains: partitions at which retraining of this model was requested.
-        expected: partitions that must be in or declared missing first; None: no such check.
 
     Raises:
         BatonError: `now` is not among the windows.
@@ -131,10 +119,6 @@ def decide(
     latest = {window.partition: window for window in windows if window.partition <= now}
     if now not in latest:
         raise BatonError(f"drift: no window for partition {now}; judge it before deciding")
-    absent = sorted(p for p in expected or () if p < now and p not in latest)
-    if absent:
-        reason = f"{len(absent)} earlier partition(s) not in, the first is {absent[0]}"
-        return DriftVerdict(Verdict.WAITING_FOR_EARLIER, [reason], [], now)
     current = latest[now]
     if current.status != "judged":
         return DriftVerdict(Verdict.TOO_FEW, [_uncounted(current)], [], now)

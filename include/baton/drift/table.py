@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -82,9 +81,3 @@ class DriftTable:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, for the warehouse."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DriftTable:
-        """The inverse of `to_dict`; further keys are left alone."""
-        rows = [DriftRow(**row) for row in data["rows"]]
-        return cls(rows, data["n"], data["reference_rows"], data["too_few"], list(data["alike"]))

@@ -17,12 +17,32 @@ from baton.errors import ModelError
 if TYPE_CHECKING:
     from baton.drift.performance import Performance
     from baton.drift.table import DriftTable
-    from baton.families.tabular.gate import GateVerdict
+    from baton.families.verdict import GateVerdict
 
 MODEL_FILE = "model.json"
 FORMAT = 1
 
 Reasons = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model learns from.
+
+    Attributes:
+        frame: n rows; the columns hold at least the features.
+        y: shape (n,), 0 or 1; None without labels.
+        weights: shape (n,), not negative; None for equal ones.
+    """
+
+    frame: pd.DataFrame
+    y: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    def take(self, at: np.ndarray) -> Rows:
+        """The rows at these positions."""
+        y, weights = (None if values is None else np.asarray(values)[at] for values in (self.y, self.weights))
+        return Rows(self.frame.iloc[at], y, weights)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
     _, spec = find_model(model)
     assert spec.drift is not None
     states = windows.states(flow)
-    due = judgeable([p for p, s in states.items() if s != "running"], [], sorted(states))
+    due = judgeable([p for p, s in states.items() if s != "running"], states)
     judged, report = [], None
     for partition in due:
         window, fresh = windows.window(spec, flow, partition, states[partition])

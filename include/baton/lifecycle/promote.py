@@ -116,6 +116,8 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
 
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
+    from baton.registry.card import gate_table
+
     lines = [
         f"**{spec.model} version {version}** against "
         + (f"champion version {champion}" if champion else "no champion yet"),
@@ -125,15 +127,7 @@ def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) 
         *[f"- {reason}" for reason in verdict.reasons],
         "",
     ]
-    if verdict.table:
-        columns = list(verdict.table[0])
-        lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in verdict.table]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str("" if value is None else value)
+    return "\n".join([*lines, *gate_table(verdict.table)])
 
 
 def record_answer(model: str, version: int, answer: str, reviewer: str, channel: str) -> None:

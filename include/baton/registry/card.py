@@ -140,14 +140,21 @@ def _gate_section(verdict: GateResult) -> str:
     if decision == "PROMOTE":
         lines += ["To answer, set the tag `baton.review` below to `approved` or `rejected`.", ""]
     lines += [f"- {_md(reason)}" for reason in verdict.reasons]
-    if verdict.table:
-        columns = list(verdict.table[0])
-        lines += ["", "| " + " | ".join(map(_md, columns)) + " |", "|" + "---|" * len(columns)]
-        lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in verdict.table]
+    if table := gate_table(verdict.table):
+        lines += ["", *table]
     text = "\n".join(lines)
     if len(text) > MAX_DESCRIPTION // 2:  # the whole table is in gate.json
         text = text[: MAX_DESCRIPTION // 2].rsplit("\n", 1)[0]
     return text + "\n\n"
+
+
+def gate_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The gate's figures as lines of a Markdown table; none without figures. Values cannot break out of their cell."""
+    if not rows:
+        return []
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(map(_md, columns)) + " |", "|" + " --- |" * len(columns)]
+    return lines + ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in rows]
 
 
 def _md(value: Any) -> str:

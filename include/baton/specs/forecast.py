@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from baton.specs.base import Column, InnerShare, Name, Seq, Spec
-from baton.specs.model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.model import NUMERIC, Candidate, ModelSpec, NamedColumn, TrainingSpec, check_candidates, estimator_of
 from baton.specs.policy import DriftPolicy, GatePolicy
 
 # lower is better in all of them
@@ -80,32 +80,20 @@ class LagSpec(Spec):
     direct: bool = Field(default=False, description="one model per horizon instead of feeding forecasts back")
 
 
-class ForecasterSpec(Spec):
+class ForecasterSpec(Candidate):
     """One forecaster that training tries: an estimator, or a combination of earlier candidates."""
 
-    name: Name = Field(description="how the leaderboard calls it")
-    estimator: str | None = Field(
-        default=None,
-        description="dotted path from the allow-list",
-        json_schema_extra={"enum": [*(path for path, families in ESTIMATORS.items() if "forecast" in families), None]},
-    )
+    estimator: str | None = estimator_of("forecast")
     ensemble: Seq[Name] | None = Field(default=None, min_length=2, description="earlier candidates that are combined")
     combine: Literal["median", "mean"] = Field(default="median", description="how an ensemble's parts become one")
-    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
     features: LagSpec | None = Field(
         default=None, description="of a global model (LightGBM); null for one-series models"
     )
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> ForecasterSpec:
-        if (self.estimator is None) == (self.ensemble is None):
-            raise ValueError("give exactly one of estimator and ensemble")
-        if self.estimator is not None and self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
+    def _features_of_a_global_model(self) -> ForecasterSpec:
         if (self.features is not None) != (self.estimator == "lightgbm.LGBMRegressor"):
             raise ValueError("features: needed for lightgbm.LGBMRegressor, and for it only")
-        if self.ensemble is not None and self.params:
-            raise ValueError("params: an ensemble has none")
         return self
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from baton.specs.base import Name, Seq, Spec
 from baton.specs.policy import ApprovalSpec, DriftPolicy, GatePolicy, Schedules
 
-# The only classes a spec can name, and the families that may. Nothing else is ever imported by dotted path.
+# The only classes a spec can name, and the families that may: one list, so that one look says what can run. Nothing else is ever imported by dotted path.
 ESTIMATORS: dict[str, tuple[str, ...]] = {
     "sklearn.linear_model.LogisticRegression": ("classification", "text"),
     "sklearn.ensemble.RandomForestClassifier": ("classification",),
@@ -72,6 +72,35 @@ class TrainingSpec(Spec):
         return self
 
 
+def estimator_of(*families: str) -> Any:
+    """The field `estimator` of the candidates of these families."""
+    known = [path for path, belongs in ESTIMATORS.items() if not set(families).isdisjoint(belongs)]
+    return Field(
+        default=None, description="dotted path from the allow-list", json_schema_extra={"enum": [*known, None]}
+    )
+
+
+class Candidate(Spec):
+    """One model that training tries: an estimator, or an ensemble of earlier candidates; a family adds its own options."""
+
+    name: Name = Field(description="how the leaderboard calls it")
+    estimator: str | None
+    ensemble: Seq[Name] | None
+    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.estimator is None) == (self.ensemble is None):
+            raise ValueError("give exactly one of estimator and ensemble")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
+        if self.ensemble is not None and self.params:
+            raise ValueError("params: an ensemble has none")
+        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
+            raise ValueError("ensemble: each part once")
+        return self
+
+
 class ScoringSpec(Spec):
     """A scoring DAG of the model's own, `<model>_score`, for models that no flow uses."""
 
@@ -89,7 +118,7 @@ class ModelSpec(Spec):
     description: str = Field(min_length=1, description="what it decides and for whom; head of the model card")
     data: Any
     training: TrainingSpec = Field(description="what it learns from")
-    candidates: Seq[Any]
+    candidates: Seq[Candidate]
     validation: Any
     gate: GatePolicy = Field(description="when a challenger may replace the champion")
     approval: ApprovalSpec = Field(default_factory=ApprovalSpec, description="who says yes")

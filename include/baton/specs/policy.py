@@ -44,7 +44,9 @@ class GatePolicy(Spec):
 
     confidence: InnerShare = Field(default=0.9, description="level of the paired bootstrap interval")
     resamples: int = Field(default=500, ge=50, le=20_000, description="bootstrap resamples")
-    min_gain: float = Field(default=0.0, description="gain over the champion that the interval's lower end must reach")
+    min_gain: float = Field(
+        default=0.0, description="gain over the champion that the interval's lower end must reach; 0: must lie above"
+    )
 
 
 class GateSpec(GatePolicy):

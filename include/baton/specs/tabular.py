@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from baton.specs.base import Column, InnerShare, Name, Seq, Spec
 from baton.specs.contract import ContractSpec
-from baton.specs.model import ESTIMATORS, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.model import Candidate, ModelSpec, NamedColumn, TrainingSpec, check_candidates, estimator_of
 from baton.specs.policy import DriftSpec, GateSpec, Metric
 
 
@@ -42,21 +42,15 @@ class LabelledTrainingSpec(TrainingSpec):
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
 
 
-class CandidateSpec(Spec):
+class CandidateSpec(Candidate):
     """One model that training tries: an estimator, or an average of earlier candidates."""
 
-    name: Name = Field(description="how the leaderboard calls it")
-    estimator: str | None = Field(
-        default=None,
-        description="dotted path from the allow-list",
-        json_schema_extra={"enum": [*ESTIMATORS, None]},
-    )
+    estimator: str | None = estimator_of("classification", "anomaly")
     ensemble: Seq[Name] | None = Field(
         default=None,
         min_length=2,
         description="earlier candidates; their calibrated probabilities are averaged",
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
     calibration: Literal["none", "sigmoid", "isotonic"] = Field(
         default="none", description="how scores become probabilities"
     )
@@ -67,18 +61,6 @@ class CandidateSpec(Spec):
         default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
     )
     seed: int | None = Field(default=None, ge=0, description="null: the training's seed")
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> CandidateSpec:
-        if (self.estimator is None) == (self.ensemble is None):
-            raise ValueError("give exactly one of estimator and ensemble")
-        if self.estimator is not None and self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
-        if self.ensemble is not None and self.params:
-            raise ValueError("params: an ensemble has none")
-        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
-            raise ValueError("ensemble: each part once")
-        return self
 
 
 class ValidationSpec(Spec):

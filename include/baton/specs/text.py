@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from baton.specs.base import Column, InnerShare, Name, Seq, Share, Spec
-from baton.specs.model import ESTIMATORS, ModelSpec, NamedColumn, TrainingSpec, check_candidates
+from baton.specs.model import Candidate, ModelSpec, NamedColumn, TrainingSpec, check_candidates, estimator_of
 from baton.specs.policy import DriftPolicy, GatePolicy
 
 TextMetric = Literal["accuracy", "macro_f1"]
@@ -48,15 +48,10 @@ class KernelSpec(Spec):
     gamma: float = Field(default=1.0, gt=0.0, description="kernel exp(-gamma * squared distance)")
 
 
-class TextCandidateSpec(Spec):
+class TextCandidateSpec(Candidate):
     """One model that training tries: an estimator on features of the text, or a blend of earlier candidates."""
 
-    name: Name = Field(description="how the leaderboard calls it")
-    estimator: str | None = Field(
-        default=None,
-        description="dotted path from the allow-list",
-        json_schema_extra={"enum": [*(path for path, known in ESTIMATORS.items() if "text" in known), None]},
-    )
+    estimator: str | None = estimator_of("text")
     ensemble: Seq[Name] | None = Field(
         default=None,
         min_length=2,
@@ -65,7 +60,6 @@ class TextCandidateSpec(Spec):
     features: Literal["tfidf", "embeddings", "both"] = Field(
         default="tfidf", description="weighted words and letters, the sentence encoder's vector, or both side by side"
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="arguments of the estimator")
     words: Grams | None = Field(default=(1, 2), description="tfidf: shortest and longest run of words; null: none")
     letters: Grams | None = Field(
         default=None, description="tfidf: shortest and longest run of letters within a word; null: none"
@@ -87,15 +81,7 @@ class TextCandidateSpec(Spec):
         return value
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> TextCandidateSpec:
-        if (self.estimator is None) == (self.ensemble is None):
-            raise ValueError("give exactly one of estimator and ensemble")
-        if self.estimator is not None and self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator: `{self.estimator}` is not on the allow-list")
-        if self.ensemble is not None and self.params:
-            raise ValueError("params: an ensemble has none")
-        if len(set(self.ensemble or ())) != len(self.ensemble or ()):
-            raise ValueError("ensemble: each part once")
+    def _something_to_see(self) -> TextCandidateSpec:
         if self.features != "embeddings" and self.words is None and self.letters is None:
             raise ValueError("words: give words, letters or both, else no term is left")
         if self.kernel is not None and self.features == "tfidf":

@@ -11,7 +11,7 @@ import pytest
 
 from baton.drift import compare as drift
 from baton.drift.report import report_html
-from baton.drift.table import DriftRow, DriftTable
+from baton.drift.table import DriftRow
 from baton.errors import BatonError
 
 SPEC = SimpleNamespace(min_rows=500, p_value=0.001, effect=0.2, fdr=0.01)
@@ -204,7 +204,7 @@ def test_reference_and_table_survive_json() -> None:
     train, window = normal(5_000), normal(2_000, seed=1) + 1
     ref = drift.reference(train, list(train), windows=np.arange(5_000) // 1_000)
     table = drift.compare(json.loads(json.dumps(ref)), window, SPEC)
-    assert DriftTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    assert json.loads(json.dumps(table.to_dict(), allow_nan=False)) == table.to_dict()
 
 
 def test_report_is_small_and_calls_no_foreign_host() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from baton.registry.card import MAX_DESCRIPTION, CardFacts, model_card, with_gate
+from baton.registry.card import MAX_DESCRIPTION, CardFacts, gate_table, model_card, with_gate
 
 
 class Decision(Enum):
@@ -73,6 +73,18 @@ def test_gate_section_is_replaced_not_repeated() -> None:
     assert twice.startswith("## Gate: HOLD\n\n- too few positives\n\n# card_fraud\n")
     assert "PROMOTE" not in twice
     assert with_gate(twice, None) == with_gate(model_card(facts()), None)
+
+
+def test_the_gates_table_is_one_for_all_its_readers() -> None:
+    lines = gate_table([{"metric": "recall | of c", "low": None, "value": 0.07123456}, {"metric": "cost"}])
+    assert lines == [
+        "| metric | low | value |",
+        "| --- | --- | --- |",
+        "| recall \\| of c |  | 0.07123 |",
+        "| cost |  |  |",
+    ]
+    assert "\n".join(lines[:2]) in with_gate(model_card(facts()), Verdict(table=[{"metric": 1, "low": 2, "value": 3}]))
+    assert gate_table([]) == []
 
 
 def test_description_fits_and_keeps_the_verdict() -> None:

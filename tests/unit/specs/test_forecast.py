@@ -73,6 +73,7 @@ def test_the_family_decides_which_fields_there_are() -> None:
         ("candidates.0.features", {"lags": [1]}, "for it only"),
         ("candidates.0.estimator", "lightgbm.LGBMClassifier", "belongs to the family classification"),
         ("candidates.2.ensemble", ["naive", "absent"], "no earlier candidate"),
+        ("candidates.2.ensemble", ["naive", "naive"], "each part once"),
         ("training.min_positives", 5, "Extra inputs"),
         ("gate", {"floor": 0.5}, "Extra inputs"),
     ],

@@ -212,6 +212,19 @@ def test_the_allow_list_names_classes_that_exist():
         assert isinstance(getattr(import_module(module), name), type)
 
 
+@pytest.mark.parametrize(
+    ("candidate", "families"),
+    [
+        ("CandidateSpec", {"classification", "anomaly"}),
+        ("TextCandidateSpec", {"text"}),
+        ("ForecasterSpec", {"forecast"}),
+    ],
+)
+def test_an_editor_offers_the_estimators_of_the_family(candidate, families):
+    field = json_schema("model")["$defs"][candidate]["properties"]["estimator"]
+    assert field["enum"] == [*(path for path, known in ESTIMATORS.items() if families & set(known)), None]
+
+
 def test_importing_specs_and_packs_stays_light():
     heavy = {"pandas", "numpy", "pyarrow", "mlflow", "sklearn", "great_expectations", "lightgbm", "airflow"}
     modules = "baton.specs.kinds, baton.packs.pack, baton.authoring.lint, baton.sources.reading, baton.data.partitions, baton.sources.paging"

@@ -21,7 +21,7 @@ from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
 from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.watching import reference, watch
-from baton.families.tabular.gate import GateVerdict
+from baton.families.verdict import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
 

@@ -1,15 +1,8 @@
 """The promotion decision for forecasts: challenger and champion at the same origins.
 
-The rules are those of `baton.families.tabular.gate`, in its order; the first that applies decides:
-
-1. A challenger without finite forecasts, or nothing to compare: HOLD.
-2. Fewer than `min_cases` (series, origin) pairs: MORE_DATA.
-3. The challenger's metric must not exceed `ceiling`.
-4. Money: its orders must not cost more than the champion's; a first version's must cost less than those by the
-   seasonal naive with a fixed safety stock.
-5. No segment's metric may rise by more than `segment_rise` (a share), unless the rise is within noise.
-6. The gain in the metric: PROMOTE when the interval's lower end reaches `min_gain` and the gain is above zero, MORE_DATA
-   when the challenger looks better but the interval does not show it, else HOLD. A tie keeps the champion.
+The ladder is that of `baton.families.verdict`. Its cases are (series, origin) pairs, its bound is `ceiling`, since metrics
+are errors; its parts are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
+than the champion's; a first version's must cost less than those by the seasonal naive with a fixed safety stock.
 
 A global model that was trained on the judged periods has learnt them by heart, its challenger has not. They are compared
 on later periods where there are `min_cases` pairs with some; else a challenger that does not win may still be better:
@@ -18,6 +11,7 @@ MORE_DATA instead of HOLD.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,10 +22,11 @@ from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.model import FittedForecaster
 from baton.families.forecast.panel.periods import to_period
 from baton.families.forecast.panel.series import prepare
-from baton.families.tabular.gate import Decision, GateVerdict
+from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling, first
 from baton.specs.forecast import ForecastSpec
 
 KEYS = ["series", "origin"]
+NAMES = {"mase": "MASE", "smape": "sMAPE", "wape": "WAPE", "pinball": "scaled pinball loss"}  # as sentences call them
 SEGMENT_CASES = 10  # fewer say nothing about a segment; it is listed, not judged
 
 
@@ -47,40 +42,28 @@ def judge(
     Raises:
         ModelError: the frame cannot be read with either model's setting, or a price is missing.
     """
-    return _Judge(spec, frame, champion, challenger).verdict()
+    judge = _Judge(spec, frame, champion, challenger)
+    return judge.climb(*judge.rules())
 
 
-class _Judge:
-    """One pass over the rules; kept as an object so that the table survives an early decision."""
+class _Judge(Ladder):
+    """Figures and rules of forecasts."""
 
     def __init__(
         self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
     ) -> None:
+        super().__init__(spec.gate, spec.gate.metric, NAMES[spec.gate.metric], errors=True)
         self.spec, self.gate, self.frame = spec, spec.gate, frame
         self.champion, self.challenger = champion, challenger
         self.models = ["challenger"] if champion is None else ["challenger", "champion"]
-        self.notes: list[str] = []
-        self.table: list[dict[str, Any]] = []
-        self.slices: list[dict[str, Any]] = []
-        self.cost: dict[str, Any] = {}
         self.cases = pd.DataFrame()
         self.flattered = False
 
-    def verdict(self) -> GateVerdict:
-        decision, reason = self._decide()
-        return GateVerdict(
-            decision,
-            [reason, *self.notes],
-            self.table,
-            self.gate.metric,
-            len(self.cases),
-            0,
-            {},
-            self.cost,
-            self.slices,
-        )
+    def rules(self) -> tuple[Rule, ...]:
+        """From the first to the last; `_compared` only fills the table."""
+        return self._usable, self._enough, self._compared, self._ceiling, self._against
 
-    def _decide(self) -> tuple[Decision, str]:
+    def _usable(self) -> Ruling | None:
         self.columns = sorted({*self._prices(), *self.gate.segments})
         self.panel = prepare(self.challenger.setting, self.frame, self.columns)
         self.rows = {"challenger": self.challenger.judged()}
@@ -94,25 +77,30 @@ class _Judge:
                 return "HOLD", f"The {name} cannot be judged: {broken} of {len(rows)} forecasts are not finite numbers."
         if not len(self.rows["challenger"]):
             return "HOLD", "The challenger cannot be judged: no (series, origin) pair has forecasts of all models."
+        return None
+
+    def _enough(self) -> Ruling | None:
         self.cases = self._cases(self.gate.metric)
-        if len(self.cases) < self.gate.min_cases:
-            return "MORE_DATA", (
-                f"The backtest holds {len(self.cases)} (series, origin) pairs; {self.gate.min_cases} are needed to judge."
-            )
-        self._fill()
-        if held := self._ceiling():
-            return "HOLD", held
-        decision, reason = self._against()
+        self.size = len(self.cases)
+        if self.size >= self.gate.min_cases:
+            return None
+        return "MORE_DATA", (
+            f"The backtest holds {self.size} (series, origin) pairs; {self.gate.min_cases} are needed to judge."
+        )
+
+    def _compared(self) -> None:
+        names = sorted(losses.METRICS, key=lambda name: (name != self.gate.metric, name))
+        self.table = [self._row(name, self.cases if name == self.gate.metric else self._cases(name)) for name in names]
+
+    def _ceiling(self) -> Ruling | None:
+        return self.by_bound(self.gate.ceiling)
+
+    def _against(self) -> Ruling:
+        """The rules that compare with the champion, or with the rule of thumb."""
+        decision, reason = first(self._money, self._segments, self._gain)
         if decision == "HOLD" and self.flattered:
             return "MORE_DATA", f"{reason} But the champion knows these periods by heart: wait for more of them."
         return decision, reason
-
-    def _against(self) -> tuple[Decision, str]:
-        """The rules that compare with the champion, or with the rule of thumb."""
-        for rule in (self._money, self._segments):
-            if held := rule():
-                return "HOLD", held
-        return self._gain()
 
     def _replayed(self, champion: FittedForecaster) -> pd.DataFrame:
         """The champion's forecasts at the challenger's origins, with its own intervals."""
@@ -189,17 +177,7 @@ class _Judge:
             row["difference"] = values["challenger"] - values["champion"]
         return row
 
-    def _fill(self) -> None:
-        names = sorted(losses.METRICS, key=lambda name: (name != self.gate.metric, name))
-        self.table = [self._row(name, self.cases if name == self.gate.metric else self._cases(name)) for name in names]
-
-    def _ceiling(self) -> str | None:
-        value = self.table[0]["challenger"]
-        if value > self.gate.ceiling:
-            return f"The challenger's {self._name} of {value:.4f} is above the ceiling of {self.gate.ceiling:.4f}."
-        return None
-
-    def _money(self) -> str | None:
+    def _money(self) -> Ruling | None:
         cost = self.gate.cost
         if cost is None:
             return None
@@ -233,74 +211,47 @@ class _Judge:
             return None
         if self.champion is None:
             if price >= self.cost["seasonal_naive"]["per_case"]:
-                return f"The challenger's orders cost {price:.2f} per case, no less than without a model: {rule}."
+                return (
+                    "HOLD",
+                    f"The challenger's orders cost {price:.2f} per case, no less than without a model: {rule}.",
+                )
             self.notes.append(f"The challenger's orders cost {price:.2f} per case; {rule}.")
             return None
         before, row = self.cost["champion"]["per_case"], self.table[-1]
-        span = f"{self.gate.confidence:.0%} interval of the difference {row['low']:+.2f} to {row['high']:+.2f}"
-        if price > before:
-            return (
-                f"The challenger's orders cost more: {price:.2f} per case against the champion's {before:.2f} ({span})."
-            )
+        if held := self.by_price("The challenger's orders cost", price, before, row, " per case"):
+            return held
         self.notes.append(
-            f"The challenger's orders cost {price:.2f} per case, the champion's {before:.2f} ({span}); {rule}."
+            f"The challenger's orders cost {price:.2f} per case, the champion's {before:.2f} ({self.span(row)}); {rule}."
         )
         return None
 
-    def _segments(self) -> str | None:
-        held: list[str] = []
+    def _segments(self) -> Ruling | None:
+        return self.by_parts(self._judged_segments())
+
+    def _judged_segments(self) -> Iterator[Part]:
+        rise = self.gate.segment_rise
         for column in self.gate.segments:
             value_of = dict(zip(self.panel.ids, self.panel.attributes[column], strict=True))
             values = self.rows["challenger"]["series"].map(value_of)
             for value in sorted(values.dropna().unique(), key=str):
-                if reason := self._segment(f"{column} {value}", values == value):
-                    held.append(reason)
-        return " ".join(held) or None
+                row = self._segment(f"{column} {value}", values == value)
+                self.slices.append(row)
+                if row["judged"]:
+                    where = f"segment {row['slice']} ({row['rows']} cases)"
+                    yield Part(where, row, rise * row["champion"], f"{rise:.0%}")
 
-    def _segment(self, name: str, keep: pd.Series) -> str | None:
+    def _segment(self, name: str, keep: pd.Series) -> dict[str, Any]:
         cases = self._cases(self.gate.metric, keep)
         row: dict[str, Any] = {"slice": name, "rows": len(cases), "positives": 0, "judged": False}
-        self.slices.append(row)
         if len(cases) < min(SEGMENT_CASES, self.gate.min_cases):
-            return None
+            return row
         figures = self._row(name, cases)
         row |= {key: figures[key] for key in ("champion", "challenger", "difference", "low", "high")}
-        row["judged"] = self.champion is not None
-        if self.champion is None or figures["difference"] <= self.gate.segment_rise * figures["champion"]:
-            return None
-        text = (
-            f"In segment {name} ({len(cases)} cases) the {self._name} rises from {figures['champion']:.4f} to "
-            f"{figures['challenger']:.4f}, more than the tolerated {self.gate.segment_rise:.0%}"
-        )
-        if figures["low"] <= 0:
-            self.notes.append(f"{text}; within noise (interval {figures['low']:+.4f} to {figures['high']:+.4f}).")
-            return None
-        return text + f" (interval {figures['low']:+.4f} to {figures['high']:+.4f})."
+        return row | {"judged": self.champion is not None}
 
-    def _gain(self) -> tuple[Decision, str]:
-        gate, row = self.gate, self.table[0]
-        value = row["challenger"]
-        if self.champion is None:
-            return "PROMOTE", f"First version: its {self._name} of {value:.4f} keeps the ceiling of {gate.ceiling:.4f}."
-        # errors: a negative difference is a gain
-        gain, low = -row["difference"], -row["high"]
-        text = (
-            f"{self._name} {value:.4f} against the champion's {row['champion']:.4f}: difference {row['difference']:+.4f}, "
-            f"{gate.confidence:.0%} interval {row['low']:+.4f} to {row['high']:+.4f}"
-        )
-        if gain > 0 and low >= gate.min_gain:
-            return "PROMOTE", f"The challenger is better: {text}."
-        if gain > 0 and gain >= gate.min_gain:
-            return "MORE_DATA", (
-                f"The challenger looks better, but {len(self.cases)} (series, origin) pairs do not show it: {text}; "
-                f"the gain's lower end must reach {gate.min_gain:+.4f}."
-            )
-        return "HOLD", f"The challenger is not better: {text}; a gain of {gate.min_gain:+.4f} is asked for."
+    def _gain(self) -> Ruling:
+        return self.by_gain(self.gate.ceiling, f"{self.size} (series, origin) pairs")
 
     def _prices(self) -> list[str]:
         cost = self.gate.cost
         return [] if cost is None else [source for source in (cost.short, cost.over) if isinstance(source, str)]
-
-    @property
-    def _name(self) -> str:
-        return {"mase": "MASE", "smape": "sMAPE", "wape": "WAPE", "pinball": "scaled pinball loss"}[self.gate.metric]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, read_json, write_json
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.encoding import Encoder
 from baton.families.tabular.learner import Scorer, Scores, feature_columns
@@ -146,16 +146,8 @@ class Anomaly:
     name = "anomaly"
     supervised = False
 
-    def fit_raw(
-        self,
-        candidate: CandidateSpec,
-        features: list[str],
-        frame: pd.DataFrame,
-        y: np.ndarray | None,
-        weights: np.ndarray | None,
-        seed: int,
-    ) -> Detector:
-        """Fit one estimator; `y` and `weights` are not used, which is what unsupervised means.
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Detector:
+        """Fit one estimator; labels and weights are not used, which is what unsupervised means.
 
         Raises:
             ModelError: unusable columns, estimator or parameters, or an option that needs labels.
@@ -174,8 +166,8 @@ class Anomaly:
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)
-        encoder = Encoder.fit(frame, features, layout=kind.layout, impute=not kind.nulls)
-        matrix = encoder.transform(frame)
+        encoder = Encoder.fit(rows.frame, features, layout=kind.layout, impute=not kind.nulls)
+        matrix = encoder.transform(rows.frame)
         centre = np.median(matrix, axis=0)
         scale = 1.4826 * np.median(np.abs(matrix - centre), axis=0)
         scale = np.where(scale > 0, scale, matrix.std(axis=0))
@@ -191,15 +183,13 @@ class Anomaly:
         self,
         spec: TabularSpec,
         candidate: CandidateSpec,
-        frame: pd.DataFrame,
-        y: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        rows: Rows,
         seed: int = 7,
         oof: OutOfFold | None = None,
     ) -> Scorer:
-        """Fit a candidate on all rows and tabulate its training scores; `y`, `weights` and `oof` are not used."""
-        detector = self.fit_raw(candidate, feature_columns(spec, frame), frame, None, None, seed)
-        return FittedDetector(detector, QuantileTable.fit(detector.raw(frame)))
+        """Fit a candidate on all rows and tabulate its training scores; labels, weights and `oof` are not used."""
+        detector = self.fit_raw(candidate, feature_columns(spec, rows.frame), rows, seed)
+        return FittedDetector(detector, QuantileTable.fit(detector.raw(rows.frame)))
 
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""

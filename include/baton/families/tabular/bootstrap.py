@@ -8,6 +8,7 @@ counts, which is exact and takes 40,000 rows down to some hundred cells when pos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ def compare(
     challenger: np.ndarray,
     champion: np.ndarray | None = None,
     *,
-    thresholds: dict[str, float] | None = None,
+    thresholds: Mapping[str, float | np.ndarray] | None = None,
     loss: np.ndarray | None = None,
     review: float = 0.0,
     resamples: int = 500,
@@ -62,7 +63,7 @@ def compare(
     Args:
         y: shape (n,), 0 or 1, both present.
         challenger, champion: finite scores of shape (n,).
-        thresholds: alert threshold by `challenger` and `champion`; adds the figure `cost`.
+        thresholds: alert threshold by `challenger` and `champion`, or one for each row, shape (n,); adds the figure `cost`.
         loss: shape (n,), currency units lost when a positive row is missed; needed with thresholds.
         review: currency units for one alert.
         confidence: level of the two-sided percentile interval.

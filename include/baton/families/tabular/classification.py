@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, read_json, write_json
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.tabular.encoding import Encoder
@@ -108,20 +108,8 @@ class Classification:
     name = "classification"
     supervised = True
 
-    def fit_raw(
-        self,
-        candidate: CandidateSpec,
-        features: list[str],
-        frame: pd.DataFrame,
-        y: np.ndarray | None,
-        weights: np.ndarray | None,
-        seed: int,
-    ) -> Member:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Member:
         """Fit one estimator without calibration.
-
-        Args:
-            y: shape (n,), 0 or 1.
-            weights: shape (n,) or None for equal weights.
 
         Raises:
             ModelError: unusable labels, columns, estimator or parameters.
@@ -129,17 +117,16 @@ class Classification:
         seed = seed if candidate.seed is None else candidate.seed
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
-        labels = _labels(y, len(frame), candidate.name)
+        labels = _labels(rows, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)
         keep, rate = _keep(labels, candidate.negatives, seed)
-        part = frame if keep is None else frame.iloc[keep]
+        part = rows if keep is None else rows.take(keep)
         labels = labels if keep is None else labels[keep]
-        encoder = Encoder.fit(part, features, layout=kind.layout, impute=not kind.nulls)
-        matrix = encoder.transform(part)
-        weight = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float)
-        weight = weight if weights is None or keep is None else weight[keep]
+        encoder = Encoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
+        matrix = encoder.transform(part.frame)
+        weight = np.ones(len(labels)) if part.weights is None else np.asarray(part.weights, dtype=float)
         weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
-        plain = weights is None and candidate.class_weight == "none"
+        plain = rows.weights is None and candidate.class_weight == "none"
         try:
             predictor = estimators.fit(estimator, kind, matrix, labels, None if plain else weight)
         except (TypeError, ValueError) as error:
@@ -150,29 +137,25 @@ class Classification:
         self,
         spec: TabularSpec,
         candidate: CandidateSpec,
-        frame: pd.DataFrame,
-        y: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        rows: Rows,
         seed: int = 7,
         oof: OutOfFold | None = None,
     ) -> Scorer:
         """Fit a candidate on all rows and calibrate it on out-of-fold scores.
 
         Args:
-            frame: training rows; its columns hold the spec's features.
-            y: shape (n,), 0 or 1.
             oof: out-of-fold scores from `selection.select`; where absent and a calibration is asked for, stratified
                 folds are fitted for it here.
 
         Raises:
             ModelError: see `fit_raw`, or scores that cannot be calibrated.
         """
-        features = feature_columns(spec, frame)
+        features = feature_columns(spec, rows.frame)
         parts = parts_of(spec, candidate)
-        labels = _labels(y, len(frame), candidate.name)
+        labels = _labels(rows, candidate.name)
         if oof is None and any(c.calibration != "none" for c in (candidate, *parts)):
-            oof = self._inner_folds(parts, features, frame, labels, weights, seed)
-        members = [self.fit_raw(part, features, frame, labels, weights, seed) for part in parts]
+            oof = self._inner_folds(parts, features, rows, labels, seed)
+        members = [self.fit_raw(part, features, rows, seed) for part in parts]
         members = [
             replace(member, calibration=calibration_of(part, oof, labels))
             for member, part in zip(members, parts, strict=True)
@@ -184,22 +167,20 @@ class Classification:
         return FittedClassifier(candidate.name, members, outer)
 
     def _inner_folds(
-        self, parts: list[CandidateSpec], features: list[str], frame: pd.DataFrame, y: np.ndarray,
-        weights: np.ndarray | None, seed: int,
-    ) -> OutOfFold:  # fmt: skip
+        self, parts: list[CandidateSpec], features: list[str], rows: Rows, y: np.ndarray, seed: int
+    ) -> OutOfFold:
         from sklearn.model_selection import StratifiedKFold
 
         if min(y.sum(), len(y) - y.sum()) < INNER_FOLDS:
             raise ModelError(f"calibration needs {INNER_FOLDS} rows of each class, there are {int(y.sum())} positives")
         fold = np.empty(len(y), dtype=int)
         raw = {part.name: np.empty(len(y)) for part in parts}
-        split = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(frame, y)
+        split = StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=seed).split(rows.frame, y)
         for number, (train, judge) in enumerate(split):
             fold[judge] = number
             for part in parts:
-                weight = None if weights is None else weights[train]
-                member = self.fit_raw(part, features, frame.iloc[train], y[train], weight, seed)
-                raw[part.name][judge] = member.raw(frame.iloc[judge])
+                member = self.fit_raw(part, features, rows.take(train), seed)
+                raw[part.name][judge] = member.raw(rows.frame.iloc[judge])
         return OutOfFold(np.arange(len(y)), fold, raw)
 
     def load(self, folder: Path) -> Scorer:
@@ -258,17 +239,17 @@ def parts_of(spec: TabularSpec, candidate: CandidateSpec) -> list[CandidateSpec]
     return list(found.values())
 
 
-def _labels(y: np.ndarray | None, rows: int, name: str) -> np.ndarray:
-    if y is None:
+def _labels(rows: Rows, name: str) -> np.ndarray:
+    if rows.y is None:
         raise ModelError(f"candidate {name!r}: a classifier needs labels")
-    labels = np.asarray(y)
-    if labels.shape != (rows,):
-        raise ModelError(f"candidate {name!r}: {labels.shape} labels for {rows} rows")
+    labels, size = np.asarray(rows.y), len(rows.frame)
+    if labels.shape != (size,):
+        raise ModelError(f"candidate {name!r}: {labels.shape} labels for {size} rows")
     if not np.isin(labels, (0, 1)).all():
         raise ModelError(f"candidate {name!r}: labels must be 0 or 1, found others or nulls")
     labels = labels.astype(int)
     if labels.min(initial=1) == labels.max(initial=0):
-        raise ModelError(f"candidate {name!r}: the {rows} training rows hold one class only")
+        raise ModelError(f"candidate {name!r}: the {size} training rows hold one class only")
     return labels
 
 

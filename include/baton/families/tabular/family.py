@@ -17,11 +17,12 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Leaderboard, OutOfFold, Watched
+from baton.families.base import Description, Leaderboard, OutOfFold, Rows, Watched
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
 from baton.families.tabular.selection import rank, select
+from baton.families.verdict import GateVerdict
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 HOLDOUT = "holdout"
@@ -67,7 +68,8 @@ class Tabular:
         winner = next(one for one in spec.candidates if one.name == board.best)
         arrays = _arrays(spec, rows)
         oof = out_of_fold(found) if spec.data.target else None
-        return self.learner.fit(spec, winner, rows, arrays["y"], arrays["weights"], spec.training.seed, oof)
+        known = Rows(rows, arrays["y"], arrays["weights"])
+        return self.learner.fit(spec, winner, known, spec.training.seed, oof)
 
     def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
         """Average precision and ROC AUC on the held-out rows."""
@@ -78,9 +80,7 @@ class Tabular:
         values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
-    def judge(
-        self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer
-    ) -> gate.GateVerdict:
+    def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
         """Judge on the rows held out when the challenger was trained."""
         data = spec.data
         if data.target is None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Fitted, OutOfFold, Reasons
+from baton.families.base import Fitted, OutOfFold, Reasons, Rows
 from baton.specs.tabular import expand_features
 
 if TYPE_CHECKING:
@@ -47,28 +47,18 @@ class Learner(Protocol):
     name: str
     supervised: bool
 
-    def fit_raw(
-        self,
-        candidate: CandidateSpec,
-        features: list[str],
-        frame: pd.DataFrame,
-        y: np.ndarray | None,
-        weights: np.ndarray | None,
-        seed: int,
-    ) -> Any:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Any:
         """Fit one candidate without calibration: what the folds judge. A candidate's own seed goes before `seed`."""
 
     def fit(
         self,
         spec: TabularSpec,
         candidate: CandidateSpec,
-        frame: pd.DataFrame,
-        y: np.ndarray | None = None,
-        weights: np.ndarray | None = None,
+        rows: Rows,
         seed: int = 7,
         oof: OutOfFold | None = None,
     ) -> Scorer:
-        """Fit one candidate on all rows of `frame`, calibrated on `oof` where the candidate asks for it."""
+        """Fit one candidate on all `rows`, calibrated on `oof` where the candidate asks for it."""
 
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model."""

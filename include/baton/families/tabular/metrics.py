@@ -6,7 +6,7 @@ A row is alerted when its score is at least the threshold: a score equal to the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,24 +45,34 @@ def roc_auc(y: np.ndarray, score: np.ndarray) -> float:
     return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+PARTS = 10  # of the judged rows: nine choose the threshold of the tenth
 METRICS = {"average_precision": average_precision, "roc_auc": roc_auc}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What decisions at one threshold cost.
+    """What decisions cost.
 
     Attributes:
-        threshold: smallest score that is alerted; infinity alerts nobody.
         total: currency units over the judged rows: reviews of alerts plus what missed positives lose.
-        alerts: rows at or above the threshold.
-        missed: positives below it.
+        alerts: rows that are alerted.
+        missed: positives that are not.
     """
 
-    threshold: float
     total: float
     alerts: int
     missed: int
+
+
+@dataclass(frozen=True)
+class Cheapest(Cost):
+    """What the decisions of the best threshold cost.
+
+    Attributes:
+        threshold: smallest score that is alerted; infinity alerts nobody.
+    """
+
+    threshold: float
 
 
 def losses(cost: CostSpec, rows: int, money: np.ndarray | None) -> np.ndarray:
@@ -83,16 +93,19 @@ def losses(cost: CostSpec, rows: int, money: np.ndarray | None) -> np.ndarray:
     return amounts
 
 
-def cost_at(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float, threshold: float) -> Cost:
-    """Price the decisions of `threshold`."""
+def cost_at(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float, threshold: float | np.ndarray) -> Cost:
+    """Price the decisions of a threshold, or of one for each row, shape (n,)."""
     alert = score >= threshold
     missed = (y == 1) & ~alert
     total = review * int(alert.sum()) + float(loss[missed].sum())
-    return Cost(float(threshold), total, int(alert.sum()), int(missed.sum()))
+    return Cost(total, int(alert.sum()), int(missed.sum()))
 
 
-def cheapest(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float) -> Cost:
-    """Find the threshold of least cost among the scores themselves and infinity; of equal ones the highest."""
+def cheapest(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float) -> Cheapest:
+    """Find the threshold of least cost among the scores themselves and infinity; of equal ones the highest.
+
+    Priced on the rows that it was chosen on, so less than it will cost: see `thresholds_elsewhere`.
+    """
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     last = np.append(np.flatnonzero(np.diff(ranked)), len(y) - 1) if len(y) else np.empty(0, dtype=int)
@@ -101,46 +114,31 @@ def cheapest(y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float) 
     totals = np.append(at_stake.sum(), review * (last + 1) + at_stake.sum() - saved)
     best = int(np.argmin(totals))
     threshold = np.inf if best == 0 else float(ranked[last[best - 1]])
-    return cost_at(y, score, loss, review, threshold)
+    cost = cost_at(y, score, loss, review, threshold)
+    return Cheapest(cost.total, cost.alerts, cost.missed, threshold)
 
 
-def metrics(
-    y: np.ndarray, score: np.ndarray, money: np.ndarray | None = None, cost: CostSpec | None = None
-) -> dict[str, Any]:
-    """Return the figures that are logged for a version: plain floats and ints, NaN where a figure does not exist.
+def thresholds_elsewhere(
+    y: np.ndarray, score: np.ndarray, loss: np.ndarray, review: float, seed: int = 7
+) -> np.ndarray:
+    """For each row the cheapest threshold of other rows, so that the cost of its decision is not flattered; shape (n,).
+
+    Positives and negatives are dealt at random into `PARTS`; a part's threshold is the cheapest of all others. The same seed
+    deals the rows of every model alike.
 
     Args:
         y: shape (n,), 0 or 1.
         score: shape (n,), finite.
-        money: shape (n,), amounts in currency units, needed if `cost` prices by a column.
-        cost: None leaves the money figures out.
+        loss: shape (n,), see `losses`.
+        review: currency units for one alert.
     """
-    labels, values = np.asarray(y).astype(int), np.asarray(score, dtype=float)
-    found: dict[str, Any] = {
-        "rows": len(labels),
-        "positives": int(labels.sum()),
-        "average_precision": average_precision(labels, values),
-        "roc_auc": roc_auc(labels, values),
-        "recall_at_1pct_false_alarms": recall_at(labels, values, 0.01),
-    }
-    if len(values) and values.min() >= 0 and values.max() <= 1:
-        found["brier"] = float(np.mean((values - labels) ** 2))
-    if cost is not None and len(values):
-        best = cheapest(labels, values, loss := losses(cost, len(labels), money), cost.review)
-        found |= {
-            "cost": best.total,
-            "cost_without_model": float(loss[labels == 1].sum()),
-            "threshold": best.threshold,
-            "alerts": best.alerts,
-            "missed": best.missed,
-        }
+    rng = np.random.default_rng(seed)
+    part = np.empty(len(y), dtype=int)
+    for label in (0, 1):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        part[rows] = np.arange(len(rows)) % PARTS
+    found = np.full(len(y), np.inf)
+    for k in range(PARTS):
+        others = part != k
+        found[~others] = cheapest(y[others], score[others], loss[others], review).threshold
     return found
-
-
-def recall_at(y: np.ndarray, score: np.ndarray, false_alarms: float) -> float:
-    """Share of positives alerted when at most the share `false_alarms` of the negatives is. NaN without both classes."""
-    negatives, positives = np.sort(score[y == 0])[::-1], score[y == 1]
-    if not len(negatives) or not len(positives):
-        return float("nan")
-    allowed = int(false_alarms * len(negatives))
-    return float((positives > negatives[allowed]).mean()) if allowed < len(negatives) else 1.0

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Leaderboard, OutOfFold
+from baton.families.base import Leaderboard, OutOfFold, Rows
 from baton.families.tabular import classification
 from baton.families.tabular.learner import Learner, Scorer, feature_columns
 from baton.families.tabular.metrics import METRICS, cheapest, losses
@@ -90,7 +90,7 @@ def select(
         return Leaderboard(metric, spec.candidates[0].name)
     labels = np.asarray(y).astype(int)
     folds = time_folds(t, spec.validation.folds, weights)
-    oof, seconds, errors = _out_of_fold(spec, frame, labels, folds, weights, seed)
+    oof, seconds, errors = _out_of_fold(spec, Rows(frame, labels, weights), folds, seed)
     return rank(spec, labels, oof, seconds, errors, money)
 
 
@@ -142,19 +142,15 @@ def train(
     seed = spec.training.seed if seed is None else seed
     board = select(spec, frame, y, t, money, weights, seed)
     winner = next(candidate for candidate in spec.candidates if candidate.name == board.best)
-    return Trained(learner(spec.family).fit(spec, winner, frame, y, weights, seed, board.oof), board)
+    return Trained(learner(spec.family).fit(spec, winner, Rows(frame, y, weights), seed, board.oof), board)
 
 
 def _out_of_fold(
-    spec: TabularSpec,
-    frame: pd.DataFrame,
-    y: np.ndarray,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    weights: np.ndarray | None,
-    seed: int,
+    spec: TabularSpec, rows: Rows, folds: list[tuple[np.ndarray, np.ndarray]], seed: int
 ) -> tuple[OutOfFold, dict[str, float], dict[str, str]]:
     maker = learner(spec.family)
-    features = feature_columns(spec, frame)
+    features = feature_columns(spec, rows.frame)
+    known = rows if maker.supervised else Rows(rows.frame, None, rows.weights)  # labels judge, they never teach it
     judged = np.concatenate([judge for _, judge in folds])
     number = np.concatenate([np.full(len(judge), k) for k, (_, judge) in enumerate(folds)])
     raw: dict[str, np.ndarray] = {}
@@ -165,10 +161,8 @@ def _out_of_fold(
         parts = []
         try:
             for learn, judge in folds:
-                weight = None if weights is None else np.asarray(weights)[learn]
-                labels = y[learn] if maker.supervised else None
-                model = maker.fit_raw(candidate, features, frame.iloc[learn], labels, weight, seed)
-                parts.append(model.raw(frame.iloc[judge]))
+                model = maker.fit_raw(candidate, features, known.take(learn), seed)
+                parts.append(model.raw(rows.frame.iloc[judge]))
             raw[candidate.name] = np.concatenate(parts)
         except ModelError as error:
             errors[candidate.name] = str(error)

@@ -12,12 +12,12 @@ import pandas as pd
 
 from baton.errors import ModelError
 from baton.families.base import Description, Leaderboard, Watched
-from baton.families.tabular.gate import GateVerdict
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder, packaged_encoder
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
+from baton.families.verdict import GateVerdict
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 EXAMPLE = "This sentence stands for a text."  # nobody's

@@ -1,14 +1,7 @@
 """The promotion decision for text models: challenger and champion on the same held-out texts.
 
-The rules are those of `baton.families.tabular.gate`, in its order; the first that applies decides:
-
-1. A challenger whose probabilities are not finite, or that gives all texts one class: HOLD.
-2. Fewer than `min_cases` held-out texts: MORE_DATA.
-3. The challenger's metric must reach `floor`.
-4. No class with `class_cases` texts may lose more than `class_floor` of its recall, unless the loss is within noise.
-5. The gain in the metric: PROMOTE when the lower end of the paired bootstrap interval lies above `min_gain` and the gain
-   above zero; MORE_DATA when the challenger looks better but the interval does not show it; else HOLD. A tie keeps the
-   champion. (Reaching `min_gain` is not enough here: one text more right gives an interval that begins at 0.)
+The ladder is that of `baton.families.verdict`. Its cases are texts, its bound is `floor`, its parts are the classes with
+`class_cases` texts and their recall; a challenger that gives all texts one class is held.
 
 Judged is the best class, accepted or not: a threshold that rejects every hard text must not look like a gain. A text of a
 class that a model has not learnt counts against it. Texts are resampled as a whole, the same draws for both models.
@@ -20,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from baton.families.tabular.gate import Decision, GateVerdict
 from baton.families.text import measures
+from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling
 from baton.specs.text import TextSpec
 
 CHUNK = 4_000_000  # counts of resampled texts held at a time
@@ -37,44 +30,42 @@ def judge(
         champion, challenger: names of the best classes, shape (n,); champion None for a first version.
         broken: texts for which the challenger's probabilities are not finite.
     """
-    return _Judge(spec, truth, champion, challenger, broken).verdict()
+    judge = _Judge(spec, truth, champion, challenger, broken)
+    return judge.climb(*judge.rules())
 
 
-class _Judge:
-    """One pass over the rules; kept as an object so that the table survives an early decision."""
+class _Judge(Ladder):
+    """Figures and rules of texts."""
 
     def __init__(
         self, spec: TextSpec, truth: np.ndarray, champion: np.ndarray | None, challenger: np.ndarray, broken: int
     ) -> None:
+        super().__init__(spec.gate, spec.gate.metric, measures.NAMES[spec.gate.metric])
         self.gate, self.seed, self.truth, self.broken = spec.gate, spec.training.seed, truth, broken
         self.said = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
-        self.notes: list[str] = []
-        self.table: list[dict[str, Any]] = []
-        self.slices: list[dict[str, Any]] = []
+        self.size = len(truth)
 
-    def verdict(self) -> GateVerdict:
-        decision, reason = self._decide()
-        return GateVerdict(
-            decision, [reason, *self.notes], self.table, self.gate.metric, len(self.truth), 0, {}, {}, self.slices
-        )
+    def rules(self) -> tuple[Rule, ...]:
+        """From the first to the last; `_compared` only fills the table."""
+        return self._usable, self._enough, self._varied, self._compared, self._floor, self._classes, self._gain
 
-    def _decide(self) -> tuple[Decision, str]:
-        gate, said = self.gate, self.said["challenger"]
-        if self.broken:
-            return "HOLD", f"The challenger cannot be judged: {self.broken} of {len(said)} texts have no finite scores."
-        if len(self.truth) < gate.min_cases:
-            return "MORE_DATA", f"The holdout holds {len(self.truth)} texts; {gate.min_cases} are needed to judge."
-        if len(np.unique(said)) < 2:
-            return "HOLD", f"The challenger cannot be judged: it gives all {len(said)} texts the class {said[0]!r}."
-        self._fill()
-        value = self.table[0]["challenger"]
-        if value < gate.floor:
-            return "HOLD", f"The challenger's {self._name} of {value:.4f} is below the floor of {gate.floor:.4f}."
-        if held := self._classes():
-            return "HOLD", held
-        return self._gain()
+    def _usable(self) -> Ruling | None:
+        if not self.broken:
+            return None
+        return "HOLD", f"The challenger cannot be judged: {self.broken} of {self.size} texts have no finite scores."
 
-    def _fill(self) -> None:
+    def _enough(self) -> Ruling | None:
+        if self.size >= self.gate.min_cases:
+            return None
+        return "MORE_DATA", f"The holdout holds {self.size} texts; {self.gate.min_cases} are needed to judge."
+
+    def _varied(self) -> Ruling | None:
+        said = self.said["challenger"]
+        if len(np.unique(said)) > 1:
+            return None
+        return "HOLD", f"The challenger cannot be judged: it gives all {len(said)} texts the class {said[0]!r}."
+
+    def _compared(self) -> None:
         """The table: the deciding metric first, each with its interval; the draws are kept for the classes."""
         rng = np.random.default_rng(self.seed)
         rows = len(self.truth)
@@ -114,45 +105,18 @@ class _Judge:
             row |= {"difference": values["challenger"] - values["champion"], "low": float(low), "high": float(high)}
         return row
 
-    def _classes(self) -> str | None:
-        held: list[str] = []
-        for row in self.slices:
-            if not row["judged"] or -row["difference"] <= self.gate.class_floor:
-                continue
-            text = (
-                f"In class {row['slice']} ({row['rows']} texts) the recall falls from {row['champion']:.4f} to "
-                f"{row['challenger']:.4f}, more than the tolerated {self.gate.class_floor:.4f}"
-            )
-            interval = f"interval {row['low']:+.4f} to {row['high']:+.4f}"
-            if row["high"] >= 0:
-                self.notes.append(f"{text}; within noise ({interval}).")
-            else:
-                held.append(f"{text} ({interval}).")
-        return " ".join(held) or None
+    def _floor(self) -> Ruling | None:
+        return self.by_bound(self.gate.floor)
 
-    def _gain(self) -> tuple[Decision, str]:
-        gate, row = self.gate, self.table[0]
-        value = row["challenger"]
-        if not self.champion:
-            return "PROMOTE", f"First version: its {self._name} of {value:.4f} reaches the floor of {gate.floor:.4f}."
-        gain, low = row["difference"], row["low"]
-        text = (
-            f"{self._name} {value:.4f} against the champion's {row['champion']:.4f}: difference {gain:+.4f}, "
-            f"{gate.confidence:.0%} interval {low:+.4f} to {row['high']:+.4f}"
-        )
-        if gain > 0 and low > gate.min_gain:
-            return "PROMOTE", f"The challenger is better: {text}."
-        if gain > 0 and gain >= gate.min_gain:
-            return "MORE_DATA", (
-                f"The challenger looks better, but {len(self.truth)} texts do not show it: {text}; "
-                f"the lower end must lie above {gate.min_gain:+.4f}."
-            )
-        return "HOLD", f"The challenger is not better: {text}; a gain of {gate.min_gain:+.4f} is asked for."
+    def _classes(self) -> Ruling | None:
+        most = self.gate.class_floor
+        judged = [row for row in self.slices if row["judged"]]
+        parts = [Part(f"class {row['slice']} ({row['rows']} texts)", row, most, f"{most:.4f}") for row in judged]
+        return self.by_parts(parts, "recall")
+
+    def _gain(self) -> Ruling:
+        return self.by_gain(self.gate.floor, f"{self.size} texts")
 
     @property
     def champion(self) -> bool:
         return "champion" in self.said
-
-    @property
-    def _name(self) -> str:
-        return measures.NAMES[self.gate.metric]

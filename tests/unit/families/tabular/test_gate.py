@@ -13,8 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.errors import BatonError
 from baton.families.tabular.bootstrap import _draw, _Places, _rank_figures, compare
-from baton.families.tabular.gate import Tuning, decide
-from baton.families.tabular.metrics import METRICS, cost_at
+from baton.families.tabular.gate import decide
+from baton.families.tabular.metrics import METRICS, cheapest, cost_at, thresholds_elsewhere
 from baton.specs.policy import GateSpec
 
 PLAIN: dict[str, Any] = {"resamples": 100, "min_positives": 10, "floor": 0.1}
@@ -189,17 +189,40 @@ def test_a_slice_with_few_positives_is_listed_not_judged() -> None:
     assert (verdict.slices[0]["positives"], verdict.slices[0]["judged"]) == (3, False)
 
 
-def test_thresholds_come_from_the_tuning_rows_or_the_verdict_says_so() -> None:
+def test_the_cost_is_that_of_thresholds_chosen_on_other_rows() -> None:
     spec = GateSpec.model_validate(PRICED)
-    y, noise = holdout(seed=4)
-    tuning = Tuning(y, scores(y, noise, 3.0), scores(y, noise[::-1], 1.5), MONEY)
-    elsewhere, here = decide(spec, Y, BAD, GOOD, MONEY, tuning=tuning), decide(spec, Y, BAD, GOOD, MONEY)
-    assert any("chosen on the judged rows" in reason for reason in here.reasons)
-    assert not any("chosen on the judged rows" in reason for reason in elsewhere.reasons)
-    for name in ("champion", "challenger"):
-        assert elsewhere.cost[name]["total"] >= here.cost[name]["total"]
-    with pytest.raises(BatonError, match="no champion scores"):
-        decide(spec, Y, BAD, GOOD, MONEY, tuning=Tuning(y, scores(y, noise, 3.0), None, MONEY))
+    verdict = decide(spec, Y, BAD, GOOD, MONEY)
+    assert not any("chosen on the judged rows" in reason for reason in verdict.reasons)
+    for name, score in (("champion", BAD), ("challenger", GOOD)):
+        best = cheapest(Y, score, MONEY, 5.0)
+        assert verdict.thresholds[name] == best.threshold
+        assert verdict.cost[name]["total"] >= best.total
+    row = next(row for row in verdict.table if row["metric"] == "cost")
+    assert (row["champion"], row["challenger"]) == tuple(verdict.cost[n]["total"] for n in ("champion", "challenger"))
+
+
+def test_noise_saves_no_money() -> None:
+    """To alert nobody costs 10,000, and so does it to alert everybody."""
+    spec = GateSpec.model_validate(PLAIN | {"floor": 0.0, "cost": {"missed": 100.0, "review": 5.0}})
+    cases = [holdout(seed=seed) for seed in range(40)]
+    flattered = [cheapest(y, noise, np.full(2000, 100.0), 5.0).total for y, noise in cases]
+    verdicts = [decide(spec, y, None, noise) for y, noise in cases]
+    assert max(flattered) < 10_000
+    assert np.mean(flattered) < 9_500
+    assert np.mean([verdict.cost["challenger"]["total"] for verdict in verdicts]) == pytest.approx(10_000, rel=0.01)
+    assert any("no less than needing no model at all" in verdict.reasons[0] for verdict in verdicts)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), positives=st.integers(1, 40))
+def test_no_row_has_a_part_in_its_own_threshold(seed: int, positives: int) -> None:
+    y, noise = holdout(300, positives, seed)
+    loss, score = np.abs(noise) * 50, scores(y, noise, 1.0)
+    found = thresholds_elsewhere(y, score, loss, 5.0, seed)
+    row = seed % 300
+    changed = np.where(np.arange(300) == row, 1 - score, score), np.where(np.arange(300) == row, 1e6, loss)
+    again = thresholds_elsewhere(y, *changed, 5.0, seed)
+    assert again[row] == found[row]
 
 
 def test_shapes_and_labels_are_checked() -> None:

@@ -16,6 +16,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 
 from baton.errors import ModelError
 from baton.families import load
+from baton.families.base import Rows
 from baton.families.tabular.anomaly import QuantileTable
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.tabular.selection import learner, train
@@ -65,7 +66,7 @@ FRAME, Y = rows()
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING])
 def test_classifier_survives_saving_bit_for_bit_and_without_pickle(path: str, tmp_path: Path) -> None:
     toy = spec(one(path, calibration="sigmoid"))
-    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y, seed=3)
+    model = learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y), seed=3)
     model.save(tmp_path / "model")
     again = load(tmp_path / "model")
     other, _ = rows(seed=9)
@@ -83,14 +84,14 @@ def test_the_seed_decides_everything(path: str, monkeypatch: pytest.MonkeyPatch)
     toy = spec(one(path), kind="anomaly" if path in (ISOLATION, PCA) else "classification")
     maker = learner(toy.family)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    first = maker.fit(toy, toy.candidates[0], FRAME, Y, seed=3).predict(FRAME).score
+    first = maker.fit(toy, toy.candidates[0], Rows(FRAME, Y), seed=3).predict(FRAME).score
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert np.array_equal(first, maker.fit(toy, toy.candidates[0], FRAME, Y, seed=3).predict(FRAME).score)
+    assert np.array_equal(first, maker.fit(toy, toy.candidates[0], Rows(FRAME, Y), seed=3).predict(FRAME).score)
     if path in (FOREST, EXTRA, ISOLATION):
-        other = maker.fit(toy, toy.candidates[0], FRAME, Y, seed=4).predict(FRAME).score
+        other = maker.fit(toy, toy.candidates[0], Rows(FRAME, Y), seed=4).predict(FRAME).score
         assert not np.array_equal(first, other)
         own = toy.candidates[0].model_copy(update={"seed": 4})  # a candidate's own seed goes first
-        assert np.array_equal(other, maker.fit(toy, own, FRAME, Y, seed=3).predict(FRAME).score)
+        assert np.array_equal(other, maker.fit(toy, own, Rows(FRAME, Y), seed=3).predict(FRAME).score)
 
 
 def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> N
     toy = spec(*parts, {"name": "both", "ensemble": ["a", "b"]})
     maker = learner("classification")
     trained = train(toy, FRAME, Y, FRAME.t.to_numpy(), FRAME.amount.to_numpy())
-    a, b, both = (maker.fit(toy, c, FRAME, Y, None, 7, trained.leaderboard.oof) for c in toy.candidates)
+    a, b, both = (maker.fit(toy, c, Rows(FRAME, Y), 7, trained.leaderboard.oof) for c in toy.candidates)
     parts_said = np.stack([a.predict(FRAME).score, b.predict(FRAME).score])
     middle = both.predict(FRAME).score
     assert (middle >= parts_said.min(axis=0) - 1e-7).all()
@@ -115,7 +116,7 @@ def test_few_negatives_do_not_inflate_probabilities() -> None:
     toy = spec(one(BOOSTING, negatives=300), one(BOOSTING, negatives=300, calibration="sigmoid") | {"name": "two"})
     maker = learner("classification")
     for candidate in toy.candidates:
-        mean = maker.fit(toy, candidate, FRAME, Y).predict(FRAME).probability.mean()
+        mean = maker.fit(toy, candidate, Rows(FRAME, Y)).predict(FRAME).probability.mean()
         assert mean == pytest.approx(Y.mean(), rel=0.35)
 
 
@@ -124,7 +125,7 @@ def test_class_weight_is_taken_back_by_calibration(weight: Any) -> None:
     toy = spec(
         one(LINEAR, class_weight=weight), one(LINEAR, class_weight=weight, calibration="sigmoid") | {"name": "two"}
     )
-    raw, calibrated = (learner("classification").fit(toy, c, FRAME, Y).predict(FRAME) for c in toy.candidates)
+    raw, calibrated = (learner("classification").fit(toy, c, Rows(FRAME, Y)).predict(FRAME) for c in toy.candidates)
     assert raw.probability.mean() > 2 * Y.mean()
     assert calibrated.probability.mean() == pytest.approx(Y.mean(), rel=0.2)
     assert np.array_equal(np.argsort(raw.score), np.argsort(calibrated.score))
@@ -133,7 +134,7 @@ def test_class_weight_is_taken_back_by_calibration(weight: Any) -> None:
 @pytest.mark.parametrize("path", [LINEAR, FOREST, EXTRA, HISTOGRAM, BOOSTING])
 def test_reason_codes_name_what_makes_a_row_risky(path: str) -> None:
     toy = spec(one(path))
-    model = learner("classification").fit(toy, toy.candidates[0], *rows(6000))
+    model = learner("classification").fit(toy, toy.candidates[0], Rows(*rows(6000)))
     risky = FRAME.head(1).assign(x0=3.0, x1=0.0, x2=0.0, x3=0.0, shop="c")
     (codes,) = model.explain(risky, top=2)
     assert codes[0][0] == "x0"
@@ -145,7 +146,7 @@ def test_reason_codes_name_what_makes_a_row_risky(path: str) -> None:
 @pytest.mark.parametrize(("path", "link"), [(FOREST, lambda p: p), (BOOSTING, logit), (LINEAR, logit)])
 def test_contributions_add_up_to_the_score(path: str, link: Any) -> None:
     toy = spec(one(path))
-    model: Any = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model: Any = learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y))
     (member,) = model.members
     score = link(member.raw(FRAME))
     rest = score - member.contributions(FRAME).sum(axis=1)
@@ -158,17 +159,17 @@ def test_nulls_are_refused_by_name_unless_training_had_them(path: str, column: s
     toy = spec(one(path), kind="anomaly" if path == ISOLATION else "classification")
     maker, holes = learner(toy.family), FRAME.copy()
     holes.loc[::10, column] = None
-    clean = maker.fit(toy, toy.candidates[0], FRAME, Y)
+    clean = maker.fit(toy, toy.candidates[0], Rows(FRAME, Y))
     with pytest.raises(ModelError, match=f"'{column}': 200 of 2000 rows are null"):
         clean.predict(holes)
-    tolerant = maker.fit(toy, toy.candidates[0], holes, Y)
+    tolerant = maker.fit(toy, toy.candidates[0], Rows(holes, Y))
     assert np.isfinite(tolerant.predict(holes).score).all()
     assert np.isfinite(tolerant.predict(FRAME).score).all()
 
 
 def test_unusable_columns_are_named() -> None:
     toy = spec(one(LINEAR))
-    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model = learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y))
     with pytest.raises(ModelError, match="lacks the feature columns x2"):
         model.predict(FRAME.drop(columns="x2"))
     with pytest.raises(ModelError, match="'x2': 1 rows are infinite"):
@@ -176,16 +177,16 @@ def test_unusable_columns_are_named() -> None:
     with pytest.raises(ModelError, match="'x2' was a number in training"):
         model.predict(FRAME.assign(x2="much"))
     with pytest.raises(ModelError, match="'shop' has 2000 distinct texts"):
-        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(shop=FRAME.id.astype(str)), Y)
+        learner("classification").fit(toy, toy.candidates[0], Rows(FRAME.assign(shop=FRAME.id.astype(str)), Y))
     with pytest.raises(ModelError, match="'x3': all 2000 training rows are null"):
-        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=np.nan), Y)
+        learner("classification").fit(toy, toy.candidates[0], Rows(FRAME.assign(x3=np.nan), Y))
     with pytest.raises(ModelError, match="'x3' is a time"):
-        learner("classification").fit(toy, toy.candidates[0], FRAME.assign(x3=pd.Timestamp(0)), Y)
+        learner("classification").fit(toy, toy.candidates[0], Rows(FRAME.assign(x3=pd.Timestamp(0)), Y))
 
 
 def test_an_unknown_category_is_scored_like_none_of_the_known_ones() -> None:
     toy = spec(one(LINEAR))
-    model = learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
+    model = learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y))
     known = {shop: model.predict(FRAME.head(1).assign(shop=shop)).score[0] for shop in "abcz"}
     assert known["z"] < known["c"]
 
@@ -195,21 +196,21 @@ def test_labels_must_be_two_classes() -> None:
     fit = learner("classification").fit
     for labels, words in ((None, "needs labels"), (Y * 0, "one class"), (Y + 1, "0 or 1"), (Y[:5], "for 2000 rows")):
         with pytest.raises(ModelError, match=words):
-            fit(toy, toy.candidates[0], FRAME, labels)
+            fit(toy, toy.candidates[0], Rows(FRAME, labels))
     with pytest.raises(ModelError, match="0 or 1"):
-        fit(toy, toy.candidates[0], FRAME, np.where(Y == 1, np.nan, 0.0))
+        fit(toy, toy.candidates[0], Rows(FRAME, np.where(Y == 1, np.nan, 0.0)))
 
 
 @pytest.mark.parametrize("path", [LINEAR, BOOSTING, FOREST])
 def test_a_misspelt_parameter_is_an_error(path: str) -> None:
     toy = spec(one(path) | {"params": {"num_leafs": 3}})
     with pytest.raises(ModelError, match="num_leafs"):
-        learner("classification").fit(toy, toy.candidates[0], FRAME, Y)
+        learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y))
 
 
 def test_foreign_types_and_files_are_not_opened(tmp_path: Path) -> None:
     toy = spec(one(LINEAR))
-    learner("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
+    learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y)).save(tmp_path)
     skops.io.dump(GaussianProcessRegressor(kernel=None, optimizer=print), tmp_path / "one.skops")
     with pytest.raises(ModelError, match="not trusted"):
         load(tmp_path)
@@ -230,7 +231,7 @@ def test_foreign_types_and_files_are_not_opened(tmp_path: Path) -> None:
 
 def test_saved_files_hold_no_code(tmp_path: Path) -> None:
     toy = spec(one(FOREST))
-    learner("classification").fit(toy, toy.candidates[0], FRAME, Y).save(tmp_path)
+    learner("classification").fit(toy, toy.candidates[0], Rows(FRAME, Y)).save(tmp_path)
     with zipfile.ZipFile(tmp_path / "one.skops") as archive:
         assert all(name.endswith((".json", ".npy")) for name in archive.namelist())
 
@@ -275,9 +276,10 @@ def test_detector_ranks_the_strange_names_why_and_ignores_labels(path: str, tmp_
     toy = spec(one(path), kind="anomaly")
     # correlated features, so that PCA has something to keep
     frame = FRAME.assign(x1=FRAME.x0 * 2 + 0.1 * FRAME.x1, x3=FRAME.x2 - 0.1 * FRAME.x3)
-    model = learner("anomaly").fit(toy, toy.candidates[0], frame, Y)
+    model = learner("anomaly").fit(toy, toy.candidates[0], Rows(frame, Y))
     assert np.array_equal(
-        model.predict(frame).score, learner("anomaly").fit(toy, toy.candidates[0], frame, 1 - Y).predict(frame).score
+        model.predict(frame).score,
+        learner("anomaly").fit(toy, toy.candidates[0], Rows(frame, 1 - Y)).predict(frame).score,
     )
     usual = frame.head(200)
     strange = usual.assign(x1=20.0, x2=-9.0)
@@ -307,6 +309,6 @@ def test_quantiles_rise_with_the_score_and_stay_inside_0_1(training: list[float]
 def test_detector_refuses_what_needs_labels_or_has_nothing_to_rank() -> None:
     toy = spec(one(ISOLATION, negatives=10), kind="anomaly")
     with pytest.raises(ModelError, match="need labels"):
-        learner("anomaly").fit(toy, toy.candidates[0], FRAME)
+        learner("anomaly").fit(toy, toy.candidates[0], Rows(FRAME))
     with pytest.raises(ModelError, match="constant"):
         QuantileTable.fit(np.ones(10))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.errors import ModelError
-from baton.families.tabular.metrics import average_precision, cheapest, cost_at, losses, metrics, recall_at, roc_auc
+from baton.families.tabular.metrics import average_precision, cheapest, cost_at, losses, roc_auc
 from baton.families.tabular.selection import select, time_folds, train
 from baton.specs.policy import CostSpec
 from baton.specs.tabular import TabularSpec
@@ -92,17 +92,6 @@ def test_amounts_that_cannot_price_a_miss_are_refused() -> None:
         losses(by_column, 2, None)
     with pytest.raises(ModelError, match="amounts for 3 rows"):
         losses(by_column, 3, np.ones(2))
-
-
-def test_figures_of_a_version_and_their_limits() -> None:
-    y, score = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
-    found = metrics(y, score, np.array([1.0, 1, 50, 60]), CostSpec(missed="amount", review=5.0))
-    assert found["average_precision"] == found["roc_auc"] == 1.0
-    assert (found["cost"], found["cost_without_model"], found["alerts"], found["threshold"]) == (10.0, 110.0, 2, 0.8)
-    assert np.isnan(metrics(y * 0, score)["average_precision"])
-    assert "brier" not in metrics(y, score * 5)
-    assert np.isnan(recall_at(y * 0, score, 0.01))
-    assert recall_at(y, score, 0.0) == 1.0
 
 
 def spec(*candidates: dict[str, Any]) -> TabularSpec:
