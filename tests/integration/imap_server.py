@@ -24,7 +24,7 @@ class Mailbox:
 
     messages: dict[int, tuple[datetime, bytes]]
     folder: str = "INBOX"
-    mood: str = ""  # drop_at_fetch, wrong_size, garbage
+    mood: str = ""  # drop_at_fetch, wrong_size, garbage, tangle, no_zone
     commands: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -89,9 +89,11 @@ class _Talk(socketserver.StreamRequestHandler):
                 continue
             assert what == "(INTERNALDATE RFC822.SIZE)", what
             date = f"{at.day:2d}-{_MONTHS[at.month - 1]}-{at:%Y %H:%M:%S %z}"
+            if box.mood == "no_zone":
+                date = date.replace("+0000", "-0000")
             size = 1 if box.mood == "wrong_size" else len(body)
             said = "?" if box.mood == "garbage" else f'INTERNALDATE "{date}" RFC822.SIZE {size}'
-            self.say(f"* {number} FETCH (UID {uid} {said})")
+            self.say(f"* {number} FETCH {'(' * 2000 if box.mood == 'tangle' else ''}(UID {uid} {said})")
 
     def say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from opentelemetry.trace import get_tracer_provider
 from pydantic import BaseModel, Field
 
 from baton.agents import calls
@@ -23,6 +25,7 @@ from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, run_stage
 from baton.tracking.prompts import prompt_name, register
 from baton.tracking.rest import Rest, credentials
+from baton.tracking.traces import Span, Tracer, now
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "scripted_model.py"))["Scripted"]
 PRICES = {"input": 1.0, "output": 10.0}
@@ -150,6 +153,20 @@ def test_each_case_is_a_trace_and_each_call_a_span(home: Path) -> None:
     for secret in (NAME, MAIL, "bob@evil.example", "Featherstone"):
         assert secret.encode() not in database
     assert b"[NAME_1]" in database
+
+
+def test_a_trace_starts_no_thread_and_sets_nothing_global(home: Path) -> None:
+    """A task may fork after it, and Airflow's own traces go elsewhere."""
+    experiment = rest().post("/experiments/create", name="agents/threads")["experiment_id"]
+    url = settings().mlflow_tracking_uri
+    assert url
+    before, provider = threading.active_count(), get_tracer_provider()
+    tracer = Tracer(url, credentials(home, "service"), experiment, {"flow": "care"}, "manual__8")
+    odd = {"numbers": [1, 2.5, float("nan"), None, True], "text": "ü"}
+    tracer.case(Span("scribe", "AGENT", now(), 0, odd, None), [Span("draft", "LLM", now(), now(), "?", odd)], {})
+    assert (tracer.written, tracer.lost, tracer.problem) == (1, 0, "")
+    assert threading.active_count() == before
+    assert get_tracer_provider() is provider
 
 
 def test_a_text_is_registered_once(home: Path) -> None:

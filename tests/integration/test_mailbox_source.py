@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -85,8 +86,21 @@ def test_many_mails(box: Any) -> None:
     assert len(read().frame) == 454
 
 
+def test_an_arrival_of_no_zone_is_utc_wherever_the_worker_is(box: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        expected = read().frame["received_at"].tolist()
+        box.mood = "no_zone"
+        assert read().frame["received_at"].tolist() == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
-    ("mood", "message"), [("drop_at_fetch", "UID FETCH: "), ("garbage", "no date and size for 6 messages")]
+    ("mood", "message"),
+    [("drop_at_fetch", "UID FETCH: "), ("garbage", "no date and size for 6 messages"), ("tangle", "UID FETCH: ")],
 )
 def test_an_answer_that_is_none_is_an_error_with_the_place(box: Any, mood: str, message: str) -> None:
     box.mood = mood

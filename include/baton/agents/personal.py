@@ -14,6 +14,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from stdnum import luhn
+from stdnum.iso7064 import mod_97_10
+
 NAME, MAIL, PHONE, ACCOUNT, CARD, NUMBER, ADDRESS, LINK = (
     "NAME", "MAIL", "PHONE", "ACCOUNT", "CARD", "NUMBER", "ADDRESS", "LINK",
 )  # fmt: skip
@@ -228,7 +231,7 @@ def _account_end(text: str) -> int:
     ends = [match.end() for match in re.finditer(r"[A-Za-z0-9](?=[ .-]|$)", text)]
     for end in reversed(ends):
         compact = re.sub(r"[^A-Z0-9]", "", text[:end].upper())
-        if 12 <= len(compact) <= 34 and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1:
+        if 12 <= len(compact) <= 34 and mod_97_10.is_valid(compact[4:] + compact[:4]):
             return end
     if not (text[:2].isupper() or text[2].isdigit()):  # "is 0207 946 0958"
         return 0
@@ -238,9 +241,8 @@ def _account_end(text: str) -> int:
 
 
 def _kind_of_number(text: str) -> str:
-    digits = [int(c) for c in text if c.isdigit()]
-    odd, even = digits[-1::-2], [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]
-    if 13 <= len(digits) <= 19 and (sum(odd) + sum(even)) % 10 == 0:
+    digits = "".join(c for c in text if c.isdigit())
+    if 13 <= len(digits) <= 19 and luhn.is_valid(digits):
         return CARD
     return PHONE if (len(digits) <= 15 and not text.isdigit()) or text[0] in "+0" else NUMBER
 

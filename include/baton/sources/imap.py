@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import imaplib
+import logging
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+
+from imapclient import IMAPClient
+from imapclient.exceptions import ProtocolError
 
 from baton.errors import BatonError, SourceError
 
+logging.getLogger("imapclient").setLevel(logging.WARNING)  # below it the mails themselves are logged
+
 _AT_ONCE = 200  # messages that are described by one command
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_DATE = re.compile(rb'INTERNALDATE "([ \d]\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"')
 _NAME = re.compile(r"[ !#-\[\]-~]{1,200}")  # printable ASCII without quote and backslash
 
 
@@ -61,92 +65,82 @@ class ImapFolder:
         self.server, self.name, self.timeout, self.validity = server, name, timeout, 0
 
     def __enter__(self) -> ImapFolder:
-        server = self.server
+        server, context = self.server, ssl.create_default_context()
+        if not server.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with self._asking("no connection"):
+            self._client = IMAPClient(
+                server.host, server.port or None, ssl=server.ssl, ssl_context=context, timeout=self.timeout
+            )
+        self._client.normalise_times = False  # aware, in the zone that the server wrote
+        self._client.folder_encode = False
         try:
-            self._client = self._connect()
-        except (OSError, imaplib.IMAP4.error) as error:
-            raise SourceError(f"imap {server.host}: no connection: {self._clean(error)}") from None
-        try:
-            try:
+            with self._asking("log-in refused"):
                 self._client.login(server.login, server.password)
-            except (OSError, imaplib.IMAP4.error) as error:
-                raise SourceError(f"imap {server.host}: log-in refused: {self._clean(error)}") from None
-            self._asked("EXAMINE", f'"{self.name}"')
-            found = self._client.response("UIDVALIDITY")[1]
-            self.validity = int(found[-1]) if found and isinstance(found[-1], bytes) and found[-1].isdigit() else 0
+            with self._asking(f'folder {self.name}: EXAMINE "{self.name}"'):
+                self.validity = self._client.select_folder(self.name, readonly=True).get(b"UIDVALIDITY", 0)
         except BaseException:
             self._client.shutdown()
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._client.logout()
-        except (OSError, imaplib.IMAP4.error):
-            self._client.shutdown()
+    def __exit__(self, *raised: object) -> None:
+        self._client.__exit__(*raised)
 
     def between(self, start: datetime, end: datetime) -> list[Listed]:
         """List what arrived from `start` (inclusive) to `end` (exclusive), by arrival.
 
         The server searches whole days in its own time zone; the exact times are compared here.
         """
-        since, before = start - timedelta(days=1), end + timedelta(days=2)
-        uids = self._search("SINCE", _day(since), "BEFORE", _day(before))
-        found = [one for one in self._listed(uids) if start <= one.received_at < end]
+        days = ["SINCE", (start - timedelta(days=1)).date(), "BEFORE", (end + timedelta(days=2)).date()]
+        found = [one for one in self._listed(self._search(days)) if start <= one.received_at < end]
         return sorted(found, key=lambda one: (one.received_at, one.uid))
 
     def with_header(self, header: str, text: str) -> list[int]:
         """Return the numbers of the messages that have `text` in a header."""
-        return self._search("HEADER", header, f'"{text}"')
+        return self._search(f'HEADER {header} "{text}"')
 
     def fetch(self, uid: int) -> bytes:
         """Return a message as it was received."""
-        for part in self._asked("UID", "FETCH", str(uid), "(BODY.PEEK[])"):
-            if isinstance(part, tuple) and re.search(rb"BODY\[\]", part[0]):
-                return part[1]
-        raise SourceError(f"imap {self.server.host}: message {uid} of {self.name} is gone")
+        content = self._described([uid], "BODY.PEEK[]").get(uid, {}).get(b"BODY[]")
+        if not isinstance(content, bytes):
+            raise SourceError(f"imap {self.server.host}: message {uid} of {self.name} is gone")
+        return content
 
-    def _connect(self) -> imaplib.IMAP4:
-        server = self.server
-        if not server.ssl:
-            return imaplib.IMAP4(server.host, server.port or 143, timeout=self.timeout)
-        context = ssl.create_default_context()
-        if not server.verify:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return imaplib.IMAP4_SSL(server.host, server.port or 993, ssl_context=context, timeout=self.timeout)
+    def _search(self, terms: str | list[object]) -> list[int]:
+        with self._asking(f"folder {self.name}: UID SEARCH"):
+            return sorted(set(self._client.search(terms)))
 
-    def _search(self, *terms: str) -> list[int]:
-        lines = [line for line in self._asked("UID", "SEARCH", *terms) if isinstance(line, bytes)]
-        return sorted({int(word) for line in lines for word in line.split() if word.isdigit()})
+    def _described(self, uids: list[int], *fields: str) -> dict[int, dict[bytes, object]]:
+        with self._asking(f"folder {self.name}: UID FETCH"):
+            try:
+                return self._client.fetch(uids, fields)
+            except ProtocolError:  # an answer that is none describes no message
+                return {}
 
-    def _listed(self, uids: Sequence[int]) -> Iterator[Listed]:
+    def _listed(self, uids: list[int]) -> Iterator[Listed]:
         for first in range(0, len(uids), _AT_ONCE):
-            asked = set(uids[first : first + _AT_ONCE])
-            for line in self._asked("UID", "FETCH", ",".join(map(str, sorted(asked))), "(INTERNALDATE RFC822.SIZE)"):
-                if not isinstance(line, bytes):
-                    continue
-                uid, size = re.search(rb"UID (\d+)", line), re.search(rb"RFC822\.SIZE (\d+)", line)
-                at = _moment(line)
-                if uid and size and at and int(uid[1]) in asked:
-                    asked.discard(int(uid[1]))
-                    yield Listed(int(uid[1]), at, int(size[1]))
-            if asked and self._search("UID", ",".join(map(str, sorted(asked)))):  # not just deleted meanwhile
-                raise SourceError(f"imap {self.server.host}: no date and size for {len(asked)} messages of {self.name}")
+            asked = uids[first : first + _AT_ONCE]
+            found, missing = self._described(asked, "INTERNALDATE", "RFC822.SIZE"), []
+            for uid in asked:
+                at, size = (found.get(uid, {}).get(name) for name in (b"INTERNALDATE", b"RFC822.SIZE"))
+                if isinstance(at, datetime) and isinstance(size, int):
+                    # "-0000" is read as no zone at all
+                    yield Listed(uid, at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), size)
+                else:
+                    missing.append(uid)
+            if missing and self._search(["UID", ",".join(map(str, missing))]):  # not just deleted meanwhile
+                raise SourceError(
+                    f"imap {self.server.host}: no date and size for {len(missing)} messages of {self.name}"
+                )
 
-    def _asked(self, command: str, *arguments: str) -> list[bytes | tuple[bytes, bytes] | None]:
-        what = f"imap {self.server.host}, folder {self.name}: {' '.join((command, *arguments[:1]))}"
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Say of any failure what was asked for: the server's words without what they repeat of the log-in."""
         try:
-            if command == "EXAMINE":
-                kind, answer = self._client.select(arguments[0], readonly=True)
-            else:
-                kind, answer = self._client.uid(*arguments)
-        except (OSError, imaplib.IMAP4.error) as error:
-            raise SourceError(f"{what}: {self._clean(error)}") from None
-        if kind != "OK":
-            raise SourceError(
-                f"{what}: {self._clean(b' '.join(one for one in answer if isinstance(one, bytes)).decode('utf-8', 'replace'))}"
-            )
-        return list(answer)
+            yield
+        except Exception as error:  # besides OSError and IMAP's own whatever its parser makes of a foreign answer
+            raise SourceError(f"imap {self.server.host}, {what}: {self._clean(error)}") from None
 
     def _clean(self, words: object) -> str:
         text = " ".join(str(words).split())
@@ -162,21 +156,3 @@ def holds(server: ImapServer, folder: str, key: str, timeout: float = 30.0) -> b
             return bool(opened.with_header("Message-ID", f"<{key}@"))
     except SourceError:
         return None
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.day}-{_MONTHS[moment.month - 1]}-{moment.year}"
-
-
-def _moment(line: bytes) -> datetime | None:
-    """Return the arrival that a FETCH answer holds; month names do not depend on the locale."""
-    found = _DATE.search(line)
-    if not found or (month := found[2].decode().title()) not in _MONTHS:
-        return None
-    day, year, hour, minute, second = (int(found[number]) for number in (1, 3, 4, 5, 6))
-    ahead = timedelta(hours=int(found[8]), minutes=int(found[9])) * (-1 if found[7] == b"-" else 1)
-    try:
-        there = datetime(year, _MONTHS.index(month) + 1, day, hour, minute, second, tzinfo=timezone(ahead))
-    except ValueError:
-        return None
-    return there.astimezone(UTC)

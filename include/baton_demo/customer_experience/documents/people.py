@@ -11,6 +11,8 @@ import string
 import unicodedata
 from dataclasses import dataclass
 
+from stdnum.iso7064 import mod_97_10
+
 # per country: the layout of the national part of an IBAN (d digit, other characters stand for themselves)
 _NATIONAL = {
     "DE": "99900" + "d" * 13,
@@ -96,8 +98,7 @@ class Company:
 def iban(country: str, rng: random.Random) -> str:
     """An account number of a country of `_NATIONAL` with a right checksum, without blanks."""
     national = "".join(rng.choice(string.digits) if c == "d" else c for c in _NATIONAL[country])
-    digits = "".join(str(int(c, 36)) for c in f"{national}{country}00")
-    return f"{country}{98 - int(digits) % 97:02d}{national}"
+    return f"{country}{mod_97_10.calc_check_digits(national + country)}{national}"
 
 
 def grouped(account: str) -> str:

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
+from stdnum.iso7064 import mod_97_10
+
 FIRST = (
     "Amelia", "Omar", "Ingrid", "Tomasz", "Priya", "Declan", "Yuki", "Farah", "Mateo", "Sanne", "Kofi", "Bronwyn",
     "Leila", "Henrik", "Chiara", "Rohan", "Zofia", "Samuel", "Noor", "Gareth", "Elif", "Pieter", "Hana", "Marcus",
@@ -45,8 +47,7 @@ class Person:
 
 def iban(country: str, basic: str) -> str:
     """An account number with its two check digits (ISO 13616)."""
-    digits = "".join(str(int(one, 36)) for one in basic + country + "00")
-    return f"{country}{98 - int(digits) % 97:02d}{basic}"
+    return f"{country}{mod_97_10.calc_check_digits(basic + country)}{basic}"
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 
+from stdnum.iso7064 import mod_97_10
+
 from baton_packs.customer_experience.fields.labels import Label
 from baton_packs.customer_experience.fields.page import NEAR, Found, Page, Span, beneath, distance
 
@@ -66,7 +68,7 @@ def iban_valid(value: str) -> bool:
     """Whether an IBAN without spaces has the length of its country and the right check digits (ISO 13616)."""
     if not re.fullmatch(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}", value) or LENGTHS.get(value[:2], len(value)) != len(value):
         return False
-    return int("".join(str(int(c, 36)) for c in value[4:] + value[:4])) % 97 == 1
+    return mod_97_10.is_valid(value[4:] + value[:4])
 
 
 def choose_numbers(page: Page, labels: list[Label], masked: list[Span]) -> list[Found]:
