@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from baton.contracts.expectations import known_expectations
 from baton.specs.kinds import KINDS, Kind, json_schema
 
 
@@ -28,7 +29,5 @@ def editor_schema(kind: Kind) -> dict[str, object]:
     schema = json_schema(kind)
     schema["title"] = {"model": "Baton model", "contract": "Baton contract", "sources": "Baton sources"}[kind]
     if kind == "contract":
-        from baton.contracts.expectations import known_expectations
-
         schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
     return schema

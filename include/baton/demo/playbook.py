@@ -6,6 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.registry.client import Registry
+from baton.settings import settings
+from baton.tracking.rest import credentials
 
 if TYPE_CHECKING:
     from baton.demo.story import Demo
@@ -59,10 +62,6 @@ class Playbook:
 
     def promote_in_registry(self, model: str) -> None:
         """Approve as the reviewer does in MLflow: the tag `baton.review` on the version."""
-        from baton.registry.client import Registry
-        from baton.settings import settings
-        from baton.tracking.rest import credentials
-
         dag_id = f"{model}_promote"
         run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
         self._until_asked(dag_id, run)

@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import BatonError
 from baton.packs import demos
 from baton.packs.pack import packs
+from baton.record import ledger
+from baton.services import companions
 from baton.services.airflow_api import Orchestrator
+from baton.services.supervisor import Services, supervisor_of
 from baton.settings import settings
-
-if TYPE_CHECKING:
-    from baton.services.supervisor import Services
 
 KEEP = ("data",)  # what a fresh start does not throw away
 
@@ -57,8 +57,6 @@ class Demo:
 
 def start_fresh(home: Path) -> Path | None:
     """Move what an earlier demo left in `home` aside (never delete it); prepared data stay where they are."""
-    from baton.services.supervisor import supervisor_of
-
     if (pid := supervisor_of(home)) is not None:
         raise BatonError(
             f"`baton up` runs on {home} (process {pid}): stop it first, or set BATON_HOME to another folder"
@@ -87,9 +85,6 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from baton.services import companions
-    from baton.services.supervisor import Services
-
     began = time.monotonic()
     home = settings().home
     if aside := start_fresh(home):
@@ -114,7 +109,6 @@ def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> 
             summary["addresses"] = {"airflow": services.airflow_url, "mlflow": services.mlflow_url}
         finally:
             services.stop()
-    from baton.record import ledger
 
     verdict = ledger.verify()
     summary["ledger"] = {"ok": verdict.ok, "records": verdict.records}

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baton.errors import ModelError
+
 if TYPE_CHECKING:
     from baton.families.base import Family, Fitted
 
@@ -21,8 +23,6 @@ def family(name: str) -> Family:
     Raises:
         ModelError: no such family; the message lists those there are.
     """
-    from baton.errors import ModelError
-
     if name in ("anomaly", "classification"):
         from baton.families.tabular.family import Tabular
         from baton.families.tabular.selection import learner
@@ -47,7 +47,6 @@ def load(folder: Path) -> Fitted:
     Raises:
         ModelError: model.json is missing, of another format version, or a file holds a type that is not trusted.
     """
-    from baton.errors import ModelError
     from baton.families.base import MODEL_FILE
 
     path = Path(folder) / MODEL_FILE

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.record import ledger, tables
+from baton.record.warehouse import now, read, upsert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +28,6 @@ def record(conn: Connection, flow: str, partition: str, rows: Iterable[Mapping[s
     Raises:
         BatonError: a name is empty, a number is none, or the same number is decided twice; nothing is recorded.
     """
-    from baton.record import ledger, tables
-    from baton.record.warehouse import now, upsert
-
     at = now()
     records = [{"flow": flow, "partition": partition, **_checked(row), "at": at} for row in rows]
     seen: set[tuple[str, str]] = set()
@@ -77,9 +76,6 @@ def known(flow: str, before: str | None = None, field: str | None = None) -> pd.
     """
     import pandas as pd
     from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
 
     table = tables.adjustments
     query = select(*(table.c[name] for name in COLUMNS)).where(table.c.flow == flow)

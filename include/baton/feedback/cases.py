@@ -7,7 +7,11 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
+from baton.feedback.labels import record_labels
+from baton.record import ledger, tables, warehouse
+from baton.record.warehouse import insert, now, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,9 +49,6 @@ def open_cases(
     Raises:
         BatonError: a case would have no answer, or `edits` names an answer that there is not.
     """
-    from baton.record import tables
-    from baton.record.warehouse import insert, now
-
     at, table = now(), tables.cases
     mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
     mine += [] if routes is None else [table.c.route.in_(routes)]
@@ -96,9 +97,6 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
     """
     from sqlalchemy import select
 
-    from baton.data.datasets import DatasetRef, read
-    from baton.record import tables, warehouse
-
     case, decision, commit = tables.cases, tables.decisions, tables.commits
     query = (
         select(case.c.edits, commit.c.ref)
@@ -136,10 +134,6 @@ def decide(
     """
     from sqlalchemy import select
 
-    from baton.feedback.labels import record_labels
-    from baton.record import ledger, tables
-    from baton.record.warehouse import now, write
-
     table = tables.cases
     proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
     with write() as conn:
@@ -175,8 +169,6 @@ def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
     """The commit that published the decision on a case as it stands now."""
     from sqlalchemy import select
 
-    from baton.record import tables
-
     table = tables.decisions
     here = (table.c[name] == case[name] for name in ("flow", "partition", "entity_key"))
     found = conn.execute(select(table.c.commit_id).where(*here)).scalar()
@@ -209,7 +201,6 @@ def decided(flow: str) -> set[str]:
     """Entities whose case a person has decided."""
     from sqlalchemy import select
 
-    from baton.record import tables
     from baton.record.warehouse import read
 
     table = tables.cases
@@ -222,7 +213,6 @@ def counts(flow: str | None = None) -> dict[str, int]:
     """Number of cases by status."""
     from sqlalchemy import func, select
 
-    from baton.record import tables
     from baton.record.warehouse import read
 
     query = select(tables.cases.c.status, func.count()).group_by(tables.cases.c.status)

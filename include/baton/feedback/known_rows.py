@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from baton.data.cells import as_text
+from baton.data.datasets import read
 from baton.errors import BatonError
-from baton.feedback.labels import ALL, Bounds
-from baton.stages.slots import Slot, head
+from baton.families import family
+from baton.feedback.labels import ALL, Bounds, digest, known_labels
+from baton.sources.reading import history_state, read_history
+from baton.stages.slots import Slot, head, partitions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +33,6 @@ class NothingKnown(BatonError):
 
 def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, Any]:
     """Fingerprint of everything that `known_rows` reads."""
-    from baton.feedback.labels import digest
-    from baton.sources.reading import history_state
-
     state: dict[str, Any] = {}
     if spec.training.history:
         state["history"] = history_state(pack, spec.training.history.source)
@@ -64,8 +65,6 @@ def known_rows(
         NothingKnown: there are none.
     """
     import pandas as pd
-
-    from baton.sources.reading import read_history
 
     parts: list[pd.DataFrame] = []
     known = Recent.of(spec, bounds) if spec.training.recent else None
@@ -117,8 +116,6 @@ def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) 
 
 def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Recent rows as text where the history came as text: the contract gives both their types in one go."""
-    from baton.data.cells import as_text
-
     written = recent.copy(deep=False)
     for name in recent:
         if name in history and history[name].dtype == object and recent[name].dtype != object:
@@ -135,10 +132,6 @@ class Recent:
 
     @classmethod
     def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> Recent:
-        from baton.families import family
-        from baton.feedback.labels import known_labels
-        from baton.stages.slots import partitions
-
         recent = spec.training.recent
         assert recent is not None
         labelled = family(spec.family).truth == "labels"
@@ -154,8 +147,6 @@ class Recent:
     def rows(self, spec: ModelSpec, since: str | None, labelled: float) -> pd.DataFrame | None:
         """The rows with `_part`, `_weight`, `_partition`; `labelled` as of `known_rows`."""
         import pandas as pd
-
-        from baton.data.datasets import read
 
         parts = []
         for partition, ref in self.refs.items():

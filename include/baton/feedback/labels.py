@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from baton.record import tables
+from baton.record.warehouse import now, read, upsert
+
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
@@ -53,9 +56,6 @@ def record_labels(
         rows: a value is 0 or 1, a quantity, or the name of a category.
         target: what the value is of: the target column of the models that learn it.
     """
-    from baton.record import tables
-    from baton.record.warehouse import now, upsert
-
     at = now()
     records = [
         {"flow": flow, "entity_key": key, "partition": partition, "target": target, "origin": origin,
@@ -88,9 +88,6 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     """
     import pandas as pd
     from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
 
     table, said = tables.labels, tables.predictions
     columns = ["entity_key", "partition", "label", "category", "origin", "target"]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from baton.data.identity import with_row_identity
 from baton.feedback.known_rows import Recent, known_rows, known_state
 from baton.feedback.labels import Bounds
+from baton.packs.pack import find_model
+from baton.record import tables
+from baton.record.warehouse import meta_get, meta_set, now, read
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import Slot, StageOutput, head
 
 
 def _training_state(job: StageJob) -> Mapping[str, Any]:
     """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
-    from baton.packs.pack import find_model
-
     pack, spec = find_model(job.options["model"])
     asked = {name: job.options.get(name) for name in ("since", "until")}
     return {
@@ -39,9 +41,6 @@ def assemble(job: StageJob) -> StageOutput:
     Returns:
         see `known_rows`.
     """
-    from baton.data.identity import with_row_identity
-    from baton.packs.pack import find_model
-
     pack, spec = find_model(job.options["model"])
     bounds = Bounds(upto=job.options.get("until"))
     frame = known_rows(pack, spec, since=job.options.get("since"), bounds=bounds)
@@ -55,8 +54,6 @@ def as_of(model: str, until: str | None = None) -> str:
 
     It names the training's slots, so that the same trigger twice finds its own result.
     """
-    from baton.packs.pack import find_model
-
     _, spec = find_model(model)
     refs = Recent.of(spec, Bounds(upto=until)).refs if spec.training.recent else {}
     return max(refs, default=until or "history")
@@ -66,9 +63,6 @@ def occasions(model: str) -> list[str]:
     """Names of the trainings of a model whose rows passed their contract, newest first."""
     from sqlalchemy import select
 
-    from baton.record import tables
-    from baton.record.warehouse import read
-
     table = tables.commits
     query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
     with read() as conn:
@@ -77,15 +71,11 @@ def occasions(model: str) -> list[str]:
 
 def record_start(model: str) -> None:
     """Note that a training began: it answers the monitor's request even if all its stages turn out to be cached."""
-    from baton.record.warehouse import meta_set, now
-
     meta_set(f"training_started:{model}", now())
 
 
 def last_training(model: str) -> str | None:
     """When the last training of the model began, or committed its rows; None before the first."""
-    from baton.record.warehouse import meta_get
-
     results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in occasions(model)]
     known = [result.created_at for result in results if result]
     started = meta_get(f"training_started:{model}")

@@ -10,22 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import BatonError
+from baton.data.datasets import read
+from baton.errors import BatonError, ModelError
+from baton.families import family
+from baton.packs.pack import find_model
+from baton.record import ledger
+from baton.record.warehouse import write
+from baton.registry.card import card_facts, model_card
+from baton.registry.client import Registry
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
+from baton.tracking.runs import run_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from baton.families.base import Family, Leaderboard
-    from baton.registry.client import Registry
     from baton.specs.model import ModelSpec
 
 
 def _spec_state(job: StageJob) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
-    from baton.packs.pack import find_model
-
     _, spec = find_model(job.options["model"])
     others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
@@ -44,13 +49,6 @@ def candidate(job: StageJob) -> StageOutput:
         when the candidate cannot be fitted (the others go on).
     """
     import pandas as pd
-
-    from baton.data.datasets import read
-    from baton.errors import ModelError
-    from baton.families import family
-    from baton.packs.pack import find_model
-    from baton.registry.client import Registry
-    from baton.tracking.runs import run_name
 
     _, spec = find_model(job.options["model"])
     name = job.options["candidate"]
@@ -83,10 +81,6 @@ def register(job: StageJob) -> StageOutput:
     """
     import numpy as np
     import pandas as pd
-
-    from baton.data.datasets import read
-    from baton.families import family
-    from baton.packs.pack import find_model
 
     _, spec = find_model(job.options["model"])
     maker, frame = family(spec.family), read(job.inputs["data"])
@@ -133,10 +127,6 @@ def _tags(job: StageJob) -> dict[str, str]:
 
 def _hand_over(job: StageJob, trained: Trained) -> dict[str, Any]:
     """Register the fitted winner and point `challenger` at it; a version that an earlier try registered is taken."""
-    from baton.record import ledger
-    from baton.record.warehouse import write
-    from baton.registry.client import Registry
-
     registry, dataset, model = Registry(), job.inputs["data"].content_sha256, trained.spec.model
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
     if version is None:
@@ -163,9 +153,6 @@ def _registered_before(registry: Registry, model: str, fingerprint: str, dataset
 
 def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
     """Save model and drift reference into one folder and make it a signed version with its card."""
-    from baton.registry.card import card_facts, model_card
-    from baton.tracking.runs import run_name
-
     spec, board, fitted, ref = trained.spec, trained.board, trained.fitted, job.inputs["data"]
     run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
                              params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip

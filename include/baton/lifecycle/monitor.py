@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.lifecycle import windows
+from baton.lifecycle.assemble import last_training
+from baton.packs.pack import find_model
+from baton.record import ledger, tables
+from baton.record.warehouse import now, read, write
 
 if TYPE_CHECKING:
     from baton.drift.decision import DriftVerdict, Window
@@ -25,7 +29,6 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         crash between record and event loses nothing.
     """
     from baton.drift.decision import decide, judgeable
-    from baton.packs.pack import find_model
 
     _, spec = find_model(model)
     assert spec.drift is not None
@@ -58,9 +61,6 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
 def _retrains(model: str) -> list[str]:
     from sqlalchemy import select
 
-    from baton.record import tables
-    from baton.record.warehouse import read
-
     table = tables.retrains
     with read() as conn:
         return [row.partition for row in conn.execute(select(table.c.partition).where(table.c.model == model))]
@@ -69,10 +69,6 @@ def _retrains(model: str) -> list[str]:
 def _unanswered(model: str) -> str | None:
     """The partition of a request that no training has started for: its event was lost, or is on its way."""
     from sqlalchemy import select
-
-    from baton.lifecycle.assemble import last_training
-    from baton.record import tables
-    from baton.record.warehouse import read
 
     table = tables.retrains
     query = select(table.c.partition, table.c.requested_at).where(table.c.model == model)
@@ -83,9 +79,6 @@ def _unanswered(model: str) -> str | None:
 
 def _act(spec: ModelSpec, verdict: DriftVerdict) -> tuple[str, str | None]:
     """Record a retraining that is asked for now; returns the decision, and for RETRAIN the partition that names it."""
-    from baton.record import ledger, tables
-    from baton.record.warehouse import now, write
-
     decision = str(verdict.verdict)
     if decision != "RETRAIN":
         return decision, None

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import read
 from baton.errors import BatonError
+from baton.families import family
+from baton.lifecycle.assemble import occasions
+from baton.packs.pack import find_model
+from baton.record import ledger, tables
+from baton.record.warehouse import now, upsert, write
+from baton.registry.card import gate_table
+from baton.registry.client import ALIAS_MOVED, Registry
 from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import Slot, StageOutput
+from baton.stages.slots import Slot, StageOutput, history
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +31,6 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     Raises:
         BatonError: there is no challenger.
     """
-    from baton.registry.client import Registry
-
     version = asked or Registry().alias(model, "challenger")
     if not version:
         raise BatonError(f"model {model!r} has no challenger: trigger {model}_train first")
@@ -33,17 +39,11 @@ def version_to_judge(model: str, asked: int = 0) -> int:
 
 def is_champion(model: str, version: int) -> bool:
     """True when the version is what scores now."""
-    from baton.registry.client import Registry
-
     return Registry().alias(model, "champion") == version
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
-    from baton.packs.pack import find_model
-    from baton.record import ledger
-    from baton.registry.client import ALIAS_MOVED, Registry
-
     _, spec = find_model(job.options["model"])
     moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
     champion = Registry().alias(spec.model, "champion")
@@ -60,11 +60,6 @@ def judge(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton.packs.pack import find_model
-    from baton.record import ledger
-    from baton.record.warehouse import now, upsert
-    from baton.registry.client import Registry
-
     registry = Registry()
     _, spec = find_model(job.options["model"])
     version = int(job.partition.removeprefix("version-"))
@@ -77,8 +72,6 @@ def judge(job: StageJob) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Any, commit_id: int) -> None:
-        from baton.record import tables
-
         row = {"model": spec.model, "version": version, "verdict": {**verdict.to_dict(), "champion_version": champion}, "judged_at": now(),
                "answer": None, "reviewer": None, "channel": None, "answered_at": None}  # fmt: skip
         upsert(conn, tables.approvals, [row])
@@ -91,8 +84,6 @@ def judge(job: StageJob) -> StageOutput:
 
 def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) -> Any:
     """The gate's verdict on a version against a champion, on cases that the version did not see."""
-    from baton.families import family
-
     maker = family(spec.family)
     models = [maker.load(registry.download(spec.model, one)) if one else None for one in (champion, version)]
     return maker.judge(spec, _training_rows(spec, registry, version), models[0], models[1])
@@ -100,10 +91,6 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
 
 def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
     """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
-    from baton.data.datasets import read
-    from baton.lifecycle.assemble import occasions
-    from baton.stages.slots import history
-
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):
         for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
@@ -116,8 +103,6 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
 
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
-    from baton.registry.card import gate_table
-
     lines = [
         f"**{spec.model} version {version}** against "
         + (f"champion version {champion}" if champion else "no champion yet"),
@@ -136,9 +121,6 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
     Raises:
         BatonError: no gate has judged this version.
     """
-    from baton.record import ledger, tables
-    from baton.record.warehouse import now, write
-
     table = tables.approvals
     with write() as conn:
         found = conn.execute(
@@ -156,7 +138,6 @@ def _record(job: StageJob) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
     from sqlalchemy import select
 
-    from baton.record import tables
     from baton.record.warehouse import read
 
     table, version = tables.approvals, int(job.partition.removeprefix("version-"))
@@ -179,8 +160,6 @@ def move_champion(job: StageJob) -> StageOutput:
         BatonError: gate and answer on record do not both say yes to exactly this version.
     """
     import pandas as pd
-
-    from baton.registry.client import Registry
 
     model, version = job.options["model"], int(job.partition.removeprefix("version-"))
     record = _record(job)

@@ -6,12 +6,20 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import DatasetRef
+from baton.data.partitions import safe_name
+from baton.drift.report import report_html
+from baton.families import family
+from baton.feedback.labels import digest, known_labels
+from baton.record import ledger, tables
+from baton.record.warehouse import now, read, upsert, write
+from baton.registry.client import Registry
+from baton.settings import settings
 from baton.stages.slots import Slot, head
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.data.datasets import DatasetRef
     from baton.drift.decision import Window
     from baton.specs.model import ModelSpec
     from baton.stages.slots import StageResult
@@ -26,9 +34,6 @@ def states(flow: str) -> dict[str, str]:
     An abandoned one failed for good on its way: it must not hold up the windows after it for ever.
     """
     from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
 
     table, commits = tables.heads, tables.commits
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
@@ -57,9 +62,7 @@ def window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Wind
     Version and rows are those that the scores were made with: a run that supersedes the partition may be under way,
     and what is on record for it belongs to the scores to come.
     """
-    from baton.data.datasets import DatasetRef
     from baton.drift.decision import Window, window_from
-    from baton.feedback.labels import digest, known_labels
 
     if state != "published":
         return Window(partition, status="broken" if state == "broken" else "missing"), None
@@ -80,9 +83,6 @@ def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Model versions and inputs of a commit."""
     from sqlalchemy import select
 
-    from baton.record import tables
-    from baton.record.warehouse import read
-
     table = tables.commits
     with read() as conn:
         row = conn.execute(select(table.c.models, table.c.inputs).where(table.c.id == commit_id)).one()
@@ -94,9 +94,6 @@ def _judge(
 ) -> tuple[Window, str | None]:
     from baton.data.datasets import read
     from baton.drift.decision import Window
-    from baton.families import family
-    from baton.feedback.labels import digest
-    from baton.registry.client import Registry
 
     stored = Registry().download(spec.model, version) / "reference.json"
     if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with
@@ -115,10 +112,6 @@ def _judge(
 
 
 def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
-    from baton.data.partitions import safe_name
-    from baton.drift.report import report_html
-    from baton.settings import settings
-
     page = f"drift/{model}/{safe_name(partition)}-v{version}.html"
     path = settings().reports_dir / page
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,9 +123,6 @@ def _report(model: str, partition: str, version: int, table: Any, window: Window
 
 def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
     from dataclasses import asdict
-
-    from baton.record import ledger, tables
-    from baton.record.warehouse import now, upsert, write
 
     verdict = "too_few" if table.too_few else ("drifted" if table.drifted else "stable")
     row = {
@@ -149,9 +139,6 @@ def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, l
 
 def _on_record(model: str, partition: str, version: int) -> Any:
     from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
 
     table = tables.drift_windows
     where = (table.c.model == model) & (table.c.partition == partition) & (table.c.version == version)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.identity import with_row_identity
 from baton.errors import NoData
 from baton.quarantine.rows import WAITING, RowKey, counts
 from baton.record import warehouse
@@ -153,8 +154,6 @@ def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFram
     A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
     row loses its `_problem`: its cells were put right by a person.
     """
-    from baton.data.identity import with_row_identity
-
     frame = with_row_identity(frame, flow)
     repairs, discarded = _answers(flow, partition)
     if not repairs and not discarded:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
+from baton.record.migrations import upgrade
 from baton.record.tables import meta
 from baton.settings import settings
 
@@ -236,8 +237,6 @@ def take_turns(conn: Connection, name: str) -> None:
 
 def migrate() -> None:
     """Create the tables, or bring them to this version; safe when several processes do it at once."""
-    from baton.record.migrations import upgrade
-
     upgrade(engine())
 
 

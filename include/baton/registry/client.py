@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from baton.errors import RegistryRefused
+from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
 from baton.registry.identity import ModelVersion
 from baton.registry.review import (
@@ -119,8 +120,6 @@ class Registry(Versions):
         return target
 
     def _move_champion(self, model: str, version: int, before: int | None, actor: str, reason: str) -> None:
-        from baton.record import ledger, warehouse
-
         self._point(model, CHAMPION, version)
         if before == version == self.recorded_champion(model):
             return  # repeats a promotion that was complete
@@ -130,8 +129,6 @@ class Registry(Versions):
 
     def recorded_champion(self, model: str) -> int | None:
         """The champion by the ledger: the version of the last recorded move."""
-        from baton.record import ledger
-
         entries = ledger.entries(subject=model, kind=ALIAS_MOVED)
         moves = [entry for entry in entries if entry.payload.get("alias") == CHAMPION]
         return int(max(moves, key=lambda entry: entry.seq).payload["version"]) if moves else None

@@ -20,7 +20,9 @@ from baton.data import formats as readers
 from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
+from baton.sources.documents import Limits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, read_bytes
+from baton.sources.folder import read_folder, read_named, read_store
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
@@ -163,9 +165,6 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
 
 
 def _read_folder_source(source: FolderSource, partition: str, named: Sequence[str]) -> RawBatch:
-    from baton.sources.documents import Limits, digest
-    from baton.sources.folder import read_folder, read_named, read_store
-
     if not named:  # files that a person names are a partition of their own, whenever it begins
         window(partition, source.step)
     where = f"source {source.name}, partition {partition}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from baton.data.partitions import DAY, floor_key, format_key, parse_key, window
 from baton.errors import NoData, SourceError
+from baton.record.warehouse import meta_get, meta_set, transact
 from baton.specs.source import RecordedSource
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def replay_anchor(conn: Connection | None = None, now: datetime | None = None) -
     The first caller fixes it in the warehouse; from then on it never moves, so that a partition's rows stay
     the same. Two days, so that a whole recording of 48 hours lies in the past from the start.
     """
-    from baton.record.warehouse import meta_get, meta_set, transact
 
     def get_or_set(own: Connection) -> str:
         known = meta_get(ANCHOR_KEY, own)

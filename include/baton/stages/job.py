@@ -12,7 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from baton.contracts import check as contracts
+from baton.data import typed as parsing
+from baton.data.datasets import read
 from baton.errors import BatonError, ContractBroken
+from baton.packs.pack import load_pack
 from baton.stages.digests import code_of
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
@@ -63,8 +67,6 @@ class StageJob:
 
     def load_pack(self) -> Pack:
         """The pack's specs, parsed."""
-        from baton.packs.pack import load_pack
-
         return load_pack(self.pack)
 
 
@@ -137,8 +139,6 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again."""
     import pandas as pd
 
-    from baton.data.datasets import read
-
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, ref in inputs.items():
         parts.setdefault(name.partition(".")[0], []).append(read(ref))
@@ -153,9 +153,6 @@ def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
     Raises:
         ContractBroken: naming contract, rule, row and value of the first violations.
     """
-    from baton.contracts import check as contracts
-    from baton.data import typed as parsing
-
     spec = job.load_pack().contract(name)
     verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
     if verdict.status != "passed":

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.feedback.known_rows import NothingKnown, known_rows, known_state
 from baton.feedback.labels import Bounds
+from baton.packs.pack import find_model
+from baton.record.warehouse import now
 from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import Slot, StageOutput
+from baton.stages.slots import Slot, StageOutput, history, partitions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +25,6 @@ _asked: dict[Slot, Bounds] = {}
 
 
 def _model(job: StageJob) -> tuple[Pack, ModelSpec]:
-    from baton.packs.pack import find_model
-
     pack, spec = find_model(job.options["model"])
     if spec.data.target is None:
         raise BatonError(f"model {spec.model} has no target, so there is nothing that people confirm")
@@ -36,9 +37,6 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
     A label's moment is the clock's, not the data's: were it compared with the partition's end, hours that are caught up
     on or replayed would know nothing.
     """
-    from baton.record.warehouse import now
-    from baton.stages.slots import history, partitions
-
     recent = spec.training.recent
     before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []
     newest = before[-int(job.options.get("partitions", PARTITIONS)) :]
@@ -49,8 +47,6 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
 
 def _state(job: StageJob) -> Mapping[str, Any]:
     """Contents of the history and of the partitions looked back on, and the labels that count."""
-    from baton.feedback.known_rows import known_state
-
     pack, spec = _model(job)
     _asked[job.slot] = bounds = _bounds(job, spec)
     return {"data": spec.data.model_dump(mode="json"), **known_state(pack, spec, bounds)}
@@ -89,8 +85,6 @@ def rows(job: StageJob) -> StageOutput:
 
 
 def _known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
-    from baton.feedback.known_rows import NothingKnown, known_rows
-
     try:
         return known_rows(pack, spec, bounds=bounds, labelled=0.0)
     except NothingKnown:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.contracts import check as contracts
+from baton.contracts import page as result_pages
+from baton.data import typed as parsing
+from baton.data.datasets import read
 from baton.errors import ContractBroken, NoData
+from baton.quarantine import records
+from baton.quarantine.records import repairs_digest
+from baton.record import ledger
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
 
@@ -14,8 +21,6 @@ if TYPE_CHECKING:
 
 
 def _contract_state(job: StageJob) -> Mapping[str, Any]:
-    from baton.quarantine.records import repairs_digest
-
     contract = job.load_pack().contract(job.options["contract"])
     return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
 
@@ -32,12 +37,6 @@ def contract(job: StageJob) -> StageOutput:
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`require_good_rows`).
     """
-    from baton.contracts import check as contracts
-    from baton.contracts import page as result_pages
-    from baton.data import typed as parsing
-    from baton.data.datasets import read
-    from baton.quarantine import records
-
     spec = job.load_pack().contract(job.options["contract"])
     raw = read(job.inputs["data"])
     frame = records.apply_repairs(job.flow, job.partition, raw)
@@ -53,8 +52,6 @@ def contract(job: StageJob) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.record import ledger
-
         records.record(conn, job.flow, job.partition, verdict, frame, raw)
         ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip

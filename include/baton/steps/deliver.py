@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.data.partitions import safe_name
+from baton.effects import delivery, outbox
+from baton.effects.http import HttpPeer
+from baton.effects.mail import NOBODY, is_address
+from baton.effects.mail_folder import FileOutbox
+from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError, SpecError
+from baton.settings import settings
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
 
 if TYPE_CHECKING:
     from baton.effects.delivery import Delivery
     from baton.effects.http import Endpoint
-    from baton.effects.mail_folder import FileOutbox
     from baton.effects.peer import Peer
-    from baton.effects.smtp import MailServer, SmtpPeer
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
@@ -52,8 +57,6 @@ def register_connections(connections: Connections) -> None:
 
 def _outbox_state(job: StageJob) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    from baton.effects import outbox
-
     found = [
         e
         for e in outbox.effects(job.flow, job.partition, str(job.options.get("effect")))
@@ -92,8 +95,6 @@ def deliver(job: StageJob) -> StageOutput:
         BatonError: something is not delivered; what was sent is recorded, a retry goes on with the rest.
     """
     import pandas as pd
-
-    from baton.effects import outbox
 
     options = _options(job)
     done, peer = (None, "") if job.dry_run else _deliver(job, options)
@@ -135,8 +136,6 @@ def _deliver(job: StageJob, options: dict[str, Any]) -> tuple[Delivery, str]:
         raise BatonError("baton.effects: nobody registered connections; import baton.airflow.effects in the task")
     timeout, lookup = float(options["timeout"]), _connections[0]
     if "endpoint" in options:
-        from baton.effects.http import HttpPeer
-
         endpoint = lookup.http(options["conn_id"])
         with HttpPeer(endpoint, options["endpoint"], options["receipt"], options["echoes"], timeout) as peer:
             return _sent(job, options, peer, _LEASE * timeout), ""
@@ -145,8 +144,6 @@ def _deliver(job: StageJob, options: dict[str, Any]) -> tuple[Delivery, str]:
 
 
 def _sent(job: StageJob, options: dict[str, Any], peer: Peer, lease: float) -> Delivery:
-    from baton.effects import delivery
-
     return delivery.deliver(
         options["effect"], peer, job.flow, job.partition, rounds=int(options["rounds"]), pause=float(options["pause"]),
         lease=lease,
@@ -156,12 +153,6 @@ def _sent(job: StageJob, options: dict[str, Any], peer: Peer, lease: float) -> D
 def _mail_peer(
     job: StageJob, options: dict[str, Any], found: MailServer | Path | None, timeout: float
 ) -> SmtpPeer | FileOutbox:
-    from baton.data.partitions import safe_name
-    from baton.effects.mail import NOBODY, is_address
-    from baton.effects.mail_folder import FileOutbox
-    from baton.effects.smtp import MailServer, SmtpPeer
-    from baton.settings import settings
-
     sender = options["sender"] or NOBODY
     if not is_address(sender):
         raise SpecError(f"stage {job.flow}.{job.stage}: option sender is no bare address such as desk@example.org")

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import read
 from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import StageOutput
+from baton.stages.slots import Slot, StageOutput, head, partitions
 
 if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
@@ -28,8 +29,6 @@ def _pending(job: StageJob) -> list[str]:
     Hours of a range run side by side, so an hour may look back before the one before it is through. An hour of which
     nothing passed its contract, and one that is published, have nothing to come.
     """
-    from baton.stages.slots import Slot, head, partitions
-
     done = {*partitions(job.flow, job.options["stage"]), *partitions(job.flow, "publish")}
     before = [p for p in partitions(job.flow, "ingest") if p < job.partition][
         -int(job.options.get("partitions", 100)) :
@@ -39,8 +38,6 @@ def _pending(job: StageJob) -> list[str]:
 
 
 def _refs(job: StageJob) -> dict[str, DatasetRef]:
-    from baton.stages.slots import Slot, head, partitions
-
     before = [p for p in sorted(partitions(job.flow, job.options["stage"])) if p < job.partition]
     refs = {}
     for partition in before[-int(job.options.get("partitions", 100)) :]:
@@ -67,8 +64,6 @@ def rows(job: StageJob) -> StageOutput:
         a column: column -> partitions where it is null.
     """
     import pandas as pd
-
-    from baton.data.datasets import read
 
     columns = list(job.options["columns"])
     parts, missing = [], Counter[str]()

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.contracts import check as contracts
+from baton.data import identity
+from baton.data import typed as parsing
+from baton.data.datasets import read
 from baton.errors import BatonError
+from baton.families import family
+from baton.feedback.known_rows import known_rows, known_state
+from baton.feedback.labels import Bounds
+from baton.packs.pack import find_model
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
+from baton.steps.publish import replace_labels
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -15,10 +24,6 @@ if TYPE_CHECKING:
 
 def _known_state(job: StageJob) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
-    from baton.feedback.known_rows import known_state
-    from baton.feedback.labels import Bounds
-    from baton.packs.pack import find_model
-
     pack, spec = find_model(job.options["model"])
     return {
         "spec": spec.training.model_dump(mode="json"),
@@ -44,14 +49,6 @@ def history(job: StageJob) -> StageOutput:
         BatonError: the history breaks its contract.
     """
     import pandas as pd
-
-    from baton.contracts import check as contracts
-    from baton.data import identity
-    from baton.data import typed as parsing
-    from baton.data.datasets import read
-    from baton.feedback.known_rows import known_rows
-    from baton.feedback.labels import Bounds
-    from baton.packs.pack import find_model
 
     pack, spec = find_model(job.options["model"])
     contract = pack.contract(spec.training.contract)
@@ -88,11 +85,6 @@ def publish_truth(job: StageJob) -> StageOutput:
         origin: where the truth comes from, e.g. sales.
     """
     import pandas as pd
-
-    from baton.data.datasets import read
-    from baton.families import family
-    from baton.packs.pack import find_model
-    from baton.steps.publish import replace_labels
 
     _, spec = find_model(job.options["model"])
     data = read(job.inputs["data"])

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from baton.data.identity import with_row_identity
+from baton.data.partitions import is_own
 from baton.errors import BatonError, RegistryRefused
+from baton.record import ledger
+from baton.record.used_models import record_models, recorded_models
+from baton.record.warehouse import write
+from baton.registry.client import Registry
+from baton.sources.reading import read_partition, source_state
 from baton.stages.job import StageJob, engine_step
-from baton.stages.slots import StageOutput
+from baton.stages.slots import StageOutput, history
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
 def _source_state(job: StageJob) -> Mapping[str, Any]:
-    from baton.sources.reading import source_state
-
     return source_state(job.load_pack(), job.options["source"], job.partition, _files(job))
 
 
@@ -24,9 +29,6 @@ def _files(job: StageJob) -> list[str]:
 
     No other partition has files on record: that of an hour is what was delivered in it.
     """
-    from baton.data.partitions import is_own
-    from baton.stages.slots import history
-
     if named := list(job.options.get("files") or ()):
         return named
     known = history(job.slot) if is_own(job.partition) else []
@@ -46,9 +48,6 @@ def ingest(job: StageJob) -> StageOutput:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    from baton.data.identity import with_row_identity
-    from baton.sources.reading import read_partition
-
     batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
     frame = with_row_identity(batch.frame, job.options["source"])
     facts: dict[str, Any] = {
@@ -58,8 +57,6 @@ def ingest(job: StageJob) -> StageOutput:
         facts["files"] = len(files)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.record.used_models import record_models
-
         on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
         if any(on_record[model] != version for model, version in job.models.items()):
             raise BatonError(
@@ -84,9 +81,6 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
         BatonError: a model has no champion, or the choice names something unknown.
         RegistryRefused: neither the champion nor the previous champion can be trusted.
     """
-    from baton.record.used_models import recorded_models
-    from baton.registry.client import Registry
-
     wanted: dict[str, int] = {}
     if choice not in {"recorded", "champion"}:
         name, _, version = choice.partition("=")
@@ -131,8 +125,5 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
 
 
 def _record_refusal(model: str, version: int, refusal: RegistryRefused, instead: int | None) -> None:
-    from baton.record import ledger
-    from baton.record.warehouse import write
-
     with write() as conn:
         ledger.append(conn, "version_refused", f"{model}/{version}", {"reason": str(refusal), "instead": instead})

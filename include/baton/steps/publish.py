@@ -6,6 +6,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import read
+from baton.feedback import cases
+from baton.feedback.labels import record_labels
+from baton.record import ledger, tables
+from baton.record.warehouse import bulk_replace, now
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
 
@@ -30,18 +35,12 @@ def publish(job: StageJob) -> StageOutput:
         `predictions` and `cases` change in the same transaction as the head: a partition is replaced whole,
         a case that a person decided keeps the decision.
     """
-    from baton.data.datasets import read
-
     decisions = read(job.inputs["decisions"])
     scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes = {str(k): int(v) for k, v in decisions["route"].value_counts().items()}
     facts = {"published": len(decisions), "routes": routes, "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.feedback import cases
-        from baton.record import ledger, tables
-        from baton.record.warehouse import bulk_replace, now
-
         where, at = {"flow": job.flow, "partition": job.partition}, now()
         bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
@@ -100,15 +99,10 @@ def publish_predictions(job: StageJob) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     import pandas as pd
 
-    from baton.data.datasets import read
-
     scores = [read(ref) for _, ref in sorted(job.inputs.items())]
     facts = {"published": max(map(len, scores)), "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.record import ledger, tables
-        from baton.record.warehouse import bulk_replace, now
-
         where = {"flow": job.flow, "partition": job.partition}
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, now()))
         ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", {"commit": commit_id, **facts})
@@ -130,8 +124,6 @@ def publish_labels(job: StageJob) -> StageOutput:
         the rows; facts: published (rows), labels and positives (counts by column), origin.
     """
     import pandas as pd
-
-    from baton.data.datasets import read
 
     rows, options = read(job.inputs["data"]), job.options
     known = {name: rows[rows[name].notna()].set_index(options["entity"])[name] for name in options["labels"]}
@@ -157,9 +149,6 @@ def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Serie
         facts: for the ledger; `origin` says where the truth comes from, `target` what it is of.
     """
     import pandas as pd
-
-    from baton.feedback.labels import record_labels
-    from baton.record import ledger, tables
 
     table, origin, target = tables.labels, facts["origin"], facts["target"]
     conn.execute(table.delete().where(  # a corrected delivery may have taken a label back

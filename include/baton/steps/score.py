@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from baton.data.datasets import read
+from baton.families import family
+from baton.packs.pack import find_model
+from baton.registry.client import Registry
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
 
@@ -19,11 +23,6 @@ def score(job: StageJob) -> StageOutput:
         series: the median forecast), reasons (JSON list of [feature, contribution] or null), `_row`, and what the
         family adds (quantiles of a forecast).
     """
-    from baton.data.datasets import read
-    from baton.families import family
-    from baton.packs.pack import find_model
-    from baton.registry.client import Registry
-
     name = job.options["model"]
     version = job.models[name]
     _, spec = find_model(name)

@@ -20,6 +20,8 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import Leaderboard, OutOfFold, Rows
 from baton.families.tabular import classification
+from baton.families.tabular.anomaly import Anomaly
+from baton.families.tabular.classification import Classification
 from baton.families.tabular.learner import Learner, Scorer, feature_columns
 from baton.families.tabular.metrics import METRICS, cheapest, losses
 from baton.specs.tabular import CandidateSpec, TabularSpec
@@ -208,14 +210,8 @@ def learner(name: str) -> Learner:
     Raises:
         ModelError: no such way; the message lists those there are.
     """
-    from baton.errors import ModelError
-
     if name == "classification":
-        from baton.families.tabular.classification import Classification
-
         return Classification()
     if name == "anomaly":
-        from baton.families.tabular.anomaly import Anomaly
-
         return Anomaly()
     raise ModelError(f"learner {name!r} does not exist; there are: anomaly, classification")
