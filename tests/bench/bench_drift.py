@@ -170,24 +170,8 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     seconds = float(np.median(times))
     rows: list[tuple[str, float, str, float, bool, str | None, float | None]] = [
         ("drift_decision_100k_x_20", seconds, "s", 0.25, False, preset, peer_seconds),
-        (
-            "drift_found_mean_shift_0.3_sd",
-            found_alone(reference, moved, rng),
-            "of 20",
-            20,
-            True,
-            preset,
-            peer_moved,
-        ),
-        (
-            "drift_found_1.3x_sd",
-            found_alone(reference, widened, rng),
-            "of 20",
-            18,
-            True,
-            preset,
-            peer_widened,
-        ),
+        ("drift_found_mean_shift_0.3_sd", found_alone(reference, moved, rng), "of 20", 20, True, preset, peer_moved),
+        ("drift_found_1.3x_sd", found_alone(reference, widened, rng), "of 20", 18, True, preset, peer_widened),
         ("drift_same_verdict_10k_100k_1M", same, "share", 1.0, True, ks, same_ks),
         ("drift_null_windows_flagged", flagged, "share of 200", 0.05, False, ks, flagged_ks),
         ("drift_null_windows_wake_training", woken, "share of 200", 0.01, False, None, None),

@@ -130,8 +130,7 @@ def test_nobody_reads_mlflow_without_log_in(services: Services) -> None:
 def test_roles_differ(services: Services, airflow: Orchestrator, user: str, status: int) -> None:
     with client() as http:
         answer = http.get(
-            f"{services.airflow_url}/api/v2/connections",
-            headers={"Authorization": f"Bearer {services.token(user)}"},
+            f"{services.airflow_url}/api/v2/connections", headers={"Authorization": f"Bearer {services.token(user)}"}
         )
     assert answer.status_code == status
 
@@ -161,11 +160,7 @@ def test_killed_scheduler_takes_its_tasks_along_and_the_run_ends_green(
 ) -> None:
     run = airflow.trigger("slow")
     _until(lambda: _record(folder) == ["begun"], "the task begins", 60)
-    old = [
-        services.pids()["scheduler"],
-        *(p.pid for p in services.workers()),
-        *(p.pid for p in services.tasks()),
-    ]
+    old = [services.pids()["scheduler"], *(p.pid for p in services.workers()), *(p.pid for p in services.tasks())]
     assert len(old) > 2
     services.kill("scheduler")
     _until(lambda: services.restarts()["scheduler"] == 1, "a new scheduler starts", 30)

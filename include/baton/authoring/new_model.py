@@ -40,12 +40,7 @@ def new_model(asked: NewModel) -> list[Path]:
     columns = {name: kind for name, (kind, _) in found.items()}
     entity = asked.entity or _entity(columns)
     time = asked.time or _only(columns, "timestamp", "--time")
-    for flag, column in {
-        "target": asked.target,
-        "entity": entity,
-        "time": time,
-        "money": asked.money,
-    }.items():
+    for flag, column in {"target": asked.target, "entity": entity, "time": time, "money": asked.money}.items():
         if column is not None and column not in columns:
             hint = did_you_mean(column, columns)
             raise SpecError(

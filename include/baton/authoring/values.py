@@ -32,16 +32,8 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         {"name": "average", "ensemble": ["logistic", "boosting"]},
     ],
     "anomaly": [
-        {
-            "name": "isolation",
-            "estimator": "sklearn.ensemble.IsolationForest",
-            "params": {"n_estimators": 200},
-        },
-        {
-            "name": "components",
-            "estimator": "sklearn.decomposition.PCA",
-            "params": {"n_components": 0.9},
-        },
+        {"name": "isolation", "estimator": "sklearn.ensemble.IsolationForest", "params": {"n_estimators": 200}},
+        {"name": "components", "estimator": "sklearn.decomposition.PCA", "params": {"n_components": 0.9}},
     ],
 }
 
@@ -69,13 +61,7 @@ class NewModel:
 
 
 def model_values(
-    asked: NewModel,
-    source: Source,
-    columns: Mapping[str, str],
-    entity: str,
-    time: str,
-    training: str,
-    rows: str,
+    asked: NewModel, source: Source, columns: Mapping[str, str], entity: str, time: str, training: str, rows: str
 ) -> dict[str, Any]:
     """The model spec as plain values.
 
@@ -137,18 +123,8 @@ def contract_values(asked: NewModel, name: str, columns: Mapping[str, tuple[str,
         columns: type and whether there are empty cells, by column.
     """
     rules = [
-        _rule(
-            "expect_table_row_count_to_be_between",
-            "rows_delivered",
-            "ask for the delivery again",
-            min_value=1,
-        ),
-        _rule(
-            "expect_column_values_to_not_be_null",
-            "key_missing",
-            "find out the key, or discard the row",
-            column=key,
-        ),
+        _rule("expect_table_row_count_to_be_between", "rows_delivered", "ask for the delivery again", min_value=1),
+        _rule("expect_column_values_to_not_be_null", "key_missing", "find out the key, or discard the row", column=key),
         _rule("expect_column_values_to_be_unique", "key_duplicate", "correct a row, or discard it", column=key),
     ]
     rules[0]["severity"] = "critical"
@@ -171,12 +147,7 @@ def contract_values(asked: NewModel, name: str, columns: Mapping[str, tuple[str,
 
 
 def _rule(expectation: str, short: str, advice: str, **kwargs: Any) -> dict[str, Any]:
-    return {
-        "type": expectation,
-        "kwargs": kwargs,
-        "severity": "warning",
-        "meta": {"rule": short, "advice": advice},
-    }
+    return {"type": expectation, "kwargs": kwargs, "severity": "warning", "meta": {"rule": short, "advice": advice}}
 
 
 def _in_globs(features: Sequence[str], columns: Mapping[str, str]) -> list[str]:

@@ -61,15 +61,7 @@ def list_(
     table(
         ["flow", "partition", "row", "key", "status", "rules", "values"],
         [
-            [
-                r.flow,
-                r.partition,
-                str(r.row),
-                r.entity_key or "",
-                r.status,
-                ", ".join(r.rules),
-                ", ".join(r.values),
-            ]
+            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
             for r in found
         ],
     )

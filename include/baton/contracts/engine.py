@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 MASKED = "(masked)"
 LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
-_BULKY = (
-    "unexpected_list",
-    "unexpected_index_list",
-    "unexpected_index_query",
-    "partial_unexpected_index_list",
-)
+_BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
 
 
 @lru_cache(maxsize=1)

@@ -210,11 +210,7 @@ def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
             outcome["result"].setdefault("unexpected_percent", 0.0)
     asset = {"data_asset_name": partition or verdict.contract}
     version = result["meta"].get("great_expectations_version")
-    result["meta"] = {
-        "great_expectations_version": version,
-        "batch_spec": asset,
-        "run_id": {"run_name": partition},
-    }
+    result["meta"] = {"great_expectations_version": version, "batch_spec": asset, "run_id": {"run_name": partition}}
 
 
 class _Cleaner(HTMLParser):

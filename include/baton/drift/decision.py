@@ -97,13 +97,7 @@ def judgeable(arrived: Iterable[str], expected: Iterable[str]) -> list[str]:
     return list(takewhile(have.__contains__, sorted(expected)))
 
 
-def decide(
-    windows: Sequence[Window],
-    spec: Any,
-    *,
-    now: str,
-    retrains: Sequence[str] = (),
-) -> DriftVerdict:
+def decide(windows: Sequence[Window], spec: Any, *, now: str, retrains: Sequence[str] = ()) -> DriftVerdict:
     """Decide at partition `now`; the module's text has the order of the questions.
 
     Args:
@@ -141,10 +135,7 @@ def decide(
 
 
 def _uncounted(window: Window) -> str:
-    reasons = {
-        "broken": "its data are in quarantine: broken data is no drift",
-        "missing": "it has no data",
-    }
+    reasons = {"broken": "its data are in quarantine: broken data is no drift", "missing": "it has no data"}
     return reasons.get(window.status, f"{window.rows} rows are too few to judge")
 
 
@@ -185,13 +176,7 @@ def _calm(counting: Sequence[Window], now: str) -> DriftVerdict:
 
 
 def _due(
-    counting: Sequence[Window],
-    spec: Any,
-    now: str,
-    retrains: Sequence[str],
-    since: str,
-    truths: int,
-    lost: bool,
+    counting: Sequence[Window], spec: Any, now: str, retrains: Sequence[str], since: str, truths: int, lost: bool
 ) -> tuple[Verdict, str]:
     """The verdict once something moved persistently, with its reason."""
     states = [w.performance.status for w in counting if w.performance is not None and w.partition >= since]

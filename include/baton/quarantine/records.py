@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 
 def record(
-    conn: Connection,
-    flow: str,
-    partition: str,
-    verdict: Verdict,
-    frame: pd.DataFrame,
-    raw: pd.DataFrame | None = None,
+    conn: Connection, flow: str, partition: str, verdict: Verdict, frame: pd.DataFrame, raw: pd.DataFrame | None = None
 ) -> dict[str, int]:
     """Write a verdict's bad rows in the stage's transaction; a broken contract puts all rows of `frame` here.
 
@@ -130,11 +125,7 @@ def _storable(value: Any) -> Any:
 
 
 def _set(
-    conn: Connection,
-    flow: str,
-    partition: str,
-    keys: Sequence[tuple[str, int, str]],
-    values: Mapping[str, Any],
+    conn: Connection, flow: str, partition: str, keys: Sequence[tuple[str, int, str]], values: Mapping[str, Any]
 ) -> None:
     if keys:
         one = sa.and_(

@@ -161,14 +161,7 @@ def _write(
     groups = _partitions(row for row, _ in changed)
     columns = sorted({column for _, cells in changed for column in cells})
     for (flow, partition), rows in groups.items():
-        _append(
-            conn,
-            "rows_repaired",
-            flow,
-            partition,
-            rows,
-            {"actor": actor, "columns": columns, "set": formulas},
-        )
+        _append(conn, "rows_repaired", flow, partition, rows, {"actor": actor, "columns": columns, "set": formulas})
     return RepairReport(len(changed), sum(len(cells) for _, cells in changed), tuple(skipped), tuple(groups))
 
 
@@ -198,12 +191,7 @@ def _change(
 
 
 def _append(
-    conn: Connection,
-    kind: str,
-    flow: str,
-    partition: str,
-    rows: Sequence[QuarantinedRow],
-    more: Mapping[str, Any],
+    conn: Connection, kind: str, flow: str, partition: str, rows: Sequence[QuarantinedRow], more: Mapping[str, Any]
 ) -> None:
     """Enter in the ledger which rows; a digest stands for all of them, since they may be many."""
     keys = sorted(f"{row.row}:{row.row_sha}" for row in rows)

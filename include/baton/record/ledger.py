@@ -156,10 +156,7 @@ def verify(anchor: Path | None = None) -> Verdict:
                 broken = None if not reason else min(count, row["seq"])
             head = row["hash"]
     if broken is None and known and max(known) > count:
-        broken, reason = (
-            count + 1,
-            f"entries {count + 1} to {max(known)} are missing: the anchor has seen them",
-        )
+        broken, reason = (count + 1, f"entries {count + 1} to {max(known)} are missing: the anchor has seen them")
     if not reason and known is None and count:
         reason = f"{path} is missing: nobody can tell whether entries were cut off or rewritten"
     unanchored = sum(1 for seq in range(1, count + 1) if seq not in (known or {}))

@@ -23,11 +23,7 @@ def recorded_models(flow: str, partition: str, conn: Connection | None = None) -
 
 
 def record_models(
-    flow: str,
-    partition: str,
-    models: Mapping[str, int],
-    supersede: bool = False,
-    conn: Connection | None = None,
+    flow: str, partition: str, models: Mapping[str, int], supersede: bool = False, conn: Connection | None = None
 ) -> dict[str, int]:
     """Record the versions that a partition is scored with, and return what is on record now.
 

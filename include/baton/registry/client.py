@@ -70,13 +70,7 @@ class Registry(Versions):
         self.rest.post("/registered-models/alias", name=model, alias=name, version=str(version))
 
     def promote(
-        self,
-        model: str,
-        version: int,
-        previous: int | None = None,
-        *,
-        actor: str = "promote",
-        reason: str = "",
+        self, model: str, version: int, previous: int | None = None, *, actor: str = "promote", reason: str = ""
     ) -> None:
         """Make a version champion; the one it replaces keeps the alias `previous_champion`.
 

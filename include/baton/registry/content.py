@@ -176,14 +176,7 @@ def _check_skops(name: str, path: Path) -> None:
                 if entry.filename.endswith(".npy"):
                     _check_array(f"{name}:{entry.filename}", archive, entry)
             schema = json.loads(archive.read("schema.json"))
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        RecursionError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError, RuntimeError, OSError) as error:
         raise RegistryRefused(f"{name}: not a readable skops file ({error})") from None
     _check_types(name, schema)
 

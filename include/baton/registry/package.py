@@ -83,10 +83,6 @@ def _write_mlmodel(
         utc_time_created=datetime.now(UTC).replace(tzinfo=None),
         flavors={FLAVOUR: {"family": family, "format": 1, "data": "."}},
         signature=signature,
-        saved_input_example_info={
-            "artifact_path": EXAMPLE,
-            "type": "dataframe",
-            "pandas_orient": "split",
-        },
+        saved_input_example_info={"artifact_path": EXAMPLE, "type": "dataframe", "pandas_orient": "split"},
         metadata=dict(metadata),
     ).save(str(target / MLMODEL))

@@ -11,13 +11,7 @@ from baton.errors import SourceError
 from baton.settings import settings
 from baton.specs.source import Format, RecordedSource
 
-ENDINGS: dict[str, Format] = {
-    "parquet": "parquet",
-    "csv": "csv",
-    "json": "json",
-    "jsonl": "json",
-    "ndjson": "json",
-}
+ENDINGS: dict[str, Format] = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json"}
 # what senders and browsers call a file that is still being written
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 

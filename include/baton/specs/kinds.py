@@ -14,16 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, RootModel
 
 from baton.specs.contract import ContractSpec
-from baton.specs.forecast import (
-    ForecastSpec,
-)
-from baton.specs.source import (
-    SourcesSpec,
-)
+from baton.specs.forecast import ForecastSpec
+from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
-from baton.specs.text import (
-    TextSpec,
-)
+from baton.specs.text import TextSpec
 
 
 class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):

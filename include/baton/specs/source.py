@@ -38,16 +38,13 @@ class ReplaySpec(Spec):
         default=None, description="so much of it lies before the set-up; null: two days, as the other recordings"
     )
     clock: Column | None = Field(
-        default=None,
-        description="column with seconds since the start of the recording; null: no time is laid out",
+        default=None, description="column with seconds since the start of the recording; null: no time is laid out"
     )
     time: Column | None = Field(default=None, description="column that receives the calendar time made from `clock`")
     key: Column | None = Field(default=None, description="integer key column that must differ between repetitions")
     text_key: Column | None = Field(default=None, description="text key column that must differ between repetitions")
     keys_per_period: int = Field(
-        default=0,
-        ge=0,
-        description="added to `key` once per repetition; at least the number of keys in the recording",
+        default=0, ge=0, description="added to `key` once per repetition; at least the number of keys in the recording"
     )
 
     @field_validator("path")
@@ -149,8 +146,7 @@ class SqlSource(_Source):
     conn_id: str = Field(min_length=1, description="Airflow connection")
     query: str = Field(description="one SELECT with the bind parameters :start (inclusive) and :end (exclusive)")
     time_format: str = Field(
-        default="%Y-%m-%d %H:%M:%S",
-        description="how :start and :end (UTC) are written, in strftime's notation",
+        default="%Y-%m-%d %H:%M:%S", description="how :start and :end (UTC) are written, in strftime's notation"
     )
     chunk_rows: int = Field(default=50_000, ge=1, description="rows fetched at a time")
 
@@ -220,8 +216,7 @@ class HttpSource(_Source):
         default_factory=dict, description="query parameters; values may use {start} {end} {partition}"
     )
     time_format: str = Field(
-        default="%Y-%m-%dT%H:%M:%SZ",
-        description="how {start} and {end} (UTC) are written, in strftime's notation",
+        default="%Y-%m-%dT%H:%M:%SZ", description="how {start} and {end} (UTC) are written, in strftime's notation"
     )
     records: str = Field(default="", description="dotted path to the list of rows; empty: the answer itself")
     documents: DocumentFields | None = Field(default=None, description="records are documents, content in base64")

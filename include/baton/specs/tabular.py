@@ -47,9 +47,7 @@ class CandidateSpec(Candidate):
 
     estimator: str | None = estimator_of("classification", "anomaly")
     ensemble: Seq[Name] | None = Field(
-        default=None,
-        min_length=2,
-        description="earlier candidates; their calibrated probabilities are averaged",
+        default=None, min_length=2, description="earlier candidates; their calibrated probabilities are averaged"
     )
     calibration: Literal["none", "sigmoid", "isotonic"] = Field(
         default="none", description="how scores become probabilities"

@@ -69,10 +69,7 @@ def credentials(home: Path, role: str) -> Credentials:
         entry = json.loads(path.read_text(encoding="utf-8")).get(role, {})
         if {"username", "password"} <= entry.keys():
             return Credentials(entry["username"], entry["password"])
-    username, password = (
-        os.environ.get("MLFLOW_TRACKING_USERNAME"),
-        os.environ.get("MLFLOW_TRACKING_PASSWORD"),
-    )
+    username, password = (os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD"))
     if role == "service" and username and password:
         return Credentials(username, password)
     raise ServiceError(

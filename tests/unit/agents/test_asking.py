@@ -84,10 +84,7 @@ def test_nobody_is_asked_without_a_mask() -> None:
     ):  # fmt: skip
         answer, questions = ask(spec, case=case)
         assert (answer.output, answer.kind, questions) == (None, "skipped", [])
-        assert answer.reason in (
-            "not asked: masking failed (RuntimeError)",
-            "not asked: masking failed (TypeError)",
-        )
+        assert answer.reason in ("not asked: masking failed (RuntimeError)", "not asked: masking failed (TypeError)")
 
 
 def test_remarks_lead_to_a_redraft() -> None:

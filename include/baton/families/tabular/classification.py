@@ -134,12 +134,7 @@ class Classification:
         return Member(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit a candidate on all rows and calibrate it on out-of-fold scores.
 

@@ -17,10 +17,7 @@ from baton.errors import ModelError
 from baton.families.base import threads
 
 # Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
-TRUSTED_TYPES = (
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-)
+TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.tree._tree.Tree")
 
 
 @dataclass(frozen=True)

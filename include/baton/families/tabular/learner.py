@@ -51,12 +51,7 @@ class Learner(Protocol):
         """Fit one candidate without calibration: what the folds judge. A candidate's own seed goes before `seed`."""
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit one candidate on all `rows`, calibrated on `oof` where the candidate asks for it."""
 

@@ -112,12 +112,7 @@ class Text:
         return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
 
     def watch(
-        self,
-        spec: TextSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: TextSpec, reference: dict[str, Any], data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """See `watching.watch`; what counts for a retraining are texts whose class is known."""
         return Watched(*watching.watch(spec, reference, data, scored, truth, self._encoder))

@@ -202,9 +202,7 @@ def _nothing_more(left: Mapping[str, Any]) -> StageOutput:
     return StageOutput(pd.DataFrame({"entity_key": list(left)}, dtype="string"), facts)
 
 
-def _payloads(
-    texts: Mapping[str, tuple[Mapping[Any, Any], str]],
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _payloads(texts: Mapping[str, tuple[Mapping[Any, Any], str]]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(entity -> mail, entity -> which rule its answer breaks), one by one: a bad one must not hold up the others."""
     payloads, problems = dict[str, dict[str, Any]](), dict[str, str]()
     for key, (row, text) in texts.items():

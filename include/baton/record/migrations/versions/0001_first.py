@@ -59,12 +59,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint(
-            "flow",
-            "stage",
-            "partition",
-            "map_index",
-            "fence",
-            name="uq_commits_flow_stage_partition_map_index_fence",
+            "flow", "stage", "partition", "map_index", "fence", name="uq_commits_flow_stage_partition_map_index_fence"
         ),
     )
     op.create_index("ix_commits_flow_partition", "commits", ["flow", "partition"], unique=False)
