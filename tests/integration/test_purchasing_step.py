@@ -20,9 +20,7 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
@@ -31,7 +29,8 @@ from baton.data.datasets import read
 from baton.effects import delivery, outbox
 from baton.effects.http import HttpPeer
 from baton.errors import BatonError, SpecError
-from baton.record import ledger, migrations, tables, warehouse
+from baton.feedback.labels import record_labels
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.stages import job as stages
 from baton.stages.job import StageJob
@@ -159,18 +158,14 @@ def test_a_wrong_token_is_the_servers_refusal(shop: Any, monkeypatch: pytest.Mon
     assert stages.run(JOB).facts["sent"] == 1
 
 
-def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
+def test_on_postgres_labels_are_quantities_and_workers_do_not_meet(
     postgres: Any, shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATON_WAREHOUSE_URL", postgres.url)
     settings.cache_clear()
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER))
-    with warehouse.engine().begin() as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, "0001")
-        conn.execute(text("insert into labels values ('f', '1', 'chargeback', 'p', 1, 'ada', 'at')"))
     warehouse.migrate()
+    with warehouse.write() as conn:
+        record_labels(conn, "f", "chargeback", "ada", [("1", "p", 1)], "is_fraud")
     with warehouse.read() as conn:
         assert conn.execute(text("select label, pg_typeof(label)::text from labels")).one() == (1.0, "double precision")
         options = {"compare_type": True}

@@ -65,9 +65,7 @@ def window_from(row: Mapping[str, Any]) -> Window:
     """A `Window` from plain JSON, as `dataclasses.asdict` gives it."""
     measured = row.get("performance")
     made = Performance(**measured) if measured else None
-    known = {name: value for name, value in row.items() if name != "positives"}  # its name in windows of version 0.1
-    truths = row.get("truths", row.get("positives", 0))
-    return Window(**{**known, "drifted": tuple(row.get("drifted") or ()), "performance": made, "truths": truths})
+    return Window(**{**row, "drifted": tuple(row.get("drifted") or ()), "performance": made})
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,8 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     from sqlalchemy import select
 
     table, said = tables.labels, tables.predictions
-    columns = ["entity_key", "partition", "label", "category", "origin", "target"]
-    # labels from before there were several targets name none
-    query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target.in_(["", target]))
+    columns = ["entity_key", "partition", "label", "category", "origin"]
+    query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target == target)
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
         query = query.where(table.c.entity_key.in_(about))
@@ -107,7 +106,7 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
     frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)
-    frame = frame.sort_values(["entity_key", "rank", "target"]).drop_duplicates("entity_key", keep="last")
+    frame = frame.sort_values(["entity_key", "rank"]).drop_duplicates("entity_key", keep="last")
     if frame["category"].notna().any():
         frame["label"] = frame["category"]
     else:

@@ -127,7 +127,6 @@ def _outcome(line: Lineage) -> list[Step]:
         steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
     for row in _rows(tables.labels, flow=line.flow, entity_key=line.entity):
         value = f"{row['label']:g}" if row["category"] is None else row["category"]
-        target = f"{row['target']} " if row["target"] else ""
-        said = f"{target}{value} from {row['origin']} ({row['actor']})"
+        said = f"{row['target']} {value} from {row['origin']} ({row['actor']})"
         steps.append(Step("label", said, {"known_at": row["known_at"]}))
     return steps
