@@ -8,15 +8,8 @@ from sqlalchemy import JSON, BigInteger, Column, Float, Integer, Text
 
 # SQLite numbers rows by itself only in a column of type INTEGER
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")
-_KINDS: dict[str, Any] = {
-    "": Text,
-    "int": Integer,
-    "big": BigInteger,
-    "float": Float,
-    "json": JSON,
-    "id": _SERIAL,
-    "number": _SERIAL,
-}
+_KINDS: dict[str, Any] = {"": Text, "int": Integer, "big": BigInteger, "float": Float, "json": JSON}
+_KINDS |= {"id": _SERIAL, "number": _SERIAL}
 
 
 def columns(short: str) -> list[Column[Any]]:
