@@ -24,6 +24,7 @@ from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
 from baton.registry.client import Registry
+from baton.registry.package import Submission
 from baton.registry.review import champion_moved
 from baton.services import mlflow_server
 from baton.settings import settings
@@ -112,11 +113,15 @@ def folder(tmp_path: Path) -> Path:
 
 def train(registry: Registry, folder: Path, model: str = MODEL, **tags: str) -> int:
     run = registry.start_run(model, run_name(model, DATA.partition), params={"rows": 1000}, datasets=[DATA])
+    card, metrics = f"# {model}\n\nFor tests.\n", {"average_precision": 0.8, "loss": float("nan")}
+    more: dict[str, Any] = {
+        "tags": {"baton.partition": DATA.partition, **tags},
+        "dataset": DATA,
+        "about": "Owner: fraud team",
+    }
     version = registry.register(
-        model, folder, run, family="classification", input_example=EXAMPLE, output_example=SCORES,
-        card_md=f"# {model}\n\nFor tests.\n", metrics={"average_precision": 0.8, "loss": float("nan")},
-        tags={"baton.partition": DATA.partition, **tags}, dataset=DATA, about="Owner: fraud team",
-    )  # fmt: skip
+        Submission(model, folder, run, "classification", EXAMPLE, card, SCORES, metrics, **more)
+    )
     registry.end_run(run)
     registry.set_alias(model, "challenger", version)
     return version

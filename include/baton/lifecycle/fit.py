@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from baton.record import ledger
 from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
+from baton.registry.package import Submission
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
 from baton.tracking.runs import run_name
@@ -154,27 +155,24 @@ def _registered_before(registry: Registry, model: str, fingerprint: str, dataset
 def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
     """Save model and drift reference into one folder and make it a signed version with its card."""
     spec, board, fitted, ref = trained.spec, trained.board, trained.fitted, job.inputs["data"]
-    run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
-                             params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
+    params = {"winner": board.best, "features": len(fitted.features)}
+    name = run_name(spec.model, job.partition)
+    run = registry.start_run(spec.model, name, datasets=[ref], tags=_tags(job), params=params)
     described = trained.family.describe(spec, trained.frame)
     known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
     try:
-        card = model_card(card_facts(
-            spec, candidate=board.best, occasion=job.partition, data=known, use=described.use,
-            limits=described.limits, metrics=trained.metrics, features=fitted.features, leaderboard=leaderboard,
-        ))  # fmt: skip
+        facts: dict[str, Any] = {"occasion": job.partition, "data": known, "limits": described.limits}
+        facts |= {"metrics": trained.metrics, "features": fitted.features, "leaderboard": leaderboard}
+        card = model_card(card_facts(spec, board.best, described.use, **facts))
         example, output = trained.family.example(spec, fitted, trained.frame)
-        with tempfile.TemporaryDirectory(prefix="baton-model-") as name:
-            folder = Path(name)
+        tags = _tags(job) | {"baton.winner": board.best, "baton.fingerprint": trained.fingerprint(ref.content_sha256)}
+        about = f"{spec.description.strip()} Owner: {spec.owner}."
+        with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:
+            folder = Path(scratch)
             trained.save(folder)
-            version = registry.register(
-                spec.model, folder, run, family=spec.family, input_example=example, output_example=output,
-                card_md=card, metrics=trained.metrics, dataset=ref,
-                tags={**_tags(job), "baton.winner": board.best,
-                      "baton.fingerprint": trained.fingerprint(ref.content_sha256)},
-                about=f"{spec.description.strip()} Owner: {spec.owner}.",
-            )  # fmt: skip
+            given = Submission(spec.model, folder, run, spec.family, example, card, output)
+            version = registry.register(replace(given, metrics=trained.metrics, tags=tags, dataset=ref, about=about))
         if leaderboard:
             registry.log_table(run, "leaderboard.json", leaderboard)
     except BaseException:  # a task's time limit is no Exception
