@@ -1,5 +1,6 @@
 """The really started Airflow and MLflow: addresses, log-in, warm workers, kills, stopping."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from baton.services.airflow_api import Orchestrator
 from baton.services.health import client
 from baton.services.plan import Plan
-from baton.services.processes import Session, listeners
+from baton.services.processes import Session
 from baton.services.supervisor import Services
 from baton.settings import Settings
 from baton.tracking.rest import credentials
@@ -93,6 +94,17 @@ def _alive(pid: int) -> bool:
 def _record(folder: Path) -> list[str]:
     record = folder / "dags" / "probe.txt"
     return record.read_text().split() if record.exists() else []
+
+
+def listeners(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
+    """(address, port, process name) of each listening TCP socket of the sessions."""
+    found = set()
+    for process in (member for session in sessions for member in session.members()):
+        with contextlib.suppress(psutil.Error):
+            for one in process.net_connections(kind="tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    found.add((one.laddr.ip, one.laddr.port, process.name()))
+    return sorted(found)
 
 
 def foreign(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:

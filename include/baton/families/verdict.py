@@ -113,17 +113,8 @@ class Ladder:
     def climb(self, *rules: Rule) -> GateVerdict:
         """The verdict of the first rule that decides."""
         decision, reason = first(*rules)
-        return GateVerdict(
-            decision,
-            [reason, *self.notes],
-            self.table,
-            self.metric,
-            self.size,
-            self.positives,
-            self.thresholds,
-            self.cost,
-            self.slices,
-        )
+        judged = self.metric, self.size, self.positives, self.thresholds, self.cost, self.slices
+        return GateVerdict(decision, [reason, *self.notes], self.table, *judged)
 
     def by_bound(self, bound: float) -> Ruling | None:
         """Hold a challenger below the floor, or above the ceiling of an error."""

@@ -35,7 +35,6 @@ class ModelVersion:
         logged_model: id of the upload that holds its files; "" when it was not registered by Baton.
         description: the model card, with the gate's verdict once there is one.
         tags: `baton.*` and others.
-        created_ms: time of registration, milliseconds since 1970 UTC.
     """
 
     model: str
@@ -44,4 +43,3 @@ class ModelVersion:
     logged_model: str
     description: str
     tags: dict[str, str]
-    created_ms: int

@@ -211,5 +211,4 @@ def _version(entry: Mapping[str, Any]) -> ModelVersion:
         logged_model=source[1] if source else "",
         description=entry.get("description", ""),
         tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])},
-        created_ms=int(entry.get("creation_timestamp", 0)),
     )

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Leaderboard, Watched
+from baton.families.base import Description, Leaderboard, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.kinds import classify
-from baton.families.forecast.methods.points import fit_part, parts_of
+from baton.families.forecast.methods.points import fit_part
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
@@ -65,23 +65,17 @@ class Forecast:
         setting = Setting.of(spec)
         panel = prepare(setting, frame, _price_columns(spec))
         prices = orders.prices(spec.gate.cost, panel) if spec.gate.cost is not None else None
-        rows: list[dict[str, Any]] = []
-        for candidate in spec.candidates:
-            row: dict[str, Any] = {"candidate": candidate.name, "seconds": 0.0}
-            try:
-                judged = self.chosen(spec, setting, panel, candidate, found)[0]
-                value, spread, folds = _value(spec, setting, judged)
-                cost = None
-                if spec.gate.cost is not None and prices is not None:
-                    with_quantiles = bottom(intervals.cross(setting, judged))
-                    cost = float(orders.order_cost(spec.gate.cost, setting, with_quantiles, prices)["cost"].mean())
-                rows.append(row | {"value": value, "spread": spread, "folds": folds, "cost": cost, "error": None})
-            except ModelError as error:
-                rows.append(row | {"value": None, "spread": None, "folds": [], "cost": None, "error": str(error)})
-        if all(row["value"] is None for row in rows):
-            raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
-        rows.sort(key=lambda row: np.inf if row["value"] is None else row["value"])
-        return Leaderboard(spec.validation.metric, str(rows[0]["candidate"]), rows, None)
+
+        def figures(candidate: ForecasterSpec) -> dict[str, Any]:
+            judged = self.chosen(spec, setting, panel, candidate, found)[0]
+            value, spread, folds = _value(spec, setting, judged)
+            cost = None
+            if spec.gate.cost is not None and prices is not None:
+                with_quantiles = bottom(intervals.cross(setting, judged))
+                cost = float(orders.order_cost(spec.gate.cost, setting, with_quantiles, prices)["cost"].mean())
+            return {"value": value, "spread": spread, "folds": folds, "cost": cost}
+
+        return ranked(spec.validation.metric, spec.candidates, figures, errors=True)
 
     def chosen(
         self,
@@ -92,7 +86,7 @@ class Forecast:
         found: Mapping[str, pd.DataFrame],
     ) -> tuple[pd.DataFrame, bool, str | None]:
         """A candidate's backtest with all choices made: rows, whether Croston serves, method of reconciliation."""
-        parts = parts_of(spec, candidate)
+        parts = parts_of(spec.candidates, candidate)
         if missing := [part.name for part in parts if part.name not in found or found[part.name].empty]:
             raise ModelError(f"candidate {candidate.name!r}: {missing[0]!r} has no backtest")
         rows = found[parts[0].name]
@@ -113,7 +107,7 @@ class Forecast:
         candidate = next(c for c in spec.candidates if c.name == board.best)
         rows, croston, method = self.chosen(spec, setting, panel, candidate, found)
         wide = _wide(setting, panel)[0]
-        parts = [fit_part(setting, part, wide) for part in parts_of(spec, candidate)]
+        parts = [fit_part(setting, part, wide) for part in parts_of(spec.candidates, candidate)]
         last = panel.first + panel.periods - 1
         return FittedForecaster(candidate.name, setting, parts, candidate.combine, croston, method, last, rows)
 

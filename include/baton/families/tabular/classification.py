@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, read_json, write_json
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, parts_of, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.tabular.encoding import Encoder
@@ -146,7 +146,7 @@ class Classification:
             ModelError: see `fit_raw`, or scores that cannot be calibrated.
         """
         features = feature_columns(spec, rows.frame)
-        parts = parts_of(spec, candidate)
+        parts = parts_of(spec.candidates, candidate)
         labels = _labels(rows, candidate.name)
         if oof is None and any(c.calibration != "none" for c in (candidate, *parts)):
             oof = self._inner_folds(parts, features, rows, labels, seed)
@@ -219,19 +219,6 @@ def average(probabilities: list[np.ndarray]) -> np.ndarray:
     if len(probabilities) == 1:
         return probabilities[0]
     return expit(np.mean([logit(p) for p in probabilities], axis=0))
-
-
-def parts_of(spec: TabularSpec, candidate: CandidateSpec) -> list[CandidateSpec]:
-    """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
-    if not candidate.ensemble:
-        return [candidate]
-    named = {c.name: c for c in spec.candidates}
-    found: dict[str, CandidateSpec] = {}
-    for name in candidate.ensemble:
-        if name not in named:
-            raise ModelError(f"candidate {candidate.name!r}: its part {name!r} is not among the candidates")
-        found |= {part.name: part for part in parts_of(spec, named[name])}
-    return list(found.values())
 
 
 def _labels(rows: Rows, name: str) -> np.ndarray:

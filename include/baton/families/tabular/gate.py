@@ -99,16 +99,8 @@ class _Judge(Ladder):
 
     def rules(self) -> tuple[Rule, ...]:
         """From the first to the last; `_compared` only fills the table."""
-        return (
-            self._usable,
-            self._enough,
-            self._comparable,
-            self._compared,
-            self._floor,
-            self._money,
-            self._slices,
-            self._gain,
-        )
+        before = (self._usable, self._enough, self._comparable, self._compared)
+        return *before, self._floor, self._money, self._slices, self._gain
 
     def _usable(self) -> Ruling | None:
         reason = _unusable(self.challenger)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Leaderboard, Watched
+from baton.families.base import Description, Leaderboard, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
@@ -51,7 +51,7 @@ class Text:
         """The winner on the training part, blended and given its threshold by out-of-fold scores."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
-        parts = ranking.parts_of(spec, winner)
+        parts = parts_of(spec.candidates, winner)
         encoder = self._opened(parts)
         _, weights, _ = ranking.blended(spec, winner, cases, found)
         scope = strangers.fit(spec, parts, weights, cases, found, encoder)

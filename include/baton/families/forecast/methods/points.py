@@ -15,7 +15,7 @@ from baton.families.forecast.methods.kinds import classify, recent_median, sibli
 from baton.families.forecast.methods.local import Local
 from baton.families.forecast.panel.series import Panel
 from baton.families.forecast.panel.setting import Setting
-from baton.specs.forecast import ForecasterSpec, ForecastSpec
+from baton.specs.forecast import ForecasterSpec
 
 GLOBAL = "lightgbm.LGBMRegressor"
 CROSTON = "CrostonSBA"
@@ -52,17 +52,6 @@ class Points:
             return self
         method = np.where(at, CROSTON, self.method).astype(object)
         return Points(np.where(at[:, None], self.simple, self.forecast), self.simple, self.kind, method)
-
-
-def parts_of(spec: ForecastSpec, candidate: ForecasterSpec) -> list[ForecasterSpec]:
-    """The estimators of which a candidate consists, ensembles inside ensembles resolved, each once."""
-    if candidate.ensemble is None:
-        return [candidate]
-    named = {c.name: c for c in spec.candidates}
-    found: dict[str, ForecasterSpec] = {}
-    for name in candidate.ensemble:
-        found |= {part.name: part for part in parts_of(spec, named[name])}
-    return list(found.values())
 
 
 def learnable(setting: Setting, panel: Panel) -> np.ndarray:
