@@ -24,7 +24,7 @@ from rich.table import Table
 from baton.demo.story import Demo
 from baton.packs.demos import prepare_data
 from baton.services.airflow_api import Orchestrator
-from baton.services.supervisor import running
+from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime.accounts import MODEL
 from baton_demo.financial_crime.playbook import Playbook
@@ -49,7 +49,7 @@ def main() -> None:
         os.environ["BATON_HOME"] = str(folder / "home")  # this process looks into the same warehouse
         settings.cache_clear()
         extra = {**ENVIRONMENT, "BATON_HOLD": str(folder), "BATON_SCHEDULES": "false"}
-        with running(folder / "home", extra_env=extra) as services:
+        with Services(folder / "home", extra_env=extra) as services:
             prepare_data("financial_crime")
             airflow = Orchestrator(services.airflow_url, services.token)
             book = Playbook(Demo(services, airflow, console.print, silent))

@@ -150,10 +150,5 @@ def _text_to_str(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     return values, np.zeros(len(cells), dtype=bool)
 
 
-_TEXT: dict[str, Callable[[pd.Series], tuple[pd.Series, np.ndarray]]] = {
-    "int": _text_to_int,
-    "float": _text_to_float,
-    "bool": _text_to_bool,
-    "timestamp": _text_to_time,
-    "str": _text_to_str,
-}
+_TEXT: dict[str, Callable[[pd.Series], tuple[pd.Series, np.ndarray]]] = {"int": _text_to_int, "float": _text_to_float}
+_TEXT |= {"bool": _text_to_bool, "timestamp": _text_to_time, "str": _text_to_str}

@@ -95,13 +95,8 @@ def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str
     body = sink.getvalue()
     uri = _uri(name)
     _put(uri, memoryview(body), at)
-    return DatasetRef(
-        uri=uri,
-        rows=table.num_rows,
-        schema_fingerprint=schema_fingerprint(table.schema),
-        content_sha256=hashlib.sha256(body).hexdigest(),
-        partition=partition,
-    )
+    digest = hashlib.sha256(body).hexdigest()
+    return DatasetRef(uri, table.num_rows, schema_fingerprint(table.schema), digest, partition)
 
 
 def _writer_options(schema: pa.Schema) -> dict[str, Any]:
@@ -118,14 +113,8 @@ def _writer_options(schema: pa.Schema) -> dict[str, Any]:
         for field in schema
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type)
     ]
-    return {
-        "compression": "zstd",
-        "compression_level": 1,
-        "version": "2.6",
-        "row_group_size": 1 << 20,
-        "use_dictionary": texts or False,
-        "use_byte_stream_split": numbers or False,
-    }
+    fixed = {"compression": "zstd", "compression_level": 1, "version": "2.6", "row_group_size": 1 << 20}
+    return {**fixed, "use_dictionary": texts or False, "use_byte_stream_split": numbers or False}
 
 
 def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:

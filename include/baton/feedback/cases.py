@@ -64,9 +64,7 @@ def open_cases(
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.entity_key],
             set_={name: statement.excluded[name] for name in _FROM_THE_RUN},
-            where=table.c.resolution.is_(
-                None
-            ),  # asked here, not before: a person may decide meanwhile, in any partition
+            where=table.c.resolution.is_(None),  # asked here: a person may decide meanwhile, in any partition
         )
         conn.execute(statement, rows)
     return len(rows)
@@ -154,8 +152,8 @@ def decide(
         if written is not None:
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
-        values = {"status": "closed", "resolution": resolution, "actor": actor, "note": note, "text": written,
-                  "updated_at": now()}  # fmt: skip
+        values: dict[str, Any] = {"status": "closed", "resolution": resolution, "actor": actor, "note": note}
+        values |= {"text": written, "updated_at": now()}
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")

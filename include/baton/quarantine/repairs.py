@@ -117,12 +117,7 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
     def work(conn: Connection) -> int:
         rows = _some(conn, where)
-        values: dict[str, Any] = {
-            "status": "discarded",
-            "reason": reason,
-            "actor": actor,
-            "updated_at": warehouse.now(),
-        }
+        values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
         _change(conn, [(row, values) for row in rows], WAITING)
         for (flow, partition), group in _partitions(rows).items():
             _append(conn, "rows_discarded", flow, partition, group, {"actor": actor, "reason": reason})

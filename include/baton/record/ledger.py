@@ -94,14 +94,8 @@ def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     last = conn.execute(sa.select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).first()
     seq = last.seq + 1 if last else 1
-    record = {
-        "seq": seq,
-        "at": warehouse.now(),
-        "kind": kind,
-        "subject": subject,
-        "payload": to_json(payload),
-        "prev": last.hash if last else GENESIS,
-    }
+    record = {"seq": seq, "at": warehouse.now(), "kind": kind, "subject": subject}
+    record |= {"payload": to_json(payload), "prev": last.hash if last else GENESIS}
     digest = _digest(record)
     conn.execute(ledger.insert().values(**record, hash=digest))
     warehouse.after_commit(conn, lambda: _anchor(seq, digest))

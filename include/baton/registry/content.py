@@ -253,10 +253,5 @@ def _refuse_keys(document: Any) -> None:
             pending.extend((value, depth + 1) for value in node)
 
 
-_FORMATS: dict[str, Callable[[str, Path], None]] = {
-    "MLmodel": _check_mlmodel_text,
-    ".json": _check_json,
-    ".txt": _check_booster,
-    ".skops": _check_skops,
-    ".md": _check_card,
-}
+_FORMATS: dict[str, Callable[[str, Path], None]] = {"MLmodel": _check_mlmodel_text, ".json": _check_json}
+_FORMATS |= {".txt": _check_booster, ".skops": _check_skops, ".md": _check_card}

@@ -102,15 +102,10 @@ class Versions(RunLog):
                 raise
 
     def _create_version(self, identity: Identity, description: str, tags: Mapping[str, Any]) -> int:
-        body = {
-            "name": identity.model,
-            "source": f"models:/{identity.logged_model}",
-            "run_id": identity.run_id,
-            "model_id": identity.logged_model,
-            "description": description,
-            "tags": [{"key": key, "value": str(value)} for key, value in tags.items()],
-        }
-        answer = self.rest.post("/model-versions/create", **body)
+        upload = identity.logged_model
+        body = {"name": identity.model, "source": f"models:/{upload}", "run_id": identity.run_id, "model_id": upload}
+        texts = [{"key": key, "value": str(value)} for key, value in tags.items()]
+        answer = self.rest.post("/model-versions/create", **body, description=description, tags=texts)
         # when the answer of a first request was lost, the repeated one made a copy: the oldest is the version
         created = int(answer["model_version"]["version"])
         first = self._first_of(identity.model, identity.run_id, identity.logged_model)
@@ -204,11 +199,6 @@ def require_name(model: str) -> None:
 
 def _version(entry: Mapping[str, Any]) -> ModelVersion:
     source = _SOURCE.fullmatch(entry.get("source", ""))
-    return ModelVersion(
-        model=entry["name"],
-        version=int(entry["version"]),
-        run_id=entry.get("run_id", ""),
-        logged_model=source[1] if source else "",
-        description=entry.get("description", ""),
-        tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])},
-    )
+    tags = {tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])}
+    upload, description = source[1] if source else "", entry.get("description", "")
+    return ModelVersion(entry["name"], int(entry["version"]), entry.get("run_id", ""), upload, description, tags)

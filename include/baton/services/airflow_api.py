@@ -68,11 +68,7 @@ class Orchestrator:
         return self._client
 
     def trigger(
-        self,
-        dag_id: str,
-        partition: str | None = None,
-        conf: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
+        self, dag_id: str, partition: str | None = None, conf: Mapping[str, Any] | None = None, run_id: str = ""
     ) -> str:
         """Start a run; returns its id."""
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
@@ -135,9 +131,8 @@ class Orchestrator:
         raise ServiceError(f"no new run of {dag_id} within {timeout:.0f} s: did its asset event arrive?")
 
     def answer(
-        self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60,
-        params: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60, params: Mapping[str, Any] = {}
+    ) -> None:
         """Answer an approval, with the call that the UI's *Required Actions* page makes; `params` are its form's fields."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         until = time.monotonic() + timeout

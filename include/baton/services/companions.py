@@ -61,15 +61,14 @@ class Companion:
 
     def connection(self, port: int) -> dict[str, Any]:
         """Fields of the Airflow connection that leads to it; `password` is the token."""
-        plain = self.conn_type == "http"
-        return {
-            "conn_type": self.conn_type,
-            "host": LOOPBACK if plain else f"{self.url(port)}{self.path}",
-            "port": port if plain else None,
-            "schema": "http" if plain else None,
-            "password": self.token_file.read_text(encoding="utf-8").strip(),
-            "extra": json.dumps(self.extra) if self.extra else None,
-        }
+        at: dict[str, Any] = {"host": f"{self.url(port)}{self.path}", "port": None, "schema": None}
+        if self.conn_type == "http":
+            at = {"host": LOOPBACK, "port": port, "schema": "http"}
+        token, extra = (
+            self.token_file.read_text(encoding="utf-8").strip(),
+            json.dumps(self.extra) if self.extra else None,
+        )
+        return {"conn_type": self.conn_type, **at, "password": token, "extra": extra}
 
 
 def token_file(home: Path, name: str) -> Path:

@@ -10,12 +10,8 @@ import sqlalchemy as sa
 
 from baton.errors import ServiceError
 
-_JOB = sa.table(
-    "job",
-    sa.column("job_type", sa.String),
-    sa.column("state", sa.String),
-    sa.column("end_date", sa.DateTime(timezone=True)),
-)
+_ENDED = sa.column("end_date", sa.DateTime(timezone=True))
+_JOB = sa.table("job", sa.column("job_type", sa.String), sa.column("state", sa.String), _ENDED)
 
 
 def client(timeout: float = 5.0) -> httpx.Client:

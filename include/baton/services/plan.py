@@ -26,12 +26,8 @@ USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
 """Users of the local installation and their roles in Airflow's simple auth manager."""
 
 # one thread: LocalExecutor forks its workers from this process, and a fork copies only the calling thread
-_SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-}
+_SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+_SINGLE_THREADED |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 @dataclass(frozen=True)
@@ -154,19 +150,14 @@ class Plan:
 
     def airflow_services(self) -> list[Service]:
         """Return Airflow's services, without log servers: those listen everywhere; the UI reads files."""
-        airflow = airflow_command()
+        airflow, quiet = airflow_command(), "--skip-serve-logs"
         return [
             Service("api-server", [airflow, "api-server"], 4),
             Service(
-                "scheduler",
-                [airflow, "scheduler", "--skip-serve-logs"],
-                6,
-                "scheduler",
-                "SchedulerJob",
-                environment=_SINGLE_THREADED,
+                "scheduler", [airflow, "scheduler", quiet], 6, "scheduler", "SchedulerJob", environment=_SINGLE_THREADED
             ),
             Service("dag-processor", [airflow, "dag-processor"], 4, "dag_processor", "DagProcessorJob"),
-            Service("triggerer", [airflow, "triggerer", "--skip-serve-logs"], 4, "triggerer", "TriggererJob"),
+            Service("triggerer", [airflow, "triggerer", quiet], 4, "triggerer", "TriggererJob"),
         ]
 
 

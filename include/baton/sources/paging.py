@@ -41,11 +41,8 @@ def first_page(source: HttpSource, partition: str) -> Page:
         SourceError: the key is no start of a partition of the source's step.
     """
     start, end = window(partition, source.step)
-    values = {
-        "start": start.strftime(source.time_format),
-        "end": end.strftime(source.time_format),
-        "partition": partition,
-    }
+    values = {"start": start.strftime(source.time_format), "end": end.strftime(source.time_format)}
+    values["partition"] = partition
     params = {name: value.format(**values) for name, value in source.params.items()}
     paging = source.paging
     if paging is not None:

@@ -164,14 +164,11 @@ class _Judge(Ladder):
         """A line of the table: values, difference and intervals."""
         models = {name: (f"top_{name}", f"bottom_{name}") for name in self.models}
         draws = resampling.draw(cases, models, self.gate.resamples, self.spec.training.seed)
-        values = {
-            name: float(cases[top].sum() / max(cases[bottom].sum(), 1e-300)) for name, (top, bottom) in models.items()
-        }
+        sums = {name: (cases[top].sum(), cases[bottom].sum()) for name, (top, bottom) in models.items()}
+        values = {name: float(top / max(bottom, 1e-300)) for name, (top, bottom) in sums.items()}
         own = draws.interval(self.gate.confidence, "challenger")
-        row: dict[str, Any] = {
-            "metric": label, "champion": values.get("champion"), "challenger": values["challenger"],
-            "difference": None, "low": None, "high": None, "challenger_low": own[0], "challenger_high": own[1],
-        }  # fmt: skip
+        row: dict[str, Any] = {"metric": label, "champion": values.get("champion"), "challenger": values["challenger"]}
+        row |= {"difference": None, "low": None, "high": None, "challenger_low": own[0], "challenger_high": own[1]}
         if self.champion is not None:
             row["low"], row["high"] = draws.interval(self.gate.confidence, "challenger", "champion")
             row["difference"] = values["challenger"] - values["champion"]
@@ -185,11 +182,7 @@ class _Judge(Ladder):
         found: pd.DataFrame | None = None
         for name in self.models:
             one = orders.order_cost(cost, self.challenger.setting, self.rows[name], prices, seed)
-            self.cost[name] = {
-                "total": float(one["cost"].sum()),
-                "per_case": float(one["cost"].mean()),
-                "cases": len(one),
-            }
+            self.cost[name] = {**_priced(one), "cases": len(one)}
             one = one[[*KEYS, "cost"]].rename(columns={"cost": f"top_{name}"}).assign(**{f"bottom_{name}": 1.0})
             found = one if found is None else found.merge(one, on=KEYS)
         assert found is not None
@@ -198,7 +191,7 @@ class _Judge(Ladder):
             self.notes.append(f"Orders are not compared: no pair has all of its first {cost.lead + 1} periods.")
             return None
         naive = orders.naive_cost(cost, self.challenger.setting, self.panel, self.rows["challenger"], prices)
-        self.cost["seasonal_naive"] = {"total": float(naive["cost"].sum()), "per_case": float(naive["cost"].mean())}
+        self.cost["seasonal_naive"] = _priced(naive)
         self.table.append(self._row("cost", found))
         price = self.cost["challenger"]["per_case"]
         rule = (
@@ -255,3 +248,7 @@ class _Judge(Ladder):
     def _prices(self) -> list[str]:
         cost = self.gate.cost
         return [] if cost is None else [source for source in (cost.short, cost.over) if isinstance(source, str)]
+
+
+def _priced(orders: pd.DataFrame) -> dict[str, float]:
+    return {"total": float(orders["cost"].sum()), "per_case": float(orders["cost"].mean())}

@@ -112,11 +112,9 @@ class FittedForecaster:
             for part in self.parts
             if isinstance(part, Global | Local)
         ]
-        document = {
-            "format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features,
-            "setting": self.setting.to_json(), "parts": parts, "combine": self.combine, "croston": self.croston,
-            "reconciler": self.reconciler, "last": self.last,
-        }  # fmt: skip
+        document = {"format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features}
+        document |= {"setting": self.setting.to_json(), "parts": parts, "combine": self.combine}
+        document |= {"croston": self.croston, "reconciler": self.reconciler, "last": self.last}
         write_json(folder / MODEL_FILE, document)
         (folder / EVIDENCE_FILE).write_text(json.dumps(_packed(self.rows), allow_nan=False) + "\n", encoding="utf-8")
 
@@ -170,10 +168,8 @@ def load(folder: Path) -> FittedForecaster:
         else:
             parts.append(Local(setting, candidate))
     rows = _unpacked(json.loads((folder / EVIDENCE_FILE).read_text(encoding="utf-8")))
-    return FittedForecaster(
-        document["name"], setting, parts, document["combine"], document["croston"], document["reconciler"],
-        document["last"], rows,
-    )  # fmt: skip
+    chosen = document["combine"], document["croston"], document["reconciler"], document["last"]
+    return FittedForecaster(document["name"], setting, parts, *chosen, rows)
 
 
 def bottom(frame: pd.DataFrame) -> pd.DataFrame:

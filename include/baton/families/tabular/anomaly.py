@@ -189,13 +189,8 @@ class Anomaly:
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
-        detector = Detector(
-            document["name"],
-            document["estimator"],
-            estimators.restore(folder, document["file"]),
-            Encoder.from_json(document["encoder"]),
-            np.asarray(document["centre"]),
-            np.asarray(document["scale"]),
-        )
+        predictor, encoder = estimators.restore(folder, document["file"]), Encoder.from_json(document["encoder"])
+        place = np.asarray(document["centre"]), np.asarray(document["scale"])
+        detector = Detector(document["name"], document["estimator"], predictor, encoder, *place)
         table = document["table"]
         return FittedDetector(detector, QuantileTable(np.asarray(table["scores"]), np.asarray(table["quantiles"])))

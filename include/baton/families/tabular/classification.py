@@ -86,18 +86,12 @@ class FittedClassifier:
     def save(self, folder: Path) -> None:
         """Write model.json and one file for each member."""
         folder.mkdir(parents=True, exist_ok=True)
-        members = [
-            {
-                "name": m.name,
-                "estimator": m.path,
-                "file": estimators.save(m.predictor, m.kind, folder, m.name),
-                "encoder": m.encoder.to_json(),
-                "negatives_rate": m.rate,
-                "baseline": m.baseline.tolist(),
-                "calibration": m.calibration.to_json(),
-            }
-            for m in self.members
-        ]
+        members: list[dict[str, Any]] = []
+        for m in self.members:
+            file = estimators.save(m.predictor, m.kind, folder, m.name)
+            made = {"name": m.name, "estimator": m.path, "file": file, "encoder": m.encoder.to_json()}
+            fitted = {"baseline": m.baseline.tolist(), "calibration": m.calibration.to_json()}
+            members.append({**made, "negatives_rate": m.rate, **fitted})
         document = {"format": FORMAT, "family": Classification.name, "name": self.name, "features": self.features}
         write_json(folder / MODEL_FILE, {**document, "members": members, "calibration": self.calibration.to_json()})
 
@@ -181,18 +175,12 @@ class Classification:
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
-        members = [
-            Member(
-                m["name"],
-                m["estimator"],
-                estimators.restore(folder, m["file"]),
-                Encoder.from_json(m["encoder"]),
-                m["negatives_rate"],
-                np.asarray(m["baseline"]),
-                Calibration.from_json(m["calibration"]),
-            )
-            for m in document["members"]
-        ]
+        members = []
+        for m in document["members"]:
+            predictor, encoder = estimators.restore(folder, m["file"]), Encoder.from_json(m["encoder"])
+            rate, baseline, calibration = m["negatives_rate"], np.asarray(m["baseline"]), m["calibration"]
+            made = Member(m["name"], m["estimator"], predictor, encoder, rate, baseline)
+            members.append(replace(made, calibration=Calibration.from_json(calibration)))
         return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
 
 

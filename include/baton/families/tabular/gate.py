@@ -124,15 +124,15 @@ class _Judge(Ladder):
         )
 
     def _compared(self) -> None:
-        spec, thresholds, loss, review = self.spec, {}, None, 0.0
+        spec = self.spec
+        priced: dict[str, Any] = {}
         if spec.cost is not None:
             loss, review = losses(spec.cost, self.size, self.money), spec.cost.review
-            thresholds = self._priced(loss, review)
-        found = compare(
-            self.y, self.challenger, self.champion, thresholds=thresholds, loss=loss, review=review,
-            resamples=spec.resamples, confidence=spec.confidence, seed=self.seed,
-        )  # fmt: skip
-        self.table = found.table(first=spec.metric)
+            priced = {"thresholds": self._priced(loss, review), "loss": loss, "review": review}
+        self.table = compare(self.y, self.challenger, self.champion, **priced, **self._how()).table(first=spec.metric)
+
+    def _how(self) -> dict[str, Any]:
+        return {"resamples": self.spec.resamples, "confidence": self.spec.confidence, "seed": self.seed}
 
     def _priced(self, loss: np.ndarray, review: float) -> dict[str, np.ndarray]:
         """Price both models; returns the threshold of each row by which that was done."""
@@ -196,10 +196,7 @@ class _Judge(Ladder):
         row["challenger"] = METRICS[metric](y, self.challenger[inside])
         if self.champion is None:
             return row
-        found = compare(
-            y, self.challenger[inside], self.champion[inside],
-            resamples=self.spec.resamples, confidence=self.spec.confidence, seed=self.seed,
-        )  # fmt: skip
+        found = compare(y, self.challenger[inside], self.champion[inside], **self._how())
         low, high = found.interval[metric]
         row |= {"champion": found.champion[metric], "difference": found.difference[metric], "low": low, "high": high}
         return row | {"judged": True}
