@@ -1,7 +1,5 @@
 """One case after the other: hidden, drafted, criticised, restored, checked; or the reason why the template stands."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

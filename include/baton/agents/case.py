@@ -1,7 +1,5 @@
 """One question to an agent, and how its answer may be refused."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

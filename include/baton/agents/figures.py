@@ -1,7 +1,5 @@
 """Numbers in a text that nobody gave; texts that are more than plain sentences, or go round in circles."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -5,8 +5,6 @@ too; named by a hash of everything the answer depends on. It holds what the mode
 question. The stage removes them all when it has committed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -7,8 +7,6 @@ Anybody may have written the text, so no pattern may take long over any: what re
 be read in two ways.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """What a pack says about an agent: prompt, typed output, which rows are asked about, what is accepted."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

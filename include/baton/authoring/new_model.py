@@ -1,7 +1,5 @@
 """`baton new`: writes a model with its contracts, a flow, or a whole pack from templates; models pass lint."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

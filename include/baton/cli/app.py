@@ -3,8 +3,6 @@
 Each group of verbs has a module `cli_*.py`; what a verb needs is imported when it runs.
 """
 
-from __future__ import annotations
-
 import getpass
 import sys
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """`baton doctor`: what an installation needs, each with what to do when it is missing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

@@ -1,7 +1,5 @@
 """`baton new model|flow|pack`: files to start from, commented, that pass `baton lint`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 Nothing of GX is imported (that takes seconds); `baton lint` and editors need the names only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

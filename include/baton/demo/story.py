@@ -4,8 +4,6 @@ A pack takes part by a demo (`baton.packs.demos`) whose module `story` has `play
 and what is simulated), and `show(summary) -> list`: sentences, and tables as `columns`, `rows` and perhaps `sums`.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

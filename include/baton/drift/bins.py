@@ -1,7 +1,5 @@
 """How values become counts: the bins of a feature, and the sub-windows of the training period."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

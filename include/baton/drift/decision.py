@@ -14,8 +14,6 @@ The order of the questions is the design:
 Windows judged against an earlier champion never count: what moved for it may be ordinary for its successor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime

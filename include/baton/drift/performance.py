@@ -1,7 +1,5 @@
 """Delayed-label performance: what the champion's scores were worth, once the truth is known."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

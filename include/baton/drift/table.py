@@ -1,7 +1,5 @@
 """What a comparison of two windows found, feature by feature."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from typing import Any
 

@@ -6,8 +6,6 @@ peer books once if it heeds the key, or if it knows by the time of the question 
 before the question doubles from round to round to give it that time.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

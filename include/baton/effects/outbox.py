@@ -13,8 +13,6 @@ under this key. States:
     withdrawn  the plan dropped it before it was sent
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """What the engine asks of a system that receives effects."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 

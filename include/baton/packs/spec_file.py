@@ -1,7 +1,5 @@
 """Reads one YAML file of a pack and says of every mistake where it is and what is allowed."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator

@@ -5,8 +5,6 @@ CSV has a line for each row: `_flow`, `_partition`, `_row`, `_row_sha` say which
 quarantine is a repair.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

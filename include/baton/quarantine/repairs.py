@@ -1,7 +1,5 @@
 """What people do with quarantined rows: change cells, or give rows up. Each is one transaction with a ledger entry."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

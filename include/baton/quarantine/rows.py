@@ -1,7 +1,5 @@
 """Quarantined rows as people see them: one entry a row, with all rules that it breaks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Columns of a table in short, for the declared tables and for the revisions that build them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, Float, Integer, Text

@@ -6,8 +6,6 @@ the *anchor*, a file outside the database (`ledger.anchor` in BATON_HOME). Keep 
 database's owner cannot write.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

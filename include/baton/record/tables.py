@@ -6,8 +6,6 @@ MLflow's integers; `commit_id` is the row of `commits` whose transaction wrote t
 `migrations/versions` build the same tables.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import Index, MetaData, Table, UniqueConstraint

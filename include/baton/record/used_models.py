@@ -1,7 +1,5 @@
 """Which model versions a partition used: fixed by its first run, repeated by every later one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import sqlalchemy as sa

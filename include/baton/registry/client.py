@@ -10,8 +10,6 @@ reviewers get rights on versions only (`mlflow_server.bootstrap`): they can tag,
 still can: the console's page Today compares the alias with the ledger and says so (`champion_moved`).
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Literal
 

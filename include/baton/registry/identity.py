@@ -1,7 +1,5 @@
 """What makes one model version the one it says it is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """What tags and aliases say, as pure functions: the review that counts, a champion that was moved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 

@@ -1,7 +1,5 @@
 """Model versions in MLflow: registering a signed folder, and reading what is registered."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Client of Airflow's public REST interface: what a user's trigger, approval or look at a run does, as code."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ A demo takes part by a module `companions.py` with `companions(home: Path) -> li
 connection in Airflow's UI owns it from then on: give it another description, and it is left alone.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import secrets

@@ -1,7 +1,5 @@
 """Are the services well? Asked over HTTP on loopback, and of Airflow's table of jobs."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 

@@ -7,8 +7,6 @@ routes run code. Baton uses none of them, so they are closed to every user, the 
 MLflow decides.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

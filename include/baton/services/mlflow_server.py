@@ -10,8 +10,6 @@ reviewer reads everything and may change *versions* (tag them, which is the revi
 model, so that a reviewer cannot move the alias `champion`. Whoever else has a user reads.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sys

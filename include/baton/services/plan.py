@@ -5,8 +5,6 @@ process listing: they are in `home/secrets/airflow.cfg`. A variable `AIRFLOW__*`
 except for addresses and log-in.
 """
 
-from __future__ import annotations
-
 import configparser
 import io
 import json

@@ -1,7 +1,5 @@
 """One supervised process: start, notice its end, restart with back-off."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ One supervisor per home (a lock). When this process dies without a word, a guard
 what both missed, the next start ends.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

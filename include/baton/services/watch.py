@@ -1,7 +1,5 @@
 """Keep a set of services running: restart what ends or hangs, end what lost its parent."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

@@ -1,7 +1,5 @@
 """Finds and reads the files of a file source, on a disk or an object store (fsspec)."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The pure parts of SQL and HTTP sources: window parameters, rows in an answer, the next page. No I/O."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ fails before anything runs. Each field carries a description: it becomes the JSO
 the comments that `baton new` writes.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar

@@ -7,8 +7,6 @@
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel

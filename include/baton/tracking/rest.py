@@ -6,8 +6,6 @@ process-wide variables, and waiting for a restarting server has one bound. Paths
 public REST API.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -6,8 +6,6 @@ MLflow's client would cost a task two seconds and 200 MB. So nothing is global a
 lose. A trace that cannot be written is counted and never stops a run.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import time

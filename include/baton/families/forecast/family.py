@@ -1,7 +1,5 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from pathlib import Path

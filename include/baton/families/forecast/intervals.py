@@ -12,8 +12,6 @@ growth, spread and quantiles alike. Where errors do not drift, this costs some p
 unit because origins within one share their targets: many of them know little more than one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

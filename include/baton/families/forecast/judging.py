@@ -9,8 +9,6 @@ on later periods where there are `min_cases` pairs with some; else a challenger 
 MORE_DATA instead of HOLD.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A fitted forecaster: parts, the choices the backtest made, and the backtest itself, from which intervals follow."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ drawn with replacement, and a case counts as often as the product says ("pigeonh
 too wide rather than too narrow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ which models alert it; negatives that agree in all of these are one cell with a 
 counts, which is exact and takes 40,000 rows down to some hundred cells when positives are rare.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

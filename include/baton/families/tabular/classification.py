@@ -1,7 +1,5 @@
 """Two-class models for tables: single estimators and averages of them, with calibrated probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any

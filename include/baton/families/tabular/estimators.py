@@ -1,7 +1,5 @@
 """The estimators a model spec may name, and their files: LightGBM's text format, skops for the rest."""
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
 from pathlib import Path

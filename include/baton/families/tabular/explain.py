@@ -8,8 +8,6 @@ Forests: along the path of a row through a tree, each split's change of the node
 Histogram boosting: how far log-odds fall when the feature takes its training median (occlusion, one at a time).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

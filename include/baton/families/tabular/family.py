@@ -4,8 +4,6 @@ The most recent rows, or a fixed share of the recent labelled ones, are held out
 time-ordered folds of the rest, whose scores calibrate the winner; the gate judges on the held-out rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

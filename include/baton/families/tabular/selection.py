@@ -7,8 +7,6 @@ candidates are judged on the new world by models that have seen some of it.
 The scores of the folds serve twice: for the leaderboard, and as out-of-fold scores for calibration.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from itertools import pairwise

@@ -5,8 +5,6 @@ one model the weight is the inverse temperature (temperature scaling, Guo et al.
 logarithmic opinion pool (Genest & Zidek 1986), so that no second calibration is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From checked rows to what a text model learns from and is judged on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The text family: what training, gate and monitoring ask of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -7,8 +7,6 @@ Judged is the best class, accepted or not: a threshold that rejects every hard t
 class that a model has not learnt counts against it. Texts are resampled as a whole, the same draws for both models.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How good predicted classes are: accuracy, macro F1 and log loss, also under resampling weights."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import log_softmax
 

@@ -1,7 +1,5 @@
 """A fitted text model: linear members, their blend, and the threshold below which it gives no class for sure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

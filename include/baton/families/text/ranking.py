@@ -1,7 +1,5 @@
 """Comparing candidates on texts that they did not see."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

@@ -7,8 +7,6 @@ Leaving out groups, not single classes, takes away some of the nearest neighbour
 has no sister among the known ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -12,8 +12,6 @@ What depends on having learnt a text by heart (class, probability, accepted, unk
 only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

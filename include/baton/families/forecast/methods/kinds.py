@@ -11,8 +11,6 @@
 Dead and intermittent speak of demand: with a floor below zero, or none, zero is a value like others.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from baton.families.forecast.panel.series import Panel
