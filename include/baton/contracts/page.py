@@ -1,9 +1,8 @@
 """The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own rendering.
 
-GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is
-taken over tag by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a
-cell that holds HTML from
-being executed, and shown with the styles below: the file is complete in itself.
+GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is taken over tag
+by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a cell that holds HTML
+from being executed, and shown with the styles below: the file is complete in itself.
 """
 
 from __future__ import annotations

@@ -60,8 +60,7 @@ class Parsed:
     """Rows under a contract's types.
 
     Attributes:
-        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and
-            bookkeeping.
+        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and bookkeeping.
         bad: rule `type`, `ragged`, `encoding` or `json`; several per row are possible.
         bad_rows: number of rows that `bad` names.
         rows_in: all rows, converted or not.

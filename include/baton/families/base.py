@@ -25,6 +25,8 @@ FORMAT = 1
 
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
+Json = dict[str, Any]  # plain values
+Found = Mapping[str, pd.DataFrame]  # candidate -> what `validate` returned of it; one that failed is absent or empty
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,10 @@ class Family(Protocol):
             ModelError: it cannot be fitted.
         """
 
-    def rank(self, spec: Any, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: Any, frame: pd.DataFrame, found: Found) -> Leaderboard:
         """Rank all candidates, ensembles included, by what `validate` found for each single one."""
 
-    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]) -> Fitted:
+    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Found) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
 
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
@@ -210,7 +212,7 @@ class Family(Protocol):
         """What later partitions are compared with, plain JSON; no rows."""
 
     def watch(
-        self, spec: Any, reference: dict[str, Any], data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
+        self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """Compare a published partition with the reference.
 

@@ -32,8 +32,7 @@ def export(path: Path, where: Where | None = None) -> int:
         number of rows.
 
     Raises:
-        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to
-            write.
+        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to write.
     """
     kind = _kind(path)
     rows = list_rows(where or Where(status=WAITING), limit=None)

@@ -38,10 +38,8 @@ def record(
     """Write a verdict's bad rows in the stage's transaction; a broken contract puts all rows of `frame` here.
 
     Args:
-        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and
-            `_row_sha`.
-        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are
-            resolved.
+        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and `_row_sha`.
+        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are resolved.
 
     Returns:
         number of records `open` and `resolved` by this verdict.

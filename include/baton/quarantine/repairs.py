@@ -27,13 +27,11 @@ class RepairReport:
 
 
 def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:
-    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine
-    reinject`).
+    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine reinject`).
 
     Args:
         where: which rows; open ones unless it names a status, so that `amount/100` is not applied twice.
-        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind":
-            "'food'"}.
+        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind": "'food'"}.
         actor: who repairs, for the record.
 
     Returns:
@@ -75,8 +73,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
     All of them, or none.
 
     Raises:
-        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are
-            listed.
+        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are listed.
     """
 
     def work(conn: Connection) -> RepairReport:
@@ -103,8 +100,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
 
 
 def discard(where: Where, reason: str, actor: str) -> int:
-    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how
-    many.
+    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
 
     Raises:
         BatonError: no reason, or no waiting row matches.

@@ -1,8 +1,7 @@
 """The model registry: which version is champion, who said so, and what the gate said.
 
-Aliases say what a version is for (`challenger`, `champion`, `previous_champion`), never stages. Training
-registers and points `challenger`; only `promote` and `rollback` move `champion`, and both write it to the
-ledger.
+Aliases say what a version is for (`challenger`, `champion`, `previous_champion`), never stages. Training registers and
+points `challenger`; only `promote` and `rollback` move `champion`, and both write it to the ledger.
 
 The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
 right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So

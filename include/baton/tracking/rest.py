@@ -1,9 +1,8 @@
 """MLflow's REST interface: one connection with its own credentials, patient for a while, then a clear error.
 
-Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read
-aliases and tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of
-process-wide variables, and waiting for a restarting server has one bound. Paths and fields are MLflow's
-public REST API.
+Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read aliases and
+tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of process-wide variables,
+and waiting for a restarting server has one bound. Paths and fields are MLflow's public REST API.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Leaderboard, Watched, parts_of, ranked
+from baton.families.base import Description, Found, Json, Leaderboard, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.kinds import classify
@@ -51,7 +50,7 @@ class Forecast:
         seconds = round(time.perf_counter() - started, 2)
         return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
 
-    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Found) -> Leaderboard:
         """Rank all candidates by their backtests, ensembles combined here, reconciled where there is a hierarchy.
 
         Args:
@@ -76,12 +75,7 @@ class Forecast:
         return ranked(spec.validation.metric, spec.candidates, figures, errors=True)
 
     def chosen(
-        self,
-        spec: ForecastSpec,
-        setting: Setting,
-        panel: Panel,
-        candidate: ForecasterSpec,
-        found: Mapping[str, pd.DataFrame],
+        self, spec: ForecastSpec, setting: Setting, panel: Panel, candidate: ForecasterSpec, found: Found
     ) -> tuple[pd.DataFrame, bool, str | None]:
         """A candidate's backtest with all choices made: rows, whether Croston serves, method of reconciliation."""
         parts = parts_of(spec.candidates, candidate)
@@ -96,9 +90,7 @@ class Forecast:
         rows, method, _ = reconcile.backtest(setting, reconcile.tree(setting, panel), panel.ids, rows)
         return rows, croston, method
 
-    def fit(
-        self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
-    ) -> FittedForecaster:
+    def fit(self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Found) -> FittedForecaster:
         """Fit the best candidate on all rows of the past."""
         setting = Setting.of(spec)
         panel = prepare(setting, frame)
@@ -155,12 +147,7 @@ class Forecast:
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
     def watch(
-        self,
-        spec: ForecastSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: ForecastSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """See `watching.watch`; what counts for a retraining are the known (series, period) pairs."""
         table, performance = watch(spec, reference, scored, truth)

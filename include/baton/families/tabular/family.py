@@ -5,7 +5,6 @@ time-ordered folds of the rest, whose scores calibrate the winner; the gate judg
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Leaderboard, OutOfFold, Rows, Watched
+from baton.families.base import Description, Found, Json, Leaderboard, OutOfFold, Rows, Watched
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
@@ -49,7 +48,7 @@ class Tabular:
         scores = pd.DataFrame({"row": found.rows, "fold": found.fold, "raw": found.raw[candidate.name]})
         return scores, {"metric": board.metric, **{key: row[key] for key in ("value", "spread", "seconds")}}
 
-    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Found) -> Leaderboard:
         """Without labels there is nothing to rank by: the first candidate it is."""
         if spec.data.target is None:
             return Leaderboard(spec.validation.metric, spec.candidates[0].name)
@@ -59,9 +58,7 @@ class Tabular:
         labels = rows[spec.data.target].to_numpy().astype(int)
         return rank(spec, labels, out_of_fold(found), errors, _money(spec, rows))
 
-    def fit(
-        self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
-    ) -> Scorer:
+    def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Found) -> Scorer:
         """The winner on the training part; the held-out part stays unseen."""
         rows, _ = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
@@ -125,12 +122,7 @@ class Tabular:
         return {**counts, "metrics": metrics}
 
     def watch(
-        self,
-        spec: TabularSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: TabularSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """Features and scores against the training rows; the metric once enough labels are in."""
         policy = spec.drift
@@ -206,7 +198,7 @@ def _money(spec: TabularSpec, frame: pd.DataFrame) -> np.ndarray | None:
     return frame[spec.data.money].to_numpy() if spec.data.money else None
 
 
-def out_of_fold(found: Mapping[str, pd.DataFrame]) -> OutOfFold:
+def out_of_fold(found: Found) -> OutOfFold:
     """The candidates' scores, made in tasks of their own, side by side again."""
     usable = {name: frame for name, frame in found.items() if not frame.empty}
     if not usable:

@@ -1,14 +1,13 @@
 """Comparing candidates on texts that they did not see."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Leaderboard, parts_of, ranked
+from baton.families.base import Found, Leaderboard, parts_of, ranked
 from baton.families.text import blend, measures
 from baton.families.text.cases import Cases, folds
 from baton.families.text.features import members
@@ -46,7 +45,7 @@ def out_of_fold(
     return frame, {**facts, "seconds": seconds}
 
 
-def rank(spec: TextSpec, cases: Cases, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+def rank(spec: TextSpec, cases: Cases, found: Found) -> Leaderboard:
     """Rank all candidates; an ensemble's weights are learnt from the same out-of-fold scores that judge it.
 
     That flatters an ensemble by next to nothing: it has one number per part to learn, from all training texts.
@@ -65,7 +64,7 @@ def rank(spec: TextSpec, cases: Cases, found: Mapping[str, pd.DataFrame]) -> Lea
 
 
 def blended(
-    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Mapping[str, pd.DataFrame]
+    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Found
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A candidate's blended out-of-fold scores (n, classes), its parts' weights, and the folds (n,).
 

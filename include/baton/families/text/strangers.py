@@ -7,13 +7,12 @@ Leaving out groups, not single classes, takes away some of the nearest neighbour
 has no sister among the known ones.
 """
 
-from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from baton.errors import ModelError
+from baton.families.base import Found
 from baton.families.text import blend
 from baton.families.text.cases import Cases
 from baton.families.text.features import members
@@ -33,7 +32,7 @@ def fit(
     parts: list[TextCandidateSpec],
     weights: np.ndarray,
     cases: Cases,
-    found: Mapping[str, pd.DataFrame],
+    found: Found,
     encoder: Encoder | None,
 ) -> Scope | None:
     """Draw the line for a blend of `parts` with `weights`; None where the spec rejects nothing.
