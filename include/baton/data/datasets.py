@@ -266,7 +266,7 @@ def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
         finally:
             os.close(descriptor)
         for folder in (path.parent, *made):  # else a power cut after the commit could lose the name
-            _sync_folder(folder)
+            sync_folder(folder)
     except BaseException:  # a task's time limit is no Exception
         path.unlink(missing_ok=True)
         raise
@@ -289,7 +289,8 @@ def _write_all(descriptor: int, body: memoryview) -> None:
         body = body[os.write(descriptor, body) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have a folder's entries on the disk, so that a power cut loses no name in it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -7,7 +7,6 @@ Leaving out groups, not single classes, takes away some of the nearest neighbour
 has no sister among the known ones.
 """
 
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
