@@ -24,9 +24,10 @@ def model(
     scoring: Annotated[bool, typer.Option(help="With a scoring DAG of its own.")] = True,
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
+    from baton.packs import packs
     from baton.scaffold import NewModel, new_model
 
-    where: str | Path = Path(pack) if Path(pack).is_dir() else pack
+    where: str | Path = Path(pack) if pack not in packs() and Path(pack).is_dir() else pack
     asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,
                      money=money, owner=owner, scoring=scoring)  # fmt: skip
     _say(new_model(asked))
