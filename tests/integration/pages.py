@@ -101,6 +101,8 @@ class Reader:
 
     def __post_init__(self) -> None:
         (self.folder / "dags").mkdir()
+        if self.home != self.folder / ".baton":
+            (self.folder / ".baton").symlink_to(self.home)  # that of services which run elsewhere
         if self.models:
             shutil.copy(ROOT / "dags" / "lifecycles.py", self.folder / "dags")
 
@@ -122,7 +124,6 @@ class Reader:
 
     def _write(self, block: Block) -> None:
         path = self.folder / block.title
-        path = self.home / block.title.removeprefix(".baton/") if block.title.startswith(".baton/") else path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
 
