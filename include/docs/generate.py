@@ -133,7 +133,9 @@ def dags() -> dict[str, Any]:
     if broken := {name: said for bag in bags for name, said in bag.import_errors.items()}:
         raise RuntimeError(f"DAG files that cannot be read: {broken}")
     found = {dag.dag_id: dag for bag in bags for dag in bag.dags.values()}
-    return {dag_id: dag for dag_id, dag in sorted(found.items()) if {f"pack:{name}" for name in SHIPPED} & set(dag.tags)}
+    return {
+        dag_id: dag for dag_id, dag in sorted(found.items()) if {f"pack:{name}" for name in SHIPPED} & set(dag.tags)
+    }
 
 
 def dags_page() -> str:
@@ -177,7 +179,11 @@ def _starts(dag: Any, every: Mapping[str, Any], makers: Mapping[str, str]) -> It
         which = f", for the partition {late} interval{'s' if late > 1 else ''} before" if late else ""
         yield f"`{cron}` (UTC){which}"
     for asset in sorted(_assets(getattr(table, "asset_condition", None))):
-        yield f"when {makers[asset]} has emitted `{asset}`" if asset in makers else f"on the asset `{asset}`, which no shipped DAG emits"
+        yield (
+            f"when {makers[asset]} has emitted `{asset}`"
+            if asset in makers
+            else f"on the asset `{asset}`, which no shipped DAG emits"
+        )
     model = dag.dag_id.removesuffix("_train")
     if model != dag.dag_id and f"{model}_monitor" in every:
         yield f"by `{model}_monitor`, on drift"
@@ -210,7 +216,11 @@ def _page(title: str, lead: str, *parts: str) -> str:
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     names = list(headings)
-    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
+    lines = [
+        names,
+        ["---"] * len(names),
+        *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

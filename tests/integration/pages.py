@@ -80,7 +80,9 @@ def blocks(text: str) -> list[Block]:
 def commands(block: Block) -> list[str]:
     """The command lines of a block, comments and continued lines taken together."""
     joined = block.text.replace("\\\n", " ")
-    return [line.partition(" #")[0].strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+    return [
+        line.partition(" #")[0].strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")
+    ]
 
 
 @dataclass
@@ -154,9 +156,7 @@ class Reader:
             return
         wanted = words[-1] if "->" in words else "success"
         partition = words[1] if len(words) > 1 and words[1] != "->" else ""
-        self._run(
-            [sys.executable, "-c", RUN, words[0], partition, wanted], where, " ".join(words)
-        )
+        self._run([sys.executable, "-c", RUN, words[0], partition, wanted], where, " ".join(words))
 
     def _run(self, command: list[str], where: str, line: str) -> str:
         path = os.pathsep.join(map(str, [ROOT / "include", *self.packs]))
