@@ -136,7 +136,7 @@ class Reader:
         if words[:3] == ["pip", "install", "-e"]:
             self._install(self.folder / words[3])
             return ""
-        program = [sys.executable, "-m", "baton.cli"] if words[0] == "baton" else [sys.executable]
+        program = [str(Path(sys.executable).with_name("baton"))] if words[0] == "baton" else [sys.executable]
         assert words[0] in ("baton", "python"), f"{where}: a page runs baton and python, not {words[0]}"
         return self._run([*program, *words[1:]], where, line)
 
