@@ -29,14 +29,14 @@ from baton.record.tables import commits, decisions, heads, predictions, quaranti
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.contracts.check import Verdict
+    from baton.contracts.check import ContractVerdict
 
 
 def record(
     conn: Connection,
     flow: str,
     partition: str,
-    verdict: Verdict,
+    verdict: ContractVerdict,
     frame: pd.DataFrame,
     raw: pd.DataFrame | None = None,
 ) -> dict[str, int]:
@@ -93,7 +93,7 @@ def record(
 
 
 def _records(
-    verdict: Verdict, frame: pd.DataFrame
+    verdict: ContractVerdict, frame: pd.DataFrame
 ) -> dict[tuple[str, int, str], tuple[dict[str, Any], dict[str, Any]]]:
     """One record for each row and rule, with the row's cells; columns that break the same rule share a record."""
     found: dict[tuple[str, int, str], dict[str, Any]] = {}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits, NoModel, connect
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.journal import Journal
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
@@ -118,7 +118,7 @@ def _caller(job: StageJob, spec: AgentSpec, options: Options, cases: int) -> tup
         return None, f"no model: {error}"
 
 
-def _template(spec: AgentSpec, case: Case) -> BaseModel:
+def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
     try:
         return spec.template(case)
     except ValidationError as error:  # its own text would quote the case in a task's log
@@ -129,7 +129,7 @@ def _template(spec: AgentSpec, case: Case) -> BaseModel:
         ) from None
 
 
-def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], version: int) -> pd.DataFrame:
+def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
     import pandas as pd
 
     sha = spec.prompt_sha

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from baton.agents import Case, Refused
+from baton.agents import AgentQuestion, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton_packs.customer_experience import HERE
 from baton_packs.customer_experience.letters import grounding, privacy
@@ -30,7 +30,7 @@ def plain_words() -> dict[str, Any]:
     return {"words": grounding.plain_words()}
 
 
-def criticise(case: Case, output: Any) -> list[str]:
+def criticise(case: AgentQuestion, output: Any) -> list[str]:
     """What the writer may mend, in one sentence each; none for a good draft."""
     remarks = []
     if repeats_itself(output.text):
@@ -40,7 +40,7 @@ def criticise(case: Case, output: Any) -> list[str]:
     return remarks
 
 
-def check(case: Case, output: Any) -> Any:
+def check(case: AgentQuestion, output: Any) -> Any:
     """The reply, if it is one: plain, and grounded in what it may use."""
     if found := not_plain(output.text):
         return Refused("more than plain sentences", found)
