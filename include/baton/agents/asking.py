@@ -1,4 +1,4 @@
-"""One case after the other: hidden, drafted, criticised, restored, checked; or the reason why the template stands."""
+"""The caller of an agent, case by case: hide, draft, criticise, restore, check; or say why the template stands."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Caller:
             question = _redraft(work.question, self._shown(work, draft), remarks)
 
     def _call(self, work: Work, role: str, question: str) -> CallResult:
-        """One call, or what an earlier attempt of the run was answered to it."""
+        """One call, or what an earlier attempt of the run was told in answer to it."""
         agent = self._critic if role == "critic" and self._critic is not None else self._writer
         output: type[BaseModel] = Remarks if role == "critic" else self.spec.output
         key = "" if self.journal is None else self.journal.key(work.case.key, role, question)
@@ -193,7 +193,7 @@ class Caller:
         return content
 
     def _remarks(self, work: Work, draft: BaseModel, sound: BaseModel) -> list[str] | CallResult:
-        """What the critic wants mended; an outcome if it could not be asked: a draft that nobody judged is none."""
+        """What the critic wants mended; the failed call if it could not be asked: a draft that nobody judged is none."""
         if self.spec.critic is None:
             return []
         if not isinstance(self.spec.critic, Critic):

@@ -1,4 +1,4 @@
-"""Personal data are hidden from a model behind placeholders, and put back outside of it.
+"""Masking: personal data are hidden from a model behind placeholders, and put back outside of it.
 
 A `Mask` belongs to one case. The same value has the same placeholder in all of its texts (`[NAME_1]`, `[MAIL_1]`), so a
 model can tell two people apart without knowing either. What is found: the values that the pack knows to be personal, in

@@ -1,4 +1,4 @@
-"""What a pack says about an agent: prompt, typed output, which rows are asked about, what is accepted."""
+"""The spec of an agent, as a pack writes it: prompt, typed output, which rows are asked about, what is accepted."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
     """Judge rows by a contract.
 
     Args:
-        data: what `parsing.parse` or `parsing.adopt` returned; a plain typed frame is adopted first.
+        data: what `typed.parse` or `typed.adopt` returned; a plain typed frame is adopted first.
 
     Returns:
         the verdict; `status` is broken when a critical expectation fails, a column is missing, GX itself

@@ -1,4 +1,4 @@
-"""From judged windows to a decision: is retraining due, and if not, why not. Pure; in partition (data) time.
+"""The drift decision: whether judged windows make retraining due, and if not, why not. Pure; in partition (data) time.
 
 The order of the questions is the design:
 

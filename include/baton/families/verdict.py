@@ -8,7 +8,7 @@ applies decides; the table is filled as far as possible):
 3. The challenger's metric must keep the bound of the spec, `floor` or `ceiling`, champion or not.
 4. Money, where the spec prices errors: the challenger must not cost more than the champion; a first version must cost less
    than the policies that need no model.
-5. No part of the cases (slice, class, segment) may lose more than is tolerated, unless the loss is within noise.
+5. No slice of the cases (range, class, segment) may lose more than is tolerated, unless the loss is within noise.
 6. The gain in the metric: PROMOTE when the lower end of its paired bootstrap interval reaches `min_gain` and the gain is
    above zero; MORE_DATA when the challenger looks better but the interval does not show it; else HOLD.
 

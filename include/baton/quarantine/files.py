@@ -27,8 +27,7 @@ EditedRow = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
 def export(path: Path, where: Where | None = None) -> int:
-    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode
-    0600.
+    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode 0600.
 
     Returns:
         number of rows.

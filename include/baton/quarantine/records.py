@@ -1,4 +1,4 @@
-"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
+"""Quarantine records: rows that break a contract, kept until they are repaired or discarded and go back.
 
 A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every
 rule that it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved
@@ -151,7 +151,7 @@ def _set(
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay the source's.
 
-    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
+    A repaired column becomes text (objects), which `typed.parse` converts like any other text. A repaired
     row loses its `_problem`: its cells were put right by a person.
     """
     frame = with_row_identity(frame, flow)

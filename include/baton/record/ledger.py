@@ -1,4 +1,4 @@
-"""The record of what happened: append-only, every entry chained to the one before by SHA-256.
+"""The ledger: the record of what happened, append-only, every entry chained to the one before by SHA-256.
 
 The chain shows an edit, a deletion, an insertion and a swap. It cannot show that its end was cut off, nor
 that somebody rewrote everything from one entry on; for that, each committed entry's hash is also appended to

@@ -1,4 +1,4 @@
-"""What tags and aliases say, as pure functions: the review that counts, a champion that was moved."""
+"""Reviews, read from tags and aliases by pure functions: the review that counts, a champion that was moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo's table says: counted in the warehouse and the committed decisions, against the simulator's truth."""
+"""The demo's table: counted in the warehouse and the committed decisions, against the simulator's truth."""
 
 from __future__ import annotations
 

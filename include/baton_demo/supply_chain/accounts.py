@@ -1,4 +1,4 @@
-"""What the demo's table says: weeks, orders, stock-outs, and what each version's forecasts would have cost."""
+"""The demo's table: weeks, orders, stock-outs, and what each version's forecasts would have cost."""
 
 from __future__ import annotations
 

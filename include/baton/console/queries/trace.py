@@ -1,4 +1,4 @@
-"""Why was this decided? The chain from a source row to the decision, out of the warehouse and the ledger."""
+"""The trace of a decision: the chain from a source row to it, out of the warehouse and the ledger."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The promotion decision for forecasts: challenger and champion at the same origins.
 
 The ladder is that of `baton.families.verdict`. Its cases are (series, origin) pairs, its bound is `ceiling`, since metrics
-are errors; its parts are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
+are errors; its slices are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
 than the champion's; a first version's must cost less than those by the seasonal naive with a fixed safety stock.
 
 A global model that was trained on the judged periods has learnt them by heart, its challenger has not. They are compared

@@ -1,4 +1,4 @@
-"""From a frame to the numbers an estimator takes; everything learned is plain JSON.
+"""Encoding: from a frame to the numbers an estimator takes; everything learned is plain JSON.
 
 Trees (`ordinal`) get numbers as they are and texts as one ordinal number. Distances (`onehot`) get texts as one column
 per category. Linear models (`bent`) get that too, and each number z (standardised) as two columns, sign(z) log(1+|z|)

@@ -1,7 +1,7 @@
 """The promotion decision for scores of table rows: pure, from labels and two sets of scores to a verdict with reasons.
 
 The ladder is that of `baton.families.verdict`. Its cases are the holdout's rows, of which `min_positives` must be positive
-and one negative; its bound is `floor`, its parts are slices of a numeric column. A challenger whose scores are all equal is
+and one negative; its bound is `floor`, its slices are ranges of a column. A challenger whose scores are all equal is
 held, and so is one whose champion's scores are not finite.
 
 Money: the challenger must not cost more than the champion; a first version must cost less than to alert nobody, or everybody.

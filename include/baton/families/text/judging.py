@@ -1,6 +1,6 @@
 """The promotion decision for text models: challenger and champion on the same held-out texts.
 
-The ladder is that of `baton.families.verdict`. Its cases are texts, its bound is `floor`, its parts are the classes with
+The ladder is that of `baton.families.verdict`. Its cases are texts, its bound is `floor`, its slices are classes with
 `class_cases` texts and their recall; a challenger that gives all texts one class is held.
 
 Judged is the best class, accepted or not: a threshold that rejects every hard text must not look like a gain. A text of a

@@ -1,4 +1,4 @@
-"""When a model should say `none of my classes, or not sure`: how strange a text is, and where the line is drawn.
+"""Scope: when a model says `none of my classes, or not sure`; how strange a text is, and where the line is drawn.
 
 Strangeness is one of:
 

@@ -1,4 +1,4 @@
-"""Learning what texts of unknown classes look like, by leaving known classes out.
+"""Strangers: what texts of unknown classes look like, learned by leaving known classes out.
 
 The classes are dealt into groups, and so are the texts. For each group of classes the model's parts are fitted without
 them, and without one group of the other texts; what they then say of the classes left out is how unknown classes look, what

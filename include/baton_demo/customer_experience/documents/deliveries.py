@@ -1,4 +1,4 @@
-"""What a company's intake receives, seeded, with ground truth: mails and PDFs written for real.
+"""Deliveries to a company's intake, seeded, with ground truth: mails and PDFs written for real.
 
 Twelve invented suppliers, seven buyers and any number of private persons write to an invented company in English,
 German, French and Dutch. Suppliers keep their layout, language, domain, account and usual amounts; texts are patterns
@@ -71,7 +71,7 @@ def documents(
     The same arguments give the same bytes. Duplicates repeat an invoice of the same call.
 
     Args:
-        n: ordinary documents; bad: broken or odd ones in addition, all kinds of `simulate_bad.KINDS` in turn,
+        n: ordinary documents; bad: broken or odd ones in addition, all kinds of `bad.KINDS` in turn,
             scattered among the others.
         start: UTC when it names no zone; shift: from when on the new companies write, None for never.
         mix: shares of types, laid over `MIX`; risky: share of documents with a planted risk, none without invoices.

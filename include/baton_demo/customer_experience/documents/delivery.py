@@ -1,4 +1,4 @@
-"""From a case to what the intake receives: a mail, a PDF, a scan or a text file, with the truth about it."""
+"""Delivery of a case: what the intake receives, a mail, a PDF, a scan or a text file, with the truth about it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Arrival:
     """What arrives.
 
     Attributes:
-        form: mail, mail+pdf, mail+copy (of an invoice), pdf, scan or text; or how it is broken (`simulate_bad`).
-        fields: the true ones (`simulate_cases.truth`); pdf: the main PDF's bytes; bad: problem code or "".
+        form: mail, mail+pdf, mail+copy (of an invoice), pdf, scan or text; or how it is broken (`bad`).
+        fields: the true ones (`cases.truth`); pdf: the main PDF's bytes; bad: problem code or "".
         size: bytes, where it is not the content's.
     """
 

@@ -72,8 +72,8 @@ class Company:
     Attributes:
         domain: of its mails; language: en, de, fr or nl; currency: ISO code.
         account: IBAN; customer: our customer number with it (a buyer's: its number with us).
-        layout: a key of `simulate_pdf.LAYOUTS`; variant: which of the labels it uses.
-        number: form of its document numbers, `#` a digit and `{y}` the year; date, money: forms (`simulate_forms`).
+        layout: a key of `pdf.LAYOUTS`; variant: which of the labels it uses.
+        number: form of its document numbers, `#` a digit and `{y}` the year; date, money: forms (`documents.forms`).
         typical: median of its totals in its currency, net; tax: rate of value added tax.
     """
 

@@ -1,4 +1,4 @@
-"""Who issued a document, and to whom: candidates from its letterhead, labels, footers, addresses and sender, rated."""
+"""Issuer and addressee of a document: candidates from letterhead, labels, footers, addresses and sender, rated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both letter agents are held to: plain sentences, the words of their sources, no going round in circles.
+"""Checks of drafts, for both letter agents: plain sentences, the words of their sources, no going round in circles.
 
 An agent only phrases: to whom, about what and whether anything leaves is decided before. Neither has a recipient, an
 amount or a tool in its answer.

@@ -1,4 +1,4 @@
-"""One delivered document of any kind, to its text and what is wrong with it."""
+"""Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
 
 def read_document(data: bytes, name: str = "", limits: ReadingLimits = LIMITS, *, size: int | None = None,
                   mailbox: bool = False) -> ParsedDocument:  # fmt: skip
-    """Read a document. Never raises for what is in it; not bounded in time (see `reading_process`).
+    """Read a document. Never raises for what is in it; not bounded in time (see `reading.process`).
 
     Args:
         size: bytes of the whole document when `data` is only its beginning.

@@ -1,4 +1,4 @@
-"""What could be ordered instead, simulated against the same futures, and which of it is best."""
+"""Alternatives to an order, simulated against the same futures, and which of them is best."""
 
 from __future__ import annotations
 

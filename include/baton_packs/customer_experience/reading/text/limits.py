@@ -1,4 +1,4 @@
-"""What one document may cost, and the names of what can be wrong with it."""
+"""Limits of one document: what it may cost, and the names of what can be wrong with it."""
 
 from __future__ import annotations
 
