@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.asking import Answer, Caller
-from baton.agents.calls import Limits, NoModel, connect
+from baton.agents.calls import Limits, NoModel
 from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.record import warehouse
 from baton.stages.job import StageJob, run
@@ -80,7 +80,7 @@ def connection(monkeypatch: pytest.MonkeyPatch, name: str, url: str, extra: dict
 
 
 def ask(spec: AgentSpec = SPEC, **limits: Any) -> Answer:
-    return Caller(spec, connect("agent"), Limits(**limits)).ask(CASE)
+    return Caller(spec, AirflowConnections().model("agent"), Limits(**limits)).ask(CASE)
 
 
 def job(people: list[str], agent: str = "SPEC") -> StageJob:
@@ -104,6 +104,7 @@ def job(people: list[str], agent: str = "SPEC") -> StageJob:
         inputs={"people": given.ref},
         options={"agent": f"{__name__}:{agent}", "conn_id": "agent"},
         run_id="test",
+        connections=AirflowConnections(),
     )
 
 
@@ -164,13 +165,13 @@ def test_typed_answers_and_tools_go_together(servers: tuple[Any, Any]) -> None:
 CHILD = """
 import json, sys
 sys.path.insert(0, {folder!r})
-import baton.airflow.agents
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef
 from baton.stages.job import StageJob, run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
 run(StageJob("care", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,
-             options=given["options"], run_id="test"))
+             options=given["options"], run_id="test", connections=AirflowConnections()))
 """
 
 

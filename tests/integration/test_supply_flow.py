@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.errors import BatonError
@@ -49,7 +50,9 @@ def step(
         else:
             options[name] = value
     index = options.get("part", -1)
-    return run(StageJob("supply_chain", flow, stage, partition, path, inputs, options, models or {}, map_index=index))
+    fields = {name: options.pop(name) for name in ("until", "output_contract") if name in options}
+    return run(StageJob("supply_chain", flow, stage, partition, path, inputs=inputs, options=options, models=models or {},
+                        map_index=index, connections=AirflowConnections(), **fields))  # fmt: skip
 
 
 def train(until: str | None = None) -> StageResult:
@@ -59,7 +62,7 @@ def train(until: str | None = None) -> StageResult:
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL, until), {"model": MODEL, "until": until}
     rows = step(flow, "assemble", occasion, "baton.lifecycle.assemble:assemble", **same)
-    good = step(flow, "contract", occasion, "baton.steps.contract:contract", contract="sales", data=rows, **same)
+    good = step(flow, "contract", occasion, "baton.steps.contract:contract", contract="sales", data=rows, until=until)
     tried = {
         one.name: step(flow, f"candidate__{one.name}", occasion, "baton.lifecycle.fit:candidate", candidate=one.name, data=good, **same)
         for one in find_model(MODEL)[1].candidates if one.estimator
@@ -109,8 +112,6 @@ def place(week: dict[str, StageResult], partition: str, answer: dict[str, Any] |
 
 
 def send(partition: str) -> StageResult:
-    import baton.airflow.connections.peers  # noqa: F401  registers the connections
-
     return step(FLOW, "send", partition, "baton.steps.deliver:deliver", {MODEL: 1}, effect="purchase_order",
                 conn_id="purchasing", endpoint="orders", receipt="order_id", echoes=["item", "quantity"])  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from baton.agents.calls import CallBudget, CallResult, Limits, Model, call
+from baton.agents.calls import CallBudget, CallResult, Limits, call
 from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers, quotes
 from baton.agents.journal import Journal
@@ -18,6 +18,7 @@ from baton.agents.masking import Mask
 from baton.agents.records import Records
 from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
+from baton.stages.connections import Model
 
 LOST = 2  # failures of the server in a row after which the rest of the run does without
 

@@ -1,20 +1,18 @@
 """One call to a model within limits, and what comes of it.
 
-Which model is asked is for whoever knows connections: `baton.airflow.connections.models` registers Airflow's here, as
-`baton.airflow.connections.peers` does for effects.
+Which model is asked is for whoever knows connections (`baton.stages.connections`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from baton.errors import BatonError
 from baton.specs.base import Spec
+from baton.stages.connections import Model
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -23,49 +21,6 @@ if TYPE_CHECKING:
     from baton.agents.tools import Toolbox
 
 FALLBACK = ", the fallback "  # between the name of a model that answered instead of the first one, and its connection
-
-
-class NoModel(BatonError):
-    """There is no model to ask; the message says why, and holds no secret."""
-
-
-class Model(Protocol):
-    """A model behind a connection; inherit from it for the defaults."""
-
-    name: str  # as configured, for example `openai-chat:smollm2-135m`; part of the stage's digest
-    answered: str = ""  # name of the model that gave the last answer, where a fallback did; else empty
-    chain: int = 1  # models that are asked one after the other until one answers
-    prices: Mapping[str, float] = {}  # dollars for a million tokens, `input` and `output`, if known
-
-    def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
-        """An agent with typed output, no tools; `retries` after invalid answers.
-
-        Raises:
-            NoModel: the connection cannot be used.
-        """
-
-    def reveals(self, text: str) -> bool:
-        """Does the text hold a secret of the connection?"""
-
-
-_models: list[Callable[[str], Model]] = []
-
-
-def register_models(connect: Callable[[str], Model]) -> None:
-    """Say how a connection's name becomes a model (or raises `NoModel`); the last one registered counts."""
-    _models[:] = [connect]
-
-
-def connect(conn_id: str) -> Model:
-    """The model behind a connection.
-
-    Raises:
-        NoModel: there is no such connection, or it is none to a model.
-        BatonError: nobody registered models.
-    """
-    if not _models:
-        raise BatonError("baton.agents: nobody registered models; import baton.airflow.agents in the task")
-    return _models[0](conn_id)
 
 
 class Limits(Spec):

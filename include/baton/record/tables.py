@@ -158,6 +158,7 @@ labels = Table(
     _may("label", Float),
     _may("category"),
     _may("actor"),
+    Column("rank", Integer, nullable=False, default=0),
     _must("known_at"),
     Index(None, "flow", "partition"),
 )

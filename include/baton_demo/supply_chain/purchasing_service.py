@@ -59,7 +59,7 @@ class OrderBook:
         """Book an order; returns whether it is new, and the order under this key.
 
         Raises:
-            Refused: 409, the key belongs to an order with another content.
+            RequestRefused: 409, the key belongs to an order with another content.
         """
         body = json.dumps(order, sort_keys=True)
         at = datetime.now(UTC).isoformat(timespec="microseconds")

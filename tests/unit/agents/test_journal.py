@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-from baton.agents import calls
-from baton.agents.calls import register_models
 from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
@@ -50,19 +48,17 @@ SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: rep
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with STAGE["warehouse_and_pack"](home, monkeypatch):
-        before = list(calls._models)
         yield
-        calls._models[:] = before
 
 
 def advise(model: Any, **job: Any) -> Any:
-    register_models(lambda conn_id: model)
     return run(
         STAGE["job"](
             "advise",
             "baton.steps.advise:advise",
             inputs={"orders": STAGE["commit"]("contract", 0, ORDERS)},
             options={"agent": f"{__name__}:SPEC"},
+            connections=STAGE["Connected"](model),
             **job,
         )
     )

@@ -21,10 +21,9 @@ from baton.errors import NoData, SourceError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
-from baton.sources import reading as sources
 from baton.sources.documents import COLUMNS, BatchLimits, of_records
 from baton.sources.folder import read_store
-from baton.sources.reading import read_history, read_partition, source_state
+from baton.sources.reading import read_history, read_partition, state_of
 from baton.sources.replay import replay_anchor
 from baton.specs.source import DocumentFields, SourcesSpec
 
@@ -41,7 +40,6 @@ def place(home: Path) -> Iterator[Path]:
     warehouse.migrate()
     yield home / "landing"
     warehouse.engine().dispose()
-    sources._ahead.clear()
 
 
 def pack(**changes: Any) -> Pack:
@@ -190,13 +188,13 @@ def test_named_files_are_taken_instead_of_the_partitions_folder(place: Path) -> 
 
 def test_the_state_follows_the_documents(place: Path) -> None:
     def state(*named: str) -> Any:
-        return source_state(pack(), "documents", hour(1), named)
+        given = pack()
+        return state_of(given.source("documents"), read_partition(given, "documents", hour(1), named))
 
     path = drop(place, "a.pdf")
     first = state()
     assert state() == first
     assert first["delivered"]
-    assert sources._ahead, "reading comes next and reads nothing again"
     path.write_bytes(b"other")
     second = state()
     drop(place, "b.pdf")

@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel, Field
 from pydantic_ai.exceptions import ModelAPIError, ModelConnectionError, ModelHTTPError
 
-from baton.agents import calls
 from baton.agents.asking import Answer, Caller
-from baton.agents.calls import Limits, NoModel, register_models
+from baton.agents.calls import Limits
 from baton.agents.case import AgentQuestion, Refused
 from baton.agents.spec import AgentSpec
 from baton.errors import SpecError
+from baton.stages.connections import NoModel
 from baton.stages.job import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
@@ -165,22 +165,14 @@ def test_a_missing_or_empty_prompt_says_so(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with STAGE["warehouse_and_pack"](home, monkeypatch):
-        before = list(calls._models)
         yield
-        calls._models[:] = before
 
 
 def advise(model: Any, frame: pd.DataFrame = ORDERS, **options: Any) -> tuple[pd.DataFrame, dict[str, Any], bool]:
     from baton.data.datasets import read
 
-    def connect(conn_id: str) -> Any:
-        if isinstance(model, Exception):
-            raise model
-        return model
-
-    register_models(connect)
     result = run(job("advise", "baton.steps.advise:advise", inputs={"orders": commit("contract", 0, frame)},
-                     options={"agent": AGENT, "step": "1w", **options}))  # fmt: skip
+                     options={"agent": AGENT, **options}, connections=STAGE["Connected"](model)))  # fmt: skip
     return read(result.ref), result.facts, result.cached
 
 

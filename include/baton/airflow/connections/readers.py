@@ -1,6 +1,6 @@
 """Readers of SQL and HTTP sources and of mailboxes: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers them with `baton.sources.reading`. Cells go on as text, as from any text format: the
+Cells go on as text, as from any text format: the
 contract types them, and a cell that does not convert is quarantined with its row instead of failing the query.
 Documents go on as bytes.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from baton.errors import BatonError, NoData, SourceError
-from baton.sources.reading import RawBatch, register_reader
+from baton.sources.reading import RawBatch
 
 if TYPE_CHECKING:
     from baton.packs.pack import Pack
@@ -183,8 +183,3 @@ def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, sour
     if not records:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")
     return RawBatch(frame_of_records(records, source), kind, uri, sha256)
-
-
-register_reader("sql", read_sql)  # type: ignore[arg-type]  # the kind is what it says
-register_reader("http", read_http)  # type: ignore[arg-type]
-register_reader("mailbox", read_mailbox)  # type: ignore[arg-type]

@@ -21,6 +21,10 @@ def upgrade() -> None:
         "INSERT INTO labels_anew (flow, entity_key, origin, target, partition, label, actor, known_at) "
         "SELECT flow, entity_key, origin, '', partition, label, actor, known_at FROM labels",
     )
+    with op.batch_alter_table("labels") as batch:
+        batch.add_column(sa.Column("rank", sa.Integer(), nullable=False, server_default="0"))
+    with op.batch_alter_table("labels") as batch:
+        batch.alter_column("rank", existing_type=sa.Integer(), existing_nullable=False, server_default=None)
     op.add_column("cases", sa.Column("queue", sa.Text(), nullable=True))
     op.add_column("cases", sa.Column("priority", sa.Integer(), nullable=True))
     op.add_column("cases", sa.Column("edits", sa.JSON(), nullable=True))
