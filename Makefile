@@ -9,12 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file include/mkdocs.yml
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
 # set in many container images; every process would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup develop demo up test lint bench gameday clean
+.PHONY: help setup develop demo up test lint docs bench gameday clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,12 +34,17 @@ test: lint ## lint, types and all tests
 	$(BIN)/python -m pytest tests/dags tests/integration tests/faults
 	$(BIN)/python -m pytest tests/e2e
 
-lint: develop ## style, types, layers, YAML of the packs
+lint: develop ## style, types, layers, YAML of the packs, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/baton lint
+	$(SITE)
+
+docs: develop ## generated pages anew, then the documentation as a site in .baton/site
+	$(BIN)/python include/docs/generate.py
+	$(SITE)
 
 bench: develop ## performance suite with its peers; NAME=drift runs one
 	$(BIN)/python tests/bench/run.py $(NAME)

@@ -17,13 +17,14 @@ import pytest
 from pydantic import BaseModel, Field
 
 from baton.agents.asking import Answer, Caller
-from baton.agents.calls import Limits, NoModel
+from baton.agents.calls import Limits
 from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.record import warehouse
+from baton.stages.connections import NoModel
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, run_stage
 
