@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+SYSTEM ?= financial_crime
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
@@ -22,8 +23,8 @@ help: ## list the verbs
 
 setup: $(RUNTIME) ## virtual environment from requirements.lock, hashes checked
 
-demo: setup ## the main jobs on real data, about ten minutes; ends with tables
-	$(BIN)/baton demo
+demo: setup ## card fraud on real data, end to end; SYSTEM=supply_chain, customer_experience or all tells more
+	$(BIN)/baton demo $(filter-out all,$(SYSTEM))
 
 up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
 	$(BIN)/baton data

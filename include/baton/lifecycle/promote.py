@@ -99,7 +99,7 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
             if result.ref.content_sha256 == sha:
                 return read(result.ref)
     raise BatonError(
-        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
+        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {train_of(spec.model)}"
     )
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
+from baton.names import CONTRACT, INGEST
 from baton.quarantine.rows import WAITING, RowKey, counts
 from baton.record import warehouse
 from baton.record.tables import commits, decisions, heads, predictions, quarantine
@@ -225,7 +226,7 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
         facts: dict[str, list[dict[str, Any]]] = {}
         for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
             facts.setdefault(stage, []).append(found or {})
-        read_by = next((s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None)
+        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in f for f in facts.get(s, ()))), None)
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         published = _published(conn, flow, partition, [f for group in facts.values() for f in group])

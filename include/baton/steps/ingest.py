@@ -9,6 +9,7 @@ from pydantic import Field
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
 from baton.errors import BatonError, RegistryRefused
+from baton.names import promote_of, train_of
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
@@ -120,7 +121,9 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
     """The champion if its files verify; else the previous champion, saying so in the ledger and the result."""
     champion = registry.alias(model, "champion")
     if champion is None:
-        raise BatonError(f"model {model!r} has no champion yet: trigger {model}_train, then approve in {model}_promote")
+        raise BatonError(
+            f"model {model!r} has no champion yet: trigger {train_of(model)}, then approve in {promote_of(model)}"
+        )
     try:
         registry.download(model, champion)
     except RegistryRefused as refusal:

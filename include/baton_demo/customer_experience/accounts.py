@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from baton.names import score_of
 from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def right(book: CustomerExperiencePlaybook, spans: dict[str, list[str]]) -> dict
         for span, partitions in spans.items():
             parts = []
             for partition in partitions:
-                scored = head(Slot(flow, f"score__{model}", partition))
+                scored = head(Slot(flow, score_of(model), partition))
                 assert scored is not None
                 parts.append(read(scored.ref).merge(truths[partition], left_on="entity_key", right_on=key))
             whole = pd.concat(parts)

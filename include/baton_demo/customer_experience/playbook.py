@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton.demo import playbook
+from baton.names import PUBLISH
 from baton_demo.customer_experience import data
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class CustomerExperiencePlaybook(playbook.Playbook):
         from baton.data.datasets import read
         from baton.stages.slots import Slot, head
 
-        result = head(Slot(flow, "publish", partition))
+        result = head(Slot(flow, PUBLISH, partition))
         self.expect(result is not None, f"{flow} {partition} must be published")
         assert result is not None
         return read(result.ref)

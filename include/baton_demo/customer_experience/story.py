@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import monitor_of
 from baton_demo.customer_experience import accounts, data
 from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
 
@@ -45,7 +46,7 @@ def play(demo: Demo) -> dict[str, Any]:
         for partition in shifted:
             book.deliver_documents(partition, shifted=True, count=2 * data.DOCUMENTS)
             book.deliver_messages(partition, shifted=True, count=2 * data.MESSAGES)
-        known = {model: book.known(f"{model}_monitor") for model in WATCHED}
+        known = {model: book.known(monitor_of(model)) for model in WATCHED}
         book.play(shifted)
         book.outcomes_arrive(quiet + shifted)
         verdicts = {model: book.monitor_verdict(model, known[model]) for model in WATCHED}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import monitor_of
 from baton_demo.supply_chain import accounts
 from baton_demo.supply_chain.playbook import MODEL, SEED, SupplyChainPlaybook
 
@@ -43,7 +44,7 @@ def play(demo: Demo) -> dict[str, Any]:
         number = CAMPAIGNS
         while verdict.get("decision") != "RETRAIN":
             book.expect(number < LAST - 3, f"the monitor must ask for retraining by now, it says {verdict}")
-            known = book.known(f"{MODEL}_monitor")
+            known = book.known(monitor_of(MODEL))
             book.play([number])
             verdict = book.monitor_verdict(MODEL, known, partition=book.week(number))
             number += 1
