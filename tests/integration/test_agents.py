@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse
@@ -252,5 +252,5 @@ def test_a_model_that_obeys_names_changes_no_order(
 
 
 def test_the_obeying_model_would_do_harm_if_it_could() -> None:
-    questions = [Case("a", {"order": "480 units"}, {"name": name}).question() for name in INJECTIONS]
+    questions = [AgentQuestion("a", {"order": "480 units"}, {"name": name}).question() for name in INJECTIONS]
     assert all(SERVER["obey"](question, False) != NEUTRAL for question in questions)

@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.trace import get_tracer_provider
 from pydantic import BaseModel, Field
 
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec, Critic
 from baton.data.datasets import read
 from baton.settings import settings
@@ -34,9 +34,11 @@ class Reply(BaseModel):
     text: str = Field(max_length=120)
 
 
-def _cases(people: pd.DataFrame) -> list[Case]:
+def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]})
+        AgentQuestion(
+            f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]}
+        )
         for i, name in people["name"].items()
     ]
 

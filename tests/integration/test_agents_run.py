@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.airflow.connections.lookup import AirflowConnections
@@ -38,13 +38,14 @@ class Reply(BaseModel):
     text: str = Field(max_length=60)
 
 
-def _cases(people: pd.DataFrame) -> list[Case]:
+def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(f"k{i}", {"number": i}, {"message": name}, personal={"NAME": [name]}) for i, name in people["name"].items()
+        AgentQuestion(f"k{i}", {"number": i}, {"message": name}, personal={"NAME": [name]})
+        for i, name in people["name"].items()
     ]
 
 
-def orders(case: Case, year: int) -> dict[str, int]:
+def orders(case: AgentQuestion, year: int) -> dict[str, int]:
     """Orders of the customer in a year."""
     return {"orders": 7, "year": year}
 
@@ -52,7 +53,7 @@ def orders(case: Case, year: int) -> dict[str, int]:
 SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="as it is"))
 LOOKS_UP = AgentSpec("looks_up", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="-"),
                      tools=(Tool("orders", orders, reads=("orders",)),))  # fmt: skip
-CASE = Case("a", {}, {"message": "Ann Lee"}, personal={"NAME": ["Ann Lee"]})
+CASE = AgentQuestion("a", {}, {"message": "Ann Lee"}, personal={"NAME": ["Ann Lee"]})
 
 
 @pytest.fixture(autouse=True)

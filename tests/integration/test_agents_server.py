@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from baton.agents.asking import Caller
 from baton.agents.calls import Limits
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.errors import ServiceError
@@ -92,7 +92,7 @@ def test_an_agent_gets_a_typed_answer_through_an_airflow_connection(
                   "extra": {"model": "openai-chat:smollm2-135m"}}  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_AGENT", json.dumps(connection))
     spec: Any = AgentSpec("local", prompt, Reply, list, lambda case, reply: reply, lambda case: Reply.model_construct())
-    case = Case("a", {"entry": "top-up", "answer": "Top-ups take a minute."}, {"message": "I am Ann. Where is my top-up?"},
+    case = AgentQuestion("a", {"entry": "top-up", "answer": "Top-ups take a minute."}, {"message": "I am Ann. Where is my top-up?"},
                 personal={"NAME": ["Ann"]})  # fmt: skip
     answer = Caller(spec, AirflowConnections().model("customer_agent"), Limits(max_tokens=200, timeout=60)).ask(case)
     assert answer.kind in ("accepted", "refused"), (

@@ -28,7 +28,7 @@ from baton.registry.client import Registry
 from baton.stages.job import StageJob, run
 from baton.stages.slots import StageResult
 from baton_demo.supply_chain import simulate
-from baton_demo.supply_chain.playbook import FLOW, MODEL, Playbook
+from baton_demo.supply_chain.playbook import FLOW, MODEL, SupplyChainPlaybook
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -117,13 +117,13 @@ def send(partition: str) -> StageResult:
 
 
 @pytest.fixture(scope="module")
-def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Playbook:
+def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> SupplyChainPlaybook:
     from types import SimpleNamespace
 
     from baton.packs.demos import prepare_data
 
     prepare_data("supply_chain")
-    return Playbook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]
+    return SupplyChainPlaybook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -144,13 +144,13 @@ def shop(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 
 
 @pytest.fixture(scope="module")
-def week(book: Playbook) -> dict[str, StageResult]:
+def week(book: SupplyChainPlaybook) -> dict[str, StageResult]:
     """The first week's stages, with the first version as champion."""
     book.deliver(FIRST)
     return forecast(book.week(FIRST))
 
 
-def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: Playbook) -> None:
+def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: SupplyChainPlaybook) -> None:
     facts = train(until=book.week(FIRST - 1)).facts
     assert facts["version"] == 1
     assert 0 < facts["holdout"]["mase"] < 1.2
@@ -171,7 +171,7 @@ def test_the_gate_weighs_a_first_version_in_error_and_in_order_cost(home: Path) 
 
 
 def test_the_history_ends_with_this_week_and_goes_on_as_planned(
-    home: Path, book: Playbook, week: dict[str, StageResult]
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
 ) -> None:
     rows = read(week["history"].ref)
     known, future = rows[rows["units"].notna()], rows[rows["units"].isna()]
@@ -183,7 +183,7 @@ def test_the_history_ends_with_this_week_and_goes_on_as_planned(
 
 
 def test_forecasts_are_published_by_quantile_and_orders_by_route(
-    home: Path, book: Playbook, week: dict[str, StageResult]
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
 ) -> None:
     with connection() as conn:
         said = conn.execute(select(tables.predictions).where(tables.predictions.c.flow == FLOW)).mappings().all()
@@ -194,13 +194,15 @@ def test_forecasts_are_published_by_quantile_and_orders_by_route(
     assert len(decided) == 7
 
 
-def test_the_same_trigger_computes_nothing_again(home: Path, book: Playbook, week: dict[str, StageResult]) -> None:
+def test_the_same_trigger_computes_nothing_again(
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
+) -> None:
     again = forecast(book.week(FIRST))
     assert {name for name, result in again.items() if not result.cached} == set()
 
 
 def test_orders_are_sent_once_and_stay_when_the_plan_changes(
-    home: Path, book: Playbook, week: dict[str, StageResult], shop: Any
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult], shop: Any
 ) -> None:
     partition = book.week(FIRST)
     going = read(place(week, partition).ref)
@@ -221,7 +223,9 @@ def test_orders_are_sent_once_and_stay_when_the_plan_changes(
     assert len(shop.booked()) == len(going)
 
 
-def test_a_person_changes_a_quantity_and_the_next_proposals_learn(home: Path, book: Playbook, shop: Any) -> None:
+def test_a_person_changes_a_quantity_and_the_next_proposals_learn(
+    home: Path, book: SupplyChainPlaybook, shop: Any
+) -> None:
     from baton_packs.supply_chain.ordering import inventory
     from baton_packs.supply_chain.ordering import rules as ordering
 
@@ -263,7 +267,9 @@ def _stored(decisions: pd.DataFrame, partition: str) -> StageResult:
                      models={}, code="test", run_id="test")  # fmt: skip
 
 
-def test_an_answer_about_something_else_or_a_no_orders_nothing(home: Path, book: Playbook, shop: Any) -> None:
+def test_an_answer_about_something_else_or_a_no_orders_nothing(
+    home: Path, book: SupplyChainPlaybook, shop: Any
+) -> None:
     number = FIRST + 4
     book.deliver(number)
     partition = book.week(number)
@@ -278,7 +284,7 @@ def test_an_answer_about_something_else_or_a_no_orders_nothing(home: Path, book:
     assert outbox.effects(FLOW, partition) == []
 
 
-def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path, book: Playbook) -> None:
+def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path, book: SupplyChainPlaybook) -> None:
     number = FIRST + 5
     text, planted = simulate.bad_sales(book.recorded("sales", number))
     book.deliver(number)
@@ -291,7 +297,7 @@ def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path,
     assert set(said["kind"]) == {"regular"}  # a row in quarantine is no series that stopped
 
 
-def test_the_monitor_judges_what_has_happened_and_waits_for_the_rest(home: Path, book: Playbook) -> None:
+def test_the_monitor_judges_what_has_happened_and_waits_for_the_rest(home: Path, book: SupplyChainPlaybook) -> None:
     outcome = judge_windows(MODEL, FLOW)
     states = {row["partition"]: row["status"] for row in outcome["windows"]}
     assert states[book.week(FIRST + 5)] == "pending"

@@ -37,7 +37,7 @@ class Limits(Spec):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallResult:
     """What came of one call: an output that the schema accepts, or its `kind` (invalid, failed) and the reason.
 
     Attributes:
@@ -59,7 +59,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Budget:
+class CallBudget:
     """What is left of a case: `seconds` of the `allowed` ones, `tokens` of `Limits.max_total_tokens`."""
 
     seconds: float
@@ -68,15 +68,15 @@ class Budget:
 
 
 def call(
-    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: Budget, tools: Toolbox | None = None
-) -> Outcome:
+    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: CallBudget, tools: Toolbox | None = None
+) -> CallResult:
     """Asks once, with retries after invalid answers and calls of tools; never raises for what a server does."""
     from pydantic_ai.usage import RunUsage
 
     usage, started = RunUsage(), time.time_ns()
     model.answered = ""
     output, kind, reason = _ask(model, agent, question, limits, left, tools, usage)
-    return Outcome(
+    return CallResult(
         output, kind, reason, model.answered or model.name, usage.requests, usage.input_tokens, usage.output_tokens,
         started, time.time_ns(),
     )  # fmt: skip
@@ -87,7 +87,7 @@ def _ask(
     agent: Agent[Any, Any],
     question: str,
     limits: Limits,
-    left: Budget,
+    left: CallBudget,
     tools: Toolbox | None,
     usage: RunUsage,
 ) -> tuple[BaseModel | None, str, str]:

@@ -1,4 +1,4 @@
-"""What MLflow keeps of a run: versions of the prompts, a trace of each case. Without MLflow a run goes on, and says so."""
+"""Records of agents in MLflow: versions of prompts, a trace of each case. Without MLflow a run goes on, and says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from baton.tracking.runs import RunLog
 from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 
 if TYPE_CHECKING:
-    from baton.agents.calls import Outcome
+    from baton.agents.calls import CallResult
     from baton.agents.spec import AgentSpec
     from baton.stages.job import StageJob
 
@@ -40,7 +40,7 @@ class Records:
     problem: str = ""
 
     def case(
-        self, key: str, agent: str, calls: Sequence[tuple[str, str, Outcome, Any]], tool_calls: Sequence[ToolCall],
+        self, key: str, agent: str, calls: Sequence[tuple[str, str, CallResult, Any]], tool_calls: Sequence[ToolCall],
         rounds: int, reason: str, started: int,
     ) -> None:  # fmt: skip
         """Trace one case; all of its texts are masked already, or withheld."""

@@ -1,4 +1,4 @@
-"""How a flow is written: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
+"""Flows: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
 
 from __future__ import annotations
 

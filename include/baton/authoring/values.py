@@ -1,4 +1,4 @@
-"""What `baton new model` puts into the files: the values of a model spec and of its contracts."""
+"""Values that `baton new model` puts into the files: those of a model spec and of its contracts."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def _progress(console: Console) -> Callable[[str, int], Any]:
 
 
 def _show(console: Console, name: str, story: dict[str, Any]) -> None:
-    """What the pack's module `demo` makes of its summary: tables and sentences."""
+    """What the story of a pack's demo makes of its summary: tables and sentences."""
     from rich.table import Table
 
     from baton.demo.story import stories

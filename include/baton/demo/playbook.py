@@ -1,4 +1,4 @@
-"""What a demo's story and the end-to-end tests do, each move through the interface that a user has."""
+"""The playbook: moves of demos' stories and of the end-to-end tests, each through the interface that a user has."""
 
 from __future__ import annotations
 

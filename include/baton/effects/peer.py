@@ -1,4 +1,4 @@
-"""What the engine asks of a system that receives effects."""
+"""The peer: what the engine asks of a system that receives effects."""
 
 from __future__ import annotations
 

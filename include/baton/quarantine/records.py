@@ -1,4 +1,4 @@
-"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
+"""Quarantine records: rows that break a contract, kept until they are repaired or discarded and go back.
 
 A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every
 rule that it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved
@@ -30,14 +30,14 @@ from baton.record.tables import commits, decisions, heads, predictions, quaranti
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.contracts.check import Verdict
+    from baton.contracts.check import ContractVerdict
 
 
 def record(
     conn: Connection,
     flow: str,
     partition: str,
-    verdict: Verdict,
+    verdict: ContractVerdict,
     frame: pd.DataFrame,
     raw: pd.DataFrame | None = None,
 ) -> dict[str, int]:
@@ -94,7 +94,7 @@ def record(
 
 
 def _records(
-    verdict: Verdict, frame: pd.DataFrame
+    verdict: ContractVerdict, frame: pd.DataFrame
 ) -> dict[tuple[str, int, str], tuple[dict[str, Any], dict[str, Any]]]:
     """One record for each row and rule, with the row's cells; columns that break the same rule share a record."""
     found: dict[tuple[str, int, str], dict[str, Any]] = {}
@@ -152,7 +152,7 @@ def _set(
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay the source's.
 
-    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
+    A repaired column becomes text (objects), which `typed.parse` converts like any other text. A repaired
     row loses its `_problem`: its cells were put right by a person.
     """
     frame = with_row_identity(frame, flow)

@@ -1,4 +1,4 @@
-"""What people do with quarantined rows: change cells, or give rows up. Each is one transaction with a ledger entry."""
+"""Repairs: people change cells of quarantined rows, or give rows up. Each is one transaction with a ledger entry."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ class RepairReport:
 
 
 def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:
-    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine
-    reinject`).
+    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine reinject`).
 
     Args:
         where: which rows; open ones unless it names a status, so that `amount/100` is not applied twice.
@@ -105,8 +104,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
 
 
 def discard(where: Where, reason: str, actor: str) -> int:
-    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how
-    many.
+    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
 
     Raises:
         BatonError: no reason, or no waiting row matches.

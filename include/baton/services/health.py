@@ -1,4 +1,4 @@
-"""Are the services well? Asked over HTTP on loopback, and of Airflow's table of jobs."""
+"""Health of the services, asked over HTTP on loopback, and of Airflow's table of jobs."""
 
 from __future__ import annotations
 

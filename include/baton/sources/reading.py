@@ -20,7 +20,7 @@ from baton.data import formats as readers
 from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
-from baton.sources.documents import Limits, digest
+from baton.sources.documents import BatchLimits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
@@ -149,7 +149,7 @@ def _read_folder_source(source: FolderSource, partition: str, named: Sequence[st
     if not named:  # files that a person names are a partition of their own, whenever it begins
         window(partition, source.step)
     where = f"source {source.name}, partition {partition}"
-    limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
+    limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     place = fill(source, source.path, partition)
     try:
         if named:

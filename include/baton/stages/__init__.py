@@ -1,4 +1,4 @@
-"""One step on one partition, committed once: what a pack's function or an engine step works with.
+"""Stages: one step on one partition, committed once; what a pack's function or an engine step works with.
 
 The names that packs use; the engine imports the modules. Imports contracts, data, record, packs and the floors below.
 """

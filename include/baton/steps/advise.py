@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.journal import Journal
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
@@ -106,7 +106,7 @@ def _caller(
         return None, f"no model: {error}"
 
 
-def _template(spec: AgentSpec, case: Case) -> BaseModel:
+def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
     try:
         return spec.template(case)
     except ValidationError as error:  # its own text would quote the case in a task's log
@@ -117,7 +117,7 @@ def _template(spec: AgentSpec, case: Case) -> BaseModel:
         ) from None
 
 
-def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], version: int) -> pd.DataFrame:
+def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
     import pandas as pd
 
     sha = spec.prompt_sha

@@ -68,7 +68,7 @@ def _state(job: StageJob[ConfirmedOptions]) -> Seen:
 def rows(job: StageJob[ConfirmedOptions]) -> StageOutput:
     """The newest rows of every class whose truth people confirmed, oldest first; no row of this partition or a later one.
 
-    They are the rows that the model learns from (`training.known_rows`): the source's history, and rows of the flow's
+    They are the rows that the model learns from (`feedback.known_rows`): the source's history, and rows of the flow's
     partitions that have a label; here a single label in a partition counts too. A repeated partition uses the labels
     that were known when it was first run.
 

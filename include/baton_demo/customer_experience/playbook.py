@@ -23,7 +23,7 @@ SIMULATED = datetime(2026, 11, 20, tzinfo=UTC)  # first hour of the story for th
 ADDED = "We have noted it in your file."  # what the simulated clerk adds to an answer before approving it
 
 
-class Playbook(playbook.Playbook):
+class CustomerExperiencePlaybook(playbook.Playbook):
     """Plays hours of documents and messages; what is delivered supersedes the recording, and its truth is kept here."""
 
     def __init__(self, demo: Demo) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SEED = 20
 
 
-class Playbook(playbook.Playbook):
+class FinancialCrimePlaybook(playbook.Playbook):
     """The moves of transaction monitoring."""
 
     def hours(self, first: int, end: int | None = None) -> list[str]:

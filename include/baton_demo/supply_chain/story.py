@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from baton.errors import BatonError
 from baton.names import monitor_of
 from baton_demo.supply_chain import accounts
-from baton_demo.supply_chain.playbook import MODEL, SEED, Playbook
+from baton_demo.supply_chain.playbook import MODEL, SEED, SupplyChainPlaybook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ SAID = (
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train on what was known then; play weeks with bad rows, then campaigns; retrain; go on; count everything."""
-    book = Playbook(demo, FIRST, CAMPAIGNS)
+    book = SupplyChainPlaybook(demo, FIRST, CAMPAIGNS)
     with demo.part("supply chain: train and promote the first demand model"):
         book.train([MODEL], conf={"until": book.week(FIRST - 1)})
         book.promote_in_registry(MODEL)

@@ -183,14 +183,14 @@ def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     }
 
 
-class PlaceOptions(Spec):
+class OrderOptions(Spec):
     """Options of `place`."""
 
     answer: dict[str, Any] | None = Field(default=None, description="result of the review; null: what needs no answer")
 
 
-@engine_step(PlaceOptions, fingerprint=_outbox_state)
-def place(job: StageJob[PlaceOptions]) -> StageOutput:
+@engine_step(OrderOptions, fingerprint=_outbox_state)
+def place(job: StageJob[OrderOptions]) -> StageOutput:
     """Put the orders that may go out into the outbox; with a person's answer, the approved ones too.
 
     Inputs: decisions.

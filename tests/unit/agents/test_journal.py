@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
 from baton.stages import slots
@@ -33,9 +33,11 @@ class Reply(BaseModel):
     text: str = Field(max_length=60)
 
 
-def _cases(orders: pd.DataFrame) -> list[Case]:
+def _cases(orders: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(row["order_id"], {"order": row["order_id"]}, {"name": row["name"]}, personal={"NAME": [row["name"]]})
+        AgentQuestion(
+            row["order_id"], {"order": row["order_id"]}, {"name": row["name"]}, personal={"NAME": [row["name"]]}
+        )
         for row in orders.to_dict("records")
     ]
 

@@ -12,7 +12,7 @@ from baton.errors import NoData, SourceError, SpecError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
-from baton.sources.paging import Page, digest, first_page, next_page, records_at, sql_parameters
+from baton.sources.paging import PageRequest, digest, first_page, next_page, records_at, sql_parameters
 from baton.sources.reading import RawBatch, history_state, read_history, read_partition, sample, state_of
 from baton.sources.replay import replay_anchor
 from baton.specs.source import SourcesSpec
@@ -245,7 +245,7 @@ def test_windows_become_parameters():
         "end": "2026-11-20 10:00:00",
     }
     page = first_page(http(), "2026-11-20T09:00:00")
-    assert page == Page("rows", {"from": "2026-11-20T09:00:00Z", "to": "2026-11-20T10:00:00Z"})
+    assert page == PageRequest("rows", {"from": "2026-11-20T09:00:00Z", "to": "2026-11-20T10:00:00Z"})
 
 
 def test_records_are_found_and_anything_else_is_explained():

@@ -87,7 +87,7 @@ class ConnectedModel(Model):
             chain.models[place] = wrapped
 
     def reveals(self, text: str) -> bool:
-        """Is a secret in the text that Airflow masks: passwords and keys of every connection read so far."""
+        """Whether the text holds a secret that Airflow masks: passwords and keys of every connection read so far."""
         return bool(redact(text) != text)
 
 

@@ -1,4 +1,4 @@
-"""What one DAG run was asked to do: partition, model choice, dry run. Nothing reads `logical_date`."""
+"""Run configuration: partition, model choice, dry run, as a DAG run was asked for them. Nothing reads `logical_date`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits for people: approvals, quarantined rows. Indexed queries only, whatever the tables hold."""
+"""Open work: approvals and quarantined rows that wait for people. Indexed queries only, whatever the tables hold."""
 
 from __future__ import annotations
 

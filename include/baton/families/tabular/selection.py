@@ -1,4 +1,4 @@
-"""Choosing among a spec's candidates without looking at the holdout: folds in time order, each later than its training.
+"""Selection among a spec's candidates without a look at the holdout: folds in time order, each later than its training.
 
 The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal size. Fold k is
 judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.
@@ -30,7 +30,7 @@ FIRST_TRAINING = 0.4
 
 
 @dataclass(frozen=True)
-class Trained:
+class Winner:
     """The winner, fitted on all rows handed over, and how it won."""
 
     model: Scorer
@@ -139,12 +139,12 @@ def train(
     money: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     seed: int | None = None,
-) -> Trained:
+) -> Winner:
     """Select, then fit the winner on all rows. Arguments and errors as in `select`."""
     seed = spec.training.seed if seed is None else seed
     board = select(spec, frame, y, t, money, weights, seed)
     winner = next(candidate for candidate in spec.candidates if candidate.name == board.best)
-    return Trained(learner(spec.family).fit(spec, winner, Rows(frame, y, weights), seed, board.oof), board)
+    return Winner(learner(spec.family).fit(spec, winner, Rows(frame, y, weights), seed, board.oof), board)
 
 
 def _out_of_fold(

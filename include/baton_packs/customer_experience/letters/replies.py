@@ -93,23 +93,23 @@ def join(
     return StageOutput(whole, {"written_by": written})
 
 
-class PlaceOptions(Spec):
+class ReplyOptions(Spec):
     """Options of `place`."""
 
     answer: dict[str, Any] | None = Field(default=None, description="result of the review; null: what needs no answer")
 
 
-def _state(job: StageJob[PlaceOptions]) -> Mapping[str, Any]:
+def _state(job: StageJob[ReplyOptions]) -> Mapping[str, Any]:
     return {**sending.state(job), "cases": held_back.state(job, _routes(job))}
 
 
-def _routes(job: StageJob[PlaceOptions]) -> tuple[str, ...]:
+def _routes(job: StageJob[ReplyOptions]) -> tuple[str, ...]:
     """Routes whose answers this stage judges: those that are asked about only with the answer."""
     return (*SENT_AT_ONCE, APPROVE) if job.options.answer else SENT_AT_ONCE
 
 
-@engine_step(PlaceOptions, fingerprint=_state)
-def place(job: StageJob[PlaceOptions]) -> StageOutput:
+@engine_step(ReplyOptions, fingerprint=_state)
+def place(job: StageJob[ReplyOptions]) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
 
     To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text. An answer

@@ -1,4 +1,4 @@
-"""Who was answered already, and what may still leave: what `replies.place` asks before it puts anything into the outbox."""
+"""Checks before sending: who was answered already, and what may still leave; `replies.place` asks them first."""
 
 from __future__ import annotations
 

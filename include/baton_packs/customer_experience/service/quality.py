@@ -1,4 +1,4 @@
-"""How well customers were answered: by route, over the week so far."""
+"""Quality of replies: how well customers were answered, by route, over the week so far."""
 
 from __future__ import annotations
 
