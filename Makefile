@@ -5,24 +5,26 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+SYSTEM ?= financial_crime
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file include/mkdocs.yml
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
 # set in many container images; every process would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup develop demo up test lint bench gameday clean
+.PHONY: help setup develop demo up test lint docs bench gameday clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(RUNTIME) ## virtual environment from requirements.lock, hashes checked
 
-demo: setup ## the main jobs on real data, about ten minutes; ends with tables
-	$(BIN)/baton demo
+demo: setup ## card fraud on real data, end to end; SYSTEM=supply_chain, customer_experience or all tells more
+	$(BIN)/baton demo $(filter-out all,$(SYSTEM))
 
 up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
 	$(BIN)/baton data
@@ -33,12 +35,17 @@ test: lint ## lint, types and all tests
 	$(BIN)/python -m pytest tests/dags tests/integration tests/faults
 	$(BIN)/python -m pytest tests/e2e
 
-lint: develop ## style, types, layers, YAML of the packs
+lint: develop ## style, types, layers, YAML of the packs, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/baton lint
+	$(SITE)
+
+docs: develop ## generated pages anew, then the documentation as a site in .baton/site
+	$(BIN)/python include/docs/generate.py
+	$(SITE)
 
 bench: develop ## performance suite with its peers; NAME=drift runs one
 	$(BIN)/python tests/bench/run.py $(NAME)

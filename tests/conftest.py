@@ -29,6 +29,11 @@ os.environ |= {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--renew-snapshots`: `tests/dags` writes its snapshots of the DAGs anew."""
+    parser.addoption("--renew-snapshots", action="store_true", help="write the snapshots of the DAGs anew")
+
+
 def pytest_unconfigure() -> None:
     """Remove the tests' home."""
     _HOME.cleanup()

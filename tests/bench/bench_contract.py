@@ -121,7 +121,7 @@ def plain_split(frame: pd.DataFrame, spec: ContractSpec) -> tuple[pd.DataFrame, 
     return frame[~mask], frame[mask]
 
 
-def ours(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, pd.DataFrame]:
+def ours(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
     """Verdict with named rows, and the good rows."""
     parsed = parsing.adopt(frame, spec, "bench")
     verdict = contracts.check(parsed, spec)

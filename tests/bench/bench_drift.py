@@ -27,7 +27,7 @@ import pandas as pd
 from scipy import stats
 
 from baton.drift import compare as drift
-from baton.drift.decision import Verdict, Window, decide
+from baton.drift.decision import MonitorVerdict, Window, decide
 from baton.drift.report import report_html
 
 ROWS, COLUMNS, NULL_WINDOWS, NULL_ROWS = 100_000, 20, 200, 8_000
@@ -120,7 +120,7 @@ def false_alarms(
         partition = (pd.Timestamp("2026-01-01") + pd.Timedelta(hours=i)).isoformat()
         named = tuple(drift.compare(reference, frame, SPEC).drifted)
         windows.append(Window(partition, 1, "judged", named, NULL_ROWS))
-        woken += decide(windows, SPEC, now=partition).verdict is Verdict.RETRAIN
+        woken += decide(windows, SPEC, now=partition).verdict is MonitorVerdict.RETRAIN
         plain += i % 10 == 0 and ks_flags(before, frame)
     flagged = sum(bool(window.drifted) for window in windows)
     return flagged / NULL_WINDOWS, woken / NULL_WINDOWS, plain / (NULL_WINDOWS / 10)

@@ -53,7 +53,7 @@ from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
 from baton_packs.supply_chain.ordering.alternatives import simulate_alternatives
 from baton_packs.supply_chain.ordering.inventory import PATHS, propose
-from baton_packs.supply_chain.ordering.logistics import Draws, Outcome, Plan, allocate, draw, simulate
+from baton_packs.supply_chain.ordering.logistics import Draws, ItemOutcome, ItemPlan, allocate, draw, simulate
 from baton_packs.supply_chain.ordering.order_cost import levels
 from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
@@ -163,11 +163,11 @@ def last_year(units: np.ndarray, lead_time: dict[int, float]) -> np.ndarray:
     ])  # fmt: skip
 
 
-def year(terms: ItemPolicy, up_to: np.ndarray, on_hand: int, draws: list[Draws]) -> list[Outcome]:
+def year(terms: ItemPolicy, up_to: np.ndarray, on_hand: int, draws: list[Draws]) -> list[ItemOutcome]:
     """The simulated year of one item under each of the draws."""
     first = max(0, int(up_to[0]) - on_hand)
     first = -(-max(first, terms.minimum_order) // terms.pack_size) * terms.pack_size if first else 0
-    plan = Plan(terms, first, on_hand, [int(level) for level in up_to])
+    plan = ItemPlan(terms, first, on_hand, [int(level) for level in up_to])
     return [simulate([plan], [drawn])[0] for drawn in draws]
 
 
@@ -190,10 +190,10 @@ def planned(units: np.ndarray, terms: ItemPolicy) -> int:
     return max(0, int(np.ceil(errors[np.searchsorted(total, terms.target * total[-1])])))
 
 
-def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[Outcome]]]:
+def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[ItemOutcome]]]:
     """The smallest z (to 0.01) with which all items together reach the fill rate, and their years."""
 
-    def years(step: int) -> list[list[Outcome]]:
+    def years(step: int) -> list[list[ItemOutcome]]:
         found = []
         for terms, units, draws in items:
             errors, weights = past_errors(units, terms)
@@ -210,10 +210,10 @@ def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[Outcom
 
 def matched(
     terms: ItemPolicy, base: np.ndarray, on_hand: int, draws: list[Draws], fill: float
-) -> tuple[int, list[Outcome]]:
+) -> tuple[int, list[ItemOutcome]]:
     """The peer's smallest safety stock that reaches the fill rate, and its year."""
 
-    def outcome(index: int) -> list[Outcome]:
+    def outcome(index: int) -> list[ItemOutcome]:
         return year(terms, np.ceil(base + SAFETY[index]), on_hand, draws)
 
     low, high = 0, len(SAFETY) - 1
@@ -223,12 +223,12 @@ def matched(
     return int(SAFETY[low]), outcome(low)
 
 
-def every(years: list[list[Outcome]]) -> list[Outcome]:
+def every(years: list[list[ItemOutcome]]) -> list[ItemOutcome]:
     """All items' runs in one list."""
     return [outcome for item in years for outcome in item]
 
 
-def mean_fill(outcomes: list[Outcome]) -> float:
+def mean_fill(outcomes: list[ItemOutcome]) -> float:
     """Share of the units demanded that were sold, over all runs."""
     return sum(o.sold for o in outcomes) / sum(o.sold + o.lost for o in outcomes)
 
@@ -247,8 +247,8 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     details: list[dict[str, Any]] = []
     for lead in LEADS:
-        ours: list[list[Outcome]] = []
-        theirs: dict[str, list[list[Outcome]]] = {name: [] for name in PEERS}
+        ours: list[list[ItemOutcome]] = []
+        theirs: dict[str, list[list[ItemOutcome]]] = {name: [] for name in PEERS}
         items: list[Item] = []
         for item, rows in frame.groupby("item"):
             units, terms = rows["units"].to_numpy(), policy(str(item), lead)
@@ -278,7 +278,7 @@ def at_first(units: np.ndarray) -> int:
     return round(2 * float(units[HISTORY - 8 : HISTORY].mean()))
 
 
-def figures(outcomes: list[Outcome]) -> dict[str, float]:
+def figures(outcomes: list[ItemOutcome]) -> dict[str, float]:
     """Means over runs."""
     parts = ("cost", "holding_cost", "shortage_cost", "ordering_cost", "expiry_cost")
     return {
@@ -288,7 +288,7 @@ def figures(outcomes: list[Outcome]) -> dict[str, float]:
 
 
 def compared(
-    lead: str, peer_name: str, ours: list[list[Outcome]], theirs: list[list[Outcome]], seed: int
+    lead: str, peer_name: str, ours: list[list[ItemOutcome]], theirs: list[list[ItemOutcome]], seed: int
 ) -> dict[str, Any]:
     """Cost of a year over all items, paired over runs, with the interval of the ratio by bootstrap over runs."""
     mine, peer = (np.array([[outcome.cost for outcome in item] for item in side]) for side in (ours, theirs))

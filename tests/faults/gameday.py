@@ -27,7 +27,7 @@ from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime.accounts import MODEL
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kills import ENVIRONMENT, STAGES, VICTIMS, kill
@@ -52,7 +52,7 @@ def main() -> None:
         with Services(folder / "home", extra_env=extra) as services:
             prepare_data("financial_crime")
             airflow = Orchestrator(services.airflow_url, services.token)
-            book = Playbook(Demo(services, airflow, console.print, silent))
+            book = FinancialCrimePlaybook(Demo(services, airflow, console.print, silent))
             book.train([MODEL, "transaction_anomaly"])
             book.promote_in_airflow(MODEL)
             book.promote_in_airflow("transaction_anomaly")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baton_demo.supply_chain.purchasing_service import Handler, PurchasingServer, Refused
+from baton_demo.supply_chain.purchasing_service import Handler, PurchasingServer, RequestRefused
 
 TOKEN = "s3cret-purchasing-token"
 PLACING = ("ok", "timeout_after", "500_before", "500_after", "drop_before", "drop_after", "429", "refuse", "page_after",
@@ -71,7 +71,7 @@ class MoodyHandler(Handler):
         mood = self.server.posts.pop(0) if self.server.posts else "ok"
         try:
             accepted = self._accept() if mood == "ok" or mood.endswith("_after") else self._unread()
-        except Refused as refused:
+        except RequestRefused as refused:
             return self.reply(refused.status, {"error": str(refused)})
         if mood == "ok" and accepted is not None:
             return self.reply(*accepted)

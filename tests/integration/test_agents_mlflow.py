@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 from opentelemetry.trace import get_tracer_provider
 from pydantic import BaseModel, Field
 
-from baton.agents import calls
-from baton.agents.calls import register_models
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec, Critic
 from baton.data.datasets import read
 from baton.settings import settings
@@ -28,6 +25,7 @@ from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import Span, Tracer, now
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "scripted_model.py"))["Scripted"]
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "step_stage.py"))
 PRICES = {"input": 1.0, "output": 10.0}
 NAME, MAIL = "Wilhelmina Featherstone", "wilhelmina@private.example"
 
@@ -36,9 +34,11 @@ class Reply(BaseModel):
     text: str = Field(max_length=120)
 
 
-def _cases(people: pd.DataFrame) -> list[Case]:
+def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]})
+        AgentQuestion(
+            f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]}
+        )
         for i, name in people["name"].items()
     ]
 
@@ -61,13 +61,6 @@ def home(workbench: Any) -> Path:
     return workbench.home
 
 
-@pytest.fixture(autouse=True)
-def no_models() -> Iterator[None]:
-    before = list(calls._models)
-    yield
-    calls._models[:] = before
-
-
 def rest() -> Rest:
     url = settings().mlflow_tracking_uri
     assert url
@@ -75,7 +68,6 @@ def rest() -> Rest:
 
 
 def advise(model: Any, partition: str, people: list[str]) -> Any:
-    register_models(lambda conn_id: model)
     frame = pd.DataFrame({"name": people})
     given = run_stage(
         Slot("care", "receive", partition), lambda inputs: StageOutput(frame), inputs={}, params={"people": people}, models={},
@@ -89,9 +81,10 @@ def advise(model: Any, partition: str, people: list[str]) -> Any:
             "advise",
             partition,
             "baton.steps.advise:advise",
-            {"people": given},
-            options,
+            inputs={"people": given},
+            options=options,
             run_id="manual__7",
+            connections=STAGE["Connected"](model),
         )
     )
 

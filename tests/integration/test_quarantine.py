@@ -55,7 +55,7 @@ def raw(rows: list[dict[str, Any]] = ROWS) -> pd.DataFrame:
 
 def run(
     frame: pd.DataFrame, partition: str = HOUR, spec: ContractSpec = SPEC
-) -> tuple[contracts.Verdict, pd.DataFrame]:
+) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
     """The contract stage and a publication, as a flow runs them."""
     made: dict[str, Any] = {}
 

@@ -19,6 +19,7 @@ from sqlalchemy import Table, select
 from baton.data.datasets import DatasetRef
 from baton.packs import pack as packs
 from baton.record import warehouse
+from baton.stages.connections import Unconnected
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
@@ -97,7 +98,19 @@ def warehouse_and_pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             del sys.modules[name]
 
 
-def job(stage: str = "publish", step: str = "shop_pack.steps:double", hour: int = 0, **given: Any) -> StageJob:
+class Connected(Unconnected):
+    """Connections that all lead to one model, or to the reason why there is none."""
+
+    def __init__(self, model: Any) -> None:
+        self.given = model
+
+    def model(self, conn_id: str) -> Any:
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+def job(stage: str = "publish", step: str = "shop_pack.steps:double", hour: int = 0, **given: Any) -> StageJob[Any]:
     """A job of the flow on the pack."""
     return StageJob("shop", FLOW, stage, HOURS[hour], step, **given)
 

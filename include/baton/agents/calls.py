@@ -1,20 +1,18 @@
 """One call to a model within limits, and what comes of it.
 
-Which model is asked is for whoever knows connections: `baton.airflow.connections.models` registers Airflow's here, as
-`baton.airflow.connections.peers` does for effects.
+Which model is asked is for whoever knows connections (`baton.stages.connections`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from baton.errors import BatonError
 from baton.specs.base import Spec
+from baton.stages.connections import Model
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -22,49 +20,6 @@ if TYPE_CHECKING:
     from baton.agents.tools import Toolbox
 
 FALLBACK = ", the fallback "  # between the name of a model that answered instead of the first one, and its connection
-
-
-class NoModel(BatonError):
-    """There is no model to ask; the message says why, and holds no secret."""
-
-
-class Model(Protocol):
-    """A model behind a connection; inherit from it for the defaults."""
-
-    name: str  # as configured, for example `openai-chat:smollm2-135m`; part of the stage's digest
-    answered: str = ""  # name of the model that gave the last answer, where a fallback did; else empty
-    chain: int = 1  # models that are asked one after the other until one answers
-    prices: Mapping[str, float] = {}  # dollars for a million tokens, `input` and `output`, if known
-
-    def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
-        """An agent with typed output, no tools; `retries` after invalid answers.
-
-        Raises:
-            NoModel: the connection cannot be used.
-        """
-
-    def reveals(self, text: str) -> bool:
-        """Does the text hold a secret of the connection?"""
-
-
-_models: list[Callable[[str], Model]] = []
-
-
-def register_models(connect: Callable[[str], Model]) -> None:
-    """Say how a connection's name becomes a model (or raises `NoModel`); the last one registered counts."""
-    _models[:] = [connect]
-
-
-def connect(conn_id: str) -> Model:
-    """The model behind a connection.
-
-    Raises:
-        NoModel: there is no such connection, or it is none to a model.
-        BatonError: nobody registered models.
-    """
-    if not _models:
-        raise BatonError("baton.agents: nobody registered models; import baton.airflow.agents in the task")
-    return _models[0](conn_id)
 
 
 class Limits(Spec):
@@ -81,7 +36,7 @@ class Limits(Spec):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallResult:
     """What came of one call: an output that the schema accepts, or its `kind` (invalid, failed) and the reason.
 
     Attributes:
@@ -103,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Budget:
+class CallBudget:
     """What is left of a case: `seconds` of the `allowed` ones, `tokens` of `Limits.max_total_tokens`."""
 
     seconds: float
@@ -112,8 +67,8 @@ class Budget:
 
 
 def call(
-    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: Budget, tools: Toolbox | None = None
-) -> Outcome:
+    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: CallBudget, tools: Toolbox | None = None
+) -> CallResult:
     """Asks once, with retries after invalid answers and calls of tools; never raises for what a server does."""
     from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
     from pydantic_ai.settings import ModelSettings
@@ -122,9 +77,9 @@ def call(
     usage, started = RunUsage(), time.time_ns()
     model.answered = ""
 
-    def ended(kind: str, reason: str = "", output: BaseModel | None = None) -> Outcome:
+    def ended(kind: str, reason: str = "", output: BaseModel | None = None) -> CallResult:
         used = usage.requests, usage.input_tokens, usage.output_tokens
-        return Outcome(output, kind, reason, model.answered or model.name, *used, started, time.time_ns())
+        return CallResult(output, kind, reason, model.answered or model.name, *used, started, time.time_ns())
 
     late = f"no answer within {round(left.allowed, 1):g} seconds"
     if left.seconds <= 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Case:
+class AgentQuestion:
     """One thing an agent is asked about.
 
     Attributes:

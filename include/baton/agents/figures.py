@@ -1,4 +1,4 @@
-"""Numbers in a text that nobody gave; texts that are more than plain sentences, or go round in circles."""
+"""Checks of an agent's text: numbers that nobody gave, more than plain sentences, going round in circles."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What MLflow keeps of a run: versions of the prompts, a trace of each case. Without MLflow a run goes on, and says so."""
+"""Records of agents in MLflow: versions of prompts, a trace of each case. Without MLflow a run goes on, and says so."""
 
 from __future__ import annotations
 

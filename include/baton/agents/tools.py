@@ -17,7 +17,7 @@ from baton.errors import SpecError
 if TYPE_CHECKING:
     from pydantic_ai.toolsets import FunctionToolset
 
-    from baton.agents.case import Case
+    from baton.agents.case import AgentQuestion
     from baton.agents.masking import Mask
 
 _LONGEST_RESULT = 4_000  # characters of one result that a model is shown
@@ -95,7 +95,7 @@ class Toolbox:
     """The tools of one case: arguments are restored before a tool sees them, results masked before the model does."""
 
     tools: Sequence[Tool]
-    case: Case
+    case: AgentQuestion
     mask: Mask
     calls: list[ToolCall] = field(default_factory=list)
 

@@ -23,8 +23,9 @@ def model(
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
     from baton.authoring.new_model import NewModel, new_model
+    from baton.packs.pack import packs
 
-    where: str | Path = Path(pack) if Path(pack).is_dir() else pack
+    where: str | Path = Path(pack) if pack not in packs() and Path(pack).is_dir() else pack
     asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,
                      money=money, owner=owner, scoring=scoring)  # fmt: skip
     _say(new_model(asked))

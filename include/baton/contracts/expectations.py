@@ -1,4 +1,4 @@
-"""What Great Expectations offers, read from its installed files: expectations and their arguments by name.
+"""The expectations that Great Expectations offers, and their arguments, by name, read from its installed files.
 
 Nothing of GX is imported (that takes seconds); `baton lint` and editors need the names only.
 """

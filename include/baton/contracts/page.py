@@ -22,7 +22,7 @@ from baton.errors import BatonError
 from baton.settings import settings
 
 if TYPE_CHECKING:
-    from baton.contracts.check import Verdict
+    from baton.contracts.check import ContractVerdict
     from baton.data.typed import Violation
 
 SHOWN = 50
@@ -45,7 +45,7 @@ _STATUS = {
 _CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
-def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
+def store(verdict: ContractVerdict, flow: str, partition: str, stage: str) -> str:
     """Write the page of a verdict.
 
     Returns:
@@ -69,7 +69,7 @@ def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
     return address
 
 
-def render_page(verdict: Verdict, flow: str = "", partition: str = "") -> str:
+def render_page(verdict: ContractVerdict, flow: str = "", partition: str = "") -> str:
     """Return the page as one HTML text without foreign addresses; personal values of class `direct` are masked."""
     spec = verdict.spec
     title = f"{spec.contract} v{spec.version}"
@@ -107,7 +107,7 @@ def _listed(kind: str, sentences: list[str]) -> str:
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
-def _notes(verdict: Verdict) -> Iterator[str]:
+def _notes(verdict: ContractVerdict) -> Iterator[str]:
     if verdict.dropped_columns:
         names = ", ".join(f"<code>{_text(name)}</code>" for name in verdict.dropped_columns)
         yield f"<p>Dropped, because the contract does not know them: {names}.</p>"
@@ -115,7 +115,7 @@ def _notes(verdict: Verdict) -> Iterator[str]:
         yield f"<h2>For information</h2>{_listed('info', verdict.info)}"
 
 
-def _rows(verdict: Verdict) -> Iterator[str]:
+def _rows(verdict: ContractVerdict) -> Iterator[str]:
     groups: dict[tuple[int, str], list[Violation]] = {}
     for violation in verdict.violations:
         groups.setdefault((violation.row, violation.row_sha), []).append(violation)
@@ -144,7 +144,7 @@ def _rows(verdict: Verdict) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
+def _cell(verdict: ContractVerdict, column: str | None, value: str | None) -> str:
     if value is None:
         return '<span class="dim">empty</span>'
     columns = verdict.spec.columns
@@ -159,7 +159,7 @@ def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
 # --- what Great Expectations shows --------------------------------------------------------------------------
 
 
-def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
+def _rendered_by_gx(verdict: ContractVerdict, partition: str) -> str:
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
@@ -174,7 +174,7 @@ def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
     return cleaner.text()
 
 
-def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
+def _complete(result: dict[str, Any], verdict: ContractVerdict, partition: str) -> None:
     """Say in GX's result what its renderer asks for and the first pass (BOOLEAN_ONLY) leaves out."""
     for outcome in result["results"]:
         config = outcome["expectation_config"]

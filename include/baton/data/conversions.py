@@ -1,4 +1,4 @@
-"""Cells to the types of a contract: each type has one written form, and what does not have it is named."""
+"""Conversions of cells to a contract's types: each type has one written form, and what does not have it is named."""
 
 from __future__ import annotations
 

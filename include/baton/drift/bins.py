@@ -1,4 +1,4 @@
-"""How values become counts: the bins of a feature, and the sub-windows of the training period."""
+"""Bins of a feature, in which values become counts, and the sub-windows of the training period."""
 
 from collections.abc import Mapping
 from typing import Any

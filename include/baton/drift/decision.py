@@ -1,4 +1,4 @@
-"""From judged windows to a decision: is retraining due, and if not, why not. Pure; in partition (data) time.
+"""The drift decision: whether judged windows make retraining due, and if not, why not. Pure; in partition (data) time.
 
 The order of the questions is the design:
 
@@ -26,7 +26,7 @@ from baton.errors import BatonError
 from baton.specs.base import format_duration, parse_duration
 
 
-class Verdict(StrEnum):
+class MonitorVerdict(StrEnum):
     """What the monitor says about a model at a partition."""
 
     STABLE = "STABLE"  # nothing moved
@@ -75,7 +75,7 @@ class DriftVerdict:
         onset: partition since which it moves; `truths`: known truths since then.
     """
 
-    verdict: Verdict
+    verdict: MonitorVerdict
     reasons: list[str]
     features: list[str]
     partition: str
@@ -111,7 +111,7 @@ def decide(windows: Sequence[Window], spec: Any, *, now: str, retrains: Sequence
         raise BatonError(f"drift: no window for partition {now}; judge it before deciding")
     current = latest[now]
     if current.status != "judged":
-        return DriftVerdict(Verdict.TOO_FEW, [_uncounted(current)], [], now)
+        return DriftVerdict(MonitorVerdict.TOO_FEW, [_uncounted(current)], [], now)
     ordered = [latest[partition] for partition in sorted(latest)]
     counting = [w for w in ordered if w.status == "judged" and w.version == current.version]
     k, n = spec.persistence.k, spec.persistence.n
@@ -165,33 +165,33 @@ def _calm(counting: Sequence[Window], now: str) -> DriftVerdict:
     moved = list(counting[-1].drifted)
     if moved:
         reason = f"moved in this window, not persistently: {', '.join(moved)}"
-        return DriftVerdict(Verdict.WARN, [reason], moved, now)
+        return DriftVerdict(MonitorVerdict.WARN, [reason], moved, now)
     if _lost(counting, 1, 1):
-        return DriftVerdict(Verdict.WARN, ["labelled performance fell, not persistently"], [], now)
-    return DriftVerdict(Verdict.STABLE, ["nothing moves persistently"], [], now)
+        return DriftVerdict(MonitorVerdict.WARN, ["labelled performance fell, not persistently"], [], now)
+    return DriftVerdict(MonitorVerdict.STABLE, ["nothing moves persistently"], [], now)
 
 
 def _due(
     counting: Sequence[Window], spec: Any, now: str, retrains: Sequence[str], since: str, truths: int, lost: bool
-) -> tuple[Verdict, str]:
+) -> tuple[MonitorVerdict, str]:
     """The verdict once something moved persistently, with its reason."""
     states = [w.performance.status for w in counting if w.performance is not None and w.partition >= since]
     if not lost and states.count("held") >= spec.persistence.k and "dropped" not in states:
-        return Verdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
+        return MonitorVerdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
     at = datetime.fromisoformat(now)
     ago = {r: at - datetime.fromisoformat(r) for r in retrains}  # negative: requested with newer data than `now`
     cooldown, per = parse_duration(spec.cooldown), parse_duration(spec.budget.per)
     near = [r for r, span in ago.items() if span < cooldown]
     if near:
         pause = f"the cool-down is {format_duration(cooldown)} of data time"
-        return Verdict.COOLDOWN, f"retraining was requested at {max(near)}; {pause}"
+        return MonitorVerdict.COOLDOWN, f"retraining was requested at {max(near)}; {pause}"
     if sum(span < per for span in ago.values()) >= spec.budget.retrains:
         budget = f"{spec.budget.retrains} retrainings per {format_duration(per)}"
-        return Verdict.DRIFT, f"the budget of {budget} is used up: a person must look"
+        return MonitorVerdict.DRIFT, f"the budget of {budget} is used up: a person must look"
     needed, what = spec.needed
     if truths < needed:
-        return Verdict.WAITING_FOR_LABELS, (
+        return MonitorVerdict.WAITING_FOR_LABELS, (
             f"{truths} {what} since {since}, {needed} needed: "
             "retraining without knowing the new situation would reproduce the old model"
         )
-    return Verdict.RETRAIN, f"{truths} {what} since {since}: retrain"
+    return MonitorVerdict.RETRAIN, f"{truths} {what} since {since}: retrain"

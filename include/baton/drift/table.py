@@ -1,4 +1,4 @@
-"""What a comparison of two windows found, feature by feature."""
+"""The drift table: what a comparison of two windows found, feature by feature."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""Carries out what is in the outbox: attempts as often as needed, the effect once.
+"""Delivery of what is in the outbox: attempts as often as needed, the effect once.
 
 Before an attempt the effect is marked `sending` in a transaction of its own. A lost answer, a server error or a
 crash leaves it in doubt, and what is in doubt is asked about before it is sent again, under the same key. So a

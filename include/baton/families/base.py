@@ -1,4 +1,4 @@
-"""What every family offers: the protocols, the scores, the files of a saved model."""
+"""Protocols that every model family follows; the scores, the files of a saved model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people changed in a proposal before it was carried out: feedback for the next proposals."""
+"""Adjustments: what people changed in a proposal before it was carried out, as feedback for the next proposals."""
 
 from __future__ import annotations
 

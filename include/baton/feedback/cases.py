@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
-from baton.feedback.labels import record_labels
+from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
 from baton.record.warehouse import insert, now, write
 
@@ -158,7 +158,7 @@ def decide(
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
         for target, value in case["resolutions"][resolution].items():
-            record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target)
+            record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
 

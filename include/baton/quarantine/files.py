@@ -21,12 +21,11 @@ from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, list_r
 _KEYS = ("flow", "partition", "row", "row_sha")
 _NOTES = ("source", "status", "rules", "advice")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-Entry = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
+EditedRow = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
 def export(path: Path, where: Where | None = None) -> int:
-    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode
-    0600.
+    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode 0600.
 
     Returns:
         number of rows.
@@ -132,7 +131,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _from_csv(path: Path) -> Iterator[Entry]:
+def _from_csv(path: Path) -> Iterator[EditedRow]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -157,7 +156,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
         raise BatonError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _from_json(path: Path) -> Iterator[Entry]:
+def _from_json(path: Path) -> Iterator[EditedRow]:
     try:
         # numbers keep their digits
         entries = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)

@@ -1,4 +1,4 @@
-"""What people do with quarantined rows: change cells, or give rows up. Each is one transaction with a ledger entry."""
+"""Repairs: people change cells of quarantined rows, or give rows up. Each is one transaction with a ledger entry."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The record of what happened: append-only, every entry chained to the one before by SHA-256.
+"""The ledger: the record of what happened, append-only, every entry chained to the one before by SHA-256.
 
 The chain shows an edit, a deletion, an insertion and a swap. It cannot show that its end was cut off, nor that somebody
 rewrote everything from one entry on; for that, each committed entry's hash is also appended to the *anchor*, a file
@@ -29,7 +29,7 @@ _HASHED = ("seq", "at", "kind", "subject", "payload", "prev")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One thing that happened."""
 
     seq: int
@@ -41,7 +41,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChainCheck:
     """What `verify` found.
 
     Attributes:
@@ -129,7 +129,7 @@ def _anchored(path: Path) -> dict[int, set[str]]:
     return known
 
 
-def verify(anchor: Path | None = None) -> Verdict:
+def verify(anchor: Path | None = None) -> ChainCheck:
     """Check every entry against the one before and against the anchor; names the first that is broken.
 
     Args:
@@ -151,10 +151,10 @@ def verify(anchor: Path | None = None) -> Verdict:
     if not reason and known is None and count:
         reason = f"{path} is missing: nobody can tell whether entries were cut off or rewritten"
     unanchored = sum(1 for seq in range(1, count + 1) if seq not in (known or {}))
-    return Verdict(not reason, count, broken, head, reason, unanchored)
+    return ChainCheck(not reason, count, broken, head, reason, unanchored)
 
 
-def remember(verdict: Verdict, actor: str) -> dict[str, Any]:
+def remember(verdict: ChainCheck, actor: str) -> dict[str, Any]:
     """Keep a verification's result for the page that shows it; returns what is kept."""
     result = {
         "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
@@ -184,7 +184,7 @@ def _rows(conn: Connection) -> Iterator[dict[str, Any]]:
         yield dict(row)
 
 
-def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[Entry]:
+def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:
     """Return the newest entries first.
 
     Args:
@@ -200,6 +200,6 @@ def entries(subject: str | None = None, kind: str | None = None, limit: int = 10
         query = query.where(ledger.c.kind == kind)
     with warehouse.read() as conn:
         return [
-            Entry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
+            LedgerEntry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
             for row in conn.execute(query)
         ]

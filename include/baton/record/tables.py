@@ -8,7 +8,7 @@ MLflow's integers; `commit_id` is the row of `commits` whose transaction wrote t
 
 from typing import Any
 
-from sqlalchemy import Index, MetaData, Table, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, MetaData, Table, UniqueConstraint
 
 from baton.record.columns import columns
 
@@ -64,6 +64,7 @@ decisions = _table(
 labels = _table(
     "labels",
     "flow* entity_key* origin* target* partition label:float? category? actor? known_at",
+    Column("rank", Integer, nullable=False, default=0),
     Index(None, "flow", "partition"),
 )
 # work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->

@@ -1,4 +1,4 @@
-"""Which model versions a partition used: fixed by its first run, repeated by every later one."""
+"""Used models: the versions that a partition used, fixed by its first run, repeated by every later one."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a model folder may hold: every file must positively be one of a few formats that carry no code.
+"""The content of a model folder: every file must positively be one of a few formats that carry no code.
 
 Checked on bytes, by name and content, before MLflow, skops or LightGBM sees the folder. The list says what is
 allowed; everything else (pickles under any name, archives, scripts, foreign flavours) is refused without

@@ -1,4 +1,4 @@
-"""What makes one model version the one it says it is."""
+"""Identity of a model version: what makes it the one it says it is."""
 
 from dataclasses import dataclass
 

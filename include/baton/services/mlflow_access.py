@@ -1,4 +1,4 @@
-"""In front of every request to the MLflow server: its own log-in, minus the parts that run things.
+"""Access to the MLflow server: before every request its own log-in, minus the parts that run things.
 
 MLflow's assistant lets anybody who can log in, a reviewer too, name a model endpoint of their own, grant it full access
 and have its tool calls executed by a shell on the server's machine, where the signing key lies; MLflow 3.17 has no

@@ -1,4 +1,4 @@
-"""What the services are and how they are configured: commands, environment, secrets, ports.
+"""The plan of the services: what they are and how they are configured, by commands, environment, secrets, ports.
 
 Airflow is configured by environment variables alone, but for the three keys that must not show up in a
 process listing: they are in `home/secrets/airflow.cfg`. A variable `AIRFLOW__*` that the user has set wins,

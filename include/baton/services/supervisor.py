@@ -1,4 +1,4 @@
-"""Start Airflow and MLflow on loopback and keep them running: behind `baton up`, the demo and the tests.
+"""The supervisor: starts Airflow and MLflow on loopback and keeps them running, for `baton up`, the demo and the tests.
 
 One supervisor per home (a lock). When this process dies without a word, a guardian process ends the services;
 what both missed, the next start ends.

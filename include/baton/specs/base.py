@@ -1,4 +1,4 @@
-"""What every YAML model shares: strictness, names, durations, cron lines.
+"""The base of every YAML model: strictness, names, durations, cron lines.
 
 Specs are strict (a string is never taken for a number), frozen and refuse unknown keys, so a misspelt key
 fails before anything runs. Each field carries a description: it becomes the JSON Schema that editors show and

@@ -1,4 +1,4 @@
-"""What the YAML of a model of tables may say: its data, candidates and validation."""
+"""The spec of a model of tables: its data, candidates and validation."""
 
 from __future__ import annotations
 

@@ -8,10 +8,12 @@ import typing
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.lint import lint
 from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.cli.app import app
 from baton.errors import SourceError, SpecError
 from baton.packs.pack import read_pack
 from baton.settings import settings
@@ -124,6 +126,15 @@ def test_a_source_without_rows_says_where_to_put_them(pack, tmp_path):
     (tmp_path / "home" / "data" / "rainfall" / "history.csv").unlink()
     with pytest.raises(SourceError, match="no rows yet"):
         new_model(asked(pack))
+
+
+def test_an_installed_pack_goes_before_a_folder_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "financial_crime").mkdir()  # as `baton new pack` leaves one where it was called
+    monkeypatch.chdir(tmp_path)
+    asked = ["new", "model", "x", "--pack", "financial_crime", "--source", "nothing", "--target", "is_fraud"]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 1
+    assert "no source `nothing` There are: transactions, labels." in said.stderr
 
 
 def test_a_new_pack_is_a_package_that_can_be_installed(tmp_path):

@@ -73,7 +73,7 @@ def test_entries_are_numbered_chained_and_anchored(home):
     assert [row["prev"] for row in stored] == [ledger.GENESIS, stored[0]["hash"], stored[1]["hash"]]
     lines = ledger.anchor_path().read_text().splitlines()
     assert lines == [f"{row['seq']} {row['hash']}" for row in stored]
-    assert ledger.verify() == ledger.Verdict(True, 3, None, stored[2]["hash"], "", 0)
+    assert ledger.verify() == ledger.ChainCheck(True, 3, None, stored[2]["hash"], "", 0)
 
 
 def test_a_rolled_back_transaction_leaves_no_trace(home):
@@ -87,7 +87,7 @@ def test_a_rolled_back_transaction_leaves_no_trace(home):
 def test_several_entries_of_one_transaction(home):
     with warehouse.write() as conn:
         assert [ledger.append(conn, "kind", "subject", {"n": n}) for n in range(3)] == [1, 2, 3]
-    assert ledger.verify() == ledger.Verdict(True, 3, None, rows()[2]["hash"], "", 0)
+    assert ledger.verify() == ledger.ChainCheck(True, 3, None, rows()[2]["hash"], "", 0)
 
 
 def test_entries_filters_newest_first(filled):

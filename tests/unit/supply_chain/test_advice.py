@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from baton.agents.case import Case, Refused
+from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers
 from baton.errors import BatonError
 from baton_packs.supply_chain.advice import _WHY, INVENTORY, MARGIN, Advice, cases, check, template
@@ -35,13 +35,13 @@ def offer(name: str, cost: float = 2400.0, keeps: bool = True, item: str = "a") 
             "keeps_service": keeps}  # fmt: skip
 
 
-def case(*offers: dict[str, Any], allowed: bool = True, **changes: Any) -> Case:
+def case(*offers: dict[str, Any], allowed: bool = True, **changes: Any) -> AgentQuestion:
     offered = pd.DataFrame([offer("as_proposed"), *offers])
     (made,) = cases(pd.DataFrame([proposal(**changes)]), offered, {"a": allowed})
     return made
 
 
-def verdict(made: Case, choice: str = "as_proposed", text: str = TEXT) -> Advice | Refused:
+def verdict(made: AgentQuestion, choice: str = "as_proposed", text: str = TEXT) -> Advice | Refused:
     return check(made, Advice(text=text, choice=choice))  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from baton.console.host import Rights
 from baton.console.queries.work import verdict_of
+from baton.names import promote_of
 from baton.record import ledger, tables
 from baton.registry.review import champion_moved
 
@@ -88,7 +89,7 @@ def champions(
     verdicts, used = _last_verdicts(conn), _last_use(conn)
     found = []
     for model in sorted({*known_models(), *moves, *verdicts}):
-        if not rights.read(f"{model}_promote"):
+        if not rights.read(promote_of(model)):
             continue
         move = moves.get(model)
         recorded = int(move["payload"]["version"]) if move else None

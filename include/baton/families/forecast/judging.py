@@ -1,7 +1,7 @@
 """The promotion decision for forecasts: challenger and champion at the same origins.
 
 The ladder is that of `baton.families.verdict`. Its cases are (series, origin) pairs, its bound is `ceiling`, since metrics
-are errors; its parts are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
+are errors; its slices are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
 than the champion's; a first version's must cost less than those by the seasonal naive with a fixed safety stock.
 
 A global model that was trained on the judged periods has learnt them by heart, its challenger has not. They are compared
@@ -20,7 +20,7 @@ from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.model import FittedForecaster
 from baton.families.forecast.panel.periods import to_period
 from baton.families.forecast.panel.series import prepare
-from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling, first
+from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice, first
 from baton.specs.forecast import ForecastSpec
 
 KEYS = ["series", "origin"]
@@ -57,7 +57,7 @@ class _Judge(Ladder):
         self.cases = pd.DataFrame()
         self.flattered = False
 
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[GateRule, ...]:
         """From the first to the last; `_compared` only fills the table."""
         return self._usable, self._enough, self._compared, self._ceiling, self._against
 
@@ -217,9 +217,9 @@ class _Judge(Ladder):
         return None
 
     def _segments(self) -> Ruling | None:
-        return self.by_parts(self._judged_segments())
+        return self.by_slices(self._judged_segments())
 
-    def _judged_segments(self) -> Iterator[Part]:
+    def _judged_segments(self) -> Iterator[Slice]:
         rise = self.gate.segment_rise
         for column in self.gate.segments:
             value_of = dict(zip(self.panel.ids, self.panel.attributes[column], strict=True))
@@ -229,7 +229,7 @@ class _Judge(Ladder):
                 self.slices.append(row)
                 if row["judged"]:
                     where = f"segment {row['slice']} ({row['rows']} cases)"
-                    yield Part(where, row, rise * row["champion"], f"{rise:.0%}")
+                    yield Slice(where, row, rise * row["champion"], f"{rise:.0%}")
 
     def _segment(self, name: str, keep: pd.Series) -> dict[str, Any]:
         cases = self._cases(self.gate.metric, keep)

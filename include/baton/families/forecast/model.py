@@ -13,7 +13,7 @@ from baton.families.forecast import backtest, intervals, losses, reconcile
 from baton.families.forecast.methods import points
 from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.methods.local import Local
-from baton.families.forecast.methods.points import Part, Points
+from baton.families.forecast.methods.points import Forecaster, Points
 from baton.families.forecast.panel.periods import label
 from baton.families.forecast.panel.series import Panel, need_future, prepare
 from baton.families.forecast.panel.setting import Setting
@@ -30,7 +30,7 @@ class FittedForecaster:
         self,
         name: str,
         setting: Setting,
-        parts: Sequence[Part],
+        parts: Sequence[Forecaster],
         combine: str,
         croston: bool,
         reconciler: str | None,
@@ -158,7 +158,7 @@ def load(folder: Path) -> FittedForecaster:
     """Restore a saved forecaster; see `baton.families.load`."""
     document = read_json(folder, FAMILY)
     setting = Setting.from_json(document["setting"])
-    parts: list[Part] = []
+    parts: list[Forecaster] = []
     for one in document["parts"]:
         candidate = ForecasterSpec.model_validate(one["spec"])
         if candidate.estimator == points.GLOBAL:

@@ -1,4 +1,4 @@
-"""From a raw score to a probability, as plain numbers that rise strictly with the score.
+"""Calibration: from a raw score to a probability, as plain numbers that rise strictly with the score.
 
 `sigmoid`: logistic regression on the raw score's log-odds (Platt 1999, with his smoothed targets).
 `isotonic`: pool-adjacent-violators (Zadrozny & Elkan 2002), interpolated between the blocks.

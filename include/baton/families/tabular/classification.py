@@ -11,7 +11,7 @@ from baton.errors import ModelError
 from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, parts_of, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
-from baton.families.tabular.encoding import Encoder
+from baton.families.tabular.encoding import FrameEncoder
 from baton.families.tabular.learner import Scorer, Scores, feature_columns
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
@@ -19,7 +19,7 @@ INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes 
 
 
 @dataclass(frozen=True)
-class Member:
+class FittedEstimator:
     """One fitted estimator.
 
     Attributes:
@@ -31,13 +31,13 @@ class Member:
     name: str
     path: str
     predictor: Any
-    encoder: Encoder
+    encoder: FrameEncoder
     rate: float
     baseline: np.ndarray
     calibration: Calibration = field(default_factory=Calibration)
 
     @property
-    def kind(self) -> estimators.Kind:
+    def kind(self) -> estimators.EstimatorKind:
         """What is known of the estimator."""
         return estimators.kind_of(self.path, self.name)
 
@@ -58,7 +58,7 @@ class Member:
 class FittedClassifier:
     """One member, or the average of several members' calibrated probabilities (in log-odds, see `average`)."""
 
-    def __init__(self, name: str, members: list[Member], calibration: Calibration) -> None:
+    def __init__(self, name: str, members: list[FittedEstimator], calibration: Calibration) -> None:
         """Take fitted members; `calibration` is applied to their average."""
         self.name = name
         self.members = members
@@ -100,7 +100,7 @@ class Classification:
     name = "classification"
     supervised = True
 
-    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Member:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> FittedEstimator:
         """Fit one estimator without calibration.
 
         Raises:
@@ -114,7 +114,7 @@ class Classification:
         keep, rate = _keep(labels, candidate.negatives, seed)
         part = rows if keep is None else rows.take(keep)
         labels = labels if keep is None else labels[keep]
-        encoder = Encoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
+        encoder = FrameEncoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
         matrix = encoder.transform(part.frame)
         weight = np.ones(len(labels)) if part.weights is None else np.asarray(part.weights, dtype=float)
         weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
@@ -123,7 +123,7 @@ class Classification:
             predictor = estimators.fit(estimator, kind, matrix, labels, None if plain else weight)
         except (TypeError, ValueError) as error:
             raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
-        return Member(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
+        return FittedEstimator(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
 
     def fit(
         self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
@@ -175,9 +175,9 @@ class Classification:
         document = read_json(folder, self.name)
         members = []
         for m in document["members"]:
-            predictor, encoder = estimators.restore(folder, m["file"]), Encoder.from_json(m["encoder"])
+            predictor, encoder = estimators.restore(folder, m["file"]), FrameEncoder.from_json(m["encoder"])
             rate, baseline, calibration = m["negatives_rate"], np.asarray(m["baseline"]), m["calibration"]
-            made = Member(m["name"], m["estimator"], predictor, encoder, rate, baseline)
+            made = FittedEstimator(m["name"], m["estimator"], predictor, encoder, rate, baseline)
             members.append(replace(made, calibration=Calibration.from_json(calibration)))
         return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
 

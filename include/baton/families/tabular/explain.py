@@ -14,10 +14,10 @@ import numpy as np
 
 from baton.families.base import Reasons
 from baton.families.tabular.calibration import logit
-from baton.families.tabular.estimators import Kind
+from baton.families.tabular.estimators import EstimatorKind
 
 
-def contributions(predictor: Any, kind: Kind, matrix: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+def contributions(predictor: Any, kind: EstimatorKind, matrix: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """Return contributions of shape (rows, matrix columns), positive where they raise the score.
 
     Args:

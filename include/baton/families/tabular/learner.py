@@ -1,4 +1,4 @@
-"""What the two ways to learn the rows of a table offer: classification and anomaly detection."""
+"""Protocols of learning the rows of a table, which classification and anomaly detection follow."""
 
 from __future__ import annotations
 

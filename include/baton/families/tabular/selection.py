@@ -1,4 +1,4 @@
-"""Choosing among a spec's candidates without looking at the holdout: folds in time order, each later than its training.
+"""Selection among a spec's candidates without a look at the holdout: folds in time order, each later than its training.
 
 The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal size. Fold k is
 judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.

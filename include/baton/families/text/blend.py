@@ -1,4 +1,4 @@
-"""From raw scores of one or several models to probabilities.
+"""The blend: from raw scores of one or several models to probabilities.
 
 `p = softmax(sum of weight[m] * raw[m])`: one weight per model, learnt from out-of-fold scores by maximum likelihood. With
 one model the weight is the inverse temperature (temperature scaling, Guo et al. 2017); with several it is a weighted

@@ -1,4 +1,4 @@
-"""From checked rows to what a text model learns from and is judged on."""
+"""Cases: what a text model learns from and is judged on, made of checked rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

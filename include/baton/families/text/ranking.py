@@ -1,4 +1,4 @@
-"""Comparing candidates on texts that they did not see."""
+"""The ranking of candidates on texts that they did not see."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Learning what texts of unknown classes look like, by leaving known classes out.
+"""Strangers: what texts of unknown classes look like, learned by leaving known classes out.
 
 The classes are dealt into groups, and so are the texts. For each group of classes the model's parts are fitted without
 them, and without one group of the other texts; what they then say of the classes left out is how unknown classes look, what
@@ -17,7 +17,7 @@ from baton.families.text.cases import Cases
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder
 from baton.families.text.features.traits import World
-from baton.families.text.scope import Detector, Scope, simple
+from baton.families.text.scope import Scope, StrangerDetector, simple
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 GROUPS = 6
@@ -66,7 +66,7 @@ def fit(
     return Scope.draw(kind, strange, share, detector)
 
 
-def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float) -> Detector:
+def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float) -> StrangerDetector:
     """A logistic model of traits, shape (n, traits), of known and of unknown classes.
 
     Only the order of texts near the line matters to what is rejected, so its likelihood is weighted by how near a text is to
@@ -82,7 +82,7 @@ def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float
         odds = told.decision_function(inputs)
         line = np.quantile(odds[: len(known)], 1 - share)
         weights = np.exp(-(((odds - line) / NEAR) ** 2) / 2) + FAR
-    return Detector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
+    return StrangerDetector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
 
 
 def _left_out(

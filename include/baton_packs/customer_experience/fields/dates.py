@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import Found, Page, Span, beneath, fold
+from baton_packs.customer_experience.fields.page import Found, LineSpan, Page, beneath, fold
 
 NAMES = (
     "january januar janner janvier januari jan", "february februar fevrier februari feb fevr",
@@ -85,15 +85,15 @@ def choose_dates(page: Page, dates: list[Date], labels: list[Label], number: Fou
     is the invoice's. Without any label, the first date of the text is taken with little confidence.
     """
     wanted = [label for label in labels if label.kind in ("date", "due_date", "other_date")]
-    by_line: dict[int, list[Span]] = {}
+    by_line: dict[int, list[LineSpan]] = {}
     at = {date.start: date for date in dates}
     for date in dates:
-        by_line.setdefault(page.line_at(date.start), []).append(Span(date.start, date.end))
+        by_line.setdefault(page.line_at(date.start), []).append(LineSpan(date.start, date.end))
     taken: dict[int, tuple[str, float, str]] = {}
     for i, label in enumerate(wanted):
         limit = wanted[i + 1].start if i + 1 < len(wanted) and wanted[i + 1].line == label.line else len(page.text)
         right = [s for s in by_line.get(label.line, ()) if label.end <= s.start < limit]
-        value, factor = (right[0], 1.0) if right else (beneath(page, Span(label.start, label.end), by_line), 0.85)
+        value, factor = (right[0], 1.0) if right else (beneath(page, LineSpan(label.start, label.end), by_line), 0.85)
         if value is None:
             continue
         confidence = _trust(page, label, value) * factor
@@ -114,7 +114,7 @@ def choose_dates(page: Page, dates: list[Date], labels: list[Label], number: Fou
     return _best(page, at, taken)
 
 
-def _trust(page: Page, label: Label, value: Span) -> float:
+def _trust(page: Page, label: Label, value: LineSpan) -> float:
     """A plain `date` behind another word is the date of something else; words between weaken the bond."""
     trust = 0.95 if label.words > 1 or len(label.phrase) > 6 else 0.8
     before = page.text[page.lines[label.line].start : label.start]

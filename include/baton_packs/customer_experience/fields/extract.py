@@ -17,7 +17,7 @@ from baton_packs.customer_experience.fields.issuer import LEAST, find_parties
 from baton_packs.customer_experience.fields.labels import Label, find_labels
 from baton_packs.customer_experience.fields.names import find_names
 from baton_packs.customer_experience.fields.numbers import choose_numbers, find_ibans
-from baton_packs.customer_experience.fields.page import Found, Page, Span
+from baton_packs.customer_experience.fields.page import Found, LineSpan, Page
 from baton_packs.customer_experience.fields.totals import LARGEST, ONLY, UNREAD, choose_totals
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def extract_text(
     labels = find_labels(page)
     ibans = find_ibans(page)
     dates = find_dates(page, language, month_first=False)
-    masked = [Span(date.start, date.end) for date in dates] + [Span(iban.start, iban.end) for iban in ibans]
+    masked = [LineSpan(date.start, date.end) for date in dates] + [LineSpan(iban.start, iban.end) for iban in ibans]
     amounts = find_amounts(page, masked)
     if _american(amounts, ibans):
         dates = find_dates(page, language, month_first=True)
-    spans = masked + [Span(amount.start, amount.end) for amount in amounts if amount.money]
+    spans = masked + [LineSpan(amount.start, amount.end) for amount in amounts if amount.money]
     numbers = choose_numbers(page, labels, spans)
     if "invoice_number" not in {number.field for number in numbers} and subject:
         numbers += _from_subject(subject)

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from stdnum.iso7064 import mod_97_10
 
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import NEAR, Found, Page, Span, beneath, distance
+from baton_packs.customer_experience.fields.page import NEAR, Found, LineSpan, Page, beneath, distance
 
 TOKEN = re.compile(r"[^\W_](?:[\w/.\-#]{0,38}\w)?")
 SERIES = re.compile(r"[A-Z]{1,4}[ ]\d[\w/.\-]{1,30}\w")  # `KD 88123`
@@ -71,7 +71,7 @@ def iban_valid(value: str) -> bool:
     return mod_97_10.is_valid(value[4:] + value[:4])
 
 
-def choose_numbers(page: Page, labels: list[Label], masked: list[Span]) -> list[Found]:
+def choose_numbers(page: Page, labels: list[Label], masked: list[LineSpan]) -> list[Found]:
     """The best number of each kind. `masked` are places of dates, amounts and IBANs, which are none of these."""
     mine = [label for label in labels if label.kind in KINDS]
     by_line: dict[int, list[Label]] = {}
@@ -79,7 +79,7 @@ def choose_numbers(page: Page, labels: list[Label], masked: list[Span]) -> list[
         by_line.setdefault(label.line, []).append(label)
     starts = sorted((span.start, span.end) for span in masked)
     best: dict[str, Found] = {}
-    tokens: dict[int, list[Span]] = {}
+    tokens: dict[int, list[LineSpan]] = {}
     for label in mine:
         found = _right(page, label, starts) or _below(page, label, by_line, starts, tokens)
         if found and (found.field not in best or best[found.field].confidence < found.confidence):
@@ -95,9 +95,9 @@ def _right(page: Page, label: Label, masked: list[tuple[int, int]]) -> Found | N
     begin = lead.end() if lead else label.end
     end = page.lines[label.line].end
     match = SERIES.match(page.text, begin, end) or TOKEN.match(page.text, begin, end)
-    if match is None or not usable(page, Span(*match.span()), masked):
+    if match is None or not usable(page, LineSpan(*match.span()), masked):
         return None
-    return _make(page, label, Span(*match.span()), 1.0)
+    return _make(page, label, LineSpan(*match.span()), 1.0)
 
 
 def _below(
@@ -105,7 +105,7 @@ def _below(
     label: Label,
     by_line: dict[int, list[Label]],
     masked: list[tuple[int, int]],
-    tokens: dict[int, list[Span]],
+    tokens: dict[int, list[LineSpan]],
 ) -> Found | None:
     """The number in a label's column, if the rest of the label's cell is empty."""
     cell = next((cell for cell in page.cells(label.line) if cell.start <= label.start < cell.end), None)
@@ -115,9 +115,9 @@ def _below(
     for line in range(label.line + 1, min(label.line + 4, len(page.lines))):
         if line not in tokens:
             span = page.lines[line]
-            found = (Span(*match.span()) for match in TOKEN.finditer(page.text, span.start, span.end))
+            found = (LineSpan(*match.span()) for match in TOKEN.finditer(page.text, span.start, span.end))
             tokens[line] = [value for value in found if usable(page, value, masked)]
-    own = Span(label.start, label.end)
+    own = LineSpan(label.start, label.end)
     value = beneath(page, own, tokens)
     if value is None:
         return None
@@ -126,7 +126,7 @@ def _below(
     between = range(label.line, page.line_at(value.start))
     rivals = (other for line in between for other in by_line.get(line, ()) if other.start != label.start)
     for other in rivals:
-        away = distance(page, Span(other.start, other.end), value)
+        away = distance(page, LineSpan(other.start, other.end), value)
         if away < limit or (other.line > label.line and away <= NEAR):
             return None
     if any(
@@ -146,7 +146,7 @@ def _labels_follow(rest: str) -> bool:
     return len(rest.split()) <= 3
 
 
-def usable(page: Page, value: Span, masked: list[tuple[int, int]]) -> bool:
+def usable(page: Page, value: LineSpan, masked: list[tuple[int, int]]) -> bool:
     """Whether a word may be somebody's number: it has a digit, and is no part of a date, an amount or an address."""
     text = page.of(value)
     digits = sum(c.isdigit() for c in text)
@@ -161,7 +161,7 @@ def usable(page: Page, value: Span, masked: list[tuple[int, int]]) -> bool:
     return not any(value.start < end for _, end in masked[max(i - 2, 0) : i])
 
 
-def _make(page: Page, label: Label, value: Span, factor: float) -> Found | None:
+def _make(page: Page, label: Label, value: LineSpan, factor: float) -> Found | None:
     text = page.of(value)
     if label.kind == "iban" and len(text) < 12:
         return None  # hidden by stars

@@ -30,7 +30,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class LineSpan:
     """A piece of one line."""
 
     start: int
@@ -46,13 +46,13 @@ class Page:
     def __init__(self, text: str) -> None:
         self.text = text
         self.numbers = NUMBERLIKE.sub(_digits, text)
-        self.lines: list[Span] = []
+        self.lines: list[LineSpan] = []
         start = 0
         for line in text.split("\n"):
             if line and not line.isspace():
                 self._add(start, start + len(line))
             start += len(line) + 1
-        self._cells: dict[int, list[Span]] = {}
+        self._cells: dict[int, list[LineSpan]] = {}
         self._starts = [line.start for line in self.lines]
         self.quoted = frozenset(
             i for i, line in enumerate(self.lines) if text[line.start : line.start + 2].startswith((">", "|>"))
@@ -63,9 +63,9 @@ class Page:
         while end - start > LONGEST:
             space = self.text.rfind(" ", start + LONGEST // 2, start + LONGEST)
             cut = space if space > 0 else start + LONGEST
-            self.lines.append(Span(start, cut))
+            self.lines.append(LineSpan(start, cut))
             start = cut
-        self.lines.append(Span(start, end))
+        self.lines.append(LineSpan(start, end))
 
     def line_at(self, offset: int) -> int:
         """The number of the printed line that holds a place."""
@@ -75,14 +75,14 @@ class Page:
         """The column of a place in its line."""
         return offset - self.lines[self.line_at(offset)].start
 
-    def cells(self, number: int) -> list[Span]:
+    def cells(self, number: int) -> list[LineSpan]:
         """The pieces of a line between which at least two spaces stand."""
         if number not in self._cells:
             line = self.lines[number]
-            self._cells[number] = [Span(*match.span()) for match in CELL.finditer(self.text, line.start, line.end)]
+            self._cells[number] = [LineSpan(*match.span()) for match in CELL.finditer(self.text, line.start, line.end)]
         return self._cells[number]
 
-    def of(self, span: Span) -> str:
+    def of(self, span: LineSpan) -> str:
         """What is printed there."""
         return self.text[span.start : span.end]
 
@@ -95,7 +95,7 @@ def _digits(match: re.Match[str]) -> str:
     return token.translate(MISREAD)
 
 
-def distance(page: Page, label: Span, value: Span) -> int:
+def distance(page: Page, label: LineSpan, value: LineSpan) -> int:
     """Columns between a label and a value on another line: 0 if they overlap or share an edge or the middle."""
     a, b = page.column(label.start), page.column(label.start) + label.end - label.start
     c, d = page.column(value.start), page.column(value.start) + value.end - value.start
@@ -103,7 +103,7 @@ def distance(page: Page, label: Span, value: Span) -> int:
     return min(edges, max(c - b, a - d, 0) + edges // 4)
 
 
-def beneath(page: Page, label: Span, values: dict[int, list[Span]]) -> Span | None:
+def beneath(page: Page, label: LineSpan, values: dict[int, list[LineSpan]]) -> LineSpan | None:
     """The value in the label's column, in the first line under it that has one near; None if there is none.
 
     `values` are the candidates by line number. As in a table, a value belongs to the label that is nearest.

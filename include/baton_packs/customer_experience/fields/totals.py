@@ -1,4 +1,4 @@
-"""Which amount of a document is its total, and its net and tax."""
+"""Totals: which amount of a document is its total, and which are its net and tax."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from baton_packs.customer_experience.fields.amounts import ABSURD, Amount, unread
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import Found, Page, Span, beneath
+from baton_packs.customer_experience.fields.page import Found, LineSpan, Page, beneath
 
 # how sure a label alone makes it; what is payable may be less than the total (a part is paid), so gross leads
 TRUST = {"gross": 0.8, "payable": 0.78, "total": 0.65, "amount": 0.45}
@@ -31,7 +31,9 @@ DOUBTFUL = 0.3  # trust at most where the total reads two ways, or may be what w
 MANY = 30  # net sums and taxes that are combined: more is no invoice
 
 
-def choose_totals(page: Page, amounts: list[Amount], labels: list[Label], masked: Sequence[Span] = ()) -> list[Found]:
+def choose_totals(
+    page: Page, amounts: list[Amount], labels: list[Label], masked: Sequence[LineSpan] = ()
+) -> list[Found]:
     """The best `total`, `net` and `tax`; without a label the largest amount of money, with little confidence.
 
     A total gains by net + tax = gross, by the same value under another label and by standing further down; it loses
@@ -85,9 +87,11 @@ def choose_totals(page: Page, amounts: list[Amount], labels: list[Label], masked
     return result
 
 
-def _unclear(page: Page, amounts: list[Amount], marks: dict[int, list[Label]], masked: Sequence[Span]) -> set[Label]:
+def _unclear(
+    page: Page, amounts: list[Amount], marks: dict[int, list[Label]], masked: Sequence[LineSpan]
+) -> set[Label]:
     """Labels of a total that are followed on their line, before the next label, by digits that no amount covers."""
-    known = sorted([*(Span(amount.start, amount.end) for amount in amounts), *masked], key=lambda span: span.start)
+    known = sorted([*(LineSpan(amount.start, amount.end) for amount in amounts), *masked], key=lambda span: span.start)
     found = set()
     for line, beside in marks.items():
         for label in beside:
@@ -142,8 +146,8 @@ def _under(page: Page, label: Label, here: list[Amount]) -> tuple[Amount, float]
     below = page.lines[label.line + 1]
     if len(here) == 1 and not LETTERS.sub("", page.text[below.start : here[0].start]).strip(" :-"):
         return here[0], 0.9 if here[0].money else 0.6
-    spans = {label.line + 1: [Span(amount.start, amount.end) for amount in here if amount.money]}
-    value = beneath(page, Span(label.start, label.end), spans)
+    spans = {label.line + 1: [LineSpan(amount.start, amount.end) for amount in here if amount.money]}
+    value = beneath(page, LineSpan(label.start, label.end), spans)
     chosen = next((amount for amount in here if value and amount.start == value.start), None)
     return (chosen, 0.5) if chosen else None  # a table's column: perhaps one item of many
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents import AgentSpec, Case
+from baton.agents import AgentQuestion, AgentSpec
 from baton_packs.customer_experience.letters import grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, check, criticise, names, plain_words
 
@@ -25,7 +25,7 @@ class DocumentReply(BaseModel):
 
 def document_cases(
     decisions: pd.DataFrame, documents: pd.DataFrame, words: Mapping[str, Collection[str]]
-) -> list[Case]:
+) -> list[AgentQuestion]:
     """A case for each document whose answer is to be worded, the most urgent first.
 
     Args:
@@ -34,7 +34,7 @@ def document_cases(
     texts = dict(zip(documents["document_id"], documents["text"], strict=True))
     rows = decisions[decisions["letter"]].sort_values(["priority", "entity_key"]).to_dict("records")
     return [
-        Case(
+        AgentQuestion(
             key=row["entity_key"],
             facts={
                 "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
@@ -49,7 +49,7 @@ def document_cases(
     ]  # fmt: skip
 
 
-def document_template(case: Case) -> DocumentReply:
+def document_template(case: AgentQuestion) -> DocumentReply:
     """The body that needs no model."""
     return DocumentReply.model_construct(text=letters.body(case.terms["row"]))
 

@@ -7,8 +7,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.agents.masking import Mask
 from baton.errors import BatonError
+from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton_packs.customer_experience.letters import held_back, letters, privacy, sending
 
@@ -90,17 +93,23 @@ def join(
     return StageOutput(whole, {"written_by": written})
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
+class ReplyOptions(Spec):
+    """Options of `place`."""
+
+    answer: dict[str, Any] | None = Field(default=None, description="result of the review; null: what needs no answer")
+
+
+def _state(job: StageJob[ReplyOptions]) -> Mapping[str, Any]:
     return {**sending.state(job), "cases": held_back.state(job, _routes(job))}
 
 
-def _routes(job: StageJob) -> tuple[str, ...]:
+def _routes(job: StageJob[ReplyOptions]) -> tuple[str, ...]:
     """Routes whose answers this stage judges: those that are asked about only with the answer."""
-    return (*SENT_AT_ONCE, APPROVE) if job.options.get("answer") else SENT_AT_ONCE
+    return (*SENT_AT_ONCE, APPROVE) if job.options.answer else SENT_AT_ONCE
 
 
-@engine_step(fingerprint=_state)
-def place(job: StageJob) -> StageOutput:
+@engine_step(ReplyOptions, fingerprint=_state)
+def place(job: StageJob[ReplyOptions]) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
 
     To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text. An answer
@@ -112,9 +121,8 @@ def place(job: StageJob) -> StageOutput:
 
     Inputs: decisions.
 
-    Options:
-        answer: result of the review, or absent for the answers that need none: answer (approved | rejected | timeout |
-            none), changes (entity -> text with placeholders; empty: keep that one back), actor.
+    The option `answer`, where a review came before, holds: answer (approved | rejected | timeout | none), changes
+    (entity -> text with placeholders; empty: keep that one back), actor.
 
     Returns:
         the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts),
@@ -128,7 +136,7 @@ def place(job: StageJob) -> StageOutput:
     from baton.data.datasets import read
 
     decisions: pd.DataFrame = read(job.inputs["decisions"])
-    answer, known = job.options.get("answer") or {}, sending.Known.of(job)
+    answer, known = job.options.answer or {}, sending.Known.of(job)
     word = answer.get("answer", NOT_ASKED)
     if word == APPROVED:
         sending.require_newest(job)

@@ -1,4 +1,4 @@
-"""Who was answered already, and what may still leave: what `replies.place` asks before it puts anything into the outbox."""
+"""Checks before sending: who was answered already, and what may still leave; `replies.place` asks them first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import PUBLISH
 from baton.stages import StageJob
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def superseded(job: StageJob) -> bool:
     """Whether the partition was decided anew since the decisions that this job has."""
     from baton.stages.slots import Slot, head
 
-    newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
+    newest = None if job.dry_run else head(Slot(job.flow, PUBLISH, job.partition))
     return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
 
 
@@ -148,7 +149,7 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
     }  # fmt: skip
     found: dict[str, Mapping[Any, Any]] = {}
     for partition in sorted({case["partition"] for case in wanted.values()}):
-        versions = history(Slot(flow, "publish", partition))
+        versions = history(Slot(flow, PUBLISH, partition))
         for key, case in wanted.items():
             seen = [one for one in versions if one.created_at <= case["updated_at"]]
             if case["partition"] != partition or not seen:

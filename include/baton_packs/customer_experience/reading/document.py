@@ -1,4 +1,4 @@
-"""One delivered document of any kind, to its text and what is wrong with it."""
+"""Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from baton_packs.customer_experience.reading.text.limits import (
     TOO_LARGE,
     UNKNOWN_LANGUAGE,
     UNKNOWN_TYPE,
-    Limits,
+    ReadingLimits,
     worst,
 )
 
@@ -37,7 +37,7 @@ _SIGNATURES = (
 
 
 @dataclass
-class Document:
+class ParsedDocument:
     """What a document says; the columns of the frame *parsed* that come from its content."""
 
     media: str = "unknown"
@@ -100,16 +100,16 @@ def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
     return "text"
 
 
-def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size: int | None = None,
-                  mailbox: bool = False) -> Document:  # fmt: skip
-    """Read a document. Never raises for what is in it; not bounded in time (see `reading_process`).
+def read_document(data: bytes, name: str = "", limits: ReadingLimits = LIMITS, *, size: int | None = None,
+                  mailbox: bool = False) -> ParsedDocument:  # fmt: skip
+    """Read a document. Never raises for what is in it; not bounded in time (see `reading.process`).
 
     Args:
         size: bytes of the whole document when `data` is only its beginning.
         mailbox: it came as a mail, whatever it looks like.
     """
     size, kind = len(data) if size is None else size, kind_of(data, name, mailbox=mailbox)
-    found = Document(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
+    found = ParsedDocument(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
     if size > limits.document_bytes:
         _of_mail(found, mail.read(data[: limits.header_bytes], limits)) if kind == "mail" else None
         found.text, found.attachments = "", []
@@ -138,14 +138,16 @@ def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size:
     return _finished(found, sections, problems, limits)
 
 
-def _of_mail(found: Document, read: mail.Mail) -> None:
+def _of_mail(found: ParsedDocument, read: mail.Mail) -> None:
     found.sender, found.sender_name, found.reply_to = read.sender, read.sender_name, read.reply_to
     found.automatic = read.automatic
     found.recipients, found.subject = read.recipients, read.subject
     found.notes += read.notes
 
 
-def _finished(found: Document, sections: list[str], problems: list[str | None], limits: Limits) -> Document:
+def _finished(
+    found: ParsedDocument, sections: list[str], problems: list[str | None], limits: ReadingLimits
+) -> ParsedDocument:
     text = "\n\n".join(one for one in sections if one.strip()).strip("\n")
     if len(text) > limits.characters:
         cut = f"text cut after {limits.characters:,} of {len(text):,} characters"
@@ -166,8 +168,8 @@ def _finished(found: Document, sections: list[str], problems: list[str | None], 
     return found
 
 
-def _attach_all(found: Document, parts: Sequence[Part], sections: list[str], problems: list[str | None], limits: Limits,
-                budget: _Budget, *, nested: bool = False) -> None:  # fmt: skip
+def _attach_all(found: ParsedDocument, parts: Sequence[Part], sections: list[str], problems: list[str | None],
+                limits: ReadingLimits, budget: _Budget, *, nested: bool = False) -> None:  # fmt: skip
     """Add attachments in their order; OCR goes to the PDFs and the largest pictures first, whatever their order."""
     kinds = [_kind(part) for part in parts]
     areas = {
@@ -203,7 +205,7 @@ def _kind(part: Part) -> str:
     return "attached mail" if kind == "mail" else kind
 
 
-def _other(part: Part, name: str, kind: str, limits: Limits, budget: _Budget) -> _Content:
+def _other(part: Part, name: str, kind: str, limits: ReadingLimits, budget: _Budget) -> _Content:
     """A forwarded mail, a text, or what cannot be read; a signature or a small picture says nothing that is missed."""
     if part.text is not None:
         return _Content("mail", part.text)
@@ -220,8 +222,8 @@ def _other(part: Part, name: str, kind: str, limits: Limits, budget: _Budget) ->
     return replace(content, unread=("a kind of file that is not read",))
 
 
-def _attach_mail(found: Document, name: str, part: Part, sections: list[str], problems: list[str | None], limits: Limits,
-                 budget: _Budget, *, nested: bool) -> None:  # fmt: skip
+def _attach_mail(found: ParsedDocument, name: str, part: Part, sections: list[str], problems: list[str | None],
+                 limits: ReadingLimits, budget: _Budget, *, nested: bool) -> None:  # fmt: skip
     """A mail that was attached as a file, with its own attachments; those of a mail within it are not read."""
     inner = mail.read(part.data or b"", limits)
     text = f"From: {inner.sender_name} <{inner.sender}>\nSubject: {inner.subject}\n\n{inner.text}"
@@ -234,8 +236,8 @@ def _attach_mail(found: Document, name: str, part: Part, sections: list[str], pr
         _attach_all(found, inner.parts, sections, problems, limits, budget, nested=True)
 
 
-def _attach_zip(found: Document, name: str, part: Part, sections: list[str], problems: list[str | None], limits: Limits,
-                budget: _Budget) -> None:  # fmt: skip
+def _attach_zip(found: ParsedDocument, name: str, part: Part, sections: list[str], problems: list[str | None],
+                limits: ReadingLimits, budget: _Budget) -> None:  # fmt: skip
     unpacked = archives.unpack(part.data or b"", limits)
     unknown = unpacked.problem == UNKNOWN_TYPE
     unread = ("a kind of file that is not read",) if unknown else ()
@@ -248,7 +250,7 @@ def _attach_zip(found: Document, name: str, part: Part, sections: list[str], pro
         problems.append(UNKNOWN_TYPE)
 
 
-def _enter(found: Document, name: str, size: int, content: _Content) -> None:
+def _enter(found: ParsedDocument, name: str, size: int, content: _Content) -> None:
     found.attachments.append(
         {"name": name, "media": content.media, "size": size, "pages": content.pages, "problem": content.problem}
     )
@@ -258,7 +260,7 @@ def _enter(found: Document, name: str, size: int, content: _Content) -> None:
     found.ocr_pages += content.ocr_pages
 
 
-def _content(data: bytes, kind: str, limits: Limits, budget: _Budget) -> _Content:
+def _content(data: bytes, kind: str, limits: ReadingLimits, budget: _Budget) -> _Content:
     given = {"ocr_pages": budget.pages, "ocr_tries": budget.tries}
     if kind == "pdf":
         one = pdf.text_of(data, limits, **given)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents import AgentSpec, Case, Refused
+from baton.agents import AgentQuestion, AgentSpec, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, criticise, names, plain_words
 
@@ -43,7 +43,7 @@ def customer_cases(
     found: pd.DataFrame,
     says: Mapping[str, str],
     words: Mapping[str, Collection[str]],
-) -> list[Case]:
+) -> list[AgentQuestion]:
     """A case for each message that gets a reply, what is least certain first.
 
     Args:
@@ -60,7 +60,7 @@ def customer_cases(
         key, person = row["entity_key"], by_id.loc[row["entity_key"]]
         offered = dict(zip(LETTERS, [entry["entry"] for entry in json.loads(entries[key])], strict=False))
         cases.append(
-            Case(
+            AgentQuestion(
                 key=key,
                 facts={"entries": {letter: says[entry] for letter, entry in offered.items()}},
                 data={"message": str(person["text"])},
@@ -75,7 +75,7 @@ def customer_cases(
     return cases
 
 
-def check(case: Case, output: Any) -> Any:
+def check(case: AgentQuestion, output: Any) -> Any:
     """The reply, if it passes `drafts.check` and cites what was found."""
     checked = drafts.check(case, output)
     if isinstance(checked, CustomerReply) and (strange := set(checked.cites) - set(case.terms["entries"])):
@@ -94,7 +94,7 @@ def cited(row: Mapping[Any, Any], found: Mapping[str, str]) -> list[str]:
     return [offered[LETTERS.index(letter)] for letter in dict.fromkeys(json.loads(row["cites"]))]
 
 
-def customer_template(case: Case) -> CustomerReply:
+def customer_template(case: AgentQuestion) -> CustomerReply:
     """The best entry's own words."""
     return CustomerReply.model_construct(text=case.terms["answer"], cites=["A"])
 

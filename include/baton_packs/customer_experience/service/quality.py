@@ -1,4 +1,4 @@
-"""How well customers were answered: by route, over the week so far."""
+"""Quality of replies: how well customers were answered, by route, over the week so far."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from baton.names import CONTRACT, PUBLISH
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
@@ -47,7 +48,7 @@ def _decided(week: tuple[str, str]) -> list[dict[str, Any]]:
 
 def _hours(week: tuple[str, str], cases: list[dict[str, Any]]) -> list[str]:
     """Partitions that somebody said something about: a delivery, or a person on a case."""
-    delivered = [one for one in partitions(DELIVERED, "contract") if week[0] <= one <= week[1]]
+    delivered = [one for one in partitions(DELIVERED, CONTRACT) if week[0] <= one <= week[1]]
     return sorted({*delivered, *(case["partition"] for case in cases)})
 
 
@@ -56,7 +57,7 @@ def _state(job: StageJob) -> Mapping[str, Any]:
     week = _week(job.partition)
     cases, found = _decided(week), {}
     for partition in _hours(week, cases):
-        for flow, stage in ((DELIVERED, "contract"), (ABOUT, "publish"), (ABOUT, "contract")):
+        for flow, stage in ((DELIVERED, CONTRACT), (ABOUT, PUBLISH), (ABOUT, CONTRACT)):
             result = head(Slot(flow, stage, partition))
             found[f"{flow}/{stage}/{partition}"] = result.ref.content_sha256 if result else ""
     return found | {"cases": hashlib.sha256(json.dumps(cases, sort_keys=True).encode()).hexdigest()}
@@ -97,7 +98,7 @@ def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
 
     found = {
         name: head(Slot(flow, stage, partition))
-        for name, flow, stage in (("said", ABOUT, "publish"), ("asked", ABOUT, "contract"), ("then", DELIVERED, "contract"))
+        for name, flow, stage in (("said", ABOUT, PUBLISH), ("asked", ABOUT, CONTRACT), ("then", DELIVERED, CONTRACT))
     }  # fmt: skip
     if found["said"] is None:
         return pd.DataFrame()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import CONTRACT, HISTORY, contract_behind, ingest_of, score_of
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 MODEL = "demand"
 ARTEFACT = "report.html"
 # stages whose facts say what was degraded, filled in or left out
-TOLD = ("contract", "contract__plan", "contract__stock", "history", f"score__{MODEL}", "advise")
+TOLD = (
+    CONTRACT,
+    *(contract_behind(ingest_of(source)) for source in ("plan", "stock")),
+    HISTORY,
+    score_of(MODEL),
+    "advise",
+)
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:

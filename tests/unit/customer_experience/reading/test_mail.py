@@ -13,7 +13,7 @@ from baton_packs.customer_experience.reading.mail import message as mail
 from baton_packs.customer_experience.reading.mail.headers import count_addresses
 from baton_packs.customer_experience.reading.text import html_text
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
-from baton_packs.customer_experience.reading.text.limits import Limits
+from baton_packs.customer_experience.reading.text.limits import ReadingLimits
 
 HEAD = b"From: Jo Miller <Jo@Example.org>\r\nTo: a@b.example, c@d.example\r\nSubject: Order 12\r\n"
 
@@ -149,7 +149,7 @@ def test_limits_name_their_problem() -> None:
     assert mail.read(HEAD + b"Bcc: " + b"u@x.example," * 99 + b"\n\nText").problem == "too_many_recipients"
     long = mail.read(HEAD + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\nText")
     assert (long.problem, long.subject, long.text) == ("too_large", "Order 12", "")
-    big = mail.read(HEAD + b"\r\n" + b"x" * 2000, Limits(document_bytes=1000))
+    big = mail.read(HEAD + b"\r\n" + b"x" * 2000, ReadingLimits(document_bytes=1000))
     assert (big.problem, big.sender) == ("too_large", "jo@example.org")
 
 
@@ -162,7 +162,7 @@ def test_comments_within_comments_in_a_list_of_recipients() -> None:
 def test_a_large_attachment_is_not_decoded() -> None:
     message = built()
     message.add_attachment(b"x" * 60_000, maintype="application", subtype="pdf", filename="big.pdf")
-    read = mail.read(message.as_bytes(), Limits(attachment_bytes=50_000))
+    read = mail.read(message.as_bytes(), ReadingLimits(attachment_bytes=50_000))
     assert (read.problem, read.parts[0].data, read.parts[0].problem) == ("too_large", None, "too_large")
     assert read.text == "Plain body."
 

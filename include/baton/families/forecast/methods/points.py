@@ -21,7 +21,7 @@ GLOBAL = "lightgbm.LGBMRegressor"
 CROSTON = "CrostonSBA"
 
 
-class Part(Protocol):
+class Forecaster(Protocol):
     """A forecaster of regular series."""
 
     name: str
@@ -59,14 +59,14 @@ def learnable(setting: Setting, panel: Panel) -> np.ndarray:
     return np.flatnonzero(~np.isin(classify(setting, panel), ("new", "dead")))
 
 
-def fit_part(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> Part:
+def fit_part(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> Forecaster:
     """Fit one estimator on a panel; a one-series model has nothing to learn beforehand."""
     if candidate.estimator == GLOBAL:
         return Global.fit(setting, candidate, panel, learnable(setting, panel))
     return Local(setting, candidate)
 
 
-def forecast(setting: Setting, panel: Panel, name: str, parts: Sequence[Part], combine: str = "median") -> Points:
+def forecast(setting: Setting, panel: Panel, name: str, parts: Sequence[Forecaster], combine: str = "median") -> Points:
     """Forecast the periods after the panel's end.
 
     Args:
@@ -108,7 +108,7 @@ def combined(values: Sequence[np.ndarray], combine: str) -> np.ndarray:
     return np.median(values, axis=0) if combine == "median" else np.mean(values, axis=0)
 
 
-def _methods(name: str, parts: Sequence[Part], names: Sequence[list[str]]) -> list[str]:
+def _methods(name: str, parts: Sequence[Forecaster], names: Sequence[list[str]]) -> list[str]:
     """The candidate's name per row; a part that something stood in for is told."""
     found = []
     for row in zip(*names, strict=True):

@@ -1,4 +1,4 @@
-"""What of a model spec the panel of series follows from."""
+"""The setting: what of a model spec the panel of series follows from."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TABLES = {
     "drift_windows": "model* partition* version:int* flow verdict table:json features:json performance:json? commit_id:big? "
     "judged_at",
     "heads": "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?",
-    "labels": "flow* entity_key* origin* target* partition label:float? category? actor? known_at",
+    "labels": "flow* entity_key* origin* target* partition label:float? category? actor? known_at rank:int",
     "ledger": "seq:number* at kind subject payload prev hash",
     "meta": "key* value",
     "outbox": "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "

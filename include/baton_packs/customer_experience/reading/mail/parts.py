@@ -10,7 +10,7 @@ from email.message import Message
 from baton_packs.customer_experience.reading.mail.headers import header_text, safe_name
 from baton_packs.customer_experience.reading.text import html_text
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
-from baton_packs.customer_experience.reading.text.limits import BOMB, TOO_LARGE, Limits, worst
+from baton_packs.customer_experience.reading.text.limits import BOMB, TOO_LARGE, ReadingLimits, worst
 
 _STUB_LONGEST, _STUB = 1_000, 0.2  # characters of a plain part that may be one, and its share of the HTML's text
 
@@ -42,7 +42,7 @@ class Part:
 class Parts:
     """Collects what the parts of a mail hold; stops at the limits."""
 
-    limits: Limits
+    limits: ReadingLimits
     texts: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
