@@ -5,8 +5,6 @@ the class of its options stands in the same module as the step, and a pure funct
 Values are checked when the stage runs.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -2,8 +2,7 @@
 
 A file delivered for the partition comes first and supersedes the recording (`replay`); so do documents in the
 partition's drop folder. SQL and HTTP sources and mailboxes are read by whoever knows connections (`Remote`). Files that
-a person names for a run (`named`) stand for whatever a folder
-source would have read.
+a person names for a run (`named`) stand for whatever a folder source would have read.
 """
 
 from __future__ import annotations
