@@ -17,6 +17,7 @@ from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 
 if TYPE_CHECKING:
     from baton.agents.asking import Work
+    from baton.agents.calls import CallResult
     from baton.agents.spec import AgentSpec
     from baton.stages.job import StageJob
 
@@ -44,11 +45,9 @@ class Records:
         if self.tracer is None or not calls:
             return
         parts = [
-            Span(role, "LLM", outcome.started, outcome.ended, question, shown,
-                 {**llm_attributes(outcome.model, outcome.input_tokens, outcome.output_tokens, self.prices),
-                  "baton.replayed": outcome.replayed, "baton.requests": outcome.requests}, outcome.reason)
-            for role, question, outcome, shown in calls
-        ]  # fmt: skip
+            Span(role, "LLM", one.started, one.ended, question, shown, self._attributes(one), one.reason)
+            for role, question, one, shown in calls
+        ]
         parts += [
             Span(one.name, "TOOL", one.started, one.ended, one.arguments, one.result)
             for one in (work.tools.calls if work.tools else [])
@@ -57,6 +56,10 @@ class Records:
         about = {"baton.rounds": work.drafts, "baton.reason": reason}
         root = Span(agent, "AGENT", started, now(), calls[0][1], None if reason else last, about, reason)
         self.tracer.case(root, parts, {"entity": work.case.key})
+
+    def _attributes(self, one: CallResult) -> dict[str, Any]:
+        used = llm_attributes(one.model, one.input_tokens, one.output_tokens, self.prices)
+        return {**used, "baton.replayed": one.replayed, "baton.requests": one.requests}
 
     def facts(self) -> dict[str, Any]:
         """For the stage's facts."""

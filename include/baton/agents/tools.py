@@ -104,13 +104,11 @@ class Toolbox:
         from pydantic_ai import Tool as ModelTool
         from pydantic_ai.toolsets import FunctionToolset
 
-        return FunctionToolset([
-            ModelTool.from_schema(
-                self._runner(tool), tool.name, inspect.getdoc(tool.function), tool.arguments().model_json_schema(),
-                sequential=True,
-            )
-            for tool in self.tools
-        ])  # fmt: skip
+        def made(tool: Tool) -> Any:
+            said, schema = inspect.getdoc(tool.function), tool.arguments().model_json_schema()
+            return ModelTool.from_schema(self._runner(tool), tool.name, said, schema, sequential=True)
+
+        return FunctionToolset(list(map(made, self.tools)))
 
     def results(self) -> list[Any]:
         """What the model was told by tools, masked: numbers in it are given ones."""

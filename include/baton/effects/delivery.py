@@ -224,6 +224,6 @@ class _Run:
         if self.repeated:
             last = next(reversed(self.repeated.values()))
             degraded.append(f"{len(self.repeated)} needed more than one attempt; the last reason: {last}")
-        problems = [f"{e.entity_key}: {e.error or 'not tried yet' if e.state != SENDING else 'another worker is at it'}"
-                    for e in [*failed, *unknown][:3]]  # fmt: skip
+        why = {e.key: e.error or "not tried yet" if e.state != SENDING else "another worker is at it" for e in now}
+        problems = [f"{e.entity_key}: {why[e.key]}" for e in [*failed, *unknown][:3]]
         return Delivery(sent, already + others, len(failed), len(unknown), adopted, problems, degraded)

@@ -122,8 +122,8 @@ class HttpPeer:
         if outcome.kind != "done" or not names:
             return outcome
         answer = outcome.answer or {}
-        other = [f"{name} {answer.get(name)!r} there, {payload[name]!r} here" for name in names
-                 if answer.get(name) != payload[name]]  # fmt: skip
+        differing = [name for name in names if answer.get(name) != payload[name]]
+        other = [f"{name} {answer.get(name)!r} there, {payload[name]!r} here" for name in differing]
         if other:
             words = f"it holds another one under this key ({self.receipt} {answer[self.receipt]}): {'; '.join(other)}"
             return Outcome("conflict", words, answer)

@@ -111,10 +111,9 @@ def enqueue(
     known = {effect.key: effect for effect in effects(flow, partition, kind, conn)}
     shared = {"kind": kind, "flow": flow, "partition": partition, "state": PENDING, "attempts": 0}
     at = warehouse.now()
-    new = [
-        {**shared, "key": key, "entity_key": entity, "payload": payload, "created_at": at, "updated_at": at}
-        for key, (entity, payload) in wanted.items() if key not in known
-    ]  # fmt: skip
+    shared |= {"created_at": at, "updated_at": at}
+    fresh = {key: entry for key, entry in wanted.items() if key not in known}
+    new = [{**shared, "key": key, "entity_key": entity, "payload": sent} for key, (entity, sent) in fresh.items()]
     if new:
         conn.execute(outbox.insert(), new)
     changed = [key for key in wanted if key in known and known[key].payload != wanted[key][1]]

@@ -78,9 +78,8 @@ def record(
             "raw": before.raw if before else cells, "updated_at": at,
             "first_seen": same.first_seen if same else at,
         })  # fmt: skip
-    warehouse.upsert(conn, quarantine, rows, update=[
-        "entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at",
-    ])  # fmt: skip
+    changing = ["entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at"]
+    warehouse.upsert(conn, quarantine, rows, update=changing)
     delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None else None
     passing = [
         key for key, found in known.items()
@@ -184,8 +183,8 @@ def _empty(rows: int) -> pd.Series:
 def repairs_digest(flow: str, partition: str) -> str:
     """SHA-256 of what people decided about the partition's rows: a repair or a discard changes it, a run does not."""
     repairs, discarded = _answers(flow, partition)
-    text = json.dumps([sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))],
-                      sort_keys=True, default=str)  # fmt: skip
+    said = [sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))]
+    text = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -225,12 +224,8 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
     tally = counts(flow, partition)
-    return {
-        "rows_in": sum(int(f.get("rows_in", 0)) for f in facts[read_by]),
-        "published": published,
-        "open": tally["open"] + tally["repaired"],
-        "discarded": tally["discarded"],
-    }
+    rows_in, waiting = sum(int(f.get("rows_in", 0)) for f in facts[read_by]), tally["open"] + tally["repaired"]
+    return {"rows_in": rows_in, "published": published, "open": waiting, "discarded": tally["discarded"]}
 
 
 def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapping[str, Any]]) -> int:

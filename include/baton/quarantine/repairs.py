@@ -185,8 +185,8 @@ def _append(
     """Enter in the ledger which rows; a digest stands for all of them, since they may be many."""
     keys = sorted(f"{row.row}:{row.row_sha}" for row in rows)
     digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
-    ledger.append(conn, kind, f"{flow}/{partition}",
-                  {"rows": len(rows), "first_rows": keys[:10], "rows_sha256": digest, **more})  # fmt: skip
+    entry = {"rows": len(rows), "first_rows": keys[:10], "rows_sha256": digest, **more}
+    ledger.append(conn, kind, f"{flow}/{partition}", entry)
 
 
 def _some_of(messages: Sequence[str], most: int = 5) -> str:

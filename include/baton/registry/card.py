@@ -69,13 +69,9 @@ def card_facts(spec: ModelSpec, candidate: str, use: str, **training: Any) -> Ca
     winner = next((entry for entry in spec.candidates if entry.name == candidate), None)
     estimator = (winner.estimator or "") if winner else ""
     use = f"{use} Not for data that the contract `{spec.training.contract}` does not admit."
-    names: dict[str, Any] = {
-        "model": spec.model,
-        "family": spec.family,
-        "owner": spec.owner,
-        "description": spec.description,
-    }
-    names |= {"candidate": candidate, "estimator": estimator, "approval": spec.approval.mode, "intended_use": use}
+    names: dict[str, Any] = {"model": spec.model, "family": spec.family, "owner": spec.owner, "candidate": candidate}
+    names |= {"description": spec.description, "estimator": estimator, "approval": spec.approval.mode}
+    names["intended_use"] = use
     return CardFacts(**names, **training)
 
 
