@@ -26,7 +26,7 @@ FORMAT = 1
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
 Json = dict[str, Any]  # plain values
-Found = Mapping[str, pd.DataFrame]  # candidate -> what `validate` returned of it; one that failed is absent or empty
+Tried = Mapping[str, pd.DataFrame]  # candidate -> what `validate` returned of it; one that failed is absent or empty
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,10 @@ class Family(Protocol):
             ModelError: it cannot be fitted.
         """
 
-    def rank(self, spec: Any, frame: pd.DataFrame, found: Found) -> Leaderboard:
+    def rank(self, spec: Any, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates, ensembles included, by what `validate` found for each single one."""
 
-    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Found) -> Fitted:
+    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
 
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:

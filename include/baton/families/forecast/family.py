@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Found, Json, Leaderboard, Watched, parts_of, ranked
+from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.kinds import classify
@@ -50,7 +50,7 @@ class Forecast:
         seconds = round(time.perf_counter() - started, 2)
         return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
 
-    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Found) -> Leaderboard:
+    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their backtests, ensembles combined here, reconciled where there is a hierarchy.
 
         Args:
@@ -75,7 +75,7 @@ class Forecast:
         return ranked(spec.validation.metric, spec.candidates, figures, errors=True)
 
     def chosen(
-        self, spec: ForecastSpec, setting: Setting, panel: Panel, candidate: ForecasterSpec, found: Found
+        self, spec: ForecastSpec, setting: Setting, panel: Panel, candidate: ForecasterSpec, found: Tried
     ) -> tuple[pd.DataFrame, bool, str | None]:
         """A candidate's backtest with all choices made: rows, whether Croston serves, method of reconciliation."""
         parts = parts_of(spec.candidates, candidate)
@@ -90,7 +90,7 @@ class Forecast:
         rows, method, _ = reconcile.backtest(setting, reconcile.tree(setting, panel), panel.ids, rows)
         return rows, croston, method
 
-    def fit(self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Found) -> FittedForecaster:
+    def fit(self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedForecaster:
         """Fit the best candidate on all rows of the past."""
         setting = Setting.of(spec)
         panel = prepare(setting, frame)

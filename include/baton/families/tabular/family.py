@@ -14,7 +14,7 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Found, Json, Leaderboard, OutOfFold, Rows, Watched
+from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
@@ -48,7 +48,7 @@ class Tabular:
         scores = pd.DataFrame({"row": found.rows, "fold": found.fold, "raw": found.raw[candidate.name]})
         return scores, {"metric": board.metric, **{key: row[key] for key in ("value", "spread", "seconds")}}
 
-    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Found) -> Leaderboard:
+    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Without labels there is nothing to rank by: the first candidate it is."""
         if spec.data.target is None:
             return Leaderboard(spec.validation.metric, spec.candidates[0].name)
@@ -58,7 +58,7 @@ class Tabular:
         labels = rows[spec.data.target].to_numpy().astype(int)
         return rank(spec, labels, out_of_fold(found), errors, _money(spec, rows))
 
-    def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Found) -> Scorer:
+    def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         """The winner on the training part; the held-out part stays unseen."""
         rows, _ = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
@@ -198,7 +198,7 @@ def _money(spec: TabularSpec, frame: pd.DataFrame) -> np.ndarray | None:
     return frame[spec.data.money].to_numpy() if spec.data.money else None
 
 
-def out_of_fold(found: Found) -> OutOfFold:
+def out_of_fold(found: Tried) -> OutOfFold:
     """The candidates' scores, made in tasks of their own, side by side again."""
     usable = {name: frame for name, frame in found.items() if not frame.empty}
     if not usable:

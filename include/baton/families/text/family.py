@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Found, Json, Leaderboard, Watched, parts_of
+from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
@@ -38,11 +38,11 @@ class Text:
             raise ModelError(f"candidate {candidate.name!r}: an ensemble is judged from its parts, see `rank`")
         return ranking.out_of_fold(spec, candidate, split(spec, frame), self._opened([candidate]))
 
-    def rank(self, spec: TextSpec, frame: pd.DataFrame, found: Found) -> Leaderboard:
+    def rank(self, spec: TextSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their out-of-fold scores; see `ranking.rank`."""
         return ranking.rank(spec, split(spec, frame), found)
 
-    def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Found) -> FittedText:
+    def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedText:
         """The winner on the training part, blended and given its threshold by out-of-fold scores."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Found, Leaderboard, parts_of, ranked
+from baton.families.base import Leaderboard, Tried, parts_of, ranked
 from baton.families.text import blend, measures
 from baton.families.text.cases import Cases, folds
 from baton.families.text.features import members
@@ -45,7 +45,7 @@ def out_of_fold(
     return frame, {**facts, "seconds": seconds}
 
 
-def rank(spec: TextSpec, cases: Cases, found: Found) -> Leaderboard:
+def rank(spec: TextSpec, cases: Cases, found: Tried) -> Leaderboard:
     """Rank all candidates; an ensemble's weights are learnt from the same out-of-fold scores that judge it.
 
     That flatters an ensemble by next to nothing: it has one number per part to learn, from all training texts.
@@ -64,7 +64,7 @@ def rank(spec: TextSpec, cases: Cases, found: Found) -> Leaderboard:
 
 
 def blended(
-    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Found
+    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Tried
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A candidate's blended out-of-fold scores (n, classes), its parts' weights, and the folds (n,).
 

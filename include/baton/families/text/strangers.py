@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from baton.errors import ModelError
-from baton.families.base import Found
+from baton.families.base import Tried
 from baton.families.text import blend
 from baton.families.text.cases import Cases
 from baton.families.text.features import members
@@ -31,7 +31,7 @@ def fit(
     parts: list[TextCandidateSpec],
     weights: np.ndarray,
     cases: Cases,
-    found: Found,
+    found: Tried,
     encoder: Encoder | None,
 ) -> Scope | None:
     """Draw the line for a blend of `parts` with `weights`; None where the spec rejects nothing.
