@@ -188,7 +188,15 @@ def test_named_files_are_taken_instead_of_the_partitions_folder(place: Path) -> 
         read_partition(Pack("test", "test", place, sources=other.root), "documents", hour(1), ["a"])  # type: ignore[arg-type]
 
 
-def test_the_state_follows_the_documents(place: Path) -> None:
+def test_the_state_follows_the_documents(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(*arguments: Any) -> Any:
+        readings.append(arguments)
+        return read_folder(*arguments)
+
+    readings: list[Any] = []
+    read_folder = sources.read_folder
+    monkeypatch.setattr(sources, "read_folder", counted)
+
     def state(*named: str) -> Any:
         return source_state(pack(), "documents", hour(1), named)
 
@@ -196,7 +204,9 @@ def test_the_state_follows_the_documents(place: Path) -> None:
     first = state()
     assert state() == first
     assert first["delivered"]
-    assert sources._ahead, "reading comes next and reads nothing again"
+    count = len(readings)
+    assert read_partition(pack(), "documents", hour(1)).sha256 == first["sha256"]
+    assert len(readings) == count, "what the state was made of is not read again"
     path.write_bytes(b"other")
     second = state()
     drop(place, "b.pdf")
