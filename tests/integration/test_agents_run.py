@@ -163,7 +163,7 @@ def test_typed_answers_and_tools_go_together(servers: tuple[Any, Any]) -> None:
 CHILD = """
 import json, sys
 sys.path.insert(0, {folder!r})
-import baton.airflow.agents
+import baton.airflow.connections.models
 from baton.data.datasets import DatasetRef
 from baton.stages.job import StageJob, run
 given = json.loads(sys.argv[1])

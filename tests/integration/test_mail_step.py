@@ -174,7 +174,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(**fields: Any) -> MailServer:
         connect(monkeypatch, **fields)
-        server = baton.airflow.effects.mail_server("outgoing")
+        server = baton.airflow.connections.peers.mail_server("outgoing")
         assert isinstance(server, MailServer)
         return server
 
@@ -209,7 +209,7 @@ def test_a_connection_that_cannot_work_is_explained(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AIRFLOW_CONN_SENT", json.dumps(imap))
     connect(monkeypatch, **fields)
     with pytest.raises(BatonError, match=message) as refused:
-        baton.airflow.effects.mail_server("outgoing")
+        baton.airflow.connections.peers.mail_server("outgoing")
     assert "s3cret" not in str(refused.value)
 
 

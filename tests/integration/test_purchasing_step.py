@@ -129,7 +129,7 @@ def test_orders_of_a_stage_that_did_not_commit_do_not_exist(shop: Any, monkeypat
      ({"echos": []}, "unknown option echos")],
 )  # fmt: skip
 def test_wrong_options_are_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError, match=rf"replenishment\.deliver, baton\.effects:deliver: {message}"):
+    with pytest.raises(SpecError, match=rf"replenishment\.deliver, baton\.steps\.deliver:deliver: {message}"):
         stages.run(replace(JOB, options={**OPTIONS, **change}))
 
 
@@ -180,7 +180,7 @@ def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
     found: list[delivery.Delivery] = []
 
     def work() -> None:
-        endpoint = baton.airflow.effects.endpoint("purchasing")
+        endpoint = baton.airflow.connections.peers.endpoint("purchasing")
         with HttpPeer(endpoint, "orders", "order_id", timeout=5) as peer:
             found.append(delivery.deliver("order", peer, FLOW, WEEK, pause=0.01))
 
@@ -201,11 +201,11 @@ def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
 def test_a_connection_becomes_an_address_and_a_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, host="https://peer/base/", port=8443, login="ada", password="pass",
             extra={"headers": {"X-Tenant": "north"}, "verify": False})  # fmt: skip
-    found = baton.airflow.effects.endpoint("purchasing")
+    found = baton.airflow.connections.peers.endpoint("purchasing")
     assert (found.base_url, found.auth, found.verify) == ("https://peer:8443/base/", ("ada", "pass"), False)
     assert found.headers == {"X-Tenant": "north"}
     connect(monkeypatch, host="peer", schema="https", password="token")
-    found = baton.airflow.effects.endpoint("purchasing")
+    found = baton.airflow.connections.peers.endpoint("purchasing")
     assert (found.base_url, found.auth, found.verify) == ("https://peer", None, True)
     assert found.headers == {"Authorization": "Bearer token"}
 
@@ -221,7 +221,7 @@ def test_a_connection_that_cannot_work_is_explained(
 ) -> None:
     connect(monkeypatch, **fields)
     with pytest.raises(BatonError, match=message) as refused:
-        baton.airflow.effects.endpoint("purchasing")
+        baton.airflow.connections.peers.endpoint("purchasing")
     assert "s3cret" not in str(refused.value)
 
 
