@@ -16,6 +16,7 @@ ALLOWED = {
 }
 # a test may empty a cache of the process, so that none sees what another has left in it
 EMPTIES = ("clear", "cache_clear")
+BY_TEXT = ("setattr", "getattr", "delattr", "patch")  # take a name as text
 
 
 def private(name: str) -> bool:
@@ -41,14 +42,15 @@ def used(tree: ast.Module) -> Iterator[str]:
             owner = ast.unparse(node.value)
             if owner not in {"self", "cls", "super()"} | foreign:
                 yield f"{owner}.{node.attr}"
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("setattr", "getattr", "delattr", "patch")):
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in BY_TEXT:
             texts = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
             yield from (text for text in texts[:1] if private(text) and (of_ours(text) or "." not in text))
 
 
 def found() -> set[str]:
-    files = [path for path in sorted(TESTS.rglob("*.py")) if not path.samefile(__file__)]
-    trees = {path.relative_to(TESTS).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    trees = {
+        path.relative_to(TESTS).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in TESTS.rglob("*.py")
+    }
     return {f"{name}: {one}" for name, tree in trees.items() for one in used(tree)}
 
 
