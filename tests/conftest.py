@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3  # noqa: F401  opens a socket when it is imported, to see whether IPv6 works: not in the middle of a test
 from pytest_socket import disable_socket, enable_socket
 
 _ROOT = Path(__file__).parents[1]

@@ -63,7 +63,7 @@ class MoodyHandler(Handler):
         mood = self.server.gets.pop(0) if self.server.gets else "ok"
         if mood == "ok":
             return super().do_GET()
-        return self._misbehave(mood, None)
+        return self.misbehave(mood, None)
 
     def do_POST(self) -> None:
         self.server.posted[self.headers["Idempotency-Key"]] += 1
@@ -75,7 +75,7 @@ class MoodyHandler(Handler):
             return self.reply(refused.status, {"error": str(refused)})
         if mood == "ok" and accepted is not None:
             return self.reply(*accepted)
-        return self._misbehave(mood, accepted)
+        return self.misbehave(mood, accepted)
 
     def _accept(self) -> tuple[int, dict[str, Any]]:
         if self.server.idempotent:
@@ -89,7 +89,7 @@ class MoodyHandler(Handler):
     def _unread(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
 
-    def _misbehave(self, mood: str, accepted: tuple[int, dict[str, Any]] | None) -> None:
+    def misbehave(self, mood: str, accepted: tuple[int, dict[str, Any]] | None) -> None:
         if mood.startswith("timeout"):
             self.server.slow.wait(5)
             self.close_connection = True

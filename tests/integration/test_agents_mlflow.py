@@ -171,7 +171,7 @@ def test_a_text_is_registered_once(home: Path) -> None:
 
 
 def test_a_server_that_is_lost_stops_no_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baton.agents.records._PATIENCE", 0.2)
+    monkeypatch.setattr("baton.agents.records.Rest", lambda url, user, patience: Rest(url, user, 0.2))
     monkeypatch.setenv("BATON_MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     settings.cache_clear()
     facts = advise(Scripted(*[{"text": "Dear."}, {"ok": True}] * 2), "2026-11-21T00:00:00", ["Ann", "Bo"]).facts
@@ -186,7 +186,7 @@ def test_a_server_that_is_lost_midway_is_not_waited_for(home: Path, monkeypatch:
 
     def broken(*arguments: Any) -> Any:
         found = opened(*arguments)
-        found.tracer._client.base_url = "http://127.0.0.1:1"
+        found.tracer = Tracer("http://127.0.0.1:1", credentials(settings().home, "service"), "0", {}, "lost")
         return found
 
     monkeypatch.setattr("baton.steps.advise.open_records", broken)

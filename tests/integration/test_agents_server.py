@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import httpx
@@ -126,7 +127,8 @@ def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
         "password": found.token_file.read_text(), "extra": '{"model": "openai-chat:smollm2-135m"}',
     }  # fmt: skip
     assert found.token_file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("baton.services.companions._declared", lambda settings: [found])
+    monkeypatch.setattr("baton.services.companions.packs", lambda: ["one"])
+    monkeypatch.setattr("baton.packs.demos.part", lambda pack, name: SimpleNamespace(companions=lambda home: [found]))
     home = Settings(home=tmp_path)
     assert companions(home) == []
     assert f"{found.name} is not started: {MODEL} was not fetched" in caplog.text

@@ -88,11 +88,14 @@ def warehouse_and_pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(folder.parent)
-    monkeypatch.setattr(packs, "_installed", lambda: {"shop": EntryPoint("shop", "shop_pack", packs.GROUP)})
+    packs._installed.cache_clear()
     warehouse.migrate()
     try:
-        yield folder
+        with monkeypatch.context() as patch:
+            patch.setattr(packs, "entry_points", lambda group: [EntryPoint("shop", "shop_pack", group)])
+            yield folder
     finally:
+        packs._installed.cache_clear()
         warehouse.engine().dispose()
         for name in [name for name in sys.modules if name.partition(".")[0] == "shop_pack"]:
             del sys.modules[name]

@@ -128,7 +128,7 @@ def test_another_model_or_a_dry_run_takes_none_of_it(home: Path) -> None:
 
 
 def test_a_store_that_takes_no_answers_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from baton.agents import journal
+    import fsspec
 
     class Full:
         def cat_file(self, path: str) -> bytes:
@@ -139,7 +139,10 @@ def test_a_store_that_takes_no_answers_stops_nobody(monkeypatch: pytest.MonkeyPa
 
         exists = staticmethod(lambda path: False)
 
-    monkeypatch.setattr(journal, "_store", lambda folder: (Full(), folder))
+    opened = fsspec.core.url_to_fs
+    monkeypatch.setattr(
+        fsspec.core, "url_to_fs", lambda url, **given: (Full(), url) if "/answers" in url else opened(url, **given)
+    )
     facts = advise(Scripted(good={"text": "Hello."})).facts
     assert facts["accepted"] == 10
     assert facts["degraded"] == ["agent clerk: answers could not be kept for a retry (OSError)"]

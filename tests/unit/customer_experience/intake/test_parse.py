@@ -17,6 +17,7 @@ from baton_packs.customer_experience.intake.parse import COLUMNS, parse
 from baton_packs.customer_experience.reading.document import kind_of, read_document
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text import archives, languages
+from baton_packs.customer_experience.reading.text.charsets import clean
 from baton_packs.customer_experience.reading.text.limits import ReadingLimits
 
 LETTERS = {
@@ -223,4 +224,11 @@ def test_one_bad_document_never_stops_the_batch() -> None:
 def test_random_documents_never_raise(data: bytes, start: bytes) -> None:
     read = read_document(start + data)
     read.text.encode()
-    json.dumps(read.attachments)
+    assert (read.text, read.subject) == (clean(read.text), clean(read.subject))
+    assert json.loads(json.dumps(read.attachments)) == read.attachments
+    assert read.text.strip() or read.problem, "nothing was read, and it does not say why"
+    assert read.language in (*languages.LANGUAGES, "")
+    of_kind = {"mail": ["mail"], "pdf": ["pdf", "scan"], "picture": ["scan"], "text": ["text"], "html": ["text"]}
+    assert read.media in of_kind.get(kind_of(start + data), ["unknown"])
+    assert all(isinstance(note, str) and len(note) < 200 for note in read.notes)
+    assert read_document(start + data) == read
