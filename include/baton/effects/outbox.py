@@ -178,7 +178,7 @@ def effects(
         return [Effect(*row) for row in own.execute(query)]
 
 
-# --- one attempt, for baton.delivery ---
+# --- one attempt, for `delivery` ---
 
 
 def claim(effect: Effect, lease: float) -> Effect | None:

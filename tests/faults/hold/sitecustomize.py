@@ -29,4 +29,4 @@ def _names_this_task(hold: Path) -> bool:
 if "BATON_HOLD" in os.environ:
     import baton.stages.slots
 
-    baton.slots.FAULT = _hold
+    baton.stages.slots.FAULT = _hold
