@@ -103,7 +103,7 @@ def play(
     home, found = settings().home, _chosen(systems)
     if aside := start_fresh(home):
         report(f"state of the demo before was moved to {aside}")
-    services = Services(extra_env={"BATON_SCHEDULES": "false"}, report=report)
+    services = Services(extra_env={"BATON_SCHEDULES": "false"}, report=report, companions_of=list(found))
     summary: dict[str, Any] = {"started_at": datetime.now(UTC).isoformat(timespec="seconds"), "packs": {}}
     companions.fetch_files(settings(), list(found))  # before the servers start
     with ThreadPoolExecutor(1) as pool:

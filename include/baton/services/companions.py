@@ -78,10 +78,14 @@ def token_file(home: Path, name: str) -> Path:
     return path
 
 
-def companions(settings: Settings) -> list[Companion]:
-    """The companions of all installed demos, by name; one whose files were not fetched is left out, and the log says so."""
+def companions(settings: Settings, of: Sequence[str] = ()) -> list[Companion]:
+    """The companions of demos, by name; one whose files were not fetched is left out, and the log says so.
+
+    Args:
+        of: packs whose companions are meant; none: all of them.
+    """
     found = []
-    for one in _declared(settings):
+    for one in _declared(settings, of):
         missing = [name for name in one.files if not packaged.is_there(name, settings.data_dir)]
         if missing:
             log.warning("%s is not started: %s was not fetched; run `baton data`", one.name, ", ".join(missing))

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Self
@@ -43,6 +43,7 @@ class Services:
         extra_env: variables for all services, winning over all others.
         paused: whether new DAGs start paused.
         report: gets one line per event (started again, ended, stuck).
+        companions_of: packs whose companions are started; none: those of all packs.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Services:
         extra_env: Mapping[str, str] | None = None,
         paused: bool = False,
         report: Callable[[str], None] = lambda line: None,
+        companions_of: Sequence[str] = (),
     ) -> None:
         self.settings = Settings(home=home) if home else settings()
         self._dags = dags_folder or self.settings.project / "dags"
@@ -61,6 +63,7 @@ class Services:
         self._extra = dict(extra_env or {})
         self._paused = paused
         self._report = report
+        self._companions_of = companions_of
         self._watch: Watch | None = None
         self._lock: IO[str] | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -197,7 +200,7 @@ class Services:
         health_url = f"{plan.mlflow_url}/health"
         watch.add(Service("mlflow", command, 4, health_url=health_url, environment=environment))
         ports = {}
-        for one in companions(self.settings):
+        for one in companions(self.settings, self._companions_of):
             ports[one.name] = choose_port(None, one.name)
             watch.add(Service(one.name, one.on(ports[one.name]), 4, health_url=f"{one.url(ports[one.name])}/health"))
         with ThreadPoolExecutor(2) as pool:
