@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from baton.demo.story import Demo
 from baton.packs.demos import prepare_data
 from baton.services import companions
 from baton.services.airflow_api import Orchestrator
@@ -18,6 +17,7 @@ from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime import story
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
+from baton_demo.story import Demo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 

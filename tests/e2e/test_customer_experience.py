@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import read
-from baton.demo.story import Demo
 from baton.effects import outbox
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
@@ -22,6 +21,7 @@ from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, partitions
 from baton_demo.customer_experience import story
 from baton_demo.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
+from baton_demo.story import Demo
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 FLOWS = (DOCUMENTS, MESSAGES)

@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 
 from baton.console.queries.trace import trace
 from baton.data.datasets import DatasetRef, read, verifies
-from baton.demo.story import Demo
 from baton.packs.pack import load_pack
 from baton.quarantine.records import accounting
 from baton.record import ledger, tables
@@ -23,6 +22,7 @@ from baton.registry.review import champion_moved
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
+from baton_demo.story import Demo
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 

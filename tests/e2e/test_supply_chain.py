@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import read
-from baton.demo.story import Demo
 from baton.effects import outbox
 from baton.feedback import adjustments
 from baton.record import ledger, tables
@@ -19,6 +18,7 @@ from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head
+from baton_demo.story import Demo
 from baton_demo.supply_chain import story
 from baton_demo.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from kills import held, kill, rows
 
-from baton.demo.story import Demo
 from baton.record import ledger
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
+from baton_demo.story import Demo
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 

@@ -21,13 +21,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from baton.demo.story import Demo
 from baton.packs.demos import prepare_data
 from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime.accounts import MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
+from baton_demo.story import Demo
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kills import ENVIRONMENT, STAGES, VICTIMS, kill

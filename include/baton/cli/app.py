@@ -6,13 +6,14 @@ Each group of verbs has a module beside this one; what a verb needs is imported 
 import getpass
 import sys
 from datetime import timedelta
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from baton.cli import demo as cli_demo
 from baton.cli import models as cli_models
 from baton.cli import new as cli_new
 from baton.cli import outbox as cli_outbox
@@ -52,8 +53,10 @@ app.add_typer(cli_new.app, name="new")
 app.add_typer(cli_outbox.app, name="outbox")
 cli_services.register(app)
 cli_packs.register(app)
-cli_demo.register(app)
 cli_models.register(app)
+for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
+    if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
+        _point.load()(app)
 
 
 @ledger_app.command()

@@ -7,14 +7,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.demo import playbook
 from baton.names import PUBLISH
+from baton_demo import playbook
 from baton_demo.customer_experience import data
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 PACK = "customer_experience"
 DOCUMENTS, MESSAGES = "document_intake", "customer_experience"

@@ -14,7 +14,7 @@ from baton_demo.customer_experience import accounts, data
 from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
 
 if TYPE_CHECKING:
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 MODELS = ("document_type", "document_intent", "document_risk", "message_intent", "message_sentiment")
 WATCHED = ("document_type", "message_intent")  # what the change in the world hits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from baton.demo import playbook
 from baton.names import monitor_of
+from baton_demo import playbook
 from baton_demo.financial_crime.accounts import FLOW, LABELS_FLOW, MODEL
 
 if TYPE_CHECKING:

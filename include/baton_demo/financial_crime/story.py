@@ -13,7 +13,7 @@ from baton_demo.financial_crime.accounts import MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 if TYPE_CHECKING:
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 
 def play(demo: Demo) -> dict[str, Any]:

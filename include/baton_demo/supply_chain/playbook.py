@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from baton.demo import playbook
+from baton_demo import playbook
 from baton_demo.supply_chain import simulate
 from baton_packs.supply_chain.ordering import rules as ordering
 from baton_packs.supply_chain.steps import EFFECT
@@ -15,7 +15,7 @@ from baton_packs.supply_chain.steps import EFFECT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 FLOW, MODEL, PACK = "replenishment", "demand", "supply_chain"
 WEEK = 7 * 86_400  # seconds

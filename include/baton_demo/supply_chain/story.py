@@ -16,7 +16,7 @@ from baton_demo.supply_chain.playbook import MODEL, SEED, SupplyChainPlaybook
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 FIRST, CAMPAIGNS, BAD, LAST = 114, 116, 115, 129
 SAID = (

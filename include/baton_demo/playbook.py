@@ -12,7 +12,7 @@ from baton.settings import settings
 from baton.tracking.rest import credentials
 
 if TYPE_CHECKING:
-    from baton.demo.story import Demo
+    from baton_demo.story import Demo
 
 
 class Playbook:

@@ -23,7 +23,7 @@ def demo(
     """Play a system's story on the started services and show what happened; an earlier demo's state is moved aside."""
     from rich.console import Console
 
-    from baton.demo.story import play
+    from baton_demo.story import play
 
     console = Console()
     if not console.is_terminal:
@@ -56,7 +56,7 @@ def _show(console: Console, name: str, story: dict[str, Any]) -> None:
     """What the story of a pack's demo makes of its summary: tables and sentences."""
     from rich.table import Table
 
-    from baton.demo.story import stories
+    from baton_demo.story import stories
 
     console.print(f"\n[bold]{name}[/bold]: {story['data']}", highlight=False)
     for part in stories()[name].show(story):
