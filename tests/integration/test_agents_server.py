@@ -25,9 +25,9 @@ from baton.agents.spec import AgentSpec
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.errors import ServiceError
 from baton.packs.packaged import FILES
-from baton.services import language_model as model_server
 from baton.services.companions import companions
 from baton.settings import Settings
+from baton_demo.customer_experience import language_model as model_server
 
 MODEL, TOKEN = "smollm2-135m.gguf", "local-test-token"
 
@@ -47,7 +47,7 @@ def started(packaged_files: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "baton.services.language_model", "--model", MODEL, "--port", str(port),
+    command = [sys.executable, "-m", "baton_demo.customer_experience.language_model", "--model", MODEL, "--port", str(port),
                "--token-file", str(home / "token")]  # fmt: skip
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, env={**os.environ, "BATON_HOME": str(home)}, stdout=log, stderr=log)

@@ -20,7 +20,7 @@ def companions(home: Path) -> list[Companion]:
     """The model server."""
     token = token_file(home, NAME)
     command = [
-        sys.executable, "-m", "baton.services.language_model", "--model", MODEL, "--port", "{port}", "--token-file", str(token),
+        sys.executable, "-m", "baton_demo.customer_experience.language_model", "--model", MODEL, "--port", "{port}", "--token-file", str(token),
     ]  # fmt: skip
     model = {"model": f"openai-chat:{Path(MODEL).stem}"}
     return [Companion(NAME, command, token, CONN_ID, "pydanticai", "/v1", model, files=(MODEL,))]

@@ -1,6 +1,6 @@
 """A packaged language model behind an OpenAI-compatible interface on 127.0.0.1.
 
-    python -m baton.services.language_model --model smollm2-135m.gguf --port 8091 --token-file token
+    python -m baton_demo.customer_experience.language_model --model smollm2-135m.gguf --port 8091 --token-file token
 
 /health answers 200 to anybody when the model is loaded; every other address needs `Authorization: Bearer <token>`. One
 request at a time on one thread: it is a stand-in for a machine without a model server, beside a scheduler and its tasks.
@@ -62,7 +62,7 @@ def serve(model: str, port: int, token: str) -> Any:
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(
-        prog="python -m baton.services.language_model", description="Serve a packaged model."
+        prog="python -m baton_demo.customer_experience.language_model", description="Serve a packaged model."
     )
     parser.add_argument("--model", required=True, help="name of a packaged file, for example smollm2-135m.gguf")
     parser.add_argument("--port", type=int, required=True)
