@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from baton.drift.decision import DriftVerdict, Window, decide, judgeable
 from baton.lifecycle import windows
 from baton.lifecycle.assemble import last_training
 from baton.packs.pack import find_model
@@ -11,7 +12,6 @@ from baton.record import ledger, tables
 from baton.record.warehouse import now, read, write
 
 if TYPE_CHECKING:
-    from baton.drift.decision import DriftVerdict, Window
     from baton.specs.model import ModelSpec
 
 
@@ -28,8 +28,6 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
         asked for). RETRAIN is returned again, with the same request, until a training has started, so that a
         crash between record and event loses nothing.
     """
-    from baton.drift.decision import decide, judgeable
-
     _, spec = find_model(model)
     assert spec.drift is not None
     states = windows.states(flow)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from baton.data.datasets import read
+from baton.data import datasets
 from baton.errors import BatonError
 from baton.families import family
 from baton.lifecycle.assemble import ModelOptions, occasions
 from baton.names import CONTRACT, train_of
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
-from baton.record.warehouse import now, upsert, write
+from baton.record.warehouse import now, read, upsert, write
 from baton.registry.card import gate_table
 from baton.registry.client import ALIAS_MOVED, Registry
 from baton.stages.job import StageJob
@@ -97,7 +97,7 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
     for occasion in occasions(spec.model):
         for result in history(Slot(train_of(spec.model), CONTRACT, occasion)):
             if result.ref.content_sha256 == sha:
-                return read(result.ref)
+                return datasets.read(result.ref)
     raise BatonError(
         f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {train_of(spec.model)}"
     )
@@ -139,8 +139,6 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
 def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
     from sqlalchemy import select
-
-    from baton.record.warehouse import read
 
     table, version = tables.approvals, int(job.partition.removeprefix("version-"))
     query = select(table).where(table.c.model == job.options.model, table.c.version == version)

@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.data.partitions import safe_name
+from baton.drift.decision import Window, window_from
 from baton.drift.report import report_html
 from baton.families import family
 from baton.feedback.labels import digest, known_labels
@@ -21,7 +23,6 @@ from baton.stages.slots import Slot, head
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.drift.decision import Window
     from baton.specs.model import ModelSpec
     from baton.stages.slots import StageResult
 
@@ -63,8 +64,6 @@ def window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Wind
     Version and rows are those that the scores were made with: a run that supersedes the partition may be under way,
     and what is on record for it belongs to the scores to come.
     """
-    from baton.drift.decision import Window, window_from
-
     if state != "published":
         return Window(partition, status="broken" if state == "broken" else "missing"), None
     scores = head(Slot(flow, score_of(spec.model), partition))
@@ -93,16 +92,13 @@ def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def _judge(
     spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
 ) -> tuple[Window, str | None]:
-    from baton.data.datasets import read
-    from baton.drift.decision import Window
-
     stored = Registry().download(spec.model, version) / "reference.json"
     if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with
         return Window(partition, version, status="missing"), None
     reference = json.loads(stored.read_text(encoding="utf-8"))
-    rows, truth = read(data), known.rename(columns={"label": "value"})[["entity_key", "value"]]
+    rows, truth = datasets.read(data), known.rename(columns={"label": "value"})[["entity_key", "value"]]
     maker = family(spec.family)
-    seen = maker.watch(spec, reference, rows, read(scores.ref), truth)
+    seen = maker.watch(spec, reference, rows, datasets.read(scores.ref), truth)
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
     if maker.truth == "rows" and not seen.truths:
         status = "pending"  # a forecast of which nothing has happened yet
