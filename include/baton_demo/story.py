@@ -82,7 +82,7 @@ def _chosen(systems: Sequence[str]) -> dict[str, Any]:
         raise BatonError("no installed pack has a demo")
     for name in systems:
         if name not in found:
-            raise BatonError(f"no demo of `{name}`{did_you_mean(name, found)} There are: {', '.join(found)}.")
+            raise BatonError(f"no demo of `{name}`{did_you_mean(name, found) or '.'} There are: {', '.join(found)}.")
     return {name: found[name] for name in systems or found}
 
 

@@ -54,3 +54,28 @@ def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
         one.stage("order", "baton_packs.supply_chain.steps:place", {"anwser": {}})
     with pytest.raises(SpecError, match=r"no option `prts`.*`parts`"), flow() as one:
         one.mapped("simulate", "baton_packs.supply_chain.steps:simulate", [{"part": 0, "prts": 2}])
+
+
+def test_what_concerns_the_task_is_no_input(dags: dict[str, DAG]) -> None:
+    with Flow("told", pack="supply_chain", cron=None, owner="tests", doc_md="") as one:
+        first = one.stage(
+            "first", "baton_packs.supply_chain.steps:propose", uses_models=["demand"], output_contract="x"
+        )
+        parts = one.mapped(
+            "parts", "baton_packs.supply_chain.steps:simulate", [{"part": 0, "parts": 1}], output_contract="y"
+        )
+    assert (first.operator.uses_models, first.operator.output_contract, first.operator.inputs) == (["demand"], "x", {})
+    assert parts.operator.partial_kwargs["output_contract"] == "y"
+    said = r"stage first: input `part` is 1, no result of a stage; is it an option\?"
+    with (
+        Flow("wrong", pack="supply_chain", cron=None, owner="tests", doc_md="") as one,
+        pytest.raises(SpecError, match=said),
+    ):
+        one.stage("first", "baton_packs.supply_chain.steps:propose", part=1)
+
+
+def test_every_dag_survives_serialisation(dags: dict[str, DAG]) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for dag_id, dag in dags.items():
+        assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).dag_id == dag_id

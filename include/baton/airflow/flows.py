@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronPartitionTimetable, PartitionedAtRuntime
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, PartitionedAtRuntime, XComArg
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
@@ -18,11 +18,11 @@ from baton.airflow.operators.review import ReviewOperator
 from baton.airflow.operators.runs import OfFlow, flow_params
 from baton.airflow.operators.stage import StageOperator
 from baton.authoring import wiring
+from baton.errors import SpecError
 from baton.settings import settings
 
 SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_OF_THE_TASK = ("outlets", "output_contract", "pool", "trigger_rule")  # what `stage` takes beside inputs
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
 
 
@@ -56,9 +56,10 @@ def deadline(minutes: float) -> DeadlineAlert:
     )
 
 
-def _settings(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Take what concerns the task out of a stage's inputs."""
-    return {name: inputs.pop(name) for name in _OF_THE_TASK if name in inputs}
+def _all_results(task_id: str, inputs: dict[str, Any]) -> None:
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, XComArg):
+            raise SpecError(f"stage {task_id}: input `{name}` is {value!r}, no result of a stage; is it an option?")
 
 
 class Flow(DAG):
@@ -90,45 +91,57 @@ class Flow(DAG):
             dagrun_timeout=run_timeout, deadline=deadline(deadline_minutes), doc_md=doc_md,
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
-        self.pack, self.models, self.key = pack, list(models), OfFlow(step)
+        self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
 
-    def stage(self, task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:
-        """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take.
+    def stage(
+        self, task_id: str, step: str, options: dict[str, Any] | None = None, *, outlets: Sequence[Asset] = (),
+        output_contract: str = "", pool: str = "", trigger_rule: str = "", uses_models: Sequence[str] = (), **inputs: Any,
+    ) -> Any:  # fmt: skip
+        """A stage by dotted path. Returns what later stages take.
+
+        Args:
+            options: of the step; of a pure function `{"params": {...}}`.
+            output_contract: the stage's own output is checked against it.
+            uses_models: of a flow's first stage: models whose versions it fixes.
+            inputs: results of earlier stages, by the names that the step knows them by.
 
         Raises:
-            SpecError: the step does not exist, or takes no such option or input; names what it takes.
+            SpecError: the step does not exist, takes no such option (or, a pure function, no such frame), or an input is
+                no result of a stage; names what it takes.
         """
-        settings = _settings(inputs)
         wiring.check(task_id, step, options or {}, inputs)
-        return self._stage(task_id, step, options, inputs, **settings)
+        task = {"outlets": list(outlets), "output_contract": output_contract, "uses_models": uses_models}
+        given = {name: value for name, value in (("pool", pool), ("trigger_rule", trigger_rule)) if value}
+        return self._stage(task_id, step, options, inputs, **task, **given)
 
     def _stage(
-        self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **settings: Any
+        self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **task: Any
     ) -> Any:
+        _all_results(task_id, inputs)
         return StageOperator(
             task_id=task_id,
             step=step,
             pack=self.pack,
-            key=self.key,
+            run_key=self.run_key,
             options=options,
             inputs=inputs,
             dag=self,
-            **settings,
+            **task,
         ).output
 
     def mapped(
-        self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", **inputs: Any
-    ) -> Any:
+        self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", output_contract: str = "",
+        **inputs: Any,
+    ) -> Any:  # fmt: skip
         """The same stage once per entry of `options`, side by side; a later stage takes the parts as one frame."""
         for one in options:
             wiring.check(task_id, step, one, inputs)
-        return (
-            StageOperator.partial(
-                task_id=task_id, step=step, pack=self.pack, key=self.key, inputs=inputs, dag=self, pool=pool
-            )
-            .expand(options=list(options))
-            .output
-        )
+        _all_results(task_id, inputs)
+        made = StageOperator.partial(
+            task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, inputs=inputs, dag=self, pool=pool,
+            output_contract=output_contract,
+        )  # fmt: skip
+        return made.expand(options=list(options)).output
 
     def branch(self, task_id: str, result: Any, ways: dict[str, str]) -> Any:
         """Go on only where a stage's facts say so: task id -> fact. The tasks named must be set behind it with `>>`."""
@@ -149,12 +162,13 @@ class Flow(DAG):
         return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output
 
     def advise(
-        self, task_id: str, agent: str, conn_id: str = "agent", limits: dict[str, Any] | None = None, **inputs: Any
-    ) -> Any:
+        self, task_id: str, agent: str, conn_id: str = "agent", limits: dict[str, Any] | None = None,
+        trigger_rule: str = "all_success", **inputs: Any,
+    ) -> Any:  # fmt: skip
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
-        options, settings = {"agent": agent, "conn_id": conn_id, **(limits or {})}, _settings(inputs)
+        options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
         wiring.check(task_id, _ADVISE, options)
-        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", **settings)
+        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", trigger_rule=trigger_rule)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""

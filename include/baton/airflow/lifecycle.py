@@ -63,11 +63,11 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
         )},
     )  # fmt: skip
 
-    key, model = OfTraining(spec.model), {"model": spec.model}
+    run_key, model = OfTraining(spec.model), {"model": spec.model}
 
     def stage(task_id: str, step: str, options: dict[str, Any], outlets: Sequence[Asset] = (), **inputs: Any) -> Any:
         return StageOperator(
-            task_id=task_id, step=step, pack=pack.name, key=key, dag=dag, pool="training", inputs=inputs,
+            task_id=task_id, step=step, pack=pack.name, run_key=run_key, dag=dag, pool="training", inputs=inputs,
             options=options, execution_timeout=timedelta(hours=2), outlets=outlets,
         ).output  # fmt: skip
 
@@ -97,7 +97,7 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
     )  # fmt: skip
     shared: dict[str, Any] = {
         "pack": pack.name,
-        "key": OfPromotion(spec.model),
+        "run_key": OfPromotion(spec.model),
         "options": {"model": spec.model},
         "dag": dag,
     }

@@ -6,7 +6,7 @@ Values are checked when the stage runs.
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -21,16 +21,17 @@ PURE = ("params",)  # options of a pure function
 
 @dataclass(frozen=True)
 class _Takes:
-    """What a step takes; `None`: anything, or its source does not say.
+    """What a step takes; None where its source does not say for sure: then nothing is compared.
 
     Attributes:
-        options: names of an engine step's options; of a pure function `PURE`.
-        frames: names of a pure function's parameters, and those of them that have no default.
+        options: names of an engine step's options, of a pure function `PURE`; `needed` of them have no default.
+        frames: names of a pure function's parameters; `wanted` of them have no default.
     """
 
-    options: tuple[str, ...] | None
-    frames: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
     needed: tuple[str, ...] = ()
+    frames: tuple[str, ...] | None = None
+    wanted: tuple[str, ...] = ()
 
 
 def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> None:
@@ -41,23 +42,28 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
         inputs: of the stage; None: they are not compared.
 
     Raises:
-        SpecError: there is no such step, or it takes no such option or frame; names what it takes.
+        SpecError: there is no such step, it takes no such option or frame, or one is missing; names what it takes.
     """
-    takes, where = _takes(step), f"stage {task_id}, {step}"
-    _all_known(where, "option", options, takes.options)
-    if takes.frames is None or inputs is None:
-        return
-    given = [*inputs, *(options.get("params") or {})]
-    _all_known(where, "frame or parameter", given, takes.frames)
-    if missing := [name for name in takes.needed if name not in given]:
-        raise SpecError(f"{where}: it needs {', '.join(missing)}; hand it over as `{missing[0]}=...`")
+    takes, where, params = _takes(step), f"stage {task_id}, {step}", options.get("params") or {}
+    if takes.options is not None:
+        _all_known(where, "option", options, takes.options)
+        _none_missing(where, options, takes.needed)
+    if takes.frames is not None and inputs is not None and isinstance(params, Mapping):
+        given = [*inputs, *params]
+        _all_known(where, "frame or parameter", given, takes.frames)
+        _none_missing(where, given, takes.wanted)
 
 
-def _all_known(where: str, what: str, given: Iterable[str], known: tuple[str, ...] | None) -> None:
-    for name in given if known is not None else ():
-        if name not in (known or ()):
-            hint = did_you_mean(name, known or ())
-            raise SpecError(f"{where}: no {what} `{name}`{hint} It takes {', '.join(known or ()) or 'none'}.")
+def _all_known(where: str, what: str, given: Iterable[str], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or "."
+            raise SpecError(f"{where}: no {what} `{name}`{hint} It takes {', '.join(known) or 'none'}.")
+
+
+def _none_missing(where: str, given: Iterable[str], needed: tuple[str, ...]) -> None:
+    if missing := [name for name in needed if name not in given]:
+        raise SpecError(f"{where}: it needs {', '.join(missing)}")
 
 
 @cache
@@ -67,50 +73,80 @@ def _takes(step: str) -> _Takes:
         raise SpecError(f"step {step!r}: expected 'package.module:function'")
     body = _body(module)
     if body is None:
-        return _Takes(None)
-    found = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == name), None)
-    if found is None:
-        if name in _bound(body):  # made or imported there: its source does not say
-            return _Takes(None)
+        return _Takes()
+    found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
+    if not found:
+        if _may_be_bound(body, name):
+            return _Takes()
         functions = [node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
         raise SpecError(f"step {step!r}: module {module} has no {name!r}{did_you_mean(name, functions)}")
-    for mark in found.decorator_list:
-        if isinstance(mark, ast.Call) and getattr(mark.func, "id", getattr(mark.func, "attr", "")) == "engine_step":
-            named = [*mark.args[:1], *(word.value for word in mark.keywords if word.arg == "options")]
-            return _Takes(tuple(_fields(module, named[0].id)) if named and isinstance(named[0], ast.Name) else ())
-    return _Takes(PURE, *_parameters(found.args))
+    function = found[-1]
+    if not function.decorator_list:
+        return _of_pure(function.args)
+    mark = function.decorator_list[0]
+    plain = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "engine_step"
+    if len(function.decorator_list) > 1 or not plain or _imported(body, "engine_step") is None:
+        return _Takes()
+    assert isinstance(mark, ast.Call)
+    named = [*mark.args[:1], *(word.value for word in mark.keywords if word.arg == "options")]
+    if not named:
+        return _Takes(())
+    fields = _fields(module, named[0].id) if isinstance(named[0], ast.Name) else None
+    return _Takes() if fields is None else _Takes(tuple(fields), tuple(name for name, must in fields.items() if must))
 
 
-def _parameters(given: ast.arguments) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    plain = [*given.posonlyargs, *given.args]
-    needed = [one.arg for one in plain[: len(plain) - len(given.defaults)]]
-    needed += [one.arg for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
-    names = tuple(one.arg for one in (*plain, *given.kwonlyargs))
-    return (None if given.kwarg else names), tuple(needed)
+def _of_pure(given: ast.arguments) -> _Takes:
+    if given.posonlyargs:
+        return _Takes(PURE)
+    must = [one.arg for one in given.args[: len(given.args) - len(given.defaults)]]
+    must += [one.arg for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
+    names = tuple(one.arg for one in (*given.args, *given.kwonlyargs))
+    return _Takes(PURE, frames=None if given.kwarg else names, wanted=tuple(must))
 
 
-def _fields(module: str, name: str) -> Iterator[str]:
-    """Names of the fields of an options class, those of its bases first."""
+def _fields(module: str, name: str) -> dict[str, bool] | None:
+    """Fields of an options class, those of its bases first -> whether they have no default; None: not to be told."""
     body = _body(module) or []
-    for node in body:
-        if isinstance(node, ast.ImportFrom) and node.module and any(one.name == name for one in node.names):
-            yield from _fields(node.module, name)
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            for base in node.bases:
-                if isinstance(base, ast.Name) and base.id not in ("Spec", "BaseModel"):
-                    yield from _fields(module, base.id)
-            for line in node.body:
-                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                    yield line.target.id
+    made = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+    if not made:
+        elsewhere = _imported(body, name)
+        return _fields(*elsewhere) if elsewhere is not None else None
+    found: dict[str, bool] = {}
+    for base in made[-1].bases:
+        if isinstance(base, ast.Name) and base.id in ("Spec", "BaseModel"):
+            continue
+        more = _fields(module, base.id) if isinstance(base, ast.Name) else None
+        if more is None:
+            return None
+        found |= more
+    lines = [line for line in made[-1].body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)]
+    return found | {line.target.id: _must(line.value) for line in lines if isinstance(line.target, ast.Name)}
 
 
-def _bound(body: list[ast.stmt]) -> set[str]:
-    """Names that a module assigns or imports at its top."""
-    found = {
-        node.id for line in body if isinstance(line, ast.Assign) for node in line.targets if isinstance(node, ast.Name)
+def _must(value: ast.expr | None) -> bool:
+    """Whether a field has no default."""
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "Field":
+        return not value.args and not {"default", "default_factory"} & {word.arg for word in value.keywords}
+    return value is None
+
+
+def _imported(body: list[ast.stmt], name: str) -> tuple[str, str] | None:
+    """Module and name there of what a module imports under this name at its top; None: it does not, or relatively."""
+    for line in body:
+        if isinstance(line, ast.ImportFrom) and line.module and not line.level:
+            for one in line.names:
+                if (one.asname or one.name) == name:
+                    return line.module, one.name
+    return None
+
+
+def _may_be_bound(body: list[ast.stmt], name: str) -> bool:
+    """Whether a module may hold the name though no function of it stands at its top."""
+    nodes = [node for line in body for node in ast.walk(line)]
+    names = {
+        getattr(node, "name", None) or getattr(node, "id", None) or getattr(node, "asname", None) for node in nodes
     }
-    imports = [line for line in body if isinstance(line, ast.Import | ast.ImportFrom)]
-    return found | {one.asname or one.name for line in imports for one in line.names}
+    return bool({name, "*", "__getattr__"} & names)
 
 
 @cache

@@ -84,7 +84,7 @@ def digest(labels: pd.DataFrame) -> str:
 
 
 def known_labels(flow: str, target: str | None, predicted_in: str | None = None, bounds: Bounds = ALL) -> pd.DataFrame:
-    """One label per entity: the origin of highest rank wins.
+    """One label per entity: the origin of highest rank wins, of equal ranks the one written last.
 
     Args:
         target: of which the truth is asked; None: there is none.
@@ -98,7 +98,7 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     from sqlalchemy import select
 
     table, said = tables.labels, tables.predictions
-    columns = ["entity_key", "partition", "label", "category", "origin", "rank"]
+    columns = ["entity_key", "partition", "label", "category", "origin", "rank", "known_at"]
     query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target == target)
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
@@ -113,7 +113,7 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
         query = query.where(table.c.known_at <= bounds.heard_by)
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
-    frame = frame.sort_values(["entity_key", "rank"]).drop_duplicates("entity_key", keep="last")
+    frame = frame.sort_values(["entity_key", "rank", "known_at", "origin"]).drop_duplicates("entity_key", keep="last")
     if frame["category"].notna().any():
         frame["label"] = frame["category"]
     else:

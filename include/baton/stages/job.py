@@ -19,7 +19,7 @@ from baton.packs.pack import load_pack
 from baton.stages.connections import Connections, Unconnected
 from baton.stages.digests import code_of
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
-from baton.stages.step import Keywords, Step, resolve, with_options
+from baton.stages.step import Keywords, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def run(job: StageJob[Any]) -> StageResult:
     """
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
-    params: dict[str, Any] = {"options": given.options.model_dump(mode="json")}
+    params: dict[str, Any] = {"options": as_json(given)}
     if isinstance(found, Step):
         given, state = found.look(given)
         params["state"] = dict(state)

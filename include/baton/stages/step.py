@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ class Step:
 
     def __call__(self, job: StageJob[Any]) -> StageOutput:
         """Run the step alone, without slot and commit."""
-        return self.func(with_options(job, self.options))
+        given, _ = self.look(with_options(job, self.options))
+        return self.func(given)
 
 
 def engine_step(
@@ -82,22 +84,36 @@ def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:
     """
     if isinstance(job.options, kind):
         return job
-    given = {name: value for name, value in job.options.items() if value is not None}
-    try:
-        return replace(job, options=kind.model_validate(given))
+    where = f"stage {job.flow}.{job.stage}, {job.step}"
+    try:  # not strictly: a template of Airflow turns numbers into text
+        return replace(job, options=kind.model_validate(dict(job.options), strict=False))
     except ValidationError as error:
-        problem = _said(error.errors(include_url=False)[0])
-        takes = ", ".join(kind.model_fields) or "none"
-        raise SpecError(f"stage {job.flow}.{job.stage}, {job.step}: {problem}; it takes {takes}") from error
+        problem, takes = _said(error.errors(include_url=False)[0]), ", ".join(kind.model_fields) or "none"
+        raise SpecError(f"{where}: {problem}; it takes {takes}") from error
+
+
+def as_json(job: StageJob[Any]) -> dict[str, Any]:
+    """The job's options for its digest.
+
+    Raises:
+        SpecError: one holds what JSON cannot: two values would look the same, or differ in every process.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(job.options.model_dump(), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        where = f"stage {job.flow}.{job.stage}, {job.step}"
+        raise SpecError(f"{where}: options must be JSON, with finite numbers: {error}") from error
+    return plain
 
 
 def _said(first: ErrorDetails) -> str:
     name = ".".join(map(str, first["loc"]))
     if not name:  # what a class says of its options together is a sentence of its own
         return first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing" or first["input"] == "":
-        return f"option {name} is missing"
-    return f"unknown option {name}" if first["type"] == "extra_forbidden" else f"option {name}: {first['msg']}"
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {name}"
+    empty = first["type"] == "missing" or first["input"] in ("", None)
+    return f"option {name} is missing" if empty else f"option {name}: {first['msg']}"
 
 
 def resolve(path: str) -> Any:

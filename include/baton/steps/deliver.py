@@ -64,7 +64,7 @@ class DeliverOptions(Spec):
     @property
     def http(self) -> bool:
         """Whether the peer speaks HTTP."""
-        return bool(self.endpoint or self.receipt or self.echoes)
+        return not self.model_fields_set.isdisjoint({"endpoint", "receipt", "echoes"})
 
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def replace_labels(
     table, origin, target = tables.labels, facts["origin"], facts["target"]
     conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
         table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,
-        table.c.target.in_(["", target]),
+        table.c.target == target,
     ))  # fmt: skip
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
     rows = [(str(key), job.partition, value) for key, value in values.items()]

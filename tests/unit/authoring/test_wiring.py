@@ -16,7 +16,10 @@ import numpy_that_is_not_there
 import pandas as pd
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
+from pydantic import Field, create_model
+from wired_pack import more
 from wired_pack.more import Settled, imported
+from wired_pack.more import Settled as Renamed
 
 
 class SettleOptions(Settled):
@@ -43,6 +46,52 @@ def settle_again(job: StageJob) -> StageOutput: ...
 
 @engine_step()
 def alone(job: StageJob) -> StageOutput: ...
+
+
+@engine_step(more.Settled)
+def by_attribute(job): ...
+
+
+class Mine(more.Settled):
+    """A base that is not a plain name."""
+
+
+@engine_step(Mine)
+def of_mine(job): ...
+
+
+@engine_step(Renamed)
+def renamed(job): ...
+
+
+@engine_step(create_model("Made", a=(int, 1)))
+def made(job): ...
+
+
+@with_rules
+def decorated(orders, rules): ...
+
+
+mark = engine_step(SettleOptions)
+
+
+@mark
+def marked(job): ...
+
+
+try:
+    def nested(job): ...
+except ImportError:
+    nested = None
+
+
+class Needy(Spec):
+    model: str = Field(description="needed")
+    share: float = Field(default=0.1)
+
+
+@engine_step(Needy)
+def needy(job): ...
 '''
 MORE = "from baton.specs.base import Spec\nclass Settled(Spec):\n    limit: float = 1.0\ndef imported(a): return a\n"
 
@@ -72,6 +121,14 @@ def test_what_fits_is_taken() -> None:
     check("settle_again", {"answer": None})
     check("alone", after=1)
     check("imported", {"anything": 1})  # its source stands elsewhere
+    check("renamed", {"limit": 1.0})
+    check("needy", {"model": "m"})
+    check("decide", {"params": object()}, orders=1, scores=2)  # the result of a stage, known in the run
+
+
+@pytest.mark.parametrize("step", ["by_attribute", "of_mine", "made", "decorated", "marked", "nested"])
+def test_what_the_source_does_not_say_for_sure_is_left_to_the_run(step: str) -> None:
+    check(step, {"anything": 1}, whatever=1)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +141,8 @@ def test_what_fits_is_taken() -> None:
         ("decide", {"params": {"factr": 1}}, {"orders": 1, "scores": 2}, r"no frame or parameter `factr`.*factor"),
         ("decide", {}, {"orders": 1, "score": 2}, r"no frame or parameter `score`.*did you mean `scores`"),
         ("decide", {}, {"orders": 1}, r"it needs scores"),
+        ("needy", {"share": 0.5}, {}, r"it needs model"),
+        ("renamed", {"limits": 1}, {}, r"no option `limits`.*did you mean `limit`"),
         ("decides", {}, {}, r"has no 'decides'.*did you mean `decide`"),
     ],
 )

@@ -159,6 +159,14 @@ def test_the_outcome_that_cost_money_outranks_the_analyst() -> None:
     assert known(EARLY) == [("1", 1, "chargeback"), ("2", 0, "outcome")]
 
 
+@pytest.mark.parametrize("order", [("analyst", "registry"), ("registry", "analyst")])
+def test_of_equal_ranks_the_label_written_last_counts(order: tuple[str, str]) -> None:
+    for value, origin in enumerate(order):
+        with warehouse.write() as conn:
+            labels.record_labels(conn, FLOW, origin, "a", [("1", EARLY, value)], "late", labels.PERSON)
+    assert known() == [("1", 1, order[1])]
+
+
 def test_targets_of_one_entity_stand_side_by_side_and_categories_are_words() -> None:
     with warehouse.write() as conn:
         labels.record_labels(conn, FLOW, "analyst", "ada", [("1", EARLY, "invoice")], "type")

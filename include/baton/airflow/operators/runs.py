@@ -96,7 +96,10 @@ class OfFlow:
         params = context.get("params") or {}
         partition = earlier or partition_of(context, self.length)
         model, dry_run = str(params.get("model") or "recorded"), bool(params.get("dry_run"))
-        return Asked(partition, model, dry_run, files=tuple(_named(params)))
+        files = (
+            tuple(_named(params)) if earlier is None else ()
+        )  # for the first source; a further one follows its partition
+        return Asked(partition, model, dry_run, files)
 
 
 @dataclass(frozen=True)

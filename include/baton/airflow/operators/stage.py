@@ -76,7 +76,7 @@ class StageOperator(BaseOperator):
         pack: whose contracts, sources and models apply.
         inputs: results of earlier stages by the name the step knows them by.
         options: parameters of the step; JSON only.
-        key: how the DAG names its runs.
+        run_key: how the DAG names its runs.
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
     """
@@ -86,11 +86,11 @@ class StageOperator(BaseOperator):
     ui_color = "#eef3fb"
 
     def __init__(
-        self, *, step: str, pack: str, key: RunKey, inputs: Mapping[str, Any] | None = None,
+        self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.key = key
+        self.run_key = run_key
         self.output_contract = output_contract
         self.step = step
         self.pack = pack
@@ -137,7 +137,7 @@ class StageOperator(BaseOperator):
         for value in results.values():
             models.update(value.get("models", {}))
             earlier = value["partition"]
-        asked = self.key.asked(context, earlier)
+        asked = self.run_key.asked(context, earlier)
         degraded: list[str] = []
         supersede = False
         if self.uses_models:
@@ -156,7 +156,7 @@ class StageOperator(BaseOperator):
         for asset in self.outlets:
             event = context["outlet_events"][asset]
             event.extra = {k: facts[k] for k in ("model", "version", "since", "published") if facts.get(k) is not None}
-            if self.key.partitioned:
+            if self.run_key.partitioned:
                 event.add_partitions(partition)
 
     def _link(self, facts: Mapping[str, Any]) -> None:

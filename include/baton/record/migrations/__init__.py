@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from baton.errors import BatonError
 
 FOLDER = Path(__file__).parent
+_FIRST = "1001"
 _ADVISORY_LOCK = 0x6261746F6E  # "baton"
 
 
@@ -31,7 +32,7 @@ def upgrade(engine: Engine) -> None:
     """Bring a database to the newest revision in one transaction; several processes may try at once.
 
     Raises:
-        BatonError: the database was upgraded by a newer Baton.
+        BatonError: a newer Baton upgraded the database, or a build before the first release made it.
     """
     with engine.connect() as conn:
         have = current(conn)
@@ -39,6 +40,8 @@ def upgrade(engine: Engine) -> None:
         return
     if have is not None and have > newest():
         raise BatonError(f"the warehouse is at revision {have}, this Baton knows {newest()}: install the newer Baton")
+    if have is not None and have < _FIRST:
+        raise BatonError(f"the warehouse is of a build before 0.1.0 (revision {have}): start with an empty BATON_HOME")
     from alembic import command
     from alembic.config import Config
 

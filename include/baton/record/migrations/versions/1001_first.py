@@ -5,7 +5,7 @@ from alembic import op
 
 from baton.record.columns import columns
 
-revision = "0001"
+revision = "1001"
 down_revision = None
 _TABLES = {
     "adjustments": "flow* partition* entity_key* field* proposed:float decided:float actor reason? at",
