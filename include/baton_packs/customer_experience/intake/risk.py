@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
 from baton_packs.customer_experience.fields.company import FREE, name_key, owned_domain
+from baton_packs.customer_experience.fields.extract import texts_of
 from baton_packs.customer_experience.intake.pressure import urgency
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> 
     received = pd.to_datetime(parsed["received_at"], utc=True)
     order = received.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
     mails = list(
-        zip(*(_texts(parsed, name) for name in ("subject", "text", "sender", "sender_name", "reply_to")), strict=True)
+        zip(*(texts_of(parsed, name) for name in ("subject", "text", "sender", "sender_name", "reply_to")), strict=True)
     )
     rows: dict[int, tuple[float, ...]] = {}
     for i in order:
@@ -133,17 +134,10 @@ def _aligned(parsed: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     return by_id.loc[parsed["document_id"]].reset_index()
 
 
-def _texts(frame: pd.DataFrame, name: str) -> list[str]:
-    """A column as texts, empty where it or a value is missing."""
-    if name not in frame:
-        return [""] * len(frame)
-    return [value if isinstance(value, str) else "" for value in frame[name]]
-
-
 def _documents(parsed: pd.DataFrame, fields: pd.DataFrame) -> Iterator[_Document]:
     ids = [str(each) for each in parsed["document_id"]]
-    columns = (_texts(fields, name) for name in ("issuer", "invoice_number", "account_number", "date", "currency"))
-    given = zip(ids, fields["total"], _texts(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
+    columns = (texts_of(fields, name) for name in ("issuer", "invoice_number", "account_number", "date", "currency"))
+    given = zip(ids, fields["total"], texts_of(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
     for document_id, total, sender, invoice, *texts in given:
         yield _document(document_id, total, sender, bool(invoice), *texts)
 
@@ -184,7 +178,7 @@ def _remember(past: pd.DataFrame, documents: list[_Document]) -> tuple[set[str],
         return seen, parties, domains
     wanted = {document.party for document in documents}
     columns = (
-        _texts(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date", "currency")
+        texts_of(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date", "currency")
     )
     for document_id, total, sender, *texts in zip(
         past["document_id"].astype(str), past["total"], *columns, strict=True
