@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sqlalchemy import Connection, select
+
+from baton.feedback import cases
+from baton.record import tables
+from baton.record.warehouse import read
 from baton.stages import StageJob
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 # what became of the customer; the other answers of such a case say what the document was
 DONE: Mapping[str, Mapping[str, Any]] = {"answered otherwise": {}, "no answer needed": {}}
@@ -27,8 +29,6 @@ def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]
     """
     import pandas as pd
 
-    from baton.feedback import cases
-
     found = [
         {name: row.get(name) for name in _FROM_THE_DECISION} | {"resolutions": json.dumps(_resolutions(row))}
         for row in rows
@@ -43,11 +43,6 @@ def _resolutions(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def state(job: StageJob, routes: Sequence[str]) -> list[list[str]]:
     """(entity, status) of these cases of the partition: one that publishing anew has withdrawn must be opened again."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
     if job.dry_run:
         return []
     table = tables.cases

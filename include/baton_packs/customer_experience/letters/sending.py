@@ -7,13 +7,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sqlalchemy import Connection, select
+
+from baton.data.datasets import read
+from baton.effects import outbox
+from baton.effects.mail import mail_payload
 from baton.errors import BatonError
+from baton.feedback.cases import decided_cases
+from baton.record import tables, warehouse
 from baton.stages import StageJob
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from baton.stages.slots import Slot, head, history
 
 EFFECT = "mail"  # kind in the outbox
 SUBJECT = "Re: your message"
@@ -42,15 +47,13 @@ class Known:
     @classmethod
     def of(cls, job: StageJob) -> Known:
         """What is known now; a dry run knows nothing, because it sends nothing."""
-        from baton.effects import outbox
-
         if job.dry_run:
             return cls({}, frozenset(), frozenset(), {})
         out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
         here = outbox.effects(job.flow, job.partition, EFFECT)
         left = {one.entity_key: one.payload for one in here if one.state in out}
         elsewhere = frozenset(sent_elsewhere(job))
-        cases = _decided_cases(job.flow)
+        cases = {case["entity_key"]: case for case in decided_cases(job.flow)}
         return cls(left, elsewhere, frozenset(cases), _accepted(job.flow, cases, elsewhere | left.keys()))
 
     def may_leave(self, key: str) -> bool:
@@ -60,8 +63,6 @@ class Known:
 
 def state(job: StageJob) -> Mapping[str, Any]:
     """What is on record, as a fingerprint: an answer that another decision withdrew must be put there again."""
-    from baton.effects import outbox
-
     known = Known.of(job)
     here = [] if job.dry_run else outbox.effects(job.flow, job.partition, EFFECT)
     rows = sorted([one.entity_key, one.state == outbox.WITHDRAWN, one.payload] for one in here)
@@ -75,21 +76,15 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
     Args:
         conn: a write transaction, which then enqueues: to its end no other partition asks.
     """
-    from sqlalchemy import select
-
-    from baton.effects import outbox
-    from baton.record import tables
-    from baton.record.warehouse import read, take_turns
-
     table = tables.outbox  # keys alone: a flow's history of payloads grows for ever
     query = select(table.c.entity_key).where(
         table.c.flow == job.flow, table.c.kind == EFFECT, table.c.partition != job.partition,
         table.c.state != outbox.WITHDRAWN,
     )  # fmt: skip
     if conn is not None:
-        take_turns(conn, f"{job.flow}/{EFFECT}")
+        warehouse.take_turns(conn, f"{job.flow}/{EFFECT}")
         return set(conn.execute(query).scalars())
-    with read() as own:
+    with warehouse.read() as own:
         return set(own.execute(query).scalars())
 
 
@@ -107,8 +102,6 @@ def require_newest(job: StageJob) -> None:
 
 def superseded(job: StageJob) -> bool:
     """Whether the partition was decided anew since the decisions that this job has."""
-    from baton.stages.slots import Slot, head
-
     newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
     return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
 
@@ -119,29 +112,11 @@ def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
     Raises:
         BatonError: the address is none, or the text none that a mail may hold; names the rule, never the text.
     """
-    from baton.effects.mail import mail_payload
-
     return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text))
-
-
-def _decided_cases(flow: str) -> dict[str, Any]:
-    """Entity -> its case, of those that a person has decided."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
-    table = tables.cases
-    with read() as conn:
-        rows = conn.execute(select(table).where(table.c.flow == flow, table.c.resolution.is_not(None))).mappings()
-        return {row["entity_key"]: dict(row) for row in rows}
 
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
     """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
-    from baton.data.datasets import read
-    from baton.stages.slots import Slot, history
-
     wanted = {
         key: case for key, case in cases.items()
         if case["route"] == SUGGEST and key not in gone and case["resolution"] in (ACCEPTED, *(case["edits"] or ()))
