@@ -19,6 +19,7 @@ from baton.agents import AgentSpec, Case, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton.errors import BatonError
 from baton_packs.supply_chain import HERE
+from baton_packs.supply_chain.ordering import rules as ordering
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,6 @@ class Advice(BaseModel):
 
 def rules() -> dict[str, Any]:
     """For which items the agent may choose, from the pack's ordering policy."""
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     return {"allowed": {item: policy.alternatives_allowed for item, policy in ordering.load().by_item.items()}}
 
 

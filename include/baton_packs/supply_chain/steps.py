@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+from sqlalchemy import Connection
+
+from baton.data.datasets import read
+from baton.effects import outbox
 from baton.errors import BatonError
+from baton.feedback import adjustments
+from baton.packs.pack import find_model
+from baton.record import ledger
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
+from baton_packs.supply_chain.ordering import alternatives, inventory
+from baton_packs.supply_chain.ordering import rules as ordering
 
 EFFECT = "purchase_order"  # kind in the outbox
 FIELD = "quantity"
@@ -19,15 +25,11 @@ ORDER, APPROVE, NONE = "order", "approve", "none"
 
 
 def _rules(job: StageJob) -> dict[str, Any]:
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     return ordering.load().model_dump(mode="json")
 
 
 def _proposal_state(job: StageJob) -> Mapping[str, Any]:
     """Besides its inputs a proposal depends on the rules and on what people changed in earlier weeks."""
-    from baton.feedback import adjustments
-
     known = adjustments.known(job.flow, before=job.partition, field=FIELD)
     return {"rules": _rules(job), "changes": known.drop(columns="reason").to_dict("records")}
 
@@ -41,11 +43,6 @@ def propose(job: StageJob) -> StageOutput:
     Returns:
         see `inventory.propose`; facts: orders, amount, exceptional items, learned factors.
     """
-    from baton.feedback import adjustments
-    from baton.packs.pack import find_model
-    from baton_packs.supply_chain.ordering import inventory
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     spec: Any = find_model("demand")[1]
     changes = adjustments.known(job.flow, before=job.partition, field=FIELD)
@@ -65,8 +62,6 @@ def propose(job: StageJob) -> StageOutput:
 
 def open_orders(stock: pd.DataFrame) -> pd.DataFrame:
     """Units on their way, from the columns `due_1`, `due_2`, ...: item, quantity, due_week (weeks from now)."""
-    import pandas as pd
-
     due = [name for name in stock if str(name).startswith("due_")]
     long = stock.melt(id_vars="item", value_vars=due, var_name="due_week", value_name="quantity")
     long = long.assign(due_week=long["due_week"].str.removeprefix("due_").astype(int))
@@ -85,11 +80,6 @@ def simulate(job: StageJob) -> StageOutput:
     Returns:
         see `alternatives.summarise`; lists and dicts as JSON text.
     """
-    import pandas as pd
-
-    from baton_packs.supply_chain.ordering import alternatives
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     due = open_orders(frames["stock"])
     mine = frames["proposals"].sort_values("item").iloc[job.options["part"] :: job.options["parts"]]
@@ -115,8 +105,6 @@ def _placed_state(job: StageJob) -> Mapping[str, Any]:
 
 def placed(flow: str, partition: str) -> dict[str, dict[str, Any]]:
     """Orders of a partition that the supplier has, or may have: item -> what was sent."""
-    from baton.effects import outbox
-
     out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
     return {one.entity_key: one.payload for one in outbox.effects(flow, partition, EFFECT) if one.state in out}
 
@@ -131,10 +119,6 @@ def decide(job: StageJob) -> StageOutput:
         one row per item: entity_key, item, supplier, quantity, unlearned, express (bool), money, risk, route (none | order |
         approve), alternative, text (why, for people), source (agent | template | rule), exceptional, reasons (JSON).
     """
-    import pandas as pd
-
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
     advice = {row["entity_key"]: row for row in frames["advice"].to_dict("records")}
@@ -167,8 +151,6 @@ def decide(job: StageJob) -> StageOutput:
 
 def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     """What is in the outbox now: an order that another plan withdrew must be put there again."""
-    from baton.effects import outbox
-
     known = outbox.effects(job.flow, job.partition, EFFECT)
     return {
         "rules": _rules(job),
@@ -193,11 +175,6 @@ def place(job: StageJob) -> StageOutput:
     Raises:
         BatonError: an answer for an item that was not asked about; an order that is out already would change.
     """
-    import pandas as pd
-
-    from baton.data.datasets import read
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules = ordering.load()
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     asked = decisions[decisions["route"] == APPROVE]
@@ -216,10 +193,6 @@ def place(job: StageJob) -> StageOutput:
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.effects import outbox
-        from baton.feedback import adjustments
-        from baton.record import ledger
-
         outbox.enqueue(conn, job.flow, job.partition, EFFECT,
                        [(row["item"], _payload(job, row)) for row in going.to_dict("records")])  # fmt: skip
         if answer:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from baton.data import datasets
 from baton.errors import BatonError
 from baton.record import tables
 from baton.record.warehouse import read
@@ -112,13 +113,10 @@ def stored_row(commit: Mapping[str, Any], key: str, entity: str) -> Row | None:
     Raises:
         BatonError: the dataset cannot be read.
     """
-    from baton.data.datasets import DatasetRef
-    from baton.data.datasets import read as read_rows
-
-    ref = DatasetRef.from_dict(commit["ref"])
+    ref = datasets.DatasetRef.from_dict(commit["ref"])
     if not ref.rows:
         return None
-    frame = read_rows(ref)
+    frame = datasets.read(ref)
     match = frame[frame[key].astype(str) == entity]
     return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from baton.console.host import Rights
 from baton.console.queries.work import verdict_of
+from baton.packs.pack import pack_folder, packs
 from baton.record import ledger, tables
 from baton.registry.review import champion_moved
 
@@ -134,8 +135,6 @@ def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
 @lru_cache(maxsize=1)
 def known_models() -> tuple[str, ...]:
     """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
-    from baton.packs.pack import pack_folder, packs
-
     return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
 
 

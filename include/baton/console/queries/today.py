@@ -7,9 +7,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
+
 from baton.console.host import Rights
 from baton.console.queries import queues, state, work
 from baton.console.queries.alias_watch import WATCH
+from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
 
@@ -48,10 +51,6 @@ def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
 
 def _models() -> list[str]:
     """Models to ask the registry about: of installed packs, and of the record."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-
     with read() as conn:
         judged = conn.execute(select(tables.approvals.c.model).distinct()).scalars().all()
         moved = conn.execute(

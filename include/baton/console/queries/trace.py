@@ -7,6 +7,8 @@ from typing import Any
 
 from baton.console.queries.lineage import Lineage, all_rows, lineage, places
 from baton.errors import BatonError
+from baton.record import ledger, tables
+from baton.record.warehouse import read
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,6 @@ def trace(entity: str, flow: str | None = None) -> list[Step]:
 
 
 def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
-    from baton.record.warehouse import read
-
     with read() as conn:
         return all_rows(conn, table, **where)
 
@@ -74,8 +74,6 @@ def _source(commit: dict[str, Any], row: Any = None) -> Step:
 
 
 def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
-    from baton.record import tables
-
     return [
         Step("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
              + (f" by {row['actor']}" if row["actor"] else ""), {k: row[k] for k in ("rule", "repair", "reason", "actor")})
@@ -95,8 +93,6 @@ def _scores(line: Lineage, steps: list[Step]) -> dict[str, int]:
 
 def _governance(model: str, version: int) -> list[Step]:
     """How this version came to score: registration, gate, approver, alias."""
-    from baton.record import ledger, tables
-
     steps = [
         Step(
             "version",
@@ -116,8 +112,6 @@ def _governance(model: str, version: int) -> list[Step]:
 
 
 def _outcome(line: Lineage) -> list[Step]:
-    from baton.record import tables
-
     steps = []
     if (row := line.decision) is not None:
         steps.append(Step("decision", f"{row['route']}, risk {row['risk']:.4f}, {row['money'] or 0:.2f} at stake",

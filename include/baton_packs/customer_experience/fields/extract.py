@@ -110,7 +110,7 @@ class Reading:
     def of(cls, page: Page, about: About) -> Reading:
         """Read a page: places of dates and accounts are no amounts, and none of these is a number."""
         labels, ibans, dates = find_labels(page), find_ibans(page), find_dates(page, about.language, month_first=False)
-        masked = [Span(found.start, found.end) for found in (*dates, *ibans)]
+        masked = [Span(date.start, date.end) for date in dates] + [Span(iban.start, iban.end) for iban in ibans]
         amounts = find_amounts(page, masked)
         if {amount.currency for amount in amounts if amount.currency} == {"USD"} and not ibans:
             dates = find_dates(page, about.language, month_first=True)  # nothing speaks for another country

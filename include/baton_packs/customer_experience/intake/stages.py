@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from baton.effects.mail import is_address
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.customer_experience.fields import extract as extraction
+from baton_packs.customer_experience.intake import policy as policies
+from baton_packs.customer_experience.intake import risk
+from baton_packs.customer_experience.intake.policy import Desk, IntakePolicy
+from baton_packs.customer_experience.intake.pressure import urgency
+from baton_packs.customer_experience.letters import letters, privacy, replies
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from baton_packs.customer_experience.intake.policy import Desk, IntakePolicy
 
 FILE, REPLY, FOLLOW_UP, APPROVE, ESCALATE = "file", "reply", "follow_up", "approve", "escalate"
 ANSWERED = (REPLY, FOLLOW_UP, APPROVE)
@@ -41,8 +44,6 @@ def fields(parsed: pd.DataFrame) -> StageOutput:
 
 
 def _at_stake(fields: str, subject: object, text: object) -> bool:
-    from baton_packs.customer_experience.intake.pressure import urgency
-
     if any(one["field"] in STAKES for one in json.loads(fields)):
         return True
     return urgency(*(part if isinstance(part, str) else "" for part in (subject, text))) > 0.0
@@ -50,14 +51,10 @@ def _at_stake(fields: str, subject: object, text: object) -> bool:
 
 def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
     """What the risk model sees, see `risk.features`."""
-    from baton_packs.customer_experience.intake import risk
-
     return risk.features(parsed, fields, past)
 
 
 def _rules(job: StageJob) -> Mapping[str, Any]:
-    from baton_packs.customer_experience.intake import policy as policies
-
     return policies.intake().model_dump(mode="json")
 
 
@@ -76,20 +73,15 @@ def decide(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.customer_experience.intake import policy as policies
-
     rules, frames = policies.intake(), read_inputs(job.inputs)
     said = {name: frames[name].set_index("entity_key") for name in ("type", "intent") if name in frames}
-    risk = frames["risk"].set_index("entity_key")["score"] if "risk" in frames else pd.Series(dtype=float)
+    scores = frames["risk"].set_index("entity_key")["score"].to_dict() if "risk" in frames else {}
     found = frames["fields"].set_index("document_id")
     rows = []
     for document in frames["documents"].to_dict("records"):
         key = document["document_id"]
-        one = {
-            "type": said["type"].loc[key], "intent": said["intent"].loc[key], "fields": found.loc[key],
-            "risk": float(risk[key]) if key in risk.index else None,
-        }  # fmt: skip
-        rows.append(_decided(document, one, rules))
+        one = {"type": said["type"].loc[key], "intent": said["intent"].loc[key], "fields": found.loc[key]}
+        rows.append(_decided(document, {**one, "risk": scores.get(key)}, rules))
     decisions = pd.DataFrame(rows)
     routes = {str(name): int(count) for name, count in decisions["route"].value_counts().items()}
     return StageOutput(decisions, {"routes": routes, "letters": int(decisions["letter"].sum())})
@@ -197,8 +189,6 @@ def _text(value: Any) -> str | None:
 def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
     """Decisions with their answers: columns people (named in the letter), reply, masked (for approval), written_by, template_because."""
     import pandas as pd
-
-    from baton_packs.customer_experience.letters import letters, privacy, replies
 
     texts = documents.set_index("document_id")["text"]
     named = [

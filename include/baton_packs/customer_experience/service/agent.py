@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from baton.agents import AgentSpec, Case, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, criticise, names, plain_words
+from baton_packs.customer_experience.service import knowledge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,6 @@ class CustomerReply(BaseModel):
 
 def answers() -> dict[str, Any]:
     """What each entry of the knowledge base says, and the words that every reply may use."""
-    from baton_packs.customer_experience.service import knowledge
-
     return {"says": {one.id: one.answer for one in knowledge.entries()}, **plain_words()}
 
 

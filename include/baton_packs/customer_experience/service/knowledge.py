@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,6 @@ from baton_packs.customer_experience import HERE
 
 CONTENT = HERE / "content"
 Team = Literal["cards", "payments", "transfers", "top_ups", "cash_and_currency", "accounts"]
-TEAMS: tuple[str, ...] = get_args(Team)
 
 
 class Intent(Spec):

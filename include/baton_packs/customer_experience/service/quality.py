@@ -6,8 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import read
+from baton.data.partitions import format_key, parse_key, safe_name
+from baton.feedback.cases import decided_cases
+from baton.settings import settings
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
@@ -23,26 +28,13 @@ FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
 
 def _week(partition: str) -> tuple[str, str]:
     """First and last partition of the week so far; a week begins on Monday at 00:00 UTC."""
-    from baton.data.partitions import format_key, parse_key
-
     at = parse_key(partition)
     return format_key((at - timedelta(days=at.weekday())).replace(hour=0, minute=0, second=0)), partition
 
 
 def _decided(week: tuple[str, str]) -> list[dict[str, Any]]:
     """Cases of the week's messages that a person has decided."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
-    table = tables.cases
-    names = ("partition", "entity_key", "route", "resolutions", "resolution", "updated_at")
-    query = select(*(table.c[name] for name in names)).where(
-        table.c.flow == ABOUT, table.c.partition.between(*week), table.c.resolution.is_not(None)
-    )  # fmt: skip
-    with read() as conn:
-        return [dict(row) for row in conn.execute(query.order_by(table.c.partition, table.c.entity_key)).mappings()]
+    return decided_cases(ABOUT, ("partition", "entity_key", "route", "resolutions", "resolution", "updated_at"), week)
 
 
 def _hours(week: tuple[str, str], cases: list[dict[str, Any]]) -> list[str]:
@@ -92,8 +84,6 @@ def quality(job: StageJob) -> StageOutput:
 def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
     """What became of the messages of one partition, see `summed`; a delivered outcome comes before a case's answer."""
     import pandas as pd
-
-    from baton.data.datasets import read
 
     found = {
         name: head(Slot(flow, stage, partition))
@@ -165,11 +155,6 @@ def summed(whole: pd.DataFrame | None) -> pd.DataFrame:
 
 def _report(partition: str, table: pd.DataFrame) -> str:
     """A page of counts and shares; nothing personal."""
-    from html import escape
-
-    from baton.data.partitions import safe_name
-    from baton.settings import settings
-
     name = f"customer_outcomes/quality/{safe_name(partition)}.html"
     head_row = "".join(f"<th>{escape(column.replace('_', ' '))}</th>" for column in table.columns)
     body = ""
