@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from baton_packs.customer_experience.fields.page import Page, Span
+from baton_packs.customer_experience.fields.page import Page, Placed
 
 SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "₹": "INR", "¥": "JPY", "us$": "USD", "rs": "INR", "rs.": "INR", "euro": "EUR",
            "euros": "EUR", "dollars": "USD", "pounds": "GBP", "c$": "CAD", "a$": "AUD", "hk$": "HKD", "fr.": "CHF",
@@ -95,7 +96,7 @@ def read_number(text: str, decimals: int = 2) -> tuple[float | None, bool]:
         return None, False
 
 
-def find_amounts(page: Page, masked: list[Span]) -> list[Amount]:
+def find_amounts(page: Page, masked: Sequence[Placed]) -> list[Amount]:
     """All amounts of a text in order, outside the `masked` places (dates, account numbers)."""
     text = page.numbers
     named = set(WORDS.findall(text))
@@ -143,7 +144,7 @@ def main_currency(text: str, amounts: list[Amount]) -> str | None:
     return counted.most_common(1)[0][0] if counted else None
 
 
-def unread(page: Page, known: list[Span], start: int, end: int) -> bool:
+def unread(page: Page, known: Sequence[Placed], start: int, end: int) -> bool:
     """Whether digits with marks between them, as an amount has, stand between two places and are nothing that is `known`.
 
     Args:

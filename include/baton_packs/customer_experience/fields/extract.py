@@ -17,7 +17,7 @@ from baton_packs.customer_experience.fields.issuer import LEAST, find_parties
 from baton_packs.customer_experience.fields.labels import Label, find_labels
 from baton_packs.customer_experience.fields.names import find_names
 from baton_packs.customer_experience.fields.numbers import choose_numbers, find_ibans
-from baton_packs.customer_experience.fields.page import Found, Page, Span
+from baton_packs.customer_experience.fields.page import Found, Page, Placed
 from baton_packs.customer_experience.fields.totals import LARGEST, ONLY, UNREAD, choose_totals
 
 if TYPE_CHECKING:
@@ -104,18 +104,17 @@ class Reading:
     dates: list[Date]
     amounts: list[Amount]
     numbers: list[Found]
-    masked: list[Span]
+    masked: list[Placed]
 
     @classmethod
     def of(cls, page: Page, about: About) -> Reading:
         """Read a page: places of dates and accounts are no amounts, and none of these is a number."""
         labels, ibans, dates = find_labels(page), find_ibans(page), find_dates(page, about.language, month_first=False)
-        masked = [Span(date.start, date.end) for date in dates] + [Span(iban.start, iban.end) for iban in ibans]
+        masked: list[Placed] = [*dates, *ibans]
         amounts = find_amounts(page, masked)
         if {amount.currency for amount in amounts if amount.currency} == {"USD"} and not ibans:
             dates = find_dates(page, about.language, month_first=True)  # nothing speaks for another country
-        money = [Span(amount.start, amount.end) for amount in amounts if amount.money]
-        numbers = choose_numbers(page, labels, masked + money)
+        numbers = choose_numbers(page, labels, [*masked, *(amount for amount in amounts if amount.money)])
         if about.subject and not any(number.field == "invoice_number" for number in numbers):
             numbers += _from_subject(about.subject)
         return cls(labels, ibans, dates, amounts, _with_account(numbers, ibans), masked)
@@ -152,7 +151,7 @@ def extract_text(text: str, about: About = About()) -> tuple[list[Found], bool]:
     currency = read.currency(text, totals)
     if currency and any(found.field == "total" for found in chosen):
         chosen.append(Found("currency", currency, "", -1, -1, 0.9, "amounts"))
-    return [*chosen, *read.ibans, *_further_amounts(text, read, chosen), *about.names], expected
+    return [*chosen, *read.ibans, *_further_amounts(page, read, chosen), *about.names], expected
 
 
 def _with_account(numbers: list[Found], ibans: list[Found]) -> list[Found]:
@@ -166,11 +165,11 @@ def _with_account(numbers: list[Found], ibans: list[Found]) -> list[Found]:
     return [*(number for number in numbers if number not in labelled), account]
 
 
-def _further_amounts(text: str, read: Reading, chosen: list[Found]) -> list[Found]:
+def _further_amounts(page: Page, read: Reading, chosen: list[Found]) -> list[Found]:
     """Amounts of money beside those with a meaning."""
     places = {(found.start, found.end) for found in chosen}
     rest = [a for a in read.amounts if a.money and not any(start <= a.start <= end for start, end in places)]
-    return [Found("amount", a.value, text[a.start : a.end], a.start, a.end, 0.8, "money") for a in rest[:LISTED]]
+    return [page.found("amount", amount.value, amount, 0.8, "money") for amount in rest[:LISTED]]
 
 
 def _from_subject(subject: str) -> list[Found]:

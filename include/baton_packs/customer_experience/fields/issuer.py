@@ -80,7 +80,7 @@ def find_parties(
         best = ranked[0]
         margin = best.score - (ranked[1].score if len(ranked) > 1 else 0.0)
         confidence = min(0.35 + 0.45 * min(best.score, 1.0) + 0.3 * min(margin, 0.5), 0.97)
-        result.append(_shown(page, "issuer", best, round(confidence, 3)))
+        result.append(_shown(page, "issuer", best, confidence))
     issuer = name_key(ranked[0].name) if ranked else ""
     others = [(span, 0.8, "label") for span in recipients if name_key(page.of(span)) != issuer]
     block = None if others else _addressee(page, issuer)
@@ -92,9 +92,7 @@ def find_parties(
 
 def _shown(page: Page, kind: str, best: Candidate, confidence: float) -> Found:
     by = max(best.reasons, key=lambda reason: best.reasons[reason])
-    return Found(
-        kind, " ".join(best.name.split()), page.text[best.start : best.end], best.start, best.end, confidence, by
-    )
+    return page.found(kind, " ".join(best.name.split()), best, confidence, by)
 
 
 def _add(candidates: dict[str, Candidate], text: str, span: Span, reason: str, weight: float) -> None:
