@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from baton.agents import AgentSpec, Case
+from baton.agents import Case
 from baton_packs.customer_experience.letters import grounding, letters, privacy
-from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, check, criticise, names, plain_words
+from baton_packs.customer_experience.letters.drafts import Reply, letter_agent
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class DocumentReply(BaseModel):
+class DocumentReply(Reply):
     """What may be answered to a document."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
 
 
 def document_cases(
@@ -54,15 +48,4 @@ def document_template(case: Case) -> DocumentReply:
     return DocumentReply.model_construct(text=letters.body(case.terms["row"]))
 
 
-DOCUMENT_REPLY = AgentSpec(
-    name="document_reply",
-    prompt=PROMPTS / "document_reply.md",
-    output=DocumentReply,
-    cases=document_cases,
-    check=check,
-    template=document_template,
-    rules=plain_words,
-    critic=criticise,
-    names=names,
-    longest=1_200,
-)
+DOCUMENT_REPLY = letter_agent("document_reply", output=DocumentReply, cases=document_cases, template=document_template)
