@@ -27,11 +27,8 @@ def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = Non
     total = sum(abs(value) for _, value in codes)
     parts = []
     for verb, sign in (("raise", 1), ("lower", -1)):
-        names = [
-            f"{feature} strongly" if abs(value) >= STRONG * total else feature
-            for feature, value in codes
-            if value * sign > 0
-        ]
+        same = [(feature, abs(value)) for feature, value in codes if value * sign > 0]
+        names = [f"{feature} strongly" if size >= STRONG * total else feature for feature, size in same]
         if names:
             parts.append(f"{_listed(names)} {verb if len(names) > 1 else verb + 's'} it")
     return ", ".join(parts)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from baton.data import datasets
 from baton.errors import BatonError
@@ -123,13 +123,17 @@ def stored_row(commit: Mapping[str, Any], key: str, entity: str) -> Row | None:
 
 def all_rows(conn: Connection, table: Table, **where: Any) -> list[Row]:
     """Rows whose columns equal `where`."""
-    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
-    return [dict(row) for row in conn.execute(query).mappings()]
+    return [dict(row) for row in conn.execute(_equal(table, where)).mappings()]
 
 
-def first_row(conn: Connection, table: Table, **where: Any) -> Row | None:
-    """The first row whose columns equal `where`, None without any."""
-    return next(iter(all_rows(conn, table, **where)), None)
+def first_row(conn: Connection, table: Table, *order: ColumnElement[Any], **where: Any) -> Row | None:
+    """The first row whose columns equal `where`, in an order; None without any."""
+    row = conn.execute(_equal(table, where).order_by(*order).limit(1)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _equal(table: Table, where: Mapping[str, Any]) -> Select[Any]:
+    return select(table).where(*(table.c[name] == value for name, value in where.items()))
 
 
 def _unpublished(conn: Connection, flow: str, partition: str) -> list[Row]:

@@ -53,10 +53,8 @@ def _models() -> list[str]:
     """Models to ask the registry about: of installed packs, and of the record."""
     with read() as conn:
         judged = conn.execute(select(tables.approvals.c.model).distinct()).scalars().all()
-        moved = conn.execute(
-            select(tables.ledger.c.subject).where(tables.ledger.c.kind == "alias_moved").distinct()
-        ).scalars()
-        return sorted({*state.known_models(), *judged, *moved})
+        moves = select(tables.ledger.c.subject).where(tables.ledger.c.kind == "alias_moved")
+        return sorted({*state.known_models(), *judged, *conn.execute(moves.distinct()).scalars()})
 
 
 def _totals(found: dict[str, Any]) -> dict[str, Any]:

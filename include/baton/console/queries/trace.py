@@ -86,28 +86,23 @@ def _scores(line: Lineage, steps: list[Step]) -> dict[str, int]:
     for row in line.scores:
         versions[str(row["model"])] = int(row["version"])
         why = ", ".join(f"{feature} {value:+.3g}" for feature, value in row["reasons"] or [])
-        steps.append(Step("score", f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else ""),
-                          {"scored_at": row["scored_at"], "commit": row["commit_id"]}))  # fmt: skip
+        says = f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else "")
+        steps.append(Step("score", says, {"scored_at": row["scored_at"], "commit": row["commit_id"]}))
     return versions
 
 
 def _governance(model: str, version: int) -> list[Step]:
     """How this version came to score: registration, gate, approver, alias."""
-    steps = [
-        Step(
-            "version",
-            f"{model} version {version} registered, winner {entry.payload.get('winner')}",
-            {"at": entry.at, **entry.payload},
-        )
-        for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1)
-    ]
+    steps = []
+    for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1):
+        says = f"{model} version {version} registered, winner {entry.payload.get('winner')}"
+        steps.append(Step("version", says, {"at": entry.at, **entry.payload}))
     for row in _rows(tables.approvals, model=model, version=version):
         verdict = row["verdict"]
         steps.append(Step("gate", f"{verdict['decision']}: {verdict['reasons'][0]}", {"judged_at": row["judged_at"]}))
         if row["answer"]:
-            steps.append(
-                Step("approval", f"{row['answer']} by {row['reviewer']} ({row['channel']})", {"at": row["answered_at"]})
-            )
+            says = f"{row['answer']} by {row['reviewer']} ({row['channel']})"
+            steps.append(Step("approval", says, {"at": row["answered_at"]}))
     return steps
 
 
