@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.data.datasets import read
-from baton.errors import BatonError, ModelError
+from baton.errors import ModelError
 from baton.families import family
 from baton.packs.pack import find_model
 from baton.record import ledger
@@ -20,7 +19,7 @@ from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
 from baton.stages.job import StageJob, engine_step
 from baton.stages.slots import StageOutput
-from baton.tracking.runs import run_name
+from baton.tracking.runs import ending, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +158,7 @@ def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
     described = trained.family.describe(spec, trained.frame)
     known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
-    try:
+    with ending(registry, run):
         card = model_card(card_facts(
             spec, candidate=board.best, occasion=job.partition, data=known, use=described.use,
             limits=described.limits, metrics=trained.metrics, features=fitted.features, leaderboard=leaderboard,
@@ -177,9 +176,4 @@ def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
             )  # fmt: skip
         if leaderboard:
             registry.log_table(run, "leaderboard.json", leaderboard)
-    except BaseException:  # a task's time limit is no Exception
-        with suppress(BatonError):  # the registry may be what failed
-            registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return version

@@ -10,9 +10,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from baton.data.datasets import read
+from baton.data.pages import store_page
 from baton.data.partitions import format_key, parse_key, safe_name
 from baton.feedback.cases import decided_cases
-from baton.settings import settings
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
@@ -155,16 +155,11 @@ def summed(whole: pd.DataFrame | None) -> pd.DataFrame:
 
 def _report(partition: str, table: pd.DataFrame) -> str:
     """A page of counts and shares; nothing personal."""
-    name = f"customer_outcomes/quality/{safe_name(partition)}.html"
     head_row = "".join(f"<th>{escape(column.replace('_', ' '))}</th>" for column in table.columns)
     body = ""
     for row in table.to_dict("records"):
-        cells = [
-            row["route"],
-            f"{row['messages']:,}",
-            *(_figure(row[one], "{:.1%}") for one in (*OUTCOMES, "intent_right")),
-        ]
-        cells.append(_figure(row["median_minutes"], "{:.1f}"))
+        shares = [_figure(row[one], "{:.1%}") for one in FIGURES[:-1]]
+        cells = [row["route"], f"{row['messages']:,}", *shares, _figure(row["median_minutes"], "{:.1f}")]
         body += "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Quality of the week</title><style>"
@@ -175,10 +170,7 @@ def _report(partition: str, table: pd.DataFrame) -> str:
         "<p>Shares of the replies whose outcome is known, from the teams' deliveries and from decided cases. <i>send</i> left "
         "by itself, <i>suggest</i> was proposed to the team, <i>escalate</i> was answered by a person.</p></html>"
     )
-    path = settings().reports_dir / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return name
+    return store_page(f"customer_outcomes/quality/{safe_name(partition)}.html", page)
 
 
 def _figure(value: float, form: str) -> str:

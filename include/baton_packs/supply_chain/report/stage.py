@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
+from baton.data.pages import store_page
 from baton.data.partitions import safe_name
-from baton.errors import BatonError
 from baton.families import family
 from baton.families.forecast import orders
 from baton.families.forecast.losses import coverage
@@ -19,11 +17,10 @@ from baton.families.forecast.panel.series import prepare
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.registry.client import Registry
-from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton.stages.slots import Slot, head
-from baton.tracking.runs import run_name
+from baton.tracking.runs import ending, run_name
 from baton_packs.supply_chain.ordering import rules as ordering
 from baton_packs.supply_chain.report import page as report_page
 
@@ -66,14 +63,8 @@ def report(job: StageJob) -> StageOutput:
 
 def store(job: StageJob, html: str) -> str:
     """Write the page, whole or not at all; returns its address below the reports folder."""
-    page = html.encode()
-    address = f"{job.flow}/{safe_name(job.partition)}-{hashlib.sha256(page).hexdigest()[:16]}.html"
-    path = settings().reports_dir / address
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(page)
-    unfinished.replace(path)
-    return address
+    digest = hashlib.sha256(html.encode()).hexdigest()[:16]
+    return store_page(f"{job.flow}/{safe_name(job.partition)}-{digest}.html", html)
 
 
 def _log(job: StageJob, registry: Any, html: str, facts: Mapping[str, Any]) -> str:
@@ -84,13 +75,8 @@ def _log(job: StageJob, registry: Any, html: str, facts: Mapping[str, Any]) -> s
         MODEL, run_name(MODEL, job.partition, "report"), tags=tags, params={"version": job.models[MODEL]},
         metrics={name: float(facts[name]) for name in ("bytes", "pictures")},
     )  # fmt: skip
-    try:
+    with ending(registry, run):
         registry.log_text(run, ARTEFACT, html)
-    except BaseException:  # a task's time limit is no Exception
-        with suppress(BatonError):  # the registry may be what failed
-            registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return str(registry.run_url(run))
 
 
