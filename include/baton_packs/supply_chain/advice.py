@@ -106,11 +106,8 @@ def _case(row: Mapping[str, Any], offers: list[dict[str, Any]], allowed: bool) -
             }
             for offer in offers
         ]  # fmt: skip
-    terms = {
-        "ordered": row["quantity"] > 0,
-        "allowed": allowed,
-        "offers": {offer["alternative"]: offer for offer in offers},
-    }
+    by_name = {offer["alternative"]: offer for offer in offers}
+    terms = {"ordered": row["quantity"] > 0, "allowed": allowed, "offers": by_name}
     # who may choose sees no text of others: a name that gives orders could else tip the choice
     data = {} if allowed else {"name of the item": row["item"]}
     return Case(row["item"], facts, data, terms)
@@ -151,12 +148,10 @@ def template(case: Case) -> Advice:
     risk = facts["stock_out_probability_without_the_order"]
     stock_out = f"the probability of a stock-out is {risk}"
     if ordered:
-        stock_out = (
-            f"it brings the probability of a stock-out from {risk} to {facts['stock_out_probability_with_the_order']}"
-        )
-    because = (
-        " and ".join(facts["why_it_stands_out"][:2]) or "it is marked so"
-    )  # more would not fit into the length of an answer
+        after = facts["stock_out_probability_with_the_order"]
+        stock_out = f"it brings the probability of a stock-out from {risk} to {after}"
+    # more than two would not fit into the length of an answer
+    because = " and ".join(facts["why_it_stands_out"][:2]) or "it is marked so"
     text = (
         f"{what}: {facts['on_hand_or_on_order']} are on hand or on order, and "
         f"{facts['expected_demand_until_the_next_order_arrives']} are expected to be needed until the next order arrives. "
@@ -179,12 +174,5 @@ def _list(row: Mapping[str, Any], column: str) -> list[str]:
     return found
 
 
-INVENTORY = AgentSpec(
-    name="inventory",
-    prompt=HERE / "prompts" / "inventory.md",
-    output=Advice,
-    cases=cases,
-    check=check,
-    template=template,
-    rules=rules,
-)
+PROMPT = HERE / "prompts" / "inventory.md"
+INVENTORY = AgentSpec("inventory", PROMPT, output=Advice, cases=cases, check=check, template=template, rules=rules)

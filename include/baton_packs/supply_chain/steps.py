@@ -133,9 +133,8 @@ def decide(job: StageJob) -> StageOutput:
         express, reasons = bool(offer and offer["alternative"] == "express"), json.loads(one["reasons"])
         if sent := out.get(one["item"]):
             quantity, money, express = int(sent["quantity"]), float(sent["amount"]), bool(sent["express"])
-            reasons.append(
-                f"{quantity:,} units were ordered already for this week: an order that is out stays as it is"
-            )
+            out_already = f"{quantity:,} units were ordered already for this week"
+            reasons.append(f"{out_already}: an order that is out stays as it is")
         route = NONE if quantity == 0 else ORDER if sent or money <= rules.approval_limit else APPROVE
         rows.append({
             "entity_key": one["item"], "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
@@ -152,10 +151,8 @@ def decide(job: StageJob) -> StageOutput:
 def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     """What is in the outbox now: an order that another plan withdrew must be put there again."""
     known = outbox.effects(job.flow, job.partition, EFFECT)
-    return {
-        "rules": _rules(job),
-        "wanted": {one.entity_key: one.payload for one in known if one.state != outbox.WITHDRAWN},
-    }
+    wanted = {one.entity_key: one.payload for one in known if one.state != outbox.WITHDRAWN}
+    return {"rules": _rules(job), "wanted": wanted}
 
 
 @engine_step(fingerprint=_outbox_state)
@@ -209,15 +206,12 @@ def _as_answered(asked: pd.DataFrame, changes: Mapping[str, Any], policies: Mapp
     if unknown:
         raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
     rows = asked.copy()
-    rows["quantity"] = [
-        int(changes.get(item, quantity)) for item, quantity in zip(rows["item"], rows["quantity"], strict=True)
-    ]
-    extra = {name: policy.expedite_cost or 0.0 for name, policy in policies.items()}
-    rows["money"] = [
-        round(quantity * (policies[item].unit_cost + extra[item] * express), 2)
-        for item, quantity, express in zip(rows["item"], rows["quantity"], rows["express"], strict=True)
-    ]
-    return rows
+    quantities, money = [], []
+    for item, quantity, express in zip(rows["item"], rows["quantity"], rows["express"], strict=True):
+        policy = policies[item]
+        quantities.append(int(changes.get(item, quantity)))
+        money.append(round(quantities[-1] * (policy.unit_cost + (policy.expedite_cost or 0.0) * express), 2))
+    return rows.assign(quantity=quantities, money=money)
 
 
 def _payload(job: StageJob, row: Mapping[Any, Any]) -> dict[str, Any]:

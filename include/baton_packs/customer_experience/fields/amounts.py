@@ -119,12 +119,10 @@ def find_amounts(page: Page, masked: Sequence[Placed]) -> list[Amount]:
         signs = match["sign"] or match["sign2"] or match["sign3"]
         negative = bool(signs or (match["open"] and match["close"]))  # bookkeepers put what is owed in brackets
         money = bool(code or match["dash"] or re.search(rf"[.,]\d{{2,{decimals}}}$", match["number"]))
-        start, end = match.span()
         printed = match.group()
-        start += len(printed) - len(printed.lstrip())
-        found.append(
-            Amount(-value if negative else value, code, start, end - len(printed) + len(printed.rstrip()), money, sure)
-        )
+        start = match.start() + len(printed) - len(printed.lstrip())
+        end = match.start() + len(printed.rstrip())
+        found.append(Amount(-value if negative else value, code, start, end, money, sure))
     return found
 
 

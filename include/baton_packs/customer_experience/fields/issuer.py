@@ -44,14 +44,8 @@ class Candidate:
         return sum(self.reasons.values())
 
 
-def find_parties(
-    page: Page,
-    labels: list[Label],
-    sender: str,
-    sender_name: str,
-    organisations: Sequence[Found] = (),
-    least: float = LEAST,
-) -> list[Found]:
+def find_parties(page: Page, labels: list[Label], sender: str, sender_name: str, organisations: Sequence[Found] = (),
+                 least: float = LEAST) -> list[Found]:  # fmt: skip
     """The best `issuer` and `recipient`, if there are any; `sender` is the mail's address, `sender_name` its display name;
     `least`: sum of the reasons from which on a name counts.
     """
@@ -265,8 +259,6 @@ def _addressed(page: Page, labels: list[Label], candidates: dict[str, Candidate]
         alone = not page.text[label.end : line.end].strip(" :.")  # then the name is in the next line
         end = page.lines[min(label.line + alone, len(page.lines) - 1)].end
         for candidate in candidates.values():
-            if (
-                label.start < candidate.start < end
-                and abs(page.column(candidate.start) - page.column(label.start)) < BESIDE
-            ):
+            inside = label.start < candidate.start < end
+            if inside and abs(page.column(candidate.start) - page.column(label.start)) < BESIDE:
                 candidate.reasons.setdefault("near a recipient's label", -0.3)

@@ -161,10 +161,8 @@ def _at(page: Page, words: list[tuple[str, int, int]], i: int) -> tuple[Label | 
         last = i + merged + len(phrase) - 1
         if last >= len(words) - 1:
             continue
-        if all(
-            words[i + merged + k][0] == phrase[k] and _joined(page, words, i + merged + k)
-            for k in range(1, len(phrase))
-        ):
+        following = list(enumerate(phrase))[1:]
+        if all(words[i + merged + k][0] == word and _joined(page, words, i + merged + k) for k, word in following):
             line = page.line_at(start)
             return Label(kind, start, words[last][2], line, len(phrase), " ".join(phrase)), last - i + 1
     return None, 1

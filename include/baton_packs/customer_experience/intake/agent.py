@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baton.agents import Case
 from baton_packs.customer_experience.letters import grounding, letters, privacy
@@ -27,20 +27,17 @@ def document_cases(
     """
     texts = dict(zip(documents["document_id"], documents["text"], strict=True))
     rows = decisions[decisions["letter"]].sort_values(["priority", "entity_key"]).to_dict("records")
-    return [
-        Case(
-            key=row["entity_key"],
-            facts={
-                "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
-                "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
-                "example": letters.body(row),
-            },
-            data={"letter": texts[row["entity_key"]]},
-            terms={"row": row, "plain": grounding.of_language(words, row["language"])},
-            personal={"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])},
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_case(row, texts[row["entity_key"]], grounding.of_language(words, row["language"])) for row in rows]
+
+
+def _case(row: Mapping[Any, Any], text: str, plain: Collection[str]) -> Case:
+    facts = {
+        "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
+        "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
+        "example": letters.body(row),
+    }  # fmt: skip
+    personal = {"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])}
+    return Case(row["entity_key"], facts, {"letter": text}, {"row": row, "plain": plain}, personal)
 
 
 def document_template(case: Case) -> DocumentReply:

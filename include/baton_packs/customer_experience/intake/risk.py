@@ -133,9 +133,8 @@ def _aligned(parsed: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     by_id = fields.drop_duplicates("document_id").set_index("document_id")
     lost = [str(each) for each in parsed["document_id"] if each not in by_id.index]
     if lost:
-        raise BatonError(
-            f"{len(lost)} documents have no extracted fields, first {lost[0]}; extract from the same frame"
-        )
+        what = f"{len(lost)} documents have no extracted fields, first {lost[0]}"
+        raise BatonError(f"{what}; extract from the same frame")
     return by_id.loc[parsed["document_id"]].reset_index()
 
 

@@ -173,13 +173,9 @@ def _said_of(
 
 def _resolutions(kind: str, intent: str, rules: IntakePolicy) -> dict[str, dict[str, Any]]:
     """What a person may answer: as it was read, fraud, or which type it really is; each is a label."""
-    answers: dict[str, dict[str, Any]] = {
-        f"right: {kind}": {"type": kind, "intent": intent, "risky": 0},
-        f"fraud ({kind})": {"type": kind, "risky": 1},
-        "fraud": {"risky": 1},
-    }
-    answers |= {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
-    return answers
+    right: dict[str, Any] = {"type": kind, "intent": intent, "risky": 0}
+    answers = {f"right: {kind}": right, f"fraud ({kind})": {"type": kind, "risky": 1}, "fraud": {"risky": 1}}
+    return answers | {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
 
 
 def _text(value: Any) -> str | None:
@@ -192,15 +188,10 @@ def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFra
 
     texts = documents.set_index("document_id")["text"]
     named = [
-        json.dumps(sorted({texts[key][start:end] for start, end, _ in privacy.names(texts[key])}))
-        if route == APPROVE
-        else None
-        for key, route in zip(decisions["entity_key"], decisions["route"], strict=True)
+        json.dumps(sorted({text[start:end] for start, end, _ in privacy.names(text)})) if route == APPROVE else None
+        for text, route in zip(texts.loc[decisions["entity_key"]], decisions["route"], strict=True)
     ]
     decisions = decisions.assign(people=pd.Series(named, index=decisions.index, dtype=object))
-
-    always = {
-        row["entity_key"]: letters.body(row)
-        for row in decisions[decisions["route"].isin(ANSWERED) & ~decisions["letter"]].to_dict("records")
-    }
+    alike = decisions[decisions["route"].isin(ANSWERED) & ~decisions["letter"]]
+    always = {row["entity_key"]: letters.body(row) for row in alike.to_dict("records")}
     return replies.join(decisions, drafts, ANSWERED, always, on_file=False)

@@ -26,9 +26,8 @@ def body(row: Mapping[Any, Any]) -> str:
     """The body of an answer to a document; `row` is a decision of `intake.decide`."""
     words = _words(row)
     if row["action"] == "follow_up":
-        return str(words["follow_up"]).format(
-            missing=", ".join(words["missing"][n] for n in json.loads(row["missing"]))
-        )
+        missing = ", ".join(words["missing"][name] for name in json.loads(row["missing"]))
+        return str(words["follow_up"]).format(missing=missing)
     return str(words[row["type"] if row["type"] in words else "enquiry"])
 
 

@@ -70,23 +70,17 @@ def join(
         sources |= dict(zip(drafts["entity_key"], drafts["source"], strict=True))
         because = {key: reason or None for key, reason in zip(drafts["entity_key"], drafts["reason"], strict=True)}
     rows = decisions.to_dict("records")
-    replies = [
-        letters.letter(row, bodies[row["entity_key"]], on_file) if row["entity_key"] in bodies else None for row in rows
-    ]
-    masked = [
-        mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
-        for row, reply in zip(rows, replies, strict=True)
-    ]
-    columns: dict[str, list[Any]] = {"reply": replies, "masked": masked}
-    for name, known in (("written_by", sources), ("template_because", because)):
-        columns[name] = [known.get(row["entity_key"]) for row in rows]
-    whole = decisions.assign(**{
-        name: pd.Series(cells, index=decisions.index, dtype=object) for name, cells in columns.items()
-    })  # fmt: skip
-    answers = zip(rows, replies, strict=True)
-    if wordless := [row["entity_key"] for row, reply in answers if row["route"] in answered and reply is None]:
+    if wordless := [row["entity_key"] for row in rows if row["route"] in answered and row["entity_key"] not in bodies]:
         first = wordless[0]
         raise BatonError(f"{len(wordless)} answers are missing, the first is that of {first}: clear the draft task")
+    made: list[tuple[str | None, ...]] = []
+    for row in rows:
+        key = row["entity_key"]
+        reply = letters.letter(row, bodies[key], on_file) if key in bodies else None
+        masked = mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
+        made.append((reply, masked, sources.get(key), because.get(key)))
+    names = ["reply", "masked", "written_by", "template_because"]
+    whole = decisions.assign(**pd.DataFrame(made, index=decisions.index, columns=names, dtype=object))
     written = {str(name): int(count) for name, count in whole["written_by"].value_counts().items()}
     return StageOutput(whole, {"written_by": written})
 

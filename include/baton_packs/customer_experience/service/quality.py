@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ABOUT, DELIVERED = "customer_experience", "customer_outcomes"
 OUTCOMES = (ACCEPTED, EDITED, REJECTED, "reopened")
+OF_CASE = ["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"]
 FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
 
 
@@ -105,9 +106,7 @@ def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
         both = said[["entity_key", "intent"]].merge(asked, left_on="entity_key", right_on="message_id")
         messages = both.set_index("entity_key").to_dict("index")
         rows = [_of_case(case, messages[case["entity_key"]]) for case in here if case["entity_key"] in messages]
-        parts.append(
-            pd.DataFrame(rows, columns=["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"])
-        )
+        parts.append(pd.DataFrame(rows, columns=OF_CASE))
     parts = [part.astype({"right": "float64", "reply_seconds": "float64"}) for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 

@@ -211,9 +211,8 @@ class _Store:
         if quantity:
             self.coming += quantity
             self.result.orders += 1
-            self.result.ordering_cost += policy.order_cost + (
-                quantity * (policy.expedite_cost or 0.0) if express else 0.0
-            )
+            extra = quantity * (policy.expedite_cost or 0.0) if express else 0.0
+            self.result.ordering_cost += policy.order_cost + extra
             self.env.process(self._order(week, quantity, express))
 
     def _sell(self, demand: int) -> None:

@@ -85,9 +85,8 @@ def page(week: Week) -> tuple[str, pd.DataFrame, int]:
     chosen = drawn(rows)
     for number, row in enumerate(row for row in rows if row["item"] in chosen):
         sales = history[history["item"] == row["item"]]
-        row["pictures"] = _pictures(
-            row, sales, forecast[forecast["series"] == row["item"]], f"{week.partition}-{number}"
-        )
+        scored = forecast[forecast["series"] == row["item"]]
+        row["pictures"] = _pictures(row, sales, scored, f"{week.partition}-{number}")
     notes = [*week.notes, *_kinds(forecast), *_unsimulated(rows)]
     first = forecast["time"].min()
     html = _environment().get_template("report.html.j2").render(
@@ -136,9 +135,7 @@ def _item(
 ) -> dict[str, Any]:
     """One item's numbers: risk before and after the order as it was decided, what is there by week, the demand."""
     policy = rules.by_item[row["item"]]
-    due = {
-        int(name.removeprefix("due_")): int(stock[name]) for name in map(str, stock.index) if name.startswith("due_")
-    }
+    due = {int(name[len("due_") :]): int(stock[name]) for name in stock.index if str(name).startswith("due_")}
     position, quantity = int(stock["on_hand"]) + sum(due.values()), int(row["quantity"])
     usual = lead_times(policy, PATHS, item_rng(policy.item, rules.seed))
     taken = np.full(PATHS, policy.express_lead) if row["express"] and policy.express_lead else usual
@@ -195,9 +192,8 @@ def _covered(missing: np.ndarray, lead: int) -> str:
         return f"What is there covers the median demand of all {len(missing)} weeks."
     week = int(short[0])
     why = "which no usual order of today can prevent" if week < lead else "which later orders have to cover"
-    return (
-        f"By the end of week {week + 1} the median demand exceeds what is there by {missing[week]:,.0f} units, {why}."
-    )
+    much = f"{missing[week]:,.0f} units"
+    return f"By the end of week {week + 1} the median demand exceeds what is there by {much}, {why}."
 
 
 def _total(rows: Sequence[Mapping[str, Any]], rules: OrderingPolicy) -> dict[str, Any]:

@@ -103,10 +103,8 @@ def sentences(stage: str, facts: Mapping[str, Any]) -> list[str]:
     """What a stage's facts say of rows in quarantine, rows left out, periods filled in, and other degradation."""
     said = []
     if facts.get("status") == "quarantined":
-        held = facts["rows_in"] - facts["rows_good"]
-        said.append(
-            f"{held:,} of {facts['rows_in']:,} rows break the contract {facts['contract']} and wait in quarantine."
-        )
+        held = f"{facts['rows_in'] - facts['rows_good']:,} of {facts['rows_in']:,}"
+        said.append(f"{held} rows break the contract {facts['contract']} and wait in quarantine.")
     if left := facts.get("left_out"):
         said.append(f"{left:,} rows of the history break the contract and were left out of it.")
     if filled := facts.get("filled"):
@@ -135,10 +133,8 @@ def backtest(spec: ForecastSpec, fitted: Any, history: pd.DataFrame) -> dict[str
         known = rows[rows["series"].isin(prices.index)]  # an item that is sold no more has no price
         cost = orders.order_cost(price, fitted.setting, known, prices)
     groups = [("all", "All items and origins", rows["series"].notna(), losses["series"].notna())]
-    groups += [
-        ("origin", f"From {o:%d %b %Y}", rows["origin"] == o, losses["origin"] == o)
-        for o in sorted(rows["origin"].unique())
-    ]
+    for o in sorted(rows["origin"].unique()):
+        groups.append(("origin", f"From {o:%d %b %Y}", rows["origin"] == o, losses["origin"] == o))
     groups += [("item", i, rows["series"] == i, losses["series"] == i) for i in sorted(rows["series"].unique())]
     season = fitted.setting.seasons[0]
     return {
