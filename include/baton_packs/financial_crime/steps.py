@@ -100,9 +100,8 @@ def _checked(transactions: pd.DataFrame) -> tuple[pd.Series, np.ndarray]:
         raise BatonError(f"transactions: transaction_id {keys[keys.duplicated()].iloc[0]!r} occurs more than once")
     amount = transactions["amount"].to_numpy(dtype=float)
     if len(wrong := keys[~(np.isfinite(amount) & (amount >= 0))]):
-        raise BatonError(
-            f"transactions: amount of transaction {wrong.iloc[0]!r} is missing or negative; quarantine it first"
-        )
+        what = f"transactions: amount of transaction {wrong.iloc[0]!r}"
+        raise BatonError(f"{what} is missing or negative; quarantine it first")
     return keys, amount
 
 
@@ -136,9 +135,8 @@ def _reasons(
     if route == BLOCK or likely:
         texts.append(f"Probability of fraud {p:.1%}, expected loss {loss:.2f}{_named(fraud, 'driven by')}")
     if strange:
-        texts.append(
-            f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{_named(anomaly, 'farthest from usual:')}"
-        )
+        farthest = _named(anomaly, "farthest from usual:")
+        texts.append(f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{farthest}")
     return json.dumps(texts)
 
 

@@ -71,9 +71,8 @@ def cases(proposals: pd.DataFrame, simulated: pd.DataFrame, allowed: Mapping[str
     """
     for frame, name, columns in ((proposals, "proposals", _PROPOSED), (simulated, "simulated", _SIMULATED)):
         if len(frame) and (missing := [column for column in columns if column not in frame.columns]):
-            raise BatonError(
-                f"frame {name}: column {missing[0]} is missing; the inventory agent needs {', '.join(columns)}"
-            )
+            needed = ", ".join(columns)
+            raise BatonError(f"frame {name}: column {missing[0]} is missing; the inventory agent needs {needed}")
     if twice := [item for item, count in Counter(row["item"] for row in _records(proposals)).items() if count > 1]:
         raise BatonError(f"frame proposals: item {twice[0]} stands there twice; propose one order per item")
     offers: dict[str, list[dict[str, Any]]] = {}

@@ -100,13 +100,12 @@ def simulate(job: StageJob) -> StageOutput:
 
 def _placed_state(job: StageJob) -> Mapping[str, Any]:
     """Orders of this partition that are out cannot be decided again."""
-    return {"rules": _rules(job), "placed": {} if job.dry_run else placed(job.flow, job.partition)}
+    return {"rules": _rules(job), "placed": _placed(job)}
 
 
-def placed(flow: str, partition: str) -> dict[str, dict[str, Any]]:
-    """Orders of a partition that the supplier has, or may have: item -> what was sent."""
-    out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
-    return {one.entity_key: one.payload for one in outbox.effects(flow, partition, EFFECT) if one.state in out}
+def _placed(job: StageJob) -> dict[str, dict[str, Any]]:
+    """Orders of the partition that the supplier has, or may have: item -> what was sent."""
+    return {} if job.dry_run else outbox.left(job.flow, job.partition, EFFECT)
 
 
 @engine_step(fingerprint=_placed_state)
@@ -122,14 +121,14 @@ def decide(job: StageJob) -> StageOutput:
     rules, frames = ordering.load(), read_inputs(job.inputs)
     offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
     advice = {row["entity_key"]: row for row in frames["advice"].to_dict("records")}
-    out = {} if job.dry_run else placed(job.flow, job.partition)
+    out = _placed(job)
     rows = []
     for one in frames["proposals"].to_dict("records"):
         said = advice.get(one["item"], {})
         offer = offers.get((one["item"], said.get("choice") or "as_proposed"))
-        quantity, money = (
-            (int(offer["quantity"]), float(offer["amount"])) if offer else (one["quantity"], one["amount"])
-        )
+        quantity, money = one["quantity"], one["amount"]
+        if offer:
+            quantity, money = int(offer["quantity"]), float(offer["amount"])
         express, reasons = bool(offer and offer["alternative"] == "express"), json.loads(one["reasons"])
         if sent := out.get(one["item"]):
             quantity, money, express = int(sent["quantity"]), float(sent["amount"]), bool(sent["express"])

@@ -138,9 +138,8 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
         if first_row(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
-        return cases.decide(
-            flow, entity_key, resolution, rights.person.name, note.strip(), text, int(seen) if seen else None
-        )
+        looked_at = int(seen) if seen else None
+        return cases.decide(flow, entity_key, resolution, rights.person.name, note.strip(), text, looked_at)
     except (cases.UnknownResolution, cases.UnusableText) as error:
         raise HTTPException(422, str(error)) from error
     except DatasetCorrupt:  # what the text is compared with cannot be read

@@ -163,7 +163,6 @@ def _history(conn: Connection, flow: str, entity_key: str, partition: str) -> li
     table = tables.ledger
     subjects = [f"{flow}/{entity_key}", f"{flow}/{partition}"]
     query = select(table).where(table.c.subject.in_(subjects)).order_by(table.c.seq.desc()).limit(HISTORY)
-    return [
-        {"seq": row["seq"], "at": row["at"], "kind": row["kind"], "payload": json.loads(row["payload"])}
-        for row in reversed(conn.execute(query).mappings().all())
-    ]
+    rows = reversed(conn.execute(query).mappings().all())
+    shown = ("seq", "at", "kind")
+    return [{name: row[name] for name in shown} | {"payload": json.loads(row["payload"])} for row in rows]

@@ -17,14 +17,14 @@ from baton.record.warehouse import read
 from baton.settings import settings
 
 
-def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
+def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
         at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, ledger,
         registry (`compared`, and the address of its UI).
     """
-    present = now or datetime.now(UTC)
+    present = datetime.now(UTC)
     midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
     runs = rights.host.runs(rights.person, midnight)
     requests = rights.host.requests(rights.person)

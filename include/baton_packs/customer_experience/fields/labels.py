@@ -171,9 +171,8 @@ def _at(page: Page, words: list[tuple[str, int, int]], i: int) -> tuple[Label | 
 def _heads(page: Page, start: int) -> bool:
     """Whether a capital stands there and begins a line or a column."""
     before = page.text[max(start - 2, 0) : start]
-    return page.text[start].isupper() and (
-        not before.strip() and (len(before) != 2 or before[1] != " " or before[0] in " \n")
-    )
+    begins = len(before) != 2 or before[1] != " " or before[0] in " \n"
+    return page.text[start].isupper() and begins and not before.strip()
 
 
 def _joined(page: Page, words: list[tuple[str, int, int]], i: int) -> bool:

@@ -69,9 +69,7 @@ class Page:
             start += len(line) + 1
         self._cells: dict[int, list[Span]] = {}
         self._starts = [line.start for line in self.lines]
-        self.quoted = frozenset(
-            i for i, line in enumerate(self.lines) if text[line.start : line.start + 2].startswith((">", "|>"))
-        )
+        self.quoted = frozenset(i for i, line in enumerate(self.lines) if text.startswith((">", "|>"), line.start))
 
     def _add(self, start: int, end: int) -> None:
         """A line longer than any printed one is a paragraph: it is broken at a space."""

@@ -49,9 +49,7 @@ class Known:
         """What is known now; a dry run knows nothing, because it sends nothing."""
         if job.dry_run:
             return cls({}, frozenset(), frozenset(), {})
-        out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
-        here = outbox.effects(job.flow, job.partition, EFFECT)
-        left = {one.entity_key: one.payload for one in here if one.state in out}
+        left = outbox.left(job.flow, job.partition, EFFECT)
         elsewhere = frozenset(sent_elsewhere(job))
         cases = {case["entity_key"]: case for case in decided_cases(job.flow)}
         return cls(left, elsewhere, frozenset(cases), _accepted(job.flow, cases, elsewhere | left.keys()))
@@ -77,10 +75,8 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
         conn: a write transaction, which then enqueues: to its end no other partition asks.
     """
     table = tables.outbox  # keys alone: a flow's history of payloads grows for ever
-    query = select(table.c.entity_key).where(
-        table.c.flow == job.flow, table.c.kind == EFFECT, table.c.partition != job.partition,
-        table.c.state != outbox.WITHDRAWN,
-    )  # fmt: skip
+    query = select(table.c.entity_key).where(table.c.flow == job.flow, table.c.kind == EFFECT)
+    query = query.where(table.c.partition != job.partition, table.c.state != outbox.WITHDRAWN)
     if conn is not None:
         warehouse.take_turns(conn, f"{job.flow}/{EFFECT}")
         return set(conn.execute(query).scalars())
@@ -95,9 +91,8 @@ def require_newest(job: StageJob) -> None:
         BatonError: the partition was decided anew since.
     """
     if superseded(job):
-        raise BatonError(
-            f"{job.flow} {job.partition} was decided anew after this request: answer the newer request; nothing was sent"
-        )
+        what = f"{job.flow} {job.partition} was decided anew after this request"
+        raise BatonError(f"{what}: answer the newer request; nothing was sent")
 
 
 def superseded(job: StageJob) -> bool:
@@ -117,20 +112,20 @@ def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
     """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
-    wanted = {
-        key: case for key, case in cases.items()
-        if case["route"] == SUGGEST and key not in gone and case["resolution"] in (ACCEPTED, *(case["edits"] or ()))
-    }  # fmt: skip
+    versions: dict[str, Any] = {}
     found: dict[str, Mapping[Any, Any]] = {}
-    for partition in sorted({case["partition"] for case in wanted.values()}):
-        versions = history(Slot(flow, "publish", partition))
-        for key, case in wanted.items():
-            seen = [one for one in versions if one.created_at <= case["updated_at"]]
-            if case["partition"] != partition or not seen:
-                continue
-            rows = read(seen[-1].ref)
-            for row in rows[rows["entity_key"] == key].to_dict("records"):
-                reply = case["text"] or row["reply"]
-                if isinstance(reply, str):
-                    found[key] = {**row, "reply": reply}
+    for key, case in cases.items():
+        partition, words = case["partition"], (ACCEPTED, *(case["edits"] or ()))
+        if case["route"] != SUGGEST or key in gone or case["resolution"] not in words:
+            continue
+        if partition not in versions:
+            versions[partition] = history(Slot(flow, "publish", partition))
+        seen = [one for one in versions[partition] if one.created_at <= case["updated_at"]]
+        if not seen:
+            continue
+        rows = read(seen[-1].ref)
+        for row in rows[rows["entity_key"] == key].to_dict("records"):
+            reply = case["text"] or row["reply"]
+            if isinstance(reply, str):
+                found[key] = {**row, "reply": reply}
     return found

@@ -97,11 +97,8 @@ def retrieve(messages: pd.DataFrame, intents: pd.DataFrame, history: pd.DataFram
 def search(index: Index, texts: Sequence[str], reasons: Sequence[Sequence[tuple[str, float]]]) -> np.ndarray:
     """Probability that an entry is the one asked for, shape (texts, entries); a row adds up to less than 1."""
     weights = next(one for one in WEIGHTS if index.examples >= one.examples)
-    found = (
-        weights.terms * index.terms(texts)
-        + weights.meaning * index.meaning(texts)
-        + weights.intent * index.intents(reasons)
-    )
+    found = weights.terms * index.terms(texts) + weights.meaning * index.meaning(texts)
+    found = found + weights.intent * index.intents(reasons)
     most = np.maximum(found.max(axis=1, keepdims=True), weights.none)
     likely = np.exp(found - most)
     return np.asarray(likely / (likely.sum(axis=1, keepdims=True) + np.exp(weights.none - most)))

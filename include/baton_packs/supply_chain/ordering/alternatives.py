@@ -96,9 +96,8 @@ def simulate_alternatives(
     paths = sample_paths(mine, max(PATHS, runs), seed)[item]
     weeks = weeks or paths.shape[1]
     if weeks > paths.shape[1]:
-        raise BatonError(
-            f"item {item}: {weeks} weeks to simulate, {paths.shape[1]} are forecast; raise the model's horizon"
-        )
+        what = f"item {item}: {weeks} weeks to simulate, {paths.shape[1]} are forecast"
+        raise BatonError(f"{what}; raise the model's horizon")
     up_to = levels(paths, policy, weeks, seed)
     offers = alternatives(row, policy)
     coming = tuple((int(units), int(week)) for units, week in open_orders)

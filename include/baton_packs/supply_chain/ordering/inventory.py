@@ -258,9 +258,8 @@ def _due(open_orders: pd.DataFrame | None, known: set[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=["item", "quantity", "due_week"]).astype({"quantity": int, "due_week": int})
     for item, quantity, week in open_orders[["item", "quantity", "due_week"]].itertuples(index=False):
         if item not in known:
-            raise BatonError(
-                f"item {item}: an open order but no policy; an unknown item: correct its name or close the order"
-            )
+            what = f"item {item}: an open order but no policy"
+            raise BatonError(f"{what}; an unknown item: correct its name or close the order")
         if not quantity > 0:
             raise BatonError(f"item {item}: an open order of {quantity:g} units; close it or correct the quantity")
         if not week >= 1:

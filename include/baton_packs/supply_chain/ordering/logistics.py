@@ -109,9 +109,8 @@ def allocate(runs: int) -> list[str]:
     """The scenario of each run: every scenario has its share, and at least one run."""
     names = list(SCENARIOS)
     if runs < len(names):
-        raise BatonError(
-            f"{runs} runs are fewer than the {len(names)} scenarios; simulate at least {len(names)}, better 200"
-        )
+        least = len(names)
+        raise BatonError(f"{runs} runs are fewer than the {least} scenarios; simulate at least {least}, better 200")
     edges = np.round(np.cumsum([SCENARIOS[name].weight for name in names]) * (runs - len(names))).astype(int)
     counts = np.diff(edges, prepend=0) + 1
     return [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
@@ -277,9 +276,8 @@ def _check(plan: Plan, weeks: int) -> None:
     if plan.on_hand < 0 or plan.quantity < 0:
         raise BatonError(f"item {item}: stock below zero or a negative order cannot be simulated; correct the stock")
     if len(plan.levels) < weeks:
-        raise BatonError(
-            f"item {item}: {len(plan.levels)} order-up-to levels for {weeks} simulated weeks; give one per week"
-        )
+        what = f"item {item}: {len(plan.levels)} order-up-to levels for {weeks} simulated weeks"
+        raise BatonError(f"{what}; give one per week")
     if any(week < 1 for _, week in plan.open_orders):
         raise BatonError(f"item {item}: an open order that is due already; book it into stock before simulating")
     if plan.express and plan.policy.express_lead is None:

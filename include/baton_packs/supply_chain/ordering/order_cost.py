@@ -67,10 +67,8 @@ def levels(paths: np.ndarray, policy: ItemPolicy, weeks: int, seed: int) -> list
         paths: demand paths, units, shape (n, horizon).
     """
     lead = lead_times(policy, len(paths), item_rng(policy.item, seed))
-    return [
-        int(min(level(demand_of(paths, week, lead + 1), policy.target), sells(paths, policy, lead, week)))
-        for week in range(weeks)
-    ]
+    needed = (level(demand_of(paths, week, lead + 1), policy.target) for week in range(weeks))
+    return [int(min(units, sells(paths, policy, lead, week))) for week, units in enumerate(needed)]
 
 
 def item_rng(item: str, seed: int) -> np.random.Generator:

@@ -77,10 +77,10 @@ def page(week: Week) -> tuple[str, pd.DataFrame, int]:
     paths = sample_paths(forecast, PATHS, week.rules.seed)
     offers = _offers(week.simulated)
     stock = week.stock.set_index("item")
-    rows = [
-        _item(row, paths[row["item"]], stock.loc[row["item"]], offers.get(row["item"], []), week.rules)
-        for row in week.decisions.to_dict("records")
-    ]
+    rows = []
+    for one in week.decisions.to_dict("records"):
+        item = one["item"]
+        rows.append(_item(one, paths[item], stock.loc[item], offers.get(item, []), week.rules))
     rows.sort(key=lambda row: (row["rank"], -row["money"], -row["expected"], row["item"]))
     chosen = drawn(rows)
     for number, row in enumerate(row for row in rows if row["item"] in chosen):

@@ -225,11 +225,8 @@ class _Run:
 
     def goes_on(self, quarter: int, left: float, base: float, height: float) -> bool:
         near = max(height, self.height, 0.1)
-        return (
-            quarter == self.quarter
-            and abs(base - self.base) < 0.3 * near
-            and -near < left - self.right < _RUN_BREAK * near
-        )
+        level = quarter == self.quarter and abs(base - self.base) < 0.3 * near
+        return level and -near < left - self.right < _RUN_BREAK * near
 
     def piece(self) -> Piece:
         return Piece(self.left, self.right, self.base, max(self.height, 0.1), "".join(self.texts), self.spaced)

@@ -96,6 +96,5 @@ def _wide(data: bytes) -> str | None:
 def _said(declared: str | None) -> str:
     if not declared:
         return "no character set declared"
-    return (
-        f"declared character set {declared.strip()}" if _NAME.fullmatch(declared.strip()) else "invalid character set"
-    )
+    name = declared.strip()
+    return f"declared character set {name}" if _NAME.fullmatch(name) else "invalid character set"
