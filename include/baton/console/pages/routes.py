@@ -47,8 +47,7 @@ def start(request: Request) -> Response:
 @router.get("/today")
 def today(request: Request, rights: Asking) -> Response:
     """What happened today, and what waits for a person."""
-    token = forms.token_for(rights.host, rights.person)
-    return page(request, rights.host, "today.html.j2", today=gather(rights), token=token)
+    return _page(request, rights, "today.html.j2", today=gather(rights))
 
 
 @router.get("/api/today")
@@ -77,8 +76,7 @@ def cases_by_queue(
         found = queues.one_page(conn, rights, queues.Filter(flow, queue, route), page_number)
     if not _wants_html(request):
         return JSONResponse(found)
-    token = forms.token_for(rights.host, rights.person)
-    return page(request, rights.host, "cases.html.j2", found=found, token=token)
+    return _page(request, rights, "cases.html.j2", found=found)
 
 
 @router.get("/cases/{flow}/{entity_key:path}")
@@ -89,9 +87,8 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
         raise HTTPException(404, f"Flow {flow} has no case {entity_key}, or you may not read about it.")
     if not _wants_html(request):
         return JSONResponse(found)
-    token, mlflow = forms.token_for(rights.host, rights.person), settings().mlflow_tracking_uri
-    shown: dict[str, Any] = {"card": found, "token": token, "mlflow_url": mlflow, "longest": cases.LONGEST_TEXT}
-    return page(request, rights.host, "card.html.j2", **shown)
+    mlflow = settings().mlflow_tracking_uri
+    return _page(request, rights, "card.html.j2", card=found, mlflow_url=mlflow, longest=cases.LONGEST_TEXT)
 
 
 @router.post("/cases/{flow}/{entity_key:path}")
@@ -158,6 +155,11 @@ async def verify(request: Request, rights: Asking) -> Response:
     if "token" in fields:
         return RedirectResponse(f"{request.scope['root_path']}/today#ledger", 303)
     return JSONResponse(result)
+
+
+def _page(request: Request, rights: Rights, template: str, **values: Any) -> Response:
+    """A page with forms, which carry a token of the person's own."""
+    return page(request, rights.host, template, token=forms.token_for(rights.host, rights.person), **values)
 
 
 def _wants_html(request: Request) -> bool:

@@ -38,7 +38,7 @@ def extract(parsed: pd.DataFrame) -> pd.DataFrame:
     """One row per parsed document, in its order.
 
     Args:
-        parsed: the frame of `parsing.parse`: document_id, text, language, subject, sender, sender_name, attachments.
+        parsed: the frame of `intake.parse`: document_id, text, language, subject, sender, sender_name, attachments.
 
     Returns:
         document_id; `fields` (JSON list of field, value, text, start, end, confidence, by); the best values issuer,

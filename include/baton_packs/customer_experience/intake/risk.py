@@ -73,7 +73,7 @@ def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> 
 
     Args:
         parsed: document_id, received_at, sender, sender_name, reply_to, subject, text.
-        fields: the frame of `extraction.extract` for the same documents.
+        fields: the frame of `fields.extract` for the same documents.
         past: earlier documents: document_id, issuer, invoice_number, account_number, total, currency, date, sender; may
             be empty.
 

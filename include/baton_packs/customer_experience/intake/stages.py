@@ -30,7 +30,7 @@ NEEDED = ("issuer", "invoice_number", "date", "total")
 
 
 def fields(parsed: pd.DataFrame) -> StageOutput:
-    """The fields of each document, see `extraction.extract`, and its sender, which later documents are compared with.
+    """The fields of each document, see `fields.extract`, and its sender, which later documents are compared with.
 
     Returns:
         one row per document; facts: documents, with_amount, at_stake (documents with an amount, an account, or words that

@@ -23,7 +23,7 @@ def wordings() -> dict[str, dict[str, Any]]:
 
 
 def body(row: Mapping[Any, Any]) -> str:
-    """The body of an answer to a document; `row` is a decision of `intake.decide`."""
+    """The body of an answer to a document; `row` is a decision of `intake.stages.decide`."""
     words = _words(row)
     if row["action"] == "follow_up":
         missing = ", ".join(words["missing"][name] for name in json.loads(row["missing"]))

@@ -166,7 +166,7 @@ class _Placed:
     @property
     def waiting(self) -> list[str]:
         """Entities that were asked about and do not go out."""
-        return [key for key in self.asked if key not in self.going]
+        return [key for key in self.asked if key not in self.mails]
 
 
 def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]], answer: Mapping[str, Any],

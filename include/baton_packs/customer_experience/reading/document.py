@@ -84,7 +84,7 @@ def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
 
 def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size: int | None = None,
                   mailbox: bool = False) -> Document:  # fmt: skip
-    """Read a document. Never raises for what is in it; not bounded in time (see `reading_process`).
+    """Read a document. Never raises for what is in it; not bounded in time (see `process`).
 
     Args:
         size: bytes of the whole document when `data` is only its beginning.

@@ -59,7 +59,7 @@ class Reader:
             self._ended()
 
     def read(self, data: bytes, name: str, *, size: int, mailbox: bool) -> dict[str, Any]:
-        """The fields of `reading.Document`; with `problem` bomb or damaged, and a note, when the process did not survive."""
+        """The fields of `document.Document`; with `problem` bomb or damaged, and a note, when the process did not survive."""
         process = self.process or self._start()
         try:
             assert process.stdin is not None

@@ -108,12 +108,12 @@ def load_entries(folder: Path, known: dict[str, Intent]) -> tuple[Entry, ...]:
             problems += _named(name, wrong)
             if entry is None:
                 continue
-            if entry.id in found:
-                problems.append(f"{where}: {entry.id}: this id is taken; ids must differ in all files")
-            if entry.intent is not None and entry.intent not in known:
-                problems.append(f"{where}: {entry.id}: intent {entry.intent!r} is not in the routing table")
-            if entry.intent in answers:
-                problems.append(f"{where}: {entry.id}: {entry.intent} is answered by {answers[entry.intent]} already")
+            wrong_here = {
+                "this id is taken; ids must differ in all files": entry.id in found,
+                f"intent {entry.intent!r} is not in the routing table": entry.intent not in (None, *known),
+                f"{entry.intent} is answered by {answers.get(entry.intent or '')} already": entry.intent in answers,
+            }
+            problems += [f"{where}: {entry.id}: {what}" for what, is_so in wrong_here.items() if is_so]
             found[entry.id] = entry
             if entry.intent is not None:
                 answers[entry.intent] = entry.id

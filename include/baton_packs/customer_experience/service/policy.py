@@ -22,5 +22,5 @@ class ServicePolicy(Spec):
 
 
 def service(path: Path = FOLDER / "service.yaml") -> ServicePolicy:
-    """The rules of `customer_experience`; raises as `intake`."""
+    """The rules of `customer_experience`; raises as `intake.policy.intake`."""
     return read_policy(path, ServicePolicy)

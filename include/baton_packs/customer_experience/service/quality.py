@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT, DELIVERED = "customer_experience", "customer_outcomes"
+RESTS_ON = ((ABOUT, "publish"), (DELIVERED, "contract"), (ABOUT, "contract"))  # what was decided, became of it, came in
 OUTCOMES = (ACCEPTED, EDITED, REJECTED, "reopened")
 OF_CASE = ["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"]
 FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
@@ -49,7 +50,7 @@ def _state(job: StageJob) -> Mapping[str, Any]:
     week = _week(job.partition)
     cases, found = _decided(week), {}
     for partition in _hours(week, cases):
-        for flow, stage in ((DELIVERED, "contract"), (ABOUT, "publish"), (ABOUT, "contract")):
+        for flow, stage in RESTS_ON:
             result = head(Slot(flow, stage, partition))
             found[f"{flow}/{stage}/{partition}"] = result.ref.content_sha256 if result else ""
     return found | {"cases": hashlib.sha256(json.dumps(cases, sort_keys=True).encode()).hexdigest()}
@@ -86,24 +87,21 @@ def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
     """What became of the messages of one partition, see `summed`; a delivered outcome comes before a case's answer."""
     import pandas as pd
 
-    found = {
-        name: head(Slot(flow, stage, partition))
-        for name, flow, stage in (("said", ABOUT, "publish"), ("asked", ABOUT, "contract"), ("then", DELIVERED, "contract"))
-    }  # fmt: skip
-    if found["said"] is None:
+    published, outcomes, asked = (head(Slot(flow, stage, partition)) for flow, stage in RESTS_ON)
+    if published is None:
         return pd.DataFrame()
-    said = read(found["said"].ref)[["entity_key", "route", "intent"]]
+    said = read(published.ref)[["entity_key", "route", "intent"]]
     parts = []
-    if found["then"] is not None:
-        then = read(found["then"].ref)[["message_id", "outcome", "intent", "reply_seconds"]]
+    if outcomes is not None:
+        then = read(outcomes.ref)[["message_id", "outcome", "intent", "reply_seconds"]]
         both = then.merge(said, left_on="message_id", right_on="entity_key", suffixes=("", "_said"))
         right = both["intent"].fillna("") == both["intent_said"].fillna("")
         parts.append(both[["entity_key", "route", "outcome", "reply_seconds"]].assign(right=right, from_case=False))
     known = set(parts[0]["entity_key"]) if parts else set()
     here = [case for case in cases if case["partition"] == partition and case["entity_key"] not in known]
-    if here and found["asked"] is not None:
-        asked = read(found["asked"].ref)[["message_id", "received_at"]]
-        both = said[["entity_key", "intent"]].merge(asked, left_on="entity_key", right_on="message_id")
+    if here and asked is not None:
+        received = read(asked.ref)[["message_id", "received_at"]]
+        both = said[["entity_key", "intent"]].merge(received, left_on="entity_key", right_on="message_id")
         messages = both.set_index("entity_key").to_dict("index")
         rows = [_of_case(case, messages[case["entity_key"]]) for case in here if case["entity_key"] in messages]
         parts.append(pd.DataFrame(rows, columns=OF_CASE))

@@ -48,7 +48,7 @@ class Week:
         rules: policies, budget, limit, seed.
         decisions: of `steps.decide`; simulated: of `steps.simulate`; forecast: the scored frame.
         history: item, week, units (NaN in the future), promotion, is_holiday; stock: item, on_hand, due_1 ....
-        backtest: rows of the table; see `reporting.backtest`.
+        backtest: rows of the table; see `stage.backtest`.
         notes: what earlier stages degraded, filled in or left out, as sentences.
     """
 

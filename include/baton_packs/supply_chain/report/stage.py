@@ -42,7 +42,7 @@ def report(job: StageJob) -> StageOutput:
     Inputs: decisions, simulated, forecast, history, stock.
 
     Returns:
-        one row per item (see `report_page.page`); facts: report (address below the reports folder), mlflow (address of
+        one row per item (see `page.page`); facts: report (address below the reports folder), mlflow (address of
         the run that has the page as an artefact), bytes, pictures.
 
     Raises:
@@ -90,7 +90,7 @@ def notes(job: StageJob) -> list[str]:
 
 
 def _refused(job: StageJob) -> list[str]:
-    """That an earlier version forecast because the champion's files do not verify; see `ingestion.choose_models`."""
+    """That an earlier version forecast because the champion's files do not verify; see `steps.ingest`."""
     champion, version = Registry().recorded_champion(MODEL), job.models[MODEL]
     refusals = ledger.entries(subject=f"{MODEL}/{champion}", kind="version_refused")
     reasons = [entry.payload["reason"] for entry in refusals if entry.payload["instead"] == version]

@@ -31,7 +31,7 @@ def text_of(
     """Read a PDF. Never raises for what is in the file.
 
     Bounded in pages, characters and pixels; who needs a bound of time and memory reads it in a process
-    (`reading_process`).
+    (`reading.process`).
 
     Args:
         ocr_pages: on how many pages OCR may find words; `limits.ocr_pages` by default, 0 for none.
