@@ -137,20 +137,24 @@ def train(since: str | None = None) -> StageResult:
     from baton.lifecycle.assemble import as_of
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL), {"model": MODEL, "since": since}
-    rows = step(flow, "assemble", occasion, "training:assemble", **same)
-    good = step(flow, "contract", occasion, "checking:contract", contract="labelled_orders", data=rows, **same)
-    tried = step(flow, "candidate__logistic", occasion, "fitting:candidate", candidate="logistic", data=good, **same)
-    return step(flow, "register", occasion, "fitting:register", data=good, logistic=tried, **same)
+    rows = step(flow, "assemble", occasion, "lifecycle.assemble:assemble", **same)
+    good = step(flow, "contract", occasion, "steps.contract:contract", contract="labelled_orders", data=rows, **same)
+    tried = step(
+        flow, "candidate__logistic", occasion, "lifecycle.fit:candidate", candidate="logistic", data=good, **same
+    )
+    return step(flow, "register", occasion, "lifecycle.fit:register", data=good, logistic=tried, **same)
 
 
 def judge(version: int) -> StageResult:
     """The gate's task of `late_order_promote`."""
-    return step(f"{MODEL}_promote", "judge", f"version-{version}", "promotion:judge", model=MODEL)
+    return step(f"{MODEL}_promote", "judge", f"version-{version}", "lifecycle.promote:judge", model=MODEL)
 
 
 def move(version: int) -> StageResult:
     """The last task of `late_order_promote`."""
-    return step(f"{MODEL}_promote", "move_champion", f"version-{version}", "promotion:move_champion", model=MODEL)
+    return step(
+        f"{MODEL}_promote", "move_champion", f"version-{version}", "lifecycle.promote:move_champion", model=MODEL
+    )
 
 
 def ingest(home: Path, hour: int, choice: str = "recorded", **how: Any) -> tuple[StageResult, dict[str, int]]:
@@ -162,22 +166,22 @@ def ingest(home: Path, hour: int, choice: str = "recorded", **how: Any) -> tuple
     if not file.exists():
         orders(hour, **how).drop(columns="late").to_parquet(file)
     models, _, _ = choose_models(FLOW, partition, [MODEL], choice)
-    return step(FLOW, "ingest", partition, "ingestion:ingest", source="orders", models=models), models
+    return step(FLOW, "ingest", partition, "steps.ingest:ingest", source="orders", models=models), models
 
 
 def flow(home: Path, hour: int, **how: Any) -> StageResult:
     """The flow on one hour: ingest, contract, score, publish."""
     raw, models = ingest(home, hour, **how)
     partition = HOURS[hour]
-    good = step(FLOW, "contract", partition, "checking:contract", contract="orders", data=raw, models=models)
-    scores = step(FLOW, f"score__{MODEL}", partition, "scoring:score", model=MODEL, data=good, models=models)
-    return step(FLOW, "publish", partition, "publishing:publish_predictions", models=models, scores=scores)
+    good = step(FLOW, "contract", partition, "steps.contract:contract", contract="orders", data=raw, models=models)
+    scores = step(FLOW, f"score__{MODEL}", partition, "steps.score:score", model=MODEL, data=good, models=models)
+    return step(FLOW, "publish", partition, "steps.publish:publish_predictions", models=models, scores=scores)
 
 
 def tell(home: Path, hour: int, truth: pd.DataFrame) -> StageResult:
     """Deliver (or correct) the labels of an hour's orders, as the flow of labels does."""
     partition = HOURS[hour]
     truth[["order_id", "late"]].to_parquet(home / f"landing/shop/truth-{partition.replace(':', '-')}.parquet")
-    data = step("shop_labels", "ingest", partition, "ingestion:ingest", source="truth")
+    data = step("shop_labels", "ingest", partition, "steps.ingest:ingest", source="truth")
     options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "outcome"}
-    return step("shop_labels", "publish", partition, "publishing:publish_labels", data=data, **options)
+    return step("shop_labels", "publish", partition, "steps.publish:publish_labels", data=data, **options)
