@@ -21,5 +21,7 @@ with Flow(
     doc_md=__doc__,
 ) as flow:
     outcomes = flow.contract(flow.ingest("customer_outcomes"), "customer_outcomes")
-    flow.publish_labels(outcomes, about="customer_experience", entity="message_id", labels=["intent"], origin="outcome")
+    flow.publish_labels(
+        outcomes, about="customer_experience", entity="message_id", labels=["intent"], origin="outcome", rank=2
+    )
     flow.stage("quality", "baton_packs.customer_experience.service.quality:quality", outcomes=outcomes)

@@ -21,5 +21,10 @@ with Flow(
 ) as flow:
     outcomes = flow.contract(flow.ingest("document_outcomes"), "document_outcomes")
     flow.publish_labels(
-        outcomes, about="document_intake", entity="document_id", labels=["type", "intent", "risky"], origin="outcome"
+        outcomes,
+        about="document_intake",
+        entity="document_id",
+        labels=["type", "intent", "risky"],
+        origin="outcome",
+        rank=2,
     )

@@ -21,5 +21,10 @@ with Flow(
 ) as flow:
     delivery = flow.contract(flow.ingest("labels"), "labels")
     flow.publish_labels(
-        delivery, about="transaction_monitoring", entity="transaction_id", labels=["is_fraud"], origin="chargeback"
+        delivery,
+        about="transaction_monitoring",
+        entity="transaction_id",
+        labels=["is_fraud"],
+        origin="chargeback",
+        rank=2,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3  # noqa: F401  opens a socket when it is imported, to see whether IPv6 works: not in the middle of a test
 from pytest_socket import disable_socket, enable_socket
 
 _ROOT = Path(__file__).parents[1]
@@ -27,6 +28,11 @@ os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--renew-snapshots`: `tests/dags` writes its snapshots of the DAGs anew."""
+    parser.addoption("--renew-snapshots", action="store_true", help="write the snapshots of the DAGs anew")
 
 
 def pytest_unconfigure() -> None:

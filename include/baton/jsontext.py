@@ -1,7 +1,5 @@
 """JSON as the warehouse's columns and the ledger hold it."""
 
-from __future__ import annotations
-
 import json
 import math
 from datetime import date

@@ -5,8 +5,6 @@ Paths derive from `home` (BATON_HOME, default `./.baton`). Addresses of the runn
 they live in `home/secrets`, mode 0600.
 """
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path

@@ -56,10 +56,12 @@ class Bench:
         self, flow: str, name: str, step: str, inputs: Mapping[str, Any], options: Mapping[str, Any] | None = None
     ) -> Any:
         """Result of a stage: a step of the pack, such as `replies:place`, or a dotted path."""
+        from baton.airflow.connections.lookup import AirflowConnections
         from baton.stages.job import StageJob, run
 
         path = step if step.count(".") > 1 else f"{PACK}.{step}"
-        job = StageJob("customer_experience", flow, name, DAY, path, inputs, options or {}, run_id="manual__bench")
+        job = StageJob("customer_experience", flow, name, DAY, path, inputs=inputs, options=options or {},
+                       run_id="manual__bench", connections=AirflowConnections())  # fmt: skip
         result = run(job)
         self.handed_on.append(json.dumps({"ref": result.ref.to_dict(), "facts": result.facts}))
         return result
@@ -98,8 +100,6 @@ def workbench(tracking: bool = True) -> Iterator[Bench]:
         if tracking:
             running.callback(_start_mlflow(home))
         settings.cache_clear()
-        import baton.airflow.connections.models  # noqa: F401  registers the connections
-
         warehouse.migrate()
         running.callback(lambda: warehouse.engine().dispose())
         server = running.enter_context(SERVER["running"]())

@@ -25,7 +25,7 @@ import httpx
 
 from baton.services.airflow_api import Orchestrator
 from baton.services.plan import choose_port
-from baton.services.supervisor import running
+from baton.services.supervisor import Services
 
 STAGES, RUNS = 10, 3
 DAG = '''"""Airflow DAG of the benchmark: ten chained tasks with heavy imports."""
@@ -129,7 +129,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         with stock(folder / "stock", folder / "dags") as airflow:
             until_known(airflow)
             figures["stock"] = _several(airflow)
-        with running(folder / "baton", folder / "dags") as services:
+        with Services(folder / "baton", dags_folder=folder / "dags") as services:
             airflow = Orchestrator(services.airflow_url, services.token)
             until_known(airflow)
             figures["baton"] = _several(airflow)

@@ -42,12 +42,7 @@ SEVERITIES = ("critical", "warning", "info")
 
 def expectation(kind: str, severity: str, number: int, **kwargs: Any) -> dict[str, Any]:
     """One entry of a contract."""
-    return {
-        "type": f"expect_{kind}",
-        "kwargs": kwargs,
-        "severity": severity,
-        "meta": {"rule": f"rule_{number}"},
-    }
+    return {"type": f"expect_{kind}", "kwargs": kwargs, "severity": severity, "meta": {"rule": f"rule_{number}"}}
 
 
 def contract(columns: dict[str, str], expectations: list[dict[str, Any]], tolerated: float = 0.05) -> ContractSpec:
@@ -126,7 +121,7 @@ def plain_split(frame: pd.DataFrame, spec: ContractSpec) -> tuple[pd.DataFrame, 
     return frame[~mask], frame[mask]
 
 
-def ours(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, pd.DataFrame]:
+def ours(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
     """Verdict with named rows, and the good rows."""
     parsed = parsing.adopt(frame, spec, "bench")
     verdict = contracts.check(parsed, spec)
@@ -208,12 +203,7 @@ def by_plain_gx(frame: pd.DataFrame, spec: ContractSpec) -> dict[str, Any]:
     broken |= bool(len(frame)) and len(bad) / len(frame) > spec.tolerated
     status = "broken" if broken else "quarantined" if bad else "passed"
     good = 0 if broken else len(frame) - len(bad)
-    return {
-        "status": status,
-        "good": good,
-        "success": {k: bool(v.success) for k, v in outcomes.items()},
-        "rows": rows,
-    }
+    return {"status": status, "good": good, "success": {k: bool(v.success) for k, v in outcomes.items()}, "rows": rows}
 
 
 def _any_raised(outcome: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`baton demo` as a user runs it, on a home of its own, after set-up and download of the data."""
+"""`make demo` as a user runs it, on a home of its own, after set-up and download of the data: one story, then all."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from typing import Any
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """Seconds from the command to its end, services included; the data are fetched and converted before."""
+    told = {"financial_crime, as `make demo` tells it": (["financial_crime"], 300.0), "all systems": ([], None)}
+    versions = {package: version(package) for package in ("apache-airflow", "mlflow", "great-expectations")}
+    results = []
     with tempfile.TemporaryDirectory(prefix="baton-bench-demo-") as name:
         environment = {**os.environ, "BATON_HOME": name}
         baton = str(Path(sys.executable).parent / "baton")
         subprocess.run([baton, "data"], env=environment, check=True)
-        load = os.getloadavg()[0]
-        subprocess.run([baton, "demo"], env=environment, check=True)
-        summary = json.loads((Path(name) / "demo" / "summary.json").read_text())
-    versions = {package: version(package) for package in ("apache-airflow", "mlflow", "great-expectations")}
-    return [
-        {"name": "demo, after set-up and download", "value": summary["seconds"]["total"], "unit": "s", "target": 540.0,
-         "larger_is_better": False, "peer": None, "peer_value": None, "ratio": None, "seed": seed, "versions": versions,
-         "load": load, "parts": summary["seconds"]}
-    ]  # fmt: skip
+        for what, (systems, target) in told.items():
+            load = os.getloadavg()[0]
+            subprocess.run([baton, "demo", *systems], env=environment, check=True)
+            summary = json.loads((Path(name) / "demo" / "summary.json").read_text())
+            results.append({
+                "name": f"demo of {what}, after set-up and download", "value": summary["seconds"]["total"], "unit": "s",
+                "target": target, "larger_is_better": False, "peer": None, "peer_value": None, "ratio": None, "seed": seed,
+                "versions": versions, "load": load, "parts": summary["seconds"],
+            })  # fmt: skip
+    return results

@@ -27,7 +27,7 @@ import pandas as pd
 from scipy import stats
 
 from baton.drift import compare as drift
-from baton.drift.decision import Verdict, Window, decide
+from baton.drift.decision import MonitorVerdict, Window, decide
 from baton.drift.report import report_html
 
 ROWS, COLUMNS, NULL_WINDOWS, NULL_ROWS = 100_000, 20, 200, 8_000
@@ -120,7 +120,7 @@ def false_alarms(
         partition = (pd.Timestamp("2026-01-01") + pd.Timedelta(hours=i)).isoformat()
         named = tuple(drift.compare(reference, frame, SPEC).drifted)
         windows.append(Window(partition, 1, "judged", named, NULL_ROWS))
-        woken += decide(windows, SPEC, now=partition).verdict is Verdict.RETRAIN
+        woken += decide(windows, SPEC, now=partition).verdict is MonitorVerdict.RETRAIN
         plain += i % 10 == 0 and ks_flags(before, frame)
     flagged = sum(bool(window.drifted) for window in windows)
     return flagged / NULL_WINDOWS, woken / NULL_WINDOWS, plain / (NULL_WINDOWS / 10)
@@ -170,24 +170,8 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     seconds = float(np.median(times))
     rows: list[tuple[str, float, str, float, bool, str | None, float | None]] = [
         ("drift_decision_100k_x_20", seconds, "s", 0.25, False, preset, peer_seconds),
-        (
-            "drift_found_mean_shift_0.3_sd",
-            found_alone(reference, moved, rng),
-            "of 20",
-            20,
-            True,
-            preset,
-            peer_moved,
-        ),
-        (
-            "drift_found_1.3x_sd",
-            found_alone(reference, widened, rng),
-            "of 20",
-            18,
-            True,
-            preset,
-            peer_widened,
-        ),
+        ("drift_found_mean_shift_0.3_sd", found_alone(reference, moved, rng), "of 20", 20, True, preset, peer_moved),
+        ("drift_found_1.3x_sd", found_alone(reference, widened, rng), "of 20", 18, True, preset, peer_widened),
         ("drift_same_verdict_10k_100k_1M", same, "share", 1.0, True, ks, same_ks),
         ("drift_null_windows_flagged", flagged, "share of 200", 0.05, False, ks, flagged_ks),
         ("drift_null_windows_wake_training", woken, "share of 200", 0.01, False, None, None),

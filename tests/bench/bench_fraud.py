@@ -3,7 +3,7 @@
     python tests/bench/bench_fraud.py [seed]
 
 Model, candidates and parameters come from the pack's `models/card_fraud.yaml` alone; candidates are ranked, the winner
-fitted and calibrated by the code of the training DAG (`families.selection.train`). The split is by time at row
+fitted and calibrated by the code of the training DAG (`families.tabular.selection`). The split is by time at row
 int(n * 0.8): 227,845 rows with 417 frauds to learn from, 56,962 rows with 75 frauds to judge. Five seeds.
 
 How candidates and parameters were chosen: rolling validation inside the first 80 % with `time_folds` (train on the first
@@ -35,9 +35,10 @@ import numpy as np
 import pandas as pd
 
 from baton.families import load
+from baton.families.base import Rows
 from baton.families.tabular.bootstrap import compare
 from baton.families.tabular.metrics import METRICS, cheapest, losses
-from baton.families.tabular.selection import train
+from baton.families.tabular.selection import learner, select
 from baton.packs.pack import find_model
 from baton.settings import settings
 from baton.specs.tabular import TabularSpec
@@ -67,17 +68,21 @@ def once(past: pd.DataFrame, future: pd.DataFrame, seed: int) -> dict[str, Any]:
     _, spec = find_model("card_fraud")
     target, money = str(spec.data.target), past[spec.data.money].to_numpy()
     started = time.process_time()
-    trained = train(spec, past, past[target].to_numpy(), past[spec.data.time].to_numpy(), money, seed=seed)
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
+    known = Rows(past, past[target].to_numpy())
+    board = select(spec, known, past[spec.data.time].to_numpy(), money)
+    winner = next(one for one in spec.candidates if one.name == board.best)
+    trained = learner(spec.family).fit(spec, winner, known, seed, board.oof)
     seconds = time.process_time() - started
     with tempfile.TemporaryDirectory() as name:
         started = time.process_time()
-        trained.model.save(Path(name))
+        trained.save(Path(name))
         model = load(Path(name))
         stored = time.process_time() - started
     started = time.process_time()
     score = model.predict(future).probability
     return {
-        "score": score, "best": trained.leaderboard.best, "training": seconds, "stored": stored,
+        "score": score, "best": board.best, "training": seconds, "stored": stored,
         "per_8000": (time.process_time() - started) * 8000 / len(future),
         "figures": figures(spec, future, score),
     }  # fmt: skip

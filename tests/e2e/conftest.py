@@ -17,7 +17,7 @@ from baton.services.airflow_api import Orchestrator
 from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime import story
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
 
@@ -65,6 +65,6 @@ def summary(demo: Demo) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def book(demo: Demo, summary: dict[str, Any]) -> Playbook:
+def book(demo: Demo, summary: dict[str, Any]) -> FinancialCrimePlaybook:
     """The moves of the story, for tests that go on from its end."""
-    return Playbook(demo)
+    return FinancialCrimePlaybook(demo)

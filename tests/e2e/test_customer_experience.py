@@ -21,21 +21,23 @@ from baton.record.warehouse import read as connection
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, partitions
 from baton_demo.customer_experience import story
-from baton_demo.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, Playbook
+from baton_demo.customer_experience.playbook import ADDED, DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 FLOWS = (DOCUMENTS, MESSAGES)
 
 
 @pytest.fixture(scope="module")
-def played(demo: Demo) -> tuple[Playbook, dict[str, Any]]:
+def played(demo: Demo) -> tuple[CustomerExperiencePlaybook, dict[str, Any]]:
     """The story; it stops at the first thing that is not as told."""
     from baton.packs.demos import prepare_data
 
     prepare_data("customer_experience")
-    books: list[Playbook] = []
+    books: list[CustomerExperiencePlaybook] = []
     patch = pytest.MonkeyPatch()
-    patch.setattr(story, "Playbook", lambda given: books.append(Playbook(given)) or books[0])
+    patch.setattr(
+        story, "CustomerExperiencePlaybook", lambda given: books.append(CustomerExperiencePlaybook(given)) or books[0]
+    )
     try:
         summary = story.play(demo)
     finally:

@@ -22,7 +22,7 @@ from baton.registry.client import Registry
 from baton.registry.review import champion_moved
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
@@ -32,7 +32,7 @@ def count(table: Any, *where: Any) -> int:
         return int(conn.execute(select(func.count()).select_from(table).where(*where)).scalar() or 0)
 
 
-def test_every_row_is_accounted_for_and_published_once(summary: dict[str, Any], book: Playbook) -> None:
+def test_every_row_is_accounted_for_and_published_once(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     total = 0
     for partition in book.hours(33, 48):
         accounts = accounting(FLOW, partition)
@@ -53,7 +53,7 @@ def test_every_row_is_accounted_for_and_published_once(summary: dict[str, Any], 
     assert twice == []
 
 
-def test_store_holds_what_the_warehouse_says(summary: dict[str, Any], book: Playbook) -> None:
+def test_store_holds_what_the_warehouse_says(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     for partition in book.hours(33, 48):
         for stage in ("ingest", "contract", f"score__{MODEL}", "score__transaction_anomaly", "decide", "publish"):
             result = head(Slot(FLOW, stage, partition))
@@ -69,7 +69,7 @@ def test_store_holds_what_the_warehouse_says(summary: dict[str, Any], book: Play
     assert dict(rows) == dict(zip(decided["entity_key"], decided["route"], strict=True))
 
 
-def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], book: Playbook) -> None:
+def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     registry = Registry()
     aliases = registry.aliases(MODEL)
     assert aliases["champion"] > aliases["previous_champion"]
@@ -89,7 +89,7 @@ def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], b
     assert "## Gate" in version.description
 
 
-def test_shift_is_found_named_and_answered(summary: dict[str, Any], book: Playbook) -> None:
+def test_shift_is_found_named_and_answered(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     shifted = set(book.hours(37, 48))
     windows = [w for w in summary["drift"] if w["partition"] not in shifted]
     assert all(not {"v4", "v14"} <= set(w["features"]) for w in windows)
@@ -102,7 +102,7 @@ def test_shift_is_found_named_and_answered(summary: dict[str, Any], book: Playbo
     assert metric["after the shift, new champion"] >= metric["after the shift, old champion"] + 0.2
 
 
-def test_unit_error_is_broken_data_and_no_drift(summary: dict[str, Any], book: Playbook) -> None:
+def test_unit_error_is_broken_data_and_no_drift(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     cents = book.hours(35)[0]
     results = history(Slot(FLOW, "contract", cents))
     assert [result.facts["status"] for result in results].count("broken") == 1
@@ -123,7 +123,7 @@ def test_the_unit_rule_holds_for_every_recorded_hour(demo: Demo) -> None:
         assert median / 100 < low / 5, f"hour {hour}: hundreds would be close to the bounds"
 
 
-def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any], book: Playbook) -> None:
+def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     bad = book.hours(34)[0]
     table = tables.quarantine
     with connection() as conn:
@@ -138,7 +138,7 @@ def test_planted_rows_were_named_with_key_rule_and_value(summary: dict[str, Any]
     assert dropped[0] == ["terminal_type"]
 
 
-def test_same_trigger_twice_changes_nothing(summary: dict[str, Any], book: Playbook) -> None:
+def test_same_trigger_twice_changes_nothing(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     """A backfill after the promotion repeats a partition with the version on record; asked for, it supersedes, once."""
     hour = book.hours(36)[0]
     before = [result.commit_id for result in history(Slot(FLOW, "publish", hour))]
@@ -159,7 +159,7 @@ def test_same_trigger_twice_changes_nothing(summary: dict[str, Any], book: Playb
     assert versions == [version]
 
 
-def test_a_persons_decision_survives_a_superseding_run(summary: dict[str, Any], book: Playbook) -> None:
+def test_a_persons_decision_survives_a_superseding_run(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     table = tables.cases
     query = select(table).where(table.c.flow == FLOW, table.c.resolution.is_not(None)).order_by(table.c.entity_key)
     with connection() as conn:
@@ -176,7 +176,7 @@ def test_a_persons_decision_survives_a_superseding_run(summary: dict[str, Any], 
         assert [dict(row) for row in conn.execute(query).mappings()] == before
 
 
-def test_dry_run_changes_no_table(summary: dict[str, Any], book: Playbook) -> None:
+def test_dry_run_changes_no_table(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     hour = book.hours(33)[0]
     tables_before = [count(t) for t in (tables.decisions, tables.predictions, tables.cases, tables.quarantine)]
     heads_before = head(Slot(FLOW, "publish", hour))
@@ -185,7 +185,7 @@ def test_dry_run_changes_no_table(summary: dict[str, Any], book: Playbook) -> No
     assert head(Slot(FLOW, "publish", hour)) == heads_before
 
 
-def test_trace_tells_the_whole_chain(summary: dict[str, Any], book: Playbook) -> None:
+def test_trace_tells_the_whole_chain(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     with connection() as conn:
         key = conn.execute(
             select(tables.cases.c.entity_key).where(tables.cases.c.flow == FLOW, tables.cases.c.resolution == "fraud")
@@ -210,7 +210,7 @@ def test_partition_takes_at_most_seven_task_instances(summary: dict[str, Any], d
     assert len(flow_tasks) + len(demo.airflow.tasks(f"{MODEL}_monitor", monitor["dag_run_id"])) <= 7
 
 
-def test_result_page_is_served_behind_log_in(summary: dict[str, Any], demo: Demo, book: Playbook) -> None:
+def test_result_page_is_served_behind_log_in(summary: dict[str, Any], demo: Demo, book: FinancialCrimePlaybook) -> None:
     page = head(Slot(FLOW, "contract", book.hours(33)[0])).facts["page"]  # type: ignore[union-attr]
     address = f"{demo.services.airflow_url}/baton/pages/{page}"
     assert httpx.get(address, trust_env=False).status_code == 401
@@ -243,7 +243,9 @@ def _leaves(value: Any) -> Iterator[str]:
         yield value
 
 
-def test_range_of_the_form_starts_one_run_per_partition(summary: dict[str, Any], demo: Demo, book: Playbook) -> None:
+def test_range_of_the_form_starts_one_run_per_partition(
+    summary: dict[str, Any], demo: Demo, book: FinancialCrimePlaybook
+) -> None:
     first, last = book.hours(33)[0], book.hours(34)[0]
     before = [history(Slot(FLOW, "publish", hour)) for hour in (first, last)]
     run = demo.airflow.trigger(FLOW, conf={"partition_from": first, "partition_to": last})

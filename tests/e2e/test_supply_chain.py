@@ -45,14 +45,12 @@ def purchased(services: Services) -> list[dict[str, Any]]:
     """All orders at the purchasing service, asked with the token of its connection."""
     home = services.settings.home
     token = (home / "secrets/purchasing.token").read_text().strip()
-    ports = {name: session for name, session in services.sessions().items() if name == "purchasing"}
-    assert ports, "the purchasing service must run"
-    command = next(one.service.command for one in services._running().all() if one.service.name == "purchasing")
-    port = command[command.index("--port") + 1]
+    assert "purchasing" in services.sessions(), "the purchasing service must run"
+    address = json.loads(services.settings.services_file.read_text())["purchasing"]["url"]
     found: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        answer = httpx.get(f"http://127.0.0.1:{port}/orders?after={after}", trust_env=False,
+        answer = httpx.get(f"{address}/orders?after={after}", trust_env=False,
                            headers={"Authorization": f"Bearer {token}"}).raise_for_status().json()  # fmt: skip
         found += answer["orders"]
         after = answer["next"]

@@ -15,7 +15,7 @@ from baton.record import ledger
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
     [("contract", "task", 48), (f"score__{MODEL}", "scheduler", 49), ("publish", "worker", 50)],
 )
 def test_killed_in_the_middle_of_a_stage(
-    stage: str, victim: str, hour: int, demo: Demo, book: Playbook, hold: Path
+    stage: str, victim: str, hour: int, demo: Demo, book: FinancialCrimePlaybook, hold: Path
 ) -> None:
     outcome = kill(demo.services, demo.airflow, hold, book.hours(hour)[0], stage, victim)
     assert outcome.state == "success"
@@ -33,7 +33,9 @@ def test_killed_in_the_middle_of_a_stage(
     assert outcome.seconds <= 90
 
 
-def test_attempt_that_wakes_after_its_replacement_committed_is_refused(demo: Demo, book: Playbook, hold: Path) -> None:
+def test_attempt_that_wakes_after_its_replacement_committed_is_refused(
+    demo: Demo, book: FinancialCrimePlaybook, hold: Path
+) -> None:
     """The first attempt stands still between computing and committing; a second run of the partition commits."""
     partition, stage = book.hours(51)[0], "decide"
     (hold / "held").unlink(missing_ok=True)
@@ -54,7 +56,9 @@ def test_attempt_that_wakes_after_its_replacement_committed_is_refused(demo: Dem
     assert rows(partition) == (0, 0)
 
 
-def test_version_tampered_with_is_refused_and_the_previous_champion_scores(demo: Demo, book: Playbook) -> None:
+def test_version_tampered_with_is_refused_and_the_previous_champion_scores(
+    demo: Demo, book: FinancialCrimePlaybook
+) -> None:
     """Here a byte of the cached champion changes after it was signed; nothing of it is opened."""
     registry = Registry()
     aliases = registry.aliases(MODEL)
@@ -92,14 +96,14 @@ def _artifact(demo: Demo, folder: Path, victim: Path) -> Path:
     return next(p for p in root.rglob(victim.name) if p.is_file() and p.read_bytes() == content)
 
 
-def test_mlflow_that_is_killed_comes_back_and_scoring_goes_on(demo: Demo, book: Playbook) -> None:
+def test_mlflow_that_is_killed_comes_back_and_scoring_goes_on(demo: Demo, book: FinancialCrimePlaybook) -> None:
     demo.services.kill("mlflow")
     partition = book.hours(53)[0]
     book.expect_all(book.run_hours([partition]))
     assert rows(partition) == (0, 0)
 
 
-def test_rollback_and_forward_again(demo: Demo, book: Playbook) -> None:
+def test_rollback_and_forward_again(demo: Demo, book: FinancialCrimePlaybook) -> None:
     registry = Registry()
     before = registry.aliases(MODEL)
     assert registry.rollback(MODEL, actor="test", reason="drill") == before["previous_champion"]

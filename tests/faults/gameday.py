@@ -24,10 +24,10 @@ from rich.table import Table
 from baton.demo.story import Demo
 from baton.packs.demos import prepare_data
 from baton.services.airflow_api import Orchestrator
-from baton.services.supervisor import running
+from baton.services.supervisor import Services
 from baton.settings import settings
 from baton_demo.financial_crime.accounts import MODEL
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kills import ENVIRONMENT, STAGES, VICTIMS, kill
@@ -49,10 +49,10 @@ def main() -> None:
         os.environ["BATON_HOME"] = str(folder / "home")  # this process looks into the same warehouse
         settings.cache_clear()
         extra = {**ENVIRONMENT, "BATON_HOLD": str(folder), "BATON_SCHEDULES": "false"}
-        with running(folder / "home", extra_env=extra) as services:
+        with Services(folder / "home", extra_env=extra) as services:
             prepare_data("financial_crime")
             airflow = Orchestrator(services.airflow_url, services.token)
-            book = Playbook(Demo(services, airflow, console.print, silent))
+            book = FinancialCrimePlaybook(Demo(services, airflow, console.print, silent))
             book.train([MODEL, "transaction_anomaly"])
             book.promote_in_airflow(MODEL)
             book.promote_in_airflow("transaction_anomaly")

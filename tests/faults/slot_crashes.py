@@ -37,17 +37,7 @@ from baton.record import ledger, warehouse
 from baton.record.tables import commits, decisions, heads
 from baton.stages import garbage, slots
 
-POINTS = (
-    "looked",
-    "fenced",
-    "computed",
-    "writing",
-    "written",
-    "synced",
-    "named",
-    "before_commit",
-    "committed",
-)
+POINTS = ("looked", "fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
 HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the commit's transaction
 NEEDS_LOCK = {"looked", "synced"}  # the step after these needs the warehouse's write lock
 PARTITION = "2026-01-01T00:00:00"
@@ -76,13 +66,7 @@ def attempt_once(slot: slots.Slot, version: int) -> slots.StageResult:
         return slots.StageOutput(frame, {"version": version}, publish)
 
     return slots.run_stage(
-        slot,
-        compute,
-        inputs={},
-        params={"version": version},
-        models={},
-        code="crash harness",
-        run_id="harness",
+        slot, compute, inputs={}, params={"version": version}, models={}, code="crash harness", run_id="harness"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,9 @@ def step(
 ) -> StageResult:
     """Run one engine step; results among `given` are its inputs, the rest its options."""
     inputs = {name: value.ref for name, value in given.items() if isinstance(value, StageResult)}
-    options = {name: value for name, value in given.items() if name not in inputs}
-    return run(
-        StageJob("shop", flow, stage, partition, f"baton.{path}", inputs=inputs, options=options, models=models or {})
-    )
+    options = {name: value for name, value in given.items() if name not in (*inputs, "since")}
+    job = StageJob("shop", flow, stage, partition, f"baton.{path}", inputs=inputs, options=options, models=models or {})
+    return run(replace(job, since=given.get("since")))
 
 
 def train(since: str | None = None) -> StageResult:
@@ -138,7 +138,9 @@ def train(since: str | None = None) -> StageResult:
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL), {"model": MODEL, "since": since}
     rows = step(flow, "assemble", occasion, "lifecycle.assemble:assemble", **same)
-    good = step(flow, "contract", occasion, "steps.contract:contract", contract="labelled_orders", data=rows, **same)
+    good = step(
+        flow, "contract", occasion, "steps.contract:contract", contract="labelled_orders", data=rows, since=since
+    )
     tried = step(
         flow, "candidate__logistic", occasion, "lifecycle.fit:candidate", candidate="logistic", data=good, **same
     )

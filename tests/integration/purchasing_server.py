@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from baton_demo.supply_chain.purchasing_service import Handler, PurchasingServer, Refused
+from baton_demo.supply_chain.purchasing_service import Handler, PurchasingServer, RequestRefused
 
 TOKEN = "s3cret-purchasing-token"
 PLACING = ("ok", "timeout_after", "500_before", "500_after", "drop_before", "drop_after", "429", "refuse", "page_after",
@@ -63,7 +63,7 @@ class MoodyHandler(Handler):
         mood = self.server.gets.pop(0) if self.server.gets else "ok"
         if mood == "ok":
             return super().do_GET()
-        return self._misbehave(mood, None)
+        return self.misbehave(mood, None)
 
     def do_POST(self) -> None:
         self.server.posted[self.headers["Idempotency-Key"]] += 1
@@ -71,11 +71,11 @@ class MoodyHandler(Handler):
         mood = self.server.posts.pop(0) if self.server.posts else "ok"
         try:
             accepted = self._accept() if mood == "ok" or mood.endswith("_after") else self._unread()
-        except Refused as refused:
+        except RequestRefused as refused:
             return self.reply(refused.status, {"error": str(refused)})
         if mood == "ok" and accepted is not None:
             return self.reply(*accepted)
-        return self._misbehave(mood, accepted)
+        return self.misbehave(mood, accepted)
 
     def _accept(self) -> tuple[int, dict[str, Any]]:
         if self.server.idempotent:
@@ -89,7 +89,7 @@ class MoodyHandler(Handler):
     def _unread(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
 
-    def _misbehave(self, mood: str, accepted: tuple[int, dict[str, Any]] | None) -> None:
+    def misbehave(self, mood: str, accepted: tuple[int, dict[str, Any]] | None) -> None:
         if mood.startswith("timeout"):
             self.server.slow.wait(5)
             self.close_connection = True

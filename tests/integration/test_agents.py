@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import baton.airflow.connections.models  # noqa: F401  registers the connections
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse
 from baton.stages import slots
@@ -87,7 +87,8 @@ def committed(stage: str, frame: pd.DataFrame) -> DatasetRef:
 
 
 def stage(name: str, step: str, inputs: dict[str, DatasetRef], **options: Any) -> StageResult:
-    return run(StageJob("supply_chain", FLOW, name, WEEK, step, inputs=inputs, options=options, run_id="test"))
+    return run(StageJob("supply_chain", FLOW, name, WEEK, step, inputs=inputs, options=options, run_id="test",
+                        connections=AirflowConnections()))  # fmt: skip
 
 
 def advise(*items: str, **options: Any) -> tuple[pd.DataFrame, dict[str, Any], dict[str, DatasetRef]]:
@@ -251,5 +252,5 @@ def test_a_model_that_obeys_names_changes_no_order(
 
 
 def test_the_obeying_model_would_do_harm_if_it_could() -> None:
-    questions = [Case("a", {"order": "480 units"}, {"name": name}).question() for name in INJECTIONS]
+    questions = [AgentQuestion("a", {"order": "480 units"}, {"name": name}).question() for name in INJECTIONS]
     assert all(SERVER["obey"](question, False) != NEUTRAL for question in questions)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ import pytest
 from opentelemetry.trace import get_tracer_provider
 from pydantic import BaseModel, Field
 
-from baton.agents import calls
-from baton.agents.calls import register_models
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec, Critic
 from baton.data.datasets import read
 from baton.settings import settings
@@ -28,6 +25,7 @@ from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import Span, Tracer, now
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "scripted_model.py"))["Scripted"]
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "step_stage.py"))
 PRICES = {"input": 1.0, "output": 10.0}
 NAME, MAIL = "Wilhelmina Featherstone", "wilhelmina@private.example"
 
@@ -36,9 +34,11 @@ class Reply(BaseModel):
     text: str = Field(max_length=120)
 
 
-def _cases(people: pd.DataFrame) -> list[Case]:
+def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]})
+        AgentQuestion(
+            f"k{i}", {"number": i}, {"message": f"I am {name}, {MAIL}"}, personal={"NAME": [name], "MAIL": [MAIL]}
+        )
         for i, name in people["name"].items()
     ]
 
@@ -61,13 +61,6 @@ def home(workbench: Any) -> Path:
     return workbench.home
 
 
-@pytest.fixture(autouse=True)
-def no_models() -> Iterator[None]:
-    before = list(calls._models)
-    yield
-    calls._models[:] = before
-
-
 def rest() -> Rest:
     url = settings().mlflow_tracking_uri
     assert url
@@ -75,7 +68,6 @@ def rest() -> Rest:
 
 
 def advise(model: Any, partition: str, people: list[str]) -> Any:
-    register_models(lambda conn_id: model)
     frame = pd.DataFrame({"name": people})
     given = run_stage(
         Slot("care", "receive", partition), lambda inputs: StageOutput(frame), inputs={}, params={"people": people}, models={},
@@ -89,9 +81,10 @@ def advise(model: Any, partition: str, people: list[str]) -> Any:
             "advise",
             partition,
             "baton.steps.advise:advise",
-            {"people": given},
-            options,
+            inputs={"people": given},
+            options=options,
             run_id="manual__7",
+            connections=STAGE["Connected"](model),
         )
     )
 
@@ -178,7 +171,7 @@ def test_a_text_is_registered_once(home: Path) -> None:
 
 
 def test_a_server_that_is_lost_stops_no_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baton.agents.records._PATIENCE", 0.2)
+    monkeypatch.setattr("baton.agents.records.Rest", lambda url, user, patience: Rest(url, user, 0.2))
     monkeypatch.setenv("BATON_MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     settings.cache_clear()
     facts = advise(Scripted(*[{"text": "Dear."}, {"ok": True}] * 2), "2026-11-21T00:00:00", ["Ann", "Bo"]).facts
@@ -193,7 +186,7 @@ def test_a_server_that_is_lost_midway_is_not_waited_for(home: Path, monkeypatch:
 
     def broken(*arguments: Any) -> Any:
         found = opened(*arguments)
-        found.tracer._client.base_url = "http://127.0.0.1:1"
+        found.tracer = Tracer("http://127.0.0.1:1", credentials(settings().home, "service"), "0", {}, "lost")
         return found
 
     monkeypatch.setattr("baton.steps.advise.open_records", broken)

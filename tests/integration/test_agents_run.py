@@ -16,14 +16,15 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.asking import Answer, Caller
-from baton.agents.calls import Limits, NoModel, connect
-from baton.agents.case import Case
+from baton.agents.calls import Limits
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.record import warehouse
+from baton.stages.connections import NoModel
 from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, run_stage
 
@@ -37,13 +38,14 @@ class Reply(BaseModel):
     text: str = Field(max_length=60)
 
 
-def _cases(people: pd.DataFrame) -> list[Case]:
+def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(f"k{i}", {"number": i}, {"message": name}, personal={"NAME": [name]}) for i, name in people["name"].items()
+        AgentQuestion(f"k{i}", {"number": i}, {"message": name}, personal={"NAME": [name]})
+        for i, name in people["name"].items()
     ]
 
 
-def orders(case: Case, year: int) -> dict[str, int]:
+def orders(case: AgentQuestion, year: int) -> dict[str, int]:
     """Orders of the customer in a year."""
     return {"orders": 7, "year": year}
 
@@ -51,7 +53,7 @@ def orders(case: Case, year: int) -> dict[str, int]:
 SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="as it is"))
 LOOKS_UP = AgentSpec("looks_up", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="-"),
                      tools=(Tool("orders", orders, reads=("orders",)),))  # fmt: skip
-CASE = Case("a", {}, {"message": "Ann Lee"}, personal={"NAME": ["Ann Lee"]})
+CASE = AgentQuestion("a", {}, {"message": "Ann Lee"}, personal={"NAME": ["Ann Lee"]})
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +81,7 @@ def connection(monkeypatch: pytest.MonkeyPatch, name: str, url: str, extra: dict
 
 
 def ask(spec: AgentSpec = SPEC, **limits: Any) -> Answer:
-    return Caller(spec, connect("agent"), Limits(**limits)).ask(CASE)
+    return Caller(spec, AirflowConnections().model("agent"), Limits(**limits)).ask(CASE)
 
 
 def job(people: list[str], agent: str = "SPEC") -> StageJob:
@@ -103,6 +105,7 @@ def job(people: list[str], agent: str = "SPEC") -> StageJob:
         inputs={"people": given.ref},
         options={"agent": f"{__name__}:{agent}", "conn_id": "agent"},
         run_id="test",
+        connections=AirflowConnections(),
     )
 
 
@@ -163,13 +166,13 @@ def test_typed_answers_and_tools_go_together(servers: tuple[Any, Any]) -> None:
 CHILD = """
 import json, sys
 sys.path.insert(0, {folder!r})
-import baton.airflow.agents
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef
 from baton.stages.job import StageJob, run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
 run(StageJob("care", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,
-             options=given["options"], run_id="test"))
+             options=given["options"], run_id="test", connections=AirflowConnections()))
 """
 
 

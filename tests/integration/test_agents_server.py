@@ -11,17 +11,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
 from pydantic import BaseModel, Field
 
-import baton.airflow.connections.models  # noqa: F401  registers the connections
 from baton.agents.asking import Caller
-from baton.agents.calls import Limits, connect
-from baton.agents.case import Case
+from baton.agents.calls import Limits
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.errors import ServiceError
 from baton.packs.packaged import FILES
 from baton.services import language_model as model_server
@@ -92,9 +93,9 @@ def test_an_agent_gets_a_typed_answer_through_an_airflow_connection(
                   "extra": {"model": "openai-chat:smollm2-135m"}}  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_CUSTOMER_AGENT", json.dumps(connection))
     spec: Any = AgentSpec("local", prompt, Reply, list, lambda case, reply: reply, lambda case: Reply.model_construct())
-    case = Case("a", {"entry": "top-up", "answer": "Top-ups take a minute."}, {"message": "I am Ann. Where is my top-up?"},
+    case = AgentQuestion("a", {"entry": "top-up", "answer": "Top-ups take a minute."}, {"message": "I am Ann. Where is my top-up?"},
                 personal={"NAME": ["Ann"]})  # fmt: skip
-    answer = Caller(spec, connect("customer_agent"), Limits(max_tokens=200, timeout=60)).ask(case)
+    answer = Caller(spec, AirflowConnections().model("customer_agent"), Limits(max_tokens=200, timeout=60)).ask(case)
     assert answer.kind in ("accepted", "refused"), (
         answer.reason
     )  # of its wording nobody can be sure, of its form one can
@@ -126,7 +127,8 @@ def test_the_pack_brings_it_and_it_starts_only_where_its_model_is(
         "password": found.token_file.read_text(), "extra": '{"model": "openai-chat:smollm2-135m"}',
     }  # fmt: skip
     assert found.token_file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("baton.services.companions._declared", lambda settings: [found])
+    monkeypatch.setattr("baton.services.companions.packs", lambda: ["one"])
+    monkeypatch.setattr("baton.packs.demos.part", lambda pack, name: SimpleNamespace(companions=lambda home: [found]))
     home = Settings(home=tmp_path)
     assert companions(home) == []
     assert f"{found.name} is not started: {MODEL} was not fetched" in caplog.text

@@ -49,7 +49,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    from baton.services.supervisor import running
+    from baton.services.supervisor import Services
     from baton.settings import settings
 
     home = tmp_path_factory.mktemp("console") / "home"
@@ -59,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATON_HOME", str(home))
         settings.cache_clear()
-        with running(home, dags_folder=dags) as services:
+        with Services(home, dags_folder=dags) as services:
             rows = ROWS["fill"](decisions_per_partition=40, partitions=12)
             tokens = {name: services.token(name) for name in services.users}
             yield Site(services.airflow_url, tokens, home, rows, services.pids()["api-server"])

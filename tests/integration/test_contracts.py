@@ -67,7 +67,7 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.map(lambda value: value.isoformat() if isinstance(value, pd.Timestamp) else str(value)).astype(object)
 
 
-def judge(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.Verdict, pd.DataFrame]:
+def judge(frame: pd.DataFrame, spec: ContractSpec) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
     parsed = parsing.parse(identity.with_row_identity(frame, "feed"), spec)
     verdict = contracts.check(parsed, spec)
     return verdict, contracts.good_rows(parsed, verdict)

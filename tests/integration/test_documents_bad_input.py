@@ -21,7 +21,7 @@ from baton_packs.customer_experience.intake.parse import parse
 from baton_packs.customer_experience.reading import process as reading_process
 from baton_packs.customer_experience.reading.document import read_document
 from baton_packs.customer_experience.reading.pages import ocr, pdf
-from baton_packs.customer_experience.reading.text.limits import Limits
+from baton_packs.customer_experience.reading.text.limits import ReadingLimits
 
 LINES = ("Invoice INV-4711", "Date: 12 March 2026", "Delivery of 40 valves and 12 pumps to the plant in Bremen")
 
@@ -143,13 +143,14 @@ def test_ocr_reads_the_largest_pictures_first_and_does_not_count_those_without_w
     blank = Image.new("RGB", (2000, 1500), "lightblue")
     for image in (logo, blank, logo, picture()):
         message.add_attachment(saved(image, "PNG"), maintype="image", subtype="png", filename="picture.png")
-    read = read_document(message.as_bytes(), limits=Limits(ocr_pages=1))
+    read = read_document(message.as_bytes(), limits=ReadingLimits(ocr_pages=1))
     assert "INV-4711" in read.text
     assert "NORWICK" not in read.text
     assert (read.ocr_pages, read.problem) == (1, None)
     assert read.unread == ["attachment 1: 1 of 1 pictures not read", "attachment 3: 1 of 1 pictures not read"]
     assert read_document(message.as_bytes()).unread == []
-    assert read_document(message.as_bytes(), limits=Limits(ocr_tries=2)).unread  # nor are they looked at for ever
+    # nor are they looked at for ever
+    assert read_document(message.as_bytes(), limits=ReadingLimits(ocr_tries=2)).unread
 
 
 def test_pictures_that_are_bombs_small_or_broken() -> None:
@@ -194,18 +195,18 @@ def test_the_whole_batch() -> None:
 def test_a_document_that_takes_too_long_or_too_much_memory_ends_its_process_only() -> None:
     eater = raw_pdf(b"BT /F 1 Tf ET " + b"0 0 m 1 1 l S " * 3_000_000)
     good = written()
-    limits = Limits(seconds=1.5)
+    limits = ReadingLimits(seconds=1.5)
     parsed = parse(documents({"a.pdf": good, "slow.pdf": scanned(5), "b.pdf": good}), limits, workers=1)
     assert parsed["problem"].tolist() == [None, "bomb", None]
     assert "reading took longer than 1.5 s" in parsed["notes"][1]
-    limits = Limits(seconds=30.0, memory_bytes=700_000_000)
+    limits = ReadingLimits(seconds=30.0, memory_bytes=700_000_000)
     parsed = parse(documents({"eater.pdf": eater, "c.pdf": good}), limits, workers=1)
     assert parsed["problem"].tolist() == ["bomb", None]
     assert "bytes of memory" in parsed["notes"][0]
 
 
 def test_a_crash_is_named_and_the_next_document_is_read() -> None:
-    with reading_process.Reader(Limits()) as reader:
+    with reading_process.DocumentReader(ReadingLimits()) as reader:
         assert reader.read(b"Hello there", "a.txt", size=11, mailbox=False)["problem"] is None
         assert reader.process is not None
         os.kill(reader.process.pid, signal.SIGSEGV)
@@ -216,7 +217,7 @@ def test_a_crash_is_named_and_the_next_document_is_read() -> None:
 
 def test_the_process_that_reads_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SHOP", "http://user:secret@shop.example")
-    with reading_process.Reader(Limits()) as reader:
+    with reading_process.DocumentReader(ReadingLimits()) as reader:
         reader.read(b"Hello there", "a.txt", size=11, mailbox=False)
         assert reader.process is not None
         environment = Path(f"/proc/{reader.process.pid}/environ")

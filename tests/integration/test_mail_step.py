@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import baton.airflow.connections.peers
+from baton.airflow.connections.lookup import AirflowConnections
+from baton.airflow.connections.peers import mail_server
 from baton.cli import outbox as cli_outbox
 from baton.data.datasets import read
 from baton.effects import outbox
@@ -29,8 +30,9 @@ HERE = Path(__file__).parent
 MAIL: dict[str, Any] = runpy.run_path(str(HERE / "mail_server.py"))
 IMAP: dict[str, Any] = runpy.run_path(str(HERE / "imap_server.py"))
 FLOW, HOUR = "document_intake", "2026-11-16T09:00:00"
-OPTIONS = {"step": "1h", "effect": "mail", "conn_id": "outgoing", "timeout": 0.5, "rounds": 3, "pause": 0.01}
-JOB = StageJob("customer_experience", FLOW, "deliver", HOUR, "baton.steps.deliver:deliver", options=OPTIONS)
+OPTIONS = {"effect": "mail", "conn_id": "outgoing", "timeout": 0.5, "rounds": 3, "pause": 0.01}
+JOB = StageJob("customer_experience", FLOW, "deliver", HOUR, "baton.steps.deliver:deliver", options=OPTIONS,
+               connections=AirflowConnections())  # fmt: skip
 PERSONAL = ("ada.lovelace@", "Kontostand", "Lovelace")
 
 
@@ -174,7 +176,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 def test_an_smtp_connection_says_what_airflows_own_provider_would(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(**fields: Any) -> MailServer:
         connect(monkeypatch, **fields)
-        server = baton.airflow.effects.mail_server("outgoing")
+        server = mail_server("outgoing")
         assert isinstance(server, MailServer)
         return server
 
@@ -209,7 +211,7 @@ def test_a_connection_that_cannot_work_is_explained(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AIRFLOW_CONN_SENT", json.dumps(imap))
     connect(monkeypatch, **fields)
     with pytest.raises(BatonError, match=message) as refused:
-        baton.airflow.effects.mail_server("outgoing")
+        mail_server("outgoing")
     assert "s3cret" not in str(refused.value)
 
 

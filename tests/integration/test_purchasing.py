@@ -164,7 +164,7 @@ def test_nobody_listens(shop: Any) -> None:
 
 
 def test_a_longer_wait_than_ours_ends_the_call(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SERVER["MoodyHandler"], "_misbehave", lambda self, mood, _: self.reply(
+    monkeypatch.setattr(SERVER["MoodyHandler"], "misbehave", lambda self, mood, _: self.reply(
         429, {"error": "tomorrow"}, {"Retry-After": "86400"}))  # fmt: skip
     shop.posts = ["429"]
     enqueue(order(1), order(2))

@@ -20,28 +20,30 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-import baton.airflow.connections.peers
+from baton.airflow.connections import peers
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.effects import delivery, outbox
 from baton.effects.http import HttpPeer
 from baton.errors import BatonError, SpecError
-from baton.record import ledger, migrations, tables, warehouse
+from baton.feedback.labels import record_labels
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.stages import job as stages
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
+from baton.stages.step import Step
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"
-OPTIONS = {"step": "1w", "effect": "order", "conn_id": "purchasing", "endpoint": "orders", "receipt": "order_id",
+OPTIONS = {"effect": "order", "conn_id": "purchasing", "endpoint": "orders", "receipt": "order_id",
            "echoes": ["item", "quantity"], "timeout": 0.5, "rounds": 3, "pause": 0.01}  # fmt: skip
-JOB = StageJob("supply_chain", FLOW, "deliver", WEEK, "baton.steps.deliver:deliver", options=OPTIONS)
+JOB = StageJob("supply_chain", FLOW, "deliver", WEEK, "baton.steps.deliver:deliver", options=OPTIONS,
+               connections=AirflowConnections())  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -116,10 +118,9 @@ def test_orders_of_a_stage_that_did_not_commit_do_not_exist(shop: Any, monkeypat
         return StageOutput(pd.DataFrame({"n": [1]}), {}, lambda conn, commit_id: 1 / (outbox.enqueue(
             conn, FLOW, WEEK, "order", [("a", {"item": "a", "quantity": 1})]) is None))  # fmt: skip
 
-    plan.baton_fingerprint = lambda job: {}  # type: ignore[attr-defined]
-    monkeypatch.setattr(stages, "resolve", lambda path: plan)
+    monkeypatch.setattr(stages, "resolve", lambda path: Step(plan))
     with pytest.raises(ZeroDivisionError):
-        stages.run(replace(JOB, stage="plan", step="here:plan"))
+        stages.run(replace(JOB, stage="plan", step="here:plan", options={}))
     assert outbox.effects(FLOW) == []
 
 
@@ -129,7 +130,7 @@ def test_orders_of_a_stage_that_did_not_commit_do_not_exist(shop: Any, monkeypat
      ({"echos": []}, "unknown option echos")],
 )  # fmt: skip
 def test_wrong_options_are_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError, match=rf"replenishment\.deliver, baton\.effects:deliver: {message}"):
+    with pytest.raises(SpecError, match=rf"replenishment\.deliver, baton\.steps\.deliver:deliver: {message}"):
         stages.run(replace(JOB, options={**OPTIONS, **change}))
 
 
@@ -159,18 +160,14 @@ def test_a_wrong_token_is_the_servers_refusal(shop: Any, monkeypatch: pytest.Mon
     assert stages.run(JOB).facts["sent"] == 1
 
 
-def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
+def test_on_postgres_labels_are_quantities_and_workers_do_not_meet(
     postgres: Any, shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATON_WAREHOUSE_URL", postgres.url)
     settings.cache_clear()
-    config = Config()
-    config.set_main_option("script_location", str(migrations.FOLDER))
-    with warehouse.engine().begin() as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, "0001")
-        conn.execute(text("insert into labels values ('f', '1', 'chargeback', 'p', 1, 'ada', 'at')"))
     warehouse.migrate()
+    with warehouse.write() as conn:
+        record_labels(conn, "f", "chargeback", "ada", [("1", "p", 1)], "is_fraud")
     with warehouse.read() as conn:
         assert conn.execute(text("select label, pg_typeof(label)::text from labels")).one() == (1.0, "double precision")
         options = {"compare_type": True}
@@ -180,7 +177,7 @@ def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
     found: list[delivery.Delivery] = []
 
     def work() -> None:
-        endpoint = baton.airflow.effects.endpoint("purchasing")
+        endpoint = peers.endpoint("purchasing")
         with HttpPeer(endpoint, "orders", "order_id", timeout=5) as peer:
             found.append(delivery.deliver("order", peer, FLOW, WEEK, pause=0.01))
 
@@ -201,11 +198,11 @@ def test_on_postgres_an_upgrade_keeps_labels_and_workers_do_not_meet(
 def test_a_connection_becomes_an_address_and_a_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, host="https://peer/base/", port=8443, login="ada", password="pass",
             extra={"headers": {"X-Tenant": "north"}, "verify": False})  # fmt: skip
-    found = baton.airflow.effects.endpoint("purchasing")
+    found = peers.endpoint("purchasing")
     assert (found.base_url, found.auth, found.verify) == ("https://peer:8443/base/", ("ada", "pass"), False)
     assert found.headers == {"X-Tenant": "north"}
     connect(monkeypatch, host="peer", schema="https", password="token")
-    found = baton.airflow.effects.endpoint("purchasing")
+    found = peers.endpoint("purchasing")
     assert (found.base_url, found.auth, found.verify) == ("https://peer", None, True)
     assert found.headers == {"Authorization": "Bearer token"}
 
@@ -221,7 +218,7 @@ def test_a_connection_that_cannot_work_is_explained(
 ) -> None:
     connect(monkeypatch, **fields)
     with pytest.raises(BatonError, match=message) as refused:
-        baton.airflow.effects.endpoint("purchasing")
+        peers.endpoint("purchasing")
     assert "s3cret" not in str(refused.value)
 
 

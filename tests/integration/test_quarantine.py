@@ -55,7 +55,7 @@ def raw(rows: list[dict[str, Any]] = ROWS) -> pd.DataFrame:
 
 def run(
     frame: pd.DataFrame, partition: str = HOUR, spec: ContractSpec = SPEC
-) -> tuple[contracts.Verdict, pd.DataFrame]:
+) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
     """The contract stage and a publication, as a flow runs them."""
     made: dict[str, Any] = {}
 
@@ -66,9 +66,7 @@ def run(
         made["verdict"], made["good"] = verdict, contracts.good_rows(parsed, verdict)
         facts = {"rows_in": len(frame), "rows_good": verdict.rows_good, "published": verdict.rows_good}
         return StageOutput(
-            made["good"],
-            facts,
-            lambda conn, _: quarantine.record(conn, FLOW, partition, verdict, judged, frame),
+            made["good"], facts, lambda conn, _: quarantine.record(conn, FLOW, partition, verdict, judged, frame)
         )
 
     params = {"repairs": quarantine.repairs_digest(FLOW, partition), "sha": frame["_row_sha"].tolist()}
@@ -129,12 +127,7 @@ def test_repair_reinject_resolves_and_cannot_count_twice() -> None:
     assert run(raw())[0] is None, "the same repairs are the same digest: nothing runs again"
     assert quarantine.repairs_digest(FLOW, HOUR) == before
     kinds = [(entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")]
-    assert sorted(kinds) == [
-        ("rows_discarded", 1),
-        ("rows_repaired", 1),
-        ("rows_repaired", 1),
-        ("rows_repaired", 2),
-    ]
+    assert sorted(kinds) == [("rows_discarded", 1), ("rows_repaired", 1), ("rows_repaired", 1), ("rows_repaired", 2)]
     assert ledger.verify().ok
 
 
@@ -286,11 +279,7 @@ def test_export_edit_and_hand_back(home: Path, name: str) -> None:
     report = quarantine.repair_file(path, actor="ann")
     assert (report.rows, report.cells) == (2, 2)
     run(raw())
-    assert waiting() == {
-        4: ("id_twice", "negative"),
-        3: ("id_twice",),
-        5: ("not_null",),
-    } or waiting().keys() == {4, 5}
+    assert waiting() == {4: ("id_twice", "negative"), 3: ("id_twice",), 5: ("not_null",)} or waiting().keys() == {4, 5}
     balanced()
 
 
@@ -303,8 +292,7 @@ def test_a_file_with_unknown_rows_or_columns_changes_nothing(home: Path) -> None
     entries[2]["cells"]["colour"] = "red"
     (home / "rows.json").write_text(json.dumps(entries))
     with pytest.raises(
-        BatonError,
-        match=r"nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour",
+        BatonError, match=r"nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour"
     ):
         quarantine.repair_file(home / "rows.json", actor="ann")
     assert quarantine.counts()["repaired"] == 0

@@ -24,6 +24,7 @@ from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
 from baton.registry.client import Registry
+from baton.registry.package import Submission
 from baton.registry.review import champion_moved
 from baton.services import mlflow_server
 from baton.settings import settings
@@ -112,11 +113,15 @@ def folder(tmp_path: Path) -> Path:
 
 def train(registry: Registry, folder: Path, model: str = MODEL, **tags: str) -> int:
     run = registry.start_run(model, run_name(model, DATA.partition), params={"rows": 1000}, datasets=[DATA])
+    card, metrics = f"# {model}\n\nFor tests.\n", {"average_precision": 0.8, "loss": float("nan")}
+    more: dict[str, Any] = {
+        "tags": {"baton.partition": DATA.partition, **tags},
+        "dataset": DATA,
+        "about": "Owner: fraud team",
+    }
     version = registry.register(
-        model, folder, run, family="classification", input_example=EXAMPLE, output_example=SCORES,
-        card_md=f"# {model}\n\nFor tests.\n", metrics={"average_precision": 0.8, "loss": float("nan")},
-        tags={"baton.partition": DATA.partition, **tags}, dataset=DATA, about="Owner: fraud team",
-    )  # fmt: skip
+        Submission(model, folder, run, "classification", EXAMPLE, card, SCORES, metrics, **more)
+    )
     registry.end_run(run)
     registry.set_alias(model, "challenger", version)
     return version
@@ -137,10 +142,7 @@ def artefacts(server: Server, registry: Registry, version: int, model: str = MOD
 
 def test_only_loopback_and_only_with_log_in(server: Server) -> None:
     assert server.process is not None
-    family = [
-        psutil.Process(server.process.pid),
-        *psutil.Process(server.process.pid).children(recursive=True),
-    ]
+    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
     sockets = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert {address.ip for address in sockets} == {"127.0.0.1"}
     for path in ("/", "/api/2.0/mlflow/experiments/search?max_results=1", "/ajax-api/3.0/mlflow/jobs/1"):
@@ -192,10 +194,7 @@ def test_mlflow_itself_sees_run_version_schema_and_data(
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"average_precision": 0.8}
     assert run.data.tags["baton.not_finite"] == "loss"
-    assert json.loads(run.inputs.dataset_inputs[0].dataset.source) == {
-        "uri": DATA.uri,
-        "sha256": DATA.content_sha256,
-    }
+    assert json.loads(run.inputs.dataset_inputs[0].dataset.source) == {"uri": DATA.uri, "sha256": DATA.content_sha256}
     assert run.outputs.model_outputs[0].model_id == registry.version(MODEL, version).logged_model
     assert client.get_run(child).data.tags["mlflow.parentRunId"] == found.run_id
     mlflow.set_tracking_uri(server.url)
@@ -309,10 +308,7 @@ def test_reviews_count_only_after_the_verdict(server: Server, registry: Registry
     assert "## Gate: PROMOTE" in known.description
     assert known.tags["baton.gate"] == "PROMOTE"
     table = next((server.home / "mlflow" / "artifacts").glob(f"*/{known.run_id}/artifacts/gate.json"))
-    assert json.loads(table.read_text()) == {
-        "columns": ["check", "value", "ok"],
-        "data": [["floor", 0.8, True]],
-    }
+    assert json.loads(table.read_text()) == {"columns": ["check", "value", "ok"], "data": [["floor", 0.8, True]]}
     later = registry.record_gate(MODEL, version, Verdict(decision="HOLD"))
     assert registry.review(MODEL, version, at) is None
     assert registry.review(MODEL, version, later) is None

@@ -1,5 +1,6 @@
 """The really started Airflow and MLflow: addresses, log-in, warm workers, kills, stopping."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from baton.services.airflow_api import Orchestrator
 from baton.services.health import client
 from baton.services.plan import Plan
-from baton.services.processes import Session, listeners
+from baton.services.processes import Session
 from baton.services.supervisor import Services
 from baton.settings import Settings
 from baton.tracking.rest import credentials
@@ -95,6 +96,17 @@ def _record(folder: Path) -> list[str]:
     return record.read_text().split() if record.exists() else []
 
 
+def listeners(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
+    """(address, port, process name) of each listening TCP socket of the sessions."""
+    found = set()
+    for process in (member for session in sessions for member in session.members()):
+        with contextlib.suppress(psutil.Error):
+            for one in process.net_connections(kind="tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    found.add((one.laddr.ip, one.laddr.port, process.name()))
+    return sorted(found)
+
+
 def foreign(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
     """Listening sockets that are not on loopback."""
     return [one for one in listeners(sessions) if one[0] not in ("127.0.0.1", "::1")]
@@ -130,8 +142,7 @@ def test_nobody_reads_mlflow_without_log_in(services: Services) -> None:
 def test_roles_differ(services: Services, airflow: Orchestrator, user: str, status: int) -> None:
     with client() as http:
         answer = http.get(
-            f"{services.airflow_url}/api/v2/connections",
-            headers={"Authorization": f"Bearer {services.token(user)}"},
+            f"{services.airflow_url}/api/v2/connections", headers={"Authorization": f"Bearer {services.token(user)}"}
         )
     assert answer.status_code == status
 
@@ -161,11 +172,7 @@ def test_killed_scheduler_takes_its_tasks_along_and_the_run_ends_green(
 ) -> None:
     run = airflow.trigger("slow")
     _until(lambda: _record(folder) == ["begun"], "the task begins", 60)
-    old = [
-        services.pids()["scheduler"],
-        *(p.pid for p in services.workers()),
-        *(p.pid for p in services.tasks()),
-    ]
+    old = [services.pids()["scheduler"], *(p.pid for p in services.workers()), *(p.pid for p in services.tasks())]
     assert len(old) > 2
     services.kill("scheduler")
     _until(lambda: services.restarts()["scheduler"] == 1, "a new scheduler starts", 30)

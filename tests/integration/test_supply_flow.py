@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
+from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.errors import BatonError
@@ -27,7 +28,7 @@ from baton.registry.client import Registry
 from baton.stages.job import StageJob, run
 from baton.stages.slots import StageResult
 from baton_demo.supply_chain import simulate
-from baton_demo.supply_chain.playbook import FLOW, MODEL, Playbook
+from baton_demo.supply_chain.playbook import FLOW, MODEL, SupplyChainPlaybook
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -49,7 +50,9 @@ def step(
         else:
             options[name] = value
     index = options.get("part", -1)
-    return run(StageJob("supply_chain", flow, stage, partition, path, inputs, options, models or {}, map_index=index))
+    fields = {name: options.pop(name) for name in ("until", "output_contract") if name in options}
+    return run(StageJob("supply_chain", flow, stage, partition, path, inputs=inputs, options=options, models=models or {},
+                        map_index=index, connections=AirflowConnections(), **fields))  # fmt: skip
 
 
 def train(until: str | None = None) -> StageResult:
@@ -59,7 +62,7 @@ def train(until: str | None = None) -> StageResult:
 
     flow, occasion, same = f"{MODEL}_train", as_of(MODEL, until), {"model": MODEL, "until": until}
     rows = step(flow, "assemble", occasion, "baton.lifecycle.assemble:assemble", **same)
-    good = step(flow, "contract", occasion, "baton.steps.contract:contract", contract="sales", data=rows, **same)
+    good = step(flow, "contract", occasion, "baton.steps.contract:contract", contract="sales", data=rows, until=until)
     tried = {
         one.name: step(flow, f"candidate__{one.name}", occasion, "baton.lifecycle.fit:candidate", candidate=one.name, data=good, **same)
         for one in find_model(MODEL)[1].candidates if one.estimator
@@ -109,20 +112,18 @@ def place(week: dict[str, StageResult], partition: str, answer: dict[str, Any] |
 
 
 def send(partition: str) -> StageResult:
-    import baton.airflow.connections.peers  # noqa: F401  registers the connections
-
     return step(FLOW, "send", partition, "baton.steps.deliver:deliver", {MODEL: 1}, effect="purchase_order",
                 conn_id="purchasing", endpoint="orders", receipt="order_id", echoes=["item", "quantity"])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Playbook:
+def book(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> SupplyChainPlaybook:
     from types import SimpleNamespace
 
     from baton.packs.demos import prepare_data
 
     prepare_data("supply_chain")
-    return Playbook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]
+    return SupplyChainPlaybook(SimpleNamespace(airflow=None), FIRST, FIRST + 30)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -143,13 +144,13 @@ def shop(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 
 
 @pytest.fixture(scope="module")
-def week(book: Playbook) -> dict[str, StageResult]:
+def week(book: SupplyChainPlaybook) -> dict[str, StageResult]:
     """The first week's stages, with the first version as champion."""
     book.deliver(FIRST)
     return forecast(book.week(FIRST))
 
 
-def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: Playbook) -> None:
+def test_training_knows_nothing_after_the_week_asked_for(home: Path, book: SupplyChainPlaybook) -> None:
     facts = train(until=book.week(FIRST - 1)).facts
     assert facts["version"] == 1
     assert 0 < facts["holdout"]["mase"] < 1.2
@@ -170,7 +171,7 @@ def test_the_gate_weighs_a_first_version_in_error_and_in_order_cost(home: Path) 
 
 
 def test_the_history_ends_with_this_week_and_goes_on_as_planned(
-    home: Path, book: Playbook, week: dict[str, StageResult]
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
 ) -> None:
     rows = read(week["history"].ref)
     known, future = rows[rows["units"].notna()], rows[rows["units"].isna()]
@@ -182,7 +183,7 @@ def test_the_history_ends_with_this_week_and_goes_on_as_planned(
 
 
 def test_forecasts_are_published_by_quantile_and_orders_by_route(
-    home: Path, book: Playbook, week: dict[str, StageResult]
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
 ) -> None:
     with connection() as conn:
         said = conn.execute(select(tables.predictions).where(tables.predictions.c.flow == FLOW)).mappings().all()
@@ -193,13 +194,15 @@ def test_forecasts_are_published_by_quantile_and_orders_by_route(
     assert len(decided) == 7
 
 
-def test_the_same_trigger_computes_nothing_again(home: Path, book: Playbook, week: dict[str, StageResult]) -> None:
+def test_the_same_trigger_computes_nothing_again(
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
+) -> None:
     again = forecast(book.week(FIRST))
     assert {name for name, result in again.items() if not result.cached} == set()
 
 
 def test_orders_are_sent_once_and_stay_when_the_plan_changes(
-    home: Path, book: Playbook, week: dict[str, StageResult], shop: Any
+    home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult], shop: Any
 ) -> None:
     partition = book.week(FIRST)
     going = read(place(week, partition).ref)
@@ -220,7 +223,9 @@ def test_orders_are_sent_once_and_stay_when_the_plan_changes(
     assert len(shop.booked()) == len(going)
 
 
-def test_a_person_changes_a_quantity_and_the_next_proposals_learn(home: Path, book: Playbook, shop: Any) -> None:
+def test_a_person_changes_a_quantity_and_the_next_proposals_learn(
+    home: Path, book: SupplyChainPlaybook, shop: Any
+) -> None:
     from baton_packs.supply_chain.ordering import inventory
     from baton_packs.supply_chain.ordering import rules as ordering
 
@@ -262,7 +267,9 @@ def _stored(decisions: pd.DataFrame, partition: str) -> StageResult:
                      models={}, code="test", run_id="test")  # fmt: skip
 
 
-def test_an_answer_about_something_else_or_a_no_orders_nothing(home: Path, book: Playbook, shop: Any) -> None:
+def test_an_answer_about_something_else_or_a_no_orders_nothing(
+    home: Path, book: SupplyChainPlaybook, shop: Any
+) -> None:
     number = FIRST + 4
     book.deliver(number)
     partition = book.week(number)
@@ -277,7 +284,7 @@ def test_an_answer_about_something_else_or_a_no_orders_nothing(home: Path, book:
     assert outbox.effects(FLOW, partition) == []
 
 
-def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path, book: Playbook) -> None:
+def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path, book: SupplyChainPlaybook) -> None:
     number = FIRST + 5
     text, planted = simulate.bad_sales(book.recorded("sales", number))
     book.deliver(number)
@@ -290,7 +297,7 @@ def test_bad_rows_are_bridged_said_and_a_repair_changes_the_forecast(home: Path,
     assert set(said["kind"]) == {"regular"}  # a row in quarantine is no series that stopped
 
 
-def test_the_monitor_judges_what_has_happened_and_waits_for_the_rest(home: Path, book: Playbook) -> None:
+def test_the_monitor_judges_what_has_happened_and_waits_for_the_rest(home: Path, book: SupplyChainPlaybook) -> None:
     outcome = judge_windows(MODEL, FLOW)
     states = {row["partition"]: row["status"] for row in outcome["windows"]}
     assert states[book.week(FIRST + 5)] == "pending"

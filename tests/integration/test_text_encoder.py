@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from baton.families.text.features import encoder
@@ -34,8 +35,19 @@ def test_a_vector_has_length_one_and_does_not_depend_on_its_batch(minilm, packag
     assert minilm.encode([]).shape == (0, minilm.size)
 
 
-def test_vectors_are_kept_within_bounds_and_broken_text_is_read(minilm, monkeypatch):
+def test_vectors_are_kept_within_bounds_and_broken_text_is_read(minilm, packaged_files, monkeypatch):
+    class Counting(onnxruntime.InferenceSession):
+        def run(self, names, inputs, options=None):
+            (vectors,) = super().run(names, inputs, options)
+            made.append(len(vectors))
+            return [vectors]
+
+    made = []
     monkeypatch.setattr(encoder, "KEPT", 3)
-    minilm.encode([f"text {letter}" for letter in "abcdef"])
-    assert len(minilm._kept) == 3
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Counting)
+    fresh = MiniLM(packaged_files / MODEL, packaged_files / TOKENIZER)
+    for letters, computed in (("abcdef", 6), ("def", 0), ("cdef", 1)):
+        made.clear()
+        fresh.encode([f"text {letter}" for letter in letters])
+        assert sum(made) == computed
     assert np.isfinite(minilm.encode(["half a pair \ud83d"])).all()

@@ -14,7 +14,7 @@ from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from baton.agents.calls import Model
+from baton.stages.connections import Model
 
 
 class Scripted(Model):

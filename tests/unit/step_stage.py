@@ -19,6 +19,7 @@ from sqlalchemy import Table, select
 from baton.data.datasets import DatasetRef
 from baton.packs import pack as packs
 from baton.record import warehouse
+from baton.stages.connections import Unconnected
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
@@ -87,17 +88,32 @@ def warehouse_and_pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(folder.parent)
-    monkeypatch.setattr(packs, "_installed", lambda: {"shop": EntryPoint("shop", "shop_pack", packs.GROUP)})
+    packs._installed.cache_clear()
     warehouse.migrate()
     try:
-        yield folder
+        with monkeypatch.context() as patch:
+            patch.setattr(packs, "entry_points", lambda group: [EntryPoint("shop", "shop_pack", group)])
+            yield folder
     finally:
+        packs._installed.cache_clear()
         warehouse.engine().dispose()
         for name in [name for name in sys.modules if name.partition(".")[0] == "shop_pack"]:
             del sys.modules[name]
 
 
-def job(stage: str = "publish", step: str = "shop_pack.steps:double", hour: int = 0, **given: Any) -> StageJob:
+class Connected(Unconnected):
+    """Connections that all lead to one model, or to the reason why there is none."""
+
+    def __init__(self, model: Any) -> None:
+        self.given = model
+
+    def model(self, conn_id: str) -> Any:
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+def job(stage: str = "publish", step: str = "shop_pack.steps:double", hour: int = 0, **given: Any) -> StageJob[Any]:
     """A job of the flow on the pack."""
     return StageJob("shop", FLOW, stage, HOURS[hour], step, **given)
 

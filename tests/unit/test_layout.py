@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -50,6 +52,49 @@ def test_files_stay_small_and_named_for_what_they_do() -> None:
         assert len((ROOT / path).read_text().splitlines()) <= 400, path
 
 
+EMPTY = ("baton/__init__.py", "baton/airflow/__init__.py")  # imported while Airflow initialises
+
+
 def test_empty_package_modules_stay_empty() -> None:
-    for name in ("baton/__init__.py", "baton/airflow/__init__.py"):
+    for name in EMPTY:
         assert (ROOT / "include" / name).read_text() == ""
+
+
+def packages() -> list[Path]:
+    return sorted({path.parent for path in tracked() if path.parts[0] == "include" and path.name == "__init__.py"})
+
+
+def test_no_package_has_more_than_twelve_modules() -> None:
+    counted = {folder: len(list((ROOT / folder).glob("*.py"))) - 1 for folder in packages()}
+    assert {folder: count for folder, count in counted.items() if count > 12} == {}
+
+
+def test_every_package_says_what_lives_there_and_what_it_may_import() -> None:
+    for folder in packages():
+        if str((folder / "__init__.py").relative_to("include")) in EMPTY or "migrations" in folder.parts:
+            continue
+        said = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
+        assert said.partition("\n")[0].endswith((".", "README.md.", "?", ":")), f"{folder}: begin with a sentence"
+        assert "mport" in said, f"{folder}: say what it may import"
+
+
+NAMES = {"ingest", "publish", "assemble", "judge", "move_champion", "judge_windows"}
+PREFIX = re.compile(r"^(score|candidate|ingest|contract|earlier|confirmed)__|_(train|promote|monitor)$")
+
+
+def test_names_of_stages_stand_in_one_module() -> None:
+    """Elsewhere they come from `baton.names`, so that a stage can be renamed and found."""
+    wrong = []
+    for path in (
+        p for p in tracked() if p.suffix == ".py" and p.parts[:2] in {("include", "baton"), ("include", "baton_packs")}
+    ):
+        if path.name == "names.py" and path.parent.name == "baton":
+            continue
+        tree = ast.parse((ROOT / path).read_text())
+        called = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        slots = [node for node in called if getattr(node.func, "id", "") in ("Slot", "partitions", "committed")]
+        wrong += [f"{path}:{one.lineno}" for node in slots for one in node.args
+                  if isinstance(one, ast.Constant) and one.value in {"contract", *NAMES}]  # fmt: skip
+        wrong += [f"{path}:{node.lineno} {node.value}" for node in ast.walk(tree)
+                  if isinstance(node, ast.Constant) and isinstance(node.value, str) and PREFIX.search(node.value)]  # fmt: skip
+    assert wrong == []

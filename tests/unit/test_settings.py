@@ -15,14 +15,7 @@ def test_everything_derives_from_home(home: Path) -> None:
     assert here.home == home
     assert here.warehouse_url == f"sqlite:///{home}/warehouse.db"
     assert here.store_url == f"file://{home}/store"
-    for folder in (
-        here.data_dir,
-        here.landing_dir,
-        here.keys_dir,
-        here.reports_dir,
-        here.secrets_dir,
-        here.logs_dir,
-    ):
+    for folder in (here.data_dir, here.landing_dir, here.keys_dir, here.reports_dir, here.secrets_dir, here.logs_dir):
         assert folder.parent == home
 
 
@@ -51,10 +44,7 @@ def test_addresses_come_from_the_supervisor_unless_set(home: Path, monkeypatch: 
     content = {"mlflow": {"url": "http://127.0.0.1:1"}, "airflow": {"url": "http://127.0.0.1:2"}}
     (home / "services.json").write_text(json.dumps(content))
     settings.cache_clear()
-    assert (settings().mlflow_tracking_uri, settings().airflow_url) == (
-        "http://127.0.0.1:1",
-        "http://127.0.0.1:2",
-    )
+    assert (settings().mlflow_tracking_uri, settings().airflow_url) == ("http://127.0.0.1:1", "http://127.0.0.1:2")
     monkeypatch.setenv("BATON_MLFLOW_TRACKING_URI", "https://registry.example")
     settings.cache_clear()
     assert settings().mlflow_tracking_uri == "https://registry.example"

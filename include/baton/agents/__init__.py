@@ -6,8 +6,8 @@ An `AgentSpec` of a pack says which rows deserve a call and what the model is to
 The names that packs use; the engine imports the modules. Imports tracking, stages, specs and the floors below.
 """
 
-from baton.agents.case import Case, Refused
+from baton.agents.case import AgentQuestion, Refused
 from baton.agents.spec import AgentSpec, Critic
 from baton.agents.tools import Tool
 
-__all__ = ["AgentSpec", "Case", "Critic", "Refused", "Tool"]
+__all__ = ["AgentQuestion", "AgentSpec", "Critic", "Refused", "Tool"]

@@ -1,6 +1,4 @@
-"""One case after the other: hidden, drafted, criticised, restored, checked; or the reason why the template stands."""
-
-from __future__ import annotations
+"""The caller of an agent, case by case: hide, draft, criticise, restore, check; or say why the template stands."""
 
 import json
 import time
@@ -10,14 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from baton.agents.calls import Budget, Limits, Model, Outcome, call
-from baton.agents.case import Case, Refused
+from baton.agents.calls import CallBudget, CallResult, Limits, call
+from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers, quotes
 from baton.agents.journal import Journal
 from baton.agents.masking import Mask
 from baton.agents.records import Records
 from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
+from baton.stages.connections import Model
 
 LOST = 2  # failures of the server in a row after which the rest of the run does without
 
@@ -55,15 +54,16 @@ class Answer:
 class Work:
     """A case in the making: `hidden` is all that a model ever sees of it."""
 
-    case: Case
+    case: AgentQuestion
     mask: Mask
-    hidden: Case
+    hidden: AgentQuestion
     question: str
     allowed: float  # seconds for all of it
     until: float  # on the monotonic clock
     tools: Toolbox | None
     drafts: int = 0
-    calls: list[tuple[str, str, Outcome, Any]] = field(default_factory=list)  # role, question, outcome, output as shown
+    # role, question, outcome, output as shown
+    calls: list[tuple[str, str, CallResult, Any]] = field(default_factory=list)
 
     def sum(self, what: str) -> int:
         """Of all calls."""
@@ -90,7 +90,7 @@ class Caller:
         )
         self._cases, self._lost, self._spent = 0, 0, 0.0
 
-    def ask(self, case: Case) -> Answer:
+    def ask(self, case: AgentQuestion) -> Answer:
         """Asks about one case, unless the run's budget is used up or the server was lost; never raises for either."""
         if reason := self._stopped():
             return Answer(None, "skipped", reason)
@@ -108,22 +108,20 @@ class Caller:
         answer = self._answer(work, self._rounds(work), before)
         self._spent += answer.seconds
         self._lost = self._lost + 1 if answer.kind == "failed" else 0
-        calls = tools.calls if tools else []
-        self.records.case(case.key, self.spec.name, work.calls, calls, answer.rounds, answer.reason, started)
+        self.records.case(work, self.spec.name, answer.reason, started)
         return answer
 
-    def _answer(self, work: Work, done: BaseModel | Refused | Outcome, before: float) -> Answer:
+    def _answer(self, work: Work, done: BaseModel | Refused | CallResult, before: float) -> Answer:
         kind, reason, detail = "accepted", "", ""
-        if isinstance(done, Outcome):
+        if isinstance(done, CallResult):
             kind, reason = done.kind, done.reason
         elif isinstance(done, Refused):
             kind, reason, detail = "refused", done.reason, done.detail
-        return Answer(
-            done if isinstance(done, BaseModel) else None, kind, reason, detail,
-            next((outcome.model for role, _, outcome, _ in reversed(work.calls) if role == "draft"), ""), work.drafts,
-            len(work.calls), work.sum("replayed"), len(work.tools.calls) if work.tools else 0, work.sum("requests"),
-            work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before,
-        )  # fmt: skip
+        model = next((outcome.model for role, _, outcome, _ in reversed(work.calls) if role == "draft"), "")
+        looked = len(work.tools.calls) if work.tools else 0
+        asked = work.drafts, len(work.calls), work.sum("replayed"), looked
+        used = work.sum("requests"), work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before
+        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used)
 
     def _stopped(self) -> str:
         if self._lost >= LOST:
@@ -134,7 +132,7 @@ class Caller:
             return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
         return ""
 
-    def _rounds(self, work: Work) -> BaseModel | Refused | Outcome:
+    def _rounds(self, work: Work) -> BaseModel | Refused | CallResult:
         """Draft, critic, redraft; then what the pack's policy says of the last draft."""
         question = work.question
         while True:
@@ -144,10 +142,10 @@ class Caller:
             if draft is None:
                 return outcome
             sound = self._restored(work, draft)
-            if isinstance(sound, Outcome) or (isinstance(sound, Refused) and self.spec.critic is None):
+            if isinstance(sound, CallResult) or (isinstance(sound, Refused) and self.spec.critic is None):
                 return sound
             remarks = [str(sound)] if isinstance(sound, Refused) else self._remarks(work, draft, sound)
-            if isinstance(remarks, Outcome):
+            if isinstance(remarks, CallResult):
                 return remarks
             if not remarks and isinstance(sound, BaseModel):
                 return self.spec.check(work.case, sound)
@@ -155,25 +153,23 @@ class Caller:
                 return sound if isinstance(sound, Refused) else Refused("the critic's remarks remain")
             question = _redraft(work.question, self._shown(work, draft), remarks)
 
-    def _call(self, work: Work, role: str, question: str) -> Outcome:
-        """One call, or what an earlier attempt of the run was answered to it."""
+    def _call(self, work: Work, role: str, question: str) -> CallResult:
+        """One call, or what an earlier attempt of the run was told in answer to it."""
         agent = self._critic if role == "critic" and self._critic is not None else self._writer
         output: type[BaseModel] = Remarks if role == "critic" else self.spec.output
         key = "" if self.journal is None else self.journal.key(work.case.key, role, question)
         outcome = None if self.journal is None else _replayed(self.journal.get(key), output)
         if outcome is None:
             spent = work.sum("input_tokens") + work.sum("output_tokens")
-            left = Budget(work.until - time.monotonic(), work.allowed, self.limits.max_total_tokens - spent)
+            left = CallBudget(work.until - time.monotonic(), work.allowed, self.limits.max_total_tokens - spent)
             tools = work.tools if role == "draft" else None
             looked = len(tools.calls) if tools else 0
             outcome = call(self.model, agent, question, self.limits, left, tools)
             shown = self._shown(work, outcome.output)
             # a lookup gives placeholders that no later attempt would know
             if self.journal is not None and isinstance(shown, dict) and looked == (len(tools.calls) if tools else 0):
-                self.journal.put(key, {
-                    "output": shown, "model": outcome.model, "requests": outcome.requests,
-                    "input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens,
-                })  # fmt: skip
+                used = {name: getattr(outcome, name) for name in ("model", "requests", "input_tokens", "output_tokens")}
+                self.journal.put(key, {"output": shown, **used})
         else:
             shown = self._shown(work, outcome.output)
         work.calls.append((role, question, outcome, shown))
@@ -191,8 +187,8 @@ class Caller:
                 return f"withheld: {stray}"
         return content
 
-    def _remarks(self, work: Work, draft: BaseModel, sound: BaseModel) -> list[str] | Outcome:
-        """What the critic wants mended; an outcome if it could not be asked: a draft that nobody judged is none."""
+    def _remarks(self, work: Work, draft: BaseModel, sound: BaseModel) -> list[str] | CallResult:
+        """What the critic wants mended; the failed call if it could not be asked: a draft that nobody judged is none."""
         if self.spec.critic is None:
             return []
         if not isinstance(self.spec.critic, Critic):
@@ -200,16 +196,16 @@ class Caller:
         outcome = self._call(work, "critic", f"{work.question}\n\nDRAFT (to be judged):\n{draft.model_dump_json()}")
         found = outcome.output
         if not isinstance(found, Remarks):
-            return Outcome(None, outcome.kind, f"the critic: {outcome.reason}")
+            return CallResult(None, outcome.kind, f"the critic: {outcome.reason}")
         fit = [text for text in found.remarks if text.strip() and work.mask.stray(text) is None]
         return [] if found.ok else fit or ["It may not go out as it is."]
 
-    def _restored(self, work: Work, draft: BaseModel) -> BaseModel | Refused | Outcome:
+    def _restored(self, work: Work, draft: BaseModel) -> BaseModel | Refused | CallResult:
         """The draft with its personal data, if it holds nothing that nobody gave."""
         content = draft.model_dump(mode="json")
         mask, texts = work.mask, list(_texts(content))
         if any(self.model.reveals(text) for text in texts):
-            return Outcome(None, "refused", "a secret in the text")  # not even to be mended: it would be sent again
+            return CallResult(None, "refused", "a secret in the text")  # not even to be mended: it would be sent again
         for text in texts:
             if reason := mask.stray(text) or mask.borrowed(text):
                 return Refused(reason)
@@ -225,15 +221,14 @@ class Caller:
             return Refused("breaks the schema once restored", ".".join(map(str, error.errors()[0]["loc"])))
 
 
-def _replayed(found: Mapping[str, Any] | None, output: type[BaseModel]) -> Outcome | None:
+def _replayed(found: Mapping[str, Any] | None, output: type[BaseModel]) -> CallResult | None:
     if found is None:
         return None
     now = time.time_ns()
     try:
-        return Outcome(
-            output.model_validate(found["output"]), "accepted", "", str(found["model"]), int(found["requests"]),
-            int(found["input_tokens"]), int(found["output_tokens"]), now, now, True,
-        )  # fmt: skip
+        requests, read, written = (int(found[name]) for name in ("requests", "input_tokens", "output_tokens"))
+        said, model = output.model_validate(found["output"]), str(found["model"])
+        return CallResult(said, "accepted", "", model, requests, read, written, now, now, True)
     except (ValidationError, KeyError, TypeError, ValueError):  # torn, or not ours: it is asked again
         return None
 

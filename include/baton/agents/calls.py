@@ -1,71 +1,25 @@
 """One call to a model within limits, and what comes of it.
 
-Which model is asked is for whoever knows connections: `baton.airflow.connections.models` registers Airflow's here, as
-`baton.airflow.connections.peers` does for effects.
+Which model is asked is for whoever knows connections (`baton.stages.connections`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from baton.errors import BatonError
 from baton.specs.base import Spec
+from baton.stages.connections import Model
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
-    from pydantic_ai.usage import RunUsage
 
     from baton.agents.tools import Toolbox
 
 FALLBACK = ", the fallback "  # between the name of a model that answered instead of the first one, and its connection
-
-
-class NoModel(BatonError):
-    """There is no model to ask; the message says why, and holds no secret."""
-
-
-class Model(Protocol):
-    """A model behind a connection; inherit from it for the defaults."""
-
-    name: str  # as configured, for example `openai-chat:smollm2-135m`; part of the stage's digest
-    answered: str = ""  # name of the model that gave the last answer, where a fallback did; else empty
-    chain: int = 1  # models that are asked one after the other until one answers
-    prices: Mapping[str, float] = {}  # dollars for a million tokens, `input` and `output`, if known
-
-    def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
-        """An agent with typed output, no tools; `retries` after invalid answers.
-
-        Raises:
-            NoModel: the connection cannot be used.
-        """
-
-    def reveals(self, text: str) -> bool:
-        """Does the text hold a secret of the connection?"""
-
-
-_models: list[Callable[[str], Model]] = []
-
-
-def register_models(connect: Callable[[str], Model]) -> None:
-    """Say how a connection's name becomes a model (or raises `NoModel`); the last one registered counts."""
-    _models[:] = [connect]
-
-
-def connect(conn_id: str) -> Model:
-    """The model behind a connection.
-
-    Raises:
-        NoModel: there is no such connection, or it is none to a model.
-        BatonError: nobody registered models.
-    """
-    if not _models:
-        raise BatonError("baton.agents: nobody registered models; import baton.airflow.agents in the task")
-    return _models[0](conn_id)
 
 
 class Limits(Spec):
@@ -82,7 +36,7 @@ class Limits(Spec):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallResult:
     """What came of one call: an output that the schema accepts, or its `kind` (invalid, failed) and the reason.
 
     Attributes:
@@ -104,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Budget:
+class CallBudget:
     """What is left of a case: `seconds` of the `allowed` ones, `tokens` of `Limits.max_total_tokens`."""
 
     seconds: float
@@ -113,55 +67,41 @@ class Budget:
 
 
 def call(
-    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: Budget, tools: Toolbox | None = None
-) -> Outcome:
+    model: Model, agent: Agent[Any, Any], question: str, limits: Limits, left: CallBudget, tools: Toolbox | None = None
+) -> CallResult:
     """Asks once, with retries after invalid answers and calls of tools; never raises for what a server does."""
-    from pydantic_ai.usage import RunUsage
+    from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
+    from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.usage import RunUsage, UsageLimits
 
     usage, started = RunUsage(), time.time_ns()
     model.answered = ""
-    output, kind, reason = _ask(model, agent, question, limits, left, tools, usage)
-    return Outcome(
-        output, kind, reason, model.answered or model.name, usage.requests, usage.input_tokens, usage.output_tokens,
-        started, time.time_ns(),
-    )  # fmt: skip
 
-
-def _ask(
-    model: Model,
-    agent: Agent[Any, Any],
-    question: str,
-    limits: Limits,
-    left: Budget,
-    tools: Toolbox | None,
-    usage: RunUsage,
-) -> tuple[BaseModel | None, str, str]:
-    from pydantic_ai.exceptions import RunTimedOut, UnexpectedModelBehavior, UsageLimitExceeded
-    from pydantic_ai.settings import ModelSettings
-    from pydantic_ai.usage import UsageLimits
+    def ended(kind: str, reason: str = "", output: BaseModel | None = None) -> CallResult:
+        used = usage.requests, usage.input_tokens, usage.output_tokens
+        return CallResult(output, kind, reason, model.answered or model.name, *used, started, time.time_ns())
 
     late = f"no answer within {round(left.allowed, 1):g} seconds"
     if left.seconds <= 0:
-        return None, "failed", late
+        return ended("failed", late)
     looks = sum(tool.max_calls for tool in tools.tools) if tools else 0
     most = UsageLimits(request_limit=limits.retries + 1 + looks, total_tokens_limit=max(left.tokens, 0))
     settings = ModelSettings(max_tokens=limits.max_tokens, temperature=0.0, max_retries=1)
     if model.chain > 1:  # else a first one that hangs would use up the time of all
         settings |= ModelSettings(timeout=left.seconds / model.chain, max_retries=0)
     try:
-        result = agent.run_sync(
-            question, usage=usage, usage_limits=most, timeout=left.seconds, model_settings=settings,
-            toolsets=[tools.toolset()] if tools else None,
-        )  # fmt: skip
+        sets = [tools.toolset()] if tools else None
+        own: dict[str, Any] = {"usage": usage, "usage_limits": most, "model_settings": settings, "toolsets": sets}
+        result = agent.run_sync(question, timeout=left.seconds, **own)
     except (RunTimedOut, TimeoutError):
-        return None, "failed", late
+        return ended("failed", late)
     except UsageLimitExceeded:
-        return None, "invalid", f"more than {limits.max_total_tokens} tokens"
+        return ended("invalid", f"more than {limits.max_total_tokens} tokens")
     except UnexpectedModelBehavior:
-        return None, "invalid", f"no valid answer in {max(1, usage.requests)} tries"
+        return ended("invalid", f"no valid answer in {max(1, usage.requests)} tries")
     except Exception as error:  # whatever a foreign server makes its client raise: the run goes on without it
-        return None, "failed", _failure(error)  # its text stays here: a server may echo the key in it
-    return result.output, "accepted", ""
+        return ended("failed", _failure(error))  # its text stays here: a server may echo the key in it
+    return ended("accepted", output=result.output)
 
 
 def _failure(error: BaseException) -> str:

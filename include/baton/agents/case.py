@@ -1,7 +1,5 @@
 """One question to an agent, and how its answer may be refused."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Case:
+class AgentQuestion:
     """One thing an agent is asked about.
 
     Attributes:

@@ -1,6 +1,4 @@
-"""Numbers in a text that nobody gave; texts that are more than plain sentences, or go round in circles."""
-
-from __future__ import annotations
+"""Checks of an agent's text: numbers that nobody gave, more than plain sentences, going round in circles."""
 
 import json
 import re
@@ -9,16 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_SCALES = {
-    "k": 1e3,
-    "thousand": 1e3,
-    "m": 1e6,
-    "million": 1e6,
-    "bn": 1e9,
-    "billion": 1e9,
-    "hundred": 1e2,
-    "dozen": 12.0,
-}
+_SCALES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9}
+_SCALES |= {"hundred": 1e2, "dozen": 12.0}
 _NUMBER = re.compile(
     r"(?P<number>\d+(?:,\d{3})*(?:\.\d+)?)(?P<power>e[+-]?\d+)?"
     r"(?:\s?(?P<percent>%|per\s?cent\b)|[\s-]?(?P<scale>k|thousand|m|million|bn|billion|hundred|dozen)\b)?",

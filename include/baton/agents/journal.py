@@ -1,11 +1,9 @@
-"""Answers of a run that is not over: a task that is killed and tried again asks only for what it has not heard yet.
+"""The journal of a run that is not over: a task that is killed and tried again asks only for what it has not heard yet.
 
 One small object for each answer, beside the stage's own objects in the dataset store, so that another worker finds it
 too; named by a hash of everything the answer depends on. It holds what the model wrote, with placeholders in it, and no
 question. The stage removes them all when it has committed.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json

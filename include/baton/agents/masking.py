@@ -1,4 +1,4 @@
-"""Personal data are hidden from a model behind placeholders, and put back outside of it.
+"""Masking: personal data are hidden from a model behind placeholders, and put back outside of it.
 
 A `Mask` belongs to one case. The same value has the same placeholder in all of its texts (`[NAME_1]`, `[MAIL_1]`), so a
 model can tell two people apart without knowing either. What is found: the values that the pack knows to be personal, in
@@ -20,7 +20,7 @@ from baton.agents.personal import (
     NUMBER,
     Detector,
     Folded,
-    Span,
+    PersonalSpan,
     Writings,
     by_shape,
     by_value,
@@ -29,7 +29,7 @@ from baton.agents.personal import (
 )
 
 if TYPE_CHECKING:
-    from baton.agents.case import Case
+    from baton.agents.case import AgentQuestion
 
 
 READ = 20_000  # characters of a text of others in which names are looked for, also where less of it is shown
@@ -62,14 +62,14 @@ class Mask:
         self._placeholders: dict[tuple[str, str], str] = {}
         self._ours: set[str] = set()  # placeholders of what the pack gave: in its facts, or as known values
         self._known: dict[tuple[str, str], tuple[Writings, bool]] = {}
-        self._found: dict[str, list[Span]] = {}
+        self._found: dict[str, list[PersonalSpan]] = {}
         for kind, values in (personal or {}).items():
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise TypeError(f"personal: {kind} must be a list of texts")
             for value in values:
                 self._learn(kind, value, given=True)
 
-    def case(self, case: Case, longest: int | None = None) -> Case:
+    def case(self, case: AgentQuestion, longest: int | None = None) -> AgentQuestion:
         """The case as the model may see it: facts and data hidden, no terms.
 
         Args:
@@ -163,29 +163,29 @@ class Mask:
         if (kind, value) not in self._known and (written := writings(kind, value, given)) is not None:
             self._known[kind, value] = written, given
 
-    def _guessed(self, text: str) -> list[Span]:
+    def _guessed(self, text: str) -> list[PersonalSpan]:
         if text not in self._found:
-            found = [] if self._names is None else [Span(*span) for span in self._names(text)]
+            found = [] if self._names is None else [PersonalSpan(*span) for span in self._names(text)]
             self._found[text] = [span for span in found if span.start < span.end]
         return self._found[text]
 
-    def _spans(self, text: str, guessed: Sequence[Span]) -> list[tuple[Span, bool]]:
+    def _spans(self, text: str, guessed: Sequence[PersonalSpan]) -> list[tuple[PersonalSpan, bool]]:
         """What is to be hidden, in order, and whether the pack gave it; what overlaps is hidden as one, without a rest."""
         folded: Folded = fold(text)
         # somebody may write a placeholder to get at what it stands for
-        found = [Span(*match.span(), "TEXT") for match in _PLACEHOLDER.finditer(text)]
+        found = [PersonalSpan(*match.span(), "TEXT") for match in _PLACEHOLDER.finditer(text)]
         found += [*by_shape(folded), *guessed]
-        given: set[Span] = set()
+        given: set[PersonalSpan] = set()
         for (kind, _), (written, from_pack) in self._known.items():
             spans = list(by_value(folded, written, kind))
             found += spans
             given.update(spans if from_pack else [])
-        merged: list[Span] = []
+        merged: list[PersonalSpan] = []
         for span in sorted(found, key=lambda one: (one.start, -one.end)):
             if merged and span.start < merged[-1].end:
                 last = merged[-1]
                 kind = span.kind if last.kind in (NUMBER, LINK) else last.kind
-                merged[-1] = Span(last.start, max(last.end, span.end), kind)
+                merged[-1] = PersonalSpan(last.start, max(last.end, span.end), kind)
             else:
                 merged.append(span)
         starts = [one.start for one in merged]  # each given span lies in one of them
@@ -213,7 +213,7 @@ class Mask:
         return shown if isinstance(value, str) or shown != str(value) else value
 
 
-def _covers(given: Span, found: Span) -> bool:
+def _covers(given: PersonalSpan, found: PersonalSpan) -> bool:
     """Is it the given value and no more, brackets apart? A link that quotes an account is not that account."""
     return (
         given.start < found.end and found.start < given.end and given.start - found.start + found.end - given.end <= 3

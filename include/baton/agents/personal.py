@@ -7,8 +7,6 @@ Anybody may have written the text, so no pattern may take long over any: what re
 be read in two ways.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +77,7 @@ _ADDRESS = re.compile(
 )
 
 
-class Span(NamedTuple):
+class PersonalSpan(NamedTuple):
     """Where personal data stand in a text, and of which kind they are."""
 
     start: int
@@ -107,7 +105,7 @@ def fold(text: str) -> Folded:
     return Folded("".join(plain), [*places, len(text)])
 
 
-def by_shape(folded: Folded) -> Iterator[Span]:
+def by_shape(folded: Folded) -> Iterator[PersonalSpan]:
     """Mail addresses, links and tokens, accounts, cards, phone numbers, long numbers, postal addresses."""
     text = folded.text
     for match in _MAIL.finditer(text):
@@ -132,7 +130,7 @@ def by_shape(folded: Folded) -> Iterator[Span]:
         yield _span(folded, *match.span(), _kind_of_number(match.group()))
 
 
-def by_value(folded: Folded, found: Writings, kind: str) -> Iterator[Span]:
+def by_value(folded: Folded, found: Writings, kind: str) -> Iterator[PersonalSpan]:
     """Where a known value stands, in any of its `writings`."""
     for start, end in found(folded.text):
         yield _span(folded, start, end, kind)
@@ -247,8 +245,8 @@ def _kind_of_number(text: str) -> str:
     return PHONE if (len(digits) <= 15 and not text.isdigit()) or text[0] in "+0" else NUMBER
 
 
-def _span(folded: Folded, start: int, end: int, kind: str) -> Span:
-    return Span(folded.places[start], folded.places[end - 1] + 1, kind)
+def _span(folded: Folded, start: int, end: int, kind: str) -> PersonalSpan:
+    return PersonalSpan(folded.places[start], folded.places[end - 1] + 1, kind)
 
 
 Detector = Callable[[str], Iterable[tuple[int, int, str]]]

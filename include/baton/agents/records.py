@@ -1,14 +1,13 @@
-"""What MLflow keeps of a run: versions of the prompts, a trace of each case. Without MLflow a run goes on, and says so."""
+"""Records of agents in MLflow: versions of prompts, a trace of each case. Without MLflow a run goes on, and says so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from baton.agents.tools import ToolCall
 from baton.errors import BatonError
 from baton.settings import settings
 from baton.tracking.prompts import prompt_name, register
@@ -17,7 +16,8 @@ from baton.tracking.runs import RunLog
 from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 
 if TYPE_CHECKING:
-    from baton.agents.calls import Outcome
+    from baton.agents.asking import Work
+    from baton.agents.calls import CallResult
     from baton.agents.spec import AgentSpec
     from baton.stages.job import StageJob
 
@@ -39,26 +39,27 @@ class Records:
     prices: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
 
-    def case(
-        self, key: str, agent: str, calls: Sequence[tuple[str, str, Outcome, Any]], tool_calls: Sequence[ToolCall],
-        rounds: int, reason: str, started: int,
-    ) -> None:  # fmt: skip
+    def case(self, work: Work, agent: str, reason: str, started: int) -> None:
         """Trace one case; all of its texts are masked already, or withheld."""
+        calls = work.calls
         if self.tracer is None or not calls:
             return
         parts = [
-            Span(role, "LLM", outcome.started, outcome.ended, question, shown,
-                 {**llm_attributes(outcome.model, outcome.input_tokens, outcome.output_tokens, self.prices),
-                  "baton.replayed": outcome.replayed, "baton.requests": outcome.requests}, outcome.reason)
-            for role, question, outcome, shown in calls
-        ]  # fmt: skip
-        parts += [Span(one.name, "TOOL", one.started, one.ended, one.arguments, one.result) for one in tool_calls]
+            Span(role, "LLM", one.started, one.ended, question, shown, self._attributes(one), one.reason)
+            for role, question, one, shown in calls
+        ]
+        parts += [
+            Span(one.name, "TOOL", one.started, one.ended, one.arguments, one.result)
+            for one in (work.tools.calls if work.tools else [])
+        ]
         last = next((shown for role, _, _, shown in reversed(calls) if role == "draft"), None)
-        root = Span(
-            agent, "AGENT", started, now(), calls[0][1], None if reason else last,
-            {"baton.rounds": rounds, "baton.reason": reason}, reason,
-        )  # fmt: skip
-        self.tracer.case(root, parts, {"entity": key})
+        about = {"baton.rounds": work.drafts, "baton.reason": reason}
+        root = Span(agent, "AGENT", started, now(), calls[0][1], None if reason else last, about, reason)
+        self.tracer.case(root, parts, {"entity": work.case.key})
+
+    def _attributes(self, one: CallResult) -> dict[str, Any]:
+        used = llm_attributes(one.model, one.input_tokens, one.output_tokens, self.prices)
+        return {**used, "baton.replayed": one.replayed, "baton.requests": one.requests}
 
     def facts(self) -> dict[str, Any]:
         """For the stage's facts."""
@@ -93,9 +94,7 @@ def open_records(spec: AgentSpec, job: StageJob, cases: int, prices: Mapping[str
     except (BatonError, httpx.HTTPError, KeyError, ValueError) as error:
         said = str(error).partition("\n")[0] if isinstance(error, BatonError) else type(error).__name__
         return Records(prices=prices, problem=said[:200])
-    tags = {
-        "flow": job.flow, "stage": job.stage, "partition": job.partition, "dag_run_id": job.run_id, "cases": str(cases),
-        "mlflow.linkedPrompts": linked(versions),
-    }  # fmt: skip
+    tags = {"flow": job.flow, "stage": job.stage, "partition": job.partition, "dag_run_id": job.run_id}
+    tags |= {"cases": str(cases), "mlflow.linkedPrompts": linked(versions)}
     session = job.run_id or f"{job.flow}/{job.partition}"
     return Records(Tracer(url, user, experiment, tags, session), versions, prices)

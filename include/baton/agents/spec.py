@@ -1,6 +1,4 @@
-"""What a pack says about an agent: prompt, typed output, which rows are asked about, what is accepted."""
-
-from __future__ import annotations
+"""The spec of an agent, as a pack writes it: prompt, typed output, which rows are asked about, what is accepted."""
 
 import hashlib
 import inspect
@@ -13,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents.case import Case, Refused
+from baton.agents.case import AgentQuestion, Refused
 from baton.agents.personal import Detector
 from baton.agents.tools import Tool
 from baton.errors import SpecError
@@ -53,9 +51,9 @@ class AgentSpec:
             text: str = Field(max_length=900, description="the reply to the customer")
             cites: list[Annotated[str, Field(max_length=40)]] = Field(min_length=1, max_length=3)
 
-        def cases(messages: pd.DataFrame, found: pd.DataFrame, limit: float = 0.5) -> list[Case]:
+        def cases(messages: pd.DataFrame, found: pd.DataFrame, limit: float = 0.5) -> list[AgentQuestion]:
             return [
-                Case(
+                AgentQuestion(
                     key=row["message_id"],
                     facts={"entries": json.loads(row["entries"])},
                     data={"message": row["text"]},
@@ -65,10 +63,10 @@ class AgentSpec:
                 for row in messages.merge(found, on="message_id").to_dict("records")
             ]
 
-        def criticise(case: Case, reply: Reply) -> list[str]:                     # what the writer may mend
+        def criticise(case: AgentQuestion, reply: Reply) -> list[str]:            # what the writer may mend
             return [] if reply.text.endswith(".") else ["End with a full sentence."]
 
-        def check(case: Case, reply: Reply) -> Reply | Refused:                   # what nobody may break; always last
+        def check(case: AgentQuestion, reply: Reply) -> Reply | Refused:          # what nobody may break; always last
             strange = set(reply.cites) - case.terms["entries"]
             return Refused("entry that was not found", min(strange)) if strange else reply
 
@@ -97,11 +95,11 @@ class AgentSpec:
     name: str
     prompt: Path
     output: type[BaseModel]
-    cases: Callable[..., list[Case]]
-    check: Callable[[Case, Any], BaseModel | Refused]
-    template: Callable[[Case], BaseModel]
+    cases: Callable[..., list[AgentQuestion]]
+    check: Callable[[AgentQuestion, Any], BaseModel | Refused]
+    template: Callable[[AgentQuestion], BaseModel]
     rules: Callable[[], dict[str, Any]] = dict
-    critic: Critic | Callable[[Case, Any], list[str]] | None = None
+    critic: Critic | Callable[[AgentQuestion, Any], list[str]] | None = None
     redrafts: int = MOST_REDRAFTS
     names: Detector | None = None
     longest: int = 200
@@ -146,14 +144,8 @@ class AgentSpec:
 
     def state(self) -> dict[str, Any]:
         """What an answer depends on besides frames and model: prompts, schema, rules, the modules of the functions."""
-        functions: list[Any] = [
-            self.cases,
-            self.check,
-            self.template,
-            self.names,
-            *(tool.function for tool in self.tools),
-        ]
-        functions += [None if isinstance(self.critic, Critic) else self.critic]
+        functions: list[Any] = [self.cases, self.check, self.template, self.names]
+        functions += [*(tool.function for tool in self.tools), None if isinstance(self.critic, Critic) else self.critic]
         sources = {inspect.getsource(inspect.getmodule(f) or f) for f in functions if f is not None}
         return {
             "prompt": self.prompt_sha,

@@ -17,7 +17,7 @@ from baton.errors import SpecError
 if TYPE_CHECKING:
     from pydantic_ai.toolsets import FunctionToolset
 
-    from baton.agents.case import Case
+    from baton.agents.case import AgentQuestion
     from baton.agents.masking import Mask
 
 _LONGEST_RESULT = 4_000  # characters of one result that a model is shown
@@ -95,7 +95,7 @@ class Toolbox:
     """The tools of one case: arguments are restored before a tool sees them, results masked before the model does."""
 
     tools: Sequence[Tool]
-    case: Case
+    case: AgentQuestion
     mask: Mask
     calls: list[ToolCall] = field(default_factory=list)
 
@@ -104,13 +104,11 @@ class Toolbox:
         from pydantic_ai import Tool as ModelTool
         from pydantic_ai.toolsets import FunctionToolset
 
-        return FunctionToolset([
-            ModelTool.from_schema(
-                self._runner(tool), tool.name, inspect.getdoc(tool.function), tool.arguments().model_json_schema(),
-                sequential=True,
-            )
-            for tool in self.tools
-        ])  # fmt: skip
+        def made(tool: Tool) -> Any:
+            said, schema = inspect.getdoc(tool.function), tool.arguments().model_json_schema()
+            return ModelTool.from_schema(self._runner(tool), tool.name, said, schema, sequential=True)
+
+        return FunctionToolset(list(map(made, self.tools)))
 
     def results(self) -> list[Any]:
         """What the model was told by tools, masked: numbers in it are given ones."""

@@ -1,4 +1,4 @@
-"""How a flow is written: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
+"""Flows: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from airflow.sdk import DAG, CronPartitionTimetable, PartitionedAtRuntime
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
+from baton import names
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.operators.assets import labelled, published
 from baton.airflow.operators.branch import BranchOperator
 from baton.airflow.operators.review import ReviewOperator
-from baton.airflow.operators.runs import flow_params
+from baton.airflow.operators.runs import OfFlow, flow_params
 from baton.airflow.operators.stage import StageOperator
+from baton.authoring import wiring
 from baton.settings import settings
 
 SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
 START = datetime(2026, 1, 1, tzinfo=UTC)
+_OF_THE_TASK = ("outlets", "output_contract", "pool", "trigger_rule")  # what `stage` takes beside inputs
+_ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
 
 
 def default_args(owner: str) -> dict[str, Any]:
@@ -52,6 +56,11 @@ def deadline(minutes: float) -> DeadlineAlert:
     )
 
 
+def _settings(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Take what concerns the task out of a stage's inputs."""
+    return {name: inputs.pop(name) for name in _OF_THE_TASK if name in inputs}
+
+
 class Flow(DAG):
     """A business process on partitions.
 
@@ -81,23 +90,45 @@ class Flow(DAG):
             dagrun_timeout=run_timeout, deadline=deadline(deadline_minutes), doc_md=doc_md,
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
-        self.pack, self.models, self.step, self.files = pack, list(models), step, files
+        self.pack, self.models, self.key = pack, list(models), OfFlow(step)
 
     def stage(self, task_id: str, step: str, options: dict[str, Any] | None = None, **inputs: Any) -> Any:
-        """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take."""
-        extra = {key: inputs.pop(key) for key in ("outlets", "pool", "trigger_rule", "uses_models") if key in inputs}
+        """A stage by dotted path; `inputs` are the results of earlier stages. Returns what later stages take.
+
+        Raises:
+            SpecError: the step does not exist, or takes no such option or input; names what it takes.
+        """
+        settings = _settings(inputs)
+        wiring.check(task_id, step, options or {}, inputs)
+        return self._stage(task_id, step, options, inputs, **settings)
+
+    def _stage(
+        self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **settings: Any
+    ) -> Any:
         return StageOperator(
-            task_id=task_id, step=step, pack=self.pack, options={"step": self.step, **(options or {})},
-            inputs=inputs, dag=self, **extra,
-        ).output  # fmt: skip
+            task_id=task_id,
+            step=step,
+            pack=self.pack,
+            key=self.key,
+            options=options,
+            inputs=inputs,
+            dag=self,
+            **settings,
+        ).output
 
     def mapped(
         self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", **inputs: Any
     ) -> Any:
         """The same stage once per entry of `options`, side by side; a later stage takes the parts as one frame."""
-        return StageOperator.partial(
-            task_id=task_id, step=step, pack=self.pack, inputs=inputs, dag=self, pool=pool,
-        ).expand(options=[{"step": self.step, **one} for one in options]).output  # fmt: skip
+        for one in options:
+            wiring.check(task_id, step, one, inputs)
+        return (
+            StageOperator.partial(
+                task_id=task_id, step=step, pack=self.pack, key=self.key, inputs=inputs, dag=self, pool=pool
+            )
+            .expand(options=list(options))
+            .output
+        )
 
     def branch(self, task_id: str, result: Any, ways: dict[str, str]) -> Any:
         """Go on only where a stage's facts say so: task id -> fact. The tasks named must be set behind it with `>>`."""
@@ -106,12 +137,12 @@ class Flow(DAG):
     def earlier(self, stage: str, columns: Sequence[str], after: Any, partitions: int = 100) -> Any:
         """What a stage of this flow made of the partitions before."""
         options = {"stage": stage, "columns": list(columns), "partitions": partitions}
-        return self.stage(f"earlier__{stage}", "baton.steps.earlier:rows", options, after=after)
+        return self._stage(names.earlier_of(stage), "baton.steps.earlier:rows", options, {"after": after})
 
     def confirmed(self, model: str, columns: Sequence[str], each: int, after: Any) -> Any:
         """Earlier rows whose truth people confirmed, as the model learns from them: the newest `each` of every class."""
         options = {"model": model, "columns": list(columns), "each": each}
-        return self.stage(f"confirmed__{model}", "baton.steps.confirmed:rows", options, after=after)
+        return self._stage(names.confirmed_of(model), "baton.steps.confirmed:rows", options, {"after": after})
 
     def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
         """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
@@ -121,12 +152,14 @@ class Flow(DAG):
         self, task_id: str, agent: str, conn_id: str = "agent", limits: dict[str, Any] | None = None, **inputs: Any
     ) -> Any:
         """Ask an agent of the pack about the rows that deserve it; without a model its template answers."""
-        options = {"agent": agent, "conn_id": conn_id, **(limits or {})}
-        return self.stage(task_id, "baton.steps.advise:advise", options, pool="agents", **inputs)
+        options, settings = {"agent": agent, "conn_id": conn_id, **(limits or {})}, _settings(inputs)
+        wiring.check(task_id, _ADVISE, options)
+        return self._stage(task_id, _ADVISE, options, inputs, pool="agents", **settings)
 
     def deliver(self, task_id: str, after: Any, **options: Any) -> Any:
         """Carry out what an earlier stage put into the outbox, each effect once."""
-        return self.stage(task_id, "baton.steps.deliver:deliver", options, after=after)
+        wiring.check(task_id, _DELIVER, options)
+        return self._stage(task_id, _DELIVER, options, {"after": after})
 
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
@@ -134,25 +167,26 @@ class Flow(DAG):
         Args:
             also: the first source, where this is a further one: it follows that one's partition and versions.
         """
+        step, options = "baton.steps.ingest:ingest", {"source": source}
         if also is None:
-            options = {"source": source, **({"files": True} if self.files else {})}
-            return self.stage("ingest", "baton.steps.ingest:ingest", options, uses_models=self.models)
-        return self.stage(f"ingest__{source}", "baton.steps.ingest:ingest", {"source": source}, first=also)
+            return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
+        return self._stage(names.ingest_of(source), step, options, {"first": also})
 
     def contract(self, data: Any, contract: str) -> Any:
         """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
-        task_id = data.operator.task_id
-        further = task_id.removeprefix("ingest") if task_id.startswith("ingest__") else ""
-        return self.stage(f"contract{further}", "baton.steps.contract:contract", {"contract": contract}, data=data)
+        task_id = names.contract_behind(data.operator.task_id)
+        return self._stage(task_id, "baton.steps.contract:contract", {"contract": contract}, {"data": data})
 
     def history(self, data: Any, model: str, **inputs: Any) -> Any:
         """The series up to this partition, as the model sees them, and what is known of the future."""
-        return self.stage("history", "baton.steps.history:history", {"model": model}, data=data, **inputs)
+        return self._stage(names.HISTORY, "baton.steps.history:history", {"model": model}, {"data": data, **inputs})
 
     def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
         """Score with the version that this run uses."""
-        options = {"model": model, "output_contract": output_contract}
-        return self.stage(f"score__{model}", "baton.steps.score:score", options, pool="scoring", data=data)
+        return self._stage(
+            names.score_of(model), "baton.steps.score:score", {"model": model}, {"data": data}, pool="scoring",
+            output_contract=output_contract,
+        )  # fmt: skip
 
     def publish(
         self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",
@@ -165,26 +199,32 @@ class Flow(DAG):
             resolutions: what a case may be answered, and what is then true of which target; not needed where the
                 decisions say it themselves.
         """
-        options = {"case_routes": list(case_routes), "output_contract": contract, "resolutions": resolutions}
-        return self.stage(
-            "publish", "baton.steps.publish:publish", options, decisions=decisions, outlets=[published(self.dag_id)],
-            trigger_rule=SOME, **scores,
+        options = {"case_routes": list(case_routes), "resolutions": resolutions}
+        return self._stage(
+            names.PUBLISH, "baton.steps.publish:publish", options, {"decisions": decisions, **scores},
+            outlets=[published(self.dag_id)], output_contract=contract, trigger_rule=SOME,
         )  # fmt: skip  # a score behind a branch that was not taken is missing
 
     def publish_scores(self, scores: dict[str, Any]) -> Any:
         """Publish scores alone, for a flow without routes and cases; wake the monitors of the models."""
         outlets = [published(self.dag_id)]
-        return self.stage("publish", "baton.steps.publish:publish_predictions", outlets=outlets, **scores)
+        return self._stage(names.PUBLISH, "baton.steps.publish:publish_predictions", None, scores, outlets=outlets)
 
     def publish_truth(self, data: Any, model: str, origin: str) -> Any:
         """Publish what this partition's rows say about earlier forecasts; the monitor sees it when the run publishes."""
-        return self.stage(
-            "publish_truth", "baton.steps.history:publish_truth", {"model": model, "origin": origin}, data=data
-        )
+        options = {"model": model, "origin": origin}
+        return self._stage("publish_truth", "baton.steps.history:publish_truth", options, {"data": data})
 
-    def publish_labels(self, data: Any, about: str, entity: str, labels: Sequence[str], origin: str) -> Any:
-        """Publish late labels about another flow's entities, and wake the monitors of its models."""
-        options = {"about": about, "entity": entity, "labels": list(labels), "origin": origin}
-        return self.stage(
-            "publish", "baton.steps.publish:publish_labels", options, data=data, outlets=[labelled(about)]
+    def publish_labels(
+        self, data: Any, about: str, entity: str, labels: Sequence[str], origin: str, rank: int = 0
+    ) -> Any:
+        """Publish late labels about another flow's entities, and wake the monitors of its models.
+
+        Args:
+            rank: where two origins disagree about an entity the higher one is the truth; what a person answers on a case
+                has rank 1.
+        """
+        options = {"about": about, "entity": entity, "labels": list(labels), "origin": origin, "rank": rank}
+        return self._stage(
+            names.PUBLISH, "baton.steps.publish:publish_labels", options, {"data": data}, outlets=[labelled(about)]
         )

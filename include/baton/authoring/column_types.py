@@ -1,4 +1,4 @@
-"""What type each column of some rows has, as a contract would name it; runs of columns in short form."""
+"""Column types: which one each column of some rows has, as a contract would name it; runs of columns in short form."""
 
 from __future__ import annotations
 

@@ -203,9 +203,7 @@ def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
             if argument not in known:
                 loc = ("candidates", position, "params", argument)
                 yield file.problem(
-                    loc,
-                    f"{name} has no argument `{argument}`{did_you_mean(argument, known)}",
-                    ", ".join(known),
+                    loc, f"{name} has no argument `{argument}`{did_you_mean(argument, known)}", ", ".join(known)
                 )
 
 
@@ -235,10 +233,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Iterator[Problem]:
             for argument in expectation.kwargs:
                 if argument not in offered.arguments:
                     hint = did_you_mean(argument, offered.arguments)
-                    message, allowed = (
-                        f"no argument of {expectation.type}{hint}",
-                        ", ".join(offered.arguments),
-                    )
+                    message, allowed = (f"no argument of {expectation.type}{hint}", ", ".join(offered.arguments))
                     yield file.problem((*loc, "kwargs", argument), message, allowed)
         for argument in offered.required or ():
             if argument not in expectation.kwargs:

@@ -1,7 +1,5 @@
 """JSON Schema of the YAML, so that editors complete fields and underline mistakes while one types."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

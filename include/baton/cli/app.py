@@ -1,9 +1,7 @@
 """`baton`: the command line.
 
-Each group of verbs has a module `cli_*.py`; what a verb needs is imported when it runs.
+Each group of verbs has a module beside this one; what a verb needs is imported when it runs.
 """
-
-from __future__ import annotations
 
 import getpass
 import sys

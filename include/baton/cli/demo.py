@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,10 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def demo() -> None:
-    """Run the main job on real data and show what happened; an earlier demo's state is moved aside first."""
+def demo(
+    systems: Annotated[list[str] | None, typer.Argument(help="Whose stories are told; default all.")] = None,
+) -> None:
+    """Play a system's story on the started services and show what happened; an earlier demo's state is moved aside."""
     from rich.console import Console
 
     from baton.demo.story import play
@@ -26,7 +28,7 @@ def demo() -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a file or a pipe has no width of its own
-    summary = play(lambda line: console.print(line, highlight=False), _progress(console))
+    summary = play(lambda line: console.print(line, highlight=False), _progress(console), systems or ())
     for name, story in summary["packs"].items():
         _show(console, name, story)
     total = summary["seconds"]["total"]
@@ -51,7 +53,7 @@ def _progress(console: Console) -> Callable[[str, int], Any]:
 
 
 def _show(console: Console, name: str, story: dict[str, Any]) -> None:
-    """What the pack's module `demo` makes of its summary: tables and sentences."""
+    """What the story of a pack's demo makes of its summary: tables and sentences."""
     from rich.table import Table
 
     from baton.demo.story import stories

@@ -1,7 +1,5 @@
 """`baton doctor`: what an installation needs, each with what to do when it is missing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
@@ -109,10 +107,7 @@ def _state(here: Settings) -> Iterator[Finding]:
     holder = supervisor_of(here.home)
     yield Finding("services", ok=None, says=f"supervised by process {holder}" if holder else "not running: `baton up`")
     if holder is None:
-        for port, variable in (
-            (here.airflow_port, "BATON_AIRFLOW_PORT"),
-            (here.mlflow_port, "BATON_MLFLOW_PORT"),
-        ):
+        for port, variable in ((here.airflow_port, "BATON_AIRFLOW_PORT"), (here.mlflow_port, "BATON_MLFLOW_PORT")):
             if port is None:
                 continue
             try:

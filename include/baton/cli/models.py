@@ -1,7 +1,5 @@
 """`baton rollback`, `baton trace`: what concerns models and the decisions made with them."""
 
-from __future__ import annotations
-
 import getpass
 from typing import Annotated
 

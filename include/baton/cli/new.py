@@ -1,7 +1,5 @@
 """`baton new model|flow|pack`: files to start from, commented, that pass `baton lint`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +22,10 @@ def model(
     scoring: Annotated[bool, typer.Option(help="With a scoring DAG of its own.")] = True,
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
-    from baton.authoring.new_model import new_model
-    from baton.authoring.values import NewModel
+    from baton.authoring.new_model import NewModel, new_model
+    from baton.packs.pack import packs
 
-    where: str | Path = Path(pack) if Path(pack).is_dir() else pack
+    where: str | Path = Path(pack) if pack not in packs() and Path(pack).is_dir() else pack
     asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,
                      money=money, owner=owner, scoring=scoring)  # fmt: skip
     _say(new_model(asked))
@@ -43,7 +41,7 @@ def flow(
     folder: Annotated[Path, typer.Option(help="Where the DAG files are.")] = Path("dags"),
 ) -> None:
     """Write a flow: ingest, contract, scores side by side, and where your own functions go."""
-    from baton.authoring.new_flow import new_flow
+    from baton.authoring.new_model import new_flow
 
     _say([new_flow(name, pack, source, contract, model, folder)])
 

@@ -1,7 +1,5 @@
 """`baton outbox`: what is not delivered yet, and a person's word on what is in doubt. Payloads are not shown."""
 
-from __future__ import annotations
-
 import getpass
 from typing import Annotated
 

@@ -1,6 +1,4 @@
-"""How commands print: tables for people, JSON for programs."""
-
-from __future__ import annotations
+"""Output of the commands: tables for people, JSON for programs."""
 
 import dataclasses
 import json

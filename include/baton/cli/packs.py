@@ -1,7 +1,5 @@
 """`baton data` and `baton lint`: what concerns packs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated

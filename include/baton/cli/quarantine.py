@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
 
-Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
-Partition = Annotated[str | None, typer.Option(help="Only of this partition.")]
-Rule = Annotated[str | None, typer.Option(help="Only rows that break this rule.")]
-Key = Annotated[str | None, typer.Option(help="Only the row with this key.")]
-Row = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
-Actor = Annotated[str | None, typer.Option(help="Who does this, for the record.")]
+FlowOption = Annotated[str | None, typer.Option(help="Only of this flow.")]
+PartitionOption = Annotated[str | None, typer.Option(help="Only of this partition.")]
+RuleOption = Annotated[str | None, typer.Option(help="Only rows that break this rule.")]
+KeyOption = Annotated[str | None, typer.Option(help="Only the row with this key.")]
+RowOption = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
+ActorOption = Annotated[str | None, typer.Option(help="Who does this, for the record.")]
 
 
 def _where(
@@ -41,11 +41,11 @@ def _where(
 
 @app.command("list")
 def list_(
-    flow: Flow = None,
-    partition: Partition = None,
-    rule: Rule = None,
-    key: Key = None,
-    row: Row = None,
+    flow: FlowOption = None,
+    partition: PartitionOption = None,
+    rule: RuleOption = None,
+    key: KeyOption = None,
+    row: RowOption = None,
     status: Annotated[str | None, typer.Option(help="open, repaired, resolved or discarded.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
@@ -61,15 +61,7 @@ def list_(
     table(
         ["flow", "partition", "row", "key", "status", "rules", "values"],
         [
-            [
-                r.flow,
-                r.partition,
-                str(r.row),
-                r.entity_key or "",
-                r.status,
-                ", ".join(r.rules),
-                ", ".join(r.values),
-            ]
+            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
             for r in found
         ],
     )
@@ -79,11 +71,11 @@ def list_(
 @app.command()
 def export(
     path: Annotated[Path, typer.Argument(help="A new .csv or .json file.")],
-    flow: Flow = None,
-    partition: Partition = None,
-    rule: Rule = None,
-    key: Key = None,
-    row: Row = None,
+    flow: FlowOption = None,
+    partition: PartitionOption = None,
+    rule: RuleOption = None,
+    key: KeyOption = None,
+    row: RowOption = None,
 ) -> None:
     """Write waiting rows to a file, to be edited and given back with `repair --file`."""
     from dataclasses import replace
@@ -99,12 +91,12 @@ def export(
 def repair(
     file: Annotated[Path | None, typer.Option(help="An exported file with edited cells.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="column=expression: amount=amount/100")] = None,
-    flow: Flow = None,
-    partition: Partition = None,
-    rule: Rule = None,
-    key: Key = None,
-    row: Row = None,
-    actor: Actor = None,
+    flow: FlowOption = None,
+    partition: PartitionOption = None,
+    rule: RuleOption = None,
+    key: KeyOption = None,
+    row: RowOption = None,
+    actor: ActorOption = None,
 ) -> None:
     """Change cells of waiting rows, by a file or by expressions; `reinject` then judges them again."""
     from baton.quarantine.files import repair_file
@@ -131,12 +123,12 @@ def repair(
 @app.command()
 def discard(
     reason: Annotated[str, typer.Option(help="Why; goes on record.")],
-    flow: Flow = None,
-    partition: Partition = None,
-    rule: Rule = None,
-    key: Key = None,
-    row: Row = None,
-    actor: Actor = None,
+    flow: FlowOption = None,
+    partition: PartitionOption = None,
+    rule: RuleOption = None,
+    key: KeyOption = None,
+    row: RowOption = None,
+    actor: ActorOption = None,
 ) -> None:
     """Give up rows for good."""
     from baton.quarantine.repairs import discard as give_up

@@ -1,4 +1,4 @@
-"""What the console needs from the program that shows it: who asks, what they may do, what runs.
+"""The console's host: who asks, what they may do and what runs, told by the program that shows the console.
 
 The console knows no Airflow; `baton.airflow.server.console_host` implements this for Airflow's API server, tests with a few lines.
 """

@@ -1,4 +1,4 @@
-"""Figures and codes as people read them: reasons in words, times, partitions, counts."""
+"""Wording of figures and codes, as people read them: reasons in words, times, partitions, counts."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Status = Literal["passed", "quarantined", "broken"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ContractVerdict:
     """What a contract says about one partition's rows.
 
     Attributes:
@@ -70,11 +70,11 @@ class Verdict:
         return self.rows_in - self.rows_good
 
 
-def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
+def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
     """Judge rows by a contract.
 
     Args:
-        data: what `parsing.parse` or `parsing.adopt` returned; a plain typed frame is adopted first.
+        data: what `typed.parse` or `typed.adopt` returned; a plain typed frame is adopted first.
 
     Returns:
         the verdict; `status` is broken when a critical expectation fails, a column is missing, GX itself
@@ -98,7 +98,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
         found.add(rule, outcome)
     failures = [("missing_column", missing(parsed))] if parsed.missing else found.all_failures()
     status: Status = "broken" if failures else "quarantined" if found.rows_bad else "passed"
-    return Verdict(
+    return ContractVerdict(
         spec=spec,
         status=status,
         rows_in=parsed.rows_in,
@@ -114,7 +114,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> Verdict:
     )
 
 
-def good_rows(parsed: Parsed, verdict: Verdict) -> pd.DataFrame:
+def good_rows(parsed: Parsed, verdict: ContractVerdict) -> pd.DataFrame:
     """Return the typed rows that go on, index 0..n-1: none when the contract is broken.
 
     A column that may not be empty has its plain type (int64, bool) again, now that empty cells are gone.

@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 MASKED = "(masked)"
 LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
-_BULKY = (
-    "unexpected_list",
-    "unexpected_index_list",
-    "unexpected_index_query",
-    "partial_unexpected_index_list",
-)
+_BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
 
 
 @lru_cache(maxsize=1)
@@ -78,13 +73,9 @@ def validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tupl
     outcomes = first | _run(frame, spec, again, complete)
     ordered = [outcomes[n] for n, _ in named]
     statistics = calc_validation_statistics(ordered)
-    result = ExpectationSuiteValidationResult(
-        results=ordered,
-        success=statistics.success,
-        suite_name=_title(spec),
-        statistics=statistics._asdict(),
-        meta={"great_expectations_version": __version__},
-    )
+    counted: dict[str, Any] = {"success": statistics.success, "statistics": statistics._asdict()}
+    counted |= {"suite_name": _title(spec), "meta": {"great_expectations_version": __version__}}
+    result = ExpectationSuiteValidationResult(results=ordered, **counted)
     return result, [(rule, outcomes[n]) for n, rule in named if not outcomes[n].success]
 
 

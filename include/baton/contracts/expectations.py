@@ -1,9 +1,7 @@
-"""What Great Expectations offers, read from its installed files: expectations and their arguments by name.
+"""The expectations that Great Expectations offers, and their arguments, by name, read from its installed files.
 
 Nothing of GX is imported (that takes seconds); `baton lint` and editors need the names only.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -16,16 +14,7 @@ from typing import Any
 from baton.errors import BatonError
 
 # in every GX schema; the contract's own fields (severity, meta) or its checker (result_format) say these
-_OURS = {
-    "id",
-    "meta",
-    "notes",
-    "result_format",
-    "description",
-    "catch_exceptions",
-    "rendered_content",
-    "severity",
-}
+_OURS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content", "severity"}
 _OURS |= {"windows", "batch_id", "metadata"}
 _NEVER_REGISTERED = {"expect_multicolumn_values_to_be_unique"}  # exported by GX 1.24, but a suite refuses it
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set")

@@ -1,4 +1,4 @@
-"""From results of Great Expectations to what they mean: rows for quarantine, failures of the whole, notes.
+"""Findings of a validation, read from its results: rows for quarantine, failures of the whole, notes.
 
 Nothing here imports GX: results are read, not made.
 """

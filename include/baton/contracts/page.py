@@ -1,9 +1,8 @@
 """The page of one validation: Baton's summary, the quarantined rows, and below it Great Expectations' own rendering.
 
-GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is
-taken over tag by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a
-cell that holds HTML from
-being executed, and shown with the styles below: the file is complete in itself.
+GX's page loads styles and scripts from eight foreign hosts and needs them to be readable. Its content is taken over tag
+by tag through an allow-list (no script, no handler, no address but `#...`), which also keeps a cell that holds HTML
+from being executed, and shown with the styles below: the file is complete in itself.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts.engine import MASKED, names_rows
@@ -21,7 +21,7 @@ from baton.data.pages import store_page
 from baton.errors import BatonError
 
 if TYPE_CHECKING:
-    from baton.contracts.check import Verdict
+    from baton.contracts.check import ContractVerdict
     from baton.data.typed import Violation
 
 SHOWN = 50
@@ -41,37 +41,10 @@ _STATUS = {
     "quarantined": "Good rows went on; the rows below wait in quarantine.",
     "broken": "Nothing went on: all rows of the partition wait in quarantine.",
 }
-_CSS = """
-:root{color-scheme:light dark;--line:#d5dae1;--soft:#f4f6f8;--text:#1d2733;--dim:#5b6775;--page:#fff;
---passed:#1b7f4b;--quarantined:#a15c00;--broken:#b3261e}
-@media(prefers-color-scheme:dark){:root{--line:#3a444f;--soft:#222a32;--text:#e4e9ee;--dim:#9aa7b4;--page:#171d23;
---passed:#5fc48d;--quarantined:#f0b35a;--broken:#ff8a80}} *{box-sizing:border-box} body{margin:0
-auto;max-width:1160px;padding:28px 24px 64px;font:15px/1.5 system-ui,sans-serif;color:var(--text);
-background:var(--page)} h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:36px 0
-10px;border-bottom:1px solid var(--line); padding-bottom:6px} .dim,.text-muted{color:var(--dim)}
-.verdict{display:inline-block;padding:1px 12px;border-radius:12px;color:var(--page);font-weight:600}
-.passed{background:var(--passed)}.quarantined{background:var(--quarantined)}.broken{background:var(--broken)}
-.failures{border-left:4px solid var(--broken);padding:8px 14px 8px 32px;background:var(--soft);margin:16px 0}
-.failures li{margin:4px 0}
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:10px;margin:18px 0;padding:0}
-.facts div{background:var(--soft);padding:10px 14px;border-radius:6px} .facts
-dt{font-size:12px;color:var(--dim)}.facts dd{margin:0;font-size:16px;font-weight:600;overflow-wrap:anywhere}
-.wide{overflow-x:auto} table{border-collapse:collapse;width:100%;font-size:14px} th,td{border:1px solid
-var(--line);padding:5px 9px;text-align:left;vertical-align:top}
-th{background:var(--soft);font-weight:600}td.number{text-align:right;font-variant-numeric:tabular-nums}
-td.value,code{font-family:ui-monospace,monospace;font-size:13px;overflow-wrap:anywhere} .gx{font-size:14px}.gx
-h1,.gx h2,.gx h3,.gx h4,.gx h5{font-size:16px;margin:22px 0 8px;border:0} .gx table{margin:6px 0 12px}.gx
-ul,.gx ol{padding-left:20px;margin:4px 0}.gx p{margin:4px 0} .gx .badge{background:var(--soft);border:1px
-solid var(--line);border-radius:4px;padding:0 5px;font-weight:600} .gx .collapse{margin:4px 0 4px 12px}.gx
-td:first-child{width:7em}.gx td td:first-child{width:auto}.gx th:empty{display:none} .gx
-h6{font-size:14px;margin:14px 0 4px} .gx .fas{font-style:normal;font-weight:700;white-space:nowrap}.gx
-.fa-check-circle{color:var(--passed)}.gx .fa-times{color:var(--broken)} .gx
-.fa-check-circle::before{content:"\\2713 met"}.gx .fa-times::before{content:"\\2717 not met"} .gx
-.fa-exclamation-triangle::before{content:"\\26A0 raised"}
-"""
+_CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
-def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
+def store(verdict: ContractVerdict, flow: str, partition: str, stage: str) -> str:
     """Write the page of a verdict.
 
     Returns:
@@ -89,7 +62,7 @@ def store(verdict: Verdict, flow: str, partition: str, stage: str) -> str:
     return store_page(f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html", page)
 
 
-def render_page(verdict: Verdict, flow: str = "", partition: str = "") -> str:
+def render_page(verdict: ContractVerdict, flow: str = "", partition: str = "") -> str:
     """Return the page as one HTML text without foreign addresses; personal values of class `direct` are masked."""
     spec = verdict.spec
     title = f"{spec.contract} v{spec.version}"
@@ -127,7 +100,7 @@ def _listed(kind: str, sentences: list[str]) -> str:
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
-def _notes(verdict: Verdict) -> Iterator[str]:
+def _notes(verdict: ContractVerdict) -> Iterator[str]:
     if verdict.dropped_columns:
         names = ", ".join(f"<code>{_text(name)}</code>" for name in verdict.dropped_columns)
         yield f"<p>Dropped, because the contract does not know them: {names}.</p>"
@@ -135,7 +108,7 @@ def _notes(verdict: Verdict) -> Iterator[str]:
         yield f"<h2>For information</h2>{_listed('info', verdict.info)}"
 
 
-def _rows(verdict: Verdict) -> Iterator[str]:
+def _rows(verdict: ContractVerdict) -> Iterator[str]:
     groups: dict[tuple[int, str], list[Violation]] = {}
     for violation in verdict.violations:
         groups.setdefault((violation.row, violation.row_sha), []).append(violation)
@@ -164,7 +137,7 @@ def _rows(verdict: Verdict) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
+def _cell(verdict: ContractVerdict, column: str | None, value: str | None) -> str:
     if value is None:
         return '<span class="dim">empty</span>'
     columns = verdict.spec.columns
@@ -179,7 +152,7 @@ def _cell(verdict: Verdict, column: str | None, value: str | None) -> str:
 # --- what Great Expectations shows --------------------------------------------------------------------------
 
 
-def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
+def _rendered_by_gx(verdict: ContractVerdict, partition: str) -> str:
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
@@ -194,7 +167,7 @@ def _rendered_by_gx(verdict: Verdict, partition: str) -> str:
     return cleaner.text()
 
 
-def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
+def _complete(result: dict[str, Any], verdict: ContractVerdict, partition: str) -> None:
     """Say in GX's result what its renderer asks for and the first pass (BOOLEAN_ONLY) leaves out."""
     for outcome in result["results"]:
         config = outcome["expectation_config"]
@@ -203,11 +176,7 @@ def _complete(result: dict[str, Any], verdict: Verdict, partition: str) -> None:
             outcome["result"].setdefault("unexpected_percent", 0.0)
     asset = {"data_asset_name": partition or verdict.contract}
     version = result["meta"].get("great_expectations_version")
-    result["meta"] = {
-        "great_expectations_version": version,
-        "batch_spec": asset,
-        "run_id": {"run_name": partition},
-    }
+    result["meta"] = {"great_expectations_version": version, "batch_spec": asset, "run_id": {"run_name": partition}}
 
 
 class _Cleaner(HTMLParser):

@@ -1,7 +1,5 @@
 """Cells of a row as text, and the columns that the engine adds to every row."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Cells to the types of a contract: each type has one written form, and what does not have it is named."""
+"""Conversions of cells to a contract's types: each type has one written form, and what does not have it is named."""
 
 from __future__ import annotations
 
@@ -72,10 +72,7 @@ def _text(cells: pd.Series) -> Any:
 
     try:
         array = pa.array(cells, type=pa.string(), from_pandas=True)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-    ):  # objects that are not text: SQL decimals, dates, JSON values
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects that are not text: SQL decimals, dates, JSON values
         array = pa.array([as_text(cell) for cell in cells.tolist()], type=pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -153,10 +150,5 @@ def _text_to_str(cells: pd.Series) -> tuple[pd.Series, np.ndarray]:
     return values, np.zeros(len(cells), dtype=bool)
 
 
-_TEXT: dict[str, Callable[[pd.Series], tuple[pd.Series, np.ndarray]]] = {
-    "int": _text_to_int,
-    "float": _text_to_float,
-    "bool": _text_to_bool,
-    "timestamp": _text_to_time,
-    "str": _text_to_str,
-}
+_TEXT: dict[str, Callable[[pd.Series], tuple[pd.Series, np.ndarray]]] = {"int": _text_to_int, "float": _text_to_float}
+_TEXT |= {"bool": _text_to_bool, "timestamp": _text_to_time, "str": _text_to_str}

@@ -95,13 +95,8 @@ def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str
     body = sink.getvalue()
     uri = _uri(name)
     _put(uri, memoryview(body), at)
-    return DatasetRef(
-        uri=uri,
-        rows=table.num_rows,
-        schema_fingerprint=schema_fingerprint(table.schema),
-        content_sha256=hashlib.sha256(body).hexdigest(),
-        partition=partition,
-    )
+    digest = hashlib.sha256(body).hexdigest()
+    return DatasetRef(uri, table.num_rows, schema_fingerprint(table.schema), digest, partition)
 
 
 def _writer_options(schema: pa.Schema) -> dict[str, Any]:
@@ -118,14 +113,8 @@ def _writer_options(schema: pa.Schema) -> dict[str, Any]:
         for field in schema
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type)
     ]
-    return {
-        "compression": "zstd",
-        "compression_level": 1,
-        "version": "2.6",
-        "row_group_size": 1 << 20,
-        "use_dictionary": texts or False,
-        "use_byte_stream_split": numbers or False,
-    }
+    fixed = {"compression": "zstd", "compression_level": 1, "version": "2.6", "row_group_size": 1 << 20}
+    return {**fixed, "use_dictionary": texts or False, "use_byte_stream_split": numbers or False}
 
 
 def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -277,7 +266,7 @@ def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
         finally:
             os.close(descriptor)
         for folder in (path.parent, *made):  # else a power cut after the commit could lose the name
-            _sync_folder(folder)
+            sync_folder(folder)
     except BaseException:  # a task's time limit is no Exception
         path.unlink(missing_ok=True)
         raise
@@ -300,7 +289,8 @@ def _write_all(descriptor: int, body: memoryview) -> None:
         body = body[os.write(descriptor, body) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have a folder's entries on the disk, so that a power cut loses no name in it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

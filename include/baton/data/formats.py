@@ -1,9 +1,8 @@
 """Files as frames: CSV and JSON become frames of text, Parquet keeps its types; nothing is guessed or lost on the way.
 
 Every row of a text gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
-its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the
-contract quarantines it instead of the file failing; only a file that cannot be split into rows at all is a
-`SourceError`.
+its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the contract
+quarantines it instead of the file failing; only a file that cannot be split into rows at all is a `SourceError`.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ def read_bytes(data: bytes, name: str, fmt: str) -> pd.DataFrame:
 
     Args:
         name: what errors call the file.
-        fmt: `csv` (comma, header line, UTF-8), `json` (an array of objects, or one object a line) or
-            `parquet`.
+        fmt: `csv` (comma, header line, UTF-8), `json` (an array of objects, or one object a line) or `parquet`.
 
     Returns:
         n rows with the file's columns; of a text format also `_row`, and `_problem` if any row has one. A file
@@ -66,8 +64,7 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     """Turn decoded JSON objects (an HTTP response's records) into a frame of text.
 
     Args:
-        records: mappings from column to value; nested values become JSON text, anything else gets a
-            `_problem`.
+        records: mappings from column to value; nested values become JSON text, anything else gets a `_problem`.
         name: the source, for errors.
         first_row: number of the first record.
 

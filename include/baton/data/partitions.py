@@ -7,8 +7,6 @@ A run that takes files which a person names is no interval. Its key is the run's
 `2026-11-20T09:00:00.000000` is not the partition of nine o'clock, and sorts right behind it.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from baton.errors import SourceError

@@ -1,4 +1,4 @@
-"""From what arrived to typed rows: every row keeps its identity, every cell converts or its row is quarantined.
+"""Typed rows, made of what arrived: every row keeps its identity, every cell converts or its row is quarantined.
 
 Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A row with a
 cell that does not convert is a `Violation` of the rule `type` and is not shown to Great Expectations, which
@@ -60,8 +60,7 @@ class Parsed:
     """Rows under a contract's types.
 
     Attributes:
-        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and
-            bookkeeping.
+        frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and bookkeeping.
         bad: rule `type`, `ragged`, `encoding` or `json`; several per row are possible.
         bad_rows: number of rows that `bad` names.
         rows_in: all rows, converted or not.

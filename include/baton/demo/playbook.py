@@ -1,4 +1,4 @@
-"""What a demo's story and the end-to-end tests do, each move through the interface that a user has."""
+"""The playbook: moves of demos' stories and of the end-to-end tests, each through the interface that a user has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import APPROVE, JUDGE_WINDOWS, monitor_of, promote_of, train_of
 from baton.registry.client import Registry
 from baton.settings import settings
 from baton.tracking.rest import credentials
@@ -40,29 +41,29 @@ class Playbook:
         """Trigger the training DAGs side by side and wait."""
         runs = {}
         for model in models:
-            self._promotions[model] = self.known(f"{model}_promote")
-            runs[model] = self.airflow.trigger(f"{model}_train", conf=conf)
+            self._promotions[model] = self.known(promote_of(model))
+            runs[model] = self.airflow.trigger(train_of(model), conf=conf)
         for model, run in runs.items():
-            self.expect_all(self.airflow.wait(f"{model}_train", [run], timeout=400))
-            self._trainings[model] = self.known(f"{model}_train")
+            self.expect_all(self.airflow.wait(train_of(model), [run], timeout=400))
+            self._trainings[model] = self.known(train_of(model))
 
     def await_training(self, model: str) -> None:
         """Wait for the training that the drift event started by itself."""
-        run = self.airflow.wait_for_run(f"{model}_train", self._trainings[model], timeout=60)
-        self.expect_all(self.airflow.wait(f"{model}_train", [run], timeout=400))
+        run = self.airflow.wait_for_run(train_of(model), self._trainings[model], timeout=60)
+        self.expect_all(self.airflow.wait(train_of(model), [run], timeout=400))
 
     def promote_in_airflow(self, model: str) -> None:
         """Approve the challenger with the call that the UI's Required Actions page makes."""
-        dag_id = f"{model}_promote"
+        dag_id = promote_of(model)
         run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
-        self.airflow.answer(dag_id, run, "approve", approve=True, timeout=120)
+        self.airflow.answer(dag_id, run, APPROVE, approve=True, timeout=120)
         self.expect_all(self.airflow.wait(dag_id, [run], timeout=120))
         self._promotions[model].add(run)  # the next one may have begun by the time that somebody looks
         self.demo.report(f"  {model}: approved through the call of Airflow's Required Actions page")
 
     def promote_in_registry(self, model: str) -> None:
         """Approve as the reviewer does in MLflow: the tag `baton.review` on the version."""
-        dag_id = f"{model}_promote"
+        dag_id = promote_of(model)
         run = self.airflow.wait_for_run(dag_id, self._promotions[model], timeout=60)
         self._until_asked(dag_id, run)
         reviewer = Registry(user=credentials(settings().home, "reviewer"))
@@ -77,7 +78,7 @@ class Playbook:
     def _until_asked(self, dag_id: str, run: str, timeout: float = 120) -> None:
         until = time.monotonic() + timeout
         while time.monotonic() < until:
-            state = next((t["state"] for t in self.airflow.tasks(dag_id, run) if t["task_id"] == "approve"), None)
+            state = next((t["state"] for t in self.airflow.tasks(dag_id, run) if t["task_id"] == APPROVE), None)
             if state in ("deferred", "awaiting_input"):
                 return
             time.sleep(0.3)
@@ -95,12 +96,12 @@ class Playbook:
         Args:
             partition: any verdict that has seen this window is enough.
         """
-        dag_id, until, verdict = f"{model}_monitor", time.monotonic() + patience, {}
+        dag_id, until, verdict = monitor_of(model), time.monotonic() + patience, {}
         while time.monotonic() < until:
             runs = [run for run in self.airflow.runs(dag_id) if run["dag_run_id"] not in known]
             for run in reversed(runs):  # oldest first, so that the last verdict remains
                 if run["state"] == "success":
-                    verdict = self.airflow.xcom(dag_id, run["dag_run_id"], "judge_windows")
+                    verdict = self.airflow.xcom(dag_id, run["dag_run_id"], JUDGE_WINDOWS)
                     if verdict["decision"] == "RETRAIN" or (partition and verdict.get("newest") == partition):
                         return verdict
             time.sleep(0.5)

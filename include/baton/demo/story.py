@@ -4,12 +4,10 @@ A pack takes part by a demo (`baton.packs.demos`) whose module `story` has `play
 and what is simulated), and `show(summary) -> list`: sentences, and tables as `columns`, `rows` and perhaps `sums`.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ from typing import Any
 from baton.errors import BatonError
 from baton.packs import demos
 from baton.packs.pack import packs
+from baton.packs.spec_file import did_you_mean
 from baton.record import ledger
 from baton.services import companions
 from baton.services.airflow_api import Orchestrator
@@ -77,24 +76,36 @@ def stories() -> dict[str, Any]:
     return {name: module for name, module in found.items() if module is not None}
 
 
-def play(report: Callable[[str], None], progress: Callable[[str, int], Any]) -> dict[str, Any]:
-    """Run all stories on fresh state; returns the summary that is also written to `<home>/demo/summary.json`.
+def _chosen(systems: Sequence[str]) -> dict[str, Any]:
+    found = stories()
+    if not found:
+        raise BatonError("no installed pack has a demo")
+    for name in systems:
+        if name not in found:
+            raise BatonError(f"no demo of `{name}`{did_you_mean(name, found)} There are: {', '.join(found)}.")
+    return {name: found[name] for name in systems or found}
+
+
+def play(
+    report: Callable[[str], None], progress: Callable[[str, int], Any], systems: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run stories on fresh state; returns the summary that is also written to `<home>/demo/summary.json`.
+
+    Args:
+        systems: packs whose stories are told; none: all of them.
 
     Raises:
-        BatonError: a story found something else than it tells.
+        BatonError: there is no such story, or one found something else than it tells.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     began = time.monotonic()
-    home = settings().home
+    home, found = settings().home, _chosen(systems)
     if aside := start_fresh(home):
         report(f"state of the demo before was moved to {aside}")
-    found = stories()
-    if not found:
-        raise BatonError("no installed pack has a demo")
     services = Services(extra_env={"BATON_SCHEDULES": "false"}, report=report)
     summary: dict[str, Any] = {"started_at": datetime.now(UTC).isoformat(timespec="seconds"), "packs": {}}
-    companions.fetch_files(settings())  # before the servers start
+    companions.fetch_files(settings(), list(found))  # before the servers start
     with ThreadPoolExecutor(1) as pool:
         preparing = pool.submit(lambda: [demos.prepare_data(name) for name in found])
         try:

@@ -1,4 +1,4 @@
-"""Has the world moved, and is retraining due? Pure functions on frames and numbers.
+"""Drift: has the world moved, and is retraining due? Pure functions on frames and numbers.
 
 Imports specs, jsontext, errors.
 """

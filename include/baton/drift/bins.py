@@ -1,6 +1,4 @@
-"""How values become counts: the bins of a feature, and the sub-windows of the training period."""
-
-from __future__ import annotations
+"""Bins of a feature, in which values become counts, and the sub-windows of the training period."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -27,8 +27,6 @@ these windows is flagged; the closest one reaches 75 % of its threshold. The pla
 components has effects of 0.94 to 1.64, 2.8 to 6.1 times the threshold.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 

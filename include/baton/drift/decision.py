@@ -1,4 +1,4 @@
-"""From judged windows to a decision: is retraining due, and if not, why not. Pure; in partition (data) time.
+"""The drift decision: whether judged windows make retraining due, and if not, why not. Pure; in partition (data) time.
 
 The order of the questions is the design:
 
@@ -14,8 +14,6 @@ The order of the questions is the design:
 Windows judged against an earlier champion never count: what moved for it may be ordinary for its successor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -28,7 +26,7 @@ from baton.errors import BatonError
 from baton.specs.base import format_duration, parse_duration
 
 
-class Verdict(StrEnum):
+class MonitorVerdict(StrEnum):
     """What the monitor says about a model at a partition."""
 
     STABLE = "STABLE"  # nothing moved
@@ -65,9 +63,7 @@ def window_from(row: Mapping[str, Any]) -> Window:
     """A `Window` from plain JSON, as `dataclasses.asdict` gives it."""
     measured = row.get("performance")
     made = Performance(**measured) if measured else None
-    known = {name: value for name, value in row.items() if name != "positives"}  # its name in windows of version 0.1
-    truths = row.get("truths", row.get("positives", 0))
-    return Window(**{**known, "drifted": tuple(row.get("drifted") or ()), "performance": made, "truths": truths})
+    return Window(**{**row, "drifted": tuple(row.get("drifted") or ()), "performance": made})
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class DriftVerdict:
         onset: partition since which it moves; `truths`: known truths since then.
     """
 
-    verdict: Verdict
+    verdict: MonitorVerdict
     reasons: list[str]
     features: list[str]
     partition: str
@@ -97,13 +93,7 @@ def judgeable(arrived: Iterable[str], expected: Iterable[str]) -> list[str]:
     return list(takewhile(have.__contains__, sorted(expected)))
 
 
-def decide(
-    windows: Sequence[Window],
-    spec: Any,
-    *,
-    now: str,
-    retrains: Sequence[str] = (),
-) -> DriftVerdict:
+def decide(windows: Sequence[Window], spec: Any, *, now: str, retrains: Sequence[str] = ()) -> DriftVerdict:
     """Decide at partition `now`; the module's text has the order of the questions.
 
     Args:
@@ -121,7 +111,7 @@ def decide(
         raise BatonError(f"drift: no window for partition {now}; judge it before deciding")
     current = latest[now]
     if current.status != "judged":
-        return DriftVerdict(Verdict.TOO_FEW, [_uncounted(current)], [], now)
+        return DriftVerdict(MonitorVerdict.TOO_FEW, [_uncounted(current)], [], now)
     ordered = [latest[partition] for partition in sorted(latest)]
     counting = [w for w in ordered if w.status == "judged" and w.version == current.version]
     k, n = spec.persistence.k, spec.persistence.n
@@ -141,10 +131,7 @@ def decide(
 
 
 def _uncounted(window: Window) -> str:
-    reasons = {
-        "broken": "its data are in quarantine: broken data is no drift",
-        "missing": "it has no data",
-    }
+    reasons = {"broken": "its data are in quarantine: broken data is no drift", "missing": "it has no data"}
     return reasons.get(window.status, f"{window.rows} rows are too few to judge")
 
 
@@ -178,39 +165,33 @@ def _calm(counting: Sequence[Window], now: str) -> DriftVerdict:
     moved = list(counting[-1].drifted)
     if moved:
         reason = f"moved in this window, not persistently: {', '.join(moved)}"
-        return DriftVerdict(Verdict.WARN, [reason], moved, now)
+        return DriftVerdict(MonitorVerdict.WARN, [reason], moved, now)
     if _lost(counting, 1, 1):
-        return DriftVerdict(Verdict.WARN, ["labelled performance fell, not persistently"], [], now)
-    return DriftVerdict(Verdict.STABLE, ["nothing moves persistently"], [], now)
+        return DriftVerdict(MonitorVerdict.WARN, ["labelled performance fell, not persistently"], [], now)
+    return DriftVerdict(MonitorVerdict.STABLE, ["nothing moves persistently"], [], now)
 
 
 def _due(
-    counting: Sequence[Window],
-    spec: Any,
-    now: str,
-    retrains: Sequence[str],
-    since: str,
-    truths: int,
-    lost: bool,
-) -> tuple[Verdict, str]:
+    counting: Sequence[Window], spec: Any, now: str, retrains: Sequence[str], since: str, truths: int, lost: bool
+) -> tuple[MonitorVerdict, str]:
     """The verdict once something moved persistently, with its reason."""
     states = [w.performance.status for w in counting if w.performance is not None and w.partition >= since]
     if not lost and states.count("held") >= spec.persistence.k and "dropped" not in states:
-        return Verdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
+        return MonitorVerdict.DRIFT, "the model holds on the windows labelled since then: retraining is not due"
     at = datetime.fromisoformat(now)
     ago = {r: at - datetime.fromisoformat(r) for r in retrains}  # negative: requested with newer data than `now`
     cooldown, per = parse_duration(spec.cooldown), parse_duration(spec.budget.per)
     near = [r for r, span in ago.items() if span < cooldown]
     if near:
         pause = f"the cool-down is {format_duration(cooldown)} of data time"
-        return Verdict.COOLDOWN, f"retraining was requested at {max(near)}; {pause}"
+        return MonitorVerdict.COOLDOWN, f"retraining was requested at {max(near)}; {pause}"
     if sum(span < per for span in ago.values()) >= spec.budget.retrains:
         budget = f"{spec.budget.retrains} retrainings per {format_duration(per)}"
-        return Verdict.DRIFT, f"the budget of {budget} is used up: a person must look"
+        return MonitorVerdict.DRIFT, f"the budget of {budget} is used up: a person must look"
     needed, what = spec.needed
     if truths < needed:
-        return Verdict.WAITING_FOR_LABELS, (
+        return MonitorVerdict.WAITING_FOR_LABELS, (
             f"{truths} {what} since {since}, {needed} needed: "
             "retraining without knowing the new situation would reproduce the old model"
         )
-    return Verdict.RETRAIN, f"{truths} {what} since {since}: retrain"
+    return MonitorVerdict.RETRAIN, f"{truths} {what} since {since}: retrain"

@@ -1,7 +1,5 @@
 """Delayed-label performance: what the champion's scores were worth, once the truth is known."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,14 +37,7 @@ class Performance:
 
 
 def performance(
-    y: Any,
-    score: Any,
-    reference: float,
-    spec: Any,
-    *,
-    confidence: float = 0.9,
-    resamples: int = 400,
-    seed: int = 7,
+    y: Any, score: Any, reference: float, spec: Any, *, confidence: float = 0.9, resamples: int = 400, seed: int = 7
 ) -> Performance:
     """Metric of labelled rows against the champion's reference, with a stratified bootstrap interval.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,21 +19,7 @@ CHARTS = 12  # features drawn: all drifted ones first, then the strongest
 ROWS = 200  # lines of the table
 _WIDTH, _HEIGHT = 420, 120
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1d2433;max-width:70rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.dim{color:#5b6577}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #e3e7ee}
-th:first-child,td:first-child{text-align:left}tr.moved td{background:#fdf1e7}
-.bar{display:block;background:#e3e7ee;height:.5rem;width:9rem;position:relative;border-radius:2px}
-.bar i{display:block;height:100%;background:#7c8aa5;border-radius:2px}.moved .bar i{background:#c2571a}
-.bar b{position:absolute;top:-.2rem;height:.9rem;width:2px;background:#1d2433}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(27rem,1fr));gap:1rem}
-figure{margin:0;border:1px solid #e3e7ee;border-radius:4px;padding:.6rem}figcaption{font-size:.85rem}
-svg{width:100%;height:auto}.badge{display:inline-block;border-radius:4px;padding:0 .5rem;background:#e3e7ee}
-.badge.RETRAIN,.badge.DRIFT,.badge.drifted{background:#c2571a;color:#fff}
-.badge.WARN,.badge.COOLDOWN,.badge.WAITING_FOR_LABELS{background:#f3d7a5}
-"""
+_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def report_html(

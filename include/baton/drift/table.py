@@ -1,6 +1,4 @@
-"""What a comparison of two windows found, feature by feature."""
-
-from __future__ import annotations
+"""The drift table: what a comparison of two windows found, feature by feature."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any

@@ -1,12 +1,10 @@
-"""Carries out what is in the outbox: attempts as often as needed, the effect once.
+"""Delivery of what is in the outbox: attempts as often as needed, the effect once.
 
 Before an attempt the effect is marked `sending` in a transaction of its own. A lost answer, a server error or a
 crash leaves it in doubt, and what is in doubt is asked about before it is sent again, under the same key. So a
 peer books once if it heeds the key, or if it knows by the time of the question what it has accepted; the pause
 before the question doubles from round to round to give it that time.
 """
-
-from __future__ import annotations
 
 import logging
 import time
@@ -226,6 +224,6 @@ class _Run:
         if self.repeated:
             last = next(reversed(self.repeated.values()))
             degraded.append(f"{len(self.repeated)} needed more than one attempt; the last reason: {last}")
-        problems = [f"{e.entity_key}: {e.error or 'not tried yet' if e.state != SENDING else 'another worker is at it'}"
-                    for e in [*failed, *unknown][:3]]  # fmt: skip
+        why = {e.key: e.error or "not tried yet" if e.state != SENDING else "another worker is at it" for e in now}
+        problems = [f"{e.entity_key}: {why[e.key]}" for e in [*failed, *unknown][:3]]
         return Delivery(sent, already + others, len(failed), len(unknown), adopted, problems, degraded)

@@ -80,13 +80,12 @@ class HttpPeer:
 
     def __init__(
         self, endpoint: Endpoint, path: str, receipt: str, echoes: Sequence[str] = (), timeout: float = 10.0
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self.receipt, self.echoes, self.timeout = path.strip("/"), receipt, tuple(echoes), timeout
         self._secrets = endpoint.secrets()
-        self._client = httpx.Client(
-            base_url=endpoint.base_url, headers=dict(endpoint.headers), auth=endpoint.auth, verify=endpoint.verify,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)), follow_redirects=False,
-        )  # fmt: skip
+        wait = httpx.Timeout(timeout, connect=min(timeout, 5.0))
+        at: dict[str, Any] = {"base_url": endpoint.base_url, "headers": dict(endpoint.headers), "auth": endpoint.auth}
+        self._client = httpx.Client(**at, verify=endpoint.verify, timeout=wait, follow_redirects=False)
 
     def __enter__(self) -> HttpPeer:
         return self
@@ -123,8 +122,8 @@ class HttpPeer:
         if outcome.kind != "done" or not names:
             return outcome
         answer = outcome.answer or {}
-        other = [f"{name} {answer.get(name)!r} there, {payload[name]!r} here" for name in names
-                 if answer.get(name) != payload[name]]  # fmt: skip
+        differing = [name for name in names if answer.get(name) != payload[name]]
+        other = [f"{name} {answer.get(name)!r} there, {payload[name]!r} here" for name in differing]
         if other:
             words = f"it holds another one under this key ({self.receipt} {answer[self.receipt]}): {'; '.join(other)}"
             return Outcome("conflict", words, answer)

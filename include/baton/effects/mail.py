@@ -4,8 +4,6 @@ The same payload under the same key gives the same message, but for its date; it
 that a receiver (and an archive) can recognise a repetition. No error repeats an address or a word of the mail.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from baton.data.datasets import sync_folder
 from baton.effects.mail import NOBODY, date_of, mail_problem, message, message_id
 from baton.effects.peer import Outcome
 
@@ -79,16 +80,8 @@ class FileOutbox:
                 os.link(unfinished, path)  # unlike a rename it fails if the name is taken
             except FileExistsError:
                 return False
-            _sync(self.folder)
+            sync_folder(self.folder)
             return True
         finally:
             with contextlib.suppress(OSError):
                 Path(unfinished).unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,8 +13,6 @@ under this key. States:
     withdrawn  the plan dropped it before it was sent
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -113,10 +111,9 @@ def enqueue(
     known = {effect.key: effect for effect in effects(flow, partition, kind, conn)}
     shared = {"kind": kind, "flow": flow, "partition": partition, "state": PENDING, "attempts": 0}
     at = warehouse.now()
-    new = [
-        {**shared, "key": key, "entity_key": entity, "payload": payload, "created_at": at, "updated_at": at}
-        for key, (entity, payload) in wanted.items() if key not in known
-    ]  # fmt: skip
+    shared |= {"created_at": at, "updated_at": at}
+    fresh = {key: entry for key, entry in wanted.items() if key not in known}
+    new = [{**shared, "key": key, "entity_key": entity, "payload": sent} for key, (entity, sent) in fresh.items()]
     if new:
         conn.execute(outbox.insert(), new)
     changed = [key for key in wanted if key in known and known[key].payload != wanted[key][1]]
@@ -240,13 +237,8 @@ def settle(
     statement = outbox.update().where(*mine).values(**values, sent_at=at if state == SENT else None)
     if conn.execute(statement).rowcount != 1:
         return False
-    entry = {
-        "key": claimed.key,
-        "effect": claimed.kind,
-        "attempts": claimed.attempts,
-        "payload": digest([claimed]),
-        **facts,
-    }
+    named = {"key": claimed.key, "effect": claimed.kind, "attempts": claimed.attempts}
+    entry = {**named, "payload": digest([claimed]), **facts}
     if state == SENT:
         ledger.append(conn, "action_executed", claimed.subject, entry)
     elif state in (FAILED, CONFLICT) and error != claimed.error:  # said once, not at every retry

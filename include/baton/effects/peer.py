@@ -1,6 +1,4 @@
-"""What the engine asks of a system that receives effects."""
-
-from __future__ import annotations
+"""The peer: what the engine asks of a system that receives effects."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol

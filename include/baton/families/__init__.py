@@ -1,6 +1,7 @@
 """Model families: one kind of model each, through its whole life; no I/O but the folder handed in.
 
-`family` gives what the lifecycle's stages work with.
+`family` gives what the lifecycle's stages work with. Imports drift, packs, specs and the floors below them; each kind of
+model is a room of its own, behind this door.
 """
 
 from __future__ import annotations

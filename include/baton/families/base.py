@@ -1,18 +1,19 @@
-"""What every family offers: the protocols, the scores, the files of a saved model."""
+"""Protocols that every model family follows; the scores, the files of a saved model."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
+from baton.specs.model import Candidate
 
 if TYPE_CHECKING:
     from baton.drift.performance import Performance
@@ -23,6 +24,9 @@ MODEL_FILE = "model.json"
 FORMAT = 1
 
 Reasons = list[tuple[str, float]]
+C = TypeVar("C", bound=Candidate)
+Json = dict[str, Any]  # plain values
+Tried = Mapping[str, pd.DataFrame]  # candidate -> what `validate` returned of it; one that failed is absent or empty
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,51 @@ class Leaderboard:
     best: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     oof: OutOfFold | None = None
+
+
+def parts_of(candidates: Sequence[C], candidate: C) -> list[C]:
+    """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
+    if not candidate.ensemble:
+        return [candidate]
+    named = {one.name: one for one in candidates}
+    found: dict[str, C] = {}
+    for name in candidate.ensemble:
+        if name not in named:
+            raise ModelError(f"candidate {candidate.name!r}: its part {name!r} is not among the candidates")
+        found |= {part.name: part for part in parts_of(candidates, named[name])}
+    return list(found.values())
+
+
+def ranked(
+    metric: str,
+    candidates: Sequence[C],
+    judge: Callable[[C], dict[str, Any]],
+    *,
+    errors: bool,
+    oof: OutOfFold | None = None,
+) -> Leaderboard:
+    """Rank candidates by what `judge` measures of each: value, spread, folds, cost.
+
+    Args:
+        errors: the metric measures errors, so less is better.
+
+    Raises:
+        ModelError: `judge` raised one for every candidate; the message holds each reason.
+    """
+    rows: list[dict[str, Any]] = []
+    for one in candidates:
+        row: dict[str, Any] = {"candidate": one.name, "seconds": 0.0, "value": None, "spread": None}
+        row |= {"folds": [], "cost": None, "error": None}
+        try:
+            row |= judge(one)
+        except ModelError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    if all(row["value"] is None for row in rows):
+        raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
+    sign = 1 if errors else -1
+    rows.sort(key=lambda row: np.inf if row["value"] is None else sign * row["value"])
+    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof)
 
 
 @dataclass(frozen=True)
@@ -141,10 +190,10 @@ class Family(Protocol):
             ModelError: it cannot be fitted.
         """
 
-    def rank(self, spec: Any, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: Any, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates, ensembles included, by what `validate` found for each single one."""
 
-    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]) -> Fitted:
+    def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
 
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
@@ -163,7 +212,7 @@ class Family(Protocol):
         """What later partitions are compared with, plain JSON; no rows."""
 
     def watch(
-        self, spec: Any, reference: dict[str, Any], data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
+        self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """Compare a published partition with the reference.
 

@@ -8,7 +8,7 @@ applies decides; the table is filled as far as possible):
 3. The challenger's metric must keep the bound of the spec, `floor` or `ceiling`, champion or not.
 4. Money, where the spec prices errors: the challenger must not cost more than the champion; a first version must cost less
    than the policies that need no model.
-5. No part of the cases (slice, class, segment) may lose more than is tolerated, unless the loss is within noise.
+5. No slice of the cases (range, class, segment) may lose more than is tolerated, unless the loss is within noise.
 6. The gain in the metric: PROMOTE when the lower end of its paired bootstrap interval reaches `min_gain` and the gain is
    above zero; MORE_DATA when the challenger looks better but the interval does not show it; else HOLD.
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Decision = Literal["PROMOTE", "HOLD", "MORE_DATA"]
 Ruling = tuple[Decision, str]
-Rule = Callable[[], Ruling | None]
+GateRule = Callable[[], Ruling | None]
 ROUNDING = 1e-12  # what adding up in another order makes of a difference of nothing
 
 
@@ -70,7 +70,7 @@ class GateVerdict:
 
 
 @dataclass(frozen=True)
-class Part:
+class Slice:
     """Some of the cases, looked at by themselves.
 
     Attributes:
@@ -110,20 +110,11 @@ class Ladder:
         self.thresholds: dict[str, float] = {}
         self.cost: dict[str, Any] = {}
 
-    def climb(self, *rules: Rule) -> GateVerdict:
+    def climb(self, *rules: GateRule) -> GateVerdict:
         """The verdict of the first rule that decides."""
         decision, reason = first(*rules)
-        return GateVerdict(
-            decision,
-            [reason, *self.notes],
-            self.table,
-            self.metric,
-            self.size,
-            self.positives,
-            self.thresholds,
-            self.cost,
-            self.slices,
-        )
+        judged = self.metric, self.size, self.positives, self.thresholds, self.cost, self.slices
+        return GateVerdict(decision, [reason, *self.notes], self.table, *judged)
 
     def by_bound(self, bound: float) -> Ruling | None:
         """Hold a challenger below the floor, or above the ceiling of an error."""
@@ -152,20 +143,20 @@ class Ladder:
         """The interval of a difference in money, in words."""
         return f"{self.policy.confidence:.0%} interval of the difference {row['low']:+.2f} to {row['high']:+.2f}"
 
-    def by_parts(self, parts: Iterable[Part], name: str | None = None) -> Ruling | None:
-        """Hold a challenger that is clearly worse in a part; what may be noise becomes a note.
+    def by_slices(self, slices: Iterable[Slice], name: str | None = None) -> Ruling | None:
+        """Hold a challenger that is clearly worse in a slice; what may be noise becomes a note.
 
         Args:
-            name: what `Part.row` measures, if it is not the metric that decides.
+            name: what `Slice.row` measures, if it is not the metric that decides.
         """
         held: list[str] = []
-        for part in parts:
-            row = part.row
-            if (row["difference"] if self.errors else -row["difference"]) <= part.tolerated:
+        for one in slices:
+            row = one.row
+            if (row["difference"] if self.errors else -row["difference"]) <= one.tolerated:
                 continue
             text = (
-                f"In {part.where} the {name or self.name} {'rises' if self.errors else 'falls'} from "
-                f"{row['champion']:.4f} to {row['challenger']:.4f}, more than the tolerated {part.said}"
+                f"In {one.where} the {name or self.name} {'rises' if self.errors else 'falls'} from "
+                f"{row['champion']:.4f} to {row['challenger']:.4f}, more than the tolerated {one.said}"
             )
             interval = f"interval {row['low']:+.4f} to {row['high']:+.4f}"
             if row["low"] <= 0 if self.errors else row["high"] >= 0:
@@ -200,7 +191,7 @@ class Ladder:
         return "HOLD", f"The challenger is not better: {text}; a gain of {least:+.4f} is asked for."
 
 
-def first(*rules: Rule) -> Ruling:
+def first(*rules: GateRule) -> Ruling:
     """What the first rule says that decides; the last one always does."""
     for rule in rules:
         if ruling := rule():

@@ -1,4 +1,4 @@
-"""What people changed in a proposal before it was carried out: feedback for the next proposals."""
+"""Adjustments: what people changed in a proposal before it was carried out, as feedback for the next proposals."""
 
 from __future__ import annotations
 
@@ -55,13 +55,8 @@ def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
             raise BatonError(f"adjustment of {key!r} by {actor}: {name} is no number but {row.get(name)!r}") from error
         if not math.isfinite(numbers[name]):
             raise BatonError(f"adjustment of {key!r} by {actor}: {name} is {numbers[name]}; give a finite number")
-    return {
-        "entity_key": key,
-        "field": field,
-        **numbers,
-        "actor": actor,
-        "reason": str(row.get("reason") or "") or None,
-    }
+    reason = str(row.get("reason") or "") or None
+    return {"entity_key": key, "field": field, **numbers, "actor": actor, "reason": reason}
 
 
 def known(flow: str, before: str | None = None, field: str | None = None) -> pd.DataFrame:

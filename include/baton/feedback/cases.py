@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
-from baton.feedback.labels import record_labels
+from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
 from baton.record.warehouse import insert, now, write
 
@@ -64,9 +64,7 @@ def open_cases(
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.entity_key],
             set_={name: statement.excluded[name] for name in _FROM_THE_RUN},
-            where=table.c.resolution.is_(
-                None
-            ),  # asked here, not before: a person may decide meanwhile, in any partition
+            where=table.c.resolution.is_(None),  # asked here: a person may decide meanwhile, in any partition
         )
         conn.execute(statement, rows)
     return len(rows)
@@ -154,13 +152,13 @@ def decide(
         if written is not None:
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
-        values = {"status": "closed", "resolution": resolution, "actor": actor, "note": note, "text": written,
-                  "updated_at": now()}  # fmt: skip
+        values: dict[str, Any] = {"status": "closed", "resolution": resolution, "actor": actor, "note": note}
+        values |= {"text": written, "updated_at": now()}
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
         for target, value in case["resolutions"][resolution].items():
-            record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target)
+            record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
 

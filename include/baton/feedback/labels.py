@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-# Where two origins disagree the outcome that cost money is the truth; an analyst's view is an estimate of it.
-ORIGIN_RANK = {"chargeback": 2, "outcome": 2, "analyst": 1}
+# Where two origins disagree the higher rank is the truth. A person's word on a case is an estimate: above what nobody
+# vouches for (0), below what a flow publishes with a higher rank, such as an outcome that cost money.
+PERSON = 1
 
 Truth = float | str
 
@@ -48,19 +49,26 @@ ALL = Bounds()
 
 
 def record_labels(
-    conn: Connection, flow: str, origin: str, actor: str, rows: Iterable[tuple[str, str, Truth]], target: str
+    conn: Connection,
+    flow: str,
+    origin: str,
+    actor: str,
+    rows: Iterable[tuple[str, str, Truth]],
+    target: str,
+    rank: int = 0,
 ) -> int:
     """Upsert truths (entity_key, partition, value) of one origin in the caller's transaction; returns the count.
 
     Args:
         rows: a value is 0 or 1, a quantity, or the name of a category.
         target: what the value is of: the target column of the models that learn it.
+        rank: see `PERSON`.
     """
     at = now()
     records = [
         {"flow": flow, "entity_key": key, "partition": partition, "target": target, "origin": origin,
          "label": None if isinstance(value, str) else float(value), "category": value if isinstance(value, str) else None,
-         "actor": actor, "known_at": at}
+         "actor": actor, "rank": rank, "known_at": at}
         for key, partition, value in rows
     ]  # fmt: skip
     upsert(conn, tables.labels, records)
@@ -90,9 +98,8 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     from sqlalchemy import select
 
     table, said = tables.labels, tables.predictions
-    columns = ["entity_key", "partition", "label", "category", "origin", "target"]
-    # labels from before there were several targets name none
-    query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target.in_(["", target]))
+    columns = ["entity_key", "partition", "label", "category", "origin", "rank"]
+    query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target == target)
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
         query = query.where(table.c.entity_key.in_(about))
@@ -106,8 +113,7 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
         query = query.where(table.c.known_at <= bounds.heard_by)
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
-    frame["rank"] = frame["origin"].map(ORIGIN_RANK).fillna(0)
-    frame = frame.sort_values(["entity_key", "rank", "target"]).drop_duplicates("entity_key", keep="last")
+    frame = frame.sort_values(["entity_key", "rank"]).drop_duplicates("entity_key", keep="last")
     if frame["category"].notna().any():
         frame["label"] = frame["category"]
     else:

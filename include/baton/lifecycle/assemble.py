@@ -5,45 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from baton.data.identity import with_row_identity
 from baton.feedback.known_rows import Recent, known_rows, known_state
 from baton.feedback.labels import Bounds
+from baton.names import ASSEMBLE, CONTRACT, train_of
 from baton.packs.pack import find_model
 from baton.record import tables
 from baton.record.warehouse import meta_get, meta_set, now, read
-from baton.stages.job import StageJob, engine_step
+from baton.specs.base import Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, head
+from baton.stages.step import engine_step
 
 
-def _training_state(job: StageJob) -> Mapping[str, Any]:
+class ModelOptions(Spec):
+    """Options of the lifecycle's stages."""
+
+    model: str = Field(description="name of the model")
+
+
+def _training_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """What the training rows depend on: the history's bytes, the recent datasets, the labels known by now."""
-    pack, spec = find_model(job.options["model"])
-    asked = {name: job.options.get(name) for name in ("since", "until")}
-    return {
-        "spec": spec.training.model_dump(mode="json"),
-        **asked,
-        **known_state(pack, spec, Bounds(upto=asked["until"])),
-    }
+    pack, spec = find_model(job.options.model)
+    asked = {"spec": spec.training.model_dump(mode="json"), "since": job.since, "until": job.until}
+    return {**asked, **known_state(pack, spec, Bounds(upto=job.until))}
 
 
-@engine_step(fingerprint=_training_state)
-def assemble(job: StageJob) -> StageOutput:
+@engine_step(ModelOptions, fingerprint=_training_state)
+def assemble(job: StageJob[ModelOptions]) -> StageOutput:
     """Put together what a version learns from and what it is judged on.
 
     Where truth arrives as labels, a share of the recent rows is held out by a hash of the entity: the same rows
     every time, so that no later version ever trained on them. All other cuts are the family's, on checked rows.
 
-    Options:
-        model: name of the model.
-        since: first partition of the regime to be judged on (a drift's onset); labelled rows before it train.
-        until: nothing is known after this partition.
+    What the run's form asks: `since`, the first partition of the regime to be judged on (a drift's onset; labelled rows
+    before it train), and `until`: nothing is known after this partition.
 
     Returns:
         see `known_rows`.
     """
-    pack, spec = find_model(job.options["model"])
-    bounds = Bounds(upto=job.options.get("until"))
-    frame = known_rows(pack, spec, since=job.options.get("since"), bounds=bounds)
+    pack, spec = find_model(job.options.model)
+    frame = known_rows(pack, spec, since=job.since, bounds=Bounds(upto=job.until))
     return StageOutput(
         with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum())}
     )
@@ -64,7 +68,7 @@ def occasions(model: str) -> list[str]:
     from sqlalchemy import select
 
     table = tables.commits
-    query = select(table.c.partition).where(table.c.flow == f"{model}_train", table.c.stage == "contract").distinct()
+    query = select(table.c.partition).where(table.c.flow == train_of(model), table.c.stage == CONTRACT).distinct()
     with read() as conn:
         return sorted((row.partition for row in conn.execute(query)), reverse=True)
 
@@ -76,7 +80,7 @@ def record_start(model: str) -> None:
 
 def last_training(model: str) -> str | None:
     """When the last training of the model began, or committed its rows; None before the first."""
-    results = [head(Slot(f"{model}_train", "assemble", occasion)) for occasion in occasions(model)]
+    results = [head(Slot(train_of(model), ASSEMBLE, occasion)) for occasion in occasions(model)]
     known = [result.created_at for result in results if result]
     started = meta_get(f"training_started:{model}")
     return max([*known, *([started] if started else [])], default=None)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from baton.data.datasets import read
 from baton.errors import ModelError
 from baton.families import family
+from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
-from baton.stages.job import StageJob, engine_step
+from baton.registry.package import Submission
+from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
+from baton.stages.step import engine_step
 from baton.tracking.runs import ending, run_name
 
 if TYPE_CHECKING:
@@ -28,20 +33,23 @@ if TYPE_CHECKING:
     from baton.specs.model import ModelSpec
 
 
-def _spec_state(job: StageJob) -> Mapping[str, Any]:
+class CandidateOptions(ModelOptions):
+    """Options of `candidate`."""
+
+    candidate: str = Field(description="name in the spec")
+
+
+def _spec_state(job: StageJob[Any]) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
-    _, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options.model)
     others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
-    return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference}
+    return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference, "since": job.since}
 
 
-@engine_step(fingerprint=_spec_state)
-def candidate(job: StageJob) -> StageOutput:
+@engine_step(CandidateOptions, fingerprint=_spec_state)
+def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """Judge one candidate on training rows that it did not see, tracked as one MLflow run.
-
-    Options:
-        model, candidate: names in the spec.
 
     Returns:
         the family's out-of-sample predictions; facts with the validation metric, or with `error` and no rows
@@ -49,8 +57,8 @@ def candidate(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    _, spec = find_model(job.options["model"])
-    name = job.options["candidate"]
+    _, spec = find_model(job.options.model)
+    name = job.options.candidate
     one = next(c for c in spec.candidates if c.name == name)
     ref = job.inputs["data"]
     try:
@@ -71,8 +79,8 @@ def candidate(job: StageJob) -> StageOutput:
     return StageOutput(predictions, {"candidate": name, **found, "mlflow": registry.run_url(run)})
 
 
-@engine_step(fingerprint=_spec_state)
-def register(job: StageJob) -> StageOutput:
+@engine_step(ModelOptions, fingerprint=_spec_state)
+def register(job: StageJob[ModelOptions]) -> StageOutput:
     """Fit the best candidate on all training rows, sign it, register it, point `challenger` at it.
 
     Returns:
@@ -81,14 +89,14 @@ def register(job: StageJob) -> StageOutput:
     import numpy as np
     import pandas as pd
 
-    _, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options.model)
     maker, frame = family(spec.family), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     board = maker.rank(spec, frame, found)
     fitted = maker.fit(spec, frame, board, found)
     trained = Trained(spec, maker, frame, board, fitted, maker.evaluate(spec, fitted, frame))
     facts = _hand_over(job, trained)
-    facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.options.get("since")}
+    facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since}
     table = pd.DataFrame(board.rows or [{"candidate": board.best, "value": np.nan}])
     return StageOutput(table.astype({"candidate": str}).drop(columns=["folds"], errors="ignore"), facts)
 
@@ -118,13 +126,13 @@ class Trained:
         return hashlib.sha256(f"{dataset} {self.board.best} {self.spec.model_dump_json()}".encode()).hexdigest()
 
 
-def _tags(job: StageJob) -> dict[str, str]:
+def _tags(job: StageJob[Any]) -> dict[str, str]:
     """The way back from MLflow to the Airflow run."""
     return {"airflow.dag_id": job.flow, "airflow.run_id": job.run_id, "airflow.task_id": job.stage,
             "baton.occasion": job.partition}  # fmt: skip
 
 
-def _hand_over(job: StageJob, trained: Trained) -> dict[str, Any]:
+def _hand_over(job: StageJob[Any], trained: Trained) -> dict[str, Any]:
     """Register the fitted winner and point `challenger` at it; a version that an earlier try registered is taken."""
     registry, dataset, model = Registry(), job.inputs["data"].content_sha256, trained.spec.model
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
@@ -150,30 +158,27 @@ def _registered_before(registry: Registry, model: str, fingerprint: str, dataset
     return None
 
 
-def _register(registry: Registry, job: StageJob, trained: Trained) -> int:
+def _register(registry: Registry, job: StageJob[Any], trained: Trained) -> int:
     """Save model and drift reference into one folder and make it a signed version with its card."""
     spec, board, fitted, ref = trained.spec, trained.board, trained.fitted, job.inputs["data"]
-    run = registry.start_run(spec.model, run_name(spec.model, job.partition), datasets=[ref], tags=_tags(job),
-                             params={"winner": board.best, "features": len(fitted.features)})  # fmt: skip
+    params = {"winner": board.best, "features": len(fitted.features)}
+    name = run_name(spec.model, job.partition)
+    run = registry.start_run(spec.model, name, datasets=[ref], tags=_tags(job), params=params)
     described = trained.family.describe(spec, trained.frame)
     known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
     with ending(registry, run):
-        card = model_card(card_facts(
-            spec, candidate=board.best, occasion=job.partition, data=known, use=described.use,
-            limits=described.limits, metrics=trained.metrics, features=fitted.features, leaderboard=leaderboard,
-        ))  # fmt: skip
+        facts: dict[str, Any] = {"occasion": job.partition, "data": known, "limits": described.limits}
+        facts |= {"metrics": trained.metrics, "features": fitted.features, "leaderboard": leaderboard}
+        card = model_card(card_facts(spec, board.best, described.use, **facts))
         example, output = trained.family.example(spec, fitted, trained.frame)
-        with tempfile.TemporaryDirectory(prefix="baton-model-") as name:
-            folder = Path(name)
+        tags = _tags(job) | {"baton.winner": board.best, "baton.fingerprint": trained.fingerprint(ref.content_sha256)}
+        about = f"{spec.description.strip()} Owner: {spec.owner}."
+        with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:
+            folder = Path(scratch)
             trained.save(folder)
-            version = registry.register(
-                spec.model, folder, run, family=spec.family, input_example=example, output_example=output,
-                card_md=card, metrics=trained.metrics, dataset=ref,
-                tags={**_tags(job), "baton.winner": board.best,
-                      "baton.fingerprint": trained.fingerprint(ref.content_sha256)},
-                about=f"{spec.description.strip()} Owner: {spec.owner}.",
-            )  # fmt: skip
+            given = Submission(spec.model, folder, run, spec.family, example, card, output)
+            version = registry.register(replace(given, metrics=trained.metrics, tags=tags, dataset=ref, about=about))
         if leaderboard:
             registry.log_table(run, "leaderboard.json", leaderboard)
     return version

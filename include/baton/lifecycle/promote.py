@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.families import family
-from baton.lifecycle.assemble import occasions
+from baton.lifecycle.assemble import ModelOptions, occasions
+from baton.names import CONTRACT, train_of
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
 from baton.record.warehouse import now, upsert, write
 from baton.registry.card import gate_table
 from baton.registry.client import ALIAS_MOVED, Registry
-from baton.stages.job import StageJob, engine_step
+from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history
+from baton.stages.step import engine_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,7 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     """
     version = asked or Registry().alias(model, "challenger")
     if not version:
-        raise BatonError(f"model {model!r} has no challenger: trigger {model}_train first")
+        raise BatonError(f"model {model!r} has no challenger: trigger {train_of(model)} first")
     return version
 
 
@@ -42,16 +44,16 @@ def is_champion(model: str, version: int) -> bool:
     return Registry().alias(model, "champion") == version
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
+def _state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
-    _, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options.model)
     moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
     champion = Registry().alias(spec.model, "champion")
     return {"champion": champion, "moves": moves, "gate": spec.gate.model_dump(mode="json")}
 
 
-@engine_step(fingerprint=_state)
-def judge(job: StageJob) -> StageOutput:
+@engine_step(ModelOptions, fingerprint=_state)
+def judge(job: StageJob[ModelOptions]) -> StageOutput:
     """Compare challenger and champion on the rows held out when the challenger was trained.
 
     Returns:
@@ -61,7 +63,7 @@ def judge(job: StageJob) -> StageOutput:
     import pandas as pd
 
     registry = Registry()
-    _, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options.model)
     version = int(job.partition.removeprefix("version-"))
     champion = registry.alias(spec.model, "champion")
     verdict = compare(spec, registry, version, champion)
@@ -93,11 +95,11 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
     """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):
-        for result in history(Slot(f"{spec.model}_train", "contract", occasion)):
+        for result in history(Slot(train_of(spec.model), CONTRACT, occasion)):
             if result.ref.content_sha256 == sha:
                 return read(result.ref)
     raise BatonError(
-        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {spec.model}_train"
+        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {train_of(spec.model)}"
     )
 
 
@@ -134,26 +136,26 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
                       {"answer": answer, "reviewer": reviewer, "channel": channel})  # fmt: skip
 
 
-def _record(job: StageJob) -> Mapping[str, Any] | None:
+def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
     from sqlalchemy import select
 
     from baton.record.warehouse import read
 
     table, version = tables.approvals, int(job.partition.removeprefix("version-"))
-    query = select(table).where(table.c.model == job.options["model"], table.c.version == version)
+    query = select(table).where(table.c.model == job.options.model, table.c.version == version)
     with read() as conn:
         row = conn.execute(query).mappings().first()
     return None if row is None else dict(row)
 
 
-def _answer_state(job: StageJob) -> Mapping[str, Any]:
+def _answer_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """Every answer moves the alias once: the same version can be promoted again after a rollback."""
     return {"answered_at": (_record(job) or {}).get("answered_at")}
 
 
-@engine_step(fingerprint=_answer_state)
-def move_champion(job: StageJob) -> StageOutput:
+@engine_step(ModelOptions, fingerprint=_answer_state)
+def move_champion(job: StageJob[ModelOptions]) -> StageOutput:
     """Point `champion` at the approved version; the one before becomes `previous_champion`.
 
     Raises:
@@ -161,7 +163,7 @@ def move_champion(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    model, version = job.options["model"], int(job.partition.removeprefix("version-"))
+    model, version = job.options.model, int(job.partition.removeprefix("version-"))
     record = _record(job)
     if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:
         raise BatonError(

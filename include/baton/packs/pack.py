@@ -3,8 +3,6 @@
 <pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  steps.py  README.md
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points

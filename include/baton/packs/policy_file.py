@@ -1,7 +1,5 @@
 """A pack's own rules in a YAML file: read as the pack's pydantic model, with the line of every mistake."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar

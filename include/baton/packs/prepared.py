@@ -59,7 +59,7 @@ def prepared(
         origin: what the files are made from (layout, package, hashes, seeds), JSON; another one makes them again.
         build: writes the files with the builder, may use the second argument as a scratch folder, and returns what else
             the manifest says.
-        files: what is made of; each lies in the scratch folder under its own name, with its hash checked.
+        files: what they are made of; each lies in the scratch folder under its own name, with its hash checked.
         progress: called with what is being fetched, bytes so far, bytes in all.
 
     Returns:
@@ -76,7 +76,7 @@ def prepared(
         builder = Builder(Path(work) / "built")
         builder.folder.mkdir()
         for file in files:
-            file.fetch(Path(work) / file.name, folder.parent, progress)
+            file.fetch(Path(work) / file.name, folder.parent.parent / "downloads", progress)
         manifest = {"origin": dict(origin), **build(builder, Path(work)), "files": builder.files}
         (builder.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _put_in_place(builder.folder, folder, origin)

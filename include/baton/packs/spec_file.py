@@ -1,7 +1,5 @@
 """Reads one YAML file of a pack and says of every mistake where it is and what is allowed."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator
@@ -276,12 +274,7 @@ def _choices(node: dict[str, Any]) -> list[str]:
 def _describe(node: dict[str, Any]) -> str:
     """What a field may hold, in words made from its schema, and what it means."""
     members = node.get("anyOf", [node])
-    names = {
-        "object": "a block of fields",
-        "array": "a list",
-        "integer": "a whole number",
-        "number": "a number",
-    }
+    names = {"object": "a block of fields", "array": "a list", "integer": "a whole number", "number": "a number"}
     names |= {"string": "text", "boolean": "true or false", "null": "null"}
     kinds = ", ".join(", ".join(_choices(m)) or names.get(m.get("type", ""), "") for m in members)
     limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

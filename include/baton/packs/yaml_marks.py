@@ -4,8 +4,6 @@ Differs from plain YAML 1.1 in what surprises people: a key given twice is an er
 without a word), `1e-3` is a number, a date stays the text that was written. Merge keys (`<<`) are refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Bad rows: they wait here, are repaired or discarded by people, and go back into their partition.
+"""Quarantine: bad rows wait here, are repaired or discarded by people, and go back into their partition.
 
 The names that people's tools and packs use; stages import the modules. Stands on contracts, data and record.
 """

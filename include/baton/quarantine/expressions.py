@@ -4,8 +4,6 @@ Numbers, text in quotes, column names, + - * / and parentheses; nothing else par
 executed. Arithmetic is decimal, so that 14962/100 is 149.62 and not a binary float near it.
 """
 
-from __future__ import annotations
-
 import ast
 import decimal
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ CSV has a line for each row: `_flow`, `_partition`, `_row`, `_row_sha` say which
 quarantine is a repair.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -23,19 +21,17 @@ from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, list_r
 _KEYS = ("flow", "partition", "row", "row_sha")
 _NOTES = ("source", "status", "rules", "advice")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-Entry = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
+EditedRow = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
 def export(path: Path, where: Where | None = None) -> int:
-    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode
-    0600.
+    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode 0600.
 
     Returns:
         number of rows.
 
     Raises:
-        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to
-            write.
+        BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to write.
     """
     kind = _kind(path)
     rows = list_rows(where or Where(status=WAITING), limit=None)
@@ -135,7 +131,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _from_csv(path: Path) -> Iterator[Entry]:
+def _from_csv(path: Path) -> Iterator[EditedRow]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -143,9 +139,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
     first = text.partition("\n")[0]
     # spreadsheets of many countries write semicolons
     reader = csv.DictReader(
-        io.StringIO(text, newline=""),
-        delimiter=";" if first.count(";") > first.count(",") else ",",
-        strict=True,
+        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True
     )
     missing = [f"_{name}" for name in _KEYS if f"_{name}" not in (reader.fieldnames or [])]
     if missing:
@@ -162,7 +156,7 @@ def _from_csv(path: Path) -> Iterator[Entry]:
         raise BatonError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _from_json(path: Path) -> Iterator[Entry]:
+def _from_json(path: Path) -> Iterator[EditedRow]:
     try:
         # numbers keep their digits
         entries = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)

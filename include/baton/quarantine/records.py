@@ -1,4 +1,4 @@
-"""Quarantine: rows that break a contract wait here, are repaired or discarded, and go back into their partition.
+"""Quarantine records: rows that break a contract, kept until they are repaired or discarded and go back.
 
 A row is known by (flow, partition, row number, SHA-256 of the row as it arrived) and has one record for every
 rule that it breaks; it counts once. Records are open, repaired (a repair waits for the next run), resolved
@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
+from baton.names import CONTRACT, INGEST
 from baton.quarantine.rows import WAITING, RowKey, counts
 from baton.record import warehouse
 from baton.record.tables import commits, decisions, heads, predictions, quarantine
@@ -29,24 +30,22 @@ from baton.record.tables import commits, decisions, heads, predictions, quaranti
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton.contracts.check import Verdict
+    from baton.contracts.check import ContractVerdict
 
 
 def record(
     conn: Connection,
     flow: str,
     partition: str,
-    verdict: Verdict,
+    verdict: ContractVerdict,
     frame: pd.DataFrame,
     raw: pd.DataFrame | None = None,
 ) -> dict[str, int]:
     """Write a verdict's bad rows in the stage's transaction; a broken contract puts all rows of `frame` here.
 
     Args:
-        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and
-            `_row_sha`.
-        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are
-            resolved.
+        frame: the rows that were judged, as `apply_repairs` returned them, with `_source`, `_row` and `_row_sha`.
+        raw: the rows before `apply_repairs`; with it, discarded rows that are no longer delivered are resolved.
 
     Returns:
         number of records `open` and `resolved` by this verdict.
@@ -79,9 +78,8 @@ def record(
             "raw": before.raw if before else cells, "updated_at": at,
             "first_seen": same.first_seen if same else at,
         })  # fmt: skip
-    warehouse.upsert(conn, quarantine, rows, update=[
-        "entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at",
-    ])  # fmt: skip
+    changing = ["entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at"]
+    warehouse.upsert(conn, quarantine, rows, update=changing)
     delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None else None
     passing = [
         key for key, found in known.items()
@@ -93,7 +91,7 @@ def record(
 
 
 def _records(
-    verdict: Verdict, frame: pd.DataFrame
+    verdict: ContractVerdict, frame: pd.DataFrame
 ) -> dict[tuple[str, int, str], tuple[dict[str, Any], dict[str, Any]]]:
     """One record for each row and rule, with the row's cells; columns that break the same rule share a record."""
     found: dict[tuple[str, int, str], dict[str, Any]] = {}
@@ -130,11 +128,7 @@ def _storable(value: Any) -> Any:
 
 
 def _set(
-    conn: Connection,
-    flow: str,
-    partition: str,
-    keys: Sequence[tuple[str, int, str]],
-    values: Mapping[str, Any],
+    conn: Connection, flow: str, partition: str, keys: Sequence[tuple[str, int, str]], values: Mapping[str, Any]
 ) -> None:
     if keys:
         one = sa.and_(
@@ -151,7 +145,7 @@ def _set(
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay the source's.
 
-    A repaired column becomes text (objects), which `parsing.parse` converts like any other text. A repaired
+    A repaired column becomes text (objects), which `typed.parse` converts like any other text. A repaired
     row loses its `_problem`: its cells were put right by a person.
     """
     frame = with_row_identity(frame, flow)
@@ -189,8 +183,8 @@ def _empty(rows: int) -> pd.Series:
 def repairs_digest(flow: str, partition: str) -> str:
     """SHA-256 of what people decided about the partition's rows: a repair or a discard changes it, a run does not."""
     repairs, discarded = _answers(flow, partition)
-    text = json.dumps([sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))],
-                      sort_keys=True, default=str)  # fmt: skip
+    said = [sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))]
+    text = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -225,17 +219,13 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
         facts: dict[str, list[dict[str, Any]]] = {}
         for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
             facts.setdefault(stage, []).append(found or {})
-        read_by = next((s for s in ("contract", "ingest") if any("rows_in" in f for f in facts.get(s, ()))), None)
+        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in f for f in facts.get(s, ()))), None)
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
         published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
     tally = counts(flow, partition)
-    return {
-        "rows_in": sum(int(f.get("rows_in", 0)) for f in facts[read_by]),
-        "published": published,
-        "open": tally["open"] + tally["repaired"],
-        "discarded": tally["discarded"],
-    }
+    rows_in, waiting = sum(int(f.get("rows_in", 0)) for f in facts[read_by]), tally["open"] + tally["repaired"]
+    return {"rows_in": rows_in, "published": published, "open": waiting, "discarded": tally["discarded"]}
 
 
 def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapping[str, Any]]) -> int:

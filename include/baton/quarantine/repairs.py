@@ -1,6 +1,4 @@
-"""What people do with quarantined rows: change cells, or give rows up. Each is one transaction with a ledger entry."""
-
-from __future__ import annotations
+"""Repairs: people change cells of quarantined rows, or give rows up. Each is one transaction with a ledger entry."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,13 +27,11 @@ class RepairReport:
 
 
 def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:
-    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine
-    reinject`).
+    """Change cells of open rows; the next run of the partition judges them again (`baton quarantine reinject`).
 
     Args:
         where: which rows; open ones unless it names a status, so that `amount/100` is not applied twice.
-        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind":
-            "'food'"}.
+        set: column -> expression over the row's cells as they stand, e.g. {"amount": "amount/100", "kind": "'food'"}.
         actor: who repairs, for the record.
 
     Returns:
@@ -77,8 +73,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
     All of them, or none.
 
     Raises:
-        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are
-            listed.
+        BatonError: a row is not waiting in quarantine, or a column is not among its cells; all such are listed.
     """
 
     def work(conn: Connection) -> RepairReport:
@@ -105,8 +100,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
 
 
 def discard(where: Where, reason: str, actor: str) -> int:
-    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how
-    many.
+    """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
 
     Raises:
         BatonError: no reason, or no waiting row matches.
@@ -117,12 +111,7 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
     def work(conn: Connection) -> int:
         rows = _some(conn, where)
-        values: dict[str, Any] = {
-            "status": "discarded",
-            "reason": reason,
-            "actor": actor,
-            "updated_at": warehouse.now(),
-        }
+        values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
         _change(conn, [(row, values) for row in rows], WAITING)
         for (flow, partition), group in _partitions(rows).items():
             _append(conn, "rows_discarded", flow, partition, group, {"actor": actor, "reason": reason})
@@ -161,14 +150,7 @@ def _write(
     groups = _partitions(row for row, _ in changed)
     columns = sorted({column for _, cells in changed for column in cells})
     for (flow, partition), rows in groups.items():
-        _append(
-            conn,
-            "rows_repaired",
-            flow,
-            partition,
-            rows,
-            {"actor": actor, "columns": columns, "set": formulas},
-        )
+        _append(conn, "rows_repaired", flow, partition, rows, {"actor": actor, "columns": columns, "set": formulas})
     return RepairReport(len(changed), sum(len(cells) for _, cells in changed), tuple(skipped), tuple(groups))
 
 
@@ -198,18 +180,13 @@ def _change(
 
 
 def _append(
-    conn: Connection,
-    kind: str,
-    flow: str,
-    partition: str,
-    rows: Sequence[QuarantinedRow],
-    more: Mapping[str, Any],
+    conn: Connection, kind: str, flow: str, partition: str, rows: Sequence[QuarantinedRow], more: Mapping[str, Any]
 ) -> None:
     """Enter in the ledger which rows; a digest stands for all of them, since they may be many."""
     keys = sorted(f"{row.row}:{row.row_sha}" for row in rows)
     digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
-    ledger.append(conn, kind, f"{flow}/{partition}",
-                  {"rows": len(rows), "first_rows": keys[:10], "rows_sha256": digest, **more})  # fmt: skip
+    entry = {"rows": len(rows), "first_rows": keys[:10], "rows_sha256": digest, **more}
+    ledger.append(conn, kind, f"{flow}/{partition}", entry)
 
 
 def _some_of(messages: Sequence[str], most: int = 5) -> str:

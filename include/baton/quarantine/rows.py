@@ -1,7 +1,5 @@
 """Quarantined rows as people see them: one entry a row, with all rules that it breaks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,11 +104,8 @@ def counts(flow: str | None = None, partition: str | None = None) -> dict[str, i
 def select(conn: Connection, where: Where, limit: int | None) -> list[QuarantinedRow]:
     """The rows that `where` describes, ordered by flow, partition and row."""
     c = quarantine.c
-    wanted = {
-        c.flow: where.flow, c.partition: where.partition, c.entity_key: where.key,
-        c.source: where.source, c.row: where.row, c.rule: where.rule,
-    }  # fmt: skip
-    tests = [column == value for column, value in wanted.items() if value is not None]
+    named = {name: getattr(where, name) for name in ("flow", "partition", "source", "row", "rule")}
+    tests = [c[name] == value for name, value in {**named, "entity_key": where.key}.items() if value is not None]
     statuses = (where.status,) if isinstance(where.status, str) else where.status
     if statuses is not None:
         tests.append(c.status.in_(statuses))

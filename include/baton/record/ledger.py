@@ -1,12 +1,9 @@
-"""The record of what happened: append-only, every entry chained to the one before by SHA-256.
+"""The ledger: the record of what happened, append-only, every entry chained to the one before by SHA-256.
 
-The chain shows an edit, a deletion, an insertion and a swap. It cannot show that its end was cut off, nor
-that somebody rewrote everything from one entry on; for that, each committed entry's hash is also appended to
-the *anchor*, a file outside the database (`ledger.anchor` in BATON_HOME). Keep copies of the anchor where the
-database's owner cannot write.
+The chain shows an edit, a deletion, an insertion and a swap. It cannot show that its end was cut off, nor that somebody
+rewrote everything from one entry on; for that, each committed entry's hash is also appended to the *anchor*, a file
+outside the database (`ledger.anchor` in BATON_HOME). Keep copies of the anchor where the database's owner cannot write.
 """
-
-from __future__ import annotations
 
 import fcntl
 import hashlib
@@ -32,7 +29,7 @@ _HASHED = ("seq", "at", "kind", "subject", "payload", "prev")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One thing that happened."""
 
     seq: int
@@ -44,7 +41,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChainCheck:
     """What `verify` found.
 
     Attributes:
@@ -94,14 +91,8 @@ def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     last = conn.execute(sa.select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).first()
     seq = last.seq + 1 if last else 1
-    record = {
-        "seq": seq,
-        "at": warehouse.now(),
-        "kind": kind,
-        "subject": subject,
-        "payload": to_json(payload),
-        "prev": last.hash if last else GENESIS,
-    }
+    record = {"seq": seq, "at": warehouse.now(), "kind": kind, "subject": subject}
+    record |= {"payload": to_json(payload), "prev": last.hash if last else GENESIS}
     digest = _digest(record)
     conn.execute(ledger.insert().values(**record, hash=digest))
     warehouse.after_commit(conn, lambda: _anchor(seq, digest))
@@ -138,7 +129,7 @@ def _anchored(path: Path) -> dict[int, set[str]]:
     return known
 
 
-def verify(anchor: Path | None = None) -> Verdict:
+def verify(anchor: Path | None = None) -> ChainCheck:
     """Check every entry against the one before and against the anchor; names the first that is broken.
 
     Args:
@@ -156,17 +147,14 @@ def verify(anchor: Path | None = None) -> Verdict:
                 broken = None if not reason else min(count, row["seq"])
             head = row["hash"]
     if broken is None and known and max(known) > count:
-        broken, reason = (
-            count + 1,
-            f"entries {count + 1} to {max(known)} are missing: the anchor has seen them",
-        )
+        broken, reason = (count + 1, f"entries {count + 1} to {max(known)} are missing: the anchor has seen them")
     if not reason and known is None and count:
         reason = f"{path} is missing: nobody can tell whether entries were cut off or rewritten"
     unanchored = sum(1 for seq in range(1, count + 1) if seq not in (known or {}))
-    return Verdict(not reason, count, broken, head, reason, unanchored)
+    return ChainCheck(not reason, count, broken, head, reason, unanchored)
 
 
-def remember(verdict: Verdict, actor: str) -> dict[str, Any]:
+def remember(verdict: ChainCheck, actor: str) -> dict[str, Any]:
     """Keep a verification's result for the page that shows it; returns what is kept."""
     result = {
         "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
@@ -196,7 +184,7 @@ def _rows(conn: Connection) -> Iterator[dict[str, Any]]:
         yield dict(row)
 
 
-def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[Entry]:
+def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:
     """Return the newest entries first.
 
     Args:
@@ -212,6 +200,6 @@ def entries(subject: str | None = None, kind: str | None = None, limit: int = 10
         query = query.where(ledger.c.kind == kind)
     with warehouse.read() as conn:
         return [
-            Entry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
+            LedgerEntry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
             for row in conn.execute(query)
         ]

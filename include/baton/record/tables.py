@@ -6,80 +6,31 @@ MLflow's integers; `commit_id` is the row of `commits` whose transaction wrote t
 `migrations/versions` build the same tables.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import Column, Index, Integer, MetaData, Table, UniqueConstraint
+
+from baton.record.columns import columns
 
 metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    }
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
 )
-# SQLite numbers rows by itself only in a column of type INTEGER
-Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _key(name: str, kind: Any = Text) -> Column[Any]:
-    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False)
-
-
-def _must(name: str, kind: Any = Text) -> Column[Any]:
-    return Column(name, kind, nullable=False)
-
-
-def _may(name: str, kind: Any = Text) -> Column[Any]:
-    return Column(name, kind, nullable=True)
+def _table(name: str, short: str, *more: Any) -> Table:
+    """Declares a table; how its columns are written: `baton.record.columns`."""
+    return Table(name, metadata, *columns(short), *more)
 
 
 # --- slots ---
 
 # who owns a slot (fence) and what it holds now (null before the first commit)
-heads = Table(
-    "heads",
-    metadata,
-    _key("flow"),
-    _key("stage"),
-    _key("partition"),
-    _key("map_index", Integer),
-    _must("fence", Integer),
-    _may("digest"),
-    _may("uri"),
-    _may("commit_id", BigInteger),
-)
+heads = _table("heads", "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?")
 # append-only: every version that a slot ever had, and what it was made from
-commits = Table(
+commits = _table(
     "commits",
-    metadata,
-    Column("id", Serial, primary_key=True),
-    _must("flow"),
-    _must("stage"),
-    _must("partition"),
-    _must("map_index", Integer),
-    _must("fence", Integer),
-    _must("digest"),
-    _must("uri"),
-    _must("ref", JSON),
-    _must("facts", JSON),
-    _must("inputs", JSON),
-    _must("params", JSON),
-    _must("models", JSON),
-    _must("code"),
-    _may("run_id"),
-    _must("created_at"),
+    "id:id* flow stage partition map_index:int fence:int digest uri ref:json facts:json inputs:json "
+    "params:json models:json code run_id? created_at",
     UniqueConstraint("flow", "stage", "partition", "map_index", "fence"),
     Index(None, "uri"),
     Index(None, "flow", "partition"),
@@ -88,206 +39,71 @@ commits = Table(
 # --- rows ---
 
 # one row per broken rule of a source row; status: open, repaired, discarded, resolved
-quarantine = Table(
+quarantine = _table(
     "quarantine",
-    metadata,
-    _key("flow"),
-    _key("partition"),
-    _key("row_sha"),
-    _key("row", Integer),
-    _key("rule"),
-    _must("source"),
-    _may("entity_key"),
-    _may("column"),
-    _may("value"),
-    _may("advice"),
-    _must("status"),
-    _may("repair", JSON),
-    _may("reason"),
-    _may("actor"),
-    _may("raw", JSON),
-    _must("first_seen"),
-    _must("updated_at"),
+    "flow* partition* row_sha* row:int* rule* source entity_key? column? value? advice? status repair:json? "
+    "reason? actor? raw:json? first_seen updated_at",
     Index(None, "status"),
     Index(None, "entity_key"),
 )
 # one row per entity and model; category: class of the score, quantiles: level -> value of a forecast
-predictions = Table(
+predictions = _table(
     "predictions",
-    metadata,
-    _key("flow"),
-    _key("partition"),
-    _key("entity_key"),
-    _key("model"),
-    _must("version", Integer),
-    _must("score", Float),
-    _may("category"),
-    _may("quantiles", JSON),
-    _may("decision"),
-    _may("reasons", JSON),
-    _may("row_sha"),
-    _must("commit_id", BigInteger),
-    _must("scored_at"),
+    "flow* partition* entity_key* model* version:int score:float category? quantiles:json? decision? "
+    "reasons:json? row_sha? commit_id:big scored_at",
     Index(None, "entity_key"),
 )
 # the models combined: one row per entity; route: clear, review, block
-decisions = Table(
+decisions = _table(
     "decisions",
-    metadata,
-    _key("flow"),
-    _key("partition"),
-    _key("entity_key"),
-    _must("risk", Float),
-    _must("route"),
-    _may("money", Float),
-    _must("models", JSON),
-    _must("commit_id", BigInteger),
-    _must("decided_at"),
+    "flow* partition* entity_key* risk:float route money:float? models:json commit_id:big decided_at",
     Index(None, "entity_key"),
 )
 # what turned out to be true of a target (0 or 1, a quantity, or a category), and who said so; origin: chargeback,
-# analyst, ...; target '' (before there were several) stands for any
-labels = Table(
+# analyst, ...
+labels = _table(
     "labels",
-    metadata,
-    _key("flow"),
-    _key("entity_key"),
-    _key("origin"),
-    _key("target"),
-    _must("partition"),
-    _may("label", Float),
-    _may("category"),
-    _may("actor"),
-    _must("known_at"),
+    "flow* entity_key* origin* target* partition label:float? category? actor? known_at",
+    Column("rank", Integer, nullable=False, default=0),
     Index(None, "flow", "partition"),
 )
 # work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
 # instead of; text: what the person wrote, null where it is what was offered; priority: 1 is first
-cases = Table(
+cases = _table(
     "cases",
-    metadata,
-    _key("flow"),
-    _key("entity_key"),
-    _must("partition"),
-    _must("route"),
-    _may("queue"),
-    _may("priority", Integer),
-    _must("risk", Float),
-    _must("status"),
-    _must("resolutions", JSON),
-    _may("edits", JSON),
-    _may("resolution"),
-    _may("actor"),
-    _may("note"),
-    _may("text"),
-    _must("opened_at"),
-    _must("updated_at"),
+    "flow* entity_key* partition route queue? priority:int? risk:float status resolutions:json edits:json? "
+    "resolution? actor? note? text? opened_at updated_at",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
 )
 # what people changed in a proposal before it was carried out; the last change counts, the ledger has them all
-adjustments = Table(
-    "adjustments",
-    metadata,
-    _key("flow"),
-    _key("partition"),
-    _key("entity_key"),
-    _key("field"),
-    _must("proposed", Float),
-    _must("decided", Float),
-    _must("actor"),
-    _may("reason"),
-    _must("at"),
-)
+adjustments = _table("adjustments", "flow* partition* entity_key* field* proposed:float decided:float actor reason? at")
 
 # --- models ---
 
 # the gate's verdict on a version (judged_at) and the person's answer: approved, rejected, timeout
-approvals = Table(
-    "approvals",
-    metadata,
-    _key("model"),
-    _key("version", Integer),
-    _must("verdict", JSON),
-    _may("answer"),
-    _may("reviewer"),
-    _may("channel"),
-    _must("judged_at"),
-    _may("answered_at"),
-)
+approvals = _table("approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?")
 # the version a partition was scored with; re-runs and backfills use it again
-partition_models = Table(
-    "partition_models",
-    metadata,
-    _key("flow"),
-    _key("partition"),
-    _key("model"),
-    _must("version", Integer),
-    _must("recorded_at"),
-)
+partition_models = _table("partition_models", "flow* partition* model* version:int recorded_at")
 # one judgement of one partition for one model version
-drift_windows = Table(
+drift_windows = _table(
     "drift_windows",
-    metadata,
-    _key("model"),
-    _key("partition"),
-    _key("version", Integer),
-    _must("flow"),
-    _must("verdict"),
-    _must("table", JSON),
-    _must("features", JSON),
-    _may("performance", JSON),
-    _may("commit_id", BigInteger),
-    _must("judged_at"),
+    "model* partition* version:int* flow verdict table:json features:json performance:json? commit_id:big? judged_at",
 )
 # each time drift asked for training; the budget and the cool-down count these
-retrains = Table(
-    "retrains",
-    metadata,
-    Column("id", Serial, primary_key=True),
-    _must("model"),
-    _must("reason"),
-    _must("partition"),
-    _must("requested_at"),
-    Index(None, "model", "partition"),
-)
+retrains = _table("retrains", "id:id* model reason partition requested_at", Index(None, "model", "partition"))
 
 # --- record ---
 
 # effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`
-outbox = Table(
+outbox = _table(
     "outbox",
-    metadata,
-    _key("key"),
-    _must("kind"),
-    _must("flow"),
-    _must("partition"),
-    _must("entity_key"),
-    _must("payload", JSON),
-    _must("state"),
-    _must("attempts", Integer),
-    _may("lease_until"),
-    _may("answer", JSON),
-    _may("error"),
-    _must("created_at"),
-    _must("updated_at"),
-    _may("sent_at"),
+    "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "
+    "created_at updated_at sent_at?",
     Index(None, "state"),
     Index(None, "flow", "partition"),
 )
-meta = Table("meta", metadata, _key("key"), _must("value"))
+meta = _table("meta", "key* value")
 # append-only, hash-chained; written through `baton.record.ledger` only
-ledger = Table(
-    "ledger",
-    metadata,
-    _key("seq", BigInteger().with_variant(Integer, "sqlite")),
-    _must("at"),
-    _must("kind"),
-    _must("subject"),
-    _must("payload"),
-    _must("prev"),
-    _must("hash"),
-    Index(None, "subject"),
-    Index(None, "kind"),
-)
+ledger = _table("ledger", "seq:number* at kind subject payload prev hash", Index(None, "subject"), Index(None, "kind"))

@@ -1,6 +1,4 @@
-"""Which model versions a partition used: fixed by its first run, repeated by every later one."""
-
-from __future__ import annotations
+"""Used models: the versions that a partition used, fixed by its first run, repeated by every later one."""
 
 from collections.abc import Mapping
 
@@ -23,11 +21,7 @@ def recorded_models(flow: str, partition: str, conn: Connection | None = None) -
 
 
 def record_models(
-    flow: str,
-    partition: str,
-    models: Mapping[str, int],
-    supersede: bool = False,
-    conn: Connection | None = None,
+    flow: str, partition: str, models: Mapping[str, int], supersede: bool = False, conn: Connection | None = None
 ) -> dict[str, int]:
     """Record the versions that a partition is scored with, and return what is on record now.
 

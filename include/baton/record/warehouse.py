@@ -4,8 +4,6 @@
 its start (`BEGIN IMMEDIATE`): it waits there, and cannot fail on a lock later.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -58,47 +58,21 @@ class CardFacts:
     limits: Sequence[str] = ()
 
 
-def card_facts(
-    spec: ModelSpec,
-    *,
-    candidate: str,
-    occasion: str,
-    data: Mapping[str, Any],
-    use: str,
-    limits: Sequence[str],
-    metrics: Mapping[str, float],
-    features: Sequence[str],
-    leaderboard: Sequence[Mapping[str, Any]] = (),
-) -> CardFacts:
+def card_facts(spec: ModelSpec, candidate: str, use: str, **training: Any) -> CardFacts:
     """Facts of a card as the spec and one training give them.
 
     Args:
-        spec: the model's spec.
         candidate: name of the winning candidate.
-        occasion: partition or run that it was trained for.
-        data: facts of the training data, such as rows, positives, uri, sha256.
-        use: what one prediction means; limits: what its user must know.
-        metrics: held-out metrics.
-        features: columns that the model sees.
-        leaderboard: one row per candidate.
+        use: what one prediction means.
+        training: the other fields of `CardFacts`.
     """
     winner = next((entry for entry in spec.candidates if entry.name == candidate), None)
-    return CardFacts(
-        model=spec.model,
-        family=spec.family,
-        owner=spec.owner,
-        description=spec.description,
-        candidate=candidate,
-        estimator=(winner.estimator or "") if winner else "",
-        occasion=occasion,
-        approval=spec.approval.mode,
-        intended_use=f"{use} Not for data that the contract `{spec.training.contract}` does not admit.",
-        data=data,
-        metrics=metrics,
-        leaderboard=leaderboard,
-        features=features,
-        limits=limits,
-    )
+    estimator = (winner.estimator or "") if winner else ""
+    use = f"{use} Not for data that the contract `{spec.training.contract}` does not admit."
+    names: dict[str, Any] = {"model": spec.model, "family": spec.family, "owner": spec.owner, "candidate": candidate}
+    names |= {"description": spec.description, "estimator": estimator, "approval": spec.approval.mode}
+    names["intended_use"] = use
+    return CardFacts(**names, **training)
 
 
 def model_card(facts: CardFacts) -> str:

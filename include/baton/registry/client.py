@@ -1,16 +1,13 @@
 """The model registry: which version is champion, who said so, and what the gate said.
 
-Aliases say what a version is for (`challenger`, `champion`, `previous_champion`), never stages. Training
-registers and points `challenger`; only `promote` and `rollback` move `champion`, and both write it to the
-ledger.
+Aliases say what a version is for (`challenger`, `champion`, `previous_champion`), never stages. Training registers and
+points `challenger`; only `promote` and `rollback` move `champion`, and both write it to the ledger.
 
 The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
 right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So
 reviewers get rights on versions only (`mlflow_server.bootstrap`): they can tag, not move. The server's admin
 still can: the console's page Today compares the alias with the ledger and says so (`champion_moved`).
 """
-
-from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -70,13 +67,7 @@ class Registry(Versions):
         self.rest.post("/registered-models/alias", name=model, alias=name, version=str(version))
 
     def promote(
-        self,
-        model: str,
-        version: int,
-        previous: int | None = None,
-        *,
-        actor: str = "promote",
-        reason: str = "",
+        self, model: str, version: int, previous: int | None = None, *, actor: str = "promote", reason: str = ""
     ) -> None:
         """Make a version champion; the one it replaces keeps the alias `previous_champion`.
 

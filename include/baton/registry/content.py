@@ -1,4 +1,4 @@
-"""What a model folder may hold: every file must positively be one of a few formats that carry no code.
+"""The content of a model folder: every file must positively be one of a few formats that carry no code.
 
 Checked on bytes, by name and content, before MLflow, skops or LightGBM sees the folder. The list says what is
 allowed; everything else (pickles under any name, archives, scripts, foreign flavours) is refused without
@@ -176,14 +176,7 @@ def _check_skops(name: str, path: Path) -> None:
                 if entry.filename.endswith(".npy"):
                     _check_array(f"{name}:{entry.filename}", archive, entry)
             schema = json.loads(archive.read("schema.json"))
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        RecursionError,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-    ) as error:
+    except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError, RuntimeError, OSError) as error:
         raise RegistryRefused(f"{name}: not a readable skops file ({error})") from None
     _check_types(name, schema)
 
@@ -260,10 +253,5 @@ def _refuse_keys(document: Any) -> None:
             pending.extend((value, depth + 1) for value in node)
 
 
-_FORMATS: dict[str, Callable[[str, Path], None]] = {
-    "MLmodel": _check_mlmodel_text,
-    ".json": _check_json,
-    ".txt": _check_booster,
-    ".skops": _check_skops,
-    ".md": _check_card,
-}
+_FORMATS: dict[str, Callable[[str, Path], None]] = {"MLmodel": _check_mlmodel_text, ".json": _check_json}
+_FORMATS |= {".txt": _check_booster, ".skops": _check_skops, ".md": _check_card}

@@ -1,6 +1,4 @@
-"""What makes one model version the one it says it is."""
-
-from __future__ import annotations
+"""Identity of a model version: what makes it the one it says it is."""
 
 from dataclasses import dataclass
 
@@ -35,7 +33,6 @@ class ModelVersion:
         logged_model: id of the upload that holds its files; "" when it was not registered by Baton.
         description: the model card, with the gate's verdict once there is one.
         tags: `baton.*` and others.
-        created_ms: time of registration, milliseconds since 1970 UTC.
     """
 
     model: str
@@ -44,4 +41,3 @@ class ModelVersion:
     logged_model: str
     description: str
     tags: dict[str, str]
-    created_ms: int

@@ -4,7 +4,7 @@ A model folder carries `manifest.json` (every other file with size and SHA-256, 
 `manifest.sig` (Ed25519 over the manifest's bytes). MLflow's own pickle switch is no boundary: a folder's
 `loader_module` or `code/` still runs on load, so the check happens here, on bytes, with none of the model
 libraries imported. A valid signature alone is not enough either: what the files *are* must be on the
-allow-list of `manifest_content`, so that a training run cannot sign a pickle.
+allow-list of `registry.content`, so that a training run cannot sign a pickle.
 
 The identity inside the manifest (model, run, MLflow's logged model, training data) is what stops a replay:
 an old version, correctly signed, is refused under any other name, run or logged model.

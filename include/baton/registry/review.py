@@ -1,6 +1,4 @@
-"""What tags and aliases say, as pure functions: the review that counts, a champion that was moved."""
-
-from __future__ import annotations
+"""Reviews, read from tags and aliases by pure functions: the review that counts, a champion that was moved."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
@@ -10,7 +8,7 @@ GATE, GATE_AT = "baton.gate", "baton.gate_at"
 RESERVED = frozenset({REVIEW, REVIEW_BEFORE_GATE, GATE, GATE_AT})
 PENDING = "pending"
 
-Answer = Literal["approved", "rejected"]
+ReviewAnswer = Literal["approved", "rejected"]
 
 
 class GateResult(Protocol):
@@ -34,7 +32,7 @@ def decision_of(verdict: GateResult) -> str:
     return str(getattr(verdict.decision, "value", verdict.decision))
 
 
-def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Answer | None:
+def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> ReviewAnswer | None:
     """The review that counts, or None.
 
     A review counts only after a gate verdict: the verdict puts the tag back to `pending`, so that an answer
@@ -48,7 +46,7 @@ def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Answe
     if not judged or (gate_at is not None and judged != gate_at):
         return None
     answer = tags.get(REVIEW, "").strip().lower()
-    return cast("Answer", answer) if answer in ("approved", "rejected") else None
+    return cast("ReviewAnswer", answer) if answer in ("approved", "rejected") else None
 
 
 def champion_moved(model: str, actual: int | None, recorded: int | None) -> str | None:

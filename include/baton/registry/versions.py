@@ -1,30 +1,23 @@
 """Model versions in MLflow: registering a signed folder, and reading what is registered."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import RegistryRefused, ServiceError
 from baton.registry.card import with_gate
 from baton.registry.download import verified_folder
 from baton.registry.identity import Identity, ModelVersion
 from baton.registry.manifest import Manifest
-from baton.registry.package import package
+from baton.registry.package import Submission, package
 from baton.registry.review import PENDING, RESERVED, REVIEW
 from baton.settings import settings
 from baton.tracking.rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
 from baton.tracking.runs import RunLog
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.data.datasets import DatasetRef
 
 # MLflow answers without model_id; the source names the upload and cannot be changed afterwards
 _SOURCE = re.compile(r"models:/(m-[0-9a-f]{32})")
@@ -59,73 +52,31 @@ class Versions(RunLog):
             raise ServiceError("MLflow: no server is known; start it with `baton up` or set BATON_MLFLOW_TRACKING_URI")
         super().__init__(Rest(address, user or credentials(self.home, "service"), retry_seconds))
 
-    def register(
-        self,
-        model: str,
-        folder: Path,
-        run_id: str,
-        *,
-        family: str,
-        input_example: pd.DataFrame,
-        output_example: pd.DataFrame | None = None,
-        card_md: str,
-        metrics: Mapping[str, float] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        dataset: DatasetRef | None = None,
-        about: str = "",
-    ) -> int:
+    def register(self, given: Submission) -> int:
         """Sign a saved model, upload it and make it a version; return its number.
 
         Repeating a request after a lost answer does no harm: a version is looked up by its upload first.
-
-        Args:
-            model: name of the registered model, created on first use.
-            folder: what the family saved; not changed.
-            run_id: the run that trained it.
-            family: name of the family that loads it.
-            input_example: shape (few, features) with the data's dtypes; MLflow shows it: no personal data.
-            output_example: shape (few, outputs).
-            card_md: model card in Markdown, also the version's description.
-            metrics: held-out metrics of this model.
-            tags: `baton.partition`, Airflow ids and the like; reviews and verdicts are not taken from here.
-            dataset: the training data; its hash is signed into the manifest.
-            about: one line on the registered model: what, owner.
 
         Raises:
             RegistryRefused: a file that may not be in a model folder.
             ServiceError: the server is down, or another user owns the name.
         """
-        require_name(model)
-        run = self.rest.get("/runs/get", run_id=run_id)["run"]["info"]
-        trained_on = dataset.content_sha256 if dataset else ""
-        logged = self.rest.post(
-            "/logged-models",
-            experiment_id=run["experiment_id"],
-            name=model,
-            model_type=f"baton.{family}",
-            source_run_id=run_id,
-        )["model"]["info"]
+        require_name(given.model)
+        experiment = self.rest.get("/runs/get", run_id=given.run_id)["run"]["info"]["experiment_id"]
+        trained_on = given.dataset.content_sha256 if given.dataset else ""
+        kind = {"name": given.model, "model_type": f"baton.{given.family}", "source_run_id": given.run_id}
+        logged = self.rest.post("/logged-models", experiment_id=experiment, **kind)["model"]["info"]
         upload = logged["model_id"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        identity = Identity(model, run_id, upload, trained_on, now)
+        identity = Identity(given.model, given.run_id, upload, trained_on, now)
         with self._upload(logged["artifact_uri"], upload) as target:
-            digest = package(
-                folder,
-                target,
-                identity=identity,
-                family=family,
-                keys_dir=self.home / "keys",
-                input_example=input_example,
-                output_example=output_example,
-                card_md=card_md,
-                metadata={"dataset": trained_on},
-            )
-        self.rest.post("/runs/outputs", run_id=run_id, models=[{"model_id": upload, "step": 0}])
-        self.log(run_id, metrics=metrics, logged_model=upload)
-        self._ensure_model(model, about)
-        given = {key: value for key, value in (tags or {}).items() if key not in RESERVED}
-        own = {"baton.dataset": trained_on, "baton.manifest": digest, REVIEW: PENDING}
-        return self._create_version(identity, with_gate(card_md, None), {**given, **own})
+            digest = package(given, identity, target, self.home / "keys")
+        self.rest.post("/runs/outputs", run_id=given.run_id, models=[{"model_id": upload, "step": 0}])
+        self.log(given.run_id, metrics=given.metrics, logged_model=upload)
+        self._ensure_model(given.model, given.about)
+        tags = {key: value for key, value in given.tags.items() if key not in RESERVED}
+        tags |= {"baton.dataset": trained_on, "baton.manifest": digest, REVIEW: PENDING}
+        return self._create_version(identity, with_gate(given.card_md, None), tags)
 
     @contextmanager
     def _upload(self, location: str, upload: str) -> Iterator[Path]:
@@ -149,15 +100,10 @@ class Versions(RunLog):
                 raise
 
     def _create_version(self, identity: Identity, description: str, tags: Mapping[str, Any]) -> int:
-        body = {
-            "name": identity.model,
-            "source": f"models:/{identity.logged_model}",
-            "run_id": identity.run_id,
-            "model_id": identity.logged_model,
-            "description": description,
-            "tags": [{"key": key, "value": str(value)} for key, value in tags.items()],
-        }
-        answer = self.rest.post("/model-versions/create", **body)
+        upload = identity.logged_model
+        body = {"name": identity.model, "source": f"models:/{upload}", "run_id": identity.run_id, "model_id": upload}
+        texts = [{"key": key, "value": str(value)} for key, value in tags.items()]
+        answer = self.rest.post("/model-versions/create", **body, description=description, tags=texts)
         # when the answer of a first request was lost, the repeated one made a copy: the oldest is the version
         created = int(answer["model_version"]["version"])
         first = self._first_of(identity.model, identity.run_id, identity.logged_model)
@@ -251,12 +197,6 @@ def require_name(model: str) -> None:
 
 def _version(entry: Mapping[str, Any]) -> ModelVersion:
     source = _SOURCE.fullmatch(entry.get("source", ""))
-    return ModelVersion(
-        model=entry["name"],
-        version=int(entry["version"]),
-        run_id=entry.get("run_id", ""),
-        logged_model=source[1] if source else "",
-        description=entry.get("description", ""),
-        tags={tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])},
-        created_ms=int(entry.get("creation_timestamp", 0)),
-    )
+    tags = {tag["key"]: tag.get("value", "") for tag in entry.get("tags", [])}
+    upload, description = source[1] if source else "", entry.get("description", "")
+    return ModelVersion(entry["name"], int(entry["version"]), entry.get("run_id", ""), upload, description, tags)

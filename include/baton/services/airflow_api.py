@@ -1,7 +1,5 @@
 """Client of Airflow's public REST interface: what a user's trigger, approval or look at a run does, as code."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,11 +66,7 @@ class Orchestrator:
         return self._client
 
     def trigger(
-        self,
-        dag_id: str,
-        partition: str | None = None,
-        conf: Mapping[str, Any] | None = None,
-        run_id: str | None = None,
+        self, dag_id: str, partition: str | None = None, conf: Mapping[str, Any] | None = None, run_id: str = ""
     ) -> str:
         """Start a run; returns its id."""
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
@@ -135,9 +129,8 @@ class Orchestrator:
         raise ServiceError(f"no new run of {dag_id} within {timeout:.0f} s: did its asset event arrive?")
 
     def answer(
-        self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60,
-        params: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self, dag_id: str, run_id: str, task_id: str, approve: bool, timeout: float = 60, params: Mapping[str, Any] = {}
+    ) -> None:
         """Answer an approval, with the call that the UI's *Required Actions* page makes; `params` are its form's fields."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         until = time.monotonic() + timeout

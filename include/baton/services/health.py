@@ -1,6 +1,4 @@
-"""Are the services well? Asked over HTTP on loopback, and of Airflow's table of jobs."""
-
-from __future__ import annotations
+"""Health of the services, asked over HTTP on loopback, and of Airflow's table of jobs."""
 
 import time
 from datetime import UTC, datetime
@@ -10,12 +8,8 @@ import sqlalchemy as sa
 
 from baton.errors import ServiceError
 
-_JOB = sa.table(
-    "job",
-    sa.column("job_type", sa.String),
-    sa.column("state", sa.String),
-    sa.column("end_date", sa.DateTime(timezone=True)),
-)
+_ENDED = sa.column("end_date", sa.DateTime(timezone=True))
+_JOB = sa.table("job", sa.column("job_type", sa.String), sa.column("state", sa.String), _ENDED)
 
 
 def client(timeout: float = 5.0) -> httpx.Client:

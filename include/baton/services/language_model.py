@@ -7,8 +7,6 @@ request at a time on one thread: it is a stand-in for a machine without a model 
 A server of its own process can hang or die without taking a task along.
 """
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -1,13 +1,10 @@
-"""In front of every request to the MLflow server: its own log-in, minus the parts that run things.
+"""Access to the MLflow server: before every request its own log-in, minus the parts that run things.
 
-MLflow's assistant lets anybody who can log in, a reviewer too, name a model endpoint of their own, grant it
-full access and have its tool calls executed by a shell on the server's machine, where the signing key lies;
-MLflow 3.17 has no switch for it. The gateway keeps provider keys and calls out; the demo, scorer and job
-routes run code. Baton uses none of them, so they are closed to every user, the admin included. On the rest
-MLflow decides.
+MLflow's assistant lets anybody who can log in, a reviewer too, name a model endpoint of their own, grant it full access
+and have its tool calls executed by a shell on the server's machine, where the signing key lies; MLflow 3.17 has no
+switch for it. The gateway keeps provider keys and calls out; the demo, scorer and job routes run code. Baton uses none
+of them, so they are closed to every user, the admin included. On the rest MLflow decides.
 """
-
-from __future__ import annotations
 
 import re
 from typing import Any

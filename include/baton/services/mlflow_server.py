@@ -10,10 +10,7 @@ reviewer reads everything and may change *versions* (tag them, which is the revi
 model, so that a reviewer cannot move the alias `champion`. Whoever else has a user reads.
 """
 
-from __future__ import annotations
-
 import json
-import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -22,6 +19,7 @@ from string import Template
 from typing import Any
 
 from baton.errors import ServiceError
+from baton.services.plan import write_secret
 from baton.tracking.rest import Credentials, Rest, RestError, credentials
 
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
@@ -42,7 +40,7 @@ def prepare(home: Path) -> None:
         known: dict[str, Any] = {
             role: {"username": name, "password": secrets.token_urlsafe(24)} for role, name in USERS.items()
         }
-        _write_private(path, json.dumps(known | {"flask_secret_key": secrets.token_hex(32)}, indent=1))
+        write_secret(path, json.dumps(known | {"flask_secret_key": secrets.token_hex(32)}, indent=1))
     admin = credentials(home, "admin")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         # the parser of this file reads % as the start of a reference
@@ -50,7 +48,7 @@ def prepare(home: Path) -> None:
         admin_username=admin.username,
         admin_password=admin.password,
     )
-    _write_private(home / "mlflow" / "basic_auth.ini", text)
+    write_secret(home / "mlflow" / "basic_auth.ini", text)
 
 
 def server_command(
@@ -84,14 +82,10 @@ def server_command(
         *("--cors-allowed-origins", ",".join(f"http://{name}" for name in hosts)),
         *("--x-frame-options", "SAMEORIGIN"),
     ]
-    environment = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(home / "mlflow" / "basic_auth.ini"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": secret_key,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-    }
-    return command, environment
+    config = str(home / "mlflow" / "basic_auth.ini")
+    environment = {"MLFLOW_AUTH_CONFIG_PATH": config, "MLFLOW_FLASK_SERVER_SECRET_KEY": secret_key}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    return command, {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **quiet}
 
 
 def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
@@ -128,11 +122,3 @@ def _ensure_user(rest: Rest, user: Credentials) -> None:
 
 def _database(home: Path, name: str) -> Path:
     return (home / "mlflow" / name).resolve()
-
-
-def _write_private(path: Path, content: str) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-    scratch.replace(path)

@@ -1,11 +1,9 @@
-"""What the services are and how they are configured: commands, environment, secrets, ports.
+"""The plan of the services: what they are and how they are configured, by commands, environment, secrets, ports.
 
 Airflow is configured by environment variables alone, but for the three keys that must not show up in a
 process listing: they are in `home/secrets/airflow.cfg`. A variable `AIRFLOW__*` that the user has set wins,
 except for addresses and log-in.
 """
-
-from __future__ import annotations
 
 import configparser
 import io
@@ -26,12 +24,8 @@ USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
 """Users of the local installation and their roles in Airflow's simple auth manager."""
 
 # one thread: LocalExecutor forks its workers from this process, and a fork copies only the calling thread
-_SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-}
+_SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+_SINGLE_THREADED |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 @dataclass(frozen=True)
@@ -154,19 +148,14 @@ class Plan:
 
     def airflow_services(self) -> list[Service]:
         """Return Airflow's services, without log servers: those listen everywhere; the UI reads files."""
-        airflow = airflow_command()
+        airflow, quiet = airflow_command(), "--skip-serve-logs"
         return [
             Service("api-server", [airflow, "api-server"], 4),
             Service(
-                "scheduler",
-                [airflow, "scheduler", "--skip-serve-logs"],
-                6,
-                "scheduler",
-                "SchedulerJob",
-                environment=_SINGLE_THREADED,
+                "scheduler", [airflow, "scheduler", quiet], 6, "scheduler", "SchedulerJob", environment=_SINGLE_THREADED
             ),
             Service("dag-processor", [airflow, "dag-processor"], 4, "dag_processor", "DagProcessorJob"),
-            Service("triggerer", [airflow, "triggerer", "--skip-serve-logs"], 4, "triggerer", "TriggererJob"),
+            Service("triggerer", [airflow, "triggerer", quiet], 4, "triggerer", "TriggererJob"),
         ]
 
 

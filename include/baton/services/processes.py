@@ -132,18 +132,6 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def listeners(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
-    """Return (address, port, process name) of each listening TCP socket of the sessions."""
-    found = set()
-    for session in sessions:
-        for process in session.members():
-            with contextlib.suppress(psutil.Error):
-                for connection in process.net_connections(kind="tcp"):
-                    if connection.status == psutil.CONN_LISTEN:
-                        found.add((connection.laddr.ip, connection.laddr.port, process.name()))
-    return sorted(found)
-
-
 def write_sessions(path: Path, sessions: dict[str, Session]) -> None:
     """Record the sessions of the services, so that a successor and the guardian can end them."""
     part = path.with_suffix(".part")

@@ -4,8 +4,6 @@
 `python -m baton.services.production accounts`  the registry's service account and reviewer, when MLflow answers
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,12 +1,11 @@
 """One supervised process: start, notice its end, restart with back-off."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from baton.services.plan import Service
 from baton.services.processes import Session
@@ -51,15 +50,10 @@ class Supervised:
         if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - our own commands
-                self.service.command,
-                env={**environment, **self.service.environment},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+            whole = {**environment, **self.service.environment}
+            command = self.service.command
+            self.process = subprocess.Popen(command, env=whole, cwd=folder, start_new_session=True, **streams)  # noqa: S603
         self.session = Session.of(self.process.pid)
         self._started = time.monotonic()
         self.restarts += 1

@@ -1,10 +1,8 @@
-"""Start Airflow and MLflow on loopback and keep them running: behind `baton up`, the demo and the tests.
+"""The supervisor: starts Airflow and MLflow on loopback and keeps them running, for `baton up`, the demo and the tests.
 
 One supervisor per home (a lock). When this process dies without a word, a guardian process ends the services;
 what both missed, the next start ends.
 """
-
-from __future__ import annotations
 
 import fcntl
 import json
@@ -13,9 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Self
 
@@ -204,12 +201,9 @@ class Services:
             ports[one.name] = choose_port(None, one.name)
             watch.add(Service(one.name, one.on(ports[one.name]), 4, health_url=f"{one.url(ports[one.name])}/health"))
         with ThreadPoolExecutor(2) as pool:
-            tasks = [
-                pool.submit(
-                    watch.run_once, "init-airflow", [python, "-m", "baton.airflow.server.initialise", json.dumps(ports)]
-                ),
-                pool.submit(watch.run_once, "init-warehouse", [python, "-c", _MIGRATE]),
-            ]
+            initialise = [python, "-m", "baton.airflow.server.initialise", json.dumps(ports)]
+            once = {"init-airflow": initialise, "init-warehouse": [python, "-c", _MIGRATE]}
+            tasks = [pool.submit(watch.run_once, name, command) for name, command in once.items()]
             try:
                 for task in tasks:
                     task.result()
@@ -223,22 +217,13 @@ class Services:
 
     def _make_plan(self) -> Plan:
         wanted = self.settings
-        return Plan(
-            settings=wanted,
-            dags_folder=self._dags,
-            plugins_folder=self._plugins,
-            airflow_port=choose_port(wanted.airflow_port, "BATON_AIRFLOW_PORT"),
-            mlflow_port=choose_port(wanted.mlflow_port, "BATON_MLFLOW_PORT"),
-            paused=self._paused,
-            extra=self._extra,
-        )
+        airflow = choose_port(wanted.airflow_port, "BATON_AIRFLOW_PORT")
+        mlflow = choose_port(wanted.mlflow_port, "BATON_MLFLOW_PORT")
+        return Plan(wanted, self._dags, self._plugins, airflow, mlflow, self._paused, self._extra)
 
     def _start_guardian(self) -> None:
-        self._guardian = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "baton.services.processes", str(self.settings.sessions_file)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "baton.services.processes", str(self.settings.sessions_file)]
+        self._guardian = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own
 
     def _take_lock(self) -> None:
         lock = (self.settings.home / "supervisor.lock").open("a+", encoding="utf-8")
@@ -261,18 +246,6 @@ class Services:
             if session.members():
                 self._report(f"{name} is left over from a supervisor that died; it is ended")
             session.end(grace=0)
-
-
-@contextmanager
-def running(
-    home: Path | None = None,
-    dags_folder: Path | None = None,
-    extra_env: Mapping[str, str] | None = None,
-    report: Callable[[str], None] = lambda line: None,
-) -> Iterator[Services]:
-    """Yield started, healthy services and stop them at the end; arguments as in `Services`."""
-    with Services(home, dags_folder=dags_folder, extra_env=extra_env, report=report) as services:
-        yield services
 
 
 def supervisor_of(home: Path) -> int | None:

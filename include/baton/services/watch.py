@@ -1,6 +1,4 @@
-"""Keep a set of services running: restart what ends or hangs, end what lost its parent."""
-
-from __future__ import annotations
+"""The watch over a set of services: restarts what ends or hangs, ends what lost its parent."""
 
 import contextlib
 import threading

@@ -33,7 +33,7 @@ COLUMNS = ("document_id", "channel", "name", "received_at", "content", "size", "
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """Of a document, and of all documents of a partition."""
 
     max_bytes: int = 25_000_000
@@ -59,7 +59,7 @@ class Document:
         return made.hexdigest()[:20]
 
 
-def frame_of(documents: Iterable[Document], channel: str, where: str, limits: Limits) -> pd.DataFrame:
+def frame_of(documents: Iterable[Document], channel: str, where: str, limits: BatchLimits) -> pd.DataFrame:
     """Make rows of documents, sorted by name.
 
     Raises:
@@ -91,7 +91,7 @@ def frame_of(documents: Iterable[Document], channel: str, where: str, limits: Li
 
 
 def of_records(
-    records: Iterable[Mapping[str, Any]], fields: DocumentFields, start: datetime, where: str, limits: Limits
+    records: Iterable[Mapping[str, Any]], fields: DocumentFields, start: datetime, where: str, limits: BatchLimits
 ) -> pd.DataFrame:
     """Make rows of decoded JSON records whose content is base64.
 

@@ -1,7 +1,5 @@
 """Finds and reads the files of a file source, on a disk or an object store (fsspec)."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +9,7 @@ from baton.errors import SourceError
 from baton.settings import settings
 from baton.specs.source import Format, RecordedSource
 
-ENDINGS: dict[str, Format] = {
-    "parquet": "parquet",
-    "csv": "csv",
-    "json": "json",
-    "jsonl": "json",
-    "ndjson": "json",
-}
+ENDINGS: dict[str, Format] = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json"}
 # what senders and browsers call a file that is still being written
 UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 

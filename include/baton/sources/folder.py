@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from baton.errors import NoData, SourceError
 from baton.settings import settings
-from baton.sources.documents import Document, Limits, frame_of
+from baton.sources.documents import BatchLimits, Document, frame_of
 from baton.sources.files import UNFINISHED
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 _DEEP = 10  # folders below the drop folder
 
 
-def read_folder(folder: Path, where: str, limits: Limits) -> pd.DataFrame:
+def read_folder(folder: Path, where: str, limits: BatchLimits) -> pd.DataFrame:
     """Read every file in a folder and below it.
 
     Left out: what begins with a dot, unfinished uploads (.tmp, .part, ...), links and whatever is no plain file.
@@ -46,7 +46,7 @@ def read_folder(folder: Path, where: str, limits: Limits) -> pd.DataFrame:
     return frame
 
 
-def read_store(uri: str, where: str, limits: Limits) -> pd.DataFrame:
+def read_store(uri: str, where: str, limits: BatchLimits) -> pd.DataFrame:
     """Read every object below an address of an object store (fsspec), as `read_folder` does a folder's files.
 
     Raises:
@@ -78,7 +78,7 @@ def read_store(uri: str, where: str, limits: Limits) -> pd.DataFrame:
     return frame
 
 
-def read_named(folder: Path, names: Sequence[str], where: str, limits: Limits) -> pd.DataFrame:
+def read_named(folder: Path, names: Sequence[str], where: str, limits: BatchLimits) -> pd.DataFrame:
     """Read the files that a person named, by paths below a folder; nothing outside can be reached.
 
     Raises:
@@ -134,7 +134,7 @@ def _opened(folder: Path, where: str) -> int:
     return at
 
 
-def _named(root: int, parts: tuple[str, ...], which: str, limits: Limits) -> Document:
+def _named(root: int, parts: tuple[str, ...], which: str, limits: BatchLimits) -> Document:
     """Go down folder by folder without following links, so that nobody can swap one on the way."""
     at = os.dup(root)
     try:
@@ -154,7 +154,7 @@ def _named(root: int, parts: tuple[str, ...], which: str, limits: Limits) -> Doc
     return made
 
 
-def _walk(folder: int, above: tuple[str, ...], where: str, limits: Limits) -> Iterator[Document]:
+def _walk(folder: int, above: tuple[str, ...], where: str, limits: BatchLimits) -> Iterator[Document]:
     names = sorted(os.listdir(folder))  # an open folder has no path
     for number, name in enumerate(names, 1):
         parts = (*above, name)
@@ -182,7 +182,7 @@ def _walk(folder: int, above: tuple[str, ...], where: str, limits: Limits) -> It
             yield made
 
 
-def _document(folder: int, name: str, parts: tuple[str, ...], limits: Limits) -> Document | None:
+def _document(folder: int, name: str, parts: tuple[str, ...], limits: BatchLimits) -> Document | None:
     """Read one file; None for what is none. A FIFO is not waited for, a link not followed."""
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return None

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from baton.errors import SourceError
-from baton.sources.documents import Document, Limits, frame_of
+from baton.sources.documents import BatchLimits, Document, frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from baton.sources.imap import ImapFolder
 
 
-def read_mails(folder: ImapFolder, start: datetime, end: datetime, where: str, limits: Limits) -> pd.DataFrame:
+def read_mails(folder: ImapFolder, start: datetime, end: datetime, where: str, limits: BatchLimits) -> pd.DataFrame:
     """Read what arrived (INTERNALDATE) from `start` (inclusive) to `end` (exclusive), one row per mail.
 
     A mail is named by folder, UIDVALIDITY and UID, which stay the same as long as it lies there. Its size is asked

@@ -1,7 +1,5 @@
 """The pure parts of SQL and HTTP sources: window parameters, rows in an answer, the next page. No I/O."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from baton.specs.source import HttpSource, PagingSpec, SqlSource
 
 
 @dataclass(frozen=True)
-class Page:
+class PageRequest:
     """One request: path below the connection's host, query parameters, which one it is (from 1)."""
 
     endpoint: str
@@ -34,18 +32,15 @@ def sql_parameters(source: SqlSource, partition: str) -> dict[str, str]:
     return {"start": start.strftime(source.time_format), "end": end.strftime(source.time_format)}
 
 
-def first_page(source: HttpSource, partition: str) -> Page:
+def first_page(source: HttpSource, partition: str) -> PageRequest:
     """The first request for a partition.
 
     Raises:
         SourceError: the key is no start of a partition of the source's step.
     """
     start, end = window(partition, source.step)
-    values = {
-        "start": start.strftime(source.time_format),
-        "end": end.strftime(source.time_format),
-        "partition": partition,
-    }
+    values = {"start": start.strftime(source.time_format), "end": end.strftime(source.time_format)}
+    values["partition"] = partition
     params = {name: value.format(**values) for name, value in source.params.items()}
     paging = source.paging
     if paging is not None:
@@ -54,7 +49,7 @@ def first_page(source: HttpSource, partition: str) -> Page:
         if paging.by in ("page", "offset"):
             params[paging.param] = str(paging.first)
     offset = paging.first if paging is not None and paging.by == "offset" else 0
-    return Page(source.endpoint.format(**values), params, offset=offset)
+    return PageRequest(source.endpoint.format(**values), params, offset=offset)
 
 
 def records_at(payload: Any, dotted: str) -> list[dict[str, Any]]:
@@ -76,7 +71,9 @@ def records_at(payload: Any, dotted: str) -> list[dict[str, Any]]:
     return found
 
 
-def next_page(source: HttpSource, page: Page, payload: Any, records: Sequence[Any], base_url: str = "") -> Page | None:
+def next_page(
+    source: HttpSource, page: PageRequest, payload: Any, records: Sequence[Any], base_url: str = ""
+) -> PageRequest | None:
     """The request after this one, None after the last.
 
     Args:
@@ -105,20 +102,20 @@ def digest(records: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _following(paging: PagingSpec, page: Page, payload: Any, rows: int, base_url: str) -> Page | None:
+def _following(paging: PagingSpec, page: PageRequest, payload: Any, rows: int, base_url: str) -> PageRequest | None:
     if paging.by in ("page", "offset"):
         if rows == 0 or (paging.until == "short" and rows < paging.size):
             return None
         # the offset grows by what came, not by what was asked for: a server may cap the page size
         offset = page.offset + rows
         value = offset if paging.by == "offset" else paging.first + page.number
-        return Page(page.endpoint, {**page.params, paging.param: str(value)}, page.number + 1, offset)
+        return PageRequest(page.endpoint, {**page.params, paging.param: str(value)}, page.number + 1, offset)
     found = _at(payload, paging.next or "")
     if found in (None, "", False):
         return None
     if paging.by == "cursor":
-        return Page(page.endpoint, {**page.params, paging.param: str(found)}, page.number + 1)
-    return Page(_same_host(str(found), page.endpoint, base_url), {}, page.number + 1)
+        return PageRequest(page.endpoint, {**page.params, paging.param: str(found)}, page.number + 1)
+    return PageRequest(_same_host(str(found), page.endpoint, base_url), {}, page.number + 1)
 
 
 def _same_host(link: str, endpoint: str, base_url: str) -> str:

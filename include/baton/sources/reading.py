@@ -1,9 +1,8 @@
 """Reads a partition's rows from where the pack's sources.yaml says they are.
 
 A file delivered for the partition comes first and supersedes the recording (`replay`); so do documents in the
-partition's drop folder. SQL and HTTP sources and mailboxes need Airflow connections: their readers are registered by
-the Airflow layer with `register_reader`. Files that a person names for a run (`named`) stand for whatever a folder
-source would have read.
+partition's drop folder. SQL and HTTP sources and mailboxes are read by whoever knows connections (`Remote`). Files that
+a person names for a run (`named`) stand for whatever a folder source would have read.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from baton.data import formats as readers
 from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
 from baton.settings import settings
-from baton.sources.documents import Limits, digest
+from baton.sources.documents import BatchLimits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
@@ -53,42 +52,37 @@ class RawBatch:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Reader = Callable[["Pack", "Source", str], RawBatch]
-_READERS: dict[str, Reader] = {}
-# A stage asks for the state (to decide whether to run) and then for the rows: one reading serves both, and
-# the rows are the ones that the state describes.
-_ahead: dict[tuple[str, str, str, tuple[str, ...]], RawBatch] = {}
+Remote = Callable[["Pack", "Source", str], RawBatch]  # reads a partition of a source that is no file
 
 
-def register_reader(kind: str, reader: Reader) -> None:
-    """Says how sources of a kind (sql, http, mailbox) are read; the last one registered counts."""
-    _READERS[kind] = reader
-
-
-def read_partition(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> RawBatch:
+def read_partition(
+    pack: Pack, source: str, partition: str, named: Sequence[str] = (), remote: Remote | None = None
+) -> RawBatch:
     """Reads the rows of one partition.
 
     Args:
         named: paths of files below the landing folder, for a folder source: these documents and no others.
+        remote: reads sources of kind sql, http and mailbox.
 
     Raises:
         NoData: nothing was delivered for the partition and no recording covers it.
         SourceError: the source cannot be read; names the place and what to do.
         SpecError: the pack has no such source.
     """
-    return _ahead.pop((pack.name, source, partition, tuple(named)), None) or _read(pack, source, partition, named)
+    spec: Source = pack.source(source)
+    if named and not isinstance(spec, FolderSource):
+        raise SourceError(f"source {source}: files are named for a source of kind folder, this is {spec.kind}")
+    if isinstance(spec, FolderSource):
+        return _read_folder_source(spec, partition, named)
+    if isinstance(spec, FileSource):
+        return _read_file_source(spec, partition)
+    if remote is None:
+        raise SourceError(f"source {source}: {spec.kind} is read through an Airflow connection: use it in a DAG")
+    return remote(pack, spec, partition)
 
 
-def source_state(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> Mapping[str, Any]:
-    """What the rows of a partition depend on, as JSON: equal states mean equal rows.
-
-    Raises:
-        as `read_partition`.
-    """
-    spec = pack.source(source)
-    batch = _read(pack, source, partition, named)
-    _ahead.clear()
-    _ahead[pack.name, source, partition, tuple(named)] = batch
+def state_of(spec: Source, batch: RawBatch) -> dict[str, Any]:
+    """What the rows of a partition depend on, as JSON: equal states mean equal rows."""
     state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}
 
@@ -141,20 +135,6 @@ def _meaning(source: Source) -> dict[str, Any]:
     return {"source": source.model_dump(mode="json", exclude={"name", "description", "history"})}
 
 
-def _read(pack: Pack, source: str, partition: str, named: Sequence[str] = ()) -> RawBatch:
-    spec: Source = pack.source(source)
-    if named and not isinstance(spec, FolderSource):
-        raise SourceError(f"source {source}: files are named for a source of kind folder, this is {spec.kind}")
-    if isinstance(spec, FolderSource):
-        return _read_folder_source(spec, partition, named)
-    if isinstance(spec, FileSource):
-        return _read_file_source(spec, partition)
-    reader = _READERS.get(spec.kind)
-    if reader is None:
-        raise SourceError(f"source {source}: {spec.kind} is read through an Airflow connection: use it in a DAG")
-    return reader(pack, spec, partition)
-
-
 def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     window(partition, source.step)
     pattern, uri = _delivered(source, partition)
@@ -168,7 +148,7 @@ def _read_folder_source(source: FolderSource, partition: str, named: Sequence[st
     if not named:  # files that a person names are a partition of their own, whenever it begins
         window(partition, source.step)
     where = f"source {source.name}, partition {partition}"
-    limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
+    limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     place = fill(source, source.path, partition)
     try:
         if named:

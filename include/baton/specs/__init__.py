@@ -1,4 +1,4 @@
-"""What a pack's YAML may say, as strict types.
+"""Specs: what a pack's YAML may say, as strict types.
 
 Imports errors only.
 """

@@ -1,25 +1,15 @@
-"""What every YAML model shares: strictness, names, durations, cron lines.
+"""The base of every YAML model: strictness, names, durations, cron lines.
 
 Specs are strict (a string is never taken for a number), frozen and refuse unknown keys, so a misspelt key
 fails before anything runs. Each field carries a description: it becomes the JSON Schema that editors show and
 the comments that `baton new` writes.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 T = TypeVar("T")
 

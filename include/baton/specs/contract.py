@@ -97,8 +97,7 @@ class ContractSpec(Spec):
         "one that is not listed is dropped and recorded",
     )
     tolerated: Share = Field(
-        default=0.05,
-        description="share of rows that may be quarantined; above it the whole partition is broken",
+        default=0.05, description="share of rows that may be quarantined; above it the whole partition is broken"
     )
     expectations: Seq[ExpectationSpec] = Field(default=(), description="the rules, checked in one validation")
 

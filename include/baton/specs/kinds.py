@@ -2,28 +2,20 @@
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
-    sources.yaml               -> SourcesSpec (name -> FileSource | SqlSource | HttpSource)
+    sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
-
-from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
 from baton.specs.contract import ContractSpec
-from baton.specs.forecast import (
-    ForecastSpec,
-)
-from baton.specs.source import (
-    SourcesSpec,
-)
+from baton.specs.forecast import ForecastSpec
+from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
-from baton.specs.text import (
-    TextSpec,
-)
+from baton.specs.text import TextSpec
 
 
 class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):

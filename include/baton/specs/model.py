@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from baton.names import CONTRACT
 from baton.specs.base import Name, Seq, Spec
 from baton.specs.policy import ApprovalSpec, DriftPolicy, GatePolicy, Schedules
 
@@ -53,7 +54,7 @@ class RecentSpec(Spec):
     """Rows that a flow has committed since, with their truth."""
 
     flow: Name = Field(description="DAG id of the flow")
-    stage: Name = Field(default="contract", description="stage whose output is read")
+    stage: Name = Field(default=CONTRACT, description="stage whose output is read")
 
 
 class TrainingSpec(Spec):

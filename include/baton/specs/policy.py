@@ -64,8 +64,7 @@ class ApprovalSpec(Spec):
     """Who says yes."""
 
     mode: Literal["airflow", "registry", "either"] = Field(
-        default="either",
-        description="answer in the Airflow UI, by a tag in the registry, or whichever comes first",
+        default="either", description="answer in the Airflow UI, by a tag in the registry, or whichever comes first"
     )
     timeout: Duration = Field(default=timedelta(hours=24), description="no answer by then: not promoted")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, RootModel, field_validator, model_validator
+from pydantic import AfterValidator, Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from baton.specs.base import Column, Duration, Name, Seq, Spec, format_duration
@@ -15,6 +15,24 @@ from baton.specs.base import Column, Duration, Name, Seq, Spec, format_duration
 Format = Literal["parquet", "csv", "json"]
 _ANCHORED = re.compile(r"^(\{(landing|data|pack)\}/|/|[a-z][a-z0-9+.-]*://)")
 PLACEHOLDERS = ("landing", "data", "pack", "partition", "date", "hour", "slot")
+
+
+def known_placeholders(template: str, known: Sequence[str] = PLACEHOLDERS) -> str:
+    """Checks a path: where it starts, and its placeholders.
+
+    Raises:
+        ValueError: it depends on the working directory, or a brace holds none of `known`.
+    """
+    if not _ANCHORED.match(template):
+        raise ValueError("should start with {landing}/, {data}/, {pack}/, / or a scheme such as s3://")
+    for found in re.findall(r"\{([^{}]*)\}", template):
+        if found.split(":")[0] not in known:
+            raise ValueError(f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in known))
+    return template
+
+
+Place = Annotated[str, AfterValidator(known_placeholders)]
+LastingPlace = Annotated[str, AfterValidator(lambda text: known_placeholders(text, ("landing", "data", "pack")))]
 
 
 class _Source(Spec):
@@ -32,28 +50,20 @@ class _Source(Spec):
 class ReplaySpec(Spec):
     """Recorded rows laid on the calendar, period after period, so that a schedule always finds data."""
 
-    path: str = Field(description="file of one partition; {slot:02d} is its number within the period, from 0")
+    path: Place = Field(description="file of one partition; {slot:02d} is its number within the period, from 0")
     period: Duration = Field(description="length of the recording; it repeats after that")
     before: Duration | None = Field(
         default=None, description="so much of it lies before the set-up; null: two days, as the other recordings"
     )
     clock: Column | None = Field(
-        default=None,
-        description="column with seconds since the start of the recording; null: no time is laid out",
+        default=None, description="column with seconds since the start of the recording; null: no time is laid out"
     )
     time: Column | None = Field(default=None, description="column that receives the calendar time made from `clock`")
     key: Column | None = Field(default=None, description="integer key column that must differ between repetitions")
     text_key: Column | None = Field(default=None, description="text key column that must differ between repetitions")
     keys_per_period: int = Field(
-        default=0,
-        ge=0,
-        description="added to `key` once per repetition; at least the number of keys in the recording",
+        default=0, ge=0, description="added to `key` once per repetition; at least the number of keys in the recording"
     )
-
-    @field_validator("path")
-    @classmethod
-    def _known_placeholders(cls, value: str) -> str:
-        return known_placeholders(value)
 
     @model_validator(mode="after")
     def _goes_together(self) -> ReplaySpec:
@@ -67,15 +77,10 @@ class ReplaySpec(Spec):
 class RecordedSource(_Source):
     """What arrives as files, and may have a history and a recording of the same columns."""
 
-    history: str | None = Field(
+    history: LastingPlace | None = Field(
         default=None, description="one file with the rows before the first partition, for a first training"
     )
     replay: ReplaySpec | None = Field(default=None, description="recorded rows, used where nothing was delivered")
-
-    @field_validator("history")
-    @classmethod
-    def _one_file(cls, value: str | None) -> str | None:
-        return value if value is None else known_placeholders(value, ("landing", "data", "pack"))
 
     @model_validator(mode="after")
     def _whole_slots(self) -> Self:
@@ -88,16 +93,11 @@ class FileSource(RecordedSource):
     """Files in a folder or an object store, one for each partition."""
 
     kind: Literal["file"]
-    path: str = Field(
+    path: Place = Field(
         description="file of a partition, path or fsspec URI, with {landing} {data} {pack} {partition} "
         "{date} {hour}; `.*` takes any of the formats. {partition} is written 2026-11-20T09-00-00"
     )
     format: Format = Field(default="parquet", description="format of a file whose ending does not tell")
-
-    @field_validator("path")
-    @classmethod
-    def _known_placeholders(cls, value: str) -> str:
-        return known_placeholders(value)
 
 
 class _Documents(_Source):
@@ -149,8 +149,7 @@ class SqlSource(_Source):
     conn_id: str = Field(min_length=1, description="Airflow connection")
     query: str = Field(description="one SELECT with the bind parameters :start (inclusive) and :end (exclusive)")
     time_format: str = Field(
-        default="%Y-%m-%d %H:%M:%S",
-        description="how :start and :end (UTC) are written, in strftime's notation",
+        default="%Y-%m-%d %H:%M:%S", description="how :start and :end (UTC) are written, in strftime's notation"
     )
     chunk_rows: int = Field(default=50_000, ge=1, description="rows fetched at a time")
 
@@ -220,8 +219,7 @@ class HttpSource(_Source):
         default_factory=dict, description="query parameters; values may use {start} {end} {partition}"
     )
     time_format: str = Field(
-        default="%Y-%m-%dT%H:%M:%SZ",
-        description="how {start} and {end} (UTC) are written, in strftime's notation",
+        default="%Y-%m-%dT%H:%M:%SZ", description="how {start} and {end} (UTC) are written, in strftime's notation"
     )
     records: str = Field(default="", description="dotted path to the list of rows; empty: the answer itself")
     documents: DocumentFields | None = Field(default=None, description="records are documents, content in base64")
@@ -249,17 +247,3 @@ class SourcesSpec(RootModel[dict[Name, Source]]):
                 body = {**body, "name": name}
             named[name] = body
         return named
-
-
-def known_placeholders(template: str, known: Sequence[str] = PLACEHOLDERS) -> str:
-    """Checks a path: where it starts, and its placeholders.
-
-    Raises:
-        ValueError: it depends on the working directory, or a brace holds none of `known`.
-    """
-    if not _ANCHORED.match(template):
-        raise ValueError("should start with {landing}/, {data}/, {pack}/, / or a scheme such as s3://")
-    for found in re.findall(r"\{([^{}]*)\}", template):
-        if found.split(":")[0] not in known:
-            raise ValueError(f"{{{found}}} is no placeholder; there are " + ", ".join(f"{{{p}}}" for p in known))
-    return template

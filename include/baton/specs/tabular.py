@@ -1,4 +1,4 @@
-"""What the YAML of a model of tables may say: its data, candidates and validation."""
+"""The spec of a model of tables: its data, candidates and validation."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ class CandidateSpec(Candidate):
 
     estimator: str | None = estimator_of("classification", "anomaly")
     ensemble: Seq[Name] | None = Field(
-        default=None,
-        min_length=2,
-        description="earlier candidates; their calibrated probabilities are averaged",
+        default=None, min_length=2, description="earlier candidates; their calibrated probabilities are averaged"
     )
     calibration: Literal["none", "sigmoid", "isotonic"] = Field(
         default="none", description="how scores become probabilities"

@@ -1,4 +1,4 @@
-"""What determines a stage's result, as one hash: the same digest means the same rows."""
+"""Digests: what determines a stage's result, as one hash; the same digest means the same rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that no commit names, left by attempts that crashed: found by their names, fenced off, removed."""
+"""Garbage: objects that no commit names, left by attempts that crashed; found by their names, fenced off, removed."""
 
 from __future__ import annotations
 

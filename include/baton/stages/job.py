@@ -7,18 +7,19 @@ parameters, and returns a frame; it never sees Airflow, MLflow or a path. An *en
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.data.datasets import read
-from baton.errors import BatonError, ContractBroken
+from baton.errors import ContractBroken
 from baton.packs.pack import load_pack
+from baton.stages.connections import Connections, Unconnected
 from baton.stages.digests import code_of
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
+from baton.stages.step import Keywords, Step, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,24 +27,29 @@ if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
     from baton.packs.pack import Pack
 
-Fingerprint = Callable[["StageJob"], Mapping[str, Any]]
+O = TypeVar("O")  # noqa: E741 - the options that a step declares
 
 
 @dataclass(frozen=True)
-class StageJob:
+class StageJob(Generic[O]):
     """What one stage run knows.
 
     Attributes:
         pack: name of the pack whose contracts, sources and models the stage uses.
         flow: DAG id; with `stage`, `partition` and `map_index` it names the slot.
-        partition: UTC start of the interval, `%Y-%m-%dT%H:%M:%S`.
+        partition: UTC start of the interval, `%Y-%m-%dT%H:%M:%S`; of a training or promotion, what it is about.
         step: dotted path `module:function` of the work.
         inputs: committed datasets of the stages before, by name.
-        options: parameters from the DAG file, JSON only.
+        options: JSON from the DAG file; the step finds the class that it declares.
+        output_contract: the stage's own output is checked against it; empty: it is not.
         models: model versions that this partition uses, resolved once by the first stage.
+        files: documents that the run's form names; a source of kind folder reads these and no others.
+        since, until: partitions that a training's form names.
         run_id: Airflow's run id, for the record only (not part of the digest).
         dry_run: compute under a slot of its own and change no table of the business.
         supersede_models: replace the versions on record for this partition (the form's `champion` choice).
+        connections: models, peers and remote sources by the name of a connection.
+        seen: what the step's fingerprint read, see `Seen`.
     """
 
     pack: str
@@ -52,12 +58,18 @@ class StageJob:
     partition: str
     step: str
     inputs: Mapping[str, DatasetRef] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: O = field(default_factory=dict)  # type: ignore[assignment]
+    output_contract: str = ""
     models: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
     run_id: str = ""
     map_index: int = -1
     dry_run: bool = False
     supersede_models: bool = False
+    connections: Connections = field(default_factory=Unconnected, repr=False, compare=False)
+    seen: Any = field(default=None, repr=False, compare=False)
 
     @property
     def slot(self) -> Slot:
@@ -70,68 +82,39 @@ class StageJob:
         return load_pack(self.pack)
 
 
-def engine_step(fingerprint: Fingerprint | None = None) -> Callable[[Callable], Callable]:
-    """Mark a function as an engine step: called with the `StageJob`, returns a `StageOutput`.
-
-    Args:
-        fingerprint: what the result depends on besides inputs, options, models and code (a source file's
-            hash, a contract's text, repairs); its value becomes part of the input digest.
-    """
-
-    def mark(function: Callable) -> Callable:
-        function.baton_fingerprint = fingerprint or (lambda job: {})  # type: ignore[attr-defined]
-        return function
-
-    return mark
-
-
-def resolve(path: str) -> Callable:
-    """Import `module:function`.
-
-    Raises:
-        BatonError: the path is not of that form, or names nothing.
-    """
-    module_name, _, name = path.partition(":")
-    if not name:
-        raise BatonError(f"step {path!r}: expected 'package.module:function'")
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise BatonError(f"step {path!r} cannot be imported: {error}") from error
-
-
-def run(job: StageJob) -> StageResult:
+def run(job: StageJob[Any]) -> StageResult:
     """Run the job's step under the slot protocol: return the head if nothing changed, else compute and commit.
 
     Raises:
         StaleAttempt: a later attempt owns the slot.
-        ContractBroken: the output breaks the contract named by the option `output_contract`.
+        ContractBroken: the output breaks the contract named by `output_contract`.
+        SpecError: an option is missing or unknown.
         BatonError: whatever the step itself raises on purpose.
     """
-    function = resolve(job.step)
-    fingerprint = getattr(function, "baton_fingerprint", None)
-    params: dict[str, Any] = {"options": dict(job.options)}
-    if fingerprint is not None:
-        params["state"] = dict(fingerprint(job))
-    if output_contract := job.options.get("output_contract"):
-        params["output_contract"] = job.load_pack().contract(output_contract).model_dump(mode="json")
+    found = resolve(job.step)
+    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
+    params: dict[str, Any] = {"options": given.options.model_dump(mode="json")}
+    if isinstance(found, Step):
+        given, state = found.look(given)
+        params["state"] = dict(state)
+    if job.output_contract:
+        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
-        output = function(job) if fingerprint is not None else _apply(function, inputs, job.options)
-        if output_contract:
-            _require_contract(job, output.frame, output_contract)
+        output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given.options)
+        if job.output_contract:
+            _require_contract(job, output.frame)
         return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
 
+    code = code_of(found.func if isinstance(found, Step) else found)
     return run_stage(
-        job.slot, compute, inputs=dict(job.inputs), params=params, models=dict(job.models),
-        code=code_of(function), run_id=job.run_id,
-    )  # fmt: skip
+        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+    )
 
 
-def _apply(function: Callable, inputs: Mapping[str, DatasetRef], options: Mapping[str, Any]) -> StageOutput:
+def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:
     """Call a pure pack function with frames by input name and the option `params` as keywords."""
-    frames = read_inputs(inputs)
-    result = function(**frames, **options.get("params", {}))
+    result = function(**read_inputs(inputs), **options.params)
     return result if isinstance(result, StageOutput) else StageOutput(result)
 
 
@@ -147,15 +130,15 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     }
 
 
-def _require_contract(job: StageJob, frame: pd.DataFrame, name: str) -> None:
+def _require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
     """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
 
     Raises:
         ContractBroken: naming contract, rule, row and value of the first violations.
     """
-    spec = job.load_pack().contract(name)
+    spec = job.load_pack().contract(job.output_contract)
     verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
     if verdict.status != "passed":
         first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
         failures = "; ".join(verdict.aggregate_failures)
-        raise ContractBroken(f"output of stage {job.stage} breaks contract {name}: {failures or first}")
+        raise ContractBroken(f"output of stage {job.stage} breaks contract {job.output_contract}: {failures or first}")

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from baton.agents.asking import Answer, Caller
-from baton.agents.calls import FALLBACK, Limits, NoModel, connect
-from baton.agents.case import Case
+from baton.agents.calls import FALLBACK, Limits
+from baton.agents.case import AgentQuestion
 from baton.agents.journal import Journal
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
-from baton.stages.job import StageJob, engine_step, read_inputs, resolve
+from baton.stages.connections import NoModel
+from baton.stages.job import StageJob, read_inputs
 from baton.stages.slots import StageOutput
+from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
 from baton.tracking.traces import cost
 
@@ -26,31 +28,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Options(Limits):
-    """Options of the stage."""
+class AdviseOptions(Limits):
+    """Options of `advise`."""
 
     agent: str = Field(min_length=1, description="dotted path `package.module:NAME` of an AgentSpec")
     conn_id: str = Field(default="agent", description="Airflow connection of the model; empty: templates only")
     params: dict[str, Any] = Field(default_factory=dict, description="keywords for the agent's `cases`")
 
 
-def _state(job: StageJob) -> dict[str, Any]:
+def _state(job: StageJob[AdviseOptions]) -> dict[str, Any]:
     """Prompt, schema, code of the pack and the model's name: with all of them the same, nobody is asked twice."""
-    options = _options(job)
+    options = job.options
     try:
-        model = connect(options.conn_id).name if options.conn_id else ""
+        model = job.connections.model(options.conn_id).name if options.conn_id else ""
     except NoModel:
         model = ""
     return {"agent": _agent(job, options).state(), "model": model}
 
 
-@engine_step(fingerprint=_state)
-def advise(job: StageJob) -> StageOutput:
+@engine_step(AdviseOptions, fingerprint=_state)
+def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     """Ask the agent about each of its cases, in their order, within the limits.
 
     Inputs: frames by the names that the agent's `cases` takes.
-
-    Options: `Options`: agent, conn_id, params; max_calls, max_seconds, timeout, retries, max_tokens, max_total_tokens.
 
     Returns:
         one row per case: `entity_key`, the fields of the agent's output, `source` (agent or template), `reason` (why
@@ -63,7 +63,7 @@ def advise(job: StageJob) -> StageOutput:
         SpecError: an option is missing or unknown, or the agent is none.
         BatonError: what the agent's own functions raise: their frames are not what they need.
     """
-    options = _options(job)
+    options = job.options
     spec = _agent(job, options)
     cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
     caller, why = _caller(job, spec, options, len(cases)) if cases else (None, "")
@@ -82,21 +82,7 @@ def advise(job: StageJob) -> StageOutput:
     return StageOutput(frame, facts, lambda conn, commit_id: warehouse.after_commit(conn, journal.clear))
 
 
-def _options(job: StageJob) -> Options:
-    """The stage's options; flows add `step`, any stage may have an `output_contract`."""
-    given = {name: value for name, value in job.options.items() if name not in ("step", "output_contract")}
-    try:
-        return Options.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        raise SpecError(
-            f"stage {job.flow}.{job.stage}, baton.steps.advise:advise: option {name}: {first['msg']}; "
-            f"it takes {', '.join(Options.model_fields)}"
-        ) from error
-
-
-def _agent(job: StageJob, options: Options) -> AgentSpec:
+def _agent(job: StageJob[AdviseOptions], options: AdviseOptions) -> AgentSpec:
     found: Any = resolve(options.agent)
     if not isinstance(found, AgentSpec):
         raise SpecError(
@@ -105,12 +91,14 @@ def _agent(job: StageJob, options: Options) -> AgentSpec:
     return found
 
 
-def _caller(job: StageJob, spec: AgentSpec, options: Options, cases: int) -> tuple[Caller | None, str]:
+def _caller(
+    job: StageJob[AdviseOptions], spec: AgentSpec, options: AdviseOptions, cases: int
+) -> tuple[Caller | None, str]:
     """Whom to ask, or why nobody is."""
     if not options.conn_id:
         return None, "no model is asked"
     try:
-        model = connect(options.conn_id)
+        model = job.connections.model(options.conn_id)
         # a dry run commits nothing that would end its journal
         journal = None if job.dry_run else Journal(job.slot.folder, {"agent": spec.state(), "model": model.name})
         return Caller(spec, model, options, open_records(spec, job, cases, model.prices), journal), ""
@@ -118,7 +106,7 @@ def _caller(job: StageJob, spec: AgentSpec, options: Options, cases: int) -> tup
         return None, f"no model: {error}"
 
 
-def _template(spec: AgentSpec, case: Case) -> BaseModel:
+def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
     try:
         return spec.template(case)
     except ValidationError as error:  # its own text would quote the case in a task's log
@@ -129,7 +117,7 @@ def _template(spec: AgentSpec, case: Case) -> BaseModel:
         ) from None
 
 
-def _frame(spec: AgentSpec, cases: list[Case], answers: list[Answer], version: int) -> pd.DataFrame:
+def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
     import pandas as pd
 
     sha = spec.prompt_sha
@@ -189,7 +177,7 @@ def _not_kept(spec: AgentSpec, caller: Caller | None) -> list[str]:
     return [*caller.records.degraded(spec.name), *kept]
 
 
-def _degraded(spec: AgentSpec, answers: list[Answer], options: Options) -> list[str]:
+def _degraded(spec: AgentSpec, answers: list[Answer], options: AdviseOptions) -> list[str]:
     """How many texts are templates and why, and which came from a fallback; nothing where no model was wanted."""
     if not options.conn_id:
         return []

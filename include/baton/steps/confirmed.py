@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from baton.errors import BatonError
 from baton.feedback.known_rows import NothingKnown, known_rows, known_state
 from baton.feedback.labels import Bounds
 from baton.packs.pack import find_model
 from baton.record.warehouse import now
-from baton.stages.job import StageJob, engine_step
+from baton.specs.base import Seq, Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history, partitions
+from baton.stages.step import Seen, engine_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,19 +22,28 @@ if TYPE_CHECKING:
     from baton.packs.pack import Pack
     from baton.specs.model import ModelSpec
 
-PARTITIONS = 200  # looked back on: each is a file to read
-# A stage asks for the state (to decide whether to run) and then for the rows: both are as of the same moment.
-_asked: dict[Slot, Bounds] = {}
+
+class ConfirmedOptions(Spec):
+    """Options of `rows`."""
+
+    model: str = Field(description="whose history, flow and target")
+    columns: Seq[str] = Field(
+        description="which columns; rows equal in them and in the target count once, as the newest"
+    )
+    each: int = Field(ge=1, description="at most so many rows of a class")
+    partitions: int = Field(
+        default=200, ge=1, description="at most so many partitions, the newest: each is a file to read"
+    )
 
 
-def _model(job: StageJob) -> tuple[Pack, ModelSpec]:
-    pack, spec = find_model(job.options["model"])
+def _model(job: StageJob[ConfirmedOptions]) -> tuple[Pack, ModelSpec]:
+    pack, spec = find_model(job.options.model)
     if spec.data.target is None:
         raise BatonError(f"model {spec.model} has no target, so there is nothing that people confirm")
     return pack, spec
 
 
-def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
+def _bounds(job: StageJob[ConfirmedOptions], spec: ModelSpec) -> Bounds:
     """Partitions before this one; and labels recorded before it was first looked up, however often that is repeated.
 
     A label's moment is the clock's, not the data's: were it compared with the partition's end, hours that are caught up
@@ -39,34 +51,28 @@ def _bounds(job: StageJob, spec: ModelSpec) -> Bounds:
     """
     recent = spec.training.recent
     before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []
-    newest = before[-int(job.options.get("partitions", PARTITIONS)) :]
+    newest = before[-job.options.partitions :]
     runs = history(Slot(job.flow, job.stage, job.partition))  # a dry run, too, shows what the run would find
     heard_by = runs[0].facts["heard_by"] if runs else now()
     return Bounds(first=min(newest, default=None), before=job.partition, heard_by=heard_by)
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
+def _state(job: StageJob[ConfirmedOptions]) -> Seen:
     """Contents of the history and of the partitions looked back on, and the labels that count."""
     pack, spec = _model(job)
-    _asked[job.slot] = bounds = _bounds(job, spec)
-    return {"data": spec.data.model_dump(mode="json"), **known_state(pack, spec, bounds)}
+    bounds = _bounds(job, spec)  # state and rows are as of the same moment
+    return Seen({"data": spec.data.model_dump(mode="json"), **known_state(pack, spec, bounds)}, bounds)
 
 
-@engine_step(fingerprint=_state)
-def rows(job: StageJob) -> StageOutput:
+@engine_step(ConfirmedOptions, fingerprint=_state)
+def rows(job: StageJob[ConfirmedOptions]) -> StageOutput:
     """The newest rows of every class whose truth people confirmed, oldest first; no row of this partition or a later one.
 
-    They are the rows that the model learns from (`training.known_rows`): the source's history, and rows of the flow's
+    They are the rows that the model learns from (`feedback.known_rows`): the source's history, and rows of the flow's
     partitions that have a label; here a single label in a partition counts too. A repeated partition uses the labels
     that were known when it was first run.
 
     Inputs: what must be done before (its rows are not read).
-
-    Options:
-        model: whose history, flow and target.
-        columns: which columns; rows that are equal in them and in the target count once, as the newest.
-        each: at most so many rows of a class.
-        partitions: at most so many partitions, the newest; default 200.
 
     Returns:
         the columns, the target and `partition` ('' for the history); no rows where nothing is known. Facts: rows,
@@ -77,8 +83,8 @@ def rows(job: StageJob) -> StageOutput:
         SourceError: the history cannot be read.
     """
     pack, spec = _model(job)
-    bounds = _asked.pop(job.slot, None) or _bounds(job, spec)
-    frame = _newest(_known(pack, spec, bounds), spec, list(job.options["columns"]), int(job.options["each"]))
+    bounds: Bounds = job.seen
+    frame = _newest(_known(pack, spec, bounds), spec, list(job.options.columns), job.options.each)
     facts = {"rows": len(frame), "classes": int(frame[spec.data.target].nunique())}
     recent = int((frame["partition"] != "").sum())
     return StageOutput(frame, {**facts, "recent": recent, "heard_by": bounds.heard_by})

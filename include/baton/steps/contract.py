@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.contracts import check as contracts
 from baton.contracts import page as result_pages
 from baton.data import typed as parsing
@@ -13,31 +15,36 @@ from baton.errors import ContractBroken, NoData
 from baton.quarantine import records
 from baton.quarantine.records import repairs_digest
 from baton.record import ledger
-from baton.stages.job import StageJob, engine_step
+from baton.specs.base import Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
+from baton.stages.step import engine_step
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def _contract_state(job: StageJob) -> Mapping[str, Any]:
-    contract = job.load_pack().contract(job.options["contract"])
+class ContractOptions(Spec):
+    """Options of `contract`."""
+
+    contract: str = Field(description="name of the contract")
+
+
+def _contract_state(job: StageJob[ContractOptions]) -> Mapping[str, Any]:
+    contract = job.load_pack().contract(job.options.contract)
     return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
 
 
-@engine_step(fingerprint=_contract_state)
-def contract(job: StageJob) -> StageOutput:
+@engine_step(ContractOptions, fingerprint=_contract_state)
+def contract(job: StageJob[ContractOptions]) -> StageOutput:
     """Check the partition's rows; good rows go on, bad ones go to quarantine with key, rule and value.
-
-    Options:
-        contract: name of the contract.
 
     Returns:
         the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`,
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`require_good_rows`).
     """
-    spec = job.load_pack().contract(job.options["contract"])
+    spec = job.load_pack().contract(job.options.contract)
     raw = read(job.inputs["data"])
     frame = records.apply_repairs(job.flow, job.partition, raw)
     if len(raw) and frame.empty:

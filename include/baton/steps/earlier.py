@@ -6,9 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.data.datasets import read
-from baton.stages.job import StageJob, engine_step
+from baton.names import CONTRACT, INGEST, PUBLISH
+from baton.specs.base import Seq, Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, head, partitions
+from baton.stages.step import engine_step
 
 if TYPE_CHECKING:
     from baton.data.datasets import DatasetRef
@@ -17,46 +22,47 @@ if TYPE_CHECKING:
 NAMED = 5  # partitions in a sentence
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
+class EarlierOptions(Spec):
+    """Options of `rows`."""
+
+    stage: str = Field(description="whose rows")
+    columns: Seq[str] = Field(description="which of them")
+    partitions: int = Field(default=100, ge=1, description="at most so many partitions, the newest")
+
+
+def _state(job: StageJob[EarlierOptions]) -> Mapping[str, Any]:
     """Contents of the partitions that are looked back on; None where one is not there yet."""
     found: dict[str, Any] = {partition: ref.content_sha256 for partition, ref in _refs(job).items()}
     return found | dict.fromkeys(_pending(job))
 
 
-def _pending(job: StageJob) -> list[str]:
+def _pending(job: StageJob[EarlierOptions]) -> list[str]:
     """Earlier partitions that are ingested, but on whose stage somebody still works, or works no more.
 
     Hours of a range run side by side, so an hour may look back before the one before it is through. An hour of which
     nothing passed its contract, and one that is published, have nothing to come.
     """
-    done = {*partitions(job.flow, job.options["stage"]), *partitions(job.flow, "publish")}
-    before = [p for p in partitions(job.flow, "ingest") if p < job.partition][
-        -int(job.options.get("partitions", 100)) :
-    ]
-    checked = {p: head(Slot(job.flow, "contract", p)) for p in before if p not in done}
+    done = {*partitions(job.flow, job.options.stage), *partitions(job.flow, PUBLISH)}
+    before = [p for p in partitions(job.flow, INGEST) if p < job.partition][-job.options.partitions :]
+    checked = {p: head(Slot(job.flow, CONTRACT, p)) for p in before if p not in done}
     return [p for p, result in checked.items() if result is None or result.ref.rows]
 
 
-def _refs(job: StageJob) -> dict[str, DatasetRef]:
-    before = [p for p in sorted(partitions(job.flow, job.options["stage"])) if p < job.partition]
+def _refs(job: StageJob[EarlierOptions]) -> dict[str, DatasetRef]:
+    before = [p for p in sorted(partitions(job.flow, job.options.stage)) if p < job.partition]
     refs = {}
-    for partition in before[-int(job.options.get("partitions", 100)) :]:
-        result = head(Slot(job.flow, job.options["stage"], partition))
+    for partition in before[-job.options.partitions :]:
+        result = head(Slot(job.flow, job.options.stage, partition))
         if result is not None and result.ref.rows:
             refs[partition] = result.ref
     return refs
 
 
-@engine_step(fingerprint=_state)
-def rows(job: StageJob) -> StageOutput:
+@engine_step(EarlierOptions, fingerprint=_state)
+def rows(job: StageJob[EarlierOptions]) -> StageOutput:
     """Rows that a stage of this flow committed for earlier partitions, oldest first.
 
     Inputs: what must be done before (its rows are not read).
-
-    Options:
-        stage: whose rows.
-        columns: which of them.
-        partitions: at most so many partitions, the newest; default 100.
 
     Returns:
         the columns and `partition`; no rows where nothing was committed before. Facts: rows, partitions; `degraded` if
@@ -65,7 +71,7 @@ def rows(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    columns = list(job.options["columns"])
+    columns = list(job.options.columns)
     parts, missing = [], Counter[str]()
     for partition, ref in _refs(job).items():
         part = read(ref)
@@ -79,7 +85,7 @@ def rows(job: StageJob) -> StageOutput:
     if pending := _pending(job):
         more = ", ..." if len(pending) > NAMED else ""
         facts["degraded"] = [
-            f"not looked back on: {len(pending)} earlier partitions are read, but their {job.options['stage']} is not "
+            f"not looked back on: {len(pending)} earlier partitions are read, but their {job.options.stage} is not "
             f"done yet ({', '.join(pending[-NAMED:])}{more}); run this one again when it is"
         ]
     return StageOutput(frame, facts)

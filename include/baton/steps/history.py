@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.contracts import check as contracts
 from baton.data import identity
 from baton.data import typed as parsing
@@ -14,17 +16,32 @@ from baton.families import family
 from baton.feedback.known_rows import known_rows, known_state
 from baton.feedback.labels import Bounds
 from baton.packs.pack import find_model
-from baton.stages.job import StageJob, engine_step
+from baton.specs.base import Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
+from baton.stages.step import engine_step
 from baton.steps.publish import replace_labels
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def _known_state(job: StageJob) -> Mapping[str, Any]:
+class HistoryOptions(Spec):
+    """Options of `history`."""
+
+    model: str = Field(description="whose history and recent partitions are read")
+
+
+class TruthOptions(Spec):
+    """Options of `publish_truth`."""
+
+    model: str = Field(description="whose target it is")
+    origin: str = Field(description="where the truth comes from, e.g. sales")
+
+
+def _known_state(job: StageJob[HistoryOptions]) -> Mapping[str, Any]:
     """What the series depend on besides this partition: the history's bytes, the partitions before, the contract."""
-    pack, spec = find_model(job.options["model"])
+    pack, spec = find_model(job.options.model)
     return {
         "spec": spec.training.model_dump(mode="json"),
         "contract": pack.contract(spec.training.contract).model_dump(mode="json"),
@@ -32,14 +49,11 @@ def _known_state(job: StageJob) -> Mapping[str, Any]:
     }
 
 
-@engine_step(fingerprint=_known_state)
-def history(job: StageJob) -> StageOutput:
+@engine_step(HistoryOptions, fingerprint=_known_state)
+def history(job: StageJob[HistoryOptions]) -> StageOutput:
     """Every series up to this partition, and behind it what is known in advance of the periods to come.
 
     Inputs: `data`, this partition's checked rows; `plan` (optional), rows of the future without target.
-
-    Options:
-        model: whose history and recent partitions are read.
 
     Returns:
         rows in the training contract's columns, the target null in rows of the future; facts with the number of
@@ -50,7 +64,7 @@ def history(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    pack, spec = find_model(job.options["model"])
+    pack, spec = find_model(job.options.model)
     contract = pack.contract(spec.training.contract)
     before = known_rows(pack, spec, bounds=Bounds(upto=job.partition))
     # this partition's rows as they were handed over: a dry run's are no head
@@ -76,22 +90,17 @@ def history(job: StageJob) -> StageOutput:
     return StageOutput(identity.with_row_identity(frame, spec.model), facts)
 
 
-@engine_step()
-def publish_truth(job: StageJob) -> StageOutput:
-    """Publish what this partition's rows say about earlier forecasts; a repeated delivery replaces it.
-
-    Options:
-        model: whose target it is.
-        origin: where the truth comes from, e.g. sales.
-    """
+@engine_step(TruthOptions)
+def publish_truth(job: StageJob[TruthOptions]) -> StageOutput:
+    """Publish what this partition's rows say about earlier forecasts; a repeated delivery replaces it."""
     import pandas as pd
 
-    _, spec = find_model(job.options["model"])
+    _, spec = find_model(job.options.model)
     data = read(job.inputs["data"])
     truth = pd.DataFrame({
         "entity_key": family(spec.family).keys(spec, data), "value": data[spec.data.target].astype(float),
     })  # fmt: skip
-    facts = {"published": len(truth), "origin": job.options["origin"], "target": spec.data.target}
+    facts = {"published": len(truth), "origin": job.options.origin, "target": spec.data.target}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         replace_labels(conn, job, job.flow, truth.set_index("entity_key")["value"], {"commit": commit_id, **facts})

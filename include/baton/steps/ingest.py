@@ -2,58 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
 from baton.errors import BatonError, RegistryRefused
+from baton.names import promote_of, train_of
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
 from baton.registry.client import Registry
-from baton.sources.reading import read_partition, source_state
-from baton.stages.job import StageJob, engine_step
+from baton.sources.reading import RawBatch, read_partition, state_of
+from baton.specs.base import Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
+from baton.stages.step import Seen, engine_step
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def _source_state(job: StageJob) -> Mapping[str, Any]:
-    return source_state(job.load_pack(), job.options["source"], job.partition, _files(job))
+class IngestOptions(Spec):
+    """Options of `ingest`."""
+
+    source: str = Field(description="name in the pack's sources.yaml")
 
 
-def _files(job: StageJob) -> list[str]:
+def _source_state(job: StageJob[IngestOptions]) -> Seen:
+    pack, source, named = job.load_pack(), job.options.source, files_of(job)
+    batch = read_partition(pack, source, job.partition, named, job.connections.rows)
+    return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, batch)
+
+
+def files_of(job: StageJob[Any]) -> list[str]:
     """Files that the trigger form names; of a partition made of such files, those on record, so that it can run again.
 
     No other partition has files on record: that of an hour is what was delivered in it.
     """
-    if named := list(job.options.get("files") or ()):
-        return named
+    if job.files:
+        return list(job.files)
     known = history(job.slot) if is_own(job.partition) else []
-    options = [one.params.get("options", {}) for one in known]
-    return next((list(each["files"]) for each in reversed(options) if each.get("files")), [])
+    states = [one.params.get("state", {}) for one in known]
+    return next((list(each["files"]) for each in reversed(states) if each.get("files")), [])
 
 
-@engine_step(fingerprint=_source_state)
-def ingest(job: StageJob) -> StageOutput:
+@engine_step(IngestOptions, fingerprint=_source_state)
+def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     """Read one partition of a source as it is; every row gets `_source`, `_row` and `_row_sha`.
 
-    Options:
-        source: name in the pack's sources.yaml.
-        files: paths below the landing folder that the trigger form names: these documents, and no others.
+    Files that the trigger form names (`job.files`) are paths below the landing folder: these documents, and no others.
 
     Raises:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    batch = read_partition(job.load_pack(), job.options["source"], job.partition, files := _files(job))
-    frame = with_row_identity(batch.frame, job.options["source"])
+    batch: RawBatch = job.seen
+    frame = with_row_identity(batch.frame, job.options.source)
     facts: dict[str, Any] = {
         "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
     }  # fmt: skip
-    if files:  # only how many: their names are personal data; the commit's options have them, logs and XCom do not
+    if files := files_of(job):  # only how many: names are personal data; the commit has them, logs and XCom do not
         facts["files"] = len(files)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
@@ -111,7 +121,9 @@ def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
     """The champion if its files verify; else the previous champion, saying so in the ledger and the result."""
     champion = registry.alias(model, "champion")
     if champion is None:
-        raise BatonError(f"model {model!r} has no champion yet: trigger {model}_train, then approve in {model}_promote")
+        raise BatonError(
+            f"model {model!r} has no champion yet: trigger {train_of(model)}, then approve in {promote_of(model)}"
+        )
     try:
         registry.download(model, champion)
     except RegistryRefused as refusal:

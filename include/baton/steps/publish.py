@@ -6,29 +6,49 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.data.datasets import read
 from baton.feedback import cases
 from baton.feedback.labels import record_labels
 from baton.record import ledger, tables
 from baton.record.warehouse import bulk_replace, now
-from baton.stages.job import StageJob, engine_step
+from baton.specs.base import Seq, Spec
+from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
+from baton.stages.step import NoOptions, engine_step
 
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
 
-@engine_step()
-def publish(job: StageJob) -> StageOutput:
+class PublishOptions(Spec):
+    """Options of `publish`."""
+
+    case_routes: Seq[str] = Field(default=(), description="routes that open a case, e.g. [review, block]")
+    resolutions: dict[str, dict[str, Any]] | None = Field(
+        default=None,
+        description="what a case may be answered, and what is then true: {fraud: {is_fraud: 1}}; not needed where the "
+        "decisions have a column of that name",
+    )
+
+
+class LabelOptions(Spec):
+    """Options of `publish_labels`."""
+
+    about: str = Field(description="DAG id of the flow whose entities are labelled")
+    entity: str = Field(description="column of their keys")
+    labels: Seq[str] = Field(description="columns, each named as the models' target; an empty cell is not known")
+    origin: str = Field(description="where the truth comes from, e.g. chargeback")
+    rank: int = Field(default=0, ge=0, description="where two origins disagree the higher rank is the truth")
+
+
+@engine_step(PublishOptions)
+def publish(job: StageJob[PublishOptions]) -> StageOutput:
     """Publish a partition's decisions and the scores behind them; open cases for what needs a person.
 
     Inputs: `decisions` (entity_key, risk, route, money, reasons) and any number of score datasets.
-
-    Options:
-        case_routes: routes that open a case, e.g. [review, block].
-        resolutions: what a case may be answered, and what is then true: {fraud: {is_fraud: 1}, ...}; not needed where
-            the decisions have a column of that name.
 
     Returns:
         the decisions; facts with counts by route and the model versions. The tables `decisions`,
@@ -44,15 +64,15 @@ def publish(job: StageJob) -> StageOutput:
         where, at = {"flow": job.flow, "partition": job.partition}, now()
         bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
-        opened = decisions[decisions["route"].isin(job.options.get("case_routes", []))]
-        cases.open_cases(conn, job.flow, job.partition, opened, job.options.get("resolutions"))
+        opened = decisions[decisions["route"].isin(job.options.case_routes)]
+        cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
                       {"commit": commit_id, "routes": routes, "models": dict(job.models)})  # fmt: skip
 
     return StageOutput(decisions, facts, on_commit)
 
 
-def _decision_rows(job: StageJob, frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
+def _decision_rows(job: StageJob[Any], frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
     shared = {
         "flow": job.flow,
         "partition": job.partition,
@@ -69,7 +89,7 @@ def _decision_rows(job: StageJob, frame: pd.DataFrame, commit_id: int, at: Any) 
     ]  # fmt: skip
 
 
-def _prediction_rows(job: StageJob, scores: list[pd.DataFrame], commit_id: int, at: Any) -> list[dict[str, Any]]:
+def _prediction_rows(job: StageJob[Any], scores: list[pd.DataFrame], commit_id: int, at: Any) -> list[dict[str, Any]]:
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
     return [
         {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
@@ -95,7 +115,7 @@ def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:
 
 
 @engine_step()
-def publish_predictions(job: StageJob) -> StageOutput:
+def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     import pandas as pd
 
@@ -110,15 +130,11 @@ def publish_predictions(job: StageJob) -> StageOutput:
     return StageOutput(pd.concat(scores, ignore_index=True), facts, on_commit)
 
 
-@engine_step()
-def publish_labels(job: StageJob) -> StageOutput:
+@engine_step(LabelOptions)
+def publish_labels(job: StageJob[LabelOptions]) -> StageOutput:
     """Publish labels of this partition's entities, which arrive later than these; a repeated delivery replaces them.
 
-    Options:
-        about: DAG id of the flow whose entities are labelled.
-        entity: column of their keys.
-        labels: columns, each named as the models' target: 0 or 1, or a category; an empty cell is not known.
-        origin: where the truth comes from, e.g. chargeback.
+    A label is 0 or 1, or a category.
 
     Returns:
         the rows; facts: published (rows), labels and positives (counts by column), origin.
@@ -126,22 +142,24 @@ def publish_labels(job: StageJob) -> StageOutput:
     import pandas as pd
 
     rows, options = read(job.inputs["data"]), job.options
-    known = {name: rows[rows[name].notna()].set_index(options["entity"])[name] for name in options["labels"]}
+    known = {name: rows[rows[name].notna()].set_index(options.entity)[name] for name in options.labels}
     facts: dict[str, Any] = {"published": len(rows), "labels": {name: len(truths) for name, truths in known.items()}}
-    facts["origin"] = options["origin"]
+    facts["origin"] = options.origin
     facts["positives"] = {
         name: int(truths.sum()) for name, truths in known.items() if pd.api.types.is_numeric_dtype(truths)
     }
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         for name, truths in known.items():
-            said = {"commit": commit_id, "target": name, "origin": options["origin"], "published": len(truths)}
-            replace_labels(conn, job, options["about"], truths, said)
+            said = {"commit": commit_id, "target": name, "origin": options.origin, "published": len(truths)}
+            replace_labels(conn, job, options.about, truths, said, options.rank)
 
     return StageOutput(rows, facts, on_commit)
 
 
-def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Series, facts: dict[str, Any]) -> None:
+def replace_labels(
+    conn: Connection, job: StageJob[Any], about: str, truths: pd.Series, facts: dict[str, Any], rank: int = 0
+) -> None:
     """Replace what this job's partition said before about the entities of the flow `about`; with a ledger record.
 
     Args:
@@ -157,5 +175,5 @@ def replace_labels(conn: Connection, job: StageJob, about: str, truths: pd.Serie
     ))  # fmt: skip
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
     rows = [(str(key), job.partition, value) for key, value in values.items()]
-    record_labels(conn, about, origin, job.flow, rows, target)
+    record_labels(conn, about, origin, job.flow, rows, target, rank)
     ledger.append(conn, "labels_arrived", about, facts)

@@ -4,8 +4,6 @@ The requests are those of `mlflow.genai.register_prompt`: a registered model wit
 whose text is a tag.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 from baton.tracking.rest import Rest, RestError

@@ -1,12 +1,9 @@
 """MLflow's REST interface: one connection with its own credentials, patient for a while, then a clear error.
 
-Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read
-aliases and tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of
-process-wide variables, and waiting for a restarting server has one bound. Paths and fields are MLflow's
-public REST API.
+Requests go through httpx and not through `MlflowClient`: the triggerer and the pages in Airflow's UI read aliases and
+tags without importing MLflow (2 s and 200 MB), every connection carries its own user instead of process-wide variables,
+and waiting for a restarting server has one bound. Paths and fields are MLflow's public REST API.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -69,10 +66,7 @@ def credentials(home: Path, role: str) -> Credentials:
         entry = json.loads(path.read_text(encoding="utf-8")).get(role, {})
         if {"username", "password"} <= entry.keys():
             return Credentials(entry["username"], entry["password"])
-    username, password = (
-        os.environ.get("MLFLOW_TRACKING_USERNAME"),
-        os.environ.get("MLFLOW_TRACKING_PASSWORD"),
-    )
+    username, password = (os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD"))
     if role == "service" and username and password:
         return Credentials(username, password)
     raise ServiceError(

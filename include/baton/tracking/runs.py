@@ -100,13 +100,8 @@ class RunLog:
         labels = {**(tags or {}), "mlflow.user": "baton"}
         if parent:
             labels[NESTED] = parent
-        answer = self.rest.post(
-            "/runs/create",
-            experiment_id=self.experiment(experiment),
-            run_name=name,
-            start_time=_now_ms(),
-            tags=_texts(labels, _MAX_TAG),
-        )
+        named = {"experiment_id": self.experiment(experiment), "run_name": name, "start_time": _now_ms()}
+        answer = self.rest.post("/runs/create", **named, tags=_texts(labels, _MAX_TAG))
         run_id = str(answer["run"]["info"]["run_id"])
         self.log(run_id, params=params, metrics=metrics)
         if references := [_dataset_input(ref) for ref in datasets]:
@@ -133,11 +128,8 @@ class RunLog:
         """
         values, left_out = _metrics(metrics or {}, logged_model)
         labels = {**(tags or {}), **({"baton.not_finite": ", ".join(left_out)} if left_out else {})}
-        batch: dict[str, list[Any]] = {
-            "params": _texts(params or {}, _MAX_PARAM),
-            "metrics": values,
-            "tags": _texts(labels, _MAX_TAG),
-        }
+        batch: dict[str, list[Any]] = {"params": _texts(params or {}, _MAX_PARAM), "metrics": values}
+        batch["tags"] = _texts(labels, _MAX_TAG)
         while any(batch.values()):
             part = {key: items[: _BATCH[key]] for key, items in batch.items() if items}
             self.rest.post("/runs/log-batch", run_id=run_id, **part)

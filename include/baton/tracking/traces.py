@@ -6,8 +6,6 @@ MLflow's client would cost a task two seconds and 200 MB. So nothing is global a
 lose. A trace that cannot be written is counted and never stops a run.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import time
@@ -56,11 +54,8 @@ def llm_attributes(model: str, input_tokens: int, output_tokens: int, prices: Ma
     Args:
         prices: dollars for a million tokens, `input` and `output`; empty if they are not known.
     """
-    tokens = {
-        "input_tokens": input_tokens,
-        "output_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
-    }
+    total = input_tokens + output_tokens
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": total}
     found: dict[str, Any] = {"mlflow.llm.model": model, "mlflow.chat.tokenUsage": tokens}
     if prices:
         paid = cost(input_tokens, output_tokens, prices)
@@ -83,10 +78,9 @@ class Tracer:
             tags: of every trace of the run.
             session: what groups them: the DAG run.
         """
-        self._client = httpx.Client(
-            base_url=url, auth=(user.username, user.password), timeout=_SECONDS,
-            headers={"x-mlflow-experiment-id": experiment_id, "content-type": "application/x-protobuf"}, trust_env=urlsplit(url).hostname != LOOPBACK,
-        )  # fmt: skip
+        headers = {"x-mlflow-experiment-id": experiment_id, "content-type": "application/x-protobuf"}
+        far, auth = urlsplit(url).hostname != LOOPBACK, (user.username, user.password)
+        self._client = httpx.Client(base_url=url, auth=auth, timeout=_SECONDS, headers=headers, trust_env=far)
         self._tags, self._session = dict(tags), session
         self.written, self.lost, self.problem = 0, 0, ""
 
@@ -114,13 +108,8 @@ class Tracer:
 
 
 def _recorded(span: Span, trace: int, parent: SpanContext | None, extra: Mapping[str, Any]) -> ReadableSpan:
-    attributes = {
-        "mlflow.spanType": span.kind,
-        "mlflow.spanInputs": span.inputs,
-        "mlflow.spanOutputs": span.outputs,
-        **span.attributes,
-        **extra,
-    }
+    own = {"mlflow.spanType": span.kind, "mlflow.spanInputs": span.inputs, "mlflow.spanOutputs": span.outputs}
+    attributes = {**own, **span.attributes, **extra}
     return ReadableSpan(
         span.name,
         SpanContext(trace, secrets.randbits(64), is_remote=False),  # not from `random`, which stages seed

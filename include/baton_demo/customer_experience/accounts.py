@@ -1,14 +1,15 @@
-"""What the demo's table says: counted in the warehouse and the committed decisions, against the simulator's truth."""
+"""The demo's table: counted in the warehouse and the committed decisions, against the simulator's truth."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from baton.names import score_of
 from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES
 
 if TYPE_CHECKING:
-    from baton_demo.customer_experience.playbook import Playbook
+    from baton_demo.customer_experience.playbook import CustomerExperiencePlaybook
 
 # what a model says, which column of its truth answers it, and in which flow
 MODELS = {
@@ -17,7 +18,7 @@ MODELS = {
 }  # fmt: skip
 
 
-def hours(book: Playbook, partitions: list[str]) -> list[dict[str, Any]]:
+def hours(book: CustomerExperiencePlaybook, partitions: list[str]) -> list[dict[str, Any]]:
     """One row per hour: documents and messages by route, how many answers left, model versions."""
     from baton.quarantine.records import accounting
     from baton.record.used_models import recorded_models
@@ -41,7 +42,7 @@ def hours(book: Playbook, partitions: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, float]]:
+def right(book: CustomerExperiencePlaybook, spans: dict[str, list[str]]) -> dict[str, dict[str, float]]:
     """Model -> span -> share of what it named right, of what belongs to one of its classes."""
     import pandas as pd
 
@@ -54,7 +55,7 @@ def right(book: Playbook, spans: dict[str, list[str]]) -> dict[str, dict[str, fl
         for span, partitions in spans.items():
             parts = []
             for partition in partitions:
-                scored = head(Slot(flow, f"score__{model}", partition))
+                scored = head(Slot(flow, score_of(model), partition))
                 assert scored is not None
                 parts.append(read(scored.ref).merge(truths[partition], left_on="entity_key", right_on=key))
             whole = pd.concat(parts)

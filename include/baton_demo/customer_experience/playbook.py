@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton.demo import playbook
+from baton.names import PUBLISH
 from baton_demo.customer_experience import data
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SIMULATED = datetime(2026, 11, 20, tzinfo=UTC)  # first hour of the story for th
 ADDED = "We have noted it in your file."  # what the simulated clerk adds to an answer before approving it
 
 
-class Playbook(playbook.Playbook):
+class CustomerExperiencePlaybook(playbook.Playbook):
     """Plays hours of documents and messages; what is delivered supersedes the recording, and its truth is kept here."""
 
     def __init__(self, demo: Demo) -> None:
@@ -128,7 +129,7 @@ class Playbook(playbook.Playbook):
         from baton.data.datasets import read
         from baton.stages.slots import Slot, head
 
-        result = head(Slot(flow, "publish", partition))
+        result = head(Slot(flow, PUBLISH, partition))
         self.expect(result is not None, f"{flow} {partition} must be published")
         assert result is not None
         return read(result.ref)

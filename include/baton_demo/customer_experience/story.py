@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import monitor_of
 from baton_demo.customer_experience import accounts, data
-from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, Playbook
+from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
 
 if TYPE_CHECKING:
     from baton.demo.story import Demo
@@ -21,7 +22,7 @@ WATCHED = ("document_type", "message_intent")  # what the change in the world hi
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train and promote five models, play quiet hours, a bad one and a changed world; retrain; go on; count everything."""
-    book = Playbook(demo)
+    book = CustomerExperiencePlaybook(demo)
     quiet, shifted, later = book.hours(20, 22), book.hours(22, 24), book.hours(24)
 
     with demo.part("customer experience: train and promote the first five models"):
@@ -45,7 +46,7 @@ def play(demo: Demo) -> dict[str, Any]:
         for partition in shifted:
             book.deliver_documents(partition, shifted=True, count=2 * data.DOCUMENTS)
             book.deliver_messages(partition, shifted=True, count=2 * data.MESSAGES)
-        known = {model: book.known(f"{model}_monitor") for model in WATCHED}
+        known = {model: book.known(monitor_of(model)) for model in WATCHED}
         book.play(shifted)
         book.outcomes_arrive(quiet + shifted)
         verdicts = {model: book.monitor_verdict(model, known[model]) for model in WATCHED}

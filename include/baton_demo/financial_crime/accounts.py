@@ -1,4 +1,4 @@
-"""What the demo's table says: rows, models, metrics and people's decisions, counted in the warehouse."""
+"""The demo's table: rows, models, metrics and people's decisions, counted in the warehouse."""
 
 from __future__ import annotations
 

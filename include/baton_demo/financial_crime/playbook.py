@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from baton.demo import playbook
+from baton.names import monitor_of
 from baton_demo.financial_crime.accounts import FLOW, LABELS_FLOW, MODEL
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 SEED = 20
 
 
-class Playbook(playbook.Playbook):
+class FinancialCrimePlaybook(playbook.Playbook):
     """The moves of transaction monitoring."""
 
     def hours(self, first: int, end: int | None = None) -> list[str]:
@@ -62,7 +63,7 @@ class Playbook(playbook.Playbook):
 
     def labels_arrive(self, partitions: list[str], at: str) -> dict[str, Any]:
         """Chargebacks of these hours arrive; returns what the monitor says about the newest window once it saw all."""
-        known = self.known(f"{MODEL}_monitor")
+        known = self.known(monitor_of(MODEL))
         self.expect_all(self.run_hours(partitions, LABELS_FLOW))
         return self.monitor_verdict(MODEL, known)
 

@@ -1,4 +1,4 @@
-"""What a bank's day brings and two recorded days lack: bad deliveries, a changed world, late truth, people.
+"""Simulated additions to two recorded days of a bank: bad deliveries, a changed world, late truth, people.
 
 Everything is seeded and comes with its ground truth. Functions take and return frames; `deliver` and
 `deliver_text` write them where the pack's source `transactions` looks for deliveries.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
 from baton_demo.financial_crime.accounts import MODEL
-from baton_demo.financial_crime.playbook import Playbook
+from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 
 if TYPE_CHECKING:
     from baton.demo.story import Demo
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train, promote, score 15 hours with bad rows, a unit error, late labels and a shift; retrain; count everything."""
-    book = Playbook(demo)
+    book = FinancialCrimePlaybook(demo)
     quiet, bad, cents, shifted, later = (
         book.hours(33, 37),
         book.hours(34)[0],
@@ -65,7 +65,7 @@ def play(demo: Demo) -> dict[str, Any]:
     return summary
 
 
-def check(summary: dict[str, Any], book: Playbook) -> None:
+def check(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
     """What the story promises, checked on the numbers of the warehouse and the registry.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the demo's table says: weeks, orders, stock-outs, and what each version's forecasts would have cost."""
+"""The demo's table: weeks, orders, stock-outs, and what each version's forecasts would have cost."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from baton_demo.supply_chain.playbook import FLOW, MODEL, placed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baton_demo.supply_chain.playbook import Playbook
+    from baton_demo.supply_chain.playbook import SupplyChainPlaybook
 
 
-def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:
+def week_table(book: SupplyChainPlaybook, numbers: list[int]) -> list[dict[str, Any]]:
     """One row per week: rows in, good and open rows, orders, money, units short in the week after, version."""
     from baton.quarantine.records import accounting
     from baton.record.used_models import recorded_models
@@ -32,7 +32,7 @@ def week_table(book: Playbook, numbers: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def cost_of_versions(book: Playbook, versions: list[int], numbers: list[int]) -> dict[str, dict[str, float]]:
+def cost_of_versions(book: SupplyChainPlaybook, versions: list[int], numbers: list[int]) -> dict[str, dict[str, float]]:
     """What each version's forecasts of the same weeks would have cost, and their error.
 
     Returns:

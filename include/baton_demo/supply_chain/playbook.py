@@ -23,7 +23,7 @@ SEED = 20
 TRIMMED = 0.9  # the simulated buyer cuts each order above the limit by a tenth
 
 
-class Playbook(playbook.Playbook):
+class SupplyChainPlaybook(playbook.Playbook):
     """Plays weeks of the recording, one after another: an order changes the stock that the next week starts from."""
 
     def __init__(self, demo: Demo, first: int, campaigns: int) -> None:

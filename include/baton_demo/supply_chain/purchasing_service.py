@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS orders (
 _BY_KEY = "SELECT number, key, body, created_at FROM orders WHERE key = ?"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not served: status and the reason for the caller."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -59,7 +59,7 @@ class OrderBook:
         """Book an order; returns whether it is new, and the order under this key.
 
         Raises:
-            Refused: 409, the key belongs to an order with another content.
+            RequestRefused: 409, the key belongs to an order with another content.
         """
         body = json.dumps(order, sort_keys=True)
         at = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -68,7 +68,7 @@ class OrderBook:
             new = self._db.execute(statement, (key, body, at)).rowcount == 1
             row = self._db.execute(_BY_KEY, (key,)).fetchone()
         if json.loads(row[2]) != order:
-            raise Refused(409, f"key {key} was used for an order with another content")
+            raise RequestRefused(409, f"key {key} was used for an order with another content")
         return new, _answer(row)
 
     def find(self, key: str) -> dict[str, Any] | None:
@@ -98,17 +98,17 @@ def checked(order: Any) -> dict[str, Any]:
     """Return a valid order.
 
     Raises:
-        Refused: 422 with the field and what it must be.
+        RequestRefused: 422 with the field and what it must be.
     """
     if not isinstance(order, dict):
-        raise Refused(422, "an order is a JSON object")
+        raise RequestRefused(422, "an order is a JSON object")
     if own := [name for name in _OWN if name in order]:
-        raise Refused(422, f"{own[0]} is given by this service, leave it out")
+        raise RequestRefused(422, f"{own[0]} is given by this service, leave it out")
     item, quantity = order.get("item"), order.get("quantity")
     if not isinstance(item, str) or not item.strip():
-        raise Refused(422, "item: a text is needed")
+        raise RequestRefused(422, "item: a text is needed")
     if isinstance(quantity, bool) or not isinstance(quantity, int | float) or not 0 < quantity < math.inf:
-        raise Refused(422, f"quantity of {item}: a number above 0 is needed, not {quantity!r}")
+        raise RequestRefused(422, f"quantity of {item}: a number above 0 is needed, not {quantity!r}")
     return order
 
 
@@ -154,50 +154,50 @@ class Handler(BaseHTTPRequestHandler):
         if address.path == "/orders":
             after = parse_qs(address.query).get("after", ["0"])[0]
             if not after.isdecimal() or len(after) > 15:
-                raise Refused(422, "after: the number of an order is needed")
+                raise RequestRefused(422, "after: the number of an order is needed")
             return 200, self.server.book.page(int(after))
         key = unquote(address.path.removeprefix("/orders/"))
         found = self.server.book.find(key) if address.path.startswith("/orders/") else None
         if found is None:
-            raise Refused(404, f"nothing at {address.path}")
+            raise RequestRefused(404, f"nothing at {address.path}")
         return 200, found
 
     def _post(self) -> tuple[int, dict[str, Any]]:
         body = self._body()  # read first: a connection that is kept needs an empty pipe
         self._authorised()
         if urlsplit(self.path).path != "/orders":
-            raise Refused(404, f"nothing at {urlsplit(self.path).path}")
+            raise RequestRefused(404, f"nothing at {urlsplit(self.path).path}")
         key = self.headers.get("Idempotency-Key", "")
         if not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
-            raise Refused(400, "header Idempotency-Key: 1 to 255 printable ASCII characters are needed")
+            raise RequestRefused(400, "header Idempotency-Key: 1 to 255 printable ASCII characters are needed")
         try:
             order = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise Refused(400, f"the body is no JSON: {error}") from error
+            raise RequestRefused(400, f"the body is no JSON: {error}") from error
         new, held = self.server.book.place(key, checked(order))
         return (201 if new else 200), held
 
     def _authorised(self) -> None:
         given = self.headers.get("Authorization", "").encode(errors="replace")
         if not hmac.compare_digest(given, f"Bearer {self.server.token}".encode()):
-            raise Refused(401, "a valid token is needed")
+            raise RequestRefused(401, "a valid token is needed")
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
             self.close_connection = True
-            raise Refused(411, "header Content-Length is needed")
+            raise RequestRefused(411, "header Content-Length is needed")
         if int(length) > _LARGEST:
             self.close_connection = True
             # closing on unread bytes resets the connection, and the answer may be lost with it
             self.rfile.read(min(int(length), _DRAINED))
-            raise Refused(413, f"an order has {_LARGEST} bytes at most")
+            raise RequestRefused(413, f"an order has {_LARGEST} bytes at most")
         return self.rfile.read(int(length))
 
     def _serve(self, work: Any) -> None:
         try:
             status, answer = work()
-        except Refused as refused:
+        except RequestRefused as refused:
             status, answer = refused.status, {"error": str(refused)}
         self.reply(status, answer)
 

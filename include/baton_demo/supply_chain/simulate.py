@@ -1,4 +1,4 @@
-"""What the demo adds to the real sales, seeded: campaigns, bad rows, and the warehouse that lives on the orders.
+"""Simulated additions to the real sales, seeded: campaigns, bad rows, and the warehouse that lives on the orders.
 
 **Campaigns.** From a week on marketing runs a campaign every second week. It is in the promotion plan (`promotion` 60,
 else 5, where the recording has 0 to about 40), and lifts the demand of four departments by 70 %: a relation that no

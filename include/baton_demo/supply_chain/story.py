@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
+from baton.names import monitor_of
 from baton_demo.supply_chain import accounts
-from baton_demo.supply_chain.playbook import MODEL, SEED, Playbook
+from baton_demo.supply_chain.playbook import MODEL, SEED, SupplyChainPlaybook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ SAID = (
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train on what was known then; play weeks with bad rows, then campaigns; retrain; go on; count everything."""
-    book = Playbook(demo, FIRST, CAMPAIGNS)
+    book = SupplyChainPlaybook(demo, FIRST, CAMPAIGNS)
     with demo.part("supply chain: train and promote the first demand model"):
         book.train([MODEL], conf={"until": book.week(FIRST - 1)})
         book.promote_in_registry(MODEL)
@@ -43,7 +44,7 @@ def play(demo: Demo) -> dict[str, Any]:
         number = CAMPAIGNS
         while verdict.get("decision") != "RETRAIN":
             book.expect(number < LAST - 3, f"the monitor must ask for retraining by now, it says {verdict}")
-            known = book.known(f"{MODEL}_monitor")
+            known = book.known(monitor_of(MODEL))
             book.play([number])
             verdict = book.monitor_verdict(MODEL, known, partition=book.week(number))
             number += 1

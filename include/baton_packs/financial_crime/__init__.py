@@ -1,1 +1,1 @@
-"""Financial crime: card transactions, their fraud score and the analysts' cases; see README.md."""
+"""Financial crime: card transactions, their fraud score and the analysts' cases; see README.md. Imports the engine's floors 1 to 6."""

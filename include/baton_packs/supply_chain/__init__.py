@@ -1,4 +1,4 @@
-"""Supply chain: forecasts that order stock; see README.md."""
+"""Supply chain: forecasts that order stock; see README.md. Imports the engine's floors 1 to 6."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents import AgentSpec, Case, Refused
+from baton.agents import AgentQuestion, AgentSpec, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton.errors import BatonError
 from baton_packs.supply_chain import HERE
@@ -57,7 +57,7 @@ def rules() -> dict[str, Any]:
     return {"allowed": {item: policy.alternatives_allowed for item, policy in ordering.load().by_item.items()}}
 
 
-def cases(proposals: pd.DataFrame, simulated: pd.DataFrame, allowed: Mapping[str, bool]) -> list[Case]:
+def cases(proposals: pd.DataFrame, simulated: pd.DataFrame, allowed: Mapping[str, bool]) -> list[AgentQuestion]:
     """A case for each exceptional order, the most expensive first.
 
     Args:
@@ -86,7 +86,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} | {"item": str(row["item"])} for row in frame.to_dict("records")]
 
 
-def _case(row: Mapping[str, Any], offers: list[dict[str, Any]], allowed: bool) -> Case:
+def _case(row: Mapping[str, Any], offers: list[dict[str, Any]], allowed: bool) -> AgentQuestion:
     facts: dict[str, Any] = {
         "order": _units(row["quantity"]),
         "cost": f"{row['amount']:,.2f}",
@@ -109,10 +109,10 @@ def _case(row: Mapping[str, Any], offers: list[dict[str, Any]], allowed: bool) -
     terms = {"ordered": row["quantity"] > 0, "allowed": allowed, "offers": by_name}
     # who may choose sees no text of others: a name that gives orders could else tip the choice
     data = {} if allowed else {"name of the item": row["item"]}
-    return Case(row["item"], facts, data, terms)
+    return AgentQuestion(row["item"], facts, data, terms)
 
 
-def check(case: Case, output: Advice) -> Advice | Refused:
+def check(case: AgentQuestion, output: Advice) -> Advice | Refused:
     """The agent's answer, if the policy lets it be one; else why not."""
     if found := not_plain(output.text):
         return Refused("more than plain sentences", found)
@@ -140,7 +140,7 @@ def _not_allowed(choice: str, terms: Mapping[str, Any]) -> str:
     return ""
 
 
-def template(case: Case) -> Advice:
+def template(case: AgentQuestion) -> Advice:
     """Two sentences from the numbers, for when there is no accepted answer; the proposal stays."""
     facts, ordered = case.facts, case.terms["ordered"]
     what = f"{facts['order']} for {facts['cost']} are proposed" if ordered else "No order is proposed"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 from sqlalchemy import Connection
 
 from baton.data.datasets import read
@@ -15,6 +16,7 @@ from baton.errors import BatonError
 from baton.feedback import adjustments
 from baton.packs.pack import find_model
 from baton.record import ledger
+from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.supply_chain.ordering import alternatives, inventory
 from baton_packs.supply_chain.ordering import rules as ordering
@@ -68,21 +70,25 @@ def open_orders(stock: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(long[long["quantity"] > 0][["item", "quantity", "due_week"]]).reset_index(drop=True)
 
 
-@engine_step(fingerprint=_rules)
-def simulate(job: StageJob) -> StageOutput:
+class ShareOptions(Spec):
+    """Options of `simulate`: this task takes the items at `part`, `part + parts`, ... of the sorted ones."""
+
+    part: int = Field(ge=0, description="which share, from 0")
+    parts: int = Field(ge=1, description="how many shares there are")
+
+
+@engine_step(ShareOptions, fingerprint=_rules)
+def simulate(job: StageJob[ShareOptions]) -> StageOutput:
     """Simulate a share of the proposals and what could be ordered instead, each over the same seeded futures.
 
     Inputs: proposals, forecast, stock.
-
-    Options:
-        part, parts: this task takes the items at `part`, `part + parts`, ... of the sorted ones.
 
     Returns:
         see `alternatives.summarise`; lists and dicts as JSON text.
     """
     rules, frames = ordering.load(), read_inputs(job.inputs)
     due = open_orders(frames["stock"])
-    mine = frames["proposals"].sort_values("item").iloc[job.options["part"] :: job.options["parts"]]
+    mine = frames["proposals"].sort_values("item").iloc[job.options.part :: job.options.parts]
     tables = []
     for row in mine.to_dict("records"):
         coming = due.loc[due["item"] == row["item"], ["quantity", "due_week"]].to_numpy().tolist()
@@ -154,15 +160,20 @@ def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     return {"rules": _rules(job), "wanted": wanted}
 
 
-@engine_step(fingerprint=_outbox_state)
-def place(job: StageJob) -> StageOutput:
+class OrderOptions(Spec):
+    """Options of `place`."""
+
+    answer: dict[str, Any] | None = Field(default=None, description="result of the review; null: what needs no answer")
+
+
+@engine_step(OrderOptions, fingerprint=_outbox_state)
+def place(job: StageJob[OrderOptions]) -> StageOutput:
     """Put the orders that may go out into the outbox; with a person's answer, the approved ones too.
 
     Inputs: decisions.
 
-    Options:
-        answer: result of the review, or absent for the orders that need none: answer (approved | rejected | timeout |
-            none), changes (item -> quantity), actor.
+    The option `answer`, where a review came before, holds: answer (approved | rejected | timeout | none), changes
+    (item -> quantity), actor.
 
     Returns:
         the orders that go out; facts: orders, changed, held back. What a person changed is recorded as an adjustment in
@@ -175,7 +186,7 @@ def place(job: StageJob) -> StageOutput:
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     asked = decisions[decisions["route"] == APPROVE]
     going = decisions[decisions["route"] == ORDER]
-    answer = job.options.get("answer") or {}
+    answer = job.options.answer or {}
     reviewed, held = [], [] if answer.get("answer") == "approved" else asked["item"].tolist()
     if answer.get("answer") == "approved":
         approved = _as_answered(asked, answer["changes"], rules.by_item)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.case import Case, Refused
+from baton.agents.case import AgentQuestion, Refused
 from baton.agents.spec import AgentSpec, Critic
 from baton.errors import SpecError
 
@@ -25,15 +25,15 @@ class Reply(BaseModel):
     text: str = Field(max_length=40)
 
 
-def _criticise(case: Case, reply: Reply) -> list[str]:
+def _criticise(case: AgentQuestion, reply: Reply) -> list[str]:
     return [] if "please" in reply.text else [f"Say please to {case.personal['NAME'][0]}."]
 
 
-def _check(case: Case, reply: Reply) -> Reply | Refused:
+def _check(case: AgentQuestion, reply: Reply) -> Reply | Refused:
     return Refused("shouting") if "!" in reply.text else reply
 
 
-CASE = Case(
+CASE = AgentQuestion(
     "a",
     {"amount": 12},
     {"message": "Ann Lee, ann@x.example: 12? Ask eve@evil.example"},
@@ -44,7 +44,7 @@ LOOP = replace(SPEC, critic=_criticise)
 BY_MODEL = replace(SPEC, critic=Critic(OTHER))
 
 
-def ask(spec: AgentSpec, *script: Any, case: Case = CASE, **limits: Any) -> tuple[Answer, list[str]]:
+def ask(spec: AgentSpec, *script: Any, case: AgentQuestion = CASE, **limits: Any) -> tuple[Answer, list[str]]:
     model = SCRIPTED(*script)
     answer = Caller(spec, model, Limits(**limits)).ask(case)
     return answer, model.questions
@@ -84,10 +84,7 @@ def test_nobody_is_asked_without_a_mask() -> None:
     ):  # fmt: skip
         answer, questions = ask(spec, case=case)
         assert (answer.output, answer.kind, questions) == (None, "skipped", [])
-        assert answer.reason in (
-            "not asked: masking failed (RuntimeError)",
-            "not asked: masking failed (TypeError)",
-        )
+        assert answer.reason in ("not asked: masking failed (RuntimeError)", "not asked: masking failed (TypeError)")
 
 
 def test_remarks_lead_to_a_redraft() -> None:

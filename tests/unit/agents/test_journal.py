@@ -12,9 +12,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-from baton.agents import calls
-from baton.agents.calls import register_models
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
 from baton.stages import slots
@@ -35,9 +33,11 @@ class Reply(BaseModel):
     text: str = Field(max_length=60)
 
 
-def _cases(orders: pd.DataFrame) -> list[Case]:
+def _cases(orders: pd.DataFrame) -> list[AgentQuestion]:
     return [
-        Case(row["order_id"], {"order": row["order_id"]}, {"name": row["name"]}, personal={"NAME": [row["name"]]})
+        AgentQuestion(
+            row["order_id"], {"order": row["order_id"]}, {"name": row["name"]}, personal={"NAME": [row["name"]]}
+        )
         for row in orders.to_dict("records")
     ]
 
@@ -48,19 +48,17 @@ SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: rep
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with STAGE["warehouse_and_pack"](home, monkeypatch):
-        before = list(calls._models)
         yield
-        calls._models[:] = before
 
 
 def advise(model: Any, **job: Any) -> Any:
-    register_models(lambda conn_id: model)
     return run(
         STAGE["job"](
             "advise",
             "baton.steps.advise:advise",
             inputs={"orders": STAGE["commit"]("contract", 0, ORDERS)},
             options={"agent": f"{__name__}:SPEC"},
+            connections=STAGE["Connected"](model),
             **job,
         )
     )
@@ -130,7 +128,7 @@ def test_another_model_or_a_dry_run_takes_none_of_it(home: Path) -> None:
 
 
 def test_a_store_that_takes_no_answers_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from baton.agents import journal
+    import fsspec
 
     class Full:
         def cat_file(self, path: str) -> bytes:
@@ -141,7 +139,10 @@ def test_a_store_that_takes_no_answers_stops_nobody(monkeypatch: pytest.MonkeyPa
 
         exists = staticmethod(lambda path: False)
 
-    monkeypatch.setattr(journal, "_store", lambda folder: (Full(), folder))
+    opened = fsspec.core.url_to_fs
+    monkeypatch.setattr(
+        fsspec.core, "url_to_fs", lambda url, **given: (Full(), url) if "/answers" in url else opened(url, **given)
+    )
     facts = advise(Scripted(good={"text": "Hello."})).facts
     assert facts["accepted"] == 10
     assert facts["degraded"] == ["agent clerk: answers could not be kept for a retry (OSError)"]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.masking import Mask
 
 PERSONAL = {
@@ -60,7 +60,7 @@ def test_what_is_not_personal_stays(text: str) -> None:
 
 
 def test_the_same_value_has_the_same_placeholder_in_all_of_a_case() -> None:
-    case = Case(
+    case = AgentQuestion(
         "k1", {"customer": "Li Wu", "number": 202600123456, "amount": 12.5, "lines": [{"Li Wu": "a@b.example"}]},
         {"message": "Li Wu asks: write to a@b.example or c@d.example"}, {"secret": 1}, {"NAME": ["Li Wu"]},
     )  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_name_that_the_pack_sees_in_one_text_is_hidden_in_all() -> None:
     def names(text: str) -> list[tuple[int, int, str]]:
         return [(found.start(), found.end(), "NAME") for found in re.finditer("Grace Hopper", text)]
 
-    case = Case("a", {"title": "for HOPPER, Grace and a hopper"}, {"message": "I am Grace Hopper"})
+    case = AgentQuestion("a", {"title": "for HOPPER, Grace and a hopper"}, {"message": "I am Grace Hopper"})
     hidden = Mask({}, names).case(case)
     assert hidden.facts["title"] == "for [NAME_1] and a hopper"
     assert hidden.data["message"] == "I am [NAME_2]"
@@ -117,7 +117,7 @@ def test_an_answer_with_what_nobody_gave_is_told(answer: str, reason: str | None
 
 
 def test_only_what_the_pack_gave_and_names_may_be_quoted() -> None:
-    case = Case(
+    case = AgentQuestion(
         "a", {"hotline": "020 7946 0999"}, {"message": "I am Li Wu, kd 4711. Pay to GB82 WEST 1234 5698 7654 32, call 0171 5550 123"},
         personal={"NAME": ["Li Wu"], "ACCOUNT": ["KD-4711"]},
     )  # fmt: skip
@@ -181,12 +181,12 @@ def test_of_a_long_text_only_what_is_shown_is_masked_and_no_value_is_cut_in_two(
     account = "DE89 3704 0044 0532 0130 00"
     for before in (190, 185, 199):
         text = "x" * (before - 1) + " " + account + " y" + " ann@shop.example" * 100
-        shown = Mask(PERSONAL).case(Case("a", {}, {"message": text}), 200).question(200)
+        shown = Mask(PERSONAL).case(AgentQuestion("a", {}, {"message": text}), 200).question(200)
         assert "DE89" not in shown
         assert "3704" not in shown
         assert "shop" not in shown
     mails = "ann@mail.example " * 5_000  # placeholders are shorter than what they hide
-    hidden = Mask().case(Case("a", {}, {"message": mails}), 200).data["message"]
+    hidden = Mask().case(AgentQuestion("a", {}, {"message": mails}), 200).data["message"]
     assert hidden.count("[MAIL_1]") <= 13
     assert "ann" not in hidden
     assert hidden.endswith("…")
@@ -195,4 +195,5 @@ def test_of_a_long_text_only_what_is_shown_is_masked_and_no_value_is_cut_in_two(
 def test_a_name_that_stands_behind_what_is_shown_is_known_there() -> None:
     text = "I am muller. " + "x " * 1_000 + "Regards, Eva Muller"
     mask = Mask(names=lambda text: [(text.find("Eva"), len(text), "NAME")] if "Eva" in text else [])
-    assert "uller" not in mask.case(Case("a", {}, {"message": text.replace("muller.", "Muller.")}), 200).data["message"]
+    question = AgentQuestion("a", {}, {"message": text.replace("muller.", "Muller.")})
+    assert "uller" not in mask.case(question, 200).data["message"]

@@ -13,7 +13,7 @@ from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturnPart
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.agents.tools import Tool
 from baton.errors import SpecError
@@ -26,13 +26,13 @@ class Reply(BaseModel):
     text: str = Field(max_length=80)
 
 
-def look_up(case: Case, name: str, year: int = 2026) -> dict[str, Any]:
+def look_up(case: AgentQuestion, name: str, year: int = 2026) -> dict[str, Any]:
     """Orders of a person."""
     SEEN.append((case.key, name, year))
     return {"orders": 7, "mail": "ann@x.example", "of": name}
 
 
-CASE = Case("a", {"amount": 12}, {"message": "I am Ann Lee"}, personal={"NAME": ["Ann Lee"]})
+CASE = AgentQuestion("a", {"amount": 12}, {"message": "I am Ann Lee"}, personal={"NAME": ["Ann Lee"]})
 ORDERS = Tool("orders", look_up, reads=("orders",), max_calls=2)
 SPEC = AgentSpec("clerk", Path(__file__), Reply, lambda: [CASE], lambda case, reply: reply, lambda case: Reply(text="-"),
                  tools=(ORDERS,))  # fmt: skip
@@ -80,7 +80,7 @@ def test_a_tool_that_is_not_there_is_not_called() -> None:
 
 
 def test_what_changes_something_is_no_tool_of_an_agent() -> None:
-    def untyped(case: Case, name) -> None:  # type: ignore[no-untyped-def]
+    def untyped(case: AgentQuestion, name) -> None:  # type: ignore[no-untyped-def]
         """Nothing."""
 
     def caseless(name: str) -> None:

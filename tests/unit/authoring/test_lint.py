@@ -62,11 +62,7 @@ rows:
 
 @pytest.fixture
 def pack(tmp_path):
-    for name, text in {
-        "models/fraud.yaml": MODEL,
-        "contracts/rows.yaml": CONTRACT,
-        "sources.yaml": SOURCES,
-    }.items():
+    for name, text in {"models/fraud.yaml": MODEL, "contracts/rows.yaml": CONTRACT, "sources.yaml": SOURCES}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
@@ -203,10 +199,6 @@ def test_schemas_for_editors_are_written(tmp_path):
     import json
 
     written = export(tmp_path / "schemas")
-    assert [path.name for path in written] == [
-        "model.schema.json",
-        "contract.schema.json",
-        "sources.schema.json",
-    ]
+    assert [path.name for path in written] == ["model.schema.json", "contract.schema.json", "sources.schema.json"]
     types = json.loads(written[1].read_text())["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"]
     assert "expect_column_values_to_be_between" in types

@@ -1,19 +1,25 @@
 """`baton new`: what it writes passes lint, loads, and says in its comments what each field is for."""
 
+import re
 import subprocess
 import sys
+import typing
 
 import pandas as pd
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.lint import lint
-from baton.authoring.new_model import new_model, new_pack
-from baton.authoring.values import NewModel
+from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.cli.app import app
 from baton.errors import SourceError, SpecError
 from baton.packs.pack import read_pack
 from baton.settings import settings
-from baton.specs.contract import expand_range
+from baton.specs.base import Spec
+from baton.specs.contract import ContractSpec, expand_range
+from baton.specs.tabular import TabularSpec
 
 
 @pytest.fixture
@@ -29,6 +35,9 @@ def pack(tmp_path, monkeypatch):
     history.write_text("\n".join(lines) + "\n")
     yield tmp_path / "rainfall" / "baton_rainfall"
     settings.cache_clear()
+
+
+LISTS = ("candidates", "expectations")  # what stands in them is told by no comment
 
 
 def asked(pack, **changes):
@@ -56,6 +65,29 @@ def test_the_file_explains_itself(pack):
     assert "# holdout: 0.25  # share of the history kept back, the most recent by time" in text
     assert "missed: gust" in text
     assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def fields(model, text):
+    """Every field's name and description, also of the models that the text writes out."""
+    for name, info in model.model_fields.items():
+        yield name, info.description
+        for kind in (info.annotation, *typing.get_args(info.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Spec) and f"{name}:  #" in text and name not in LISTS:
+                yield from fields(kind, text)
+
+
+@pytest.mark.parametrize("changes", [{"money": "gust"}, {"family": "anomaly", "target": None, "scoring": False}])
+def test_its_comments_are_what_the_specs_say_and_what_holds_without_them(pack, changes):
+    files = new_model(asked(pack, **changes))
+    for file, model in zip(files, (TabularSpec, ContractSpec), strict=False):
+        text = file.read_text()
+        told = " ".join(line.lstrip(" #") for line in text.splitlines())
+        for name, said in fields(model, text):
+            assert said in told, name
+        plain = model.model_validate(yaml.safe_load(text))
+        uncommented = re.sub(r"^( *)# (?=\w+: )", r"\1", text, flags=re.M)
+        assert uncommented != text or model is ContractSpec
+        assert model.model_validate(yaml.safe_load(uncommented)) == plain
 
 
 def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
@@ -94,6 +126,15 @@ def test_a_source_without_rows_says_where_to_put_them(pack, tmp_path):
     (tmp_path / "home" / "data" / "rainfall" / "history.csv").unlink()
     with pytest.raises(SourceError, match="no rows yet"):
         new_model(asked(pack))
+
+
+def test_an_installed_pack_goes_before_a_folder_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "financial_crime").mkdir()  # as `baton new pack` leaves one where it was called
+    monkeypatch.chdir(tmp_path)
+    asked = ["new", "model", "x", "--pack", "financial_crime", "--source", "nothing", "--target", "is_fraud"]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 1
+    assert "no source `nothing` There are: transactions, labels." in said.stderr
 
 
 def test_a_new_pack_is_a_package_that_can_be_installed(tmp_path):

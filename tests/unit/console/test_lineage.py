@@ -11,7 +11,7 @@ import pytest
 
 from baton.console.host import Person, Rights
 from baton.console.queries.card import find_card
-from baton.console.queries.trace import Step, trace
+from baton.console.queries.trace import TraceStep, trace
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError
 from baton.record import tables, warehouse
@@ -71,7 +71,7 @@ def quarantine(entity: str, source: str, partition: str = HOUR) -> None:
         upsert(conn, tables.quarantine, [row], update=["status"])
 
 
-def said(steps: list[Step], *kinds: str) -> list[tuple[str, str]]:
+def said(steps: list[TraceStep], *kinds: str) -> list[tuple[str, str]]:
     return [(step.what, step.says) for step in steps if step.what in (kinds or ("source", "contract"))]
 
 

@@ -53,23 +53,36 @@ def test_nobody_sees_what_they_may_not_read(filled: Any) -> None:
 # --- the page ---
 
 
-def test_today_shows_the_day(filled: Any, no_registry: dict[str, Any]) -> None:
+@pytest.fixture
+def today(filled: Any, no_registry: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows, as JSON, with a challenger in the registry."""
     no_registry.update({"card_fraud": {"champion": 2, "challenger": 3}, "transaction_anomaly": {"champion": 1}})
-    answer = client("admin").get("/baton/today", headers=HTML)
-    found = client("admin").get("/baton/api/today").json()
-    assert answer.status_code == 200
-    assert found["totals"] == {
+    found: dict[str, Any] = client("admin").get("/baton/api/today").json()
+    return found
+
+
+def test_today_counts_what_waits(filled: Any, today: dict[str, Any]) -> None:
+    assert today["totals"] == {
         "to_answer": 2, "cases": len(filled["cases"]), "quarantined": 327, "drifted": 2, "failed": 1, "runs": 14, "warnings": 0,
     }  # fmt: skip
-    assert found["cases"]["top"][0]["risk"] == max(row["risk"] for row in found["cases"]["top"])
-    assert found["cases"]["top"][0]["money"] > 0
-    assert "v14 strongly" in found["cases"]["top"][0]["why"][0]["words"]
-    assert len(found["cases"]["top"]) == min(20, len(filled["cases"]))
-    (approval,) = found["approvals"]
+
+
+def test_the_riskiest_cases_stand_first_with_their_reasons(filled: Any, today: dict[str, Any]) -> None:
+    assert today["cases"]["top"][0]["risk"] == max(row["risk"] for row in today["cases"]["top"])
+    assert today["cases"]["top"][0]["money"] > 0
+    assert "v14 strongly" in today["cases"]["top"][0]["why"][0]["words"]
+    assert len(today["cases"]["top"]) == min(20, len(filled["cases"]))
+
+
+def test_a_question_to_a_person_leads_to_its_form(today: dict[str, Any]) -> None:
+    (approval,) = today["approvals"]
     assert (approval["model"], approval["version"], approval["champion"]) == ("card_fraud", 3, 2)
     assert approval["request"] == "/dags/card_fraud_promote/runs/run 1/tasks/approve/required_actions"
-    assert found["requests"][0]["request"].endswith("/tasks/confirm/mapped/3/required_actions")
-    champion = found["champions"][0]
+    assert today["requests"][0]["request"].endswith("/tasks/confirm/mapped/3/required_actions")
+
+
+def test_a_champion_stands_with_its_challenger_and_who_made_it(today: dict[str, Any]) -> None:
+    champion = today["champions"][0]
     assert (champion["model"], champion["version"], champion["previous"], champion["actor"]) == (
         "card_fraud",
         2,
@@ -77,11 +90,19 @@ def test_today_shows_the_day(filled: Any, no_registry: dict[str, Any]) -> None:
         "admin",
     )
     assert champion["challenger"] == 3
-    drift = next(window for window in found["drift"] if window["model"] == "card_fraud")
+
+
+def test_drift_is_measured_shown_over_time_and_explained(today: dict[str, Any]) -> None:
+    drift = next(window for window in today["drift"] if window["model"] == "card_fraud")
     assert [f["feature"] for f in drift["measured"]] == ["v14", "v4", "amount"]
     assert drift["labelled"]["status"] == "dropped"
     assert len(drift["series"]) == 12
     assert "31 labelled positives" in drift["retrain"]["reason"]
+
+
+def test_the_page_says_the_same_in_words(today: dict[str, Any]) -> None:
+    answer = client("admin").get("/baton/today", headers=HTML)
+    assert answer.status_code == 200
     for text in ("average precision 0.842 against 0.611", "amount_median", "divide amount by 100", "<svg", "UTC"):
         assert text in answer.text
 

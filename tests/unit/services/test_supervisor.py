@@ -15,6 +15,7 @@ from baton.services.plan import Service
 from baton.services.processes import Session, read_sessions, write_sessions
 from baton.services.supervised import Supervised
 from baton.services.supervisor import Services, supervisor_of
+from baton.services.watch import Watch
 from baton.settings import settings
 
 # a scheduler with a worker in its process group and, below it, a task in a group of its own
@@ -165,15 +166,17 @@ def test_silent_service_counts_as_stuck(tmp_path: Path) -> None:
     assert one.session.members() == []
 
 
-def test_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baton.services.supervised._MAX_LOG_BYTES", 10)
+def test_log_does_not_grow_for_ever(tmp_path: Path) -> None:
     one = _service(tmp_path, "print('x' * 20)")
-    for _ in range(3):
+    for written in (100, 20_000_001, 20_000_001):
+        one.log.parent.mkdir(exist_ok=True)
+        one.log.touch()
+        os.truncate(one.log, written)  # a file with a hole, which takes no room
         one.start(os.environ, tmp_path)
         _wait_ended(one)
         one.clear()
-    assert one.log.stat().st_size == 21
-    assert one.log.with_suffix(".log.1").stat().st_size == 21
+        assert one.log.stat().st_size == (121 if written == 100 else 21)
+    assert one.log.with_suffix(".log.1").stat().st_size == 20_000_001
 
 
 @pytest.mark.parametrize(
@@ -185,14 +188,26 @@ def test_heartbeat_counts_when_recent_and_own(age: float, since_start: float, ex
     assert beats(None, started=now) is False
 
 
-def test_one_supervisor_per_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the services that would run, in order; no process is started for them."""
+    names: list[str] = []
+    monkeypatch.setattr(Watch, "add", lambda self, service: names.append(service.name))
+    monkeypatch.setattr(Watch, "run_once", lambda self, name, command: names.append(name))
+    monkeypatch.setattr(Watch, "begin", lambda self: None)
     monkeypatch.setattr("baton.services.supervisor.choose_port", lambda wanted, variable: 1)
+    return names
+
+
+def test_one_supervisor_per_home(home: Path, launched: list[str]) -> None:
     assert supervisor_of(home) is None
     first = Services()
     first.start(wait=False)
     try:
         assert supervisor_of(home) == os.getpid()
+        assert launched[0] == "mlflow", "the others report to it"
+        assert set(launched[1:]) >= {"init-airflow", "init-warehouse", "api-server", "scheduler"}
+        assert launched.index("init-airflow") < launched.index("api-server")
         assert settings().airflow_url == "http://127.0.0.1:1"
         with pytest.raises(ServiceError, match=f"process {os.getpid()} supervises it already"):
             Services().start()
@@ -204,10 +219,8 @@ def test_one_supervisor_per_home(home: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_next_start_ends_what_a_dead_supervisor_left(
-    home: Path, tree: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, tree: subprocess.Popen[str], launched: list[str]
 ) -> None:
-    monkeypatch.setattr(Services, "_launch", lambda self, watch: {})
-    monkeypatch.setattr("baton.services.supervisor.choose_port", lambda wanted, variable: 1)
     write_sessions(settings().sessions_file, {"scheduler": Session.of(tree.pid)})
     said: list[str] = []
     services = Services(report=said.append)

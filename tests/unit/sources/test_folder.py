@@ -21,10 +21,9 @@ from baton.errors import NoData, SourceError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
-from baton.sources import reading as sources
-from baton.sources.documents import COLUMNS, Limits, of_records
+from baton.sources.documents import COLUMNS, BatchLimits, of_records
 from baton.sources.folder import read_store
-from baton.sources.reading import read_history, read_partition, source_state
+from baton.sources.reading import read_history, read_partition, state_of
 from baton.sources.replay import replay_anchor
 from baton.specs.source import DocumentFields, SourcesSpec
 
@@ -41,7 +40,6 @@ def place(home: Path) -> Iterator[Path]:
     warehouse.migrate()
     yield home / "landing"
     warehouse.engine().dispose()
-    sources._ahead.clear()
 
 
 def pack(**changes: Any) -> Pack:
@@ -190,13 +188,13 @@ def test_named_files_are_taken_instead_of_the_partitions_folder(place: Path) -> 
 
 def test_the_state_follows_the_documents(place: Path) -> None:
     def state(*named: str) -> Any:
-        return source_state(pack(), "documents", hour(1), named)
+        given = pack()
+        return state_of(given.source("documents"), read_partition(given, "documents", hour(1), named))
 
     path = drop(place, "a.pdf")
     first = state()
     assert state() == first
     assert first["delivered"]
-    assert sources._ahead, "reading comes next and reads nothing again"
     path.write_bytes(b"other")
     second = state()
     drop(place, "b.pdf")
@@ -247,13 +245,13 @@ def test_documents_in_an_object_store() -> None:
     system = fsspec.filesystem("memory")
     for name, content in {"a.pdf": PDF, "more/b.pdf": b"x" * 101, "c.part": PDF, ".d": PDF}.items():
         system.pipe_file(f"/drops/one/{name}", content)
-    frame = read_store("memory://drops/one", "source x", Limits(max_bytes=100))
+    frame = read_store("memory://drops/one", "source x", BatchLimits(max_bytes=100))
     assert frame["name"].tolist() == ["a.pdf", "more/b.pdf"]
     assert frame["content"].tolist() == [PDF, None]
     assert frame["problem"].tolist() == [None, "too_large"]
     assert (datetime.now(UTC) - frame["received_at"]).max() < timedelta(minutes=1)
     with pytest.raises(NoData, match="no file below"):
-        read_store("memory://drops/two", "source x", Limits())
+        read_store("memory://drops/two", "source x", BatchLimits())
 
 
 @pytest.mark.parametrize(
@@ -274,7 +272,7 @@ def test_records_with_base64_become_documents() -> None:
         {"file": "b.pdf", "data": "not base64!"}, {"file": "c.pdf", "data": base64.b64encode(b"x" * 101).decode()},
         {"file": "d.pdf", "data": None}, {"file": "e.pdf", "data": base64.encodebytes(b"x" * 100).decode()},
     ]  # fmt: skip
-    frame = of_records(rows, fields, start, "source x", Limits(max_bytes=100))
+    frame = of_records(rows, fields, start, "source x", BatchLimits(max_bytes=100))
     assert frame["content"].tolist() == [PDF, None, None, None, b"x" * 100]
     assert frame["problem"].tolist() == [None, "damaged", "too_large", "damaged", None]
     assert frame["received_at"].tolist()[0] == pd.Timestamp("2026-11-20T08:30:00Z")
@@ -285,7 +283,7 @@ def test_records_with_base64_become_documents() -> None:
     ]
     for record, message in bad:
         with pytest.raises(SourceError, match=message):
-            of_records([record], fields, start, "source x", Limits())
+            of_records([record], fields, start, "source x", BatchLimits())
 
 
 def test_bytes_go_through_row_hashes_and_store(place: Path) -> None:

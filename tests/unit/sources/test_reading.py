@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,9 +12,8 @@ from baton.errors import NoData, SourceError, SpecError
 from baton.packs.pack import Pack
 from baton.record import warehouse
 from baton.settings import settings
-from baton.sources import reading as sources
-from baton.sources.paging import Page, digest, first_page, next_page, records_at, sql_parameters
-from baton.sources.reading import history_state, read_history, read_partition, sample, source_state
+from baton.sources.paging import PageRequest, digest, first_page, next_page, records_at, sql_parameters
+from baton.sources.reading import RawBatch, history_state, read_history, read_partition, sample, state_of
 from baton.sources.replay import replay_anchor
 from baton.specs.source import SourcesSpec
 
@@ -48,7 +48,6 @@ def home(tmp_path, monkeypatch):
     yield tmp_path
     warehouse.engine().dispose()
     settings.cache_clear()
-    sources._ahead.clear()
 
 
 def pack(**changes):
@@ -77,11 +76,7 @@ def test_a_recording_is_laid_on_the_calendar_and_repeats_with_new_keys(home):
 
 @pytest.mark.parametrize(
     ("ending", "text"),
-    [
-        ("csv", "id,seconds\n7,1\n"),
-        ("json", '[{"id": "7", "seconds": "1"}]'),
-        ("jsonl", '{"id": 7, "seconds": 1}\n'),
-    ],
+    [("csv", "id,seconds\n7,1\n"), ("json", '[{"id": "7", "seconds": "1"}]'), ("jsonl", '{"id": 7, "seconds": 1}\n')],
 )
 def test_a_delivered_file_supersedes_the_recording(home, ending, text):
     path = deliver(home, hour(1), ending, text)
@@ -180,14 +175,18 @@ def test_object_stores_are_read_like_folders(home):
 
 
 def test_the_state_is_that_of_the_rows_read_next(home):
-    before = source_state(pack(), "rows", hour(1))
-    assert before == source_state(pack(), "rows", hour(1))
+    def look(pack: Pack) -> tuple[Any, RawBatch]:
+        batch = read_partition(pack, "rows", hour(1))
+        return state_of(pack.source("rows"), batch), batch
+
+    before, batch = look(pack())
+    assert before == look(pack())[0]
     deliver(home, hour(1), "csv", "id\n1\n")
-    assert not read_partition(pack(), "rows", hour(1)).delivered  # what the state was made from
-    after = source_state(pack(), "rows", hour(1))
+    assert not batch.delivered  # what the state was made from
+    after, batch = look(pack())
     assert after != before
-    assert read_partition(pack(), "rows", hour(1)).sha256 == after["sha256"]
-    assert source_state(pack(description="other words"), "rows", hour(1)) == after
+    assert batch.sha256 == after["sha256"]
+    assert look(pack(description="other words"))[0] == after
 
 
 def test_history_comes_with_calendar_time_and_a_state(home):
@@ -242,7 +241,7 @@ def test_windows_become_parameters():
         "end": "2026-11-20 10:00:00",
     }
     page = first_page(http(), "2026-11-20T09:00:00")
-    assert page == Page("rows", {"from": "2026-11-20T09:00:00Z", "to": "2026-11-20T10:00:00Z"})
+    assert page == PageRequest("rows", {"from": "2026-11-20T09:00:00Z", "to": "2026-11-20T10:00:00Z"})
 
 
 def test_records_are_found_and_anything_else_is_explained():
@@ -275,11 +274,7 @@ def rows(count, **more):
 def test_pages_are_counted_until_one_is_empty():
     source = http(params={}, paging={"by": "page", "param": "p", "size_param": "n", "size": 3})
     asked, after = walk(source, [rows(3), rows(2), rows(0)])
-    assert [params for _, params in asked] == [
-        {"n": "3", "p": "1"},
-        {"n": "3", "p": "2"},
-        {"n": "3", "p": "3"},
-    ]
+    assert [params for _, params in asked] == [{"n": "3", "p": "1"}, {"n": "3", "p": "2"}, {"n": "3", "p": "3"}]
     assert after is None
 
 
@@ -308,12 +303,7 @@ def test_links_are_followed_only_below_the_connection():
     for link in ("https://host/api/rows?page=2", "/api/rows?page=2", "?page=2"):
         asked, _ = walk(source, [rows(1, next=link), rows(1, next=None)])
         assert asked[1][0] == "/rows?page=2"
-    for link in (
-        "https://evil.example/api/rows",
-        "//evil.example/rows",
-        "http://host/api/rows",
-        "/other/rows",
-    ):
+    for link in ("https://evil.example/api/rows", "//evil.example/rows", "http://host/api/rows", "/other/rows"):
         with pytest.raises(SourceError, match="not followed"):
             walk(source, [rows(1, next=link)])
 

@@ -24,13 +24,7 @@ def model(**changes):
         "family": "classification",
         "owner": "risk",
         "description": "says what is fraud",
-        "data": {
-            "entity": "id",
-            "time": "at",
-            "target": "is_fraud",
-            "features": ["v*", "amount"],
-            "money": "amount",
-        },
+        "data": {"entity": "id", "time": "at", "target": "is_fraud", "features": ["v*", "amount"], "money": "amount"},
         "training": {"contract": "rows", "history": {"source": "rows"}},
         "candidates": [{"name": "plain", "estimator": "sklearn.linear_model.LogisticRegression"}],
     }
@@ -99,10 +93,7 @@ def test_a_spec_cannot_be_changed():
         ({"candidates": [{"name": "a", "estimator": "os.system"}]}, "allow-list"),
         ({"candidates": [{"name": "a"}]}, "exactly one"),
         ({"candidates": [{"name": "a", "ensemble": ["b", "c"]}]}, "no earlier candidate"),
-        (
-            {"candidates": [{"name": "a", "estimator": "sklearn.ensemble.IsolationForest"}]},
-            "belongs to the family",
-        ),
+        ({"candidates": [{"name": "a", "estimator": "sklearn.ensemble.IsolationForest"}]}, "belongs to the family"),
         ({"training": {"contract": "rows"}}, "nothing to train on"),
         ({"training": {"contract": "rows", "history": {"source": "rows"}, "seed": "7"}}, "seed"),
         ({"training": {"contract": "rows", "history": {"source": "rows"}, "seed": True}}, "seed"),
@@ -127,15 +118,7 @@ def test_globs_take_the_contract_s_columns_but_never_the_label():
 
 
 def test_ranges_of_columns_are_written_out():
-    assert list(ContractSpec.model_validate(contract()).columns) == [
-        "id",
-        "at",
-        "v1",
-        "v2",
-        "v3",
-        "amount",
-        "is_fraud",
-    ]
+    assert list(ContractSpec.model_validate(contract()).columns) == ["id", "at", "v1", "v2", "v3", "amount", "is_fraud"]
     assert expand_range("v{9..11}_x") == ["v9_x", "v10_x", "v11_x"]
     with pytest.raises(ValueError, match="upwards"):
         expand_range("v{3..1}")
@@ -156,12 +139,7 @@ def test_a_contract_s_key_is_one_of_its_columns():
 
 
 def test_rules_have_names_of_their_own():
-    rule = {
-        "type": "expect_column_to_exist",
-        "kwargs": {"column": "id"},
-        "severity": "info",
-        "meta": {"rule": "a"},
-    }
+    rule = {"type": "expect_column_to_exist", "kwargs": {"column": "id"}, "severity": "info", "meta": {"rule": "a"}}
     assert "share the rule name" in refused("contract", contract(expectations=[rule, rule]))
 
 
@@ -178,15 +156,9 @@ def test_a_source_knows_its_name_and_step():
         ({"kind": "file", "path": "{landing}/{foo}.csv"}, "no placeholder"),
         ({"kind": "file", "path": "rows/{partition}.csv"}, "should start with"),
         ({"kind": "file", "path": "{landing}/x", "history": "{data}/{partition}.csv"}, "no placeholder"),
-        (
-            {"kind": "file", "path": "{data}/x", "replay": {"path": "{data}/{slot}", "period": "90m"}},
-            "whole number",
-        ),
+        ({"kind": "file", "path": "{data}/x", "replay": {"path": "{data}/{slot}", "period": "90m"}}, "whole number"),
         ({"kind": "sql", "conn_id": "db", "query": "delete from t"}, "exactly one SELECT"),
-        (
-            {"kind": "sql", "conn_id": "db", "query": "select 1 where :start < :end; drop table t"},
-            "exactly one SELECT",
-        ),
+        ({"kind": "sql", "conn_id": "db", "query": "select 1 where :start < :end; drop table t"}, "exactly one SELECT"),
         ({"kind": "sql", "conn_id": "db", "query": "select * from t where at > :start"}, ":end"),
         ({"kind": "http", "conn_id": "api", "endpoint": "rows", "paging": {"by": "cursor"}}, "dotted path"),
     ],

@@ -13,10 +13,12 @@ import pytest
 
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.record import ledger, tables
+from baton.specs.base import Spec
 from baton.stages import job as stages
 from baton.stages import slots
-from baton.stages.job import StageJob, engine_step, run
+from baton.stages.job import StageJob, run
 from baton.stages.slots import Slot, StageOutput, head, history
+from baton.stages.step import engine_step
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 job, commit, rows, FLOW, HOURS = (STAGE[name] for name in ("job", "commit", "rows", "FLOW", "HOURS"))
@@ -25,7 +27,11 @@ HERE = f"{__name__}:"
 STATE: dict[str, Any] = {"file": "a"}
 
 
-@engine_step(fingerprint=lambda job: STATE)
+class Numbered(Spec):
+    a: int = 0
+
+
+@engine_step(Numbered, fingerprint=lambda job: STATE)
 def case_for_each(job: StageJob) -> StageOutput:
     """An engine step that publishes: one case per partition."""
 
@@ -104,7 +110,7 @@ def test_the_same_job_is_not_run_again_whoever_asks() -> None:
 
 @pytest.mark.parametrize("change", ["options", "state", "models", "input", "contract"])
 def test_the_digest_changes_with_whatever_the_result_depends_on(change: str, pack: Path) -> None:
-    before = job("open", HERE + "case_for_each", options={"output_contract": "flows", "a": 1}, models={"m": 1},
+    before = job("open", HERE + "case_for_each", options={"a": 1}, output_contract="flows", models={"m": 1},
                  inputs={"orders": commit("contract", 0, ORDERS)})  # fmt: skip
     (pack / "contracts/flows.yaml").write_text(
         "contract: flows\nversion: 1\nowner: tests\ndescription: d\nkey: flow\ncolumns:\n  flow: {type: str}\n"
@@ -141,7 +147,7 @@ def test_a_dry_run_has_a_slot_of_its_own_and_changes_no_business_table() -> None
 
 def test_an_output_that_breaks_its_contract_commits_nothing(home: Path) -> None:
     bad = job(inputs={"orders": commit("contract", 0, ORDERS)},
-              options={"params": {"factor": -1}, "output_contract": "orders"})  # fmt: skip
+              options={"params": {"factor": -1}}, output_contract="orders")  # fmt: skip
     records = ledger.verify().records
     words = r"output of stage publish breaks contract orders: .*3 of 3 rows \(100\.0%\) break .*amount_negative"
     with pytest.raises(ContractBroken, match=words):
@@ -150,28 +156,28 @@ def test_an_output_that_breaks_its_contract_commits_nothing(home: Path) -> None:
     assert head(bad.slot) is None
     assert ledger.verify().records == records
     assert not list((home / "store" / FLOW / "publish").rglob("*.parquet"))
-    good = replace(bad, options={"output_contract": "orders"})
+    good = replace(bad, options={})
     assert frame_of(run(good))["amount"].tolist() == [20.0, 40.0, 60.0]
     assert rows(tables.quarantine) == []  # the fault is ours, not the rows'
 
 
 def test_even_a_tolerated_row_of_our_own_output_stops_the_stage_by_name() -> None:
     one = ORDERS.assign(amount=[10.0, -20.0, 30.0])
-    bad = job(inputs={"orders": commit("contract", 0, one)}, options={"output_contract": "orders"})
+    bad = job(inputs={"orders": commit("contract", 0, one)}, output_contract="orders")
     with pytest.raises(ContractBroken, match=r"row 2 amount='?-40\.0'? breaks amount_negative$"):
         run(bad)
 
 
 def test_a_column_that_the_output_lacks_is_named() -> None:
     lacking = job(inputs={"orders": commit("contract", 0, ORDERS.drop(columns="order_id"))},
-                  options={"output_contract": "orders"})  # fmt: skip
+                  output_contract="orders")  # fmt: skip
     with pytest.raises(ContractBroken, match="order_id"):
         run(lacking)
 
 
 def test_an_unknown_contract_is_refused_before_anything_runs() -> None:
     with pytest.raises(SpecError, match=r"no contract `order`.*orders"):
-        run(job("open", HERE + "case_for_each", options={"output_contract": "order"}))
+        run(job("open", HERE + "case_for_each", output_contract="order"))
     assert rows(tables.cases) == []
 
 

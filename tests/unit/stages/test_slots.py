@@ -55,14 +55,7 @@ def stage(work, slot=SLOT, params=None, inputs=None, models=None, code="c"):
 
 
 def publish(conn, commit_id):
-    row = {
-        "entity_key": "e",
-        "risk": 0.1,
-        "route": "clear",
-        "models": {},
-        "commit_id": commit_id,
-        "decided_at": "t",
-    }
+    row = {"entity_key": "e", "risk": 0.1, "route": "clear", "models": {}, "commit_id": commit_id, "decided_at": "t"}
     warehouse.bulk_replace(conn, tables.decisions, {"flow": SLOT.flow, "partition": SLOT.partition}, [row])
 
 
@@ -187,7 +180,7 @@ def test_a_late_attempt_is_refused_while_its_replacement_still_runs(home):
 
     def inner():
         with warehouse.write() as conn:  # a third attempt has raised the fence and is at work
-            slots._raise_fence(conn, SLOT)
+            conn.execute(tables.heads.update().values(fence=tables.heads.c.fence + 1))
 
     overtaken()
     assert slots.head(SLOT) is None

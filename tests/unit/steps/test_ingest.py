@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,29 +11,29 @@ import pytest
 from baton.record import warehouse
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, run_stage
-from baton.steps import ingest as ingestion
+from baton.steps.ingest import files_of
 
 OWN, HOUR = "2026-11-20T09:00:00.000000", "2026-11-20T09:00:00"
 
 
-def job(partition: str, *files: str) -> StageJob:
-    return StageJob("shop", "intake", "ingest", partition, "baton.steps.ingest:ingest", options={"files": list(files)})
+def job(partition: str, *files: str) -> StageJob[Any]:
+    return StageJob("shop", "intake", "ingest", partition, "baton.steps.ingest:ingest", files=files)
 
 
 def commit(partition: str, *files: str) -> None:
     run_stage(
         Slot("intake", "ingest", partition), lambda inputs: StageOutput(pd.DataFrame({"a": [1]}), {"files": len(files)}),
-        inputs={}, params={"options": {"files": list(files)}}, models={}, code="test", run_id="test",
+        inputs={}, params={"state": {"files": list(files)}}, models={}, code="test", run_id="test",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("partition", "found"), [(OWN, ["a.pdf"]), (HOUR, [])])
 def test_files_on_record_count_for_a_run_of_named_files_alone(home: Path, partition: str, found: list[str]) -> None:
     warehouse.migrate()
-    assert ingestion._files(job(partition)) == []
+    assert files_of(job(partition)) == []
     commit(partition, "a.pdf")
-    assert ingestion._files(job(partition)) == found
-    assert ingestion._files(job(partition, "b.pdf")) == ["b.pdf"]
+    assert files_of(job(partition)) == found
+    assert files_of(job(partition, "b.pdf")) == ["b.pdf"]
     commit(partition)  # the run was repeated without naming them
-    assert ingestion._files(job(partition)) == found
+    assert files_of(job(partition)) == found
     warehouse.engine().dispose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,9 +27,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def rest(handler: Handler, retry_seconds: float = 60) -> Rest:
-    made = Rest("http://127.0.0.1:1", Credentials("baton", "secret"), retry_seconds)
-    made._client = httpx.Client(base_url=made.url, transport=httpx.MockTransport(handler))
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "Client", partial(httpx.Client, transport=httpx.MockTransport(handler)))
+        return Rest("http://127.0.0.1:1", Credentials("baton", "secret"), retry_seconds)
 
 
 def failing(times: int, problem: Handler) -> tuple[Handler, list[int]]:

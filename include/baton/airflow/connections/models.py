@@ -1,6 +1,6 @@
 """Models of agents: address, model and key stay in Airflow connections, and common.ai makes the agents.
 
-Importing this module registers the connections with `baton.agents`. A connection of type `pydanticai` says: host (base
+A connection of type `pydanticai` says: host (base
 URL, ending in /v1), password (API key), extra `model` (`openai-chat:<name>` for any OpenAI-compatible server) and
 perhaps `fallback_conn_ids` (who is asked when it fails) and `prices` (dollars for a million tokens, `input` and
 `output`). Its siblings for Azure, Bedrock and Vertex work as well.
@@ -15,7 +15,8 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import redact
 
-from baton.agents.calls import FALLBACK, Model, NoModel, register_models
+from baton.agents.calls import FALLBACK
+from baton.stages.connections import Model, NoModel
 
 # one line for each request would bury a task's own log
 for _name in ("httpx", "httpx2"):
@@ -86,7 +87,7 @@ class ConnectedModel(Model):
             chain.models[place] = wrapped
 
     def reveals(self, text: str) -> bool:
-        """Is a secret in the text that Airflow masks: passwords and keys of every connection read so far."""
+        """Whether the text holds a secret that Airflow masks: passwords and keys of every connection read so far."""
         return bool(redact(text) != text)
 
 
@@ -98,6 +99,3 @@ def _prices(conn_id: str, given: Any) -> dict[str, float]:
         return {name: float(given[name]) for name in ("input", "output")}
     except (TypeError, KeyError, ValueError) as error:
         raise NoModel(f'connection {conn_id}: `prices` of its extra must be {{"input": ..., "output": ...}}') from error
-
-
-register_models(ConnectedModel)

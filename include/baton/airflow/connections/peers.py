@@ -1,6 +1,6 @@
 """Peers of effects: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers the connections with `baton.steps.deliver`. A connection of type HTTP says: host (with or
+A connection of type HTTP says: host (with or
 without `https://`), schema, port; log-in and password for basic authentication, or a password alone for a bearer
 token; extra: `headers` (object) and `verify` (false, or the path of an authority's certificate).
 
@@ -29,7 +29,6 @@ from baton.effects.mail import is_address
 from baton.effects.smtp import ARCHIVE_DELAY, MailServer
 from baton.errors import BatonError
 from baton.settings import settings
-from baton.steps.deliver import Connections, register_connections
 
 _KNOWN = {"headers", "verify"}
 _OF_THE_FORM = {"timeout", "retry_limit", "auth_type"}
@@ -138,6 +137,3 @@ def _archive(conn_id: str, extra: dict[str, Any]) -> Callable[[str, float], bool
         return holds(server, folder, key, timeout)
 
     return search
-
-
-register_connections(Connections(endpoint, mail_server))

@@ -1,6 +1,6 @@
 """Readers of SQL and HTTP sources and of mailboxes: address, log-in and secrets stay in Airflow connections.
 
-Importing this module registers them with `baton.sources.reading`. Cells go on as text, as from any text format: the
+Cells go on as text, as from any text format: the
 contract types them, and a cell that does not convert is quarantined with its row instead of failing the query.
 Documents go on as bytes.
 """
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from baton.errors import BatonError, NoData, SourceError
-from baton.sources.reading import RawBatch, register_reader
+from baton.sources.reading import RawBatch
 
 if TYPE_CHECKING:
     from baton.packs.pack import Pack
     from baton.sources.imap import ImapServer
-    from baton.sources.paging import Page
+    from baton.sources.paging import PageRequest
     from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
@@ -93,10 +93,10 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
     from baton.data.partitions import window
-    from baton.sources.documents import Limits, digest, of_records
+    from baton.sources.documents import BatchLimits, digest, of_records
 
     where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
-    frame = of_records(records, fields, start, where, Limits(max_bytes=fields.max_bytes))
+    frame = of_records(records, fields, start, where, BatchLimits(max_bytes=fields.max_bytes))
     return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest(frame))
 
 
@@ -108,12 +108,12 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         NoData: no mail arrived then.
     """
     from baton.data.partitions import window
-    from baton.sources.documents import Limits, digest
+    from baton.sources.documents import BatchLimits, digest
     from baton.sources.imap import ImapFolder
     from baton.sources.mailbox import read_mails
 
     (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
-    limits = Limits(source.max_bytes, source.max_documents, source.max_batch_bytes)
+    limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     try:
         with ImapFolder(imap_server(source.conn_id), source.mailbox, source.timeout.total_seconds()) as folder:
             frame = read_mails(folder, start, end, where, limits)
@@ -126,13 +126,13 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
     return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest(frame))
 
 
-def _pages(source: HttpSource, partition: str) -> Iterator[tuple[Page, list[dict[str, Any]]]]:
+def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, list[dict[str, Any]]]]:
     from airflow.providers.http.hooks.http import HttpHook
 
     from baton.sources.paging import first_page, next_page, records_at
 
     hook = HttpHook(method="GET", http_conn_id=source.conn_id)
-    page: Page | None = first_page(source, partition)
+    page: PageRequest | None = first_page(source, partition)
     while page is not None:
         payload = _get(hook, source, page)
         try:
@@ -144,7 +144,7 @@ def _pages(source: HttpSource, partition: str) -> Iterator[tuple[Page, list[dict
         page = following
 
 
-def _get(hook: Any, source: HttpSource, page: Page) -> Any:
+def _get(hook: Any, source: HttpSource, page: PageRequest) -> Any:
     import requests
     import tenacity
 
@@ -183,8 +183,3 @@ def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, sour
     if not records:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")
     return RawBatch(frame_of_records(records, source), kind, uri, sha256)
-
-
-register_reader("sql", read_sql)  # type: ignore[arg-type]  # the kind is what it says
-register_reader("http", read_http)  # type: ignore[arg-type]
-register_reader("mailbox", read_mailbox)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A person's yes or no to one model version, by either of two answers to one wait.
+"""The approval operator: a person's yes or no to one model version, by either of two answers to one wait.
 
 The Airflow UI's answer (Required Actions) and the tag `baton.review = approved | rejected` on exactly this
 version in the MLflow registry resume the same task. A plain `awaiting_input` wait cannot be ended by a

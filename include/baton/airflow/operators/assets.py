@@ -16,7 +16,7 @@ def labelled(flow: str) -> Asset:
 
 
 def challenger(model: str) -> Asset:
-    """A version was registered and points at by the alias `challenger`."""
+    """A version was registered, and the alias `challenger` points at it."""
     return Asset(name=f"{model}_challenger", uri=f"x-mlflow://models/{model}/challenger", group="baton")
 
 

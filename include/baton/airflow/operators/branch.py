@@ -1,4 +1,4 @@
-"""Which way a run goes on: decided by what an earlier stage found, never by text.
+"""The branch operator: which way a run goes on, decided by what an earlier stage found, never by text.
 
 A way is a task (or task group) directly behind the branch; it is taken when its fact of the earlier stage is true: a
 count above zero, a flag, a non-empty list. The others are skipped, and so is what stands behind them alone.

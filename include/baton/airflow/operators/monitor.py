@@ -9,6 +9,7 @@ from airflow.sdk import AssetAlias, BaseOperator
 
 from baton.airflow.operators.assets import drifted
 from baton.airflow.operators.stage import DriftReportLink
+from baton.names import train_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,7 +63,7 @@ class MonitorOperator(BaseOperator):
 
         run_id = f"drift__{outcome['request']}"  # not the newest partition, nor the onset: both move on meanwhile
         answer = SUPERVISOR_COMMS.send(
-            TriggerDagRun(dag_id=f"{self.model}_train", run_id=run_id, conf={"since": outcome["since"]})
+            TriggerDagRun(dag_id=train_of(self.model), run_id=run_id, conf={"since": outcome["since"]})
         )
         if isinstance(answer, ErrorResponse):
             if answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:

@@ -1,4 +1,4 @@
-"""A person's word on single decisions of a run: those whose route asks for one, with a value that may be changed.
+"""The review operator: a person's word on single decisions of a run, with a value that may be changed.
 
 The request stands under *Required Actions*: one field per decision, a whole number or a text. Nothing else of the run
 waits for it. Airflow keeps request and answer in its database: a text with personal data is shown masked.
@@ -28,7 +28,7 @@ LONGEST = 4000  # characters of a text
 class ReviewOperator(HITLOperator):
     """Ask about the decisions of one route; without any, the task is done at once.
 
-    A text may be emptied, which keeps that one back; what becomes of it is the stage's that takes the answer.
+    A text may be emptied, which keeps that one back; what becomes of it is up to the stage that takes the answer.
 
     Args:
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.

@@ -1,10 +1,10 @@
-"""What one DAG run was asked to do: partition, model choice, dry run. Nothing reads `logical_date`."""
+"""Run configuration: partition, model choice, dry run, as a DAG run was asked for them. Nothing reads `logical_date`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -54,62 +54,93 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
 
 
 @dataclass(frozen=True)
-class RunChoices:
-    """The run's partition and form values, checked; `options` are the stage's own options."""
+class Asked:
+    """What one run was asked to do, form values checked.
+
+    Attributes:
+        partition: what the run is about; it names the slots of its stages.
+        model: the form's choice of versions.
+        files, since, until: see `StageJob`.
+    """
 
     partition: str
-    model: str
-    dry_run: bool
-    options: Mapping[str, Any]
+    model: str = "recorded"
+    dry_run: bool = False
+    files: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
 
 
-def run_choices(context: Context, options: Mapping[str, Any], earlier: str | None = None) -> RunChoices:
-    """Read the run's partition and choices.
+class RunKey(Protocol):
+    """How a kind of DAG names its runs, and reads their forms."""
 
-    A run that was given a range starts one run per partition and then skips itself, saying so.
+    partitioned: ClassVar[bool]  # events of its tasks name the partition
 
-    Args:
-        earlier: the partition that an earlier stage of this run settled on.
+    def asked(self, context: Context, earlier: str | None) -> Asked:
+        """What the run was asked; `earlier` is the partition that a stage before settled on, None in the first one."""
+
+
+@dataclass(frozen=True)
+class OfFlow:
+    """A run of a flow is about a partition of so much time.
+
+    An event of it names the partition itself: a run that took it from the form has no partition key, and a monitor is
+    not woken by an event without one. A run that was given a range starts one run per partition and then skips itself.
     """
-    params = context.get("params") or {}
-    kind = options.get("kind", "flow")
-    extra: dict[str, Any] = {}
-    if kind == "train":
-        extra = {name: params.get(name) or None for name in ("since", "until")}
-        if earlier is None:  # the run's first stage
-            from baton.lifecycle.assemble import record_start
 
-            record_start(options["model"])
-    if options.get("files"):
-        extra["files"] = _named(params)
-    partition = earlier or _slot_key(context, kind, options)
-    dry_run = kind == "flow" and bool(params.get("dry_run"))  # training and promotion write to the registry
-    return RunChoices(
-        partition=partition, model=str(params.get("model") or "recorded"), dry_run=dry_run,
-        options={**{k: v for k, v in options.items() if k not in {"kind", "step"}}, **extra},
-    )  # fmt: skip
+    length: str = "1h"
+    partitioned: ClassVar[bool] = True
+
+    def asked(self, context: Context, earlier: str | None) -> Asked:
+        """See `RunKey`."""
+        params = context.get("params") or {}
+        partition = earlier or partition_of(context, self.length)
+        model, dry_run = str(params.get("model") or "recorded"), bool(params.get("dry_run"))
+        return Asked(partition, model, dry_run, files=tuple(_named(params)))
+
+
+@dataclass(frozen=True)
+class OfTraining:
+    """A training is named by the last labelled partition that it knows."""
+
+    model: str
+    partitioned: ClassVar[bool] = False
+
+    def asked(self, context: Context, earlier: str | None) -> Asked:
+        """See `RunKey`."""
+        params = context.get("params") or {}
+        since, until = params.get("since") or None, params.get("until") or None
+        if earlier is None:  # the run's first stage
+            from baton.lifecycle.assemble import as_of, record_start
+
+            record_start(self.model)
+            earlier = as_of(self.model, until)
+        return Asked(earlier, since=since, until=until)
+
+
+@dataclass(frozen=True)
+class OfPromotion:
+    """A promotion is named by the version that it judges; it is not partitioned, and a key would not wake it."""
+
+    model: str
+    partitioned: ClassVar[bool] = False
+
+    def asked(self, context: Context, earlier: str | None) -> Asked:
+        """See `RunKey`."""
+        from baton.lifecycle.promote import is_champion, version_to_judge
+
+        if earlier is not None:
+            return Asked(earlier)
+        asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
+        version = version_to_judge(self.model, asked)
+        if is_champion(self.model, version):  # a training on unchanged rows announces the same version again
+            raise AirflowSkipException(f"{self.model} version {version} is champion already: nothing to judge")
+        return Asked(f"version-{version}")
 
 
 def _named(params: Mapping[str, Any]) -> list[str]:
     """Files that the form names."""
     return [line.strip() for line in str(params.get("files") or "").splitlines() if line.strip()]
-
-
-def _slot_key(context: Context, kind: str, options: Mapping[str, Any]) -> str:
-    """Flows have partitions; a training is named by the last labelled partition it knows, a promotion by its version."""
-    if kind == "train":
-        from baton.lifecycle.assemble import as_of
-
-        return as_of(options["model"], (context.get("params") or {}).get("until") or None)
-    if kind == "promote":
-        from baton.lifecycle.promote import is_champion, version_to_judge
-
-        asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
-        version = version_to_judge(options["model"], asked)
-        if is_champion(options["model"], version):  # a training on unchanged rows announces the same version again
-            raise AirflowSkipException(f"{options['model']} version {version} is champion already: nothing to judge")
-        return f"version-{version}"
-    return partition_of(context, options.get("step", "1h"))
 
 
 def event_extra(context: Context) -> dict[str, Any]:

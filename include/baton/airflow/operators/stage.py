@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
+    from baton.airflow.operators.runs import RunKey
     from baton.stages.job import StageJob
 
 
@@ -75,6 +76,8 @@ class StageOperator(BaseOperator):
         pack: whose contracts, sources and models apply.
         inputs: results of earlier stages by the name the step knows them by.
         options: parameters of the step; JSON only.
+        key: how the DAG names its runs.
+        output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
     """
 
@@ -83,10 +86,12 @@ class StageOperator(BaseOperator):
     ui_color = "#eef3fb"
 
     def __init__(
-        self, *, step: str, pack: str, inputs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None, uses_models: Sequence[str] = (), **kwargs: Any,
+        self, *, step: str, pack: str, key: RunKey, inputs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.key = key
+        self.output_contract = output_contract
         self.step = step
         self.pack = pack
         self.inputs = dict(inputs or {})
@@ -95,9 +100,6 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        import baton.airflow.connections.models
-        import baton.airflow.connections.peers
-        import baton.airflow.connections.readers  # noqa: F401  what needs Airflow connections
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
         from baton.stages.job import run
         from baton.steps import contract as checking
@@ -123,8 +125,8 @@ class StageOperator(BaseOperator):
             "cached": result.cached, "partition": job.partition,
         }  # fmt: skip
 
-    def _job(self, context: Context) -> tuple[StageJob, list[str]]:
-        from baton.airflow.operators.runs import run_choices
+    def _job(self, context: Context) -> tuple[StageJob[Any], list[str]]:
+        from baton.airflow.connections.lookup import AirflowConnections
         from baton.data.datasets import DatasetRef
         from baton.stages.job import StageJob
         from baton.steps.ingest import choose_models
@@ -135,29 +137,26 @@ class StageOperator(BaseOperator):
         for value in results.values():
             models.update(value.get("models", {}))
             earlier = value["partition"]
-        choices = run_choices(context, self.options, earlier)
+        asked = self.key.asked(context, earlier)
         degraded: list[str] = []
         supersede = False
         if self.uses_models:
-            models, degraded, supersede = choose_models(self.dag_id, choices.partition, self.uses_models, choices.model)
+            models, degraded, supersede = choose_models(self.dag_id, asked.partition, self.uses_models, asked.model)
         return StageJob(
-            pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=choices.partition, step=self.step,
+            pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=asked.partition, step=self.step,
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},
-            options=choices.options, models=models, run_id=context["dag_run"].run_id,
+            options=self.options, output_contract=self.output_contract, models=models, run_id=context["dag_run"].run_id,
+            files=asked.files, since=asked.since, until=asked.until,
             map_index=context["ti"].map_index if context["ti"].map_index is not None else -1,
-            dry_run=choices.dry_run, supersede_models=supersede,
+            dry_run=asked.dry_run, supersede_models=supersede, connections=AirflowConnections(),
         ), degraded  # fmt: skip
 
     def _emit(self, context: Context, facts: Mapping[str, Any], partition: str) -> None:
-        """Tell the DAGs that wait for this task's asset what happened; small JSON.
-
-        A flow's event names the partition itself: a run that took it from the form has no partition key, and a
-        monitor is not woken by an event without one. Promotion is not partitioned, and a key would not wake it.
-        """
+        """Tell the DAGs that wait for this task's asset what happened; small JSON."""
         for asset in self.outlets:
             event = context["outlet_events"][asset]
             event.extra = {k: facts[k] for k in ("model", "version", "since", "published") if facts.get(k) is not None}
-            if self.options.get("kind", "flow") == "flow":
+            if self.key.partitioned:
                 event.add_partitions(partition)
 
     def _link(self, facts: Mapping[str, Any]) -> None:

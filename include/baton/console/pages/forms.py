@@ -1,4 +1,4 @@
-"""Writes come from our own pages: same origin, plus a token in every form, unless the caller sent a bearer token.
+"""Forms: writes come from our own pages, same origin and a token in every form, unless the caller sent a bearer token.
 
 A browser attaches the log-in cookie by itself, also to a form on somebody else's page. Three things stand against that:
 Airflow sets the cookie `SameSite=Lax`; a request must say that it comes from our own origin (`Sec-Fetch-Site`, `Origin`:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from baton.console.host import Rights
+from baton.names import monitor_of
 
 # such a page is data: no script, no request to anywhere, no form, and an origin of its own
 POLICY = (
@@ -35,5 +36,5 @@ def readable(rights: Rights, path: str) -> bool:
     if kind == "contracts":
         return rights.read(owner)
     if kind == "drift":
-        return rights.read(f"{owner}_monitor")
+        return rights.read(monitor_of(owner))
     return rights.read(kind)  # a report of a flow lies in a folder of its name

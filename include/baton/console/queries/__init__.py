@@ -1,4 +1,4 @@
-"""What the pages show, as plain values.
+"""Queries: what the pages show, as plain values.
 
 Imports console.host, console.wording, console.spans and the floors below.
 """

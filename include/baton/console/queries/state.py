@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, select
 from baton.console.host import Rights
 from baton.console.queries.lineage import first_row
 from baton.console.queries.work import newest_verdicts, verdict_of
+from baton.names import promote_of
 from baton.packs.pack import pack_folder, packs
 from baton.record import ledger, tables
 from baton.registry.review import champion_moved
@@ -78,7 +79,7 @@ def champions(
     verdicts = {row["model"]: verdict_of(row) for row in newest_verdicts(conn)}
     found = []
     for model in sorted({*known_models(), *moves, *verdicts}):
-        if not rights.read(f"{model}_promote"):
+        if not rights.read(promote_of(model)):
             continue
         move = moves.get(model, {})
         recorded = int(move["version"]) if move else None

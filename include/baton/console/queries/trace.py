@@ -1,4 +1,4 @@
-"""Why was this decided? The chain from a source row to the decision, out of the warehouse and the ledger."""
+"""The trace of a decision: the chain from a source row to it, out of the warehouse and the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from baton.record.warehouse import read
 
 
 @dataclass(frozen=True)
-class Step:
+class TraceStep:
     """One link of the chain: what it is, a sentence, the facts behind it."""
 
     what: str
@@ -20,7 +20,7 @@ class Step:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def trace(entity: str, flow: str | None = None) -> list[Step]:
+def trace(entity: str, flow: str | None = None) -> list[TraceStep]:
     """Source row -> contract -> model version -> gate -> approver -> decision -> case and labels of one entity.
 
     Args:
@@ -49,7 +49,7 @@ def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
         return all_rows(conn, table, **where)
 
 
-def _data(line: Lineage) -> list[Step]:
+def _data(line: Lineage) -> list[TraceStep]:
     """The source row and the contract that let it pass, then what else the decision rests on."""
     steps, told = [], set()
     own = line.checked[0] if line.checked else None
@@ -61,62 +61,63 @@ def _data(line: Lineage) -> list[Step]:
         told |= {source["id"] for source in one.sources}
         facts = one.commit["facts"]
         says = f"contract {facts.get('contract')}: {facts.get('status')}, {facts.get('rows_good')} of {facts.get('rows_in')} rows went on"
-        steps.append(Step("contract", says, dict(facts)))
+        steps.append(TraceStep("contract", says, dict(facts)))
     return [*steps, *(_source(source) for source in line.sources if source["id"] not in told)]
 
 
-def _source(commit: dict[str, Any], row: Any = None) -> Step:
+def _source(commit: dict[str, Any], row: Any = None) -> TraceStep:
     """A delivery; with the number of the entity's row in it, which the contract's rows keep."""
     facts = commit["facts"]
     place = f"row {int(row)} of " if row is not None else ""
     more = {"partition": commit["partition"], "dataset": commit["ref"]["content_sha256"], **facts}
-    return Step("source", f"{place}{facts.get('uri')} ({facts.get('rows_in')} rows)", more)
+    return TraceStep("source", f"{place}{facts.get('uri')} ({facts.get('rows_in')} rows)", more)
 
 
-def _quarantine(flow: str, partition: str, entity: str) -> list[Step]:
+def _quarantine(flow: str, partition: str, entity: str) -> list[TraceStep]:
     return [
-        Step("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
+        TraceStep("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
              + (f" by {row['actor']}" if row["actor"] else ""), {k: row[k] for k in ("rule", "repair", "reason", "actor")})
         for row in _rows(tables.quarantine, flow=flow, partition=partition, entity_key=entity)
     ]  # fmt: skip
 
 
-def _scores(line: Lineage, steps: list[Step]) -> dict[str, int]:
+def _scores(line: Lineage, steps: list[TraceStep]) -> dict[str, int]:
     versions = {}
     for row in line.scores:
         versions[str(row["model"])] = int(row["version"])
         why = ", ".join(f"{feature} {value:+.3g}" for feature, value in row["reasons"] or [])
         says = f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else "")
-        steps.append(Step("score", says, {"scored_at": row["scored_at"], "commit": row["commit_id"]}))
+        steps.append(TraceStep("score", says, {"scored_at": row["scored_at"], "commit": row["commit_id"]}))
     return versions
 
 
-def _governance(model: str, version: int) -> list[Step]:
+def _governance(model: str, version: int) -> list[TraceStep]:
     """How this version came to score: registration, gate, approver, alias."""
     steps = []
     for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1):
         says = f"{model} version {version} registered, winner {entry.payload.get('winner')}"
-        steps.append(Step("version", says, {"at": entry.at, **entry.payload}))
+        steps.append(TraceStep("version", says, {"at": entry.at, **entry.payload}))
     for row in _rows(tables.approvals, model=model, version=version):
         verdict = row["verdict"]
-        steps.append(Step("gate", f"{verdict['decision']}: {verdict['reasons'][0]}", {"judged_at": row["judged_at"]}))
+        steps.append(
+            TraceStep("gate", f"{verdict['decision']}: {verdict['reasons'][0]}", {"judged_at": row["judged_at"]})
+        )
         if row["answer"]:
             says = f"{row['answer']} by {row['reviewer']} ({row['channel']})"
-            steps.append(Step("approval", says, {"at": row["answered_at"]}))
+            steps.append(TraceStep("approval", says, {"at": row["answered_at"]}))
     return steps
 
 
-def _outcome(line: Lineage) -> list[Step]:
+def _outcome(line: Lineage) -> list[TraceStep]:
     steps = []
     if (row := line.decision) is not None:
-        steps.append(Step("decision", f"{row['route']}, risk {row['risk']:.4f}, {row['money'] or 0:.2f} at stake",
+        steps.append(TraceStep("decision", f"{row['route']}, risk {row['risk']:.4f}, {row['money'] or 0:.2f} at stake",
                           {"models": row["models"], "decided_at": row["decided_at"]}))  # fmt: skip
     for row in _rows(tables.cases, flow=line.flow, entity_key=line.entity):
         by = f": {row['resolution']} by {row['actor']}" if row["resolution"] else ""
-        steps.append(Step("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
+        steps.append(TraceStep("case", f"{row['status']}{by}", {"note": row["note"], "updated_at": row["updated_at"]}))
     for row in _rows(tables.labels, flow=line.flow, entity_key=line.entity):
         value = f"{row['label']:g}" if row["category"] is None else row["category"]
-        target = f"{row['target']} " if row["target"] else ""
-        said = f"{target}{value} from {row['origin']} ({row['actor']})"
-        steps.append(Step("label", said, {"known_at": row["known_at"]}))
+        said = f"{row['target']} {value} from {row['origin']} ({row['actor']})"
+        steps.append(TraceStep("label", said, {"known_at": row["known_at"]}))
     return steps

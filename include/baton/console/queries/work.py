@@ -1,4 +1,4 @@
-"""What waits for people: approvals, quarantined rows. Indexed queries only, whatever the tables hold."""
+"""Open work: approvals and quarantined rows that wait for people. Indexed queries only, whatever the tables hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.engine import RowMapping
 
 from baton.console.host import OpenRequest, Rights
+from baton.names import promote_of
 from baton.record import tables
 
 TOP_GROUPS = 20
@@ -32,7 +33,7 @@ def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest])
     waiting = {request.dag_id: request for request in requests}
     found = []
     for row in newest_verdicts(conn):
-        dag_id = f"{row['model']}_promote"
+        dag_id = promote_of(row["model"])
         if row["answer"] is not None or row["verdict"].get("decision") != "PROMOTE" or not rights.read(dag_id):
             continue
         request = waiting.get(dag_id)

@@ -4,8 +4,6 @@ At each origin everything is done as in production with what lay before it: kind
 target of its origin or later; regressors known in advance are seen, as they will be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,9 +1,6 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Leaderboard, Watched
+from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.kinds import classify
-from baton.families.forecast.methods.points import fit_part, parts_of
+from baton.families.forecast.methods.points import fit_part
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
@@ -53,7 +50,7 @@ class Forecast:
         seconds = round(time.perf_counter() - started, 2)
         return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
 
-    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their backtests, ensembles combined here, reconciled where there is a hierarchy.
 
         Args:
@@ -65,34 +62,23 @@ class Forecast:
         setting = Setting.of(spec)
         panel = prepare(setting, frame, _price_columns(spec))
         prices = orders.prices(spec.gate.cost, panel) if spec.gate.cost is not None else None
-        rows: list[dict[str, Any]] = []
-        for candidate in spec.candidates:
-            row: dict[str, Any] = {"candidate": candidate.name, "seconds": 0.0}
-            try:
-                judged = self.chosen(spec, setting, panel, candidate, found)[0]
-                value, spread, folds = _value(spec, setting, judged)
-                cost = None
-                if spec.gate.cost is not None and prices is not None:
-                    with_quantiles = bottom(intervals.cross(setting, judged))
-                    cost = float(orders.order_cost(spec.gate.cost, setting, with_quantiles, prices)["cost"].mean())
-                rows.append(row | {"value": value, "spread": spread, "folds": folds, "cost": cost, "error": None})
-            except ModelError as error:
-                rows.append(row | {"value": None, "spread": None, "folds": [], "cost": None, "error": str(error)})
-        if all(row["value"] is None for row in rows):
-            raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
-        rows.sort(key=lambda row: np.inf if row["value"] is None else row["value"])
-        return Leaderboard(spec.validation.metric, str(rows[0]["candidate"]), rows, None)
+
+        def figures(candidate: ForecasterSpec) -> dict[str, Any]:
+            judged = self.chosen(spec, setting, panel, candidate, found)[0]
+            value, spread, folds = _value(spec, setting, judged)
+            cost = None
+            if spec.gate.cost is not None and prices is not None:
+                with_quantiles = bottom(intervals.cross(setting, judged))
+                cost = float(orders.order_cost(spec.gate.cost, setting, with_quantiles, prices)["cost"].mean())
+            return {"value": value, "spread": spread, "folds": folds, "cost": cost}
+
+        return ranked(spec.validation.metric, spec.candidates, figures, errors=True)
 
     def chosen(
-        self,
-        spec: ForecastSpec,
-        setting: Setting,
-        panel: Panel,
-        candidate: ForecasterSpec,
-        found: Mapping[str, pd.DataFrame],
+        self, spec: ForecastSpec, setting: Setting, panel: Panel, candidate: ForecasterSpec, found: Tried
     ) -> tuple[pd.DataFrame, bool, str | None]:
         """A candidate's backtest with all choices made: rows, whether Croston serves, method of reconciliation."""
-        parts = parts_of(spec, candidate)
+        parts = parts_of(spec.candidates, candidate)
         if missing := [part.name for part in parts if part.name not in found or found[part.name].empty]:
             raise ModelError(f"candidate {candidate.name!r}: {missing[0]!r} has no backtest")
         rows = found[parts[0].name]
@@ -104,16 +90,14 @@ class Forecast:
         rows, method, _ = reconcile.backtest(setting, reconcile.tree(setting, panel), panel.ids, rows)
         return rows, croston, method
 
-    def fit(
-        self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
-    ) -> FittedForecaster:
+    def fit(self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedForecaster:
         """Fit the best candidate on all rows of the past."""
         setting = Setting.of(spec)
         panel = prepare(setting, frame)
         candidate = next(c for c in spec.candidates if c.name == board.best)
         rows, croston, method = self.chosen(spec, setting, panel, candidate, found)
         wide = _wide(setting, panel)[0]
-        parts = [fit_part(setting, part, wide) for part in parts_of(spec, candidate)]
+        parts = [fit_part(setting, part, wide) for part in parts_of(spec.candidates, candidate)]
         last = panel.first + panel.periods - 1
         return FittedForecaster(candidate.name, setting, parts, candidate.combine, croston, method, last, rows)
 
@@ -163,12 +147,7 @@ class Forecast:
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
     def watch(
-        self,
-        spec: ForecastSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: ForecastSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """See `watching.watch`; what counts for a retraining are the known (series, period) pairs."""
         table, performance = watch(spec, reference, scored, truth)

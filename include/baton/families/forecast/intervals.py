@@ -12,8 +12,6 @@ growth, spread and quantiles alike. Where errors do not drift, this costs some p
 unit because origins within one share their targets: many of them know little more than one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,10 +116,8 @@ def fit(
         if len(own) >= CLASS_ROWS:
             found[str(name)] = _quantiles(own, weight[origin][classes == name], levels)
     dependence, pooled = _dependence(series, origin, step, z, len(names))
-    return Intervals(
-        levels, setting.floor, growth, pd.Series(spread, index=names), found,
-        pd.Series(dependence, index=names), pooled,
-    )  # fmt: skip
+    spreads, together = pd.Series(spread, index=names), pd.Series(dependence, index=names)
+    return Intervals(levels, setting.floor, growth, spreads, found, together, pooled)
 
 
 def cross(setting: Setting, frame: pd.DataFrame, half_life: float = HALF_LIFE) -> pd.DataFrame:

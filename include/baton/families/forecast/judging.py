@@ -1,15 +1,13 @@
 """The promotion decision for forecasts: challenger and champion at the same origins.
 
 The ladder is that of `baton.families.verdict`. Its cases are (series, origin) pairs, its bound is `ceiling`, since metrics
-are errors; its parts are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
+are errors; its slices are segments, whose metric may rise by a share. Money: the challenger's orders must not cost more
 than the champion's; a first version's must cost less than those by the seasonal naive with a fixed safety stock.
 
 A global model that was trained on the judged periods has learnt them by heart, its challenger has not. They are compared
 on later periods where there are `min_cases` pairs with some; else a challenger that does not win may still be better:
 MORE_DATA instead of HOLD.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +20,7 @@ from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.model import FittedForecaster
 from baton.families.forecast.panel.periods import to_period
 from baton.families.forecast.panel.series import prepare
-from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling, first
+from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice, first
 from baton.specs.forecast import ForecastSpec
 
 KEYS = ["series", "origin"]
@@ -59,7 +57,7 @@ class _Judge(Ladder):
         self.cases = pd.DataFrame()
         self.flattered = False
 
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[GateRule, ...]:
         """From the first to the last; `_compared` only fills the table."""
         return self._usable, self._enough, self._compared, self._ceiling, self._against
 
@@ -164,14 +162,11 @@ class _Judge(Ladder):
         """A line of the table: values, difference and intervals."""
         models = {name: (f"top_{name}", f"bottom_{name}") for name in self.models}
         draws = resampling.draw(cases, models, self.gate.resamples, self.spec.training.seed)
-        values = {
-            name: float(cases[top].sum() / max(cases[bottom].sum(), 1e-300)) for name, (top, bottom) in models.items()
-        }
+        sums = {name: (cases[top].sum(), cases[bottom].sum()) for name, (top, bottom) in models.items()}
+        values = {name: float(top / max(bottom, 1e-300)) for name, (top, bottom) in sums.items()}
         own = draws.interval(self.gate.confidence, "challenger")
-        row: dict[str, Any] = {
-            "metric": label, "champion": values.get("champion"), "challenger": values["challenger"],
-            "difference": None, "low": None, "high": None, "challenger_low": own[0], "challenger_high": own[1],
-        }  # fmt: skip
+        row: dict[str, Any] = {"metric": label, "champion": values.get("champion"), "challenger": values["challenger"]}
+        row |= {"difference": None, "low": None, "high": None, "challenger_low": own[0], "challenger_high": own[1]}
         if self.champion is not None:
             row["low"], row["high"] = draws.interval(self.gate.confidence, "challenger", "champion")
             row["difference"] = values["challenger"] - values["champion"]
@@ -185,11 +180,7 @@ class _Judge(Ladder):
         found: pd.DataFrame | None = None
         for name in self.models:
             one = orders.order_cost(cost, self.challenger.setting, self.rows[name], prices, seed)
-            self.cost[name] = {
-                "total": float(one["cost"].sum()),
-                "per_case": float(one["cost"].mean()),
-                "cases": len(one),
-            }
+            self.cost[name] = {**_priced(one), "cases": len(one)}
             one = one[[*KEYS, "cost"]].rename(columns={"cost": f"top_{name}"}).assign(**{f"bottom_{name}": 1.0})
             found = one if found is None else found.merge(one, on=KEYS)
         assert found is not None
@@ -198,7 +189,7 @@ class _Judge(Ladder):
             self.notes.append(f"Orders are not compared: no pair has all of its first {cost.lead + 1} periods.")
             return None
         naive = orders.naive_cost(cost, self.challenger.setting, self.panel, self.rows["challenger"], prices)
-        self.cost["seasonal_naive"] = {"total": float(naive["cost"].sum()), "per_case": float(naive["cost"].mean())}
+        self.cost["seasonal_naive"] = _priced(naive)
         self.table.append(self._row("cost", found))
         price = self.cost["challenger"]["per_case"]
         rule = (
@@ -226,9 +217,9 @@ class _Judge(Ladder):
         return None
 
     def _segments(self) -> Ruling | None:
-        return self.by_parts(self._judged_segments())
+        return self.by_slices(self._judged_segments())
 
-    def _judged_segments(self) -> Iterator[Part]:
+    def _judged_segments(self) -> Iterator[Slice]:
         rise = self.gate.segment_rise
         for column in self.gate.segments:
             value_of = dict(zip(self.panel.ids, self.panel.attributes[column], strict=True))
@@ -238,7 +229,7 @@ class _Judge(Ladder):
                 self.slices.append(row)
                 if row["judged"]:
                     where = f"segment {row['slice']} ({row['rows']} cases)"
-                    yield Part(where, row, rise * row["champion"], f"{rise:.0%}")
+                    yield Slice(where, row, rise * row["champion"], f"{rise:.0%}")
 
     def _segment(self, name: str, keep: pd.Series) -> dict[str, Any]:
         cases = self._cases(self.gate.metric, keep)
@@ -255,3 +246,7 @@ class _Judge(Ladder):
     def _prices(self) -> list[str]:
         cost = self.gate.cost
         return [] if cost is None else [source for source in (cost.short, cost.over) if isinstance(source, str)]
+
+
+def _priced(orders: pd.DataFrame) -> dict[str, float]:
+    return {"total": float(orders["cost"].sum()), "per_case": float(orders["cost"].mean())}

@@ -1,7 +1,5 @@
 """Measures of forecast errors; smaller is better in all of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

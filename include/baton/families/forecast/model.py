@@ -1,7 +1,5 @@
 """A fitted forecaster: parts, the choices the backtest made, and the backtest itself, from which intervals follow."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from baton.families.forecast import backtest, intervals, losses, reconcile
 from baton.families.forecast.methods import points
 from baton.families.forecast.methods.boosting import Global
 from baton.families.forecast.methods.local import Local
-from baton.families.forecast.methods.points import Part, Points
+from baton.families.forecast.methods.points import Forecaster, Points
 from baton.families.forecast.panel.periods import label
 from baton.families.forecast.panel.series import Panel, need_future, prepare
 from baton.families.forecast.panel.setting import Setting
@@ -32,7 +30,7 @@ class FittedForecaster:
         self,
         name: str,
         setting: Setting,
-        parts: Sequence[Part],
+        parts: Sequence[Forecaster],
         combine: str,
         croston: bool,
         reconciler: str | None,
@@ -112,11 +110,9 @@ class FittedForecaster:
             for part in self.parts
             if isinstance(part, Global | Local)
         ]
-        document = {
-            "format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features,
-            "setting": self.setting.to_json(), "parts": parts, "combine": self.combine, "croston": self.croston,
-            "reconciler": self.reconciler, "last": self.last,
-        }  # fmt: skip
+        document = {"format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features}
+        document |= {"setting": self.setting.to_json(), "parts": parts, "combine": self.combine}
+        document |= {"croston": self.croston, "reconciler": self.reconciler, "last": self.last}
         write_json(folder / MODEL_FILE, document)
         (folder / EVIDENCE_FILE).write_text(json.dumps(_packed(self.rows), allow_nan=False) + "\n", encoding="utf-8")
 
@@ -162,7 +158,7 @@ def load(folder: Path) -> FittedForecaster:
     """Restore a saved forecaster; see `baton.families.load`."""
     document = read_json(folder, FAMILY)
     setting = Setting.from_json(document["setting"])
-    parts: list[Part] = []
+    parts: list[Forecaster] = []
     for one in document["parts"]:
         candidate = ForecasterSpec.model_validate(one["spec"])
         if candidate.estimator == points.GLOBAL:
@@ -170,10 +166,8 @@ def load(folder: Path) -> FittedForecaster:
         else:
             parts.append(Local(setting, candidate))
     rows = _unpacked(json.loads((folder / EVIDENCE_FILE).read_text(encoding="utf-8")))
-    return FittedForecaster(
-        document["name"], setting, parts, document["combine"], document["croston"], document["reconciler"],
-        document["last"], rows,
-    )  # fmt: skip
+    chosen = document["combine"], document["croston"], document["reconciler"], document["last"]
+    return FittedForecaster(document["name"], setting, parts, *chosen, rows)
 
 
 def bottom(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """The cost of the orders that a forecast leads to: order up to the cost-optimal quantile, then demand happens."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri

@@ -1,7 +1,5 @@
 """Joint demand of the periods ahead: sums over lead times need more than one quantile per period."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ would otherwise be trusted most. A series without errors to weigh it by (new sin
 their own forecast; the others are reconciled around them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from itertools import pairwise
 

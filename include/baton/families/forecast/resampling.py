@@ -5,8 +5,6 @@ drawn with replacement, and a case counts as often as the product says ("pigeonh
 too wide rather than too narrow.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +14,7 @@ CHUNK = 4_000_000  # numbers held at a time
 
 
 @dataclass(frozen=True)
-class Draws:
+class ResampledFigures:
     """Figures of `resamples` resamples by model, each of shape (resamples,)."""
 
     by_model: dict[str, np.ndarray]
@@ -28,7 +26,7 @@ class Draws:
         return float(low), float(high)
 
 
-def draw(cases: pd.DataFrame, models: dict[str, tuple[str, str]], resamples: int, seed: int) -> Draws:
+def draw(cases: pd.DataFrame, models: dict[str, tuple[str, str]], resamples: int, seed: int) -> ResampledFigures:
     """Resample the ratio sum(top) / sum(bottom) of each model.
 
     Args:
@@ -50,7 +48,7 @@ def draw(cases: pd.DataFrame, models: dict[str, tuple[str, str]], resamples: int
             above, below = (((by_row @ table) * by_column).sum(axis=1) for table in (top, bottom))
             with np.errstate(invalid="ignore", divide="ignore"):
                 parts[name].append(np.where(below > 0, above / below, np.nan))
-    return Draws({name: np.concatenate(found) for name, found in parts.items()})
+    return ResampledFigures({name: np.concatenate(found) for name, found in parts.items()})
 
 
 def _table(values: pd.Series, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -6,8 +6,6 @@ of their spread, of the dependence of neighbouring periods, and of that between 
 periods, or many series with one cause, are not taken for more evidence than they are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

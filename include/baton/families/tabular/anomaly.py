@@ -15,7 +15,7 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, read_json, write_json
 from baton.families.tabular import estimators, explain
-from baton.families.tabular.encoding import Encoder
+from baton.families.tabular.encoding import FrameEncoder
 from baton.families.tabular.learner import Scorer, Scores, feature_columns
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
@@ -25,7 +25,7 @@ LIMIT = 20.0  # robust z beyond which distance says nothing more
 
 
 @dataclass(frozen=True)
-class Detector:
+class AnomalyDetector:
     """A fitted estimator and the robust scale of its features.
 
     Attributes:
@@ -36,7 +36,7 @@ class Detector:
     name: str
     path: str
     predictor: Any
-    encoder: Encoder
+    encoder: FrameEncoder
     centre: np.ndarray
     scale: np.ndarray
 
@@ -103,7 +103,7 @@ class QuantileTable:
 class FittedDetector:
     """A detector with its quantile table."""
 
-    def __init__(self, detector: Detector, table: QuantileTable) -> None:
+    def __init__(self, detector: AnomalyDetector, table: QuantileTable) -> None:
         """Take the fitted parts."""
         self.name = detector.name
         self.detector = detector
@@ -146,7 +146,7 @@ class Anomaly:
     name = "anomaly"
     supervised = False
 
-    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Detector:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> AnomalyDetector:
         """Fit one estimator; labels and weights are not used, which is what unsupervised means.
 
         Raises:
@@ -166,7 +166,7 @@ class Anomaly:
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)
-        encoder = Encoder.fit(rows.frame, features, layout=kind.layout, impute=not kind.nulls)
+        encoder = FrameEncoder.fit(rows.frame, features, layout=kind.layout, impute=not kind.nulls)
         matrix = encoder.transform(rows.frame)
         centre = np.median(matrix, axis=0)
         scale = 1.4826 * np.median(np.abs(matrix - centre), axis=0)
@@ -177,15 +177,10 @@ class Anomaly:
             predictor = estimators.fit(estimator, kind, learned, None, None)
         except (TypeError, ValueError) as error:
             raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
-        return Detector(candidate.name, path, predictor, encoder, centre, scale)
+        return AnomalyDetector(candidate.name, path, predictor, encoder, centre, scale)
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit a candidate on all rows and tabulate its training scores; labels, weights and `oof` are not used."""
         detector = self.fit_raw(candidate, feature_columns(spec, rows.frame), rows, seed)
@@ -194,13 +189,8 @@ class Anomaly:
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
-        detector = Detector(
-            document["name"],
-            document["estimator"],
-            estimators.restore(folder, document["file"]),
-            Encoder.from_json(document["encoder"]),
-            np.asarray(document["centre"]),
-            np.asarray(document["scale"]),
-        )
+        predictor, encoder = estimators.restore(folder, document["file"]), FrameEncoder.from_json(document["encoder"])
+        place = np.asarray(document["centre"]), np.asarray(document["scale"])
+        detector = AnomalyDetector(document["name"], document["estimator"], predictor, encoder, *place)
         table = document["table"]
         return FittedDetector(detector, QuantileTable(np.asarray(table["scores"]), np.asarray(table["quantiles"])))

@@ -6,8 +6,6 @@ which models alert it; negatives that agree in all of these are one cell with a 
 counts, which is exact and takes 40,000 rows down to some hundred cells when positives are rare.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,17 +30,13 @@ class Comparison:
     def table(self, first: str) -> list[dict[str, Any]]:
         """One dict per figure, `first` on top: metric, champion, challenger, difference, low, high, challenger_low/high."""
         names = sorted(self.challenger, key=lambda name: (name != first, name))
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in names:
             low, high = self.interval.get(name, (None, None))
-            own = self.challenger_interval[name]
-            rows.append(
-                {
-                    "metric": name, "champion": self.champion.get(name), "challenger": self.challenger[name],
-                    "difference": self.difference.get(name), "low": low, "high": high,
-                    "challenger_low": own[0], "challenger_high": own[1],
-                }
-            )  # fmt: skip
+            own_low, own_high = self.challenger_interval[name]
+            row = {"metric": name, "champion": self.champion.get(name), "challenger": self.challenger[name]}
+            row |= {"difference": self.difference.get(name), "low": low, "high": high}
+            rows.append({**row, "challenger_low": own_low, "challenger_high": own_high})
         return rows
 
 
@@ -87,14 +81,9 @@ def compare(
     own = {metric: interval(values) for metric, values in draws["challenger"].items()}
     if champion is None:
         return Comparison(figures["challenger"], {}, {}, {}, own)
-    both = figures["challenger"].keys()
-    return Comparison(
-        figures["challenger"],
-        figures["champion"],
-        {metric: figures["challenger"][metric] - figures["champion"][metric] for metric in both},
-        {metric: interval(draws["challenger"][metric] - draws["champion"][metric]) for metric in both},
-        own,
-    )
+    new, old = figures["challenger"], figures["champion"]
+    between = {metric: interval(draws["challenger"][metric] - draws["champion"][metric]) for metric in new}
+    return Comparison(new, old, {metric: new[metric] - old[metric] for metric in new}, between, own)
 
 
 class _Places:

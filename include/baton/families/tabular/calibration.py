@@ -1,4 +1,4 @@
-"""From a raw score to a probability, as plain numbers that rise strictly with the score.
+"""Calibration: from a raw score to a probability, as plain numbers that rise strictly with the score.
 
 `sigmoid`: logistic regression on the raw score's log-odds (Platt 1999, with his smoothed targets).
 `isotonic`: pool-adjacent-violators (Zadrozny & Elkan 2002), interpolated between the blocks.
@@ -112,8 +112,5 @@ def _isotonic(raw: np.ndarray, y: np.ndarray, name: str) -> Calibration:
     if len(np.unique(regression.y_thresholds_)) < 2:
         raise ModelError(f"candidate {name!r}: its out-of-fold scores do not rise with the label, nothing to calibrate")
     edge = 1.0 / (len(y) + 2)  # no finite sample proves a probability of 0 or 1
-    return Calibration(
-        "isotonic",
-        tuple(float(v) for v in regression.X_thresholds_),
-        tuple(float(v) for v in np.clip(regression.y_thresholds_, edge, 1 - edge)),
-    )
+    levels = np.clip(regression.y_thresholds_, edge, 1 - edge)
+    return Calibration("isotonic", tuple(map(float, regression.X_thresholds_)), tuple(map(float, levels)))

@@ -1,7 +1,5 @@
 """Two-class models for tables: single estimators and averages of them, with calibrated probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, read_json, write_json
+from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, parts_of, read_json, write_json
 from baton.families.tabular import estimators, explain
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
-from baton.families.tabular.encoding import Encoder
+from baton.families.tabular.encoding import FrameEncoder
 from baton.families.tabular.learner import Scorer, Scores, feature_columns
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
@@ -21,7 +19,7 @@ INNER_FOLDS = 3  # where no validation folds are handed over, calibration makes 
 
 
 @dataclass(frozen=True)
-class Member:
+class FittedEstimator:
     """One fitted estimator.
 
     Attributes:
@@ -33,13 +31,13 @@ class Member:
     name: str
     path: str
     predictor: Any
-    encoder: Encoder
+    encoder: FrameEncoder
     rate: float
     baseline: np.ndarray
     calibration: Calibration = field(default_factory=Calibration)
 
     @property
-    def kind(self) -> estimators.Kind:
+    def kind(self) -> estimators.EstimatorKind:
         """What is known of the estimator."""
         return estimators.kind_of(self.path, self.name)
 
@@ -60,7 +58,7 @@ class Member:
 class FittedClassifier:
     """One member, or the average of several members' calibrated probabilities (in log-odds, see `average`)."""
 
-    def __init__(self, name: str, members: list[Member], calibration: Calibration) -> None:
+    def __init__(self, name: str, members: list[FittedEstimator], calibration: Calibration) -> None:
         """Take fitted members; `calibration` is applied to their average."""
         self.name = name
         self.members = members
@@ -86,18 +84,12 @@ class FittedClassifier:
     def save(self, folder: Path) -> None:
         """Write model.json and one file for each member."""
         folder.mkdir(parents=True, exist_ok=True)
-        members = [
-            {
-                "name": m.name,
-                "estimator": m.path,
-                "file": estimators.save(m.predictor, m.kind, folder, m.name),
-                "encoder": m.encoder.to_json(),
-                "negatives_rate": m.rate,
-                "baseline": m.baseline.tolist(),
-                "calibration": m.calibration.to_json(),
-            }
-            for m in self.members
-        ]
+        members: list[dict[str, Any]] = []
+        for m in self.members:
+            file = estimators.save(m.predictor, m.kind, folder, m.name)
+            made = {"name": m.name, "estimator": m.path, "file": file, "encoder": m.encoder.to_json()}
+            fitted = {"baseline": m.baseline.tolist(), "calibration": m.calibration.to_json()}
+            members.append({**made, "negatives_rate": m.rate, **fitted})
         document = {"format": FORMAT, "family": Classification.name, "name": self.name, "features": self.features}
         write_json(folder / MODEL_FILE, {**document, "members": members, "calibration": self.calibration.to_json()})
 
@@ -108,7 +100,7 @@ class Classification:
     name = "classification"
     supervised = True
 
-    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> Member:
+    def fit_raw(self, candidate: CandidateSpec, features: list[str], rows: Rows, seed: int) -> FittedEstimator:
         """Fit one estimator without calibration.
 
         Raises:
@@ -122,7 +114,7 @@ class Classification:
         keep, rate = _keep(labels, candidate.negatives, seed)
         part = rows if keep is None else rows.take(keep)
         labels = labels if keep is None else labels[keep]
-        encoder = Encoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
+        encoder = FrameEncoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
         matrix = encoder.transform(part.frame)
         weight = np.ones(len(labels)) if part.weights is None else np.asarray(part.weights, dtype=float)
         weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
@@ -131,15 +123,10 @@ class Classification:
             predictor = estimators.fit(estimator, kind, matrix, labels, None if plain else weight)
         except (TypeError, ValueError) as error:
             raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
-        return Member(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
+        return FittedEstimator(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit a candidate on all rows and calibrate it on out-of-fold scores.
 
@@ -151,7 +138,7 @@ class Classification:
             ModelError: see `fit_raw`, or scores that cannot be calibrated.
         """
         features = feature_columns(spec, rows.frame)
-        parts = parts_of(spec, candidate)
+        parts = parts_of(spec.candidates, candidate)
         labels = _labels(rows, candidate.name)
         if oof is None and any(c.calibration != "none" for c in (candidate, *parts)):
             oof = self._inner_folds(parts, features, rows, labels, seed)
@@ -186,18 +173,12 @@ class Classification:
     def load(self, folder: Path) -> Scorer:
         """Restore a saved model; see `baton.families.load`."""
         document = read_json(folder, self.name)
-        members = [
-            Member(
-                m["name"],
-                m["estimator"],
-                estimators.restore(folder, m["file"]),
-                Encoder.from_json(m["encoder"]),
-                m["negatives_rate"],
-                np.asarray(m["baseline"]),
-                Calibration.from_json(m["calibration"]),
-            )
-            for m in document["members"]
-        ]
+        members = []
+        for m in document["members"]:
+            predictor, encoder = estimators.restore(folder, m["file"]), FrameEncoder.from_json(m["encoder"])
+            rate, baseline, calibration = m["negatives_rate"], np.asarray(m["baseline"]), m["calibration"]
+            made = FittedEstimator(m["name"], m["estimator"], predictor, encoder, rate, baseline)
+            members.append(replace(made, calibration=Calibration.from_json(calibration)))
         return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
 
 
@@ -224,19 +205,6 @@ def average(probabilities: list[np.ndarray]) -> np.ndarray:
     if len(probabilities) == 1:
         return probabilities[0]
     return expit(np.mean([logit(p) for p in probabilities], axis=0))
-
-
-def parts_of(spec: TabularSpec, candidate: CandidateSpec) -> list[CandidateSpec]:
-    """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
-    if not candidate.ensemble:
-        return [candidate]
-    named = {c.name: c for c in spec.candidates}
-    found: dict[str, CandidateSpec] = {}
-    for name in candidate.ensemble:
-        if name not in named:
-            raise ModelError(f"candidate {candidate.name!r}: its part {name!r} is not among the candidates")
-        found |= {part.name: part for part in parts_of(spec, named[name])}
-    return list(found.values())
 
 
 def _labels(rows: Rows, name: str) -> np.ndarray:

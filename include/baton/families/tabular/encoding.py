@@ -1,4 +1,4 @@
-"""From a frame to the numbers an estimator takes; everything learned is plain JSON.
+"""Encoding: from a frame to the numbers an estimator takes; everything learned is plain JSON.
 
 Trees (`ordinal`) get numbers as they are and texts as one ordinal number. Distances (`onehot`) get texts as one column
 per category. Linear models (`bent`) get that too, and each number z (standardised) as two columns, sign(z) log(1+|z|)
@@ -23,7 +23,7 @@ MAX_CATEGORIES = 200
 
 
 @dataclass(frozen=True)
-class Column:
+class EncodedColumn:
     """One feature as seen in training."""
 
     name: str
@@ -36,7 +36,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class FrameEncoder:
     """Turns frames into a float64 matrix with always the same columns.
 
     Attributes:
@@ -45,12 +45,12 @@ class Encoder:
         impute: True where the estimator does not take NaN.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[EncodedColumn, ...]
     layout: str
     impute: bool
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> Encoder:
+    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> FrameEncoder:
         """Learn kinds, medians and categories of `features` from `frame`.
 
         Raises:
@@ -68,7 +68,7 @@ class Encoder:
         """For each column of the matrix the position of the feature it comes from."""
         return np.repeat(np.arange(len(self.columns)), [self._width(column) for column in self.columns])
 
-    def _width(self, column: Column) -> int:
+    def _width(self, column: EncodedColumn) -> int:
         if column.kind == "category":
             return 1 if self.layout == "ordinal" else len(column.categories) + int(column.nulls)
         return (2 if self.layout == "bent" else 1) + int(self.impute and column.nulls)
@@ -97,7 +97,7 @@ class Encoder:
         # any NaN or infinity makes the sum non-finite; an overflow of finite values only costs the slow path
         return matrix if np.isfinite(matrix.sum()) else None
 
-    def _encode(self, column: Column, series: pd.Series) -> list[np.ndarray]:
+    def _encode(self, column: EncodedColumn, series: pd.Series) -> list[np.ndarray]:
         null = series.isna().to_numpy()
         if null.any() and not column.nulls:
             raise ModelError(
@@ -120,7 +120,7 @@ class Encoder:
         result[:, ::2], result[:, 1::2] = _bent((matrix - means) / deviations)
         return result
 
-    def _category(self, column: Column, series: pd.Series, null: np.ndarray) -> list[np.ndarray]:
+    def _category(self, column: EncodedColumn, series: pd.Series, null: np.ndarray) -> list[np.ndarray]:
         texts = series.astype(object).map(str)
         codes = pd.Index(column.categories).get_indexer(pd.Index(texts)).astype(np.float64)  # -1: not in training
         codes[null] = len(column.categories)
@@ -134,9 +134,9 @@ class Encoder:
         return {"columns": columns, "layout": self.layout, "impute": self.impute}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Encoder:
+    def from_json(cls, document: dict[str, Any]) -> FrameEncoder:
         """Restore what `to_json` gave."""
-        columns = (Column(**{**c, "categories": tuple(c["categories"])}) for c in document["columns"])
+        columns = (EncodedColumn(**{**c, "categories": tuple(c["categories"])}) for c in document["columns"])
         return cls(tuple(columns), document["layout"], document["impute"])
 
 
@@ -155,7 +155,7 @@ def _numbers(series: pd.Series, name: str) -> np.ndarray:
     return values
 
 
-def _learn(frame: pd.DataFrame, name: str) -> Column:
+def _learn(frame: pd.DataFrame, name: str) -> EncodedColumn:
     if name not in frame.columns:
         raise ModelError(f"the training frame lacks the feature column {name!r}")
     series = frame[name]
@@ -166,7 +166,7 @@ def _learn(frame: pd.DataFrame, name: str) -> Column:
         values = _numbers(series, name)
         known = values[~null]
         deviation = float(known.std()) or 1.0
-        return Column(name, "numeric", bool(null.any()), float(np.median(known)), float(known.mean()), deviation)
+        return EncodedColumn(name, "numeric", bool(null.any()), float(np.median(known)), float(known.mean()), deviation)
     if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
         raise ModelError(f"column {name!r} is a time; derive a number from it before the model sees it")
     categories = sorted({str(value) for value in series[~null]})
@@ -175,4 +175,4 @@ def _learn(frame: pd.DataFrame, name: str) -> Column:
             f"column {name!r} has {len(categories)} distinct texts, at most {MAX_CATEGORIES} make sense as categories; "
             "group them or remove the column"
         )
-    return Column(name, "category", bool(null.any()), categories=tuple(categories))
+    return EncodedColumn(name, "category", bool(null.any()), categories=tuple(categories))

@@ -1,7 +1,5 @@
 """The estimators a model spec may name, and their files: LightGBM's text format, skops for the rest."""
 
-from __future__ import annotations
-
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +15,11 @@ from baton.errors import ModelError
 from baton.families.base import threads
 
 # Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
-TRUSTED_TYPES = (
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-)
+TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.tree._tree.Tree")
 
 
 @dataclass(frozen=True)
-class Kind:
+class EstimatorKind:
     """How an estimator wants its data and how it is explained."""
 
     name: str  # linear | forest | boosting | histogram | isolation | pca
@@ -34,13 +29,15 @@ class Kind:
 
 
 ALLOWED = {
-    "sklearn.linear_model.LogisticRegression": Kind("linear", "bent", nulls=False, parallel=False),
-    "sklearn.ensemble.RandomForestClassifier": Kind("forest", "ordinal", nulls=True),
-    "sklearn.ensemble.ExtraTreesClassifier": Kind("forest", "ordinal", nulls=True),
-    "sklearn.ensemble.HistGradientBoostingClassifier": Kind("histogram", "ordinal", nulls=True, parallel=False),
-    "lightgbm.LGBMClassifier": Kind("boosting", "ordinal", nulls=True),
-    "sklearn.ensemble.IsolationForest": Kind("isolation", "onehot", nulls=False),
-    "sklearn.decomposition.PCA": Kind("pca", "onehot", nulls=False, parallel=False),
+    "sklearn.linear_model.LogisticRegression": EstimatorKind("linear", "bent", nulls=False, parallel=False),
+    "sklearn.ensemble.RandomForestClassifier": EstimatorKind("forest", "ordinal", nulls=True),
+    "sklearn.ensemble.ExtraTreesClassifier": EstimatorKind("forest", "ordinal", nulls=True),
+    "sklearn.ensemble.HistGradientBoostingClassifier": EstimatorKind(
+        "histogram", "ordinal", nulls=True, parallel=False
+    ),
+    "lightgbm.LGBMClassifier": EstimatorKind("boosting", "ordinal", nulls=True),
+    "sklearn.ensemble.IsolationForest": EstimatorKind("isolation", "onehot", nulls=False),
+    "sklearn.decomposition.PCA": EstimatorKind("pca", "onehot", nulls=False, parallel=False),
 }
 
 # parameters of LightGBM that its scikit-learn class does not list
@@ -50,7 +47,7 @@ BOOSTING_PARAMS = (
 )  # fmt: skip
 
 
-def kind_of(path: str | None, name: str) -> Kind:
+def kind_of(path: str | None, name: str) -> EstimatorKind:
     """Return what is known of the estimator at dotted `path`, named by candidate `name`.
 
     Raises:
@@ -85,7 +82,9 @@ def build(path: str, params: dict[str, Any], seed: int, name: str) -> Any:
     return make_pipeline(StandardScaler(), estimator) if kind.name == "linear" else estimator
 
 
-def fit(estimator: Any, kind: Kind, matrix: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None) -> Any:
+def fit(
+    estimator: Any, kind: EstimatorKind, matrix: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None
+) -> Any:
     """Fit and return what predicts: a Booster for LightGBM, the estimator itself for the rest."""
     if kind.name == "linear":
         return estimator.fit(matrix, y, logisticregression__sample_weight=weights)
@@ -96,7 +95,7 @@ def fit(estimator: Any, kind: Kind, matrix: np.ndarray, y: np.ndarray | None, we
     return fitted.set_params(n_jobs=1) if kind.parallel else fitted
 
 
-def save(predictor: Any, kind: Kind, folder: Path, stem: str) -> str:
+def save(predictor: Any, kind: EstimatorKind, folder: Path, stem: str) -> str:
     """Write the predictor into `folder` and return the file's name."""
     if kind.name == "boosting":
         file = f"{stem}.lightgbm.txt"

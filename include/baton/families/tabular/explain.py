@@ -8,18 +8,16 @@ Forests: along the path of a row through a tree, each split's change of the node
 Histogram boosting: how far log-odds fall when the feature takes its training median (occlusion, one at a time).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from baton.families.base import Reasons
 from baton.families.tabular.calibration import logit
-from baton.families.tabular.estimators import Kind
+from baton.families.tabular.estimators import EstimatorKind
 
 
-def contributions(predictor: Any, kind: Kind, matrix: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+def contributions(predictor: Any, kind: EstimatorKind, matrix: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     """Return contributions of shape (rows, matrix columns), positive where they raise the score.
 
     Args:

@@ -4,10 +4,7 @@ The most recent rows, or a fixed share of the recent labelled ones, are held out
 time-ordered folds of the rest, whose scores calibrate the winner; the gate judges on the held-out rows.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +14,7 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Leaderboard, OutOfFold, Rows, Watched
+from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
@@ -44,32 +41,29 @@ class Tabular:
         rows, _ = split(spec, frame)
         if spec.data.target is None:
             return _no_scores(), {"seconds": 0.0}
-        board = select(spec.model_copy(update={"candidates": (candidate,)}), rows, **_arrays(spec, rows))
+        times, money = rows[spec.data.time].to_numpy(), _money(spec, rows)
+        board = select(spec.model_copy(update={"candidates": (candidate,)}), _known(spec, rows), times, money)
         found, row = board.oof, board.rows[0]
         assert found is not None
         scores = pd.DataFrame({"row": found.rows, "fold": found.fold, "raw": found.raw[candidate.name]})
         return scores, {"metric": board.metric, **{key: row[key] for key in ("value", "spread", "seconds")}}
 
-    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: TabularSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Without labels there is nothing to rank by: the first candidate it is."""
         if spec.data.target is None:
             return Leaderboard(spec.validation.metric, spec.candidates[0].name)
         rows, _ = split(spec, frame)
-        arrays = _arrays(spec, rows)
         singles = [one.name for one in spec.candidates if one.estimator is not None]
         errors = {name: "could not be fitted; see its task's log" for name in singles if found[name].empty}
-        return rank(spec, arrays["y"].astype(int), out_of_fold(found), {}, errors, arrays["money"])
+        labels = rows[spec.data.target].to_numpy().astype(int)
+        return rank(spec, labels, out_of_fold(found), errors, _money(spec, rows))
 
-    def fit(
-        self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
-    ) -> Scorer:
+    def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         """The winner on the training part; the held-out part stays unseen."""
         rows, _ = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
-        arrays = _arrays(spec, rows)
         oof = out_of_fold(found) if spec.data.target else None
-        known = Rows(rows, arrays["y"], arrays["weights"])
-        return self.learner.fit(spec, winner, known, spec.training.seed, oof)
+        return self.learner.fit(spec, winner, _known(spec, rows), spec.training.seed, oof)
 
     def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
         """Average precision and ROC AUC on the held-out rows."""
@@ -90,9 +84,8 @@ class Tabular:
         _, holdout = split(spec, frame)
         y = holdout[data.target].to_numpy().astype(int)
         scores = [None if model is None else model.predict(holdout).probability for model in (champion, challenger)]
-        money = holdout[data.money].to_numpy() if data.money else None
         assert scores[1] is not None
-        return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=spec.training.seed)
+        return gate.decide(spec.gate, y, scores[0], scores[1], _money(spec, holdout), holdout, seed=spec.training.seed)
 
     def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
@@ -103,10 +96,8 @@ class Tabular:
             rows = np.argpartition(-scores, top - 1)[:top]
             for row, codes in zip(rows, fitted.explain(data.iloc[rows]), strict=True):
                 reasons[row] = json.dumps([[feature, round(float(value), 4)] for feature, value in codes])
-        return pd.DataFrame({
-            "entity_key": data[spec.data.entity].astype(str).to_numpy(), "score": scores,
-            "reasons": pd.Series(reasons, dtype=object), "_row": data["_row"].to_numpy(),
-        })  # fmt: skip
+        made = pd.DataFrame({"entity_key": data[spec.data.entity].astype(str).to_numpy(), "score": scores})
+        return made.assign(reasons=pd.Series(reasons, dtype=object), _row=data["_row"].to_numpy())
 
     def keys(self, spec: TabularSpec, data: pd.DataFrame) -> pd.Series:
         """The entity."""
@@ -131,12 +122,7 @@ class Tabular:
         return {**counts, "metrics": metrics}
 
     def watch(
-        self,
-        spec: TabularSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: TabularSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """Features and scores against the training rows; the metric once enough labels are in."""
         policy = spec.drift
@@ -163,11 +149,8 @@ class Tabular:
         ]
         if not target:
             limits.append("Trained without labels: unusual does not mean wrong.")
-        return Description(
-            {"rows": len(rows), "positives": int(rows[target].sum()) if target else None},
-            f"Scores one row per {spec.data.entity}: {scored}.",
-            limits,
-        )
+        counts = {"rows": len(rows), "positives": int(rows[target].sum()) if target else None}
+        return Description(counts, f"Scores one row per {spec.data.entity}: {scored}.", limits)
 
     def example(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Medians and most frequent values, and their score."""
@@ -207,18 +190,15 @@ def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:
         )
 
 
-def _arrays(spec: TabularSpec, frame: pd.DataFrame) -> dict[str, Any]:
-    """Labels, times, money and weights of a frame as `selection` takes them."""
-    data = spec.data
-    return {
-        "y": frame[data.target].to_numpy() if data.target else None,
-        "t": frame[data.time].to_numpy(),
-        "money": frame[data.money].to_numpy() if data.money else None,
-        "weights": frame["_weight"].to_numpy(),
-    }
+def _known(spec: TabularSpec, frame: pd.DataFrame) -> Rows:
+    return Rows(frame, frame[spec.data.target].to_numpy() if spec.data.target else None, frame["_weight"].to_numpy())
 
 
-def out_of_fold(found: Mapping[str, pd.DataFrame]) -> OutOfFold:
+def _money(spec: TabularSpec, frame: pd.DataFrame) -> np.ndarray | None:
+    return frame[spec.data.money].to_numpy() if spec.data.money else None
+
+
+def out_of_fold(found: Tried) -> OutOfFold:
     """The candidates' scores, made in tasks of their own, side by side again."""
     usable = {name: frame for name, frame in found.items() if not frame.empty}
     if not usable:

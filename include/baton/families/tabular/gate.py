@@ -1,7 +1,7 @@
 """The promotion decision for scores of table rows: pure, from labels and two sets of scores to a verdict with reasons.
 
 The ladder is that of `baton.families.verdict`. Its cases are the holdout's rows, of which `min_positives` must be positive
-and one negative; its bound is `floor`, its parts are slices of a numeric column. A challenger whose scores are all equal is
+and one negative; its bound is `floor`, its slices are ranges of a column. A challenger whose scores are all equal is
 held, and so is one whose champion's scores are not finite.
 
 Money: the challenger must not cost more than the champion; a first version must cost less than to alert nobody, or everybody.
@@ -24,7 +24,7 @@ import numpy as np
 from baton.errors import BatonError
 from baton.families.tabular.bootstrap import compare
 from baton.families.tabular.metrics import METRICS, cheapest, cost_at, losses, thresholds_elsewhere
-from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling
+from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,18 +97,10 @@ class _Judge(Ladder):
         self.money = money
         self.size, self.positives = len(y), int(y.sum())
 
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[GateRule, ...]:
         """From the first to the last; `_compared` only fills the table."""
-        return (
-            self._usable,
-            self._enough,
-            self._comparable,
-            self._compared,
-            self._floor,
-            self._money,
-            self._slices,
-            self._gain,
-        )
+        before = (self._usable, self._enough, self._comparable, self._compared)
+        return *before, self._floor, self._money, self._slices, self._gain
 
     def _usable(self) -> Ruling | None:
         reason = _unusable(self.challenger)
@@ -132,15 +124,15 @@ class _Judge(Ladder):
         )
 
     def _compared(self) -> None:
-        spec, thresholds, loss, review = self.spec, {}, None, 0.0
+        spec = self.spec
+        priced: dict[str, Any] = {}
         if spec.cost is not None:
             loss, review = losses(spec.cost, self.size, self.money), spec.cost.review
-            thresholds = self._priced(loss, review)
-        found = compare(
-            self.y, self.challenger, self.champion, thresholds=thresholds, loss=loss, review=review,
-            resamples=spec.resamples, confidence=spec.confidence, seed=self.seed,
-        )  # fmt: skip
-        self.table = found.table(first=spec.metric)
+            priced = {"thresholds": self._priced(loss, review), "loss": loss, "review": review}
+        self.table = compare(self.y, self.challenger, self.champion, **priced, **self._how()).table(first=spec.metric)
+
+    def _how(self) -> dict[str, Any]:
+        return {"resamples": self.spec.resamples, "confidence": self.spec.confidence, "seed": self.seed}
 
     def _priced(self, loss: np.ndarray, review: float) -> dict[str, np.ndarray]:
         """Price both models; returns the threshold of each row by which that was done."""
@@ -177,9 +169,9 @@ class _Judge(Ladder):
         return None
 
     def _slices(self) -> Ruling | None:
-        return self.by_parts(self._judged_slices())
+        return self.by_slices(self._judged_slices())
 
-    def _judged_slices(self) -> Iterator[Part]:
+    def _judged_slices(self) -> Iterator[Slice]:
         for wanted in self.spec.slices:
             if self.frame is None or wanted.column not in self.frame.columns:
                 raise BatonError(
@@ -192,7 +184,7 @@ class _Judge(Ladder):
                 self.slices.append(row)
                 if row["judged"]:
                     where = f"slice {name} ({row['positives']} positives)"
-                    yield Part(where, row, self.spec.slice_floor, f"{self.spec.slice_floor:.4f}")
+                    yield Slice(where, row, self.spec.slice_floor, f"{self.spec.slice_floor:.4f}")
 
     def _slice(self, name: str, inside: np.ndarray) -> dict[str, Any]:
         y = self.y[inside]
@@ -204,10 +196,7 @@ class _Judge(Ladder):
         row["challenger"] = METRICS[metric](y, self.challenger[inside])
         if self.champion is None:
             return row
-        found = compare(
-            y, self.challenger[inside], self.champion[inside],
-            resamples=self.spec.resamples, confidence=self.spec.confidence, seed=self.seed,
-        )  # fmt: skip
+        found = compare(y, self.challenger[inside], self.champion[inside], **self._how())
         low, high = found.interval[metric]
         row |= {"champion": found.champion[metric], "difference": found.difference[metric], "low": low, "high": high}
         return row | {"judged": True}

@@ -1,4 +1,4 @@
-"""What the two ways to learn the rows of a table offer: classification and anomaly detection."""
+"""Protocols of learning the rows of a table, which classification and anomaly detection follow."""
 
 from __future__ import annotations
 
@@ -51,12 +51,7 @@ class Learner(Protocol):
         """Fit one candidate without calibration: what the folds judge. A candidate's own seed goes before `seed`."""
 
     def fit(
-        self,
-        spec: TabularSpec,
-        candidate: CandidateSpec,
-        rows: Rows,
-        seed: int = 7,
-        oof: OutOfFold | None = None,
+        self, spec: TabularSpec, candidate: CandidateSpec, rows: Rows, seed: int = 7, oof: OutOfFold | None = None
     ) -> Scorer:
         """Fit one candidate on all `rows`, calibrated on `oof` where the candidate asks for it."""
 

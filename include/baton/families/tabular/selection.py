@@ -1,4 +1,4 @@
-"""Choosing among a spec's candidates without looking at the holdout: folds in time order, each later than its training.
+"""Selection among a spec's candidates without a look at the holdout: folds in time order, each later than its training.
 
 The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal size. Fold k is
 judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.
@@ -7,34 +7,23 @@ candidates are judged on the new world by models that have seen some of it.
 The scores of the folds serve twice: for the leaderboard, and as out-of-fold scores for calibration.
 """
 
-from __future__ import annotations
-
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Leaderboard, OutOfFold, Rows
+from baton.families.base import Leaderboard, OutOfFold, Rows, parts_of, ranked
 from baton.families.tabular import classification
 from baton.families.tabular.anomaly import Anomaly
 from baton.families.tabular.classification import Classification
-from baton.families.tabular.learner import Learner, Scorer, feature_columns
+from baton.families.tabular.learner import Learner, feature_columns
 from baton.families.tabular.metrics import METRICS, cheapest, losses
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 FIRST_TRAINING = 0.4
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The winner, fitted on all rows handed over, and how it won."""
-
-    model: Scorer
-    leaderboard: Leaderboard
 
 
 def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -62,93 +51,57 @@ def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> 
     return [(order[:a], order[a:b]) for a, b in pairwise(edges)]
 
 
-def select(
-    spec: TabularSpec,
-    frame: pd.DataFrame,
-    y: np.ndarray | None,
-    t: np.ndarray,
-    money: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-    seed: int | None = None,
-) -> Leaderboard:
+def select(spec: TabularSpec, rows: Rows, t: np.ndarray, money: np.ndarray | None = None) -> Leaderboard:
     """Rank the spec's candidates on time-ordered folds of the training part.
 
     Args:
-        frame: training rows (never the holdout).
-        y: shape (n,), 0 or 1; None only for a family without labels and a single candidate.
+        rows: training rows (never the holdout); without labels only for a single candidate. Their weights also set the
+            folds' sizes, the judging is unweighted.
         t: shape (n,), event times.
         money: shape (n,), amounts in currency units, for the cost column.
-        weights: shape (n,), training weights; they also set the folds' sizes, the judging is unweighted.
-        seed: default the spec's.
 
     Raises:
         ModelError: no candidate could be judged; the message holds every candidate's reason.
     """
-    seed = spec.training.seed if seed is None else seed
-    metric = spec.validation.metric
-    if y is None:
+    if rows.y is None:
         if len(spec.candidates) != 1:
             raise ModelError(f"model {spec.model}: without labels there is no way to choose; give one candidate")
-        return Leaderboard(metric, spec.candidates[0].name)
-    labels = np.asarray(y).astype(int)
-    folds = time_folds(t, spec.validation.folds, weights)
-    oof, seconds, errors = _out_of_fold(spec, Rows(frame, labels, weights), folds, seed)
-    return rank(spec, labels, oof, seconds, errors, money)
+        return Leaderboard(spec.validation.metric, spec.candidates[0].name)
+    labels = np.asarray(rows.y).astype(int)
+    folds = time_folds(t, spec.validation.folds, rows.weights)
+    oof, seconds, errors = _out_of_fold(spec, replace(rows, y=labels), folds)
+    board = rank(spec, labels, oof, errors, money)
+    for row in board.rows:
+        row["seconds"] = round(seconds.get(row["candidate"], 0.0), 2)
+    return board
 
 
 def rank(
-    spec: TabularSpec,
-    labels: np.ndarray,
-    oof: OutOfFold,
-    seconds: dict[str, float],
-    errors: dict[str, str],
-    money: np.ndarray | None = None,
+    spec: TabularSpec, labels: np.ndarray, oof: OutOfFold, errors: dict[str, str], money: np.ndarray | None
 ) -> Leaderboard:
     """Rank candidates, ensembles included, by out-of-fold scores that may come from several processes.
 
     Args:
         labels: shape (n,), 0 or 1, of the whole training frame.
         oof: raw scores of every single candidate on the same rows and folds.
-        seconds: candidate to seconds spent.
         errors: candidate to the reason why it has no scores.
         money: shape (n,).
 
     Raises:
         ModelError: no candidate could be judged.
     """
-    metric, rows = spec.validation.metric, []
-    for candidate in spec.candidates:
-        row: dict[str, Any] = {"candidate": candidate.name, "seconds": round(seconds.get(candidate.name, 0.0), 2)}
-        try:
-            _refuse(spec, candidate, errors)
-            parts = classification.parts_of(spec, candidate)
-            rows.append(row | _judge(spec, labels, oof, classification.blend(candidate, parts, oof, labels), money))
-        except ModelError as error:
-            rows.append(row | {"value": None, "spread": None, "folds": [], "cost": None, "error": str(error)})
-    if all(row["value"] is None for row in rows):
-        raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
-    rows.sort(key=lambda row: -np.inf if row["value"] is None else row["value"], reverse=True)
-    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof)
 
+    def judge(candidate: CandidateSpec) -> dict[str, Any]:
+        parts = parts_of(spec.candidates, candidate)
+        if failed := [part.name for part in parts if part.name in errors]:
+            raise ModelError(errors[failed[0]])
+        return _judge(spec, labels, oof, classification.blend(candidate, parts, oof, labels), money)
 
-def train(
-    spec: TabularSpec,
-    frame: pd.DataFrame,
-    y: np.ndarray | None,
-    t: np.ndarray,
-    money: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-    seed: int | None = None,
-) -> Trained:
-    """Select, then fit the winner on all rows. Arguments and errors as in `select`."""
-    seed = spec.training.seed if seed is None else seed
-    board = select(spec, frame, y, t, money, weights, seed)
-    winner = next(candidate for candidate in spec.candidates if candidate.name == board.best)
-    return Trained(learner(spec.family).fit(spec, winner, Rows(frame, y, weights), seed, board.oof), board)
+    return ranked(spec.validation.metric, spec.candidates, judge, errors=False, oof=oof)
 
 
 def _out_of_fold(
-    spec: TabularSpec, rows: Rows, folds: list[tuple[np.ndarray, np.ndarray]], seed: int
+    spec: TabularSpec, rows: Rows, folds: list[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[OutOfFold, dict[str, float], dict[str, str]]:
     maker = learner(spec.family)
     features = feature_columns(spec, rows.frame)
@@ -163,19 +116,13 @@ def _out_of_fold(
         parts = []
         try:
             for learn, judge in folds:
-                model = maker.fit_raw(candidate, features, known.take(learn), seed)
+                model = maker.fit_raw(candidate, features, known.take(learn), spec.training.seed)
                 parts.append(model.raw(rows.frame.iloc[judge]))
             raw[candidate.name] = np.concatenate(parts)
         except ModelError as error:
             errors[candidate.name] = str(error)
         seconds[candidate.name] = time.perf_counter() - started
     return OutOfFold(judged, number, raw), seconds, errors
-
-
-def _refuse(spec: TabularSpec, candidate: CandidateSpec, errors: dict[str, str]) -> None:
-    for part in classification.parts_of(spec, candidate):
-        if part.name in errors:
-            raise ModelError(errors[part.name])
 
 
 def _judge(
@@ -195,13 +142,8 @@ def _judge(
             costs.append(cheapest(labels, judged, loss, spec.gate.cost.review).total / len(at))
     if not values:
         raise ModelError("no validation fold holds both classes")
-    return {
-        "value": float(np.mean(values)),
-        "spread": float(np.std(values)),
-        "folds": [float(v) for v in values],
-        "cost": float(np.mean(costs)) if costs else None,
-        "error": None,
-    }
+    figures = {"value": float(np.mean(values)), "spread": float(np.std(values)), "folds": [float(v) for v in values]}
+    return {**figures, "cost": float(np.mean(costs)) if costs else None}
 
 
 def learner(name: str) -> Learner:

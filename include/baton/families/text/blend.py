@@ -1,11 +1,9 @@
-"""From raw scores of one or several models to probabilities.
+"""The blend: from raw scores of one or several models to probabilities.
 
 `p = softmax(sum of weight[m] * raw[m])`: one weight per model, learnt from out-of-fold scores by maximum likelihood. With
 one model the weight is the inverse temperature (temperature scaling, Guo et al. 2017); with several it is a weighted
 logarithmic opinion pool (Genest & Zidek 1986), so that no second calibration is needed.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 

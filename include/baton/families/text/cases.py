@@ -1,6 +1,4 @@
-"""From checked rows to what a text model learns from and is judged on."""
-
-from __future__ import annotations
+"""Cases: what a text model learns from and is judged on, made of checked rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,9 +1,6 @@
 """The text family: what training, gate and monitoring ask of it."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Leaderboard, Watched
+from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
@@ -41,17 +38,15 @@ class Text:
             raise ModelError(f"candidate {candidate.name!r}: an ensemble is judged from its parts, see `rank`")
         return ranking.out_of_fold(spec, candidate, split(spec, frame), self._opened([candidate]))
 
-    def rank(self, spec: TextSpec, frame: pd.DataFrame, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+    def rank(self, spec: TextSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their out-of-fold scores; see `ranking.rank`."""
         return ranking.rank(spec, split(spec, frame), found)
 
-    def fit(
-        self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Mapping[str, pd.DataFrame]
-    ) -> FittedText:
+    def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedText:
         """The winner on the training part, blended and given its threshold by out-of-fold scores."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
-        parts = ranking.parts_of(spec, winner)
+        parts = parts_of(spec.candidates, winner)
         encoder = self._opened(parts)
         _, weights, _ = ranking.blended(spec, winner, cases, found)
         scope = strangers.fit(spec, parts, weights, cases, found, encoder)
@@ -112,12 +107,7 @@ class Text:
         return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
 
     def watch(
-        self,
-        spec: TextSpec,
-        reference: dict[str, Any],
-        data: pd.DataFrame,
-        scored: pd.DataFrame,
-        truth: pd.DataFrame,
+        self, spec: TextSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
     ) -> Watched:
         """See `watching.watch`; what counts for a retraining are texts whose class is known."""
         return Watched(*watching.watch(spec, reference, data, scored, truth, self._encoder))

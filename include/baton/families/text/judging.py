@@ -1,20 +1,18 @@
 """The promotion decision for text models: challenger and champion on the same held-out texts.
 
-The ladder is that of `baton.families.verdict`. Its cases are texts, its bound is `floor`, its parts are the classes with
+The ladder is that of `baton.families.verdict`. Its cases are texts, its bound is `floor`, its slices are classes with
 `class_cases` texts and their recall; a challenger that gives all texts one class is held.
 
 Judged is the best class, accepted or not: a threshold that rejects every hard text must not look like a gain. A text of a
 class that a model has not learnt counts against it. Texts are resampled as a whole, the same draws for both models.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 
 from baton.families.text import measures
-from baton.families.verdict import GateVerdict, Ladder, Part, Rule, Ruling
+from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice
 from baton.specs.text import TextSpec
 
 CHUNK = 4_000_000  # counts of resampled texts held at a time
@@ -45,7 +43,7 @@ class _Judge(Ladder):
         self.said = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
         self.size = len(truth)
 
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[GateRule, ...]:
         """From the first to the last; `_compared` only fills the table."""
         return self._usable, self._enough, self._varied, self._compared, self._floor, self._classes, self._gain
 
@@ -111,8 +109,8 @@ class _Judge(Ladder):
     def _classes(self) -> Ruling | None:
         most = self.gate.class_floor
         judged = [row for row in self.slices if row["judged"]]
-        parts = [Part(f"class {row['slice']} ({row['rows']} texts)", row, most, f"{most:.4f}") for row in judged]
-        return self.by_parts(parts, "recall")
+        slices = [Slice(f"class {row['slice']} ({row['rows']} texts)", row, most, f"{most:.4f}") for row in judged]
+        return self.by_slices(slices, "recall")
 
     def _gain(self) -> Ruling:
         return self.by_gain(self.gate.floor, f"{self.size} texts")

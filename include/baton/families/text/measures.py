@@ -1,6 +1,4 @@
-"""How good predicted classes are: accuracy, macro F1 and log loss, also under resampling weights."""
-
-from __future__ import annotations
+"""Measures of predicted classes: accuracy, macro F1 and log loss, also under resampling weights."""
 
 import numpy as np
 from scipy.special import log_softmax

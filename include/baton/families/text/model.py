@@ -1,7 +1,5 @@
 """A fitted text model: linear members, their blend, and the threshold below which it gives no class for sure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +88,11 @@ class FittedText:
         members = [self._save_member(member, folder) for member in self.members]
         if self.scope is not None and self.scope.detector is not None:
             skops.io.dump(self.scope.arrays(), folder / SCOPE_FILE)
-        write_json(folder / MODEL_FILE, {
-            "format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features, "classes": self.classes,
-            "weights": self.weights.tolist(), "members": members,
-            "scope": None if self.scope is None else self.scope.to_json(),
-            "encoder": None if self.encoder is None else self.encoder.sha256,
-        })  # fmt: skip
+        document = {"format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features}
+        document |= {"classes": self.classes, "weights": self.weights.tolist(), "members": members}
+        document["scope"] = None if self.scope is None else self.scope.to_json()
+        document["encoder"] = None if self.encoder is None else self.encoder.sha256
+        write_json(folder / MODEL_FILE, document)
 
     def _save_member(self, member: Member, folder: Path) -> dict[str, Any]:
         arrays = {"coefficients": member.coefficients, "intercept": member.intercept}
@@ -106,10 +103,8 @@ class FittedText:
             arrays["projection"] = member.projection
         file = f"{member.name}.skops"
         skops.io.dump(arrays, folder / file)
-        return {
-            "name": member.name, "estimator": member.path, "vectors": member.vectors, "file": file,
-            "terms": member.terms.to_json() if member.terms else None,
-        }  # fmt: skip
+        terms = member.terms.to_json() if member.terms else None
+        return {"name": member.name, "estimator": member.path, "vectors": member.vectors, "file": file, "terms": terms}
 
 
 def load(folder: Path, encoder: Encoder | None = None) -> FittedText:
@@ -133,15 +128,11 @@ def load(folder: Path, encoder: Encoder | None = None) -> FittedText:
         terms = None
         if one["terms"] is not None:
             terms = Terms.from_json(one["terms"], [arrays[f"weights_{at}"] for at in range(len(one["terms"]))])
-        members.append(Member(
-            one["name"], one["estimator"], terms, one["vectors"], arrays["coefficients"], arrays["intercept"],
-            arrays.get("projection"),
-        ))  # fmt: skip
+        linear = arrays["coefficients"], arrays["intercept"], arrays.get("projection")
+        members.append(Member(one["name"], one["estimator"], terms, one["vectors"], *linear))
     scope = None if document["scope"] is None else _scope(document["scope"], folder)
-    return FittedText(
-        document["name"], document["features"], document["classes"], members, np.asarray(document["weights"]), scope,
-        encoder,
-    )  # fmt: skip
+    known = document["name"], document["features"], document["classes"]
+    return FittedText(*known, members, np.asarray(document["weights"]), scope, encoder)
 
 
 def _scope(document: dict[str, Any], folder: Path) -> Scope:

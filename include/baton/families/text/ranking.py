@@ -1,16 +1,13 @@
-"""Comparing candidates on texts that they did not see."""
-
-from __future__ import annotations
+"""The ranking of candidates on texts that they did not see."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Leaderboard
+from baton.families.base import Leaderboard, Tried, parts_of, ranked
 from baton.families.text import blend, measures
 from baton.families.text.cases import Cases, folds
 from baton.families.text.features import members
@@ -36,10 +33,8 @@ def out_of_fold(
     texts = np.array(cases.texts, dtype=object)
     for one in range(spec.validation.folds):
         learn, judge = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
-        member = members.fit(
-            candidate, list(texts[learn]), cases.y[learn], cases.weights[learn], len(cases.classes),
-            spec.training.seed, encoder,
-        )  # fmt: skip
+        known = list(texts[learn]), cases.y[learn], cases.weights[learn], len(cases.classes)
+        member = members.fit(candidate, *known, spec.training.seed, encoder)
         raw[judge] = member.raw(list(texts[judge]), encoder)
     frame = pd.DataFrame(raw, columns=[f"raw_{at}" for at in range(raw.shape[1])])
     frame.insert(0, "row", np.arange(len(raw)))
@@ -50,7 +45,7 @@ def out_of_fold(
     return frame, {**facts, "seconds": seconds}
 
 
-def rank(spec: TextSpec, cases: Cases, found: Mapping[str, pd.DataFrame]) -> Leaderboard:
+def rank(spec: TextSpec, cases: Cases, found: Tried) -> Leaderboard:
     """Rank all candidates; an ensemble's weights are learnt from the same out-of-fold scores that judge it.
 
     That flatters an ensemble by next to nothing: it has one number per part to learn, from all training texts.
@@ -58,25 +53,18 @@ def rank(spec: TextSpec, cases: Cases, found: Mapping[str, pd.DataFrame]) -> Lea
     Raises:
         ModelError: no candidate could be judged.
     """
-    rows: list[dict[str, Any]] = []
-    for candidate in spec.candidates:
-        row: dict[str, Any] = {"candidate": candidate.name, "seconds": 0.0}
-        try:
-            scores, _, fold = blended(spec, candidate, cases, found)
-            values = _values(spec, cases.y, fold, scores)
-            row |= {"value": float(np.mean(values)), "spread": float(np.std(values)), "folds": values}
-            rows.append(row | {"cost": None, "error": None})
-        except ModelError as error:
-            rows.append(row | {"value": None, "spread": None, "folds": [], "cost": None, "error": str(error)})
-    if all(row["value"] is None for row in rows):
-        raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
-    sign = 1 if spec.validation.metric == "log_loss" else -1
-    rows.sort(key=lambda row: np.inf if row["value"] is None else sign * row["value"])
-    return Leaderboard(spec.validation.metric, str(rows[0]["candidate"]), rows, None)
+
+    def judge(candidate: TextCandidateSpec) -> dict[str, Any]:
+        scores, _, fold = blended(spec, candidate, cases, found)
+        values = _values(spec, cases.y, fold, scores)
+        return {"value": float(np.mean(values)), "spread": float(np.std(values)), "folds": values}
+
+    metric = spec.validation.metric
+    return ranked(metric, spec.candidates, judge, errors=metric == "log_loss")
 
 
 def blended(
-    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Mapping[str, pd.DataFrame]
+    spec: TextSpec, candidate: TextCandidateSpec, cases: Cases, found: Tried
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A candidate's blended out-of-fold scores (n, classes), its parts' weights, and the folds (n,).
 
@@ -84,7 +72,7 @@ def blended(
         ModelError: a part has no out-of-fold scores.
     """
     raw, fold = [], np.zeros(len(cases.y), dtype=int)
-    for part in parts_of(spec, candidate):
+    for part in parts_of(spec.candidates, candidate):
         frame = found.get(part.name)
         if frame is None or frame.empty:
             raise ModelError(f"candidate {part.name!r} could not be fitted; see its task's log")
@@ -94,17 +82,6 @@ def blended(
         fold = frame["fold"].to_numpy()
     weights = blend.learn(raw, cases.y, candidate.name)
     return blend.combine(raw, weights), weights, fold
-
-
-def parts_of(spec: TextSpec, candidate: TextCandidateSpec) -> list[TextCandidateSpec]:
-    """The estimators a candidate consists of, ensembles inside ensembles resolved, each once."""
-    if not candidate.ensemble:
-        return [candidate]
-    named = {one.name: one for one in spec.candidates}
-    found: dict[str, TextCandidateSpec] = {}
-    for name in candidate.ensemble:
-        found |= {part.name: part for part in parts_of(spec, named[name])}
-    return list(found.values())
 
 
 def _values(spec: TextSpec, y: np.ndarray, fold: np.ndarray, scores: np.ndarray) -> list[float]:

@@ -1,4 +1,4 @@
-"""When a model should say `none of my classes, or not sure`: how strange a text is, and where the line is drawn.
+"""Scope: when a model says `none of my classes, or not sure`; how strange a text is, and where the line is drawn.
 
 Strangeness is one of:
 
@@ -25,7 +25,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Detector:
+class StrangerDetector:
     """A logistic model of traits.
 
     Attributes:
@@ -50,10 +50,10 @@ class Scope:
 
     kind: str
     threshold: float
-    detector: Detector | None = None
+    detector: StrangerDetector | None = None
 
     @classmethod
-    def draw(cls, kind: str, found: np.ndarray, share: float, detector: Detector | None = None) -> Scope:
+    def draw(cls, kind: str, found: np.ndarray, share: float, detector: StrangerDetector | None = None) -> Scope:
         """Draw the line: at most `share` of the out-of-fold strangeness `found`, shape (n,), lies above."""
         return cls(kind, float(np.sort(found)[::-1][int(share * len(found))]), detector)
 
@@ -86,7 +86,7 @@ class Scope:
         if arrays:
             world = World.from_arrays(document["shared"], arrays)
             own = [arrays[name] for name in ("centre", "scale", "slopes")]
-            detector = Detector(world, own[0], own[1], own[2], document["intercept"])
+            detector = StrangerDetector(world, own[0], own[1], own[2], document["intercept"])
         return cls(document["kind"], document["threshold"], detector)
 
 

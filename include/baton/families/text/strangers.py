@@ -1,4 +1,4 @@
-"""Learning what texts of unknown classes look like, by leaving known classes out.
+"""Strangers: what texts of unknown classes look like, learned by leaving known classes out.
 
 The classes are dealt into groups, and so are the texts. For each group of classes the model's parts are fitted without
 them, and without one group of the other texts; what they then say of the classes left out is how unknown classes look, what
@@ -7,21 +7,17 @@ Leaving out groups, not single classes, takes away some of the nearest neighbour
 has no sister among the known ones.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
 import numpy as np
-import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from baton.errors import ModelError
+from baton.families.base import Tried
 from baton.families.text import blend
 from baton.families.text.cases import Cases
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder
 from baton.families.text.features.traits import World
-from baton.families.text.scope import Detector, Scope, simple
+from baton.families.text.scope import Scope, StrangerDetector, simple
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 GROUPS = 6
@@ -35,7 +31,7 @@ def fit(
     parts: list[TextCandidateSpec],
     weights: np.ndarray,
     cases: Cases,
-    found: Mapping[str, pd.DataFrame],
+    found: Tried,
     encoder: Encoder | None,
 ) -> Scope | None:
     """Draw the line for a blend of `parts` with `weights`; None where the spec rejects nothing.
@@ -70,7 +66,7 @@ def fit(
     return Scope.draw(kind, strange, share, detector)
 
 
-def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float) -> Detector:
+def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float) -> StrangerDetector:
     """A logistic model of traits, shape (n, traits), of known and of unknown classes.
 
     Only the order of texts near the line matters to what is rejected, so its likelihood is weighted by how near a text is to
@@ -86,7 +82,7 @@ def _detector(world: World, known: np.ndarray, unknown: np.ndarray, share: float
         odds = told.decision_function(inputs)
         line = np.quantile(odds[: len(known)], 1 - share)
         weights = np.exp(-(((odds - line) / NEAR) ** 2) / 2) + FAR
-    return Detector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
+    return StrangerDetector(world, centre, scale, told.coef_[0], float(told.intercept_[0]))
 
 
 def _left_out(

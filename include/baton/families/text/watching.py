@@ -12,8 +12,6 @@ What depends on having learnt a text by heart (class, probability, accepted, unk
 only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 
@@ -24,6 +22,7 @@ from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
 from baton.drift.performance import COVERAGE, Performance
+from baton.families.base import Json
 from baton.families.text.cases import split, texts_of
 from baton.families.text.features.encoder import Encoder, packaged_encoder, require
 from baton.families.text.features.terms import words
@@ -77,7 +76,7 @@ def reference(
 
 def watch(
     spec: TextSpec,
-    reference: dict[str, Any],
+    reference: Json,
     data: pd.DataFrame,
     scored: pd.DataFrame,
     truth: pd.DataFrame,

@@ -4,8 +4,6 @@ A new revision is the next file in `versions/`: `000N_what.py` with `revision = 
 `down_revision`. A test compares the tables of `baton.record.tables` with what the revisions build.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import sqlalchemy as sa

@@ -8,10 +8,10 @@ from datetime import datetime
 from baton_demo.customer_experience.documents import pdf as simulate_pdf
 from baton_demo.customer_experience.documents import sheets as simulate_sheets
 from baton_demo.customer_experience.documents.cases import Case, Numbers, case, truth
-from baton_demo.customer_experience.documents.delivery import Delivery
+from baton_demo.customer_experience.documents.delivery import Arrival
 from baton_demo.customer_experience.documents.mail import (
     Attachment,
-    Mail,
+    SimulatedMail,
     bomb,
     html_only,
     to_many,
@@ -41,7 +41,7 @@ _NOTHING = {"issuer": None, "invoice_number": None, "date": None, "total": None,
 _WRITERS = {"no_charset": without_charset, "wrong_charset": wrong_charset, "html_only": html_only}
 
 
-def broken(form: str, key: str, seed: str, received: datetime, numbers: Numbers) -> tuple[str, Delivery]:
+def broken(form: str, key: str, seed: str, received: datetime, numbers: Numbers) -> tuple[str, Arrival]:
     """A document of a form of `KINDS`: its type, and the delivery. Where nothing can be read no field is true."""
     rng = random.Random(seed)
     bad = KINDS[form]
@@ -51,17 +51,17 @@ def broken(form: str, key: str, seed: str, received: datetime, numbers: Numbers)
         made = case(rng, "invoice", received, numbers)
         content = _invoice(made, password="sesame-" + key[:6] if form == "encrypted" else "")
         content = simulate_pdf.truncated(content) if form == "truncated" else content
-        return "invoice", Delivery(f"{made.number.replace('/', '-')}.pdf", content, form, "pay", 0, _NOTHING, bad=bad)
+        return "invoice", Arrival(f"{made.number.replace('/', '-')}.pdf", content, form, "pay", 0, _NOTHING, bad=bad)
     if form == "oversized":
         name = f"plans_{rng.randint(100, 999)}.pdf"
-        return "order", Delivery(name, None, form, "confirm", 1, _NOTHING, bad=bad, size=OVERSIZED)
+        return "order", Arrival(name, None, form, "confirm", 1, _NOTHING, bad=bad, size=OVERSIZED)
     kind = {"zip_bomb": "invoice", "foreign": "enquiry"}.get(form, "junk")
     mail, intent, reply = _mail(form, kind, key, rng, received, numbers)
     content = to_many(mail) if form == "many_recipients" else write(mail)
-    return kind, Delivery(f"{key[:12]}.eml", content, form, intent, reply, _NOTHING, bad=bad)
+    return kind, Arrival(f"{key[:12]}.eml", content, form, intent, reply, _NOTHING, bad=bad)
 
 
-def _odd(form: str, key: str, rng: random.Random, received: datetime, numbers: Numbers) -> tuple[str, Delivery]:
+def _odd(form: str, key: str, rng: random.Random, received: datetime, numbers: Numbers) -> tuple[str, Arrival]:
     """A complaint or enquiry that arrives whole, in a form some readers get wrong."""
     kind, written = rng.choice(("complaint", "enquiry")), None
     while written is None or written.text.isascii():  # a wrong charset has to show
@@ -70,14 +70,14 @@ def _odd(form: str, key: str, rng: random.Random, received: datetime, numbers: N
     made.used |= written.used
     mail = _plain(made, key, written.subject, written.text)
     fields = truth(made)
-    return kind, Delivery(
+    return kind, Arrival(
         f"{key[:12]}.eml", _WRITERS[form](mail), form, written.intent, written.reply, fields, written.personal
     )
 
 
 def _mail(
     form: str, kind: str, key: str, rng: random.Random, received: datetime, numbers: Numbers
-) -> tuple[Mail, str, int]:
+) -> tuple[SimulatedMail, str, int]:
     made = case(rng, kind, received, numbers)
     if form == "foreign":
         subject, text = rng.choice(wording("sections")["other"])
@@ -91,8 +91,8 @@ def _mail(
     return mail, written.intent, written.reply
 
 
-def _plain(made: Case, key: str, subject: str, text: str) -> Mail:
-    return Mail(key, made.sender, made.sender_name, INTAKE, subject, text, made.received)
+def _plain(made: Case, key: str, subject: str, text: str) -> SimulatedMail:
+    return SimulatedMail(key, made.sender, made.sender_name, INTAKE, subject, text, made.received)
 
 
 def _invoice(made: Case, password: str) -> bytes:

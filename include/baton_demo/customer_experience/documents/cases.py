@@ -15,7 +15,7 @@ from baton_demo.customer_experience.documents.people import (
     SUPPLIERS,
     US,
     Company,
-    Person,
+    Writer,
     grouped,
     iban,
     person,
@@ -57,7 +57,7 @@ class Case:
     rng: random.Random
     received: datetime
     company: Company | None
-    writer: Person
+    writer: Writer
     language: str
     book: str
     lines: list[tuple[str, int, int]]

@@ -1,4 +1,4 @@
-"""What a company's intake receives, seeded, with ground truth: mails and PDFs written for real.
+"""Deliveries to a company's intake, seeded, with ground truth: mails and PDFs written for real.
 
 Twelve invented suppliers, seven buyers and any number of private persons write to an invented company in English,
 German, French and Dutch. Suppliers keep their layout, language, domain, account and usual amounts; texts are patterns
@@ -37,7 +37,7 @@ import pandas as pd
 from baton.errors import BatonError
 from baton_demo.customer_experience.documents.bad import KINDS, broken
 from baton_demo.customer_experience.documents.cases import RISKS, TYPES, Case, Numbers, case
-from baton_demo.customer_experience.documents.delivery import Delivery, deliver
+from baton_demo.customer_experience.documents.delivery import Arrival, deliver
 
 MIX: Mapping[str, float] = {"invoice": 0.50, "reminder": 0.09, "order": 0.11, "contract": 0.06, "complaint": 0.09,
                             "enquiry": 0.09, "junk": 0.06}  # fmt: skip
@@ -71,7 +71,7 @@ def documents(
     The same arguments give the same bytes. Duplicates repeat an invoice of the same call.
 
     Args:
-        n: ordinary documents; bad: broken or odd ones in addition, all kinds of `simulate_bad.KINDS` in turn,
+        n: ordinary documents; bad: broken or odd ones in addition, all kinds of `bad.KINDS` in turn,
             scattered among the others.
         start: UTC when it names no zone; shift: from when on the new companies write, None for never.
         mix: shares of types, laid over `MIX`; risky: share of documents with a planted risk, none without invoices.
@@ -118,7 +118,7 @@ def documents(
 
 
 def _document(rng: random.Random, kind: str, received: datetime, numbers: Numbers, earlier: list[tuple[Case, bytes]],
-              key: str, new: bool, risk: str, scans: float) -> tuple[Case, Delivery, str]:  # fmt: skip
+              key: str, new: bool, risk: str, scans: float) -> tuple[Case, Arrival, str]:  # fmt: skip
     """One ordinary or risky document; remembers its invoice. The risk comes back: nothing can be sent again at first."""
     if risk == "duplicate" and earlier:
         first, pdf = rng.choice(earlier)
@@ -159,13 +159,13 @@ def _utc(moment: datetime | str) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
 
 
-def _row(key: str, received: pd.Timestamp, arrived: Delivery) -> tuple[Any, ...]:
+def _row(key: str, received: pd.Timestamp, arrived: Arrival) -> tuple[Any, ...]:
     size = arrived.size if arrived.content is None else len(arrived.content)
     problem = "too_large" if arrived.content is None else None
     return key, "simulated", arrived.name, received, arrived.content, size, problem
 
 
-def _truth(key: str, kind: str, risk: str, language: str, arrived: Delivery) -> dict[str, Any]:
+def _truth(key: str, kind: str, risk: str, language: str, arrived: Arrival) -> dict[str, Any]:
     personal = json.dumps(sorted(set(arrived.personal)), ensure_ascii=False)
     return {"document_id": key, "type": kind, "intent": arrived.intent, "risky": int(bool(risk)), "risk_kind": risk,
             **arrived.fields, "needs_reply": arrived.reply, "bad": arrived.bad, "language": language,

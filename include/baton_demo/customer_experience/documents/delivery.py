@@ -1,4 +1,4 @@
-"""From a case to what the intake receives: a mail, a PDF, a scan or a text file, with the truth about it."""
+"""Delivery of a case: what the intake receives, a mail, a PDF, a scan or a text file, with the truth about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 from baton_demo.customer_experience.documents import pdf as simulate_pdf
 from baton_demo.customer_experience.documents import sheets as simulate_sheets
 from baton_demo.customer_experience.documents.cases import Case, truth
-from baton_demo.customer_experience.documents.mail import Attachment, Mail, write
+from baton_demo.customer_experience.documents.mail import Attachment, SimulatedMail, write
 from baton_demo.customer_experience.documents.pdf import Sheet
 from baton_demo.customer_experience.documents.people import INTAKE, US
 from baton_demo.customer_experience.documents.writing import Letter, letter, wording
@@ -45,12 +45,12 @@ FORWARDED = 0.05  # invoices that a colleague passes on: an unknown sender, and 
 
 
 @dataclass
-class Delivery:
+class Arrival:
     """What arrives.
 
     Attributes:
-        form: mail, mail+pdf, mail+copy (of an invoice), pdf, scan or text; or how it is broken (`simulate_bad`).
-        fields: the true ones (`simulate_cases.truth`); pdf: the main PDF's bytes; bad: problem code or "".
+        form: mail, mail+pdf, mail+copy (of an invoice), pdf, scan or text; or how it is broken (`bad`).
+        fields: the true ones (`cases.truth`); pdf: the main PDF's bytes; bad: problem code or "".
         size: bytes, where it is not the content's.
     """
 
@@ -66,7 +66,7 @@ class Delivery:
     size: int = -1
 
 
-def deliver(made: Case, key: str, *, risk: str = "", scans: float = 0.0, pdf: bytes = b"", form: str = "") -> Delivery:
+def deliver(made: Case, key: str, *, risk: str = "", scans: float = 0.0, pdf: bytes = b"", form: str = "") -> Arrival:
     """Write a case's document.
 
     Args:
@@ -87,7 +87,7 @@ def deliver(made: Case, key: str, *, risk: str = "", scans: float = 0.0, pdf: by
     return _mail(made, key, form, risk, pdf)
 
 
-def _mail(made: Case, key: str, form: str, risk: str, pdf: bytes) -> Delivery:
+def _mail(made: Case, key: str, form: str, risk: str, pdf: bytes) -> Arrival:
     rng, kind = made.rng, made.kind
     patterns = risk if risk in ("changed_account", "pressure") else kind
     if patterns not in wording(made.book):  # the newcomers' books have no patterns of fraud
@@ -102,7 +102,7 @@ def _mail(made: Case, key: str, form: str, risk: str, pdf: bytes) -> Delivery:
         attachments.append(Attachment(_file_name(made, form), pdf))
     html = rng.random() < {"junk": 0.5, "complaint": 0.15, "enquiry": 0.15}.get(kind, 0.25)
     sent = made.received - timedelta(seconds=rng.randint(5, 400))
-    mail = Mail(
+    mail = SimulatedMail(
         key,
         made.sender,
         made.sender_name,
@@ -115,10 +115,10 @@ def _mail(made: Case, key: str, form: str, risk: str, pdf: bytes) -> Delivery:
         attachments,
     )
     name = f"{key[:12]}.eml"
-    return Delivery(name, write(mail), form, written.intent, written.reply, truth(made), made.personal, pdf)
+    return Arrival(name, write(mail), form, written.intent, written.reply, truth(made), made.personal, pdf)
 
 
-def _file(made: Case, key: str, form: str, pdf: bytes) -> Delivery:
+def _file(made: Case, key: str, form: str, pdf: bytes) -> Arrival:
     """A document that comes without a mail."""
     rng, kind = made.rng, made.kind
     written = None
@@ -127,7 +127,7 @@ def _file(made: Case, key: str, form: str, pdf: bytes) -> Delivery:
     if form == "text":
         assert written is not None, f"{kind} does not come as a text file"
         text = f"{written.subject}\n\n{written.text}"
-        return Delivery(
+        return Arrival(
             f"message_{key[:8]}.txt", text.encode(), form, written.intent, written.reply, truth(made), made.personal
         )
     content = pdf or _pdf(made, kind, written)
@@ -138,7 +138,7 @@ def _file(made: Case, key: str, form: str, pdf: bytes) -> Delivery:
         content = simulate_pdf.scan(content, made.received, seed)
     intent = written.intent if written else _DEFAULT_INTENT[kind]
     reply = written.reply if written else int(kind in ("order", "contract"))
-    return Delivery(name, content, form, intent, reply, truth(made), made.personal, content)
+    return Arrival(name, content, form, intent, reply, truth(made), made.personal, content)
 
 
 def _letter(made: Case, patterns: str, company: str) -> Letter:

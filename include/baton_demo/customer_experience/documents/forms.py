@@ -1,4 +1,4 @@
-"""How dates and amounts are written on simulated documents: each company has its own form."""
+"""Forms of dates and amounts on simulated documents: each company has its own."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Attachment:
 
 
 @dataclass
-class Mail:
+class SimulatedMail:
     """One message.
 
     Attributes:
@@ -50,7 +50,7 @@ class Mail:
     attachments: Sequence[Attachment] = field(default_factory=list)
 
 
-def write(mail: Mail) -> bytes:
+def write(mail: SimulatedMail) -> bytes:
     """The message as it comes over the wire."""
     message = _headed(mail)
     message.set_content(mail.text, cte="quoted-printable")
@@ -62,24 +62,24 @@ def write(mail: Mail) -> bytes:
     return _bytes(message, mail.key)
 
 
-def html_only(mail: Mail) -> bytes:
+def html_only(mail: SimulatedMail) -> bytes:
     """Without a plain text part; readable."""
     message = _headed(mail)
     message.set_content(_html(mail.text), subtype="html", cte="quoted-printable")
     return _bytes(message, mail.key)
 
 
-def without_charset(mail: Mail) -> bytes:
+def without_charset(mail: SimulatedMail) -> bytes:
     """Eight-bit text in Windows-1252 that does not say so; readable by guessing."""
     return _raw(mail, "text/plain", "cp1252")
 
 
-def wrong_charset(mail: Mail) -> bytes:
+def wrong_charset(mail: SimulatedMail) -> bytes:
     """Windows-1252 text that claims to be UTF-8; readable by guessing."""
     return _raw(mail, 'text/plain; charset="utf-8"', "cp1252")
 
 
-def to_many(mail: Mail, recipients: int = MANY) -> bytes:
+def to_many(mail: SimulatedMail, recipients: int = MANY) -> bytes:
     """With so many addresses in To. Written by hand: the library needs minutes for such a header."""
     start, text = write(mail).split(b"\r\n\r\n", 1)
     lines = [line for line in start.split(b"\r\n") if not line.lower().startswith(b"to:")]
@@ -98,7 +98,7 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
-def oversized(mail: Mail, size: int = 50_000_000) -> bytes:
+def oversized(mail: SimulatedMail, size: int = 50_000_000) -> bytes:
     """The mail with an attachment of `size` bytes, really; for tests, the stream only names the size."""
     chunk = base64.encodebytes(bytes(range(57)) * 1000).replace(b"\n", b"\r\n")
     boundary = b"=_large"
@@ -114,7 +114,7 @@ def oversized(mail: Mail, size: int = 50_000_000) -> bytes:
     return start + chunk * -(-size // 57_000) + b"\r\n--" + boundary + b"--\r\n"
 
 
-def _headed(mail: Mail) -> EmailMessage:
+def _headed(mail: SimulatedMail) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     user, domain = mail.sender.split("@")
     message["From"] = Address(mail.sender_name, user, domain)
@@ -135,7 +135,7 @@ def _bytes(message: EmailMessage, key: str) -> bytes:
     return message.as_bytes()
 
 
-def _raw(mail: Mail, content_type: str, encoding: str) -> bytes:
+def _raw(mail: SimulatedMail, content_type: str, encoding: str) -> bytes:
     """A message whose text is eight-bit in an encoding it does not name; characters it lacks become question marks."""
     head = _bytes(_headed(mail), mail.key).rstrip(b"\r\n").decode("ascii")
     head += f"\r\nMIME-Version: 1.0\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"

@@ -54,7 +54,7 @@ _COUNTRY = {"en": "GB", "de": "DE", "fr": "FR", "nl": "NL"}
 
 
 @dataclass(frozen=True)
-class Person:
+class Writer:
     """Somebody who writes; `account` is an IBAN, `number` the customer number with us."""
 
     name: str
@@ -72,8 +72,8 @@ class Company:
     Attributes:
         domain: of its mails; language: en, de, fr or nl; currency: ISO code.
         account: IBAN; customer: our customer number with it (a buyer's: its number with us).
-        layout: a key of `simulate_pdf.LAYOUTS`; variant: which of the labels it uses.
-        number: form of its document numbers, `#` a digit and `{y}` the year; date, money: forms (`simulate_forms`).
+        layout: a key of `pdf.LAYOUTS`; variant: which of the labels it uses.
+        number: form of its document numbers, `#` a digit and `{y}` the year; date, money: forms (`documents.forms`).
         typical: median of its totals in its currency, net; tax: rate of value added tax.
     """
 
@@ -92,7 +92,7 @@ class Company:
     typical: float
     tax: float
     sells: str
-    contacts: tuple[Person, ...]
+    contacts: tuple[Writer, ...]
 
 
 def iban(country: str, rng: random.Random) -> str:
@@ -106,7 +106,7 @@ def grouped(account: str) -> str:
     return " ".join(account[i : i + 4] for i in range(0, len(account), 4))
 
 
-def person(rng: random.Random, language: str, domain: str = "") -> Person:
+def person(rng: random.Random, language: str, domain: str = "") -> Writer:
     """An invented person; without a domain a private one at a free mail service."""
     first = rng.choice(_FIRST[language].split())
     last = rng.choice(_names(_LAST[language]))
@@ -117,7 +117,7 @@ def person(rng: random.Random, language: str, domain: str = "") -> Person:
         domain = rng.choice(("mailbox.example", "postfach.example", "home-mail.example"))
     phone = _PHONE[language].format(f"{rng.randint(0, 99):02d}" if language == "fr" else f"{rng.randint(0, 999):03d}")
     street = rng.choice(_STREET[language]).format(n=rng.randint(1, 148))
-    return Person(f"{first} {last}", f"{mailbox}@{domain}", phone, f"{street}, {rng.choice(_CITY[language])}",
+    return Writer(f"{first} {last}", f"{mailbox}@{domain}", phone, f"{street}, {rng.choice(_CITY[language])}",
                   iban(_COUNTRY[language], rng), f"K-{rng.randint(100000, 999999)}")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Sheets (`simulate_pdf.Sheet`) of the invented companies: invoices, reminders, orders, contracts and register scams."""
+"""Sheets (`pdf.Sheet`) of the invented companies: invoices, reminders, orders, contracts and register scams."""
 
 from __future__ import annotations
 

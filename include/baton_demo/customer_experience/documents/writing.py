@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from baton_demo.customer_experience.documents.people import Person, grouped
+from baton_demo.customer_experience.documents.people import Writer, grouped
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _QUOTES = {  # what a message of a type tends to answer
@@ -55,7 +55,7 @@ def fill(text: str, values: Mapping[str, str], used: set[str]) -> str:
     return _SLOT.sub(lambda slot: values[slot.group(1)], text)
 
 
-def letter(rng: random.Random, kind: str, book: str, values: Mapping[str, str], writer: Person, company: str) -> Letter:
+def letter(rng: random.Random, kind: str, book: str, values: Mapping[str, str], writer: Writer, company: str) -> Letter:
     """A message of a kind.
 
     Args:
@@ -92,7 +92,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _signature(rng: random.Random, writer: Person, company: str, used: set[str]) -> list[str]:
+def _signature(rng: random.Random, writer: Writer, company: str, used: set[str]) -> list[str]:
     lines = [writer.name]
     if company:
         used.add("issuer")
@@ -103,7 +103,7 @@ def _signature(rng: random.Random, writer: Person, company: str, used: set[str])
     return lines
 
 
-def _named(writer: Person, values: Mapping[str, str], used: set[str], text: str) -> list[tuple[str, str]]:
+def _named(writer: Writer, values: Mapping[str, str], used: set[str], text: str) -> list[tuple[str, str]]:
     """Which of the writer's data stand in the text, and who is quoted."""
     facts = (("name", writer.name), ("mail", writer.mail), ("phone", writer.phone), ("address", writer.address),
              ("account", grouped(writer.account)), ("customer_number", writer.number))  # fmt: skip

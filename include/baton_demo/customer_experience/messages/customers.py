@@ -35,7 +35,7 @@ _FIXED = 4177  # the same people in every simulation, so that a customer comes b
 
 
 @dataclass(frozen=True)
-class Person:
+class Customer:
     """One invented customer; every value is unique to them."""
 
     name: str
@@ -51,7 +51,7 @@ def iban(country: str, basic: str) -> str:
 
 
 @cache
-def customers() -> tuple[Person, ...]:
+def customers() -> tuple[Customer, ...]:
     """All customers, always the same ones."""
     rng = random.Random(_FIXED)
     names = rng.sample([f"{first} {last}" for first in FIRST for last in LAST], CUSTOMERS)
@@ -62,5 +62,5 @@ def customers() -> tuple[Person, ...]:
         # 07700 900000 to 900999 are kept free for fiction
         phone = f"+44 7700 900{number % 1000:03d}"
         street = f"{1 + number % 180} {rng.choice(STREETS)}, {rng.choice(PLACES)}"
-        found.append(Person(name, mail, account, phone, street))
+        found.append(Customer(name, mail, account, phone, street))
     return tuple(found)

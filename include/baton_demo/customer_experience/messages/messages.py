@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from baton.errors import SourceError
-from baton_demo.customer_experience.messages.customers import Person, customers
+from baton_demo.customer_experience.messages.customers import Customer, customers
 from baton_demo.customer_experience.messages.phrasing import Slots, careless, parts, say, slots_of
 from baton_packs.customer_experience.service.knowledge import CONTENT, intents, read
 
@@ -162,7 +162,7 @@ def _utc(moment: datetime) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
-def _text(intent: str, later: bool, person: Person, rng: random.Random) -> tuple[str, str]:
+def _text(intent: str, later: bool, person: Customer, rng: random.Random) -> tuple[str, str]:
     """What one customer writes, and in which mood."""
     around, elsewhere = _surroundings()
     if intent:

@@ -1,4 +1,4 @@
-"""What a company's or person's name looks like, and how names and domains are compared."""
+"""Names of companies and persons: what they look like, and how names and domains are compared."""
 
 from __future__ import annotations
 

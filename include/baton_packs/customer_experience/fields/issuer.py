@@ -1,4 +1,4 @@
-"""Who issued a document, and to whom: candidates from its letterhead, labels, footers, addresses and sender, rated."""
+"""Issuer and addressee of a document: candidates from letterhead, labels, footers, addresses and sender, rated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from baton_packs.customer_experience.fields.company import ENDS, HOUSE, LEGAL, domain_key, looks_like_name, name_key
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import Found, Page, Span
+from baton_packs.customer_experience.fields.page import Found, LineSpan, Page
 from baton_packs.customer_experience.reading.text.limits import ATTACHMENT
 
 REGISTER = re.compile(
@@ -30,7 +30,7 @@ TOP, FOOT = 6, 8  # printed lines that make a letterhead and a footer
 
 
 @dataclass(slots=True)
-class Candidate:
+class IssuerCandidate:
     """A possible issuer: each reason counts once."""
 
     name: str
@@ -51,7 +51,7 @@ def find_parties(page: Page, labels: list[Label], sender: str, sender_name: str,
     """
     recipients = _labelled(page, labels, "recipient")
     letters = _letterheads(page)
-    candidates: dict[str, Candidate] = {}
+    candidates: dict[str, IssuerCandidate] = {}
     _legal(page, candidates)
     for span in _labelled(page, labels, "issuer"):
         _add(candidates, page.of(span), span, "label", 0.55)
@@ -60,7 +60,7 @@ def find_parties(page: Page, labels: list[Label], sender: str, sender_name: str,
     for span in _address_lines(page):
         _add(candidates, page.of(span), span, "address line", 0.25)
     for found in organisations:
-        _add(candidates, found.text, Span(found.start, found.end), "ner", 0.1)
+        _add(candidates, found.text, LineSpan(found.start, found.end), "ner", 0.1)
     if sender_name and "@" not in sender_name and candidates.get(name_key(sender_name)):
         candidates[name_key(sender_name)].reasons["sender's name"] = 0.25
     candidates = dict(sorted(candidates.items(), key=lambda pair: -pair[1].score)[:MANY])
@@ -84,32 +84,32 @@ def find_parties(page: Page, labels: list[Label], sender: str, sender_name: str,
     return result
 
 
-def _shown(page: Page, kind: str, best: Candidate, confidence: float) -> Found:
+def _shown(page: Page, kind: str, best: IssuerCandidate, confidence: float) -> Found:
     by = max(best.reasons, key=lambda reason: best.reasons[reason])
     return page.found(kind, " ".join(best.name.split()), best, confidence, by)
 
 
-def _add(candidates: dict[str, Candidate], text: str, span: Span, reason: str, weight: float) -> None:
+def _add(candidates: dict[str, IssuerCandidate], text: str, span: LineSpan, reason: str, weight: float) -> None:
     """Note a reason for a name; the name is shown with its legal form where it is printed with one."""
     name = text.strip(" ,;:|-–*•")
     key = name_key(name)
     if len(key) < 2 or not any(c.isalpha() for c in key):
         return
     start = span.start + text.find(name)
-    candidate = candidates.setdefault(key, Candidate(name, start, start + len(name)))
+    candidate = candidates.setdefault(key, IssuerCandidate(name, start, start + len(name)))
     if ENDS.search(name) and not ENDS.search(candidate.name):
         candidate.name, candidate.start, candidate.end = name, start, start + len(name)
     candidate.reasons[reason] = max(candidate.reasons.get(reason, 0.0), weight)
 
 
-def _legal(page: Page, candidates: dict[str, Candidate]) -> None:
+def _legal(page: Page, candidates: dict[str, IssuerCandidate]) -> None:
     """Names with a legal form: better in the letterhead, in the footer, and beside a register or tax number."""
     last = len(page.lines)
     for match in LEGAL.finditer(page.text):
         line = page.line_at(match.start())
         if line in page.quoted or match["name"].lower() in ("the", "by", "your"):
             continue
-        span = Span(*match.span())
+        span = LineSpan(*match.span())
         _add(candidates, match.group(), span, "legal form", 0.3)
         near = page.text[match.end() : min(match.end() + 200, page.lines[min(line + 1, last - 1)].end)]
         if REGISTER.search(near) or REGISTER.search(page.text, page.lines[line].start, match.start()):
@@ -118,7 +118,7 @@ def _legal(page: Page, candidates: dict[str, Candidate]) -> None:
             _add(candidates, match.group(), span, "footer", 0.15)
 
 
-def _letterheads(page: Page) -> list[tuple[int, Span]]:
+def _letterheads(page: Page) -> list[tuple[int, LineSpan]]:
     """What looks like a name in the first lines of the text, and of each attachment."""
     found = []
     heads = [0] + [i + 1 for i, line in enumerate(page.lines) if page.text.startswith(ATTACHMENT, line.start)]
@@ -130,7 +130,7 @@ def _letterheads(page: Page) -> list[tuple[int, Span]]:
     return found
 
 
-def _address_lines(page: Page) -> list[Span]:
+def _address_lines(page: Page) -> list[LineSpan]:
     """What stands before the first comma, dot or dash of a line that is a whole address, in the letterhead or footer."""
     found = []
     last = len(page.lines)
@@ -140,13 +140,13 @@ def _address_lines(page: Page) -> list[Span]:
         part = PART.search(text)
         if part and number not in page.quoted and POSTCODE.search(text, part.end()):
             start = line.start + len(text) - len(text.lstrip())
-            span = Span(start, line.start + part.start())
+            span = LineSpan(start, line.start + part.start())
             if looks_like_name(page.of(span)):
                 found.append(span)
     return found
 
 
-def _addressee(page: Page, issuer: str) -> Span | None:
+def _addressee(page: Page, issuer: str) -> LineSpan | None:
     """The name that heads an address block (name, street, place) of somebody else, where no label announces one."""
     for number in range(min(len(page.lines), ADDRESSES)):
         after = range(number + 1, min(number + 5, len(page.lines)))  # lines of the next column may stand between
@@ -160,7 +160,7 @@ def _addressee(page: Page, issuer: str) -> Span | None:
     return None
 
 
-def _labelled(page: Page, labels: list[Label], kind: str) -> list[Span]:
+def _labelled(page: Page, labels: list[Label], kind: str) -> list[LineSpan]:
     """The names that labels of a kind announce: after it on its line, else in its column in the lines under it."""
     found = []
     for label in labels:
@@ -173,10 +173,10 @@ def _labelled(page: Page, labels: list[Label], kind: str) -> list[Span]:
         rest = page.text[label.end : own.end]
         if rest.strip(" :.") and (":" in rest[:3] or label.kind == "issuer"):
             start = label.end + len(rest) - len(rest.lstrip(" :.-"))
-            found += [_cut(page, Span(start, own.end))]
+            found += [_cut(page, LineSpan(start, own.end))]
         elif rest.strip() and label.start == own.start and (legal := LEGAL.match(rest.lstrip())):
             start = label.end + len(rest) - len(rest.lstrip())
-            found.append(Span(start, start + legal.end()))
+            found.append(LineSpan(start, start + legal.end()))
         elif not rest.strip(" :."):
             right = next((cell for cell in cells if cell.start >= own.end), None)
             under = _under(page, own, label.line)
@@ -185,24 +185,24 @@ def _labelled(page: Page, labels: list[Label], kind: str) -> list[Span]:
     return [span for span in found if looks_like_name(page.of(span)) or ENDS.search(page.of(span))]
 
 
-def _cut(page: Page, span: Span) -> Span:
+def _cut(page: Page, span: LineSpan) -> LineSpan:
     """A name ends at its legal form, else at a comma, a dash or a full stop."""
     text = page.of(span)
     if attention := ATTENTION.match(text):
-        span = Span(span.start + attention.end(), span.end)
+        span = LineSpan(span.start + attention.end(), span.end)
         text = page.of(span)
     legal = LEGAL.match(text)
     if legal:
-        return Span(span.start, span.start + legal.end())
+        return LineSpan(span.start, span.start + legal.end())
     end = re.search(r"\s[-–|(]\s?|[,;(]|\.\s", text)
-    return Span(span.start, span.start + end.start()) if end else span
+    return LineSpan(span.start, span.start + end.start()) if end else span
 
 
-def _announces(page: Page, cell: Span) -> bool:
+def _announces(page: Page, cell: LineSpan) -> bool:
     return page.of(cell).rstrip().endswith(":")
 
 
-def _under(page: Page, own: Span, line: int) -> Span | None:
+def _under(page: Page, own: LineSpan, line: int) -> LineSpan | None:
     """The cell that begins in the same column in the next lines."""
     left = page.column(own.start)
     for number in range(line + 1, min(line + 4, len(page.lines))):
@@ -212,7 +212,7 @@ def _under(page: Page, own: Span, line: int) -> Span | None:
     return None
 
 
-def _domains(page: Page, sender: str, candidates: dict[str, Candidate]) -> None:
+def _domains(page: Page, sender: str, candidates: dict[str, IssuerCandidate]) -> None:
     """Names that a mail or web address of the text, or the sender's, is made of."""
     named = list(dict.fromkeys(domain_key(match[1]) for match in DOMAIN.finditer(page.text)))[:MANY]
     domains = [(domain, "web or mail domain", 0.3) for domain in named]
@@ -229,7 +229,7 @@ def _domains(page: Page, sender: str, candidates: dict[str, Candidate]) -> None:
                 candidate.reasons.setdefault(reason, weight * 0.7)
 
 
-def _repeated(page: Page, candidates: dict[str, Candidate]) -> None:
+def _repeated(page: Page, candidates: dict[str, IssuerCandidate]) -> None:
     """A name that comes again, above all in the last lines or beside a register number, is the issuer's."""
     foot = page.lines[max(len(page.lines) - FOOT, 0)].start if len(page.lines) > FOOT else len(page.text)
     for candidate in candidates.values():
@@ -247,7 +247,7 @@ def _repeated(page: Page, candidates: dict[str, Candidate]) -> None:
                 candidate.reasons.setdefault("register", 0.25)
 
 
-def _addressed(page: Page, labels: list[Label], candidates: dict[str, Candidate], taken: set[str]) -> None:
+def _addressed(page: Page, labels: list[Label], candidates: dict[str, IssuerCandidate], taken: set[str]) -> None:
     """Names of the recipient lose: those a recipient's label announces, and those that head a second address."""
     for key in taken:
         if key in candidates and "register" not in candidates[key].reasons:

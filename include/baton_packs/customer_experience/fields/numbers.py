@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stdnum.iso7064 import mod_97_10
 
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import NEAR, Found, Page, Placed, Span, beneath, distance
+from baton_packs.customer_experience.fields.page import NEAR, Found, LineSpan, Page, Placed, beneath, distance
 
 TOKEN = re.compile(r"[^\W_](?:[\w/.\-#]{0,38}\w)?")
 SERIES = re.compile(r"[A-Z]{1,4}[ ]\d[\w/.\-]{1,30}\w")  # `KD 88123`
@@ -51,7 +51,7 @@ def find_ibans(page: Page) -> list[Found]:
         value = next((each for each in tried if iban_valid(each)), None)
         if value or right:
             confidence, by = (0.97 if value == compact else 0.7, "checksum") if value else (0.25, "checksum wrong")
-            found.append(page.found("iban", value or compact.upper(), Span(match.start(), end), confidence, by))
+            found.append(page.found("iban", value or compact.upper(), LineSpan(match.start(), end), confidence, by))
     return found
 
 
@@ -77,7 +77,7 @@ def choose_numbers(page: Page, labels: list[Label], masked: Sequence[Placed]) ->
     by_line = page.by_line(labels)
     starts = sorted((span.start, span.end) for span in masked)
     best: dict[str, Found] = {}
-    tokens: dict[int, list[Span]] = {}
+    tokens: dict[int, list[LineSpan]] = {}
     for label in mine:
         found = _right(page, label, starts) or _below(page, label, by_line, starts, tokens)
         if found and (found.field not in best or best[found.field].confidence < found.confidence):
@@ -93,9 +93,9 @@ def _right(page: Page, label: Label, masked: list[tuple[int, int]]) -> Found | N
     begin = lead.end() if lead else label.end
     end = page.lines[label.line].end
     match = SERIES.match(page.text, begin, end) or TOKEN.match(page.text, begin, end)
-    if match is None or not usable(page, Span(*match.span()), masked):
+    if match is None or not usable(page, LineSpan(*match.span()), masked):
         return None
-    return _make(page, label, Span(*match.span()), 1.0)
+    return _make(page, label, LineSpan(*match.span()), 1.0)
 
 
 def _below(
@@ -103,7 +103,7 @@ def _below(
     label: Label,
     by_line: dict[int, list[Label]],
     masked: list[tuple[int, int]],
-    tokens: dict[int, list[Span]],
+    tokens: dict[int, list[LineSpan]],
 ) -> Found | None:
     """The number in a label's column, if the rest of the label's cell is empty."""
     cell = next((cell for cell in page.cells(label.line) if cell.start <= label.start < cell.end), None)
@@ -113,7 +113,7 @@ def _below(
     for line in range(label.line + 1, min(label.line + 4, len(page.lines))):
         if line not in tokens:
             span = page.lines[line]
-            found = (Span(*match.span()) for match in TOKEN.finditer(page.text, span.start, span.end))
+            found = (LineSpan(*match.span()) for match in TOKEN.finditer(page.text, span.start, span.end))
             tokens[line] = [value for value in found if usable(page, value, masked)]
     value = beneath(page, label, tokens)
     if value is None:
@@ -132,7 +132,7 @@ def _below(
     return _make(page, label, value, 0.8)
 
 
-def usable(page: Page, value: Span, masked: list[tuple[int, int]]) -> bool:
+def usable(page: Page, value: LineSpan, masked: list[tuple[int, int]]) -> bool:
     """Whether a word may be somebody's number: it has a digit, and is no part of a date, an amount or an address."""
     text = page.of(value)
     digits = sum(c.isdigit() for c in text)
@@ -147,7 +147,7 @@ def usable(page: Page, value: Span, masked: list[tuple[int, int]]) -> bool:
     return not any(value.start < end for _, end in masked[max(i - 2, 0) : i])
 
 
-def _make(page: Page, label: Label, value: Span, factor: float) -> Found | None:
+def _make(page: Page, label: Label, value: LineSpan, factor: float) -> Found | None:
     text = page.of(value)
     if label.kind == "iban" and len(text) < 12:
         return None  # hidden by stars

@@ -45,7 +45,7 @@ AtPlace = TypeVar("AtPlace", bound=Placed)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class LineSpan:
     """A piece of one line."""
 
     start: int
@@ -61,13 +61,13 @@ class Page:
     def __init__(self, text: str) -> None:
         self.text = text
         self.numbers = NUMBERLIKE.sub(_digits, text)
-        self.lines: list[Span] = []
+        self.lines: list[LineSpan] = []
         start = 0
         for line in text.split("\n"):
             if line and not line.isspace():
                 self._add(start, start + len(line))
             start += len(line) + 1
-        self._cells: dict[int, list[Span]] = {}
+        self._cells: dict[int, list[LineSpan]] = {}
         self._starts = [line.start for line in self.lines]
         self.quoted = frozenset(i for i, line in enumerate(self.lines) if text.startswith((">", "|>"), line.start))
 
@@ -76,9 +76,9 @@ class Page:
         while end - start > LONGEST:
             space = self.text.rfind(" ", start + LONGEST // 2, start + LONGEST)
             cut = space if space > 0 else start + LONGEST
-            self.lines.append(Span(start, cut))
+            self.lines.append(LineSpan(start, cut))
             start = cut
-        self.lines.append(Span(start, end))
+        self.lines.append(LineSpan(start, end))
 
     def line_at(self, offset: int) -> int:
         """The number of the printed line that holds a place."""
@@ -88,11 +88,11 @@ class Page:
         """The column of a place in its line."""
         return offset - self.lines[self.line_at(offset)].start
 
-    def cells(self, number: int) -> list[Span]:
+    def cells(self, number: int) -> list[LineSpan]:
         """The pieces of a line between which at least two spaces stand."""
         if number not in self._cells:
             line = self.lines[number]
-            self._cells[number] = [Span(*match.span()) for match in CELL.finditer(self.text, line.start, line.end)]
+            self._cells[number] = [LineSpan(*match.span()) for match in CELL.finditer(self.text, line.start, line.end)]
         return self._cells[number]
 
     def of(self, place: Placed) -> str:

@@ -1,4 +1,4 @@
-"""Which amount of a document is its total, and its net and tax."""
+"""Totals: which amount of a document is its total, and which are its net and tax."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from baton.agents import Case
+from baton.agents import AgentQuestion
 from baton_packs.customer_experience.letters import grounding, letters, privacy
 from baton_packs.customer_experience.letters.drafts import Reply, letter_agent
 
@@ -19,7 +19,7 @@ class DocumentReply(Reply):
 
 def document_cases(
     decisions: pd.DataFrame, documents: pd.DataFrame, words: Mapping[str, Collection[str]]
-) -> list[Case]:
+) -> list[AgentQuestion]:
     """A case for each document whose answer is to be worded, the most urgent first.
 
     Args:
@@ -30,17 +30,17 @@ def document_cases(
     return [_case(row, texts[row["entity_key"]], grounding.of_language(words, row["language"])) for row in rows]
 
 
-def _case(row: Mapping[Any, Any], text: str, plain: Collection[str]) -> Case:
+def _case(row: Mapping[Any, Any], text: str, plain: Collection[str]) -> AgentQuestion:
     facts = {
         "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
         "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
         "example": letters.body(row),
     }  # fmt: skip
     personal = {"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])}
-    return Case(row["entity_key"], facts, {"letter": text}, {"row": row, "plain": plain}, personal)
+    return AgentQuestion(row["entity_key"], facts, {"letter": text}, {"row": row, "plain": plain}, personal)
 
 
-def document_template(case: Case) -> DocumentReply:
+def document_template(case: AgentQuestion) -> DocumentReply:
     """The body that needs no model."""
     return DocumentReply.model_construct(text=letters.body(case.terms["row"]))
 

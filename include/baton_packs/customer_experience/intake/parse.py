@@ -7,9 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from baton_packs.customer_experience.reading.document import Document
-from baton_packs.customer_experience.reading.process import Reader
-from baton_packs.customer_experience.reading.text.limits import EMPTY, LIMITS, TOO_LARGE, Limits
+from baton_packs.customer_experience.reading.document import ParsedDocument
+from baton_packs.customer_experience.reading.process import DocumentReader
+from baton_packs.customer_experience.reading.text.limits import EMPTY, LIMITS, TOO_LARGE, ReadingLimits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ COLUMNS = ("document_id", "channel", "name", "received_at", "media", "sender", "
 _MAIL_CHANNELS = ("mailbox",)
 
 
-def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2) -> pd.DataFrame:
+def parse(documents: pd.DataFrame, limits: ReadingLimits = LIMITS, *, workers: int = 2) -> pd.DataFrame:
     """Read documents of any kind; a bad one gets a problem and never stops the batch.
 
     Each is read in a process with bounds of time and memory, which is started again after one that it did not survive.
@@ -41,7 +41,7 @@ def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2)
 
     def read(row: dict[str, Any]) -> dict[str, Any]:
         if not hasattr(local, "reader"):
-            local.reader = Reader(limits)
+            local.reader = DocumentReader(limits)
             readers.append(local.reader)
         return _read(row, local.reader, limits)
 
@@ -58,7 +58,7 @@ def parse(documents: pd.DataFrame, limits: Limits = LIMITS, *, workers: int = 2)
     return frame.astype(types | {name: documents[name].dtype for name in ("received_at", *kept)})
 
 
-def _read(row: dict[str, Any], reader: Reader, limits: Limits) -> dict[str, Any]:
+def _read(row: dict[str, Any], reader: DocumentReader, limits: ReadingLimits) -> dict[str, Any]:
     content, size = row["content"], row["size"]
     given = row.get("problem")
     if isinstance(given, str) and given:
@@ -70,7 +70,7 @@ def _read(row: dict[str, Any], reader: Reader, limits: Limits) -> dict[str, Any]
         size = len(data) if size is None or size != size else max(int(size), len(data))
         cut = data if size <= limits.document_bytes else data[: limits.header_bytes]
         found = reader.read(cut, str(row["name"] or ""), size=size, mailbox=row["channel"] in _MAIL_CHANNELS)
-    whole = vars(Document()) | found
+    whole = vars(ParsedDocument()) | found
     if whole["problem"] == TOO_LARGE and not whole["notes"]:
         whole["notes"] = ["larger than the limit"]
     ocr = whole.pop("ocr_pages") > 0

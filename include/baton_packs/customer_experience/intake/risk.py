@@ -1,4 +1,4 @@
-"""What a scoring model sees of a document: is it a repetition, out of pattern, from somebody else, in a hurry?"""
+"""Risk signs of a document, for a scoring model: is it a repetition, out of pattern, from somebody else, in a hurry?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both letter agents are held to: plain sentences, the words of their sources, no going round in circles.
+"""Checks of drafts, for both letter agents: plain sentences, the words of their sources, no going round in circles.
 
 An agent only phrases: to whom, about what and whether anything leaves is decided before. Neither has a recipient, an
 amount or a tool in its answer.
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from baton.agents import AgentSpec, Case, Refused
+from baton.agents import AgentQuestion, AgentSpec, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton_packs.customer_experience import HERE
 from baton_packs.customer_experience.letters import grounding, privacy
@@ -43,7 +43,7 @@ def plain_words() -> dict[str, Any]:
     return {"words": grounding.plain_words()}
 
 
-def criticise(case: Case, output: Any) -> list[str]:
+def criticise(case: AgentQuestion, output: Any) -> list[str]:
     """What the writer may mend, in one sentence each; none for a good draft."""
     remarks = []
     if repeats_itself(output.text):
@@ -53,7 +53,7 @@ def criticise(case: Case, output: Any) -> list[str]:
     return remarks
 
 
-def check(case: Case, output: Any) -> Any:
+def check(case: AgentQuestion, output: Any) -> Any:
     """The reply, if it is one: plain, and grounded in what it may use."""
     if found := not_plain(output.text):
         return Refused("more than plain sentences", found)

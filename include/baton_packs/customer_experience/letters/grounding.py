@@ -1,4 +1,4 @@
-"""Does a reply say only what its sources say? Every word counts, however short: "pay Bob or we sue you" has no long one."""
+"""Grounding: a reply says only what its sources say. Every word counts: "pay Bob or we sue you" has no long one."""
 
 from __future__ import annotations
 

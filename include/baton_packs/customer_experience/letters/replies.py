@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from baton.agents.masking import Mask
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.errors import BatonError
 from baton.record import ledger
+from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton_packs.customer_experience.letters import held_back, letters, privacy, sending
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-Answer = tuple[Mapping[Any, Any], str]  # a decision, and the text that answers it
+DecidedReply = tuple[Mapping[Any, Any], str]  # a decision, and the text that answers it
 SENT_AT_ONCE = ("reply", "follow_up", "send")
 APPROVE = "approve"
 APPROVED, NOT_ASKED = "approved", "none"  # words of a review
@@ -85,17 +88,23 @@ def join(
     return StageOutput(whole, {"written_by": written})
 
 
-def _state(job: StageJob) -> Mapping[str, Any]:
+class ReplyOptions(Spec):
+    """Options of `place`."""
+
+    answer: dict[str, Any] | None = Field(default=None, description="result of the review; null: what needs no answer")
+
+
+def _state(job: StageJob[ReplyOptions]) -> Mapping[str, Any]:
     return {**sending.state(job), "cases": held_back.state(job, _routes(job))}
 
 
-def _routes(job: StageJob) -> tuple[str, ...]:
+def _routes(job: StageJob[ReplyOptions]) -> tuple[str, ...]:
     """Routes whose answers this stage judges: those that are asked about only with the answer."""
-    return (*SENT_AT_ONCE, APPROVE) if job.options.get("answer") else SENT_AT_ONCE
+    return (*SENT_AT_ONCE, APPROVE) if job.options.answer else SENT_AT_ONCE
 
 
-@engine_step(fingerprint=_state)
-def place(job: StageJob) -> StageOutput:
+@engine_step(ReplyOptions, fingerprint=_state)
+def place(job: StageJob[ReplyOptions]) -> StageOutput:
     """Put the answers that may leave into the outbox; with a person's word, the approved ones too.
 
     To whom it goes is the address that the mail came from, or the customer's on file; never one out of a text. An answer
@@ -107,9 +116,8 @@ def place(job: StageJob) -> StageOutput:
 
     Inputs: decisions.
 
-    Options:
-        answer: result of the review, or absent for the answers that need none: answer (approved | rejected | timeout |
-            none), changes (entity -> text with placeholders; empty: keep that one back), actor.
+    The option `answer`, where a review came before, holds: answer (approved | rejected | timeout | none), changes
+    (entity -> text with placeholders; empty: keep that one back), actor.
 
     Returns:
         the answers that go out, one row each: entity_key; facts: answers, changed, held_back, left_before (counts),
@@ -118,7 +126,7 @@ def place(job: StageJob) -> StageOutput:
     Raises:
         BatonError: a word on an answer that was not asked about, or approval of decisions that were superseded since.
     """
-    decisions, answer, known = read(job.inputs["decisions"]), job.options.get("answer") or {}, sending.Known.of(job)
+    decisions, answer, known = read(job.inputs["decisions"]), job.options.answer or {}, sending.Known.of(job)
     word = answer.get("answer", NOT_ASKED)
     if word == APPROVED:
         sending.require_newest(job)
@@ -205,13 +213,13 @@ def _degraded(word: str, unapproved: Collection[str], problems: Mapping[str, str
     return said
 
 
-def _unasked(rows: Mapping[str, Mapping[Any, Any]], known: sending.Known) -> dict[str, Answer]:
+def _unasked(rows: Mapping[str, Mapping[Any, Any]], known: sending.Known) -> dict[str, DecidedReply]:
     """Answers that need nobody's word, and suggestions that somebody has accepted since."""
     at_once = [row for key, row in rows.items() if row["route"] in SENT_AT_ONCE and known.may_leave(key)]
     return {row["entity_key"]: (row, row["reply"]) for row in (*at_once, *known.accepted.values())}
 
 
-def _mails(answers: Mapping[str, Answer]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _mails(answers: Mapping[str, DecidedReply]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(entity -> mail, entity -> which rule its answer breaks), one by one: a bad one must not hold up the others."""
     mails, problems = dict[str, dict[str, Any]](), dict[str, str]()
     for key, (row, text) in answers.items():
@@ -224,14 +232,14 @@ def _mails(answers: Mapping[str, Answer]) -> tuple[dict[str, dict[str, Any]], di
 
 def _approved(
     asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, Any]
-) -> tuple[dict[str, Answer], dict[str, str]]:
+) -> tuple[dict[str, DecidedReply], dict[str, str]]:
     """(entity -> its answer with its personal data, entity -> why it cannot be restored) of what a person approved.
 
     One whose text was emptied is not approved; Airflow's form makes null of it.
     """
     if unknown := sorted(key for key in changes if rows.get(key, {}).get("route") != APPROVE):
         raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
-    answers, problems = dict[str, Answer](), dict[str, str]()
+    answers, problems = dict[str, DecidedReply](), dict[str, str]()
     for key, row in asked.items():
         text = changes.get(key, row["masked"])
         if text is None or (isinstance(text, str) and not text.strip()):

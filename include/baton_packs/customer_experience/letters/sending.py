@@ -1,4 +1,4 @@
-"""Who was answered already, and what may still leave: what `replies.place` asks before it puts anything into the outbox."""
+"""Checks before sending: who was answered already, and what may still leave; `replies.place` asks them first."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from baton.effects import outbox
 from baton.effects.mail import mail_payload
 from baton.errors import BatonError
 from baton.feedback.cases import decided_cases
+from baton.names import PUBLISH
 from baton.record import tables, warehouse
 from baton.stages import StageJob
 from baton.stages.slots import Slot, head, history
@@ -97,7 +98,7 @@ def require_newest(job: StageJob) -> None:
 
 def superseded(job: StageJob) -> bool:
     """Whether the partition was decided anew since the decisions that this job has."""
-    newest = None if job.dry_run else head(Slot(job.flow, "publish", job.partition))
+    newest = None if job.dry_run else head(Slot(job.flow, PUBLISH, job.partition))
     return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
 
 
@@ -119,7 +120,7 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
         if case["route"] != SUGGEST or key in gone or case["resolution"] not in words:
             continue
         if partition not in versions:
-            versions[partition] = history(Slot(flow, "publish", partition))
+            versions[partition] = history(Slot(flow, PUBLISH, partition))
         seen = [one for one in versions[partition] if one.created_at <= case["updated_at"]]
         if not seen:
             continue

@@ -1,4 +1,4 @@
-"""One delivered document of any kind, to its text and what is wrong with it."""
+"""Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from baton_packs.customer_experience.reading.text.limits import (
     TOO_LARGE,
     UNKNOWN_LANGUAGE,
     UNKNOWN_TYPE,
-    Limits,
+    ReadingLimits,
     worst,
 )
 
@@ -38,7 +38,7 @@ _SIGNATURES = (
 
 
 @dataclass
-class Document:
+class ParsedDocument:
     """What a document says; the columns of the frame *parsed* that come from its content."""
 
     media: str = "unknown"
@@ -82,16 +82,16 @@ def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
     return "text"
 
 
-def read_document(data: bytes, name: str = "", limits: Limits = LIMITS, *, size: int | None = None,
-                  mailbox: bool = False) -> Document:  # fmt: skip
-    """Read a document. Never raises for what is in it; not bounded in time (see `process`).
+def read_document(data: bytes, name: str = "", limits: ReadingLimits = LIMITS, *, size: int | None = None,
+                  mailbox: bool = False) -> ParsedDocument:  # fmt: skip
+    """Read a document. Never raises for what is in it; not bounded in time (see `reading.process`).
 
     Args:
         size: bytes of the whole document when `data` is only its beginning.
         mailbox: it came as a mail, whatever it looks like.
     """
     size, kind = len(data) if size is None else size, kind_of(data, name, mailbox=mailbox)
-    found = Document(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
+    found = ParsedDocument(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
     reading = _Reading(found, limits, limits.ocr_pages, limits.ocr_tries)
     if size > limits.document_bytes:
         if kind == "mail":
@@ -124,8 +124,8 @@ class _Reading:
         problems: of the body and of each attachment.
     """
 
-    found: Document
-    limits: Limits
+    found: ParsedDocument
+    limits: ReadingLimits
     ocr_pages: int
     ocr_tries: int
     sections: list[str] = field(default_factory=list)
@@ -232,7 +232,7 @@ class _Reading:
         unread = tuple(each for each in notes if each == html_text.CUT)
         return Content("text", clean(text).strip(), notes=tuple(notes), unread=unread)
 
-    def finished(self) -> Document:
+    def finished(self) -> ParsedDocument:
         """The document, its sections as one text, with its language and its worst problem."""
         found, limits = self.found, self.limits
         text = "\n\n".join(self.sections).strip("\n")

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any
 
-from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, Limits
+from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, ReadingLimits
 
 _START_SECONDS = 60.0  # to import the libraries on a busy machine
 _KEPT = (
@@ -37,14 +37,14 @@ _SCRIPT = "from baton_packs.customer_experience.reading.process import serve; se
 _LENGTH = struct.Struct(">Q")
 
 
-class Reader:
+class DocumentReader:
     """Reads documents one after the other in a child process, which is started again when a document ended it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ReadingLimits) -> None:
         self.limits = limits
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> DocumentReader:
         return self
 
     def __exit__(
@@ -59,7 +59,7 @@ class Reader:
             self._ended()
 
     def read(self, data: bytes, name: str, *, size: int, mailbox: bool) -> dict[str, Any]:
-        """The fields of `document.Document`; with `problem` bomb or damaged, and a note, when the process did not survive."""
+        """The fields of `ParsedDocument`; with `problem` bomb or damaged, and a note, when the process did not survive."""
         process = self.process or self._start()
         try:
             assert process.stdin is not None
@@ -119,7 +119,7 @@ def serve() -> None:
     first = _receive(requests)
     if first is None:
         return
-    limits = Limits(**json.loads(first))
+    limits = ReadingLimits(**json.loads(first))
     _limit_memory(limits.memory_bytes)
     from baton_packs.customer_experience.reading import document as reading
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from baton.agents import Case, Refused
+from baton.agents import AgentQuestion, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
 from baton_packs.customer_experience.service import knowledge
 
@@ -38,7 +38,7 @@ def customer_cases(
     found: pd.DataFrame,
     says: Mapping[str, str],
     words: Mapping[str, Collection[str]],
-) -> list[Case]:
+) -> list[AgentQuestion]:
     """A case for each message that gets a reply, what is least certain first.
 
     Args:
@@ -56,11 +56,11 @@ def customer_cases(
         terms = {"entries": offered, "row": row, "answer": says[row["entry"]], "plain": plain}
         hidden = {"NAME": person["customer"], "MAIL": person["address"], "ACCOUNT": person["account"]}
         personal = {kind: privacy.known(value) for kind, value in hidden.items()}
-        cases.append(Case(key, facts, {"message": str(person["text"])}, terms, personal))
+        cases.append(AgentQuestion(key, facts, {"message": str(person["text"])}, terms, personal))
     return cases
 
 
-def check(case: Case, output: Any) -> Any:
+def check(case: AgentQuestion, output: Any) -> Any:
     """The reply, if it passes `drafts.check` and cites what was found."""
     checked = drafts.check(case, output)
     if isinstance(checked, CustomerReply) and (strange := set(checked.cites) - set(case.terms["entries"])):
@@ -79,7 +79,7 @@ def cited(row: Mapping[Any, Any], found: Mapping[str, str]) -> list[str]:
     return [offered[LETTERS.index(letter)] for letter in dict.fromkeys(json.loads(row["cites"]))]
 
 
-def customer_template(case: Case) -> CustomerReply:
+def customer_template(case: AgentQuestion) -> CustomerReply:
     """The best entry's own words."""
     return CustomerReply.model_construct(text=case.terms["answer"], cites=["A"])
 

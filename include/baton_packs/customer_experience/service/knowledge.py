@@ -1,4 +1,4 @@
-"""What the bank knows about its service: the routing table of intents and the answers of the knowledge base.
+"""The knowledge of the bank's service: the routing table of intents and the answers of the knowledge base.
 
 `content/intents.yaml` maps an intent to team, priority and whether a person must look (regulated); the files in
 `content/knowledge/` hold the answers, one list per team. A mistake is an error with file, line and entry.

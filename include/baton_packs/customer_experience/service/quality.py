@@ -1,4 +1,4 @@
-"""How well customers were answered: by route, over the week so far."""
+"""Quality of replies: how well customers were answered, by route, over the week so far."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from baton.data.datasets import read
 from baton.data.pages import store_page
 from baton.data.partitions import format_key, parse_key, safe_name
 from baton.feedback.cases import decided_cases
+from baton.names import CONTRACT, PUBLISH
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT, DELIVERED = "customer_experience", "customer_outcomes"
-RESTS_ON = ((ABOUT, "publish"), (DELIVERED, "contract"), (ABOUT, "contract"))  # what was decided, became of it, came in
+RESTS_ON = ((ABOUT, PUBLISH), (DELIVERED, CONTRACT), (ABOUT, CONTRACT))  # what was decided, became of it, came in
 OUTCOMES = (ACCEPTED, EDITED, REJECTED, "reopened")
 OF_CASE = ["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"]
 FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
@@ -41,7 +42,7 @@ def _decided(week: tuple[str, str]) -> list[dict[str, Any]]:
 
 def _hours(week: tuple[str, str], cases: list[dict[str, Any]]) -> list[str]:
     """Partitions that somebody said something about: a delivery, or a person on a case."""
-    delivered = [one for one in partitions(DELIVERED, "contract") if week[0] <= one <= week[1]]
+    delivered = [one for one in partitions(DELIVERED, CONTRACT) if week[0] <= one <= week[1]]
     return sorted({*delivered, *(case["partition"] for case in cases)})
 
 

@@ -1,4 +1,4 @@
-"""Finds the answer of the knowledge base that a message asks for, and says how sure that is.
+"""Retrieval: the answer of the knowledge base that a message asks for, and how sure that is.
 
 Three signs are added for each entry: terms (BM25), meaning (sentence vectors) and what the intent model said. Their
 weights, and that of the answer "none of them", were chosen by cross-validation (`tests/bench/bench_retrieval.py

@@ -1,4 +1,4 @@
-"""How close a text is to each answer of the knowledge base: by its terms (BM25) and by its meaning (sentence vectors).
+"""The search index: how close a text is to each answer, by its terms (BM25) and by its meaning (sentence vectors).
 
 An entry is found by its title, its answer, its own questions and by examples: texts of customers that people gave to the
 entry's intent. The examples are what makes it find things; without them customers' words and the bank's are too different.

@@ -1,4 +1,4 @@
-"""From a forecast to orders: the item's policy, inventory, cost, alternatives, logistics.
+"""Ordering: from a forecast to orders, by the item's policy, inventory, cost, alternatives, logistics.
 
 Imports the engine only.
 """

@@ -1,4 +1,4 @@
-"""What could be ordered instead, simulated against the same futures, and which of it is best."""
+"""Alternatives to an order, simulated against the same futures, and which of them is best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from baton.errors import BatonError
 from baton.families.forecast.paths import sample_paths
 from baton_packs.supply_chain.ordering.inventory import PATHS
-from baton_packs.supply_chain.ordering.logistics import Plan, allocate, draw, simulate
+from baton_packs.supply_chain.ordering.logistics import ItemPlan, allocate, draw, simulate
 from baton_packs.supply_chain.ordering.order_cost import levels, whole_packs
 from baton_packs.supply_chain.ordering.policies import ItemPolicy
 
@@ -101,7 +101,7 @@ def simulate_alternatives(
     up_to = levels(paths, policy, weeks, seed)
     offers = alternatives(row, policy)
     coming = tuple((int(units), int(week)) for units, week in open_orders)
-    plans = [Plan(policy, offer.quantity, int(row["on_hand"]), up_to, offer.express, coming) for offer in offers]
+    plans = [ItemPlan(policy, offer.quantity, int(row["on_hand"]), up_to, offer.express, coming) for offer in offers]
     rows = []
     for run, scenario in enumerate(allocate(runs)):
         drawn = draw(policy, paths[run, :weeks], scenario, (seed, run))

@@ -1,4 +1,4 @@
-"""From forecast distribution and stock to proposed orders: order-up-to levels, packs, shelf life, budget.
+"""Proposed orders, from forecast distribution and stock: order-up-to levels, packs, shelf life, budget.
 
 An order placed at today's review must last until the order of the next review arrives: its lead time plus one
 week. The order-up-to level is the quantile `ItemPolicy.target` of the demand over that time, where both

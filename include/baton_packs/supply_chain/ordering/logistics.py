@@ -52,7 +52,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class ItemPlan:
     """One item of a run: what is there, what is ordered now, and how it is ordered from next week on."""
 
     policy: ItemPolicy
@@ -75,7 +75,7 @@ class Draws:
 
 
 @dataclass
-class Outcome:
+class ItemOutcome:
     """What became of one item in one run; units and money over the horizon."""
 
     item: str
@@ -160,13 +160,13 @@ class _Route:
 class _Store:
     """One item's shelf and its processes."""
 
-    def __init__(self, env: simpy.Environment, plan: Plan, draws: Draws, route: _Route) -> None:
+    def __init__(self, env: simpy.Environment, plan: ItemPlan, draws: Draws, route: _Route) -> None:
         self.env, self.plan, self.draws, self.route = env, plan, draws, route
         self.policy = plan.policy
         self.life = None if self.policy.shelf_life_weeks is None else self.policy.shelf_life_weeks * WEEK
         self.batches: deque[list[int]] = deque()  # hour of expiry, units; the oldest first
         self.on_hand = self.coming = 0
-        self.result = Outcome(self.policy.item, draws.scenario, started=plan.on_hand)
+        self.result = ItemOutcome(self.policy.item, draws.scenario, started=plan.on_hand)
         # how old the stock is that lies there is not known: half of its shelf life, in whole days
         self._shelve(plan.on_hand, None if self.life is None else -(-self.life // (2 * DAY)) * DAY)
         for quantity, week in plan.open_orders:
@@ -249,7 +249,7 @@ class _Store:
         result.expiry_cost = result.expired * policy.unit_cost
 
 
-def simulate(plans: Sequence[Plan], draws: Sequence[Draws], vehicles: int = VEHICLES) -> list[Outcome]:
+def simulate(plans: Sequence[ItemPlan], draws: Sequence[Draws], vehicles: int = VEHICLES) -> list[ItemOutcome]:
     """One run of one or several items; those of one supplier share its route.
 
     Args:
@@ -271,7 +271,7 @@ def simulate(plans: Sequence[Plan], draws: Sequence[Draws], vehicles: int = VEHI
     return [store.result for store in stores]
 
 
-def _check(plan: Plan, weeks: int) -> None:
+def _check(plan: ItemPlan, weeks: int) -> None:
     item = plan.policy.item
     if plan.on_hand < 0 or plan.quantity < 0:
         raise BatonError(f"item {item}: stock below zero or a negative order cannot be simulated; correct the stock")

@@ -1,4 +1,4 @@
-"""What a level of stock costs against a distribution of demand, and which packs a budget leaves out."""
+"""Order cost: what a level of stock costs against a distribution of demand, and which packs a budget leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the business says about an item: its supplier, its costs, how sure the stock must be, what people decide."""
+"""Policies of items: supplier, costs, how sure the stock must be, what people decide."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from baton.families import family
 from baton.families.forecast import orders
 from baton.families.forecast.losses import coverage
 from baton.families.forecast.panel.series import prepare
+from baton.names import CONTRACT, HISTORY, contract_behind, ingest_of, score_of
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.registry.client import Registry
@@ -27,7 +28,13 @@ from baton_packs.supply_chain.report import page as report_page
 MODEL = "demand"
 ARTEFACT = "report.html"
 # stages whose facts say what was degraded, filled in or left out
-TOLD = ("contract", "contract__plan", "contract__stock", "history", f"score__{MODEL}", "advise")
+TOLD = (
+    CONTRACT,
+    *(contract_behind(ingest_of(source)) for source in ("plan", "stock")),
+    HISTORY,
+    score_of(MODEL),
+    "advise",
+)
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:

@@ -182,7 +182,7 @@ def test_broken_documents_are_broken_as_announced() -> None:
 
 
 def test_an_oversized_mail_is_really_large_and_a_mail() -> None:
-    mail = simulate_mail.Mail("k", "a@x.example", "A", "b@y.example", "Plans", "attached\n", START)
+    mail = simulate_mail.SimulatedMail("k", "a@x.example", "A", "b@y.example", "Plans", "attached\n", START)
     content = simulate_mail.oversized(mail, 1_000_000)
     attachment = next(read_mail(content).iter_attachments()).get_content()
     assert len(attachment) >= 1_000_000

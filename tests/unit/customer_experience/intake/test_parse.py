@@ -17,7 +17,8 @@ from baton_packs.customer_experience.intake.parse import COLUMNS, parse
 from baton_packs.customer_experience.reading.document import kind_of, read_document
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text import archives, languages
-from baton_packs.customer_experience.reading.text.limits import Limits
+from baton_packs.customer_experience.reading.text.charsets import clean
+from baton_packs.customer_experience.reading.text.limits import ReadingLimits
 
 LETTERS = {
     "en": "Thank you for your message. We have looked into the delay of your order and will send the parts tomorrow.",
@@ -61,7 +62,7 @@ def test_the_kind_comes_from_the_bytes(data: bytes, name: str, kind: str) -> Non
 
 def test_the_sources_deliver_what_the_reader_reads() -> None:
     sources = load_pack("customer_experience").sources
-    assert {sources[name].max_bytes for name in ("documents", "mailbox")} == {Limits().document_bytes}
+    assert {sources[name].max_bytes for name in ("documents", "mailbox")} == {ReadingLimits().document_bytes}
 
 
 def test_languages() -> None:
@@ -196,7 +197,7 @@ def test_one_bad_document_never_stops_the_batch() -> None:
         {"name": "f", "content": b"no headers at all", "channel": "mailbox"},
         {"name": "g.eml", "content": b"From: a@x.example\nTo: b@y.example\nSubject: S\n\n" + b"x" * 30_000},
     ])  # fmt: skip
-    parsed = parse(documents, Limits(document_bytes=20_000), workers=1)
+    parsed = parse(documents, ReadingLimits(document_bytes=20_000), workers=1)
     assert list(parsed.columns) == [*COLUMNS, "_row", "_row_sha", "_source"]
     assert parsed["problem"].tolist() == [None, "damaged", "too_large", "empty", "empty", None, "too_large"]
     assert parsed["document_id"].tolist() == documents["document_id"].tolist()
@@ -223,4 +224,11 @@ def test_one_bad_document_never_stops_the_batch() -> None:
 def test_random_documents_never_raise(data: bytes, start: bytes) -> None:
     read = read_document(start + data)
     read.text.encode()
-    json.dumps(read.attachments)
+    assert (read.text, read.subject) == (clean(read.text), clean(read.subject))
+    assert json.loads(json.dumps(read.attachments)) == read.attachments
+    assert read.text.strip() or read.problem, "nothing was read, and it does not say why"
+    assert read.language in (*languages.LANGUAGES, "")
+    of_kind = {"mail": ["mail"], "pdf": ["pdf", "scan"], "picture": ["scan"], "text": ["text"], "html": ["text"]}
+    assert read.media in of_kind.get(kind_of(start + data), ["unknown"])
+    assert all(isinstance(note, str) and len(note) < 200 for note in read.notes)
+    assert read_document(start + data) == read

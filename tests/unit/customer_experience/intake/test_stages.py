@@ -12,6 +12,7 @@ import pytest
 
 from baton.errors import SpecError
 from baton.packs.pack import load_pack
+from baton.stages.job import StageJob
 from baton_packs.customer_experience.intake import policy as policies
 from baton_packs.customer_experience.intake import stages as intake
 from baton_packs.customer_experience.letters import letters
@@ -32,9 +33,17 @@ def decided(**given: Any) -> dict[str, Any]:
         "issuer": "Norwick Ltd", "invoice_number": "A-1", "date": "2026-05-01", "total": 120.0, "currency": "EUR",
         "confidence": 0.9, "fields": "[]", **given.pop("fields", {}),
     }, dtype=object)  # fmt: skip
-    return intake._decided(
-        document, {"type": kind, "intent": intent, "fields": fields, "risk": given.pop("risk", 0.0)}, RULES
-    )
+    frames = {"documents": pd.DataFrame([document])}
+    frames |= {name: pd.DataFrame([{"entity_key": "d1", **one}]) for name, one in (("type", kind), ("intent", intent))}
+    frames["fields"] = pd.DataFrame([{"document_id": "d1", **fields}], dtype=object)
+    if (risk := given.pop("risk", 0.0)) is not None:
+        frames["risk"] = pd.DataFrame({"entity_key": ["d1"], "score": [risk]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intake, "read_inputs", lambda inputs: frames)
+        (decision,) = intake.decide(
+            StageJob("customer_experience", "document_intake", "decide", "p", "")
+        ).frame.to_dict("records")
+    return decision
 
 
 INVOICE = {"category": "invoice"}

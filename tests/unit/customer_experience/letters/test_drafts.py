@@ -11,7 +11,7 @@ import pytest
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import Limits
-from baton.agents.case import Case
+from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton_packs.customer_experience.intake.agent import DOCUMENT_REPLY, document_cases
 from baton_packs.customer_experience.letters import drafts as writing
@@ -54,7 +54,7 @@ def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baton_packs.customer_experience.letters.privacy.names", lambda text: iter(()))
 
 
-def document(text: str, language: str = "en", kind: str = "complaint") -> tuple[Case, dict[str, Any]]:
+def document(text: str, language: str = "en", kind: str = "complaint") -> tuple[AgentQuestion, dict[str, Any]]:
     row = {
         "entity_key": "d1", "language": language, "type": kind, "intent": "complain", "queue": "customer_care", "priority": 1,
         "action": "reply", "letter": True, "missing": "[]", "sender": "ann@example.org", "sender_name": "Ann Example",
@@ -65,7 +65,7 @@ def document(text: str, language: str = "en", kind: str = "complaint") -> tuple[
     return case, row
 
 
-def message(text: str) -> tuple[Case, dict[str, Any]]:
+def message(text: str) -> tuple[AgentQuestion, dict[str, Any]]:
     row = {"entity_key": "m1", "route": "send", "risk": 0.1, "entry": "lost", "language": "en", "sender": "ann@example.org",
            "sender_name": "Ann Example", "subject": "Hello"}  # fmt: skip
     people = {
@@ -80,13 +80,13 @@ def message(text: str) -> tuple[Case, dict[str, Any]]:
     return case, row
 
 
-def asked(spec: AgentSpec, case: Case, *texts: str) -> Answer:
+def asked(spec: AgentSpec, case: AgentQuestion, *texts: str) -> Answer:
     cites = {"cites": ["A"]} if spec is CUSTOMER_REPLY else {}
     script = [{"text": text, **cites} for text in texts]
     return Caller(spec, Scripted(*script, good=script[-1]), Limits()).ask(case)
 
 
-def mail(spec: AgentSpec, case: Case, row: dict[str, Any], answer: Answer) -> dict[str, Any]:
+def mail(spec: AgentSpec, case: AgentQuestion, row: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """What leaves in the end."""
     body = (answer.output or spec.template(case)).text  # type: ignore[attr-defined]
     return sending.payload_of(row, letters.letter(row, body, on_file=True))

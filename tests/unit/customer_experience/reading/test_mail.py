@@ -13,9 +13,17 @@ from baton_packs.customer_experience.reading.mail import message as mail
 from baton_packs.customer_experience.reading.mail.headers import count_addresses
 from baton_packs.customer_experience.reading.text import html_text
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
-from baton_packs.customer_experience.reading.text.limits import Limits
+from baton_packs.customer_experience.reading.text.limits import (
+    BOMB,
+    DAMAGED,
+    TOO_LARGE,
+    TOO_MANY_RECIPIENTS,
+    ReadingLimits,
+)
 
 HEAD = b"From: Jo Miller <Jo@Example.org>\r\nTo: a@b.example, c@d.example\r\nSubject: Order 12\r\n"
+
+HEADERS = ("jo@example.org", "Jo Miller", 2, "Order 12")
 
 
 def built() -> EmailMessage:
@@ -149,7 +157,7 @@ def test_limits_name_their_problem() -> None:
     assert mail.read(HEAD + b"Bcc: " + b"u@x.example," * 99 + b"\n\nText").problem == "too_many_recipients"
     long = mail.read(HEAD + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\nText")
     assert (long.problem, long.subject, long.text) == ("too_large", "Order 12", "")
-    big = mail.read(HEAD + b"\r\n" + b"x" * 2000, Limits(document_bytes=1000))
+    big = mail.read(HEAD + b"\r\n" + b"x" * 2000, ReadingLimits(document_bytes=1000))
     assert (big.problem, big.sender) == ("too_large", "jo@example.org")
 
 
@@ -162,7 +170,7 @@ def test_comments_within_comments_in_a_list_of_recipients() -> None:
 def test_a_large_attachment_is_not_decoded() -> None:
     message = built()
     message.add_attachment(b"x" * 60_000, maintype="application", subtype="pdf", filename="big.pdf")
-    read = mail.read(message.as_bytes(), Limits(attachment_bytes=50_000))
+    read = mail.read(message.as_bytes(), ReadingLimits(attachment_bytes=50_000))
     assert (read.problem, read.parts[0].data, read.parts[0].problem) == ("too_large", None, "too_large")
     assert read.text == "Plain body."
 
@@ -211,7 +219,15 @@ def test_text_is_clean_for_every_store() -> None:
 
 
 def _whole(read: mail.Mail) -> None:
+    """What a reader hands on, however broken the bytes: text that every store takes, addresses that are some, a reason."""
     read.text.encode()
+    said = (read.text, read.subject, read.sender, read.sender_name, read.reply_to)
+    assert list(said) == [clean(text) for text in said]
+    assert not [text for text in said[1:] if "\n" in text]
+    assert all(address == address.lower() and "@" in address for address in (read.sender, read.reply_to) if address)
+    assert read.problem in (None, BOMB, DAMAGED, TOO_LARGE, TOO_MANY_RECIPIENTS)
+    assert all(part.data is None or len(part.data) == part.size for part in read.parts)
+    assert set(read.unread) <= set(read.notes)
     assert "\x00" not in read.text + read.subject + read.sender + read.sender_name
     assert all(len(note) < 200 for note in read.notes)
 
@@ -221,6 +237,10 @@ def _whole(read: mail.Mail) -> None:
 def test_random_bytes_never_raise(data: bytes) -> None:
     _whole(mail.read(data))
     _whole(mail.read(b"Content-Type: multipart/mixed; boundary=x\n\n--x\n" + data + b"\n--x--"))
+    read = mail.read(HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(data))
+    _whole(read)
+    assert (read.sender, read.sender_name, read.recipients, read.subject) == HEADERS, "a body changes no header"
+    assert read.text == clean(decode(data)[0]).strip()
 
 
 @settings(max_examples=60, deadline=None)
@@ -230,11 +250,18 @@ def test_mutated_mails_never_raise(data: st.DataObject) -> None:
     message.add_alternative("<p>Rich &amp; body.</p>", subtype="html")
     message.add_attachment(base64.b64encode(b"x" * 30), maintype="image", subtype="png", filename="é.png")
     whole = bytearray(message.as_bytes())
+    intact, body = mail.read(bytes(whole)), whole.index(b"\n\n") + 2
+    first = data.draw(st.sampled_from([0, body]))  # where it may break
     for _ in range(data.draw(st.integers(1, 8))):
-        place = data.draw(st.integers(0, len(whole) - 1))
+        place = data.draw(st.integers(first, len(whole) - 1))
         cut = data.draw(st.integers(0, 20))
         whole[place : place + cut] = data.draw(st.binary(max_size=6))
-    _whole(mail.read(bytes(whole)))
+    read = mail.read(bytes(whole))
+    _whole(read)
+    assert read.text or read.parts or read.notes or read.problem, "what is lost is not lost without a word"
+    if first == body:
+        known = ("sender", "sender_name", "reply_to", "recipients", "subject", "automatic")
+        assert [getattr(read, name) for name in known] == [getattr(intact, name) for name in known]
 
 
 @pytest.mark.parametrize(

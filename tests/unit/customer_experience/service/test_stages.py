@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from baton.packs.pack import load_pack
+from baton.stages.job import StageJob
 from baton_packs.customer_experience.service import knowledge, policy
 from baton_packs.customer_experience.service import stages as service
 
@@ -26,7 +27,16 @@ def decided(**given: Any) -> dict[str, Any]:
     )
     mood = pd.Series({"category": "neutral", "score": 0.9, **given.get("mood", {})})
     found = pd.Series({"best": "an-entry", "best_score": 0.9, **given.get("found", {})})
-    return service._decided(message, intent, mood, found, TABLE, RULES)
+    frames = {
+        name: pd.DataFrame([{"entity_key": "m1", **one}]) for name, one in (("intent", intent), ("sentiment", mood))
+    }
+    frames |= {"messages": pd.DataFrame([message]), "found": pd.DataFrame([{"message_id": "m1", **found}])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "read_inputs", lambda inputs: frames)
+        (decision,) = service.decide(
+            StageJob("customer_experience", "customer_experience", "decide", "p", "")
+        ).frame.to_dict("records")
+    return decision
 
 
 @pytest.mark.parametrize(("given", "route"), [

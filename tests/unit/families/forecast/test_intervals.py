@@ -162,13 +162,25 @@ def test_errors_that_do_not_drift_lose_nothing(setting: Setting) -> None:
         assert np.mean([covered(setting, one, half_life) for one in rows]) == pytest.approx(0.8, abs=0.03)
 
 
-def test_equal_weights_are_plain_conformal_ranks() -> None:
+def test_equal_weights_are_plain_conformal_ranks(make_spec: Any) -> None:
+    """A series has one error, so that what is learnt of it is that it has the others' size."""
     z = np.random.default_rng(37).permutation(np.arange(1.0, 100.0)) - 50
-    found = intervals._quantiles(z, np.ones(99), (0.1, 0.5, 0.9))
-    assert found.tolist() == [-40.0, 0.0, 40.0]  # ranks 10 and 90 of 99, of 100 with the error to come
-    half = intervals._quantiles(z, np.where(z > 0, 1.0, 0.5), (0.1, 0.9))
-    assert half[0] > -50 + 10
-    assert half[1] > 40.0
+    monday = pd.Timestamp("2025-01-06")
+    plain = Setting.of(make_spec(horizon=1, data={"floor": None}))
+    rows = pd.DataFrame({
+        "series": [f"s{number}" for number in range(99)], "level": 0, "step": 1, "origin": monday, "time": monday,
+        "kind": "regular", "forecast": 0.0, "scale": 1.0, "y": z,
+    })  # fmt: skip
+    at = [plain.quantiles.index(level) for level in (0.1, 0.5, 0.9)]
+    found = intervals.fit(plain, rows)
+    assert found.quantiles["all"][at] * found.growth[0] == pytest.approx([-40.0, 0.0, 40.0])  # ranks 10 and 90 of 100
+    older = np.where(z > 0, 0, 7)  # by a horizon: they count half
+    half = intervals.fit(
+        plain, rows.assign(**{name: rows[name] - pd.to_timedelta(older, "D") for name in ("origin", "time")})
+    )
+    low, _, high = half.quantiles["all"][at] * half.growth[0]
+    assert low > -50 + 10
+    assert high > 40.0
 
 
 def test_however_close_origins_lie_some_errors_are_of_other_periods(setting: Setting) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.errors import BatonError
-from baton.families.tabular.bootstrap import _draw, _Places, _rank_figures, compare
+from baton.families.tabular.bootstrap import compare
 from baton.families.tabular.gate import decide
 from baton.families.tabular.metrics import METRICS, cheapest, cost_at, thresholds_elsewhere
 from baton.specs.policy import GateSpec
@@ -248,13 +249,17 @@ def test_each_resample_is_exact(rows: list[tuple[int, int, int]], seed: int) -> 
     y = np.array([0, 1, *[row[0] for row in rows]])
     score = np.array([3, 3, *[row[1] for row in rows]]) / 6
     # every row once is one possible resample: the figures of counts of one must be those of the rows
-    places = {"challenger": _Places(y, score)}
-    cells, counts = np.unique(places["challenger"].negative, return_counts=True)
-    figures = _rank_figures(places["challenger"], cells, np.ones((1, int(y.sum())), dtype=int), counts[None, :])
-    assert figures["average_precision"][0] == pytest.approx(average_precision_score(y, score))
-    assert figures["roc_auc"][0] == pytest.approx(roc_auc_score(y, score))
-    drawn = _draw(y, places, {}, None, 0.0, 20, np.random.default_rng(seed))["challenger"]
-    assert all(((values >= 0) & (values <= 1 + 1e-12)).all() for values in drawn.values())
+    every = SimpleNamespace(
+        integers=lambda low, high, size, dtype: np.tile(np.arange(low, high), (size[0], 1)),
+        multinomial=lambda total, shares, size: np.tile(np.rint(total * shares).astype(int), (size, 1)),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.random, "default_rng", lambda seed: every)
+        figures = compare(y, score, resamples=1, confidence=1.0).challenger_interval
+    assert figures["average_precision"] == pytest.approx((average_precision_score(y, score),) * 2)
+    assert figures["roc_auc"] == pytest.approx((roc_auc_score(y, score),) * 2)
+    drawn = compare(y, score, resamples=20, confidence=1.0, seed=seed).challenger_interval
+    assert all(0 <= low <= high <= 1 + 1e-12 for low, high in drawn.values())
 
 
 def test_intervals_agree_with_a_plain_bootstrap() -> None:

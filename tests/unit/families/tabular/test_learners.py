@@ -19,7 +19,7 @@ from baton.families import load
 from baton.families.base import Rows
 from baton.families.tabular.anomaly import QuantileTable
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
-from baton.families.tabular.selection import learner, train
+from baton.families.tabular.selection import learner, select
 from baton.specs.tabular import TabularSpec
 
 LINEAR = "sklearn.linear_model.LogisticRegression"
@@ -101,8 +101,8 @@ def test_average_lies_between_its_parts_and_survives_saving(tmp_path: Path) -> N
     ]
     toy = spec(*parts, {"name": "both", "ensemble": ["a", "b"]})
     maker = learner("classification")
-    trained = train(toy, FRAME, Y, FRAME.t.to_numpy(), FRAME.amount.to_numpy())
-    a, b, both = (maker.fit(toy, c, Rows(FRAME, Y), 7, trained.leaderboard.oof) for c in toy.candidates)
+    board = select(toy, Rows(FRAME, Y), FRAME.t.to_numpy(), FRAME.amount.to_numpy())
+    a, b, both = (maker.fit(toy, c, Rows(FRAME, Y), 7, board.oof) for c in toy.candidates)
     parts_said = np.stack([a.predict(FRAME).score, b.predict(FRAME).score])
     middle = both.predict(FRAME).score
     assert (middle >= parts_said.min(axis=0) - 1e-7).all()

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baton.errors import ModelError
+from baton.families.base import Rows
 from baton.families.tabular.metrics import average_precision, cheapest, cost_at, losses, roc_auc
-from baton.families.tabular.selection import select, time_folds, train
+from baton.families.tabular.selection import learner, select, time_folds
 from baton.specs.policy import CostSpec
 from baton.specs.tabular import TabularSpec
 
@@ -115,7 +116,7 @@ def test_the_better_candidate_wins_and_the_failed_one_says_why() -> None:
             "params": {"n_estimators": 2, "max_depth": 1}}  # fmt: skip
     broken = {"name": "broken", "estimator": LINEAR, "params": {"depth": 3}}
     toy = spec(weak, strong, broken, {"name": "both", "ensemble": ["strong", "broken"]})
-    board = select(toy, frame, y, np.arange(len(y)), frame.amount.to_numpy())
+    board = select(toy, Rows(frame, y), np.arange(len(y)), frame.amount.to_numpy())
     by_name = {row["candidate"]: row for row in board.rows}
     assert by_name["strong"]["value"] >= by_name["weak"]["value"]
     assert board.best in ("strong", "weak")
@@ -125,16 +126,18 @@ def test_the_better_candidate_wins_and_the_failed_one_says_why() -> None:
     assert len(by_name["strong"]["folds"]) == 3
     assert by_name["strong"]["cost"] > 0
     with pytest.raises(ModelError, match="no candidate could be judged"):
-        select(spec(broken), frame, y, np.arange(len(y)), frame.amount.to_numpy())
+        select(spec(broken), Rows(frame, y), np.arange(len(y)), frame.amount.to_numpy())
 
 
 def test_training_is_the_same_twice() -> None:
     frame, y = rows()
     toy = spec({"name": "forest", "estimator": "sklearn.ensemble.ExtraTreesClassifier", "params": {"n_estimators": 10},
                 "calibration": "isotonic"})  # fmt: skip
-    first, second = (train(toy, frame, y, np.arange(len(y)), frame.amount.to_numpy()) for _ in range(2))
-    assert np.array_equal(first.model.predict(frame).score, second.model.predict(frame).score)
-    assert first.leaderboard.rows[0]["folds"] == second.leaderboard.rows[0]["folds"]
+    known, maker = Rows(frame, y), learner(toy.family)
+    first, second = (select(toy, known, np.arange(len(y)), frame.amount.to_numpy()) for _ in range(2))
+    one, two = (maker.fit(toy, toy.candidates[0], known, toy.training.seed, board.oof) for board in (first, second))
+    assert np.array_equal(one.predict(frame).score, two.predict(frame).score)
+    assert first.rows[0]["folds"] == second.rows[0]["folds"]
 
 
 def test_without_labels_there_is_nothing_to_choose_by() -> None:
@@ -147,6 +150,6 @@ def test_without_labels_there_is_nothing_to_choose_by() -> None:
         validation=SimpleNamespace(metric="roc_auc", folds=3),
     )
     with pytest.raises(ModelError, match="give one candidate"):
-        select(anonymous, frame, None, np.arange(len(frame)))
+        select(anonymous, Rows(frame), np.arange(len(frame)))
     anonymous.candidates = two[:1]
-    assert select(anonymous, frame, None, np.arange(len(frame))).best == "a"
+    assert select(anonymous, Rows(frame), np.arange(len(frame))).best == "a"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from baton.families.text import strangers
-from baton.families.text.cases import split
-from baton.families.text.features.traits import DIRECTIONS, PER_DIRECTION, Space, Usage, World
+from baton.families.text.cases import Cases
+from baton.families.text.features import members
+from baton.families.text.features.traits import DIRECTIONS, PER_DIRECTION, Space, Usage
 
 
 def test_a_word_that_the_given_class_never_uses_makes_a_text_unusual():
@@ -58,13 +62,47 @@ def test_a_class_of_few_texts_gets_few_directions():
     ]
 
 
-def test_the_detector_looks_hardest_near_the_line():
+@pytest.fixture
+def learn(case, monkeypatch):
+    """Learn what is strange of texts with classes `y`, shape (n,); `seen` makes traits from (learnt, judged) positions.
+
+    The texts are their positions, so that what is fitted on which of them can be seen; nothing else of a model is fitted.
+    """
+
+    def learnt(y, share, seen):
+        spec = case.spec(
+            candidates=[case.spec().candidates[0].model_dump()],
+            reject={"max_false_rejects": share, "scope": "combined"},
+        )
+        count, classes = len(y), int(y.max()) + 1
+        scores = np.random.default_rng(5).normal(size=(count, classes))
+        found = pd.DataFrame(scores, columns=[f"raw_{one}" for one in range(classes)]).assign(fold=np.arange(count) % 3)
+        texts, names, none = [str(at) for at in range(count)], [str(one) for one in range(classes)], pd.DataFrame()
+        cases = Cases(texts, y, np.ones(count), names, {}, none, none)
+        places = lambda texts: np.array([int(text) for text in texts])  # noqa: E731
+        world = lambda texts, *_: SimpleNamespace(  # noqa: E731
+            traits=lambda raw, scores, judged, vectors: seen(places(texts), places(judged))
+        )
+        member = lambda part, texts, y, weights, classes, *_: SimpleNamespace(  # noqa: E731
+            raw=lambda judged, encoder: np.random.default_rng(6).normal(size=(len(judged), classes))
+        )
+        monkeypatch.setattr(strangers, "World", SimpleNamespace(fit=world))
+        monkeypatch.setattr(members, "fit", member)
+        return strangers.fit(spec, list(spec.candidates), np.ones(1), cases, {"terms": found}, None)
+
+    return learnt
+
+
+def test_the_detector_looks_hardest_near_the_line(learn):
     rng = np.random.default_rng(2)
     known = rng.normal(size=(3000, 2))
     easy = rng.normal(size=(2100, 2)) + np.array([3.0, -3.0])  # the first number tells
     hard = rng.normal(size=(900, 2)) + np.array([1.0, 2.0])  # the second one, which the easy ones speak against
     unknown = np.concatenate([easy, hard])
-    world = World(Usage({}, np.zeros((2, 0), dtype=np.int32), np.ones(2, dtype=np.int32)), None)
+    y = rng.permutation(np.arange(3000) % 12)
+
+    def seen(learnt, judged):
+        return np.where(np.isin(y[judged], y[learnt])[:, None], known[judged], unknown[judged])
 
     def recall(strange: np.ndarray) -> float:
         line = np.quantile(strange[:3000], 0.96)
@@ -72,28 +110,22 @@ def test_the_detector_looks_hardest_near_the_line():
 
     both = np.concatenate([known, unknown])
     plain = LogisticRegression(class_weight="balanced").fit(both, np.repeat([0, 1], 3000)).decision_function(both)
-    assert recall(strangers._detector(world, known, unknown, 0.04)(both)) > recall(plain) + 0.02
+    assert recall(learn(y, 0.04, seen).detector(both)) > recall(plain) + 0.02
 
 
-def test_each_class_is_left_out_once_and_each_text_set_aside_once_at_most(made, case, monkeypatch):
-    kinds = {f"kind{n}": [f"w{chr(97 + n)}{chr(97 + m)}" for m in range(8)] for n in range(13)}
-    spec = case.spec(candidates=[made.spec.candidates[1].model_dump()])
-    cases, encoder = split(spec, case.texts(420, kinds=kinds)), case.WordVectors()
-    judged = []
+def test_each_class_is_left_out_once_and_each_text_set_aside_once_at_most(learn):
+    y, judged = np.random.default_rng(7).permutation(np.arange(420) % 13), []
 
-    def record(cases, y, classes, vectors, learn, judge, raw, scores):
-        assert not set(learn) & set(judge)
-        judged.append((set(cases.y[learn].tolist()), judge))
+    def seen(learnt, judge):
+        assert not set(learnt) & set(judge)
+        judged.append((set(y[learnt].tolist()), judge))
         return np.zeros((len(judge), 1))
 
-    monkeypatch.setattr(strangers, "_traits", record)
-    known, unknown = strangers._left_out(
-        spec, list(spec.candidates), np.ones(1), cases, encoder.encode(cases.texts), encoder
-    )
-    stays = [np.isin(cases.y[judge], list(learnt)) for learnt, judge in judged]
+    learn(y, 0.1, seen)
+    judged = [(learnt, judge) for learnt, judge in judged if len(learnt) < 13]  # the others judge the folds
+    stays = [np.isin(y[judge], list(learnt)) for learnt, judge in judged]
     aside = np.concatenate([judge[stay] for stay, (_, judge) in zip(stays, judged, strict=True)])
     out = np.concatenate([judge[~stay] for stay, (_, judge) in zip(stays, judged, strict=True)])
-    assert len(set(aside)) == len(aside) == len(known)
-    assert len(aside) > 0.7 * len(cases.y)
-    assert sorted(out) == list(range(len(cases.y)))
-    assert len(unknown) == len(out)
+    assert len(set(aside)) == len(aside)
+    assert len(aside) > 0.7 * len(y)
+    assert sorted(out) == list(range(len(y)))

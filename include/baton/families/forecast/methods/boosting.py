@@ -105,10 +105,9 @@ class Global:
             engine = made._engine({candidate.name: lightgbm.LGBMRegressor(**params)})
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                engine.fit(
-                    table, static_features=[], max_horizon=setting.horizon if made.features.direct else None,
-                    as_numpy=True, validate_data=False, cache_train_df=False,
-                )  # fmt: skip
+                ahead = setting.horizon if made.features.direct else None
+                plain: dict[str, Any] = {"as_numpy": True, "validate_data": False, "cache_train_df": False}
+                engine.fit(table, static_features=[], max_horizon=ahead, **plain)
         except (TypeError, ValueError, lightgbm.basic.LightGBMError) as error:
             raise ModelError(
                 f"candidate {candidate.name!r} cannot be fitted: {error}; with lags up to {max(made.features.lags)} "
@@ -168,10 +167,10 @@ class Global:
         rolling: dict[int, list[Any]] = {}
         for lag, window in self.features.rolling:
             rolling.setdefault(lag, []).append(RollingMean(window, min_samples=1))
-        return MLForecast(
-            models=models, freq=1, lags=list(self.features.lags), lag_transforms=rolling, num_threads=1,
-            target_transforms=[Differences(list(self.features.differences))] if self.features.differences else None,
-        )  # fmt: skip
+        lags, steps = list(self.features.lags), list(self.features.differences)
+        changes = [Differences(steps)] if steps else None
+        how: dict[str, Any] = {"lag_transforms": rolling, "target_transforms": changes, "num_threads": 1}
+        return MLForecast(models=models, freq=1, lags=lags, **how)
 
     def _table(self, panel: Panel, rows: np.ndarray, scale: Scale) -> pd.DataFrame:
         """Long rows for mlforecast: number of the series, number of the period, scaled target, regressors."""

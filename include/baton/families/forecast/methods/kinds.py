@@ -1,4 +1,4 @@
-"""What kind of series each one is, and the simple methods of those that a candidate cannot learn from.
+"""Kinds of series: which one each is, and the simple methods of those that a candidate cannot learn from.
 
 - *dead*: it stops before the others, or its last `dead_after` periods are all zero. Forecast: zero, without width.
 - *new*: fewer than `min_periods` periods. Forecast: its level times the middle shape of its siblings' forecasts.
@@ -10,8 +10,6 @@
 
 Dead and intermittent speak of demand: with a floor below zero, or none, zero is a value like others.
 """
-
-from __future__ import annotations
 
 import numpy as np
 

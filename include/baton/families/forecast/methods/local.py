@@ -1,7 +1,5 @@
 """Candidates of statsforecast: one model per series, fitted anew wherever a forecast is made, so nothing is stored."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import warnings

@@ -15,13 +15,13 @@ from baton.families.forecast.methods.kinds import classify, recent_median, sibli
 from baton.families.forecast.methods.local import Local
 from baton.families.forecast.panel.series import Panel
 from baton.families.forecast.panel.setting import Setting
-from baton.specs.forecast import ForecasterSpec, ForecastSpec
+from baton.specs.forecast import ForecasterSpec
 
 GLOBAL = "lightgbm.LGBMRegressor"
 CROSTON = "CrostonSBA"
 
 
-class Part(Protocol):
+class Forecaster(Protocol):
     """A forecaster of regular series."""
 
     name: str
@@ -54,30 +54,19 @@ class Points:
         return Points(np.where(at[:, None], self.simple, self.forecast), self.simple, self.kind, method)
 
 
-def parts_of(spec: ForecastSpec, candidate: ForecasterSpec) -> list[ForecasterSpec]:
-    """The estimators of which a candidate consists, ensembles inside ensembles resolved, each once."""
-    if candidate.ensemble is None:
-        return [candidate]
-    named = {c.name: c for c in spec.candidates}
-    found: dict[str, ForecasterSpec] = {}
-    for name in candidate.ensemble:
-        found |= {part.name: part for part in parts_of(spec, named[name])}
-    return list(found.values())
-
-
 def learnable(setting: Setting, panel: Panel) -> np.ndarray:
     """Positions of the series that a global model learns from: all but new and dead ones."""
     return np.flatnonzero(~np.isin(classify(setting, panel), ("new", "dead")))
 
 
-def fit_part(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> Part:
+def fit_part(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> Forecaster:
     """Fit one estimator on a panel; a one-series model has nothing to learn beforehand."""
     if candidate.estimator == GLOBAL:
         return Global.fit(setting, candidate, panel, learnable(setting, panel))
     return Local(setting, candidate)
 
 
-def forecast(setting: Setting, panel: Panel, name: str, parts: Sequence[Part], combine: str = "median") -> Points:
+def forecast(setting: Setting, panel: Panel, name: str, parts: Sequence[Forecaster], combine: str = "median") -> Points:
     """Forecast the periods after the panel's end.
 
     Args:
@@ -119,7 +108,7 @@ def combined(values: Sequence[np.ndarray], combine: str) -> np.ndarray:
     return np.median(values, axis=0) if combine == "median" else np.mean(values, axis=0)
 
 
-def _methods(name: str, parts: Sequence[Part], names: Sequence[list[str]]) -> list[str]:
+def _methods(name: str, parts: Sequence[Forecaster], names: Sequence[list[str]]) -> list[str]:
     """The candidate's name per row; a part that something stood in for is told."""
     found = []
     for row in zip(*names, strict=True):

@@ -1,7 +1,5 @@
 """The regular calendar: a time is the number of a period, so that a series is a row of a matrix without gaps."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

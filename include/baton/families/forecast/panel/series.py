@@ -1,4 +1,4 @@
-"""From rows to a panel: every series a row of one matrix, checked against the calendar the spec promises."""
+"""The panel, made of rows: every series a row of one matrix, checked against the calendar the spec promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a model spec the panel of series follows from."""
+"""The setting: what of a model spec the panel of series follows from."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ class Setting:
     def of(cls, spec: ForecastSpec) -> Setting:
         """Take the fields out of a spec."""
         data, training = spec.data, spec.training
-        return cls(
-            spec.model, data.entity, data.time, data.target, tuple(data.known), tuple(data.hierarchy), data.frequency,
-            tuple(data.seasons), data.floor, spec.horizon, tuple(spec.quantiles), training.min_periods,
-            training.dead_after, training.max_gap, training.seed,
-        )  # fmt: skip
+        columns = data.entity, data.time, data.target, tuple(data.known), tuple(data.hierarchy)
+        asked = data.frequency, tuple(data.seasons), data.floor, spec.horizon, tuple(spec.quantiles)
+        limits = training.min_periods, training.dead_after, training.max_gap, training.seed
+        return cls(spec.model, *columns, *asked, *limits)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

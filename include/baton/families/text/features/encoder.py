@@ -5,8 +5,6 @@ a saved model names them by their hash and never holds a copy. A text's vector d
 batch, so equal texts get equal vectors.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """One linear model on features of the text, reduced to plain arrays."""
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from collections.abc import Sequence

@@ -45,7 +45,7 @@ def words(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Block:
+class TermBlock:
     """Terms of one kind.
 
     Attributes:
@@ -70,7 +70,7 @@ class Block:
 class Terms:
     """One or two blocks of terms side by side."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[TermBlock, ...]
 
     @classmethod
     def fit(cls, candidate: TextCandidateSpec, texts: Sequence[str]) -> Terms:
@@ -98,7 +98,9 @@ class Terms:
     def from_json(cls, document: list[dict[str, Any]], weights: Sequence[np.ndarray]) -> Terms:
         """Restore what `to_json` gave."""
         pairs = zip(document, weights, strict=True)
-        return cls(tuple(Block(d["analyzer"], (d["span"][0], d["span"][1]), tuple(d["terms"]), w) for d, w in pairs))
+        return cls(
+            tuple(TermBlock(d["analyzer"], (d["span"][0], d["span"][1]), tuple(d["terms"]), w) for d, w in pairs)
+        )
 
 
 def _vectorizer(analyzer: str, span: tuple[int, int], **options: Any) -> CountVectorizer:
@@ -107,7 +109,7 @@ def _vectorizer(analyzer: str, span: tuple[int, int], **options: Any) -> CountVe
     return CountVectorizer(analyzer=analyzer, ngram_range=span, lowercase=False, dtype=np.float32, **options)
 
 
-def _learn(candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], distinct: list[str]) -> Block:
+def _learn(candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], distinct: list[str]) -> TermBlock:
     low, high = span
     try:
         counter = _vectorizer(analyzer, (low, high), min_df=candidate.min_texts)
@@ -121,7 +123,7 @@ def _learn(candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], d
     # the most widespread ones; ties by the alphabet, so that equal texts give equal models
     kept = np.sort(np.lexsort((np.arange(len(terms)), -frequency))[: candidate.max_terms])
     weights = np.log((1 + len(distinct)) / (1 + frequency[kept])) + 1
-    return Block(analyzer, (low, high), tuple(map(str, terms[kept])), weights.astype(np.float32))
+    return TermBlock(analyzer, (low, high), tuple(map(str, terms[kept])), weights.astype(np.float32))
 
 
 def _weighted(counts: sparse.csr_matrix, weights: np.ndarray) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""What tells a text of an unknown class from one of a known class: numbers about a text and what models say of it."""
+"""Traits: numbers about a text, and what models say of it, that tell unknown classes from known ones."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from baton_packs.customer_experience.reading.text.limits import (
     LIMITS,
     TOO_LARGE,
     TOO_MANY_RECIPIENTS,
-    Limits,
+    ReadingLimits,
     worst,
 )
 
@@ -64,7 +64,7 @@ def looks_like_mail(data: bytes) -> bool:
     return bool(_FIRST_LINES.match(head)) and len({one.lower() for one in _KNOWN_HEADERS.findall(head)}) >= 2
 
 
-def read(data: bytes, limits: Limits = LIMITS) -> Mail:
+def read(data: bytes, limits: ReadingLimits = LIMITS) -> Mail:
     """Read a mail; of one that is over a limit, its headers only."""
     header_bytes = _header_bytes(data)
     if len(data) > limits.document_bytes or header_bytes > limits.header_bytes:
@@ -96,7 +96,7 @@ def _header_bytes(data: bytes) -> int:
     return len(data) if found is None else found.end()
 
 
-def _headers(block: bytes, limits: Limits, whole: int) -> Mail:
+def _headers(block: bytes, limits: ReadingLimits, whole: int) -> Mail:
     """Sender, subject and the number of recipients."""
     notes: list[str] = []
     try:

@@ -10,7 +10,7 @@ from email.message import Message
 from baton_packs.customer_experience.reading.mail.headers import header_text, safe_name
 from baton_packs.customer_experience.reading.text import html_text
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
-from baton_packs.customer_experience.reading.text.limits import BOMB, TOO_LARGE, Limits, worst
+from baton_packs.customer_experience.reading.text.limits import BOMB, TOO_LARGE, ReadingLimits, worst
 
 _SHOWN = ("from", "to", "date", "subject")  # headers of a forwarded mail
 _ENCODINGS = ("", "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", "uuencode", "uue", "x-uue")
@@ -44,7 +44,7 @@ class Part:
 class Parts:
     """Collects what the parts of a mail hold; stops at the limits."""
 
-    limits: Limits
+    limits: ReadingLimits
     texts: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

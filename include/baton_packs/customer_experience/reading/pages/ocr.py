@@ -12,7 +12,7 @@ from typing import Any
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text.charsets import clean
 from baton_packs.customer_experience.reading.text.content import Content
-from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, LIMITS, Limits
+from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, LIMITS, ReadingLimits
 
 _SMALL = 40_000  # pixels: logos and tracking dots
 _FORMATS = ("PNG", "JPEG", "TIFF")
@@ -37,7 +37,7 @@ def area_of(data: bytes) -> int:
 
 
 def text_of(
-    data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
+    data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
 ) -> Content:
     """Read a PNG, JPEG or TIFF. Never raises for what is in the file; sizes are checked before pixels are decoded."""
     import numpy as np

@@ -14,7 +14,7 @@ from baton_packs.customer_experience.reading.pages import ocr
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text.charsets import clean
 from baton_packs.customer_experience.reading.text.content import Content
-from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, ENCRYPTED, LIMITS, Limits
+from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, ENCRYPTED, LIMITS, ReadingLimits
 
 _FEW = 20  # letters; a page with fewer and something drawn on it is looked at by OCR
 _TAIL = 4096  # bytes at the end in which a whole file has its end mark
@@ -26,7 +26,7 @@ _RUN_BREAK = 0.8  # of the height: a gap that ends a run of characters
 
 
 def text_of(
-    data: bytes, limits: Limits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
+    data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
 ) -> Content:
     """Read a PDF. Never raises for what is in the file.
 
@@ -83,7 +83,7 @@ def _why(error: Any) -> str:
     return ENCRYPTED if getattr(error, "err_code", None) in locked else DAMAGED
 
 
-def _read(document: Any, pages: int, data: bytes, limits: Limits, ocr_pages: int, ocr_tries: int) -> Content:
+def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pages: int, ocr_tries: int) -> Content:
     reading = _Reading(limits, ocr_pages, ocr_tries)
     unread = []
     for number in range(min(pages, limits.pages)):
@@ -115,7 +115,7 @@ def _read(document: Any, pages: int, data: bytes, limits: Limits, ocr_pages: int
 class _Reading:
     """What was found on the pages so far."""
 
-    limits: Limits
+    limits: ReadingLimits
     ocr_pages: int
     ocr_tries: int
     texts: list[str] = field(default_factory=list)

@@ -7,7 +7,14 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, ENCRYPTED, LIMITS, UNKNOWN_TYPE, Limits
+from baton_packs.customer_experience.reading.text.limits import (
+    BOMB,
+    DAMAGED,
+    ENCRYPTED,
+    LIMITS,
+    UNKNOWN_TYPE,
+    ReadingLimits,
+)
 
 _RATIO = 200  # unpacked to packed; text reaches about 20
 _OFFICE = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF", "AndroidManifest.xml")
@@ -23,7 +30,7 @@ class Unpacked:
     notes: tuple[str, ...] = ()
 
 
-def unpack(data: bytes, limits: Limits = LIMITS) -> Unpacked:
+def unpack(data: bytes, limits: ReadingLimits = LIMITS) -> Unpacked:
     """Unpack a zip file into memory. A document that is a zip inside (office formats) is of unknown type."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -34,7 +41,7 @@ def unpack(data: bytes, limits: Limits = LIMITS) -> Unpacked:
         return Unpacked(problem=ENCRYPTED)
 
 
-def _members(archive: zipfile.ZipFile, size: int, limits: Limits) -> Unpacked:
+def _members(archive: zipfile.ZipFile, size: int, limits: ReadingLimits) -> Unpacked:
     infos = [one for one in archive.infolist() if not one.is_dir()]
     if any(one.filename in _OFFICE for one in infos[:50]):
         return Unpacked(problem=UNKNOWN_TYPE)

@@ -1,4 +1,4 @@
-"""What one document may cost, and the names of what can be wrong with it."""
+"""Limits of one document: what it may cost, and the names of what can be wrong with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def worst(problems: Iterable[str | None]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadingLimits:
     """Bounds of one document.
 
     Attributes:
@@ -65,7 +65,7 @@ class Limits:
     memory_bytes: int = 2_000_000_000
 
 
-LIMITS = Limits()
+LIMITS = ReadingLimits()
 
 
 ATTACHMENT = "--- attachment:"

@@ -1,0 +1,58 @@
+"""Names of stages and DAGs that more than one room spells: what a flow's verbs and the lifecycle call their tasks."""
+
+from __future__ import annotations
+
+INGEST, CONTRACT, PUBLISH, HISTORY = "ingest", "contract", "publish", "history"
+ASSEMBLE, REGISTER, JUDGE, APPROVE, MOVE_CHAMPION = "assemble", "register", "judge", "approve", "move_champion"
+JUDGE_WINDOWS = "judge_windows"
+_PART = "__"  # between the verb and what it is about
+
+
+def ingest_of(source: str) -> str:
+    """Stage that reads a further source of a flow."""
+    return f"{INGEST}{_PART}{source}"
+
+
+def contract_behind(stage: str) -> str:
+    """Stage that checks what another one hands over: `contract`, and `contract__<source>` behind a further source."""
+    return f"{CONTRACT}{stage.removeprefix(INGEST)}" if stage.startswith(ingest_of("")) else CONTRACT
+
+
+def score_of(model: str) -> str:
+    """Stage that scores with a model."""
+    return f"score{_PART}{model}"
+
+
+def candidate_of(name: str) -> str:
+    """Stage that tries one candidate of a training."""
+    return f"candidate{_PART}{name}"
+
+
+def earlier_of(stage: str) -> str:
+    """Stage that looks back on what another one made."""
+    return f"earlier{_PART}{stage}"
+
+
+def confirmed_of(model: str) -> str:
+    """Stage that looks up what people confirmed for a model."""
+    return f"confirmed{_PART}{model}"
+
+
+def train_of(model: str) -> str:
+    """DAG that trains a model."""
+    return f"{model}_train"
+
+
+def promote_of(model: str) -> str:
+    """DAG that judges a model's challenger and moves its champion."""
+    return f"{model}_promote"
+
+
+def monitor_of(model: str) -> str:
+    """DAG that watches a model."""
+    return f"{model}_monitor"
+
+
+def scoring_of(model: str) -> str:
+    """DAG that scores with a model alone, where its spec asks for one."""
+    return f"{model}_score"

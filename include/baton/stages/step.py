@@ -1,0 +1,115 @@
+"""A step: what a stage runs, with the options that it takes and what its result depends on besides its inputs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from baton.errors import BatonError, SpecError
+from baton.specs.base import Spec
+from baton.stages.slots import StageOutput
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from baton.stages.job import StageJob
+
+
+class NoOptions(Spec):
+    """Of a step that takes none."""
+
+
+class Keywords(Spec):
+    """Options of a pure function."""
+
+    params: dict[str, Any] = Field(default_factory=dict, description="keyword arguments besides the frames")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a fingerprint found out, and what it read for that: the step finds `kept` as `job.seen`, read once.
+
+    The rows are then those that the state describes, whatever arrives in between.
+    """
+
+    state: Mapping[str, Any]
+    kept: Any
+
+
+Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An engine step: it gets the whole job, because reading a source or publishing needs to know where it is.
+
+    Attributes:
+        options: what the stage may be told, checked before anything runs.
+        fingerprint: what the result depends on besides inputs, options, models and code (a source file's hash, a
+            contract's text, repairs); its value becomes part of the input digest.
+    """
+
+    func: Callable[[StageJob[Any]], StageOutput]
+    options: type[Spec] = NoOptions
+    fingerprint: Fingerprint | None = None
+
+    def look(self, job: StageJob[Any]) -> tuple[StageJob[Any], Mapping[str, Any]]:
+        """The job with what the fingerprint read, and the state."""
+        found = self.fingerprint(job) if self.fingerprint is not None else {}
+        return (replace(job, seen=found.kept), found.state) if isinstance(found, Seen) else (job, found)
+
+    def __call__(self, job: StageJob[Any]) -> StageOutput:
+        """Run the step alone, without slot and commit."""
+        return self.func(with_options(job, self.options))
+
+
+def engine_step(
+    options: type[Spec] = NoOptions, fingerprint: Fingerprint | None = None
+) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
+    """Mark a function as an engine step; the class of its options stands in the same module, for `wiring.check`."""
+    return lambda func: Step(func, options, fingerprint)
+
+
+def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:
+    """The job with its options read as `kind`.
+
+    Raises:
+        SpecError: an option is missing, unknown or no such value; names those that there are.
+    """
+    if isinstance(job.options, kind):
+        return job
+    given = {name: value for name, value in job.options.items() if value is not None}
+    try:
+        return replace(job, options=kind.model_validate(given))
+    except ValidationError as error:
+        problem = _said(error.errors(include_url=False)[0])
+        takes = ", ".join(kind.model_fields) or "none"
+        raise SpecError(f"stage {job.flow}.{job.stage}, {job.step}: {problem}; it takes {takes}") from error
+
+
+def _said(first: ErrorDetails) -> str:
+    name = ".".join(map(str, first["loc"]))
+    if not name:  # what a class says of its options together is a sentence of its own
+        return first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing" or first["input"] == "":
+        return f"option {name} is missing"
+    return f"unknown option {name}" if first["type"] == "extra_forbidden" else f"option {name}: {first['msg']}"
+
+
+def resolve(path: str) -> Any:
+    """Import `module:function`.
+
+    Raises:
+        BatonError: the path is not of that form, or names nothing.
+    """
+    module_name, _, name = path.partition(":")
+    if not name:
+        raise BatonError(f"step {path!r}: expected 'package.module:function'")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise BatonError(f"step {path!r} cannot be imported: {error}") from error

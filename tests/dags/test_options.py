@@ -1,0 +1,56 @@
+"""Every stage of every DAG has the options that its step declares; nothing is left to be found out in a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.sdk.definitions.xcom_arg import XComArg
+
+from baton.airflow.flows import Flow
+from baton.airflow.operators.stage import StageOperator
+from baton.errors import SpecError
+from baton.stages.job import StageJob
+from baton.stages.step import Keywords, Step, resolve, with_options
+
+
+def given(task: Any) -> list[dict[str, Any]]:
+    """The options of a task, or those of each task that it is mapped to."""
+    return list(task.expand_input.value["options"]) if isinstance(task, MappedOperator) else [task.options]
+
+
+def stages(dag: DAG) -> list[Any]:
+    return [task for task in dag.tasks if isinstance(task, StageOperator) or task.task_type == "StageOperator"]
+
+
+def test_options_fit_what_the_steps_declare(dags: dict[str, DAG]) -> None:
+    checked = 0
+    for dag_id, dag in dags.items():
+        for task in stages(dag):
+            step = task.partial_kwargs["step"] if isinstance(task, MappedOperator) else task.step
+            found = resolve(step)
+            kind = found.options if isinstance(found, Step) else Keywords
+            for options in given(task):
+                plain = {name: None if isinstance(value, XComArg) else value for name, value in options.items()}
+                with_options(StageJob("p", dag_id, task.task_id, "x", step, options=plain), kind)
+                checked += 1
+    assert checked > 100
+
+
+def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
+    def flow() -> Flow:
+        return Flow("misspelt", pack="supply_chain", cron=None, owner="tests", doc_md="")
+
+    with (
+        flow() as one,
+        pytest.raises(SpecError, match=r"stage send, baton.steps.deliver:deliver: no option `conn`.*`conn_id`"),
+    ):
+        one.deliver("send", after=None, effect="mail", conn="outgoing")
+    with pytest.raises(SpecError, match=r"no option `max_cals`.*`max_calls`"), flow() as one:
+        one.advise("draft", "baton_packs.supply_chain.advice:INVENTORY", limits={"max_cals": 1})
+    with pytest.raises(SpecError, match=r"no option `anwser`.*`answer`"), flow() as one:
+        one.stage("order", "baton_packs.supply_chain.steps:place", {"anwser": {}})
+    with pytest.raises(SpecError, match=r"no option `prts`.*`parts`"), flow() as one:
+        one.mapped("simulate", "baton_packs.supply_chain.steps:simulate", [{"part": 0, "prts": 2}])

