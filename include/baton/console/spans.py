@@ -1,7 +1,5 @@
 """Values that were read out of a text, shown where they stand: columns that a contract marks with `spans`."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

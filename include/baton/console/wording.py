@@ -1,7 +1,5 @@
 """Wording of figures and codes, as people read them: reasons in words, times, partitions, counts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Pure functions of the financial-crime flows: frames and plain parameters in, frames out."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

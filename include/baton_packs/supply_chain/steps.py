@@ -1,7 +1,5 @@
 """Stages of the flow `replenishment`: from a forecast distribution to orders that are placed once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

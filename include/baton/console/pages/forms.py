@@ -6,8 +6,6 @@ headers that no page can forge); and a form carries a token bound to the person.
 foreign page cannot send one without asking first (CORS). A caller with `Authorization: Bearer` uses no cookie at all.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

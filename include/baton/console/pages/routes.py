@@ -1,7 +1,5 @@
 """The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlencode
 

@@ -1,7 +1,5 @@
 """Aliases as the registry has them now, asked in the background: a slow or dead MLflow costs a page one second at most."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """The decision card: everything about one case on one page, from the commits that the decision was made of."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ A commit names the datasets that it was made of, so nothing is assumed about the
 and a delivery that came after the decision is not taken for its own. Only the commits of that one decision are looked at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

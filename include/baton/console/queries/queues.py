@@ -1,7 +1,5 @@
 """Open cases by queue: whose work waits, and what comes first. Indexed queries only, whatever the tables hold."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime

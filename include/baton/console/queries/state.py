@@ -1,7 +1,5 @@
 """The state of the models and of the record: drift, champions, ledger."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The page Today as data: the same for the HTML page and for `/baton/api/today`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The trace of a decision: the chain from a source row to it, out of the warehouse and the ledger."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

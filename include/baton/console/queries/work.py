@@ -1,7 +1,5 @@
 """Open work: approvals and quarantined rows that wait for people. Indexed queries only, whatever the tables hold."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from shlex import quote

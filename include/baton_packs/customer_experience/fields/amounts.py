@@ -1,7 +1,5 @@
 """Amounts of money in the notations of English, German, French and Dutch texts."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections import Counter

@@ -1,7 +1,5 @@
 """Names of companies and persons: what they look like, and how names and domains are compared."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Dates in English, German, French and Dutch notations, and which of them is the document's and the payment's."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Issuer and addressee of a document: candidates from letterhead, labels, footers, addresses and sender, rated."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The words that announce a field in English, German, French and Dutch, found in one pass over a text."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Persons and organisations named in a text: spaCy's small English model, and rules for every language."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Sequence

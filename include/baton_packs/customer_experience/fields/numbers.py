@@ -1,7 +1,5 @@
 """Numbers of invoices, orders, customers and accounts: by the labels near them; IBANs by their checksum."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A document's text as lines and columns, and what is found in it: a value with its place."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from bisect import bisect_right

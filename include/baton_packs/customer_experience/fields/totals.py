@@ -1,7 +1,5 @@
 """Totals: which amount of a document is its total, and which are its net and tax."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

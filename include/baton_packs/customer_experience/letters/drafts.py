@@ -4,8 +4,6 @@ An agent only phrases: to whom, about what and whether anything leaves is decide
 amount or a tool in its answer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field

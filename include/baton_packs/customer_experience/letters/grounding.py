@@ -1,7 +1,5 @@
 """Grounding: a reply says only what its sources say. Every word counts: "pay Bob or we sue you" has no long one."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """Answers that were not sent: each is a case of its team, so that nobody who wrote is forgotten."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Letters that need no model: greeting, body by type, closing, in the sender's language."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Names in free text, for masking: everybody who is named, whether a customer on file or somebody else."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from baton.errors import BatonError

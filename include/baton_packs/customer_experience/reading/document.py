@@ -1,7 +1,5 @@
 """Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@
 `content/knowledge/` hold the answers, one list per team. A mistake is an error with file, line and entry.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

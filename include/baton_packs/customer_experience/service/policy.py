@@ -1,7 +1,5 @@
 """The rules of `customer_experience`, read from `policy/service.yaml`: routes, queues, and when a person must look."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field

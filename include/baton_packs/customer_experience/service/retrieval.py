@@ -8,8 +8,6 @@ equally near and when nothing is near; where the intent model is less sure than 
 know texts of customers are nearer to the next such text; therefore there is one row of weights per number of examples.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Alternatives to an order, simulated against the same futures, and which of them is best."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

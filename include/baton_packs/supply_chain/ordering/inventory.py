@@ -6,8 +6,6 @@ the demand (joint paths of the forecast) and the lead time are drawn. Ordered is
 plus open orders) lacks.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ Everything random of a run (`Draws`) is drawn before it from its seed, never ins
 meet the same demand, lead times and disruptions, so that their costs are compared pair by pair.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections import deque
 from collections.abc import Generator, Sequence

@@ -1,7 +1,5 @@
 """Order cost: what a level of stock costs against a distribution of demand, and which packs a budget leaves out."""
 
-from __future__ import annotations
-
 import heapq
 import zlib
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 With many items only some are drawn (`drawn`); every item has its row in the tables.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

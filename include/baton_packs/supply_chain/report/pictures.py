@@ -3,8 +3,6 @@
 No name of an item is drawn: names stand in the page, where they are escaped.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import xml.etree.ElementTree as ElementTree

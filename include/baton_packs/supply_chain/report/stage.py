@@ -1,7 +1,5 @@
 """The flow's last stage for people: the week's report, stored as a page, linked from the task, logged to MLflow."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """A mail as it was delivered, to its sender, text and attachments. Standard library only; never raises for its input."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from email import policy

@@ -1,7 +1,5 @@
 """Parts of a mail: the body's text, and what is attached."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import errors

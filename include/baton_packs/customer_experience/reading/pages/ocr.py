@@ -1,7 +1,5 @@
 """Text in pictures by a packaged recognition model, on one thread."""
 
-from __future__ import annotations
-
 import io
 import logging
 import unicodedata

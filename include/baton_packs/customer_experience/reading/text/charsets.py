@@ -1,7 +1,5 @@
 """Bytes to text when the declared character set is missing, wrong or unknown."""
 
-from __future__ import annotations
-
 import codecs
 import re
 

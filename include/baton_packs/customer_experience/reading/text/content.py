@@ -1,7 +1,5 @@
 """What was read of one file, whatever kind it is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 
