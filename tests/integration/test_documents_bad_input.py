@@ -82,7 +82,7 @@ def raw_pdf(content: bytes, extra: str = "") -> bytes:
 
 def test_a_text_pdf_keeps_its_lines_and_columns() -> None:
     read = pdf.text_of(written())
-    assert (read.pages, read.problem, read.scanned) == (1, None, False)
+    assert (read.pages, read.problem, read.media) == (1, None, "pdf")
     lines = read.text.split("\n")
     assert lines[:3] == list(LINES)
     assert lines[3].startswith("Total amount due    ")
@@ -128,7 +128,7 @@ def test_scans_are_read_by_ocr(caplog: pytest.LogCaptureFixture) -> None:
     for text in (read.text, alone.text):
         for expected in ("INV-4711", "12 March 2026", "1,234.50"):
             assert expected in text
-    assert (read.pages, read.scanned, read.ocr_pages, alone.read) == (2, True, 1, 1)
+    assert (read.pages, read.media, read.ocr_pages, alone.ocr_pages) == (2, "scan", 1, 1)
     assert "1 pages without text layer not read" in read.notes
     assert read.unread == ("1 pages without text layer not read",)
     assert not any("4711" in record.getMessage() for record in caplog.records)
@@ -155,7 +155,7 @@ def test_ocr_reads_the_largest_pictures_first_and_does_not_count_those_without_w
 
 def test_pictures_that_are_bombs_small_or_broken() -> None:
     assert ocr.text_of(saved(Image.new("1", (9000, 9000)), "PNG")).problem == "bomb"
-    assert ocr.text_of(saved(Image.new("1", (40, 40)), "PNG")).read == 0
+    assert ocr.text_of(saved(Image.new("1", (40, 40)), "PNG")).ocr_pages == 0
     whole = saved(picture(), "JPEG")
     assert ocr.text_of(whole[: len(whole) // 2]).problem == "damaged"
     assert ocr.text_of(b"\x89PNG\r\n\x1a\n" + bytes(50)).problem == "damaged"

@@ -1,7 +1,5 @@
 """Flows: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -3,8 +3,6 @@
 The console knows no Airflow; `baton.airflow.server.console_host` implements this for Airflow's API server, tests with a few lines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Values that were read out of a text, shown where they stand: columns that a contract marks with `spans`."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
@@ -48,20 +46,15 @@ def placed_values(
 
 def _excerpt(text: Any, start: Any, end: Any) -> dict[str, str | None]:
     """The text at a place and on either side of it, in one line."""
-    if not (
-        isinstance(text, str) and isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)
-    ):
-        return {"before": None, "marked": None, "after": None}
-    marked = _in_one_line(text[start:end])
+    placed = isinstance(text, str) and isinstance(start, int) and isinstance(end, int)
+    if not placed or not 0 <= start < end <= len(text):
+        return dict.fromkeys(("before", "marked", "after"))
+    parts = (text[max(0, start - AROUND) : start], text[start:end], text[end : end + AROUND])
+    before, marked, after = (re.sub(r"\s+", " ", part) for part in parts)
     return {
-        "before": ("…" if start > AROUND else "") + _in_one_line(text[max(0, start - AROUND) : start]),
-        "marked": marked if len(marked) <= LONGEST else marked[:LONGEST] + "…",
-        "after": _in_one_line(text[end : end + AROUND]) + ("…" if end + AROUND < len(text) else ""),
-    }
-
-
-def _in_one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text)
+        "before": "…" * (start > AROUND) + before, "marked": marked[:LONGEST] + "…" * (len(marked) > LONGEST),
+        "after": after + "…" * (end + AROUND < len(text)),
+    }  # fmt: skip
 
 
 def _text(value: Any) -> str | None:

@@ -1,7 +1,5 @@
 """Wording of figures and codes, as people read them: reasons in words, times, partitions, counts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,11 +25,8 @@ def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = Non
     total = sum(abs(value) for _, value in codes)
     parts = []
     for verb, sign in (("raise", 1), ("lower", -1)):
-        names = [
-            f"{feature} strongly" if abs(value) >= STRONG * total else feature
-            for feature, value in codes
-            if value * sign > 0
-        ]
+        same = [(feature, abs(value)) for feature, value in codes if value * sign > 0]
+        names = [f"{feature} strongly" if size >= STRONG * total else feature for feature, size in same]
         if names:
             parts.append(f"{_listed(names)} {verb if len(names) > 1 else verb + 's'} it")
     return ", ".join(parts)

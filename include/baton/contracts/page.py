@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import html
-import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts.engine import MASKED, names_rows
+from baton.data.pages import store_page
 from baton.errors import BatonError
-from baton.settings import settings
 
 if TYPE_CHECKING:
     from baton.contracts.check import ContractVerdict
@@ -58,15 +57,9 @@ def store(verdict: ContractVerdict, flow: str, partition: str, stage: str) -> st
     for name in (flow, partition, stage):
         if not _NAME.fullmatch(name) or ".." in name:
             raise BatonError(f"{name!r} cannot be part of a page's address: letters, digits and _ . ~ + : - only")
-    page = render_page(verdict, flow, partition).encode()
-    digest = hashlib.sha256(page).hexdigest()[:16]
-    address = f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html"
-    path = settings().reports_dir / address
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(page)
-    unfinished.replace(path)  # a reader never sees half a page
-    return address
+    page = render_page(verdict, flow, partition)
+    digest = hashlib.sha256(page.encode()).hexdigest()[:16]
+    return store_page(f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html", page)
 
 
 def render_page(verdict: ContractVerdict, flow: str = "", partition: str = "") -> str:

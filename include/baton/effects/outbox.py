@@ -178,6 +178,12 @@ def effects(
         return [Effect(*row) for row in own.execute(query)]
 
 
+def left(flow: str, partition: str, kind: str) -> dict[str, dict[str, Any]]:
+    """Entity -> payload of the effects that are out, or may be."""
+    known = effects(flow, partition, kind)
+    return {one.entity_key: one.payload for one in known if one.state in (SENT, SENDING, UNKNOWN)}
+
+
 # --- one attempt, for `delivery` ---
 
 

@@ -197,14 +197,27 @@ def _written(resolution: str, text: str | None, edits: Mapping[str, str]) -> str
 
 def decided(flow: str) -> set[str]:
     """Entities whose case a person has decided."""
+    return {case["entity_key"] for case in decided_cases(flow, ("entity_key",))}
+
+
+def decided_cases(
+    flow: str, columns: Collection[str] = (), partitions: tuple[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Cases that a person has decided, by partition and entity.
+
+    Args:
+        columns: of the table `cases`; none: all.
+        partitions: the first and the last one; None: all.
+    """
     from sqlalchemy import select
 
-    from baton.record.warehouse import read
-
     table = tables.cases
-    with read() as conn:
-        query = select(table.c.entity_key).where(table.c.flow == flow, table.c.resolution.is_not(None))
-        return set(conn.execute(query).scalars())
+    query = select(*(table.c[name] for name in columns or table.c.keys()))
+    query = query.where(table.c.flow == flow, table.c.resolution.is_not(None))
+    if partitions is not None:
+        query = query.where(table.c.partition.between(*partitions))
+    with warehouse.read() as conn:
+        return [dict(row) for row in conn.execute(query.order_by(table.c.partition, table.c.entity_key)).mappings()]
 
 
 def counts(flow: str | None = None) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from baton.data.datasets import read
-from baton.errors import BatonError, ModelError
+from baton.errors import ModelError
 from baton.families import family
 from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import find_model
@@ -25,7 +24,7 @@ from baton.registry.package import Submission
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
-from baton.tracking.runs import run_name
+from baton.tracking.runs import ending, run_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +167,7 @@ def _register(registry: Registry, job: StageJob[Any], trained: Trained) -> int:
     described = trained.family.describe(spec, trained.frame)
     known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
-    try:
+    with ending(registry, run):
         facts: dict[str, Any] = {"occasion": job.partition, "data": known, "limits": described.limits}
         facts |= {"metrics": trained.metrics, "features": fitted.features, "leaderboard": leaderboard}
         card = model_card(card_facts(spec, board.best, described.use, **facts))
@@ -182,9 +181,4 @@ def _register(registry: Registry, job: StageJob[Any], trained: Trained) -> int:
             version = registry.register(replace(given, metrics=trained.metrics, tags=tags, dataset=ref, about=about))
         if leaderboard:
             registry.log_table(run, "leaderboard.json", leaderboard)
-    except BaseException:  # a task's time limit is no Exception
-        with suppress(BatonError):  # the registry may be what failed
-            registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return version

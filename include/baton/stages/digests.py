@@ -1,7 +1,5 @@
 """Digests: what determines a stage's result, as one hash; the same digest means the same rows."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Garbage: objects that no commit names, left by attempts that crashed; found by their names, fenced off, removed."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from datetime import timedelta

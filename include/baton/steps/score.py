@@ -1,7 +1,5 @@
 """Scoring stage: one verified model version on one partition."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from baton.data.datasets import read

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import ServiceError
+from baton.errors import BatonError, ServiceError
 from baton.tracking.rest import Rest, RestError
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ _TABLES = "mlflow.loggedArtifacts"
 def run_name(model: str, occasion: str, candidate: str | None = None) -> str:
     """Return `<model>__<partition or run>__<candidate>`, the name of a run in MLflow's lists."""
     return "__".join(part for part in (model, occasion, candidate) if part)
+
+
+@contextmanager
+def ending(log: RunLog, run_id: str) -> Iterator[None]:
+    """End a run with the block: finished, or failed where something is raised."""
+    try:
+        yield
+    except BaseException:  # a task's time limit is no Exception
+        with suppress(BatonError):  # the server may be what failed
+            log.end_run(run_id, "FAILED")
+        raise
+    log.end_run(run_id)
 
 
 class RunLog:

@@ -1,8 +1,7 @@
 """Pure functions of the financial-crime flows: frames and plain parameters in, frames out."""
 
-from __future__ import annotations
-
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,17 +59,9 @@ def combine(
             parameter is out of range.
     """
     _check_parameters(review_cost, false_block_cost, card_exposure, block_probability, strange)
-    keys = transactions["transaction_id"].astype(str)
-    if keys.duplicated().any():
-        raise BatonError(f"transactions: transaction_id {keys[keys.duplicated()].iloc[0]!r} occurs more than once")
-    amount = transactions["amount"].to_numpy(dtype=float)
-    if not (np.isfinite(amount) & (amount >= 0)).all():
-        row = keys[~(np.isfinite(amount) & (amount >= 0))].iloc[0]
-        raise BatonError(f"transactions: amount of transaction {row!r} is missing or negative; quarantine it first")
-    fraud, anomaly = (
-        _aligned(card_fraud, keys, "card_fraud"),
-        _aligned(transaction_anomaly, keys, "transaction_anomaly"),
-    )
+    keys, amount = _checked(transactions)
+    fraud = _aligned(card_fraud, keys, "card_fraud")
+    anomaly = _aligned(transaction_anomaly, keys, "transaction_anomaly")
     p, quantile = fraud["score"].to_numpy(dtype=float), anomaly["score"].to_numpy(dtype=float)
 
     exposure = np.maximum(amount, card_exposure)
@@ -82,25 +73,11 @@ def combine(
     review = likely | (~block & is_strange)
     route = np.select([block, review], [BLOCK, REVIEW], CLEAR)
     risk = np.where(is_strange, np.maximum(p, np.minimum(1.0, review_cost / exposure)), p)
-    texts = [
-        _reasons(r, likely=bool(a), strange=bool(s), p=pi, loss=loss, quantile=q, fraud=f, anomaly=x)
-        for r, a, s, pi, loss, q, f, x in zip(
-            route, likely, is_strange, p, expected, quantile, fraud["reasons"], anomaly["reasons"], strict=True
-        )
-    ]
-    decided = pd.DataFrame(
-        {
-            "entity_key": keys.to_numpy(),
-            "risk": risk,
-            "route": route,
-            "money": expected,
-            "amount": amount,
-            "reasons": texts,
-        }
-    )
-    if "_row" in transactions.columns:
-        decided["_row"] = transactions["_row"].to_numpy()
-    return decided
+    texts = list(map(_reasons, route, likely, is_strange, p, expected, quantile, fraud["reasons"], anomaly["reasons"]))
+    columns: dict[str, Any] = {"entity_key": keys, "risk": risk, "route": route, "money": expected}
+    columns |= {"amount": amount, "reasons": texts}
+    columns |= {"_row": transactions["_row"]} if "_row" in transactions.columns else {}
+    return pd.DataFrame({name: np.asarray(cells) for name, cells in columns.items()})
 
 
 def _check_parameters(
@@ -112,6 +89,18 @@ def _check_parameters(
     wrong += [f"{name}={value} must lie in 0..1" for name, value in shares.items() if not 0 <= value <= 1]
     if wrong:
         raise BatonError(f"combine: {'; '.join(wrong)}")
+
+
+def _checked(transactions: pd.DataFrame) -> tuple[pd.Series, np.ndarray]:
+    """Keys and amounts of the transactions."""
+    keys = transactions["transaction_id"].astype(str)
+    if keys.duplicated().any():
+        raise BatonError(f"transactions: transaction_id {keys[keys.duplicated()].iloc[0]!r} occurs more than once")
+    amount = transactions["amount"].to_numpy(dtype=float)
+    if len(wrong := keys[~(np.isfinite(amount) & (amount >= 0))]):
+        what = f"transactions: amount of transaction {wrong.iloc[0]!r}"
+        raise BatonError(f"{what} is missing or negative; quarantine it first")
+    return keys, amount
 
 
 def _aligned(scores: pd.DataFrame, keys: pd.Series, name: str) -> pd.DataFrame:
@@ -129,15 +118,13 @@ def _aligned(scores: pd.DataFrame, keys: pd.Series, name: str) -> pd.DataFrame:
         )
     ordered = indexed.loc[keys]
     values = ordered["score"].to_numpy(dtype=float)
-    if not ((values >= 0) & (values <= 1)).all():  # a NaN fails both comparisons
-        raise BatonError(
-            f"{name}: the score of transaction {ordered.index[~((values >= 0) & (values <= 1))][0]!r} is not in 0..1"
-        )
+    if len(wrong := ordered.index[~((values >= 0) & (values <= 1))]):  # a NaN fails both comparisons
+        raise BatonError(f"{name}: the score of transaction {wrong[0]!r} is not in 0..1")
     return ordered
 
 
 def _reasons(
-    route: str, *, likely: bool, strange: bool, p: float, loss: float, quantile: float, fraud: object, anomaly: object
+    route: str, likely: bool, strange: bool, p: float, loss: float, quantile: float, fraud: object, anomaly: object
 ) -> str | None:
     """Plain sentences for an analyst, as JSON; nothing for a cleared transaction."""
     if route == CLEAR:
@@ -146,9 +133,8 @@ def _reasons(
     if route == BLOCK or likely:
         texts.append(f"Probability of fraud {p:.1%}, expected loss {loss:.2f}{_named(fraud, 'driven by')}")
     if strange:
-        texts.append(
-            f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{_named(anomaly, 'farthest from usual:')}"
-        )
+        farthest = _named(anomaly, "farthest from usual:")
+        texts.append(f"Stranger than {min(quantile, 0.99999):.3%} of known transactions{farthest}")
     return json.dumps(texts)
 
 

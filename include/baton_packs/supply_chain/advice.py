@@ -19,6 +19,7 @@ from baton.agents import AgentQuestion, AgentSpec, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton.errors import BatonError
 from baton_packs.supply_chain import HERE
+from baton_packs.supply_chain.ordering import rules as ordering
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,6 @@ class Advice(BaseModel):
 
 def rules() -> dict[str, Any]:
     """For which items the agent may choose, from the pack's ordering policy."""
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     return {"allowed": {item: policy.alternatives_allowed for item, policy in ordering.load().by_item.items()}}
 
 
@@ -72,9 +71,8 @@ def cases(proposals: pd.DataFrame, simulated: pd.DataFrame, allowed: Mapping[str
     """
     for frame, name, columns in ((proposals, "proposals", _PROPOSED), (simulated, "simulated", _SIMULATED)):
         if len(frame) and (missing := [column for column in columns if column not in frame.columns]):
-            raise BatonError(
-                f"frame {name}: column {missing[0]} is missing; the inventory agent needs {', '.join(columns)}"
-            )
+            needed = ", ".join(columns)
+            raise BatonError(f"frame {name}: column {missing[0]} is missing; the inventory agent needs {needed}")
     if twice := [item for item, count in Counter(row["item"] for row in _records(proposals)).items() if count > 1]:
         raise BatonError(f"frame proposals: item {twice[0]} stands there twice; propose one order per item")
     offers: dict[str, list[dict[str, Any]]] = {}
@@ -107,11 +105,8 @@ def _case(row: Mapping[str, Any], offers: list[dict[str, Any]], allowed: bool) -
             }
             for offer in offers
         ]  # fmt: skip
-    terms = {
-        "ordered": row["quantity"] > 0,
-        "allowed": allowed,
-        "offers": {offer["alternative"]: offer for offer in offers},
-    }
+    by_name = {offer["alternative"]: offer for offer in offers}
+    terms = {"ordered": row["quantity"] > 0, "allowed": allowed, "offers": by_name}
     # who may choose sees no text of others: a name that gives orders could else tip the choice
     data = {} if allowed else {"name of the item": row["item"]}
     return AgentQuestion(row["item"], facts, data, terms)
@@ -152,12 +147,10 @@ def template(case: AgentQuestion) -> Advice:
     risk = facts["stock_out_probability_without_the_order"]
     stock_out = f"the probability of a stock-out is {risk}"
     if ordered:
-        stock_out = (
-            f"it brings the probability of a stock-out from {risk} to {facts['stock_out_probability_with_the_order']}"
-        )
-    because = (
-        " and ".join(facts["why_it_stands_out"][:2]) or "it is marked so"
-    )  # more would not fit into the length of an answer
+        after = facts["stock_out_probability_with_the_order"]
+        stock_out = f"it brings the probability of a stock-out from {risk} to {after}"
+    # more than two would not fit into the length of an answer
+    because = " and ".join(facts["why_it_stands_out"][:2]) or "it is marked so"
     text = (
         f"{what}: {facts['on_hand_or_on_order']} are on hand or on order, and "
         f"{facts['expected_demand_until_the_next_order_arrives']} are expected to be needed until the next order arrives. "
@@ -180,12 +173,5 @@ def _list(row: Mapping[str, Any], column: str) -> list[str]:
     return found
 
 
-INVENTORY = AgentSpec(
-    name="inventory",
-    prompt=HERE / "prompts" / "inventory.md",
-    output=Advice,
-    cases=cases,
-    check=check,
-    template=template,
-    rules=rules,
-)
+PROMPT = HERE / "prompts" / "inventory.md"
+INVENTORY = AgentSpec("inventory", PROMPT, output=Advice, cases=cases, check=check, template=template, rules=rules)

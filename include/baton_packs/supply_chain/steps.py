@@ -1,20 +1,23 @@
 """Stages of the flow `replenishment`: from a forecast distribution to orders that are placed once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import Field
+from sqlalchemy import Connection
 
+from baton.data.datasets import read
+from baton.effects import outbox
 from baton.errors import BatonError
+from baton.feedback import adjustments
+from baton.packs.pack import find_model
+from baton.record import ledger
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
+from baton_packs.supply_chain.ordering import alternatives, inventory
+from baton_packs.supply_chain.ordering import rules as ordering
 
 EFFECT = "purchase_order"  # kind in the outbox
 FIELD = "quantity"
@@ -22,15 +25,11 @@ ORDER, APPROVE, NONE = "order", "approve", "none"
 
 
 def _rules(job: StageJob) -> dict[str, Any]:
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     return ordering.load().model_dump(mode="json")
 
 
 def _proposal_state(job: StageJob) -> Mapping[str, Any]:
     """Besides its inputs a proposal depends on the rules and on what people changed in earlier weeks."""
-    from baton.feedback import adjustments
-
     known = adjustments.known(job.flow, before=job.partition, field=FIELD)
     return {"rules": _rules(job), "changes": known.drop(columns="reason").to_dict("records")}
 
@@ -44,11 +43,6 @@ def propose(job: StageJob) -> StageOutput:
     Returns:
         see `inventory.propose`; facts: orders, amount, exceptional items, learned factors.
     """
-    from baton.feedback import adjustments
-    from baton.packs.pack import find_model
-    from baton_packs.supply_chain.ordering import inventory
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     spec: Any = find_model("demand")[1]
     changes = adjustments.known(job.flow, before=job.partition, field=FIELD)
@@ -68,8 +62,6 @@ def propose(job: StageJob) -> StageOutput:
 
 def open_orders(stock: pd.DataFrame) -> pd.DataFrame:
     """Units on their way, from the columns `due_1`, `due_2`, ...: item, quantity, due_week (weeks from now)."""
-    import pandas as pd
-
     due = [name for name in stock if str(name).startswith("due_")]
     long = stock.melt(id_vars="item", value_vars=due, var_name="due_week", value_name="quantity")
     long = long.assign(due_week=long["due_week"].str.removeprefix("due_").astype(int))
@@ -92,11 +84,6 @@ def simulate(job: StageJob[ShareOptions]) -> StageOutput:
     Returns:
         see `alternatives.summarise`; lists and dicts as JSON text.
     """
-    import pandas as pd
-
-    from baton_packs.supply_chain.ordering import alternatives
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     due = open_orders(frames["stock"])
     mine = frames["proposals"].sort_values("item").iloc[job.options.part :: job.options.parts]
@@ -117,15 +104,12 @@ def simulate(job: StageJob[ShareOptions]) -> StageOutput:
 
 def _placed_state(job: StageJob) -> Mapping[str, Any]:
     """Orders of this partition that are out cannot be decided again."""
-    return {"rules": _rules(job), "placed": {} if job.dry_run else placed(job.flow, job.partition)}
+    return {"rules": _rules(job), "placed": _placed(job)}
 
 
-def placed(flow: str, partition: str) -> dict[str, dict[str, Any]]:
-    """Orders of a partition that the supplier has, or may have: item -> what was sent."""
-    from baton.effects import outbox
-
-    out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
-    return {one.entity_key: one.payload for one in outbox.effects(flow, partition, EFFECT) if one.state in out}
+def _placed(job: StageJob) -> dict[str, dict[str, Any]]:
+    """Orders of the partition that the supplier has, or may have: item -> what was sent."""
+    return {} if job.dry_run else outbox.left(job.flow, job.partition, EFFECT)
 
 
 @engine_step(fingerprint=_placed_state)
@@ -138,27 +122,22 @@ def decide(job: StageJob) -> StageOutput:
         one row per item: entity_key, item, supplier, quantity, unlearned, express (bool), money, risk, route (none | order |
         approve), alternative, text (why, for people), source (agent | template | rule), exceptional, reasons (JSON).
     """
-    import pandas as pd
-
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules, frames = ordering.load(), read_inputs(job.inputs)
     offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
     advice = {row["entity_key"]: row for row in frames["advice"].to_dict("records")}
-    out = {} if job.dry_run else placed(job.flow, job.partition)
+    out = _placed(job)
     rows = []
     for one in frames["proposals"].to_dict("records"):
         said = advice.get(one["item"], {})
         offer = offers.get((one["item"], said.get("choice") or "as_proposed"))
-        quantity, money = (
-            (int(offer["quantity"]), float(offer["amount"])) if offer else (one["quantity"], one["amount"])
-        )
+        quantity, money = one["quantity"], one["amount"]
+        if offer:
+            quantity, money = int(offer["quantity"]), float(offer["amount"])
         express, reasons = bool(offer and offer["alternative"] == "express"), json.loads(one["reasons"])
         if sent := out.get(one["item"]):
             quantity, money, express = int(sent["quantity"]), float(sent["amount"]), bool(sent["express"])
-            reasons.append(
-                f"{quantity:,} units were ordered already for this week: an order that is out stays as it is"
-            )
+            out_already = f"{quantity:,} units were ordered already for this week"
+            reasons.append(f"{out_already}: an order that is out stays as it is")
         route = NONE if quantity == 0 else ORDER if sent or money <= rules.approval_limit else APPROVE
         rows.append({
             "entity_key": one["item"], "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
@@ -174,13 +153,9 @@ def decide(job: StageJob) -> StageOutput:
 
 def _outbox_state(job: StageJob) -> Mapping[str, Any]:
     """What is in the outbox now: an order that another plan withdrew must be put there again."""
-    from baton.effects import outbox
-
     known = outbox.effects(job.flow, job.partition, EFFECT)
-    return {
-        "rules": _rules(job),
-        "wanted": {one.entity_key: one.payload for one in known if one.state != outbox.WITHDRAWN},
-    }
+    wanted = {one.entity_key: one.payload for one in known if one.state != outbox.WITHDRAWN}
+    return {"rules": _rules(job), "wanted": wanted}
 
 
 class OrderOptions(Spec):
@@ -205,11 +180,6 @@ def place(job: StageJob[OrderOptions]) -> StageOutput:
     Raises:
         BatonError: an answer for an item that was not asked about; an order that is out already would change.
     """
-    import pandas as pd
-
-    from baton.data.datasets import read
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     rules = ordering.load()
     decisions: pd.DataFrame = read(job.inputs["decisions"])
     asked = decisions[decisions["route"] == APPROVE]
@@ -228,10 +198,6 @@ def place(job: StageJob[OrderOptions]) -> StageOutput:
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.effects import outbox
-        from baton.feedback import adjustments
-        from baton.record import ledger
-
         outbox.enqueue(conn, job.flow, job.partition, EFFECT,
                        [(row["item"], _payload(job, row)) for row in going.to_dict("records")])  # fmt: skip
         if answer:
@@ -248,15 +214,12 @@ def _as_answered(asked: pd.DataFrame, changes: Mapping[str, Any], policies: Mapp
     if unknown:
         raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
     rows = asked.copy()
-    rows["quantity"] = [
-        int(changes.get(item, quantity)) for item, quantity in zip(rows["item"], rows["quantity"], strict=True)
-    ]
-    extra = {name: policy.expedite_cost or 0.0 for name, policy in policies.items()}
-    rows["money"] = [
-        round(quantity * (policies[item].unit_cost + extra[item] * express), 2)
-        for item, quantity, express in zip(rows["item"], rows["quantity"], rows["express"], strict=True)
-    ]
-    return rows
+    quantities, money = [], []
+    for item, quantity, express in zip(rows["item"], rows["quantity"], rows["express"], strict=True):
+        policy = policies[item]
+        quantities.append(int(changes.get(item, quantity)))
+        money.append(round(quantities[-1] * (policy.unit_cost + (policy.expedite_cost or 0.0) * express), 2))
+    return rows.assign(quantity=quantities, money=money)
 
 
 def _payload(job: StageJob, row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -370,6 +370,6 @@ def test_importing_the_warehouse_stays_light():
 
 def test_a_warehouse_of_a_build_before_the_first_release_is_refused(migrated: Path) -> None:
     with warehouse.write() as conn:
-        conn.execute(text("update alembic_version set version_num = '0003'"))
+        conn.execute(sa.text("update alembic_version set version_num = '0003'"))
     with pytest.raises(BatonError, match=r"before 0.1.0 \(revision 0003\): start with an empty BATON_HOME"):
         warehouse.migrate()

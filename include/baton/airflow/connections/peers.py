@@ -13,8 +13,6 @@ What the provider's form writes besides is taken: fields left empty, `timeout` a
 One of type File (path) or `file` writes mails into extra's `path`, else into BATON_HOME/outbox.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Addresses of the assets that wake DAGs."""
 
-from __future__ import annotations
-
 from airflow.sdk import Asset
 
 

@@ -1,7 +1,5 @@
 """Airflow as the console's host: Airflow's log-in, Airflow's rights, Airflow's runs. Imported by the API server only."""
 
-from __future__ import annotations
-
 import hashlib
 from datetime import datetime
 from typing import Any

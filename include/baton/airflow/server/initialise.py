@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 POOLS = {
-    "training": (
-        max(2, os.cpu_count() or 1),
-        "Model training: as many candidates at a time as there are cores",
-    ),
+    "training": (max(2, os.cpu_count() or 1), "Model training: as many candidates at a time as there are cores"),
     "scoring": (2 * (os.cpu_count() or 1), "Contract checks and scoring of partitions"),
     "agents": (
         1,

@@ -1,7 +1,5 @@
 """The console as a FastAPI application, to be mounted into the host (Airflow's API server, under `/baton`)."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """HTML pages: Jinja templates, one style sheet and a few lines of script, all inline and named by a nonce."""
 
-from __future__ import annotations
-
 import secrets
 from functools import lru_cache
 from pathlib import Path

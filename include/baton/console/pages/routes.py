@@ -1,7 +1,5 @@
 """The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -47,8 +45,7 @@ def start(request: Request) -> Response:
 @router.get("/today")
 def today(request: Request, rights: Asking) -> Response:
     """What happened today, and what waits for a person."""
-    token = forms.token_for(rights.host, rights.person)
-    return page(request, rights.host, "today.html.j2", today=gather(rights), token=token)
+    return _page(request, rights, "today.html.j2", today=gather(rights))
 
 
 @router.get("/api/today")
@@ -77,8 +74,7 @@ def cases_by_queue(
         found = queues.one_page(conn, rights, queues.Filter(flow, queue, route), page_number)
     if not _wants_html(request):
         return JSONResponse(found)
-    token = forms.token_for(rights.host, rights.person)
-    return page(request, rights.host, "cases.html.j2", found=found, token=token)
+    return _page(request, rights, "cases.html.j2", found=found)
 
 
 @router.get("/cases/{flow}/{entity_key:path}")
@@ -89,9 +85,8 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
         raise HTTPException(404, f"Flow {flow} has no case {entity_key}, or you may not read about it.")
     if not _wants_html(request):
         return JSONResponse(found)
-    token, mlflow = forms.token_for(rights.host, rights.person), settings().mlflow_tracking_uri
-    shown: dict[str, Any] = {"card": found, "token": token, "mlflow_url": mlflow, "longest": cases.LONGEST_TEXT}
-    return page(request, rights.host, "card.html.j2", **shown)
+    mlflow = settings().mlflow_tracking_uri
+    return _page(request, rights, "card.html.j2", card=found, mlflow_url=mlflow, longest=cases.LONGEST_TEXT)
 
 
 @router.post("/cases/{flow}/{entity_key:path}")
@@ -138,9 +133,8 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
         if first_row(conn, tables.cases, flow=flow, entity_key=entity_key) is None:
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
-        return cases.decide(
-            flow, entity_key, resolution, rights.person.name, note.strip(), text, int(seen) if seen else None
-        )
+        looked_at = int(seen) if seen else None
+        return cases.decide(flow, entity_key, resolution, rights.person.name, note.strip(), text, looked_at)
     except (cases.UnknownResolution, cases.UnusableText) as error:
         raise HTTPException(422, str(error)) from error
     except DatasetCorrupt:  # what the text is compared with cannot be read
@@ -159,6 +153,11 @@ async def verify(request: Request, rights: Asking) -> Response:
     if "token" in fields:
         return RedirectResponse(f"{request.scope['root_path']}/today#ledger", 303)
     return JSONResponse(result)
+
+
+def _page(request: Request, rights: Rights, template: str, **values: Any) -> Response:
+    """A page with forms, which carry a token of the person's own."""
+    return page(request, rights.host, template, token=forms.token_for(rights.host, rights.person), **values)
 
 
 def _wants_html(request: Request) -> bool:

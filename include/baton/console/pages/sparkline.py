@@ -1,7 +1,5 @@
 """A metric over partitions as a small inline SVG: no script, no colour of its own beyond the page's classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

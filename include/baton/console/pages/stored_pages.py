@@ -1,7 +1,5 @@
 """Stored HTML pages: validation results, drift reports and flows' reports, out of the reports folder and out of nowhere else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from baton.console.host import Rights

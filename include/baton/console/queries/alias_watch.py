@@ -1,7 +1,5 @@
 """Aliases as the registry has them now, asked in the background: a slow or dead MLflow costs a page one second at most."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -12,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from baton.errors import BatonError
+from baton.registry.client import Registry
+from baton.settings import settings
 
 PATIENCE = 1.0  # seconds that a page waits
 KEEP = 10.0  # seconds that an answer, or its absence, counts
@@ -56,8 +56,6 @@ class AliasWatch:
 
 def fetch(models: tuple[str, ...]) -> Aliases:
     """Ask the registry, without patience for a server that is down."""
-    from baton.settings import settings
-
     registry = _registry(settings().mlflow_tracking_uri or "")
     return {model: registry.aliases(model) for model in models}
 
@@ -65,8 +63,6 @@ def fetch(models: tuple[str, ...]) -> Aliases:
 @lru_cache(maxsize=2)
 def _registry(url: str) -> Any:
     """One connection per address: making one costs more than asking."""
-    from baton.registry.client import Registry
-
     return Registry(url or None, retry_seconds=0.0)
 
 

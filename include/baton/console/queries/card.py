@@ -1,7 +1,5 @@
 """The decision card: everything about one case on one page, from the commits that the decision was made of."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +17,7 @@ from baton.record import tables
 from baton.record.warehouse import read
 
 HISTORY = 50
+_QUARANTINED = ("rule", "column", "value", "status", "reason", "actor", "updated_at")
 _HIDDEN = {"_source", "_row", "_row_sha"}
 
 
@@ -50,8 +49,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
-        "quarantine": [{name: q[name] for name in ("rule", "column", "value", "status", "reason", "actor", "updated_at")}
-                       for q in quarantined],
+        "quarantine": [{name: one[name] for name in _QUARANTINED} for one in quarantined],
         "contract": _facts(checked), "row": _source_cells(source, source_columns, scores, deciding), "row_problem": problem,
         "history": history, "may_decide": may_decide,
     }  # fmt: skip
@@ -68,24 +66,19 @@ def _offered(case: Mapping[str, Any]) -> dict[str, str]:
 
 def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] | None:
     """The newest decision in the shape of a case that nobody has to decide."""
-    table = tables.decisions
-    query = select(table).where(table.c.flow == flow, table.c.entity_key == entity_key)
-    row = conn.execute(query.order_by(table.c.partition.desc()).limit(1)).mappings().first()
+    newest = tables.decisions.c.partition.desc()
+    row = first_row(conn, tables.decisions, newest, flow=flow, entity_key=entity_key)
     if row is None:
         return None
+    none = dict.fromkeys(("queue", "priority", "edits", "resolution", "actor", "note", "text"))
+    known = {name: row[name] for name in ("flow", "entity_key", "partition", "route", "risk")}
     at = row["decided_at"]
-    return {
-        "flow": flow, "entity_key": entity_key, "partition": row["partition"], "route": row["route"], "queue": None,
-        "priority": None, "risk": row["risk"], "status": "no case", "resolutions": {}, "edits": None, "resolution": None,
-        "actor": None, "note": None, "text": None, "opened_at": at, "updated_at": at,
-    }  # fmt: skip
+    return {**known, **none, "status": "no case", "resolutions": {}, "opened_at": at, "updated_at": at}
 
 
 def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     """One model's score, its reasons, and the answer that made this version champion."""
-    table = tables.approvals
-    query = select(table).where(table.c.model == row["model"], table.c.version == row["version"])
-    approval = conn.execute(query).mappings().first()
+    approval = first_row(conn, tables.approvals, model=row["model"], version=row["version"])
     return {
         **{name: row[name] for name in ("model", "version", "score", "category", "scored_at")},
         # the likeliest classes of a text are in the words already
@@ -97,12 +90,10 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(checked: Checked | None) -> dict[str, Any] | None:
     if checked is None:
         return None
-    contract, facts = checked.commit, checked.commit["facts"]
-    return {
-        "name": facts.get("contract"), "status": facts.get("status"), "rows_in": facts.get("rows_in"),
-        "rows_good": facts.get("rows_good"), "page": facts.get("page"), "stage": contract["stage"],
-        "uri": contract["uri"], "run_id": contract["run_id"], "at": contract["created_at"],
-    }  # fmt: skip
+    commit = checked.commit
+    known = {name: commit["facts"].get(name) for name in ("status", "rows_in", "rows_good", "page")}
+    known |= {name: commit[name] for name in ("stage", "uri", "run_id")}
+    return {**known, "name": commit["facts"].get("contract"), "at": commit["created_at"]}
 
 
 def _source(checked: Checked | None, entity_key: str) -> tuple[dict[str, Any], dict[str, Any], str | None]:
@@ -137,11 +128,8 @@ def _source_cells(
     """
     named = list(dict.fromkeys(feature for score in scores for feature, _ in score["reasons"]))
     order = [*[name for name in named if name in row], *[name for name in row if name not in named]]
-    return [
-        _cell(name, row[name], columns.get(name, {}), named=name in named, unmask=unmask)
-        for name in order
-        if name not in _HIDDEN
-    ]
+    shown = [name for name in order if name not in _HIDDEN]
+    return [_cell(name, row[name], columns.get(name, {}), named=name in named, unmask=unmask) for name in shown]
 
 
 _SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions", "edits"}
@@ -150,11 +138,9 @@ _NOTHING = (None, "", "[]")
 
 def _proposal(row: Mapping[str, Any], columns: Mapping[str, Any], unmask: bool) -> list[dict[str, Any]]:
     """What the decision says beside route, risk and money: the columns that its contract describes."""
-    cells = [
-        _cell(name, row[name], column, named=False, unmask=unmask)
-        for name, column in columns.items()
-        if name in row and name not in _SHOWN_ABOVE | _HIDDEN and not column.get("spans")
-    ]
+    left = row.keys() - _SHOWN_ABOVE - _HIDDEN
+    names = [name for name, column in columns.items() if name in left and not column.get("spans")]
+    cells = [_cell(name, row[name], columns[name], named=False, unmask=unmask) for name in names]
     return [cell for cell in cells if cell["hidden"] or cell["value"] not in _NOTHING]
 
 
@@ -166,10 +152,8 @@ def _cell(name: str, value: Any, column: Mapping[str, Any], *, named: bool, unma
         plain = None
     elif not isinstance(plain, (bool, int, float)):
         plain = str(plain)
-    return {
-        "name": name, "value": None if hidden else plain, "hidden": hidden, "named": named,
-        "description": column.get("description", ""),
-    }  # fmt: skip
+    shown = {"name": name, "value": None if hidden else plain, "hidden": hidden, "named": named}
+    return {**shown, "description": column.get("description", "")}
 
 
 def _history(conn: Connection, flow: str, entity_key: str, partition: str) -> list[dict[str, Any]]:
@@ -177,7 +161,6 @@ def _history(conn: Connection, flow: str, entity_key: str, partition: str) -> li
     table = tables.ledger
     subjects = [f"{flow}/{entity_key}", f"{flow}/{partition}"]
     query = select(table).where(table.c.subject.in_(subjects)).order_by(table.c.seq.desc()).limit(HISTORY)
-    return [
-        {"seq": row["seq"], "at": row["at"], "kind": row["kind"], "payload": json.loads(row["payload"])}
-        for row in reversed(conn.execute(query).mappings().all())
-    ]
+    rows = reversed(conn.execute(query).mappings().all())
+    shown = ("seq", "at", "kind")
+    return [{name: row[name] for name in shown} | {"payload": json.loads(row["payload"])} for row in rows]

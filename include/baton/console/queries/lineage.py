@@ -4,14 +4,13 @@ A commit names the datasets that it was made of, so nothing is assumed about the
 and a delivery that came after the decision is not taken for its own. Only the commits of that one decision are looked at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
+from baton.data import datasets
 from baton.errors import BatonError
 from baton.record import tables
 from baton.record.warehouse import read
@@ -112,26 +111,27 @@ def stored_row(commit: Mapping[str, Any], key: str, entity: str) -> Row | None:
     Raises:
         BatonError: the dataset cannot be read.
     """
-    from baton.data.datasets import DatasetRef
-    from baton.data.datasets import read as read_rows
-
-    ref = DatasetRef.from_dict(commit["ref"])
+    ref = datasets.DatasetRef.from_dict(commit["ref"])
     if not ref.rows:
         return None
-    frame = read_rows(ref)
+    frame = datasets.read(ref)
     match = frame[frame[key].astype(str) == entity]
     return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
 
 
 def all_rows(conn: Connection, table: Table, **where: Any) -> list[Row]:
     """Rows whose columns equal `where`."""
-    query = select(table).where(*(table.c[name] == value for name, value in where.items()))
-    return [dict(row) for row in conn.execute(query).mappings()]
+    return [dict(row) for row in conn.execute(_equal(table, where)).mappings()]
 
 
-def first_row(conn: Connection, table: Table, **where: Any) -> Row | None:
-    """The first row whose columns equal `where`, None without any."""
-    return next(iter(all_rows(conn, table, **where)), None)
+def first_row(conn: Connection, table: Table, *order: ColumnElement[Any], **where: Any) -> Row | None:
+    """The first row whose columns equal `where`, in an order; None without any."""
+    row = conn.execute(_equal(table, where).order_by(*order).limit(1)).mappings().first()
+    return None if row is None else dict(row)
+
+
+def _equal(table: Table, where: Mapping[str, Any]) -> Select[Any]:
+    return select(table).where(*(table.c[name] == value for name, value in where.items()))
 
 
 def _unpublished(conn: Connection, flow: str, partition: str) -> list[Row]:

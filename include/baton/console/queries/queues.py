@@ -1,7 +1,5 @@
 """Open cases by queue: whose work waits, and what comes first. Indexed queries only, whatever the tables hold."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -85,10 +83,8 @@ def _summed(groups: Iterable[Mapping[str, Any]], parts: tuple[str, str]) -> list
     """The groups once more, by two of their three parts; in order."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for group in groups:
-        one = found.setdefault(
-            tuple(group[name] for name in parts),
-            {**{name: group[name] for name in parts}, "open": 0, "oldest": group["oldest"]},
-        )
+        place = {name: group[name] for name in parts}
+        one = found.setdefault(tuple(place.values()), {**place, "open": 0, "oldest": group["oldest"]})
         one["open"] += group["open"]
         one["oldest"] = min(one["oldest"], group["oldest"])
     return sorted(found.values(), key=lambda one: [one[name] or "" for name in parts])
@@ -110,15 +106,13 @@ def _cases(
     same = and_(*(decision.c[name] == first.c[name] for name in ("flow", "partition", "entity_key")))
     query = select(first, decision.c.money).outerjoin(decision, same).order_by(*_urgency(first.c))
     rows = [dict(row) for row in conn.execute(query).mappings()]
-    whys = _reasons(conn, [(row["flow"], row["partition"], row["entity_key"]) for row in rows])
-    return [
-        {
-            **{name: row[name] for name in _CASE},
-            "why": whys.get((row["flow"], row["partition"], row["entity_key"]), []),
-            "may_decide": rights.decide(row["flow"]),
-        }
-        for row in rows
-    ]
+    whys = _reasons(conn, list(map(_place, rows)))
+    return [{**{name: row[name] for name in _CASE}, "why": whys.get(_place(row), []), "may_decide": rights.decide(row["flow"])}
+            for row in rows]  # fmt: skip
+
+
+def _place(row: Mapping[Any, Any]) -> tuple[str, str, str]:
+    return row["flow"], row["partition"], row["entity_key"]
 
 
 def _urgency(case: Any) -> tuple[Any, ...]:
@@ -133,12 +127,11 @@ def _reasons(
     table = tables.predictions
     if not keys:
         return {}
-    named = or_(*(
-        and_(table.c.flow == flow, table.c.partition == part, table.c.entity_key == key) for flow, part, key in keys
-    ))  # fmt: skip
+    here = (table.c.flow, table.c.partition, table.c.entity_key)
+    named = or_(*(and_(*(column == part for column, part in zip(here, key, strict=True))) for key in keys))
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
         entry = {name: row[name] for name in ("model", "version", "score")}
         entry["words"] = in_words(row["reasons"], row["category"])
-        found.setdefault((row["flow"], row["partition"], row["entity_key"]), []).append(entry)
+        found.setdefault(_place(row), []).append(entry)
     return found

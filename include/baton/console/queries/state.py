@@ -1,23 +1,24 @@
 """The state of the models and of the record: drift, champions, ledger."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
-from baton.console.queries.work import verdict_of
+from baton.console.queries.lineage import first_row
+from baton.console.queries.work import newest_verdicts, verdict_of
 from baton.names import promote_of
+from baton.packs.pack import pack_folder, packs
 from baton.record import ledger, tables
 from baton.registry.review import champion_moved
 
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5
 CHAMPION = "champion"
+_SHIFT = ("feature", "effect", "threshold", "shift", "spread")
 _MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status")
 
 
@@ -28,25 +29,12 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     found = []
     for model, partition in conn.execute(newest).all():
         # a partition may be judged for several versions; the last judgement counts
-        here = (table.c.model == model) & (table.c.partition == partition)
-        row = conn.execute(select(table).where(here).order_by(table.c.judged_at.desc()).limit(1)).mappings().one()
-        if not rights.read(row["flow"]):
+        row = first_row(conn, table, table.c.judged_at.desc(), model=model, partition=partition)
+        if row is None or not rights.read(row["flow"]):
             continue
-        retrain = (
-            conn.execute(
-                select(asked)
-                .where(asked.c.model == model)
-                .order_by(asked.c.partition.desc(), asked.c.id.desc())
-                .limit(1)
-            )
-            .mappings()
-            .first()
-        )
-        drifted = [entry for entry in row["table"].get("rows", []) if entry.get("drifted")]
-        measured = [
-            {key: entry.get(key) for key in ("feature", "effect", "threshold", "shift", "spread")}
-            for entry in drifted[:TOP_FEATURES]
-        ]
+        retrain = first_row(conn, asked, asked.c.partition.desc(), asked.c.id.desc(), model=model)
+        drifted = [entry for entry in row["table"].get("rows", []) if entry.get("drifted")][:TOP_FEATURES]
+        measured = [{key: entry.get(key) for key in _SHIFT} for entry in drifted]
         series = _series(conn, model)
         labelled = [point for point in series if point["value"] is not None]  # labels lag behind
         found.append({
@@ -54,7 +42,7 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
             "verdict": row["verdict"], "features": list(row["features"]), "measured": measured,
             "rows": row["table"].get("n"), "judged_at": row["judged_at"], "page": row["table"].get("page"),
             "series": series, "labelled": labelled[-1] if labelled else None,
-            "retrain": dict(retrain) if retrain else None,
+            "retrain": retrain,
         })  # fmt: skip
     return sorted(found, key=lambda entry: (-len(entry["features"]), entry["model"]))
 
@@ -85,20 +73,18 @@ def champions(
     Args:
         aliases: alias -> version by model as the registry has it now; None when it did not answer in time.
     """
-    moves = _last_moves(conn)
-    verdicts, used = _last_verdicts(conn), _last_use(conn)
+    moves, used = _last_moves(conn), _last_use(conn)
+    verdicts = {row["model"]: verdict_of(row) for row in newest_verdicts(conn)}
     found = []
     for model in sorted({*known_models(), *moves, *verdicts}):
         if not rights.read(promote_of(model)):
             continue
-        move = moves.get(model)
-        recorded = int(move["payload"]["version"]) if move else None
+        move = moves.get(model, {})
+        recorded = int(move["version"]) if move else None
         actual = aliases.get(model) if aliases is not None else None
         found.append({
-            "model": model, "version": recorded, "since": move["at"] if move else None,
-            "previous": move["payload"].get("before") if move else None,
-            "actor": move["payload"].get("actor") if move else None,
-            "reason": move["payload"].get("reason") if move else None,
+            "model": model, "version": recorded, "since": move.get("at"), "previous": move.get("before"),
+            "actor": move.get("actor"), "reason": move.get("reason"),
             "challenger": (actual or {}).get("challenger"), "last_verdict": verdicts.get(model),
             "last_used": used.get((model, recorded)) if recorded is not None else None,
             "warning": champion_moved(model, actual.get(CHAMPION), recorded) if actual is not None else None,
@@ -114,15 +100,8 @@ def _last_moves(conn: Connection) -> dict[str, dict[str, Any]]:
         .where(table.c.kind == "alias_moved").group_by(table.c.subject).subquery()
     )  # fmt: skip
     query = select(table.c.subject, table.c.at, table.c.payload).join(newest, newest.c.seq == table.c.seq)
-    moves = {row.subject: {"at": row.at, "payload": json.loads(row.payload)} for row in conn.execute(query)}
-    return {model: move for model, move in moves.items() if move["payload"].get("alias") == CHAMPION}
-
-
-def _last_verdicts(conn: Connection) -> dict[str, dict[str, Any]]:
-    table = tables.approvals
-    newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
-    query = select(table).join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
-    return {row["model"]: verdict_of(row) for row in conn.execute(query).mappings()}
+    moves = {row.subject: {**json.loads(row.payload), "at": row.at} for row in conn.execute(query)}
+    return {model: move for model, move in moves.items() if move.get("alias") == CHAMPION}
 
 
 def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
@@ -135,8 +114,6 @@ def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
 @lru_cache(maxsize=1)
 def known_models() -> tuple[str, ...]:
     """Models of the installed packs, by file name; which packs are installed does not change while a process runs."""
-    from baton.packs.pack import pack_folder, packs
-
     return tuple(sorted(path.stem for name in packs() for path in (pack_folder(name) / "models").glob("*.yaml")))
 
 

@@ -1,27 +1,28 @@
 """The page Today as data: the same for the HTML page and for `/baton/api/today`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
+
 from baton.console.host import Rights
 from baton.console.queries import queues, state, work
 from baton.console.queries.alias_watch import WATCH
+from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
 
 
-def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
+def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
         at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, ledger,
         registry (`compared`, and the address of its UI).
     """
-    present = now or datetime.now(UTC)
+    present = datetime.now(UTC)
     midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
     runs = rights.host.runs(rights.person, midnight)
     requests = rights.host.requests(rights.person)
@@ -48,16 +49,10 @@ def gather(rights: Rights, now: datetime | None = None) -> dict[str, Any]:
 
 def _models() -> list[str]:
     """Models to ask the registry about: of installed packs, and of the record."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-
     with read() as conn:
         judged = conn.execute(select(tables.approvals.c.model).distinct()).scalars().all()
-        moved = conn.execute(
-            select(tables.ledger.c.subject).where(tables.ledger.c.kind == "alias_moved").distinct()
-        ).scalars()
-        return sorted({*state.known_models(), *judged, *moved})
+        moves = select(tables.ledger.c.subject).where(tables.ledger.c.kind == "alias_moved")
+        return sorted({*state.known_models(), *judged, *conn.execute(moves.distinct()).scalars()})
 
 
 def _totals(found: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The trace of a decision: the chain from a source row to it, out of the warehouse and the ledger."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 
 from baton.console.queries.lineage import Lineage, all_rows, lineage, places
 from baton.errors import BatonError
+from baton.record import ledger, tables
+from baton.record.warehouse import read
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,6 @@ def trace(entity: str, flow: str | None = None) -> list[TraceStep]:
 
 
 def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:
-    from baton.record.warehouse import read
-
     with read() as conn:
         return all_rows(conn, table, **where)
 
@@ -74,8 +72,6 @@ def _source(commit: dict[str, Any], row: Any = None) -> TraceStep:
 
 
 def _quarantine(flow: str, partition: str, entity: str) -> list[TraceStep]:
-    from baton.record import tables
-
     return [
         TraceStep("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
              + (f" by {row['actor']}" if row["actor"] else ""), {k: row[k] for k in ("rule", "repair", "reason", "actor")})
@@ -88,40 +84,29 @@ def _scores(line: Lineage, steps: list[TraceStep]) -> dict[str, int]:
     for row in line.scores:
         versions[str(row["model"])] = int(row["version"])
         why = ", ".join(f"{feature} {value:+.3g}" for feature, value in row["reasons"] or [])
-        steps.append(TraceStep("score", f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else ""),
-                          {"scored_at": row["scored_at"], "commit": row["commit_id"]}))  # fmt: skip
+        says = f"{row['model']} version {row['version']}: {row['score']:.4f}" + (f" because of {why}" if why else "")
+        steps.append(TraceStep("score", says, {"scored_at": row["scored_at"], "commit": row["commit_id"]}))
     return versions
 
 
 def _governance(model: str, version: int) -> list[TraceStep]:
     """How this version came to score: registration, gate, approver, alias."""
-    from baton.record import ledger, tables
-
-    steps = [
-        TraceStep(
-            "version",
-            f"{model} version {version} registered, winner {entry.payload.get('winner')}",
-            {"at": entry.at, **entry.payload},
-        )
-        for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1)
-    ]
+    steps = []
+    for entry in ledger.entries(subject=f"{model}/{version}", kind="version_registered", limit=1):
+        says = f"{model} version {version} registered, winner {entry.payload.get('winner')}"
+        steps.append(TraceStep("version", says, {"at": entry.at, **entry.payload}))
     for row in _rows(tables.approvals, model=model, version=version):
         verdict = row["verdict"]
         steps.append(
             TraceStep("gate", f"{verdict['decision']}: {verdict['reasons'][0]}", {"judged_at": row["judged_at"]})
         )
         if row["answer"]:
-            steps.append(
-                TraceStep(
-                    "approval", f"{row['answer']} by {row['reviewer']} ({row['channel']})", {"at": row["answered_at"]}
-                )
-            )
+            says = f"{row['answer']} by {row['reviewer']} ({row['channel']})"
+            steps.append(TraceStep("approval", says, {"at": row["answered_at"]}))
     return steps
 
 
 def _outcome(line: Lineage) -> list[TraceStep]:
-    from baton.record import tables
-
     steps = []
     if (row := line.decision) is not None:
         steps.append(TraceStep("decision", f"{row['route']}, risk {row['risk']:.4f}, {row['money'] or 0:.2f} at stake",

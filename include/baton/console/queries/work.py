@@ -1,7 +1,5 @@
 """Open work: approvals and quarantined rows that wait for people. Indexed queries only, whatever the tables hold."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from shlex import quote
@@ -16,6 +14,7 @@ from baton.record import tables
 
 TOP_GROUPS = 20
 EXAMPLES = 2
+_ANSWER = ("model", "version", "judged_at", "answer", "reviewer", "channel", "answered_at")
 
 
 def required_actions(request: OpenRequest) -> str:
@@ -29,47 +28,42 @@ def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest])
 
     `request` is where to answer in Airflow's UI; None when no run waits for this answer (any more).
     """
-    table = tables.approvals
-    newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
-    query = (
-        select(table)
-        .join(newest, and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at))
-        .where(table.c.answer.is_(None))
-        .order_by(table.c.judged_at.desc())
-    )
     waiting = {request.dag_id: request for request in requests}
     found = []
-    for row in conn.execute(query).mappings():
+    for row in newest_verdicts(conn):
         dag_id = promote_of(row["model"])
-        if row["verdict"].get("decision") != "PROMOTE" or not rights.read(dag_id):
+        if row["answer"] is not None or row["verdict"].get("decision") != "PROMOTE" or not rights.read(dag_id):
             continue
         request = waiting.get(dag_id)
-        found.append({
-            **verdict_of(row), "dag_id": dag_id, "request": required_actions(request) if request else None,
-            "asked_at": request.asked_at if request else None,
-        })  # fmt: skip
+        where = {"request": required_actions(request) if request else None, "asked_at": request and request.asked_at}
+        found.append({**verdict_of(row), "dag_id": dag_id, **where})
     return found
 
 
-def verdict_of(row: RowMapping) -> dict[str, Any]:
+def newest_verdicts(conn: Connection) -> list[RowMapping]:
+    """The newest row of `approvals` of each model, the newest of all first."""
+    table = tables.approvals
+    newest = select(table.c.model, func.max(table.c.judged_at).label("at")).group_by(table.c.model).subquery()
+    same = and_(newest.c.model == table.c.model, newest.c.at == table.c.judged_at)
+    return list(conn.execute(select(table).join(newest, same).order_by(table.c.judged_at.desc())).mappings())
+
+
+def verdict_of(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of `approvals` as the pages show it: version, gate decision, reasons, figures, answer."""
     verdict = row["verdict"]
     return {
-        "model": row["model"], "version": row["version"], "champion": verdict.get("champion_version"),
+        **{name: row[name] for name in _ANSWER}, "champion": verdict.get("champion_version"),
         "decision": verdict.get("decision"), "reasons": list(verdict.get("reasons") or []),
-        "figures": list(verdict.get("table") or []), "judged_at": row["judged_at"], "answer": row["answer"],
-        "reviewer": row["reviewer"], "channel": row["channel"], "answered_at": row["answered_at"],
+        "figures": list(verdict.get("table") or []),
     }  # fmt: skip
 
 
 def other_requests(requests: Sequence[OpenRequest], shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Requests of other tasks than the promotions already shown."""
     taken = {row["dag_id"] for row in shown if row["request"]}
-    return [
-        {"dag_id": r.dag_id, "subject": r.subject, "asked_at": r.asked_at, "request": required_actions(r)}
-        for r in requests
-        if r.dag_id not in taken
-    ]
+    other = [request for request in requests if request.dag_id not in taken]
+    return [{"dag_id": one.dag_id, "subject": one.subject, "asked_at": one.asked_at, "request": required_actions(one)}
+            for one in other]  # fmt: skip
 
 
 # inside one partition: SQLite would walk all open rows by the index on `status` if it could, not the partition's by key
@@ -79,13 +73,9 @@ _still_open = func.coalesce(tables.quarantine.c.status, "") == "open"
 def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
     """Open rows by flow, partition and rule, newest partition first; a row that breaks two rules counts once in `rows`."""
     table = tables.quarantine
-    is_open = table.c.status == "open"
-    query = (
-        select(table.c.flow, table.c.partition, table.c.rule, func.count().label("rows"))
-        .where(is_open)
-        .group_by(table.c.flow, table.c.partition, table.c.rule)
-        .order_by(table.c.partition.desc(), func.count().desc())
-    )
+    parts = (table.c.flow, table.c.partition, table.c.rule)
+    query = select(*parts, func.count().label("rows")).where(table.c.status == "open").group_by(*parts)
+    query = query.order_by(table.c.partition.desc(), func.count().desc())
     groups = [dict(row) for row in conn.execute(query).mappings() if rights.read(row["flow"])]
     for group in groups[:TOP_GROUPS]:
         # read from a few rows, not from all: a broken partition is here as a whole

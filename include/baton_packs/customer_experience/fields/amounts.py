@@ -1,13 +1,12 @@
 """Amounts of money in the notations of English, German, French and Dutch texts."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from baton_packs.customer_experience.fields.page import LineSpan, Page
+from baton_packs.customer_experience.fields.page import Page, Placed
 
 SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "₹": "INR", "¥": "JPY", "us$": "USD", "rs": "INR", "rs.": "INR", "euro": "EUR",
            "euros": "EUR", "dollars": "USD", "pounds": "GBP", "c$": "CAD", "a$": "AUD", "hk$": "HKD", "fr.": "CHF",
@@ -95,7 +94,7 @@ def read_number(text: str, decimals: int = 2) -> tuple[float | None, bool]:
         return None, False
 
 
-def find_amounts(page: Page, masked: list[LineSpan]) -> list[Amount]:
+def find_amounts(page: Page, masked: Sequence[Placed]) -> list[Amount]:
     """All amounts of a text in order, outside the `masked` places (dates, account numbers)."""
     text = page.numbers
     named = set(WORDS.findall(text))
@@ -118,12 +117,10 @@ def find_amounts(page: Page, masked: list[LineSpan]) -> list[Amount]:
         signs = match["sign"] or match["sign2"] or match["sign3"]
         negative = bool(signs or (match["open"] and match["close"]))  # bookkeepers put what is owed in brackets
         money = bool(code or match["dash"] or re.search(rf"[.,]\d{{2,{decimals}}}$", match["number"]))
-        start, end = match.span()
         printed = match.group()
-        start += len(printed) - len(printed.lstrip())
-        found.append(
-            Amount(-value if negative else value, code, start, end - len(printed) + len(printed.rstrip()), money, sure)
-        )
+        start = match.start() + len(printed) - len(printed.lstrip())
+        end = match.start() + len(printed.rstrip())
+        found.append(Amount(-value if negative else value, code, start, end, money, sure))
     return found
 
 
@@ -143,7 +140,7 @@ def main_currency(text: str, amounts: list[Amount]) -> str | None:
     return counted.most_common(1)[0][0] if counted else None
 
 
-def unread(page: Page, known: list[LineSpan], start: int, end: int) -> bool:
+def unread(page: Page, known: Sequence[Placed], start: int, end: int) -> bool:
     """Whether digits with marks between them, as an amount has, stand between two places and are nothing that is `known`.
 
     Args:

@@ -1,7 +1,5 @@
 """Names of companies and persons: what they look like, and how names and domains are compared."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 
@@ -59,13 +57,7 @@ def looks_like_name(text: str) -> bool:
     if not 1 <= len(words) <= 6 or len(text) > 60 or text.rstrip().endswith((":", "?", "!")) or "@" in text:
         return False
     first = [fold(word) for word in WORD.findall(text)]
-    if (
-        not first
-        or first[0] in TITLES
-        or any(word in TITLES for word in first[1:2])
-        or HOUSE.search(text)
-        or TITLE.search(first[0])
-    ):
+    if not first or not TITLES.isdisjoint(first[:2]) or HOUSE.search(text) or TITLE.search(first[0]):
         return False
     if first[0] in INDEX and any(" ".join(first).startswith(" ".join(phrase)) for phrase, _ in INDEX[first[0]]):
         return False

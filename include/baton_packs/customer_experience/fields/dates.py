@@ -1,13 +1,11 @@
 """Dates in English, German, French and Dutch notations, and which of them is the document's and the payment's."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from dataclasses import dataclass
 
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import Found, LineSpan, Page, beneath, fold
+from baton_packs.customer_experience.fields.page import Found, Page, beneath, fold
 
 NAMES = (
     "january januar janner janvier januari jan", "february februar fevrier februari feb fevr",
@@ -85,15 +83,12 @@ def choose_dates(page: Page, dates: list[Date], labels: list[Label], number: Fou
     is the invoice's. Without any label, the first date of the text is taken with little confidence.
     """
     wanted = [label for label in labels if label.kind in ("date", "due_date", "other_date")]
-    by_line: dict[int, list[LineSpan]] = {}
-    at = {date.start: date for date in dates}
-    for date in dates:
-        by_line.setdefault(page.line_at(date.start), []).append(LineSpan(date.start, date.end))
+    by_line, at = page.by_line(dates), {date.start: date for date in dates}
     taken: dict[int, tuple[str, float, str]] = {}
     for i, label in enumerate(wanted):
         limit = wanted[i + 1].start if i + 1 < len(wanted) and wanted[i + 1].line == label.line else len(page.text)
-        right = [s for s in by_line.get(label.line, ()) if label.end <= s.start < limit]
-        value, factor = (right[0], 1.0) if right else (beneath(page, LineSpan(label.start, label.end), by_line), 0.85)
+        right = [date for date in by_line.get(label.line, ()) if label.end <= date.start < limit]
+        value, factor = (right[0], 1.0) if right else (beneath(page, label, by_line), 0.85)
         if value is None:
             continue
         confidence = _trust(page, label, value) * factor
@@ -114,17 +109,11 @@ def choose_dates(page: Page, dates: list[Date], labels: list[Label], number: Fou
     return _best(page, at, taken)
 
 
-def _trust(page: Page, label: Label, value: LineSpan) -> float:
+def _trust(page: Page, label: Label, value: Date) -> float:
     """A plain `date` behind another word is the date of something else; words between weaken the bond."""
     trust = 0.95 if label.words > 1 or len(label.phrase) > 6 else 0.8
     before = page.text[page.lines[label.line].start : label.start]
-    if (
-        label.phrase in ("date", "datum")
-        and before
-        and before[-1] == " "
-        and not before.endswith("  ")
-        and before.strip()
-    ):
+    if label.phrase in ("date", "datum") and before.endswith(" ") and before[-2:] != "  " and before.strip():
         trust = 0.5
     if page.line_at(value.start) == label.line and len(page.text[label.end : value.start].split()) > 4:
         trust -= 0.25
@@ -136,11 +125,10 @@ def _best(page: Page, at: dict[int, Date], taken: dict[int, tuple[str, float, st
     invalid = []
     for start, (kind, confidence, by) in sorted(taken.items()):
         date = at[start]
-        text = page.text[date.start : date.end]
         if date.value is None:
-            invalid.append(Found("invalid_date", None, text, date.start, date.end, 0.0, "no such day"))
+            invalid.append(page.found("invalid_date", None, date, 0.0, "no such day"))
             continue
-        found = Found(kind, date.value.isoformat(), text, date.start, date.end, round(confidence * date.sure, 3), by)
+        found = page.found(kind, date.value.isoformat(), date, confidence * date.sure, by)
         if kind != "other_date" and (kind not in best or best[kind].confidence < found.confidence):
             best[kind] = found
     return [*best.values(), *invalid]

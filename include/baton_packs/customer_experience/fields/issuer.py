@@ -1,7 +1,5 @@
 """Issuer and addressee of a document: candidates from letterhead, labels, footers, addresses and sender, rated."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,14 +42,8 @@ class IssuerCandidate:
         return sum(self.reasons.values())
 
 
-def find_parties(
-    page: Page,
-    labels: list[Label],
-    sender: str,
-    sender_name: str,
-    organisations: Sequence[Found] = (),
-    least: float = LEAST,
-) -> list[Found]:
+def find_parties(page: Page, labels: list[Label], sender: str, sender_name: str, organisations: Sequence[Found] = (),
+                 least: float = LEAST) -> list[Found]:  # fmt: skip
     """The best `issuer` and `recipient`, if there are any; `sender` is the mail's address, `sender_name` its display name;
     `least`: sum of the reasons from which on a name counts.
     """
@@ -80,7 +72,7 @@ def find_parties(
         best = ranked[0]
         margin = best.score - (ranked[1].score if len(ranked) > 1 else 0.0)
         confidence = min(0.35 + 0.45 * min(best.score, 1.0) + 0.3 * min(margin, 0.5), 0.97)
-        result.append(_shown(page, "issuer", best, round(confidence, 3)))
+        result.append(_shown(page, "issuer", best, confidence))
     issuer = name_key(ranked[0].name) if ranked else ""
     others = [(span, 0.8, "label") for span in recipients if name_key(page.of(span)) != issuer]
     block = None if others else _addressee(page, issuer)
@@ -92,9 +84,7 @@ def find_parties(
 
 def _shown(page: Page, kind: str, best: IssuerCandidate, confidence: float) -> Found:
     by = max(best.reasons, key=lambda reason: best.reasons[reason])
-    return Found(
-        kind, " ".join(best.name.split()), page.text[best.start : best.end], best.start, best.end, confidence, by
-    )
+    return page.found(kind, " ".join(best.name.split()), best, confidence, by)
 
 
 def _add(candidates: dict[str, IssuerCandidate], text: str, span: LineSpan, reason: str, weight: float) -> None:
@@ -267,8 +257,6 @@ def _addressed(page: Page, labels: list[Label], candidates: dict[str, IssuerCand
         alone = not page.text[label.end : line.end].strip(" :.")  # then the name is in the next line
         end = page.lines[min(label.line + alone, len(page.lines) - 1)].end
         for candidate in candidates.values():
-            if (
-                label.start < candidate.start < end
-                and abs(page.column(candidate.start) - page.column(label.start)) < BESIDE
-            ):
+            inside = label.start < candidate.start < end
+            if inside and abs(page.column(candidate.start) - page.column(label.start)) < BESIDE:
                 candidate.reasons.setdefault("near a recipient's label", -0.3)

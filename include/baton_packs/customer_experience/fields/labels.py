@@ -1,7 +1,5 @@
 """The words that announce a field in English, German, French and Dutch, found in one pass over a text."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
@@ -161,10 +159,8 @@ def _at(page: Page, words: list[tuple[str, int, int]], i: int) -> tuple[Label | 
         last = i + merged + len(phrase) - 1
         if last >= len(words) - 1:
             continue
-        if all(
-            words[i + merged + k][0] == phrase[k] and _joined(page, words, i + merged + k)
-            for k in range(1, len(phrase))
-        ):
+        following = list(enumerate(phrase))[1:]
+        if all(words[i + merged + k][0] == word and _joined(page, words, i + merged + k) for k, word in following):
             line = page.line_at(start)
             return Label(kind, start, words[last][2], line, len(phrase), " ".join(phrase)), last - i + 1
     return None, 1
@@ -173,9 +169,8 @@ def _at(page: Page, words: list[tuple[str, int, int]], i: int) -> tuple[Label | 
 def _heads(page: Page, start: int) -> bool:
     """Whether a capital stands there and begins a line or a column."""
     before = page.text[max(start - 2, 0) : start]
-    return page.text[start].isupper() and (
-        not before.strip() and (len(before) != 2 or before[1] != " " or before[0] in " \n")
-    )
+    begins = len(before) != 2 or before[1] != " " or before[0] in " \n"
+    return page.text[start].isupper() and begins and not before.strip()
 
 
 def _joined(page: Page, words: list[tuple[str, int, int]], i: int) -> bool:

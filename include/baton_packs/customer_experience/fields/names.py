@@ -1,7 +1,5 @@
 """Persons and organisations named in a text: spaCy's small English model, and rules for every language."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Sequence
@@ -11,10 +9,7 @@ from typing import Any
 from baton_packs.customer_experience.fields.page import Found
 
 log = logging.getLogger(__name__)
-HEAD, TAIL = (
-    300,
-    250,
-)  # names of a letter stand in its greeting and its signature; the model costs about 15 ms a kilobyte
+HEAD, TAIL = 300, 250  # names of a letter stand in its greeting and signature; the model costs 15 ms a kilobyte
 BATCH = 64
 KINDS = {"PERSON": "person", "ORG": "organisation"}
 TRUST = 0.6
@@ -31,6 +26,7 @@ CLOSING = re.compile(
     rf"[,.!]?[ ]*\n\s{{0,40}}({NAME})[ ]*(?:\n|$)",
     re.IGNORECASE,
 )
+RULES = ((GREETING, 0.7, "greeting"), (CLOSING, 0.75, "closing"), (HONORIFIC, 0.7, "title"))
 _NO_NAME = (
     "sir madam customer team support kunde kunden damen herren client klant all everyone there heer mevrouw madame monsieur accounts "
     "billing service"
@@ -65,12 +61,9 @@ def find_names(texts: Sequence[str], languages: Sequence[str], *, whole: bool = 
         for i in english:
             found[i].append(Found("names_by_rules_only", None, "", -1, -1, 0.0, "no model"))
         return found
-    pieces = [
-        (i, offset, piece) for i in english for offset, piece in ([(0, texts[i])] if whole else _pieces(texts[i]))
-    ]
-    for (i, offset, _), doc in zip(
-        pieces, pipeline.pipe([piece for _, _, piece in pieces], batch_size=BATCH), strict=True
-    ):
+    pieces = [(i, *piece) for i in english for piece in ([(0, texts[i])] if whole else _pieces(texts[i]))]
+    docs = pipeline.pipe([piece for _, _, piece in pieces], batch_size=BATCH)
+    for (i, offset, _), doc in zip(pieces, docs, strict=True):
         taken = [(other.start, other.end) for other in found[i]]
         for entity in doc.ents:
             start, end = offset + entity.start_char, offset + entity.end_char
@@ -99,11 +92,7 @@ def _pieces(text: str) -> list[tuple[int, str]]:
 def find_by_rules(text: str) -> list[Found]:
     """Persons that a greeting, a title or the line after a closing names."""
     found: dict[int, Found] = {}
-    for pattern, confidence, rule in (
-        (GREETING, 0.7, "greeting"),
-        (CLOSING, 0.75, "closing"),
-        (HONORIFIC, 0.7, "title"),
-    ):
+    for pattern, confidence, rule in RULES:
         for match in pattern.finditer(text):
             name = match[1]
             if name.split()[0].lower() not in NO_NAME:

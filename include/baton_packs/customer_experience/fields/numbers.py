@@ -1,14 +1,13 @@
 """Numbers of invoices, orders, customers and accounts: by the labels near them; IBANs by their checksum."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from stdnum.iso7064 import mod_97_10
 
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import NEAR, Found, LineSpan, Page, beneath, distance
+from baton_packs.customer_experience.fields.page import NEAR, Found, LineSpan, Page, Placed, beneath, distance
 
 TOKEN = re.compile(r"[^\W_](?:[\w/.\-#]{0,38}\w)?")
 SERIES = re.compile(r"[A-Z]{1,4}[ ]\d[\w/.\-]{1,30}\w")  # `KD 88123`
@@ -49,9 +48,8 @@ def find_ibans(page: Page) -> list[Found]:
         tried = (compact, compact[:2] + compact[2:].translate(str.maketrans("OIl", "011")))
         value = next((each for each in tried if iban_valid(each)), None)
         if value or right:
-            text = page.text[match.start() : end]
             confidence, by = (0.97 if value == compact else 0.7, "checksum") if value else (0.25, "checksum wrong")
-            found.append(Found("iban", value or compact.upper(), text, match.start(), end, confidence, by))
+            found.append(page.found("iban", value or compact.upper(), LineSpan(match.start(), end), confidence, by))
     return found
 
 
@@ -71,12 +69,10 @@ def iban_valid(value: str) -> bool:
     return mod_97_10.is_valid(value[4:] + value[:4])
 
 
-def choose_numbers(page: Page, labels: list[Label], masked: list[LineSpan]) -> list[Found]:
+def choose_numbers(page: Page, labels: list[Label], masked: Sequence[Placed]) -> list[Found]:
     """The best number of each kind. `masked` are places of dates, amounts and IBANs, which are none of these."""
     mine = [label for label in labels if label.kind in KINDS]
-    by_line: dict[int, list[Label]] = {}
-    for label in labels:
-        by_line.setdefault(label.line, []).append(label)
+    by_line = page.by_line(labels)
     starts = sorted((span.start, span.end) for span in masked)
     best: dict[str, Found] = {}
     tokens: dict[int, list[LineSpan]] = {}
@@ -110,40 +106,28 @@ def _below(
     """The number in a label's column, if the rest of the label's cell is empty."""
     cell = next((cell for cell in page.cells(label.line) if cell.start <= label.start < cell.end), None)
     rest = page.text[label.end : cell.end] if cell else ""
-    if label.kind == "reference" or (rest.strip(" :.#°º") and not _labels_follow(rest)):
-        return None
+    if label.kind == "reference" or (rest.strip(" :.#°º") and len(rest.split()) > 3):
+        return None  # three words at most may be the next column's label, close by
     for line in range(label.line + 1, min(label.line + 4, len(page.lines))):
         if line not in tokens:
             span = page.lines[line]
             found = (LineSpan(*match.span()) for match in TOKEN.finditer(page.text, span.start, span.end))
             tokens[line] = [value for value in found if usable(page, value, masked)]
-    own = LineSpan(label.start, label.end)
-    value = beneath(page, own, tokens)
+    value = beneath(page, label, tokens)
     if value is None:
         return None
     # a value belongs to the label that is nearest: those of the lines between, and those beside this one
-    limit = distance(page, own, value)
+    limit = distance(page, label, value)
     between = range(label.line, page.line_at(value.start))
     rivals = (other for line in between for other in by_line.get(line, ()) if other.start != label.start)
     for other in rivals:
-        away = distance(page, LineSpan(other.start, other.end), value)
+        away = distance(page, other, value)
         if away < limit or (other.line > label.line and away <= NEAR):
             return None
-    if any(
-        other.end <= value.start and not _digit(page, other.end, value.start)
-        for other in by_line.get(page.line_at(value.start), ())
-    ):
+    beside = (other.end for other in by_line.get(page.line_at(value.start), ()) if other.end <= value.start)
+    if not all(any(map(str.isdigit, page.text[end : value.start])) for end in beside):
         return None  # that line's own label announces it
     return _make(page, label, value, 0.8)
-
-
-def _digit(page: Page, start: int, end: int) -> bool:
-    return any(c.isdigit() for c in page.text[start:end])
-
-
-def _labels_follow(rest: str) -> bool:
-    """Whether only words stand behind a label: the next column's label, close by."""
-    return len(rest.split()) <= 3
 
 
 def usable(page: Page, value: LineSpan, masked: list[tuple[int, int]]) -> bool:
@@ -169,4 +153,4 @@ def _make(page: Page, label: Label, value: LineSpan, factor: float) -> Found | N
     confidence = STRENGTH.get(label.kind, 0.5) * factor - 0.25 * (label.line in page.quoted)
     if len(text) < 4:
         confidence -= 0.2
-    return Found(field, text, text, value.start, value.end, round(max(confidence, 0.05), 3), f"label {label.phrase}")
+    return page.found(field, text, value, max(confidence, 0.05), f"label {label.phrase}")

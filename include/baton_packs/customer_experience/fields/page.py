@@ -1,12 +1,12 @@
 """A document's text as lines and columns, and what is found in it: a value with its place."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 CELL = re.compile(r"\S+(?:[ \t]\S+)*")  # words with single spaces between them
 NUMBERLIKE = re.compile(r"(?<![^\s(€$£])[0-9OolI|][0-9OolI|.,'/-]{2,24}(?![^\s)€$£%])")
@@ -27,6 +27,19 @@ class Found:
     end: int
     confidence: float
     by: str
+
+
+class Placed(Protocol):
+    """What stands at a place of a text."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+AtPlace = TypeVar("AtPlace", bound=Placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +67,7 @@ class Page:
             start += len(line) + 1
         self._cells: dict[int, list[LineSpan]] = {}
         self._starts = [line.start for line in self.lines]
-        self.quoted = frozenset(
-            i for i, line in enumerate(self.lines) if text[line.start : line.start + 2].startswith((">", "|>"))
-        )
+        self.quoted = frozenset(i for i, line in enumerate(self.lines) if text.startswith((">", "|>"), line.start))
 
     def _add(self, start: int, end: int) -> None:
         """A line longer than any printed one is a paragraph: it is broken at a space."""
@@ -82,9 +93,20 @@ class Page:
             self._cells[number] = [LineSpan(*match.span()) for match in CELL.finditer(self.text, line.start, line.end)]
         return self._cells[number]
 
-    def of(self, span: LineSpan) -> str:
+    def of(self, place: Placed) -> str:
         """What is printed there."""
-        return self.text[span.start : span.end]
+        return self.text[place.start : place.end]
+
+    def by_line(self, placed: Iterable[AtPlace]) -> dict[int, list[AtPlace]]:
+        """Number of a printed line -> what begins on it."""
+        found: dict[int, list[AtPlace]] = {}
+        for one in placed:
+            found.setdefault(self.line_at(one.start), []).append(one)
+        return found
+
+    def found(self, field: str, value: str | float | None, place: Placed, confidence: float, by: str) -> Found:
+        """A value that is printed at a place."""
+        return Found(field, value, self.of(place), place.start, place.end, round(confidence, 3), by)
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -95,7 +117,7 @@ def _digits(match: re.Match[str]) -> str:
     return token.translate(MISREAD)
 
 
-def distance(page: Page, label: LineSpan, value: LineSpan) -> int:
+def distance(page: Page, label: Placed, value: Placed) -> int:
     """Columns between a label and a value on another line: 0 if they overlap or share an edge or the middle."""
     a, b = page.column(label.start), page.column(label.start) + label.end - label.start
     c, d = page.column(value.start), page.column(value.start) + value.end - value.start
@@ -103,16 +125,16 @@ def distance(page: Page, label: LineSpan, value: LineSpan) -> int:
     return min(edges, max(c - b, a - d, 0) + edges // 4)
 
 
-def beneath(page: Page, label: LineSpan, values: dict[int, list[LineSpan]]) -> LineSpan | None:
+def beneath(page: Page, label: Placed, values: dict[int, list[AtPlace]]) -> AtPlace | None:
     """The value in the label's column, in the first line under it that has one near; None if there is none.
 
     `values` are the candidates by line number. As in a table, a value belongs to the label that is nearest.
     """
     number = page.line_at(label.start)
     for line in range(number + 1, min(number + 1 + BELOW, len(page.lines))):
-        near = [(distance(page, label, value), value.start, value) for value in values.get(line, ())]
+        near = [(distance(page, label, value), value.start, at) for at, value in enumerate(values.get(line, ()))]
         if near and min(near)[0] <= NEAR:
-            return min(near)[2]
+            return values[line][min(near)[2]]
     return None
 
 

@@ -1,14 +1,13 @@
 """Totals: which amount of a document is its total, and which are its net and tax."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from baton_packs.customer_experience.fields.amounts import ABSURD, Amount, unread
 from baton_packs.customer_experience.fields.labels import Label
-from baton_packs.customer_experience.fields.page import Found, LineSpan, Page, beneath
+from baton_packs.customer_experience.fields.page import Found, Page, Placed, beneath
 
 # how sure a label alone makes it; what is payable may be less than the total (a part is paid), so gross leads
 TRUST = {"gross": 0.8, "payable": 0.78, "total": 0.65, "amount": 0.45}
@@ -31,9 +30,7 @@ DOUBTFUL = 0.3  # trust at most where the total reads two ways, or may be what w
 MANY = 30  # net sums and taxes that are combined: more is no invoice
 
 
-def choose_totals(
-    page: Page, amounts: list[Amount], labels: list[Label], masked: Sequence[LineSpan] = ()
-) -> list[Found]:
+def choose_totals(page: Page, amounts: list[Amount], labels: list[Label], masked: Sequence[Placed] = ()) -> list[Found]:
     """The best `total`, `net` and `tax`; without a label the largest amount of money, with little confidence.
 
     A total gains by net + tax = gross, by the same value under another label and by standing further down; it loses
@@ -43,13 +40,7 @@ def choose_totals(
     Args:
         masked: dates and account numbers, which are no amounts.
     """
-    by_line: dict[int, list[Amount]] = {}
-    for amount in amounts:
-        by_line.setdefault(page.line_at(amount.start), []).append(amount)
-    marks: dict[int, list[Label]] = {}
-    for label in labels:
-        if label.kind in KINDS:
-            marks.setdefault(label.line, []).append(label)
+    by_line, marks = page.by_line(amounts), page.by_line(label for label in labels if label.kind in KINDS)
     unclear = _unclear(page, amounts, marks, masked)
     rated = [found for line in marks for label in marks[line] if label not in unclear
              for found in _rated(page, label, marks[line], by_line)]  # fmt: skip
@@ -80,18 +71,16 @@ def choose_totals(
         only = len({abs(amount.value) for amount in money}) == 1
         trust, by = (DOUBTFUL, UNREAD) if unclear else (0.4, ONLY) if only else (0.3, LARGEST)
         trust = trust if largest.sure else min(trust, DOUBTFUL)
-        result.append(_found(page, "total", largest, trust, by))
+        result.append(page.found("total", largest.value, largest, trust, by))
     for kind, candidates in (("net", nets), ("tax", taxes)):
         if candidates:
             result.append(_as(max(candidates, key=lambda found: found.confidence), kind, 0.7))
     return result
 
 
-def _unclear(
-    page: Page, amounts: list[Amount], marks: dict[int, list[Label]], masked: Sequence[LineSpan]
-) -> set[Label]:
+def _unclear(page: Page, amounts: list[Amount], marks: dict[int, list[Label]], masked: Sequence[Placed]) -> set[Label]:
     """Labels of a total that are followed on their line, before the next label, by digits that no amount covers."""
-    known = sorted([*(LineSpan(amount.start, amount.end) for amount in amounts), *masked], key=lambda span: span.start)
+    known: list[Placed] = sorted([*amounts, *masked], key=lambda placed: placed.start)
     found = set()
     for line, beside in marks.items():
         for label in beside:
@@ -136,7 +125,7 @@ def _rated(page: Page, label: Label, beside: list[Label], by_line: dict[int, lis
     if kind == "part":
         return []
     trust -= 0.3 * (abs(chosen.value) > ABSURD) + 0.25 * (label.line in page.quoted)
-    return [_found(page, kind, chosen, trust, by)] if trust >= LEAST else []
+    return [page.found(kind, chosen.value, chosen, trust, by)] if trust >= LEAST else []
 
 
 def _under(page: Page, label: Label, here: list[Amount]) -> tuple[Amount, float] | None:
@@ -146,21 +135,12 @@ def _under(page: Page, label: Label, here: list[Amount]) -> tuple[Amount, float]
     below = page.lines[label.line + 1]
     if len(here) == 1 and not LETTERS.sub("", page.text[below.start : here[0].start]).strip(" :-"):
         return here[0], 0.9 if here[0].money else 0.6
-    spans = {label.line + 1: [LineSpan(amount.start, amount.end) for amount in here if amount.money]}
-    value = beneath(page, LineSpan(label.start, label.end), spans)
-    chosen = next((amount for amount in here if value and amount.start == value.start), None)
+    chosen = beneath(page, label, {label.line + 1: [amount for amount in here if amount.money]})
     return (chosen, 0.5) if chosen else None  # a table's column: perhaps one item of many
 
 
-def _found(page: Page, field: str, amount: Amount, confidence: float, by: str) -> Found:
-    text = page.text[amount.start : amount.end]
-    return Found(field, amount.value, text, amount.start, amount.end, round(confidence, 3), by)
-
-
 def _as(found: Found, field: str, confidence: float) -> Found:
-    return Found(
-        field, found.value, found.text, found.start, found.end, round(min(max(confidence, 0.05), 0.99), 3), found.by
-    )
+    return replace(found, field=field, confidence=round(min(max(confidence, 0.05), 0.99), 3))
 
 
 def _number(found: Found) -> float:

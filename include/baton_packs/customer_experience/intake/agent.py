@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from baton.agents import AgentQuestion, AgentSpec
+from baton.agents import AgentQuestion
 from baton_packs.customer_experience.letters import grounding, letters, privacy
-from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, check, criticise, names, plain_words
+from baton_packs.customer_experience.letters.drafts import Reply, letter_agent
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class DocumentReply(BaseModel):
+class DocumentReply(Reply):
     """What may be answered to a document."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
 
 
 def document_cases(
@@ -33,20 +27,17 @@ def document_cases(
     """
     texts = dict(zip(documents["document_id"], documents["text"], strict=True))
     rows = decisions[decisions["letter"]].sort_values(["priority", "entity_key"]).to_dict("records")
-    return [
-        AgentQuestion(
-            key=row["entity_key"],
-            facts={
-                "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
-                "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
-                "example": letters.body(row),
-            },
-            data={"letter": texts[row["entity_key"]]},
-            terms={"row": row, "plain": grounding.of_language(words, row["language"])},
-            personal={"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])},
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_case(row, texts[row["entity_key"]], grounding.of_language(words, row["language"])) for row in rows]
+
+
+def _case(row: Mapping[Any, Any], text: str, plain: Collection[str]) -> AgentQuestion:
+    facts = {
+        "language": row["language"] or letters.DEFAULT, "what_was_received": row["type"],
+        "what_the_sender_wants": row["intent"], "what_happens_next": f"the team {row['queue']} looks into it",
+        "example": letters.body(row),
+    }  # fmt: skip
+    personal = {"NAME": privacy.known(row["sender_name"]), "MAIL": privacy.known(row["sender"])}
+    return AgentQuestion(row["entity_key"], facts, {"letter": text}, {"row": row, "plain": plain}, personal)
 
 
 def document_template(case: AgentQuestion) -> DocumentReply:
@@ -54,15 +45,4 @@ def document_template(case: AgentQuestion) -> DocumentReply:
     return DocumentReply.model_construct(text=letters.body(case.terms["row"]))
 
 
-DOCUMENT_REPLY = AgentSpec(
-    name="document_reply",
-    prompt=PROMPTS / "document_reply.md",
-    output=DocumentReply,
-    cases=document_cases,
-    check=check,
-    template=document_template,
-    rules=plain_words,
-    critic=criticise,
-    names=names,
-    longest=1_200,
-)
+DOCUMENT_REPLY = letter_agent("document_reply", output=DocumentReply, cases=document_cases, template=document_template)

@@ -60,9 +60,8 @@ class IntakePolicy(Spec):
     def _of_currencies(cls, value: dict[str, float]) -> dict[str, float]:
         wrong = [name for name in value if not (len(name) == 3 and name.isascii() and name.isupper())]
         if wrong or min(value.values()) <= 0:
-            raise ValueError(
-                f"ISO codes and amounts above 0, for example {{EUR: 20000}}; not {', '.join(wrong) or 'so'}"
-            )
+            named = ", ".join(wrong) or "so"
+            raise ValueError(f"ISO codes and amounts above 0, for example {{EUR: 20000}}; not {named}")
         return value
 
 

@@ -1,7 +1,5 @@
 """Words by which a message presses, swears to secrecy or announces another account, in four languages."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

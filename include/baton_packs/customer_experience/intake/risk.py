@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
 from baton_packs.customer_experience.fields.company import FREE, name_key, owned_domain
+from baton_packs.customer_experience.fields.extract import texts_of
 from baton_packs.customer_experience.intake.pressure import urgency
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FEATURES = ("duplicate", "amount_ratio", "known_issuer", "sender_mismatch", "new_account", "urgency", "confidence",
             "total_missing", "amount")  # fmt: skip
 PAST = ("document_id", "issuer", "invoice_number", "account_number", "total", "currency", "date", "sender")
+NAMED = ("issuer", "invoice_number", "account_number", "date", "currency")  # as `_Document.of` takes them
 RATIO = 10.0  # bounds of the log ratio: e^10 is 22,000 times the usual amount
 ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@([\w-]+(?:\.[\w-]+)+)")
 
@@ -35,7 +37,7 @@ class _Party:
     domains: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Document:
     """One row, cleaned."""
 
@@ -50,6 +52,19 @@ class _Document:
     domain: str
     invoice: bool
 
+    @classmethod
+    def of(cls, document_id: str, total: Any, sender: str, invoice: bool, issuer: str, number: str, account: str,
+           date: str, currency: str) -> _Document:  # fmt: skip
+        domain = _domain(sender)
+        value = float(total) if isinstance(total, int | float) and math.isfinite(total) else None
+        return cls(document_id, _party(issuer, domain), name_key(issuer) if issuer else "", _plain(number).lstrip("0"),
+                   _plain(account), value, currency, date, domain, invoice)  # fmt: skip
+
+    @property
+    def bill(self) -> tuple[float, str] | None:
+        """Total and date, by which an invoice is known again whatever its number."""
+        return (round(self.total, 2), self.date) if self.total and self.date else None
+
 
 def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
     """Features of each document in the order of `parsed`; those of a document rest on what arrived before it.
@@ -58,7 +73,7 @@ def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> 
 
     Args:
         parsed: document_id, received_at, sender, sender_name, reply_to, subject, text.
-        fields: the frame of `extraction.extract` for the same documents.
+        fields: the frame of `fields.extract` for the same documents.
         past: earlier documents: document_id, issuer, invoice_number, account_number, total, currency, date, sender; may
             be empty.
 
@@ -88,29 +103,20 @@ def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> 
     if len(past) and missing:
         raise BatonError(f"the past documents lack the columns {', '.join(missing)}; they need {', '.join(PAST)}")
     documents = list(_documents(parsed, fields))
-    seen, parties, domains = _remember(past, documents)
+    known = _Past.of(past, {document.party for document in documents})
     received = pd.to_datetime(parsed["received_at"], utc=True)
     order = received.reset_index(drop=True).sort_values(kind="stable", na_position="last").index
-    mails = list(
-        zip(*(_texts(parsed, name) for name in ("subject", "text", "sender", "sender_name", "reply_to")), strict=True)
-    )
+    columns = (texts_of(parsed, name) for name in ("subject", "text", "sender", "sender_name", "reply_to"))
+    mails = list(zip(*columns, strict=True))
     rows: dict[int, tuple[float, ...]] = {}
     for i in order:
-        document, (subject, text, sender, shown, reply_to) = documents[i], mails[i]
-        known = parties.get(document.party, _Party())
-        mismatch = _mismatch(document, known, sender, shown, reply_to)
-        changed = bool(document.account and known.accounts and document.account not in known.accounts)
-        familiar = document.party in parties if document.issuer else document.domain in domains
-        rows[i] = (float(_repeats(document, known, seen)), _ratio(document, known), float(familiar), float(mismatch),
-                   float(changed), urgency(subject, text))  # fmt: skip
-        if document.document_id not in seen:  # the same delivery again says nothing new
-            _learn(document, seen, parties, domains)
-    made = pd.DataFrame(
-        [rows[i] for i in range(len(documents))], columns=list(FEATURES[:6]), index=parsed.index, dtype="float64"
-    )
-    totals, confidence = (
-        pd.to_numeric(fields[name], errors="coerce").astype("float64") for name in ("total", "confidence")
-    )
+        subject, text, *addresses = mails[i]
+        rows[i] = (*known.signs(documents[i], *addresses), urgency(subject, text))
+        known.learn(documents[i])
+    data = [rows[i] for i in range(len(documents))]
+    made = pd.DataFrame(data, columns=list(FEATURES[:6]), index=parsed.index, dtype="float64")
+    totals = pd.to_numeric(fields["total"], errors="coerce").astype("float64")
+    confidence = pd.to_numeric(fields["confidence"], errors="coerce").astype("float64")
     made["confidence"] = confidence.fillna(0.0).to_numpy()
     made["total_missing"] = (totals.isna() & (confidence < 1.0)).astype("float64").to_numpy()
     made["amount"] = totals.fillna(0.0).to_numpy()
@@ -127,42 +133,22 @@ def _aligned(parsed: pd.DataFrame, fields: pd.DataFrame) -> pd.DataFrame:
     by_id = fields.drop_duplicates("document_id").set_index("document_id")
     lost = [str(each) for each in parsed["document_id"] if each not in by_id.index]
     if lost:
-        raise BatonError(
-            f"{len(lost)} documents have no extracted fields, first {lost[0]}; extract from the same frame"
-        )
+        what = f"{len(lost)} documents have no extracted fields, first {lost[0]}"
+        raise BatonError(f"{what}; extract from the same frame")
     return by_id.loc[parsed["document_id"]].reset_index()
-
-
-def _texts(frame: pd.DataFrame, name: str) -> list[str]:
-    """A column as texts, empty where it or a value is missing."""
-    if name not in frame:
-        return [""] * len(frame)
-    return [value if isinstance(value, str) else "" for value in frame[name]]
 
 
 def _documents(parsed: pd.DataFrame, fields: pd.DataFrame) -> Iterator[_Document]:
     ids = [str(each) for each in parsed["document_id"]]
-    columns = (_texts(fields, name) for name in ("issuer", "invoice_number", "account_number", "date", "currency"))
-    given = zip(ids, fields["total"], _texts(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
+    columns = (texts_of(fields, name) for name in NAMED)
+    given = zip(ids, fields["total"], texts_of(parsed, "sender"), fields["confidence"] < 1.0, *columns, strict=True)
     for document_id, total, sender, invoice, *texts in given:
-        yield _document(document_id, total, sender, bool(invoice), *texts)
+        yield _Document.of(document_id, total, sender, bool(invoice), *texts)
 
 
-def _document(
-    document_id: str,
-    total: Any,
-    sender: str,
-    invoice: bool,
-    issuer: str,
-    number: str,
-    account: str,
-    date: str,
-    currency: str,
-) -> _Document:
-    key, domain = name_key(issuer) if issuer else "", _domain(sender)
-    value = float(total) if isinstance(total, int | float) and math.isfinite(total) else None
-    return _Document(document_id, key or (f"@{domain}" if domain else ""), key, _plain(number).lstrip("0"), _plain(account),
-                     value, currency, date, domain, invoice)  # fmt: skip
+def _party(issuer: str, domain: str) -> str:
+    """The key of the issuer's name, else the sender's domain; "" if neither is known."""
+    return (name_key(issuer) if issuer else "") or (f"@{domain}" if domain else "")
 
 
 def _plain(number: str) -> str:
@@ -175,62 +161,61 @@ def _domain(address: str) -> str:
     return owned_domain(address.rpartition("@")[2]) if "@" in address else ""
 
 
-def _remember(past: pd.DataFrame, documents: list[_Document]) -> tuple[set[str], dict[str, _Party], set[str]]:
-    """What is known before the batch, of its own parties only: the past may be long."""
-    seen: set[str] = set()
-    parties: dict[str, _Party] = {}
-    domains: set[str] = set()
-    if not len(past):
-        return seen, parties, domains
-    wanted = {document.party for document in documents}
-    columns = (
-        _texts(past, name) for name in ("sender", "issuer", "invoice_number", "account_number", "date", "currency")
-    )
-    for document_id, total, sender, *texts in zip(
-        past["document_id"].astype(str), past["total"], *columns, strict=True
-    ):
-        domain = _domain(sender)
-        if (name_key(texts[0]) if texts[0] else f"@{domain}") in wanted and document_id not in seen:
-            _learn(_document(document_id, total, sender, True, *texts), seen, parties, domains)
-        seen.add(document_id)
-        if domain:  # who names no sender is nobody that one knows
-            domains.add(domain)
-    return seen, parties, domains
+@dataclass(slots=True)
+class _Past:
+    """What arrived before a document: ids, issuers, and the domains of senders."""
 
+    seen: set[str] = field(default_factory=set)
+    parties: dict[str, _Party] = field(default_factory=dict)
+    domains: set[str] = field(default_factory=set)
 
-def _learn(document: _Document, seen: set[str], parties: dict[str, _Party], domains: set[str]) -> None:
-    """A document that has arrived is past to the next one."""
-    if (
-        document.document_id in seen
-        and document.party in parties
-        and document.number in parties[document.party].numbers
-    ):
-        return  # the same delivery again says nothing new
-    seen.add(document.document_id)
-    if document.domain:
-        domains.add(document.domain)
-    if not document.party:
-        return
-    known = parties.setdefault(document.party, _Party())
-    if document.number and document.total is not None:  # a letter that names an invoice is not the invoice
-        known.numbers.add(document.number)
-    if document.account:
-        known.accounts.add(document.account)
-    if document.domain:
-        known.domains.add(document.domain)
-    if document.total:
-        insort(known.totals.setdefault(document.currency, []), abs(document.total))
-        if document.date:
-            known.bills.add((round(document.total, 2), document.date))
+    @classmethod
+    def of(cls, past: pd.DataFrame, wanted: set[str]) -> _Past:
+        """What is known before the batch, of the `wanted` parties only: the past may be long."""
+        known = cls()
+        if not len(past):
+            return known
+        columns = (texts_of(past, name) for name in ("sender", *NAMED))
+        for document_id, total, *texts in zip(past["document_id"].astype(str), past["total"], *columns, strict=True):
+            domain = _domain(texts[0])
+            if _party(texts[1], domain) in wanted:
+                known.learn(_Document.of(document_id, total, texts[0], True, *texts[1:]))
+            known.seen.add(document_id)
+            if domain:  # who names no sender is nobody that one knows
+                known.domains.add(domain)
+        return known
 
+    def learn(self, document: _Document) -> None:
+        """A document that has arrived is past to the next one; the same delivery again says nothing new."""
+        if document.document_id in self.seen:
+            return
+        self.seen.add(document.document_id)
+        if document.domain:
+            self.domains.add(document.domain)
+        if not document.party:
+            return
+        party = self.parties.setdefault(document.party, _Party())
+        if document.number and document.total is not None:  # a letter that names an invoice is not the invoice
+            party.numbers.add(document.number)
+        if document.account:
+            party.accounts.add(document.account)
+        if document.domain:
+            party.domains.add(document.domain)
+        if document.total:
+            insort(party.totals.setdefault(document.currency, []), abs(document.total))
+        if document.bill:
+            party.bills.add(document.bill)
 
-def _repeats(document: _Document, known: _Party, seen: set[str]) -> bool:
-    if document.document_id in seen:
-        return True
-    if not document.invoice:
-        return False  # a second question about an invoice is no second invoice
-    bill = (round(document.total, 2), document.date) if document.total and document.date else None
-    return bool(document.number and document.number in known.numbers) or (bill is not None and bill in known.bills)
+    def signs(self, document: _Document, sender: str, shown: str, reply_to: str) -> tuple[float, ...]:
+        """duplicate, amount_ratio, known_issuer, sender_mismatch and new_account of a document, see `features`."""
+        party = self.parties.get(document.party, _Party())
+        again = document.number in party.numbers or document.bill in party.bills
+        # a second question about an invoice is no second invoice
+        repeats = document.document_id in self.seen or (document.invoice and again)
+        familiar = document.party in self.parties if document.issuer else document.domain in self.domains
+        mismatch = _mismatch(document, party, sender, shown, reply_to)
+        changed = bool(document.account and party.accounts and document.account not in party.accounts)
+        return float(repeats), _ratio(document, party), float(familiar), float(mismatch), float(changed)
 
 
 def _ratio(document: _Document, known: _Party) -> float:

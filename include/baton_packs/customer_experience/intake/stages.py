@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from baton.effects.mail import is_address
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.customer_experience.fields import extract as extraction
+from baton_packs.customer_experience.intake import policy as policies
+from baton_packs.customer_experience.intake import risk
+from baton_packs.customer_experience.intake.policy import Desk, IntakePolicy
+from baton_packs.customer_experience.intake.pressure import urgency
+from baton_packs.customer_experience.letters import letters, privacy, replies
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from baton_packs.customer_experience.intake.policy import Desk, IntakePolicy
 
 FILE, REPLY, FOLLOW_UP, APPROVE, ESCALATE = "file", "reply", "follow_up", "approve", "escalate"
 ANSWERED = (REPLY, FOLLOW_UP, APPROVE)
@@ -27,7 +30,7 @@ NEEDED = ("issuer", "invoice_number", "date", "total")
 
 
 def fields(parsed: pd.DataFrame) -> StageOutput:
-    """The fields of each document, see `extraction.extract`, and its sender, which later documents are compared with.
+    """The fields of each document, see `fields.extract`, and its sender, which later documents are compared with.
 
     Returns:
         one row per document; facts: documents, with_amount, at_stake (documents with an amount, an account, or words that
@@ -41,8 +44,6 @@ def fields(parsed: pd.DataFrame) -> StageOutput:
 
 
 def _at_stake(fields: str, subject: object, text: object) -> bool:
-    from baton_packs.customer_experience.intake.pressure import urgency
-
     if any(one["field"] in STAKES for one in json.loads(fields)):
         return True
     return urgency(*(part if isinstance(part, str) else "" for part in (subject, text))) > 0.0
@@ -50,14 +51,10 @@ def _at_stake(fields: str, subject: object, text: object) -> bool:
 
 def features(parsed: pd.DataFrame, fields: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
     """What the risk model sees, see `risk.features`."""
-    from baton_packs.customer_experience.intake import risk
-
     return risk.features(parsed, fields, past)
 
 
 def _rules(job: StageJob) -> Mapping[str, Any]:
-    from baton_packs.customer_experience.intake import policy as policies
-
     return policies.intake().model_dump(mode="json")
 
 
@@ -76,20 +73,15 @@ def decide(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.customer_experience.intake import policy as policies
-
     rules, frames = policies.intake(), read_inputs(job.inputs)
     said = {name: frames[name].set_index("entity_key") for name in ("type", "intent") if name in frames}
-    risk = frames["risk"].set_index("entity_key")["score"] if "risk" in frames else pd.Series(dtype=float)
+    scores = frames["risk"].set_index("entity_key")["score"].to_dict() if "risk" in frames else {}
     found = frames["fields"].set_index("document_id")
     rows = []
     for document in frames["documents"].to_dict("records"):
         key = document["document_id"]
-        one = {
-            "type": said["type"].loc[key], "intent": said["intent"].loc[key], "fields": found.loc[key],
-            "risk": float(risk[key]) if key in risk.index else None,
-        }  # fmt: skip
-        rows.append(_decided(document, one, rules))
+        one = {"type": said["type"].loc[key], "intent": said["intent"].loc[key], "fields": found.loc[key]}
+        rows.append(_decided(document, {**one, "risk": scores.get(key)}, rules))
     decisions = pd.DataFrame(rows)
     routes = {str(name): int(count) for name, count in decisions["route"].value_counts().items()}
     return StageOutput(decisions, {"routes": routes, "letters": int(decisions["letter"].sum())})
@@ -181,13 +173,9 @@ def _said_of(
 
 def _resolutions(kind: str, intent: str, rules: IntakePolicy) -> dict[str, dict[str, Any]]:
     """What a person may answer: as it was read, fraud, or which type it really is; each is a label."""
-    answers: dict[str, dict[str, Any]] = {
-        f"right: {kind}": {"type": kind, "intent": intent, "risky": 0},
-        f"fraud ({kind})": {"type": kind, "risky": 1},
-        "fraud": {"risky": 1},
-    }
-    answers |= {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
-    return answers
+    right: dict[str, Any] = {"type": kind, "intent": intent, "risky": 0}
+    answers = {f"right: {kind}": right, f"fraud ({kind})": {"type": kind, "risky": 1}, "fraud": {"risky": 1}}
+    return answers | {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
 
 
 def _text(value: Any) -> str | None:
@@ -198,19 +186,12 @@ def compose(decisions: pd.DataFrame, documents: pd.DataFrame, drafts: pd.DataFra
     """Decisions with their answers: columns people (named in the letter), reply, masked (for approval), written_by, template_because."""
     import pandas as pd
 
-    from baton_packs.customer_experience.letters import letters, privacy, replies
-
     texts = documents.set_index("document_id")["text"]
     named = [
-        json.dumps(sorted({texts[key][start:end] for start, end, _ in privacy.names(texts[key])}))
-        if route == APPROVE
-        else None
-        for key, route in zip(decisions["entity_key"], decisions["route"], strict=True)
+        json.dumps(sorted({text[start:end] for start, end, _ in privacy.names(text)})) if route == APPROVE else None
+        for text, route in zip(texts.loc[decisions["entity_key"]], decisions["route"], strict=True)
     ]
     decisions = decisions.assign(people=pd.Series(named, index=decisions.index, dtype=object))
-
-    always = {
-        row["entity_key"]: letters.body(row)
-        for row in decisions[decisions["route"].isin(ANSWERED) & ~decisions["letter"]].to_dict("records")
-    }
+    alike = decisions[decisions["route"].isin(ANSWERED) & ~decisions["letter"]]
+    always = {row["entity_key"]: letters.body(row) for row in alike.to_dict("records")}
     return replies.join(decisions, drafts, ANSWERED, always, on_file=False)

@@ -4,11 +4,11 @@ An agent only phrases: to whom, about what and whether anything leaves is decide
 amount or a tool in its answer.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
-from baton.agents import AgentQuestion, Refused
+from pydantic import BaseModel, ConfigDict, Field
+
+from baton.agents import AgentQuestion, AgentSpec, Refused
 from baton.agents.figures import not_plain, repeats_itself
 from baton_packs.customer_experience import HERE
 from baton_packs.customer_experience.letters import grounding, privacy
@@ -20,9 +20,20 @@ _ONE = r"[A-ZÄÖÜÉÈÀ][^\n<>`{}|\\@\[\].!?]{15,200}[.!]"
 PLAIN = f"^{_ONE}( {_ONE})?$"
 
 
-def names(text: str) -> Any:
-    """Names in free text, see `privacy.names`."""
-    return privacy.names(text)
+class Reply(BaseModel):
+    """What may be answered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
+
+
+def letter_agent(name: str, **own: Any) -> AgentSpec:
+    """An agent of this pack: its prompt lies under its name, it is criticised as all are, and names are hidden from it."""
+    given = {"check": check, "rules": plain_words, "critic": criticise, **own}
+    return AgentSpec(
+        name=name, prompt=PROMPTS / f"{name}.md", names=lambda text: privacy.names(text), longest=1_200, **given
+    )
 
 
 def plain_words() -> dict[str, Any]:

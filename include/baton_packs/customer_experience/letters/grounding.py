@@ -1,7 +1,5 @@
 """Grounding: a reply says only what its sources say. Every word counts: "pay Bob or we sue you" has no long one."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -42,11 +40,8 @@ def strange_words(text: str, sources: Any, plain: Collection[str]) -> list[str]:
     """
     known = set(words_of(json.dumps(sources, ensure_ascii=False)))
     stems = {stem for word in known for stem in _stems(word)}
-    return [
-        word
-        for word in dict.fromkeys(words_of(text))
-        if word not in plain and word not in known and not stems.intersection(_stems(word))
-    ]
+    strange = [word for word in dict.fromkeys(words_of(text)) if word not in plain and word not in known]
+    return [word for word in strange if not stems.intersection(_stems(word))]
 
 
 def words_of(text: str) -> list[str]:

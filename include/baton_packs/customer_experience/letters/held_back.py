@@ -1,15 +1,15 @@
 """Answers that were not sent: each is a case of its team, so that nobody who wrote is forgotten."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sqlalchemy import Connection, select
+
+from baton.feedback import cases
+from baton.record import tables
+from baton.record.warehouse import read
 from baton.stages import StageJob
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 # what became of the customer; the other answers of such a case say what the document was
 DONE: Mapping[str, Mapping[str, Any]] = {"answered otherwise": {}, "no answer needed": {}}
@@ -27,32 +27,19 @@ def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]
     """
     import pandas as pd
 
-    from baton.feedback import cases
-
-    found = [
-        {name: row.get(name) for name in _FROM_THE_DECISION} | {"resolutions": json.dumps(_resolutions(row))}
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        own = row.get("resolutions")
+        answers = {**DONE, **(json.loads(own) if isinstance(own, str) else {})}
+        found.append({name: row.get(name) for name in _FROM_THE_DECISION} | {"resolutions": json.dumps(answers)})
     cases.open_cases(conn, job.flow, job.partition, pd.DataFrame(found), routes=routes)
-
-
-def _resolutions(row: Mapping[Any, Any]) -> dict[str, Any]:
-    own = row.get("resolutions")
-    return {**DONE, **(json.loads(own) if isinstance(own, str) else {})}
 
 
 def state(job: StageJob, routes: Sequence[str]) -> list[list[str]]:
     """(entity, status) of these cases of the partition: one that publishing anew has withdrawn must be opened again."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
     if job.dry_run:
         return []
-    table = tables.cases
-    query = select(table.c.entity_key, table.c.status).where(
-        table.c.flow == job.flow, table.c.partition == job.partition, table.c.route.in_(routes)
-    )
+    columns = tables.cases.c
+    here = (columns.flow == job.flow, columns.partition == job.partition, columns.route.in_(routes))
     with read() as conn:
-        return sorted([row.entity_key, row.status] for row in conn.execute(query))
+        return sorted(list(row) for row in conn.execute(select(columns.entity_key, columns.status).where(*here)))

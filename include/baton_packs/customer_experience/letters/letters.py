@@ -1,7 +1,5 @@
 """Letters that need no model: greeting, body by type, closing, in the sender's language."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -23,12 +21,11 @@ def wordings() -> dict[str, dict[str, Any]]:
 
 
 def body(row: Mapping[Any, Any]) -> str:
-    """The body of an answer to a document; `row` is a decision of `intake.decide`."""
+    """The body of an answer to a document; `row` is a decision of `intake.stages.decide`."""
     words = _words(row)
     if row["action"] == "follow_up":
-        return str(words["follow_up"]).format(
-            missing=", ".join(words["missing"][n] for n in json.loads(row["missing"]))
-        )
+        missing = ", ".join(words["missing"][name] for name in json.loads(row["missing"]))
+        return str(words["follow_up"]).format(missing=missing)
     return str(words[row["type"] if row["type"] in words else "enquiry"])
 
 

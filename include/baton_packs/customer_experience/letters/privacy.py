@@ -1,10 +1,9 @@
 """Names in free text, for masking: everybody who is named, whether a customer on file or somebody else."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from baton.errors import BatonError
+from baton_packs.customer_experience.fields.names import find_names
 
 
 @lru_cache(maxsize=256)  # entries and field names stand in every case; the model takes about 15 ms a kilobyte
@@ -14,8 +13,6 @@ def names(text: str) -> tuple[tuple[int, int, str], ...]:
     Raises:
         BatonError: the model cannot be loaded: rules alone are not enough to hide names.
     """
-    from baton_packs.customer_experience.fields.names import find_names
-
     found = find_names([text], [""], whole=True)[0]
     if any(one.field == "names_by_rules_only" for one in found):
         raise BatonError("names cannot be masked: the language model of `names` cannot be loaded; run `make setup`")

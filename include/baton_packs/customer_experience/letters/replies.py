@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from baton.agents.masking import Mask
+from baton.data.datasets import read
+from baton.effects import outbox
 from baton.errors import BatonError
+from baton.record import ledger
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton_packs.customer_experience.letters import held_back, letters, privacy, sending
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+DecidedReply = tuple[Mapping[Any, Any], str]  # a decision, and the text that answers it
 SENT_AT_ONCE = ("reply", "follow_up", "send")
 APPROVE = "approve"
 APPROVED, NOT_ASKED = "approved", "none"  # words of a review
@@ -67,28 +73,17 @@ def join(
         sources |= dict(zip(drafts["entity_key"], drafts["source"], strict=True))
         because = {key: reason or None for key, reason in zip(drafts["entity_key"], drafts["reason"], strict=True)}
     rows = decisions.to_dict("records")
-    replies = [
-        letters.letter(row, bodies[row["entity_key"]], on_file) if row["entity_key"] in bodies else None for row in rows
-    ]
-    masked = [
-        mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
-        for row, reply in zip(rows, replies, strict=True)
-    ]
-    columns: dict[str, list[Any]] = {"reply": replies, "masked": masked}
-    for name, known in (("written_by", sources), ("template_because", because)):
-        columns[name] = [known.get(row["entity_key"]) for row in rows]
-    whole = decisions.assign(**{
-        name: pd.Series(cells, index=decisions.index, dtype=object) for name, cells in columns.items()
-    })  # fmt: skip
-    wordless = [
-        row["entity_key"]
-        for row, reply in zip(rows, replies, strict=True)
-        if row["route"] in answered and reply is None
-    ]
-    if wordless:
-        raise BatonError(
-            f"{len(wordless)} answers are missing, the first is that of {wordless[0]}: clear the draft task"
-        )
+    if wordless := [row["entity_key"] for row in rows if row["route"] in answered and row["entity_key"] not in bodies]:
+        first = wordless[0]
+        raise BatonError(f"{len(wordless)} answers are missing, the first is that of {first}: clear the draft task")
+    made: list[tuple[str | None, ...]] = []
+    for row in rows:
+        key = row["entity_key"]
+        reply = letters.letter(row, bodies[key], on_file) if key in bodies else None
+        masked = mask_of(row).hide(reply) if reply is not None and row["route"] == APPROVE else None
+        made.append((reply, masked, sources.get(key), because.get(key)))
+    names = ["reply", "masked", "written_by", "template_because"]
+    whole = decisions.assign(**pd.DataFrame(made, index=decisions.index, columns=names, dtype=object))
     written = {str(name): int(count) for name, count in whole["written_by"].value_counts().items()}
     return StageOutput(whole, {"written_by": written})
 
@@ -131,61 +126,80 @@ def place(job: StageJob[ReplyOptions]) -> StageOutput:
     Raises:
         BatonError: a word on an answer that was not asked about, or approval of decisions that were superseded since.
     """
-    import pandas as pd
-
-    from baton.data.datasets import read
-
-    decisions: pd.DataFrame = read(job.inputs["decisions"])
-    answer, known = job.options.answer or {}, sending.Known.of(job)
+    decisions, answer, known = read(job.inputs["decisions"]), job.options.answer or {}, sending.Known.of(job)
     word = answer.get("answer", NOT_ASKED)
     if word == APPROVED:
         sending.require_newest(job)
     elif word != NOT_ASKED and sending.superseded(job):  # the newer run has its own request, answers and cases
-        return _nothing_more(known.left)
+        said = ["the partition was decided anew after this request, which counts for nothing"]
+        return _output(_Placed({}, {}, known.left), said)
     rows = {row["entity_key"]: row for row in decisions.to_dict("records")}
-    texts: dict[str, tuple[Mapping[Any, Any], str]] = {
-        key: (row, row["reply"]) for key, row in rows.items() if row["route"] in SENT_AT_ONCE and known.may_leave(key)
-    }
-    texts |= {key: (row, row["reply"]) for key, row in known.accepted.items()}
     asked = {key: row for key, row in rows.items() if row["route"] == APPROVE and known.may_leave(key)}
-    problems: dict[str, str] = {}  # entity -> why its answer is no mail
+    texts, problems = _unasked(rows, known), dict[str, str]()
     if word == APPROVED:
-        for key, row, text in _approved(asked, rows, answer["changes"]):
-            if text is None:
-                problems[key] = "the edited text is none, or holds a placeholder of nothing"
-            else:
-                texts[key] = (row, text)
-    payloads, refused = _payloads(texts)
-    going, problems = payloads | dict(known.left), problems | refused
-    changed = [key for key in asked if key in going and texts[key][1] != asked[key]["reply"]]
-    waiting = [key for key in asked if key not in going]
-    kept = {key: rows[key] for key in (*problems, *(waiting if word != NOT_ASKED else ())) if key in rows}
+        approved, problems = _approved(asked, rows, answer["changes"])
+        texts |= approved
+    mails, refused = _mails(texts)
+    changed = [key for key in asked if key in mails and texts[key][1] != asked[key]["reply"]]
+    placed = _Placed(asked, problems | refused, known.left, mails, changed)
+    unapproved = placed.waiting if word != NOT_ASKED else []
+    kept = {key: rows[key] for key in (*placed.problems, *unapproved) if key in rows}
+    degraded = _degraded(word, kept.keys() - placed.problems.keys(), placed.problems)
+    return _output(placed, degraded, partial(_record, job, placed, kept, answer))
 
-    def on_commit(conn: Connection, commit_id: int) -> None:
-        from baton.effects import outbox
-        from baton.record import ledger
 
-        gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
-        outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT,
-                       [(key, payload) for key, payload in going.items() if key not in gone])  # fmt: skip
-        held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
-        if answer:
-            said = {
-                "answer": answer.get("answer"),
-                "actor": answer.get("actor"),
-                "asked": len(asked),
-                "changed": changed,
-                "held_back": sorted(kept),
-            }
-            ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
+@dataclass(frozen=True)
+class _Placed:
+    """What becomes of a partition's answers.
+
+    Attributes:
+        asked: decisions that a person is asked about, by entity.
+        problems: entity -> why its answer is no mail.
+        left: entity -> mail that is out already.
+        mails: entity -> mail that may leave now.
+        changed: entities whose text a person changed.
+    """
+
+    asked: Mapping[str, Mapping[Any, Any]]
+    problems: Mapping[str, str]
+    left: Mapping[str, dict[str, Any]]
+    mails: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    changed: Sequence[str] = ()
+
+    @property
+    def going(self) -> dict[str, dict[str, Any]]:
+        """Entity -> mail that goes out, or has."""
+        return {**self.mails, **self.left}
+
+    @property
+    def waiting(self) -> list[str]:
+        """Entities that were asked about and do not go out."""
+        return [key for key in self.asked if key not in self.mails]
+
+
+def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]], answer: Mapping[str, Any],
+            conn: Connection, commit_id: int) -> None:  # fmt: skip
+    """In the commit's own transaction: mails into the outbox, cases for what is `kept` back, the person's word on record."""
+    gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
+    mails = [(key, mail) for key, mail in placed.going.items() if key not in gone]
+    outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT, mails)
+    held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
+    if answer:
+        said = {name: answer.get(name) for name in ("answer", "actor")}
+        said |= {"asked": len(placed.asked), "changed": placed.changed, "held_back": sorted(kept), "commit": commit_id}
+        ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", said)
+
+
+def _output(placed: _Placed, degraded: list[str], on_commit: Any = None) -> StageOutput:
+    import pandas as pd
 
     facts: dict[str, Any] = {
-        "answers": len(going), "changed": len(changed), "held_back": len(waiting), "left_before": len(known.left),
+        "answers": len(placed.going), "changed": len(placed.changed), "held_back": len(placed.waiting),
+        "left_before": len(placed.left),
     }  # fmt: skip
-    facts |= {"unusable": sorted(problems)} if problems else {}
-    degraded = _degraded(word, kept.keys() - problems.keys(), problems)
+    facts |= {"unusable": sorted(placed.problems)} if placed.problems else {}
     facts |= {"degraded": degraded} if degraded else {}
-    return StageOutput(pd.DataFrame({"entity_key": list(going)}, dtype="string"), facts, on_commit)
+    return StageOutput(pd.DataFrame({"entity_key": list(placed.going)}, dtype="string"), facts, on_commit)
 
 
 def _degraded(word: str, unapproved: Collection[str], problems: Mapping[str, str]) -> list[str]:
@@ -199,41 +213,43 @@ def _degraded(word: str, unapproved: Collection[str], problems: Mapping[str, str
     return said
 
 
-def _nothing_more(left: Mapping[str, Any]) -> StageOutput:
-    """Of a request whose decisions were superseded: outbox and cases stay as the newer run has them."""
-    import pandas as pd
-
-    facts = {
-        "answers": len(left), "changed": 0, "held_back": 0, "left_before": len(left),
-        "degraded": ["the partition was decided anew after this request, which counts for nothing"],
-    }  # fmt: skip
-    return StageOutput(pd.DataFrame({"entity_key": list(left)}, dtype="string"), facts)
+def _unasked(rows: Mapping[str, Mapping[Any, Any]], known: sending.Known) -> dict[str, DecidedReply]:
+    """Answers that need nobody's word, and suggestions that somebody has accepted since."""
+    at_once = [row for key, row in rows.items() if row["route"] in SENT_AT_ONCE and known.may_leave(key)]
+    return {row["entity_key"]: (row, row["reply"]) for row in (*at_once, *known.accepted.values())}
 
 
-def _payloads(texts: Mapping[str, tuple[Mapping[Any, Any], str]]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _mails(answers: Mapping[str, DecidedReply]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """(entity -> mail, entity -> which rule its answer breaks), one by one: a bad one must not hold up the others."""
-    payloads, problems = dict[str, dict[str, Any]](), dict[str, str]()
-    for key, (row, text) in texts.items():
+    mails, problems = dict[str, dict[str, Any]](), dict[str, str]()
+    for key, (row, text) in answers.items():
         try:
-            payloads[key] = sending.payload_of(row, text)
+            mails[key] = sending.payload_of(row, text)
         except BatonError as error:  # names the rule, never the text
             problems[key] = str(error)
-    return payloads, problems
+    return mails, problems
 
 
 def _approved(
     asked: Mapping[str, Mapping[Any, Any]], rows: Mapping[str, Any], changes: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[Any, Any], str | None]]:
-    """(entity, decision, text with its personal data, or None if it cannot be restored) of each approved answer.
+) -> tuple[dict[str, DecidedReply], dict[str, str]]:
+    """(entity -> its answer with its personal data, entity -> why it cannot be restored) of what a person approved.
 
     One whose text was emptied is not approved; Airflow's form makes null of it.
     """
     if unknown := sorted(key for key in changes if rows.get(key, {}).get("route") != APPROVE):
         raise BatonError(f"the answer names {', '.join(unknown)}, which was not asked about: clear the review task")
+    answers, problems = dict[str, DecidedReply](), dict[str, str]()
     for key, row in asked.items():
         text = changes.get(key, row["masked"])
-        if text is not None and (not isinstance(text, str) or text.strip()):
-            yield key, row, restored(row, text)
+        if text is None or (isinstance(text, str) and not text.strip()):
+            continue
+        whole = restored(row, text)
+        if whole is None:
+            problems[key] = "the edited text is none, or holds a placeholder of nothing"
+        else:
+            answers[key] = (row, whole)
+    return answers, problems
 
 
 def restored(row: Mapping[Any, Any], text: object) -> str | None:

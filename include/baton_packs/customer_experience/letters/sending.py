@@ -7,14 +7,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sqlalchemy import Connection, select
+
+from baton.data.datasets import read
+from baton.effects import outbox
+from baton.effects.mail import mail_payload
 from baton.errors import BatonError
+from baton.feedback.cases import decided_cases
 from baton.names import PUBLISH
+from baton.record import tables, warehouse
 from baton.stages import StageJob
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from baton.stages.slots import Slot, head, history
 
 EFFECT = "mail"  # kind in the outbox
 SUBJECT = "Re: your message"
@@ -43,15 +48,11 @@ class Known:
     @classmethod
     def of(cls, job: StageJob) -> Known:
         """What is known now; a dry run knows nothing, because it sends nothing."""
-        from baton.effects import outbox
-
         if job.dry_run:
             return cls({}, frozenset(), frozenset(), {})
-        out = (outbox.SENT, outbox.SENDING, outbox.UNKNOWN)
-        here = outbox.effects(job.flow, job.partition, EFFECT)
-        left = {one.entity_key: one.payload for one in here if one.state in out}
+        left = outbox.left(job.flow, job.partition, EFFECT)
         elsewhere = frozenset(sent_elsewhere(job))
-        cases = _decided_cases(job.flow)
+        cases = {case["entity_key"]: case for case in decided_cases(job.flow)}
         return cls(left, elsewhere, frozenset(cases), _accepted(job.flow, cases, elsewhere | left.keys()))
 
     def may_leave(self, key: str) -> bool:
@@ -61,8 +62,6 @@ class Known:
 
 def state(job: StageJob) -> Mapping[str, Any]:
     """What is on record, as a fingerprint: an answer that another decision withdrew must be put there again."""
-    from baton.effects import outbox
-
     known = Known.of(job)
     here = [] if job.dry_run else outbox.effects(job.flow, job.partition, EFFECT)
     rows = sorted([one.entity_key, one.state == outbox.WITHDRAWN, one.payload] for one in here)
@@ -76,21 +75,13 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
     Args:
         conn: a write transaction, which then enqueues: to its end no other partition asks.
     """
-    from sqlalchemy import select
-
-    from baton.effects import outbox
-    from baton.record import tables
-    from baton.record.warehouse import read, take_turns
-
     table = tables.outbox  # keys alone: a flow's history of payloads grows for ever
-    query = select(table.c.entity_key).where(
-        table.c.flow == job.flow, table.c.kind == EFFECT, table.c.partition != job.partition,
-        table.c.state != outbox.WITHDRAWN,
-    )  # fmt: skip
+    query = select(table.c.entity_key).where(table.c.flow == job.flow, table.c.kind == EFFECT)
+    query = query.where(table.c.partition != job.partition, table.c.state != outbox.WITHDRAWN)
     if conn is not None:
-        take_turns(conn, f"{job.flow}/{EFFECT}")
+        warehouse.take_turns(conn, f"{job.flow}/{EFFECT}")
         return set(conn.execute(query).scalars())
-    with read() as own:
+    with warehouse.read() as own:
         return set(own.execute(query).scalars())
 
 
@@ -101,15 +92,12 @@ def require_newest(job: StageJob) -> None:
         BatonError: the partition was decided anew since.
     """
     if superseded(job):
-        raise BatonError(
-            f"{job.flow} {job.partition} was decided anew after this request: answer the newer request; nothing was sent"
-        )
+        what = f"{job.flow} {job.partition} was decided anew after this request"
+        raise BatonError(f"{what}: answer the newer request; nothing was sent")
 
 
 def superseded(job: StageJob) -> bool:
     """Whether the partition was decided anew since the decisions that this job has."""
-    from baton.stages.slots import Slot, head
-
     newest = None if job.dry_run else head(Slot(job.flow, PUBLISH, job.partition))
     return newest is not None and newest.ref.uri != job.inputs["decisions"].uri
 
@@ -120,43 +108,25 @@ def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
     Raises:
         BatonError: the address is none, or the text none that a mail may hold; names the rule, never the text.
     """
-    from baton.effects.mail import mail_payload
-
     return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text))
-
-
-def _decided_cases(flow: str) -> dict[str, Any]:
-    """Entity -> its case, of those that a person has decided."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
-    table = tables.cases
-    with read() as conn:
-        rows = conn.execute(select(table).where(table.c.flow == flow, table.c.resolution.is_not(None))).mappings()
-        return {row["entity_key"]: dict(row) for row in rows}
 
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
     """Suggestions that a person accepted or changed, as they stood then: a later run may word them otherwise."""
-    from baton.data.datasets import read
-    from baton.stages.slots import Slot, history
-
-    wanted = {
-        key: case for key, case in cases.items()
-        if case["route"] == SUGGEST and key not in gone and case["resolution"] in (ACCEPTED, *(case["edits"] or ()))
-    }  # fmt: skip
+    versions: dict[str, Any] = {}
     found: dict[str, Mapping[Any, Any]] = {}
-    for partition in sorted({case["partition"] for case in wanted.values()}):
-        versions = history(Slot(flow, PUBLISH, partition))
-        for key, case in wanted.items():
-            seen = [one for one in versions if one.created_at <= case["updated_at"]]
-            if case["partition"] != partition or not seen:
-                continue
-            rows = read(seen[-1].ref)
-            for row in rows[rows["entity_key"] == key].to_dict("records"):
-                reply = case["text"] or row["reply"]
-                if isinstance(reply, str):
-                    found[key] = {**row, "reply": reply}
+    for key, case in cases.items():
+        partition, words = case["partition"], (ACCEPTED, *(case["edits"] or ()))
+        if case["route"] != SUGGEST or key in gone or case["resolution"] not in words:
+            continue
+        if partition not in versions:
+            versions[partition] = history(Slot(flow, PUBLISH, partition))
+        seen = [one for one in versions[partition] if one.created_at <= case["updated_at"]]
+        if not seen:
+            continue
+        rows = read(seen[-1].ref)
+        for row in rows[rows["entity_key"] == key].to_dict("records"):
+            reply = case["text"] or row["reply"]
+            if isinstance(reply, str):
+                found[key] = {**row, "reply": reply}
     return found

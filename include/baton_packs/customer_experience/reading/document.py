@@ -1,7 +1,5 @@
 """Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +11,7 @@ from baton_packs.customer_experience.reading.mail.parts import Part
 from baton_packs.customer_experience.reading.pages import ocr, pdf
 from baton_packs.customer_experience.reading.text import archives, html_text, languages
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
+from baton_packs.customer_experience.reading.text.content import Content
 from baton_packs.customer_experience.reading.text.limits import (
     ATTACHMENT,
     EMPTY,
@@ -57,25 +56,6 @@ class ParsedDocument:
     unread: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Content:
-    media: str
-    text: str = ""
-    pages: int = 0
-    ocr_pages: int = 0
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-
-
-@dataclass
-class _Budget:
-    """What OCR may still do for a document: pages with words, and pages it looks at."""
-
-    pages: int
-    tries: int
-
-
 def kind_of(data: bytes, name: str = "", *, mailbox: bool = False) -> str:
     """mail | pdf | picture | zip | html | text | unknown, by the first bytes; the name decides only what bytes leave open."""
     head = data[:_SNIFFED]
@@ -110,89 +90,165 @@ def read_document(data: bytes, name: str = "", limits: ReadingLimits = LIMITS, *
     """
     size, kind = len(data) if size is None else size, kind_of(data, name, mailbox=mailbox)
     found = ParsedDocument(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
+    reading = _Reading(found, limits, limits.ocr_pages, limits.ocr_tries)
     if size > limits.document_bytes:
-        _of_mail(found, mail.read(data[: limits.header_bytes], limits)) if kind == "mail" else None
-        found.text, found.attachments = "", []
+        if kind == "mail":
+            reading.headers(mail.read(data[: limits.header_bytes], limits))
         found.notes.append(f"document of {size:,} bytes, not read")
         found.problem = TOO_LARGE
         return found
-    sections: list[str] = []
-    problems: list[str | None] = []
-    budget = _Budget(limits.ocr_pages, limits.ocr_tries)
     if kind == "mail":
         read = mail.read(data, limits)
-        _of_mail(found, read)
-        sections.append(read.text)
-        problems.append(read.problem)
-        found.unread += read.unread
-        _attach_all(found, read.parts, sections, problems, limits, budget)
+        reading.headers(read)
+        reading.add(Content("mail", read.text, problem=read.problem, unread=read.unread), read.problem)
+        reading.attach_all(read.parts)
     elif kind == "zip":
-        _attach_zip(found, safe_name(name), Part(name, "", data, len(data)), sections, problems, limits, budget)
+        reading.attach_zip(safe_name(name), Part(name, "", data, len(data)))
     else:
-        content = _content(data, kind, limits, budget)
-        found.media, found.pages, found.ocr_pages = content.media, content.pages, content.ocr_pages
-        found.notes += content.notes
-        found.unread += content.unread
-        sections.append(content.text)
-        problems.append(content.problem)
-    return _finished(found, sections, problems, limits)
+        content = reading.content(data, kind)
+        found.media = content.media
+        reading.add(content, content.problem)
+    return reading.finished()
 
 
-def _of_mail(found: ParsedDocument, read: mail.Mail) -> None:
-    found.sender, found.sender_name, found.reply_to = read.sender, read.sender_name, read.reply_to
-    found.automatic = read.automatic
-    found.recipients, found.subject = read.recipients, read.subject
-    found.notes += read.notes
+@dataclass
+class _Reading:
+    """A document while it is read.
 
+    Attributes:
+        found: what it says so far.
+        ocr_pages: pages and pictures that OCR may still read; ocr_tries: those that it may still look at.
+        sections: texts of the body and of each attachment, in order.
+        problems: of the body and of each attachment.
+    """
 
-def _finished(
-    found: ParsedDocument, sections: list[str], problems: list[str | None], limits: ReadingLimits
-) -> ParsedDocument:
-    text = "\n\n".join(one for one in sections if one.strip()).strip("\n")
-    if len(text) > limits.characters:
-        cut = f"text cut after {limits.characters:,} of {len(text):,} characters"
-        found.notes.append(cut)
-        found.unread.append(cut)
-        text = text[: limits.characters]
-    found.text = text
-    if not any(one.strip() for one in sections):
-        problems.append(EMPTY)
-    language = languages.detect(f"{found.subject}\n{text}")
-    found.language = language.code
-    problems.append(UNKNOWN_LANGUAGE if language.unknown else None)
-    found.problem = worst(problems)
-    found.notes = list(dict.fromkeys(found.notes))
-    if len(found.notes) > _NOTES:
-        found.notes[_NOTES:] = [f"{len(found.notes) - _NOTES} more notes"]
-    found.unread = list(dict.fromkeys(found.unread))[:_NOTES]
-    return found
+    found: ParsedDocument
+    limits: ReadingLimits
+    ocr_pages: int
+    ocr_tries: int
+    sections: list[str] = field(default_factory=list)
+    problems: list[str | None] = field(default_factory=list)
 
+    def headers(self, read: mail.Mail) -> None:
+        """Take who wrote a mail, and what about."""
+        for name in ("sender", "sender_name", "reply_to", "recipients", "subject", "automatic"):
+            setattr(self.found, name, getattr(read, name))
+        self.found.notes += read.notes
 
-def _attach_all(found: ParsedDocument, parts: Sequence[Part], sections: list[str], problems: list[str | None],
-                limits: ReadingLimits, budget: _Budget, *, nested: bool = False) -> None:  # fmt: skip
-    """Add attachments in their order; OCR goes to the PDFs and the largest pictures first, whatever their order."""
-    kinds = [_kind(part) for part in parts]
-    areas = {
-        at: ocr.area_of(part.data) if kind == "picture" else math.inf
-        for at, (part, kind) in enumerate(zip(parts, kinds, strict=True))
-        if kind in ("picture", "pdf") and part.data is not None
-    }
-    early = {
-        at: _content(parts[at].data or b"", kinds[at], limits, budget)
-        for at in sorted(areas, key=lambda at: -areas[at])
-    }
-    for at, (part, kind) in enumerate(zip(parts, kinds, strict=True)):
-        name = safe_name(part.name) or f"attachment {len(found.attachments) + 1}"
-        if kind == "zip" and not nested:
-            _attach_zip(found, name, part, sections, problems, limits, budget)
-        elif kind == "attached mail":
-            _attach_mail(found, name, part, sections, problems, limits, budget, nested=nested)
-        else:
-            content = early.get(at) or _other(part, name, kind, limits, budget)
-            _enter(found, name, part.size, content)
-            problems.append(content.problem if content.problem != UNKNOWN_TYPE else None)
-            if content.text.strip():
-                sections.append(f"{ATTACHMENT} {name} ---\n{content.text}")
+    def add(self, content: Content, problem: str | None, where: str = "", title: str = "") -> None:
+        """Add the body, or an attachment: `where` begins its notes, `title` its text."""
+        self.found.pages += content.pages
+        self.found.ocr_pages += content.ocr_pages
+        self.found.notes += [where + note for note in content.notes]
+        self.found.unread += [where + what for what in content.unread]
+        self.problems.append(problem)
+        if content.text.strip():
+            self.sections.append(title + content.text)
+
+    def enter(self, name: str, size: int, content: Content, problem: str | None) -> None:
+        """Add an attachment."""
+        shown = {"media": content.media, "size": size, "pages": content.pages, "problem": content.problem}
+        self.found.attachments.append({"name": name, **shown})
+        self.add(content, problem, f"attachment {len(self.found.attachments)}: ", f"{ATTACHMENT} {name} ---\n")
+
+    def attach_all(self, parts: Sequence[Part], *, nested: bool = False) -> None:
+        """Add attachments in their order; OCR goes to the PDFs and the largest pictures first, whatever their order."""
+        kinds = [_kind(part) for part in parts]
+        areas = {
+            at: ocr.area_of(part.data) if kind == "picture" else math.inf
+            for at, (part, kind) in enumerate(zip(parts, kinds, strict=True))
+            if kind in ("picture", "pdf") and part.data is not None
+        }
+        first = sorted(areas, key=lambda at: -areas[at])
+        early = {at: self.content(parts[at].data or b"", kinds[at]) for at in first}
+        for at, (part, kind) in enumerate(zip(parts, kinds, strict=True)):
+            name = safe_name(part.name) or f"attachment {len(self.found.attachments) + 1}"
+            if kind == "zip" and not nested:
+                self.attach_zip(name, part)
+            elif kind == "attached mail":
+                self._attach_mail(name, part, nested=nested)
+            else:
+                content = early.get(at) or self._other(part, name, kind)
+                self.enter(name, part.size, content, content.problem if content.problem != UNKNOWN_TYPE else None)
+
+    def _other(self, part: Part, name: str, kind: str) -> Content:
+        """A forwarded mail, a text, or what cannot be read; a signature or a small picture says nothing that is missed."""
+        if part.text is not None:
+            return Content("mail", part.text)
+        if part.data is None or part.problem:
+            return Content(problem=part.problem)
+        if kind == "zip":
+            what = "a zip within a zip"
+            return Content(problem=UNKNOWN_TYPE, notes=(f"{what} is not unpacked",), unread=(what,))
+        content = self.content(part.data, kind)
+        declared = part.kind.lower()
+        picture = declared.startswith("image/") or name.lower().endswith((".gif", ".webp", ".bmp"))
+        logo = picture and part.size < _SMALL
+        if content.problem != UNKNOWN_TYPE or logo or declared in _SIGNATURES or name.lower().endswith(".p7s"):
+            return content
+        return replace(content, unread=("a kind of file that is not read",))
+
+    def _attach_mail(self, name: str, part: Part, *, nested: bool) -> None:
+        """A mail that was attached as a file, with its own attachments; those of a mail within it are not read."""
+        inner = mail.read(part.data or b"", self.limits)
+        text = f"From: {inner.sender_name} <{inner.sender}>\nSubject: {inner.subject}\n\n{inner.text}"
+        left = (f"{len(inner.parts)} attachments of an attached mail not read",) if nested and inner.parts else ()
+        content = Content("mail", text, problem=inner.problem, notes=inner.notes + left, unread=inner.unread + left)
+        self.enter(name, part.size, content, content.problem)
+        if not nested:
+            self.attach_all(inner.parts, nested=True)
+
+    def attach_zip(self, name: str, part: Part) -> None:
+        """The members of a zip file as attachments."""
+        unpacked = archives.unpack(part.data or b"", self.limits)
+        unknown = unpacked.problem == UNKNOWN_TYPE
+        unread = ("a kind of file that is not read",) if unknown else ()
+        whole = self.found.media == "unknown"  # the zip is the document, not an attachment of one
+        content = Content(problem=unpacked.problem, notes=unpacked.notes, unread=unread)
+        self.enter(name, part.size, content, unpacked.problem if whole or not unknown else None)
+        members = [Part(inner, "", data, len(data)) for inner, data in unpacked.members]
+        self.attach_all(members, nested=True)
+        if whole and unpacked.members and all(_kind(one) in ("zip", "unknown") for one in members):
+            self.problems.append(UNKNOWN_TYPE)
+
+    def content(self, data: bytes, kind: str) -> Content:
+        """Read one file; what OCR does for it is taken from what it may still do."""
+        if kind in ("pdf", "picture"):
+            reader = pdf.text_of if kind == "pdf" else ocr.text_of
+            found = reader(data, self.limits, ocr_pages=self.ocr_pages, ocr_tries=self.ocr_tries)
+            self.ocr_pages, self.ocr_tries = self.ocr_pages - found.ocr_pages, self.ocr_tries - found.ocr_tries
+            return found
+        if kind not in ("text", "html"):
+            return Content(problem=UNKNOWN_TYPE)
+        text, note = decode(data)
+        notes = [note] if note else []
+        if kind == "html":
+            text, note = html_text.text_of(clean(text))
+            notes += [note] if note else []
+        if "\x00" in text:
+            notes.append("NUL characters removed")
+        unread = tuple(each for each in notes if each == html_text.CUT)
+        return Content("text", clean(text).strip(), notes=tuple(notes), unread=unread)
+
+    def finished(self) -> ParsedDocument:
+        """The document, its sections as one text, with its language and its worst problem."""
+        found, limits = self.found, self.limits
+        text = "\n\n".join(self.sections).strip("\n")
+        if len(text) > limits.characters:
+            cut = f"text cut after {limits.characters:,} of {len(text):,} characters"
+            found.notes.append(cut)
+            found.unread.append(cut)
+            text = text[: limits.characters]
+        found.text = text
+        language = languages.detect(f"{found.subject}\n{text}")
+        found.language = language.code
+        own = (UNKNOWN_LANGUAGE if language.unknown else None, None if self.sections else EMPTY)
+        found.problem = worst((*self.problems, *own))
+        found.notes = list(dict.fromkeys(found.notes))
+        if len(found.notes) > _NOTES:
+            found.notes[_NOTES:] = [f"{len(found.notes) - _NOTES} more notes"]
+        found.unread = list(dict.fromkeys(found.unread))[:_NOTES]
+        return found
 
 
 def _kind(part: Part) -> str:
@@ -203,88 +259,3 @@ def _kind(part: Part) -> str:
         return "unknown"
     kind = kind_of(part.data, safe_name(part.name))
     return "attached mail" if kind == "mail" else kind
-
-
-def _other(part: Part, name: str, kind: str, limits: ReadingLimits, budget: _Budget) -> _Content:
-    """A forwarded mail, a text, or what cannot be read; a signature or a small picture says nothing that is missed."""
-    if part.text is not None:
-        return _Content("mail", part.text)
-    if part.data is None or part.problem:
-        return _Content("unknown", problem=part.problem)
-    if kind == "zip":
-        return _Content("unknown", problem=UNKNOWN_TYPE, notes=("a zip within a zip is not unpacked",),
-                        unread=("a zip within a zip",))  # fmt: skip
-    content = _content(part.data, kind, limits, budget)
-    declared = part.kind.lower()
-    logo = part.size < _SMALL and (declared.startswith("image/") or name.lower().endswith((".gif", ".webp", ".bmp")))
-    if content.problem != UNKNOWN_TYPE or logo or declared in _SIGNATURES or name.lower().endswith(".p7s"):
-        return content
-    return replace(content, unread=("a kind of file that is not read",))
-
-
-def _attach_mail(found: ParsedDocument, name: str, part: Part, sections: list[str], problems: list[str | None],
-                 limits: ReadingLimits, budget: _Budget, *, nested: bool) -> None:  # fmt: skip
-    """A mail that was attached as a file, with its own attachments; those of a mail within it are not read."""
-    inner = mail.read(part.data or b"", limits)
-    text = f"From: {inner.sender_name} <{inner.sender}>\nSubject: {inner.subject}\n\n{inner.text}"
-    left = (f"{len(inner.parts)} attachments of an attached mail not read",) if nested and inner.parts else ()
-    content = _Content("mail", text, problem=inner.problem, notes=inner.notes + left, unread=inner.unread + left)
-    _enter(found, name, part.size, content)
-    problems.append(content.problem)
-    sections.append(f"{ATTACHMENT} {name} ---\n{content.text}")
-    if not nested:
-        _attach_all(found, inner.parts, sections, problems, limits, budget, nested=True)
-
-
-def _attach_zip(found: ParsedDocument, name: str, part: Part, sections: list[str], problems: list[str | None],
-                limits: ReadingLimits, budget: _Budget) -> None:  # fmt: skip
-    unpacked = archives.unpack(part.data or b"", limits)
-    unknown = unpacked.problem == UNKNOWN_TYPE
-    unread = ("a kind of file that is not read",) if unknown else ()
-    whole = found.media == "unknown"  # the zip is the document, not an attachment of one
-    _enter(found, name, part.size, _Content("unknown", problem=unpacked.problem, notes=unpacked.notes, unread=unread))
-    problems.append(unpacked.problem if whole or not unknown else None)
-    members = [Part(inner, "", data, len(data)) for inner, data in unpacked.members]
-    _attach_all(found, members, sections, problems, limits, budget, nested=True)
-    if whole and unpacked.members and all(_kind(one) in ("zip", "unknown") for one in members):
-        problems.append(UNKNOWN_TYPE)
-
-
-def _enter(found: ParsedDocument, name: str, size: int, content: _Content) -> None:
-    found.attachments.append(
-        {"name": name, "media": content.media, "size": size, "pages": content.pages, "problem": content.problem}
-    )
-    found.pages += content.pages
-    found.notes += [f"attachment {len(found.attachments)}: {note}" for note in content.notes]
-    found.unread += [f"attachment {len(found.attachments)}: {what}" for what in content.unread]
-    found.ocr_pages += content.ocr_pages
-
-
-def _content(data: bytes, kind: str, limits: ReadingLimits, budget: _Budget) -> _Content:
-    given = {"ocr_pages": budget.pages, "ocr_tries": budget.tries}
-    if kind == "pdf":
-        one = pdf.text_of(data, limits, **given)
-        budget.pages, budget.tries = budget.pages - one.ocr_pages, budget.tries - one.ocr_tries
-        media = "scan" if one.scanned else "pdf"
-        return _Content(media, one.text, one.pages, one.ocr_pages, one.problem, one.notes, one.unread)
-    if kind == "picture":
-        picture = ocr.text_of(data, limits, **given)
-        budget.pages, budget.tries = budget.pages - picture.read, budget.tries - picture.tried
-        return _Content(
-            "scan", picture.text, picture.pages, picture.read, picture.problem, picture.notes, picture.unread
-        )
-    if kind in ("text", "html"):
-        text, note = decode(data)
-        notes = [note] if note else []
-        if kind == "html":
-            text, note = html_text.text_of(clean(text))
-            notes += [note] if note else []
-        if "\x00" in text:
-            notes.append("NUL characters removed")
-        return _Content(
-            "text",
-            clean(text).strip(),
-            notes=tuple(notes),
-            unread=tuple(each for each in notes if each == html_text.CUT),
-        )
-    return _Content("unknown", problem=UNKNOWN_TYPE)

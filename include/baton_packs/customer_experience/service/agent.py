@@ -6,11 +6,11 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from baton.agents import AgentQuestion, AgentSpec, Refused
+from baton.agents import AgentQuestion, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
-from baton_packs.customer_experience.letters.drafts import PLAIN, PROMPTS, criticise, names, plain_words
+from baton_packs.customer_experience.service import knowledge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 LETTERS = ("A", "B")  # entries as the model sees them, the best one first
 
 
-class CustomerReply(BaseModel):
+class CustomerReply(drafts.Reply):
     """What may be answered to a customer."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    text: str = Field(max_length=410, pattern=PLAIN, description="one or two plain sentences")
     cites: list[Literal["A", "B"]] = Field(
         min_length=1, max_length=2, description="letters of the entries that were used"
     )
@@ -32,9 +29,7 @@ class CustomerReply(BaseModel):
 
 def answers() -> dict[str, Any]:
     """What each entry of the knowledge base says, and the words that every reply may use."""
-    from baton_packs.customer_experience.service import knowledge
-
-    return {"says": {one.id: one.answer for one in knowledge.entries()}, **plain_words()}
+    return {"says": {one.id: one.answer for one in knowledge.entries()}, **drafts.plain_words()}
 
 
 def customer_cases(
@@ -52,26 +47,16 @@ def customer_cases(
     """
     by_id = messages.set_index("message_id")
     entries = dict(zip(found["message_id"], found["entries"], strict=True))
-    rows = decisions[decisions["route"].isin(["send", "suggest"])].sort_values(
-        ["risk", "entity_key"], ascending=[False, True]
-    )
     cases, plain = [], grounding.of_language(words, letters.DEFAULT)
-    for row in rows.to_dict("records"):
+    answered = decisions[decisions["route"].isin(["send", "suggest"])]
+    for row in answered.sort_values(["risk", "entity_key"], ascending=[False, True]).to_dict("records"):
         key, person = row["entity_key"], by_id.loc[row["entity_key"]]
         offered = dict(zip(LETTERS, [entry["entry"] for entry in json.loads(entries[key])], strict=False))
-        cases.append(
-            AgentQuestion(
-                key=key,
-                facts={"entries": {letter: says[entry] for letter, entry in offered.items()}},
-                data={"message": str(person["text"])},
-                terms={"entries": offered, "row": row, "answer": says[row["entry"]], "plain": plain},
-                personal={
-                    "NAME": privacy.known(person["customer"]),
-                    "MAIL": privacy.known(person["address"]),
-                    "ACCOUNT": privacy.known(person["account"]),
-                },
-            )
-        )
+        facts = {"entries": {letter: says[entry] for letter, entry in offered.items()}}
+        terms = {"entries": offered, "row": row, "answer": says[row["entry"]], "plain": plain}
+        hidden = {"NAME": person["customer"], "MAIL": person["address"], "ACCOUNT": person["account"]}
+        personal = {kind: privacy.known(value) for kind, value in hidden.items()}
+        cases.append(AgentQuestion(key, facts, {"message": str(person["text"])}, terms, personal))
     return cases
 
 
@@ -99,15 +84,6 @@ def customer_template(case: AgentQuestion) -> CustomerReply:
     return CustomerReply.model_construct(text=case.terms["answer"], cites=["A"])
 
 
-CUSTOMER_REPLY = AgentSpec(
-    name="customer_reply",
-    prompt=PROMPTS / "customer_reply.md",
-    output=CustomerReply,
-    cases=customer_cases,
-    check=check,
-    template=customer_template,
-    rules=answers,
-    critic=criticise,
-    names=names,
-    longest=1_200,
+CUSTOMER_REPLY = drafts.letter_agent(
+    "customer_reply", output=CustomerReply, cases=customer_cases, check=check, template=customer_template, rules=answers
 )

@@ -4,12 +4,10 @@
 `content/knowledge/` hold the answers, one list per team. A mistake is an error with file, line and entry.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,7 +19,6 @@ from baton_packs.customer_experience import HERE
 
 CONTENT = HERE / "content"
 Team = Literal["cards", "payments", "transfers", "top_ups", "cash_and_currency", "accounts"]
-TEAMS: tuple[str, ...] = get_args(Team)
 
 
 class Intent(Spec):
@@ -109,12 +106,12 @@ def load_entries(folder: Path, known: dict[str, Intent]) -> tuple[Entry, ...]:
             problems += _named(name, wrong)
             if entry is None:
                 continue
-            if entry.id in found:
-                problems.append(f"{where}: {entry.id}: this id is taken; ids must differ in all files")
-            if entry.intent is not None and entry.intent not in known:
-                problems.append(f"{where}: {entry.id}: intent {entry.intent!r} is not in the routing table")
-            if entry.intent in answers:
-                problems.append(f"{where}: {entry.id}: {entry.intent} is answered by {answers[entry.intent]} already")
+            wrong_here = {
+                "this id is taken; ids must differ in all files": entry.id in found,
+                f"intent {entry.intent!r} is not in the routing table": entry.intent not in (None, *known),
+                f"{entry.intent} is answered by {answers.get(entry.intent or '')} already": entry.intent in answers,
+            }
+            problems += [f"{where}: {entry.id}: {what}" for what, is_so in wrong_here.items() if is_so]
             found[entry.id] = entry
             if entry.intent is not None:
                 answers[entry.intent] = entry.id

@@ -1,7 +1,5 @@
 """The rules of `customer_experience`, read from `policy/service.yaml`: routes, queues, and when a person must look."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import Field
@@ -22,5 +20,5 @@ class ServicePolicy(Spec):
 
 
 def service(path: Path = FOLDER / "service.yaml") -> ServicePolicy:
-    """The rules of `customer_experience`; raises as `intake`."""
+    """The rules of `customer_experience`; raises as `intake.policy.intake`."""
     return read_policy(path, ServicePolicy)

@@ -6,8 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+from baton.data.datasets import read
+from baton.data.pages import store_page
+from baton.data.partitions import format_key, parse_key, safe_name
+from baton.feedback.cases import decided_cases
 from baton.names import CONTRACT, PUBLISH
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
@@ -18,32 +23,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABOUT, DELIVERED = "customer_experience", "customer_outcomes"
+RESTS_ON = ((ABOUT, PUBLISH), (DELIVERED, CONTRACT), (ABOUT, CONTRACT))  # what was decided, became of it, came in
 OUTCOMES = (ACCEPTED, EDITED, REJECTED, "reopened")
+OF_CASE = ["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"]
 FIGURES = (*OUTCOMES, "intent_right", "median_minutes")
 
 
 def _week(partition: str) -> tuple[str, str]:
     """First and last partition of the week so far; a week begins on Monday at 00:00 UTC."""
-    from baton.data.partitions import format_key, parse_key
-
     at = parse_key(partition)
     return format_key((at - timedelta(days=at.weekday())).replace(hour=0, minute=0, second=0)), partition
 
 
 def _decided(week: tuple[str, str]) -> list[dict[str, Any]]:
     """Cases of the week's messages that a person has decided."""
-    from sqlalchemy import select
-
-    from baton.record import tables
-    from baton.record.warehouse import read
-
-    table = tables.cases
-    names = ("partition", "entity_key", "route", "resolutions", "resolution", "updated_at")
-    query = select(*(table.c[name] for name in names)).where(
-        table.c.flow == ABOUT, table.c.partition.between(*week), table.c.resolution.is_not(None)
-    )  # fmt: skip
-    with read() as conn:
-        return [dict(row) for row in conn.execute(query.order_by(table.c.partition, table.c.entity_key)).mappings()]
+    return decided_cases(ABOUT, ("partition", "entity_key", "route", "resolutions", "resolution", "updated_at"), week)
 
 
 def _hours(week: tuple[str, str], cases: list[dict[str, Any]]) -> list[str]:
@@ -57,7 +51,7 @@ def _state(job: StageJob) -> Mapping[str, Any]:
     week = _week(job.partition)
     cases, found = _decided(week), {}
     for partition in _hours(week, cases):
-        for flow, stage in ((DELIVERED, CONTRACT), (ABOUT, PUBLISH), (ABOUT, CONTRACT)):
+        for flow, stage in RESTS_ON:
             result = head(Slot(flow, stage, partition))
             found[f"{flow}/{stage}/{partition}"] = result.ref.content_sha256 if result else ""
     return found | {"cases": hashlib.sha256(json.dumps(cases, sort_keys=True).encode()).hexdigest()}
@@ -94,31 +88,24 @@ def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
     """What became of the messages of one partition, see `summed`; a delivered outcome comes before a case's answer."""
     import pandas as pd
 
-    from baton.data.datasets import read
-
-    found = {
-        name: head(Slot(flow, stage, partition))
-        for name, flow, stage in (("said", ABOUT, PUBLISH), ("asked", ABOUT, CONTRACT), ("then", DELIVERED, CONTRACT))
-    }  # fmt: skip
-    if found["said"] is None:
+    published, outcomes, asked = (head(Slot(flow, stage, partition)) for flow, stage in RESTS_ON)
+    if published is None:
         return pd.DataFrame()
-    said = read(found["said"].ref)[["entity_key", "route", "intent"]]
+    said = read(published.ref)[["entity_key", "route", "intent"]]
     parts = []
-    if found["then"] is not None:
-        then = read(found["then"].ref)[["message_id", "outcome", "intent", "reply_seconds"]]
+    if outcomes is not None:
+        then = read(outcomes.ref)[["message_id", "outcome", "intent", "reply_seconds"]]
         both = then.merge(said, left_on="message_id", right_on="entity_key", suffixes=("", "_said"))
         right = both["intent"].fillna("") == both["intent_said"].fillna("")
         parts.append(both[["entity_key", "route", "outcome", "reply_seconds"]].assign(right=right, from_case=False))
     known = set(parts[0]["entity_key"]) if parts else set()
     here = [case for case in cases if case["partition"] == partition and case["entity_key"] not in known]
-    if here and found["asked"] is not None:
-        asked = read(found["asked"].ref)[["message_id", "received_at"]]
-        both = said[["entity_key", "intent"]].merge(asked, left_on="entity_key", right_on="message_id")
+    if here and asked is not None:
+        received = read(asked.ref)[["message_id", "received_at"]]
+        both = said[["entity_key", "intent"]].merge(received, left_on="entity_key", right_on="message_id")
         messages = both.set_index("entity_key").to_dict("index")
         rows = [_of_case(case, messages[case["entity_key"]]) for case in here if case["entity_key"] in messages]
-        parts.append(
-            pd.DataFrame(rows, columns=["entity_key", "route", "outcome", "reply_seconds", "right", "from_case"])
-        )
+        parts.append(pd.DataFrame(rows, columns=OF_CASE))
     parts = [part.astype({"right": "float64", "reply_seconds": "float64"}) for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -166,21 +153,11 @@ def summed(whole: pd.DataFrame | None) -> pd.DataFrame:
 
 def _report(partition: str, table: pd.DataFrame) -> str:
     """A page of counts and shares; nothing personal."""
-    from html import escape
-
-    from baton.data.partitions import safe_name
-    from baton.settings import settings
-
-    name = f"customer_outcomes/quality/{safe_name(partition)}.html"
     head_row = "".join(f"<th>{escape(column.replace('_', ' '))}</th>" for column in table.columns)
     body = ""
     for row in table.to_dict("records"):
-        cells = [
-            row["route"],
-            f"{row['messages']:,}",
-            *(_figure(row[one], "{:.1%}") for one in (*OUTCOMES, "intent_right")),
-        ]
-        cells.append(_figure(row["median_minutes"], "{:.1f}"))
+        shares = [_figure(row[one], "{:.1%}") for one in FIGURES[:-1]]
+        cells = [row["route"], f"{row['messages']:,}", *shares, _figure(row["median_minutes"], "{:.1f}")]
         body += "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Quality of the week</title><style>"
@@ -191,10 +168,7 @@ def _report(partition: str, table: pd.DataFrame) -> str:
         "<p>Shares of the replies whose outcome is known, from the teams' deliveries and from decided cases. <i>send</i> left "
         "by itself, <i>suggest</i> was proposed to the team, <i>escalate</i> was answered by a person.</p></html>"
     )
-    path = settings().reports_dir / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return name
+    return store_page(f"customer_outcomes/quality/{safe_name(partition)}.html", page)
 
 
 def _figure(value: float, form: str) -> str:

@@ -8,8 +8,6 @@ equally near and when nothing is near; where the intent model is less sure than 
 know texts of customers are nearer to the next such text; therefore there is one row of weights per number of examples.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,24 +76,18 @@ def retrieve(messages: pd.DataFrame, intents: pd.DataFrame, history: pd.DataFram
     if missing := len(set(messages["message_id"]) - set(said.index)):
         raise SourceError(f"retrieval: intents says nothing of {missing} messages; score the same messages first")
     if messages.empty:
-        return pd.DataFrame(
-            {name: pd.Series(dtype="float64" if name == "best_score" else "object") for name in COLUMNS}
-        )
+        return pd.DataFrame(columns=COLUMNS, dtype=object).astype({"best_score": "float64"})
     texts = ["" if text is None or text is pd.NA else str(text) for text in messages["text"]]
     rows = said.loc[messages["message_id"]]
-    reasons = [
-        _pairs(one) if sure else [] for one, sure in zip(rows["reasons"], rows["accepted"].astype(bool), strict=True)
-    ]
+    sure = rows["accepted"].astype(bool)
+    reasons = [_pairs(one) if accepted else [] for one, accepted in zip(rows["reasons"], sure, strict=True)]
     index = _bare() if history is None or history.empty else Index(entries(), packaged_encoder(), examples(history))
     probability = search(index, texts, reasons)
     order = np.argsort(-probability, axis=1, kind="stable")[:, :SHOWN]
     found = []
     for message, best, scores in zip(messages["message_id"], order, probability, strict=True):
-        first = index.entries[best[0]]
-        listed = [
-            {"entry": index.entries[at].id, "title": index.entries[at].title, "score": round(float(scores[at]), 4)}
-            for at in best
-        ]
+        near, first = [(index.entries[at], float(scores[at])) for at in best], index.entries[best[0]]
+        listed = [{"entry": entry.id, "title": entry.title, "score": round(score, 4)} for entry, score in near]
         found.append((message, to_json(listed), first.id, float(scores[best[0]]), first.answer))
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -103,11 +95,8 @@ def retrieve(messages: pd.DataFrame, intents: pd.DataFrame, history: pd.DataFram
 def search(index: Index, texts: Sequence[str], reasons: Sequence[Sequence[tuple[str, float]]]) -> np.ndarray:
     """Probability that an entry is the one asked for, shape (texts, entries); a row adds up to less than 1."""
     weights = next(one for one in WEIGHTS if index.examples >= one.examples)
-    found = (
-        weights.terms * index.terms(texts)
-        + weights.meaning * index.meaning(texts)
-        + weights.intent * index.intents(reasons)
-    )
+    found = weights.terms * index.terms(texts) + weights.meaning * index.meaning(texts)
+    found = found + weights.intent * index.intents(reasons)
     most = np.maximum(found.max(axis=1, keepdims=True), weights.none)
     likely = np.exp(found - most)
     return np.asarray(likely / (likely.sum(axis=1, keepdims=True) + np.exp(weights.none - most)))

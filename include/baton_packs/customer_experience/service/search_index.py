@@ -4,8 +4,6 @@ An entry is found by its title, its answer, its own questions and by examples: t
 entry's intent. The examples are what makes it find things; without them customers' words and the bank's are too different.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from baton.effects.mail import is_address
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
+from baton_packs.customer_experience.letters import replies
 from baton_packs.customer_experience.letters.sending import ACCEPTED
+from baton_packs.customer_experience.service import agent, knowledge, policy
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from baton_packs.customer_experience.service.policy import ServicePolicy
 
 SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
 ANSWERED = (SEND, SUGGEST)
@@ -23,8 +24,6 @@ UNKNOWN = "general"  # queue of what belongs to no intent
 
 def _content(job: StageJob) -> Mapping[str, Any]:
     """What the knowledge base says now."""
-    from baton_packs.customer_experience.service import knowledge
-
     return {one.id: one.model_dump(mode="json") for one in knowledge.entries()}
 
 
@@ -38,8 +37,6 @@ def retrieve(job: StageJob) -> StageOutput:
         facts: messages, sure, `examples` (how many texts an entry is found by: min and median over the entries that
         answer an intent) and, where there are none at all, a `degraded` sentence.
     """
-    from statistics import median
-
     from baton_packs.customer_experience.service import retrieval
 
     frames = read_inputs(job.inputs)
@@ -53,8 +50,6 @@ def retrieve(job: StageJob) -> StageOutput:
 
 
 def _rules(job: StageJob) -> Mapping[str, Any]:
-    from baton_packs.customer_experience.service import knowledge, policy
-
     table = {name: one.model_dump(mode="json") for name, one in knowledge.intents().items()}
     return {"rules": policy.service().model_dump(mode="json"), "intents": table}
 
@@ -72,8 +67,6 @@ def decide(job: StageJob) -> StageOutput:
     """
     import pandas as pd
 
-    from baton_packs.customer_experience.service import knowledge, policy
-
     rules, table, frames = policy.service(), knowledge.intents(), read_inputs(job.inputs)
     intent, sentiment = (frames[name].set_index("entity_key") for name in ("intent", "sentiment"))
     found = frames["found"].set_index("message_id")
@@ -88,7 +81,7 @@ def decide(job: StageJob) -> StageOutput:
 
 def _decided(
     message: Mapping[Any, Any], intent: pd.Series, sentiment: pd.Series, found: pd.Series, table: Mapping[str, Any],
-    rules: ServicePolicy,
+    rules: policy.ServicePolicy,
 ) -> dict[str, Any]:  # fmt: skip
     known = bool(intent["accepted"]) and intent["category"] in table
     rule = table.get(intent["category"])
@@ -161,9 +154,6 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
         with); facts: also `without_citation`, suggested for that reason.
     """
     import pandas as pd
-
-    from baton_packs.customer_experience.letters import replies
-    from baton_packs.customer_experience.service import agent
 
     output = replies.join(decisions, drafts, ANSWERED, {}, on_file=True)
     offered = dict(zip(found["message_id"], found["entries"], strict=True))

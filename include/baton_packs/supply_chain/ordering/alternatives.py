@@ -1,7 +1,5 @@
 """Alternatives to an order, simulated against the same futures, and which of them is best."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from baton_packs.supply_chain.ordering.policies import ItemPolicy
 RUNS = 200
 STEP = 0.25  # `more` and `less` differ from the proposal by such a share, at least by a pack
 PROPOSED = "as_proposed"
+_MEANS = ("holding_cost", "shortage_cost", "ordering_cost", "expiry_cost", "fill_rate")
 _FAN = {"stock_p5": 0.05, "stock_p25": 0.25, "stock_p50": 0.5, "stock_p75": 0.75, "stock_p95": 0.95}
 
 
@@ -46,10 +45,8 @@ def alternatives(row: Mapping[Any, Any], policy: ItemPolicy) -> list[Alternative
     offers = [(PROPOSED, proposed, False, f"order {proposed:,} units as proposed")]
     if proposed - step >= least:
         offers.append(("less", proposed - step, False, f"order {proposed - step:,} units, a quarter less"))
-    more = max(least, proposed + step)
-    offers.append(
-        ("more", more, False, f"order {more:,} units, " + ("a quarter more" if proposed else "the smallest order"))
-    )
+    more, why = max(least, proposed + step), "a quarter more" if proposed else "the smallest order"
+    offers.append(("more", more, False, f"order {more:,} units, {why}"))
     if proposed:
         offers.append(("wait", 0, False, "order nothing this week"))
     if proposed and policy.express_lead is not None:
@@ -97,9 +94,8 @@ def simulate_alternatives(
     paths = sample_paths(mine, max(PATHS, runs), seed)[item]
     weeks = weeks or paths.shape[1]
     if weeks > paths.shape[1]:
-        raise BatonError(
-            f"item {item}: {weeks} weeks to simulate, {paths.shape[1]} are forecast; raise the model's horizon"
-        )
+        what = f"item {item}: {weeks} weeks to simulate, {paths.shape[1]} are forecast"
+        raise BatonError(f"{what}; raise the model's horizon")
     up_to = levels(paths, policy, weeks, seed)
     offers = alternatives(row, policy)
     coming = tuple((int(units), int(week)) for units, week in open_orders)
@@ -109,12 +105,8 @@ def simulate_alternatives(
         drawn = draw(policy, paths[run, :weeks], scenario, (seed, run))
         for offer, plan in zip(offers, plans, strict=True):
             outcome = simulate([plan], [drawn])[0]
-            rows.append(
-                {
-                    "alternative": offer.name, "quantity": offer.quantity, "amount": offer.amount, "text": offer.text,
-                    "run": run, "cost": outcome.cost, "fill_rate": outcome.fill_rate, **vars(outcome),
-                }
-            )  # fmt: skip
+            named = {"alternative": offer.name, "quantity": offer.quantity, "amount": offer.amount, "text": offer.text}
+            rows.append({**named, "run": run, "cost": outcome.cost, "fill_rate": outcome.fill_rate, **vars(outcome)})
     return pd.DataFrame(rows)
 
 
@@ -137,22 +129,17 @@ def summarise(outcomes: pd.DataFrame) -> pd.DataFrame:
             saved = (base - runs.set_index("run")["cost"]).to_numpy()
             margin = 1.96 * float(saved.std(ddof=1)) / math.sqrt(len(saved)) if len(saved) > 1 else math.inf
             stock = np.array(runs["stock"].tolist())
-            scenarios = (
-                runs.groupby("scenario", sort=False)[["cost", "fill_rate"]].mean().rename(columns={"cost": "cost_mean"})
-            )
-            first = runs.iloc[0]
-            rows.append(
-                {
-                    "item": item, "alternative": name, "quantity": int(first["quantity"]), "amount": float(first["amount"]),
-                    "text": first["text"], "runs": len(runs), "cost_mean": float(runs["cost"].mean()),
-                    "cost_p5": float(runs["cost"].quantile(0.05)), "cost_p95": float(runs["cost"].quantile(0.95)),
-                    **{part: float(runs[part].mean()) for part in ("holding_cost", "shortage_cost", "ordering_cost", "expiry_cost")},
-                    "fill_rate": float(runs["fill_rate"].mean()), "saving": float(saved.mean()),
-                    "saving_low": float(saved.mean()) - margin, "saving_high": float(saved.mean()) + margin,
-                    **{column: np.quantile(stock, share, axis=0).tolist() for column, share in _FAN.items()},
-                    "by_scenario": scenarios.to_dict("index"),
-                }
-            )  # fmt: skip
+            scenarios = runs.groupby("scenario", sort=False)[["cost", "fill_rate"]].mean()
+            first, saving = runs.iloc[0], float(saved.mean())
+            rows.append({
+                "item": item, "alternative": name, "quantity": int(first["quantity"]), "amount": float(first["amount"]),
+                "text": first["text"], "runs": len(runs), "cost_mean": float(runs["cost"].mean()),
+                "cost_p5": float(runs["cost"].quantile(0.05)), "cost_p95": float(runs["cost"].quantile(0.95)),
+                **{part: float(runs[part].mean()) for part in _MEANS},
+                "saving": saving, "saving_low": saving - margin, "saving_high": saving + margin,
+                **{column: np.quantile(stock, share, axis=0).tolist() for column, share in _FAN.items()},
+                "by_scenario": scenarios.rename(columns={"cost": "cost_mean"}).to_dict("index"),
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -166,12 +153,7 @@ def best(summaries: pd.DataFrame, policy: ItemPolicy) -> pd.DataFrame:
     """
     mine = summaries[summaries["item"] == policy.item].copy()
     mine["keeps_service"] = mine["fill_rate"] >= policy.service_level
-    order = sorted(
-        range(len(mine)),
-        key=lambda i: (
-            (0, mine["cost_mean"].iloc[i]) if mine["keeps_service"].iloc[i] else (1, -mine["fill_rate"].iloc[i])
-        ),
-    )
-    ranked = mine.iloc[order].reset_index(drop=True)
+    within = mine["cost_mean"].where(mine["keeps_service"], -mine["fill_rate"])
+    ranked = mine.iloc[np.lexsort((within, ~mine["keeps_service"]))].reset_index(drop=True)
     ranked["rank"] = range(1, len(ranked) + 1)
     return ranked

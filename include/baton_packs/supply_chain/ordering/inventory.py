@@ -6,8 +6,6 @@ the demand (joint paths of the forecast) and the lead time are drawn. Ordered is
 plus open orders) lacks.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -103,10 +101,7 @@ def propose(
     kinds = scored.groupby("series")["kind"].first()
     on_hand = stock.set_index("item")["on_hand"]
     known = past if past is not None else pd.DataFrame(columns=["item", "recent_mean", "last_year"])
-    before = {
-        str(name): (float(recent), float(year))
-        for name, recent, year in zip(known["item"], known["recent_mean"], known["last_year"], strict=True)
-    }
+    before = known.set_index("item")[["recent_mean", "last_year"]].astype(float)
     orders = []
     for item in sorted(paths):
         mine = due[due["item"] == item]
@@ -116,8 +111,8 @@ def propose(
             demand_of(paths[item], 0, lead + 1), lead, paths[item], mine,
         )  # fmt: skip
         _size(order, (learned or {}).get(item, 1.0))
-        if item in before:
-            _surge(order, *before[item])
+        if item in before.index:
+            _surge(order, *before.loc[item])
         orders.append(order)
     if budget is not None:
         _keep_budget(orders, budget)
@@ -142,11 +137,8 @@ def _size(order: _Order, factor: float) -> None:
     said: list[tuple[str, str | None]] = []
     order.quantity = _fitted(order, need * factor, said)
     if order.quantity != order.unlearned:
-        order.say(
-            f"people changed the last orders of this item: factor {factor:.2f}, "
-            f"{order.quantity:,} instead of {order.unlearned:,} units",
-            "learned",
-        )
+        change = f"factor {factor:.2f}, {order.quantity:,} instead of {order.unlearned:,} units"
+        order.say(f"people changed the last orders of this item: {change}", "learned")
     for sentence, why in said:
         order.say(sentence, why)
 
@@ -166,17 +158,11 @@ def _fitted(order: _Order, need: float, said: list[tuple[str, str | None]]) -> i
     if quantity <= room:
         return quantity
     most = max(0, int(room)) // policy.pack_size * policy.pack_size
+    after = f"after {policy.shelf_life_weeks} weeks"
     if most < policy.minimum_order:
-        said.append(
-            (f"not even the minimum order sells before it expires after {policy.shelf_life_weeks} weeks", "shelf_life")
-        )
+        said.append((f"not even the minimum order sells before it expires {after}", "shelf_life"))
         return 0
-    said.append(
-        (
-            f"capped at {most:,} units: more hardly sell before they expire after {policy.shelf_life_weeks} weeks",
-            "shelf_life",
-        )
-    )
+    said.append((f"capped at {most:,} units: more hardly sell before they expire {after}", "shelf_life"))
     return most
 
 
@@ -267,14 +253,11 @@ def _check(scored: pd.DataFrame, stock: pd.DataFrame, policies: Mapping[str, Ite
 
 def _due(open_orders: pd.DataFrame | None, known: set[str]) -> pd.DataFrame:
     if open_orders is None or open_orders.empty:
-        return pd.DataFrame(
-            {"item": pd.Series(dtype=str), "quantity": pd.Series(dtype=int), "due_week": pd.Series(dtype=int)}
-        )
+        return pd.DataFrame(columns=["item", "quantity", "due_week"]).astype({"quantity": int, "due_week": int})
     for item, quantity, week in open_orders[["item", "quantity", "due_week"]].itertuples(index=False):
         if item not in known:
-            raise BatonError(
-                f"item {item}: an open order but no policy; an unknown item: correct its name or close the order"
-            )
+            what = f"item {item}: an open order but no policy"
+            raise BatonError(f"{what}; an unknown item: correct its name or close the order")
         if not quantity > 0:
             raise BatonError(f"item {item}: an open order of {quantity:g} units; close it or correct the quantity")
         if not week >= 1:
@@ -324,10 +307,8 @@ def past_demand(history: pd.DataFrame, horizon: int, item: str, time: str, units
     rows = []
     for name, sales in history.dropna(subset=[units]).sort_values(time).groupby(item):
         last = sales[time].max()
-        year = sales.loc[
-            (sales[time] > last - pd.Timedelta(weeks=52)) & (sales[time] <= last - pd.Timedelta(weeks=52 - horizon)),
-            units,
-        ]
+        ago = (last - sales[time]) / pd.Timedelta(weeks=1)
+        year = sales.loc[(ago < 52) & (ago >= 52 - horizon), units]
         mean = float(year.mean()) if len(year) == horizon else np.nan
         rows.append({"item": name, "recent_mean": float(sales[units].tail(8).mean()), "last_year": mean})
     return pd.DataFrame(rows, columns=["item", "recent_mean", "last_year"])

@@ -9,8 +9,6 @@ Everything random of a run (`Draws`) is drawn before it from its seed, never ins
 meet the same demand, lead times and disruptions, so that their costs are compared pair by pair.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -109,9 +107,8 @@ def allocate(runs: int) -> list[str]:
     """The scenario of each run: every scenario has its share, and at least one run."""
     names = list(SCENARIOS)
     if runs < len(names):
-        raise BatonError(
-            f"{runs} runs are fewer than the {len(names)} scenarios; simulate at least {len(names)}, better 200"
-        )
+        least = len(names)
+        raise BatonError(f"{runs} runs are fewer than the {least} scenarios; simulate at least {least}, better 200")
     edges = np.round(np.cumsum([SCENARIOS[name].weight for name in names]) * (runs - len(names))).astype(int)
     counts = np.diff(edges, prepend=0) + 1
     return [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
@@ -211,9 +208,8 @@ class _Store:
         if quantity:
             self.coming += quantity
             self.result.orders += 1
-            self.result.ordering_cost += policy.order_cost + (
-                quantity * (policy.expedite_cost or 0.0) if express else 0.0
-            )
+            extra = quantity * (policy.expedite_cost or 0.0) if express else 0.0
+            self.result.ordering_cost += policy.order_cost + extra
             self.env.process(self._order(week, quantity, express))
 
     def _sell(self, demand: int) -> None:
@@ -278,9 +274,8 @@ def _check(plan: ItemPlan, weeks: int) -> None:
     if plan.on_hand < 0 or plan.quantity < 0:
         raise BatonError(f"item {item}: stock below zero or a negative order cannot be simulated; correct the stock")
     if len(plan.levels) < weeks:
-        raise BatonError(
-            f"item {item}: {len(plan.levels)} order-up-to levels for {weeks} simulated weeks; give one per week"
-        )
+        what = f"item {item}: {len(plan.levels)} order-up-to levels for {weeks} simulated weeks"
+        raise BatonError(f"{what}; give one per week")
     if any(week < 1 for _, week in plan.open_orders):
         raise BatonError(f"item {item}: an open order that is due already; book it into stock before simulating")
     if plan.express and plan.policy.express_lead is None:

@@ -1,7 +1,5 @@
 """Order cost: what a level of stock costs against a distribution of demand, and which packs a budget leaves out."""
 
-from __future__ import annotations
-
 import heapq
 import zlib
 from collections.abc import Mapping, Sequence
@@ -67,10 +65,8 @@ def levels(paths: np.ndarray, policy: ItemPolicy, weeks: int, seed: int) -> list
         paths: demand paths, units, shape (n, horizon).
     """
     lead = lead_times(policy, len(paths), item_rng(policy.item, seed))
-    return [
-        int(min(level(demand_of(paths, week, lead + 1), policy.target), sells(paths, policy, lead, week)))
-        for week in range(weeks)
-    ]
+    needed = (level(demand_of(paths, week, lead + 1), policy.target) for week in range(weeks))
+    return [int(min(units, sells(paths, policy, lead, week))) for week, units in enumerate(needed)]
 
 
 def item_rng(item: str, seed: int) -> np.random.Generator:

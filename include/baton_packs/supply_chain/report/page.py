@@ -3,8 +3,6 @@
 With many items only some are drawn (`drawn`); every item has its row in the tables.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +46,7 @@ class Week:
         rules: policies, budget, limit, seed.
         decisions: of `steps.decide`; simulated: of `steps.simulate`; forecast: the scored frame.
         history: item, week, units (NaN in the future), promotion, is_holiday; stock: item, on_hand, due_1 ....
-        backtest: rows of the table; see `reporting.backtest`.
+        backtest: rows of the table; see `stage.backtest`.
         notes: what earlier stages degraded, filled in or left out, as sentences.
     """
 
@@ -77,17 +75,16 @@ def page(week: Week) -> tuple[str, pd.DataFrame, int]:
     paths = sample_paths(forecast, PATHS, week.rules.seed)
     offers = _offers(week.simulated)
     stock = week.stock.set_index("item")
-    rows = [
-        _item(row, paths[row["item"]], stock.loc[row["item"]], offers.get(row["item"], []), week.rules)
-        for row in week.decisions.to_dict("records")
-    ]
+    rows = []
+    for one in week.decisions.to_dict("records"):
+        item = one["item"]
+        rows.append(_item(one, paths[item], stock.loc[item], offers.get(item, []), week.rules))
     rows.sort(key=lambda row: (row["rank"], -row["money"], -row["expected"], row["item"]))
     chosen = drawn(rows)
     for number, row in enumerate(row for row in rows if row["item"] in chosen):
         sales = history[history["item"] == row["item"]]
-        row["pictures"] = _pictures(
-            row, sales, forecast[forecast["series"] == row["item"]], f"{week.partition}-{number}"
-        )
+        scored = forecast[forecast["series"] == row["item"]]
+        row["pictures"] = _pictures(row, sales, scored, f"{week.partition}-{number}")
     notes = [*week.notes, *_kinds(forecast), *_unsimulated(rows)]
     first = forecast["time"].min()
     html = _environment().get_template("report.html.j2").render(
@@ -136,9 +133,7 @@ def _item(
 ) -> dict[str, Any]:
     """One item's numbers: risk before and after the order as it was decided, what is there by week, the demand."""
     policy = rules.by_item[row["item"]]
-    due = {
-        int(name.removeprefix("due_")): int(stock[name]) for name in map(str, stock.index) if name.startswith("due_")
-    }
+    due = {int(name[len("due_") :]): int(stock[name]) for name in stock.index if str(name).startswith("due_")}
     position, quantity = int(stock["on_hand"]) + sum(due.values()), int(row["quantity"])
     usual = lead_times(policy, PATHS, item_rng(policy.item, rules.seed))
     taken = np.full(PATHS, policy.express_lead) if row["express"] and policy.express_lead else usual
@@ -195,9 +190,8 @@ def _covered(missing: np.ndarray, lead: int) -> str:
         return f"What is there covers the median demand of all {len(missing)} weeks."
     week = int(short[0])
     why = "which no usual order of today can prevent" if week < lead else "which later orders have to cover"
-    return (
-        f"By the end of week {week + 1} the median demand exceeds what is there by {missing[week]:,.0f} units, {why}."
-    )
+    much = f"{missing[week]:,.0f} units"
+    return f"By the end of week {week + 1} the median demand exceeds what is there by {much}, {why}."
 
 
 def _total(rows: Sequence[Mapping[str, Any]], rules: OrderingPolicy) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 No name of an item is drawn: names stand in the page, where they are escaped.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import xml.etree.ElementTree as ElementTree
@@ -163,9 +161,8 @@ def _marks(axes: Axes, x: np.ndarray, sales: pd.DataFrame, horizon: float) -> No
     shown = (x >= -WEEKS) & (x <= horizon)
     spent, holiday = sales["promotion"].to_numpy(dtype=float)[shown], sales["is_holiday"].to_numpy(dtype=float)[shown]
     if len(spent) and np.nanmax(spent) > 0:
-        _upright(
-            axes, x[shown], 0.0 * spent, 0.14 * top * spent / np.nanmax(spent), color=DIM, alpha=0.55, linewidth=3.0
-        )
+        high = 0.14 * top * spent / np.nanmax(spent)
+        _upright(axes, x[shown], 0.0 * spent, high, color=DIM, alpha=0.55, linewidth=3.0)
     days = x[shown][holiday > 0]
     _upright(axes, days, 0.0 * days, 0.0 * days + top, color=FAINT, linewidth=0.7, linestyle=(0, (1, 2)))
 

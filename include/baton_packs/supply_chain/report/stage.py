@@ -1,20 +1,27 @@
 """The flow's last stage for people: the week's report, stored as a page, linked from the task, logged to MLflow."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from baton.errors import BatonError
+import pandas as pd
+
+from baton.data.pages import store_page
+from baton.data.partitions import safe_name
+from baton.families import family
+from baton.families.forecast import orders
+from baton.families.forecast.losses import coverage
+from baton.families.forecast.panel.series import prepare
 from baton.names import CONTRACT, HISTORY, contract_behind, ingest_of, score_of
+from baton.packs.pack import find_model
+from baton.record import ledger
+from baton.registry.client import Registry
+from baton.specs.forecast import ForecastSpec
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.specs.forecast import ForecastSpec
+from baton.stages.slots import Slot, head
+from baton.tracking.runs import ending, run_name
+from baton_packs.supply_chain.ordering import rules as ordering
+from baton_packs.supply_chain.report import page as report_page
 
 MODEL = "demand"
 ARTEFACT = "report.html"
@@ -30,8 +37,6 @@ TOLD = (
 
 def _state(job: StageJob) -> Mapping[str, Any]:
     """Besides its inputs the page depends on the rules and on what earlier stages say of themselves."""
-    from baton_packs.supply_chain.ordering import rules as ordering
-
     return {"rules": ordering.load().model_dump(mode="json"), "notes": notes(job)}
 
 
@@ -42,19 +47,12 @@ def report(job: StageJob) -> StageOutput:
     Inputs: decisions, simulated, forecast, history, stock.
 
     Returns:
-        one row per item (see `report_page.page`); facts: report (address below the reports folder), mlflow (address of
+        one row per item (see `page.page`); facts: report (address below the reports folder), mlflow (address of
         the run that has the page as an artefact), bytes, pictures.
 
     Raises:
         BatonError: the model cannot be had, or MLflow does not take the page.
     """
-    from baton.families import family
-    from baton.packs.pack import find_model
-    from baton.registry.client import Registry
-    from baton.specs.forecast import ForecastSpec
-    from baton_packs.supply_chain.ordering import rules as ordering
-    from baton_packs.supply_chain.report import page as report_page
-
     frames, registry = read_inputs(job.inputs), Registry()
     _, spec = find_model(MODEL)
     assert isinstance(spec, ForecastSpec)
@@ -70,45 +68,25 @@ def report(job: StageJob) -> StageOutput:
 
 def store(job: StageJob, html: str) -> str:
     """Write the page, whole or not at all; returns its address below the reports folder."""
-    import os
-
-    from baton.data.partitions import safe_name
-    from baton.settings import settings
-
-    page = html.encode()
-    address = f"{job.flow}/{safe_name(job.partition)}-{hashlib.sha256(page).hexdigest()[:16]}.html"
-    path = settings().reports_dir / address
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(page)
-    unfinished.replace(path)
-    return address
+    digest = hashlib.sha256(html.encode()).hexdigest()[:16]
+    return store_page(f"{job.flow}/{safe_name(job.partition)}-{digest}.html", html)
 
 
 def _log(job: StageJob, registry: Any, html: str, facts: Mapping[str, Any]) -> str:
     """Log the page to a run of its own; returns the run's address."""
-    from baton.tracking.runs import run_name
-
     tags = {"airflow.dag_id": job.flow, "airflow.run_id": job.run_id, "airflow.task_id": job.stage,
             "airflow.partition": job.partition, "baton.dry_run": str(job.dry_run).lower()}  # fmt: skip
     run = registry.start_run(
         MODEL, run_name(MODEL, job.partition, "report"), tags=tags, params={"version": job.models[MODEL]},
         metrics={name: float(facts[name]) for name in ("bytes", "pictures")},
     )  # fmt: skip
-    try:
+    with ending(registry, run):
         registry.log_text(run, ARTEFACT, html)
-    except BaseException:  # a task's time limit is no Exception
-        with suppress(BatonError):  # the registry may be what failed
-            registry.end_run(run, "FAILED")
-        raise
-    registry.end_run(run)
     return str(registry.run_url(run))
 
 
 def notes(job: StageJob) -> list[str]:
     """What the run degraded, filled in or left out, as sentences in the order of its stages."""
-    from baton.stages.slots import Slot, head
-
     said = _refused(job)
     for stage in TOLD:
         found = head(Slot(job.slot.flow, stage, job.partition))
@@ -117,10 +95,7 @@ def notes(job: StageJob) -> list[str]:
 
 
 def _refused(job: StageJob) -> list[str]:
-    """That an earlier version forecast because the champion's files do not verify; see `ingestion.choose_models`."""
-    from baton.record import ledger
-    from baton.registry.client import Registry
-
+    """That an earlier version forecast because the champion's files do not verify; see `steps.ingest`."""
     champion, version = Registry().recorded_champion(MODEL), job.models[MODEL]
     refusals = ledger.entries(subject=f"{MODEL}/{champion}", kind="version_refused")
     reasons = [entry.payload["reason"] for entry in refusals if entry.payload["instead"] == version]
@@ -131,18 +106,14 @@ def _refused(job: StageJob) -> list[str]:
 
 def sentences(stage: str, facts: Mapping[str, Any]) -> list[str]:
     """What a stage's facts say of rows in quarantine, rows left out, periods filled in, and other degradation."""
-    from baton_packs.supply_chain.report.page import named
-
     said = []
     if facts.get("status") == "quarantined":
-        held = facts["rows_in"] - facts["rows_good"]
-        said.append(
-            f"{held:,} of {facts['rows_in']:,} rows break the contract {facts['contract']} and wait in quarantine."
-        )
+        held = f"{facts['rows_in'] - facts['rows_good']:,} of {facts['rows_in']:,}"
+        said.append(f"{held} rows break the contract {facts['contract']} and wait in quarantine.")
     if left := facts.get("left_out"):
         said.append(f"{left:,} rows of the history break the contract and were left out of it.")
     if filled := facts.get("filled"):
-        said.append(f"Short gaps in the history were bridged: {named(filled)}.")
+        said.append(f"Short gaps in the history were bridged: {report_page.named(filled)}.")
     return said + [f"{str(text).rstrip('.')}.".replace("agent ", "Agent ", 1) if stage == "advise" else str(text)
                    for text in facts.get("degraded", [])]  # fmt: skip
 
@@ -159,9 +130,6 @@ def backtest(spec: ForecastSpec, fitted: Any, history: pd.DataFrame) -> dict[str
         all), name, weeks, mase, coverage80, coverage95, bias (share of the sales, None without sales), cost (money per
         order, None without a price).
     """
-    from baton.families.forecast import orders
-    from baton.families.forecast.panel.series import prepare
-
     rows, losses = fitted.judged(), fitted.evidence()
     cost, price = None, spec.gate.cost
     if price is not None:
@@ -170,10 +138,8 @@ def backtest(spec: ForecastSpec, fitted: Any, history: pd.DataFrame) -> dict[str
         known = rows[rows["series"].isin(prices.index)]  # an item that is sold no more has no price
         cost = orders.order_cost(price, fitted.setting, known, prices)
     groups = [("all", "All items and origins", rows["series"].notna(), losses["series"].notna())]
-    groups += [
-        ("origin", f"From {o:%d %b %Y}", rows["origin"] == o, losses["origin"] == o)
-        for o in sorted(rows["origin"].unique())
-    ]
+    for o in sorted(rows["origin"].unique()):
+        groups.append(("origin", f"From {o:%d %b %Y}", rows["origin"] == o, losses["origin"] == o))
     groups += [("item", i, rows["series"] == i, losses["series"] == i) for i in sorted(rows["series"].unique())]
     season = fitted.setting.seasons[0]
     return {
@@ -191,8 +157,6 @@ def _priced(source: str | float) -> str:
 def _judged(
     group: str, name: str, rows: pd.DataFrame, losses: pd.DataFrame, cost: pd.DataFrame | None
 ) -> dict[str, Any]:
-    from baton.families.forecast.losses import coverage
-
     sold = float(rows["y"].sum())
     own = None if cost is None else cost.merge(losses[["series", "origin"]], on=["series", "origin"])["cost"]
     return {

@@ -12,7 +12,7 @@ import pytest
 from baton_demo.customer_experience.documents.writing import wording
 from baton_packs.customer_experience.fields.amounts import read_number
 from baton_packs.customer_experience.fields.company import domain_key, name_key
-from baton_packs.customer_experience.fields.extract import best_fields, extract, extract_text
+from baton_packs.customer_experience.fields.extract import About, best_fields, extract, extract_text
 from baton_packs.customer_experience.fields.labels import PHRASES, WORD
 from baton_packs.customer_experience.fields.numbers import iban_valid
 from baton_packs.customer_experience.fields.page import Found, fold
@@ -88,7 +88,7 @@ Cordless drill           8          $120.00     $960.00
 
 def best(text: str, **given: str) -> dict[str, object]:
     """The best value of each field of a text."""
-    found, _ = extract_text(text, **given)
+    found, _ = extract_text(text, About(**given))
     result: dict[str, Found] = {}
     for each in found:
         if each.field not in result or result[each.field].confidence < each.confidence:
@@ -197,7 +197,7 @@ def test_another_amount_does_not_pass_for_a_total_that_cannot_be_read(other: str
 
 @pytest.mark.parametrize("beside", ["due on 3.5.2024:", "incl. 19.5 % VAT:", "(10.000 pieces)"])
 def test_a_date_a_rate_or_a_count_beside_a_total_is_no_amount_that_was_missed(beside: str) -> None:
-    found, _ = extract_text(f"INVOICE 20931\nTotal {beside}\n17.00 EUR", media="pdf")
+    found, _ = extract_text(f"INVOICE 20931\nTotal {beside}\n17.00 EUR", About(media="pdf"))
     assert all(each.confidence > 0.35 for each in found if each.field == "total")
 
 
@@ -291,7 +291,7 @@ def test_a_number_only_in_the_subject_and_absurd_or_quoted_values() -> None:
 def test_huge_texts_take_bounded_time(unit: str) -> None:
     text = "".join(unit.replace("\0", f"Ab{n:05d}c") for n in range(50_000 // len(unit) + 1))[:50_000]
     began = time.process_time()
-    extract_text(text, "en")
+    extract_text(text, About("en"))
     assert time.process_time() - began < 1.5  # 0.5 s on an idle machine; quadratic work would take minutes
 
 

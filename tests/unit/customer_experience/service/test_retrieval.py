@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 
 from baton.errors import SourceError
 from baton_packs.customer_experience.service import retrieval
-from baton_packs.customer_experience.service.knowledge import TEAMS, entries, intents, load_entries, load_intents
+from baton_packs.customer_experience.service.knowledge import Team, entries, intents, load_entries, load_intents
 from baton_packs.customer_experience.service.search_index import Bm25
 
 INTENTS = "change_pin: {team: cards, regulated: false, priority: 3}\nage_limit: {team: accounts, regulated: true, priority: 2}\n"
@@ -52,7 +53,7 @@ def said(messages: pd.DataFrame, *reasons: list[tuple[str, float]], accepted: bo
 
 def test_the_packs_own_content_is_whole() -> None:
     assert len(intents()) == 77
-    assert {one.team for one in intents().values()} == set(TEAMS)
+    assert {one.team for one in intents().values()} == set(get_args(Team))
     assert 10 <= sum(one.regulated for one in intents().values()) <= 25
     assert sum(entry.intent is None for entry in entries()) == 8
     assert {entry.intent for entry in entries()} - {None} == set(intents())

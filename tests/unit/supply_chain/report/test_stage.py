@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import baton.registry.client
 from baton.errors import ServiceError
 from baton.families import family
 from baton.families.forecast.model import FittedForecaster
@@ -144,7 +143,7 @@ def mlflow(
         approval_limit=500.0, runs=20, seed=3, items=tuple(policy(item, pack_size=12) for item in ITEMS)
     )
     monkeypatch.setattr(ordering, "load", lambda: rules)
-    monkeypatch.setattr(baton.registry.client, "Registry", lambda: made)
+    monkeypatch.setattr(reporting, "Registry", lambda: made)
     yield made
     warehouse.engine().dispose()
 

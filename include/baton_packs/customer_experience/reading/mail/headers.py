@@ -1,7 +1,5 @@
 """Header lines of a mail, as people read them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from email import errors

@@ -1,11 +1,10 @@
 """A mail as it was delivered, to its sender, text and attachments. Standard library only; never raises for its input."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, replace
 from email import policy
 from email.parser import BytesHeaderParser, BytesParser
+from typing import Any
 
 from baton_packs.customer_experience.reading.mail.headers import (
     count_addresses,
@@ -70,25 +69,24 @@ def read(data: bytes, limits: ReadingLimits = LIMITS) -> Mail:
         known = _headers(data[: limits.header_bytes], limits, header_bytes)
         what = "headers" if header_bytes > limits.header_bytes else "mail"
         note = f"{what} of {max(header_bytes, 0) if what == 'headers' else len(data):,} bytes, body not read"
-        return _mail(known, problem=TOO_LARGE, notes=(note,))
+        return _mail(known, TOO_LARGE, (note,))
     known = _headers(data[:header_bytes], limits, header_bytes)
     try:
         message = BytesParser(policy=policy.compat32).parsebytes(data)
         found = Parts(limits)
         found.walk(message, 0)
     except RecursionError:
-        return _mail(known, problem=BOMB, notes=("parts nested too deeply, body not read",))
+        return _mail(known, BOMB, ("parts nested too deeply, body not read",))
     except Exception as error:  # the parser promises not to raise; a mail that makes it is damaged
-        return _mail(known, problem=DAMAGED, notes=(f"mail cannot be read: {type(error).__name__}",))
+        return _mail(known, DAMAGED, (f"mail cannot be read: {type(error).__name__}",))
     text = "\n\n".join(one for one in found.texts if one.strip()).strip()
-    whole = _mail(known, text, tuple(found.parts), found.problem, tuple(dict.fromkeys(found.notes)))
-    return replace(whole, unread=tuple(found.unread))
+    notes = tuple(dict.fromkeys(found.notes))
+    return _mail(known, found.problem, notes, text=text, parts=tuple(found.parts), unread=tuple(found.unread))
 
 
-def _mail(known: Mail, text: str = "", parts: tuple[Part, ...] = (), problem: str | None = None,
-          notes: tuple[str, ...] = ()) -> Mail:  # fmt: skip
-    return Mail(known.sender, known.sender_name, known.reply_to, known.recipients, known.subject, known.automatic, text, parts,
-                worst((problem, known.problem)), known.notes + notes)  # fmt: skip
+def _mail(known: Mail, problem: str | None, notes: tuple[str, ...], **found: Any) -> Mail:
+    """A mail whose headers are known, with what was found besides."""
+    return replace(known, problem=worst((problem, known.problem)), notes=known.notes + notes, **found)
 
 
 def _header_bytes(data: bytes) -> int:

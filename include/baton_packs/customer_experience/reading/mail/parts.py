@@ -1,7 +1,5 @@
 """Parts of a mail: the body's text, and what is attached."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import errors
@@ -12,6 +10,8 @@ from baton_packs.customer_experience.reading.text import html_text
 from baton_packs.customer_experience.reading.text.charsets import clean, decode
 from baton_packs.customer_experience.reading.text.limits import BOMB, TOO_LARGE, ReadingLimits, worst
 
+_SHOWN = ("from", "to", "date", "subject")  # headers of a forwarded mail
+_ENCODINGS = ("", "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", "uuencode", "uue", "x-uue")
 _STUB_LONGEST, _STUB = 1_000, 0.2  # characters of a plain part that may be one, and its share of the HTML's text
 
 # what the parser says about a mail that is only untidy
@@ -96,12 +96,8 @@ class Parts:
         inner = Parts(self.limits, seen=self.seen)
         for one in payload:
             inner.walk(one, depth + 1)
-        head = [
-            f"{title}: {header_text(str(value), inner.notes)}"
-            for one in payload
-            for title, value in one.raw_items()
-            if str(title).lower() in ("from", "to", "date", "subject")
-        ]
+        headers = [header for one in payload for header in one.raw_items() if str(header[0]).lower() in _SHOWN]
+        head = [f"{title}: {header_text(str(value), inner.notes)}" for title, value in headers]
         text = "\n".join(head[:8]) + "\n\n" + "\n\n".join(inner.texts)
         self.seen = inner.seen
         self.notes += inner.notes
@@ -149,18 +145,7 @@ class Parts:
             return str(message.get_payload()).encode("utf-8", "surrogateescape")
         if len(message.defects) > before:
             self.notes.append(f"{where}: {encoding if encoding.isalnum() else 'transfer encoding'} is damaged")
-        if encoding not in (
-            "",
-            "7bit",
-            "8bit",
-            "binary",
-            "base64",
-            "quoted-printable",
-            "x-uuencode",
-            "uuencode",
-            "uue",
-            "x-uue",
-        ):
+        if encoding not in _ENCODINGS:
             self.notes.append(f"{where}: unknown transfer encoding, taken as it is")
         return data
 

@@ -1,7 +1,5 @@
 """Pieces of text with a place on a page, to lines as a reader sees them."""
 
-from __future__ import annotations
-
 from statistics import median
 from typing import NamedTuple
 

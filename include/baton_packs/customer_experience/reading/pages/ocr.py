@@ -1,17 +1,15 @@
 """Text in pictures by a packaged recognition model, on one thread."""
 
-from __future__ import annotations
-
 import io
 import logging
 import unicodedata
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text.charsets import clean
+from baton_packs.customer_experience.reading.text.content import Content
 from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, LIMITS, ReadingLimits
 
 _SMALL = 40_000  # pixels: logos and tracking dots
@@ -21,26 +19,6 @@ _DETECTION_SIDE = 1_170  # pixels in which lines are looked for: A4 at 100 dpi
 _LEAST = 0.5  # confidence of a line that counts
 _UNSURE = 0.75  # mean confidence below which a page may be upside down
 _BASELINE = 0.22  # of a box's height, below which letters have only their tails
-
-
-@dataclass(frozen=True)
-class PictureText:
-    """What is written in a picture.
-
-    Attributes:
-        pages: 1, or the pictures in a TIFF.
-        problem: None, `damaged` or `bomb`.
-        read: pictures in which OCR found words; tried: those it looked at.
-        unread: sentences without content about what nobody looked at.
-    """
-
-    text: str = ""
-    pages: int = 0
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-    read: int = 0
-    tried: int = 0
-    unread: tuple[str, ...] = ()
 
 
 def area_of(data: bytes) -> int:
@@ -58,7 +36,7 @@ def area_of(data: bytes) -> int:
 
 def text_of(
     data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
-) -> PictureText:
+) -> Content:
     """Read a PNG, JPEG or TIFF. Never raises for what is in the file; sizes are checked before pixels are decoded."""
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -76,7 +54,7 @@ def text_of(
             picture.seek(number)
             width, height = picture.size
             if width * height > limits.pixels:
-                return PictureText("", frames, BOMB, (f"picture of {width} x {height} pixels",))
+                return Content("scan", pages=frames, problem=BOMB, notes=(f"picture of {width} x {height} pixels",))
             if width * height < _SMALL:
                 notes.append("picture too small to hold text, not read")
                 continue
@@ -91,12 +69,12 @@ def text_of(
             confidences.append(confidence)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         bomb = isinstance(error, Image.DecompressionBombError)
-        return PictureText(problem=BOMB if bomb else DAMAGED, notes=("picture cannot be read",))
+        return Content("scan", problem=BOMB if bomb else DAMAGED, notes=("picture cannot be read",))
     left = (f"{unread} of {frames} pictures not read",) if unread else ()
     if texts:
         notes.append(f"{len(texts)} pictures read by OCR, mean confidence {sum(confidences) / len(texts):.2f}")
     whole = "\n\n".join(text for text in texts if text)
-    return PictureText(whole, frames, None, (*notes, *left), sum(map(bool, texts)), len(texts), left)
+    return Content("scan", whole, frames, sum(map(bool, texts)), len(texts), None, (*notes, *left), left)
 
 
 def text_of_pixels(pixels: Any) -> tuple[str, float]:

@@ -10,8 +10,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from baton_packs.customer_experience.reading.pages import ocr
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text.charsets import clean
+from baton_packs.customer_experience.reading.text.content import Content
 from baton_packs.customer_experience.reading.text.limits import BOMB, DAMAGED, ENCRYPTED, LIMITS, ReadingLimits
 
 _FEW = 20  # letters; a page with fewer and something drawn on it is looked at by OCR
@@ -23,33 +25,9 @@ _OCR_PIXELS = 8_000_000  # of a rendered page
 _RUN_BREAK = 0.8  # of the height: a gap that ends a run of characters
 
 
-@dataclass(frozen=True)
-class PdfText:
-    """What is written in a PDF.
-
-    Attributes:
-        text: lines with columns two or more spaces apart; an empty line between pages.
-        pages: of the file, read or not.
-        problem: None, `encrypted`, `damaged` or `bomb`.
-        notes: sentences without content.
-        scanned: OCR looked at a page at least.
-        ocr_pages: pages on which OCR found words; ocr_tries: those it looked at.
-        unread: sentences without content about what was not read.
-    """
-
-    text: str = ""
-    pages: int = 0
-    problem: str | None = None
-    notes: tuple[str, ...] = ()
-    scanned: bool = False
-    ocr_pages: int = 0
-    ocr_tries: int = 0
-    unread: tuple[str, ...] = ()
-
-
 def text_of(
     data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
-) -> PdfText:
+) -> Content:
     """Read a PDF. Never raises for what is in the file.
 
     Bounded in pages, characters and pixels; who needs a bound of time and memory reads it in a process
@@ -63,15 +41,15 @@ def text_of(
 
     inflated = _inflated(data, limits.inflated_bytes)
     if inflated > limits.inflated_bytes:
-        return PdfText(problem=BOMB, notes=(f"PDF unpacks to more than {limits.inflated_bytes:,} bytes",))
+        return Content("pdf", problem=BOMB, notes=(f"PDF unpacks to more than {limits.inflated_bytes:,} bytes",))
     try:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
-        return PdfText(problem=_why(error))
+        return Content("pdf", problem=_why(error))
     try:
         pages = len(document)
         if not pages:
-            return PdfText(problem=DAMAGED, notes=("PDF without pages",))
+            return Content("pdf", problem=DAMAGED, notes=("PDF without pages",))
         allowed = limits.ocr_pages if ocr_pages is None else ocr_pages
         return _read(document, pages, data, limits, allowed, limits.ocr_tries if ocr_tries is None else ocr_tries)
     finally:
@@ -105,7 +83,7 @@ def _why(error: Any) -> str:
     return ENCRYPTED if getattr(error, "err_code", None) in locked else DAMAGED
 
 
-def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pages: int, ocr_tries: int) -> PdfText:
+def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pages: int, ocr_tries: int) -> Content:
     reading = _Reading(limits, ocr_pages, ocr_tries)
     unread = []
     for number in range(min(pages, limits.pages)):
@@ -129,8 +107,8 @@ def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pag
         notes.append(f"{scanned} pages read by OCR, mean confidence {sum(reading.confidences) / scanned:.2f}")
     if reading.without:
         unread.append(f"{reading.without} pages without text layer not read")
-    return PdfText("\n\n".join(reading.texts), pages, problem, (*notes, *unread), scanned > 0, reading.written, scanned,
-                   tuple(unread))  # fmt: skip
+    return Content("scan" if scanned else "pdf", "\n\n".join(reading.texts), pages, reading.written, scanned, problem,
+                   (*notes, *unread), tuple(unread))  # fmt: skip
 
 
 @dataclass
@@ -247,11 +225,8 @@ class _Run:
 
     def goes_on(self, quarter: int, left: float, base: float, height: float) -> bool:
         near = max(height, self.height, 0.1)
-        return (
-            quarter == self.quarter
-            and abs(base - self.base) < 0.3 * near
-            and -near < left - self.right < _RUN_BREAK * near
-        )
+        level = quarter == self.quarter and abs(base - self.base) < 0.3 * near
+        return level and -near < left - self.right < _RUN_BREAK * near
 
     def piece(self) -> Piece:
         return Piece(self.left, self.right, self.base, max(self.height, 0.1), "".join(self.texts), self.spaced)
@@ -264,8 +239,6 @@ def _is_drawn(page: Any) -> bool:
 
 
 def _recognised(page: Any) -> tuple[str, float]:
-    from baton_packs.customer_experience.reading.pages import ocr
-
     width, height = page.get_size()
     scale = min(_OCR_DPI / 72, math.sqrt(_OCR_PIXELS / max(width * height, 1.0)))
     bitmap = page.render(scale=scale, grayscale=False)

@@ -1,7 +1,5 @@
 """Members of a zip file, unpacked within limits on what is really there, not on what the zip says."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """Bytes to text when the declared character set is missing, wrong or unknown."""
 
-from __future__ import annotations
-
 import codecs
 import re
 
@@ -96,6 +94,5 @@ def _wide(data: bytes) -> str | None:
 def _said(declared: str | None) -> str:
     if not declared:
         return "no character set declared"
-    return (
-        f"declared character set {declared.strip()}" if _NAME.fullmatch(declared.strip()) else "invalid character set"
-    )
+    name = declared.strip()
+    return f"declared character set {name}" if _NAME.fullmatch(name) else "invalid character set"

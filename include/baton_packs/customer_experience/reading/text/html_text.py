@@ -1,7 +1,5 @@
 """HTML to text with the standard library: nothing is loaded, nothing is run."""
 
-from __future__ import annotations
-
 import re
 from html import unescape
 from html.parser import HTMLParser

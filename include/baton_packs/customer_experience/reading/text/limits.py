@@ -1,7 +1,5 @@
 """Limits of one document: what it may cost, and the names of what can be wrong with it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,0 +1,24 @@
+"""Pages for people, stored below the reports folder: validation results and flows' reports."""
+
+from __future__ import annotations
+
+import os
+
+from baton.settings import settings
+
+
+def store_page(address: str, html: str) -> str:
+    """Write a page, whole or not at all: a reader never sees half of one.
+
+    Args:
+        address: below `settings().reports_dir`.
+
+    Returns:
+        the address.
+    """
+    path = settings().reports_dir / address
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(html, encoding="utf-8")
+    unfinished.replace(path)
+    return address
