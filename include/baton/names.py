@@ -1,7 +1,5 @@
 """Names of stages and DAGs that more than one room spells: what a flow's verbs and the lifecycle call their tasks."""
 
-from __future__ import annotations
-
 INGEST, CONTRACT, PUBLISH, HISTORY = "ingest", "contract", "publish", "history"
 ASSEMBLE, REGISTER, JUDGE, APPROVE, MOVE_CHAMPION = "assemble", "register", "judge", "approve", "move_champion"
 JUDGE_WINDOWS = "judge_windows"

@@ -1,18 +1,14 @@
 """The playbook: moves of demos' stories and of the end-to-end tests, each through the interface that a user has."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import BatonError
 from baton.names import APPROVE, JUDGE_WINDOWS, monitor_of, promote_of, train_of
 from baton.registry.client import Registry
 from baton.settings import settings
 from baton.tracking.rest import credentials
-
-if TYPE_CHECKING:
-    from baton_demo.story import Demo
+from baton_demo.story import Demo
 
 
 class Playbook:

@@ -6,14 +6,13 @@ many writings; what has the shape of personal data (`personal`); names that the 
 nobody knows and nothing recognises stays: a name alone in a text of a pack without a detector.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from baton.agents.case import AgentQuestion
 from baton.agents.personal import (
     LINK,
     NAME,
@@ -27,10 +26,6 @@ from baton.agents.personal import (
     fold,
     writings,
 )
-
-if TYPE_CHECKING:
-    from baton.agents.case import AgentQuestion
-
 
 READ = 20_000  # characters of a text of others in which names are looked for, also where less of it is shown
 MARGIN = 500  # characters beyond what is shown that are masked with it, so that no value is cut in two

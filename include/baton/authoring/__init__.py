@@ -1,4 +1,3 @@
-"""Writing packs: lint, scaffolds, JSON Schemas for editors.
-
-Imports packs, sources, contracts and the floors below them.
+"""Writing packs: lint, scaffolds, JSON Schemas for editors. Imports packs, sources, contracts and the floors below
+them.
 """

@@ -1,4 +1,1 @@
-"""The command `baton`.
-
-Imports every floor below; not Airflow.
-"""
+"""The command `baton`. Imports every floor below; not Airflow."""

@@ -1,18 +1,14 @@
 """`baton quarantine`: look at bad rows, repair or discard them, send them through the flow again."""
 
-from __future__ import annotations
-
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
-
-if TYPE_CHECKING:
-    from baton.quarantine.rows import Where
+from baton.quarantine.rows import Where
 
 app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
 

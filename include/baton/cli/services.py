@@ -1,19 +1,15 @@
 """`baton up`, `baton status`, `baton doctor`."""
 
-from __future__ import annotations
-
 import signal
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from baton.cli.output import as_json, table
 from baton.errors import BatonError, ServiceError
-
-if TYPE_CHECKING:
-    from baton.services.supervisor import Services
+from baton.services.supervisor import Services
 
 
 def register(app: typer.Typer) -> None:

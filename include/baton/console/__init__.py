@@ -1,4 +1,3 @@
-"""Pages inside Airflow's UI; knows no Airflow.
-
-Imports every floor below; pages ask queries, queries ask nobody above them.
+"""Pages inside Airflow's UI; knows no Airflow. Imports every floor below; pages ask queries, queries ask nobody above
+them.
 """

@@ -5,8 +5,6 @@ by tag through an allow-list (no script, no handler, no address but `#...`), whi
 from being executed, and shown with the styles below: the file is complete in itself.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import html
@@ -14,15 +12,13 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from baton.contracts.check import ContractVerdict
 from baton.contracts.engine import MASKED, names_rows
 from baton.data.pages import store_page
+from baton.data.typed import Violation
 from baton.errors import BatonError
-
-if TYPE_CHECKING:
-    from baton.contracts.check import ContractVerdict
-    from baton.data.typed import Violation
 
 SHOWN = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~+:-]*")

@@ -1,4 +1,3 @@
-"""The batch: partitions, cells, rows with an identity, typed rows, datasets in the store.
-
-Imports specs, settings, errors.
+"""The batch: partitions, cells, rows with an identity, typed rows, datasets in the store. Imports specs, settings,
+errors.
 """

@@ -1,7 +1,5 @@
 """Pages for people, stored below the reports folder: validation results and flows' reports."""
 
-from __future__ import annotations
-
 import os
 
 from baton.settings import settings

@@ -1,4 +1,3 @@
-"""Drift: has the world moved, and is retraining due? Pure functions on frames and numbers.
-
-Imports specs, jsontext, errors.
+"""Drift: has the world moved, and is retraining due? Pure functions on frames and numbers. Imports specs, jsontext,
+errors.
 """

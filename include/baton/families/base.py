@@ -7,18 +7,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from baton.drift.performance import Performance
+from baton.drift.table import DriftTable
 from baton.errors import ModelError
+from baton.families.verdict import GateVerdict
 from baton.specs.model import Candidate
-
-if TYPE_CHECKING:
-    from baton.drift.performance import Performance
-    from baton.drift.table import DriftTable
-    from baton.families.verdict import GateVerdict
 
 MODEL_FILE = "model.json"
 FORMAT = 1

@@ -20,15 +20,12 @@ A tie keeps the champion: replacing a model has a price that no table shows.
 The families bring the figures, and rules of their own between these.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from baton.specs.policy import GatePolicy
+from baton.specs.policy import GatePolicy
 
 Decision = Literal["PROMOTE", "HOLD", "MORE_DATA"]
 Ruling = tuple[Decision, str]

@@ -1,7 +1,5 @@
 """The training DAG's stages: assemble the rows, fit the candidates side by side, register the best one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,8 +1,6 @@
 """The monitor: every published partition is a window, judged once per version of its data, in order."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.drift.decision import DriftVerdict, Window, decide, judgeable
 from baton.lifecycle import windows
@@ -10,9 +8,7 @@ from baton.lifecycle.assemble import last_training
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, write
-
-if TYPE_CHECKING:
-    from baton.specs.model import ModelSpec
+from baton.specs.model import ModelSpec
 
 
 def judge_windows(model: str, flow: str) -> dict[str, Any]:

@@ -1,4 +1,1 @@
-"""Packs and demos: found by entry point, read from YAML, with what they fetch.
-
-Imports specs, settings, errors.
-"""
+"""Packs and demos: found by entry point, read from YAML, with what they fetch. Imports specs, settings, errors."""

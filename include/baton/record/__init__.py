@@ -1,4 +1,3 @@
-"""The record: what a run leaves behind, in one database: the warehouse, its tables, the ledger.
-
-Imports settings, jsontext, errors.
+"""The record: what a run leaves behind, in one database: the warehouse, its tables, the ledger. Imports settings,
+jsontext, errors.
 """

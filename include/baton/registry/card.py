@@ -1,17 +1,13 @@
 """Model cards: what a version is, in Markdown, for the version page in MLflow and inside the model folder."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.registry.review import GateResult, decision_of
-
-if TYPE_CHECKING:
-    from baton.specs.model import ModelSpec
+from baton.specs.model import ModelSpec
 
 TEMPLATES = Path(__file__).parent
 # MLflow's database columns end there

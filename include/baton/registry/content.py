@@ -5,19 +5,15 @@ allowed; everything else (pickles under any name, archives, scripts, foreign fla
 having to be recognised. Where a well-known danger is recognised, the reason names it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import RegistryRefused
-
-if TYPE_CHECKING:
-    from baton.registry.identity import Identity
+from baton.registry.identity import Identity
 
 MAX_TEXT_BYTES = 512 * 1024**2
 MAX_SMALL_BYTES = 1024**2

@@ -1,22 +1,15 @@
 """A version's files on this machine: fetched once, and verified on every use before they are opened."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from baton.errors import RegistryRefused
 from baton.registry.content import refuse_names
+from baton.registry.identity import ModelVersion
 from baton.registry.manifest import MAX_BYTES, MAX_FILES, Manifest, public_key, verify
 from baton.tracking.rest import Rest, RestError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from baton.registry.identity import ModelVersion
 
 
 def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Callable[[], int]) -> tuple[Path, Manifest]:

@@ -1,4 +1,3 @@
-"""Airflow, MLflow and companions on this machine: started, supervised, stopped.
-
-Imports packs, record, tracking and the floors below them.
+"""Airflow, MLflow and companions on this machine: started, supervised, stopped. Imports packs, record, tracking and the
+floors below them.
 """

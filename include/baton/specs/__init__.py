@@ -1,4 +1,1 @@
-"""Specs: what a pack's YAML may say, as strict types.
-
-Imports errors only.
-"""
+"""Specs: what a pack's YAML may say, as strict types. Imports errors only."""

@@ -8,15 +8,17 @@ connection.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from baton.data.partitions import safe_name
 from baton.effects import delivery, outbox
+from baton.effects.delivery import Delivery
 from baton.effects.http import HttpPeer
 from baton.effects.mail import NOBODY, is_address
 from baton.effects.mail_folder import FileOutbox
+from baton.effects.peer import Peer
 from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError, SpecError
 from baton.settings import settings
@@ -24,10 +26,6 @@ from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
-
-if TYPE_CHECKING:
-    from baton.effects.delivery import Delivery
-    from baton.effects.peer import Peer
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
 _HTTP_TIMEOUT, _MAIL_TIMEOUT = 10.0, 30.0  # seconds for an answer

@@ -1,23 +1,17 @@
 """The stage that looks back: what a stage of this flow made of the partitions before."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
-from baton.data.datasets import read
+from baton.data.datasets import DatasetRef, read
 from baton.names import CONTRACT, INGEST, PUBLISH
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, head, partitions
 from baton.stages.step import engine_step
-
-if TYPE_CHECKING:
-    from baton.data.datasets import DatasetRef
-
 
 NAMED = 5  # partitions in a sentence
 

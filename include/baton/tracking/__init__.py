@@ -1,4 +1,1 @@
-"""MLflow over REST: runs, traces, prompts.
-
-Imports data, settings and the floors below them.
-"""
+"""MLflow over REST: runs, traces, prompts. Imports data, settings and the floors below them."""

@@ -6,13 +6,11 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, ServiceError
 from baton.tracking.rest import Rest, RestError
-
-if TYPE_CHECKING:
-    from baton.data.datasets import DatasetRef
 
 # MLflow's limits of one log-batch request and of one value
 _BATCH = {"params": 100, "metrics": 900, "tags": 100}

@@ -1,4 +1,3 @@
-"""Simulated documents and messages, the story of two days, a small language model beside Airflow.
-
-Imports its pack and the engine.
+"""Simulated documents and messages, the story of two days, a small language model beside Airflow. Imports its pack and
+the engine.
 """

@@ -1,15 +1,10 @@
 """The demo's table: counted in the warehouse and the committed decisions, against the simulator's truth."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.names import score_of
-from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES
-
-if TYPE_CHECKING:
-    from baton_demo.customer_experience.playbook import CustomerExperiencePlaybook
+from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
 
 # what a model says, which column of its truth answers it, and in which flow
 MODELS = {

@@ -4,8 +4,6 @@ It writes simple replies and no more; point the connection at any OpenAI-compati
 other packs go by the connection `agent`, which nobody makes for them: there templates speak unless somebody sets it up.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -4,17 +4,13 @@ All of it is simulated and seeded (no package carries a company's mail with the 
 real files that go through the real reader, and the replies go through a real language model where a letter needs one.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import BatonError
 from baton.names import monitor_of
 from baton_demo.customer_experience import accounts, data
 from baton_demo.customer_experience.playbook import DOCUMENTS, MESSAGES, CustomerExperiencePlaybook
-
-if TYPE_CHECKING:
-    from baton_demo.story import Demo
+from baton_demo.story import Demo
 
 MODELS = ("document_type", "document_intent", "document_risk", "message_intent", "message_sentiment")
 WATCHED = ("document_type", "message_intent")  # what the change in the world hits

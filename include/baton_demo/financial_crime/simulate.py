@@ -21,8 +21,6 @@ on hours 0-32:
 Again: on hours 0-32 and, with weight 5, 60 % of the shifted rows of hours 37-42 (44 frauds).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice

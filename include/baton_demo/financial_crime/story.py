@@ -4,16 +4,12 @@ What is real: all transactions, amounts and labels. What is simulated, seeded an
 rows, the unit error, the shift of the card network's components, the delay of the labels, the analysts' decisions.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.errors import BatonError
 from baton_demo.financial_crime.accounts import MODEL
 from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
-
-if TYPE_CHECKING:
-    from baton_demo.story import Demo
+from baton_demo.story import Demo
 
 
 def play(demo: Demo) -> dict[str, Any]:

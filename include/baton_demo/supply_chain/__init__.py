@@ -1,4 +1,1 @@
-"""A store's weeks: real sales, simulated stock, and a purchasing API beside Airflow.
-
-Imports its pack and the engine.
-"""
+"""A store's weeks: real sales, simulated stock, and a purchasing API beside Airflow. Imports its pack and the engine."""

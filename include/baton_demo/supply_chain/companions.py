@@ -1,7 +1,5 @@
 """The purchasing API of a fresh machine: a small real service beside Airflow, reached by the connection `purchasing`."""
 
-from __future__ import annotations
-
 import secrets
 import sys
 from pathlib import Path

@@ -10,8 +10,6 @@ Listens on 127.0.0.1 only; every request but /health needs `Authorization: Beare
     GET  /orders?after=0   {"orders": [...], "next": number or null}, 500 at most
 """
 
-from __future__ import annotations
-
 import argparse
 import hmac
 import json

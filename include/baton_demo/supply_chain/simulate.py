@@ -8,8 +8,6 @@ earlier week knows.
 lead time drawn from its policy. Demand beyond the stock is lost, and counted.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,3 @@
-"""Airflow connections as what steps need: models, peers of effects, readers of sources.
-
-Imports Airflow and every floor below.
+"""Airflow connections as what steps need: models, peers of effects, readers of sources. Imports Airflow and every floor
+below.
 """

@@ -1,4 +1,3 @@
-"""What runs inside Airflow's own processes: executor, warm-up, first start, the console's mount.
-
-Imports Airflow and every floor below.
+"""What runs inside Airflow's own processes: executor, warm-up, first start, the console's mount. Imports Airflow and
+every floor below.
 """

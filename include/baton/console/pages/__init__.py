@@ -1,4 +1,1 @@
-"""Routes, forms and templates of the pages.
-
-Imports console.queries and what it may.
-"""
+"""Routes, forms and templates of the pages. Imports console.queries and what it may."""

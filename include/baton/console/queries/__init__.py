@@ -1,4 +1,3 @@
-"""Queries: what the pages show, as plain values.
-
-Imports console.host, console.wording, console.spans and the floors below.
+"""Queries: what the pages show, as plain values. Imports console.host, console.wording, console.spans and the floors
+below.
 """

@@ -1,4 +1,3 @@
-"""Forecasts of many series: backtest, intervals, reconciliation, the gate, the watch.
-
-Imports families.base, families.verdict and the floors below families.
+"""Forecasts of many series: backtest, intervals, reconciliation, the gate, the watch. Imports families.base,
+families.verdict and the floors below families.
 """

@@ -12,24 +12,19 @@ champion's are of another day, perhaps of other prices, and not at hand when it 
 cheapest of all judged rows, the ones to use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from baton.errors import BatonError
 from baton.families.tabular.bootstrap import compare
 from baton.families.tabular.metrics import METRICS, cheapest, cost_at, losses, thresholds_elsewhere
 from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.specs.policy import GateSpec
+from baton.specs.policy import GateSpec
 
 NAMES = {"average_precision": "average precision", "roc_auc": "ROC AUC"}  # as sentences call them
 SLICE_POSITIVES = 10  # fewer positives say nothing about a slice; it is listed, not judged

@@ -1,20 +1,15 @@
 """Protocols of learning the rows of a table, which classification and anomaly detection follow."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
 from baton.families.base import Fitted, OutOfFold, Reasons, Rows
-from baton.specs.tabular import expand_features
-
-if TYPE_CHECKING:
-    from baton.specs.tabular import CandidateSpec, TabularSpec
+from baton.specs.tabular import CandidateSpec, TabularSpec, expand_features
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,12 @@
 A row is alerted when its score is at least the threshold: a score equal to the threshold is alerted, everywhere.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from baton.errors import ModelError
-
-if TYPE_CHECKING:
-    from baton.specs.policy import CostSpec
+from baton.specs.policy import CostSpec
 
 
 def average_precision(y: np.ndarray, score: np.ndarray) -> float:

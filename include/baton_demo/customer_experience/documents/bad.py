@@ -1,7 +1,5 @@
 """Documents that a reader stumbles over: broken, dangerous, or readable only with care."""
 
-from __future__ import annotations
-
 import random
 from datetime import datetime
 

@@ -22,8 +22,6 @@ like complaints, mails that say `see attachment`, scams that look like invoices.
 are large, that a colleague passes on from an address never seen, reminders with sharp words.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -1,7 +1,5 @@
 """Delivery of a case: what the intake receives, a mail, a PDF, a scan or a text file, with the truth about it."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Forms of dates and amounts on simulated documents: each company has its own."""
 
-from __future__ import annotations
-
 from datetime import date
 
 _MONTHS = {

@@ -1,7 +1,5 @@
 """Mails written for real (RFC 5322 bytes), and those that break readers; the same mail always gives the same bytes."""
 
-from __future__ import annotations
-
 import base64
 import io
 import zipfile

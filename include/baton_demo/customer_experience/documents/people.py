@@ -4,8 +4,6 @@ Mail domains end in `.example` (RFC 2606), telephone numbers are from ranges kep
 to nobody; account numbers are IBANs with a right checksum, since a reader may check them.
 """
 
-from __future__ import annotations
-
 import random
 import string
 import unicodedata

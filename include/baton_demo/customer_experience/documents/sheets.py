@@ -1,7 +1,5 @@
 """Sheets (`pdf.Sheet`) of the invented companies: invoices, reminders, orders, contracts and register scams."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,5 @@
 """Texts of the simulated mails: a pattern from the wording files with its slots filled, and what stands in it."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Mapping

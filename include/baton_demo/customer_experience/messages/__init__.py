@@ -1,4 +1,1 @@
-"""The simulator of customers' messages and of what becomes of the replies.
-
-Imports the pack's knowledge base.
-"""
+"""The simulator of customers' messages and of what becomes of the replies. Imports the pack's knowledge base."""

@@ -1,7 +1,5 @@
 """Customers who do not exist: names, mail addresses at reserved domains, accounts at a bank code nobody has."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from functools import cache

@@ -5,8 +5,6 @@ What customers say is in `content/phrases/`: one file per team, patterns per int
 begin to say from the moment of a shift on (new product names and habits), when those intents also become more frequent.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 import re

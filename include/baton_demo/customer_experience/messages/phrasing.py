@@ -1,7 +1,5 @@
 """Sentences from patterns: `(a|b|)` is one of several wordings, `{slot}` is filled in; and how people mistype them."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,1 @@
-"""Text to values with their places: numbers, dates, amounts, names.
-
-Imports reading.
-"""
+"""Text to values with their places: numbers, dates, amounts, names. Imports reading."""

@@ -1,4 +1,1 @@
-"""The flow `document_intake`.
-
-Imports letters, fields, reading and the engine.
-"""
+"""The flow `document_intake`. Imports letters, fields, reading and the engine."""

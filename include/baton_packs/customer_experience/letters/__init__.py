@@ -1,4 +1,1 @@
-"""An answer on its way out: wording, grounding, privacy, sending.
-
-Imports fields, reading and the engine.
-"""
+"""An answer on its way out: wording, grounding, privacy, sending. Imports fields, reading and the engine."""

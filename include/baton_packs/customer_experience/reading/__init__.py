@@ -1,4 +1,1 @@
-"""Bytes to text.
-
-Imports nothing of Baton but errors, and no room of the pack.
-"""
+"""Bytes to text. Imports nothing of Baton but errors, and no room of the pack."""

@@ -1,4 +1,1 @@
-"""The flow `customer_experience`.
-
-Imports letters, fields, reading and the engine.
-"""
+"""The flow `customer_experience`. Imports letters, fields, reading and the engine."""

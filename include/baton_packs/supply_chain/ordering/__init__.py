@@ -1,4 +1,3 @@
-"""Ordering: from a forecast to orders, by the item's policy, inventory, cost, alternatives, logistics.
-
-Imports the engine only.
+"""Ordering: from a forecast to orders, by the item's policy, inventory, cost, alternatives, logistics. Imports the
+engine only.
 """

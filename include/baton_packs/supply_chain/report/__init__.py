@@ -1,4 +1,1 @@
-"""One page a run: what was ordered and why.
-
-Imports ordering and the engine.
-"""
+"""One page a run: what was ordered and why. Imports ordering and the engine."""

@@ -1,4 +1,1 @@
-"""The panel of series: settings, periods, gaps.
-
-Imports what families.forecast may.
-"""
+"""The panel of series: settings, periods, gaps. Imports what families.forecast may."""

@@ -5,18 +5,13 @@ on, holds the median of the last periods. Regressors are those of a row without 
 left, for `prepare` to refuse; a series that stops for longer is dead.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from baton.families.forecast.panel.periods import plain_times, to_period, to_time
-
-if TYPE_CHECKING:
-    from baton.families.forecast.panel.setting import Setting
+from baton.families.forecast.panel.setting import Setting
 
 LAST = 4  # periods whose median stands for a missing last one
 

@@ -1,4 +1,3 @@
-"""Features of a text: terms, the encoder's vector, members of a blend, traits of a stranger.
-
-Imports what families.text may.
+"""Features of a text: terms, the encoder's vector, members of a blend, traits of a stranger. Imports what families.text
+may.
 """

@@ -1,4 +1,1 @@
-"""Mails: headers, bodies, attachments.
-
-Imports reading.text.
-"""
+"""Mails: headers, bodies, attachments. Imports reading.text."""

@@ -1,4 +1,1 @@
-"""Pages with places of characters: PDF, pictures by OCR, layout.
-
-Imports reading.text.
-"""
+"""Pages with places of characters: PDF, pictures by OCR, layout. Imports reading.text."""

@@ -1,4 +1,1 @@
-"""Texts whatever they came in: charsets, HTML, languages, archives, limits.
-
-Imports nothing of the pack.
-"""
+"""Texts whatever they came in: charsets, HTML, languages, archives, limits. Imports nothing of the pack."""
