@@ -57,7 +57,8 @@ class Bench:
     ) -> Any:
         """Result of a stage: a step of the pack, such as `replies:place`, or a dotted path."""
         from baton.airflow.connections.lookup import AirflowConnections
-        from baton.stages.job import StageJob, run
+        from baton.stages.job import StageJob
+        from baton.stages.run import run
 
         path = step if step.count(".") > 1 else f"{PACK}.{step}"
         job = StageJob("customer_experience", flow, name, DAY, path, inputs=inputs, options=options or {},

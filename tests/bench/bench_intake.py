@@ -109,7 +109,7 @@ def through(models: dict[str, tuple[Any, Any, Any]]) -> tuple[dict[str, float], 
     from baton.effects.mail_folder import FileOutbox
     from baton.settings import settings
     from baton.stages.job import StageJob
-    from baton.stages.job import run as run_job
+    from baton.stages.run import run as run_job
     from baton.stages.slots import Slot, StageOutput, run_stage
 
     seconds: dict[str, float] = {}

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from baton.packs import pack as packs
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import StageResult
 
 MODEL, FLOW = "late_order", "shop_flow"

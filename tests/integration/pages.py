@@ -43,7 +43,8 @@ APPROVE = """
 import sys
 from baton.packs.pack import find_model
 from baton.lifecycle.promote import record_answer
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 model, version = sys.argv[1], int(sys.argv[2])
 for step in ("judge", "move_champion"):
     options = {"model": model}

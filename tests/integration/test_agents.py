@@ -18,7 +18,8 @@ from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef, read
 from baton.record import warehouse
 from baton.stages import slots
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.supply_chain.ordering import rules as ordering
 

@@ -18,7 +18,8 @@ from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec, Critic
 from baton.data.datasets import read
 from baton.settings import settings
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
 from baton.tracking.prompts import prompt_name, register
 from baton.tracking.rest import Rest, credentials

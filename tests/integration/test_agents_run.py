@@ -25,7 +25,8 @@ from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.record import warehouse
 from baton.stages.connections import NoModel
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("model_server.py")))
@@ -168,7 +169,8 @@ import json, sys
 sys.path.insert(0, {folder!r})
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import DatasetRef
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
 run(StageJob("care", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,

@@ -23,7 +23,7 @@ from baton.effects.mail import mail_payload
 from baton.effects.smtp import MailServer
 from baton.errors import BatonError, SpecError
 from baton.record import ledger, warehouse
-from baton.stages import job as stages
+from baton.stages import run as stages
 from baton.stages.job import StageJob
 
 HERE = Path(__file__).parent

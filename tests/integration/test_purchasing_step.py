@@ -33,7 +33,7 @@ from baton.errors import BatonError, SpecError
 from baton.feedback.labels import record_labels
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.stages import job as stages
+from baton.stages import run as stages
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import Step

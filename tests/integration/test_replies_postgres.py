@@ -12,7 +12,8 @@ import pytest
 
 from baton.effects import outbox
 from baton.stages import slots
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 
 FLOW, HOURS = "document_intake", ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
 

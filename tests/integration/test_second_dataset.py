@@ -103,7 +103,7 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
 
     from baton.lifecycle.promote import record_answer
     from baton.stages.job import StageJob
-    from baton.stages.job import run as run_stage
+    from baton.stages.run import run as run_stage
 
     for step in ("judge", "move_champion"):
         job = StageJob(

@@ -25,7 +25,8 @@ from baton.lifecycle.promote import record_answer
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import StageResult
 from baton_demo.supply_chain import simulate
 from baton_demo.supply_chain.playbook import FLOW, MODEL, SupplyChainPlaybook

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +13,7 @@ from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers, quotes
 from baton.agents.journal import Journal
 from baton.agents.masking import Mask
-from baton.agents.records import Records
+from baton.agents.records import Records, Work
 from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
 from baton.stages.connections import Model
@@ -48,26 +48,6 @@ class Answer:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
-
-
-@dataclass
-class Work:
-    """A case in the making: `hidden` is all that a model ever sees of it."""
-
-    case: AgentQuestion
-    mask: Mask
-    hidden: AgentQuestion
-    question: str
-    allowed: float  # seconds for all of it
-    until: float  # on the monotonic clock
-    tools: Toolbox | None
-    drafts: int = 0
-    # role, question, outcome, output as shown
-    calls: list[tuple[str, str, CallResult, Any]] = field(default_factory=list)
-
-    def sum(self, what: str) -> int:
-        """Of all calls."""
-        return sum(getattr(outcome, what) for _, _, outcome, _ in self.calls)
 
 
 class Caller:

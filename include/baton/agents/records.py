@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from baton.agents.calls import CallResult
+from baton.agents.case import AgentQuestion
+from baton.agents.masking import Mask
+from baton.agents.tools import Toolbox
 from baton.errors import BatonError
 from baton.settings import settings
 from baton.tracking.prompts import prompt_name, register
@@ -16,7 +20,6 @@ from baton.tracking.runs import RunLog
 from baton.tracking.traces import Span, Tracer, linked, llm_attributes, now
 
 if TYPE_CHECKING:
-    from baton.agents.asking import Work
     from baton.agents.calls import CallResult
     from baton.agents.spec import AgentSpec
     from baton.stages.job import StageJob
@@ -98,3 +101,23 @@ def open_records(spec: AgentSpec, job: StageJob, cases: int, prices: Mapping[str
     tags |= {"cases": str(cases), "mlflow.linkedPrompts": linked(versions)}
     session = job.run_id or f"{job.flow}/{job.partition}"
     return Records(Tracer(url, user, experiment, tags, session), versions, prices)
+
+
+@dataclass
+class Work:
+    """A case in the making: `hidden` is all that a model ever sees of it."""
+
+    case: AgentQuestion
+    mask: Mask
+    hidden: AgentQuestion
+    question: str
+    allowed: float  # seconds for all of it
+    until: float  # on the monotonic clock
+    tools: Toolbox | None
+    drafts: int = 0
+    # role, question, outcome, output as shown
+    calls: list[tuple[str, str, CallResult, Any]] = field(default_factory=list)
+
+    def sum(self, what: str) -> int:
+        """Of all calls."""
+        return sum(getattr(outcome, what) for _, _, outcome, _ in self.calls)

@@ -3,7 +3,8 @@
 The names that packs use; the engine imports the modules. Imports contracts, data, record, packs and the floors below.
 """
 
-from baton.stages.job import StageJob, read_inputs
+from baton.stages.job import StageJob
+from baton.stages.run import read_inputs
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
 

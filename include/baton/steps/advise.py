@@ -18,7 +18,8 @@ from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
 from baton.stages.connections import NoModel
-from baton.stages.job import StageJob, read_inputs
+from baton.stages.job import StageJob
+from baton.stages.run import read_inputs
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name

@@ -16,7 +16,7 @@ from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
 from baton.stages import slots
-from baton.stages.job import run
+from baton.stages.run import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "scripted_model.py"))["Scripted"]

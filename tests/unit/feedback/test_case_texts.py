@@ -31,7 +31,7 @@ def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def publish(reply: str | None = REPLY, edits: dict[str, str] | None = None, hour: int = 0) -> None:
     """Cases 1 and 2, offering the column `reply` to be changed, out of a real publication."""
-    from baton.stages.job import run
+    from baton.stages.run import run
 
     texts = json.dumps({"edited": "reply"} if edits is None else edits)
     frame = pd.DataFrame({

@@ -216,7 +216,7 @@ def test_the_digest_changes_when_labels_flip_and_not_with_their_order() -> None:
 
 
 def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
-    from baton.stages.job import run
+    from baton.stages.run import run
 
     frame = pd.DataFrame({"order_id": list(late), "late": list(late.values())})
     options = {"about": FLOW, "entity": "order_id", "labels": ["late"], "origin": "chargeback"}

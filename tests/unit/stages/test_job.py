@@ -14,9 +14,10 @@ import pytest
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.record import ledger, tables
 from baton.specs.base import Spec
-from baton.stages import job as stages
+from baton.stages import run as stages
 from baton.stages import slots
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, head, history
 from baton.stages.step import engine_step
 

@@ -19,7 +19,7 @@ from baton.agents.case import AgentQuestion, Refused
 from baton.agents.spec import AgentSpec
 from baton.errors import SpecError
 from baton.stages.connections import NoModel
-from baton.stages.job import run
+from baton.stages.run import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 job, commit = STAGE["job"], STAGE["commit"]

@@ -14,7 +14,7 @@ from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.feedback.labels import record_labels
 from baton.record import warehouse
-from baton.stages.job import run
+from baton.stages.run import run
 from baton.stages.slots import StageResult
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.stages.job import run
+from baton.stages.run import run
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, job = STAGE["commit"], STAGE["job"]

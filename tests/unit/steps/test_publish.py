@@ -14,7 +14,8 @@ import pytest
 from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages import slots
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import StageResult
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))

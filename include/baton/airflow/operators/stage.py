@@ -101,7 +101,7 @@ class StageOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
         from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
-        from baton.stages.job import run
+        from baton.stages.run import run
         from baton.steps import contract as checking
 
         self.links: dict[str, str] = {}

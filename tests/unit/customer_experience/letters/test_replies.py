@@ -17,7 +17,8 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
 from baton_packs.customer_experience.letters import replies
 

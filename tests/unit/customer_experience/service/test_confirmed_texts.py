@@ -16,7 +16,8 @@ from baton.feedback import cases
 from baton.feedback.labels import record_labels
 from baton.record import warehouse
 from baton.sources.replay import ANCHOR_KEY
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.customer_experience.service import retrieval
 

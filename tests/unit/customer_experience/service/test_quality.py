@@ -13,7 +13,8 @@ from baton.data.partitions import format_key, parse_key
 from baton.feedback import cases
 from baton.record import tables, warehouse
 from baton.settings import settings
-from baton.stages.job import StageJob, run
+from baton.stages.job import StageJob
+from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_packs.customer_experience.service import quality
 

@@ -17,7 +17,7 @@ from baton.packs.pack import find_model
 from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.specs.forecast import ForecastSpec
-from baton.stages import job as stages
+from baton.stages import run as stages
 from baton.stages import slots
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput

@@ -1,0 +1,82 @@
+"""Runs a job under the slot protocol: its step is looked up, told its options, run where nothing committed will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from baton.contracts import check as contracts
+from baton.data import typed as parsing
+from baton.data.datasets import read
+from baton.errors import ContractBroken
+from baton.stages.digests import code_of
+from baton.stages.job import StageJob
+from baton.stages.slots import StageOutput, StageResult, run_stage
+from baton.stages.step import Keywords, Step, as_json, resolve, with_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from baton.data.datasets import DatasetRef
+
+
+def run(job: StageJob[Any]) -> StageResult:
+    """Run the job's step under the slot protocol: return the head if nothing changed, else compute and commit.
+
+    Raises:
+        StaleAttempt: a later attempt owns the slot.
+        ContractBroken: the output breaks the contract named by `output_contract`.
+        SpecError: an option is missing or unknown.
+        BatonError: whatever the step itself raises on purpose.
+    """
+    found = resolve(job.step)
+    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
+    params: dict[str, Any] = {"options": as_json(given)}
+    if isinstance(found, Step):
+        given, state = found.look(given)
+        params["state"] = dict(state)
+    if job.output_contract:
+        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+
+    def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
+        output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given.options)
+        if job.output_contract:
+            _require_contract(job, output.frame)
+        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
+
+    code = code_of(found.func if isinstance(found, Step) else found)
+    return run_stage(
+        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+    )
+
+
+def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:
+    """Call a pure pack function with frames by input name and the option `params` as keywords."""
+    result = function(**read_inputs(inputs), **options.params)
+    return result if isinstance(result, StageOutput) else StageOutput(result)
+
+
+def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
+    """The inputs' rows by name; the parts of a mapped stage (`name.0`, `name.1`, ...) are one frame again."""
+    import pandas as pd
+
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for name, ref in inputs.items():
+        parts.setdefault(name.partition(".")[0], []).append(read(ref))
+    return {
+        name: frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True) for name, frames in parts.items()
+    }
+
+
+def _require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
+    """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
+
+    Raises:
+        ContractBroken: naming contract, rule, row and value of the first violations.
+    """
+    spec = job.load_pack().contract(job.output_contract)
+    verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
+    if verdict.status != "passed":
+        first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
+        failures = "; ".join(verdict.aggregate_failures)
+        raise ContractBroken(f"output of stage {job.stage} breaks contract {job.output_contract}: {failures or first}")
