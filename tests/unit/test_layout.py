@@ -74,7 +74,7 @@ def test_every_package_says_what_lives_there_and_what_it_may_import() -> None:
         if str((folder / "__init__.py").relative_to("include")) in EMPTY or "migrations" in folder.parts:
             continue
         said = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
-        assert re.match(r"[A-Z][^.?:]{10,}[.?:]", said), f"{folder}: begin with a sentence"
+        assert re.match(r"[A-Z][^.?]{10,}[.?]", said), f"{folder}: begin with a sentence"
         assert "mport" in said, f"{folder}: say what it may import"
 
 
