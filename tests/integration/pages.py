@@ -134,8 +134,8 @@ class Reader:
         words = shlex.split(line)
         if words[0] == "make" or words[0] == ".":
             return ""  # what a reader's own machine does: services, the virtual environment
-        if words[:3] == ["pip", "install", "-e"]:
-            self._install(self.folder / words[3])
+        if words[:2] == ["pip", "install"] and "-e" in words:
+            self._install(self.folder / words[-1])
             return ""
         program = [str(Path(sys.executable).with_name("baton"))] if words[0] == "baton" else [sys.executable]
         assert words[0] in ("baton", "python"), f"{where}: a page runs baton and python, not {words[0]}"

@@ -93,7 +93,10 @@ def _home(here: Settings) -> Iterator[Finding]:
 
 
 def _secret_files(here: Settings) -> list[Path]:
-    return [path for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir() for path in folder.iterdir()]
+    folders = [folder for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir()]
+    return [
+        path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"
+    ]  # a public key is for everybody
 
 
 def _state(here: Settings) -> Iterator[Finding]:

@@ -1,0 +1,18 @@
+"""What the doctor says of files that only their owner may read."""
+
+from pathlib import Path
+
+from baton.cli.doctor import examine
+
+
+def test_a_secret_that_others_can_read_is_wrong_and_a_public_key_is_not(home: Path) -> None:
+    keys = home / "keys"
+    keys.mkdir(mode=0o700)
+    for name, mode in (("signing.pem", 0o600), ("signing.pub", 0o644)):
+        (keys / name).write_text("key")
+        (keys / name).chmod(mode)
+    assert next(one for one in examine() if one.what == "secrets").ok
+    (keys / "signing.pem").chmod(0o644)
+    wrong = next(one for one in examine() if one.what == "secrets")
+    assert not wrong.ok
+    assert "signing.pem: chmod 600 it" in wrong.says
