@@ -66,8 +66,8 @@ VERIFIED = "ledger_verified"  # in the warehouse's meta table
 
 
 def anchor_path() -> Path:
-    """Return the file that holds `<seq> <hash>` of every entry committed from this BATON_HOME."""
-    return settings().home / "ledger.anchor"
+    """Return the file that holds `<seq> <hash>` of every entry committed by the processes that share its folder."""
+    return (settings().anchor_folder or settings().home) / "ledger.anchor"
 
 
 def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -> int:
