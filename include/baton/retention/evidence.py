@@ -42,8 +42,8 @@ class Removal:
 def take(conn: Connection, table: sa.Table, where: Sequence[Any], removal: Removal, dry_run: bool) -> None:
     """Count rows and take their digest, in the order of the primary key; then delete them."""
     digest, count = hashlib.sha256(), 0
-    query = sa.select(table).where(*where).order_by(*table.primary_key)
-    for row in conn.execution_options(yield_per=2000).execute(query).mappings():
+    query = sa.select(table).where(*where).order_by(*table.primary_key).execution_options(yield_per=2000)
+    for row in conn.execute(query).mappings():
         digest.update(to_json(dict(row)).encode() + b"\n")
         count += 1
     if count:

@@ -128,7 +128,8 @@ def _scan(reach: set[str], columns: set[str], entities: Collection[str], dry_run
     """Look into every object of the reach; write anew those that hold the entity."""
     c = tables.commits.c
     with warehouse.read() as conn:
-        rows = conn.execute(sa.select(tables.commits).where(c.flow.in_(reach)).order_by(c.id)).mappings().all()
+        needed = (c.id, c.flow, c.stage, c.partition, c.map_index, c.fence, c.digest, c.ref)
+        rows = conn.execute(sa.select(*needed).where(c.flow.in_(reach))).mappings().all()
     commits = {(Slot(row["flow"], row["stage"], row["partition"], row["map_index"]), row["fence"]): row for row in rows}
     found = _Found(max((row["id"] for row in rows), default=0))
     owner = warehouse.transact(warehouse.identity)
@@ -202,10 +203,13 @@ def _repoint(conn: Connection, found: _Found) -> None:
         conn.execute(commits.update().where(commits.c.id == commit_id).values(values))
         conn.execute(heads.update().where(heads.c.commit_id == commit_id).values(uri=after.uri))
     instead = {before.uri: after.to_dict() for before, after, _ in found.refs.values()}
-    for row in conn.execute(sa.select(commits.c.id, commits.c.inputs)).all():
-        new = {name: instead.get(given["uri"], given) for name, given in row.inputs.items()}
-        if new != row.inputs:
-            conn.execute(commits.update().where(commits.c.id == row.id).values(inputs=new))
+    changed = {}
+    for commit_id, inputs in conn.execute(sa.select(commits.c.id, commits.c.inputs).execution_options(yield_per=2000)):
+        new = {name: instead.get(given["uri"], given) for name, given in inputs.items()}
+        if new != inputs:
+            changed[commit_id] = new
+    for commit_id, new in changed.items():
+        conn.execute(commits.update().where(commits.c.id == commit_id).values(inputs=new))
 
 
 def _fence_off(conn: Connection, reach: set[str]) -> None:

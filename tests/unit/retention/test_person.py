@@ -53,8 +53,7 @@ def effect(**values: Any) -> None:
         "answer": {"said": PLANTED}, "created_at": at, "updated_at": at, **values})  # fmt: skip
 
 
-@pytest.fixture
-def filled(home: Path) -> Path:
+def fill(home: Path) -> None:
     """One hour of letters through its stages, a training on it, a flow that reads it, and b in every table."""
     warehouse.migrate()
     at = warehouse.now()
@@ -91,6 +90,11 @@ def filled(home: Path) -> Path:
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(PLANTED)
     Journal(Slot(FLOW, "publish", HOUR).folder, None).put("k", {"output": PLANTED})
+
+
+@pytest.fixture
+def filled(home: Path) -> Path:
+    fill(home)
     return home
 
 
