@@ -1,11 +1,9 @@
 """The policies of a model spec: gate, approval, drift, schedules."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from datetime import timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,9 +25,7 @@ class SliceSpec(Spec):
 
     name: Name = Field(description="how the gate's table calls it")
     column: Column = Field(description="numeric column that is cut into slices")
-    bins: Seq[float] = Field(
-        min_length=2, description="rising edges; n edges make n-1 slices, the left edge belongs in"
-    )
+    bins: Seq[float] = Field(min_length=2, description="rising edges; n make n-1 slices, the left edge belongs in")
 
     @field_validator("bins")
     @classmethod
@@ -76,7 +72,7 @@ class PersistenceSpec(Spec):
     n: int = Field(default=3, ge=1, description="among the last n count as drift")
 
     @model_validator(mode="after")
-    def _k_of_n(self) -> PersistenceSpec:
+    def _k_of_n(self) -> Self:
         if self.k > self.n:
             raise ValueError("k: at most n")
         return self
@@ -101,9 +97,7 @@ class DriftPolicy(Spec):
     """From judged windows to a decision: persistence, cool-down, budget."""
 
     persistence: PersistenceSpec = Field(default_factory=PersistenceSpec, description="k of the last n windows")
-    cooldown: Duration = Field(
-        default=timedelta(hours=6), description="pause after a retraining, in data (partition) time"
-    )
+    cooldown: Duration = Field(default=timedelta(hours=6), description="pause after retraining, in partition time")
     budget: BudgetSpec = Field(default_factory=BudgetSpec, description="at most so many retrainings per time")
 
     @property
@@ -117,9 +111,7 @@ class DriftSpec(DriftPolicy):
 
     min_rows: int = Field(default=500, ge=1, description="a window with fewer rows is not judged")
     p_value: float = Field(default=0.001, gt=0.0, lt=1.0, description="a feature's test must fall below it")
-    effect: float = Field(
-        default=0.2, gt=0.0, description="and its effect size reach this, however many rows there are"
-    )
+    effect: float = Field(default=0.2, gt=0.0, description="and its effect reach this, however many rows there are")
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the features")
     performance: PerformanceSpec | None = Field(default=None, description="null: inputs and scores only")
     min_labelled_positives: int = Field(

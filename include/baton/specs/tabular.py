@@ -1,10 +1,8 @@
 """The spec of a model of tables: its data, candidates and validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,9 +47,7 @@ class CandidateSpec(Candidate):
     ensemble: Seq[Name] | None = Field(
         default=None, min_length=2, description="earlier candidates; their calibrated probabilities are averaged"
     )
-    calibration: Literal["none", "sigmoid", "isotonic"] = Field(
-        default="none", description="how scores become probabilities"
-    )
+    calibration: Literal["none", "sigmoid", "isotonic"] = Field(default="none", description="scores to probabilities")
     class_weight: Literal["none", "balanced"] | float = Field(
         default="none", description="weight of a positive row: none, balanced, or a number"
     )
@@ -81,7 +77,7 @@ class TabularSpec(ModelSpec):
     drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TabularSpec:
+    def _fits_together(self) -> Self:
         check_candidates(self)
         if self.family == "classification" and self.data.target is None:
             raise ValueError("data.target: a classification model needs a label column")
