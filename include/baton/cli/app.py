@@ -1,6 +1,6 @@
 """`baton`: the command line.
 
-Each group of verbs has a module beside this one; what a verb needs is imported when it runs.
+Each group of verbs has a module beside this one; what is slow to import is imported when a verb needs it.
 """
 
 import getpass

@@ -1,1 +1,1 @@
-"""Stages of lifecycle DAGs: assemble, fit, promote, watch. Imports every floor below: feedback, families and so on."""
+"""Stages of lifecycle DAGs: assemble, fit, promote, monitor. Imports every floor below: feedback, families, others."""
