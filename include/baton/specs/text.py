@@ -130,7 +130,7 @@ class TextDriftSpec(DriftPolicy):
 
     min_rows: int = Field(default=200, ge=1, description="a window with fewer texts is not judged")
     p_value: float = Field(default=0.001, gt=0.0, lt=1.0, description="the test of one signal must fall below it")
-    effect: float = Field(default=0.25, gt=0.0, description="and its effect reach this, however many texts there are")
+    effect: float = Field(default=0.25, gt=0.0, description="and its effect size reach this, however many the texts")
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the signals")
     embeddings: bool = Field(
         default=False,
@@ -154,7 +154,7 @@ class TextSpec(ModelSpec):
     data: TextDataSpec = Field(description="which columns play which part")
     training: TextTrainingSpec = Field(description="what it learns from")
     candidates: Seq[TextCandidateSpec] = Field(min_length=1, description="what training tries; the best is registered")
-    validation: TextValidationSpec = Field(default_factory=TextValidationSpec, description="how candidates compare")
+    validation: TextValidationSpec = Field(default_factory=TextValidationSpec, description="comparing candidates")
     reject: RejectSpec | None = Field(
         default=None, description="when it gives no class for sure; null: all are accepted"
     )
