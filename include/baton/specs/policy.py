@@ -25,7 +25,9 @@ class SliceSpec(Spec):
 
     name: Name = Field(description="how the gate's table calls it")
     column: Column = Field(description="numeric column that is cut into slices")
-    bins: Seq[float] = Field(min_length=2, description="rising edges; n make n-1 slices, the left edge belongs in")
+    bins: Seq[float] = Field(
+        min_length=2, description="rising edges; n edges make n-1 slices, the left edge belongs in"
+    )
 
     @field_validator("bins")
     @classmethod
@@ -97,7 +99,9 @@ class DriftPolicy(Spec):
     """From judged windows to a decision: persistence, cool-down, budget."""
 
     persistence: PersistenceSpec = Field(default_factory=PersistenceSpec, description="k of the last n windows")
-    cooldown: Duration = Field(default=timedelta(hours=6), description="after a retraining, in data (partition) time")
+    cooldown: Duration = Field(
+        default=timedelta(hours=6), description="pause after a retraining, in data (partition) time"
+    )
     budget: BudgetSpec = Field(default_factory=BudgetSpec, description="at most so many retrainings per time")
 
     @property
@@ -111,7 +115,9 @@ class DriftSpec(DriftPolicy):
 
     min_rows: int = Field(default=500, ge=1, description="a window with fewer rows is not judged")
     p_value: float = Field(default=0.001, gt=0.0, lt=1.0, description="a feature's test must fall below it")
-    effect: float = Field(default=0.2, gt=0.0, description="and its effect size reach this, however many the rows")
+    effect: float = Field(
+        default=0.2, gt=0.0, description="and its effect size reach this, however many rows there are"
+    )
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the features")
     performance: PerformanceSpec | None = Field(default=None, description="null: inputs and scores only")
     min_labelled_positives: int = Field(

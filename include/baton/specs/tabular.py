@@ -47,7 +47,9 @@ class CandidateSpec(Candidate):
     ensemble: Seq[Name] | None = Field(
         default=None, min_length=2, description="earlier candidates; their calibrated probabilities are averaged"
     )
-    calibration: Literal["none", "sigmoid", "isotonic"] = Field(default="none", description="scores to probabilities")
+    calibration: Literal["none", "sigmoid", "isotonic"] = Field(
+        default="none", description="how scores become probabilities"
+    )
     class_weight: Literal["none", "balanced"] | float = Field(
         default="none", description="weight of a positive row: none, balanced, or a number"
     )
