@@ -5,23 +5,28 @@ contract types them, and a cell that does not convert is quarantined with its ro
 Documents go on as bytes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+import tenacity
 from airflow.sdk import BaseHook
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from baton.data.formats import frame_of_records
+from baton.data.partitions import window
 from baton.errors import BatonError, NoData, SourceError
+from baton.packs.pack import Pack
+from baton.sources.documents import BatchLimits, of_records
+from baton.sources.documents import digest as digest_of_documents
+from baton.sources.imap import ImapFolder, ImapServer
+from baton.sources.mailbox import read_mails
+from baton.sources.paging import PageRequest, digest, first_page, next_page, records_at, sql_parameters
 from baton.sources.reading import RawBatch
-
-if TYPE_CHECKING:
-    from baton.packs.pack import Pack
-    from baton.sources.imap import ImapServer
-    from baton.sources.paging import PageRequest
-    from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
+from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
 def imap_server(conn_id: str) -> ImapServer:
@@ -31,8 +36,6 @@ def imap_server(conn_id: str) -> ImapServer:
         BatonError: it is of another type, or its fields cannot work; never repeats a secret.
         AirflowNotFoundException: there is no such connection.
     """
-    from baton.sources.imap import ImapServer
-
     connection = BaseHook.get_connection(conn_id)
     if connection.conn_type != "imap":
         raise BatonError(f"connection {conn_id}: a mailbox needs type imap, this is {connection.conn_type}")
@@ -56,11 +59,6 @@ def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
         SourceError: the connection or the query fails; carries the database's own words.
         NoData: the window holds no rows.
     """
-    from sqlalchemy import text
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from baton.sources.paging import digest, sql_parameters
-
     hook = BaseHook.get_hook(source.conn_id)
     records: list[dict[str, Any]] = []
     try:
@@ -84,8 +82,6 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
             an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
-    from baton.sources.paging import digest
-
     records: list[dict[str, Any]] = []
     for _, rows in _pages(source, partition):
         records += rows
@@ -95,12 +91,9 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
 
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
-    from baton.data.partitions import window
-    from baton.sources.documents import BatchLimits, digest, of_records
-
     where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
     frame = of_records(records, fields, start, where, BatchLimits(max_bytes=fields.max_bytes))
-    return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest(frame))
+    return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest_of_documents(frame))
 
 
 def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
@@ -110,11 +103,6 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         SourceError: no connection, log-in or folder refused, or more mail than the source's limits.
         NoData: no mail arrived then.
     """
-    from baton.data.partitions import window
-    from baton.sources.documents import BatchLimits, digest
-    from baton.sources.imap import ImapFolder
-    from baton.sources.mailbox import read_mails
-
     (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
     limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     try:
@@ -126,13 +114,11 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         raise SourceError(f"{where} (connection {source.conn_id}): {error}") from error
     if frame.empty:
         raise NoData(f"{where}: no mail in {source.mailbox} of {source.conn_id}")
-    return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest(frame))
+    return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest_of_documents(frame))
 
 
 def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, list[dict[str, Any]]]]:
     from airflow.providers.http.hooks.http import HttpHook
-
-    from baton.sources.paging import first_page, next_page, records_at
 
     hook = HttpHook(method="GET", http_conn_id=source.conn_id)
     page: PageRequest | None = first_page(source, partition)
@@ -155,9 +141,6 @@ def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, li
 
 def _get(hook: Any, source: HttpSource, page: PageRequest, most: int) -> bytes:
     """The body of one page, of at most so many bytes; a redirect is none, since log-in and headers would go along."""
-    import requests
-    import tenacity
-
     where = f"source {source.name} (connection {source.conn_id}), page {page.number}"
     # whatever the connection's extra says: what is passed here comes first
     options = {
@@ -201,8 +184,6 @@ def _get(hook: Any, source: HttpSource, page: PageRequest, most: int) -> bytes:
 
 
 def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:
-    from baton.data.formats import frame_of_records
-
     if not records:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")
     return RawBatch(frame_of_records(records, source), kind, uri, sha256)
