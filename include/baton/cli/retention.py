@@ -23,11 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def retain(yes: Yes = False) -> None:
     """Remove what is older than `retention.yaml` of the packs says; the digests of it stay."""
-    from baton.retention.age import policies, retain
+    from baton.retention.age import never_run, policies, retain
 
     given = policies()
     if not given:
         raise BatonError("no installed pack has a retention.yaml: nothing has an age, everything is kept")
+    for flow in never_run(given):
+        print(f"retention.yaml names {flow}, which has not run yet: is that its DAG id?")
     _show(retain(given, getpass.getuser(), dry_run=not yes), yes)
 
 

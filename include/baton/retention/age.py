@@ -4,7 +4,7 @@ Commits, with the digest of every dataset, and the ledger stay: what was there c
 went is empty, as before its first run, and an attempt that is at work on it cannot commit any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -33,6 +33,16 @@ _DONE: Mapping[str, tuple[tuple[sa.Table, tuple[Any, ...]], ...]] = {
 def policies() -> dict[str, FlowRetention]:
     """What the installed packs say, by flow."""
     return {flow: policy for name in packs() for flow, policy in load_pack(name).retention.items()}
+
+
+def never_run(given: Iterable[str]) -> list[str]:
+    """DAG ids of policies that have committed nothing yet: perhaps misspelt."""
+    with warehouse.read() as conn:
+        return [
+            flow
+            for flow in given
+            if conn.scalar(sa.select(tables.heads.c.flow).where(tables.heads.c.flow == flow).limit(1)) is None
+        ]
 
 
 def retain(

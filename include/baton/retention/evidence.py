@@ -62,5 +62,11 @@ def blank(conn: Connection, where: Sequence[Any], removal: Removal, dry_run: boo
         removal.digests[outbox.name] = hashlib.sha256(text.encode()).hexdigest()
     if rows and not dry_run:
         state = sa.case((outbox.c.state.in_(OPEN), WITHDRAWN), else_=outbox.c.state)
-        values = {"payload": {}, "answer": None, "error": BLANK, "state": state, "updated_at": warehouse.now()}
+        values: dict[str, Any] = {
+            "payload": {},
+            "answer": None,
+            "error": BLANK,
+            "state": state,
+            "updated_at": warehouse.now(),
+        }
         conn.execute(outbox.update().where(*left).values(values))

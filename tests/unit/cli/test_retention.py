@@ -51,6 +51,10 @@ def test_a_key_that_two_flows_know_is_not_guessed_about(filled: Path) -> None:
 
 def test_retain_goes_by_the_packs(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nothing has an age" in run("retain", "--yes").stderr
-    monkeypatch.setattr(age, "policies", lambda: {PERSON["FLOW"]: FlowRetention(predictions=timedelta(seconds=1))})
-    assert "nothing was removed" in run("retain").output
+    monkeypatch.setattr(age, "policies", lambda: {
+        PERSON["FLOW"]: FlowRetention(predictions=timedelta(seconds=1)), "lettres": FlowRetention(),
+    })  # fmt: skip
+    said = run("retain").output
+    assert "nothing was removed" in said
+    assert "names lettres, which has not run yet" in said
     assert "removed, of" in run("retain", "--yes").output
