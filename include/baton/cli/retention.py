@@ -57,6 +57,8 @@ def erase(
     _show([one for one in removals if not one.empty()], yes)
     for place in sorted({place for one in removals for place in one.deliveries}):
         print(f"it came from {place}: clean that too, or the next delivery brings it back")
+    if left := [line for one in removals for line in one.left]:
+        raise BatonError("not removed: " + "; ".join(left) + ". Repeat it with --flow when that is mended")
 
 
 def _show(removals: Sequence["Removal"], done: bool) -> None:

@@ -1,3 +1,3 @@
 """Retention: what must go, by its age or because a person asks, and what of it stays as evidence. Imports agents, effects,
-stages, record and the floors below them.
+tracking, stages, record and the floors below them.
 """

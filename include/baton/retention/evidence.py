@@ -25,6 +25,7 @@ class Removal:
         digests: SHA-256 over those rows, by table.
         objects: objects of the store that go, or are written anew without the rows.
         deliveries: where the rows came from, which is not Baton's to clean.
+        left: what could not be removed, and why.
     """
 
     flow: str
@@ -33,6 +34,7 @@ class Removal:
     objects: list[str] = field(default_factory=list)
     size: int = 0
     deliveries: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def empty(self) -> bool:
         """Is there nothing?"""

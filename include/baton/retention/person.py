@@ -26,11 +26,14 @@ from baton.retention.evidence import Removal, blank, take
 from baton.settings import settings
 from baton.stages import garbage, slots
 from baton.stages.slots import Slot, is_slot
+from baton.tracking.rest import Rest, credentials
+from baton.tracking.traces import forget
 
 _TABLES = (
     tables.quarantine, tables.predictions, tables.decisions, tables.labels, tables.cases, tables.adjustments,
 )  # fmt: skip
 _TRIES = 5
+_PATIENCE = 10.0  # seconds for MLflow
 _KEY = "entity_key"  # what the engine's own stages call it
 
 
@@ -71,13 +74,15 @@ def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run
     with warehouse.read() as conn:
         reach, columns = _reach(conn, flow), _key_columns(conn, flow)
     removal = Removal(flow)
+    traces = _traces(flow, entities, dry_run)
     for _ in range(_TRIES):
         found = _scan(reach, columns, entities, dry_run)
         places = _places(flow, entities)
         removal = Removal(flow, objects=[item.uri for item in found.old], size=sum(item.size for item in found.old))
         removal.deliveries = _deliveries(found)
+        removal.left = [traces] if isinstance(traces, str) else []
         work = partial(_exchange, found=found, reach=reach, entities=entities, removal=removal,
-                       said={"actor": actor, "reason": reason}, dry_run=dry_run)  # fmt: skip
+                       said={"actor": actor, "reason": reason, "traces": traces}, dry_run=dry_run)  # fmt: skip
         try:
             keys = warehouse.transact(work)
         except BatonError:
@@ -97,6 +102,18 @@ def _drop(found: _Found, dry_run: bool) -> None:
     """Remove the new objects of an exchange that did not take place."""
     for _, after, _ in () if dry_run else found.refs.values():
         datasets.delete(after.uri)
+
+
+def _traces(flow: str, entities: Iterable[str], dry_run: bool) -> int | str:
+    """Delete what agents' calls about the entity left in MLflow; their number, or why they are still there."""
+    here = settings()
+    if not here.mlflow_tracking_uri:
+        return 0
+    try:
+        rest = Rest(here.mlflow_tracking_uri, credentials(here.home, "service"), _PATIENCE)
+        return sum(forget(rest, "agents/", {"flow": flow, "entity": entity}, dry_run) for entity in entities)
+    except BatonError as error:
+        return f"traces of agents in MLflow, which hold masked texts and the key: {error}"
 
 
 def _reach(conn: Connection, flow: str) -> set[str]:
@@ -181,8 +198,8 @@ def _exchange(
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
     keys = list(conn.scalars(sa.select(tables.outbox.c.key).where(*mine)))
     blank(conn, mine, removal, dry_run)
-    if found.rows:
-        removal.rows["rows of datasets"] = found.rows
+    more = {"rows of datasets": found.rows, "traces in MLflow": said["traces"]}
+    removal.rows |= {name: count for name, count in more.items() if count and not isinstance(count, str)}
     if dry_run or not removal.rows:
         return keys
     _repoint(conn, found)

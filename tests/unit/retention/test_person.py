@@ -209,6 +209,16 @@ def test_an_effect_that_is_not_out_yet_is_withdrawn(filled: Path) -> None:
         }  # fmt: skip
 
 
+def test_traces_that_cannot_be_removed_are_said_and_the_rest_goes(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATON_MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    settings.cache_clear()
+    done = erase(["b"], FLOW, "asked", "ada", dry_run=False)
+    assert "MLflow: no credentials for service" in done.left[0]
+    assert holding(filled) == []
+    assert trace("b")[0].facts["traces"] == done.left[0]
+
+
 def test_which_flows_know_a_key(filled: Path) -> None:
     assert (flows_of(["b"]), flows_of(["nobody"])) == ([FLOW], [])
-    assert settings().store_url
