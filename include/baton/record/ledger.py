@@ -9,7 +9,7 @@ an earlier state together: keep copies of the anchor elsewhere, and compare with
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from json.encoder import encode_basestring_ascii
@@ -134,11 +134,14 @@ def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
         lines = anchor.lines(path, size, count - start if start else None) if size else iter(())
         there = not start or anchor.line(known, start, prev) in lines  # takes the lines up to it
         walk = _walk(conn, known, lines, start if there else 0, start, prev)
-        broken, reason = walk.broken, walk.reason
-        if not reason:
+        if walk.fault[1]:
+            broken, reason = walk.fault
+        else:
+            if walk.count > start:
+                count, head = walk.count, walk.head  # of one statement
             broken, reason = _differs(conn, mark, count)
         if not reason:
-            broken, reason = _compare(conn, walk, count, path, 0 if copy else mark["whole"], complete=copy is None)
+            broken, reason = _compare(conn, walk, path, 0 if copy else mark["whole"], complete=copy is None)
     return ChainCheck(not reason, count, broken, head, reason, walk.unanchored, start)
 
 
@@ -149,18 +152,21 @@ _FINE: _Fault = (None, "")
 
 @dataclass
 class _Walk:
-    """The way along the chain: the first fault, the last entry with a line of the anchor in its order, and what is left.
+    """What the way along the chain showed.
 
     Attributes:
-        rest: number, time and hash of entries that have no such line.
+        count, head: number and hash of the last entry.
+        last: the last number that a line of the anchor names.
+        rest: number, time and hash of the entries behind the first whose line is not the next one.
         seen: number -> hashes, of the lines left.
     """
 
-    broken: int | None
-    reason: str
+    count: int
+    head: str
     last: int
-    rest: list[tuple[int, str, str]]
-    seen: dict[int, set[str]]
+    rest: list[tuple[int, str, str]] = field(default_factory=list)
+    seen: dict[int, set[str]] = field(default_factory=dict)
+    fault: _Fault = _FINE
     unanchored: int = 0
 
 
@@ -175,7 +181,7 @@ def _walk(conn: Connection, key: bytes, lines: Iterator[bytes], last: int, start
         number += 1
         whole = _hash_of(seq, at, kind, subject, payload, before) == digest and seal(key, digest) == sealed
         if not whole or seq != number or before != prev:
-            return _Walk(min(number, seq), _fault(row, number, prev), last, rest, {})
+            return _Walk(number, prev, last, fault=(min(number, seq), _fault(row, number, prev)))
         prev = digest
         if in_order:
             mine = f"{seq} {digest} {sealed}\n".encode()
@@ -189,7 +195,7 @@ def _walk(conn: Connection, key: bytes, lines: Iterator[bytes], last: int, start
     seen: dict[int, set[str]] = {}
     for one, digest in anchor.sealed(key, lines if in_order else chain([line], lines)):
         seen.setdefault(one, set()).add(digest)
-    return _Walk(None, "", max([last, *seen]), rest, seen)
+    return _Walk(number, prev, max([last, *seen]), rest, seen)
 
 
 def _fault(row: Any, expected: int, prev: str) -> str:
@@ -213,9 +219,9 @@ def _differs(conn: Connection, mark: Mapping[str, Any], count: int) -> _Fault:
     return _FINE
 
 
-def _compare(conn: Connection, walk: _Walk, count: int, path: Path, verified: int, *, complete: bool) -> _Fault:
+def _compare(conn: Connection, walk: _Walk, path: Path, verified: int, *, complete: bool) -> _Fault:
     """The entries that the anchor does not name in their order, and the lines that are left."""
-    if walk.last < max(min(1, count), verified):
+    if walk.last < max(min(1, walk.count), verified):
         gone = f"does not name entry {verified}, up to which all was verified" if verified else "is missing or empty"
         return None, f"{path} {gone}: nobody can tell whether entries were cut off or rewritten; bring back a copy"
     now, fault = datetime.now(UTC), _FINE
@@ -225,17 +231,12 @@ def _compare(conn: Connection, walk: _Walk, count: int, path: Path, verified: in
         if fault[1]:
             continue
         if hashes is None and (seq < walk.last or (complete and not _young(at, now))):
-            fault = (
-                seq,
-                (
-                    f"entry {seq} has no line in {path}: it was cut from there, or its process died before writing it, which "
-                    "the next entry mends"
-                ),
-            )
+            why = "cut from there, or its process died before it wrote one, which the next entry then does"
+            fault = seq, f"entry {seq} has no line in {path}: {why}"
         elif hashes is not None and hashes != {digest}:
             fault = seq, f"entry {seq} was rewritten: the anchor has another hash for it"
-    if not fault[1] and (beyond := [seq for seq in walk.seen if seq > count]):
-        fault = count + 1, f"entries {count + 1} to {max(beyond)} are missing: the anchor has seen them"
+    if not fault[1] and walk.last > walk.count:
+        fault = walk.count + 1, f"entries {walk.count + 1} to {walk.last} are missing: the anchor has seen them"
     for seq, hashes in walk.seen.items() if not fault[1] else ():
         if hashes != {_stored_hash(conn, seq)}:
             return seq, f"entry {seq} was rewritten: the anchor has another hash for it"
