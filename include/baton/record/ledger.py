@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from json.encoder import encode_basestring_ascii
+from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +107,10 @@ def _digest(record: Any) -> str:
     return _hash_of(*(record[name] for name in _HASHED))
 
 
-def _hash_of(seq: int, *texts: str) -> str:
-    # the JSON list of them, as json.dumps writes it
-    return hashlib.sha256(f"[{seq}, {', '.join(map(encode_basestring_ascii, texts))}]".encode()).hexdigest()
+def _hash_of(seq: int, at: str, kind: str, subject: str, payload: str, prev: str) -> str:
+    # the JSON list of them as json.dumps writes it, in a third of its time: a check does this a million times
+    text = f"[{seq}, {_json(at)}, {_json(kind)}, {_json(subject)}, {_json(payload)}, {_json(prev)}]"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
@@ -145,7 +146,7 @@ def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
     return ChainCheck(not reason, count, broken, head, reason, walk.unanchored, start)
 
 
-_NOTHING = {"whole": 0, "head": GENESIS}
+_NOTHING: dict[str, Any] = {"whole": 0, "head": GENESIS}
 _Fault = tuple[int | None, str]
 _FINE: _Fault = (None, "")
 
