@@ -1,6 +1,6 @@
 """`baton`: the command line.
 
-Each group of verbs has a module beside this one; what a verb needs is imported when it runs.
+Each group of verbs has a module beside this one; what is slow to import is imported when a verb needs it.
 """
 
 import getpass
@@ -23,6 +23,8 @@ from baton.cli import quarantine as cli_quarantine
 from baton.cli import services as cli_services
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
+from baton.record import ledger
+from baton.stages import garbage
 
 
 class _Group(TyperGroup):
@@ -68,8 +70,6 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """Show entries, newest first."""
-    from baton.record import ledger
-
     found = ledger.entries(subject, kind, limit)
     if json:
         for entry in found:
@@ -89,8 +89,6 @@ def verify(
     anchor: Annotated[Path | None, typer.Option(help="Compare with this copy of the anchor, kept elsewhere.")] = None,
 ) -> None:
     """Check every entry against the one before, its seal and the anchor; exit code 1 names the first that is broken."""
-    from baton.record import ledger
-
     if anchor is not None and not anchor.is_file():
         raise BatonError(f"--anchor {anchor}: there is no such file")
     verdict = ledger.verify(anchor, new=new)
@@ -111,8 +109,6 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
 ) -> None:
     """Remove objects in the store that no commit names, left by attempts that crashed."""
-    from baton.stages import garbage
-
     found = garbage.gc(timedelta(hours=older_than), dry_run)
     for uri in found.uris:
         print(uri)
