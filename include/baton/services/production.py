@@ -28,13 +28,14 @@ def set_up() -> None:
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
     mlflow_server.prepare(settings().home)
+    settings().home.chmod(0o700)
     settings().keys_dir.mkdir(mode=0o700, exist_ok=True)
     warehouse.migrate()
 
 
 def create_databases(url: str) -> list[str]:
     """Create MLflow's and the warehouse's databases beside Airflow's on its server; return those that were missing."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
     made = []
     with engine.connect() as connection:
         known = set(connection.scalars(sa.text("select datname from pg_database")))
