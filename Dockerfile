@@ -30,7 +30,7 @@ ENV PATH=/opt/baton/bin:$PATH \
 USER baton
 WORKDIR /var/lib/baton
 # a new volume takes the owner of the folder that it covers
-RUN umask 077 && mkdir -p airflow/logs anchor keys mlflow reports store
+RUN umask 077 && chmod 700 . && mkdir -p airflow/logs keys ledger mlflow reports store
 # tini passes TERM on and reaps what tasks leave behind
 ENTRYPOINT ["tini", "--"]
 CMD ["baton", "--help"]

@@ -29,16 +29,15 @@ class Settings(BaseSettings):
     mlflow_port: int | None = Field(default=None, ge=1, le=65535, description="MLflow's port; unset: any free one.")
     warehouse_url: str = Field(default="", description="SQLAlchemy URL; default a SQLite file in home.")
     store_url: str = Field(default="", description="fsspec URL of the dataset store; default a folder in home.")
-    anchor_folder: Path | None = Field(default=None, description="Folder of the ledger's anchor; default home.")
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")
 
-    @field_validator("home", "project", "anchor_folder")
+    @field_validator("home", "project")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
+    def _absolute(cls, value: Path) -> Path:
         # a task may run in another working directory than the command that set the variable
-        return value and value.expanduser().resolve()
+        return value.expanduser().resolve()
 
     @model_validator(mode="before")
     @classmethod

@@ -105,5 +105,7 @@ outbox = _table(
     Index(None, "flow", "partition"),
 )
 meta = _table("meta", "key* value")
-# append-only, hash-chained; written through `baton.record.ledger` only
-ledger = _table("ledger", "seq:number* at kind subject payload prev hash", Index(None, "subject"), Index(None, "kind"))
+# append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only
+ledger = _table(
+    "ledger", "seq:number* at kind subject payload prev hash seal", Index(None, "subject"), Index(None, "kind")
+)

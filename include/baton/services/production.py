@@ -46,7 +46,7 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
         administrator: SQLAlchemy URL of a user that may create both.
         urls: SQLAlchemy URLs, perhaps in Celery's notation (`db+...`); a user that exists gets the password of its URL.
     """
-    engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
     made = []
     with engine.connect() as connection:
 

@@ -31,7 +31,7 @@ VOLUMES = {
     "database": {"postgres": "rw"},
     "mlflow": {"set-up": "rw", "mlflow": "rw"},
     "work": {"worker": "rw", "data": "rw"},  # landing files, packaged models, the key that signs models
-    "anchor": {"api-server": "rw", "worker": "rw"},
+    "ledger": {"api-server": "rw", "worker": "rw"},
     "store": {"api-server": "ro", "worker": "rw"},
     "reports": {"api-server": "ro", "worker": "rw"},
     "logs": {"api-server": "ro", "triggerer": "rw", "worker": "rw"},
