@@ -20,6 +20,7 @@ from baton.cli import new as cli_new
 from baton.cli import outbox as cli_outbox
 from baton.cli import packs as cli_packs
 from baton.cli import quarantine as cli_quarantine
+from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
@@ -57,6 +58,7 @@ app.add_typer(cli_outbox.app, name="outbox")
 cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)
+cli_retention.register(app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
         _point.load()(app)

@@ -26,7 +26,7 @@ def _table(name: str, short: str, *more: Any) -> Table:
 
 # who owns a slot (fence) and what it holds now (null before the first commit)
 heads = _table("heads", "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?")
-# append-only: every version that a slot ever had, and what it was made from
+# append-only, but for an erasure, which names another object: every version that a slot ever had, and what it was made from
 commits = _table(
     "commits",
     "id:id* flow stage partition map_index:int fence:int digest uri ref:json facts:json inputs:json "

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -194,6 +195,29 @@ def write() -> Iterator[Connection]:
             callback()
         except Exception:  # the caller must not take for lost what is committed
             log.exception("after a commit")
+
+
+def compact() -> None:
+    """Have the database's files forget what was deleted; SQLite keeps deleted rows in free pages and in its log.
+
+    Raises:
+        BatonError: another process holds the database.
+    """
+    with _explained():
+        conn = engine().raw_connection()
+        try:
+            statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+            if engine().dialect.name == "postgresql":
+                statements = statements[:1]
+                driver: Any = conn.driver_connection
+                driver.autocommit = (
+                    True  # VACUUM runs in no transaction; SQLite's connections here open none themselves
+                )
+            cursor = conn.cursor()
+            for statement in statements:
+                _patiently(partial(cursor.execute, statement))
+        finally:
+            conn.invalidate()
 
 
 def _begun(conn: Connection) -> Connection:

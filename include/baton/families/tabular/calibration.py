@@ -60,7 +60,7 @@ class Calibration:
         return (1 - TIE_BREAK) * np.interp(logit(raw), self.x, self.y) + TIE_BREAK * raw
 
     @classmethod
-    def fit(cls, method: str, raw: np.ndarray, y: np.ndarray, name: str) -> Self:
+    def fit(cls, method: str, raw: np.ndarray, y: np.ndarray, name: str) -> "Calibration":
         """Learn from out-of-fold scores `raw` of shape (m,) and labels `y` of shape (m,).
 
         Raises:
