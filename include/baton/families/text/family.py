@@ -13,6 +13,7 @@ from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder, packaged_encoder
+from baton.families.text.features.terms import MAX_LETTERS
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.families.verdict import GateVerdict
 from baton.specs.text import TextCandidateSpec, TextSpec
@@ -155,6 +156,7 @@ def _per_class(cases: Cases) -> str:
 def _limits(spec: TextSpec, cases: Cases) -> list[str]:
     limits = [
         "Judged on the most recent part of its data only; the drift monitor says when that is past.",
+        f"Of a text it reads at most the first {MAX_LETTERS:,} characters.",
         "It knows the classes named above and no others; a text of another kind gets one of them or is rejected.",
         "Of its training texts it holds weighted terms that several distinct texts share, without numbers and addresses, how "
         "often each class uses them, and means and main directions over many texts.",
