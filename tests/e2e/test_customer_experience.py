@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+import re
 from collections import Counter
 from email import policy
 from pathlib import Path
@@ -129,11 +130,12 @@ def test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports(
     places = [home / "airflow", home / "mlflow", home / "logs", home / "reports"]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     assert len(files) > 50
-    needles = [(value, value.encode()) for value in planted]
+    needles = [value.lower() for value in planted]  # a model's terms are in small letters
     leaks: Counter[str] = Counter()
     for path in files:
-        body = path.read_bytes()
-        leaks.update({str(path.relative_to(home)): sum(needle in body for _, needle in needles)})
+        body = path.read_bytes().decode("utf-8", "replace").lower()
+        text = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), body)  # as JSON may write them
+        leaks.update({str(path.relative_to(home)): sum(needle in text for needle in needles)})
     assert {path: count for path, count in leaks.items() if count} == {}
 
 

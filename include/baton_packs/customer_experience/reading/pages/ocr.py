@@ -79,8 +79,7 @@ def text_of(
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         bomb = isinstance(error, Image.DecompressionBombError)
         return Content("scan", problem=BOMB if bomb else DAMAGED, notes=("picture cannot be read",))
-    left = (f"{unread} of {frames} pictures not read",) if unread else ()
-    left += (LINES.format(lines),) if lines else ()
+    left = tuple([f"{unread} of {frames} pictures not read"] * bool(unread) + [LINES.format(lines)] * bool(lines))
     if texts:
         notes.append(f"{len(texts)} pictures read by OCR, mean confidence {sum(confidences) / len(texts):.2f}")
     whole = "\n\n".join(text for text in texts if text)
