@@ -133,10 +133,20 @@ def test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports(
     needles = [value.lower() for value in planted]  # a model's terms are in small letters
     leaks: Counter[str] = Counter()
     for path in files:
-        body = path.read_bytes().decode("utf-8", "replace").lower()
-        text = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), body)  # as JSON may write them
-        leaks.update({str(path.relative_to(home)): sum(needle in text for needle in needles)})
+        leaks.update({str(path.relative_to(home)): _holds(path.read_bytes(), needles)})
+    with httpx.Client(base_url=services.airflow_url, trust_env=False) as client:  # somebody who may read, not decide
+        client.headers["Authorization"] = f"Bearer {services.token('viewer')}"
+        for page in ("/baton/today", "/baton/api/today"):
+            body = client.get(page, headers={"Accept": "text/html"}).raise_for_status().content
+            assert DOCUMENTS.encode() in body
+            leaks[page] = _holds(body, needles)
     assert {path: count for path, count in leaks.items() if count} == {}
+
+
+def _holds(body: bytes, needles: list[str]) -> int:
+    """How many of the values stand in a file, in whatever case, also as JSON writes letters beyond ASCII."""
+    text = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), body.decode("utf-8", "replace").lower())
+    return sum(needle in text for needle in needles)
 
 
 def test_an_escalated_case_has_a_queue_a_priority_and_a_card(played: Any, services: Services) -> None:

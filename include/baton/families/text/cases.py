@@ -37,11 +37,7 @@ class Cases:
 
 
 def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """One text per row: the columns joined by a line break, nulls left out.
-
-    Raises:
-        ModelError: a column is missing.
-    """
+    """One text per row: the columns joined by a line break, nulls left out. Raises ModelError: a column is missing."""
     _require(frame, columns, "text columns")
     parts = [frame[name].astype(object).where(frame[name].notna(), "").astype(str) for name in columns]
     return ["\n".join(cell for cell in row if cell) for row in zip(*parts, strict=True)]

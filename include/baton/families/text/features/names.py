@@ -1,13 +1,12 @@
 """Names of people on record: no term that a model keeps of its training texts may hold one."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import pandas as pd
 
@@ -31,7 +30,7 @@ class Names:
     capitals: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, columns: Sequence[str], texts: Sequence[str]) -> Names:
+    def of(cls, rows: pd.DataFrame, columns: Sequence[str], texts: Sequence[str]) -> Self:
         """Names in the `columns` of the rows, whose texts (shape (n,)) say which of their words are common ones.
 
         A name counts as it is written and without its accents; letters alone are no words of it. The text of nobody on

@@ -1,10 +1,9 @@
 """Traits: numbers about a text, and what models say of it, that tell unknown classes from known ones."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -37,7 +36,7 @@ class Space:
     overall: np.ndarray
 
     @classmethod
-    def fit(cls, vectors: np.ndarray, y: np.ndarray, classes: int) -> Space:
+    def fit(cls, vectors: np.ndarray, y: np.ndarray, classes: int) -> Self:
         """Learn from vectors of shape (n, size) with classes `y`, 0 .. classes - 1, of shape (n,)."""
         centres = np.stack([vectors[y == one].mean(axis=0) for one in range(classes)])
         middle = vectors.mean(axis=0)
@@ -83,7 +82,7 @@ class Usage:
     sizes: np.ndarray
 
     @classmethod
-    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, names: Names = NOBODY) -> Usage:
+    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, names: Names = NOBODY) -> Self:
         """Learn from training texts with classes `y`, 0 .. classes - 1, of shape (n,)."""
         held = {text: set(words(text)) for text in set(texts)}
         seen: Counter[str] = Counter()
@@ -126,7 +125,7 @@ class World:
     @classmethod
     def fit(
         cls, texts: Sequence[str], y: np.ndarray, classes: int, vectors: np.ndarray | None, names: Names = NOBODY
-    ) -> World:
+    ) -> Self:
         """Learn from training texts."""
         return cls(Usage.fit(texts, y, classes, names), None if vectors is None else Space.fit(vectors, y, classes))
 
@@ -153,7 +152,7 @@ class World:
         return own if self.space is None else own | vars(self.space)
 
     @classmethod
-    def from_arrays(cls, shared: dict[str, int], arrays: dict[str, np.ndarray]) -> World:
+    def from_arrays(cls, shared: dict[str, int], arrays: dict[str, np.ndarray]) -> Self:
         """Restore a world."""
         names = list(Space.__dataclass_fields__)
         space = Space(*(arrays[name] for name in names)) if names[0] in arrays else None
