@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 from baton.agents.calls import CallBudget, CallResult, Limits, call
 from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers, quotes
-from baton.agents.journal import Journal
 from baton.agents.masking import Mask
 from baton.agents.records import Records, Work
 from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
 from baton.stages.connections import Model
+from baton.stages.journal import Journal
 
 LOST = 2  # failures of the server in a row after which the rest of the run does without
 
