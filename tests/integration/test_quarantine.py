@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import random
+import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,11 @@ from hypothesis import strategies as st
 
 from baton import quarantine
 from baton.contracts import check as contracts
-from baton.data import identity
+from baton.data import datasets, formats, identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData
 from baton.quarantine.rows import Where
-from baton.record import ledger, warehouse
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
 from baton.stages.slots import Slot, StageOutput, run_stage
@@ -40,8 +43,11 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres_home")
+        return
     monkeypatch.setenv("BATON_HOME", str(tmp_path))
     settings.cache_clear()
     warehouse.migrate()
@@ -261,6 +267,59 @@ def test_repairs_that_do_nothing_are_refused() -> None:
     assert quarantine.counts()["open"] == 4
 
 
+HOSTILE = {"control": ("nul\x00byte", "escape \x1b[2J", "half \ud800", "half \udc80"), "too_long": ("x" * 100_001,)}
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "records", "frame"])
+def test_text_that_a_database_cannot_hold_waits_with_its_reason(form: str) -> None:
+    texts = [text for group in HOSTILE.values() for text in group]
+    rows = [{"id": str(n), "amount": "1", "kind": text} for n, text in enumerate(["fine", "tab\tand\nline", *texts], 1)]
+    rows += [{"id": str(n), "amount": "1", "kind": "a"} for n in range(20, 30)]
+    if form == "frame":  # what a pack's step hands over: no reader has looked at it
+        rows = [row for row in rows if not re.search("[\ud800-\udfff]", row["kind"])]
+        frame = raw(rows)
+    elif form == "csv":
+        lines = "\n".join(f'{row["id"]},1,"{row["kind"]}"' for row in rows).encode("utf-8", "surrogatepass")
+        frame = identity.with_row_identity(formats.read_bytes(b"id,amount,kind\n" + lines, "f.csv", "csv"), "feed")
+    elif form == "json":
+        frame = identity.with_row_identity(formats.read_bytes(json.dumps(rows).encode(), "f.json", "json"), "feed")
+    else:
+        frame = identity.with_row_identity(formats.frame_of_records(rows, "api"), "feed")
+    datasets.write(frame, "feed.parquet")
+    verdict, good = run(frame)
+    assert verdict.status == "quarantined"
+    assert good["kind"].tolist() == ["fine", "tab\tand\nline", *["a"] * 10]
+    found = {row.rules for row in quarantine.list_rows()}
+    assert found == {("control",), ("too_long",)} | (set() if form == "frame" else {("encoding",)})
+    balanced()
+    quarantine.repair(Where(), {"kind": "'b'"}, actor="ann")
+    assert run(frame)[0].status == "passed"
+
+
+def test_a_key_beyond_what_an_index_holds_waits_under_its_beginning() -> None:
+    spec = SPEC.model_copy(update={"columns": {**SPEC.columns, "id": SPEC.columns["kind"]}})
+    key = "".join(random.Random(1).choices(string.printable[:90], k=9_000))  # nothing that compresses
+    frame = raw([{"id": key, "amount": "1", "kind": "a"}, {"id": "2", "amount": "-1", "kind": key}])
+    spec = spec.model_copy(update={"tolerated": 1.0})
+    run(frame, spec=spec)
+    assert waiting() == {1: ("too_long",), 2: ("negative",)}
+    waits = quarantine.list_rows(Where(row=1))[0]
+    assert (len(waits.entity_key) < 500, waits.values) == (True, ("has 9,000 characters, 500 are allowed",))
+    broken = SPEC.model_copy(update={"tolerated": 0.0})
+    run(raw([{"id": key, "amount": key, "kind": "a"}]), "2026-01-01T01:00:00", broken)
+    assert max(len(value) for row in quarantine.list_rows(Where(FLOW)) for value in (*row.values, *row.advice)) < 3000
+
+
+def test_no_repair_brings_in_what_no_row_may_hold(home: Path) -> None:
+    run(raw())
+    with pytest.raises(BatonError, match=r"row 2, kind: control: holds U\+0000"):
+        quarantine.repair(Where(row=2), {"kind": "'a\\x00'"}, actor="ann")
+    quarantine.export(home / "rows.json", Where(row=2))
+    (home / "rows.json").write_text((home / "rows.json").read_text().replace('"-4"', '"\\ud800"'))
+    with pytest.raises(BatonError, match="row 2, amount: encoding"):
+        quarantine.repair_file(home / "rows.json", actor="ann")
+
+
 # --- files --------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +418,9 @@ def test_rows_always_add_up(
     monkeypatch.setenv("BATON_HOME", str(tmp_path_factory.mktemp("home")))
     settings.cache_clear()
     warehouse.migrate()
+    with warehouse.write() as conn:  # on Postgres the examples share a database
+        for table in tables.metadata.sorted_tables:
+            conn.execute(table.delete())
     frame = raw()
     run(frame)
     balanced()

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.fit import LONGEST_KEY, fit
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
 from baton.names import CONTRACT, INGEST
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.contracts.check import ContractVerdict
+
+
+_LONGEST = 2000  # characters of a value or an advice on record
 
 
 def record(
@@ -105,7 +109,7 @@ def _records(
                 found[key][name] = f"{found[key][name]}; {more}" if found[key][name] else more
     if verdict.status == "broken":
         chosen = frame
-        advice = "; ".join(verdict.aggregate_failures)[:2000]
+        advice = "; ".join(verdict.aggregate_failures)
         key_cells = frame[verdict.spec.key].tolist() if verdict.spec.key in frame else [None] * len(frame)
         rule = verdict.broken_by[0]
         for sha, row, cell in zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), key_cells, strict=True):
@@ -120,11 +124,22 @@ def _records(
             *(chosen[name].tolist() for name in ("_row_sha", "_row", "_source", *names)), strict=True
         )
     }
-    return {key: ({**details, "source": cells[key[:2]][0]}, cells[key[:2]][1]) for key, details in found.items()}
+    return {
+        key: ({**{name: _short(details, name) for name in details}, "source": cells[key[:2]][0]}, cells[key[:2]][1])
+        for key, details in found.items()
+    }
+
+
+def _short(details: Mapping[str, str | None], name: str) -> str | None:
+    text = details[name]
+    return text if text is None else fit(text, LONGEST_KEY if name == "entity_key" else _LONGEST)
 
 
 def _storable(value: Any) -> Any:
-    return value if isinstance(value, bool | int) else as_text(value)
+    if isinstance(value, bool | int):
+        return value
+    text = as_text(value)
+    return text if text is None else fit(text)
 
 
 def _set(

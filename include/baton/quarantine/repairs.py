@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data.cells import as_text
+from baton.data.fit import flaw
 from baton.errors import BatonError
 from baton.quarantine.expressions import CellError, Expression
 from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
@@ -143,6 +144,9 @@ def _write(
     formulas: Mapping[str, str] | None,
 ) -> RepairReport:
     changed = [(row, cells) for row, cells in edits if cells]
+    told = [(row, column, flaw(text)) for row, cells in changed for column, text in cells.items() if text is not None]
+    if unfit := [f"{row.place}, {column}: {why}" for row, column, why in told if why is not None]:
+        raise BatonError(f"nothing was repaired: {_some_of(unfit)}")
     # every record of a row carries the same repair, also the rules that it no longer breaks
     _change(conn, [(row, {"repair": {**row.repair, **cells}}) for row, cells in changed], STATUSES)
     values = {"status": "repaired", "actor": actor, "updated_at": warehouse.now()}

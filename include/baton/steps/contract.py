@@ -44,12 +44,13 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
         `page` (address of the result page below the reports folder) and the aggregate failures. A broken
         contract commits too (its rows are in quarantine); the caller then stops the run (`require_good_rows`).
     """
-    spec = job.load_pack().contract(job.options.contract)
+    pack = job.load_pack()
+    spec, entities = pack.contract(job.options.contract), {model.data.entity for model in pack.models.values()}
     raw = read(job.inputs["data"])
     frame = records.apply_repairs(job.flow, job.partition, raw)
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
-    parsed = parsing.parse(frame, spec)
+    parsed = parsing.parse(frame, spec, entities)
     verdict = contracts.check(parsed, spec)
     page = result_pages.store(verdict, job.flow, job.partition, job.stage)
     facts = {
