@@ -12,7 +12,7 @@ from baton.data.cells import as_text
 from baton.data.fit import flaw
 from baton.errors import BatonError
 from baton.quarantine.expressions import CellError, Expression
-from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
+from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select, take_turn
 from baton.record import ledger, warehouse
 from baton.record.tables import quarantine
 
@@ -81,6 +81,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
         edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
         problems: list[str] = []
         for flow, partition in sorted({key[:2] for key in changes}):
+            take_turn(conn, flow, partition)
             there = {(row.row_sha, row.row): row for row in select(conn, Where(flow, partition, status=WAITING), None)}
             for (_, _, key), cells in ((k, c) for k, c in changes.items() if k[:2] == (flow, partition)):
                 row = there.get(key)
@@ -122,7 +123,9 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
 
 def _some(conn: Connection, where: Where) -> list[QuarantinedRow]:
-    rows = select(conn, where, None)
+    for flow, partition in sorted(_partitions(select(conn, where, None))):
+        take_turn(conn, flow, partition)
+    rows = select(conn, where, None)  # as they stand now: a run may have judged them meanwhile
     if not rows:
         asked = ", ".join(f"{name}={value!r}" for name, value in vars(where).items() if value is not None)
         raise BatonError(f"no row in quarantine with {asked}; see `baton quarantine list`")

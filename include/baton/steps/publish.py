@@ -191,8 +191,7 @@ def replace_labels(
         table.c.target == target,
     ))  # fmt: skip
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
-    rows = [
-        (key, job.partition, value) for key, value in zip(_keys(values.index.to_series()), values.tolist(), strict=True)
-    ]
+    known: list[Any] = values.tolist()
+    rows = [(key, job.partition, value) for key, value in zip(_keys(values.index.to_series()), known, strict=True)]
     record_labels(conn, about, origin, job.flow, rows, target, rank)
     ledger.append(conn, "labels_arrived", about, facts)
