@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from baton.data.fit import fit
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def frame_of(documents: Iterable[Document], channel: str, limits: BatchLimits) -
     columns: dict[str, Any] = {
         "document_id": [one.document_id for one in found],
         "channel": [channel] * len(found),
-        "name": [one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in found],
+        "name": [fit(one.name) for one in found],
         "received_at": pd.to_datetime([one.received_at for one in found], utc=True).astype("datetime64[ns, UTC]"),
         "content": pd.Series([one.content for one in found], dtype=object),
         "size": pd.Series([one.size for one in found], dtype="int64"),
@@ -128,6 +129,7 @@ def of_records(
             at = _time(record.get(fields.received_at), start) if fields.received_at else start
             if at is None:
                 raise SourceError(f"{where}, record {number}: `{fields.received_at}` should be an ISO 8601 time")
+            name = fit(name)
             packed = text.encode("utf-8", "replace") if isinstance(text, str) else b""
             mark = hashlib.sha256(packed).hexdigest()
             if len(packed) // 4 * 3 > limits.max_bytes + 2:
