@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from baton.data.datasets import read
-from baton.feedback import cases
-from baton.feedback.labels import record_labels
+from baton.feedback import cases, labels
 from baton.record import ledger, tables
 from baton.record.warehouse import bulk_replace, now
 from baton.specs.base import Seq, Spec
@@ -168,12 +167,9 @@ def replace_labels(
     """
     import pandas as pd
 
-    table, origin, target = tables.labels, facts["origin"], facts["target"]
-    conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
-        table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,
-        table.c.target == target,
-    ))  # fmt: skip
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
-    rows = [(str(key), job.partition, value) for key, value in values.items()]
-    record_labels(conn, about, origin, job.flow, rows, target, rank)
-    ledger.append(conn, "labels_arrived", about, facts)
+    rows = [(str(key), value) for key, value in values.items()]
+    partitions = labels.replace_labels(
+        conn, about, job.partition, job.flow, facts["target"], facts["origin"], rows, rank
+    )
+    ledger.append(conn, labels.ARRIVED, about, {**facts, "partitions": sorted(partitions)})
