@@ -76,6 +76,7 @@ cases = _table(
     "resolution? actor? note? text? opened_at updated_at",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
+    Index(None, "status", "updated_at", "flow"),
 )
 # what people changed in a proposal before it was carried out; the last change counts, the ledger has them all
 adjustments = _table("adjustments", "flow* partition* entity_key* field* proposed:float decided:float actor reason? at")
@@ -85,14 +86,17 @@ adjustments = _table("adjustments", "flow* partition* entity_key* field* propose
 # the gate's verdict on a version (judged_at) and the person's answer: approved, rejected, timeout
 approvals = _table("approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?")
 # the version a partition was scored with; re-runs and backfills use it again
-partition_models = _table("partition_models", "flow* partition* model* version:int recorded_at")
+partition_models = _table(
+    "partition_models", "flow* partition* model* version:int recorded_at", Index(None, "model", "version", "partition")
+)
 # one judgement of one partition for one model version; verdict: drifted, stable, too_few, pending, or what put it out of
 # force: superseded (judged for another version since), broken, missing; measured: 1 where its labelled result says
 # something; window: what decisions are made on; table: what people read
 drift_windows = _table(
     "drift_windows",
-    "model* partition* version:int* flow verdict measured:int window:json table:json features:json performance:json? "
-    "commit_id:big? judged_at",
+    # the table last: it is long, and SQLite reads a row's columns in their order
+    "model* partition* version:int* flow verdict measured:int window:json features:json performance:json? commit_id:big? "
+    "judged_at table:json",
     Index(None, "model", "version", "partition"),
     Index(None, "model", "version", "measured", "partition"),
 )
