@@ -1,7 +1,5 @@
 """Protocols that every model family follows; the scores, the files of a saved model."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +41,7 @@ class Rows:
     weights: np.ndarray | None = None
     shares: np.ndarray | None = None
 
-    def take(self, at: np.ndarray) -> Rows:
+    def take(self, at: np.ndarray) -> "Rows":
         """The rows at these positions."""
         given = (self.y, self.weights, self.shares)
         return Rows(self.frame.iloc[at], *(None if values is None else np.asarray(values)[at] for values in given))
@@ -244,11 +242,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Read `model.json` of a model of family `name`.
-
-    Raises:
-        ModelError: another format version or another family.
-    """
+    """Read `model.json` of a model of family `name`. Raises ModelError: another format version or another family."""
     document: dict[str, Any] = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
     if document.get("format") != FORMAT or document.get("family") != name:
         raise ModelError(

@@ -1,31 +1,25 @@
 """Rows whose truth is known: the history, and what people and time said about later partitions."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from baton.data.cells import as_text
-from baton.data.datasets import read
+from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
 from baton.families import family
 from baton.feedback import labels
 from baton.feedback.labels import ALL, Bounds
 from baton.jsontext import to_json
+from baton.packs.pack import Pack
 from baton.sources.reading import history_state, read_history
+from baton.specs.model import ModelSpec
 from baton.stages.slots import heads_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from baton.data.datasets import DatasetRef
-    from baton.packs.pack import Pack
-    from baton.specs.model import ModelSpec
-
 
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
@@ -80,8 +74,6 @@ def taken_rows(
     Raises:
         NothingKnown: there are none.
     """
-    import pandas as pd
-
     parts: list[pd.DataFrame] = []
     known = Recent.of(spec, bounds) if spec.training.recent else None
     shares = known.shares(at_most) if known else None
@@ -109,8 +101,6 @@ def taken_rows(
 
 def _before(history: pd.DataFrame, time: str, first: str | None, upto: str | None) -> pd.DataFrame:
     """Rows of the history before the partition `first` and not after the partition `upto`."""
-    import pandas as pd
-
     if time not in history or not (first or upto):
         return history
     at = pd.to_datetime(history[time], utc=True, errors="coerce")
@@ -161,7 +151,7 @@ class Recent:
     counts: dict[str, tuple[int, str]] | None
 
     @classmethod
-    def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> Recent:
+    def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> "Recent":
         recent = spec.training.recent
         assert recent is not None
         target = spec.data.target if family(spec.family).truth == "labels" else None
@@ -197,8 +187,6 @@ class Recent:
         self, spec: ModelSpec, since: str | None, labelled: float, shares: Mapping[Any, float] | None = None
     ) -> pd.DataFrame | None:
         """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled` as of `known_rows`."""
-        import pandas as pd
-
         parts = []
         for partition, ref in self.refs.items():
             whole = read(ref)
@@ -221,8 +209,6 @@ class Recent:
 
 def _labelled(spec: Any, frame: pd.DataFrame, said: pd.DataFrame, share: float, *, judge: bool) -> pd.DataFrame | None:
     """Labelled rows of one partition, a fixed share of them held out; None while none, or less than `share`, is labelled."""
-    import pandas as pd
-
     known = frame[spec.data.entity].astype(str).map(said.set_index("entity_key")["label"])
     if not known.notna().any() or known.notna().mean() < share:
         return None
@@ -247,8 +233,6 @@ def _sample(spec: Any, frame: pd.DataFrame, shares: Mapping[Any, float]) -> pd.D
 
 
 def _hashed(keys: pd.Series, key: str) -> np.ndarray:
-    import pandas as pd
-
     return pd.util.hash_array(keys.astype(str).to_numpy(dtype=object), hash_key=key).astype("uint64")
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
 from baton.record import tables
 from baton.record.warehouse import now, read, upsert
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import ColumnElement, Connection, Select
 
 # Where two origins disagree the higher rank is the truth. A person's word on a case is an estimate: above what nobody
 # vouches for (0), below what a flow publishes with a higher rank, such as an outcome that cost money.
@@ -81,8 +82,6 @@ def record_labels(
 
 def predicted_partitions(conn: Connection, flow: str, keys: Select[Any] | Sequence[str]) -> set[str]:
     """Partitions of a flow whose published predictions are about these entities; `keys` may be a query for them."""
-    from sqlalchemy import select
-
     said = tables.predictions
     # the flow is compared here: asked for it, SQLite would walk all that the flow ever predicted
     query = select(said.c.flow, said.c.partition).distinct()
@@ -101,8 +100,6 @@ def replace_labels(
         partitions of the flow `about` whose published predictions are about entities that had or have one of these
         labels: the caller records them with the ledger entry `ARRIVED`, by which monitors know what to judge again.
     """
-    from sqlalchemy import select
-
     table = tables.labels
     here = (
         table.c.flow == about, table.c.partition == partition, table.c.origin == origin, table.c.actor == actor,
@@ -138,7 +135,6 @@ def known_labels(
         columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
     """
     import pandas as pd
-    from sqlalchemy import select
 
     table, said = tables.labels, tables.predictions
     columns = ["entity_key", "partition", "label", "category", "origin", "rank", "known_at"]
@@ -165,8 +161,6 @@ def known_labels(
 
 def partitions_known(flow: str, stage: str, newest: int, target: str | None, bounds: Bounds = ALL) -> list[str]:
     """The last partitions of a stage that hold a result, in order; with a target, those that have a label of it."""
-    from sqlalchemy import select
-
     heads, said = tables.heads.c, tables.labels.c
     query = select(heads.partition).where(
         heads.flow == flow, heads.stage == stage, heads.map_index == -1, heads.commit_id.is_not(None),
@@ -183,8 +177,6 @@ def partitions_known(flow: str, stage: str, newest: int, target: str | None, bou
 
 def counts(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = ALL) -> dict[str, tuple[int, str]]:
     """Partition -> number of its labels, and when the last of them was written."""
-    from sqlalchemy import func, select
-
     said = tables.labels.c
     query = select(said.partition, func.count(), func.max(said.known_at)).where(*_of(flow, target, bounds))
     return {
@@ -195,8 +187,6 @@ def counts(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = A
 
 def class_sizes(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = ALL) -> dict[Truth, int]:
     """Value -> number of labels that say so, of a target with classes."""
-    from sqlalchemy import func, select
-
     said, sizes = tables.labels.c, Counter[Truth]()
     query = select(said.label, said.category, func.count()).where(*_of(flow, target, bounds))
     for label, category, count in _among(query.group_by(said.label, said.category), said.partition, partitions):

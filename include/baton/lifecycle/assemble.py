@@ -1,11 +1,10 @@
 """The training DAG's stages: assemble the rows, fit the candidates side by side, register the best one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection, func, select
 
 from baton.data.identity import with_row_identity
 from baton.feedback.known_rows import Recent, known_state, taken_rows
@@ -18,9 +17,6 @@ from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class ModelOptions(Spec):
@@ -69,8 +65,6 @@ def as_of(model: str, until: str | None = None) -> str:
 
 def occasions(model: str) -> list[str]:
     """Names of the trainings of a model whose rows passed their contract, newest first."""
-    from sqlalchemy import select
-
     table = tables.commits
     query = select(table.c.partition).where(table.c.flow == train_of(model), table.c.stage == CONTRACT).distinct()
     with read() as conn:
@@ -84,8 +78,6 @@ def record_start(model: str) -> None:
 
 def last_training(model: str, conn: Connection | None = None) -> str | None:
     """When the last training of the model began, or committed its rows; None before the first."""
-    from sqlalchemy import func, select
-
     if conn is None:
         with read() as own:
             return last_training(model, own)

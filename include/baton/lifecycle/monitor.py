@@ -6,7 +6,7 @@ the same whatever the age of the flow.
 
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from baton.data.partitions import format_key, parse_key
 from baton.drift.decision import DriftVerdict, Window, decide, far_enough, judgeable
@@ -100,8 +100,6 @@ def _verdict(conn: Connection, spec: ModelSpec, current: Window, unanswered: str
 
 def _retrains(conn: Connection, spec: ModelSpec, partition: str) -> list[str]:
     """Partitions at which training was asked for, as far back as cool-down and budget look."""
-    from sqlalchemy import select
-
     assert spec.drift is not None
     table = tables.retrains.c
     back = max(spec.drift.cooldown, spec.drift.budget.per)
@@ -113,8 +111,6 @@ def _retrains(conn: Connection, spec: ModelSpec, partition: str) -> list[str]:
 
 def _unanswered(conn: Connection, model: str) -> str | None:
     """The partition of a request that no training has started for: its event was lost, or is on its way."""
-    from sqlalchemy import select
-
     table = tables.retrains
     query = select(table.c.partition, table.c.requested_at).where(table.c.model == model)
     asked = conn.execute(query.order_by(table.c.id.desc()).limit(1)).first()

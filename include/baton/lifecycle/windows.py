@@ -8,7 +8,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection, func, select, union, union_all
+
 from baton.data import datasets
+from baton.data.pages import store_page
 from baton.data.partitions import safe_name
 from baton.drift.decision import CONCLUSIVE, Window, window_from
 from baton.drift.report import report_html
@@ -18,12 +21,10 @@ from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, transact, upsert, write
 from baton.registry.client import Registry
-from baton.settings import settings
 from baton.stages.slots import AT_ONCE, heads_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
 
     from baton.specs.model import ModelSpec
     from baton.stages.slots import StageResult
@@ -40,8 +41,6 @@ def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, st
 
     An abandoned one failed for good on its way: it must not hold up the windows after it for ever.
     """
-    from sqlalchemy import select
-
     table, commits, ordered = tables.heads, tables.commits, sorted(wanted)
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
         table.c.flow == flow, table.c.stage.in_(_STAGES), table.c.commit_id == commits.c.id
@@ -65,8 +64,6 @@ def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, st
 
 def newest(conn: Connection, flow: str, count: int) -> list[str]:
     """The last partitions that have arrived, in order."""
-    from sqlalchemy import select, union
-
     table = tables.heads.c
     ends = [
         select(table.partition).where(table.flow == flow, table.stage == stage, table.commit_id.is_not(None))
@@ -113,8 +110,6 @@ def _judged(
 
 def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str, Mapping[Any, Any]]:
     """The rows of `drift_windows` that count, by partition; without their tables."""
-    from sqlalchemy import select
-
     table, ordered, found = tables.drift_windows.c, sorted(wanted), dict[str, Mapping[Any, Any]]()
     columns = (table.partition, table.version, table.commit_id, table.window, table.performance)
     query = select(*columns).where(table.model == model, table.verdict.in_(IN_FORCE))
@@ -146,11 +141,8 @@ def _judge(
 
 def _report(model: str, window: Window, table: Any) -> str:
     page = f"drift/{model}/{safe_name(window.partition)}-v{window.version}.html"
-    path = settings().reports_dir / page
-    path.parent.mkdir(parents=True, exist_ok=True)
     shown = report_html(table, model=model, partition=window.partition, version=window.version, window=window)
-    path.write_text(shown, encoding="utf-8")
-    return page
+    return store_page(page, shown)
 
 
 def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
@@ -196,8 +188,6 @@ def on_record(conn: Connection, model: str, arrived: Mapping[str, str]) -> list[
 
 def last_settled(conn: Connection, model: str) -> list[Window]:
     """The newest window on record of which something is known; empty without one."""
-    from sqlalchemy import select
-
     table = tables.drift_windows.c
     query = select(table.window).where(table.model == model, table.verdict.in_([*COUNTED, "too_few"]))
     return [window_from(row) for row in conn.execute(query.order_by(table.partition.desc()).limit(1)).scalars()]
@@ -213,8 +203,6 @@ def history(
             result was measured, which may lie far back, since labels lag.
         since: at least from here on.
     """
-    from sqlalchemy import func, select, union_all
-
     table = tables.drift_windows.c
     of_version = (table.model == model, table.version == current.version, table.partition <= current.partition)
     counted = select(table.partition).where(*of_version, table.verdict.in_(COUNTED)).order_by(table.partition.desc())

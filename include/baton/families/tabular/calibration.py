@@ -5,12 +5,10 @@
 Both learn from out-of-fold scores only; a table fitted on scores of training rows would promise too much.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -66,7 +64,7 @@ class Calibration:
     @classmethod
     def fit(
         cls, method: str, raw: np.ndarray, y: np.ndarray, name: str, weights: np.ndarray | None = None
-    ) -> Calibration:
+    ) -> "Calibration":
         """Learn from out-of-fold scores `raw` of shape (m,) and labels `y` of shape (m,).
 
         Args:
@@ -91,7 +89,7 @@ class Calibration:
         return {"method": self.method, "x": list(self.x), "y": list(self.y)}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Calibration:
+    def from_json(cls, document: dict[str, Any]) -> Self:
         """Restore what `to_json` gave."""
         return cls(document["method"], tuple(document["x"]), tuple(document["y"]))
 
