@@ -223,7 +223,7 @@ def confirmed() -> Callable[[], Any]:
     def look() -> Any:
         pack, spec = step._model(job)
         seen = step._state(job)
-        known = step._known(pack, spec, seen.found if hasattr(seen, "found") else step._bounds(job, spec))
+        known = step._known(pack, spec, seen.kept)
         return 0 if known is None else len(known)
 
     return look

@@ -37,10 +37,16 @@ def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, 
         state["history"] = history_state(pack, spec.training.history.source)
     if spec.training.recent:
         recent = Recent.of(spec, bounds)
-        state["recent"] = {partition: ref.content_sha256 for partition, ref in recent.refs.items()}
+        # one digest of them: a thousand would be kept with every commit
+        state["recent"] = _digest({partition: ref.content_sha256 for partition, ref in recent.refs.items()})
         if recent.counts is not None:
-            state["labels"] = recent.labelled_as
+            # whatever is written or taken back changes it, even where the counts stay
+            state["labels"] = _digest(recent.counts)
     return state
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(to_json(value).encode()).hexdigest()
 
 
 def known_rows(
@@ -161,11 +167,6 @@ class Recent:
         found = heads_of(recent.flow, recent.stage, taken if counts is None else counts)
         refs = {partition: result.ref for partition, result in found.items() if result.ref.rows}
         return cls(recent.flow, target, bounds, refs, len(newest) > len(taken), counts)
-
-    @property
-    def labelled_as(self) -> str:
-        """Fingerprint of the labels: whatever is written or taken back changes it, even where the counts stay."""
-        return hashlib.sha256(to_json(self.counts).encode()).hexdigest()[:16]
 
     def shares(self, at_most: int | None) -> dict[Any, float] | None:
         """Class -> share of its rows to learn from, so that the classes have `at_most` labels together; None: all.
