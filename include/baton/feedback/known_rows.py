@@ -21,6 +21,7 @@ from baton.sources.reading import history_state, read_history
 from baton.specs.model import ModelSpec
 from baton.stages.slots import heads_of
 
+_OF_THE_SOURCE = ["_source", "_row", "_row_sha"]
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
 LABELLED = 0.5  # share of a partition's rows: those whose truth is known first are not like the others
@@ -101,7 +102,7 @@ def taken_rows(
         raise NothingKnown(
             f"model {spec.model}: there is no history and no partition with its truth yet, so nothing to learn from"
         )
-    frame = pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
+    frame = pd.concat(parts, ignore_index=True).drop(columns=_OF_THE_SOURCE, errors="ignore")
     return frame, known.left_out(shares) if known else {}
 
 
@@ -190,7 +191,7 @@ class Recent:
         """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled` as of `known_rows`."""
         parts = []
         for partition, ref in self.refs.items():
-            whole = read(ref)
+            whole = read(ref).drop(columns=_OF_THE_SOURCE, errors="ignore")
             if self.counts is None:
                 frame: pd.DataFrame | None = whole.assign(_part="", _weight=1.0)
             else:
