@@ -11,8 +11,7 @@ from sqlalchemy import Connection
 from baton.data.datasets import read
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
-from baton.feedback import cases
-from baton.feedback.labels import record_labels
+from baton.feedback import cases, labels
 from baton.record import ledger, tables
 from baton.record.warehouse import bulk_replace, now
 from baton.specs.base import Seq, Spec
@@ -168,13 +167,10 @@ def replace_labels(
         truths: shape (n,), values by entity.
         facts: for the ledger; `origin` says where the truth comes from, `target` what it is of.
     """
-    table, origin, target = tables.labels, facts["origin"], facts["target"]
-    conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
-        table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,
-        table.c.target == target,
-    ))  # fmt: skip
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
     known: list[Any] = values.tolist()
-    rows = [(key, job.partition, value) for key, value in zip(_keys(values.index.to_series()), known, strict=True)]
-    record_labels(conn, about, origin, job.flow, rows, target, rank)
-    ledger.append(conn, "labels_arrived", about, facts)
+    rows = list(zip(_keys(values.index.to_series()), known, strict=True))
+    partitions = labels.replace_labels(
+        conn, about, job.partition, job.flow, facts["target"], facts["origin"], rows, rank
+    )
+    ledger.append(conn, labels.ARRIVED, about, {**facts, "partitions": sorted(partitions)})

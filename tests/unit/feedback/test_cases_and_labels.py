@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import event
 
 from baton.errors import BatonError
 from baton.feedback import cases, labels
@@ -248,3 +249,26 @@ def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
     assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]
     assert deliver(0, {2: 1, 3: 0}).cached
     assert len(ledger.entries(subject=FLOW, kind="labels_arrived")) == 3
+
+
+def test_what_is_asked_of_labels_is_found_by_an_index_however_many_there_are() -> None:
+    sent: list[tuple[str, Any]] = []
+    event.listen(
+        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
+    )
+    bounds = labels.Bounds(upto=LATE, heard_by="2027")
+    labels.known_labels(FLOW, "late", predicted_in=EARLY)
+    labels.known_labels(FLOW, "late", bounds=bounds, partition=EARLY)
+    labels.partitions_known(FLOW, "contract", 5, "late", bounds)
+    labels.counts(FLOW, "late", [EARLY, LATE], bounds)
+    labels.class_sizes(FLOW, "late", [EARLY, LATE])
+    with warehouse.write() as conn:
+        labels.replace_labels(conn, FLOW, EARLY, "bank", "late", "chargeback", [("1", 1.0)])
+    asked = [(text, values) for text, values in list(sent) if text.startswith(("SELECT", "DELETE"))]
+    assert len(asked) == 8
+    with warehouse.read() as conn:
+        plans = [
+            step for text, values in asked for *_, step in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
+    # by one column alone, the flow, SQLite would walk all that the flow ever wrote
+    assert [step for step in plans if step.startswith("SCAN") or "(flow=?)" in step] == []
