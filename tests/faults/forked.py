@@ -46,14 +46,13 @@ class Process:
     def fork(cls) -> Process:
         order_out, orders = os.pipe()
         reports, report_in = os.pipe()
-        key = (os.getpid(), settings().warehouse_url)
-        warehouse.engine()
+        known = warehouse.engine()
         pid = os.fork()
         if pid == 0:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             gc.disable()
             # without its connections, which were closed before the fork, but with what it has compiled
-            warehouse._ENGINES[os.getpid(), key[1]] = warehouse._ENGINES[key]
+            warehouse.engine = lambda: known
             _child(order_out, report_in)
         os.close(order_out)
         os.close(report_in)
@@ -207,7 +206,6 @@ def fresh_home(template: Path, folder: Path) -> Iterator[None]:
     finally:
         dismiss()
         warehouse.engine().dispose()
-        warehouse._ENGINES.clear()
         gc.unfreeze()
         shutil.rmtree(folder, ignore_errors=True)
         os.environ.pop("BATON_HOME")

@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from baton.errors import BatonError, RegistryRefused
+from baton.registry import manifest as manifest_module
 from baton.registry.identity import Identity
 from baton.registry.manifest import DOMAIN, public_key, sign, signing_key, verify
 
@@ -348,6 +349,18 @@ def test_tampering_is_refused(scene: Scene, attack: str) -> None:
     with pytest.raises(RegistryRefused, match=reason.replace(".", r"\.")):
         verify(scene.folder, public_key(scene.keys), EXPECTED)
     assert not scene.marker.exists()
+
+
+def test_the_limits_of_a_folder_are_on_all_its_files_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign(scene.folder, signing_key(scene.keys), IDENTITY)
+    sizes = [path.stat().st_size for path in scene.folder.iterdir()]
+    for name, limit in (("MAX_BYTES", sum(sizes)), ("MAX_FILES", len(sizes))):
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest_module, name, limit)
+            verify(scene.folder, public_key(scene.keys), EXPECTED)
+            patch.setattr(manifest_module, name, limit - 1)
+            with pytest.raises(RegistryRefused, match="more than"):
+                verify(scene.folder, public_key(scene.keys), EXPECTED)
 
 
 def test_the_payload_would_have_run(scene: Scene) -> None:
