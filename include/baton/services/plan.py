@@ -173,8 +173,8 @@ def airflow_defaults(paused: bool) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # instead of 300
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
-        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "8",  # a task outlives a restart of the API server
-        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "30",  # a task outlives a restart of the API server, a minute at most
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "3",  # and notices soon that it is back
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
