@@ -61,7 +61,13 @@ ROOMS = {
     "drift": Room(("drift/*.py",), (_unit("drift"), _unit("lifecycle"))),
     "gates": Room(
         ("families/verdict.py", "families/tabular/gate.py", "families/forecast/judging.py", "families/text/judging.py"),
-        (_unit("families"), _unit("lifecycle")),
+        (
+            tuple(
+                f"tests/unit/families/{name}.py"
+                for name in ("test_ladder", "test_verdict", "tabular/test_gate", "forecast/test_judging", "text/test_judging")
+            ),
+            _unit("families"),
+        ),
     ),
 }  # fmt: skip
 
@@ -97,9 +103,9 @@ def sample(room: str, each: int, seed: int) -> list[Mutant]:
 
 
 def equivalent() -> set[str]:
-    """Keys of changes that nothing could notice; after each ` # ` its reason."""
+    """Keys of changes that nothing could notice; after each ` ## ` its reason."""
     lines = Path(__file__).with_name("equivalent.txt").read_text(encoding="utf-8").splitlines()
-    return {line.partition(" # ")[0].strip() for line in lines if line and not line.startswith("#")}
+    return {line.partition(" ## ")[0].strip() for line in lines if line and not line.startswith("#")}
 
 
 def judge(mutant: Mutant, copies: queue.Queue[Path]) -> str:
