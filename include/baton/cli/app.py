@@ -1,6 +1,6 @@
 """`baton`: the command line.
 
-Each group of verbs has a module beside this one; what a verb needs is imported when it runs.
+Each group of verbs has a module beside this one; what is slow to import is imported when a verb needs it.
 """
 
 import getpass
@@ -22,6 +22,8 @@ from baton.cli import quarantine as cli_quarantine
 from baton.cli import services as cli_services
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
+from baton.record import ledger
+from baton.stages import garbage
 
 
 class _Group(TyperGroup):
@@ -67,8 +69,6 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """Show entries, newest first."""
-    from baton.record import ledger
-
     found = ledger.entries(subject, kind, limit)
     if json:
         for entry in found:
@@ -83,8 +83,6 @@ def show(
 @ledger_app.command()
 def verify() -> None:
     """Check every entry against the one before; exit code 1 names the first that is broken."""
-    from baton.record import ledger
-
     verdict = ledger.verify()
     ledger.remember(verdict, getpass.getuser())
     if not verdict.ok:
@@ -99,8 +97,6 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
 ) -> None:
     """Remove objects in the store that no commit names, left by attempts that crashed."""
-    from baton.stages import garbage
-
     found = garbage.gc(timedelta(hours=older_than), dry_run)
     for uri in found.uris:
         print(uri)

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
+from baton.authoring.lint import lint
 from baton.errors import BatonError
+from baton.packs.pack import packs
+from baton.record import ledger
+from baton.services.plan import choose_port
+from baton.services.supervisor import supervisor_of
 from baton.settings import Settings, settings
 
 AIRFLOW = "3.3.2"
@@ -61,9 +66,6 @@ def _environment() -> Iterator[Finding]:
 
 
 def _packs(here: Settings) -> Iterator[Finding]:
-    from baton.authoring.lint import lint
-    from baton.packs.pack import packs
-
     names = packs()
     yield Finding("packs", bool(names), ", ".join(names) or "none is installed: run `make setup`")
     try:
@@ -94,16 +96,11 @@ def _home(here: Settings) -> Iterator[Finding]:
 
 def _secret_files(here: Settings) -> list[Path]:
     folders = [folder for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir()]
-    return [
-        path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"
-    ]  # a public key is for everybody
+    # a public key is for everybody
+    return [path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"]
 
 
 def _state(here: Settings) -> Iterator[Finding]:
-    from baton.record import ledger
-    from baton.services.plan import choose_port
-    from baton.services.supervisor import supervisor_of
-
     if not here.home.exists():
         yield Finding("state", ok=None, says="none yet: `baton demo` or `baton up` makes it")
         return

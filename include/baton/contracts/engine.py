@@ -91,8 +91,9 @@ def _run(frame: pd.DataFrame, spec: ContractSpec, rules: list[tuple[int, Rule]],
         engine.load_batch_data(spec.contract, _seen_by(frame, [rule for _, rule in group]))
         validator = Validator(execution_engine=engine, data_context=_context())
         configurations = validator.process_expectations_for_validation(_configurations(spec, group))
-        for outcome in validator.graph_validate(configurations, {"result_format": result_format}):
-            outcomes[_number(outcome)] = outcome
+        judged: list[Any] = validator.graph_validate(configurations, {"result_format": result_format})
+        # GX returns results in an order of its own
+        outcomes |= {int(outcome.expectation_config.meta["number"]): outcome for outcome in judged}
     if len(outcomes) != len(rules):
         raise SpecError(f"contract {_title(spec)}: Great Expectations judged {len(outcomes)} of {len(rules)} rules")
     return outcomes
@@ -150,11 +151,6 @@ def _configurations(spec: ContractSpec, rules: list[tuple[int, Rule]]) -> list[A
 
 def _title(spec: ContractSpec) -> str:
     return f"{spec.contract} v{spec.version}"
-
-
-def _number(outcome: Any) -> int:
-    # GX returns results in an order of its own
-    return int(outcome.expectation_config.meta["number"])
 
 
 def slim(result: Any, spec: ContractSpec) -> dict[str, Any]:

@@ -43,10 +43,7 @@ class Rule:
 
 def rules_of(spec: ContractSpec) -> list[Rule]:
     """Return the expectations that are run: those of the contract, then `not_null` for each column that needs it."""
-    rules = [
-        Rule(given.type, given.kwargs, given.severity, given.meta.rule, given.meta.advice)
-        for given in spec.expectations
-    ]
+    rules = [Rule(one.type, one.kwargs, one.severity, one.meta.rule, one.meta.advice) for one in spec.expectations]
     not_null = "expect_column_values_to_not_be_null"
     covered = {rule.kwargs.get("column") for rule in rules if rule.type == not_null}
     rules += [

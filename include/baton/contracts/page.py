@@ -29,9 +29,7 @@ _TAGS = frozenset(
 )  # fmt: skip
 _MAIN = "col-md-10"  # class of the column that holds the results
 _EMPTY = frozenset({"br", "hr"})
-_DROPPED = frozenset(
-    {"a", "script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"}
-)
+_GONE = frozenset({"a", "script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"})
 _STATUS = {
     "passed": "All rows meet the contract.",
     "quarantined": "Good rows went on; the rows below wait in quarantine.",
@@ -195,7 +193,7 @@ class _Cleaner(HTMLParser):
         return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
+        if tag in _GONE:
             self._skipping += 1
         elif not self._skipping and tag in _TAGS and (self._open or _MAIN in (dict(attrs).get("class") or "")):
             self._out.append(f"<{tag}{''.join(self._kept(attrs))}>")
@@ -203,7 +201,7 @@ class _Cleaner(HTMLParser):
                 self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _DROPPED:
+        if tag in _GONE:
             self._skipping = max(0, self._skipping - 1)
         elif not self._skipping and tag in self._open:
             while (last := self._open.pop()) != tag:

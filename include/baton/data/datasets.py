@@ -52,11 +52,7 @@ class DatasetRef:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> DatasetRef:
-        """Build from `to_dict`'s result.
-
-        Raises:
-            TypeError: a field is missing or unknown.
-        """
+        """Build from `to_dict`'s result. Raises TypeError: a field is missing or unknown."""
         return cls(**value)
 
 

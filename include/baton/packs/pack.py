@@ -32,19 +32,11 @@ class Pack:
     sources: dict[str, Source] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
-        """The contract of that name.
-
-        Raises:
-            SpecError: there is none; names those that exist.
-        """
+        """The contract of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("contract", self.contracts, name)
 
     def source(self, name: str) -> Source:
-        """The source of that name.
-
-        Raises:
-            SpecError: there is none; names those that exist.
-        """
+        """The source of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("source", self.sources, name)
 
     def _pick(self, kind: str, known: dict[str, Any], name: str) -> Any:

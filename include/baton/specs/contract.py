@@ -1,9 +1,7 @@
 """Contracts: what a hand-over of rows promises, in the vocabulary of Great Expectations."""
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -31,7 +29,7 @@ class ColumnSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _spans_are_text(self) -> ColumnSpec:
+    def _spans_are_text(self) -> Self:
         if self.spans is not None and self.type != "str":
             raise ValueError("spans: a list of values with their places is JSON, so the column's type is str")
         return self
@@ -102,7 +100,7 @@ class ContractSpec(Spec):
     expectations: Seq[ExpectationSpec] = Field(default=(), description="the rules, checked in one validation")
 
     @model_validator(mode="after")
-    def _key_is_a_column(self) -> ContractSpec:
+    def _key_is_a_column(self) -> Self:
         if self.key not in self.columns:
             raise ValueError(f"key: `{self.key}` is not among the columns")
         return self

@@ -1,10 +1,9 @@
 """First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
@@ -14,14 +13,11 @@ from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
 from baton.registry.client import Registry
-from baton.sources.reading import RawBatch, read_partition, state_of
+from baton.sources.reading import read_partition, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
 from baton.stages.step import Seen, engine_step
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class IngestOptions(Spec):
@@ -33,7 +29,7 @@ class IngestOptions(Spec):
 def _source_state(job: StageJob[IngestOptions]) -> Seen:
     pack, source, named = job.load_pack(), job.options.source, files_of(job)
     batch = read_partition(pack, source, job.partition, named, job.connections.rows)
-    return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, batch)
+    return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, (batch, named))
 
 
 def files_of(job: StageJob[Any]) -> list[str]:
@@ -58,13 +54,11 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    batch: RawBatch = job.seen
+    batch, named = job.seen
     frame = with_row_identity(batch.frame, job.options.source)
-    facts: dict[str, Any] = {
-        "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
-    }  # fmt: skip
-    if files := files_of(job):  # only how many: names are personal data; the commit has them, logs and XCom do not
-        facts["files"] = len(files)
+    facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    if named:  # only how many: names are personal data; the commit has them, logs and XCom do not
+        facts["files"] = len(named)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
