@@ -20,10 +20,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from baton.errors import BatonError, RegistryRefused
+from baton.errors import RegistryRefused
 from baton.registry import manifest as manifest_module
 from baton.registry.identity import Identity
 from baton.registry.manifest import DOMAIN, public_key, sign, signing_key, verify
@@ -380,48 +378,6 @@ def test_no_model_library_is_imported(scene: Scene) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_signing_key_is_private_and_made_once(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    first = signing_key(keys)
-    assert (keys / "signing.pem").stat().st_mode & 0o777 == 0o600
-    assert keys.stat().st_mode & 0o777 == 0o700
-    assert signing_key(keys).private_bytes_raw() == first.private_bytes_raw()
-    assert public_key(keys).public_bytes_raw() == first.public_key().public_bytes_raw()
-
-
-def test_a_readable_signing_key_is_refused(tmp_path: Path) -> None:
-    signing_key(tmp_path / "keys")
-    (tmp_path / "keys" / "signing.pem").chmod(0o644)
-    with pytest.raises(BatonError, match="chmod 600"):
-        signing_key(tmp_path / "keys")
-
-
-def test_another_kind_of_key_is_refused(scene: Scene) -> None:
-    rsa_key = rsa.generate_private_key(65537, 2048)
-    pem = serialization.Encoding.PEM
-    private = rsa_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = rsa_key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    signing_key(scene.keys)
-    for name, content, use in (("signing.pem", private, signing_key), ("signing.pub", public, public_key)):
-        (scene.keys / name).write_bytes(content)
-        with pytest.raises(BatonError, match="not an Ed25519 key"):
-            use(scene.keys)
-    (scene.keys / "signing.pub").write_bytes(b"none")
-    with pytest.raises(RegistryRefused, match="not a PEM public key"):
-        public_key(scene.keys)
-
-
-def test_a_lost_public_key_is_made_again_from_the_private_one(scene: Scene) -> None:
-    before = public_key_of(scene)
-    (scene.keys / "signing.pub").unlink()
-    assert public_key_of(scene) == before
-
-
-def public_key_of(scene: Scene) -> bytes:
-    signing_key(scene.keys)
-    return public_key(scene.keys).public_bytes_raw()
-
-
 def test_a_folder_is_signed_again_after_a_change(scene: Scene) -> None:
     key = signing_key(scene.keys)
     first = sign(scene.folder, key, IDENTITY)
@@ -436,8 +392,3 @@ def test_a_link_to_a_folder_and_what_is_no_folder_are_refused(scene: Scene, tmp_
     for folder in (tmp_path / "link", scene.folder / "model.json", tmp_path / "nothing"):
         with pytest.raises(RegistryRefused, match="not a model folder"):
             verify(folder, public_key(scene.keys), EXPECTED)
-
-
-def test_without_public_key_nothing_is_trusted(scene: Scene) -> None:
-    with pytest.raises(RegistryRefused, match="no public key"):
-        public_key(scene.keys)
