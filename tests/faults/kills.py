@@ -147,7 +147,8 @@ def rows(partition: str, flow: str = FLOW) -> tuple[int, int]:
     """Rows, commits and orders of a partition that are missing, and that are there twice.
 
     The contract's rows against those it read, the decisions against what `decide` made (and in the hourly flow against the
-    contract's good rows), one commit a slot, and the orders that the purchasing service holds against the outbox.
+    contract's good rows), one commit for the same digest of a slot (a delivery whose effects have left since has another),
+    and the orders that the purchasing service holds against the outbox.
     """
     good, decided = head(Slot(flow, "contract", partition)), head(Slot(flow, "decide", partition))
     assert good is not None
@@ -160,7 +161,7 @@ def rows(partition: str, flow: str = FLOW) -> tuple[int, int]:
         distinct = conn.execute(select(func.count(func.distinct(table.c.entity_key))).where(here)).scalar() or 0
         slots = conn.execute(
             select(func.count()).where(commits.c.flow == flow, commits.c.partition == partition)
-            .group_by(commits.c.stage, commits.c.map_index)
+            .group_by(commits.c.stage, commits.c.map_index, commits.c.digest)
         ).scalars().all()  # fmt: skip
     wanted = max(decided.ref.rows, good.ref.rows) if flow == FLOW else decided.ref.rows
     astray = accounts["rows_in"] - good.ref.rows - accounts["open"] - accounts["discarded"]
