@@ -64,6 +64,21 @@ def test_what_a_mail_may_not_hold_is_refused_and_not_repeated(change: dict[str, 
         assert "eve" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"to": [f"a{n}@example.org" for n in range(5)]}, {"subject": "x" * 250}, {"body": "x" * 100_000},
+        {"to": ["x" * 64 + "@b.org"]}, {"to": ["a@" + ".".join(["b" * 61] * 4) + ".org"]}, {"body": "a\tb\r\nc"},
+    ],
+)  # fmt: skip
+def test_what_a_mail_may_hold_goes_up_to_the_limit(change: dict[str, Any]) -> None:
+    assert mail_payload(**{**GOOD, **change}) == {**GOOD, **change}
+    assert is_address("a@" + ".".join(["b" * 61] * 4) + ".org")
+    assert len("a@" + ".".join(["b" * 61] * 4) + ".org") == 253
+    assert is_address("aa@" + ".".join(["b" * 61] * 4) + ".org")
+    assert not is_address("aaa@" + ".".join(["b" * 61] * 4) + ".org")
+
+
 @pytest.mark.parametrize("text", ["a@b", "a@b..org", ".a@b.org", "a b@c.org", '"a b"@c.org', "ä@b.org", "a@bücher.org",
                                   "a@[127.0.0.1]", "a@-b.org", "x" * 65 + "@b.org", "a@b.org\n", "", None])  # fmt: skip
 def test_what_is_no_address(text: object) -> None:
