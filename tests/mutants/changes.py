@@ -116,8 +116,15 @@ class _Finder(ast.NodeVisitor):
         for part in _parts(node):
             self.visit(part)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for part in node.body:  # decorators are left out: that a class is frozen shows in no result
+            self.visit(part)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of zip: says what holds anyway
+            self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
-        """Descriptions of options are words for people, too."""
         if _head(node.func) in _SILENT:
             return
         self.generic_visit(node)
