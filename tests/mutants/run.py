@@ -108,41 +108,53 @@ def equivalent() -> set[str]:
     return {line.partition(" ## ")[0].strip() for line in lines if line and not line.startswith("#")}
 
 
-def judge(mutant: Mutant, copies: queue.Queue[Path]) -> str:
-    """Make a change in a copy; returns what noticed it, empty for nobody."""
-    copy = copies.get()
-    path = copy / mutant.file
-    source = path.read_text(encoding="utf-8")
-    try:
-        changed = mutant.change.applied(source)
-        compile(changed, mutant.file, "exec")
-        path.write_text(changed, encoding="utf-8")
-        for tests in ROOMS[mutant.room].tests:
-            if not _green(copy, _own_first(copy, mutant, tests)):
-                return tests[0]
-        return ""
-    finally:
-        path.write_text(source, encoding="utf-8")
-        copies.put(copy)
+class Bench:
+    """A copy of the project, and a process that runs its tests."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        leave = shutil.ignore_patterns(".*", "__pycache__", "images", "site")
+        for part in ("include", "tests", "dags", "plugins", "mlflow"):
+            shutil.copytree(ROOT / part, folder / part, ignore=leave)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        paths = (folder / "include", folder / "tests" / "faults")
+        environment = {
+            **os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # a change in the same second has the same stamp
+        }  # fmt: skip
+        command = [sys.executable, str(Path(__file__).with_name("warm.py")), str(PATIENCE)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)
 
-def _own_first(copy: Path, mutant: Mutant, tests: tuple[str, ...]) -> tuple[str, ...]:
-    """The file's own tests before the others of the folder: most changes are noticed there, within seconds."""
-    own = f"test_{Path(mutant.file).stem}.py"
-    return (*(f"{folder}/{own}" for folder in tests if (copy / folder / own).exists()), *tests)
+    def green(self, tests: tuple[str, ...]) -> bool:
+        """Whether these tests pass."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(["-x", "-q", "-p", "no:cacheprovider", *tests]) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip() in ("0", "5")  # 5: all of them skip here
 
+    def judge(self, mutant: Mutant, stages: int | None) -> str:
+        """Make a change; returns what noticed it, empty for nobody."""
+        path = self.folder / mutant.file
+        source = path.read_text(encoding="utf-8")
+        try:
+            path.write_text(mutant.change.applied(source), encoding="utf-8")
+            for tests in ROOMS[mutant.room].tests[:stages]:
+                if not self.green(self._own_first(mutant, tests)):
+                    return tests[0]
+            return ""
+        finally:
+            path.write_text(source, encoding="utf-8")
 
-def _green(copy: Path, tests: tuple[str, ...]) -> bool:
-    environment = {
-        **os.environ, "PYTHONPATH": f"{copy / 'include'}{os.pathsep}{copy / 'tests' / 'faults'}", "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",  # a change in the same second has the same stamp
-    }  # fmt: skip
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
-    try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=PATIENCE, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode in (0, 5)  # 5: all of them skip here
+    def _own_first(self, mutant: Mutant, tests: tuple[str, ...]) -> tuple[str, ...]:
+        """The file's own tests before the others of the folder: most changes are noticed there, within seconds."""
+        own = f"test_{Path(mutant.file).stem}.py"
+        return (*(f"{folder}/{own}" for folder in tests if (self.folder / folder / own).exists()), *tests)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
 
 
 def main() -> int:
@@ -151,6 +163,7 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", help=f"of {', '.join(ROOMS)}; default all")
     parser.add_argument("--each", type=int, default=EACH, help="changes of a room")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--unit", action="store_true", help="judged by the first tests of a room only: minutes")
     parser.add_argument("--list", action="store_true", help="say what would be changed, and stop")
     arguments = parser.parse_args()
     console, began = Console(width=200), time.monotonic()
@@ -159,34 +172,36 @@ def main() -> int:
         for mutant in mutants:
             console.print(mutant.key, markup=False, highlight=False, soft_wrap=True)
         return 0
+    stages = 1 if arguments.unit else None
     with tempfile.TemporaryDirectory(prefix="baton-mutants-") as name, ThreadPoolExecutor(2) as pool:
-        copies: queue.Queue[Path] = queue.Queue()
+        benches: queue.Queue[Bench] = queue.Queue()
         for number in range(2):
-            copies.put(_copy(Path(name) / f"{number}"))
-        for room in {one.room for one in mutants}:
-            _must_be_green(room, copies.queue[0])
+            benches.put(Bench(Path(name) / f"{number}"))
+
+        def ask(mutant: Mutant | None, tests: tuple[str, ...] = ()) -> str:
+            bench = benches.get()
+            try:
+                return (
+                    ("" if bench.green(tests) else " ".join(tests)) if mutant is None else bench.judge(mutant, stages)
+                )
+            finally:
+                benches.put(bench)
+
+        unchanged = [
+            tests for room in dict.fromkeys(one.room for one in mutants) for tests in ROOMS[room].tests[:stages]
+        ]
+        if red := [by for by in pool.map(lambda tests: ask(None, tests), unchanged) if by]:
+            sys.exit(f"these fail without any change, so nothing can be judged: {'; '.join(red)}")
         noticed = {}
-        for mutant, by in zip(mutants, pool.map(lambda one: judge(one, copies), mutants), strict=True):
+        for mutant, by in zip(mutants, pool.map(ask, mutants), strict=True):
             noticed[mutant] = by
             if len(noticed) % 20 == 0:
                 console.print(f"{len(noticed)} of {len(mutants)} judged, {time.monotonic() - began:.0f} s")
             if not by:
                 console.print(f"not noticed: {mutant}", markup=False, highlight=False, soft_wrap=True)
+        while not benches.empty():
+            benches.get().close()
     return report(console, noticed, time.monotonic() - began)
-
-
-def _must_be_green(room: str, copy: Path) -> None:
-    for tests in ROOMS[room].tests:
-        if not _green(copy, tests):
-            sys.exit(f"{room}: {' '.join(tests)} fail without any change: nothing can be judged")
-
-
-def _copy(folder: Path) -> Path:
-    leave = shutil.ignore_patterns(".*", "__pycache__", "images", "site")
-    for part in ("include", "tests", "dags", "plugins", "mlflow"):
-        shutil.copytree(ROOT / part, folder / part, ignore=leave)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
 
 
 def report(console: Console, noticed: dict[Mutant, str], seconds: float) -> int:
