@@ -89,13 +89,19 @@ def _home(here: Settings) -> Iterator[Finding]:
         "" if free > _FREE_GB else f": less than {_FREE_GB:.0f} GB; free some or set BATON_HOME"
     )
     yield Finding("disk", free > _FREE_GB, says)
+    if here.home.exists():
+        mode = stat.S_IMODE(here.home.stat().st_mode)
+        says = (
+            "for you alone" if not mode & 0o077 else f"mode {mode:04o}: others can look into it; chmod 700 {here.home}"
+        )
+        yield Finding("home's mode", not mode & 0o077, says)
     open_to_others = [path for path in _secret_files(here) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     says = "readable by you alone" if not open_to_others else f"others can read {open_to_others[0]}: chmod 600 it"
     yield Finding("secrets", not open_to_others, says)
 
 
 def _secret_files(here: Settings) -> list[Path]:
-    folders = [folder for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir()]
+    folders = [folder for folder in (here.secrets_dir, here.keys_dir, here.home / "ledger") if folder.is_dir()]
     # a public key is for everybody
     return [path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"]
 

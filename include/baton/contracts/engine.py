@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts.findings import Rule, first_line, raised
-from baton.data.cells import BOOKKEEPING
+from baton.data.cells import BOOKKEEPING, MASKED
 from baton.errors import SpecError
 from baton.jsontext import to_json
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from baton.specs.contract import ContractSpec
 
 
-MASKED = "(masked)"
 LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
 _BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
@@ -159,16 +158,18 @@ def slim(result: Any, spec: ContractSpec) -> dict[str, Any]:
         for name in _BULKY:
             outcome.result.pop(name, None)
         config = outcome.expectation_config
-        looked_at = Rule(config.type, config.kwargs, "", "", "").columns
-        if any(column in spec.columns and spec.columns[column].pii == "direct" for column in looked_at):
+        if spec.personal(Rule(config.type, config.kwargs, "", "", "").columns):
             for name in _SAMPLES:
                 if name in outcome.result:
                     outcome.result[name] = [] if name.startswith("partial") else MASKED
     # plain JSON: GX's renderer cannot write NumPy's numbers
     slim: dict[str, Any] = json.loads(to_json(result.to_json_dict()))
     for outcome in slim["results"]:
+        config = outcome["expectation_config"]
+        hidden = spec.personal(Rule(config["type"], config["kwargs"], "", "", "").columns)
         info = outcome.get("exception_info") or {}
         for entry in [info, *info.values()]:
             if isinstance(entry, dict) and "exception_traceback" in entry:
                 entry["exception_traceback"] = ""  # paths and code of this installation: the message is enough
+                entry["exception_message"] = MASKED if hidden else entry.get("exception_message")
     return slim

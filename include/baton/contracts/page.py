@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from baton.contracts.check import ContractVerdict
-from baton.contracts.engine import MASKED, names_rows
+from baton.contracts.engine import names_rows
 from baton.data.pages import store_page
 from baton.data.typed import Violation
 from baton.errors import BatonError
@@ -119,28 +119,21 @@ def _rows(verdict: ContractVerdict) -> Iterator[str]:
         for number, violation in enumerate(violations):
             span = f' rowspan="{len(violations)}"' if len(violations) > 1 else ""
             first = (
-                f'<td class="number"{span}>{violation.row:,}</td>'
-                f'<td class="value"{span}>{_cell(verdict, key, violation.key)}</td>'
+                f'<td class="number"{span}>{violation.row:,}</td><td class="value"{span}>{_cell(violation.key)}</td>'
             )
             yield (
                 f"<tr>{first if number == 0 else ''}<td>{_text(violation.rule)}</td>"
                 f"<td>{_text(violation.column or '')}</td>"
-                f'<td class="value">{_cell(verdict, violation.column, violation.value)}</td>'
+                f'<td class="value">{_cell(violation.value)}</td>'
                 f"<td>{_text(violation.advice)}</td></tr>"
             )
     yield "</tbody></table></div>"
 
 
-def _cell(verdict: ContractVerdict, column: str | None, value: str | None) -> str:
+def _cell(value: str | None) -> str:
     if value is None:
         return '<span class="dim">empty</span>'
-    columns = verdict.spec.columns
-    if column is None:
-        # a line that could not be split into cells: it may hold any of them
-        hidden = any(described.pii == "direct" for described in columns.values())
-    else:
-        hidden = any(name in columns and columns[name].pii == "direct" for name in column.split(", "))
-    return MASKED if hidden else _text(value[:200] + ("…" if len(value) > 200 else ""))
+    return _text(value[:200] + ("…" if len(value) > 200 else ""))
 
 
 # --- what Great Expectations shows --------------------------------------------------------------------------

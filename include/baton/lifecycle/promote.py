@@ -38,14 +38,14 @@ def version_to_judge(model: str, asked: int = 0) -> int:
 
 def is_champion(model: str, version: int) -> bool:
     """True when the version is what scores now."""
-    return Registry().alias(model, "champion") == version
+    return Registry().recorded_champion(model) == version
 
 
 def _state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
     _, spec = find_model(job.options.model)
     moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
-    champion = Registry().alias(spec.model, "champion")
+    champion = Registry().recorded_champion(spec.model)
     return {"champion": champion, "moves": moves, "gate": spec.gate.model_dump(mode="json")}
 
 
@@ -60,7 +60,7 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     registry = Registry()
     _, spec = find_model(job.options.model)
     version = int(job.partition.removeprefix("version-"))
-    champion = registry.alias(spec.model, "champion")
+    champion = registry.recorded_champion(spec.model)
     verdict = compare(spec, registry, version, champion)
     facts = {
         "decision": verdict.decision, "reasons": verdict.reasons, "model": spec.model, "version": version,

@@ -1,6 +1,7 @@
 """Contracts: what a hand-over of rows promises, in the vocabulary of Great Expectations."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -19,7 +20,8 @@ class ColumnSpec(Spec):
     nullable: bool = Field(default=False, description="whether the cell may be empty")
     pii: Literal["none", "quasi", "direct"] = Field(
         default="none",
-        description="personal data: none, quasi (identifies together with others), direct (always masked)",
+        description="personal data: none, quasi (identifies together with others), direct (shown to people who may decide "
+        "and to nobody else)",
     )
     description: str = Field(default="", description="what the column means, with its unit")
     spans: Column | None = Field(
@@ -103,7 +105,13 @@ class ContractSpec(Spec):
     def _key_is_a_column(self) -> Self:
         if self.key not in self.columns:
             raise ValueError(f"key: `{self.key}` is not among the columns")
+        if self.personal([self.key]):
+            raise ValueError(f"key: `{self.key}` is pii: direct, and keys stand in addresses, logs and the ledger")
         return self
+
+    def personal(self, columns: Iterable[str]) -> bool:
+        """Whether one of these columns is direct personal data."""
+        return any(name in self.columns and self.columns[name].pii == "direct" for name in columns)
 
     @field_validator("expectations")
     @classmethod

@@ -5,8 +5,10 @@ contract types them, and a cell that does not convert is quarantined with its ro
 Documents go on as bytes.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -76,7 +78,8 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
     """Ask for the partition page by page; each page is retried as the source's spec says.
 
     Raises:
-        SourceError: no answer after all tries, an error status, or an answer that is not what the spec says.
+        SourceError: no answer after all tries, an error status, a redirect, more than the source's `max_batch_bytes`, or
+            an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
     records: list[dict[str, Any]] = []
@@ -119,8 +122,14 @@ def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, li
 
     hook = HttpHook(method="GET", http_conn_id=source.conn_id)
     page: PageRequest | None = first_page(source, partition)
+    left = source.max_batch_bytes
     while page is not None:
-        payload = _get(hook, source, page)
+        body = _get(hook, source, page, left)
+        left -= len(body)
+        try:
+            payload = json.loads(body)
+        except ValueError as error:
+            raise SourceError(f"source {source.name}, page {page.number}: the answer is no JSON: {error}") from error
         try:
             rows = records_at(payload, source.records)
             following = next_page(source, page, payload, rows, str(hook.base_url))
@@ -130,34 +139,48 @@ def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, li
         page = following
 
 
-def _get(hook: Any, source: HttpSource, page: PageRequest) -> Any:
+def _get(hook: Any, source: HttpSource, page: PageRequest, most: int) -> bytes:
+    """The body of one page, of at most so many bytes; a redirect is none, since log-in and headers would go along."""
+    where = f"source {source.name} (connection {source.conn_id}), page {page.number}"
+    # whatever the connection's extra says: what is passed here comes first
+    options = {
+        "timeout": source.timeout.total_seconds(),
+        "check_response": False,
+        "allow_redirects": False,
+        "stream": True,
+    }
+
     def worth_another_try(error: BaseException) -> bool:
         response = getattr(error, "response", None)
         if response is not None:
             return response.status_code in source.retry.statuses
         return isinstance(error, requests.ConnectionError | requests.Timeout)
 
-    def ask() -> requests.Response:
-        answer: requests.Response = hook.run(
-            page.endpoint, data=page.params,
-            extra_options={"timeout": source.timeout.total_seconds(), "check_response": False},
-        )  # fmt: skip
-        answer.raise_for_status()
-        return answer
+    def ask() -> bytes:
+        answer: requests.Response = hook.run(page.endpoint, data=page.params, extra_options=options)
+        with answer:
+            answer.raise_for_status()
+            if answer.status_code >= 300:
+                there = urlsplit(answer.headers.get("Location", "")).netloc or "the same host"
+                raise SourceError(f"{where}: {answer.status_code}, a redirect to {there}: not followed, because the log-in "
+                                  "would go along; give the connection the final address")  # fmt: skip
+            body = bytearray()
+            for chunk in answer.iter_content(1 << 16):
+                body += chunk
+                if len(body) > most:
+                    raise SourceError(f"{where}: more than {source.max_batch_bytes:,} bytes in a partition; ask for less "
+                                      "at a time, or raise the source's max_batch_bytes")  # fmt: skip
+            return bytes(body)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(worth_another_try), stop=tenacity.stop_after_attempt(source.retry.attempts),
         wait=tenacity.wait_exponential(multiplier=source.retry.wait.total_seconds()), reraise=True,
     )  # fmt: skip
     try:
-        return retrying(ask).json()
-    except ValueError as error:
-        raise SourceError(f"source {source.name}, page {page.number}: the answer is no JSON: {error}") from error
+        return retrying(ask)
     except requests.RequestException as error:
         tries = f"after {source.retry.attempts} tries" if worth_another_try(error) else "not worth another try"
-        raise SourceError(
-            f"source {source.name} (connection {source.conn_id}), page {page.number}: {error} ({tries})"
-        ) from error
+        raise SourceError(f"{where}: {error} ({tries})") from error
 
 
 def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:

@@ -39,7 +39,7 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
             "recorded", type="string", title="Model", section="Models",
             pattern=r"^(recorded|champion|[a-z0-9_]+=\d+)$", examples=["recorded", "champion"],
             description_md=f"{choices}. *recorded* repeats a partition with the versions it used before (else "
-            "today's champion); *champion* supersedes it with today's champion.",
+            "today's champion); *champion* supersedes it with today's champion. A version that was never promoted takes a dry run.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", section="Models",
