@@ -31,7 +31,7 @@ def test_killed_in_the_middle_of_a_stage(
     outcome = kill(demo.services, demo.airflow, hold, book.hours(hour)[0], stage, victim)
     assert outcome.state == "success"
     assert (outcome.lost, outcome.duplicated) == (0, 0)
-    assert outcome.seconds <= 30
+    assert outcome.seconds < 60, "a heartbeat would have been waited for"
 
 
 def test_attempt_that_wakes_after_its_replacement_committed_is_refused(
