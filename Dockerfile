@@ -29,7 +29,8 @@ ENV PATH=/opt/baton/bin:$PATH \
     DO_NOT_TRACK=1 GX_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true
 USER baton
 WORKDIR /var/lib/baton
-VOLUME /var/lib/baton
+# a new volume takes the owner of the folder that it covers
+RUN umask 077 && chmod 700 . && mkdir -p airflow/logs keys ledger mlflow reports store
 # tini passes TERM on and reaps what tasks leave behind
 ENTRYPOINT ["tini", "--"]
 CMD ["baton", "--help"]

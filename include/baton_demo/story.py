@@ -128,5 +128,5 @@ def play(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary, indent=1, default=str), encoding="utf-8")
     if not verdict.ok:
-        raise BatonError(f"the ledger does not verify: first broken record {verdict.first_broken}")
+        raise BatonError(f"the ledger does not verify: {verdict.reason}")
     return summary

@@ -134,6 +134,12 @@ def test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports(
     for path in files:
         body = path.read_bytes()
         leaks.update({str(path.relative_to(home)): sum(needle in body for _, needle in needles)})
+    with httpx.Client(base_url=services.airflow_url, trust_env=False) as client:  # somebody who may read, not decide
+        client.headers["Authorization"] = f"Bearer {services.token('viewer')}"
+        for page in ("/baton/today", "/baton/api/today"):
+            body = client.get(page, headers={"Accept": "text/html"}).raise_for_status().content
+            assert DOCUMENTS.encode() in body
+            leaks[page] = sum(needle in body for _, needle in needles)
     assert {path: count for path, count in leaks.items() if count} == {}
 
 

@@ -201,3 +201,22 @@ def test_who_has_no_critic_registers_one_prompt(home: Path) -> None:
 
     job = StageJob("care", "care", "advise", "p", "x:y")
     assert open_records(replace(SPEC, critic=None), job, 1, {}).prompts == {"agent.scribe": 1}
+
+
+def test_an_erased_case_leaves_no_trace(home: Path) -> None:
+    from baton.retention.person import erase
+
+    model = Scripted(*[{"text": "Dear [NAME_1]."}, {"ok": True}] * 2)
+    result = advise(model, "2026-11-23T00:00:00", ["Ann", "Bo"])
+    about = [one for one in every_trace() if one["tags"]["entity"] == "k0"]
+    assert len(about) == erase(["k0"], "care", "asked", "ada").rows["traces in MLflow"] > 0
+    done = erase(["k0"], "care", "asked", "ada", dry_run=False)
+    assert (done.rows["traces in MLflow"], done.left) == (len(about), [])
+    assert {one["tags"]["entity"] for one in every_trace()} == {"k1"}
+    assert result.facts["traced"] == 2
+
+
+def every_trace() -> list[dict[str, Any]]:
+    experiment = rest().get("/experiments/get-by-name", experiment_name="agents/scribe")["experiment"]["experiment_id"]
+    where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
+    return list(rest().call("POST", "/api/3.0/mlflow/traces/search", locations=where, max_results=100)["traces"])

@@ -159,11 +159,27 @@ def test_a_worse_version_is_held_whatever_anybody_answers(home: Path, yaml: Path
 # --- the versions of a partition ---
 
 
+def test_an_alias_moved_by_hand_moves_nothing(home: Path) -> None:
+    registry = Registry()
+    for version in (3, 2):
+        registry.rest.post("/registered-models/alias", name=MODEL, alias="champion", version=str(version))
+        chosen, degraded, _ = choose_models(FLOW, "2026-01-01T00:00:00", [MODEL], "recorded")
+        assert chosen == {MODEL: 2}
+        assert [said.partition(":")[2] for said in degraded] == [
+            " champion is version 3, but the ledger says version 2: moved outside Baton; the version of the ledger scores"
+        ] * (version != 2)
+        assert is_champion(MODEL, 2)
+    assert [entry.payload["version"] for entry in ledger.entries(subject=MODEL, kind="foreign_alias")] == [3]
+
+
 def test_a_partition_keeps_the_version_it_was_scored_with(home: Path) -> None:
     flow(home, 0)
     with pytest.raises(BatonError, match=r"allowed are recorded, champion, late_order=<version>"):
         choose_models(FLOW, HOURS[0], [MODEL], "late_order=latest")
     assert choose_models(FLOW, HOURS[0], [MODEL], f"{MODEL}=1") == ({MODEL: 1}, [], True)
+    with pytest.raises(RegistryRefused, match="late_order version 3 was never promoted"):  # held by the gate
+        choose_models(FLOW, HOURS[0], [MODEL], f"{MODEL}=3")
+    assert choose_models(FLOW, HOURS[0], [MODEL], f"{MODEL}=3", dry_run=True) == ({MODEL: 3}, [], True)
     Registry().rollback(MODEL, actor="ada", reason="test")
     assert choose_models(FLOW, HOURS[0], [MODEL], "recorded") == ({MODEL: 2}, [], False)
     assert choose_models(FLOW, HOURS[0], [MODEL], "champion") == ({MODEL: 1}, [], True)

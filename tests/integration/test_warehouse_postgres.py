@@ -4,6 +4,7 @@ Skipped where no Postgres binaries are installed. The server refuses to run as r
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_revisions_build_exactly_the_declared_tables(home):
     with warehouse.read() as conn:
         assert compare_metadata(MigrationContext.configure(conn), tables.metadata) == []
         assert migrations.current(conn) == migrations.newest()
+
+
+def test_a_refused_row_does_not_stand_in_the_log(home, caplog):
+    """The server quotes it in the error's detail, which hidden parameters do not hide."""
+    row = {"flow": "f", "partition": "p", "row_sha": "s", "row": 1, "rule": "r", "source": "s", "value": "ann@home"}
+    try:
+        with warehouse.write() as conn:
+            conn.execute(tables.quarantine.insert(), [row])
+    except sa.exc.IntegrityError:
+        logging.getLogger("task").exception("failed")
+    assert "violates not-null constraint" in caplog.text
+    assert "ann@home" not in caplog.text
 
 
 def test_processes_may_migrate_at_once(home):

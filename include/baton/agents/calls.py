@@ -27,12 +27,10 @@ class Limits(Spec):
 
     max_calls: int = Field(default=20, ge=0, description="cases asked about in a run; the others get the template")
     max_seconds: float = Field(default=120.0, gt=0.0, description="seconds of all calls together; then templates")
-    timeout: float = Field(default=30.0, gt=0.0, description="seconds for a case, with all its retries")
+    timeout: float = Field(default=30.0, gt=0.0, description="seconds for a case, with all retries")
     retries: int = Field(default=1, ge=0, le=5, description="further requests after an answer that breaks the schema")
     max_tokens: int = Field(default=300, ge=16, description="tokens of one answer")
-    max_total_tokens: int = Field(
-        default=8_000, ge=16, description="tokens of a case, in and out, with all its retries"
-    )
+    max_total_tokens: int = Field(default=8_000, ge=16, description="tokens of a case, in and out, with all retries")
 
 
 @dataclass(frozen=True)

@@ -121,11 +121,7 @@ class AgentSpec:
 
     @property
     def instructions(self) -> str:
-        """The prompt's text.
-
-        Raises:
-            SpecError: the file is missing or empty.
-        """
+        """The prompt's text. Raises SpecError: the file is missing or empty."""
         return _text(self.name, self.prompt)
 
     @property

@@ -4,11 +4,9 @@ They are the same for every family. Assets connect them: a registered challenger
 batch or late labels wake the monitor; the monitor starts training when the drift policy says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, PartitionedAssetTimetable
 
@@ -19,11 +17,9 @@ from baton.airflow.operators.approval import ModelApprovalOperator
 from baton.airflow.operators.monitor import MonitorOperator
 from baton.airflow.operators.runs import KEY_PATTERN, OfPromotion, OfTraining
 from baton.airflow.operators.stage import StageOperator
+from baton.packs.pack import Pack
 from baton.settings import settings
-
-if TYPE_CHECKING:
-    from baton.packs.pack import Pack
-    from baton.specs.model import ModelSpec
+from baton.specs.model import ModelSpec
 
 
 def build(pack: Pack, spec: ModelSpec, only: str | None = None) -> dict[str, DAG]:
@@ -95,12 +91,8 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
         params={"version": Param(0, type="integer", minimum=0, title="Version", description_md=(
             "Version to judge; 0: the one that `challenger` points at."))},
     )  # fmt: skip
-    shared: dict[str, Any] = {
-        "pack": pack.name,
-        "run_key": OfPromotion(spec.model),
-        "options": {"model": spec.model},
-        "dag": dag,
-    }
+    model = {"model": spec.model}
+    shared: dict[str, Any] = {"pack": pack.name, "run_key": OfPromotion(spec.model), "options": model, "dag": dag}
     verdict = StageOperator(task_id=names.JUDGE, step="baton.lifecycle.promote:judge", **shared).output
     approval = ModelApprovalOperator(
         task_id=names.APPROVE, dag=dag, model=spec.model, mode=spec.approval.mode, verdict=verdict,

@@ -1,15 +1,11 @@
 """Notifications: to the log always, to mail and chat when the connections `baton_smtp`, `baton_slack` exist."""
 
-from __future__ import annotations
-
+import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import BaseNotifier
+from airflow.sdk import BaseHook, BaseNotifier, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +33,6 @@ class Notify(BaseNotifier):
 
 async def deadline_missed(minutes: float, context: dict[str, Any] | None = None, **_: Any) -> None:
     """Callback of a missed deadline; runs in the triggerer."""
-    import asyncio
-
     run = (context or {}).get("dag_run", {})
     await asyncio.to_thread(send, f"Baton: deadline of {minutes:g} minutes missed: {run}")
 
@@ -62,7 +56,6 @@ def _mail(conn_id: str, text: str) -> None:
     from html import escape
 
     from airflow.providers.smtp.hooks.smtp import SmtpHook
-    from airflow.sdk import BaseHook
 
     to = BaseHook.get_connection(conn_id).extra_dejson["to"]
     with SmtpHook(smtp_conn_id=conn_id) as hook:
@@ -71,7 +64,6 @@ def _mail(conn_id: str, text: str) -> None:
 
 def _chat(conn_id: str, text: str) -> None:
     from airflow.providers.http.hooks.http import HttpHook
-    from airflow.sdk import BaseHook
 
     BaseHook.get_connection(conn_id)
     HttpHook(method="POST", http_conn_id=conn_id).run(json={"text": text})

@@ -1,3 +1,1 @@
-"""Writing packs: lint, scaffolds, JSON Schemas for editors. Imports packs, sources, contracts and the floors below
-them.
-"""
+"""Writing packs: lint, scaffolds, JSON Schemas for editors. Imports packs, sources, contracts and the floors below."""

@@ -1,13 +1,9 @@
 """Column types: which one each column of some rows has, as a contract would name it; runs of columns in short form."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 _NUMBERED = re.compile(r"(?P<head>.*?)(?P<number>0|[1-9]\d*)")
 _MIN_RUN = 4
@@ -71,8 +67,6 @@ def _empty(cells: pd.Series) -> pd.Series:
 
 
 def _type_of(cells: pd.Series) -> str:
-    import pandas as pd
-
     filled = cells[~_empty(cells)]
     if pd.api.types.is_bool_dtype(cells):
         return "bool"

@@ -4,8 +4,6 @@ First each file for itself (`baton.packs.spec_file`), then what only shows acros
 nothing, features that the contract does not have, expectations and arguments that GX does not know.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import re
@@ -13,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
@@ -24,6 +22,8 @@ from baton.specs.contract import ContractSpec, ExpectationSpec
 from baton.specs.model import NUMERIC, ModelSpec, NamedColumn
 from baton.specs.source import FileSource
 from baton.specs.tabular import TabularSpec
+
+Problems = Iterator[Problem]
 
 
 def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
@@ -80,23 +80,23 @@ class _Folder:
     sources: SpecFile | None = None
 
     @classmethod
-    def read(cls, path: Path) -> _Folder:
+    def read(cls, path: Path) -> Self:
         folder = cls(path, read_folder(path))
         for file in folder.files:
             if file.kind == "model":
                 folder.models[file.path.stem] = file
             elif file.kind == "contract":
                 folder.contracts[file.path.stem] = file
-            else:
+            elif file.kind == "sources":
                 folder.sources = file
         return folder
 
-    def problems(self) -> Iterator[Problem]:
+    def problems(self) -> Problems:
         for file in self.files:
             yield from file.problems
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            if stray.suffix == ".yml" or stray.name != "sources.yaml":
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml"
+            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "retention.yaml"):
+                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, retention.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):
@@ -107,7 +107,7 @@ class _Folder:
             if isinstance(file.spec, ModelSpec):
                 yield from self._model_problems(file, file.spec)
 
-    def _model_problems(self, file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+    def _model_problems(self, file: SpecFile, spec: ModelSpec) -> Problems:
         yield from self._references(file, spec)
         training = self._contract(spec.training.contract)
         if training is not None:
@@ -122,7 +122,7 @@ class _Folder:
         file = self.contracts.get(name)
         return file.spec if file is not None else None
 
-    def _references(self, file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+    def _references(self, file: SpecFile, spec: ModelSpec) -> Problems:
         """Contracts and sources that a model names must be in its pack."""
         contracts: list[tuple[Loc, str | None]] = [(("training", "contract"), spec.training.contract)]
         sources: list[tuple[Loc, str]] = []
@@ -151,9 +151,7 @@ def _unknown(file: SpecFile, loc: Loc, what: str, name: str, known: Iterable[str
     return file.problem(loc, f"no {what} `{name}`{did_you_mean(name, known)}", ", ".join(known) or "none yet")
 
 
-def _column_problems(
-    file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool
-) -> Iterator[Problem]:
+def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool) -> Problems:
     """Columns that a model names must be in the contract of its rows, with a type that fits their part."""
     named = [(loc, name, types) for loc, name, types in spec.named_columns(training=with_target)]
     if isinstance(spec, TabularSpec):
@@ -169,9 +167,7 @@ def _column_problems(
             yield file.problem(loc, message, " or ".join(types))
 
 
-def _feature_problems(
-    file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]
-) -> Iterator[Problem]:
+def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]) -> Problems:
     """Writes feature globs out; what they match is added to `named`."""
     for position, pattern in enumerate(spec.data.features):
         one = spec.data.model_copy(update={"features": (pattern,)})
@@ -192,7 +188,7 @@ def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
     return ", ".join(fitting[:40]) + (", ..." if len(fitting) > 40 else "")
 
 
-def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
+def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Problems:
     """Arguments of scikit-learn's estimators; LightGBM takes any name, so its are not checked."""
     for position, candidate in enumerate(spec.candidates):
         if candidate.estimator is None or not candidate.params or not candidate.estimator.startswith("sklearn."):
@@ -207,7 +203,7 @@ def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Iterator[Problem]:
                 )
 
 
-def _source_problems(file: SpecFile) -> Iterator[Problem]:
+def _source_problems(file: SpecFile) -> Problems:
     """A path that does not name the partition would deliver the same rows to each."""
     for name, source in file.spec.root.items():
         if not isinstance(source, FileSource):
@@ -219,7 +215,7 @@ def _source_problems(file: SpecFile) -> Iterator[Problem]:
             yield file.problem((name, "replay", "path"), message, "{slot} or, with two digits, {slot:02d}")
 
 
-def _contract_problems(file: SpecFile, spec: ContractSpec) -> Iterator[Problem]:
+def _contract_problems(file: SpecFile, spec: ContractSpec) -> Problems:
     known = known_expectations()
     for position, expectation in enumerate(spec.expectations):
         loc: Loc = ("expectations", position)
@@ -241,7 +237,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Iterator[Problem]:
         yield from _value_problems(file, spec, expectation, (*loc, "kwargs"))
 
 
-def _value_problems(file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc) -> Iterator[Problem]:
+def _value_problems(file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc) -> Problems:
     """Columns that do not exist, a pattern that is none, limits the wrong way round."""
     kwargs: Mapping[str, Any] = expectation.kwargs
     for argument in COLUMN_ARGUMENTS:

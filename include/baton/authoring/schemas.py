@@ -8,7 +8,7 @@ from baton.specs.kinds import KINDS, Kind, json_schema
 
 
 def export(folder: Path) -> list[Path]:
-    """Writes `model.schema.json`, `contract.schema.json` and `sources.schema.json` into a folder.
+    """Writes `model.schema.json`, and so for contract, sources and retention, into a folder.
 
     Returns:
         the files, in that order.
@@ -25,7 +25,7 @@ def export(folder: Path) -> list[Path]:
 def editor_schema(kind: Kind) -> dict[str, object]:
     """The schema with what only an editor needs: the names of expectations, a title."""
     schema = json_schema(kind)
-    schema["title"] = {"model": "Baton model", "contract": "Baton contract", "sources": "Baton sources"}[kind]
+    schema["title"] = f"Baton {kind}"
     if kind == "contract":
         schema["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"] = sorted(known_expectations())
     return schema

@@ -143,9 +143,7 @@ def _imported(body: list[ast.stmt], name: str) -> tuple[str, str] | None:
 def _may_be_bound(body: list[ast.stmt], name: str) -> bool:
     """Whether a module may hold the name though no function of it stands at its top."""
     nodes = [node for line in body for node in ast.walk(line)]
-    names = {
-        getattr(node, "name", None) or getattr(node, "id", None) or getattr(node, "asname", None) for node in nodes
-    }
+    names = {getattr(n, "name", None) or getattr(n, "id", None) or getattr(n, "asname", None) for n in nodes}
     return bool({name, "*", "__getattr__"} & names)
 
 

@@ -1,6 +1,6 @@
 """`baton`: the command line.
 
-Each group of verbs has a module beside this one; what a verb needs is imported when it runs.
+Each group of verbs has a module beside this one; what is slow to import is imported when a verb needs it.
 """
 
 import getpass
@@ -8,6 +8,7 @@ import sys
 from datetime import timedelta
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,9 +20,12 @@ from baton.cli import new as cli_new
 from baton.cli import outbox as cli_outbox
 from baton.cli import packs as cli_packs
 from baton.cli import quarantine as cli_quarantine
+from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
+from baton.record import ledger
+from baton.stages import garbage
 
 
 class _Group(TyperGroup):
@@ -54,6 +58,7 @@ app.add_typer(cli_outbox.app, name="outbox")
 cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)
+cli_retention.register(app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
         _point.load()(app)
@@ -67,8 +72,6 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """Show entries, newest first."""
-    from baton.record import ledger
-
     found = ledger.entries(subject, kind, limit)
     if json:
         for entry in found:
@@ -81,16 +84,25 @@ def show(
 
 
 @ledger_app.command()
-def verify() -> None:
-    """Check every entry against the one before; exit code 1 names the first that is broken."""
-    from baton.record import ledger
-
-    verdict = ledger.verify()
-    ledger.remember(verdict, getpass.getuser())
+def verify(
+    new: Annotated[
+        bool, typer.Option("--new", help="Only what came after the last check that found all well.")
+    ] = False,
+    anchor: Annotated[Path | None, typer.Option(help="Compare with this copy of the anchor, kept elsewhere.")] = None,
+) -> None:
+    """Check every entry against the one before, its seal and the anchor; exit code 1 names the first that is broken."""
+    if anchor is not None and not anchor.is_file():
+        raise BatonError(f"--anchor {anchor}: there is no such file")
+    verdict = ledger.verify(anchor, new=new)
+    if anchor is None:
+        ledger.remember(verdict, getpass.getuser())
     if not verdict.ok:
         raise BatonError(f"the ledger is broken: {verdict.reason}")
-    loose = f"; {plural(verdict.unanchored, 'entry', 'entries')} without anchor" if verdict.unanchored else ""
-    print(f"{plural(verdict.records, 'entry', 'entries')}, all as written; head {verdict.head}{loose}")
+    checked = f", those after {verdict.after:,} looked at" if verdict.after else ""
+    loose = (
+        f"; {plural(verdict.unanchored, 'entry', 'entries')} without a line in the anchor" if verdict.unanchored else ""
+    )
+    print(f"{plural(verdict.records, 'entry', 'entries')}{checked}, all as written; head {verdict.head}{loose}")
 
 
 @app.command()
@@ -99,8 +111,6 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
 ) -> None:
     """Remove objects in the store that no commit names, left by attempts that crashed."""
-    from baton.stages import garbage
-
     found = garbage.gc(timedelta(hours=older_than), dry_run)
     for uri in found.uris:
         print(uri)

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
+from baton.authoring.lint import lint
 from baton.errors import BatonError
+from baton.packs.pack import packs
+from baton.record import ledger
+from baton.services.plan import choose_port
+from baton.services.supervisor import supervisor_of
 from baton.settings import Settings, settings
 
 AIRFLOW = "3.3.2"
@@ -61,9 +66,6 @@ def _environment() -> Iterator[Finding]:
 
 
 def _packs(here: Settings) -> Iterator[Finding]:
-    from baton.authoring.lint import lint
-    from baton.packs.pack import packs
-
     names = packs()
     yield Finding("packs", bool(names), ", ".join(names) or "none is installed: run `make setup`")
     try:
@@ -87,23 +89,24 @@ def _home(here: Settings) -> Iterator[Finding]:
         "" if free > _FREE_GB else f": less than {_FREE_GB:.0f} GB; free some or set BATON_HOME"
     )
     yield Finding("disk", free > _FREE_GB, says)
+    if here.home.exists():
+        mode = stat.S_IMODE(here.home.stat().st_mode)
+        says = (
+            "for you alone" if not mode & 0o077 else f"mode {mode:04o}: others can look into it; chmod 700 {here.home}"
+        )
+        yield Finding("home's mode", not mode & 0o077, says)
     open_to_others = [path for path in _secret_files(here) if stat.S_IMODE(path.stat().st_mode) & 0o077]
     says = "readable by you alone" if not open_to_others else f"others can read {open_to_others[0]}: chmod 600 it"
     yield Finding("secrets", not open_to_others, says)
 
 
 def _secret_files(here: Settings) -> list[Path]:
-    folders = [folder for folder in (here.secrets_dir, here.keys_dir) if folder.is_dir()]
-    return [
-        path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"
-    ]  # a public key is for everybody
+    folders = [folder for folder in (here.secrets_dir, here.keys_dir, here.home / "ledger") if folder.is_dir()]
+    # a public key is for everybody
+    return [path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"]
 
 
 def _state(here: Settings) -> Iterator[Finding]:
-    from baton.record import ledger
-    from baton.services.plan import choose_port
-    from baton.services.supervisor import supervisor_of
-
     if not here.home.exists():
         yield Finding("state", ok=None, says="none yet: `baton demo` or `baton up` makes it")
         return

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from baton.cli.output import plural
+from baton.effects import outbox
+from baton.effects.delivery import decide
 
 app = typer.Typer(help="Effects outside Baton: orders and mails.", no_args_is_help=True)
 
@@ -17,8 +19,6 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also what is sent or withdrawn.")] = False,
 ) -> None:
     """List effects that are not delivered, with the reason."""
-    from baton.effects import outbox
-
     found = [one for one in outbox.effects(flow, partition) if all_ or one.state in outbox.OPEN]
     for one in found:  # no table: it would cut the keys
         print(f"{one.state}  {one.kind}  {one.partition}  {one.entity_key}\n    {one.key}")
@@ -34,8 +34,6 @@ def settle(
     actor: Annotated[str | None, typer.Option(help="Who looked, for the record.")] = None,
 ) -> None:
     """Say whether an effect in doubt arrived; it goes on the ledger with your name."""
-    from baton.effects.delivery import decide
-
     effect = decide(key, arrived, actor or getpass.getuser())
     then = "it is never sent again" if arrived else "the next run of the task that delivers sends it"
     print(f"{effect.subject}: on record as {'arrived' if arrived else 'not arrived'}; {then}")

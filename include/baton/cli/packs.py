@@ -16,9 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command()(lint)
 
 
-def data(
-    pack: Annotated[list[str] | None, typer.Argument(help="Packs; default all that are installed.")] = None,
-) -> None:
+def data(pack: Annotated[list[str] | None, typer.Argument(help="Packs; default: all installed.")] = None) -> None:
     """Fetch the packs' data sets, check them by SHA-256 and convert them; instant when they are there."""
     from baton.packs.demos import prepare_data
     from baton.packs.pack import packs

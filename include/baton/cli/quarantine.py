@@ -1,6 +1,7 @@
 """`baton quarantine`: look at bad rows, repair or discard them, send them through the flow again."""
 
 import getpass
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,12 @@ import typer
 
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
-from baton.quarantine.rows import Where
+from baton.quarantine.files import export as write
+from baton.quarantine.files import repair_file
+from baton.quarantine.repairs import discard as give_up
+from baton.quarantine.repairs import repair as change
+from baton.quarantine.rows import STATUSES, WAITING, Where, counts, list_rows
+from baton.settings import settings
 
 app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
 
@@ -18,21 +24,6 @@ RuleOption = Annotated[str | None, typer.Option(help="Only rows that break this 
 KeyOption = Annotated[str | None, typer.Option(help="Only the row with this key.")]
 RowOption = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
 ActorOption = Annotated[str | None, typer.Option(help="Who does this, for the record.")]
-
-
-def _where(
-    flow: str | None,
-    partition: str | None,
-    rule: str | None,
-    key: str | None,
-    row: int | None,
-    status: str | None = None,
-) -> Where:
-    from baton.quarantine.rows import STATUSES, Where
-
-    if status is not None and status not in STATUSES:
-        raise BatonError(f"--status {status}: allowed are {', '.join(STATUSES)}")
-    return Where(flow=flow, partition=partition, rule=rule, key=key, row=row, status=status)
 
 
 @app.command("list")
@@ -47,9 +38,9 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
 ) -> None:
     """List rows: each once, with all rules that it breaks."""
-    from baton.quarantine.rows import counts, list_rows
-
-    found = list_rows(_where(flow, partition, rule, key, row, status), limit)
+    if status is not None and status not in STATUSES:
+        raise BatonError(f"--status {status}: allowed are {', '.join(STATUSES)}")
+    found = list_rows(Where(flow=flow, partition=partition, rule=rule, key=key, row=row, status=status), limit)
     if json:
         for one in found:
             print(as_json(one))
@@ -74,12 +65,8 @@ def export(
     row: RowOption = None,
 ) -> None:
     """Write waiting rows to a file, to be edited and given back with `repair --file`."""
-    from dataclasses import replace
-
-    from baton.quarantine.files import export as write
-    from baton.quarantine.rows import WAITING
-
-    rows = write(path, replace(_where(flow, partition, rule, key, row), status=WAITING))
+    which = Where(flow=flow, partition=partition, rule=rule, key=key, row=row, status=WAITING)
+    rows = write(path, which)
     print(f"{plural(rows, 'row', 'rows')} written to {path}")
 
 
@@ -95,9 +82,6 @@ def repair(
     actor: ActorOption = None,
 ) -> None:
     """Change cells of waiting rows, by a file or by expressions; `reinject` then judges them again."""
-    from baton.quarantine.files import repair_file
-    from baton.quarantine.repairs import repair as change
-
     if (file is None) == (not set_):
         raise BatonError("give either --file or --set column=expression")
     if file is not None:
@@ -108,7 +92,8 @@ def repair(
         pairs = dict(part.partition("=")[::2] for part in set_ or [])
         if faulty := [column for column, formula in pairs.items() if not column or not formula]:
             raise BatonError(f"--set {faulty[0]}: the form is column=expression, e.g. amount=amount/100")
-        report = change(_where(flow, partition, rule, key, row), pairs, actor or getpass.getuser())
+        which = Where(flow=flow, partition=partition, rule=rule, key=key, row=row)
+        report = change(which, pairs, actor or getpass.getuser())
     for line in report.skipped:
         print(f"skipped: {line}")
     print(f"{plural(report.cells, 'cell', 'cells')} in {plural(report.rows, 'row', 'rows')} changed")
@@ -127,11 +112,10 @@ def discard(
     actor: ActorOption = None,
 ) -> None:
     """Give up rows for good."""
-    from baton.quarantine.repairs import discard as give_up
-
     if all(value is None for value in (flow, partition, rule, key, row)):
         raise BatonError("say which rows: --flow, --partition, --rule, --key or --row")
-    rows = give_up(_where(flow, partition, rule, key, row), reason, actor or getpass.getuser())
+    which = Where(flow=flow, partition=partition, rule=rule, key=key, row=row)
+    rows = give_up(which, reason, actor or getpass.getuser())
     print(f"{plural(rows, 'row', 'rows')} discarded")
 
 
@@ -141,12 +125,10 @@ def reinject(
     partition: Annotated[str, typer.Argument(help="The partition, e.g. 2026-01-31T13:00:00.")],
 ) -> None:
     """Run the partition again: repaired rows that pass are published, nothing is counted twice."""
-    import json
 
     from baton.services.airflow_api import Orchestrator
     from baton.services.health import airflow_token
     from baton.services.plan import users_file
-    from baton.settings import settings
 
     here = settings()
     if here.airflow_url is None:

@@ -3,13 +3,14 @@
 import signal
 import time
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
 from baton.cli.output import as_json, table
 from baton.errors import BatonError, ServiceError
 from baton.services.supervisor import Services
+from baton.settings import read_services, settings
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = Fa
 
     services = Services(paused=paused, report=_say)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     try:
         seconds = services.start()
         _introduce(services, seconds)
@@ -38,10 +39,6 @@ def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = Fa
             signal.signal(number, signal.SIG_IGN)
         services.stop()
         _say("stopped")
-
-
-def _interrupt(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:
@@ -65,7 +62,6 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
     from baton.services.health import answers, beats, heartbeats
     from baton.services.processes import read_sessions
     from baton.services.supervisor import supervisor_of
-    from baton.settings import read_services, settings
 
     home = settings().home
     holder = supervisor_of(home)

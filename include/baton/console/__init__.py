@@ -1,3 +1,1 @@
-"""Pages inside Airflow's UI; knows no Airflow. Imports every floor below; pages ask queries, queries ask nobody above
-them.
-"""
+"""Pages inside Airflow's UI; knows no Airflow. Imports every floor below; pages ask queries, queries nobody above."""

@@ -1,3 +1,1 @@
-"""Contracts: Great Expectations judges a frame, and the rows that break a rule are named. Imports data and the floors
-below it.
-"""
+"""Contracts: Great Expectations judges a frame; rows that break a rule are named. Imports data and the floors below."""

@@ -87,9 +87,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
     parsed = data if isinstance(data, Parsed) else adopt(data, spec)
     if parsed.missing:
         # every other expectation would raise for want of a column: GX is only asked which columns are there
-        rules = [
-            Rule("expect_column_to_exist", {"column": name}, "critical", "missing_column", "") for name in spec.columns
-        ]
+        rules = [Rule("expect_column_to_exist", {"column": c}, "critical", "missing_column", "") for c in spec.columns]
     else:
         rules = rules_of(spec)
     result, failed = validate(parsed.frame, spec, rules)

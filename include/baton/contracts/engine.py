@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts.findings import Rule, first_line, raised
-from baton.data.cells import BOOKKEEPING
+from baton.data.cells import BOOKKEEPING, MASKED
 from baton.errors import SpecError
 from baton.jsontext import to_json
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from baton.specs.contract import ContractSpec
 
 
-MASKED = "(masked)"
 LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
 FEW = 64  # different texts in a sample of a column
 _BY_VALUE = tuple(
@@ -95,8 +94,9 @@ def _run(frame: pd.DataFrame, spec: ContractSpec, rules: list[tuple[int, Rule]],
         engine.load_batch_data(spec.contract, _seen_by(frame, [rule for _, rule in group]))
         validator = Validator(execution_engine=engine, data_context=_context())
         configurations = validator.process_expectations_for_validation(_configurations(spec, group))
-        for outcome in validator.graph_validate(configurations, {"result_format": result_format}):
-            outcomes[_number(outcome)] = outcome
+        judged: list[Any] = validator.graph_validate(configurations, {"result_format": result_format})
+        # GX returns results in an order of its own
+        outcomes |= {int(outcome.expectation_config.meta["number"]): outcome for outcome in judged}
     if len(outcomes) != len(rules):
         raise SpecError(f"contract {_title(spec)}: Great Expectations judged {len(outcomes)} of {len(rules)} rules")
     return outcomes
@@ -164,27 +164,24 @@ def _title(spec: ContractSpec) -> str:
     return f"{spec.contract} v{spec.version}"
 
 
-def _number(outcome: Any) -> int:
-    # GX returns results in an order of its own
-    return int(outcome.expectation_config.meta["number"])
-
-
 def slim(result: Any, spec: ContractSpec) -> dict[str, Any]:
     """GX's result as JSON: samples stay, lists of all rows go, values of direct personal data are masked."""
     for outcome in result.results:
         for name in _BULKY:
             outcome.result.pop(name, None)
         config = outcome.expectation_config
-        looked_at = Rule(config.type, config.kwargs, "", "", "").columns
-        if any(column in spec.columns and spec.columns[column].pii == "direct" for column in looked_at):
+        if spec.personal(Rule(config.type, config.kwargs, "", "", "").columns):
             for name in _SAMPLES:
                 if name in outcome.result:
                     outcome.result[name] = [] if name.startswith("partial") else MASKED
     # plain JSON: GX's renderer cannot write NumPy's numbers
     slim: dict[str, Any] = json.loads(to_json(result.to_json_dict()))
     for outcome in slim["results"]:
+        config = outcome["expectation_config"]
+        hidden = spec.personal(Rule(config["type"], config["kwargs"], "", "", "").columns)
         info = outcome.get("exception_info") or {}
         for entry in [info, *info.values()]:
             if isinstance(entry, dict) and "exception_traceback" in entry:
                 entry["exception_traceback"] = ""  # paths and code of this installation: the message is enough
+                entry["exception_message"] = MASKED if hidden else entry.get("exception_message")
     return slim

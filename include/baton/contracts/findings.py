@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.data.cells import as_text
+from baton.data.cells import MASKED, as_text
 from baton.data.identity import row_shas
 from baton.data.typed import Parsed, Violation
 
@@ -43,10 +43,7 @@ class Rule:
 
 def rules_of(spec: ContractSpec) -> list[Rule]:
     """Return the expectations that are run: those of the contract, then `not_null` for each column that needs it."""
-    rules = [
-        Rule(given.type, given.kwargs, given.severity, given.meta.rule, given.meta.advice)
-        for given in spec.expectations
-    ]
+    rules = [Rule(one.type, one.kwargs, one.severity, one.meta.rule, one.meta.advice) for one in spec.expectations]
     not_null = "expect_column_values_to_not_be_null"
     covered = {rule.kwargs.get("column") for rule in rules if rule.type == not_null}
     rules += [
@@ -73,6 +70,7 @@ class Findings:
         import numpy as np
 
         if message := raised(outcome):
+            message = MASKED if self.spec.personal(rule.columns) else message
             self._failures.append((rule.name, f"{rule.name}: Great Expectations raised: {message} [{rule}]"))
             return
         result = outcome.result
@@ -107,7 +105,7 @@ class Findings:
     def _sentence(self, rule: Rule, result: Mapping[str, Any]) -> str:
         if not len(self.parsed.frame) and self.parsed.rows_in:
             return f"{rule.name}: none of the {self.parsed.rows_in:,} rows converts to the contract's types [{rule}]"
-        seen = f"{rule} {_observed(result)}"
+        seen = f"{rule} {_observed(result, hidden=self.spec.personal(rule.columns))}"
         return f"{rule.name}: {rule.advice} [{seen}]" if rule.advice else f"{rule.name}: {seen}"
 
     def _named(self, rule: Rule, positions: np.ndarray) -> list[Violation]:
@@ -115,7 +113,10 @@ class Findings:
         chosen = self.parsed.frame.iloc[positions]
         shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
         keys = map(as_text, chosen[self.spec.key].tolist())
-        cells = [list(map(as_text, chosen[column].tolist())) for column in columns]
+        cells = [
+            [MASKED] * len(chosen) if self.spec.personal([column]) else list(map(as_text, chosen[column].tolist()))
+            for column in columns
+        ]
         values = cells[0] if len(cells) == 1 else [", ".join(c[n] or "" for c in cells) for n in range(len(chosen))]
         name, where, severity, advice = rule.name, ", ".join(columns), rule.severity, rule.advice
         return [
@@ -135,10 +136,11 @@ class Findings:
         return self.parsed.bad_rows + len(self.positions())
 
 
-def _observed(result: Mapping[str, Any]) -> str:
+def _observed(result: Mapping[str, Any], *, hidden: bool) -> str:
     if "unexpected_count" in result:
         return f"is broken by {result['unexpected_count']:,} of {result.get('element_count', 0):,} rows"
-    return f"observed {result['observed_value']}" if "observed_value" in result else "failed"
+    seen = MASKED if hidden else result.get("observed_value")
+    return f"observed {seen}" if "observed_value" in result else "failed"
 
 
 def missing(parsed: Parsed) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from baton.contracts.check import ContractVerdict
-from baton.contracts.engine import MASKED, names_rows
+from baton.contracts.engine import names_rows
 from baton.data.pages import store_page
 from baton.data.typed import Violation
 from baton.errors import BatonError
@@ -29,9 +29,7 @@ _TAGS = frozenset(
 )  # fmt: skip
 _MAIN = "col-md-10"  # class of the column that holds the results
 _EMPTY = frozenset({"br", "hr"})
-_DROPPED = frozenset(
-    {"a", "script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"}
-)
+_GONE = frozenset({"a", "script", "style", "head", "nav", "footer", "title", "noscript", "template", "iframe", "svg"})
 _STATUS = {
     "passed": "All rows meet the contract.",
     "quarantined": "Good rows went on; the rows below wait in quarantine.",
@@ -121,28 +119,21 @@ def _rows(verdict: ContractVerdict) -> Iterator[str]:
         for number, violation in enumerate(violations):
             span = f' rowspan="{len(violations)}"' if len(violations) > 1 else ""
             first = (
-                f'<td class="number"{span}>{violation.row:,}</td>'
-                f'<td class="value"{span}>{_cell(verdict, key, violation.key)}</td>'
+                f'<td class="number"{span}>{violation.row:,}</td><td class="value"{span}>{_cell(violation.key)}</td>'
             )
             yield (
                 f"<tr>{first if number == 0 else ''}<td>{_text(violation.rule)}</td>"
                 f"<td>{_text(violation.column or '')}</td>"
-                f'<td class="value">{_cell(verdict, violation.column, violation.value)}</td>'
+                f'<td class="value">{_cell(violation.value)}</td>'
                 f"<td>{_text(violation.advice)}</td></tr>"
             )
     yield "</tbody></table></div>"
 
 
-def _cell(verdict: ContractVerdict, column: str | None, value: str | None) -> str:
+def _cell(value: str | None) -> str:
     if value is None:
         return '<span class="dim">empty</span>'
-    columns = verdict.spec.columns
-    if column is None:
-        # a line that could not be split into cells: it may hold any of them
-        hidden = any(described.pii == "direct" for described in columns.values())
-    else:
-        hidden = any(name in columns and columns[name].pii == "direct" for name in column.split(", "))
-    return MASKED if hidden else _text(value[:200] + ("…" if len(value) > 200 else ""))
+    return _text(value[:200] + ("…" if len(value) > 200 else ""))
 
 
 # --- what Great Expectations shows --------------------------------------------------------------------------
@@ -195,7 +186,7 @@ class _Cleaner(HTMLParser):
         return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
+        if tag in _GONE:
             self._skipping += 1
         elif not self._skipping and tag in _TAGS and (self._open or _MAIN in (dict(attrs).get("class") or "")):
             self._out.append(f"<{tag}{''.join(self._kept(attrs))}>")
@@ -203,7 +194,7 @@ class _Cleaner(HTMLParser):
                 self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _DROPPED:
+        if tag in _GONE:
             self._skipping = max(0, self._skipping - 1)
         elif not self._skipping and tag in self._open:
             while (last := self._open.pop()) != tag:

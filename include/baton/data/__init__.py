@@ -1,3 +1,1 @@
-"""The batch: partitions, cells, rows with an identity, typed rows, datasets in the store. Imports specs, settings,
-errors.
-"""
+"""The batch: partitions, cells, rows with an identity, typed rows, stored datasets. Imports specs, settings, errors."""

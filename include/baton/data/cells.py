@@ -6,6 +6,8 @@ from collections.abc import Mapping
 BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_partition")
 """Columns that the engine adds to rows; they pass every contract and no source may carry them."""
 PROBLEM = "_problem"
+MASKED = "(masked)"
+"""What stands for a value of direct personal data wherever somebody reads who may not decide on the row."""
 
 
 def as_text(value: object) -> str | None:

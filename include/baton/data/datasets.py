@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,7 @@ class DatasetRef:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> DatasetRef:
-        """Build from `to_dict`'s result.
-
-        Raises:
-            TypeError: a field is missing or unknown.
-        """
+        """Build from `to_dict`'s result. Raises TypeError: a field is missing or unknown."""
         return cls(**value)
 
 
@@ -84,12 +80,19 @@ def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str
             column mixes types.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
         raise StoreError(f"{name}: the frame does not fit Parquet: {error}; give each column one type") from error
+    return write_table(table, name, partition, at)
+
+
+def write_table(table: Any, name: str, partition: str, at: Callable[[str], None] = _no_fault) -> DatasetRef:
+    """Write an Arrow table as one new object; see `write`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **_writer_options(table.schema))
     body = sink.getvalue()
@@ -138,6 +141,28 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
         raise StoreError(f"{ref.uri}: no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}")
     frame = file.read(columns=list(columns) if columns is not None else None).to_pandas()
     return frame[list(columns)] if columns is not None else frame
+
+
+def without(ref: DatasetRef, columns: Collection[str], values: Collection[str]) -> tuple[int, Any]:
+    """Look for rows that hold one of `values`, as text, in one of `columns`; columns that it lacks hold nothing.
+
+    Returns:
+        number of such rows, and the Arrow table of all others, of the same schema; None if there is no such row.
+
+    Raises:
+        DatasetCorrupt: the object is missing or has other bytes than were committed.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(pa.BufferReader(_verified(ref)))
+    asked = [name for name in file.schema_arrow.names if name in columns]
+    wanted, hits = pa.array(sorted(values), pa.string()), pa.array([False] * ref.rows)
+    for column in file.read(columns=asked).columns:
+        hits = pc.or_(hits, pc.is_in(column.cast(pa.string()), value_set=wanted))
+    found = int(pc.sum(hits).as_py() or 0)
+    return (found, file.read().filter(pc.invert(hits))) if found else (0, None)
 
 
 def verifies(ref: DatasetRef) -> bool:

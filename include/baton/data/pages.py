@@ -6,14 +6,7 @@ from baton.settings import settings
 
 
 def store_page(address: str, html: str) -> str:
-    """Write a page, whole or not at all: a reader never sees half of one.
-
-    Args:
-        address: below `settings().reports_dir`.
-
-    Returns:
-        the address.
-    """
+    """Write a page at an address below `settings().reports_dir`, whole or not at all; returns the address."""
     path = settings().reports_dir / address
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

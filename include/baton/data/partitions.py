@@ -21,11 +21,7 @@ _MAX_RANGE = 10_000
 
 
 def parse_key(key: str) -> datetime:
-    """Reads a partition key as an aware UTC time.
-
-    Raises:
-        SourceError: the text is not a partition key.
-    """
+    """Reads a partition key as an aware UTC time. Raises SourceError: the text is not a partition key."""
     write = own_key if is_own(key) else format_key
     try:
         moment = datetime.strptime(key, _OWN_FORMAT if is_own(key) else KEY_FORMAT).replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text
 from baton.data.conversions import convert
 from baton.data.identity import plain_index, row_shas, with_row_identity
 
@@ -41,7 +41,7 @@ class Violation:
         row_sha: SHA-256 of the row as it arrived.
         key: value of the contract's key column; None when it is empty or did not convert.
         column: the columns that the rule looks at, joined by ", ".
-        value: what stands there, as text.
+        value: what stands there, as text; `(masked)` where it is direct personal data, or may be.
         severity: critical or warning.
     """
 
@@ -64,7 +64,7 @@ class Parsed:
         bad: rule `type`, `ragged`, `encoding` or `json`; several per row are possible.
         bad_rows: number of rows that `bad` names.
         rows_in: all rows, converted or not.
-        dropped_columns: arrived, but the contract does not know them.
+        dropped_columns: arrived, but the contract does not know them; `(masked)` where they may be a first row.
         missing: the contract names them, but they did not arrive.
     """
 
@@ -118,14 +118,15 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
     unreadable = np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
     broken[unreadable] = True
     kept = {column: frame[column] for column in BOOKKEEPING if column in frame}
+    unknown = [str(c) for c in frame.columns if c not in spec.columns and c not in BOOKKEEPING and c != PROBLEM]
+    if not present and spec.personal(spec.columns):  # a file without a header shows its first row as names
+        unknown = [MASKED for _ in unknown]
     return Parsed(
         frame=_assemble(frame, kept | typed, broken),
         rows_in=len(frame),
         bad=_violations(frame, spec, faults, unreadable) if broken.any() else [],
         bad_rows=int(broken.sum()),
-        dropped_columns=[
-            str(c) for c in frame.columns if c not in spec.columns and c not in BOOKKEEPING and c != PROBLEM
-        ],
+        dropped_columns=unknown,
         missing=[column for column in spec.columns if column not in frame],
     )
 
@@ -148,10 +149,14 @@ def _violations(
     shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
     keys = [as_text(key) for key in chosen[spec.key].tolist()] if spec.key in chosen else [None] * len(chosen)
     numbers = chosen["_row"].tolist()
+    # in a row that was not split as it was meant, any cell may be any column's
+    shifted = set(unreadable.tolist()) if spec.personal(spec.columns) else set()
 
     def violation(position: int, rule: str, column: str | None, value: str | None, advice: str) -> Violation:
-        at = place[position]
-        return Violation(numbers[at], shas[at], keys[at], rule, column, value, "warning", advice)
+        at, anywhere = place[position], position in shifted
+        hidden = anywhere or (column is not None and spec.personal([column]))
+        value, key = MASKED if hidden and value is not None else value, None if anywhere else keys[at]
+        return Violation(numbers[at], shas[at], key, rule, column, value, "warning", advice)
 
     made = []
     for position in unreadable.tolist():

@@ -1,3 +1,1 @@
-"""Drift: has the world moved, and is retraining due? Pure functions on frames and numbers. Imports specs, jsontext,
-errors.
-"""
+"""Drift: has the world moved, is retraining due? Pure functions on frames. Imports specs, jsontext, errors."""

@@ -19,11 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def column(frame: pd.DataFrame, name: str) -> pd.Series:
-    """A feature's values.
-
-    Raises:
-        BatonError: the column is missing, or a timestamp.
-    """
+    """A feature's values. Raises BatonError: the column is missing, or a timestamp."""
     if name not in frame.columns:
         raise BatonError(f"drift: column {name!r} is not in the frame; let its contract require it")
     values = frame[name]

@@ -3,17 +3,13 @@
 No script, no foreign host, inline SVG; far below 300 kB however many features a model has.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from baton.drift.decision import DriftVerdict, Window
-    from baton.drift.table import DriftRow, DriftTable
+from baton.drift.decision import Window
+from baton.drift.table import DriftRow, DriftTable
 
 CHARTS = 12  # features drawn: all drifted ones first, then the strongest
 ROWS = 200  # lines of the table
@@ -23,13 +19,7 @@ _STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def report_html(
-    table: DriftTable,
-    *,
-    model: str,
-    partition: str,
-    version: int | str | None = None,
-    window: Window | None = None,
-    verdict: DriftVerdict | None = None,
+    table: DriftTable, *, model: str, partition: str, version: int | str | None = None, window: Window | None = None
 ) -> str:
     """The page of one window.
 
@@ -37,7 +27,6 @@ def report_html(
         table: what `drift.compare` returned.
         model, partition, version: what was judged, and against which champion.
         window: adds the labelled performance.
-        verdict: adds the decision and its reasons.
 
     Returns:
         A complete HTML document (UTF-8).
@@ -55,9 +44,6 @@ def report_html(
         f'<p>This window: <span class="badge {state}">{state}</span> '
         f"{len(table.drifted)} of {len(table.rows)} {words.moved}</p>",
     ]
-    if verdict is not None:
-        name = escape(str(verdict.verdict))
-        parts.append(f'<p>Decision: <span class="badge {name}">{name}</span></p>{_list(verdict.reasons)}')
     if table.drifted:
         parts.append(f"<h2>What moved</h2>{_list(table.sentences(ROWS))}")
     if window is not None and window.performance is not None:

@@ -5,8 +5,6 @@ about is certainly not taken; any other 4xx is refused; 409 means that something
 rest (no answer, half an answer, 5xx, a redirect, a page instead of JSON) proves nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import logging
@@ -15,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -87,7 +85,7 @@ class HttpPeer:
         at: dict[str, Any] = {"base_url": endpoint.base_url, "headers": dict(endpoint.headers), "auth": endpoint.auth}
         self._client = httpx.Client(**at, verify=endpoint.verify, timeout=wait, follow_redirects=False)
 
-    def __enter__(self) -> HttpPeer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

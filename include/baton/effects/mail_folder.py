@@ -4,13 +4,11 @@ The default where no mail server is known. It is exactly once by itself: a name 
 whole or not at all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from baton.data.datasets import sync_folder
 from baton.effects.mail import NOBODY, date_of, mail_problem, message, message_id
@@ -31,7 +29,7 @@ class FileOutbox:
     def __init__(self, folder: Path, sender: str = NOBODY) -> None:
         self.folder, self.sender = folder, sender
 
-    def __enter__(self) -> FileOutbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,15 +13,13 @@ One mail goes to all its recipients or to none: a server that refuses one of the
 What a server says before it knows the mail is repeated in errors; after that only its codes are, for it may quote.
 """
 
-from __future__ import annotations
-
 import re
 import smtplib
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from baton.effects.mail import NOBODY, mail_problem, message, message_id
 from baton.effects.peer import Outcome
@@ -83,7 +81,7 @@ class SmtpPeer:
         self.answers = server.repeat or server.archive is not None
         self._client: smtplib.SMTP | None = None
 
-    def __enter__(self) -> SmtpPeer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,11 +19,7 @@ NAMES = ("anomaly", "classification", "forecast", "text")
 
 
 def family(name: str) -> Family:
-    """Return the family a model spec names.
-
-    Raises:
-        ModelError: no such family; the message lists those there are.
-    """
+    """Return the family a model spec names. Raises ModelError: no such family; the message lists those there are."""
     if name in ("anomaly", "classification"):
         from baton.families.tabular.family import Tabular
         from baton.families.tabular.selection import learner

@@ -1,7 +1,5 @@
 """Protocols that every model family follows; the scores, the files of a saved model."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +39,7 @@ class Rows:
     y: np.ndarray | None = None
     weights: np.ndarray | None = None
 
-    def take(self, at: np.ndarray) -> Rows:
+    def take(self, at: np.ndarray) -> "Rows":
         """The rows at these positions."""
         y, weights = (None if values is None else np.asarray(values)[at] for values in (self.y, self.weights))
         return Rows(self.frame.iloc[at], y, weights)
@@ -242,11 +240,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Read `model.json` of a model of family `name`.
-
-    Raises:
-        ModelError: another format version or another family.
-    """
+    """Read `model.json` of a model of family `name`. Raises ModelError: another format version or another family."""
     document: dict[str, Any] = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
     if document.get("format") != FORMAT or document.get("family") != name:
         raise ModelError(

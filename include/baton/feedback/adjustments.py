@@ -1,18 +1,15 @@
 """Adjustments: what people changed in a proposal before it was carried out, as feedback for the next proposals."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, select
 
 from baton.errors import BatonError
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
 
 COLUMNS = ("entity_key", "partition", "field", "proposed", "decided", "actor", "reason")
 
@@ -69,9 +66,6 @@ def known(flow: str, before: str | None = None, field: str | None = None) -> pd.
     Returns:
         columns entity_key, partition, field, actor, reason (str), proposed, decided (float).
     """
-    import pandas as pd
-    from sqlalchemy import select
-
     table = tables.adjustments
     query = select(*(table.c[name] for name in COLUMNS)).where(table.c.flow == flow)
     if before is not None:

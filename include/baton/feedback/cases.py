@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection, func, select
+
 from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
@@ -15,7 +17,6 @@ from baton.record.warehouse import insert, now, write
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
 
 
 class UnknownResolution(BatonError):
@@ -93,8 +94,6 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
     Raises:
         BatonError: the decision cannot be read.
     """
-    from sqlalchemy import select
-
     case, decision, commit = tables.cases, tables.decisions, tables.commits
     query = (
         select(case.c.edits, commit.c.ref)
@@ -130,8 +129,6 @@ def decide(
         BatonError: no such case, it was already decided by somebody, what was offered cannot be read, or a later run has
             decided anew since it was `seen`.
     """
-    from sqlalchemy import select
-
     table = tables.cases
     proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
     with write() as conn:
@@ -165,8 +162,6 @@ def decide(
 
 def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
     """The commit that published the decision on a case as it stands now."""
-    from sqlalchemy import select
-
     table = tables.decisions
     here = (table.c[name] == case[name] for name in ("flow", "partition", "entity_key"))
     found = conn.execute(select(table.c.commit_id).where(*here)).scalar()
@@ -209,8 +204,6 @@ def decided_cases(
         columns: of the table `cases`; none: all.
         partitions: the first and the last one; None: all.
     """
-    from sqlalchemy import select
-
     table = tables.cases
     query = select(*(table.c[name] for name in columns or table.c.keys()))
     query = query.where(table.c.flow == flow, table.c.resolution.is_not(None))
@@ -222,12 +215,8 @@ def decided_cases(
 
 def counts(flow: str | None = None) -> dict[str, int]:
     """Number of cases by status."""
-    from sqlalchemy import func, select
-
-    from baton.record.warehouse import read
-
     query = select(tables.cases.c.status, func.count()).group_by(tables.cases.c.status)
     if flow:
         query = query.where(tables.cases.c.flow == flow)
-    with read() as conn:
+    with warehouse.read() as conn:
         return {str(row[0]): int(row[1]) for row in conn.execute(query)}

@@ -1,26 +1,20 @@
 """Rows whose truth is known: the history, and what people and time said about later partitions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from baton.data.cells import as_text
-from baton.data.datasets import read
+from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
 from baton.families import family
 from baton.feedback.labels import ALL, Bounds, digest, known_labels
+from baton.packs.pack import Pack
 from baton.sources.reading import history_state, read_history
+from baton.specs.model import ModelSpec
 from baton.stages.slots import Slot, head, partitions
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-    from baton.data.datasets import DatasetRef
-    from baton.packs.pack import Pack
-    from baton.specs.model import ModelSpec
-
 
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
@@ -64,8 +58,6 @@ def known_rows(
     Raises:
         NothingKnown: there are none.
     """
-    import pandas as pd
-
     parts: list[pd.DataFrame] = []
     known = Recent.of(spec, bounds) if spec.training.recent else None
     recent = known.rows(spec, since, labelled) if known else None
@@ -90,8 +82,6 @@ def known_rows(
 
 def _before(history: pd.DataFrame, time: str, first: str | None, upto: str | None) -> pd.DataFrame:
     """Rows of the history before the partition `first` and not after the partition `upto`."""
-    import pandas as pd
-
     if time not in history or not (first or upto):
         return history
     at = pd.to_datetime(history[time], utc=True, errors="coerce")
@@ -131,7 +121,7 @@ class Recent:
     labels: pd.DataFrame | None
 
     @classmethod
-    def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> Recent:
+    def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> "Recent":
         recent = spec.training.recent
         assert recent is not None
         labelled = family(spec.family).truth == "labels"
@@ -146,8 +136,6 @@ class Recent:
 
     def rows(self, spec: ModelSpec, since: str | None, labelled: float) -> pd.DataFrame | None:
         """The rows with `_part`, `_weight`, `_partition`; `labelled` as of `known_rows`."""
-        import pandas as pd
-
         parts = []
         for partition, ref in self.refs.items():
             whole = read(ref)
@@ -164,8 +152,6 @@ def _labelled(
     spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, share: float, *, judge: bool
 ) -> pd.DataFrame | None:
     """Labelled rows of one partition, a fixed share of them held out; None while none, or less than `share`, is labelled."""
-    import pandas as pd
-
     known = frame[spec.data.entity].astype(str).map(labels.set_index("entity_key")["label"])
     if not known.notna().any() or known.notna().mean() < share:
         return None
@@ -182,7 +168,5 @@ def _labelled(
 
 def held_out_by_hash(keys: pd.Series, share: float) -> np.ndarray:
     """True for a fixed pseudo-random share of the keys: the same keys in every training, on every machine."""
-    import pandas as pd
-
     hashed = pd.util.hash_array(keys.astype(str).to_numpy(dtype=object)).astype("uint64")
     return (hashed % 10_000) < round(share * 10_000)

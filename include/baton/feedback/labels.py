@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection, select
+
 from baton.record import tables
 from baton.record.warehouse import now, read, upsert
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
 
 # Where two origins disagree the higher rank is the truth. A person's word on a case is an estimate: above what nobody
 # vouches for (0), below what a flow publishes with a higher rank, such as an outcome that cost money.
@@ -95,7 +96,6 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
         columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
     """
     import pandas as pd
-    from sqlalchemy import select
 
     table, said = tables.labels, tables.predictions
     columns = ["entity_key", "partition", "label", "category", "origin", "rank", "known_at"]

@@ -1,3 +1,1 @@
-"""The stages of the lifecycle DAGs: assemble, fit, promote, monitor. Imports every floor below: feedback, stages,
-registry, families and so on.
-"""
+"""Stages of lifecycle DAGs: assemble, fit, promote, monitor. Imports every floor below: feedback, families, others."""

@@ -1,19 +1,21 @@
 """The training DAG's later stages: try each candidate in a task of its own, then fit and register the best one."""
 
-from __future__ import annotations
-
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from baton.data.datasets import read
 from baton.errors import ModelError
 from baton.families import family
+from baton.families.base import Family, Leaderboard
 from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import find_model
 from baton.record import ledger
@@ -21,16 +23,11 @@ from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
 from baton.registry.package import Submission
+from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
 from baton.tracking.runs import ending, run_name
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.families.base import Family, Leaderboard
-    from baton.specs.model import ModelSpec
 
 
 class CandidateOptions(ModelOptions):
@@ -55,8 +52,6 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
         the family's out-of-sample predictions; facts with the validation metric, or with `error` and no rows
         when the candidate cannot be fitted (the others go on).
     """
-    import pandas as pd
-
     _, spec = find_model(job.options.model)
     name = job.options.candidate
     one = next(c for c in spec.candidates if c.name == name)
@@ -86,9 +81,6 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
     Returns:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
-    import numpy as np
-    import pandas as pd
-
     _, spec = find_model(job.options.model)
     maker, frame = family(spec.family), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
@@ -121,8 +113,6 @@ class Trained:
 
     def fingerprint(self, dataset: str) -> str:
         """What a version was made from, so that a try after a crash finds what the one before registered."""
-        import hashlib
-
         return hashlib.sha256(f"{dataset} {self.board.best} {self.spec.model_dump_json()}".encode()).hexdigest()
 
 

@@ -1,9 +1,10 @@
 """The promotion DAG's stages: judge the challenger, record a person's answer, move the alias, and the way back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import select
 
 from baton.data import datasets
 from baton.errors import BatonError
@@ -15,14 +16,10 @@ from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert, write
 from baton.registry.card import gate_table
 from baton.registry.client import ALIAS_MOVED, Registry
+from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history
 from baton.stages.step import engine_step
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.specs.model import ModelSpec
 
 PROMOTE = "PROMOTE"
 
@@ -41,14 +38,14 @@ def version_to_judge(model: str, asked: int = 0) -> int:
 
 def is_champion(model: str, version: int) -> bool:
     """True when the version is what scores now."""
-    return Registry().alias(model, "champion") == version
+    return Registry().recorded_champion(model) == version
 
 
 def _state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """Judged anew after every move of the champion: an answer from before a rollback must not promote once more."""
     _, spec = find_model(job.options.model)
     moves = [entry.seq for entry in ledger.entries(subject=spec.model, kind=ALIAS_MOVED, limit=1)]
-    champion = Registry().alias(spec.model, "champion")
+    champion = Registry().recorded_champion(spec.model)
     return {"champion": champion, "moves": moves, "gate": spec.gate.model_dump(mode="json")}
 
 
@@ -60,12 +57,10 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
         the gate's table; facts with decision PROMOTE | HOLD | MORE_DATA, reasons, version, champion and a
         summary in Markdown for the person who approves.
     """
-    import pandas as pd
-
     registry = Registry()
     _, spec = find_model(job.options.model)
     version = int(job.partition.removeprefix("version-"))
-    champion = registry.alias(spec.model, "champion")
+    champion = registry.recorded_champion(spec.model)
     verdict = compare(spec, registry, version, champion)
     facts = {
         "decision": verdict.decision, "reasons": verdict.reasons, "model": spec.model, "version": version,
@@ -105,16 +100,9 @@ def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame
 
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
-    lines = [
-        f"**{spec.model} version {version}** against "
-        + (f"champion version {champion}" if champion else "no champion yet"),
-        "",
-        f"Gate: **{verdict.decision}**",
-        "",
-        *[f"- {reason}" for reason in verdict.reasons],
-        "",
-    ]
-    return "\n".join([*lines, *gate_table(verdict.table)])
+    against = f"champion version {champion}" if champion else "no champion yet"
+    head = [f"**{spec.model} version {version}** against {against}", "", f"Gate: **{verdict.decision}**", ""]
+    return "\n".join([*head, *(f"- {reason}" for reason in verdict.reasons), "", *gate_table(verdict.table)])
 
 
 def record_answer(model: str, version: int, answer: str, reviewer: str, channel: str) -> None:
@@ -138,8 +126,6 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
 
 def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
-    from sqlalchemy import select
-
     table, version = tables.approvals, int(job.partition.removeprefix("version-"))
     query = select(table).where(table.c.model == job.options.model, table.c.version == version)
     with read() as conn:
@@ -159,8 +145,6 @@ def move_champion(job: StageJob[ModelOptions]) -> StageOutput:
     Raises:
         BatonError: gate and answer on record do not both say yes to exactly this version.
     """
-    import pandas as pd
-
     model, version = job.options.model, int(job.partition.removeprefix("version-"))
     record = _record(job)
     if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.data import datasets
 from baton.data.datasets import DatasetRef
+from baton.data.pages import store_page
 from baton.data.partitions import safe_name
 from baton.drift.decision import Window, window_from
 from baton.drift.report import report_html
@@ -17,7 +18,6 @@ from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert, write
 from baton.registry.client import Registry
-from baton.settings import settings
 from baton.stages.slots import Slot, head
 
 if TYPE_CHECKING:
@@ -110,12 +110,7 @@ def _judge(
 
 def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
     page = f"drift/{model}/{safe_name(partition)}-v{version}.html"
-    path = settings().reports_dir / page
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        report_html(table, model=model, partition=partition, version=version, window=window), encoding="utf-8"
-    )
-    return page
+    return store_page(page, report_html(table, model=model, partition=partition, version=version, window=window))
 
 
 def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:

@@ -1,6 +1,6 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  steps.py  README.md
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  retention.yaml  steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
+from baton.specs.retention import FlowRetention
 from baton.specs.source import Source
 
 GROUP = "baton.packs"
@@ -30,21 +31,14 @@ class Pack:
     models: dict[str, ModelSpec] = field(default_factory=dict)
     contracts: dict[str, ContractSpec] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    retention: dict[str, FlowRetention] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
-        """The contract of that name.
-
-        Raises:
-            SpecError: there is none; names those that exist.
-        """
+        """The contract of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("contract", self.contracts, name)
 
     def source(self, name: str) -> Source:
-        """The source of that name.
-
-        Raises:
-            SpecError: there is none; names those that exist.
-        """
+        """The source of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("source", self.sources, name)
 
     def _pick(self, kind: str, known: dict[str, Any], name: str) -> Any:
@@ -117,6 +111,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     read = read_folder(folder)
     raise_for(problem for file in read for problem in file.problems)
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
+    retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
     return Pack(
         name=name,
         package=package,
@@ -124,6 +119,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         models={file.spec.model: file.spec for file in read if file.kind == "model"},
         contracts={file.spec.contract: file.spec for file in read if file.kind == "contract"},
         sources={key: source.model_copy(update={"folder": str(folder)}) for key, source in sources.items()},
+        retention=retention,
     )
 
 
@@ -144,8 +140,8 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     """The YAML files of a pack's folder and what each holds."""
     found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
-    sources = folder / "sources.yaml"
-    return [*found, ("sources", sources)] if sources.exists() else found
+    single: tuple[Kind, ...] = ("sources", "retention")
+    return [*found, *((kind, path) for kind in single if (path := folder / f"{kind}.yaml").exists())]
 
 
 @cache  # reading the metadata of 300 packages takes 20 ms, and every look-up of a model comes here

@@ -1,7 +1,5 @@
 """A pack's data, made once: a folder of Parquet files with a manifest of their hashes, put in place as a whole."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -9,14 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from baton.errors import SourceError
 from baton.packs.downloads import PackagedFile, Progress, file_sha256
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 MANIFEST = "manifest.json"
 
@@ -35,9 +33,6 @@ class Builder:
 
     def write(self, rows: pd.DataFrame | pa.Table, name: str) -> None:
         """Write rows as Parquet (zstd); the same rows give the same bytes."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
         buffer = pa.BufferOutputStream()
         pq.write_table(table.combine_chunks(), buffer, compression="zstd")

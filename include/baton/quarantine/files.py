@@ -103,17 +103,17 @@ def _as_json(rows: list[QuarantinedRow]) -> str:
 def _write_csv(file: Any, rows: list[QuarantinedRow]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     writer = csv.writer(file)
-    writer.writerow([*(f"_{name}" for name in (*_KEYS, *_NOTES)), *columns])
+    writer.writerow([*(f"_{name}" for name in (*_KEYS, *_NOTES)), *map(_guarded, columns)])
     for row in rows:
         notes = (row.source, row.status, "; ".join(row.rules), "; ".join(filter(None, row.advice)))
         cells = row.cells
         writer.writerow([
-            *(getattr(row, name) for name in _KEYS), *notes, *(_guarded(cells.get(column)) for column in columns),
+            *(getattr(row, name) for name in _KEYS), *map(_guarded, (*notes, *(cells.get(column) for column in columns))),
         ])  # fmt: skip
 
 
 def _guarded(cell: str | None) -> str:
-    """Keep a spreadsheet from running a cell as a formula; `_unguarded` takes the quote away again."""
+    """Keep a spreadsheet from running a cell, also one of the header, as a formula; `_unguarded` takes the quote away again."""
     if not cell:
         return ""
     return f"'{cell}" if cell[0] == "'" or (cell[0] in _FORMULA and not _is_number(cell)) else cell
@@ -150,7 +150,9 @@ def _from_csv(path: Path) -> Iterator[EditedRow]:
             place = f"line {reader.line_num}"
             if None in line or None in line.values():
                 raise BatonError(f"{path}, {place}: the line has another number of cells than the header")
-            cells = {column: _unguarded(value) for column, value in line.items() if column not in notes}
+            cells = {
+                _unguarded(column) or "": _unguarded(value) for column, value in line.items() if column not in notes
+            }
             yield place, _key(path, place, {name: line[f"_{name}"] for name in _KEYS}), cells
     except csv.Error as error:
         raise BatonError(f"{path}, line {reader.line_num}: {error}") from error

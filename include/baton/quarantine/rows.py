@@ -1,5 +1,6 @@
 """Quarantined rows as people see them: one entry a row, with all rules that it breaks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.cells import PROBLEM, as_text
+from baton.data.cells import MASKED, PROBLEM, as_text
 from baton.record import warehouse
 from baton.record.tables import quarantine
 
@@ -41,6 +42,7 @@ class QuarantinedRow:
     """One row and all that is known about it.
 
     Attributes:
+        values: what stands in `columns`, as whoever may decide sees it: masked values are the row's own again.
         raw: its cells as they arrived, by column.
         repair: cells that a person changed.
         status: open or repaired while any of its records is, else discarded or resolved.
@@ -128,6 +130,16 @@ def select(conn: Connection, where: Where, limit: int | None) -> list[Quarantine
     return made[:limit]
 
 
+def value_of(record: Mapping[str, Any]) -> str | None:
+    """The value of a record for somebody who may decide on it: one that is masked is read from the row's cells."""
+    if MASKED not in (record["value"] or ""):
+        return record["value"]
+    cells = {**(record["raw"] or {}), **(record["repair"] or {})}
+    if record["column"] is None:  # a line that could not be split
+        return str(cells.get(PROBLEM) or "").partition(": ")[2] or None
+    return ", ".join(as_text(cells.get(name)) or "" for name in re.split("[,;] ", record["column"]))
+
+
 def _row(records: Sequence[Any]) -> QuarantinedRow:
     statuses = [found.status for found in records]
     status = next(s for s in ("discarded", "repaired", "open", "resolved") if s in statuses)
@@ -140,7 +152,8 @@ def _row(records: Sequence[Any]) -> QuarantinedRow:
     return QuarantinedRow(
         flow=first.flow, partition=first.partition, source=first.source, row=first.row, row_sha=first.row_sha,
         entity_key=first.entity_key, rules=tuple(found.rule for found in shown),
-        columns=tuple(found.column or "" for found in shown), values=tuple(found.value or "" for found in shown),
+        columns=tuple(found.column or "" for found in shown),
+        values=tuple(value_of(found._mapping) or "" for found in shown),
         advice=tuple(found.advice or "" for found in shown), status=status, raw=first.raw or {}, repair=repair,
         reason=first.reason, actor=first.actor, first_seen=min(found.first_seen for found in records),
         updated_at=max(found.updated_at for found in records),

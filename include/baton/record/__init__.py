@@ -1,3 +1,1 @@
-"""The record: what a run leaves behind, in one database: the warehouse, its tables, the ledger. Imports settings,
-jsontext, errors.
-"""
+"""The record: what a run leaves in one database: warehouse, tables, ledger. Imports settings, jsontext, errors."""

@@ -1,16 +1,18 @@
 """The ledger: the record of what happened, append-only, every entry chained to the one before by SHA-256.
 
-The chain shows an edit, a deletion, an insertion and a swap. It cannot show that its end was cut off, nor that somebody
-rewrote everything from one entry on; for that, each committed entry's hash is also appended to the *anchor*, a file
-outside the database (`ledger.anchor` in BATON_HOME). Keep copies of the anchor where the database's owner cannot write.
+The chain shows an edit, a deletion, an insertion and a swap. Whoever writes to the database can make a chain of his own; for
+that, each entry also carries a seal, and each committed one has a line in the *anchor*, both made with a key outside the
+database (`baton.record.anchor`). What is left to whoever can also write to BATON_HOME is to put database and anchor back to
+an earlier state together: keep copies of the anchor elsewhere, and compare with them (`baton ledger verify --anchor`).
 """
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
-from baton.record import warehouse
+from baton.record import anchor, warehouse
 from baton.record.tables import ledger
-from baton.settings import settings
 
-GENESIS = "0" * 64
+GENESIS = "0" * anchor.HASH
+ANCHORED_WITHIN = timedelta(minutes=1)  # after its commit an entry has a line in the anchor
 _ADVISORY_LOCK = 0x6C6564676572  # "ledger"
 _HASHED = ("seq", "at", "kind", "subject", "payload", "prev")
 
@@ -45,13 +47,14 @@ class ChainCheck:
     """What `verify` found.
 
     Attributes:
-        ok: the chain is whole and agrees with the anchor.
+        ok: the chain is whole, sealed, and agrees with the anchor and with the last check.
         records: entries in the database.
-        first_broken: number of the first entry that is wrong or missing; None if ok or if the anchor is gone.
+        first_broken: number of the first entry that is wrong or missing; None if ok, or if key or anchor is gone.
         head: hash of the last entry.
         reason: empty when ok, else what is wrong with the first broken entry.
-        unanchored: entries that the anchor does not know: their process died between commit and anchor, or
-            they were written from another BATON_HOME, or not by Baton.
+        unanchored: entries that the anchor does not know (yet): of the last minute, or whose process died between commit
+            and anchor; of a copy of the anchor: all that came after it.
+        after: the entry behind which the check began; 0: all were looked at.
     """
 
     ok: bool
@@ -60,14 +63,7 @@ class ChainCheck:
     head: str
     reason: str
     unanchored: int
-
-
-VERIFIED = "ledger_verified"  # in the warehouse's meta table
-
-
-def anchor_path() -> Path:
-    """Return the file that holds `<seq> <hash>` of every entry committed from this BATON_HOME."""
-    return settings().home / "ledger.anchor"
+    after: int = 0
 
 
 def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -> int:
@@ -82,7 +78,7 @@ def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -
         payload: plain JSON values.
 
     Raises:
-        BatonError: `conn` does not come from `warehouse.write()`, or is inside a savepoint.
+        BatonError: `conn` does not come from `warehouse.write()`, or is inside a savepoint; or the key is gone.
         TypeError: a value that JSON cannot hold.
     """
     if conn.in_nested_transaction():  # rolled back alone, it would leave its hash in the anchor
@@ -94,94 +90,203 @@ def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -
     record = {"seq": seq, "at": warehouse.now(), "kind": kind, "subject": subject}
     record |= {"payload": to_json(payload), "prev": last.hash if last else GENESIS}
     digest = _digest(record)
-    conn.execute(ledger.insert().values(**record, hash=digest))
-    warehouse.after_commit(conn, lambda: _anchor(seq, digest))
+    sealed = anchor.seal(anchor.key(create=last is None), digest)
+    conn.execute(ledger.insert().values(**record, hash=digest, seal=sealed))
+    warehouse.after_commit(conn, lambda: anchor.add(seq, digest, _sealed_between))
     return int(seq)
 
 
+def _sealed_between(first: int, last: int) -> list[tuple[int, str]]:
+    known, c = anchor.key(), ledger.c
+    query = sa.select(c.seq, c.hash, c.seal).where(c.seq.between(first, last)).order_by(c.seq)
+    with warehouse.read() as conn:
+        return [(row.seq, row.hash) for row in conn.execute(query) if row.seal == anchor.seal(known, row.hash)]
+
+
 def _digest(record: Any) -> str:
-    return hashlib.sha256(json.dumps([record[name] for name in _HASHED]).encode()).hexdigest()
+    return _hash_of(*(record[name] for name in _HASHED))
 
 
-def _anchor(seq: int, digest: str) -> None:
-    path = anchor_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = file.seek(0, os.SEEK_END)
-        if size:
-            file.seek(size - 1)
-            if file.read(1) != b"\n":  # a process died while writing its line
-                file.write(b"\n")
-        file.write(f"{seq} {digest}\n".encode())
+def _hash_of(seq: int, at: str, kind: str, subject: str, payload: str, prev: str) -> str:
+    # the JSON list of them as json.dumps writes it, in a third of its time: a check does this a million times
+    text = f"[{seq}, {_json(at)}, {_json(kind)}, {_json(subject)}, {_json(payload)}, {_json(prev)}]"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _anchored(path: Path) -> dict[int, set[str]]:
-    """Read the anchor; unfinished lines (a process died while writing) carry no evidence and are passed over.
-
-    An entry with two hashes was removed from the database and another one put in its place.
-    """
-    known: dict[int, set[str]] = {}
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        seq, _, digest = line.partition(" ")
-        if seq.isdigit() and len(digest) == len(GENESIS):
-            known.setdefault(int(seq), set()).add(digest)
-    return known
-
-
-def verify(anchor: Path | None = None) -> ChainCheck:
-    """Check every entry against the one before and against the anchor; names the first that is broken.
+def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
+    """Check every entry against the one before, its seal, the anchor and the last check; names the first that is broken.
 
     Args:
-        anchor: a copy of the anchor kept elsewhere; default the one in BATON_HOME.
+        copy: a copy of the anchor kept elsewhere, instead of the one in BATON_HOME; it may end earlier than the ledger.
+        new: only what came after the last check that found all well (`remember`); an edit further back is not seen then.
     """
-    path = anchor or anchor_path()
-    # the anchor is read before the database: whatever it names was committed by then
-    known = _anchored(path) if path.exists() else None
-    count, head, broken, reason = 0, GENESIS, None, ""
+    path = copy or anchor.anchor_path()
+    # the anchor's size is taken before the database is read: whatever it names was committed by then
+    size = path.stat().st_size if path.exists() else 0
     with warehouse.read() as conn:
-        for row in _rows(conn):
-            count += 1
-            if broken is None:
-                reason = _fault(row, count, head, known or {})
-                broken = None if not reason else min(count, row["seq"])
-            head = row["hash"]
-    if broken is None and known and max(known) > count:
-        broken, reason = (count + 1, f"entries {count + 1} to {max(known)} are missing: the anchor has seen them")
-    if not reason and known is None and count:
-        reason = f"{path} is missing: nobody can tell whether entries were cut off or rewritten"
-    unanchored = sum(1 for seq in range(1, count + 1) if seq not in (known or {}))
-    return ChainCheck(not reason, count, broken, head, reason, unanchored)
+        count = conn.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() or 0
+        head = conn.execute(sa.select(ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).scalar() or GENESIS
+        try:
+            known = anchor.key(create=not count and not size)
+            mark = anchor.remembered() or _NOTHING
+        except BatonError as error:
+            return ChainCheck(False, count, None, head, str(error), count)
+        start, prev = (mark["whole"], mark["head"]) if new else (0, GENESIS)
+        lines = anchor.lines(path, size, count - start if start else None) if size else iter(())
+        there = not start or anchor.line(known, start, prev) in lines  # takes the lines up to it
+        walk = _walk(conn, known, lines, start if there else 0, start, prev)
+        if walk.fault[1]:
+            broken, reason = walk.fault
+        else:
+            if walk.count > start:
+                count, head = walk.count, walk.head  # of one statement
+            broken, reason = _differs(conn, mark, count)
+        if not reason:
+            broken, reason = _compare(conn, walk, path, 0 if copy else mark["whole"], complete=copy is None)
+    return ChainCheck(not reason, count, broken, head, reason, walk.unanchored, start)
+
+
+_NOTHING: dict[str, Any] = {"whole": 0, "head": GENESIS}
+_Fault = tuple[int | None, str]
+_FINE: _Fault = (None, "")
+
+
+@dataclass
+class _Walk:
+    """What the way along the chain showed.
+
+    Attributes:
+        count, head: number and hash of the last entry.
+        last: the last number that a line of the anchor names.
+        rest: number, time and hash of the entries behind the first whose line is not the next one.
+        seen: number -> hashes, of the lines left.
+    """
+
+    count: int
+    head: str
+    last: int
+    rest: list[tuple[int, str, str]] = field(default_factory=list)
+    seen: dict[int, set[str]] = field(default_factory=dict)
+    fault: _Fault = _FINE
+    unanchored: int = 0
+
+
+def _walk(conn: Connection, key: bytes, lines: Iterator[bytes], last: int, start: int, prev: str) -> _Walk:
+    columns = [ledger.c[name] for name in (*_HASHED, "hash", "seal")]
+    query = sa.select(*columns).where(ledger.c.seq > start if start else sa.true()).order_by(ledger.c.seq)
+    number = start
+    rest: list[tuple[int, str, str]] = []
+    line, in_order, seal = b"", True, anchor.seal
+    for row in conn.execution_options(yield_per=5000).execute(query):
+        seq, at, kind, subject, payload, before, digest, sealed = row
+        number += 1
+        whole = _hash_of(seq, at, kind, subject, payload, before) == digest and seal(key, digest) == sealed
+        if not whole or seq != number or before != prev:
+            return _Walk(number, prev, last, fault=(min(number, seq), _fault(row, number, prev)))
+        prev = digest
+        if in_order:
+            mine = f"{seq} {digest} {sealed}\n".encode()
+            line = next(lines, b"")
+            while line and line != mine and not any(anchor.sealed(key, [line])):
+                line = next(lines, b"")  # no evidence
+            in_order = line == mine
+            last = seq if in_order else last
+        if not in_order:
+            rest.append((seq, at, digest))
+    seen: dict[int, set[str]] = {}
+    for one, digest in anchor.sealed(key, lines if in_order else chain([line], lines)):
+        seen.setdefault(one, set()).add(digest)
+    return _Walk(number, prev, max([last, *seen]), rest, seen)
+
+
+def _fault(row: Any, expected: int, prev: str) -> str:
+    """What is wrong with an entry."""
+    seq = row.seq
+    if seq != expected:
+        return f"entry {expected} is missing" if seq > expected else f"entry {seq} is out of order"
+    if _digest(row._mapping) != row.hash:
+        return f"entry {seq} was changed: its content does not have its hash"
+    if row.prev != prev:
+        return f"entry {seq} does not follow the entry before it"
+    return f"entry {seq} was not written by Baton: it lacks the seal that only the key in {anchor.folder()} makes"
+
+
+def _differs(conn: Connection, mark: Mapping[str, Any], count: int) -> _Fault:
+    """Whether the entry up to which the last check found all well is there no more, or another one."""
+    if count < mark["whole"]:
+        return count + 1, f"entries {count + 1} to {mark['whole']} are missing: they were verified at {mark['at']}"
+    if mark["whole"] and _stored_hash(conn, mark["whole"]) != mark["head"]:
+        return mark["whole"], f"entry {mark['whole']} was rewritten: another one was verified at {mark['at']}"
+    return _FINE
+
+
+def _compare(conn: Connection, walk: _Walk, path: Path, verified: int, *, complete: bool) -> _Fault:
+    """The entries that the anchor does not name in their order, and the lines that are left."""
+    if walk.last < max(min(1, walk.count), verified):
+        gone = f"does not name entry {verified}, up to which all was verified" if verified else "is missing or empty"
+        return None, f"{path} {gone}: nobody can tell whether entries were cut off or rewritten; bring back a copy"
+    now, fault = datetime.now(UTC), _FINE
+    for seq, at, digest in walk.rest:
+        hashes = walk.seen.pop(seq, None)
+        walk.unanchored += hashes is None
+        if fault[1]:
+            continue
+        if hashes is None and (seq < walk.last or (complete and not _young(at, now))):
+            why = "cut from there, or its process died before it wrote one, which the next entry then does"
+            fault = seq, f"entry {seq} has no line in {path}: {why}"
+        elif hashes is not None and hashes != {digest}:
+            fault = seq, f"entry {seq} was rewritten: the anchor has another hash for it"
+    if not fault[1] and walk.last > walk.count:
+        fault = walk.count + 1, f"entries {walk.count + 1} to {walk.last} are missing: the anchor has seen them"
+    for seq, hashes in walk.seen.items() if not fault[1] else ():
+        if hashes != {_stored_hash(conn, seq)}:
+            return seq, f"entry {seq} was rewritten: the anchor has another hash for it"
+    return fault
+
+
+def _young(at: str, now: datetime) -> bool:
+    """Whether an entry may still be without a line; one of the future may not."""
+    return abs(now - datetime.fromisoformat(at)) <= ANCHORED_WITHIN
+
+
+def _stored_hash(conn: Connection, seq: int) -> str | None:
+    return conn.execute(sa.select(ledger.c.hash).where(ledger.c.seq == seq)).scalar()
 
 
 def remember(verdict: ChainCheck, actor: str) -> dict[str, Any]:
-    """Keep a verification's result for the page that shows it; returns what is kept."""
+    """Keep a check's result for the page that shows it and for `verify(new=True)`; returns what is kept.
+
+    The head up to which all was well stays when a later check finds a fault.
+    """
+    try:
+        before = anchor.remembered() or _NOTHING
+    except BatonError:
+        before = _NOTHING
     result = {
         "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
-        "first_broken": verdict.first_broken, "reason": verdict.reason,
+        "first_broken": verdict.first_broken, "reason": verdict.reason, "unanchored": verdict.unanchored,
+        "after": verdict.after, "whole": before["whole"], "head": before["head"],
     }  # fmt: skip
-    warehouse.meta_set(VERIFIED, json.dumps(result))
+    if verdict.ok:
+        result |= {"whole": verdict.records, "head": verdict.head}
+    anchor.remember(result)
     return result
 
 
-def _fault(row: dict[str, Any], expected: int, prev: str, known: dict[int, set[str]]) -> str:
-    """Return what is wrong with an entry, empty if nothing is."""
-    seq = row["seq"]
-    if seq != expected:
-        return f"entry {expected} is missing" if seq > expected else f"entry {seq} is out of order"
-    if _digest(row) != row["hash"]:
-        return f"entry {seq} was changed: its content does not have its hash"
-    if row["prev"] != prev:
-        return f"entry {seq} does not follow the entry before it"
-    if known.get(seq, {row["hash"]}) != {row["hash"]}:
-        return f"entry {seq} was rewritten: the anchor has another hash for it"
-    return ""
-
-
-def _rows(conn: Connection) -> Iterator[dict[str, Any]]:
-    result = conn.execution_options(yield_per=2000).execute(sa.select(ledger).order_by(ledger.c.seq))
-    for row in result.mappings():
-        yield dict(row)
+def last_check() -> dict[str, Any] | None:
+    """What `remember` kept last; None before the first check. A record that somebody else wrote is a check that failed."""
+    try:
+        return anchor.remembered()
+    except BatonError as error:
+        return {
+            "at": None,
+            "by": "",
+            "ok": False,
+            "records": 0,
+            "first_broken": None,
+            "reason": str(error),
+            "unanchored": 0,
+        }
 
 
 def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:

@@ -26,7 +26,7 @@ def _table(name: str, short: str, *more: Any) -> Table:
 
 # who owns a slot (fence) and what it holds now (null before the first commit)
 heads = _table("heads", "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?")
-# append-only: every version that a slot ever had, and what it was made from
+# append-only, but for an erasure, which names another object: every version that a slot ever had, and what it was made from
 commits = _table(
     "commits",
     "id:id* flow stage partition map_index:int fence:int digest uri ref:json facts:json inputs:json "
@@ -105,5 +105,7 @@ outbox = _table(
     Index(None, "flow", "partition"),
 )
 meta = _table("meta", "key* value")
-# append-only, hash-chained; written through `baton.record.ledger` only
-ledger = _table("ledger", "seq:number* at kind subject payload prev hash", Index(None, "subject"), Index(None, "kind"))
+# append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only
+ledger = _table(
+    "ledger", "seq:number* at kind subject payload prev hash seal", Index(None, "subject"), Index(None, "kind")
+)

@@ -7,10 +7,12 @@ its start (`BEGIN IMMEDIATE`): it waits there, and cannot fail on a lock later.
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -33,6 +35,7 @@ _BUSY_TIMEOUT_MS = 30_000
 _WRITE = "baton_write"
 _CALLBACKS = "baton_after_commit"
 _IDENTITY = "warehouse_id"
+_QUOTED = re.compile(r"\n(DETAIL|CONTEXT):.*", re.DOTALL)
 _ENGINES: dict[tuple[int, str], Engine] = {}
 
 
@@ -59,14 +62,23 @@ def _connect(address: str) -> Engine:
         if url.database in (None, "", ":memory:"):
             raise BatonError("BATON_WAREHOUSE_URL: the SQLite warehouse must be a file, every task opens it anew")
         path = os.path.abspath(str(url.database))  # noqa: PTH100 - keeps a symbolic link as the user wrote it
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-        made = sa.create_engine(url, json_serializer=to_json)
+        os.makedirs(os.path.dirname(path), exist_ok=True, mode=0o700)  # noqa: PTH103, PTH120
+        made = sa.create_engine(url, json_serializer=to_json, hide_parameters=True)
         sa.event.listen(made, "connect", _prepare_sqlite)
         sa.event.listen(made, "begin", _begin_sqlite)
         return made
     if kind == "postgresql":
-        return sa.create_engine(url, json_serializer=to_json, pool_pre_ping=True)
+        made = sa.create_engine(url, json_serializer=to_json, pool_pre_ping=True, hide_parameters=True)
+        sa.event.listen(made, "handle_error", _without_rows)
+        return made
     raise BatonError(f"BATON_WAREHOUSE_URL: {kind} is not supported; use sqlite:///file or postgresql+psycopg2://...")
+
+
+def _without_rows(context: Any) -> None:
+    """Postgres quotes the row that it refuses; an error ends in logs, where no row belongs."""
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args:
+            error.args = (_QUOTED.sub("", str(error.args[0])), *error.args[1:])
 
 
 def _prepare_sqlite(raw: Any, _record: Any) -> None:
@@ -183,6 +195,29 @@ def write() -> Iterator[Connection]:
             callback()
         except Exception:  # the caller must not take for lost what is committed
             log.exception("after a commit")
+
+
+def compact() -> None:
+    """Have the database's files forget what was deleted; SQLite keeps deleted rows in free pages and in its log.
+
+    Raises:
+        BatonError: another process holds the database.
+    """
+    with _explained():
+        conn = engine().raw_connection()
+        try:
+            statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+            if engine().dialect.name == "postgresql":
+                statements = statements[:1]
+                driver: Any = conn.driver_connection
+                driver.autocommit = (
+                    True  # VACUUM runs in no transaction; SQLite's connections here open none themselves
+                )
+            cursor = conn.cursor()
+            for statement in statements:
+                _patiently(partial(cursor.execute, statement))
+        finally:
+            conn.invalidate()
 
 
 def _begun(conn: Connection) -> Connection:

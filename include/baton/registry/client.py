@@ -6,13 +6,16 @@ points `challenger`; only `promote` and `rollback` move `champion`, and both wri
 The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
 right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So
 reviewers get rights on versions only (`mlflow_server.bootstrap`): they can tag, not move. The server's admin
-still can: the console's page Today compares the alias with the ledger and says so (`champion_moved`).
+still can, and moves nothing by it: champion is what the ledger's last move says (`recorded_champion`), and only a version
+that a move made champion may score (`require_promoted`). Where the alias says something else, runs and the console's
+page Today say so (`champion_moved`), and the next promotion or rollback puts it right.
 """
 
 from datetime import UTC, datetime
 from typing import Literal
 
 from baton.errors import RegistryRefused
+from baton.names import promote_of
 from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
 from baton.registry.identity import ModelVersion
@@ -85,7 +88,7 @@ class Registry(Versions):
             RegistryRefused: the version does not verify, or the champion is not `previous` any more.
         """
         self.download(model, version)
-        current = self.alias(model, CHAMPION)
+        current = self.recorded_champion(model)
         if current not in (previous, version):
             raise RegistryRefused(
                 f"{model}: champion is version {current}, but the gate compared with {previous}; judge again"
@@ -98,12 +101,12 @@ class Registry(Versions):
         """Swap champion and previous champion; return the version that is champion now.
 
         Raises:
-            RegistryRefused: there is no previous champion, or it does not verify.
+            RegistryRefused: there is no previous champion, it was never promoted, or it does not verify.
         """
-        aliases = self.aliases(model)
-        current, target = aliases.get(CHAMPION), aliases.get(PREVIOUS)
+        current, target = self.recorded_champion(model), self.alias(model, PREVIOUS)
         if target is None or target == current:
             raise RegistryRefused(f"{model}: there is no previous champion to go back to")
+        self.require_promoted(model, target)
         self.download(model, target)
         self._move_champion(model, target, current, actor, reason or "rolled back")
         if current is not None:
@@ -119,10 +122,20 @@ class Registry(Versions):
             ledger.append(conn, ALIAS_MOVED, model, move)
 
     def recorded_champion(self, model: str) -> int | None:
-        """The champion by the ledger: the version of the last recorded move."""
-        entries = ledger.entries(subject=model, kind=ALIAS_MOVED)
-        moves = [entry for entry in entries if entry.payload.get("alias") == CHAMPION]
-        return int(max(moves, key=lambda entry: entry.seq).payload["version"]) if moves else None
+        """The champion: the version of the ledger's last move, whatever the alias says by now."""
+        return next(iter(_moves(model)), None)
+
+    def require_promoted(self, model: str, version: int) -> None:
+        """Refuse a version that the ledger does not know as approved: no move ever made it champion.
+
+        Raises:
+            RegistryRefused: saying what may be done with it.
+        """
+        if version not in _moves(model):
+            raise RegistryRefused(
+                f"{model} version {version} was never promoted: the gate and a person have to say yes in {promote_of(model)} "
+                "before it may score; until then try it with a dry run"
+            )
 
     def record_gate(self, model: str, version: int, verdict: GateResult) -> str:
         """Write the gate's verdict to a version: tags, description, table `gate.json` of its run.
@@ -157,3 +170,9 @@ class Registry(Versions):
             gate_at: what `record_gate` returned; when the version was judged again since, nothing counts.
         """
         return counted_review(self.tags(model, version), gate_at)
+
+
+def _moves(model: str) -> list[int]:
+    """Versions that the ledger's moves made champion, the newest move first."""
+    entries = ledger.entries(subject=model, kind=ALIAS_MOVED, limit=10_000)
+    return [int(entry.payload["version"]) for entry in entries if entry.payload.get("alias") == CHAMPION]

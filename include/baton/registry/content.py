@@ -5,11 +5,14 @@ allowed; everything else (pickles under any name, archives, scripts, foreign fla
 having to be recognised. Where a well-known danger is recognised, the reason names it.
 """
 
+import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 from baton.errors import RegistryRefused
@@ -17,6 +20,7 @@ from baton.registry.identity import Identity
 
 MAX_TEXT_BYTES = 512 * 1024**2
 MAX_SMALL_BYTES = 1024**2
+MAX_HEADER_BYTES = 4096  # of an array; numpy pads that of an ordinary one to 128
 MAX_UNPACKED_BYTES = 2 * 1024**3
 
 # a pickle runs code when read; so do the containers that joblib, numpy and torch put one into
@@ -178,11 +182,23 @@ def _check_skops(name: str, path: Path) -> None:
 
 
 def _check_array(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Read numpy's header whole, wherever it ends: it says what the rest is, and how much memory that takes."""
+    from numpy.lib import format as npy
+
     with archive.open(entry) as stream:
-        head = stream.read(4096)
-    # numpy's header names the element type; 'O' means that the rest is a pickle
-    if not head.startswith(b"\x93NUMPY") or re.search(rb"""['"][|<>=]?O\d*['"]""", head.split(b"\n", 1)[0]):
-        raise RegistryRefused(f"{name}: not an array of plain values")
+        head = io.BytesIO(stream.read(12 + MAX_HEADER_BYTES))
+    try:
+        wide = {(1, 0): False, (2, 0): True}[npy.read_magic(head)]
+        length = int.from_bytes(head.getvalue()[8 : 12 if wide else 10], "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"its header has {length} bytes, allowed are {MAX_HEADER_BYTES}")
+        shape, _, kind = (npy.read_array_header_2_0 if wide else npy.read_array_header_1_0)(head)
+        if kind.hasobject:
+            raise ValueError("its elements are pickled")
+        if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != entry.file_size - head.tell():
+            raise ValueError(f"it does not hold the values of its shape {shape}")
+    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        raise RegistryRefused(f"{name}: not an array of plain values ({error})") from None
 
 
 def _check_types(name: str, schema: Any) -> None:

@@ -129,11 +129,7 @@ class Versions(RunLog):
                 return sorted(found, key=lambda version: version.version)
 
     def version(self, model: str, version: int) -> ModelVersion:
-        """One version.
-
-        Raises:
-            RegistryRefused: there is no such version.
-        """
+        """One version. Raises RegistryRefused: there is no such version."""
         require_name(model)
         try:
             answer = self.rest.get("/model-versions/get", name=model, version=version)
@@ -186,11 +182,7 @@ class Versions(RunLog):
 
 
 def require_name(model: str) -> None:
-    """Refuse a model name that could not also be the name of a folder.
-
-    Raises:
-        RegistryRefused: naming it.
-    """
+    """Refuse a model name that could not also be the name of a folder. Raises RegistryRefused: naming it."""
     if not _MODEL_NAME.fullmatch(model):
         raise RegistryRefused(f"model name {model!r}: letters, digits, '_' and '-' only, at most 100")
 

@@ -1,3 +1,1 @@
-"""Airflow, MLflow and companions on this machine: started, supervised, stopped. Imports packs, record, tracking and the
-floors below them.
-"""
+"""Airflow, MLflow, companions: started, supervised, stopped. Imports packs, record, tracking and the floors below."""

@@ -62,10 +62,8 @@ class Companion:
         at: dict[str, Any] = {"host": f"{self.url(port)}{self.path}", "port": None, "schema": None}
         if self.conn_type == "http":
             at = {"host": LOOPBACK, "port": port, "schema": "http"}
-        token, extra = (
-            self.token_file.read_text(encoding="utf-8").strip(),
-            json.dumps(self.extra) if self.extra else None,
-        )
+        token = self.token_file.read_text(encoding="utf-8").strip()
+        extra = json.dumps(self.extra) if self.extra else None
         return {"conn_type": self.conn_type, **at, "password": token, "extra": extra}
 
 

@@ -80,7 +80,7 @@ def retire_jobs(metadata_url: str, job_type: str) -> int:
     Airflow would find out by itself 30 s after their last heartbeat. A new scheduler takes over the tasks of
     retired ones when it starts, a new triggerer their triggers; an interrupted task loses none of its tries.
     """
-    engine = sa.create_engine(metadata_url, poolclass=sa.NullPool)
+    engine = sa.create_engine(metadata_url, poolclass=sa.NullPool, hide_parameters=True)
     try:
         with engine.begin() as connection:
             if not sa.inspect(connection).has_table("job"):

@@ -13,7 +13,7 @@ model, so that a reviewer cannot move the alias `champion`. Whoever else has a u
 import json
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,17 +28,22 @@ REVIEWER_GRANT = {"resource_type": "registered_model_version", "resource_id": "*
 TEMPLATE = Path(__file__).parent / "basic_auth.ini"
 
 
-def prepare(home: Path) -> None:
+def prepare(home: Path, passwords: Mapping[str, str] | None = None) -> None:
     """Create folders, passwords and the log-in app's configuration in `home`; what is there already stays.
 
     Files: `secrets/mlflow.json` and `mlflow/basic_auth.ini`, both readable by this user only.
+
+    Args:
+        home: Baton's home.
+        passwords: of some of `USERS`; the others get random ones.
     """
     for folder in ("secrets", "mlflow", "mlflow/artifacts"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     path = home / "secrets" / "mlflow.json"
     if not path.exists():
         known: dict[str, Any] = {
-            role: {"username": name, "password": secrets.token_urlsafe(24)} for role, name in USERS.items()
+            role: {"username": name, "password": (passwords or {}).get(role) or secrets.token_urlsafe(24)}
+            for role, name in USERS.items()
         }
         write_secret(path, json.dumps(known | {"flask_secret_key": secrets.token_hex(32)}, indent=1))
     admin = credentials(home, "admin")
@@ -101,7 +106,7 @@ def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
     """
     rest = Rest(url, credentials(home, "admin"), retry_seconds)
     for role in ("service", "reviewer"):
-        _ensure_user(rest, credentials(home, role))
+        ensure_user(rest, credentials(home, role))
     reviewer = credentials(home, "reviewer").username
     try:
         rest.call("POST", "/api/3.0/mlflow/users/permissions/grant", username=reviewer, **REVIEWER_GRANT)
@@ -110,7 +115,8 @@ def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
             raise
 
 
-def _ensure_user(rest: Rest, user: Credentials) -> None:
+def ensure_user(rest: Rest, user: Credentials) -> None:
+    """Create a user with this password, or give it to the one that there is; without a grant, a user reads."""
     try:
         rest.post("/users/create", username=user.username, password=user.password)
     except RestError as error:

@@ -204,7 +204,9 @@ def users_file(settings: Settings) -> Path:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the folders of the home and, once, Airflow's keys and passwords (files 0600, folders 0700)."""
+    """Create the home and its folders and, once, Airflow's keys and passwords (files 0600, home and secret folders 0700)."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.home.chmod(0o700)
     for folder in (settings.home / "airflow", settings.logs_dir, settings.reports_dir, settings.data_dir):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (settings.secrets_dir, settings.keys_dir):

@@ -4,8 +4,6 @@ Every service leads a session of its own. Airflow's workers and tasks stay in th
 whatever process group they move to, also when the scheduler is killed: the session id finds them again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -15,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -32,7 +31,7 @@ class Session:
     started: float
 
     @classmethod
-    def of(cls, pid: int) -> Session:
+    def of(cls, pid: int) -> Self:
         """Return the session that the process `pid` leads."""
         return cls(pid, psutil.Process(pid).create_time())
 

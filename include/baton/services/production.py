@@ -1,12 +1,13 @@
 """Set-up of a production installation, run once by docker-compose at every start; repeating it changes nothing.
 
-`python -m baton.services.production`           databases, migrations, pools, first administrator, MLflow's log-in
-`python -m baton.services.production accounts`  the registry's service account and reviewer, when MLflow answers
+`python -m baton.services.production`           databases and their users, migrations, pools, first administrator, MLflow's log-in
+`python -m baton.services.production accounts`  the registry's other accounts, when MLflow answers
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -14,8 +15,15 @@ from baton.errors import BatonError, ServiceError
 from baton.record import warehouse
 from baton.services import mlflow_server
 from baton.settings import settings
+from baton.tracking.rest import Credentials, Rest, credentials
 
-DATABASES = ("mlflow", "baton")
+# each names a database and the user that owns it
+DATABASES = (
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CELERY__RESULT_BACKEND", "BATON_WAREHOUSE_URL", "MLFLOW_BACKEND_STORE_URI",
+)  # fmt: skip
+PASSWORDS = {
+    "admin": "MLFLOW_ADMIN_PASSWORD", "service": "MLFLOW_TRACKING_PASSWORD", "reviewer": "MLFLOW_REVIEWER_PASSWORD",
+}  # fmt: skip
 
 
 def set_up() -> None:
@@ -24,24 +32,40 @@ def set_up() -> None:
     Raises:
         ServiceError: a variable is missing, or a step fails; its output is above.
     """
-    create_databases(_variable("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"))
+    create_databases(_variable("POSTGRES_ADMIN_URL"), [_variable(name) for name in DATABASES])
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
-    mlflow_server.prepare(settings().home)
-    settings().keys_dir.mkdir(mode=0o700, exist_ok=True)
+    mlflow_server.prepare(settings().home, {"admin": _variable(PASSWORDS["admin"])})
     warehouse.migrate()
 
 
-def create_databases(url: str) -> list[str]:
-    """Create MLflow's and the warehouse's databases beside Airflow's on its server; return those that were missing."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
+    """Create databases and the users that own them, each allowed into its own only; return the databases that were missing.
+
+    Args:
+        administrator: SQLAlchemy URL of a user that may create both.
+        urls: SQLAlchemy URLs, perhaps in Celery's notation (`db+...`); a user that exists gets the password of its URL.
+    """
+    engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
     made = []
     with engine.connect() as connection:
+
+        def run(statement: str, **values: str | None) -> None:
+            # the server quotes names and passwords: statements that define something take no parameters
+            arguments = ", ".join(f"cast(:{name} as text)" for name in values)
+            connection.exec_driver_sql(
+                str(connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)).replace("%", "%%")
+            )
+
         known = set(connection.scalars(sa.text("select datname from pg_database")))
-        for name in DATABASES:
-            if name not in known:
-                connection.execute(sa.text(f'create database "{name}"'))
-                made.append(name)
+        roles = set(connection.scalars(sa.text("select rolname from pg_roles")))
+        for url in map(sa.make_url, (one.removeprefix("db+") for one in urls)):
+            verb = "alter" if url.username in roles else "create"
+            run(f"{verb} role %I login password %L", user=url.username, password=url.password)
+            if url.database not in known:
+                run("create database %I owner %I", database=url.database, user=url.username)
+                made.append(str(url.database))
+            run("revoke all on database %I from public", database=url.database)
     return made
 
 
@@ -54,11 +78,14 @@ def _create_administrator(password: str) -> None:
 
 
 def accounts() -> None:
-    """Create the registry's accounts once the MLflow server answers."""
+    """Create the registry's accounts once the MLflow server answers: of the stages, of reviewers, of what only looks."""
     uri = settings().mlflow_tracking_uri
     if uri is None:
         raise ServiceError("BATON_MLFLOW_TRACKING_URI is not set")
+    mlflow_server.prepare(settings().home, {role: _variable(name) for role, name in PASSWORDS.items()})
     mlflow_server.bootstrap(uri, settings().home)
+    reader = Credentials("reader", _variable("MLFLOW_READER_PASSWORD"))
+    mlflow_server.ensure_user(Rest(uri, credentials(settings().home, "admin")), reader)
 
 
 def _variable(name: str) -> str:

@@ -45,7 +45,10 @@ class Supervised:
     _started: float = field(default=0.0, repr=False)
 
     def start(self, environment: Mapping[str, str], folder: Path) -> None:
-        """Start the process in a session of its own: Ctrl-C in a terminal reaches the supervisor alone."""
+        """Start the process in a session of its own: Ctrl-C in a terminal reaches the supervisor alone.
+
+        What it and its children write is for the owner alone.
+        """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -53,7 +56,9 @@ class Supervised:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
             whole = {**environment, **self.service.environment}
             command = self.service.command
-            self.process = subprocess.Popen(command, env=whole, cwd=folder, start_new_session=True, **streams)  # noqa: S603
+            self.process = subprocess.Popen(  # noqa: S603
+                command, env=whole, cwd=folder, start_new_session=True, umask=0o077, **streams
+            )
         self.session = Session.of(self.process.pid)
         self._started = time.monotonic()
         self.restarts += 1

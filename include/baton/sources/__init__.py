@@ -1,3 +1,1 @@
-"""Rows of a partition from files, folders, mailboxes, SQL and HTTP. Imports packs, data, record and the floors below
-them.
-"""
+"""Rows of a partition from files, folders, mailboxes, SQL, HTTP. Imports packs, data, record and the floors below."""

@@ -46,11 +46,7 @@ def fill(
 
 
 def format_of(uri: str, default: Format) -> Format:
-    """The format that a file's ending says.
-
-    Raises:
-        SourceError: the ending stands for no format that is read here.
-    """
+    """The format that a file's ending says. Raises SourceError: the ending stands for no format that is read here."""
     name = uri.rsplit("/", 1)[-1]
     ending = name.rsplit(".", 1)[-1].lower() if "." in name else ""
     if ending and ending not in ENDINGS:
@@ -59,11 +55,7 @@ def format_of(uri: str, default: Format) -> Format:
 
 
 def read_bytes(uri: str) -> bytes:
-    """All bytes of a file.
-
-    Raises:
-        SourceError: it is not there or may not be read.
-    """
+    """All bytes of a file. Raises SourceError: it is not there or may not be read."""
     import fsspec
 
     try:

@@ -1,7 +1,5 @@
 """One folder of an IMAP mailbox, read only: nothing is marked as seen, moved or deleted (EXAMINE, BODY.PEEK)."""
 
-from __future__ import annotations
-
 import logging
 import re
 import ssl
@@ -9,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from imapclient import IMAPClient
 from imapclient.exceptions import ProtocolError
@@ -64,7 +63,7 @@ class ImapFolder:
             raise SourceError("imap: a folder is written in printable ASCII, other letters in modified UTF-7")
         self.server, self.name, self.timeout, self.validity = server, name, timeout, 0
 
-    def __enter__(self) -> ImapFolder:
+    def __enter__(self) -> Self:
         server, context = self.server, ssl.create_default_context()
         if not server.verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

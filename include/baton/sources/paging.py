@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from baton.data.partitions import window
 from baton.errors import SourceError
@@ -123,9 +124,20 @@ def _same_host(link: str, endpoint: str, base_url: str) -> str:
     here, there = urlsplit(base), urlsplit(urljoin(f"{base}/{endpoint.lstrip('/')}", link))
     if (there.scheme, there.netloc) != (here.scheme, here.netloc):
         raise SourceError(f"paging.next leads to another host ({there.netloc}, not {here.netloc}): not followed")
-    if not f"{there.path}/".startswith(f"{here.path}/"):
+    if _climbs(there.path) or not f"{there.path}/".startswith(f"{here.path}/"):
         raise SourceError(f"paging.next leads to {there.path}, not below {here.path}: not followed")
     return there.path.removeprefix(here.path) + (f"?{there.query}" if there.query else "")
+
+
+def _climbs(path: str) -> bool:
+    """Does a path hold `..` in any spelling? The client, and each server behind, may decode it once more."""
+    for _ in range(4):
+        if ".." in re.split(r"[/\\;]", path):
+            return True
+        encoded, path = path, unquote(path)
+        if path == encoded:
+            return False
+    return True
 
 
 def _at(payload: Any, dotted: str) -> Any:

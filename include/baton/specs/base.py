@@ -7,7 +7,7 @@ the comments that `baton new` writes.
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -54,10 +54,6 @@ def _cron(text: str) -> str:
     return text
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
@@ -65,7 +61,8 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^(\d+[smhdw])+$", "examples": ["30m", "24h", "7d"]}),
 ]
 Cron = Annotated[str, AfterValidator(_cron), Field(examples=["0 3 * * 1", "@hourly"])]
-Seq = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]  # YAML gives lists, a frozen spec holds tuples
+# YAML gives lists, a frozen spec holds tuples
+Seq = Annotated[tuple[T, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]  # also a file name, a DAG id, a registry name
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -1,9 +1,8 @@
 """Contracts: what a hand-over of rows promises, in the vocabulary of Great Expectations."""
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -21,7 +20,8 @@ class ColumnSpec(Spec):
     nullable: bool = Field(default=False, description="whether the cell may be empty")
     pii: Literal["none", "quasi", "direct"] = Field(
         default="none",
-        description="personal data: none, quasi (identifies together with others), direct (always masked)",
+        description="personal data: none, quasi (identifies together with others), direct (shown to people who may decide "
+        "and to nobody else)",
     )
     description: str = Field(default="", description="what the column means, with its unit")
     spans: Column | None = Field(
@@ -31,7 +31,7 @@ class ColumnSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _spans_are_text(self) -> ColumnSpec:
+    def _spans_are_text(self) -> Self:
         if self.spans is not None and self.type != "str":
             raise ValueError("spans: a list of values with their places is JSON, so the column's type is str")
         return self
@@ -102,10 +102,16 @@ class ContractSpec(Spec):
     expectations: Seq[ExpectationSpec] = Field(default=(), description="the rules, checked in one validation")
 
     @model_validator(mode="after")
-    def _key_is_a_column(self) -> ContractSpec:
+    def _key_is_a_column(self) -> Self:
         if self.key not in self.columns:
             raise ValueError(f"key: `{self.key}` is not among the columns")
+        if self.personal([self.key]):
+            raise ValueError(f"key: `{self.key}` is pii: direct, and keys stand in addresses, logs and the ledger")
         return self
+
+    def personal(self, columns: Iterable[str]) -> bool:
+        """Whether one of these columns is direct personal data."""
+        return any(name in self.columns and self.columns[name].pii == "direct" for name in columns)
 
     @field_validator("expectations")
     @classmethod

@@ -1,9 +1,7 @@
 """The spec of a forecasting model: many series, known-in-advance regressors, intervals, order cost."""
 
-from __future__ import annotations
-
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -61,7 +59,7 @@ class SeriesTrainingSpec(TrainingSpec):
 
     min_periods: int = Field(default=8, ge=2, description="a series with fewer periods is `new`: its neighbours' shape")
     max_gap: int = Field(
-        default=1, ge=0, description="so many missing periods in a row are bridged; a series with more is refused"
+        default=1, ge=0, description="missing periods in a row that are bridged; a series with more is refused"
     )
     dead_after: int = Field(default=26, ge=1, description="so many last periods without demand: the series is `dead`")
 
@@ -72,9 +70,7 @@ class LagSpec(Spec):
     lags: Seq[int] = Field(min_length=1, description="periods back, for example [1, 2, 52]")
     rolling: Seq[Seq[int]] = Field(default=(), description="means as [lag, window] pairs")
     differences: Seq[int] = Field(default=(), description="the target is differenced by these periods")
-    scale: Literal["none", "mean", "standard"] = Field(
-        default="mean", description="each series is divided by its level"
-    )
+    scale: Literal["none", "mean", "standard"] = Field(default="mean", description="each series divided by its level")
     log: bool = Field(default=False, description="learn log(1 + target)")
     calendar: Seq[Name] = Field(default=(), description="parts of the date: hour, dayofweek, week, month, quarter")
     direct: bool = Field(default=False, description="one model per horizon instead of feeding forecasts back")
@@ -86,12 +82,10 @@ class ForecasterSpec(Candidate):
     estimator: str | None = estimator_of("forecast")
     ensemble: Seq[Name] | None = Field(default=None, min_length=2, description="earlier candidates that are combined")
     combine: Literal["median", "mean"] = Field(default="median", description="how an ensemble's parts become one")
-    features: LagSpec | None = Field(
-        default=None, description="of a global model (LightGBM); null for one-series models"
-    )
+    features: LagSpec | None = Field(default=None, description="of a global model (LightGBM); null: one-series models")
 
     @model_validator(mode="after")
-    def _features_of_a_global_model(self) -> ForecasterSpec:
+    def _features_of_a_global_model(self) -> Self:
         if (self.features is not None) != (self.estimator == "lightgbm.LGBMRegressor"):
             raise ValueError("features: needed for lightgbm.LGBMRegressor, and for it only")
         return self
@@ -117,9 +111,7 @@ class ForecastGateSpec(GatePolicy):
     """When a challenger may replace the champion."""
 
     metric: ForecastMetric = Field(default="mase", description="champion and challenger are compared in it")
-    ceiling: float = Field(
-        default=1.0, gt=0.0, description="the challenger's metric must not exceed it, champion or not"
-    )
+    ceiling: float = Field(default=1.0, gt=0.0, description="a challenger's metric must not exceed it, champion or not")
     min_cases: int = Field(default=20, ge=4, description="fewer (series, origin) pairs to compare: MORE_DATA")
     cost: OrderCostSpec | None = Field(default=None, description="decide in order cost too; null: only in the metric")
     segments: Seq[Column] = Field(default=(), description="columns whose values are looked at one by one")
@@ -141,9 +133,7 @@ class SeriesDriftSpec(DriftPolicy):
     p_value: float = Field(default=0.01, gt=0.0, lt=1.0, description="the test of a segment must fall below it")
     effect: float = Field(default=0.8, gt=0.0, description="and its bias reach this, in expected errors")
     fdr: float = Field(default=0.05, gt=0.0, lt=1.0, description="false discovery rate over the segments")
-    segments: Seq[Column] = Field(
-        default=(), description="columns whose values are watched; the series themselves always"
-    )
+    segments: Seq[Column] = Field(default=(), description="columns whose values are watched; series themselves always")
     performance: ErrorSpec | None = Field(default=None, description="null: bias only")
     min_known: int = Field(
         default=12, ge=0, description="known (series, period) pairs since the drift began that a retraining needs"
@@ -161,19 +151,15 @@ class ForecastSpec(ModelSpec):
     family: Literal["forecast"] = Field(description="what kind of model it is")
     data: SeriesSpec = Field(description="which columns play which part")
     horizon: int = Field(ge=1, le=400, description="periods that are forecast")
-    quantiles: Seq[InnerShare] = Field(
-        default=QUANTILES, description="of the forecast distribution; 0.5 is the forecast"
-    )
+    quantiles: Seq[InnerShare] = Field(default=QUANTILES, description="of the forecast distribution; 0.5: the forecast")
     training: SeriesTrainingSpec = Field(description="what it learns from")
     candidates: Seq[ForecasterSpec] = Field(min_length=1, description="what training tries; the best one is registered")
     validation: BacktestSpec = Field(default_factory=BacktestSpec, description="how candidates are compared")
-    gate: ForecastGateSpec = Field(
-        default_factory=ForecastGateSpec, description="when a challenger may replace the champion"
-    )
+    gate: ForecastGateSpec = Field(default_factory=ForecastGateSpec, description="when a challenger may take over")
     drift: SeriesDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> ForecastSpec:
+    def _fits_together(self) -> Self:
         check_candidates(self)
         if 0.5 not in self.quantiles or list(self.quantiles) != sorted(set(self.quantiles)):
             raise ValueError("quantiles: rising, each once, with 0.5 among them")

@@ -1,8 +1,9 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, retention.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
+    retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from baton.specs.contract import ContractSpec
 from baton.specs.forecast import ForecastSpec
+from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
 from baton.specs.text import TextSpec
@@ -22,8 +24,10 @@ class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources"]
-KINDS: dict[Kind, type[BaseModel]] = {"model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec}
+Kind = Literal["model", "contract", "sources", "retention"]
+KINDS: dict[Kind, type[BaseModel]] = {
+    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "retention": RetentionSpec,
+}  # fmt: skip
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:

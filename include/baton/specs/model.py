@@ -1,7 +1,5 @@
 """Model specs: one YAML file is the whole life of a model."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
@@ -67,7 +65,7 @@ class TrainingSpec(Spec):
     seed: int = Field(default=7, ge=0, description="of every random choice in training")
 
     @model_validator(mode="after")
-    def _some_rows(self) -> TrainingSpec:
+    def _some_rows(self) -> Self:
         if self.history is None and self.recent is None:
             raise ValueError("give history, recent or both: there is nothing to train on")
         return self
@@ -76,9 +74,7 @@ class TrainingSpec(Spec):
 def estimator_of(*families: str) -> Any:
     """The field `estimator` of the candidates of these families."""
     known = [path for path, belongs in ESTIMATORS.items() if not set(families).isdisjoint(belongs)]
-    return Field(
-        default=None, description="dotted path from the allow-list", json_schema_extra={"enum": [*known, None]}
-    )
+    return Field(default=None, description="dotted path of the allow-list", json_schema_extra={"enum": [*known, None]})
 
 
 class Candidate(Spec):

@@ -1,11 +1,9 @@
 """The policies of a model spec: gate, approval, drift, schedules."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from datetime import timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -76,7 +74,7 @@ class PersistenceSpec(Spec):
     n: int = Field(default=3, ge=1, description="among the last n count as drift")
 
     @model_validator(mode="after")
-    def _k_of_n(self) -> PersistenceSpec:
+    def _k_of_n(self) -> Self:
         if self.k > self.n:
             raise ValueError("k: at most n")
         return self

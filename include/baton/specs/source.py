@@ -1,7 +1,5 @@
 """Sources: where a partition's rows come from (files or object store, drop folder, mailbox, SQL, HTTP)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -66,7 +64,7 @@ class ReplaySpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _goes_together(self) -> ReplaySpec:
+    def _goes_together(self) -> Self:
         if (self.clock is None) != (self.time is None):
             raise ValueError("clock and time: give both or neither")
         if self.key is not None and self.keys_per_period == 0:
@@ -120,9 +118,7 @@ class FolderSource(_Documents, RecordedSource):
         description="folder of a partition, path or fsspec URI, with {landing} {data} {pack} {partition} {date} "
         "{hour}; {partition} is written 2026-11-20T09-00-00"
     )
-    format: Format = Field(
-        default="parquet", description="format of recording and history, if their ending does not tell"
-    )
+    format: Format = Field(default="parquet", description="of recording and history, if their ending does not tell")
 
     @field_validator("path")
     @classmethod
@@ -184,7 +180,7 @@ class PagingSpec(Spec):
     max_pages: int = Field(default=1000, ge=1, description="more pages than that is an error, never a silent cut")
 
     @model_validator(mode="after")
-    def _next_given(self) -> PagingSpec:
+    def _next_given(self) -> Self:
         if self.by in ("cursor", "link") and not self.next:
             raise ValueError(f"next: paging by {self.by} needs the dotted path to it")
         return self
@@ -203,9 +199,7 @@ class DocumentFields(Spec):
 
     name: Column = Field(description="field with the file name")
     content: Column = Field(description="field with the content in base64")
-    received_at: Column | None = Field(
-        default=None, description="field with an ISO 8601 time; null: the partition's start"
-    )
+    received_at: Column | None = Field(default=None, description="its field, an ISO 8601 time; null: partition's start")
     max_bytes: int = Field(default=25_000_000, ge=1, description="a larger document: no content, problem `too_large`")
 
 
@@ -215,15 +209,16 @@ class HttpSource(_Source):
     kind: Literal["http"]
     conn_id: str = Field(min_length=1, description="Airflow HTTP connection: host, headers, log-in")
     endpoint: str = Field(description="path below the connection's host; may use {start} {end} {partition}")
-    params: dict[str, str] = Field(
-        default_factory=dict, description="query parameters; values may use {start} {end} {partition}"
-    )
+    params: dict[str, str] = Field(default_factory=dict, description="of the query; may use {start} {end} {partition}")
     time_format: str = Field(
         default="%Y-%m-%dT%H:%M:%SZ", description="how {start} and {end} (UTC) are written, in strftime's notation"
     )
     records: str = Field(default="", description="dotted path to the list of rows; empty: the answer itself")
     documents: DocumentFields | None = Field(default=None, description="records are documents, content in base64")
     paging: PagingSpec | None = Field(default=None, description="null: one request")
+    max_batch_bytes: int = Field(
+        default=200_000_000, ge=1, description="more in all answers of a partition is an error: they are held in memory"
+    )
     retry: RetrySpec = Field(default_factory=RetrySpec, description="when a request is repeated")
     timeout: Duration = Field(default=timedelta(seconds=30), description="for one request")
 

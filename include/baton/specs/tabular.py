@@ -1,10 +1,8 @@
 """The spec of a model of tables: its data, candidates and validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -81,7 +79,7 @@ class TabularSpec(ModelSpec):
     drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TabularSpec:
+    def _fits_together(self) -> Self:
         check_candidates(self)
         if self.family == "classification" and self.data.target is None:
             raise ValueError("data.target: a classification model needs a label column")

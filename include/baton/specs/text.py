@@ -1,8 +1,6 @@
 """The spec of a text model: one of several classes for a short text or a document, and when to say none of them."""
 
-from __future__ import annotations
-
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -61,12 +59,8 @@ class TextCandidateSpec(Candidate):
         default="tfidf", description="weighted words and letters, the sentence encoder's vector, or both side by side"
     )
     words: Grams | None = Field(default=(1, 2), description="tfidf: shortest and longest run of words; null: none")
-    letters: Grams | None = Field(
-        default=None, description="tfidf: shortest and longest run of letters within a word; null: none"
-    )
-    min_texts: int = Field(
-        default=2, ge=2, description="tfidf: a term that fewer distinct texts hold is dropped; keeps names out"
-    )
+    letters: Grams | None = Field(default=None, description="tfidf: shortest, longest run within a word; null: none")
+    min_texts: int = Field(default=2, ge=2, description="tfidf: a term of fewer distinct texts goes; keeps names out")
     max_terms: int = Field(default=50_000, ge=10, description="tfidf: so many terms of each kind, those in most texts")
     kernel: KernelSpec | None = Field(
         default=None, description="embeddings: see the vector through a kernel; null: the vector itself"
@@ -81,7 +75,7 @@ class TextCandidateSpec(Candidate):
         return value
 
     @model_validator(mode="after")
-    def _something_to_see(self) -> TextCandidateSpec:
+    def _something_to_see(self) -> Self:
         if self.features != "embeddings" and self.words is None and self.letters is None:
             raise ValueError("words: give words, letters or both, else no term is left")
         if self.kernel is not None and self.features == "tfidf":
@@ -105,9 +99,7 @@ class RejectSpec(Spec):
 class TextValidationSpec(Spec):
     """How candidates are compared inside the training part."""
 
-    folds: int = Field(
-        default=4, ge=2, le=20, description="stratified by class, drawn with the seed; equal texts share a fold"
-    )
+    folds: int = Field(default=4, ge=2, le=20, description="stratified by class, by the seed; equal texts share a fold")
     metric: Literal["accuracy", "macro_f1", "log_loss"] = Field(
         default="accuracy", description="the leaderboard is sorted by it, best first"
     )
@@ -127,7 +119,7 @@ class AccuracySpec(Spec):
     """Drift of the result itself, seen when the true classes are known."""
 
     metric: Literal["accuracy"] = Field(
-        default="accuracy", description="share of texts whose best class was the true one"
+        default="accuracy", description="share of texts whose best class is the true one"
     )
     max_drop: float = Field(default=0.1, gt=0.0, le=1.0, description="largest fall against the holdout's value")
     min_cases: int = Field(default=50, ge=2, description="fewer texts with a known class: not judged")
@@ -138,9 +130,7 @@ class TextDriftSpec(DriftPolicy):
 
     min_rows: int = Field(default=200, ge=1, description="a window with fewer texts is not judged")
     p_value: float = Field(default=0.001, gt=0.0, lt=1.0, description="the test of one signal must fall below it")
-    effect: float = Field(
-        default=0.25, gt=0.0, description="and its effect size reach this, however many texts there are"
-    )
+    effect: float = Field(default=0.25, gt=0.0, description="and its effect size reach this, however many the texts")
     fdr: float = Field(default=0.01, gt=0.0, lt=1.0, description="false discovery rate over the signals")
     embeddings: bool = Field(
         default=False,
@@ -163,14 +153,10 @@ class TextSpec(ModelSpec):
     family: Literal["text"] = Field(description="what kind of model it is")
     data: TextDataSpec = Field(description="which columns play which part")
     training: TextTrainingSpec = Field(description="what it learns from")
-    candidates: Seq[TextCandidateSpec] = Field(
-        min_length=1, description="what training tries; the best one is registered"
-    )
-    validation: TextValidationSpec = Field(
-        default_factory=TextValidationSpec, description="how candidates are compared"
-    )
+    candidates: Seq[TextCandidateSpec] = Field(min_length=1, description="what training tries; the best is registered")
+    validation: TextValidationSpec = Field(default_factory=TextValidationSpec, description="comparing candidates")
     reject: RejectSpec | None = Field(
-        default=None, description="when it gives no class for sure; null: every text is accepted"
+        default=None, description="when it gives no class for sure; null: all are accepted"
     )
     gate: TextGateSpec = Field(default_factory=TextGateSpec, description="when a challenger may replace the champion")
     drift: TextDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
@@ -178,7 +164,7 @@ class TextSpec(ModelSpec):
     packaged_files: ClassVar[tuple[str, ...]] = ("minilm.onnx", "minilm-tokenizer.json")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> TextSpec:
+    def _fits_together(self) -> Self:
         check_candidates(self)
         if self.data.target in self.data.text:
             raise ValueError(f"data.text: `{self.data.target}` is the target itself")

@@ -49,11 +49,7 @@ class Connections(Protocol):
     """How the name of a connection becomes what is behind it."""
 
     def model(self, conn_id: str) -> Model:
-        """The language model.
-
-        Raises:
-            NoModel: there is no such connection, or it is none to a model.
-        """
+        """The language model. Raises NoModel: there is no such connection, or it is none to a model."""
 
     def http(self, conn_id: str) -> Endpoint:
         """Address and log-in of a peer."""

@@ -1,6 +1,7 @@
 """Garbage: objects that no commit names, left by attempts that crashed; found by their names, fenced off, removed."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -52,19 +53,26 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
     """
     uris: list[str] = []
     size = 0
-    owner = warehouse.transact(warehouse.identity)
     named = _named()  # saves a transaction for each object that is data; the others are asked about again
-    for item in datasets.objects():
-        parsed = _parse(item.name, owner)
-        if parsed is None or parsed in named or datasets.age(item) < older_than.total_seconds():
+    for item, slot, fence in attempts():
+        if (slot, fence) in named or datasets.age(item) < older_than.total_seconds():
             continue
-        if not warehouse.transact(partial(_orphaned, slot=parsed[0], fence=parsed[1], dry_run=dry_run)):
+        if not warehouse.transact(partial(_orphaned, slot=slot, fence=fence, dry_run=dry_run)):
             continue
         if not dry_run:
             datasets.delete(item.uri)
         uris.append(item.uri)
         size += item.size
     return Garbage(uris, size)
+
+
+def attempts() -> Iterator[tuple[datasets.StoredObject, Slot, int]]:
+    """Every object that an attempt of this warehouse's stages wrote, with its slot and fence."""
+    owner = warehouse.transact(warehouse.identity)
+    for item in datasets.objects():
+        parsed = _parse(item.name, owner)
+        if parsed is not None:
+            yield item, *parsed
 
 
 def _named() -> set[tuple[Slot, int]]:

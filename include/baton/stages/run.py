@@ -63,9 +63,7 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, ref in inputs.items():
         parts.setdefault(name.partition(".")[0], []).append(read(ref))
-    return {
-        name: frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True) for name, frames in parts.items()
-    }
+    return {name: many[0] if len(many) == 1 else pd.concat(many, ignore_index=True) for name, many in parts.items()}
 
 
 def _require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:

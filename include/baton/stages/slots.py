@@ -119,7 +119,7 @@ def run_stage(
     if found is not None:
         return found
     FAULT("looked")
-    fence, owner = warehouse.transact(lambda conn: (_raise_fence(conn, slot), warehouse.identity(conn)))
+    fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
     FAULT("fenced")
     found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
     if found is not None:
@@ -127,7 +127,7 @@ def run_stage(
     output = compute(dict(inputs))
     FAULT("computed")
     facts = json.loads(to_json(output.facts))  # as a cached result will return them
-    path = f"{slot.folder}/{digest}-{fence}-{owner}.parquet"
+    path = object_name(slot, digest, fence, owner)
     ref = datasets.write(output.frame, path, slot.partition, at=lambda point: FAULT(point))
     row = {
         **_where(slot),
@@ -197,7 +197,8 @@ def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
     return commit_id
 
 
-def _raise_fence(conn: Connection, slot: Slot) -> int:
+def raise_fence(conn: Connection, slot: Slot) -> int:
+    """Take the slot: no earlier attempt can commit any more. Returns the fence of the new one."""
     statement = warehouse.insert(conn, heads).values(**_where(slot), fence=1)
     statement = statement.on_conflict_do_update(
         index_elements=[column.name for column in heads.primary_key], set_={"fence": heads.c.fence + 1}
@@ -246,6 +247,11 @@ def _result(row: Mapping[Any, Any]) -> StageResult:
 
 def _where(slot: Slot) -> dict[str, Any]:
     return {"flow": slot.flow, "stage": slot.stage, "partition": slot.partition, "map_index": slot.map_index}
+
+
+def object_name(slot: Slot, digest: str, fence: int, owner: str) -> str:
+    """Path of an attempt's object in the store; `owner` is the warehouse's identity."""
+    return f"{slot.folder}/{digest}-{fence}-{owner}.parquet"
 
 
 def is_slot(table: sa.Table, slot: Slot) -> list[Any]:

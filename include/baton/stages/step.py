@@ -117,11 +117,7 @@ def _said(first: ErrorDetails) -> str:
 
 
 def resolve(path: str) -> Any:
-    """Import `module:function`.
-
-    Raises:
-        BatonError: the path is not of that form, or names nothing.
-    """
+    """Import `module:function`. Raises BatonError: the path is not of that form, or names nothing."""
     module_name, _, name = path.partition(":")
     if not name:
         raise BatonError(f"step {path!r}: expected 'package.module:function'")

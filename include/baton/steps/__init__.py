@@ -1,3 +1,1 @@
-"""The engine's stages, named like the verbs of a flow. Imports every floor below: feedback, agents, stages, contracts
-and so on.
-"""
+"""The engine's stages, named like a flow's verbs. Imports every floor below: feedback, agents, stages and so on."""

@@ -1,12 +1,11 @@
 """The stage that asks an agent about the rows that deserve it; a row that gets no accepted answer gets the template."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from baton.agents.asking import Answer, Caller
@@ -24,9 +23,6 @@ from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
 from baton.tracking.traces import cost
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class AdviseOptions(Limits):
@@ -119,8 +115,6 @@ def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
 
 
 def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
-    import pandas as pd
-
     sha = spec.prompt_sha
     rows = []
     for case, answer in zip(cases, answers, strict=True):
@@ -135,14 +129,8 @@ def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], v
             }
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", *spec.output.model_fields, *META[1:]])
-    numbers = {
-        "prompt_version": "int64",
-        "rounds": "int64",
-        "input_tokens": "int64",
-        "output_tokens": "int64",
-        "seconds": "float64",
-    }
-    return frame.astype(dict.fromkeys(META, "string") | numbers)
+    counts = dict.fromkeys(("prompt_version", "rounds", "input_tokens", "output_tokens"), "int64")
+    return frame.astype(dict.fromkeys(META, "string") | counts | {"seconds": "float64"})
 
 
 def _columns(output: BaseModel) -> dict[str, Any]:

@@ -1,39 +1,27 @@
 """The stage that looks up what people confirmed: earlier rows whose truth is known by now, the newest of every class."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import pandas as pd
 from pydantic import Field
 
 from baton.errors import BatonError
 from baton.feedback.known_rows import NothingKnown, known_rows, known_state
 from baton.feedback.labels import Bounds
-from baton.packs.pack import find_model
+from baton.packs.pack import Pack, find_model
 from baton.record.warehouse import now
 from baton.specs.base import Seq, Spec
+from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history, partitions
 from baton.stages.step import Seen, engine_step
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from baton.packs.pack import Pack
-    from baton.specs.model import ModelSpec
 
 
 class ConfirmedOptions(Spec):
     """Options of `rows`."""
 
     model: str = Field(description="whose history, flow and target")
-    columns: Seq[str] = Field(
-        description="which columns; rows equal in them and in the target count once, as the newest"
-    )
+    columns: Seq[str] = Field(description="rows equal in these columns and the target count once, as the newest")
     each: int = Field(ge=1, description="at most so many rows of a class")
-    partitions: int = Field(
-        default=200, ge=1, description="at most so many partitions, the newest: each is a file to read"
-    )
+    partitions: int = Field(default=200, ge=1, description="at most so many, the newest: each is a file to read")
 
 
 def _model(job: StageJob[ConfirmedOptions]) -> tuple[Pack, ModelSpec]:
@@ -99,8 +87,6 @@ def _known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
 
 def _newest(known: pd.DataFrame | None, spec: ModelSpec, columns: list[str], each: int) -> pd.DataFrame:
     """The last `each` distinct rows of every class, by partition and time."""
-    import pandas as pd
-
     wanted = [*columns, spec.data.target]
     if known is None:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in [*wanted, "partition"]})

@@ -1,11 +1,10 @@
 """Contract stages: what may pass from one system to the next, and what goes to quarantine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.contracts import check as contracts
 from baton.contracts import page as result_pages
@@ -19,9 +18,6 @@ from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class ContractOptions(Spec):

@@ -5,11 +5,10 @@ connection's mail server, or into the file outbox `BATON_HOME/outbox/<flow>/<par
 connection.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import pandas as pd
 from pydantic import Field, model_validator
 
 from baton.data.partitions import safe_name
@@ -42,16 +41,12 @@ class DeliverOptions(Spec):
     pause: float = Field(default=1.0, ge=0, description="seconds between the first two rounds, doubled each time")
     endpoint: str = Field(default="", description="HTTP: path below the address: POST there, GET `endpoint/<key>`")
     receipt: str = Field(default="", description="HTTP: field of the answer that proves the effect, e.g. order_id")
-    echoes: Seq[str] = Field(
-        default=(), description="HTTP: fields that the peer returns as they were sent, to be compared"
-    )
+    echoes: Seq[str] = Field(default=(), description="HTTP: fields that the peer returns as sent, to be compared")
     sender: str = Field(default="", description="mail: address that mails come from where the connection names none")
-    required: bool = Field(
-        default=False, description="mail: the connection must exist; nothing goes to the file outbox"
-    )
+    required: bool = Field(default=False, description="mail: the connection must exist; none goes to the file outbox")
 
     @model_validator(mode="after")
-    def _one_way(self) -> DeliverOptions:
+    def _one_way(self) -> Self:
         if self.http and (self.sender or self.required):
             raise ValueError(f"unknown option {'sender' if self.sender else 'required'} of HTTP: it is for mails")
         for name in ("endpoint", "receipt") if self.http else ():
@@ -86,8 +81,6 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
         SpecError: an option is missing or unknown.
         BatonError: something is not delivered; what was sent is recorded, a retry goes on with the rest.
     """
-    import pandas as pd
-
     options = job.options
     done, peer = (None, "") if job.dry_run else _deliver(job, options)
     if done is not None and (done.failed or done.unknown):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 
 from baton.data.datasets import DatasetRef, read
@@ -63,8 +64,6 @@ def rows(job: StageJob[EarlierOptions]) -> StageOutput:
         earlier partitions are on their way and not among them; `missing`, if an older version of the stage did not write
         a column: column -> partitions where it is null.
     """
-    import pandas as pd
-
     columns = list(job.options.columns)
     parts, missing = [], Counter[str]()
     for partition, ref in _refs(job).items():

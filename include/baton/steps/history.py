@@ -1,11 +1,11 @@
 """Stages of flows on series: the history that a forecast starts from, and the truth that judges earlier forecasts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.contracts import check as contracts
 from baton.data import identity
@@ -21,9 +21,6 @@ from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
 from baton.steps.publish import replace_labels
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class HistoryOptions(Spec):
@@ -62,8 +59,6 @@ def history(job: StageJob[HistoryOptions]) -> StageOutput:
     Raises:
         BatonError: the history breaks its contract.
     """
-    import pandas as pd
-
     pack, spec = find_model(job.options.model)
     contract = pack.contract(spec.training.contract)
     before = known_rows(pack, spec, bounds=Bounds(upto=job.partition))
@@ -82,24 +77,18 @@ def history(job: StageJob[HistoryOptions]) -> StageOutput:
         parts.append(plan[plan[spec.data.time] > last].assign(**{spec.data.target: None}))
     frame = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
     frame[spec.data.target] = frame[spec.data.target].astype("float64")
-    facts = {
-        "rows": len(frame),
-        "future": int(frame[spec.data.target].isna().sum()),
-        "left_out": len(raw) - len(parts[0]),
-    }
+    future = int(frame[spec.data.target].isna().sum())
+    facts = {"rows": len(frame), "future": future, "left_out": len(raw) - len(parts[0])}
     return StageOutput(identity.with_row_identity(frame, spec.model), facts)
 
 
 @engine_step(TruthOptions)
 def publish_truth(job: StageJob[TruthOptions]) -> StageOutput:
     """Publish what this partition's rows say about earlier forecasts; a repeated delivery replaces it."""
-    import pandas as pd
-
     _, spec = find_model(job.options.model)
     data = read(job.inputs["data"])
-    truth = pd.DataFrame({
-        "entity_key": family(spec.family).keys(spec, data), "value": data[spec.data.target].astype(float),
-    })  # fmt: skip
+    keys = family(spec.family).keys(spec, data)
+    truth = pd.DataFrame({"entity_key": keys, "value": data[spec.data.target].astype(float)})
     facts = {"published": len(truth), "origin": job.options.origin, "target": spec.data.target}
 
     def on_commit(conn: Connection, commit_id: int) -> None:

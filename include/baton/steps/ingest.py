@@ -1,10 +1,9 @@
 """First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
@@ -13,15 +12,13 @@ from baton.names import promote_of, train_of
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
-from baton.registry.client import Registry
-from baton.sources.reading import RawBatch, read_partition, state_of
+from baton.registry.client import CHAMPION, PREVIOUS, Registry
+from baton.registry.review import champion_moved
+from baton.sources.reading import read_partition, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
 from baton.stages.step import Seen, engine_step
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class IngestOptions(Spec):
@@ -33,7 +30,7 @@ class IngestOptions(Spec):
 def _source_state(job: StageJob[IngestOptions]) -> Seen:
     pack, source, named = job.load_pack(), job.options.source, files_of(job)
     batch = read_partition(pack, source, job.partition, named, job.connections.rows)
-    return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, batch)
+    return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, (batch, named))
 
 
 def files_of(job: StageJob[Any]) -> list[str]:
@@ -58,13 +55,11 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
     """
-    batch: RawBatch = job.seen
+    batch, named = job.seen
     frame = with_row_identity(batch.frame, job.options.source)
-    facts: dict[str, Any] = {
-        "rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256,
-    }  # fmt: skip
-    if files := files_of(job):  # only how many: names are personal data; the commit has them, logs and XCom do not
-        facts["files"] = len(files)
+    facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    if named:  # only how many: names are personal data; the commit has them, logs and XCom do not
+        facts["files"] = len(named)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         on_record = record_models(job.flow, job.partition, job.models, job.supersede_models, conn)
@@ -77,19 +72,24 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     return StageOutput(frame, facts, on_commit)
 
 
-def choose_models(flow: str, partition: str, models: list[str], choice: str) -> tuple[dict[str, int], list[str], bool]:
+def choose_models(
+    flow: str, partition: str, models: list[str], choice: str, *, dry_run: bool = False
+) -> tuple[dict[str, int], list[str], bool]:
     """Decide once per run which version of each model scores this partition.
 
     Args:
         choice: `recorded` (what this partition used before, else the champion), `champion` (today's
             champions, superseding), or `<model>=<version>` for one of the models.
+        dry_run: nothing comes of the run, so a version that was never promoted may be named.
 
     Returns:
-        versions by model; sentences on what was degraded (a refused champion); whether to supersede the record.
+        versions by model; sentences on what was degraded (a refused champion, a foreign alias); whether to supersede the
+        record.
 
     Raises:
         BatonError: a model has no champion, or the choice names something unknown.
-        RegistryRefused: neither the champion nor the previous champion can be trusted.
+        RegistryRefused: the version named or on record was never promoted, or cannot be trusted; or neither the champion
+            nor the previous champion can.
     """
     wanted: dict[str, int] = {}
     if choice not in {"recorded", "champion"}:
@@ -106,34 +106,48 @@ def choose_models(flow: str, partition: str, models: list[str], choice: str) -> 
         known = wanted.get(model, recorded.get(model))
         if known is not None:
             try:
+                if not dry_run:
+                    registry.require_promoted(model, known)
                 registry.download(model, known)
             except RegistryRefused as refusal:
                 _record_refusal(model, known, refusal, None)
                 raise
             chosen[model] = known
         else:
-            chosen[model], note = _trusted_champion(registry, model)
-            degraded += [note] if note else []
+            chosen[model], notes = _trusted_champion(registry, model)
+            degraded += notes
     return chosen, degraded, choice != "recorded"
 
 
-def _trusted_champion(registry: Any, model: str) -> tuple[int, str | None]:
-    """The champion if its files verify; else the previous champion, saying so in the ledger and the result."""
-    champion = registry.alias(model, "champion")
+def _trusted_champion(registry: Registry, model: str) -> tuple[int, list[str]]:
+    """The ledger's champion if its files verify, else the previous one; what is not as it should be, also on the ledger."""
+    champion, aliases = registry.recorded_champion(model), registry.aliases(model)
+    foreign, notes = champion_moved(model, aliases.get(CHAMPION), champion), []
+    if foreign:
+        with write() as conn:
+            ledger.append(
+                conn,
+                "foreign_alias",
+                model,
+                {"alias": CHAMPION, "version": aliases.get(CHAMPION), "champion": champion},
+            )
+        notes = [f"{foreign}; the version of the ledger scores"]
     if champion is None:
+        why = f"{foreign}; " if foreign else ""
         raise BatonError(
-            f"model {model!r} has no champion yet: trigger {train_of(model)}, then approve in {promote_of(model)}"
+            f"{why}model {model!r} has no champion yet: trigger {train_of(model)}, then approve in {promote_of(model)}"
         )
     try:
         registry.download(model, champion)
     except RegistryRefused as refusal:
-        previous = registry.alias(model, "previous_champion")
+        previous = aliases.get(PREVIOUS)
         _record_refusal(model, champion, refusal, previous)
         if previous is None or previous == champion:
             raise
+        registry.require_promoted(model, previous)
         registry.download(model, previous)
-        return previous, f"{model} version {champion} refused ({refusal}); version {previous} scores instead"
-    return champion, None
+        return previous, [*notes, f"{model} version {champion} refused ({refusal}); version {previous} scores instead"]
+    return champion, notes
 
 
 def _record_refusal(model: str, version: int, refusal: RegistryRefused, instead: int | None) -> None:

@@ -1,12 +1,12 @@
 """Last stages of a flow: what other systems and people see, replaced in the transaction of the head update."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.data.datasets import read
 from baton.feedback import cases
@@ -17,10 +17,6 @@ from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import NoOptions, engine_step
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
 
 
 class PublishOptions(Spec):
@@ -73,13 +69,8 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
 
 
 def _decision_rows(job: StageJob[Any], frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
-    shared = {
-        "flow": job.flow,
-        "partition": job.partition,
-        "models": dict(job.models),
-        "commit_id": commit_id,
-        "decided_at": at,
-    }
+    shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "decided_at": at}
+    shared["models"] = dict(job.models)
     return [
         {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
         for key, risk, route, money in zip(
@@ -117,8 +108,6 @@ def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:
 @engine_step()
 def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
-    import pandas as pd
-
     scores = [read(ref) for _, ref in sorted(job.inputs.items())]
     facts = {"published": max(map(len, scores)), "models": dict(job.models)}
 
@@ -139,15 +128,11 @@ def publish_labels(job: StageJob[LabelOptions]) -> StageOutput:
     Returns:
         the rows; facts: published (rows), labels and positives (counts by column), origin.
     """
-    import pandas as pd
-
     rows, options = read(job.inputs["data"]), job.options
     known = {name: rows[rows[name].notna()].set_index(options.entity)[name] for name in options.labels}
     facts: dict[str, Any] = {"published": len(rows), "labels": {name: len(truths) for name, truths in known.items()}}
     facts["origin"] = options.origin
-    facts["positives"] = {
-        name: int(truths.sum()) for name, truths in known.items() if pd.api.types.is_numeric_dtype(truths)
-    }
+    facts["positives"] = {name: int(rows.sum()) for name, rows in known.items() if pd.api.types.is_numeric_dtype(rows)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         for name, truths in known.items():
@@ -166,8 +151,6 @@ def replace_labels(
         truths: shape (n,), values by entity.
         facts: for the ledger; `origin` says where the truth comes from, `target` what it is of.
     """
-    import pandas as pd
-
     table, origin, target = tables.labels, facts["origin"], facts["target"]
     conn.execute(table.delete().where(  # a corrected delivery may have taken a label back
         table.c.flow == about, table.c.partition == job.partition, table.c.origin == origin, table.c.actor == job.flow,

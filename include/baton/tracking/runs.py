@@ -1,7 +1,5 @@
 """Runs in MLflow: parameters, metrics, tags and the reference to the training data, in few requests."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +23,7 @@ def run_name(model: str, occasion: str, candidate: str | None = None) -> str:
 
 
 @contextmanager
-def ending(log: RunLog, run_id: str) -> Iterator[None]:
+def ending(log: "RunLog", run_id: str) -> Iterator[None]:
     """End a run with the block: finished, or failed where something is raised."""
     try:
         yield
@@ -44,11 +42,7 @@ class RunLog:
         self._experiments: dict[str, str] = {}
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, created on first use.
-
-        Raises:
-            ServiceError: it is in MLflow's trash.
-        """
+        """Return the id of an experiment, created on first use. Raises ServiceError: it is in MLflow's trash."""
         if name not in self._experiments:
             try:
                 found = self.rest.get("/experiments/get-by-name", experiment_name=name)["experiment"]

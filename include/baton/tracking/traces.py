@@ -21,8 +21,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Status, StatusCode
 
+from baton.errors import BatonError
 from baton.settings import LOOPBACK
-from baton.tracking.rest import Credentials
+from baton.tracking.rest import Credentials, Rest
 
 _SECONDS = 5.0  # a server that is slower than this is not worth waiting for
 
@@ -105,6 +106,33 @@ class Tracer:
         top = _recorded(root, secrets.randbits(128), None, extra)
         below = [_recorded(part, top.context.trace_id, top.context, {}) for part in parts]
         return encode_spans([top, *below]).SerializeToString()
+
+
+def forget(rest: Rest, experiments: str, tags: Mapping[str, str], dry_run: bool) -> int:
+    """Delete the traces that have all of `tags`, in experiments whose names begin so; return how many there are, or were.
+
+    Raises:
+        BatonError: a tag's value has both kinds of quotes, or the server refuses.
+    """
+    if odd := [value for value in tags.values() if "'" in value and '"' in value]:
+        raise BatonError(f"MLflow cannot look for {odd[0]!r}: it has both kinds of quotes")
+    asked = " AND ".join(f"tags.{name} = {value!r}" for name, value in tags.items())
+    found = rest.post("/experiments/search", filter=f"name LIKE '{experiments}%'", max_results=1000)
+    count = 0
+    for experiment in [one["experiment_id"] for one in found.get("experiments", [])]:
+        where = {"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]}
+        page: dict[str, Any] = {}
+        while True:
+            answer = rest.call("POST", "/api/3.0/mlflow/traces/search", **where, **page, filter=asked, max_results=100)
+            ids = [one["trace_id"] for one in answer.get("traces", [])]
+            count += len(ids)
+            if ids and not dry_run:
+                rest.post("/traces/delete-traces", experiment_id=experiment, request_ids=ids)
+            elif answer.get("next_page_token"):
+                page = {"page_token": answer["next_page_token"]}
+            else:
+                break
+    return count
 
 
 def _recorded(span: Span, trace: int, parent: SpanContext | None, extra: Mapping[str, Any]) -> ReadableSpan:

@@ -5,14 +5,13 @@ service level and costs no more than the proposal and a margin; else the proposa
 Quantities, amounts and suppliers always come from the frames.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from baton.agents import AgentQuestion, AgentSpec, Refused
@@ -20,9 +19,6 @@ from baton.agents.figures import not_plain, repeats_itself
 from baton.errors import BatonError
 from baton_packs.supply_chain import HERE
 from baton_packs.supply_chain.ordering import rules as ordering
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MARGIN = 0.02  # an alternative may cost so much more than the proposal, as a share: simulated costs are no exact ones
 AS_PROPOSED: Literal["as_proposed"] = "as_proposed"

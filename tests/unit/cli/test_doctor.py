@@ -5,6 +5,14 @@ from pathlib import Path
 from baton.cli.doctor import examine
 
 
+def test_a_home_that_others_can_look_into_is_wrong(home: Path) -> None:
+    home.chmod(0o755)
+    wrong = next(one for one in examine() if one.what == "home's mode")
+    assert (wrong.ok, wrong.says) == (False, f"mode 0755: others can look into it; chmod 700 {home}")
+    home.chmod(0o700)
+    assert next(one for one in examine() if one.what == "home's mode").ok
+
+
 def test_a_secret_that_others_can_read_is_wrong_and_a_public_key_is_not(home: Path) -> None:
     keys = home / "keys"
     keys.mkdir(mode=0o700)

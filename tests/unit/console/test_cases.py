@@ -12,11 +12,14 @@ from typing import Any
 from baton.console.host import Person, Rights
 from baton.console.pages import forms
 from baton.console.pages.stored_pages import find_page
+from baton.data.cells import MASKED
+from baton.quarantine.rows import list_rows
 from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, SITE, LittleHost, client = (STAGE[name] for name in ("FLOW", "HTML", "SITE", "LittleHost", "client"))
-no_registry, filled = STAGE["no_registry"], STAGE["filled"]
+no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
+LETTERS = runpy.run_path(str(Path(__file__).with_name("console_letters.py")))
 
 # --- the decision card ---
 
@@ -49,6 +52,36 @@ def test_direct_personal_data_are_for_those_who_decide(filled: Any) -> None:
     assert holder["hidden"] is True
     assert holder["value"] is None
     assert "Ada Example" not in client("viewer").get(f"/baton/cases/{FLOW}/{key}", headers=HTML).text
+
+
+def test_a_masked_value_of_quarantine_is_for_those_who_decide(empty: None) -> None:
+    from baton.record import tables
+    from baton.record.warehouse import write
+
+    LETTERS["fill"]()
+    letters, secret = LETTERS["FLOW"], "Ann Example <ann@home.example>"
+    row = {**STAGE["ROWS"]["quarantined"](STAGE["ROWS"]["partition_keys"]())[0], "flow": letters, "entity_key": "a"}
+    row |= {
+        "column": "sender, amount",
+        "value": f"{MASKED}, -1",
+        "raw": {"sender": secret, "amount": "-1", "text": "x"},
+    }
+    shifted = {
+        **row,
+        "rule": "ragged",
+        "column": None,
+        "value": MASKED,
+        "raw": {"_problem": f"ragged: 3 cells; {secret}"},
+    }
+    with write() as conn:
+        conn.execute(tables.quarantine.insert(), [row, shifted])
+    for path in ("/baton/today", "/baton/api/today", f"/baton/cases/{letters}/a"):
+        for accept in ("text/html", "application/json"):
+            assert "ann@home" not in client("viewer").get(path, headers={"accept": accept}).text, path
+            assert "ann@home" in client("admin").get(path, headers={"accept": accept}).text, path
+    shown = client("admin").get(f"/baton/cases/{letters}/a").json()["quarantine"]
+    assert {one["value"] for one in shown} == {f"{secret}, -1", f"3 cells; {secret}"}
+    assert [row.values for row in list_rows()] == [(f"{secret}, -1", f"3 cells; {secret}")]
 
 
 def test_card_says_why_it_has_no_row(filled: Any) -> None:

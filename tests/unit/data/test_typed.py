@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from baton.data.cells import MASKED
 from baton.data.formats import frame_of_records, read_bytes
 from baton.data.identity import row_shas, with_row_identity
 from baton.data.typed import adopt, parse
@@ -326,3 +327,37 @@ def test_expressions_without_a_value_say_why(text: str) -> None:
 def test_everything_else_is_refused(text: str) -> None:
     with pytest.raises(BatonError, match="expression"):
         Expression(text)
+
+
+PERSONAL = {
+    "key": {"type": "int"},
+    "mail": {"type": "str", "pii": "direct"},
+    "born": {"type": "timestamp", "pii": "direct"},
+    "amount": {"type": "float"},
+}
+
+
+def test_a_violation_masks_direct_personal_data() -> None:
+    text = "key,mail,born,amount\n1,ann@x,31.12.1980,twelve\n2,ben@x,2000-01-01,1,Dear Ann\nAnn Smith,Dear,2000-01-01\n"
+    parsed = parse(with_row_identity(read_bytes(text.encode(), "a.csv", "csv"), "test"), contract(PERSONAL))
+    assert [(v.row, v.key, v.rule, v.column, v.value) for v in parsed.bad] == [
+        (1, "1", "type", "born", MASKED),
+        (1, "1", "type", "amount", "twelve"),
+        (2, None, "ragged", None, MASKED),
+        (3, None, "ragged", None, MASKED),
+        (3, None, "type", "key", MASKED),
+    ]
+
+
+def test_a_file_without_a_header_is_not_quoted_as_names_of_columns() -> None:
+    rows = pd.DataFrame({"7": ["8"], "ann@x": ["ben@x"]})
+    assert parse(rows, contract(PERSONAL)).dropped_columns == [MASKED, MASKED]
+    assert parse(rows, contract()).dropped_columns == ["7", "ann@x"]
+    assert parse(rows.assign(key="1"), contract(PERSONAL)).dropped_columns == ["7", "ann@x"], (
+        "renamed columns are named"
+    )
+
+
+def test_a_key_is_no_direct_personal_data() -> None:
+    with pytest.raises(ValueError, match="`mail` is pii: direct"):
+        contract(PERSONAL, key="mail")

@@ -5,12 +5,14 @@ import json
 import random
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
 from baton.errors import BatonError
-from baton.record import ledger, tables, warehouse
+from baton.record import anchor, ledger, tables, warehouse
 from baton.settings import settings
 
 RECORDS = 12
@@ -78,8 +80,11 @@ def test_entries_are_numbered_chained_and_anchored(home):
     assert [append(number) for number in (1, 2, 3)] == [1, 2, 3]
     stored = rows()
     assert [row["prev"] for row in stored] == [ledger.GENESIS, stored[0]["hash"], stored[1]["hash"]]
-    lines = ledger.anchor_path().read_text().splitlines()
-    assert lines == [f"{row['seq']} {row['hash']}" for row in stored]
+    lines = anchor.anchor_path().read_text().splitlines()
+    assert lines == [f"{row['seq']} {row['hash']} {row['seal']}" for row in stored]
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in [anchor.folder(), *anchor.folder().iterdir()]} == {
+        "ledger": "0o700", "key": "0o600", "anchor": "0o600",
+    }  # fmt: skip
     assert ledger.verify() == ledger.ChainCheck(True, 3, None, stored[2]["hash"], "", 0)
 
 
@@ -127,23 +132,42 @@ for number in range(20):
     assert (verdict.ok, verdict.records, verdict.unanchored) == (True, 60, 0)
 
 
-def test_a_death_between_commit_and_anchor_is_no_tampering(home, monkeypatch):
+def append_and_die(number):
+    """An entry whose process dies between commit and anchor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warehouse, "after_commit", lambda conn, callback: None)
+        append(number)
+
+
+def test_a_death_between_commit_and_anchor_is_no_tampering(home):
     append(1)
-    monkeypatch.setattr(warehouse, "after_commit", lambda conn, anchor: None)
-    append(2)
-    monkeypatch.undo()
-    monkeypatch.setenv("BATON_HOME", str(home))
-    append(3)
+    append_and_die(2)
     verdict = ledger.verify()
     assert (verdict.ok, verdict.unanchored) == (True, 1)
+    append_and_die(3)
+    append(4)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.unanchored) == (True, 0), "the next entry writes the lines that are missing"
+    assert len(anchor.anchor_path().read_text().splitlines()) == 4
+
+
+def test_a_line_that_another_process_wrote_first_is_not_written_twice(home):
+    append(1)
+    append_and_die(2)
+    append(3)
+    stored = rows()[1]
+    anchor.add(stored["seq"], stored["hash"], lambda first, last: pytest.fail("nothing is missing"))
+    assert [line.split()[0] for line in anchor.anchor_path().read_text().splitlines()] == ["1", "2", "3"]
 
 
 def test_a_torn_line_of_the_anchor_is_passed_over(filled):
-    with ledger.anchor_path().open("a") as file:
+    with anchor.anchor_path().open("a") as file:
         file.write("13 abc")
     append(13)
-    assert ledger.verify().ok
-    assert ledger.anchor_path().read_text().splitlines()[-1].startswith("13 ")
+    append(14)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.unanchored) == (True, 0)
+    assert anchor.anchor_path().read_text().splitlines()[-2].startswith("13 ")
 
 
 # --- what is not ---
@@ -240,11 +264,11 @@ def test_entries_written_over_a_cut_end_do_not_hide_the_cut(filled):
 
 def test_a_missing_anchor_is_not_taken_for_wholeness(filled):
     copy = filled / "copy"
-    ledger.anchor_path().rename(copy)
+    anchor.anchor_path().rename(copy)
     verdict = ledger.verify()
     assert (verdict.ok, verdict.first_broken) == (False, None)
     assert "missing" in verdict.reason
-    assert ledger.verify(anchor=copy).ok
+    assert ledger.verify(copy).ok
 
 
 def test_random_single_byte_changes_are_all_detected(filled):
@@ -253,10 +277,129 @@ def test_random_single_byte_changes_are_all_detected(filled):
     for _ in range(60):
         changed = [dict(row) for row in original]
         row = rng.choice(changed)
-        name = rng.choice(["at", "kind", "subject", "payload", "prev", "hash"])
+        name = rng.choice(["at", "kind", "subject", "payload", "prev", "hash", "seal"])
         place = rng.randrange(len(row[name]))
         row[name] = row[name][:place] + chr(ord(row[name][place]) ^ 1) + row[name][place + 1 :]
         replace_all(changed)
         verdict = ledger.verify()
         assert not verdict.ok, (row["seq"], name, place)
         assert verdict.first_broken == row["seq"]
+
+
+# --- somebody who can write to the database, and to the anchor, but has no key ---
+
+
+def later(monkeypatch, seconds=61):
+    """Let everything on record be so much older."""
+    now = datetime.now(UTC) + timedelta(seconds=seconds)
+    monkeypatch.setattr(ledger, "datetime", SimpleNamespace(now=lambda zone: now, fromisoformat=datetime.fromisoformat))
+
+
+def test_an_entry_that_plain_sql_added_is_not_taken_for_one_of_batons(filled):
+    last = rows()[-1]
+    forged = {**last, "seq": last["seq"] + 1, "payload": '{"answer": "approved"}', "prev": last["hash"]}
+    with warehouse.write() as conn:
+        conn.execute(tables.ledger.insert().values({**forged, "hash": digest(forged)}))
+    for number in (1, 2):
+        verdict = ledger.verify()
+        assert (verdict.ok, verdict.first_broken) == (False, RECORDS + 1)
+        assert "not written by Baton" in verdict.reason
+        append(number)
+    assert f"\n{RECORDS + 1} " not in anchor.anchor_path().read_text(), "the next entry does not vouch for it"
+
+
+def rewritten():
+    replace_all(rewritten_from_the_middle(rows(), 5)[0])
+
+
+def cut():
+    replace_all(rows()[:-3])
+
+
+@pytest.mark.parametrize("change", [rewritten, cut, lambda: None])
+def test_an_emptied_anchor_proves_nothing(filled, change):
+    change()
+    for content in ("", "1 abc\n"):
+        anchor.anchor_path().write_text(content)
+        assert not ledger.verify().ok
+    append(1)
+    assert not ledger.verify().ok, "later entries do not heal it"
+
+
+def test_an_entry_has_a_line_of_the_anchor_within_a_minute(filled, monkeypatch):
+    append_and_die(RECORDS)
+    assert ledger.verify().ok
+    later(monkeypatch)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.first_broken, verdict.unanchored) == (False, RECORDS + 1, 1)
+    later(monkeypatch, -61)
+    assert not ledger.verify().ok, "nor is an entry of the future excused"
+
+
+def test_lines_that_were_added_to_the_anchor_need_the_key(filled, monkeypatch):
+    replace_all(rehash(rows(), 5))
+    lines = [f"{row['seq']} {row['hash']} {'0' * anchor.SEAL}\n" for row in rows()]
+    anchor.anchor_path().write_text("".join(lines))
+    assert not ledger.verify().ok
+
+
+def test_the_last_check_remembers_where_the_ledger_was(filled):
+    ledger.remember(ledger.verify(), "tester")
+    whole, lines = rows(), anchor.anchor_path().read_text().splitlines(keepends=True)
+    replace_all(whole[:-2])  # back to an earlier state, database and anchor together
+    anchor.anchor_path().write_text("".join(lines[:-2]))
+    for new in (False, True):
+        verdict = ledger.verify(new=new)
+        assert (verdict.ok, verdict.first_broken) == (False, RECORDS - 1)
+        assert "verified" in verdict.reason
+    append(1)
+    append(2)
+    assert ledger.verify(new=True).first_broken == RECORDS, "another entry has its number"
+    replace_all(whole)
+    for new in (False, True):
+        anchor.anchor_path().write_text("".join(lines[:-2]))
+        assert "does not name entry 12" in ledger.verify(new=new).reason
+
+
+def test_only_what_is_new_is_looked_at(filled):
+    ledger.remember(ledger.verify(), "tester")
+    for number in range(3):
+        append(number)
+    verdict = ledger.verify(new=True)
+    assert (verdict.ok, verdict.records, verdict.after, verdict.unanchored) == (True, RECORDS + 3, RECORDS, 0)
+    replace_all(edited(rows(), RECORDS + 1)[0])
+    assert ledger.verify(new=True).first_broken == RECORDS + 2
+    failed = ledger.remember(ledger.verify(), "tester")
+    assert (failed["ok"], failed["whole"]) == (False, RECORDS), "the head that was verified stays"
+
+
+def test_a_record_of_a_check_needs_the_key(filled):
+    kept = ledger.remember(ledger.verify(), "tester")
+    assert ledger.last_check() == kept
+    path = anchor.folder() / "verified"
+    path.write_text(path.read_text().replace("tester", "mallory"))
+    assert not ledger.verify().ok
+    assert "not written by Baton" in ledger.last_check()["reason"]
+
+
+def test_a_copy_of_the_anchor_may_be_older_and_shows_what_was_put_back(filled):
+    copy = filled / "copy"
+    copy.write_bytes(anchor.anchor_path().read_bytes())
+    append(1)
+    verdict = ledger.verify(copy)
+    assert (verdict.ok, verdict.unanchored) == (True, 1)
+    replace_all(rows()[:4])
+    anchor.anchor_path().write_text("".join(copy.read_text().splitlines(keepends=True)[:4]))
+    assert ledger.verify().ok, "an earlier state, restored as a whole"
+    assert ledger.verify(copy).first_broken == 5
+    copy.write_text("".join(copy.read_text().splitlines(keepends=True)[2:]))
+    assert ledger.verify(copy).first_broken == 1, "a copy with a hole"
+
+
+def test_without_the_key_nothing_is_written_or_believed(filled, monkeypatch):
+    (anchor.folder() / "key").rename(filled / "elsewhere")
+    with pytest.raises(BatonError, match="bring it back"):
+        append(1)
+    verdict = ledger.verify()
+    assert (verdict.ok, verdict.records) == (False, RECORDS)
+    assert "key is missing" in verdict.reason

@@ -1,6 +1,7 @@
 """The warehouse: migrations, transactions, locks, bulk writes, records of models."""
 
 import json
+import logging
 import multiprocessing
 import os
 import sqlite3
@@ -129,6 +130,20 @@ def test_a_failing_callback_does_not_make_a_commit_look_lost(migrated, caplog):
 def test_after_commit_needs_a_write_transaction(migrated):
     with warehouse.read() as conn, pytest.raises(BatonError, match="write"):
         warehouse.after_commit(conn, lambda: None)
+
+
+def test_a_refused_row_does_not_stand_in_the_log(migrated, caplog):
+    """A task's log has the error with its causes, and is read by more people than the row may be."""
+    secret = "Ann Example <ann@home.example>"
+    row = {"flow": "f", "partition": "p", "row_sha": "s", "row": 1, "rule": "r", "source": "s", "value": secret}
+    try:
+        with warehouse.write() as conn:
+            conn.execute(tables.quarantine.insert(), [row])
+    except IntegrityError:
+        logging.getLogger("task").exception("failed")
+    assert "NOT NULL" in caplog.text
+    assert "INSERT INTO quarantine" in caplog.text
+    assert "ann@home" not in caplog.text
 
 
 def test_several_reads_of_one_block_see_one_state(migrated):

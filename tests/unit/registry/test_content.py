@@ -35,9 +35,13 @@ def within_an_estimator(inner: dict[str, Any]) -> dict[str, Any]:
     return node("sklearn.linear_model._logistic", "LogisticRegression", "ObjectNode", attributes)
 
 
-def object_array() -> bytes:
-    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + PICKLE
+def array(header: str, content: bytes = PICKLE, version: int = 1) -> bytes:
+    """An array as a file, with a header of one's own."""
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + content
+
+
+OBJECTS = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n"
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -72,7 +76,14 @@ def test_untrusted_types_are_refused(folder: Path, reason: str, place: Callable[
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({"1.npy": object_array()}, "plain values"),
+        ({"1.npy": array(OBJECTS)}, "plain values"),
+        ({"1.npy": array("\n" + OBJECTS)}, "plain values"),
+        ({"1.npy": array(" " * 5000 + OBJECTS)}, "header has 5057 bytes"),
+        ({"1.npy": array(" " * 70_000 + OBJECTS, version=2)}, "header has 70057 bytes"),
+        ({"1.npy": array(OBJECTS.replace("'|O'", "[('a', [('b', 'O')])]"))}, "plain values"),
+        ({"1.npy": array(OBJECTS.replace("|O", "<f8").replace("1,", "10**12,"))}, "plain values"),
+        ({"1.npy": array(OBJECTS.replace("|O", "<f8").replace("1,", "1000000000000,"))}, "values of its shape"),
+        ({"1.npy": array("(" * 4000)}, "plain values"),
         ({"1.npy": PICKLE}, "plain values"),
         ({"model.pkl": PICKLE}, r"model\.pkl"),
         ({"../1.npy": b""}, r"\.\./1\.npy"),

@@ -48,9 +48,11 @@ def test_secrets_are_made_once_and_for_the_owner_alone(plan: Plan) -> None:
     before = [path.read_bytes() for path in files]
     assert [path.name for path in files] == ["airflow.cfg", "airflow_users.json"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    for folder in (plan.settings.secrets_dir, plan.settings.keys_dir):
+    for folder in (plan.settings.home, plan.settings.secrets_dir, plan.settings.keys_dir):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        folder.chmod(0o755)  # as an earlier build left it
     prepare_home(plan.settings)
+    assert stat.S_IMODE(plan.settings.home.stat().st_mode) == 0o700
     assert [path.read_bytes() for path in files] == before
 
 

@@ -123,6 +123,13 @@ def test_output_goes_to_the_log_and_the_code_is_seen(tmp_path: Path) -> None:
     assert one.tail() == "no such option"
 
 
+def test_what_a_service_writes_is_for_its_owner(tmp_path: Path) -> None:
+    one = _service(tmp_path, "import pathlib; pathlib.Path('a').touch(); pathlib.Path('b').mkdir()")
+    one.start(os.environ, tmp_path)
+    assert _wait_ended(one) == 0
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in "ab"] == ["0o600", "0o700"]
+
+
 def test_restarts_back_off(tmp_path: Path) -> None:
     one = _service(tmp_path, "pass")
     delays = []

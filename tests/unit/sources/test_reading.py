@@ -308,6 +308,22 @@ def test_links_are_followed_only_below_the_connection():
             walk(source, [rows(1, next=link)])
 
 
+@pytest.mark.parametrize("climbing", ["%2e%2e/admin", ".%2E/admin", "%252e%252e/admin", "%25%32e./admin", "%2e%2e%2fadmin",
+                                      "..%5cadmin", "x/%2e%2e/%2e%2e/admin", "..;/admin", "%" + "25" * 9 + "41"])  # fmt: skip
+def test_a_link_that_climbs_in_any_spelling_is_not_followed(climbing):
+    source = http(params={}, paging={"by": "link", "next": "next"})
+    for link in (f"/api/{climbing}", f"https://host/api/{climbing}", climbing):
+        with pytest.raises(SourceError, match="not followed"):
+            walk(source, [rows(1, next=link)])
+
+
+def test_a_link_may_hold_what_only_looks_like_it():
+    source = http(params={}, paging={"by": "link", "next": "next"})
+    for link in ("rows/a..b", "rows/100%25", "rows/a%2Fb", "rows?file=../x"):
+        asked, _ = walk(source, [rows(1, next=f"/api/{link}"), rows(1, next=None)])
+        assert asked[1][0] == f"/{link}"
+
+
 def test_endless_pages_are_an_error_never_a_cut():
     source = http(params={}, paging={"by": "page", "max_pages": 3})
     with pytest.raises(SourceError, match="more than 3 pages"):

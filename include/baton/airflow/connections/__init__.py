@@ -1,3 +1,1 @@
-"""Airflow connections as what steps need: models, peers of effects, readers of sources. Imports Airflow and every floor
-below.
-"""
+"""Airflow connections as what steps need: models, peers of effects, readers of sources. Imports every floor below."""

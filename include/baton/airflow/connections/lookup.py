@@ -1,28 +1,20 @@
 """Airflow's connections as a stage sees them, see `baton.stages.connections`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from baton.airflow.connections.models import ConnectedModel
 from baton.airflow.connections.peers import endpoint, mail_server
 from baton.airflow.connections.readers import read_http, read_mailbox, read_sql
+from baton.effects.http import Endpoint
+from baton.effects.smtp import MailServer
+from baton.packs.pack import Pack
+from baton.sources.reading import RawBatch
+from baton.specs.source import Source
+from baton.stages.connections import Model
 
-if TYPE_CHECKING:
-    from baton.effects.http import Endpoint
-    from baton.effects.smtp import MailServer
-    from baton.packs.pack import Pack
-    from baton.sources.reading import RawBatch
-    from baton.specs.source import Source
-    from baton.stages.connections import Model
-
-_READERS: dict[str, Callable[[Pack, Any, str], RawBatch]] = {
-    "sql": read_sql,
-    "http": read_http,
-    "mailbox": read_mailbox,
-}
+_READS: dict[str, Callable[[Pack, Any, str], RawBatch]] = {"sql": read_sql, "http": read_http, "mailbox": read_mailbox}
 
 
 class AirflowConnections:
@@ -42,4 +34,4 @@ class AirflowConnections:
 
     def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch:
         """See `readers`."""
-        return _READERS[source.kind](pack, source, partition)
+        return _READS[source.kind](pack, source, partition)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import redact
+from pydantic import BaseModel
 
 from baton.agents.calls import FALLBACK
 from baton.stages.connections import Model, NoModel
@@ -24,7 +25,6 @@ for _name in ("httpx", "httpx2"):
         logging.getLogger(_name).setLevel(logging.WARNING)
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from pydantic_ai import Agent
     from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models.fallback import FallbackModel

@@ -5,21 +5,28 @@ contract types them, and a cell that does not convert is quarantined with its ro
 Documents go on as bytes.
 """
 
-from __future__ import annotations
-
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
+import requests
+import tenacity
 from airflow.sdk import BaseHook
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from baton.data.formats import frame_of_records
+from baton.data.partitions import window
 from baton.errors import BatonError, NoData, SourceError
+from baton.packs.pack import Pack
+from baton.sources.documents import BatchLimits, of_records
+from baton.sources.documents import digest as digest_of_documents
+from baton.sources.imap import ImapFolder, ImapServer
+from baton.sources.mailbox import read_mails
+from baton.sources.paging import PageRequest, digest, first_page, next_page, records_at, sql_parameters
 from baton.sources.reading import RawBatch
-
-if TYPE_CHECKING:
-    from baton.packs.pack import Pack
-    from baton.sources.imap import ImapServer
-    from baton.sources.paging import PageRequest
-    from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
+from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
 def imap_server(conn_id: str) -> ImapServer:
@@ -29,8 +36,6 @@ def imap_server(conn_id: str) -> ImapServer:
         BatonError: it is of another type, or its fields cannot work; never repeats a secret.
         AirflowNotFoundException: there is no such connection.
     """
-    from baton.sources.imap import ImapServer
-
     connection = BaseHook.get_connection(conn_id)
     if connection.conn_type != "imap":
         raise BatonError(f"connection {conn_id}: a mailbox needs type imap, this is {connection.conn_type}")
@@ -54,11 +59,6 @@ def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
         SourceError: the connection or the query fails; carries the database's own words.
         NoData: the window holds no rows.
     """
-    from sqlalchemy import text
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from baton.sources.paging import digest, sql_parameters
-
     hook = BaseHook.get_hook(source.conn_id)
     records: list[dict[str, Any]] = []
     try:
@@ -78,11 +78,10 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
     """Ask for the partition page by page; each page is retried as the source's spec says.
 
     Raises:
-        SourceError: no answer after all tries, an error status, or an answer that is not what the spec says.
+        SourceError: no answer after all tries, an error status, a redirect, more than the source's `max_batch_bytes`, or
+            an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
-    from baton.sources.paging import digest
-
     records: list[dict[str, Any]] = []
     for _, rows in _pages(source, partition):
         records += rows
@@ -92,12 +91,9 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
 
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
-    from baton.data.partitions import window
-    from baton.sources.documents import BatchLimits, digest, of_records
-
     where, start = f"source {source.name}, partition {partition}", window(partition, source.step)[0]
     frame = of_records(records, fields, start, where, BatchLimits(max_bytes=fields.max_bytes))
-    return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest(frame))
+    return RawBatch(frame, "http", f"{source.conn_id}/{source.endpoint}", digest_of_documents(frame))
 
 
 def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
@@ -107,11 +103,6 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         SourceError: no connection, log-in or folder refused, or more mail than the source's limits.
         NoData: no mail arrived then.
     """
-    from baton.data.partitions import window
-    from baton.sources.documents import BatchLimits, digest
-    from baton.sources.imap import ImapFolder
-    from baton.sources.mailbox import read_mails
-
     (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
     limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     try:
@@ -123,18 +114,22 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
         raise SourceError(f"{where} (connection {source.conn_id}): {error}") from error
     if frame.empty:
         raise NoData(f"{where}: no mail in {source.mailbox} of {source.conn_id}")
-    return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest(frame))
+    return RawBatch(frame, "mailbox", f"{source.conn_id}/{source.mailbox}", digest_of_documents(frame))
 
 
 def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, list[dict[str, Any]]]]:
     from airflow.providers.http.hooks.http import HttpHook
 
-    from baton.sources.paging import first_page, next_page, records_at
-
     hook = HttpHook(method="GET", http_conn_id=source.conn_id)
     page: PageRequest | None = first_page(source, partition)
+    left = source.max_batch_bytes
     while page is not None:
-        payload = _get(hook, source, page)
+        body = _get(hook, source, page, left)
+        left -= len(body)
+        try:
+            payload = json.loads(body)
+        except ValueError as error:
+            raise SourceError(f"source {source.name}, page {page.number}: the answer is no JSON: {error}") from error
         try:
             rows = records_at(payload, source.records)
             following = next_page(source, page, payload, rows, str(hook.base_url))
@@ -144,9 +139,16 @@ def _pages(source: HttpSource, partition: str) -> Iterator[tuple[PageRequest, li
         page = following
 
 
-def _get(hook: Any, source: HttpSource, page: PageRequest) -> Any:
-    import requests
-    import tenacity
+def _get(hook: Any, source: HttpSource, page: PageRequest, most: int) -> bytes:
+    """The body of one page, of at most so many bytes; a redirect is none, since log-in and headers would go along."""
+    where = f"source {source.name} (connection {source.conn_id}), page {page.number}"
+    # whatever the connection's extra says: what is passed here comes first
+    options = {
+        "timeout": source.timeout.total_seconds(),
+        "check_response": False,
+        "allow_redirects": False,
+        "stream": True,
+    }
 
     def worth_another_try(error: BaseException) -> bool:
         response = getattr(error, "response", None)
@@ -154,32 +156,34 @@ def _get(hook: Any, source: HttpSource, page: PageRequest) -> Any:
             return response.status_code in source.retry.statuses
         return isinstance(error, requests.ConnectionError | requests.Timeout)
 
-    def ask() -> requests.Response:
-        answer: requests.Response = hook.run(
-            page.endpoint, data=page.params,
-            extra_options={"timeout": source.timeout.total_seconds(), "check_response": False},
-        )  # fmt: skip
-        answer.raise_for_status()
-        return answer
+    def ask() -> bytes:
+        answer: requests.Response = hook.run(page.endpoint, data=page.params, extra_options=options)
+        with answer:
+            answer.raise_for_status()
+            if answer.status_code >= 300:
+                there = urlsplit(answer.headers.get("Location", "")).netloc or "the same host"
+                raise SourceError(f"{where}: {answer.status_code}, a redirect to {there}: not followed, because the log-in "
+                                  "would go along; give the connection the final address")  # fmt: skip
+            body = bytearray()
+            for chunk in answer.iter_content(1 << 16):
+                body += chunk
+                if len(body) > most:
+                    raise SourceError(f"{where}: more than {source.max_batch_bytes:,} bytes in a partition; ask for less "
+                                      "at a time, or raise the source's max_batch_bytes")  # fmt: skip
+            return bytes(body)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(worth_another_try), stop=tenacity.stop_after_attempt(source.retry.attempts),
         wait=tenacity.wait_exponential(multiplier=source.retry.wait.total_seconds()), reraise=True,
     )  # fmt: skip
     try:
-        return retrying(ask).json()
-    except ValueError as error:
-        raise SourceError(f"source {source.name}, page {page.number}: the answer is no JSON: {error}") from error
+        return retrying(ask)
     except requests.RequestException as error:
         tries = f"after {source.retry.attempts} tries" if worth_another_try(error) else "not worth another try"
-        raise SourceError(
-            f"source {source.name} (connection {source.conn_id}), page {page.number}: {error} ({tries})"
-        ) from error
+        raise SourceError(f"{where}: {error} ({tries})") from error
 
 
 def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:
-    from baton.data.formats import frame_of_records
-
     if not records:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")
     return RawBatch(frame_of_records(records, source), kind, uri, sha256)

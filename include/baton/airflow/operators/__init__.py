@@ -1,3 +1,1 @@
-"""Tasks of the DAGs: stage, branch, review, approval, monitor. Imports Airflow and every floor below, nothing else of
-baton.airflow but connections.
-"""
+"""Tasks of the DAGs: stage, branch, review, approval, monitor. Imports airflow.connections and every floor below."""

@@ -6,20 +6,16 @@ trigger, so the task writes the request as `ApprovalOperator` does, and then def
 the tag; the UI's answer resumes a deferred task too.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
 
@@ -124,9 +120,8 @@ class ModelApprovalOperator(ApprovalOperator):
             return super().execute_complete(context, event)
         user = event.get("responded_by_user") or {}
         answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
-        record_answer(
-            self.model, version, answer, reviewer=str(user.get("name") or user.get("id") or ""), channel=AIRFLOW
-        )
+        reviewer = str(user.get("name") or user.get("id") or "")
+        record_answer(self.model, version, answer, reviewer=reviewer, channel=AIRFLOW)
         super().execute_complete(context, event)
         return {"answer": answer, "version": version, "channel": AIRFLOW}
 

@@ -4,15 +4,11 @@ A way is a task (or task group) directly behind the branch; it is taken when its
 count above zero, a flag, a non-empty list. The others are skipped, and so is what stands behind them alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.standard.operators.branch import BaseBranchOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from airflow.sdk import Context
 
 
 class BranchOperator(BaseBranchOperator):

@@ -1,18 +1,13 @@
 """The monitor's one task: judge the windows that are due, and wake training when the policy says so."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.sdk import AssetAlias, BaseOperator
+from airflow.sdk import AssetAlias, BaseOperator, Context
 
 from baton.airflow.operators.assets import drifted
 from baton.airflow.operators.stage import DriftReportLink
 from baton.names import train_of
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 class MonitorOperator(BaseOperator):

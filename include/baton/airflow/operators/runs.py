@@ -1,16 +1,11 @@
 """Run configuration: partition, model choice, dry run, as a DAG run was asked for them. Nothing reads `logical_date`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from airflow.sdk import Param
+from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?$"
 
@@ -44,7 +39,7 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
             "recorded", type="string", title="Model", section="Models",
             pattern=r"^(recorded|champion|[a-z0-9_]+=\d+)$", examples=["recorded", "champion"],
             description_md=f"{choices}. *recorded* repeats a partition with the versions it used before (else "
-            "today's champion); *champion* supersedes it with today's champion.",
+            "today's champion); *champion* supersedes it with today's champion. A version that was never promoted takes a dry run.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", section="Models",
@@ -96,9 +91,8 @@ class OfFlow:
         params = context.get("params") or {}
         partition = earlier or partition_of(context, self.length)
         model, dry_run = str(params.get("model") or "recorded"), bool(params.get("dry_run"))
-        files = (
-            tuple(_named(params)) if earlier is None else ()
-        )  # for the first source; a further one follows its partition
+        # for the first source; a further one follows its partition
+        files = tuple(_named(params)) if earlier is None else ()
         return Asked(partition, model, dry_run, files)
 
 

@@ -141,7 +141,9 @@ class StageOperator(BaseOperator):
         degraded: list[str] = []
         supersede = False
         if self.uses_models:
-            models, degraded, supersede = choose_models(self.dag_id, asked.partition, self.uses_models, asked.model)
+            models, degraded, supersede = choose_models(
+                self.dag_id, asked.partition, self.uses_models, asked.model, dry_run=asked.dry_run
+            )
         return StageJob(
             pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=asked.partition, step=self.step,
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},

@@ -1,3 +1,1 @@
-"""What runs inside Airflow's own processes: executor, warm-up, first start, the console's mount. Imports Airflow and
-every floor below.
-"""
+"""What runs in Airflow's own processes: executor, warm-up, first start, console's mount. Imports every floor below."""

@@ -1,3 +1,1 @@
-"""Queries: what the pages show, as plain values. Imports console.host, console.wording, console.spans and the floors
-below.
-"""
+"""Queries: what the pages show, as plain values. Imports console.{host,wording,spans} and the floors below."""

@@ -13,6 +13,7 @@ from baton.console.spans import placed_values
 from baton.console.wording import in_words
 from baton.errors import BatonError
 from baton.feedback import cases
+from baton.quarantine.rows import value_of
 from baton.record import tables
 from baton.record.warehouse import read
 
@@ -49,10 +50,15 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
-        "quarantine": [{name: one[name] for name in _QUARANTINED} for one in quarantined],
+        "quarantine": [_quarantined(one, unmask=deciding) for one in quarantined],
         "contract": _facts(checked), "row": _source_cells(source, source_columns, scores, deciding), "row_problem": problem,
         "history": history, "may_decide": may_decide,
     }  # fmt: skip
+
+
+def _quarantined(record: Mapping[str, Any], *, unmask: bool) -> dict[str, Any]:
+    shown = {**record, "value": value_of(record)} if unmask else record
+    return {name: shown[name] for name in _QUARANTINED}
 
 
 def _offered(case: Mapping[str, Any]) -> dict[str, str]:

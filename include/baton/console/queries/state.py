@@ -118,16 +118,15 @@ def known_models() -> tuple[str, ...]:
 
 
 def ledger_state(conn: Connection) -> dict[str, Any]:
-    """Number of records, the newest one, and what the last check of the chain found."""
+    """Number of records, the newest one, and what the last check found."""
     table = tables.ledger
     last = conn.execute(select(table.c.seq, table.c.at, table.c.kind).order_by(table.c.seq.desc()).limit(1)).first()
-    stored = conn.execute(select(tables.meta.c.value).where(tables.meta.c.key == ledger.VERIFIED)).scalar()
     return {
         "records": last.seq if last else 0, "last_at": last.at if last else None, "last_kind": last.kind if last else None,
-        "verified": json.loads(stored) if stored else None,
+        "verified": ledger.last_check(),
     }  # fmt: skip
 
 
 def verify_ledger(actor: str) -> dict[str, Any]:
-    """Check the whole chain now and keep the result for the page."""
+    """Check the whole ledger now and keep the result for the page."""
     return ledger.remember(ledger.verify(), actor)

@@ -6,6 +6,7 @@ from typing import Any
 from baton.console.queries.lineage import Lineage, all_rows, lineage, places
 from baton.errors import BatonError
 from baton.record import ledger, tables
+from baton.record.erased import erasures
 from baton.record.warehouse import read
 
 
@@ -29,6 +30,16 @@ def trace(entity: str, flow: str | None = None) -> list[TraceStep]:
         BatonError: nobody knows the entity, or several flows do.
     """
     found = places(entity, flow)
+    gone = [
+        TraceStep(
+            "erased",
+            f"erased on {one.at[:10]} by {one.payload['actor']}: {one.payload['reason']}",
+            {"at": one.at, **one.payload},
+        )
+        for one in erasures(entity, flow)
+    ]
+    if not found and gone:
+        return gone
     if not found:
         raise BatonError(f"no flow has published or quarantined {entity!r}: check the key, or wait for its partition")
     if len(flows := sorted({flow for _, flow in found})) > 1:
@@ -39,7 +50,7 @@ def trace(entity: str, flow: str | None = None) -> list[TraceStep]:
     versions = _scores(line, steps)
     for model, version in sorted(versions.items()):
         steps += _governance(model, version)
-    return [*steps, *_outcome(line)]
+    return [*steps, *_outcome(line), *gone]
 
 
 def _rows(table: Any, **where: Any) -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ from sqlalchemy.engine import RowMapping
 
 from baton.console.host import OpenRequest, Rights
 from baton.names import promote_of
+from baton.quarantine.rows import value_of
 from baton.record import tables
 
 TOP_GROUPS = 20
 EXAMPLES = 2
+_EXAMPLE = ("entity_key", "column", "value")
 _ANSWER = ("model", "version", "judged_at", "answer", "reviewer", "channel", "answered_at")
 
 
@@ -71,7 +73,10 @@ _still_open = func.coalesce(tables.quarantine.c.status, "") == "open"
 
 
 def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
-    """Open rows by flow, partition and rule, newest partition first; a row that breaks two rules counts once in `rows`."""
+    """Open rows by flow, partition and rule, newest partition first; a row that breaks two rules counts once in `rows`.
+
+    Examples show direct personal data to people who may decide on the flow only.
+    """
     table = tables.quarantine
     parts = (table.c.flow, table.c.partition, table.c.rule)
     query = select(*parts, func.count().label("rows")).where(table.c.status == "open").group_by(*parts)
@@ -80,10 +85,13 @@ def quarantine(conn: Connection, rights: Rights) -> dict[str, Any]:
     for group in groups[:TOP_GROUPS]:
         # read from a few rows, not from all: a broken partition is here as a whole
         here = and_(_still_open, *(table.c[name] == group[name] for name in ("flow", "partition", "rule")))
-        columns = (table.c.entity_key, table.c.column, table.c.value, table.c.advice, table.c.first_seen)
+        deciding = rights.decide(group["flow"])
+        columns = [table.c[name] for name in (*_EXAMPLE, "advice", "first_seen")]
+        columns += [table.c.raw, table.c.repair] if deciding else []  # whole letters, perhaps
         sample = [dict(row) for row in conn.execute(select(*columns).where(here).limit(EXAMPLES)).mappings()]
         group["advice"], group["since"] = sample[0].pop("advice"), sample[0].pop("first_seen")
-        group["examples"] = [{name: row[name] for name in ("entity_key", "column", "value")} for row in sample]
+        shown = [{**row, "value": value_of(row)} if deciding else row for row in sample]
+        group["examples"] = [{name: row[name] for name in _EXAMPLE} for row in shown]
         group["commands"] = quarantine_commands(group)
     rows = sum(group["rows"] for group in groups) - _counted_twice(conn, groups)
     more = max(0, len(groups) - TOP_GROUPS)

@@ -1,3 +1,1 @@
-"""Forecasts of many series: backtest, intervals, reconciliation, the gate, the watch. Imports families.base,
-families.verdict and the floors below families.
-"""
+"""Forecasts of many series, from backtest to watch. Imports families.{base,verdict} and the floors below families."""

@@ -158,9 +158,7 @@ class Forecast:
         setting = Setting.of(spec)
         panel = prepare(setting, frame)
         names, counts = np.unique(classify(setting, panel).astype(str), return_counts=True)
-        ends = [
-            label(when, setting.frequency) for when in panel.times(np.array([0, panel.periods - 1]), setting.frequency)
-        ]
+        ends = [label(at, setting.frequency) for at in panel.times(np.array([0, panel.periods - 1]), setting.frequency)]
         data = {"series": len(panel.ids), "periods": panel.periods, "first period": ends[0], "last period": ends[1]}
         data |= {f"{name} series": int(count) for name, count in zip(names, counts, strict=True)}
         limits = [

@@ -102,14 +102,10 @@ class FittedForecaster:
     def save(self, folder: Path) -> None:
         """Write model.json, the backtest as JSON, and trees as LightGBM's text."""
         folder.mkdir(parents=True, exist_ok=True)
-        parts = [
-            {
-                "spec": part.candidate.model_dump(mode="json"),
-                "files": part.save(folder) if isinstance(part, Global) else [],
-            }
-            for part in self.parts
-            if isinstance(part, Global | Local)
-        ]
+        kept = [part for part in self.parts if isinstance(part, Global | Local)]
+        files = [part.save(folder) if isinstance(part, Global) else [] for part in kept]
+        specs = [part.candidate.model_dump(mode="json") for part in kept]
+        parts = [{"spec": spec, "files": names} for spec, names in zip(specs, files, strict=True)]
         document = {"format": FORMAT, "family": FAMILY, "name": self.name, "features": self.features}
         document |= {"setting": self.setting.to_json(), "parts": parts, "combine": self.combine}
         document |= {"croston": self.croston, "reconciler": self.reconciler, "last": self.last}

@@ -86,10 +86,8 @@ def prices(spec: OrderCostSpec, panel: Panel) -> pd.DataFrame:
     """
     table = pd.DataFrame(index=panel.ids)
     for name, source in (("short", spec.short), ("over", spec.over)):
-        values = (
-            panel.attributes[source] if isinstance(source, str) else pd.Series(float(source), range(len(panel.ids)))
-        )
-        table[name] = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+        given = panel.attributes[source] if isinstance(source, str) else pd.Series(source, range(len(panel.ids)))
+        table[name] = pd.to_numeric(given, errors="coerce").to_numpy(dtype=float)
         wrong = ~(table[name] >= 0)
         if wrong.any():
             raise ModelError(

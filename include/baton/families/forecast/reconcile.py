@@ -44,11 +44,7 @@ class Tree:
 
 
 def tree(setting: Setting, panel: Panel) -> Tree:
-    """The hierarchy of a panel's series.
-
-    Raises:
-        ModelError: a series has the name of a node.
-    """
+    """The hierarchy of a panel's series. Raises ModelError: a series has the name of a node."""
     ids, level, members, rows = [TOTAL], [0], [np.ones(len(panel.ids))], [dict.fromkeys(setting.hierarchy)]
     for depth in range(1, len(setting.hierarchy) + 1):
         columns = list(setting.hierarchy[:depth])

@@ -102,9 +102,8 @@ def _errors(reference: Mapping[str, Any], scored: pd.DataFrame, truth: pd.DataFr
     step = np.minimum(rows["step"].to_numpy(dtype=int), len(reference["steps"])) - 1
     spread = rows["series"].astype(str).map(reference["series"]).fillna(1.0).to_numpy(dtype=float)
     expected = np.maximum(np.asarray(reference["steps"])[step] * spread, SMALL)
-    error = (rows["value"].to_numpy(dtype=float) - rows["score"].to_numpy(dtype=float)) / rows["scale"].to_numpy(
-        dtype=float
-    )
+    value, score, scale = rows[["value", "score", "scale"]].to_numpy(dtype=float).T
+    error = (value - score) / scale
     unit = np.clip(error / expected, -CLIP, CLIP) - reference["bias"]
     made = rows[["series", "time"]].assign(unit=unit, error=np.abs(error), expected=expected)
     return made.groupby(["series", "time"], sort=True).mean().reset_index()

@@ -1,3 +1,1 @@
-"""Models of tables: classification and anomaly detection, through their whole life. Imports families.base,
-families.verdict and the floors below families.
-"""
+"""Models of tables: classification and anomaly. Imports families.{base,verdict} and the floors below families."""

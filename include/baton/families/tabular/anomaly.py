@@ -3,11 +3,9 @@
 Labels, where there are any, judge these models; they never teach them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -77,7 +75,7 @@ class QuantileTable:
     quantiles: np.ndarray
 
     @classmethod
-    def fit(cls, raw: np.ndarray) -> QuantileTable:
+    def fit(cls, raw: np.ndarray) -> Self:
         """Learn from raw training scores of shape (n,).
 
         Raises:

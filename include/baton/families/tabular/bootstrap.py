@@ -64,9 +64,7 @@ def compare(
     """
     models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
     places = {name: _Places(y, score) for name, score in models.items()}
-    figures = {
-        name: {metric: function(y, score) for metric, function in METRICS.items()} for name, score in models.items()
-    }
+    figures = {name: {metric: f(y, score) for metric, f in METRICS.items()} for name, score in models.items()}
     flags = {name: models[name] >= threshold for name, threshold in (thresholds or {}).items() if name in models}
     for name in flags:
         assert loss is not None

@@ -5,10 +5,8 @@
 Both learn from out-of-fold scores only; a table fitted on scores of training rows would promise too much.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -62,7 +60,7 @@ class Calibration:
         return (1 - TIE_BREAK) * np.interp(logit(raw), self.x, self.y) + TIE_BREAK * raw
 
     @classmethod
-    def fit(cls, method: str, raw: np.ndarray, y: np.ndarray, name: str) -> Calibration:
+    def fit(cls, method: str, raw: np.ndarray, y: np.ndarray, name: str) -> "Calibration":
         """Learn from out-of-fold scores `raw` of shape (m,) and labels `y` of shape (m,).
 
         Raises:
@@ -84,7 +82,7 @@ class Calibration:
         return {"method": self.method, "x": list(self.x), "y": list(self.y)}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Calibration:
+    def from_json(cls, document: dict[str, Any]) -> Self:
         """Restore what `to_json` gave."""
         return cls(document["method"], tuple(document["x"]), tuple(document["y"]))
 

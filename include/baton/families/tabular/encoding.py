@@ -8,10 +8,8 @@ A null is allowed only in a column that had nulls in training: trees that know n
 get the training median and an indicator column; in a text column a null is a category of its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -51,7 +49,7 @@ class FrameEncoder:
     impute: bool
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> FrameEncoder:
+    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> Self:
         """Learn kinds, medians and categories of `features` from `frame`.
 
         Raises:
@@ -137,7 +135,7 @@ class FrameEncoder:
         return {"columns": columns, "layout": self.layout, "impute": self.impute}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> FrameEncoder:
+    def from_json(cls, document: dict[str, Any]) -> Self:
         """Restore what `to_json` gave."""
         columns = (EncodedColumn(**{**c, "categories": tuple(c["categories"])}) for c in document["columns"])
         return cls(tuple(columns), document["layout"], document["impute"])

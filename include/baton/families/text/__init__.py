@@ -1,3 +1,1 @@
-"""Models that give a text a class, or say none of them. Imports families.base, families.verdict and the floors below
-families.
-"""
+"""Models that give a text a class, or say none. Imports families.{base,verdict} and the floors below families."""

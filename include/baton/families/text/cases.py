@@ -34,11 +34,7 @@ class Cases:
 
 
 def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """One text per row: the columns joined by a line break, nulls left out.
-
-    Raises:
-        ModelError: a column is missing.
-    """
+    """One text per row: the columns joined by a line break, nulls left out. Raises ModelError: a column is missing."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ModelError(f"the frame lacks the text columns {', '.join(missing)}")

@@ -96,9 +96,7 @@ class FittedText:
 
     def _save_member(self, member: Member, folder: Path) -> dict[str, Any]:
         arrays = {"coefficients": member.coefficients, "intercept": member.intercept}
-        arrays |= {
-            f"weights_{at}": block.weights for at, block in enumerate(member.terms.blocks if member.terms else ())
-        }
+        arrays |= {f"weights_{n}": block.weights for n, block in enumerate(member.terms.blocks if member.terms else ())}
         if member.projection is not None:
             arrays["projection"] = member.projection
         file = f"{member.name}.skops"

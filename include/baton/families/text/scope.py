@@ -10,11 +10,9 @@ The line is a quantile of the training texts' out-of-fold strangeness: at most t
 above it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import expit, logsumexp, softmax
@@ -53,7 +51,7 @@ class Scope:
     detector: StrangerDetector | None = None
 
     @classmethod
-    def draw(cls, kind: str, found: np.ndarray, share: float, detector: StrangerDetector | None = None) -> Scope:
+    def draw(cls, kind: str, found: np.ndarray, share: float, detector: StrangerDetector | None = None) -> Self:
         """Draw the line: at most `share` of the out-of-fold strangeness `found`, shape (n,), lies above."""
         return cls(kind, float(np.sort(found)[::-1][int(share * len(found))]), detector)
 
@@ -80,7 +78,7 @@ class Scope:
         return own | self.detector.world.arrays()
 
     @classmethod
-    def from_json(cls, document: dict[str, Any], arrays: Arrays) -> Scope:
+    def from_json(cls, document: dict[str, Any], arrays: Arrays) -> Self:
         """Restore what `to_json` and `arrays` gave."""
         detector = None
         if arrays:

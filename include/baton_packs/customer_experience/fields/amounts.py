@@ -11,30 +11,8 @@ from baton_packs.customer_experience.fields.page import Page, Placed
 SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "₹": "INR", "¥": "JPY", "us$": "USD", "rs": "INR", "rs.": "INR", "euro": "EUR",
            "euros": "EUR", "dollars": "USD", "pounds": "GBP", "c$": "CAD", "a$": "AUD", "hk$": "HKD", "fr.": "CHF",
            "sfr.": "CHF", "zł": "PLN", "kč": "CZK", "inr": "INR"}  # fmt: skip
-CODES = (
-    "EUR",
-    "USD",
-    "GBP",
-    "INR",
-    "CHF",
-    "JPY",
-    "SEK",
-    "NOK",
-    "DKK",
-    "PLN",
-    "CZK",
-    "CAD",
-    "AUD",
-    "HKD",
-    "SGD",
-    "NZD",
-    "HUF",
-    "KWD",
-    "BHD",
-    "OMR",
-    "TND",
-    "JOD",
-)
+CODES = ("EUR", "USD", "GBP", "INR", "CHF", "JPY", "SEK", "NOK", "DKK", "PLN", "CZK", "CAD", "AUD", "HKD",
+         "SGD", "NZD", "HUF", "KWD", "BHD", "OMR", "TND", "JOD")  # fmt: skip
 THREE_DECIMALS = frozenset(("KWD", "BHD", "OMR", "TND", "JOD"))
 CURRENCY = rf"(?:(?:{'|'.join(CODES)})(?:[ ]?[$€£₹¥])?|(?:US|HK|C|A)?\$|[€£₹¥]|Rs\.?|Euros?\b|S?Fr\.|zł|Kč)"
 AMOUNT = re.compile(
@@ -46,9 +24,7 @@ AMOUNT = re.compile(
     rf"[ \u00a0\u202f]{{0,2}}(?P<after>{CURRENCY}(?!\w))?(?![\w%]|[.,:/]\d|[ ]%)",
     re.IGNORECASE,
 )
-WORDS = re.compile(
-    rf"(?<!\w)(?:{'|'.join(CODES)}|US dollars?|euros?|pounds sterling|Swiss francs?)(?!\w)", re.IGNORECASE
-)
+WORDS = re.compile(rf"(?<!\w)(?:{'|'.join(CODES)}|US dollars?|euros?|pounds sterling|Swiss francs?)(?!\w)", re.I)
 NAMED = {"us dollar": "USD", "us dollars": "USD", "pounds sterling": "GBP", "swiss franc": "CHF", "swiss francs": "CHF",
          "euro": "EUR", "euros": "EUR"}  # fmt: skip
 ABSURD = 1e9  # a larger amount is more likely a number that is none

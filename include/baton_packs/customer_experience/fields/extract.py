@@ -3,13 +3,13 @@
 The rules know the words of invoices in four languages and how they are laid out, and no issuer: there are no templates.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Self
+
+import pandas as pd
 
 from baton_packs.customer_experience.fields.amounts import Amount, find_amounts, main_currency
 from baton_packs.customer_experience.fields.dates import Date, choose_dates, find_dates
@@ -19,9 +19,6 @@ from baton_packs.customer_experience.fields.names import find_names
 from baton_packs.customer_experience.fields.numbers import choose_numbers, find_ibans
 from baton_packs.customer_experience.fields.page import Found, Page, Placed
 from baton_packs.customer_experience.fields.totals import LARGEST, ONLY, UNREAD, choose_totals
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NEEDED = ("issuer", "invoice_number", "date", "total")
 BEST = ("issuer", "recipient", "invoice_number", "account_number", "date", "due_date", "total", "customer_number")
@@ -47,8 +44,6 @@ def extract(parsed: pd.DataFrame) -> pd.DataFrame:
         date and total where the document is an invoice, 0 if one of them is missing, 1.0 for other documents;
         and `_source`, `_row`, `_row_sha` if present.
     """
-    import pandas as pd
-
     texts = [str(text)[:LONGEST] if isinstance(text, str) else "" for text in parsed["text"]]
     columns = {name: texts_of(parsed, name) for name in TOLD}
     named = find_names(texts, columns["language"])
@@ -107,7 +102,7 @@ class Reading:
     masked: list[Placed]
 
     @classmethod
-    def of(cls, page: Page, about: About) -> Reading:
+    def of(cls, page: Page, about: About) -> Self:
         """Read a page: places of dates and accounts are no amounts, and none of these is a number."""
         labels, ibans, dates = find_labels(page), find_ibans(page), find_dates(page, about.language, month_first=False)
         masked: list[Placed] = [*dates, *ibans]

@@ -18,14 +18,8 @@ IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9OIl]{2}(?:[ \u00a0]?[A-Z0-9Il]){
 LENGTHS = {"AT": 20, "BE": 16, "CH": 21, "CZ": 24, "DE": 22, "DK": 18, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "IE": 22,
            "IT": 27, "LI": 21, "LU": 20, "NL": 18, "NO": 15, "PL": 28, "PT": 25, "SE": 24, "HU": 28, "GR": 27}  # fmt: skip
 KINDS = ("invoice_number", "invoice", "order_number", "customer_number", "account", "reference", "iban")
-STRENGTH = {
-    "invoice_number": 0.92,
-    "invoice": 0.72,
-    "order_number": 0.85,
-    "customer_number": 0.88,
-    "account": 0.75,
-    "iban": 0.4,
-}
+STRENGTH = {"invoice_number": 0.92, "invoice": 0.72, "order_number": 0.85, "customer_number": 0.88, "account": 0.75,
+            "iban": 0.4}  # fmt: skip
 FIELD = {"invoice": "invoice_number", "account": "account_number", "iban": "account_number"}
 
 

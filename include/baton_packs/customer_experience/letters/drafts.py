@@ -31,9 +31,7 @@ class Reply(BaseModel):
 def letter_agent(name: str, **own: Any) -> AgentSpec:
     """An agent of this pack: its prompt lies under its name, it is criticised as all are, and names are hidden from it."""
     given = {"check": check, "rules": plain_words, "critic": criticise, **own}
-    return AgentSpec(
-        name=name, prompt=PROMPTS / f"{name}.md", names=lambda text: privacy.names(text), longest=1_200, **given
-    )
+    return AgentSpec(name=name, prompt=PROMPTS / f"{name}.md", names=lambda t: privacy.names(t), longest=1_200, **given)
 
 
 def plain_words() -> dict[str, Any]:

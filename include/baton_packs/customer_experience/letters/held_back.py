@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import Connection, select
 
 from baton.feedback import cases
@@ -25,8 +26,6 @@ def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]
         rows: decisions, with their queue, priority and, perhaps, `resolutions`.
         routes: of the answers that the caller judges; the partition's cases of other routes are another stage's.
     """
-    import pandas as pd
-
     found = []
     for row in rows:
         own = row.get("resolutions")

@@ -1,15 +1,15 @@
 """Answers on their way out: joined to their decisions, masked for whoever approves, put into the outbox once."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.agents.masking import Mask
 from baton.data.datasets import read
@@ -19,10 +19,6 @@ from baton.record import ledger
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton_packs.customer_experience.letters import held_back, letters, privacy, sending
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
 
 DecidedReply = tuple[Mapping[Any, Any], str]  # a decision, and the text that answers it
 SENT_AT_ONCE = ("reply", "follow_up", "send")
@@ -65,8 +61,6 @@ def join(
     Raises:
         BatonError: a decision is without the answer that it needs, or names cannot be found to be masked.
     """
-    import pandas as pd
-
     bodies, sources, because = dict(always), dict.fromkeys(always, "rule"), dict[str, str | None]()
     if drafts is not None:
         bodies |= dict(zip(drafts["entity_key"], drafts["text"], strict=True))
@@ -191,8 +185,6 @@ def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]
 
 
 def _output(placed: _Placed, degraded: list[str], on_commit: Any = None) -> StageOutput:
-    import pandas as pd
-
     facts: dict[str, Any] = {
         "answers": len(placed.going), "changed": len(placed.changed), "held_back": len(placed.waiting),
         "left_before": len(placed.left),

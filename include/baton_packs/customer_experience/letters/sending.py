@@ -1,13 +1,11 @@
 """Checks before sending: who was answered already, and what may still leave; `replies.place` asks them first."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, select
 
@@ -46,7 +44,7 @@ class Known:
     accepted: Mapping[str, Mapping[Any, Any]]
 
     @classmethod
-    def of(cls, job: StageJob) -> Known:
+    def of(cls, job: StageJob) -> Self:
         """What is known now; a dry run knows nothing, because it sends nothing."""
         if job.dry_run:
             return cls({}, frozenset(), frozenset(), {})

@@ -1,20 +1,15 @@
 """The agent of `customer_experience`: it words a reply out of entries of the knowledge base, and decides nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import pandas as pd
 from pydantic import Field
 
 from baton.agents import AgentQuestion, Refused
 from baton_packs.customer_experience.letters import drafts, grounding, letters, privacy
 from baton_packs.customer_experience.service import knowledge
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 LETTERS = ("A", "B")  # entries as the model sees them, the best one first
 
@@ -22,9 +17,7 @@ LETTERS = ("A", "B")  # entries as the model sees them, the best one first
 class CustomerReply(drafts.Reply):
     """What may be answered to a customer."""
 
-    cites: list[Literal["A", "B"]] = Field(
-        min_length=1, max_length=2, description="letters of the entries that were used"
-    )
+    cites: list[Literal["A", "B"]] = Field(min_length=1, max_length=2, description="letters of the entries used")
 
 
 def answers() -> dict[str, Any]:

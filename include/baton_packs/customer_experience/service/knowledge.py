@@ -52,11 +52,7 @@ def _marked(path: Path) -> Marked:
 
 
 def read(path: Path) -> Any:
-    """The plain content of a YAML file.
-
-    Raises:
-        SourceError: it cannot be read or is no YAML; names file and line.
-    """
+    """The plain content of a YAML file. Raises SourceError: it cannot be read or is no YAML; names file and line."""
     return _marked(path).data
 
 

@@ -1,13 +1,13 @@
 """Quality of replies: how well customers were answered, by route, over the week so far."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
 from datetime import timedelta
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from baton.data.datasets import read
 from baton.data.pages import store_page
@@ -18,9 +18,6 @@ from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import Slot, head, partitions
 from baton_packs.customer_experience.letters.sending import ACCEPTED
 from baton_packs.customer_experience.service.stages import EDITED, NONE, REJECTED, SUGGEST
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ABOUT, DELIVERED = "customer_experience", "customer_outcomes"
 RESTS_ON = ((ABOUT, PUBLISH), (DELIVERED, CONTRACT), (ABOUT, CONTRACT))  # what was decided, became of it, came in
@@ -69,8 +66,6 @@ def quality(job: StageJob) -> StageOutput:
         intent was confirmed), median_minutes (from message to reply); not a number where nothing is known. Facts: the
         row `all`, `from_cases` (messages that only a case tells of), and a report's path.
     """
-    import pandas as pd
-
     week = _week(job.partition)
     cases = _decided(week)
     parts = [_of_hour(partition, cases) for partition in _hours(week, cases)]
@@ -86,8 +81,6 @@ def quality(job: StageJob) -> StageOutput:
 
 def _of_hour(partition: str, cases: list[dict[str, Any]]) -> pd.DataFrame:
     """What became of the messages of one partition, see `summed`; a delivered outcome comes before a case's answer."""
-    import pandas as pd
-
     published, outcomes, asked = (head(Slot(flow, stage, partition)) for flow, stage in RESTS_ON)
     if published is None:
         return pd.DataFrame()
@@ -116,8 +109,6 @@ def _of_case(case: Mapping[str, Any], message: Mapping[Any, Any]) -> dict[str, A
     An escalation has no reply of ours to be judged: the person answers. Its message counts, and whether the intent was
     right, if the person said so.
     """
-    import pandas as pd
-
     answer, said = case["resolution"], message["intent"]
     outcome = None
     if case["route"] == SUGGEST:
@@ -133,8 +124,6 @@ def _of_case(case: Mapping[str, Any], message: Mapping[Any, Any]) -> dict[str, A
 
 def summed(whole: pd.DataFrame | None) -> pd.DataFrame:
     """See `quality`; `whole` has columns route, outcome (or none), right (1, 0 or NaN) and reply_seconds (or NaN)."""
-    import pandas as pd
-
     parts: list[tuple[str, Any]] = []
     if whole is not None:
         parts = [(route, whole[whole["route"] == route]) for route in ("send", "suggest", "escalate")]

@@ -1,20 +1,17 @@
 """Stages of the flow `customer_experience` that belong to no single part: what becomes of each message."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from baton.effects.mail import is_address
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.customer_experience.letters import replies
 from baton_packs.customer_experience.letters.sending import ACCEPTED
-from baton_packs.customer_experience.service import agent, knowledge, policy
-
-if TYPE_CHECKING:
-    import pandas as pd
+from baton_packs.customer_experience.service import agent, knowledge, policy, retrieval
 
 SEND, SUGGEST, ESCALATE = "send", "suggest", "escalate"
 ANSWERED = (SEND, SUGGEST)
@@ -37,8 +34,6 @@ def retrieve(job: StageJob) -> StageOutput:
         facts: messages, sure, `examples` (how many texts an entry is found by: min and median over the entries that
         answer an intent) and, where there are none at all, a `degraded` sentence.
     """
-    from baton_packs.customer_experience.service import retrieval
-
     frames = read_inputs(job.inputs)
     found = retrieval.retrieve(**frames)
     counts = retrieval.counted(frames["history"])
@@ -65,8 +60,6 @@ def decide(job: StageJob) -> StageOutput:
         escalate), money (0: nothing is at stake), reasons, queue, priority, resolutions, intent, intent_score,
         sentiment, language, sender, sender_name, subject, entry, entry_score; facts: `routes`, `answers` (how many are to be written).
     """
-    import pandas as pd
-
     rules, table, frames = policy.service(), knowledge.intents(), read_inputs(job.inputs)
     intent, sentiment = (frames[name].set_index("entity_key") for name in ("intent", "sentiment"))
     found = frames["found"].set_index("message_id")
@@ -153,8 +146,6 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
         columns of `replies.join`, cites (JSON list of entries), edits (JSON: the answer that a suggestion is worded anew
         with); facts: also `without_citation`, suggested for that reason.
     """
-    import pandas as pd
-
     output = replies.join(decisions, drafts, ANSWERED, {}, on_file=True)
     offered = dict(zip(found["message_id"], found["entries"], strict=True))
     rows = [] if drafts is None else drafts.to_dict("records")

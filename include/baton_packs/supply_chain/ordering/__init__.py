@@ -1,3 +1,1 @@
-"""Ordering: from a forecast to orders, by the item's policy, inventory, cost, alternatives, logistics. Imports the
-engine only.
-"""
+"""Ordering: forecast to orders, by policy, inventory, cost, alternatives, logistics. Imports the engine only."""

@@ -1,8 +1,6 @@
 """Policies of items: supplier, costs, how sure the stock must be, what people decide."""
 
-from __future__ import annotations
-
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -53,7 +51,7 @@ class ItemPolicy(Spec):
         return dict(sorted(value.items()))
 
     @model_validator(mode="after")
-    def _can_be_sold(self) -> ItemPolicy:
+    def _can_be_sold(self) -> Self:
         if self.shortage_cost <= self.holding_cost:
             raise ValueError(
                 f"shortage_cost {self.shortage_cost:g} is not above holding_cost {self.holding_cost:g}: by that it "

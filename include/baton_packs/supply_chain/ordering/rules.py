@@ -1,9 +1,8 @@
 """The rules of ordering, read from `policy/items.yaml`: item policies, budget, what needs a person."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -25,7 +24,7 @@ class OrderingPolicy(Spec):
     items: Seq[ItemPolicy] = Field(min_length=1, description="one policy per item")
 
     @model_validator(mode="after")
-    def _each_once(self) -> OrderingPolicy:
+    def _each_once(self) -> Self:
         names = [policy.item for policy in self.items]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"items: {', '.join(sorted(twice))} more than once")

@@ -26,13 +26,7 @@ from baton_packs.supply_chain.report import page as report_page
 MODEL = "demand"
 ARTEFACT = "report.html"
 # stages whose facts say what was degraded, filled in or left out
-TOLD = (
-    CONTRACT,
-    *(contract_behind(ingest_of(source)) for source in ("plan", "stock")),
-    HISTORY,
-    score_of(MODEL),
-    "advise",
-)
+TOLD = (CONTRACT, *(contract_behind(ingest_of(one)) for one in ("plan", "stock")), HISTORY, score_of(MODEL), "advise")
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:
@@ -154,13 +148,11 @@ def _priced(source: str | float) -> str:
     return f"the item's {source}" if isinstance(source, str) else f"${source:,.2f}"
 
 
-def _judged(
-    group: str, name: str, rows: pd.DataFrame, losses: pd.DataFrame, cost: pd.DataFrame | None
-) -> dict[str, Any]:
+def _judged(group: str, name: str, rows: pd.DataFrame, loss: pd.DataFrame, cost: pd.DataFrame | None) -> dict[str, Any]:
     sold = float(rows["y"].sum())
-    own = None if cost is None else cost.merge(losses[["series", "origin"]], on=["series", "origin"])["cost"]
+    own = None if cost is None else cost.merge(loss[["series", "origin"]], on=["series", "origin"])["cost"]
     return {
-        "group": group, "name": name, "weeks": len(rows), "mase": float(losses["mase"].mean()),
+        "group": group, "name": name, "weeks": len(rows), "mase": float(loss["mase"].mean()),
         "coverage80": coverage(rows, 0.8), "coverage95": coverage(rows, 0.95),
         "bias": float((rows["forecast"] - rows["y"]).sum()) / sold if sold > 0 else None,
         "cost": float(own.mean()) if own is not None and len(own) else None,

@@ -5,12 +5,10 @@ logarithm and lags are computed again from the history at hand. The order is lev
 logarithm, then (y - mean) / standard deviation for `scale: standard`.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -48,7 +46,7 @@ class Scale:
     width: np.ndarray
 
     @classmethod
-    def of(cls, spec: LagSpec, y: np.ndarray) -> Scale:
+    def of(cls, spec: LagSpec, y: np.ndarray) -> Self:
         """Levels of `y` (s, T), NaN outside the series."""
         if spec.log and np.nanmin(y) < 0:
             raise ModelError("features.log: the target has negative values; set it to false")
@@ -87,7 +85,7 @@ class Global:
         self.models = models or []
 
     @classmethod
-    def fit(cls, setting: Setting, candidate: ForecasterSpec, panel: Panel, rows: np.ndarray) -> Global:
+    def fit(cls, setting: Setting, candidate: ForecasterSpec, panel: Panel, rows: np.ndarray) -> Self:
         """Learn from the series at positions `rows`, all their periods.
 
         Raises:
@@ -150,7 +148,7 @@ class Global:
         return files
 
     @classmethod
-    def load(cls, setting: Setting, candidate: ForecasterSpec, folder: Path, files: list[str]) -> Global:
+    def load(cls, setting: Setting, candidate: ForecasterSpec, folder: Path, files: list[str]) -> Self:
         """The inverse of `save`."""
         import lightgbm
 

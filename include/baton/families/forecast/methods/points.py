@@ -1,7 +1,5 @@
 """Point forecasts of a whole panel: every kind of series by its method, ensembles out of their parts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,7 +43,7 @@ class Points:
     kind: np.ndarray
     method: np.ndarray
 
-    def choose(self, croston: bool) -> Points:
+    def choose(self, croston: bool) -> "Points":
         """Let Croston forecast the intermittent series, or leave them to the candidate."""
         at = self.kind == "intermittent"
         if not croston or not at.any():

@@ -1,9 +1,8 @@
 """The panel, made of rows: every series a row of one matrix, checked against the calendar the spec promises."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -42,13 +41,13 @@ class Panel:
         """T."""
         return int(self.y.shape[1])
 
-    def until(self, column: int) -> Panel:
+    def until(self, column: int) -> Self:
         """What was known before the period of `column`; regressors known in advance stay."""
         y = self.y[:, :column]
         start = np.minimum(self.start, column)
         return replace(self, y=y, start=start, stop=np.clip(self.stop, start, column))
 
-    def take(self, rows: np.ndarray) -> Panel:
+    def take(self, rows: np.ndarray) -> "Panel":
         """Some of the series; `rows` is a mask or positions of shape (s,)."""
         return Panel(
             self.ids[rows], self.first, self.y[rows], self.start[rows], self.stop[rows], self.known[rows],

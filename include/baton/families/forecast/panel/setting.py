@@ -1,10 +1,8 @@
 """The setting: what of a model spec the panel of series follows from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from baton.specs.forecast import ForecastSpec
 
@@ -30,7 +28,7 @@ class Setting:
     seed: int
 
     @classmethod
-    def of(cls, spec: ForecastSpec) -> Setting:
+    def of(cls, spec: ForecastSpec) -> Self:
         """Take the fields out of a spec."""
         data, training = spec.data, spec.training
         columns = data.entity, data.time, data.target, tuple(data.known), tuple(data.hierarchy)
@@ -43,9 +41,7 @@ class Setting:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Setting:
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
-        }
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         return cls(**fields)

@@ -1,3 +1,1 @@
-"""Features of a text: terms, the encoder's vector, members of a blend, traits of a stranger. Imports what families.text
-may.
-"""
+"""Features of a text: terms, encoder's vector, blends' members, strangers' traits. Imports what families.text may."""

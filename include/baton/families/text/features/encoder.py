@@ -99,11 +99,7 @@ def _plain(text: str) -> str:
 
 @cache
 def packaged_encoder() -> Encoder:
-    """The packaged encoder, opened once in a process.
-
-    Raises:
-        SourceError: its files were not fetched yet; says how.
-    """
+    """The packaged encoder, opened once in a process. Raises SourceError: its files were not fetched yet; says how."""
     return MiniLM(packaged(MODEL), packaged(TOKENIZER))
 
 

@@ -6,12 +6,10 @@ was one; a term is kept only if enough distinct texts hold it. So no term holds 
 single text alone contains.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -73,12 +71,8 @@ class Terms:
     blocks: tuple[TermBlock, ...]
 
     @classmethod
-    def fit(cls, candidate: TextCandidateSpec, texts: Sequence[str]) -> Terms:
-        """Learn terms from the distinct ones of `texts`.
-
-        Raises:
-            ModelError: no term is in enough texts.
-        """
+    def fit(cls, candidate: TextCandidateSpec, texts: Sequence[str]) -> Self:
+        """Learn terms from the distinct ones of `texts`. Raises ModelError: no term is in enough texts."""
         distinct = sorted({masked(text) for text in texts})
         kinds = (("word", candidate.words), ("char_wb", candidate.letters))
         blocks = tuple(_learn(candidate, kind, tuple(span), distinct) for kind, span in kinds if span is not None)
@@ -95,7 +89,7 @@ class Terms:
         return [{"analyzer": b.analyzer, "span": list(b.span), "terms": list(b.terms)} for b in self.blocks]
 
     @classmethod
-    def from_json(cls, document: list[dict[str, Any]], weights: Sequence[np.ndarray]) -> Terms:
+    def from_json(cls, document: list[dict[str, Any]], weights: Sequence[np.ndarray]) -> Self:
         """Restore what `to_json` gave."""
         pairs = zip(document, weights, strict=True)
         return cls(

@@ -1,10 +1,9 @@
 """Traits: numbers about a text, and what models say of it, that tell unknown classes from known ones."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -36,7 +35,7 @@ class Space:
     overall: np.ndarray
 
     @classmethod
-    def fit(cls, vectors: np.ndarray, y: np.ndarray, classes: int) -> Space:
+    def fit(cls, vectors: np.ndarray, y: np.ndarray, classes: int) -> Self:
         """Learn from vectors of shape (n, size) with classes `y`, 0 .. classes - 1, of shape (n,)."""
         centres = np.stack([vectors[y == one].mean(axis=0) for one in range(classes)])
         middle = vectors.mean(axis=0)
@@ -82,7 +81,7 @@ class Usage:
     sizes: np.ndarray
 
     @classmethod
-    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int) -> Usage:
+    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int) -> Self:
         """Learn from training texts with classes `y`, 0 .. classes - 1, of shape (n,)."""
         held = {text: set(words(text)) for text in set(texts)}
         seen: Counter[str] = Counter()
@@ -123,7 +122,7 @@ class World:
     space: Space | None
 
     @classmethod
-    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, vectors: np.ndarray | None) -> World:
+    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, vectors: np.ndarray | None) -> Self:
         """Learn from training texts."""
         return cls(Usage.fit(texts, y, classes), None if vectors is None else Space.fit(vectors, y, classes))
 
@@ -150,7 +149,7 @@ class World:
         return own if self.space is None else own | vars(self.space)
 
     @classmethod
-    def from_arrays(cls, shared: dict[str, int], arrays: dict[str, np.ndarray]) -> World:
+    def from_arrays(cls, shared: dict[str, int], arrays: dict[str, np.ndarray]) -> Self:
         """Restore a world."""
         names = list(Space.__dataclass_fields__)
         space = Space(*(arrays[name] for name in names)) if names[0] in arrays else None

@@ -19,7 +19,7 @@ _TABLES = {
     "judged_at",
     "heads": "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?",
     "labels": "flow* entity_key* origin* target* partition label:float? category? actor? known_at rank:int",
-    "ledger": "seq:number* at kind subject payload prev hash",
+    "ledger": "seq:number* at kind subject payload prev hash seal",
     "meta": "key* value",
     "outbox": "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "
     "created_at updated_at sent_at?",

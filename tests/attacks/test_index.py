@@ -1,0 +1,109 @@
+"""Where each attack has its test: those that an adversarial review tried, the ones that held as well as the ones that did not.
+
+A test stands beside its room, in `tests/unit`, where that room alone can show it; here, where Airflow, MLflow or several
+rooms are needed; in `tests/e2e` or `tests/faults`, where the services must run or processes die. Whoever finds a new attack
+writes its test first and enters it here. This module checks that every test named exists.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+ATTACKS = {
+    "another site's form answers a case (CSRF)": ["unit/console/test_cases.py::test_forms_need_our_own_page"],
+    "data become a page's markup or script (XSS)": [
+        "unit/console/test_today.py::test_what_data_say_is_text",
+        "unit/console/test_queues.py::test_an_empty_queue_says_so_and_names_are_text",
+        "unit/console/test_today.py::test_pages_load_nothing_from_elsewhere",
+        "unit/registry/test_card.py::test_values_stay_in_their_cells",
+        "integration/test_contracts.py::test_values_that_gx_shows_are_not_executed",
+    ],
+    "the console without a log-in, or with the wrong one": [
+        "unit/console/test_today.py::test_every_route_asks_who_is_there",
+        "unit/console/test_today.py::test_viewer_may_not_write",
+        "unit/console/test_today.py::test_nobody_sees_what_they_may_not_read",
+        "unit/console/test_queues.py::test_who_may_not_read_a_flow_does_not_learn_that_it_has_cases",
+        "integration/test_console.py::test_no_route_without_log_in",
+        "integration/test_console.py::test_viewer_reads_and_may_not_write",
+    ],
+    "a page's address leaves the reports folder": [
+        "unit/console/test_cases.py::test_stored_pages_stay_in_their_folder",
+        "unit/console/test_cases.py::test_a_page_belongs_to_its_dag",
+    ],
+    "a repair's expression runs code": ["unit/data/test_typed.py::test_everything_else_is_refused"],
+    "a model folder runs code, or is another's": [
+        "unit/registry/test_manifest.py::test_signed_malice_is_refused",
+        "unit/registry/test_manifest.py::test_tampering_is_refused",
+        "unit/registry/test_manifest.py::test_the_payload_would_have_run",
+        "unit/registry/test_content.py::test_untrusted_types_are_refused",
+        "integration/test_registry.py::test_tampering_on_the_server_is_refused",
+        "e2e/test_survival.py::test_version_tampered_with_is_refused_and_the_previous_champion_scores",
+    ],
+    "MLflow runs something for a user": ["integration/test_registry.py::test_nobody_can_make_the_server_run_something"],
+    "a late, doubled or killed attempt commits": [
+        "unit/stages/test_slots.py::test_a_late_attempt_is_refused_and_leaves_nothing",
+        "unit/stages/test_slots.py::test_a_late_attempt_is_refused_while_its_replacement_still_runs",
+        "unit/stages/test_slots.py::test_gc_fences_an_attempt_off_before_its_object_goes",
+        "faults/test_slot_crashes.py::test_interleaved_and_killed_attempts_leave_one_verified_head",
+        "e2e/test_survival.py::test_attempt_that_wakes_after_its_replacement_committed_is_refused",
+    ],
+    "an effect is done twice": [
+        "unit/effects/test_outbox.py::test_what_it_has_or_may_have_is_not_and_the_whole_plan_is_refused",
+        "unit/effects/test_outbox.py::test_a_worker_that_lost_its_lease_records_nothing",
+    ],
+    "a peer gets the log-in repeated into an error": [
+        "unit/effects/test_http.py::test_a_log_in_that_a_peer_repeats_is_removed"
+    ],
+    "a source's server redirects, links out, never ends": [
+        "attacks/test_http_sources.py::test_a_redirect_is_not_followed_with_the_log_in",
+        "attacks/test_http_sources.py::test_a_link_does_not_leave_the_base_path",
+        "attacks/test_http_sources.py::test_an_endless_answer_is_cut_off_and_said",
+        "unit/sources/test_reading.py::test_a_link_that_climbs_in_any_spelling_is_not_followed",
+    ],
+    "a model server sends letters on": [
+        "attacks/test_http_sources.py::test_a_model_server_cannot_send_an_agents_letters_on"
+    ],
+    "a file or link in the drop folder is somebody else's": [
+        "unit/sources/test_folder.py::test_links_and_pipes_are_left_out_and_named",
+        "unit/sources/test_folder.py::test_a_named_file_lies_below_the_landing_folder",
+    ],
+    "an export runs in a spreadsheet": [
+        "unit/quarantine/test_files.py::test_no_cell_of_an_export_is_a_formula_neither_is_its_header",
+        "integration/test_quarantine.py::test_spreadsheet_formulas_are_quoted_and_come_back_unchanged",
+    ],
+    "one container reads what another one needs": [
+        "unit/services/test_compose.py::test_who_has_a_secret",
+        "unit/services/test_compose.py::test_who_has_a_folder",
+        "unit/services/test_compose.py::test_a_database_user_each_and_none_is_the_administrator",
+    ],
+    "a run brings an erased person back": [
+        "unit/retention/test_person.py::test_a_run_that_read_the_rows_before_cannot_commit_them_after",
+        "unit/retention/test_person.py::test_nothing_holds_the_value_and_the_rest_is_as_it_was",
+    ],
+}
+
+
+@cache
+def names_in(path: str) -> frozenset[str]:
+    return frozenset(
+        node.name for node in ast.walk(ast.parse((TESTS / path).read_text())) if isinstance(node, ast.FunctionDef)
+    )
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_attack_has_its_test(attack: str) -> None:
+    for one in ATTACKS[attack]:
+        path, name = one.split("::")
+        assert name in names_in(path), one
+
+
+def test_every_test_of_this_folder_is_entered() -> None:
+    named = {one for tests in ATTACKS.values() for one in tests}
+    files = {f"attacks/{path.name}" for path in Path(__file__).parent.glob("test_*.py")} - {"attacks/test_index.py"}
+    assert {path for path in files if not any(one.startswith(path) for one in named)} == set()
