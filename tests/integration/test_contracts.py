@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from baton.contracts import check as contracts
+from baton.contracts import engine
 from baton.contracts import page as result_pages
 from baton.data import identity
 from baton.data import typed as parsing
