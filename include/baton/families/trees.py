@@ -13,6 +13,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from scipy.special import expit
 
 ROWS = 20_000  # from here on the tables cost less than they save
 LEAVES = 64  # of one tree, at most: the bits of the widest word
@@ -47,7 +48,7 @@ class _Bits:
 
 
 def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
-    """`booster.predict(matrix)` on one thread, equal to 1e-12, in about a sixth of its time where rows and trees allow it.
+    """`booster.predict(matrix)` on one thread, equal to 1e-12, in about a fifth of its time where rows and trees allow it.
 
     Args:
         matrix: float64, shape (rows, columns).
@@ -55,7 +56,7 @@ def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
     bits, slope = _bits(booster.dump_model()) if len(matrix) >= ROWS else (None, 1.0)
     if bits is None:
         return np.asarray(booster.predict(matrix, num_threads=1))
-    return 1.0 / (1.0 + np.exp(-slope * _sums(bits, matrix)))
+    return expit(slope * _sums(bits, matrix))
 
 
 def positives(forest: Any, matrix: np.ndarray) -> np.ndarray:
