@@ -50,10 +50,11 @@ ATTACKS = {
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_and_leaves_nothing",
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_while_its_replacement_still_runs",
         "unit/stages/test_slots.py::test_gc_fences_an_attempt_off_before_its_object_goes",
-        "faults/test_slot_crashes.py::test_interleaved_and_killed_attempts_leave_one_verified_head",
+        "faults/test_crashes.py::test_interleaved_and_killed_attempts_leave_one_verified_head",
         "e2e/test_survival.py::test_attempt_that_wakes_after_its_replacement_committed_is_refused",
     ],
     "an effect is done twice": [
+        "faults/test_crashes.py::test_interleaved_and_killed_workers_send_each_effect_once",
         "unit/effects/test_outbox.py::test_what_it_has_or_may_have_is_not_and_the_whole_plan_is_refused",
         "unit/effects/test_outbox.py::test_a_worker_that_lost_its_lease_records_nothing",
     ],
