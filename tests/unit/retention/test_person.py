@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from baton.agents.journal import Journal
 from baton.console.queries.lineage import lineage
 from baton.console.queries.trace import trace
 from baton.data import datasets
@@ -24,6 +23,7 @@ from baton.record.used_models import record_models
 from baton.retention.person import erase, flows_of
 from baton.settings import settings
 from baton.stages import garbage
+from baton.stages.journal import Journal
 from baton.stages.slots import Slot, StageOutput, StageResult, head, run_stage
 
 FLOW, HOUR, NEXT = "letters", "2026-11-20T09:00:00", "2026-11-20T10:00:00"
