@@ -2,101 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import random
-import re
-import string
+import runpy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from baton import quarantine
 from baton.contracts import check as contracts
-from baton.data import datasets, formats, identity
+from baton.data import datasets, identity
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData, StaleAttempt
 from baton.quarantine.rows import Where
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.specs.contract import ContractSpec
 from baton.stages import run as stages
 from baton.stages import slots
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, run_stage
 
-FLOW, HOUR = "orders", "2026-01-01T00:00:00"
-SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
-ROWS = [
-    {"id": "1", "amount": "10.5", "kind": "a"},
-    {"id": "2", "amount": "-4", "kind": "a"},
-    {"id": "3", "amount": "abc", "kind": "b"},
-    {"id": "3", "amount": "-7", "kind": "b"},
-    {"id": "", "amount": "", "kind": None},
-    {"id": "6", "amount": "60", "kind": "c"},
-    {"id": "7", "amount": "70", "kind": "c"},
-    {"id": "8", "amount": "80", "kind": "c"},
-]
-
-
-@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
-    if request.param == "postgres":
-        yield request.getfixturevalue("postgres_home")
-        return
-    monkeypatch.setenv("BATON_HOME", str(tmp_path))
-    settings.cache_clear()
-    warehouse.migrate()
-    yield tmp_path
-    settings.cache_clear()
-
-
-def raw(rows: list[dict[str, Any]] = ROWS) -> pd.DataFrame:
-    return identity.with_row_identity(pd.DataFrame(rows, dtype=object), "feed")
-
-
-def run(
-    frame: pd.DataFrame, partition: str = HOUR, spec: ContractSpec = SPEC
-) -> tuple[contracts.ContractVerdict, pd.DataFrame]:
-    """The contract stage and a publication, as a flow runs them."""
-    made: dict[str, Any] = {}
-
-    def compute(_: Any) -> StageOutput:
-        judged = quarantine.apply_repairs(FLOW, partition, frame)
-        parsed = parsing.parse(judged, spec)
-        verdict = contracts.check(parsed, spec)
-        made["verdict"], made["good"] = verdict, contracts.good_rows(parsed, verdict)
-        facts = {"rows_in": len(frame), "rows_good": verdict.rows_good, "published": verdict.rows_good}
-        return StageOutput(
-            made["good"], facts, lambda conn, _: quarantine.record(conn, FLOW, partition, verdict, judged, frame)
-        )
-
-    params = {"repairs": quarantine.repairs_digest(FLOW, partition), "sha": frame["_row_sha"].tolist()}
-    result = run_stage(
-        Slot(FLOW, "contract", partition), compute, inputs={}, params=params, models={}, code="1", run_id="t"
-    )
-    made["cached"] = result.cached
-    return made.get("verdict"), made.get("good")
-
-
-def waiting() -> dict[int, tuple[str, ...]]:
-    return {row.row: row.rules for row in quarantine.list_rows(Where(status=("open", "repaired")))}
-
-
-def balanced(partition: str = HOUR) -> dict[str, int]:
-    counts = quarantine.accounting(FLOW, partition)
-    assert counts["rows_in"] == counts["published"] + counts["open"] + counts["discarded"], counts
-    assert counts.pop("superseded") == 0
-    return counts
+SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("quarantine_orders.py")))
+FLOW, HOUR, SPEC, ROWS = (SHOP[name] for name in ("FLOW", "HOUR", "SPEC", "ROWS"))
+raw, run, waiting, balanced = (SHOP[name] for name in ("raw", "run", "waiting", "balanced"))
+home = SHOP["home"]
 
 
 def publish(good: slots.StageResult) -> slots.StageResult:
@@ -391,137 +327,6 @@ def test_repairs_that_do_nothing_are_refused() -> None:
     with pytest.raises(NoData, match="has read no rows"):
         quarantine.accounting(FLOW, "2030-01-01T00:00:00")
     assert quarantine.counts()["open"] == 4
-
-
-HOSTILE = {"control": ("nul\x00byte", "escape \x1b[2J", "half \ud800", "half \udc80"), "too_long": ("x" * 100_001,)}
-
-
-@pytest.mark.parametrize("form", ["csv", "json", "records", "frame"])
-def test_text_that_a_database_cannot_hold_waits_with_its_reason(form: str) -> None:
-    texts = [text for group in HOSTILE.values() for text in group]
-    rows = [{"id": str(n), "amount": "1", "kind": text} for n, text in enumerate(["fine", "tab\tand\nline", *texts], 1)]
-    rows += [{"id": str(n), "amount": "1", "kind": "a"} for n in range(20, 30)]
-    if form == "frame":  # what a pack's step hands over: no reader has looked at it
-        rows = [row for row in rows if not re.search("[\ud800-\udfff]", row["kind"])]
-        frame = raw(rows)
-    elif form == "csv":
-        lines = "\n".join(f'{row["id"]},1,"{row["kind"]}"' for row in rows).encode("utf-8", "surrogatepass")
-        frame = identity.with_row_identity(formats.read_bytes(b"id,amount,kind\n" + lines, "f.csv", "csv"), "feed")
-    elif form == "json":
-        frame = identity.with_row_identity(formats.read_bytes(json.dumps(rows).encode(), "f.json", "json"), "feed")
-    else:
-        frame = identity.with_row_identity(formats.frame_of_records(rows, "api"), "feed")
-    datasets.write(frame, "feed.parquet")
-    verdict, good = run(frame)
-    assert verdict.status == "quarantined"
-    assert good["kind"].tolist() == ["fine", "tab\tand\nline", *["a"] * 10]
-    found = {row.rules for row in quarantine.list_rows()}
-    assert found == {("control",), ("too_long",)} | (set() if form == "frame" else {("encoding",)})
-    balanced()
-    quarantine.repair(Where(), {"kind": "'b'"}, actor="ann")
-    assert run(frame)[0].status == "passed"
-
-
-def test_a_key_beyond_what_an_index_holds_waits_under_its_beginning() -> None:
-    spec = SPEC.model_copy(update={"columns": {**SPEC.columns, "id": SPEC.columns["kind"]}})
-    key = "".join(random.Random(1).choices(string.printable[:90], k=9_000))  # nothing that compresses
-    frame = raw([{"id": key, "amount": "1", "kind": "a"}, {"id": "2", "amount": "-1", "kind": key}])
-    spec = spec.model_copy(update={"tolerated": 1.0})
-    run(frame, spec=spec)
-    assert waiting() == {1: ("too_long",), 2: ("negative",)}
-    waits = quarantine.list_rows(Where(row=1))[0]
-    assert (len(waits.entity_key) < 500, waits.values) == (True, ("has 9,000 characters, 500 are allowed",))
-    broken = SPEC.model_copy(update={"tolerated": 0.0})
-    run(raw([{"id": key, "amount": key, "kind": "a"}]), "2026-01-01T01:00:00", broken)
-    assert max(len(value) for row in quarantine.list_rows(Where(FLOW)) for value in (*row.values, *row.advice)) < 3000
-
-
-def test_no_repair_brings_in_what_no_row_may_hold(home: Path) -> None:
-    run(raw())
-    with pytest.raises(BatonError, match=r"row 2, kind: control: holds U\+0000"):
-        quarantine.repair(Where(row=2), {"kind": "'a\\x00'"}, actor="ann")
-    quarantine.export(home / "rows.json", Where(row=2))
-    (home / "rows.json").write_text((home / "rows.json").read_text().replace('"-4"', '"\\ud800"'))
-    with pytest.raises(BatonError, match="row 2, amount: encoding"):
-        quarantine.repair_file(home / "rows.json", actor="ann")
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
-def test_export_edit_and_hand_back(home: Path, name: str) -> None:
-    run(raw())
-    path = home / name
-    assert quarantine.export(path, Where(flow=FLOW)) == 4
-    assert path.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(BatonError, match="exists and may hold edits"):
-        quarantine.export(path)
-    with pytest.raises(BatonError, match="no cell differs"):
-        quarantine.repair_file(path, actor="ann")
-    edited = path.read_text().replace("abc", "33.5").replace('"-4"', '"4"').replace(",-4,", ",4,")
-    path.write_text(edited)
-    report = quarantine.repair_file(path, actor="ann")
-    assert (report.rows, report.cells) == (2, 2)
-    run(raw())
-    assert waiting() == {4: ("id_twice", "negative"), 3: ("id_twice",), 5: ("not_null",)} or waiting().keys() == {4, 5}
-    balanced()
-
-
-def test_a_file_with_unknown_rows_or_columns_changes_nothing(home: Path) -> None:
-    run(raw())
-    quarantine.export(home / "rows.json")
-    entries = json.loads((home / "rows.json").read_text())
-    entries[0]["cells"]["amount"] = "1"
-    entries[1]["row_sha"] = "0" * 64
-    entries[2]["cells"]["colour"] = "red"
-    (home / "rows.json").write_text(json.dumps(entries))
-    with pytest.raises(
-        BatonError, match=r"nothing was repaired: entry 2: .* row 3 is not in quarantine; entry 3: .* no column colour"
-    ):
-        quarantine.repair_file(home / "rows.json", actor="ann")
-    assert quarantine.counts()["repaired"] == 0
-
-
-def test_edits_of_rows_that_no_longer_wait_are_refused(home: Path) -> None:
-    run(raw())
-    quarantine.export(home / "rows.json")
-    quarantine.discard(Where(row=2), "no", actor="ann")
-    text = (home / "rows.json").read_text().replace('"-4"', '"4"')
-    (home / "rows.json").write_text(text)
-    with pytest.raises(BatonError, match=r"row 2 .* is not open in quarantine"):
-        quarantine.repair_file(home / "rows.json", actor="ann")
-
-
-def test_spreadsheet_formulas_are_quoted_and_come_back_unchanged(home: Path) -> None:
-    rows = [
-        {"id": str(n), "amount": "-1", "kind": kind} for n, kind in enumerate(["=1+1", "@x", "'q", "-a", "-5", "ok"])
-    ]
-    run(raw(rows + [{"id": "20", "amount": "1", "kind": "a"} for _ in range(1)]))
-    quarantine.export(home / "rows.csv")
-    text = (home / "rows.csv").read_text()
-    assert all(guarded in text for guarded in ("'=1+1", "'@x", "''q", "'-a", ",-5"))
-    assert "'-5" not in text
-    with pytest.raises(BatonError, match="no cell differs"):
-        quarantine.repair_file(home / "rows.csv", actor="ann")
-    with (home / "rows.csv").open("w", newline="") as file:  # as a spreadsheet of a German user saves it
-        csv.writer(file, delimiter=";").writerows(csv.reader(text.replace("ok", "fine").splitlines()))
-    assert quarantine.repair_file(home / "rows.csv", actor="ann").cells == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a,b\n1,2\n", "columns _flow, _partition, _row, _row_sha are missing"),
-        ("_flow,_partition,_row,_row_sha,id\norders,p,1\n", "another number of cells"),
-        ("_flow,_partition,_row,_row_sha,id\norders,p,x,s,1\n", "must stay as they were exported"),
-        ("_flow,_partition,_row,_row_sha,id\n", "there are no rows"),
-    ],
-)
-def test_files_that_are_no_export(home: Path, content: str, message: str) -> None:
-    (home / "f.csv").write_text(content)
-    with pytest.raises(BatonError, match=message):
-        quarantine.repair_file(home / "f.csv", actor="ann")
 
 
 # --- any history of runs, repairs and discards adds up ------------------------------------------------------
