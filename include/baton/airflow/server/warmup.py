@@ -4,7 +4,8 @@ Airflow loads this module through the entry point `airflow.policy` while it init
 forks its workers: what is imported here, a task has for nothing (5-12 s of imports otherwise). Only the
 scheduler (LocalExecutor) and a Celery worker pay for it. The parent must stay single-threaded, because a fork
 copies only the calling thread: the services switch the thread pools of BLAS, OpenMP and Arrow's allocator off
-for it (`services.Plan`), and nothing is called here, only imported.
+for it (`services.Plan`), and nothing is called here that starts one. What a stage's digest needs of each file is read
+here, too: a task then only asks whether a file has changed since.
 """
 
 import importlib
@@ -40,3 +41,9 @@ if PARENT and "BATON_HOME" in os.environ:  # another Airflow in this environment
         warnings.simplefilter("ignore")
         for _name in MODULES:
             importlib.import_module(_name)
+    from baton.packs.pack import pack_folder, packs
+    from baton.stages.digests import build_of
+    from baton.stages.run import ENGINE
+
+    for _folder in (ENGINE, *map(pack_folder, packs())):
+        build_of(_folder)
