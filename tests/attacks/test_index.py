@@ -50,10 +50,11 @@ ATTACKS = {
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_and_leaves_nothing",
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_while_its_replacement_still_runs",
         "unit/stages/test_slots.py::test_gc_fences_an_attempt_off_before_its_object_goes",
-        "faults/test_slot_crashes.py::test_interleaved_and_killed_attempts_leave_one_verified_head",
+        "faults/test_crashes.py::test_interleaved_and_killed_attempts_leave_one_verified_head",
         "e2e/test_survival.py::test_attempt_that_wakes_after_its_replacement_committed_is_refused",
     ],
     "an effect is done twice": [
+        "faults/test_crashes.py::test_interleaved_and_killed_workers_send_each_effect_once",
         "unit/effects/test_outbox.py::test_what_it_has_or_may_have_is_not_and_the_whole_plan_is_refused",
         "unit/effects/test_outbox.py::test_a_worker_that_lost_its_lease_records_nothing",
     ],
@@ -72,6 +73,22 @@ ATTACKS = {
     "a file or link in the drop folder is somebody else's": [
         "unit/sources/test_folder.py::test_links_and_pipes_are_left_out_and_named",
         "unit/sources/test_folder.py::test_a_named_file_lies_below_the_landing_folder",
+    ],
+    "documents cost far more to read than their size says": [
+        "integration/test_documents_bad_input.py::test_hostile_mails_cost_seconds_and_the_honest_ones_are_read",
+        "integration/test_documents_bad_input.py::test_a_document_that_takes_too_long_or_too_much_memory_ends_its_process_only",
+        "integration/test_documents_bad_input.py::test_ocr_stops_in_time_and_says_what_it_left",
+        "unit/customer_experience/reading/test_mail.py::test_markup_costs_no_more_than_its_length",
+        "unit/customer_experience/intake/test_parse.py::test_a_document_whose_turn_comes_too_late_is_not_read_and_a_retry_goes_on",
+        "unit/sources/test_folder.py::test_what_a_partition_cannot_hold_is_left_out_singly",
+    ],
+    "harmless text in front hides a letter": [
+        "unit/customer_experience/intake/test_risk.py::test_harmless_characters_in_front_do_not_hide_a_letter"
+    ],
+    "personal data reach a model, or stay in one": [
+        "unit/agents/test_masking.py::test_cards_and_insurance_numbers_in_whatever_writing",
+        "unit/families/text/test_terms.py::test_no_term_holds_a_name_on_record_in_whatever_case_or_beside_another",
+        "e2e/test_customer_experience.py::test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports",
     ],
     "an export runs in a spreadsheet": [
         "unit/quarantine/test_files.py::test_no_cell_of_an_export_is_a_formula_neither_is_its_header",

@@ -2,7 +2,7 @@
 
 Each file `bench_<name>.py` has `run(seed, out) -> list[dict]`; each result becomes a JSON file under
 `<BATON_HOME>/bench/`, and all of them a table. A figure that falls short is reported as such; nothing is hidden
-and the exit code stays 0, because a benchmark measures and tests judge.
+and the exit code stays 0, because a benchmark measures and tests judge. Only a `required` one that falls short makes it 1.
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ def main(names: list[str]) -> None:
     out = settings().home / "bench"
     out.mkdir(parents=True, exist_ok=True)
     table = Table("figure", "value", "target", "reached", "peer", "ratio", box=None, header_style="bold")
+    missed = []
     for name in names or list(known):
         for result in load(known[name]).run(SEED, out):
             file = re.sub(r"[^a-z0-9]+", "_", f"{name}_{result['name']}".lower()).strip("_")
             (out / f"{file}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
             table.add_row(*row(result))
+            missed += [result["name"]] if result.get("required") and reached(result) is False else []
     Console().print(table)
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
 
 
 def row(result: dict[str, Any]) -> list[str]:

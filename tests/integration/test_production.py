@@ -1,14 +1,18 @@
-"""Set-up of production against a real Postgres server: a database and a user each, and nobody in another's."""
+"""Set-up of production against real servers: a database and a user each, nobody in another's, accounts of the registry."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from baton.services import production
 from baton.services.production import create_databases
+from baton.settings import settings
+from baton.tracking.rest import Credentials, Rest, RestError, credentials
 
 NAMES = ("one", "two")
 
@@ -43,3 +47,28 @@ def test_a_changed_password_takes_effect(postgres: Any) -> None:
     create_databases(postgres.url, [url("after")])
     assert before.startswith("SCRAM-SHA-256$")
     assert stored() != before
+
+
+def test_what_only_looks_at_the_registry_can_change_nothing(
+    workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        name: f"{name.lower()}-of-this-test" for name in (*production.PASSWORDS.values(), "MLFLOW_READER_PASSWORD")
+    }
+    given["MLFLOW_ADMIN_PASSWORD"] = credentials(workbench.home, "admin").password
+    for name, value in {**given, "BATON_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    production.accounts()
+    production.accounts()
+    service = Rest(workbench.mlflow_url, Credentials("baton", given["MLFLOW_TRACKING_PASSWORD"]))
+    service.post("/registered-models/create", name="looked_at")
+    reader = Rest(workbench.mlflow_url, Credentials("reader", given["MLFLOW_READER_PASSWORD"]))
+    assert reader.get("/registered-models/get", name="looked_at")["registered_model"]["name"] == "looked_at"
+    for path, body in (
+        ("/registered-models/set-tag", {"name": "looked_at", "key": "k", "value": "v"}),
+        ("/registered-models/alias", {"name": "looked_at", "alias": "champion", "version": "1"}),
+        ("/model-versions/create", {"name": "looked_at", "source": "x"}),
+    ):
+        with pytest.raises(RestError, match="no permission"):
+            reader.post(path, **body)

@@ -6,19 +6,20 @@ Test modules load it by path, because tests are no package: `STAGE = runpy.run_p
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import Table, select
+from sqlalchemy import Table, event, select
 
 from baton.data.datasets import DatasetRef
 from baton.packs import pack as packs
-from baton.record import warehouse
+from baton.record import tables, warehouse
 from baton.stages.connections import Unconnected
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
@@ -128,6 +129,38 @@ def committed(stage: str, hour: int, frame: pd.DataFrame, flow: str = FLOW, **fa
         Slot(flow, stage, HOURS[hour]), lambda inputs: StageOutput(frame, facts),
         inputs={}, params={"frame": frame.to_json()}, models={}, code="test", run_id="test",
     )  # fmt: skip
+
+
+def grown(count: int, stages: Sequence[str], flow: str = FLOW) -> list[str]:
+    """As many hours of 2026 as the only ones of the flow, each with an empty result of these stages."""
+    hours = [f"{datetime(2026, 1, 1) + timedelta(hours=number):%Y-%m-%dT%H:%M:%S}" for number in range(count)]  # noqa: DTZ001
+    slots = [
+        {"flow": flow, "stage": stage, "partition": hour, "map_index": -1, "fence": 1, "digest": "d", "uri": "u"}
+        for stage in stages for hour in hours
+    ]  # fmt: skip
+    ref = {"uri": "u", "rows": 0, "schema_fingerprint": "", "content_sha256": "", "partition": ""}
+    more = {"ref": ref, "facts": {}, "inputs": {}, "params": {}, "models": {}, "code": "c", "created_at": "2026"}
+    with warehouse.write() as conn:
+        conn.execute(tables.heads.delete())
+        conn.execute(tables.commits.delete())
+        conn.execute(tables.commits.insert(), [{**slot, **more, "id": number} for number, slot in enumerate(slots)])
+        conn.execute(tables.heads.insert(), [{**slot, "commit_id": number} for number, slot in enumerate(slots)])
+    return hours
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Every statement that this process sends to the warehouse meanwhile."""
+    sent: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        sent.append(statement)
+
+    event.listen(warehouse.engine(), "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(warehouse.engine(), "before_cursor_execute", note)
 
 
 def rows(table: Table, *columns: str, **where: Any) -> list[tuple[Any, ...]]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_partition")
+BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_share", "_partition")
 """Columns that the engine adds to rows; they pass every contract and no source may carry them."""
 PROBLEM = "_problem"
 MASKED = "(masked)"

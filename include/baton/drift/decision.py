@@ -38,6 +38,9 @@ class MonitorVerdict(StrEnum):
     TOO_FEW = "TOO_FEW"  # the window does not count: too few rows, broken or no data
 
 
+CONCLUSIVE = ("dropped", "held", "open")  # a window's labelled result that was measured
+
+
 @dataclass(frozen=True)
 class Window:
     """One partition as judged.
@@ -130,6 +133,18 @@ def decide(windows: Sequence[Window], spec: Any, *, now: str, retrains: Sequence
     return DriftVerdict(verdict, [*reasons, reason], features, now, since, truths)
 
 
+def far_enough(verdict: DriftVerdict, windows: Sequence[Window], spec: Any, edge: str) -> bool:
+    """Whether no window from before `edge`, since which all are among the windows, could put the onset further back."""
+    if verdict.onset is None:
+        return True
+    k, n = spec.persistence.k, spec.persistence.n
+    version = next(w.version for w in windows if w.partition == verdict.partition)
+    quiet = [
+        w for w in windows if w.status == "judged" and w.version == version and edge <= w.partition < verdict.onset
+    ]
+    return verdict.onset >= edge and len(quiet) > n - k
+
+
 def _uncounted(window: Window) -> str:
     reasons = {"broken": "its data are in quarantine: broken data is no drift", "missing": "it has no data"}
     return reasons.get(window.status, f"{window.rows} rows are too few to judge")
@@ -155,7 +170,7 @@ def _persistent(counting: Sequence[Window], k: int, n: int) -> tuple[list[str], 
 def _lost(counting: Sequence[Window], k: int, n: int) -> list[str]:
     """Partitions with a conclusive loss, if k of the last n measured ones (labels lag) have it."""
     measured = [(w.partition, w.performance.status) for w in counting if w.performance is not None]
-    measured = [(p, status) for p, status in measured if status in ("dropped", "held", "open")][-n:]
+    measured = [(p, status) for p, status in measured if status in CONCLUSIVE][-n:]
     lost = [partition for partition, status in measured if status == "dropped"]
     return lost if len(lost) >= k else []
 

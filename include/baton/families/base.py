@@ -33,16 +33,18 @@ class Rows:
         frame: n rows; the columns hold at least the features.
         y: shape (n,), 0 or 1; None without labels.
         weights: shape (n,), not negative; None for equal ones.
+        shares: shape (n,), of how many rows of its kind a row is one, where samples were taken; None for all rows.
     """
 
     frame: pd.DataFrame
     y: np.ndarray | None = None
     weights: np.ndarray | None = None
+    shares: np.ndarray | None = None
 
     def take(self, at: np.ndarray) -> "Rows":
         """The rows at these positions."""
-        y, weights = (None if values is None else np.asarray(values)[at] for values in (self.y, self.weights))
-        return Rows(self.frame.iloc[at], y, weights)
+        given = (self.y, self.weights, self.shares)
+        return Rows(self.frame.iloc[at], *(None if values is None else np.asarray(values)[at] for values in given))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Rows whose truth is known: the history, and what people and time said about later partitions."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,15 @@ from baton.data.cells import as_text
 from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
 from baton.families import family
-from baton.feedback.labels import ALL, Bounds, digest, known_labels
+from baton.feedback import labels
+from baton.feedback.labels import ALL, Bounds
+from baton.jsontext import to_json
 from baton.packs.pack import Pack
 from baton.sources.reading import history_state, read_history
 from baton.specs.model import ModelSpec
-from baton.stages.slots import Slot, head, partitions
+from baton.stages.slots import heads_of
 
+_OF_THE_SOURCE = ["_source", "_row", "_row_sha"]
 TRAIN, HOLDOUT = "train", "holdout"
 ASIDE = "aside"  # held out in other trainings: neither learnt from nor judged on in this one
 LABELLED = 0.5  # share of a partition's rows: those whose truth is known first are not like the others
@@ -32,52 +38,72 @@ def known_state(pack: Pack, spec: ModelSpec, bounds: Bounds = ALL) -> dict[str, 
         state["history"] = history_state(pack, spec.training.history.source)
     if spec.training.recent:
         recent = Recent.of(spec, bounds)
-        state["recent"] = {partition: ref.content_sha256 for partition, ref in recent.refs.items()}
-        if recent.labels is not None:
-            state["labels"] = digest(recent.labels)
+        # one digest of them: a thousand would be kept with every commit
+        state["recent"] = _digest({partition: ref.content_sha256 for partition, ref in recent.refs.items()})
+        if recent.counts is not None:
+            # whatever is written or taken back changes it, even where the counts stay
+            state["labels"] = _digest(recent.counts)
     return state
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(to_json(value).encode()).hexdigest()
 
 
 def known_rows(
     pack: Pack, spec: ModelSpec, *, since: str | None = None, bounds: Bounds = ALL, labelled: float = LABELLED
 ) -> pd.DataFrame:
-    """All rows whose truth is known: the history, and the recent partitions, which replace rows of the same key.
+    """All rows whose truth is known: see `taken_rows`."""
+    return taken_rows(pack, spec, since=since, bounds=bounds, labelled=labelled)[0]
+
+
+def taken_rows(
+    pack: Pack, spec: ModelSpec, *, since: str | None = None, bounds: Bounds = ALL, labelled: float = LABELLED,
+    at_most: int | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Rows whose truth is known: the history, and the newest recent partitions, which replace rows of the same key.
 
     Where rows carry their own truth, the history counts up to the first recent partition: what a recording knows of
-    later times has not happened yet.
+    later times has not happened yet. And it is left out where there are more recent partitions than
+    `recent.partitions`: series must have no hole.
 
     Args:
         since: labelled rows of earlier partitions are not held out.
         bounds: which partitions and labels count; of the history, rows that are not later.
         labelled: a labelled partition counts once this share of its rows is labelled.
+        at_most: about so many labelled recent rows; of more, samples are taken, the same ones every time.
 
     Returns:
         the columns of the sources and `_part` (train | holdout for labelled recent rows, else ''), `_weight`,
-        `_partition` ('' for history).
+        `_partition` ('' for history), and where samples were taken `_share`, of how many rows of its kind a row is one;
+        facts: what was left out.
 
     Raises:
         NothingKnown: there are none.
     """
     parts: list[pd.DataFrame] = []
     known = Recent.of(spec, bounds) if spec.training.recent else None
-    recent = known.rows(spec, since, labelled) if known else None
-    if spec.training.history:
+    shares = known.shares(at_most) if known else None
+    recent = known.rows(spec, since, labelled, shares) if known else None
+    series = known is not None and known.counts is None
+    if spec.training.history and not (series and known and known.older):
         history = read_history(pack, spec.training.history.source)
-        own = min(known.refs, default=None) if known and known.labels is None else None
+        own = min(known.refs, default=None) if known and series else None
         first = min((end for end in (own, bounds.before) if end), default=None)
         history = _before(history, spec.data.time, first, bounds.upto)
         if recent is not None:
             # a backfill may reach into the history: no row may train and be held out as well
             history = _without(history, recent, spec.data.key)
             recent = _as_written(recent, history)
-        parts.append(history.assign(_part="", _weight=1.0, _partition=""))
+        parts.append(history.assign(_part="", _weight=1.0, _partition="", **({"_share": 1.0} if shares else {})))
     if recent is not None:
         parts.append(recent[recent["_part"] != ASIDE])
     if not parts:
         raise NothingKnown(
             f"model {spec.model}: there is no history and no partition with its truth yet, so nothing to learn from"
         )
-    return pd.concat(parts, ignore_index=True).drop(columns=["_source", "_row", "_row_sha"], errors="ignore")
+    frame = pd.concat(parts, ignore_index=True).drop(columns=_OF_THE_SOURCE, errors="ignore")
+    return frame, known.left_out(shares) if known else {}
 
 
 def _before(history: pd.DataFrame, time: str, first: str | None, upto: str | None) -> pd.DataFrame:
@@ -99,7 +125,8 @@ def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) 
         return history  # the contract will say which column is missing
 
     def keys(frame: pd.DataFrame) -> pd.Series:
-        return frame[list(key)].astype(str).agg("\x1f".join, axis=1)
+        parts = [frame[name].astype(str) for name in key]
+        return reduce(lambda left, right: left + "\x1f" + right, parts)
 
     return history[~keys(history).isin(set(keys(recent)))]
 
@@ -115,44 +142,76 @@ def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Recent:
-    """Committed partitions of a flow whose truth is known by now; `labels` is None where rows carry their own."""
+    """The newest committed partitions of a flow whose truth is known by now.
 
+    Attributes:
+        refs: their rows, by partition.
+        older: there are more of them, before these.
+        counts: labels by partition and when the last was written; None where rows carry their own truth.
+    """
+
+    flow: str
+    target: str | None
+    bounds: Bounds
     refs: dict[str, DatasetRef]
-    labels: pd.DataFrame | None
+    older: bool
+    counts: dict[str, tuple[int, str]] | None
 
     @classmethod
     def of(cls, spec: ModelSpec, bounds: Bounds = ALL) -> "Recent":
         recent = spec.training.recent
         assert recent is not None
-        labelled = family(spec.family).truth == "labels"
-        labels = known_labels(recent.flow, spec.data.target, bounds=bounds) if labelled else None
-        known = partitions(recent.flow, recent.stage) if labels is None else sorted(labels["partition"].unique())
-        refs = {}
-        for partition in known:
-            result = head(Slot(recent.flow, recent.stage, partition)) if bounds.hold(partition) else None
-            if result is not None and result.ref.rows:
-                refs[partition] = result.ref
-        return cls(refs, labels)
+        target = spec.data.target if family(spec.family).truth == "labels" else None
+        newest = labels.partitions_known(recent.flow, recent.stage, recent.partitions + 1, target, bounds)
+        taken = newest[-recent.partitions :]
+        counts = labels.counts(recent.flow, target, taken, bounds) if target else None
+        found = heads_of(recent.flow, recent.stage, taken if counts is None else counts)
+        refs = {partition: result.ref for partition, result in found.items() if result.ref.rows}
+        return cls(recent.flow, target, bounds, refs, len(newest) > len(taken), counts)
 
-    def rows(self, spec: ModelSpec, since: str | None, labelled: float) -> pd.DataFrame | None:
-        """The rows with `_part`, `_weight`, `_partition`; `labelled` as of `known_rows`."""
+    def shares(self, at_most: int | None) -> dict[Any, float] | None:
+        """Class -> share of its rows to learn from, so that the classes have `at_most` labels together; None: all.
+
+        What there is little of is kept whole; the share of the rows to judge on, `HOLDOUT`, is the same for all classes:
+        figures must be those of the world.
+        """
+        total = sum(count for count, _ in (self.counts or {}).values())
+        if self.target is None or at_most is None or total <= at_most:
+            return None
+        sizes = labels.class_sizes(self.flow, self.target, list(self.refs), self.bounds)
+        left, shares = float(at_most), {}
+        for number, (name, size) in enumerate(sorted(sizes.items(), key=lambda one: one[1])):
+            kept = min(size, left / (len(sizes) - number))
+            shares[name], left = kept / size, left - kept
+        return {**shares, HOLDOUT: at_most / total}
+
+    def rows(
+        self, spec: ModelSpec, since: str | None, labelled: float, shares: Mapping[Any, float] | None = None
+    ) -> pd.DataFrame | None:
+        """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled` as of `known_rows`."""
         parts = []
         for partition, ref in self.refs.items():
-            whole = read(ref)
-            if self.labels is None:
+            whole = read(ref).drop(columns=_OF_THE_SOURCE, errors="ignore")
+            if self.counts is None:
                 frame: pd.DataFrame | None = whole.assign(_part="", _weight=1.0)
             else:
-                frame = _labelled(spec, whole, self.labels, labelled, judge=partition >= (since or ""))
+                said = labels.known_labels(self.flow, self.target, bounds=self.bounds, partition=partition)
+                frame = _labelled(spec, whole, said, labelled, judge=partition >= (since or ""))
             if frame is not None:
-                parts.append(frame.assign(_partition=partition))
+                parts.append((frame if shares is None else _sample(spec, frame, shares)).assign(_partition=partition))
         return pd.concat(parts, ignore_index=True) if parts else None
 
+    def left_out(self, shares: Mapping[Any, float] | None) -> dict[str, Any]:
+        """What of the recent rows was not taken, for the result."""
+        facts: dict[str, Any] = (
+            {"older_left_out": f"partitions before {min(self.refs)}"} if self.older and self.refs else {}
+        )
+        return facts | ({"sampled": {str(name): round(share, 6) for name, share in shares.items()}} if shares else {})
 
-def _labelled(
-    spec: Any, frame: pd.DataFrame, labels: pd.DataFrame, share: float, *, judge: bool
-) -> pd.DataFrame | None:
+
+def _labelled(spec: Any, frame: pd.DataFrame, said: pd.DataFrame, share: float, *, judge: bool) -> pd.DataFrame | None:
     """Labelled rows of one partition, a fixed share of them held out; None while none, or less than `share`, is labelled."""
-    known = frame[spec.data.entity].astype(str).map(labels.set_index("entity_key")["label"])
+    known = frame[spec.data.entity].astype(str).map(said.set_index("entity_key")["label"])
     if not known.notna().any() or known.notna().mean() < share:
         return None
     frame = frame[known.notna()].copy()
@@ -166,7 +225,19 @@ def _labelled(
     return frame
 
 
+def _sample(spec: Any, frame: pd.DataFrame, shares: Mapping[Any, float]) -> pd.DataFrame:
+    """A share of the rows by a hash of the entity; what is learnt from counts for the rows that it stands for."""
+    part = frame["_part"]
+    share = frame[spec.data.target].map(shares).astype(float).fillna(1.0).where(part == TRAIN, shares[HOLDOUT])
+    drawn = _hashed(frame[spec.data.entity], "baton-sampling-0") / 2**64 < share.to_numpy()
+    weight = (frame["_weight"] / share).where(part == TRAIN, frame["_weight"])
+    return frame.assign(_weight=weight, _share=share)[drawn]
+
+
+def _hashed(keys: pd.Series, key: str) -> np.ndarray:
+    return pd.util.hash_array(keys.astype(str).to_numpy(dtype=object), hash_key=key).astype("uint64")
+
+
 def held_out_by_hash(keys: pd.Series, share: float) -> np.ndarray:
     """True for a fixed pseudo-random share of the keys: the same keys in every training, on every machine."""
-    hashed = pd.util.hash_array(keys.astype(str).to_numpy(dtype=object)).astype("uint64")
-    return (hashed % 10_000) < round(share * 10_000)
+    return (_hashed(keys, "0123456789123456") % 10_000) < round(share * 10_000)  # pandas' own key

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from baton.record import tables
 from baton.record.warehouse import now, read, upsert
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 # Where two origins disagree the higher rank is the truth. A person's word on a case is an estimate: above what nobody
 # vouches for (0), below what a flow publishes with a higher rank, such as an outcome that cost money.
 PERSON = 1
+ARRIVED = "labels_arrived"  # in the ledger; `partitions` there: those whose published predictions are about them
+_AT_ONCE = 500  # keys in one statement
 
 Truth = float | str
 
@@ -38,12 +42,12 @@ class Bounds:
     before: str | None = None
     heard_by: str | None = None
 
-    def hold(self, partition: str) -> bool:
-        """Whether the partition lies within."""
-        late = (self.upto is not None and partition > self.upto) or (
-            self.before is not None and partition >= self.before
-        )
-        return not late and partition >= (self.first or "")
+    def within(self, partition: Any) -> list[ColumnElement[bool]]:
+        """Conditions of a query: that the column `partition` lies within."""
+        asked = (
+            (self.first, operator.ge), (self.upto, operator.le), (self.before, operator.lt),
+        )  # fmt: skip
+        return [compare(partition, end) for end, compare in asked if end is not None]
 
 
 ALL = Bounds()
@@ -76,6 +80,38 @@ def record_labels(
     return len(records)
 
 
+def predicted_partitions(conn: Connection, flow: str, keys: Select[Any] | Sequence[str]) -> set[str]:
+    """Partitions of a flow whose published predictions are about these entities; `keys` may be a query for them."""
+    said = tables.predictions
+    # the flow is compared here: asked for it, SQLite would walk all that the flow ever predicted
+    query = select(said.c.flow, said.c.partition).distinct()
+    parts = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)] if isinstance(keys, Sequence) else [keys]
+    found = [conn.execute(query.where(said.c.entity_key.in_(part))) for part in parts]
+    return {row.partition for rows in found for row in rows if row.flow == flow}
+
+
+def replace_labels(
+    conn: Connection, about: str, partition: str, actor: str, target: str, origin: str, truths: Iterable[tuple[str, Truth]],
+    rank: int = 0,
+) -> set[str]:  # fmt: skip
+    """Replace what `actor` said before of a partition's entities: a corrected delivery may have taken a label back.
+
+    Returns:
+        partitions of the flow `about` whose published predictions are about entities that had or have one of these
+        labels: the caller records them with the ledger entry `ARRIVED`, by which monitors know what to judge again.
+    """
+    table = tables.labels
+    here = (
+        table.c.flow == about, table.c.partition == partition, table.c.origin == origin, table.c.actor == actor,
+        table.c.target == target,
+    )  # fmt: skip
+    mine = select(table.c.entity_key).where(*here)
+    before = predicted_partitions(conn, about, mine)
+    conn.execute(table.delete().where(*here))
+    record_labels(conn, about, origin, actor, [(key, partition, value) for key, value in truths], target, rank)
+    return before | predicted_partitions(conn, about, mine)
+
+
 def digest(labels: pd.DataFrame) -> str:
     """Fingerprint of `known_labels`: a correction changes it, even one that leaves the counts alone."""
     import pandas as pd
@@ -84,13 +120,16 @@ def digest(labels: pd.DataFrame) -> str:
     return f"{len(rows)}-{int(rows.sum()) % 2**64:016x}"
 
 
-def known_labels(flow: str, target: str | None, predicted_in: str | None = None, bounds: Bounds = ALL) -> pd.DataFrame:
+def known_labels(
+    flow: str, target: str | None, predicted_in: str | None = None, bounds: Bounds = ALL, partition: str | None = None
+) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins, of equal ranks the one written last.
 
     Args:
         target: of which the truth is asked; None: there is none.
         predicted_in: only of entities that this partition's published predictions are about.
         bounds: which labels count at all.
+        partition: only labels of this partition.
 
     Returns:
         columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
@@ -103,14 +142,10 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     if predicted_in is not None:
         about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
         query = query.where(table.c.entity_key.in_(about))
-    if bounds.first is not None:
-        query = query.where(table.c.partition >= bounds.first)
-    if bounds.upto is not None:
-        query = query.where(table.c.partition <= bounds.upto)
-    if bounds.before is not None:
-        query = query.where(table.c.partition < bounds.before)
-    if bounds.heard_by is not None:
-        query = query.where(table.c.known_at <= bounds.heard_by)
+    query = query.where(*bounds.within(table.c.partition))
+    if partition is not None:
+        query = query.where(table.c.partition == partition)
+    query = query.where(*_heard(bounds))
     with read() as conn:
         frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
     frame = frame.sort_values(["entity_key", "rank", "known_at", "origin"]).drop_duplicates("entity_key", keep="last")
@@ -119,3 +154,56 @@ def known_labels(flow: str, target: str | None, predicted_in: str | None = None,
     else:
         frame["label"] = frame["label"].astype(float)
     return frame[["entity_key", "partition", "label", "origin"]].reset_index(drop=True)
+
+
+# --- which there are ---
+
+
+def partitions_known(flow: str, stage: str, newest: int, target: str | None, bounds: Bounds = ALL) -> list[str]:
+    """The last partitions of a stage that hold a result, in order; with a target, those that have a label of it."""
+    heads, said = tables.heads.c, tables.labels.c
+    query = select(heads.partition).where(
+        heads.flow == flow, heads.stage == stage, heads.map_index == -1, heads.commit_id.is_not(None),
+        *bounds.within(heads.partition),
+    )  # fmt: skip
+    if target is not None:
+        of_it = select(said.partition).where(
+            said.flow == heads.flow, said.partition == heads.partition, said.target == target, *_heard(bounds)
+        )
+        query = query.where(of_it.exists())
+    with read() as conn:
+        return list(conn.execute(query.order_by(heads.partition.desc()).limit(newest)).scalars())[::-1]
+
+
+def counts(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = ALL) -> dict[str, tuple[int, str]]:
+    """Partition -> number of its labels, and when the last of them was written."""
+    said = tables.labels.c
+    query = select(said.partition, func.count(), func.max(said.known_at)).where(*_of(flow, target, bounds))
+    return {
+        partition: (count, at)
+        for partition, count, at in _among(query.group_by(said.partition), said.partition, partitions)
+    }
+
+
+def class_sizes(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = ALL) -> dict[Truth, int]:
+    """Value -> number of labels that say so, of a target with classes."""
+    said, sizes = tables.labels.c, Counter[Truth]()
+    query = select(said.label, said.category, func.count()).where(*_of(flow, target, bounds))
+    for label, category, count in _among(query.group_by(said.label, said.category), said.partition, partitions):
+        sizes[category if category is not None else label] += count
+    return dict(sizes)
+
+
+def _of(flow: str, target: str, bounds: Bounds) -> list[ColumnElement[bool]]:
+    said = tables.labels.c
+    return [said.flow == flow, said.target == target, *_heard(bounds)]
+
+
+def _heard(bounds: Bounds) -> list[ColumnElement[bool]]:
+    return [] if bounds.heard_by is None else [tables.labels.c.known_at <= bounds.heard_by]
+
+
+def _among(query: Select[Any], column: Any, values: Sequence[str]) -> Iterator[Any]:
+    with read() as conn:
+        for at in range(0, len(values), _AT_ONCE):
+            yield from conn.execute(query.where(column.in_(values[at : at + _AT_ONCE])))

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection, func, select
 
 from baton.data.identity import with_row_identity
-from baton.feedback.known_rows import Recent, known_rows, known_state
+from baton.feedback.known_rows import Recent, known_state, taken_rows
 from baton.feedback.labels import Bounds
 from baton.names import ASSEMBLE, CONTRACT, train_of
 from baton.packs.pack import find_model
@@ -14,7 +15,7 @@ from baton.record import tables
 from baton.record.warehouse import meta_get, meta_set, now, read
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
-from baton.stages.slots import Slot, StageOutput, head
+from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
 
 
@@ -42,13 +43,14 @@ def assemble(job: StageJob[ModelOptions]) -> StageOutput:
     before it train), and `until`: nothing is known after this partition.
 
     Returns:
-        see `known_rows`.
+        see `taken_rows`; facts: rows_in, recent (rows that are not of the history), and what was not taken of the recent
+        rows: older_left_out, sampled (class -> share of its rows to learn from, `holdout`: of those to judge on).
     """
     pack, spec = find_model(job.options.model)
-    frame = known_rows(pack, spec, since=job.since, bounds=Bounds(upto=job.until))
-    return StageOutput(
-        with_row_identity(frame, spec.model), {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum())}
-    )
+    at_most = spec.training.recent.rows if spec.training.recent else None
+    frame, left_out = taken_rows(pack, spec, since=job.since, bounds=Bounds(upto=job.until), at_most=at_most)
+    facts = {"rows_in": len(frame), "recent": int((frame["_partition"] != "").sum()), **left_out}
+    return StageOutput(with_row_identity(frame, spec.model), facts)
 
 
 def as_of(model: str, until: str | None = None) -> str:
@@ -63,8 +65,6 @@ def as_of(model: str, until: str | None = None) -> str:
 
 def occasions(model: str) -> list[str]:
     """Names of the trainings of a model whose rows passed their contract, newest first."""
-    from sqlalchemy import select
-
     table = tables.commits
     query = select(table.c.partition).where(table.c.flow == train_of(model), table.c.stage == CONTRACT).distinct()
     with read() as conn:
@@ -76,9 +76,17 @@ def record_start(model: str) -> None:
     meta_set(f"training_started:{model}", now())
 
 
-def last_training(model: str) -> str | None:
+def last_training(model: str, conn: Connection | None = None) -> str | None:
     """When the last training of the model began, or committed its rows; None before the first."""
-    results = [head(Slot(train_of(model), ASSEMBLE, occasion)) for occasion in occasions(model)]
-    known = [result.created_at for result in results if result]
-    started = meta_get(f"training_started:{model}")
-    return max([*known, *([started] if started else [])], default=None)
+    if conn is None:
+        with read() as own:
+            return last_training(model, own)
+    flow, heads, rows, checked = train_of(model), tables.heads.c, tables.commits.c, tables.commits.alias().c
+    passed = select(checked.id).where(
+        checked.flow == flow, checked.partition == rows.partition, checked.stage == CONTRACT
+    )
+    query = select(func.max(rows.created_at)).where(
+        heads.flow == flow, heads.stage == ASSEMBLE, rows.id == heads.commit_id, passed.exists()
+    )  # fmt: skip
+    known = (conn.execute(query).scalar(), meta_get(f"training_started:{model}", conn))
+    return max((moment for moment in known if moment), default=None)

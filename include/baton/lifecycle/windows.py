@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection, func, select, union, union_all
+
 from baton.data import datasets
-from baton.data.datasets import DatasetRef
 from baton.data.pages import store_page
 from baton.data.partitions import safe_name
-from baton.drift.decision import Window, window_from
+from baton.drift.decision import CONCLUSIVE, Window, window_from
 from baton.drift.report import report_html
 from baton.families import family
 from baton.feedback.labels import digest, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.record import ledger, tables
-from baton.record.warehouse import now, read, upsert, write
+from baton.record.warehouse import now, read, transact, upsert, write
 from baton.registry.client import Registry
-from baton.stages.slots import Slot, head
+from baton.stages.slots import AT_ONCE, heads_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,26 +31,27 @@ if TYPE_CHECKING:
 
 
 ABANDONED = timedelta(hours=6)  # a flow's run is ended by Airflow after that long
+COUNTED = ("drifted", "stable")  # verdicts of windows that count in decisions
+IN_FORCE = (*COUNTED, "too_few", "pending")
+_STAGES = (INGEST, CONTRACT, PUBLISH)
 
 
-def states(flow: str) -> dict[str, str]:
-    """Partition -> published | broken | running | abandoned, of every partition that has arrived.
+def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, str]:
+    """Partition -> published | broken | running | abandoned, in order, of those that have arrived.
 
     An abandoned one failed for good on its way: it must not hold up the windows after it for ever.
     """
-    from sqlalchemy import select
-
-    table, commits = tables.heads, tables.commits
+    table, commits, ordered = tables.heads, tables.commits, sorted(wanted)
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
-        table.c.flow == flow, table.c.stage.in_([INGEST, CONTRACT, PUBLISH]), table.c.commit_id == commits.c.id
+        table.c.flow == flow, table.c.stage.in_(_STAGES), table.c.commit_id == commits.c.id
     )
     reached: dict[str, dict[str, Any]] = {}
-    with read() as conn:
-        for row in conn.execute(query):
+    for first in range(0, len(ordered), AT_ONCE):
+        for row in conn.execute(query.where(table.c.partition.in_(ordered[first : first + AT_ONCE]))):
             reached.setdefault(row.partition, {})[row.stage] = row
     too_old = (datetime.now(UTC) - ABANDONED).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     states = {}
-    for partition, stages in reached.items():
+    for partition, stages in sorted(reached.items()):
         if CONTRACT in stages and stages[CONTRACT].facts.get("status") == "broken":
             states[partition] = "broken"
         elif PUBLISH in stages:
@@ -58,81 +62,161 @@ def states(flow: str) -> dict[str, str]:
     return states
 
 
-def window(spec: ModelSpec, flow: str, partition: str, state: str) -> tuple[Window, str | None]:
-    """The window's judgement: the one on record if its data and labels are the same, else a new one.
+def newest(conn: Connection, flow: str, count: int) -> list[str]:
+    """The last partitions that have arrived, in order."""
+    table = tables.heads.c
+    ends = [
+        select(table.partition).where(table.flow == flow, table.stage == stage, table.commit_id.is_not(None))
+        .order_by(table.partition.desc()).limit(count).subquery() for stage in _STAGES
+    ]  # fmt: skip
+    return sorted(conn.execute(union(*(select(end.c.partition) for end in ends))).scalars())[-count:]
 
-    Version and rows are those that the scores were made with: a run that supersedes the partition may be under way,
-    and what is on record for it belongs to the scores to come.
+
+def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[Window, str | None]]:
+    """The windows of these partitions (and their states), in order; None, or the page of one that was judged here.
+
+    One on record stands if its data and labels are the same. Version and rows are those that the scores were made with: a
+    run that supersedes the partition may be under way, and what is on record for it belongs to the scores to come.
     """
-    if state != "published":
-        return Window(partition, status="broken" if state == "broken" else "missing"), None
-    scores = head(Slot(flow, score_of(spec.model), partition))
-    if scores is None:
-        return Window(partition, status="missing"), None
-    models, inputs = _made_with(scores.commit_id)
-    version = int(models[spec.model])
-    known = known_labels(flow, spec.data.target, predicted_in=partition)
-    record = _on_record(spec.model, partition, version)
-    judged = (record["commit_id"], (record["performance"] or {}).get("labels")) if record else None
-    if record and judged == (scores.commit_id, digest(known)):
-        return window_from(record["table"]["window"]), None
-    return _judge(spec, flow, partition, version, scores, DatasetRef.from_dict(inputs["data"]), known)
-
-
-def _made_with(commit_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Model versions and inputs of a commit."""
-    from sqlalchemy import select
-
-    table = tables.commits
+    scored = heads_of(flow, score_of(spec.model), [p for p, state in due.items() if state == "published"])
     with read() as conn:
-        row = conn.execute(select(table.c.models, table.c.inputs).where(table.c.id == commit_id)).one()
-    return row.models, row.inputs
+        known = _in_force(conn, spec.model, due)
+    for partition in sorted(due):
+        scores, record = scored.get(partition), known.get(partition)
+        found = _judged(spec, flow, partition, scores, record) if scores is not None else None
+        if found is not None:
+            yield found
+            continue
+        status = "broken" if due[partition] == "broken" else "missing"
+        if record is not None:
+            _put_out_of_force(spec.model, partition, status)
+        yield Window(partition, int(scores.models[spec.model]) if scores else None, status), None
+
+
+def _judged(
+    spec: ModelSpec, flow: str, partition: str, scores: StageResult, record: Mapping[str, Any] | None
+) -> tuple[Window, str | None] | None:
+    """The window by its scores; None where its version was trained before its spec had a `drift` block."""
+    version = int(scores.models[spec.model])
+    known = known_labels(flow, spec.data.target, predicted_in=partition)
+    judged = record and (record["version"], record["commit_id"], record["performance"].get("labels"))
+    if record and judged == (version, scores.commit_id, digest(known)):
+        return window_from(record["window"]), None
+    stored = Registry().download(spec.model, version) / "reference.json"
+    if not stored.exists():
+        return None
+    return _judge(spec, flow, Window(partition, version), scores, json.loads(stored.read_text(encoding="utf-8")), known)
+
+
+def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str, Mapping[Any, Any]]:
+    """The rows of `drift_windows` that count, by partition; without their tables."""
+    table, ordered, found = tables.drift_windows.c, sorted(wanted), dict[str, Mapping[Any, Any]]()
+    columns = (table.partition, table.version, table.commit_id, table.window, table.performance)
+    query = select(*columns).where(table.model == model, table.verdict.in_(IN_FORCE))
+    for first in range(0, len(ordered), AT_ONCE):
+        among = query.where(table.partition.in_(ordered[first : first + AT_ONCE]))
+        found.update({row["partition"]: row for row in conn.execute(among).mappings()})
+    return found
 
 
 def _judge(
-    spec: ModelSpec, flow: str, partition: str, version: int, scores: StageResult, data: DatasetRef, known: pd.DataFrame
-) -> tuple[Window, str | None]:
-    stored = Registry().download(spec.model, version) / "reference.json"
-    if not stored.exists():  # trained before its spec had a `drift` block: nothing to compare with
-        return Window(partition, version, status="missing"), None
-    reference = json.loads(stored.read_text(encoding="utf-8"))
-    rows, truth = datasets.read(data), known.rename(columns={"label": "value"})[["entity_key", "value"]]
+    spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], known: pd.DataFrame
+) -> tuple[Window, str]:
+    rows, truth = (
+        datasets.read(scores.inputs["data"]),
+        known.rename(columns={"label": "value"})[["entity_key", "value"]],
+    )
     maker = family(spec.family)
     seen = maker.watch(spec, reference, rows, datasets.read(scores.ref), truth)
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
     if maker.truth == "rows" and not seen.truths:
         status = "pending"  # a forecast of which nothing has happened yet
-    window = Window(partition, version, status, tuple(table.drifted), len(rows), seen.truths, seen.performance)
-    page = _report(spec.model, partition, version, table, window)
+    window = replace(
+        window, status=status, drifted=tuple(table.drifted), rows=len(rows), truths=seen.truths, performance=seen.performance
+    )  # fmt: skip
+    page = _report(spec.model, window, table)
     _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)
     return window, page
 
 
-def _report(model: str, partition: str, version: int, table: Any, window: Window) -> str:
-    page = f"drift/{model}/{safe_name(partition)}-v{version}.html"
-    return store_page(page, report_html(table, model=model, partition=partition, version=version, window=window))
+def _report(model: str, window: Window, table: Any) -> str:
+    page = f"drift/{model}/{safe_name(window.partition)}-v{window.version}.html"
+    shown = report_html(table, model=model, partition=window.partition, version=window.version, window=window)
+    return store_page(page, shown)
 
 
 def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
-    from dataclasses import asdict
-
-    verdict = "too_few" if table.too_few else ("drifted" if table.drifted else "stable")
+    drifted = "drifted" if table.drifted else "stable"
+    verdict = drifted if window.status == "judged" else window.status
+    measured = window.performance is not None and window.performance.status in CONCLUSIVE
     row = {
         "model": model, "flow": flow, "partition": window.partition, "version": window.version, "verdict": verdict,
-        "table": {**table.to_dict(), "window": asdict(window), "page": page}, "features": list(window.drifted),
+        "measured": int(measured), "window": asdict(window), "table": {**table.to_dict(), "page": page},
+        "features": list(window.drifted),
         "performance": {**(window.performance.to_dict() if window.performance else {}), "labels": labels},
         "commit_id": commit_id, "judged_at": now(),
     }  # fmt: skip
     with write() as conn:
+        _put_out_of_force(model, window.partition, "superseded", conn)
         upsert(conn, tables.drift_windows, [row])
         ledger.append(conn, "window_judged", f"{model}/{window.partition}",
                       {"version": window.version, "verdict": verdict, "features": list(window.drifted)})  # fmt: skip
 
 
-def _on_record(model: str, partition: str, version: int) -> Any:
-    from sqlalchemy import select
-
+def _put_out_of_force(model: str, partition: str, verdict: str, conn: Connection | None = None) -> None:
+    """No decision rests on what is on record of the partition any more."""
+    if conn is None:
+        transact(lambda own: _put_out_of_force(model, partition, verdict, own))
+        return
     table = tables.drift_windows
-    where = (table.c.model == model) & (table.c.partition == partition) & (table.c.version == version)
-    with read() as conn:
-        return conn.execute(select(table).where(where)).mappings().first()
+    here = (table.c.model == model, table.c.partition == partition, table.c.verdict.in_(IN_FORCE))
+    conn.execute(table.update().where(*here).values(verdict=verdict))
+
+
+# --- what decisions rest on ---
+
+
+def on_record(conn: Connection, model: str, arrived: Mapping[str, str]) -> list[Window]:
+    """The windows of these partitions (and their states), in order, as they are on record."""
+    known = _in_force(conn, model, [p for p, state in arrived.items() if state == "published"])
+    return [
+        window_from(known[partition]["window"]) if partition in known
+        else Window(partition, status="broken" if state == "broken" else "missing")
+        for partition, state in sorted(arrived.items())
+    ]  # fmt: skip
+
+
+def last_settled(conn: Connection, model: str) -> list[Window]:
+    """The newest window on record of which something is known; empty without one."""
+    table = tables.drift_windows.c
+    query = select(table.window).where(table.model == model, table.verdict.in_([*COUNTED, "too_few"]))
+    return [window_from(row) for row in conn.execute(query.order_by(table.partition.desc()).limit(1)).scalars()]
+
+
+def history(
+    conn: Connection, model: str, current: Window, count: int, since: str | None
+) -> tuple[list[Window], str, bool]:
+    """Windows up to `current`, the partition since which none is left out, and whether its version has no earlier ones.
+
+    Args:
+        count: so many windows that count for its version, with all others between them; and as many of those whose
+            result was measured, which may lie far back, since labels lag.
+        since: at least from here on.
+    """
+    table = tables.drift_windows.c
+    of_version = (table.model == model, table.version == current.version, table.partition <= current.partition)
+    counted = select(table.partition).where(*of_version, table.verdict.in_(COUNTED)).order_by(table.partition.desc())
+    nth = counted.offset(count - 1).limit(1).scalar_subquery()
+    oldest = select(func.min(table.partition)).where(*of_version[:2]).scalar_subquery()
+    found, first = conn.execute(select(nth, oldest)).one()
+    edge = min(one for one in (found or first, since) if one)
+    shown = select(table.partition, table.window)
+    near = shown.where(
+        table.model == model, table.partition.between(edge, current.partition), table.verdict.in_(IN_FORCE)
+    )
+    measured = (
+        shown.where(*of_version, table.measured == 1, table.verdict.in_(COUNTED))
+        .order_by(table.partition.desc()).limit(count).subquery()
+    )  # fmt: skip
+    rows = conn.execute(union_all(near, select(measured.c.partition, measured.c.window)))
+    return list({row.partition: window_from(row.window) for row in rows}.values()), edge, edge <= first

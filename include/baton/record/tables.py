@@ -44,20 +44,20 @@ quarantine = _table(
     "flow* partition* row_sha* row:int* rule* source entity_key? column? value? advice? status repair:json? "
     "reason? actor? raw:json? first_seen updated_at",
     Index(None, "status"),
-    Index(None, "entity_key"),
+    Index(None, "entity_key", "flow", "partition"),
 )
 # one row per entity and model; category: class of the score, quantiles: level -> value of a forecast
 predictions = _table(
     "predictions",
     "flow* partition* entity_key* model* version:int score:float category? quantiles:json? decision? "
     "reasons:json? row_sha? commit_id:big scored_at",
-    Index(None, "entity_key"),
+    Index(None, "entity_key", "flow", "partition"),
 )
 # the models combined: one row per entity; route: clear, review, block
 decisions = _table(
     "decisions",
     "flow* partition* entity_key* risk:float route money:float? models:json commit_id:big decided_at",
-    Index(None, "entity_key"),
+    Index(None, "entity_key", "flow", "partition"),
 )
 # what turned out to be true of a target (0 or 1, a quantity, or a category), and who said so; origin: chargeback,
 # analyst, ...
@@ -65,7 +65,7 @@ labels = _table(
     "labels",
     "flow* entity_key* origin* target* partition label:float? category? actor? known_at",
     Column("rank", Integer, nullable=False, default=0),
-    Index(None, "flow", "partition"),
+    Index(None, "flow", "partition", "target", "known_at"),
 )
 # work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
@@ -76,6 +76,7 @@ cases = _table(
     "resolution? actor? note? text? opened_at updated_at",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
+    Index(None, "status", "updated_at", "flow"),
 )
 # what people changed in a proposal before it was carried out; the last change counts, the ledger has them all
 adjustments = _table("adjustments", "flow* partition* entity_key* field* proposed:float decided:float actor reason? at")
@@ -85,11 +86,19 @@ adjustments = _table("adjustments", "flow* partition* entity_key* field* propose
 # the gate's verdict on a version (judged_at) and the person's answer: approved, rejected, timeout
 approvals = _table("approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?")
 # the version a partition was scored with; re-runs and backfills use it again
-partition_models = _table("partition_models", "flow* partition* model* version:int recorded_at")
-# one judgement of one partition for one model version
+partition_models = _table(
+    "partition_models", "flow* partition* model* version:int recorded_at", Index(None, "model", "version", "partition")
+)
+# one judgement of one partition for one model version; verdict: drifted, stable, too_few, pending, or what put it out of
+# force: superseded (judged for another version since), broken, missing; measured: 1 where its labelled result says
+# something; window: what decisions are made on; table: what people read
 drift_windows = _table(
     "drift_windows",
-    "model* partition* version:int* flow verdict table:json features:json performance:json? commit_id:big? judged_at",
+    # the table last: it is long, and SQLite reads a row's columns in their order
+    "model* partition* version:int* flow verdict measured:int window:json features:json performance:json? commit_id:big? "
+    "judged_at table:json",
+    Index(None, "model", "version", "partition"),
+    Index(None, "model", "version", "measured", "partition"),
 )
 # each time drift asked for training; the budget and the cool-down count these
 retrains = _table("retrains", "id:id* model reason partition requested_at", Index(None, "model", "partition"))

@@ -106,7 +106,7 @@ def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
     """
     rest = Rest(url, credentials(home, "admin"), retry_seconds)
     for role in ("service", "reviewer"):
-        _ensure_user(rest, credentials(home, role))
+        ensure_user(rest, credentials(home, role))
     reviewer = credentials(home, "reviewer").username
     try:
         rest.call("POST", "/api/3.0/mlflow/users/permissions/grant", username=reviewer, **REVIEWER_GRANT)
@@ -115,7 +115,8 @@ def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:
             raise
 
 
-def _ensure_user(rest: Rest, user: Credentials) -> None:
+def ensure_user(rest: Rest, user: Credentials) -> None:
+    """Create a user with this password, or give it to the one that there is; without a grant, a user reads."""
     try:
         rest.post("/users/create", username=user.username, password=user.password)
     except RestError as error:

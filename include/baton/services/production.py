@@ -1,7 +1,7 @@
 """Set-up of a production installation, run once by docker-compose at every start; repeating it changes nothing.
 
 `python -m baton.services.production`           databases and their users, migrations, pools, first administrator, MLflow's log-in
-`python -m baton.services.production accounts`  the registry's service account and reviewer, when MLflow answers
+`python -m baton.services.production accounts`  the registry's other accounts, when MLflow answers
 """
 
 import os
@@ -15,6 +15,7 @@ from baton.errors import BatonError, ServiceError
 from baton.record import warehouse
 from baton.services import mlflow_server
 from baton.settings import settings
+from baton.tracking.rest import Credentials, Rest, credentials
 
 # each names a database and the user that owns it
 DATABASES = (
@@ -77,12 +78,14 @@ def _create_administrator(password: str) -> None:
 
 
 def accounts() -> None:
-    """Create the registry's accounts once the MLflow server answers."""
+    """Create the registry's accounts once the MLflow server answers: of the stages, of reviewers, of what only looks."""
     uri = settings().mlflow_tracking_uri
     if uri is None:
         raise ServiceError("BATON_MLFLOW_TRACKING_URI is not set")
     mlflow_server.prepare(settings().home, {role: _variable(name) for role, name in PASSWORDS.items()})
     mlflow_server.bootstrap(uri, settings().home)
+    reader = Credentials("reader", _variable("MLFLOW_READER_PASSWORD"))
+    mlflow_server.ensure_user(Rest(uri, credentials(settings().home, "admin")), reader)
 
 
 def _variable(name: str) -> str:

@@ -53,6 +53,14 @@ class RecentSpec(Spec):
 
     flow: Name = Field(description="DAG id of the flow")
     stage: Name = Field(default=CONTRACT, description="stage whose output is read")
+    partitions: int = Field(
+        default=1000, ge=1, description="at most so many partitions, the newest whose truth is known"
+    )
+    rows: int = Field(
+        default=500_000, ge=1000,
+        description="about so many rows at most: of more labelled ones, the large classes are sampled by a hash of the "
+        "entity and count for more instead",
+    )  # fmt: skip
 
 
 class TrainingSpec(Spec):

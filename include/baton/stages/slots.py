@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A committed version of a slot; `cached` is True when this call did not compute it, `params` what it was made with."""
+    """A committed version of a slot; `cached` is True when this call did not compute it; what it was made with: `params`, `models`, `inputs`."""
 
     ref: DatasetRef
     facts: dict[str, Any]
@@ -89,6 +89,8 @@ class StageResult:
     digest: str = ""
     created_at: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, int | str] = field(default_factory=dict)
+    inputs: Mapping[str, DatasetRef] = field(default_factory=dict)
 
 
 def run_stage(
@@ -180,7 +182,7 @@ def _commit(
             datasets.delete(ref.uri)
         raise
     FAULT("committed")
-    return StageResult(ref, row["facts"], commit_id, False, row["digest"], row["created_at"], row["params"])
+    return _result({**row, "id": commit_id}, cached=False)
 
 
 def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
@@ -223,13 +225,36 @@ def head(slot: Slot) -> StageResult | None:
     return None if row is None else _result(row)
 
 
-def partitions(flow: str, stage: str) -> list[str]:
-    """Partitions of a stage that hold a result, in order."""
-    query = sa.select(heads.c.partition).where(
-        heads.c.flow == flow, heads.c.stage == stage, heads.c.commit_id.is_not(None)
-    )
+AT_ONCE = 500  # partitions in one statement: both databases bound the number of values
+
+
+def heads_of(flow: str, stage: str, wanted: Collection[str]) -> dict[str, StageResult]:
+    """Return the present versions of many of a stage's partitions, in their order; those without a result are left out."""
+    joined, ordered, found = heads.join(commits, heads.c.commit_id == commits.c.id), sorted(wanted), {}
+    of_stage = (heads.c.flow == flow, heads.c.stage == stage, heads.c.map_index == -1)
     with warehouse.read() as conn:
-        return sorted({row.partition for row in conn.execute(query)})
+        for first in range(0, len(ordered), AT_ONCE):
+            among = heads.c.partition.in_(ordered[first : first + AT_ONCE])
+            query = sa.select(commits).select_from(joined).where(*of_stage, among)
+            found.update({row["partition"]: _result(row) for row in conn.execute(query).mappings()})
+    return dict(sorted(found.items()))
+
+
+def partitions(flow: str, stage: str, before: str | None = None, newest: int | None = None) -> list[str]:
+    """Partitions of a stage that hold a result, in order.
+
+    Args:
+        before: only those before this one.
+        newest: only so many, the last ones.
+    """
+    query = sa.select(heads.c.partition).distinct().where(
+        heads.c.flow == flow, heads.c.stage == stage, heads.c.commit_id.is_not(None)
+    )  # fmt: skip
+    if before is not None:
+        query = query.where(heads.c.partition < before)
+    with warehouse.read() as conn:
+        found = conn.execute(query.order_by(heads.c.partition.desc()).limit(newest)).scalars()
+        return list(found)[::-1]
 
 
 def history(slot: Slot) -> list[StageResult]:
@@ -239,10 +264,12 @@ def history(slot: Slot) -> list[StageResult]:
     return [_result(row) for row in rows]
 
 
-def _result(row: Mapping[Any, Any]) -> StageResult:
+def _result(row: Mapping[Any, Any], cached: bool = True) -> StageResult:
+    inputs = {name: DatasetRef.from_dict(given) for name, given in row["inputs"].items()}
     return StageResult(
-        DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], True, row["digest"], row["created_at"], row["params"]
-    )
+        DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], cached, row["digest"], row["created_at"], row["params"],
+        row["models"], inputs,
+    )  # fmt: skip
 
 
 def _where(slot: Slot) -> dict[str, Any]:

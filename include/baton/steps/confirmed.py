@@ -38,8 +38,9 @@ def _bounds(job: StageJob[ConfirmedOptions], spec: ModelSpec) -> Bounds:
     on or replayed would know nothing.
     """
     recent = spec.training.recent
-    before = [p for p in partitions(recent.flow, recent.stage) if p < job.partition] if recent else []
-    newest = before[-job.options.partitions :]
+    newest = (
+        partitions(recent.flow, recent.stage, before=job.partition, newest=job.options.partitions) if recent else []
+    )
     runs = history(Slot(job.flow, job.stage, job.partition))  # a dry run, too, shows what the run would find
     heard_by = runs[0].facts["heard_by"] if runs else now()
     return Bounds(first=min(newest, default=None), before=job.partition, heard_by=heard_by)

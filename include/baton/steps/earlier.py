@@ -11,7 +11,7 @@ from baton.data.datasets import DatasetRef, read
 from baton.names import CONTRACT, INGEST, PUBLISH
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
-from baton.stages.slots import Slot, StageOutput, head, partitions
+from baton.stages.slots import StageOutput, heads_of, partitions
 from baton.stages.step import engine_step
 
 NAMED = 5  # partitions in a sentence
@@ -37,20 +37,15 @@ def _pending(job: StageJob[EarlierOptions]) -> list[str]:
     Hours of a range run side by side, so an hour may look back before the one before it is through. An hour of which
     nothing passed its contract, and one that is published, have nothing to come.
     """
-    done = {*partitions(job.flow, job.options.stage), *partitions(job.flow, PUBLISH)}
-    before = [p for p in partitions(job.flow, INGEST) if p < job.partition][-job.options.partitions :]
-    checked = {p: head(Slot(job.flow, CONTRACT, p)) for p in before if p not in done}
-    return [p for p, result in checked.items() if result is None or result.ref.rows]
+    before = partitions(job.flow, INGEST, before=job.partition, newest=job.options.partitions)
+    done = {*heads_of(job.flow, job.options.stage, before), *heads_of(job.flow, PUBLISH, before)}
+    checked = heads_of(job.flow, CONTRACT, [p for p in before if p not in done])
+    return [p for p in before if p not in done and (p not in checked or checked[p].ref.rows)]
 
 
 def _refs(job: StageJob[EarlierOptions]) -> dict[str, DatasetRef]:
-    before = [p for p in sorted(partitions(job.flow, job.options.stage)) if p < job.partition]
-    refs = {}
-    for partition in before[-job.options.partitions :]:
-        result = head(Slot(job.flow, job.options.stage, partition))
-        if result is not None and result.ref.rows:
-            refs[partition] = result.ref
-    return refs
+    before = partitions(job.flow, job.options.stage, before=job.partition, newest=job.options.partitions)
+    return {p: result.ref for p, result in heads_of(job.flow, job.options.stage, before).items() if result.ref.rows}
 
 
 @engine_step(EarlierOptions, fingerprint=_state)

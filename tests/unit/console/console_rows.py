@@ -177,7 +177,14 @@ def windows(keys: list[str], rng: random.Random) -> list[dict[str, Any]]:
                 "metric": "average_precision", "value": value, "low": value - 0.1, "high": value + 0.1, "reference": 0.84,
                 "positives": 19, "rows": 9_000, "status": "dropped" if fell else "held",
             }  # fmt: skip
-        base = {"flow": FLOW, "partition": key, "commit_id": 1, "judged_at": f"{key}.000000Z"}
+        base = {
+            "flow": FLOW,
+            "partition": key,
+            "commit_id": 1,
+            "judged_at": f"{key}.000000Z",
+            "measured": 0,
+            "window": {},
+        }
         made.append({**base, "model": "card_fraud", "version": version, "verdict": "drifted" if fell else "stable",
                      "table": table, "features": names, "performance": performance})  # fmt: skip
         wave = abs(math.sin(number)) > 0.99 or number == len(keys) - 1

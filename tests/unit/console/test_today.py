@@ -183,3 +183,32 @@ def test_what_data_say_is_text(empty: None) -> None:
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert '"><i>' not in page
+
+
+# --- when it is old ---
+
+GROWING = "cases|commits|decisions|drift_windows|heads|labels|outbox|partition_models|predictions|quarantine"
+
+
+def test_no_page_walks_through_what_grows_with_the_years(filled: Any) -> None:
+    from sqlalchemy import event
+
+    from baton.console.queries.trace import trace
+    from baton.record import warehouse
+
+    sent: list[tuple[str, Any]] = []
+    event.listen(
+        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
+    )
+    key = filled["cases"][0][1]
+    for path in ("/baton/api/today", "/baton/cases", f"/baton/cases/{FLOW}/{key}"):
+        assert client("admin").get(path).status_code == 200
+    trace(key, FLOW)
+    asked = [(text, values) for text, values in list(sent) if text.startswith("SELECT")]
+    assert len(asked) > 40
+    with warehouse.read() as conn:
+        for text, values in asked:
+            for *_, step in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values):
+                assert not re.match(rf"SCAN ({GROWING})\b", step), text
+                # the first column alone: all that a flow ever wrote
+                assert not re.match(rf"SEARCH ({GROWING}) .*\(flow=\?\)", step), text

@@ -9,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import event
 
 from baton.errors import BatonError
 from baton.feedback import cases, labels
 from baton.record import ledger, tables, warehouse
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
@@ -229,11 +231,13 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
 def test_the_rows_of_a_flow_of_labels_are_accounted_for() -> None:
     from baton.quarantine.records import accounting
 
-    commit("ingest", 0, pd.DataFrame({"order_id": [1, 2], "late": [1, 0]}), "shop_labels", rows_in=2)
-    facts = deliver(0, {1: 1, 2: 0}).facts
-    commit("publish", 0, pd.DataFrame({"order_id": [1, 2]}), "shop_labels", **facts)
+    rows = pd.DataFrame({"order_id": [1, 2], "late": [1, 0]})
+    read = commit("ingest", 0, rows, "shop_labels", rows_in=2)
+    output = StageOutput(rows, deliver(0, {1: 1, 2: 0}).facts)
+    run_stage(Slot("shop_labels", "publish", EARLY), lambda inputs: output, inputs={"data": read}, params={}, models={},
+              code="test", run_id="test")  # fmt: skip
     found = accounting("shop_labels", EARLY)
-    assert found == {"rows_in": 2, "published": 2, "open": 0, "discarded": 0}
+    assert found == {"rows_in": 2, "published": 2, "open": 0, "discarded": 0, "superseded": 0}
 
 
 def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
@@ -245,3 +249,26 @@ def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:
     assert known() == [("1", 0, "analyst"), ("2", 1, "chargeback"), ("3", 0, "chargeback"), ("7", 1, "chargeback")]
     assert deliver(0, {2: 1, 3: 0}).cached
     assert len(ledger.entries(subject=FLOW, kind="labels_arrived")) == 3
+
+
+def test_what_is_asked_of_labels_is_found_by_an_index_however_many_there_are() -> None:
+    sent: list[tuple[str, Any]] = []
+    event.listen(
+        warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
+    )
+    bounds = labels.Bounds(upto=LATE, heard_by="2027")
+    labels.known_labels(FLOW, "late", predicted_in=EARLY)
+    labels.known_labels(FLOW, "late", bounds=bounds, partition=EARLY)
+    labels.partitions_known(FLOW, "contract", 5, "late", bounds)
+    labels.counts(FLOW, "late", [EARLY, LATE], bounds)
+    labels.class_sizes(FLOW, "late", [EARLY, LATE])
+    with warehouse.write() as conn:
+        labels.replace_labels(conn, FLOW, EARLY, "bank", "late", "chargeback", [("1", 1.0)])
+    asked = [(text, values) for text, values in list(sent) if text.startswith(("SELECT", "DELETE"))]
+    assert len(asked) == 8
+    with warehouse.read() as conn:
+        plans = [
+            step for text, values in asked for *_, step in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
+    # by one column alone, the flow, SQLite would walk all that the flow ever wrote
+    assert [step for step in plans if step.startswith("SCAN") or "(flow=?)" in step] == []

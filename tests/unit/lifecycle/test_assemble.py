@@ -14,7 +14,7 @@ import pytest
 from baton.data.datasets import read
 from baton.errors import BatonError
 from baton.families.tabular.family import split
-from baton.feedback.known_rows import HOLDOUT, TRAIN, held_out_by_hash
+from baton.feedback.known_rows import HOLDOUT, TRAIN, Recent, held_out_by_hash
 from baton.feedback.labels import record_labels
 from baton.lifecycle import assemble as training
 from baton.packs.pack import find_model
@@ -57,6 +57,11 @@ def hour(number: int, frame: pd.DataFrame, labelled: float = 1.0) -> None:
 
 def assemble(**asked: Any) -> StageResult:
     return run(job("assemble", "baton.lifecycle.assemble:assemble", options={"model": "late_order"}, **asked))
+
+
+def limited(pack: Path, what: str) -> None:
+    yaml = pack / "models/late_order.yaml"
+    yaml.write_text(yaml.read_text().replace("stage: contract}", f"stage: contract, {what}}}"))
 
 
 def parts(frame: pd.DataFrame) -> dict[str, set[int]]:
@@ -193,6 +198,54 @@ def test_held_out_rows_from_before_the_regime_are_not_learnt_from_the_history_ei
     hour(1, orders(2000, 50))
     learnt = set(read(assemble(since=HOURS[1]).ref).query(f"_part != '{HOLDOUT}'")["order_id"])
     assert learnt & keys_held(before) == set()
+
+
+def test_only_the_newest_partitions_count_and_the_result_says_so(home: Path, pack: Path) -> None:
+    limited(pack, "partitions: 2")
+    history(home, orders(0, 100))
+    for number in range(3):
+        hour(number, orders(1000 * (number + 1), 50))
+    assert assemble().facts == {"rows_in": 200, "recent": 100, "older_left_out": f"partitions before {HOURS[1]}"}
+
+
+def test_of_too_many_rows_the_large_class_is_sampled_and_counts_for_more(home: Path, pack: Path) -> None:
+    limited(pack, "rows: 1000")
+    history(home, orders(0, 100))
+    frames = [
+        orders(10_000 * (number + 1), 2000).assign(late=lambda rows: (rows["order_id"] % 50 == 0) * 1)
+        for number in range(2)
+    ]
+    for number, frame in enumerate(frames):
+        hour(number, frame)
+    result = assemble()
+    assert result.facts["sampled"] == {"1.0": 1.0, "0.0": round(920 / 3920, 6), HOLDOUT: 0.25}
+    frame = read(result.ref).query("_partition != ''")
+    learnt, judged = (frame[frame["_part"] == part] for part in (TRAIN, HOLDOUT))
+    known = pd.concat(frames)
+    late = set(known["order_id"][known["late"] == 1])
+    assert set(learnt["order_id"][learnt["late"] == 1]) == late - keys_held(known)  # none of what is rare is lost
+    assert 480 < len(learnt) < 680
+    assert learnt.groupby("late")["_weight"].sum().to_dict() == pytest.approx(
+        {0: 5 * 3920 * 0.6, 1: 5 * 80 * 0.6}, rel=0.15
+    )
+    assert set(judged["order_id"]) < keys_held(known)
+    assert len(judged) == pytest.approx(0.4 * 4000 * 0.25, rel=0.15)  # as they come, or figures would flatter
+    assert judged["_weight"].unique().tolist() == [5.0]
+    assert read(assemble(since=HOURS[0]).ref)["order_id"].tolist() == read(result.ref)["order_id"].tolist()
+
+
+def test_looking_for_recent_rows_costs_the_same_after_ten_times_as_many_partitions(pack: Path) -> None:
+    limited(pack, "partitions: 20")
+    sent, found = [], find_model("late_order")[1]
+    for many in (50, 500):
+        hours = STAGE["grown"](many, ("contract",))
+        with warehouse.write() as conn:
+            record_labels(conn, FLOW, "outcome", "test", [(hour, hour, 1) for hour in hours], "late")
+        with STAGE["statements"]() as seen:
+            recent = Recent.of(found)
+        assert (list(recent.counts or {}), recent.older) == (hours[-20:], True)
+        sent.append(len(seen))
+    assert sent[0] == sent[1] <= 6
 
 
 def test_rows_are_assembled_anew_when_what_they_depend_on_changes(home: Path, pack: Path) -> None:

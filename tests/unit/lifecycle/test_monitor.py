@@ -20,16 +20,21 @@ from sqlalchemy import update
 
 from baton.data.datasets import DatasetRef
 from baton.drift import compare as drift
-from baton.drift.decision import Window
-from baton.feedback.labels import digest, known_labels, record_labels
+from baton.drift.decision import Window, decide
+from baton.drift.performance import Performance
+from baton.feedback.labels import ARRIVED, digest, known_labels, record_labels, replace_labels
+from baton.lifecycle import monitor
 from baton.lifecycle import windows as lifecycle_windows
 from baton.lifecycle.monitor import judge_windows
+from baton.packs.pack import find_model
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
-committed, rows, FLOW, HOURS = (STAGE[name] for name in ("committed", "rows", "FLOW", "HOURS"))
+committed, rows, statements, FLOW, HOURS = (
+    STAGE[name] for name in ("committed", "rows", "statements", "FLOW", "HOURS")
+)
 FRAME = pd.DataFrame({"order_id": [1, 2]})
 DRIFT = """\
 drift:
@@ -69,8 +74,9 @@ def show(hour: int, *drifted: str, positives: int = 20) -> None:
     scores = score(hour, committed("contract", hour, FRAME, status="passed").ref)
     window, labels = Window(HOURS[hour], 1, "judged", drifted, 500, positives), digest(known_labels(FLOW, "late"))
     row = {
-        "model": "late_order", "flow": FLOW, "partition": HOURS[hour], "version": 1, "verdict": "", "features": [],
-        "table": {"window": asdict(window)}, "performance": {"labels": labels}, "commit_id": scores.commit_id, "judged_at": "",
+        "model": "late_order", "flow": FLOW, "partition": HOURS[hour], "version": 1, "verdict": "stable", "features": [],
+        "table": {}, "window": asdict(window), "measured": 0, "performance": {"labels": labels},
+        "commit_id": scores.commit_id, "judged_at": "",
     }  # fmt: skip
     with warehouse.write() as conn:
         conn.execute(tables.drift_windows.insert().values(**row))
@@ -99,7 +105,8 @@ def test_partitions_are_told_apart_by_how_far_they_came() -> None:
         old = {"created_at": "2026-01-01T00:00:00.000000Z"}
         conn.execute(update(tables.commits).where(tables.commits.c.partition == HOURS[3]).values(old))
     expected = dict(zip(HOURS, ("published", "broken", "running", "abandoned"), strict=True))
-    assert lifecycle_windows.states(FLOW) == expected
+    with warehouse.read() as conn:
+        assert lifecycle_windows.states(conn, FLOW, HOURS) == expected
 
 
 def test_before_the_first_window_it_says_what_it_waits_for() -> None:
@@ -212,6 +219,7 @@ def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -
     with warehouse.write() as conn:
         conn.execute(tables.predictions.insert().values(**said, commit_id=1, scored_at=warehouse.now()))
         record_labels(conn, FLOW, "analyst", "ann", [("7", HOURS[0], 1)], "late")
+        ledger.append(conn, "case_decided", f"{FLOW}/7", {})
     assert watch()["report"]
     scored(0, 90.0, model=2)
     assert (watch()["decision"], judged()[-1]) == ("WARN", (HOURS[0], 2, "drifted", ["amount"]))
@@ -223,3 +231,76 @@ def test_a_window_that_cannot_be_compared_is_missing(registry: Path) -> None:
     (registry / "reference.json").unlink()  # trained before its spec had a drift policy
     assert [window["status"] for window in watch()["windows"]] == ["missing", "missing"]
     assert judged() == []
+
+
+def test_a_window_whose_data_turn_out_broken_counts_no_longer_until_they_are_repaired(registry: Path) -> None:
+    for hour in (0, 1):
+        scored(hour, 90.0)
+    assert watch()["windows"][-1]["status"] == "judged"
+    reach(1, "contract", status="broken")
+    outcome = watch()
+    assert (outcome["decision"], outcome["windows"][-1]["status"]) == ("TOO_FEW", "broken")
+    assert [verdict for *_, verdict, _ in judged()] == ["drifted", "broken"]
+    scored(1, 50.0)
+    assert watch()["windows"][-1]["drifted"] == []
+
+
+def test_a_label_that_is_taken_back_has_its_window_judged_again(registry: Path) -> None:
+    scored(0, 50.0)
+    said = {"flow": FLOW, "partition": HOURS[0], "entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}
+    with warehouse.write() as conn:
+        conn.execute(tables.predictions.insert().values(**said, commit_id=1, scored_at=warehouse.now()))
+    watch()
+    for known in ([("7", 1.0)], []):
+        with warehouse.write() as conn:
+            about = replace_labels(conn, FLOW, HOURS[0], "bank", "late", "chargeback", known)
+            assert about == {HOURS[0]}
+            ledger.append(conn, ARRIVED, FLOW, {"partitions": sorted(about)})
+        assert watch()["report"]
+        assert watch()["report"] is None
+
+
+# --- a year later ---
+
+
+def judged_hours(drifted: list[bool], measured: list[str | None]) -> list[Window]:
+    """As many hours, each published and judged, as the tables have them; returns the windows."""
+    hours = STAGE["grown"](len(drifted), ("ingest", "contract", "publish", "score__late_order"))
+    windows = [
+        Window(hour, 1, "judged", ("amount",) if moved else (), 500, 1,
+               said and Performance("average_precision", 0.5, 0.4, 0.6, 0.7, 20, 500, said))
+        for hour, moved, said in zip(hours, drifted, measured, strict=True)
+    ]  # fmt: skip
+    with warehouse.write() as conn:
+        conn.execute(tables.drift_windows.delete())
+        conn.execute(tables.drift_windows.insert(), [
+            {"model": "late_order", "flow": FLOW, "partition": one.partition, "version": 1, "commit_id": 1,
+             "verdict": "drifted" if one.drifted else "stable", "measured": int(one.performance is not None),
+             "window": asdict(one), "table": {}, "features": [], "performance": {}, "judged_at": ""} for one in windows
+        ])  # fmt: skip
+    return windows
+
+
+def test_a_wake_up_with_nothing_new_costs_the_same_after_ten_times_as_many_partitions() -> None:
+    sent = []
+    for many in (50, 500):
+        judged_hours([False] * many, ["held"] * many)
+        with statements() as seen:
+            assert watch()["decision"] == "STABLE"
+        sent.append(len(seen))
+    assert sent[0] == sent[1] <= 20
+
+
+def test_the_decision_is_that_of_all_windows_however_few_are_read() -> None:
+    rng, verdicts = np.random.default_rng(3), set()
+    spec = find_model("late_order")[1].model_copy()
+    for _ in range(60):
+        many, often = int(rng.integers(1, 90)), rng.choice([0.0, 0.1, 0.6, 0.95])
+        drifted = list(rng.random(many) < often)
+        known = [str(rng.choice(["held", "dropped", "open"])) if rng.random() < 0.2 else None for _ in range(many)]
+        windows = judged_hours(drifted, known)
+        with warehouse.read() as conn:
+            found = monitor._verdict(conn, spec, windows[-1], None)
+        assert found == decide(windows, spec.drift, now=windows[-1].partition)
+        verdicts.add(found.verdict)
+    assert len(verdicts) > 3

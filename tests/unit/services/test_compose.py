@@ -23,7 +23,8 @@ SECRETS = {
     "REDIS_PASSWORD": {"redis", "scheduler", "worker"},
     "MLFLOW_SECRET_KEY": {"mlflow"},
     "MLFLOW_ADMIN_PASSWORD": {"set-up", "accounts"},
-    "MLFLOW_SERVICE_PASSWORD": {"accounts", "triggerer", "worker"},
+    "MLFLOW_SERVICE_PASSWORD": {"accounts", "worker"},
+    "MLFLOW_READER_PASSWORD": {"accounts", "api-server", "triggerer"},
     "MLFLOW_REVIEWER_PASSWORD": {"accounts"},
 }
 VOLUMES = {

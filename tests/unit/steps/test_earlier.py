@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 
 from baton.stages.run import run
+from baton.stages.slots import partitions
+from baton.steps import earlier
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, job = STAGE["commit"], STAGE["job"]
@@ -84,3 +87,16 @@ def test_a_column_that_older_partitions_lack_is_null_there_and_said() -> None:
     assert rows["a"].tolist() == [1, 2, 3]
     assert rows["b"].isna().tolist() == [True, True, False]
     assert result.facts == {"rows": 3, "partitions": 2, "missing": {"b": 1}}
+
+
+def test_looking_back_costs_the_same_after_ten_times_as_many_partitions() -> None:
+    sent = []
+    for many in (50, 500):
+        hours = STAGE["grown"](many, ("ingest", "extract"))
+        now = replace(job("earlier", "baton.steps.earlier:rows", options={}), partition="2027")
+        asked = replace(now, options=earlier.EarlierOptions(stage="extract", columns=("a",), partitions=20))
+        with STAGE["statements"]() as seen:
+            assert earlier._state(asked) == {}
+        assert partitions("shop_flow", "extract", newest=20) == hours[-20:]
+        sent.append(len(seen))
+    assert sent[0] == sent[1] <= 12

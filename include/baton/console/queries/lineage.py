@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, select
 
 from baton.data import datasets
 from baton.errors import BatonError
@@ -137,8 +137,10 @@ def _equal(table: Table, where: Mapping[str, Any]) -> Select[Any]:
 def _unpublished(conn: Connection, flow: str, partition: str) -> list[Row]:
     """What a partition has of contracts and deliveries now, for rows that no published commit leads to."""
     heads, commits = tables.heads, tables.commits
-    joined = commits.join(heads, heads.c.commit_id == commits.c.id)
-    query = select(commits).select_from(joined).where(heads.c.flow == flow, heads.c.partition == partition)
+    # by the index of commits: the heads' begins with flow and stage
+    slot = (heads.c[name] == commits.c[name] for name in ("flow", "stage", "partition", "map_index"))
+    joined = commits.join(heads, and_(heads.c.commit_id == commits.c.id, *slot))
+    query = select(commits).select_from(joined).where(commits.c.flow == flow, commits.c.partition == partition)
     found = [dict(row) for row in conn.execute(query.order_by(commits.c.id)).mappings()]
     return [one for one in found if _is_contract(one) or _is_delivery(one)]
 

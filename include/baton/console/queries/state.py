@@ -1,11 +1,11 @@
 """The state of the models and of the record: drift, champions, ledger."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.queries.lineage import first_row
@@ -25,11 +25,10 @@ _MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status
 def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     """The newest window of each model, what drifted in it, and the labelled metric over the windows before."""
     table, asked = tables.drift_windows, tables.retrains
-    newest = select(table.c.model, func.max(table.c.partition).label("partition")).group_by(table.c.model)
     found = []
-    for model, partition in conn.execute(newest).all():
+    for model in _each(conn, table.c.model):
         # a partition may be judged for several versions; the last judgement counts
-        row = first_row(conn, table, table.c.judged_at.desc(), model=model, partition=partition)
+        row = first_row(conn, table, table.c.partition.desc(), table.c.judged_at.desc(), model=model)
         if row is None or not rights.read(row["flow"]):
             continue
         retrain = first_row(conn, asked, asked.c.partition.desc(), asked.c.id.desc(), model=model)
@@ -38,13 +37,21 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
         series = _series(conn, model)
         labelled = [point for point in series if point["value"] is not None]  # labels lag behind
         found.append({
-            "model": model, "flow": row["flow"], "partition": partition, "version": row["version"],
+            "model": model, "flow": row["flow"], "partition": row["partition"], "version": row["version"],
             "verdict": row["verdict"], "features": list(row["features"]), "measured": measured,
             "rows": row["table"].get("n"), "judged_at": row["judged_at"], "page": row["table"].get("page"),
             "series": series, "labelled": labelled[-1] if labelled else None,
             "retrain": retrain,
         })  # fmt: skip
     return sorted(found, key=lambda entry: (-len(entry["features"]), entry["model"]))
+
+
+def _each(conn: Connection, column: Column[Any]) -> Iterator[Any]:
+    """The values of an index's first column, in order: one look at the index each, however many rows have them."""
+    value = conn.execute(select(func.min(column))).scalar()
+    while value is not None:
+        yield value
+        value = conn.execute(select(func.min(column)).where(column > value)).scalar()
 
 
 def _series(conn: Connection, model: str) -> list[dict[str, Any]]:
@@ -73,7 +80,7 @@ def champions(
     Args:
         aliases: alias -> version by model as the registry has it now; None when it did not answer in time.
     """
-    moves, used = _last_moves(conn), _last_use(conn)
+    moves = _last_moves(conn)
     verdicts = {row["model"]: verdict_of(row) for row in newest_verdicts(conn)}
     found = []
     for model in sorted({*known_models(), *moves, *verdicts}):
@@ -86,7 +93,7 @@ def champions(
             "model": model, "version": recorded, "since": move.get("at"), "previous": move.get("before"),
             "actor": move.get("actor"), "reason": move.get("reason"),
             "challenger": (actual or {}).get("challenger"), "last_verdict": verdicts.get(model),
-            "last_used": used.get((model, recorded)) if recorded is not None else None,
+            "last_used": _last_use(conn, model, recorded) if recorded is not None else None,
             "warning": champion_moved(model, actual.get(CHAMPION), recorded) if actual is not None else None,
         })  # fmt: skip
     return found
@@ -104,11 +111,11 @@ def _last_moves(conn: Connection) -> dict[str, dict[str, Any]]:
     return {model: move for model, move in moves.items() if move.get("alias") == CHAMPION}
 
 
-def _last_use(conn: Connection) -> dict[tuple[str, int], str]:
-    """The newest partition that each version scored."""
-    table = tables.partition_models
-    query = select(table.c.model, table.c.version, func.max(table.c.partition)).group_by(table.c.model, table.c.version)
-    return {(model, version): partition for model, version, partition in conn.execute(query)}
+def _last_use(conn: Connection, model: str, version: int) -> str | None:
+    """The newest partition that a version scored."""
+    table = tables.partition_models.c
+    query = select(func.max(table.partition)).where(table.model == model, table.version == version)
+    return conn.execute(query).scalar()
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,9 @@
 Both learn from out-of-fold scores only; a table fitted on scores of training rows would promise too much.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -60,8 +62,13 @@ class Calibration:
         return (1 - TIE_BREAK) * np.interp(logit(raw), self.x, self.y) + TIE_BREAK * raw
 
     @classmethod
-    def fit(cls, method: str, raw: np.ndarray, y: np.ndarray, name: str) -> "Calibration":
+    def fit(
+        cls, method: str, raw: np.ndarray, y: np.ndarray, name: str, weights: np.ndarray | None = None
+    ) -> "Calibration":
         """Learn from out-of-fold scores `raw` of shape (m,) and labels `y` of shape (m,).
+
+        Args:
+            weights: shape (m,), how many rows each stands for, where the rows are a sample; None: one each.
 
         Raises:
             ModelError: unknown method, one class only, or scores that do not rise with the label.
@@ -75,7 +82,7 @@ class Calibration:
             raise ModelError(
                 f"candidate {name!r}: calibration needs both classes, the {len(y)} out-of-fold rows hold {positives} positives"
             )
-        return _sigmoid(raw, y, name) if method == "sigmoid" else _isotonic(raw, y, name)
+        return (_sigmoid if method == "sigmoid" else _isotonic)(raw, y, name, weights)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -87,16 +94,18 @@ class Calibration:
         return cls(document["method"], tuple(document["x"]), tuple(document["y"]))
 
 
-def _sigmoid(raw: np.ndarray, y: np.ndarray, name: str) -> Calibration:
-    x, positives = logit(raw), float(y.sum())
-    negatives = len(y) - positives
+def _sigmoid(raw: np.ndarray, y: np.ndarray, name: str, weights: np.ndarray | None) -> Calibration:
+    mean: Callable[[np.ndarray], float] = np.mean if weights is None else partial(np.average, weights=weights)
+    counted = y if weights is None else y * weights
+    x, positives = logit(raw), float(counted.sum())
+    negatives = (len(y) if weights is None else float(weights.sum())) - positives
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         z = theta[0] * x + theta[1]
         slope = expit(z) - target
         value = np.logaddexp(0.0, z) - target * z
-        return float(value.mean()), np.array([(slope * x).mean(), slope.mean()])
+        return float(mean(value)), np.array([mean(slope * x), mean(slope)])
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
     if found.x[0] <= 1e-3:
@@ -104,9 +113,9 @@ def _sigmoid(raw: np.ndarray, y: np.ndarray, name: str) -> Calibration:
     return Calibration("sigmoid", (float(found.x[0]), float(found.x[1])))
 
 
-def _isotonic(raw: np.ndarray, y: np.ndarray, name: str) -> Calibration:
+def _isotonic(raw: np.ndarray, y: np.ndarray, name: str, weights: np.ndarray | None) -> Calibration:
     x = logit(raw)
-    regression = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(x, y)
+    regression = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(x, y, sample_weight=weights)
     if len(np.unique(regression.y_thresholds_)) < 2:
         raise ModelError(f"candidate {name!r}: its out-of-fold scores do not rise with the label, nothing to calibrate")
     edge = 1.0 / (len(y) + 2)  # no finite sample proves a probability of 0 or 1

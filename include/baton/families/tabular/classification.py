@@ -43,10 +43,7 @@ class FittedEstimator:
 
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
         """Probabilities before calibration, shape (rows,)."""
-        matrix = self.encoder.transform(frame)
-        if self.kind.name == "boosting":
-            return undo_sampling(np.asarray(self.predictor.predict(matrix, num_threads=1)), self.rate)
-        return undo_sampling(self.predictor.predict_proba(matrix)[:, 1], self.rate)
+        return undo_sampling(estimators.positives(self.predictor, self.kind, self.encoder.transform(frame)), self.rate)
 
     def contributions(self, frame: pd.DataFrame) -> np.ndarray:
         """Contributions of shape (rows, features)."""
@@ -144,13 +141,13 @@ class Classification:
             oof = self._inner_folds(parts, features, rows, labels, seed)
         members = [self.fit_raw(part, features, rows, seed) for part in parts]
         members = [
-            replace(member, calibration=calibration_of(part, oof, labels))
+            replace(member, calibration=calibration_of(part, oof, labels, rows.shares))
             for member, part in zip(members, parts, strict=True)
         ]
         outer = Calibration()
         if candidate.ensemble and candidate.calibration != "none" and oof is not None:
-            blended = blend(candidate, parts, oof, labels)
-            outer = Calibration.fit(candidate.calibration, blended, labels[oof.rows], candidate.name)
+            blended = blend(candidate, parts, oof, labels, rows.shares)
+            outer = _calibrated(candidate, blended, oof, labels, rows.shares)
         return FittedClassifier(candidate.name, members, outer)
 
     def _inner_folds(
@@ -182,18 +179,29 @@ class Classification:
         return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
 
 
-def calibration_of(candidate: CandidateSpec, oof: OutOfFold | None, y: np.ndarray) -> Calibration:
-    """Calibrate one estimator on its out-of-fold scores; `y` are the labels of the whole training frame."""
+def calibration_of(
+    candidate: CandidateSpec, oof: OutOfFold | None, y: np.ndarray, shares: np.ndarray | None = None
+) -> Calibration:
+    """Calibrate one estimator on its out-of-fold scores; `y` and `shares` are those of the whole training frame."""
     if candidate.calibration == "none" or oof is None:
         return Calibration()
-    return Calibration.fit(candidate.calibration, oof.raw[candidate.name], y[oof.rows], candidate.name)
+    return _calibrated(candidate, oof.raw[candidate.name], oof, y, shares)
 
 
-def blend(candidate: CandidateSpec, parts: list[CandidateSpec], oof: OutOfFold, y: np.ndarray) -> np.ndarray:
+def _calibrated(
+    candidate: CandidateSpec, raw: np.ndarray, oof: OutOfFold, y: np.ndarray, shares: np.ndarray | None
+) -> Calibration:
+    weights = None if shares is None else 1 / np.asarray(shares, dtype=float)[oof.rows]
+    return Calibration.fit(candidate.calibration, raw, y[oof.rows], candidate.name, weights)
+
+
+def blend(
+    candidate: CandidateSpec, parts: list[CandidateSpec], oof: OutOfFold, y: np.ndarray, shares: np.ndarray | None = None
+) -> np.ndarray:  # fmt: skip
     """Out-of-fold score of a candidate before its own calibration: the average of its parts' calibrated ones, shape (m,)."""
     if not candidate.ensemble:
         return oof.raw[candidate.name]
-    return average([calibration_of(part, oof, y)(oof.raw[part.name]) for part in parts])
+    return average([calibration_of(part, oof, y, shares)(oof.raw[part.name]) for part in parts])
 
 
 def average(probabilities: list[np.ndarray]) -> np.ndarray:

@@ -191,7 +191,8 @@ def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:
 
 
 def _known(spec: TabularSpec, frame: pd.DataFrame) -> Rows:
-    return Rows(frame, frame[spec.data.target].to_numpy() if spec.data.target else None, frame["_weight"].to_numpy())
+    y = frame[spec.data.target].to_numpy() if spec.data.target else None
+    return Rows(frame, y, frame["_weight"].to_numpy(), frame["_share"].to_numpy() if "_share" in frame else None)
 
 
 def _money(spec: TabularSpec, frame: pd.DataFrame) -> np.ndarray | None:

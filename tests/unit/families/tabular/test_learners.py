@@ -254,6 +254,21 @@ def test_calibration_keeps_the_order_and_stays_in_0_1(seed: int, method: str, ra
     assert np.array_equal(result, calibration(ordered))
 
 
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_calibration_of_a_sample_is_that_of_all_rows_it_stands_for(method: str) -> None:
+    rng = np.random.default_rng(5)
+    p = rng.beta(1, 15, 40_000)
+    y = (rng.random(len(p)) < p).astype(int)
+    kept = (y == 1) | (rng.random(len(p)) < 0.1)
+    weights = np.where(y == 1, 1.0, 10.0)[kept]
+    whole, sample = (
+        Calibration.fit(method, *rows, "c", w) for rows, w in (((p, y), None), ((p[kept], y[kept]), weights))
+    )
+    at = np.array([0.02, 0.05, 0.1, 0.2])
+    assert sample(at) == pytest.approx(whole(at), rel=0.25)
+    assert Calibration.fit(method, p[kept], y[kept], "c")(at).min() > 5 * whole(at).min()
+
+
 def test_calibration_refuses_scores_that_do_not_rise_with_the_label() -> None:
     p = np.linspace(0.01, 0.99, 200)
     for method in ("sigmoid", "isotonic"):

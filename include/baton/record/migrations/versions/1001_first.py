@@ -15,8 +15,8 @@ _TABLES = {
     "commits": "id:id* flow stage partition map_index:int fence:int digest uri ref:json facts:json inputs:json params:json "
     "models:json code run_id? created_at",
     "decisions": "flow* partition* entity_key* risk:float route money:float? models:json commit_id:big decided_at",
-    "drift_windows": "model* partition* version:int* flow verdict table:json features:json performance:json? commit_id:big? "
-    "judged_at",
+    "drift_windows": "model* partition* version:int* flow verdict measured:int window:json features:json performance:json? "
+    "commit_id:big? judged_at table:json",
     "heads": "flow* stage* partition* map_index:int* fence:int digest? uri? commit_id:big?",
     "labels": "flow* entity_key* origin* target* partition label:float? category? actor? known_at rank:int",
     "ledger": "seq:number* at kind subject payload prev hash seal",
@@ -31,14 +31,16 @@ _TABLES = {
     "retrains": "id:id* model reason partition requested_at",
 }
 _INDEXES = {
-    "cases": ["flow partition", "status flow queue route"],
+    "cases": ["flow partition", "status flow queue route", "status updated_at flow"],
     "commits": ["flow partition", "uri"],
-    "decisions": ["entity_key"],
-    "labels": ["flow partition"],
+    "decisions": ["entity_key flow partition"],
+    "drift_windows": ["model version partition", "model version measured partition"],
+    "labels": ["flow partition target known_at"],
     "ledger": ["kind", "subject"],
     "outbox": ["flow partition", "state"],
-    "predictions": ["entity_key"],
-    "quarantine": ["entity_key", "status"],
+    "partition_models": ["model version partition"],
+    "predictions": ["entity_key flow partition"],
+    "quarantine": ["entity_key flow partition", "status"],
     "retrains": ["model partition"],
 }
 _UNIQUE = ["flow", "stage", "partition", "map_index", "fence"]
