@@ -17,11 +17,11 @@ from scipy.special import expit
 
 ROWS = 20_000  # from here on the tables cost less than they save
 LEAVES = 64  # of one tree, at most: the bits of the widest word
-_BINNED, _JUDGED = 1 << 15, 512  # rows at a time: what fits the second and the first cache
+BINNED, JUDGED = 1 << 15, 512  # rows at a time: what fits the second and the first cache
 
 
 @dataclass(frozen=True)
-class _Feature:
+class Splits:
     """What all splits on one feature say.
 
     Attributes:
@@ -36,14 +36,14 @@ class _Feature:
 
 
 @dataclass(frozen=True)
-class _Bits:
+class Tables:
     """A boosted model as tables.
 
     Attributes:
         values: shape (trees, bits of a word), of each leaf.
     """
 
-    features: list[_Feature]
+    features: list[Splits]
     values: np.ndarray
 
 
@@ -53,10 +53,10 @@ def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
     Args:
         matrix: float64, shape (rows, columns).
     """
-    bits, slope = _bits(booster.dump_model()) if len(matrix) >= ROWS else (None, 1.0)
-    if bits is None:
+    found, slope = tables(booster.dump_model()) if len(matrix) >= ROWS else (None, 1.0)
+    if found is None:
         return np.asarray(booster.predict(matrix, num_threads=1))
-    return expit(slope * _sums(bits, matrix))
+    return expit(slope * _sums(found, matrix))
 
 
 def positives(forest: Any, matrix: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def _alike(forest: Any, matrix: np.ndarray) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def _bits(model: dict[str, Any]) -> tuple[_Bits | None, float]:
+def tables(model: dict[str, Any]) -> tuple[Tables | None, float]:
     """Tables of a dumped booster and the slope of its link; None where a tree is large or splits in a way of its own."""
     name, _, slope = str(model.get("objective", "")).partition(" sigmoid:")
     trees = model["tree_info"]
@@ -104,9 +104,8 @@ def _bits(model: dict[str, Any]) -> tuple[_Bits | None, float]:
         if not _walk(tree["tree_structure"], number, found, splits):
             return None, 1.0
         values[number, : len(found)] = found
-    return _Bits([_feature(column, splits[column], len(trees), width) for column in sorted(splits)], values), float(
-        slope
-    )
+    made = [_feature(column, splits[column], len(trees), width) for column in sorted(splits)]
+    return Tables(made, values), float(slope)
 
 
 def _walk(node: dict[str, Any], tree: int, leaves: list[float], splits: dict[int, list[Any]]) -> bool:
@@ -126,7 +125,7 @@ def _walk(node: dict[str, Any], tree: int, leaves: list[float], splits: dict[int
     return _walk(node["right_child"], tree, leaves, splits)
 
 
-def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> _Feature:
+def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> Splits:
     every = (1 << width) - 1
     thresholds = np.unique([threshold for threshold, *_ in splits])
     masks = np.full((len(thresholds) + 2, trees), every, np.dtype(f"uint{width}"))
@@ -137,22 +136,22 @@ def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int
         if not null_left:
             masks[-1, tree] &= stays
     np.bitwise_and.accumulate(masks[:-1], axis=0, out=masks[:-1])
-    return _Feature(column, thresholds, masks)
+    return Splits(column, thresholds, masks)
 
 
-def _sums(model: _Bits, matrix: np.ndarray) -> np.ndarray:
+def _sums(model: Tables, matrix: np.ndarray) -> np.ndarray:
     """The sum of each row's leaves, shape (rows,)."""
     trees, width = model.values.shape
     kind = np.dtype(f"uint{width}")
-    mask, other = np.empty((_JUDGED, trees), kind), np.empty((_JUDGED, trees), kind)
-    at, value = np.empty((_JUDGED, trees), np.intp), np.empty((_JUDGED, trees))
+    mask, other = np.empty((JUDGED, trees), kind), np.empty((JUDGED, trees), kind)
+    at, value = np.empty((JUDGED, trees), np.intp), np.empty((JUDGED, trees))
     before, one = np.arange(trees) * width - 1, kind.type(1)
     result = np.empty(len(matrix))
-    for begin in range(0, len(matrix), _BINNED):
-        lines = [_lines(feature, matrix[begin : begin + _BINNED]) for feature in model.features]
-        part = result[begin : begin + _BINNED]
-        for start in range(0, len(part), _JUDGED):
-            rows = slice(start, min(start + _JUDGED, len(part)))
+    for begin in range(0, len(matrix), BINNED):
+        lines = [_lines(feature, matrix[begin : begin + BINNED]) for feature in model.features]
+        part = result[begin : begin + BINNED]
+        for start in range(0, len(part), JUDGED):
+            rows = slice(start, min(start + JUDGED, len(part)))
             size = rows.stop - start
             kept, said, leaf, given = mask[:size], other[:size], at[:size], value[:size]
             kept.fill(~kind.type(0))
@@ -166,7 +165,7 @@ def _sums(model: _Bits, matrix: np.ndarray) -> np.ndarray:
     return result
 
 
-def _lines(feature: _Feature, matrix: np.ndarray) -> np.ndarray:
+def _lines(feature: Splits, matrix: np.ndarray) -> np.ndarray:
     """Which line of the feature's masks speaks of each row."""
     cells = np.ascontiguousarray(matrix[:, feature.column])
     line = np.searchsorted(feature.thresholds, cells)

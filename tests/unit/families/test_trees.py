@@ -28,8 +28,8 @@ def booster(seed: int = 3, nulls: float = 0.0, categories: tuple[int, ...] = (),
 @pytest.fixture(autouse=True)
 def from_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "ROWS", 1)
-    monkeypatch.setattr(trees, "_BINNED", 64)
-    monkeypatch.setattr(trees, "_JUDGED", 16)
+    monkeypatch.setattr(trees, "BINNED", 64)
+    monkeypatch.setattr(trees, "JUDGED", 16)
 
 
 def agree(model: lightgbm.Booster, matrix: np.ndarray) -> None:
@@ -40,7 +40,7 @@ def agree(model: lightgbm.Booster, matrix: np.ndarray) -> None:
 @pytest.mark.parametrize("nulls", [0.0, 0.2])
 def test_tables_of_a_booster_say_what_the_booster_says(leaves: int, nulls: float) -> None:
     model = booster(num_leaves=leaves, nulls=nulls)
-    assert trees._bits(model.dump_model())[0] is not None
+    assert trees.tables(model.dump_model())[0] is not None
     for rows in (1, 15, 16, 130):
         agree(model, table(np.random.default_rng(rows), rows, nulls))
 
@@ -48,7 +48,7 @@ def test_tables_of_a_booster_say_what_the_booster_says(leaves: int, nulls: float
 def test_a_value_on_a_threshold_a_zero_and_a_null_go_where_the_booster_sends_them() -> None:
     for nulls in (0.0, 0.2):
         model = booster(num_leaves=16, nulls=nulls)
-        edges = np.concatenate([feature.thresholds for feature in trees._bits(model.dump_model())[0].features])
+        edges = np.concatenate([feature.thresholds for feature in trees.tables(model.dump_model())[0].features])
         around = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf), [0.0, -0.0, np.nan]])
         agree(model, np.repeat(around[:, None], 6, axis=1))
 
@@ -74,14 +74,14 @@ def test_another_slope_of_the_link_is_kept() -> None:
 )
 def test_what_the_tables_cannot_say_is_left_to_the_booster(params: dict[str, object]) -> None:
     model = booster(**params)
-    assert trees._bits(model.dump_model())[0] is None
+    assert trees.tables(model.dump_model())[0] is None
     matrix = table(np.random.default_rng(1), 40)
     assert trees.boosted(model, matrix).tolist() == model.predict(matrix, num_threads=1).tolist()
 
 
 def test_few_rows_are_left_to_the_booster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "ROWS", 41)
-    monkeypatch.setattr(trees, "_bits", lambda model: pytest.fail("tables for 40 rows"))
+    monkeypatch.setattr(trees, "tables", lambda model: pytest.fail("tables for 40 rows"))
     agree(booster(), table(np.random.default_rng(1), 40))
 
 
