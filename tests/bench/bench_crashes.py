@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HARNESS = Path(__file__).parents[1] / "faults" / "crashes.py"
-LANES = (("slot", 0, 3600), ("slot", 3600, 7200), ("outbox", 0, 2150), ("outbox", 2150, 4300))
+LANES = (("slot", 0, 3800), ("slot", 3800, 7600), ("outbox", 0, 2400), ("outbox", 2400, 4800))
 BEST_PUBLISHED = 10_712
 
 

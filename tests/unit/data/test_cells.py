@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from baton.data.cells import as_text
+from baton.data.conversions import convert
 from baton.data.identity import plain_index, row_shas, with_row_identity
 from baton.data.pages import store_page
 from baton.data.partitions import floor_key, key_range, safe_name, window
@@ -134,3 +135,25 @@ def test_weeks_and_only_weeks_are_counted_from_a_monday() -> None:
 def test_a_name_is_made_of_a_key_only() -> None:
     with pytest.raises(SourceError):
         safe_name("../up")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values", "bad"),
+    [
+        (pd.Series([True, False]), "bool", [True, False], [False, False]),
+        (pd.Series([True, False]), "float", [None, None], [True, True]),
+        (pd.Series([True, False]), "str", ["true", "false"], [False, False]),
+        (pd.Series([1, 2]), "bool", [True, None], [False, True]),
+        (pd.Series([pd.Timestamp("2026-01-02T03:00")]), "str", ["2026-01-02T03:00:00"], [False]),
+        (pd.Series([pd.Timestamp("2026-01-02T03:00")]), "timestamp", [pd.Timestamp("2026-01-02T03:00Z")], [False]),
+        (pd.Series([1, 2]), "str", ["1", "2"], [False, False]),
+        (pd.Series([1.0, 1.5, 2.0**53, 2.0**53 + 2]), "int", [1, None, 2**53, None], [False, True, False, True]),
+        (pd.Series([1.0, np.inf, np.nan]), "float", [1.0, np.inf, None], [False, True, False]),
+    ],
+)
+def test_a_column_that_has_a_type_becomes_another_or_is_named(
+    cells: pd.Series, kind: str, values: list[Any], bad: list[bool]
+) -> None:
+    made, wrong = convert(cells, kind)
+    assert [None if pd.isna(value) else value for value in made.tolist()] == values
+    assert wrong.tolist() == bad

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from baton.data import datasets
@@ -187,3 +188,19 @@ def test_objects_are_listed_with_the_address_they_were_written_under(store):
 
 def test_a_store_that_does_not_exist_yet_has_no_objects(home):
     assert list(datasets.objects()) == []
+
+
+def test_texts_have_a_dictionary_and_floats_are_split_by_byte_whatever_else_is_there(home):
+    def encodings(**columns):
+        ref = datasets.write(pd.DataFrame(columns), f"{'-'.join(columns)}.parquet")
+        group = pq.ParquetFile(datasets.path_of(ref.uri)).metadata.row_group(0)
+        return {name: set(group.column(place).encodings) for place, name in enumerate(columns)}
+
+    for found in (
+        encodings(i=[1, 2]),
+        encodings(f=[1.0, 2.0]),
+        encodings(t=["a", "b"]),
+        encodings(i=[1], f=[1.0], t=["a"]),
+    ):
+        for name, used in found.items():
+            assert ("RLE_DICTIONARY" in used, "BYTE_STREAM_SPLIT" in used) == (name == "t", name == "f"), found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,31 @@ def test_not_found_means_sent_again_but_not_within_its_time_of_grace() -> None:
     assert "ask again in" in done.problems[0]
     done, _ = send(peer)
     assert (done.sent, done.adopted, peer.asked[2:]) == (1, 0, ["find", "place"])
+
+
+@pytest.mark.parametrize(("age", "sent"), [(9.5, 0), (10.0, 1)])
+def test_grace_ends_when_it_is_over(monkeypatch: pytest.MonkeyPatch, age: float, sent: int) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2026, 11, 16, 12, tzinfo=UTC) + timedelta(seconds=age)
+
+    enqueue()
+    monkeypatch.setattr(warehouse, "now", lambda: "2026-11-16T12:00:00.000000Z")
+    monkeypatch.setattr(delivery, "datetime", Later)
+    assert send(Scripted([LOST, DONE], [Outcome("absent", grace=10.0)]), rounds=2)[0].sent == sent
+
+
+@pytest.mark.parametrize(("grace", "asked"), [(3600.0, ["find"]), (0.0, ["find", "place"])])
+def test_what_a_dead_worker_was_at_is_in_doubt_since_its_lease_ended(grace: float, asked: list[str]) -> None:
+    enqueue()
+    assert outbox.claim(outbox.effects(FLOW, WEEK)[0], lease=-60)
+    peer = Scripted([DONE], [Outcome("absent", grace=grace)])
+    done, _ = send(peer, rounds=1)
+    assert (peer.asked, done.sent) == (asked, len(asked) - 1)
+    if grace:
+        left = float(done.problems[0].split("ask again in ")[1].split(" s")[0])
+        assert 3000 < left <= 3540
 
 
 def test_in_doubt_stays_in_doubt_when_the_peer_does_not_say() -> None:
