@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 # set in many container images; every process would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup develop demo up test lint docs bench gameday clean
+.PHONY: help setup develop demo up test lint docs bench gameday mutants clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -54,8 +54,11 @@ docs: develop ## generated pages anew, then the documentation as a site in .bato
 bench: develop ## performance suite with its peers; NAME=drift runs one
 	$(BIN)/python tests/bench/run.py $(NAME)
 
-gameday: develop ## kills every service in the middle of every stage
+gameday: develop ## kills tasks and services in the middle of every stage
 	$(BIN)/python tests/faults/gameday.py
+
+mutants: develop ## small changes that a test should notice; NAME=effects changes one room
+	$(BIN)/python tests/mutants/run.py $(NAME)
 
 clean: ## remove the environment and caches; state in .baton stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -40,7 +40,7 @@ with Flow(
     max_active_runs=100,  # an hour that waits for a person, three days at most, holds up no other
     doc_md=__doc__,
 ) as flow:
-    parsed = flow.stage("parse", f"{PACK}.intake.parse:parse", documents=flow.ingest("documents"))
+    parsed = flow.stage("parse", f"{PACK}.intake.parse:stage", documents=flow.ingest("documents"))
     documents = flow.contract(parsed, "documents")
     kind = flow.score(documents, "document_type", "text_scores")
     intent = flow.score(documents, "document_intent", "text_scores")

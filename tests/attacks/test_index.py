@@ -73,6 +73,22 @@ ATTACKS = {
         "unit/sources/test_folder.py::test_links_and_pipes_are_left_out_and_named",
         "unit/sources/test_folder.py::test_a_named_file_lies_below_the_landing_folder",
     ],
+    "documents cost far more to read than their size says": [
+        "integration/test_documents_bad_input.py::test_hostile_mails_cost_seconds_and_the_honest_ones_are_read",
+        "integration/test_documents_bad_input.py::test_a_document_that_takes_too_long_or_too_much_memory_ends_its_process_only",
+        "integration/test_documents_bad_input.py::test_ocr_stops_in_time_and_says_what_it_left",
+        "unit/customer_experience/reading/test_mail.py::test_markup_costs_no_more_than_its_length",
+        "unit/customer_experience/intake/test_parse.py::test_a_document_whose_turn_comes_too_late_is_not_read_and_a_retry_goes_on",
+        "unit/sources/test_folder.py::test_what_a_partition_cannot_hold_is_left_out_singly",
+    ],
+    "harmless text in front hides a letter": [
+        "unit/customer_experience/intake/test_risk.py::test_harmless_characters_in_front_do_not_hide_a_letter"
+    ],
+    "personal data reach a model, or stay in one": [
+        "unit/agents/test_masking.py::test_cards_and_insurance_numbers_in_whatever_writing",
+        "unit/families/text/test_terms.py::test_no_term_holds_a_name_on_record_in_whatever_case_or_beside_another",
+        "e2e/test_customer_experience.py::test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports",
+    ],
     "an export runs in a spreadsheet": [
         "unit/quarantine/test_files.py::test_no_cell_of_an_export_is_a_formula_neither_is_its_header",
         "integration/test_quarantine.py::test_spreadsheet_formulas_are_quoted_and_come_back_unchanged",

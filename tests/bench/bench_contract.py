@@ -279,9 +279,9 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         "load": [round(value, 2) for value in os.getloadavg()],
     }
     figures = [
-        ("contract_1m_all_pass", passing, "s", 0.6, False, complete, passing_peer),
-        ("contract_1m_all_pass_boolean", passing, "s", 0.6, False, boolean, passing_boolean),
-        ("contract_1m_one_percent_bad", failing, "s", 1.0, False, complete, failing_peer),
+        ("contract_1m_all_pass", passing, "s", 0.25, False, complete, passing_peer),
+        ("contract_1m_all_pass_boolean", passing, "s", 0.25, False, boolean, passing_boolean),
+        ("contract_1m_one_percent_bad", failing, "s", 0.45, False, complete, failing_peer),
         ("contract_agreement", (CASES - len(differing)) / CASES, "share of 200", 1.0, True, "plain GX", 1.0),
     ]
     return [

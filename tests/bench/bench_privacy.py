@@ -39,8 +39,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from agent_bench import Bench, question, report, shown, workbench
 
-from baton.agents.journal import Journal
 from baton.settings import settings
+from baton.stages.journal import Journal
 from baton_packs.customer_experience.service import knowledge
 
 FLOW = "customer_experience"
@@ -250,7 +250,7 @@ def journal() -> Iterator[list[str]]:
     clear = Journal.clear
 
     def looked_at(self: Journal) -> None:
-        kept.extend(path.read_text(encoding="utf-8") for path in (settings().home / "store").rglob("answers/*.json"))
+        kept.extend(path.read_text(encoding="utf-8") for path in (settings().home / "store").rglob("journal/*.json"))
         clear(self)
 
     Journal.clear = looked_at  # type: ignore[method-assign]

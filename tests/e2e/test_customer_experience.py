@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+import re
 from collections import Counter
 from email import policy
 from pathlib import Path
@@ -129,18 +130,23 @@ def test_personal_data_stay_out_of_xcom_logs_mlflow_and_reports(
     places = [home / "airflow", home / "mlflow", home / "logs", home / "reports"]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     assert len(files) > 50
-    needles = [(value, value.encode()) for value in planted]
+    needles = [value.lower() for value in planted]  # a model's terms are in small letters
     leaks: Counter[str] = Counter()
     for path in files:
-        body = path.read_bytes()
-        leaks.update({str(path.relative_to(home)): sum(needle in body for _, needle in needles)})
+        leaks.update({str(path.relative_to(home)): _holds(path.read_bytes(), needles)})
     with httpx.Client(base_url=services.airflow_url, trust_env=False) as client:  # somebody who may read, not decide
         client.headers["Authorization"] = f"Bearer {services.token('viewer')}"
         for page in ("/baton/today", "/baton/api/today"):
             body = client.get(page, headers={"Accept": "text/html"}).raise_for_status().content
             assert DOCUMENTS.encode() in body
-            leaks[page] = sum(needle in body for _, needle in needles)
+            leaks[page] = _holds(body, needles)
     assert {path: count for path, count in leaks.items() if count} == {}
+
+
+def _holds(body: bytes, needles: list[str]) -> int:
+    """How many of the values stand in a file, in whatever case, also as JSON writes letters beyond ASCII."""
+    text = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), body.decode("utf-8", "replace").lower())
+    return sum(needle in text for needle in needles)
 
 
 def test_an_escalated_case_has_a_queue_a_priority_and_a_card(played: Any, services: Services) -> None:

@@ -3,7 +3,7 @@
 Each attempt is a forked process that stops at every fault point until the director lets it go on or has it
 kill itself (SIGKILL). The director decides by a seeded generator only: a seed that fails can be run again:
 
-    BATON_HOME=/tmp/crashes python tests/faults/slot_crashes.py --seeds 17:18
+    python tests/faults/crashes.py --kind slot --seeds 17:18
 
 Scenarios: 2 to 3 attempts, of which some see late data (another digest); one may sleep until its replacements
 have ended and wake then; `gc` strikes in between with no grace. After each, one more attempt runs to its end,
@@ -12,24 +12,19 @@ as a retry would, and everything is checked against the invariants in `_violatio
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-import os
 import random
-import select
-import signal
-import sys
-import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet  # noqa: F401 - once, before the attempts are forked
 import sqlalchemy as sa
+from forked import Attempt, Violation, digest
 
 from baton.data import datasets
 from baton.errors import StaleAttempt
@@ -42,11 +37,6 @@ HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the
 NEEDS_LOCK = {"looked", "synced"}  # the step after these needs the warehouse's write lock
 PARTITION = "2026-01-01T00:00:00"
 KEYS = sorted(f"e{number}" for number in range(20))
-PATIENCE = 30.0  # seconds without a sign of life: a deadlock
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
 
 
 def attempt_once(slot: slots.Slot, version: int) -> slots.StageResult:
@@ -71,96 +61,37 @@ def attempt_once(slot: slots.Slot, version: int) -> slots.StageResult:
 
 
 @dataclass
-class Attempt:
-    """A forked attempt as the director sees it; `at` is the fault point where it waits."""
+class Cast:
+    """One attempt of a scenario, before it starts."""
 
     version: int
     kill_at: str | None
-    sleep_at: str | None = None  # stays there until all others have ended
-    pid: int = 0
-    orders: int = -1
-    reports: int = -1
-    at: str = "start"
-    waiting: bool = False  # told to go on, blocked by another attempt's lock
-    ended: str | None = None
-    result: dict[str, Any] = field(default_factory=dict)
-    buffer: bytes = b""
+    sleep_at: str | None = None
 
-    def start(self, slot: slots.Slot) -> None:
-        order_out, self.orders = os.pipe()
-        self.reports, report_in = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _child(slot, self.version, order_out, report_in)
-        os.close(order_out)
-        os.close(report_in)
-
-    def order(self) -> None:
-        """Let it go on; or, at its point, have it kill itself."""
-        if self.at == self.kill_at:
-            os.write(self.orders, b"k")
-            self._reap("killed")
-            return
-        os.write(self.orders, b"g")
-        self.waiting = True
-
-    def report(self) -> None:
-        """Wait for the next sign of life."""
-        while b"\n" not in self.buffer:
-            if not select.select([self.reports], [], [], PATIENCE)[0]:
-                raise Violation(f"no sign of life for {PATIENCE:.0f} s after {self.at}")
-            chunk = os.read(self.reports, 65536)
-            if not chunk:
-                raise Violation(f"died by itself after {self.at}")
-            self.buffer += chunk
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        message = json.loads(line)
-        self.waiting = False
-        if message["at"] in POINTS:
-            self.at = message["at"]
-        else:
-            self.result = message
-            self._reap(message["at"])
-
-    def _reap(self, how: str) -> None:
-        os.waitpid(self.pid, 0)
-        os.close(self.orders)
-        os.close(self.reports)
-        self.ended, self.waiting = how, False
+    def attempt(self, slot: slots.Slot, trace: list[str], name: str) -> Attempt:
+        return Attempt(partial(_act, slot, self.version), trace, name, self.kill_at, self.sleep_at)
 
 
-def _child(slot: slots.Slot, version: int, orders: int, reports: int) -> None:
-    def tell(message: dict[str, Any]) -> None:
-        os.write(reports, json.dumps(message).encode() + b"\n")
-
-    def stop(point: str) -> None:
-        if point != "start":
-            tell({"at": point})
-        if os.read(orders, 1) != b"g":
-            os.kill(os.getpid(), signal.SIGKILL)
-
+def _act(slot: slots.Slot, version: int, stop: Any) -> dict[str, Any]:
+    slots.FAULT = stop
     try:
-        slots.FAULT = stop
-        stop("start")
         result = attempt_once(slot, version)
-        tell({"at": "done", "commit": result.commit_id, "cached": result.cached, "digest": result.digest})
     except StaleAttempt:
-        tell({"at": "stale"})
-    except BaseException as error:
-        tell({"at": "failed", "error": repr(error)})
-    finally:
-        os._exit(0)
+        return {"at": "stale"}
+    return {"at": "done", "commit": result.commit_id, "cached": result.cached, "digest": result.digest}
 
 
-def run_scenario(seed: int, counts: Counter[str]) -> None:
-    """Run one seeded scenario.
+def run_scenario(seed: int, counts: Counter[str]) -> str:
+    """Run one seeded scenario; returns the name of its interleaving.
 
     Raises:
         Violation: an invariant does not hold; names the seed.
     """
     rng = random.Random(seed)
     slot = slots.Slot(f"flow_{seed}", "stage", PARTITION)
-    waiting_to_start = _cast(seed, rng)
+    cast = _cast(seed, rng)
+    trace = [str([one.version for one in cast])]
+    waiting_to_start = [one.attempt(slot, trace, f"{number}") for number, one in enumerate(cast)]
     running: list[Attempt] = []
     every: list[Attempt] = []
     try:
@@ -169,10 +100,11 @@ def run_scenario(seed: int, counts: Counter[str]) -> None:
             if holder is None and rng.random() < 0.06:
                 garbage.gc(timedelta(0))
                 counts["gc"] += 1
+                trace.append("gc")
             asleep = all(a.at == a.sleep_at for a in running)
             if waiting_to_start and (asleep or rng.random() < 0.25):
                 newcomer = waiting_to_start.pop(0)
-                newcomer.start(slot)
+                newcomer.start()
                 running.append(newcomer)
                 every.append(newcomer)
                 continue
@@ -181,26 +113,24 @@ def run_scenario(seed: int, counts: Counter[str]) -> None:
             _advance(rng, running, holder)
             running = [a for a in running if a.ended is None]
         for one in every:
-            counts[one.ended if one.ended != "killed" else f"killed at {one.at}"] += 1
-        final = Attempt(every[-1].version, None)
+            counts[str(one.ended) if one.ended != "killed" else f"killed at {one.at}"] += 1
+        final = Cast(cast[-1].version, None).attempt(slot, [], "retry")
         every.append(final)
-        final.start(slot)
+        final.start()
         while final.ended is None:
-            final.order()
-            final.report()
+            final.step()
         garbage.gc(timedelta(0))
         if problems := _violations(slot, every, final):
             raise Violation("; ".join(problems))
     except Violation as violation:
-        raise Violation(f"seed {seed}: {violation}") from None
+        raise Violation(f"slot seed {seed}: {violation}") from None
     finally:
         for one in every:
-            if one.ended is None:
-                os.kill(one.pid, signal.SIGKILL)
-                os.waitpid(one.pid, 0)
+            one.bury()
+    return digest(trace)
 
 
-def _cast(seed: int, rng: random.Random) -> list[Attempt]:
+def _cast(seed: int, rng: random.Random) -> list[Cast]:
     """The attempts in order of their start; the first seeds walk through all pairs of kill points."""
     choices = (*POINTS, None)
     count = rng.choice((2, 2, 3))
@@ -210,7 +140,7 @@ def _cast(seed: int, rng: random.Random) -> list[Attempt]:
     version, cast = 0, []
     for kill in kills:
         version += rng.random() < 0.3
-        cast.append(Attempt(version, kill))
+        cast.append(Cast(version, kill))
     if seed >= len(choices) ** 2 and rng.random() < 0.4:
         cast[0].kill_at, cast[0].sleep_at = None, rng.choice(POINTS[:6])
     return cast
@@ -265,44 +195,3 @@ def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[
 def _verifies(commit: Any) -> bool:
     path = datasets.path_of(commit["uri"])
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == commit["ref"]["content_sha256"]
-
-
-def _seeds(text: str) -> list[int]:
-    bounds = [part.split(":") for part in text.split(",")]
-    return [seed for start, end in bounds for seed in range(int(start), int(end))]
-
-
-def main() -> int:
-    """Run scenarios for a number of seeds, print a JSON summary; exit code 1 if an invariant was violated."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", default="0:200", help="ranges `from:to` without the end, e.g. 0:10,100:200")
-    parser.add_argument("--seconds", type=float, default=600.0, help="stop early after this time")
-    arguments = parser.parse_args()
-    warehouse.migrate()
-    began = time.monotonic()
-    counts: Counter[str] = Counter()
-    violations, done = [], 0
-    for seed in _seeds(arguments.seeds):
-        if time.monotonic() - began > arguments.seconds:
-            break
-        try:
-            run_scenario(seed, counts)
-        except Violation as violation:
-            violations.append(str(violation))
-        done += 1
-    verdict = ledger.verify()
-    if not verdict.ok:
-        violations.append(f"ledger: {verdict.reason}")
-    summary = {
-        "scenarios": done,
-        "violations": violations,
-        "endings": dict(sorted(counts.items())),
-        "ledger_records": verdict.records,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    sys.stdout.write(json.dumps(summary, indent=1) + "\n")
-    return 1 if violations else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

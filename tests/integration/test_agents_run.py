@@ -197,11 +197,11 @@ def test_a_task_that_is_killed_asks_only_for_the_rest(servers: tuple[Any, Any], 
     child.append(subprocess.Popen(command, env=environment))
     assert child[0].wait(60) == -signal.SIGKILL
     assert len(first.requests) == 8
-    kept = list((home / "store").rglob("answers/*.json"))
+    kept = list((home / "store").rglob("journal/*.json"))
     assert len(kept) == 7
     assert not any("Smith" in path.read_text() for path in kept)
     assert subprocess.run(command, env=environment, timeout=60).returncode == 0
     assert len(first.requests) == 8 + 3
-    assert not list((home / "store").rglob("answers/*.json"))
+    assert not list((home / "store").rglob("journal/*.json"))
     result = run(wanted)
     assert (len(first.requests), result.facts["accepted"]) == (8 + 3 + 10, 10), "the agent has another name here"

@@ -7,10 +7,13 @@ import json
 import logging
 import os
 import signal
+import time
+import zipfile
 import zlib
 from email.message import EmailMessage
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fpdf import FPDF
@@ -203,6 +206,40 @@ def test_a_document_that_takes_too_long_or_too_much_memory_ends_its_process_only
     parsed = parse(documents({"eater.pdf": eater, "c.pdf": good}), limits, workers=1)
     assert parsed["problem"].tolist() == ["bomb", None]
     assert "bytes of memory" in parsed["notes"][0]
+
+
+def test_hostile_mails_cost_seconds_and_the_honest_ones_are_read() -> None:
+    """Markup that is never closed, small in a zip, in 28 mails of a few kB; each took a minute once."""
+    pieces = ["<a ", "</", "<!--", "<?", "<![CDATA[", "<a b='", "<div>"]
+    hostile = [
+        zipped(piece * (size // len(piece))) for piece in pieces for size in (140_000, 100_000, 30_000, 2_000_000)
+    ]
+    mails = {f"{n:02}.eml": mail_with(data, "page.zip") for n, data in enumerate(hostile)}
+    assert max(map(len, mails.values())) < 9_000
+    honest = {f"{n:02}a.eml": mail_with(written(), "invoice.pdf") for n in range(0, 28, 7)}
+    began = time.monotonic()
+    parsed = parse(documents(dict(sorted({**mails, **honest}.items()))))
+    assert time.monotonic() - began < 60
+    read = parsed[parsed["name"].isin(honest)]
+    assert read["problem"].isna().all()
+    assert read["text"].str.contains("INV-4711").all()
+
+
+def zipped(text: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("page.html", text)
+        archive.writestr("filler.bin", os.urandom(1_500))  # so that it may unpack to more
+    return out.getvalue()
+
+
+def test_ocr_stops_in_time_and_says_what_it_left() -> None:
+    read = read_document(scanned(3), limits=ReadingLimits(ocr_seconds=0.0))
+    assert (read.problem, read.unread) == ("empty", ["3 pages without text layer not read"])
+    whole = time.process_time() + 1.0
+    lines, _, missed = ocr.text_of_pixels(np.asarray(picture()), until=whole)
+    assert lines or missed
+    assert ocr.text_of_pixels(np.asarray(picture()), until=0.0) == ("", 0.0, 4)
 
 
 def test_a_crash_is_named_and_the_next_document_is_read() -> None:

@@ -70,9 +70,19 @@ def test_a_mail_that_is_too_large_is_not_fetched(box: Any) -> None:
     assert not [line for line in box.commands if line.startswith("UID FETCH 12 (BODY")]
     box.mood = "wrong_size"
     assert read(max_bytes=1000).frame["problem"].notna().sum() == 1
-    for limit in ({"max_documents": 3}, {"max_batch_bytes": 100}):
-        with pytest.raises(SourceError, match="take a shorter step"):
-            read(**limit)
+
+
+@pytest.mark.parametrize("limit", [{"max_documents": 3}, {"max_batch_bytes": 3 * len(MAIL) + 5}])
+def test_mails_that_a_partition_cannot_hold_are_left_out_singly(box: Any, limit: dict[str, int]) -> None:
+    assert read(**limit).frame["problem"].tolist() == [None, None, None, "not_read"]
+    assert not [line for line in box.commands if line.startswith("UID FETCH 14 (BODY")]
+
+
+def test_a_mail_is_the_same_wherever_it_lies(box: Any) -> None:
+    before = read().frame.set_index("content")["document_id"]
+    box.messages = {90 - uid: said for uid, said in box.messages.items()}  # a mailbox that was moved or rebuilt
+    after = read().frame.set_index("content")["document_id"]
+    assert after.to_dict() == before.to_dict()
 
 
 def test_no_mail_is_no_data(box: Any) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import random
+import re
+import string
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,13 +22,16 @@ from hypothesis import strategies as st
 
 from baton import quarantine
 from baton.contracts import check as contracts
-from baton.data import identity
+from baton.data import datasets, formats, identity
 from baton.data import typed as parsing
-from baton.errors import BatonError, NoData
+from baton.errors import BatonError, NoData, StaleAttempt
 from baton.quarantine.rows import Where
-from baton.record import ledger, warehouse
+from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
+from baton.stages import run as stages
+from baton.stages import slots
+from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
@@ -40,8 +48,11 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(autouse=True, params=["sqlite", "postgres"])
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    if request.param == "postgres":
+        yield request.getfixturevalue("postgres_home")
+        return
     monkeypatch.setenv("BATON_HOME", str(tmp_path))
     settings.cache_clear()
     warehouse.migrate()
@@ -84,7 +95,27 @@ def waiting() -> dict[int, tuple[str, ...]]:
 def balanced(partition: str = HOUR) -> dict[str, int]:
     counts = quarantine.accounting(FLOW, partition)
     assert counts["rows_in"] == counts["published"] + counts["open"] + counts["discarded"], counts
+    assert counts.pop("superseded") == 0
     return counts
+
+
+def publish(good: slots.StageResult) -> slots.StageResult:
+    """The rest of a flow: decisions on the good rows, behind a stage that looks at their numbers only."""
+
+    def publishing(inputs: dict[str, datasets.DatasetRef]) -> StageOutput:
+        keys = datasets.read(inputs["decisions"])["id"].astype(str)
+
+        def on_commit(conn: Any, commit_id: int) -> None:
+            rows = [{"entity_key": key, "risk": 0.1, "route": "clear", "money": 1.0, "models": {}, "commit_id": commit_id,
+                     "decided_at": "t"} for key in keys]  # fmt: skip
+            warehouse.bulk_replace(conn, tables.decisions, {"flow": FLOW, "partition": HOUR}, rows)
+
+        return StageOutput(keys.to_frame(), {"published": len(keys)}, on_commit)
+
+    same: dict[str, Any] = {"params": {}, "models": {}, "code": "1", "run_id": "t"}
+    numbers = run_stage(Slot(FLOW, "decide", HOUR), lambda inputs: StageOutput(datasets.read(inputs["good"])[["id"]]),
+                        inputs={"good": good.ref}, **same)  # fmt: skip
+    return run_stage(Slot(FLOW, "publish", HOUR), publishing, inputs={"decisions": numbers.ref}, **same)
 
 
 def test_rows_wait_with_key_rule_value_and_source() -> None:
@@ -214,6 +245,107 @@ def test_answers_given_while_a_run_judges_are_kept() -> None:
     assert waiting().keys() == {3, 4}
 
 
+# --- what is published of an earlier delivery --------------------------------------------------------------
+
+
+def test_a_published_hour_that_is_delivered_again_broken_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
+    monkeypatch.setattr(StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}))
+
+    def deliver(frame: pd.DataFrame) -> slots.StageResult:
+        ref = datasets.write(frame, f"{random.random()}.parquet")
+        step = "baton.steps.contract:contract"
+        return stages.run(StageJob("shop", FLOW, "contract", HOUR, step, {"data": ref}, {"contract": "orders"}))
+
+    first = raw([{"id": str(n), "amount": "10", "kind": "a"} for n in range(1, 21)])
+    made = publish(deliver(first))
+    assert balanced() == {"rows_in": 20, "published": 20, "open": 0, "discarded": 0}
+    cents = raw([{"id": str(n), "amount": str(2000 + n), "kind": "a"} for n in range(1, 31)])
+    broken = deliver(cents)
+    assert (broken.facts["status"], broken.facts["still_published"]) == ("broken", 20)
+    counts = quarantine.accounting(FLOW, HOUR)
+    assert counts == {"rows_in": 30, "published": 0, "open": 30, "discarded": 0, "superseded": 20}
+    quarantine.repair(Where(FLOW, HOUR), {"amount": "amount/100"}, actor="ann")
+    repaired = deliver(cents)
+    assert quarantine.accounting(FLOW, HOUR)["superseded"] == 20  # the run has not come to the end
+    publish(repaired)
+    assert balanced() == {"rows_in": 30, "published": 30, "open": 0, "discarded": 0}
+    deliver(raw([{"id": "1", "amount": "9000", "kind": "a"}]))  # broken once more, and taken back
+    assert quarantine.accounting(FLOW, HOUR)["superseded"] == 30
+    again = deliver(cents)
+    assert publish(again).cached, "the same good rows as are published: nothing is published anew"
+    assert balanced()["published"] == 30
+    assert made.commit_id < slots.head(Slot(FLOW, "publish", HOUR)).commit_id
+
+
+# --- people decide while a run judges --------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> StageJob[Any]:
+    """The contract stage on an hour whose rows 2 to 5 wait, row 2 repaired."""
+    monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
+    monkeypatch.setattr(StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}))
+    ref = datasets.write(raw(), "feed.parquet")
+    made: StageJob[Any] = StageJob("shop", FLOW, "contract", HOUR, "baton.steps.contract:contract", {"data": ref},
+                                   {"contract": "orders"})  # fmt: skip
+    assert stages.run(made).facts["rows_good"] == 4
+    quarantine.repair(Where(row=2), {"amount": "4"}, actor="ann")
+    return made
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, where: str, what: Callable[[], object]) -> None:
+    def at(point: str) -> None:
+        if point == where:
+            monkeypatch.setattr(slots, "FAULT", lambda point: None)
+            what()
+
+    monkeypatch.setattr(slots, "FAULT", at)
+
+
+@pytest.mark.parametrize("decide", [
+    lambda: quarantine.discard(Where(row=2), "sent twice", actor="ben"),
+    lambda: quarantine.repair(Where(row=2, status="repaired"), {"amount": "5"}, actor="ben"),
+], ids=["discard", "edit"])  # fmt: skip
+def test_what_people_decide_while_a_run_judges_is_judged_by_the_next_try(
+    job: StageJob[Any], monkeypatch: pytest.MonkeyPatch, decide: Callable[[], object]
+) -> None:
+    meanwhile(monkeypatch, "computed", decide)
+    with pytest.raises(StaleAttempt, match="repaired or discarded while this run judged them"):
+        stages.run(job)
+    waits = quarantine.list_rows(Where(row=2))[0]
+    assert (waits.status, slots.head(job.slot).facts["rows_good"]) in [("discarded", 4), ("repaired", 4)]
+    good = datasets.read(stages.run(job).ref)
+    assert good.loc[good["id"] == 2, "amount"].tolist() == ([] if waits.status == "discarded" else [5.0])
+
+
+def test_who_decides_while_a_verdict_is_written_waits_and_is_told(
+    job: StageJob[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def decide() -> None:
+        for act in (lambda: quarantine.discard(Where(row=2), "sent twice", actor="ben"),
+                    lambda: quarantine.edit({(FLOW, HOUR, key): {"amount": "5"}}, actor="ben")):  # fmt: skip
+            with pytest.raises(BatonError) as refused:
+                act()
+            told.append(str(refused.value))
+
+    row = quarantine.list_rows(Where(row=2))[0]
+    key, other = (row.row_sha, row.row), threading.Thread(target=decide)
+
+    def start() -> None:
+        other.start()
+        other.join(1)
+        assert other.is_alive()
+
+    meanwhile(monkeypatch, "before_commit", start)
+    assert stages.run(job).facts["rows_good"] == 5
+    other.join(60)
+    assert [("no row in quarantine" in text, "is not open" in text) for text in told] == [(True, False), (False, True)]
+    assert quarantine.list_rows(Where(row=2))[0].status == "resolved"
+
+
 def test_rows_are_found_by_what_they_are() -> None:
     run(raw())
     quarantine.repair(Where(row=3), {"amount": "1"}, actor="ann")
@@ -259,6 +391,59 @@ def test_repairs_that_do_nothing_are_refused() -> None:
     with pytest.raises(NoData, match="has read no rows"):
         quarantine.accounting(FLOW, "2030-01-01T00:00:00")
     assert quarantine.counts()["open"] == 4
+
+
+HOSTILE = {"control": ("nul\x00byte", "escape \x1b[2J", "half \ud800", "half \udc80"), "too_long": ("x" * 100_001,)}
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "records", "frame"])
+def test_text_that_a_database_cannot_hold_waits_with_its_reason(form: str) -> None:
+    texts = [text for group in HOSTILE.values() for text in group]
+    rows = [{"id": str(n), "amount": "1", "kind": text} for n, text in enumerate(["fine", "tab\tand\nline", *texts], 1)]
+    rows += [{"id": str(n), "amount": "1", "kind": "a"} for n in range(20, 30)]
+    if form == "frame":  # what a pack's step hands over: no reader has looked at it
+        rows = [row for row in rows if not re.search("[\ud800-\udfff]", row["kind"])]
+        frame = raw(rows)
+    elif form == "csv":
+        lines = "\n".join(f'{row["id"]},1,"{row["kind"]}"' for row in rows).encode("utf-8", "surrogatepass")
+        frame = identity.with_row_identity(formats.read_bytes(b"id,amount,kind\n" + lines, "f.csv", "csv"), "feed")
+    elif form == "json":
+        frame = identity.with_row_identity(formats.read_bytes(json.dumps(rows).encode(), "f.json", "json"), "feed")
+    else:
+        frame = identity.with_row_identity(formats.frame_of_records(rows, "api"), "feed")
+    datasets.write(frame, "feed.parquet")
+    verdict, good = run(frame)
+    assert verdict.status == "quarantined"
+    assert good["kind"].tolist() == ["fine", "tab\tand\nline", *["a"] * 10]
+    found = {row.rules for row in quarantine.list_rows()}
+    assert found == {("control",), ("too_long",)} | (set() if form == "frame" else {("encoding",)})
+    balanced()
+    quarantine.repair(Where(), {"kind": "'b'"}, actor="ann")
+    assert run(frame)[0].status == "passed"
+
+
+def test_a_key_beyond_what_an_index_holds_waits_under_its_beginning() -> None:
+    spec = SPEC.model_copy(update={"columns": {**SPEC.columns, "id": SPEC.columns["kind"]}})
+    key = "".join(random.Random(1).choices(string.printable[:90], k=9_000))  # nothing that compresses
+    frame = raw([{"id": key, "amount": "1", "kind": "a"}, {"id": "2", "amount": "-1", "kind": key}])
+    spec = spec.model_copy(update={"tolerated": 1.0})
+    run(frame, spec=spec)
+    assert waiting() == {1: ("too_long",), 2: ("negative",)}
+    waits = quarantine.list_rows(Where(row=1))[0]
+    assert (len(waits.entity_key) < 500, waits.values) == (True, ("has 9,000 characters, 500 are allowed",))
+    broken = SPEC.model_copy(update={"tolerated": 0.0})
+    run(raw([{"id": key, "amount": key, "kind": "a"}]), "2026-01-01T01:00:00", broken)
+    assert max(len(value) for row in quarantine.list_rows(Where(FLOW)) for value in (*row.values, *row.advice)) < 3000
+
+
+def test_no_repair_brings_in_what_no_row_may_hold(home: Path) -> None:
+    run(raw())
+    with pytest.raises(BatonError, match=r"row 2, kind: control: holds U\+0000"):
+        quarantine.repair(Where(row=2), {"kind": "'a\\x00'"}, actor="ann")
+    quarantine.export(home / "rows.json", Where(row=2))
+    (home / "rows.json").write_text((home / "rows.json").read_text().replace('"-4"', '"\\ud800"'))
+    with pytest.raises(BatonError, match="row 2, amount: encoding"):
+        quarantine.repair_file(home / "rows.json", actor="ann")
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -359,6 +544,9 @@ def test_rows_always_add_up(
     monkeypatch.setenv("BATON_HOME", str(tmp_path_factory.mktemp("home")))
     settings.cache_clear()
     warehouse.migrate()
+    with warehouse.write() as conn:  # on Postgres the examples share a database
+        for table in tables.metadata.sorted_tables:
+            conn.execute(table.delete())
     frame = raw()
     run(frame)
     balanced()

@@ -25,6 +25,7 @@ _DAGS = '''
 """DAGs of tests/integration/test_supervisor.py; airflow looks for its name in the file."""
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, task
@@ -40,7 +41,7 @@ with DAG("warm", schedule=None):
 
     imports()
 
-with DAG("slow", schedule=None, default_args={"retries": 1}):
+with DAG("slow", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
 
     @task
     def sleeps(params: dict | None = None) -> None:
@@ -194,14 +195,27 @@ def test_killed_api_server_comes_back_and_the_task_survives(
     assert services.restarts()["api-server"] == 1
 
 
-def test_dead_idle_worker_does_not_block_the_executor(services: Services, airflow: Orchestrator) -> None:
+def test_dead_idle_workers_do_not_block_the_executor(services: Services, airflow: Orchestrator) -> None:
     _until(lambda: services.workers() and not services.tasks(), "workers are idle", 30)
-    time.sleep(2.5)  # the supervisor looks once a second
     before = services.restarts()["scheduler"]
-    services.workers()[0].kill()
-    _until(lambda: services.restarts()["scheduler"] > before, "a new scheduler starts", 30)
-    run = airflow.trigger("warm")
-    assert airflow.wait("warm", [run], 120) == {run: "success"}
+    for worker in services.workers()[:-1]:
+        worker.kill()
+    runs = [airflow.trigger("warm") for _ in range(8)]
+    assert set(airflow.wait("warm", runs, 120).values()) == {"success"}
+    assert services.restarts()["scheduler"] == before
+
+
+def test_task_of_a_killed_worker_runs_again_long_before_its_heartbeat_is_overdue(
+    services: Services, airflow: Orchestrator, folder: Path
+) -> None:
+    before = _record(folder)
+    run = airflow.trigger("slow")
+    _until(lambda: len(_record(folder)) == len(before) + 1, "the task begins", 60)
+    worker = next(one for one in services.workers() if one.children())
+    worker.kill()
+    _until(lambda: len(_record(folder)) == len(before) + 2, "it begins again", 20)
+    assert airflow.wait("slow", [run], 120) == {run: "success"}
+    assert _record(folder)[len(before) :] == ["begun", "begun", "done"]
 
 
 def test_other_services_come_back(services: Services) -> None:

@@ -118,6 +118,52 @@ def test_the_slot_protocol(home):
     assert ledger.verify().ok
 
 
+def test_gc_waits_for_a_commit_that_is_under_way(home, monkeypatch):
+    slot, collected, held = slots.Slot("flow", "stage", "2026-01-01T00:00:00"), [], threading.Event()
+    collector = threading.Thread(target=lambda: collected.append(garbage.gc(timedelta(0)).uris))
+
+    def pause(point):
+        if point == "before_commit":
+            collector.start()
+            collector.join(1)  # it has looked by then, and waits
+            held.set()
+            assert collector.is_alive()
+
+    monkeypatch.setattr(slots, "FAULT", pause)
+    result = stage(slot)
+    collector.join(30)
+    assert (held.is_set(), collected) == (True, [[]])
+    assert datasets.verifies(result.ref)
+
+
+def test_gc_holds_off_a_commit_once_it_has_looked(home, monkeypatch):
+    slot, looked, go_on = slots.Slot("flow", "stage", "2026-01-01T00:00:00"), threading.Event(), threading.Event()
+    real, collected = garbage._orphaned, []
+
+    def orphaned(conn, slot, fence, dry_run):
+        found = real(conn, slot, fence, dry_run)
+        looked.set()
+        assert go_on.wait(30)
+        return found
+
+    monkeypatch.setattr(garbage, "_orphaned", orphaned)
+    collector = threading.Thread(target=lambda: collected.extend(garbage.gc(timedelta(0)).uris))
+
+    def pause(point):
+        if point == "synced":
+            collector.start()
+            assert looked.wait(30)
+            threading.Timer(1, go_on.set).start()
+
+    monkeypatch.setattr(slots, "FAULT", pause)
+    with pytest.raises(StaleAttempt):
+        stage(slot)
+    collector.join(30)
+    assert len(collected) == 1
+    monkeypatch.setattr(slots, "FAULT", lambda point: None)
+    assert datasets.verifies(stage(slot).ref)
+
+
 def test_concurrent_writers_build_one_chain(home):
     code = """
 from baton.record import ledger, warehouse

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ValidationError
 from baton.agents.calls import CallBudget, CallResult, Limits, call
 from baton.agents.case import AgentQuestion, Refused
 from baton.agents.figures import foreign_numbers, quotes
-from baton.agents.journal import Journal
 from baton.agents.masking import Mask
 from baton.agents.records import Records, Work
 from baton.agents.spec import AgentSpec, Critic, Remarks
 from baton.agents.tools import Toolbox
+from baton.data.fit import flaw
 from baton.stages.connections import Model
+from baton.stages.journal import Journal
 
 LOST = 2  # failures of the server in a row after which the rest of the run does without
 
@@ -187,6 +188,8 @@ class Caller:
         if any(self.model.reveals(text) for text in texts):
             return CallResult(None, "refused", "a secret in the text")  # not even to be mended: it would be sent again
         for text in texts:
+            if unfit := flaw(text):
+                return Refused("no text that can be kept", unfit)
             if reason := mask.stray(text) or mask.borrowed(text):
                 return Refused(reason)
             if quotes(text, self.spec.instructions):

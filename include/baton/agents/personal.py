@@ -48,6 +48,27 @@ _LABELLED = re.compile(
     r"(?P<value>\+?\d[\d ().-]{2,}\d)(?!\w)",
     re.IGNORECASE,
 )
+_SEP = r"[\s,_*:;|./–-]{1,4}"  # what may stand between the groups of a card's digits, also the end of a line
+_CARD = re.compile(
+    rf"(?<![A-Za-z0-9])(?P<card>\d{{4}}(?:{_SEP}\d{{4}}){{3}})(?P<more>{_SEP}\d{{1,3}})?(?![A-Za-z0-9])"
+    rf"|(?<![A-Za-z0-9])(?P<other>3[47]\d\d{_SEP}\d{{6}}{_SEP}\d{{5}}|\d{{8}}{_SEP}\d{{8}}|\d(?:{_SEP}\d){{12,18}})(?![A-Za-z0-9])"
+)
+_ISSUED = re.compile(r"4|5[1-5]|2[2-7]|3[0-9]|6")  # how the numbers of cards begin
+# a British National Insurance number
+_INSURANCE = re.compile(
+    r"(?<![A-Za-z0-9])(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:[ .-]?\d\d){3}[ .-]?[A-D](?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_ON_DATE = r"\d{1,4}[-/. ]{1,2}(?:\d{1,2}|[A-Za-z]{3,9}\.?)[-/., ]{1,2}\d{2,4}(?!\d)|[A-Za-z]{3,9}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}(?!\d)"
+# personal only beside what says what it is: a sort code may be a date, a date of birth any other
+_SAID = re.compile(
+    r"\b(?:sort[ -]?code|blz|bankleitzahl)\b[\s:.#a-z]{0,12}?(?P<code>\d\d(?:[ -]?\d){4,6})(?!\d)"
+    rf"|\b(?:born|birth|birth ?date|birthday|d\.? ?o\.? ?b|geboren|geb|geburtsdatum|geburtstag|nee?|naissance|geboortedatum|nacimiento|nascita)\b"
+    rf"[\s:.(]{{0,4}}(?:(?:on|is|was|am|op|le|el|il|the|date)\b[\s:.]{{0,3}}){{0,2}}(?P<date>{_ON_DATE})"
+    r"|\b(?:passport|reisepass|passeport|paspoort|pasaporte|personalausweis|(?:id|identity) card)\b"
+    r"[\s:.#a-z-]{0,20}?\b(?P<paper>(?=[A-Z0-9]{0,10}\d[A-Z]{0,9}\d)[A-Z0-9]{7,12})\b",
+    re.IGNORECASE,
+)
 # not personal, though made of as many digits: dates, times, amounts of money
 _DATE = r"\d{4}[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:\d{4}|\d{2})(?: \d{1,2}:\d{2})?"
@@ -106,7 +127,7 @@ def fold(text: str) -> Folded:
 
 
 def by_shape(folded: Folded) -> Iterator[PersonalSpan]:
-    """Mail addresses, links and tokens, accounts, cards, phone numbers, long numbers, postal addresses."""
+    """Mail addresses, links and tokens, accounts, cards, phone numbers, long numbers, postal addresses, dates of birth."""
     text = folded.text
     for match in _MAIL.finditer(text):
         yield _span(folded, *match.span(), MAIL)
@@ -120,6 +141,7 @@ def by_shape(folded: Folded) -> Iterator[PersonalSpan]:
     for match in _IBAN.finditer(text):
         if end := _account_end(match.group()):
             yield _span(folded, match.start(), match.start() + end, ACCOUNT)
+    yield from _papers(folded)
     for match in _ADDRESS.finditer(text):
         yield _span(folded, *match.span(), ADDRESS)
     for match in _LABELLED.finditer(text):
@@ -128,6 +150,17 @@ def by_shape(folded: Folded) -> Iterator[PersonalSpan]:
     without = _IMPERSONAL.sub(lambda match: "\0" * len(match.group()), text)
     for match in _DIGITS.finditer(without):
         yield _span(folded, *match.span(), _kind_of_number(match.group()))
+
+
+def _papers(folded: Folded) -> Iterator[PersonalSpan]:
+    """Cards in whatever writing, insurance numbers; passports, sort codes and dates of birth beside the word for them."""
+    for match in _CARD.finditer(folded.text):
+        if end := _card_end(match):
+            yield _span(folded, match.start(), end, CARD)
+    for match in _INSURANCE.finditer(folded.text):
+        yield _span(folded, *match.span(), NUMBER)
+    for match in _SAID.finditer(folded.text):
+        yield _span(folded, *match.span(str(match.lastgroup)), NUMBER)
 
 
 def by_value(folded: Folded, found: Writings, kind: str) -> Iterator[PersonalSpan]:
@@ -236,6 +269,15 @@ def _account_end(text: str) -> int:
     while ends and not any(c.isdigit() for c in re.split(r"[ .-]", text[: ends[-1]])[-1]):
         ends.pop()
     return ends[-1] if ends and sum(c.isdigit() for c in text[: ends[-1]]) >= 10 else 0
+
+
+def _card_end(match: re.Match[str]) -> int:
+    """Where a card's number ends by its check digit; 0 for other figures beside each other."""
+    for end in (match.end(), match.end("card")):
+        digits = re.sub(r"\D", "", match.string[match.start() : end]) if end > 0 else ""
+        if 13 <= len(digits) <= 19 and _ISSUED.match(digits) and luhn.is_valid(digits):
+            return end
+    return 0
 
 
 def _kind_of_number(text: str) -> str:

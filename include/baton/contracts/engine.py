@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 
 LARGE = 100_000  # rows from which time goes into copying columns, not into GX's fixed cost
+FEW = 64  # different texts in a sample of a column
+_BY_VALUE = tuple(
+    f"expect_column_values_to_{what}" for what in ("be_in_set", "not_be_in_set", "not_be_null", "be_null")
+)
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
 _BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
 
@@ -122,7 +126,15 @@ def _seen_by(frame: pd.DataFrame, rules: list[Rule]) -> pd.DataFrame:
         for name in frame.columns
         if name not in BOOKKEEPING and (whole or name in named or any(name in text for text in texts))
     ]
-    return pd.DataFrame({name: frame[name] for name in columns}, index=frame.index, copy=True)
+    coded = len(frame) > LARGE and all(rule.type in _BY_VALUE for rule in rules)
+    cells = {name: _coded(frame[name]) if coded else frame[name] for name in columns}
+    return pd.DataFrame(cells, index=frame.index, copy=True)
+
+
+def _coded(column: pd.Series) -> pd.Series:
+    """A column of few texts as a categorical one: the same values, looked at by number and not one by one."""
+    few = column.dtype == object and column.iloc[:: max(1, len(column) // 256)].nunique() <= FEW
+    return column.astype("category") if few else column
 
 
 def _configurations(spec: ContractSpec, rules: list[tuple[int, Rule]]) -> list[Any]:

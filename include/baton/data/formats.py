@@ -1,8 +1,9 @@
 """Files as frames: CSV and JSON become frames of text, Parquet keeps its types; nothing is guessed or lost on the way.
 
 Every row of a text gets `_row`, its number in the file counted from 1 without the header. A row that cannot be read as
-its format says (ragged, badly encoded, not an object) stays, with the reason in `_problem`, so that the contract
-quarantines it instead of the file failing; only a file that cannot be split into rows at all is a `SourceError`.
+its format says (ragged, badly encoded, not an object), or with text that may not go on (`baton.data.fit`), stays, with the
+reason in `_problem`, so that the contract quarantines it instead of the file failing; only a file that cannot be split
+into rows at all is a `SourceError`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.fit import LONGEST_NAME, fit, flaw, flaws
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv", "json", "parquet")
+csv.field_size_limit(2**31 - 1)  # a longer cell costs its own row, not the file
 
 _MAGIC = {
     b"\x1f\x8b": "gzip: unpack it",
@@ -75,17 +78,20 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     problems: list[str | None] = []
     for record in records:
         if isinstance(record, _Twice):
-            problems.append(f"json: key {record.key!r} occurs twice")
+            problems.append(f"json: key {fit(record.key, LONGEST_NAME)!r} occurs twice")
+            rows.append({})
+        elif isinstance(record, Mapping) and (strange := next((k for k in map(str, record) if _strange(k)), None)):
+            problems.append(f"json: key {fit(strange, LONGEST_NAME)!r} cannot name a column")
             rows.append({})
         elif isinstance(record, Mapping):
             rows.append({str(key): as_text(value) for key, value in record.items()})
             problems.append(None)
         elif isinstance(record, _Unreadable):
             rows.append({})
-            problems.append(f"json: {record.reason}: {record.text[:200]}")
+            problems.append(f"json: {record.reason}: {fit(record.text[:200])}")
         else:
             rows.append({})
-            problems.append(f"json: not an object but {as_text(record)}"[:200])
+            problems.append(fit(f"json: not an object but {as_text(record)}"[:200]))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[row.get(column) for row in rows] for column in columns]
     return _frame(columns, cells, problems, name, first_row)
@@ -97,11 +103,13 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
 
     try:
         table = parquet.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
+        # integers with gaps stay integers: as floats, keys above 2**53 would change
+        frame = table.to_pandas(integer_object_nulls=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: not a readable Parquet file: {error}") from error
     _check_names(table.column_names, name)
-    # integers with gaps stay integers: as floats, keys above 2**53 would change
-    return table.to_pandas(integer_object_nulls=True)
+    texts = (pa.string(), pa.large_string(), pa.string_view())
+    return _checked(frame, [field.name for field in table.schema if field.type in texts])
 
 
 def _csv(text: str, name: str) -> pd.DataFrame:
@@ -123,27 +131,15 @@ def _csv(text: str, name: str) -> pd.DataFrame:
     for number, cells in enumerate(rows):
         if len(cells) < width:
             rows[number] = cells + [""] * (width - len(cells))
-    columns = [[_clean(cells[position]) or None for cells in rows] for position in range(width)]
+    columns = [[cells[position] or None for cells in rows] for position in range(width)]
     return _frame(header, columns, problems, name)
 
 
 def _csv_problem(cells: Sequence[str], header: Sequence[str]) -> str | None:
-    if len(cells) != len(header):
-        rest = f"; beyond the header: {','.join(cells[len(header) :])}" if len(cells) > len(header) else ""
-        return _clean(f"ragged: {len(cells)} cells, the header has {len(header)}{rest}"[:500])
-    for column, cell in zip(header, cells, strict=True):
-        if not cell.isascii() and _clean(cell) is not cell:
-            return f"encoding: column {column} is not UTF-8"
-    return None
-
-
-def _clean(cell: str) -> str:
-    """Replace what stands for undecodable bytes; the same object comes back when there is none."""
-    try:
-        cell.encode()
-    except UnicodeEncodeError:
-        return cell.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-    return cell
+    if len(cells) == len(header):
+        return None
+    rest = f"; beyond the header: {','.join(cells[len(header) :])}" if len(cells) > len(header) else ""
+    return fit(f"ragged: {len(cells)} cells, the header has {len(header)}{rest}"[:500])
 
 
 class _Twice:
@@ -180,7 +176,7 @@ def _json(text: str, name: str) -> pd.DataFrame:
             records = _loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise SourceError(f"{name}: not a JSON array: {error}") from error
-        return _decoded(frame_of_records(records, name))
+        return frame_of_records(records, name)
     records = []
     for line in text.splitlines():
         if line.strip():
@@ -190,22 +186,29 @@ def _json(text: str, name: str) -> pd.DataFrame:
                 records.append(_Unreadable(line, str(error)))
     if records and all(isinstance(record, _Unreadable) for record in records):
         raise SourceError(f"{name}: neither a JSON array of objects nor one JSON object a line ({records[0].reason})")
-    return _decoded(frame_of_records(records, name))
+    return frame_of_records(records, name)
 
 
-def _decoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Move rows with undecodable bytes to `_problem`."""
-    for column in [column for column in frame.columns if column != "_row"]:
+def _checked(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+    """Name rows with text that may not go on in `_problem`, and make it such that it may; `texts`: columns of text."""
+    for column in texts:
+        found = flaws(frame[column])
+        if not found:
+            continue
         cells = frame[column].tolist()
-        clean = [cell if cell is None else _clean(cell) for cell in cells]
-        broken = [number for number, cell in enumerate(cells) if cell is not None and clean[number] is not cell]
-        if broken:
-            frame[column] = clean
-            if PROBLEM not in frame:
-                frame[PROBLEM] = [None] * len(frame)
-            for number in broken:
-                frame.at[number, PROBLEM] = frame.at[number, PROBLEM] or f"encoding: column {column} is not UTF-8"
+        problems = frame[PROBLEM].tolist() if PROBLEM in frame else [None] * len(frame)
+        for number, why in found.items():
+            rule, _, what = why.partition(": ")
+            cells[number] = fit(cells[number])
+            problems[number] = problems[number] or f"{rule}: column {column} {what}"
+        frame[column], frame[PROBLEM] = _objects(cells), _objects(problems)
     return frame
+
+
+def _objects(values: Sequence[Any]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(values, dtype=object)
 
 
 def _frame(
@@ -219,17 +222,26 @@ def _frame(
 
     _check_names(columns, name)
     made: dict[str, Any] = {"_row": range(first_row, first_row + len(problems))}
-    made |= {column: pd.Series(list(values), dtype=object) for column, values in zip(columns, cells, strict=True)}
+    made |= {column: _objects(list(values)) for column, values in zip(columns, cells, strict=True)}
     if any(problems):
-        made[PROBLEM] = pd.Series(problems, dtype=object)
-    return pd.DataFrame(made)
+        made[PROBLEM] = _objects(problems)
+    return _checked(pd.DataFrame(made), columns)
 
 
 def _check_names(columns: Sequence[str], name: str) -> None:
     for position, column in enumerate(columns, 1):
         if not column:
             raise SourceError(f"{name}: column {position} has no name")
+        if _strange(column):
+            shown = fit(column, LONGEST_NAME)
+            raise SourceError(
+                f"{name}: column {position} is called {shown!r}, which is too long or holds control characters"
+            )
         if column in BOOKKEEPING or column == PROBLEM:
             raise SourceError(f"{name}: column {position} is called {column!r}, a name that Baton uses; rename it")
         if column in columns[: position - 1]:
             raise SourceError(f"{name}: two columns are called {column!r}")
+
+
+def _strange(column: str) -> bool:
+    return flaw(column, LONGEST_NAME) is not None

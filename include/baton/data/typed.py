@@ -1,17 +1,19 @@
 """Typed rows, made of what arrived: every row keeps its identity, every cell converts or its row is quarantined.
 
 Text is never guessed at: a number, truth value or time has one written form, and an empty cell is a null. A row with a
-cell that does not convert is a `Violation` of the rule `type` and is not shown to Great Expectations, which
-would otherwise raise without naming it.
+cell that does not convert is a `Violation` of the rule `type`, one with text that may not go on of `control` or `too_long`;
+neither is shown to Great Expectations, which would otherwise raise without naming it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text
 from baton.data.conversions import convert
+from baton.data.fit import LONGEST_CELL, LONGEST_ENTITY, LONGEST_KEY, flaws
 from baton.data.identity import plain_index, row_shas, with_row_identity
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ _ADVICE = {
     "str": "write text",
     "ragged": "compare the row with the header: a cell is missing, or a comma is not quoted",
     "encoding": "save the file as UTF-8, or repair the cell",
+    "control": "leave out control characters, or repair the cell",
+    "too_long": "shorten the text, or have the sender do it",
     "json": "deliver one JSON object a row, each key once",
 }
 
@@ -61,7 +65,7 @@ class Parsed:
 
     Attributes:
         frame: the rows whose cells all convert, index 0..n-1: the contract's columns that arrived, and bookkeeping.
-        bad: rule `type`, `ragged`, `encoding` or `json`; several per row are possible.
+        bad: rule `type`, `ragged`, `encoding`, `json`, `control` or `too_long`; several per row are possible.
         bad_rows: number of rows that `bad` names.
         rows_in: all rows, converted or not.
         dropped_columns: arrived, but the contract does not know them; `(masked)` where they may be a first row.
@@ -89,12 +93,13 @@ def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "") -> Parsed:
     return parse(frame, spec)
 
 
-def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
-    """Convert every cell to the contract's type.
+def parse(frame: pd.DataFrame, spec: ContractSpec, entities: Collection[str] = ()) -> Parsed:
+    """Convert every cell to the contract's type; a text that may not go on (`baton.data.fit`) does not convert.
 
     Args:
         frame: columns of text (CSV, JSON) or typed ones (Parquet, SQL), also mixed, with `_row`.
         spec: the contract; a column that it does not name is dropped and recorded.
+        entities: columns that keys are made of later, besides the contract's own.
 
     Returns:
         int64 (Int64 where empty cells are), float64, bool (boolean where empty cells are), `datetime64[ns,
@@ -109,12 +114,17 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
     broken = np.zeros(len(frame), dtype=bool)
     typed: dict[str, pd.Series] = {}
     faults: list[tuple[str, str, np.ndarray]] = []
+    unfit: dict[str, dict[int, str]] = {}
+    longest = {spec.key: LONGEST_KEY} | dict.fromkeys(entities, LONGEST_ENTITY)
     for column in present:
         kind = spec.columns[column].type
         typed[column], bad = convert(frame[column], kind)
         if bad.any():
             faults.append((column, kind, np.flatnonzero(bad)))
             broken |= bad
+        if kind == "str" and (found := flaws(typed[column], longest.get(column, LONGEST_CELL))):
+            unfit[column] = found
+            broken[list(found)] = True
     unreadable = np.flatnonzero(frame[PROBLEM].notna().to_numpy()) if PROBLEM in frame else np.array([], dtype=int)
     broken[unreadable] = True
     kept = {column: frame[column] for column in BOOKKEEPING if column in frame}
@@ -124,7 +134,7 @@ def parse(frame: pd.DataFrame, spec: ContractSpec) -> Parsed:
     return Parsed(
         frame=_assemble(frame, kept | typed, broken),
         rows_in=len(frame),
-        bad=_violations(frame, spec, faults, unreadable) if broken.any() else [],
+        bad=_violations(frame, spec, faults, unfit, unreadable) if broken.any() else [],
         bad_rows=int(broken.sum()),
         dropped_columns=unknown,
         missing=[column for column in spec.columns if column not in frame],
@@ -139,11 +149,13 @@ def _assemble(frame: pd.DataFrame, columns: dict[str, pd.Series], broken: np.nda
 
 
 def _violations(
-    frame: pd.DataFrame, spec: ContractSpec, faults: list[tuple[str, str, np.ndarray]], unreadable: np.ndarray
-) -> list[Violation]:
+    frame: pd.DataFrame, spec: ContractSpec, faults: list[tuple[str, str, np.ndarray]],
+    unfit: Mapping[str, Mapping[int, str]], unreadable: np.ndarray,
+) -> list[Violation]:  # fmt: skip
     import numpy as np
 
-    positions = np.unique(np.concatenate([unreadable, *(rows for _, _, rows in faults)]))
+    rows_of = [unreadable, *(rows for _, _, rows in faults), *(np.array(list(found)) for found in unfit.values())]
+    positions = np.unique(np.concatenate(rows_of))
     chosen = frame.iloc[positions]
     place = {int(position): number for number, position in enumerate(positions)}
     shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
@@ -162,6 +174,10 @@ def _violations(
     for position in unreadable.tolist():
         rule, _, detail = str(frame[PROBLEM].iloc[position]).partition(": ")
         made.append(violation(position, rule, None, detail, _ADVICE.get(rule, "")))
+    for column, found in unfit.items():
+        for position, why in found.items():
+            rule, _, detail = why.partition(": ")
+            made.append(violation(position, rule, column, detail, f"{column}: {_ADVICE[rule]}"))
     for column, kind, rows in faults:
         cells = frame[column]
         for position in rows.tolist():

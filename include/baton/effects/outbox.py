@@ -199,7 +199,7 @@ def claim(effect: Effect, lease: float) -> Effect | None:
 
     def work(conn: Connection) -> Effect | None:
         until = (datetime.now(UTC) + timedelta(seconds=lease)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        free = (outbox.c.state != SENDING) | (outbox.c.lease_until < warehouse.now())
+        free = (outbox.c.state != SENDING) | (outbox.c.lease_until <= warehouse.now())
         statement = (
             outbox.update()
             .where(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 
 from baton.data.datasets import DatasetRef, read
+from baton.data.fit import flaw
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
@@ -125,11 +126,13 @@ def decide(
 
     Raises:
         UnknownResolution: the case cannot be answered like that.
-        UnusableText: the text is missing, empty, too long, or not asked for.
+        UnusableText: the text is missing, empty, too long, or not asked for; or text or note is none that can be kept.
         BatonError: no such case, it was already decided by somebody, what was offered cannot be read, or a later run has
             decided anew since it was `seen`.
     """
     table = tables.cases
+    if why := flaw(note, LONGEST_TEXT):
+        raise UnusableText(f"note: {why}")
     proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
     with write() as conn:
         here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key))

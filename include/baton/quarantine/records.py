@@ -20,10 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.fit import LONGEST_KEY, fit
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
 from baton.names import CONTRACT, INGEST
-from baton.quarantine.rows import WAITING, RowKey, counts
+from baton.quarantine.rows import WAITING, RowKey, counts, take_turn
 from baton.record import warehouse
 from baton.record.tables import commits, decisions, heads, predictions, quarantine
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.contracts.check import ContractVerdict
+
+
+_LONGEST = 2000  # characters of a value or an advice on record
 
 
 def record(
@@ -105,7 +109,7 @@ def _records(
                 found[key][name] = f"{found[key][name]}; {more}" if found[key][name] else more
     if verdict.status == "broken":
         chosen = frame
-        advice = "; ".join(verdict.aggregate_failures)[:2000]
+        advice = "; ".join(verdict.aggregate_failures)
         key_cells = frame[verdict.spec.key].tolist() if verdict.spec.key in frame else [None] * len(frame)
         rule = verdict.broken_by[0]
         for sha, row, cell in zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), key_cells, strict=True):
@@ -120,11 +124,22 @@ def _records(
             *(chosen[name].tolist() for name in ("_row_sha", "_row", "_source", *names)), strict=True
         )
     }
-    return {key: ({**details, "source": cells[key[:2]][0]}, cells[key[:2]][1]) for key, details in found.items()}
+    return {
+        key: ({**{name: _short(details, name) for name in details}, "source": cells[key[:2]][0]}, cells[key[:2]][1])
+        for key, details in found.items()
+    }
+
+
+def _short(details: Mapping[str, str | None], name: str) -> str | None:
+    text = details[name]
+    return text if text is None else fit(text, LONGEST_KEY if name == "entity_key" else _LONGEST)
 
 
 def _storable(value: Any) -> Any:
-    return value if isinstance(value, bool | int) else as_text(value)
+    if isinstance(value, bool | int):
+        return value
+    text = as_text(value)
+    return text if text is None else fit(text)
 
 
 def _set(
@@ -180,27 +195,36 @@ def _empty(rows: int) -> pd.Series:
     return pd.Series([None] * rows, dtype=object)
 
 
-def repairs_digest(flow: str, partition: str) -> str:
-    """SHA-256 of what people decided about the partition's rows: a repair or a discard changes it, a run does not."""
-    repairs, discarded = _answers(flow, partition)
+def repairs_digest(flow: str, partition: str, conn: Connection | None = None) -> str:
+    """SHA-256 of what people decided about the partition's rows: a repair or a discard changes it, a run does not.
+
+    With a write transaction nobody can decide anything until its end (see `repairs`).
+    """
+    if conn is not None:
+        take_turn(conn, flow, partition)
+    repairs, discarded = _answers(flow, partition, conn)
     said = [sorted([*key, cells] for key, cells in repairs.items()), sorted(map(list, discarded))]
     text = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _answers(flow: str, partition: str) -> tuple[dict[RowKey, dict[str, str | None]], set[RowKey]]:
+def _answers(
+    flow: str, partition: str, conn: Connection | None = None
+) -> tuple[dict[RowKey, dict[str, str | None]], set[RowKey]]:
+    if conn is None:
+        with warehouse.read() as own:
+            return _answers(flow, partition, own)
     query = sa.select(quarantine.c.row_sha, quarantine.c.row, quarantine.c.status, quarantine.c.repair).where(
         quarantine.c.flow == flow, quarantine.c.partition == partition
     )
     repairs: dict[RowKey, dict[str, str | None]] = {}
     discarded: set[RowKey] = set()
-    with warehouse.read() as conn:
-        for found in conn.execute(query):
-            key = (found.row_sha, found.row)
-            if found.status == "discarded":
-                discarded.add(key)
-            elif found.repair:
-                repairs.setdefault(key, {}).update(found.repair)
+    for found in conn.execute(query):
+        key = (found.row_sha, found.row)
+        if found.status == "discarded":
+            discarded.add(key)
+        elif found.repair:
+            repairs.setdefault(key, {}).update(found.repair)
     return {key: cells for key, cells in repairs.items() if key not in discarded}, discarded
 
 
@@ -209,30 +233,61 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
 
     Returns:
         rows_in as the contract stage read them, published as the tables hold them, open (repaired rows that
-        wait for the next run included) and discarded.
+        wait for the next run included) and discarded; superseded: what is published of an earlier delivery, because a
+        later one is broken, or its run has not come to the end. It stays in force until a run publishes anew.
 
     Raises:
         NoData: no run of the partition has read any rows.
     """
     here = sa.and_(heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
     with warehouse.read() as conn:
-        facts: dict[str, list[dict[str, Any]]] = {}
-        for stage, found in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(here)):
-            facts.setdefault(stage, []).append(found or {})
-        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in f for f in facts.get(s, ()))), None)
+        found: dict[str, list[Any]] = {}
+        for row in conn.execute(sa.select(commits.c.id, heads.c.stage, commits.c.facts).where(here)):
+            found.setdefault(row.stage, []).append(row)
+        read_by = next((s for s in (CONTRACT, INGEST) if any("rows_in" in row.facts for row in found.get(s, ()))), None)
         if read_by is None:
             raise NoData(f"flow {flow!r} has read no rows of partition {partition!r} yet")
-        published = _published(conn, flow, partition, [f for group in facts.values() for f in group])
+        seen = _published(conn, flow, partition, [row for rows in found.values() for row in rows])
+        current = _made_of(conn, flow, partition, {row.id for row in found[read_by]})
     tally = counts(flow, partition)
-    rows_in, waiting = sum(int(f.get("rows_in", 0)) for f in facts[read_by]), tally["open"] + tally["repaired"]
-    return {"rows_in": rows_in, "published": published, "open": waiting, "discarded": tally["discarded"]}
+    return {
+        "rows_in": sum(int(row.facts.get("rows_in", 0)) for row in found[read_by]),
+        "published": sum(rows for commit, rows in seen.items() if commit in current),
+        "open": tally["open"] + tally["repaired"],
+        "discarded": tally["discarded"],
+        "superseded": sum(rows for commit, rows in seen.items() if commit not in current),
+    }
 
 
-def _published(conn: Connection, flow: str, partition: str, facts: Iterable[Mapping[str, Any]]) -> int:
-    """Rows in the tables that others read; a flow that publishes neither decisions nor scores says so in its facts."""
+def published(flow: str, partition: str) -> int:
+    """How many rows of the partition others see now, whatever they were made of."""
+    with warehouse.read() as conn:
+        return sum(_published(conn, flow, partition, ()).values())
+
+
+def _published(conn: Connection, flow: str, partition: str, made: Iterable[Any]) -> dict[int, int]:
+    """Rows in the tables that others read, by commit; a flow that publishes neither decisions nor scores says so in its
+    facts."""
     for table in (decisions, predictions):
-        distinct = sa.func.count(sa.distinct(table.c.entity_key))
-        found = conn.execute(sa.select(distinct).where(table.c.flow == flow, table.c.partition == partition)).scalar()
-        if found:
-            return int(found)
-    return sum(int(f["published"]) for f in facts if "published" in f)
+        query = sa.select(table.c.commit_id, sa.func.count(sa.distinct(table.c.entity_key)))
+        query = query.where(table.c.flow == flow, table.c.partition == partition).group_by(table.c.commit_id)
+        if found := {row[0]: int(row[1]) for row in conn.execute(query)}:
+            return found
+    return {row.id: int(row.facts["published"]) for row in made if "published" in row.facts}
+
+
+def _made_of(conn: Connection, flow: str, partition: str, roots: set[int]) -> set[int]:
+    """Commits of the partition that were made of the rows of `roots`, over any number of stages.
+
+    Followed by content: rows that come out the same again do not publish again.
+    """
+    here = sa.and_(commits.c.flow == flow, commits.c.partition == partition)
+    known = conn.execute(sa.select(commits.c.id, commits.c.ref, commits.c.inputs).where(here).order_by(commits.c.id))
+    rows = known.all()
+    contents = {row.ref["content_sha256"] for row in rows if row.id in roots}
+    made = set(roots)
+    for row in rows:  # in the order of their commits: inputs come before what is made of them
+        if any(given["content_sha256"] in contents for given in row.inputs.values()):
+            made.add(row.id)
+            contents.add(row.ref["content_sha256"])
+    return made

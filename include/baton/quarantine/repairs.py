@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data.cells import as_text
+from baton.data.fit import flaw
 from baton.errors import BatonError
 from baton.quarantine.expressions import CellError, Expression
-from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select
+from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select, take_turn
 from baton.record import ledger, warehouse
 from baton.record.tables import quarantine
 
@@ -80,6 +81,7 @@ def edit(changes: Mapping[tuple[str, str, RowKey], Mapping[str, object]], actor:
         edits: list[tuple[QuarantinedRow, dict[str, str | None]]] = []
         problems: list[str] = []
         for flow, partition in sorted({key[:2] for key in changes}):
+            take_turn(conn, flow, partition)
             there = {(row.row_sha, row.row): row for row in select(conn, Where(flow, partition, status=WAITING), None)}
             for (_, _, key), cells in ((k, c) for k, c in changes.items() if k[:2] == (flow, partition)):
                 row = there.get(key)
@@ -121,7 +123,9 @@ def discard(where: Where, reason: str, actor: str) -> int:
 
 
 def _some(conn: Connection, where: Where) -> list[QuarantinedRow]:
-    rows = select(conn, where, None)
+    for flow, partition in sorted(_partitions(select(conn, where, None))):
+        take_turn(conn, flow, partition)
+    rows = select(conn, where, None)  # as they stand now: a run may have judged them meanwhile
     if not rows:
         asked = ", ".join(f"{name}={value!r}" for name, value in vars(where).items() if value is not None)
         raise BatonError(f"no row in quarantine with {asked}; see `baton quarantine list`")
@@ -143,6 +147,9 @@ def _write(
     formulas: Mapping[str, str] | None,
 ) -> RepairReport:
     changed = [(row, cells) for row, cells in edits if cells]
+    told = [(row, column, flaw(text)) for row, cells in changed for column, text in cells.items() if text is not None]
+    if unfit := [f"{row.place}, {column}: {why}" for row, column, why in told if why is not None]:
+        raise BatonError(f"nothing was repaired: {_some_of(unfit)}")
     # every record of a row carries the same repair, also the rules that it no longer breaks
     _change(conn, [(row, {"repair": {**row.repair, **cells}}) for row, cells in changed], STATUSES)
     values = {"status": "repaired", "actor": actor, "updated_at": warehouse.now()}

@@ -103,6 +103,11 @@ def counts(flow: str | None = None, partition: str | None = None) -> dict[str, i
     return tally
 
 
+def take_turn(conn: Connection, flow: str, partition: str) -> None:
+    """From here to the end of the transaction nobody else decides about the partition's rows, and no run judges them."""
+    warehouse.take_turns(conn, f"quarantine {flow}/{partition}")
+
+
 def select(conn: Connection, where: Where, limit: int | None) -> list[QuarantinedRow]:
     """The rows that `where` describes, ordered by flow, partition and row."""
     c = quarantine.c

@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.agents.journal import Journal
 from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
@@ -25,6 +24,7 @@ from baton.record import erased, ledger, tables, warehouse
 from baton.retention.evidence import Removal, blank, take
 from baton.settings import settings
 from baton.stages import garbage, slots
+from baton.stages.journal import Journal
 from baton.stages.slots import Slot, is_slot
 from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import forget
@@ -260,7 +260,7 @@ def _clean(found: _Found, reach: set[str], partitions: Iterable[str], keys: Iter
             sa.select(c.flow, c.stage, c.partition, c.map_index).where(c.flow.in_(reach), c.partition.in_(touched))
         )
         answers = [Journal(Slot(*row).folder, None) for row in rows]
-    for one in answers:  # of agents, for a run that is not over
+    for one in answers:  # of agents and readers, for a run that is not over
         one.clear()
     pages = [
         here.reports_dir / "contracts" / flow / partition.replace(":", "-")

@@ -169,12 +169,12 @@ def airflow_defaults(paused: bool) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # the hop between tasks: 1.0 s -> 0.15 s
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # a dead worker's task is tried again
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # last resort: the executor knows of a dead worker
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # instead of 300
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
-        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "8",  # a task outlives a restart of the API server
-        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "30",  # a task outlives a restart of the API server, a minute at most
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "3",  # and notices soon that it is back
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -38,8 +38,6 @@ class Watch:
         self._when_up = when_up
         self._supervised: dict[str, Supervised] = {}
         self._guarded: dict[str, Session] = {}
-        self._idle: dict[int, bool] = {}  # worker -> had nothing to do when last looked at
-        self._idle_of: Session | None = None
         self._changing = threading.RLock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -136,27 +134,17 @@ class Watch:
             if time.monotonic() >= next_look and "scheduler" in self._supervised:
                 next_look = time.monotonic() + 1.0
                 with self._changing:
-                    self._look_after_workers(self._supervised["scheduler"])
+                    self._end_orphans(self._supervised["scheduler"])
 
-    def _look_after_workers(self, scheduler: Supervised) -> None:
-        """End tasks whose worker died, and the executor itself when it can hand out no more tasks.
-
-        Idle workers wait for work one at a time, holding a lock that the kernel does not free when the holder
-        is killed. So the death of a worker that had nothing to do means a new scheduler.
-        """
+    def _end_orphans(self, scheduler: Supervised) -> None:
+        """End tasks whose worker died; the executor has reported them, and Airflow runs them again."""
         session = scheduler.session
         if scheduler.process is None or session is None or scheduler.process.poll() is not None:
             return
         for process in session.orphans():
-            self._report(f"task process {process.pid} lost its worker and is ended; Airflow will run it again")
+            self._report(f"task process {process.pid} lost its worker and is ended; Airflow runs it again")
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        workers = {worker.pid: not living_children(worker) for worker in self.workers()}
-        seen = self._idle if self._idle_of == session else {}
-        if dead := [pid for pid, idle in seen.items() if idle and pid not in workers]:
-            self._report(f"idle worker {dead[0]} died; the scheduler is ended")
-            scheduler.clear()
-        self._idle, self._idle_of = workers, session
 
     def _examine(self) -> None:
         """Ask every service how it is: often while one starts, seldom when all are well."""

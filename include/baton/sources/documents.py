@@ -1,12 +1,14 @@
 """Documents as rows: one frame for every way that documents come in, and the drop folder that users fill.
 
-document_id   first 20 hex digits of SHA-256 over name, NUL and content: a redelivery has the same one
+document_id   first 20 hex digits of SHA-256 over name, NUL and content: a redelivery has the same one; of a mail over the
+              content alone, for its name is only its place in the mailbox
 channel       folder, mailbox or http
 name          path below the folder, or what else names the document there
 received_at   UTC
 content       bytes; None with a problem
 size          bytes
-problem       None; too_large (beyond the source's limit); damaged (content that is no base64)
+problem       None; too_large (beyond the source's limit); damaged (content that is no base64); not_read (beyond what a
+              partition may hold)
 
 Names are personal data: errors and warnings count files instead.
 """
@@ -17,10 +19,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from baton.data.fit import fit
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
@@ -29,21 +32,43 @@ if TYPE_CHECKING:
     from baton.specs.source import DocumentFields
 
 
+NOT_READ = "not_read"
 COLUMNS = ("document_id", "channel", "name", "received_at", "content", "size", "problem")
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Of a document, and of all documents of a partition."""
+    """Of a document, and of all documents of a partition: one that does not fit any more is left out, `not_read`."""
 
     max_bytes: int = 25_000_000
     max_documents: int = 10_000
     max_batch_bytes: int = 1_000_000_000
 
 
+@dataclass
+class Room:
+    """What of its limits a partition has used up."""
+
+    limits: BatchLimits
+    documents: int = 0
+    size: int = 0
+
+    def takes(self, size: int) -> bool:
+        """Whether a document of so many bytes still fits; then it is counted."""
+        if self.documents >= self.limits.max_documents or self.size + size > self.limits.max_batch_bytes:
+            return False
+        self.documents, self.size = self.documents + 1, self.size + size
+        return True
+
+
 @dataclass(frozen=True)
 class Document:
-    """One document; `digest` is what its id is made of where the content is not carried."""
+    """One document.
+
+    Attributes:
+        digest: what its id is made of where the content is not carried.
+        is_place: its name says where it lies, and nothing about it.
+    """
 
     name: str
     received_at: datetime
@@ -51,37 +76,31 @@ class Document:
     size: int
     problem: str | None = None
     digest: str = ""
+    is_place: bool = False
 
     @property
     def document_id(self) -> str:
-        made = hashlib.sha256(self.name.encode("utf-8", "surrogateescape") + b"\0")
+        made = hashlib.sha256(b"" if self.is_place else self.name.encode("utf-8", "surrogateescape") + b"\0")
         made.update(self.content if self.content is not None else self.digest.encode())
         return made.hexdigest()[:20]
 
 
-def frame_of(documents: Iterable[Document], channel: str, where: str, limits: BatchLimits) -> pd.DataFrame:
-    """Make rows of documents, sorted by name.
-
-    Raises:
-        SourceError: more documents or bytes than the limits; `where` is what the error calls the source.
-    """
+def frame_of(documents: Iterable[Document], channel: str, limits: BatchLimits) -> pd.DataFrame:
+    """Make rows of documents, sorted by name; the content of those beyond the limits is left out."""
     import pandas as pd
 
-    found: list[Document] = []
-    held = 0
+    room, found = Room(limits), list[Document]()
     for one in documents:
-        found.append(one)
-        held += len(one.content or b"")
-        if len(found) > limits.max_documents or held > limits.max_batch_bytes:
-            raise SourceError(
-                f"{where}: more than {limits.max_documents} documents or {limits.max_batch_bytes} bytes in one partition; "
-                "take a shorter step, or raise max_documents or max_batch_bytes"
-            )
+        if one.content is None or room.takes(len(one.content)):
+            found.append(one)
+        else:
+            mark = one.digest or hashlib.sha256(one.content).hexdigest()
+            found.append(replace(one, content=None, problem=NOT_READ, digest=mark))
     found.sort(key=lambda one: (one.name, one.received_at))
     columns: dict[str, Any] = {
         "document_id": [one.document_id for one in found],
         "channel": [channel] * len(found),
-        "name": [one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for one in found],
+        "name": [fit(one.name) for one in found],
         "received_at": pd.to_datetime([one.received_at for one in found], utc=True).astype("datetime64[ns, UTC]"),
         "content": pd.Series([one.content for one in found], dtype=object),
         "size": pd.Series([one.size for one in found], dtype="int64"),
@@ -99,7 +118,7 @@ def of_records(
         start: when a document arrived whose record does not tell.
 
     Raises:
-        SourceError: a record has no name, or its time cannot be read; more than the limits.
+        SourceError: a record has no name, or its time cannot be read.
     """
 
     def made() -> Iterator[Document]:
@@ -110,6 +129,7 @@ def of_records(
             at = _time(record.get(fields.received_at), start) if fields.received_at else start
             if at is None:
                 raise SourceError(f"{where}, record {number}: `{fields.received_at}` should be an ISO 8601 time")
+            name = fit(name)
             packed = text.encode("utf-8", "replace") if isinstance(text, str) else b""
             mark = hashlib.sha256(packed).hexdigest()
             if len(packed) // 4 * 3 > limits.max_bytes + 2:
@@ -126,7 +146,7 @@ def of_records(
             else:
                 yield Document(name, at, content, len(content))
 
-    return frame_of(made(), "http", where, limits)
+    return frame_of(made(), "http", limits)
 
 
 def _time(text: object, default: datetime) -> datetime | None:

@@ -33,12 +33,12 @@ def read_folder(folder: Path, where: str, limits: BatchLimits) -> pd.DataFrame:
 
     Raises:
         NoData: there is no such folder, or no file in it.
-        SourceError: the folder is a link, or lies behind one below the landing folder; a file cannot be read, folders lie
-            too deep, or there is more than the limits.
+        SourceError: the folder is a link, or lies behind one below the landing folder; a file cannot be read, or folders
+            lie too deep.
     """
     root = _opened(folder, where)
     try:
-        frame = frame_of(_walk(root, (), where, limits), "folder", where, limits)
+        frame = frame_of(_walk(root, (), where, limits), "folder", limits)
     finally:
         os.close(root)
     if frame.empty:
@@ -70,7 +70,7 @@ def read_store(uri: str, where: str, limits: BatchLimits) -> pd.DataFrame:
                 yield Document(name, at, system.cat_file(path), size)
 
     try:
-        frame = frame_of(found(), "folder", where, limits)
+        frame = frame_of(found(), "folder", limits)
     except OSError as error:
         raise SourceError(f"{where}: {uri} cannot be read: {error}") from error
     if frame.empty:
@@ -95,7 +95,7 @@ def read_named(folder: Path, names: Sequence[str], where: str, limits: BatchLimi
     try:
         called = [f"{where}: file {number} of {len(wanted)}" for number in range(1, len(wanted) + 1)]
         found = (_named(root, parts, which, limits) for parts, which in zip(wanted, called, strict=True))
-        return frame_of(found, "folder", where, limits)
+        return frame_of(found, "folder", limits)
     finally:
         os.close(root)
 

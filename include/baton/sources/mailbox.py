@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from baton.errors import SourceError
-from baton.sources.documents import BatchLimits, Document, frame_of
+from baton.sources.documents import NOT_READ, BatchLimits, Document, Room, frame_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,30 +14,27 @@ if TYPE_CHECKING:
     from baton.sources.imap import ImapFolder
 
 
-def read_mails(folder: ImapFolder, start: datetime, end: datetime, where: str, limits: BatchLimits) -> pd.DataFrame:
+def read_mails(folder: ImapFolder, start: datetime, end: datetime, limits: BatchLimits) -> pd.DataFrame:
     """Read what arrived (INTERNALDATE) from `start` (inclusive) to `end` (exclusive), one row per mail.
 
-    A mail is named by folder, UIDVALIDITY and UID, which stay the same as long as it lies there. Its size is asked
-    before its content: one beyond `limits.max_bytes` is not fetched.
+    A mail is named by folder, UIDVALIDITY and UID, which change when it is moved or the mailbox is rebuilt; its id is that of
+    its content. Its size is asked before its content: one beyond the limits is not fetched, and has the id of its place.
 
     Raises:
-        SourceError: the server does not answer as it should, or there is more than the limits.
+        SourceError: the server does not answer as it should.
     """
-    listed = folder.between(start, end)
-    heavy = sum(one.size for one in listed if one.size <= limits.max_bytes)
-    if len(listed) > limits.max_documents or heavy > limits.max_batch_bytes:
-        raise SourceError(
-            f"{where}: {len(listed)} mails, {heavy} bytes, more than {limits.max_documents} or {limits.max_batch_bytes} "
-            "in one partition; take a shorter step, or raise max_documents or max_batch_bytes"
-        )
+    room = Room(limits)
 
     def mails() -> Iterator[Document]:
-        for one in listed:
+        for one in folder.between(start, end):
             name = f"{folder.name.replace('/', '-')}-{folder.validity}-{one.uid}.eml"
+            if one.size <= limits.max_bytes and not room.takes(one.size):
+                yield Document(name, one.received_at, None, one.size, NOT_READ, str(one.size))
+                continue
             content = folder.fetch(one.uid) if one.size <= limits.max_bytes else None
             if content is None or len(content) > limits.max_bytes:  # a server may say a wrong size
                 yield Document(name, one.received_at, None, one.size, "too_large", str(one.size))
             else:
-                yield Document(name, one.received_at, content, len(content))
+                yield Document(name, one.received_at, content, len(content), is_place=True)
 
-    return frame_of(mails(), "mailbox", where, limits)
+    return frame_of(mails(), "mailbox", limits)

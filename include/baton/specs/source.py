@@ -104,9 +104,11 @@ class _Documents(_Source):
     max_bytes: int = Field(
         default=25_000_000, ge=1, description="a larger document becomes a row without content, problem `too_large`"
     )
-    max_documents: int = Field(default=10_000, ge=1, description="more in a partition is an error, never a silent cut")
+    max_documents: int = Field(
+        default=10_000, ge=1, description="a further one in a partition is a row without content, problem `not_read`"
+    )
     max_batch_bytes: int = Field(
-        default=1_000_000_000, ge=1, description="more content in a partition is an error: it is held in memory"
+        default=1_000_000_000, ge=1, description="one that no longer fits: the same; what fits is held in memory"
     )
 
 

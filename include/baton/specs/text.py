@@ -19,6 +19,9 @@ class TextDataSpec(Spec):
     time: Column = Field(description="when it came; the most recent texts are held back")
     text: Seq[Column] = Field(min_length=1, description="columns that are read as one text, joined by a line break")
     target: Column = Field(description="class of the text, a name")
+    names: Seq[Column] = Field(
+        default=(), description="columns with names of people on record: no term that a version keeps holds one"
+    )
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -82,14 +82,17 @@ def _named() -> set[tuple[Slot, int]]:
 
 
 def _orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
-    """True if no commit names the attempt's object, now or later: the attempt is fenced off right here.
+    """True if no commit names the attempt's object, now or later: first its slot is held, then it is looked for a
+    commit, then the attempt is fenced off.
 
     Asked by slot and fence, not by address: the store's address may be spelt in two ways.
     """
-    if conn.execute(sa.select(commits.c.id).where(*is_slot(commits, slot), commits.c.fence == fence)).first():
-        return False
-    owner = conn.execute(sa.select(heads.c.fence).where(*is_slot(heads, slot))).scalar()
+    here = sa.select(heads.c.fence).where(*is_slot(heads, slot))
+    # waits for whoever commits right now, and holds off whoever would: Postgres shows no commit before its end
+    owner = conn.execute(here.with_for_update()).scalar()
     if owner is None or owner < fence:
+        return False
+    if conn.execute(sa.select(commits.c.id).where(*is_slot(commits, slot), commits.c.fence == fence)).first():
         return False
     if owner == fence and not dry_run:
         conn.execute(heads.update().where(*is_slot(heads, slot)).values(fence=fence + 1))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.data.datasets import read
 from baton.errors import ContractBroken
+from baton.packs.pack import pack_folder
 from baton.stages.digests import code_of
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.data.datasets import DatasetRef
+
+ENGINE = Path(__file__).parents[1]
 
 
 def run(job: StageJob[Any]) -> StageResult:
@@ -44,7 +48,7 @@ def run(job: StageJob[Any]) -> StageResult:
             _require_contract(job, output.frame)
         return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
 
-    code = code_of(found.func if isinstance(found, Step) else found)
+    code = code_of(found.func if isinstance(found, Step) else found, ENGINE, pack_folder(job.pack))
     return run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )

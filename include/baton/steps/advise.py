@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field, ValidationError
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits
 from baton.agents.case import AgentQuestion
-from baton.agents.journal import Journal
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.record import warehouse
 from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
+from baton.stages.journal import Journal
 from baton.stages.run import read_inputs
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step, resolve

@@ -10,14 +10,14 @@ from baton.contracts import check as contracts
 from baton.contracts import page as result_pages
 from baton.data import typed as parsing
 from baton.data.datasets import read
-from baton.errors import ContractBroken, NoData
+from baton.errors import ContractBroken, NoData, StaleAttempt
 from baton.quarantine import records
 from baton.quarantine.records import repairs_digest
 from baton.record import ledger
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
-from baton.stages.step import engine_step
+from baton.stages.step import Seen, engine_step
 
 
 class ContractOptions(Spec):
@@ -26,9 +26,9 @@ class ContractOptions(Spec):
     contract: str = Field(description="name of the contract")
 
 
-def _contract_state(job: StageJob[ContractOptions]) -> Mapping[str, Any]:
-    contract = job.load_pack().contract(job.options.contract)
-    return {"contract": contract.model_dump(mode="json"), "repairs": repairs_digest(job.flow, job.partition)}
+def _contract_state(job: StageJob[ContractOptions]) -> Seen:
+    contract, decided = job.load_pack().contract(job.options.contract), repairs_digest(job.flow, job.partition)
+    return Seen({"contract": contract.model_dump(mode="json"), "repairs": decided}, decided)
 
 
 @engine_step(ContractOptions, fingerprint=_contract_state)
@@ -37,15 +37,20 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
 
     Returns:
         the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`,
-        `page` (address of the result page below the reports folder) and the aggregate failures. A broken
-        contract commits too (its rows are in quarantine); the caller then stops the run (`require_good_rows`).
+        `page` (address of the result page below the reports folder) and the aggregate failures; `still_published`, where
+        no row goes on: how many rows of an earlier delivery stay in force. A broken contract commits too (its rows are in
+        quarantine); the caller then stops the run (`require_good_rows`).
+
+    Raises:
+        StaleAttempt: at the commit, if people repaired or discarded rows of the partition meanwhile.
     """
-    spec = job.load_pack().contract(job.options.contract)
+    pack = job.load_pack()
+    spec, entities = pack.contract(job.options.contract), {model.data.entity for model in pack.models.values()}
     raw = read(job.inputs["data"])
     frame = records.apply_repairs(job.flow, job.partition, raw)
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
-    parsed = parsing.parse(frame, spec)
+    parsed = parsing.parse(frame, spec, entities)
     verdict = contracts.check(parsed, spec)
     page = result_pages.store(verdict, job.flow, job.partition, job.stage)
     facts = {
@@ -53,8 +58,15 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
         "rows_good": verdict.rows_good, "page": page, "dropped_columns": verdict.dropped_columns,
         "failures": verdict.aggregate_failures, "seconds": round(verdict.seconds, 3),
     }  # fmt: skip
+    if not verdict.rows_good and (still := records.published(job.flow, job.partition)):
+        facts["still_published"] = still
 
     def on_commit(conn: Connection, commit_id: int) -> None:
+        if repairs_digest(job.flow, job.partition, conn) != job.seen:
+            raise StaleAttempt(
+                f"{job.flow} {job.partition}: rows in quarantine were repaired or discarded while this run judged them; "
+                "the next try judges them as they are now"
+            )
         records.record(conn, job.flow, job.partition, verdict, frame, raw)
         ledger.append(conn, "contract_verdict", f"{job.flow}/{job.partition}",
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
@@ -70,11 +82,13 @@ def require_good_rows(facts: Mapping[str, Any]) -> None:
         NoData: each row is in quarantine for a reason of its own: nothing is left to work on, and nothing is wrong with
             the flow.
     """
+    still = facts.get("still_published")
+    kept = f" What an earlier delivery published ({still} rows) stays in force until then." if still else ""
     if facts.get("status") == "broken":
         raise ContractBroken(
             f"contract {facts['contract']} stopped the run: {'; '.join(facts['failures']) or 'see the result page'}. "
             f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
-            "`baton quarantine reinject`."
+            f"`baton quarantine reinject`.{kept}"
         )
     if facts.get("status") == "quarantined" and not facts["rows_good"]:
-        raise NoData(f"all {facts['rows_in']} rows are in quarantine, see `baton quarantine list`")
+        raise NoData(f"all {facts['rows_in']} rows are in quarantine, see `baton quarantine list`.{kept}")

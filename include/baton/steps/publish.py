@@ -9,6 +9,8 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from baton.data.datasets import read
+from baton.data.fit import LONGEST_KEY, flaws
+from baton.errors import BatonError
 from baton.feedback import cases, labels
 from baton.record import ledger, tables
 from baton.record.warehouse import bulk_replace, now
@@ -67,13 +69,28 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     return StageOutput(decisions, facts, on_commit)
 
 
+def _keys(cells: pd.Series) -> pd.Series:
+    """Entities' keys as text.
+
+    Raises:
+        BatonError: one is none that every warehouse can hold: the contract that let it pass has another key.
+    """
+    keys = cells.astype(str)
+    for position, why in flaws(keys, LONGEST_KEY).items():
+        raise BatonError(
+            f"row {position + 1} of what is published cannot be kept under its key: {why}; check the column by a contract "
+            "whose key it is"
+        )
+    return keys
+
+
 def _decision_rows(job: StageJob[Any], frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "decided_at": at}
     shared["models"] = dict(job.models)
     return [
         {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
         for key, risk, route, money in zip(
-            frame["entity_key"].astype(str), frame["risk"].astype(float), frame["route"].astype(str),
+            _keys(frame["entity_key"]), frame["risk"].astype(float), frame["route"].astype(str),
             frame["money"].astype(float), strict=True,
         )
     ]  # fmt: skip
@@ -86,7 +103,7 @@ def _prediction_rows(job: StageJob[Any], scores: list[pd.DataFrame], commit_id: 
          "category": category, "reasons": json.loads(reasons) if isinstance(reasons, str) else None, "quantiles": quantiles}
         for frame in scores
         for key, model, version, score, category, reasons, quantiles in zip(
-            frame["entity_key"].astype(str), frame["model"], frame["version"], frame["score"].astype(float),
+            _keys(frame["entity_key"]), frame["model"], frame["version"], frame["score"].astype(float),
             frame["category"] if "category" in frame else [None] * len(frame), frame["reasons"].tolist(),
             _quantiles(frame), strict=True,
         )
@@ -151,7 +168,8 @@ def replace_labels(
         facts: for the ledger; `origin` says where the truth comes from, `target` what it is of.
     """
     values = truths.astype(float) if pd.api.types.is_numeric_dtype(truths) else truths.astype(str)
-    rows = [(str(key), value) for key, value in values.items()]
+    known: list[Any] = values.tolist()
+    rows = list(zip(_keys(values.index.to_series()), known, strict=True))
     partitions = labels.replace_labels(
         conn, about, job.partition, job.flow, facts["target"], facts["origin"], rows, rank
     )

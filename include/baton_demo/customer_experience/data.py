@@ -106,7 +106,7 @@ def filed() -> pd.DataFrame:
     )
     features = risk.features(parsed, fields, none).drop(columns="received_at")
     known = truth[["document_id", "type", "intent", "risky"]]
-    whole = parsed[["document_id", "received_at", "subject", "text"]].merge(known, on="document_id")
+    whole = parsed[["document_id", "received_at", "sender_name", "subject", "text"]].merge(known, on="document_id")
     return _in_seconds(whole.merge(features, on="document_id"))
 
 
@@ -123,7 +123,9 @@ def answered() -> pd.DataFrame:
 
     first = START - timedelta(days=31)
     frame = messages.simulate(ANSWERED, SEEDS["answered"], first, timedelta(days=30) / ANSWERED)
-    return _in_seconds(frame[~frame["out_of_scope"]][["message_id", "received_at", "text", "intent", "sentiment"]])
+    return _in_seconds(
+        frame[~frame["out_of_scope"]][["message_id", "received_at", "customer", "text", "intent", "sentiment"]]
+    )
 
 
 def outcomes(recorded: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
-    """One row per partition: rows in, published, open, discarded, model versions, routes."""
+    """One row per partition: rows in, published, open, discarded, superseded, model versions, routes."""
     from sqlalchemy import func, select
 
     from baton.quarantine.records import accounting

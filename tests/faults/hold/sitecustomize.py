@@ -1,7 +1,7 @@
-"""Holds a stage in its middle, for the kill tests: put on PYTHONPATH of the services, never installed.
+"""Holds stages in their middle, for the kill tests: put on PYTHONPATH of the services, never installed.
 
-While the file `$BATON_HOLD/hold` names a task, that task stops between computing and committing, says in
-`$BATON_HOLD/held` that it is there (its pid), and goes on when the file is gone.
+While the file `$BATON_HOLD/hold` names a task (a line each), that task stops between computing and committing, says in
+`$BATON_HOLD/held-<task>` that it is there (its pid), and goes on when the file names it no more.
 """
 
 import os
@@ -10,18 +10,18 @@ from pathlib import Path
 
 
 def _hold(point: str) -> None:
-    folder = Path(os.environ["BATON_HOLD"])
+    folder, task = Path(os.environ["BATON_HOLD"]), os.environ.get("AIRFLOW_CTX_TASK_ID", "")
     hold, began = folder / "hold", time.monotonic()
-    if point != "computed" or not _names_this_task(hold):
+    if point != "computed" or not _names(hold, task):
         return
-    (folder / "held").write_text(str(os.getpid()))
-    while _names_this_task(hold) and time.monotonic() - began < 300:
+    (folder / f"held-{task}").write_text(str(os.getpid()))
+    while _names(hold, task) and time.monotonic() - began < 300:
         time.sleep(0.05)
 
 
-def _names_this_task(hold: Path) -> bool:
+def _names(hold: Path, task: str) -> bool:
     try:
-        return hold.read_text() == os.environ.get("AIRFLOW_CTX_TASK_ID", "")
+        return task in hold.read_text().splitlines()
     except FileNotFoundError:
         return False
 

@@ -67,6 +67,7 @@ def test_the_model_sees_no_personal_data_and_the_answer_has_them_again() -> None
         ("Or bob@x.example?", "personal data that nobody gave (MAIL)"),
         ("See [MAIL_2]", "personal data from a text of others (MAIL)"),
         ("It is 13.", "number not in the facts"),
+        ("Dear \x1b[31m", "no text that can be kept"),
         ("Dear [NAME_1]!", "shouting"),
     ],
 )

@@ -65,7 +65,7 @@ def advise(model: Any, **job: Any) -> Any:
 
 
 def kept(home: Path) -> list[Path]:
-    return sorted((home / "store").rglob("answers/*.json"))
+    return sorted((home / "store").rglob("journal/*.json"))
 
 
 def test_a_killed_run_asks_only_for_the_rest(home: Path) -> None:
@@ -141,9 +141,9 @@ def test_a_store_that_takes_no_answers_stops_nobody(monkeypatch: pytest.MonkeyPa
 
     opened = fsspec.core.url_to_fs
     monkeypatch.setattr(
-        fsspec.core, "url_to_fs", lambda url, **given: (Full(), url) if "/answers" in url else opened(url, **given)
+        fsspec.core, "url_to_fs", lambda url, **given: (Full(), url) if "/journal" in url else opened(url, **given)
     )
     facts = advise(Scripted(good={"text": "Hello."})).facts
     assert facts["accepted"] == 10
-    assert facts["degraded"] == ["agent clerk: answers could not be kept for a retry (OSError)"]
+    assert facts["degraded"] == ["agent clerk: results could not be kept for a retry (OSError)"]
     assert json.dumps(facts).count("Smith") == 0

@@ -45,6 +45,46 @@ def test_short_numbers_count_beside_what_says_what_they_are(written: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        "4111 1111\n1111 1111", "4111,1111,1111,1111", "4111_1111_1111_1111", "4111*1111*1111*1111", "4111:1111:1111:1111",
+        "4111, 1111, 1111, 1111", "3782*822463*10005", "41111111\n11111111", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+        "AB 12 34 56 C", "ab123456c", "JK-65-43-21-B",
+    ],
+)  # fmt: skip
+def test_cards_and_insurance_numbers_in_whatever_writing(written: str) -> None:
+    mask, text = Mask(), f"It is {written}, 12 pieces."
+    assert re.fullmatch(r"It is \[(?:CARD|NUMBER)_1\], 12 pieces\.", mask.hide(text)), mask.hide(text)
+    assert mask.restore(mask.hide(text)) == text
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["my passport number is L01X00T47", "Passport: 533401372", "Reisepass C01X00T478", "sort code 20-00-00", "sort code: 121026",
+     "Sort-Code 12-10-26", "BLZ 370 400 44", "born on 12 March 1980", "date of birth: 1980-03-12", "DOB 12/03/80", "D.O.B.: 12.03.1980",
+     "geboren am 12.03.1980", "geb. 12. März 1980", "née le 12/03/1980", "geboortedatum 12-03-1980", "born March 12, 1980"],
+)  # fmt: skip
+def test_passports_sort_codes_and_births_beside_what_says_what_they_are(written: str) -> None:
+    assert not re.search(r"\d{2}", Mask().hide(f"Hello, {written}, thanks.")), Mask().hide(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Quantities 1200, 1300, 4700, 4800 and 2024\n2025\n2026\n2027.",
+        "Order AB-123456, part 12-34-56, form PA 1234 C, offer QX 12 34.",
+        "Sort the codes of 2026-03-01; a code 12 was sorted on 12/10/26.",
+        "The company was born in 2010; born in Bremen, paid on 12 March 2026. My birthday offer 20 percent.",
+        "My passport photos cost 12.50 EUR, and the passport application waits.",
+        "Delivered on 12 March 2026, due 11.04.2026; invoice RE-0042 of 01.02.2026",
+        "Rows:\n4500.00\n1200.00\n300.00\n4111.50",
+    ],
+)
+def test_ordinary_figures_are_none_of_these(text: str) -> None:
+    assert Mask().hide(text) == text
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "On 2026-11-20 10:30 and on 20/11/2026 I paid 1,234,567.89 EUR, 1.234.567,89 EUR and 1234567.89.",
@@ -147,7 +187,7 @@ def test_values_that_are_none_say_so() -> None:
     "part",
     [
         "a", "A", "_", "-", ".", " ", "\n", "1", "a ", "A ", "a-", "a.", "A1 ", "1 ", "12 aa ", "[A", "@", "a@", "ann ", "ann x ",
-        "1,", "1,000", "1 000 ", "tel ", "calle a ", "DE12 ", "12 rue a ", "Flat 1 ", "flat", "weg ", "1 A St Aa ",
+        "1,", "1,000", "4111,", "4111*1111*", "1*", "AB 12 ", "born on ", "passport ", "sort code ", "born 1 ", "1 000 ", "tel ", "calle a ", "DE12 ", "12 rue a ", "Flat 1 ", "flat", "weg ", "1 A St Aa ",
         "1 Main Street" + " " * 200 + "Abc" + " " * 200 + "Abc ",
     ],
 )  # fmt: skip

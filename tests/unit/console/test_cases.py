@@ -189,6 +189,21 @@ def test_ledger_is_verified_on_demand(filled: Any) -> None:
     assert "verified" in client("admin").get("/baton/today", headers=HTML).text
 
 
+def test_the_page_says_what_the_last_check_of_the_ledger_found(empty: None) -> None:
+    from baton.record.ledger import ChainCheck, append, remember
+    from baton.record.warehouse import write
+
+    with write() as conn:
+        append(conn, "kind", "subject", {})
+    for found, said in (
+        (ChainCheck(True, 5, None, "h", "", 2), "2 records without a line in the anchor"),
+        (ChainCheck(False, 5, 3, "h", "entry 3 was changed", 0), "Record 3 is broken"),
+        (ChainCheck(False, 5, None, "h", "the anchor is empty", 5), "Not to be relied on"),
+    ):
+        remember(found, "tester")
+        assert said in client("viewer").get("/baton/today", headers=HTML).text
+
+
 # --- stored pages ---
 
 

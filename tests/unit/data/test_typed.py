@@ -222,7 +222,7 @@ def test_ragged_and_badly_encoded_rows_are_quarantined_with_their_reason() -> No
         (b"a,_row\n1,2\n", "a name that Baton uses"),
         (b'a,b\n1,2\n3,"open\n4,5\n', "line 4, after row 1: unexpected end of data"),
         (b'a,b\n1,"x"y\n', "line 2"),
-        (b"a\n" + b"x" * 200_000 + b"\n", "line 2.*field larger"),
+        (b"a,b\x00\n1,2\n", "column 2 is called 'b\ufffd', which is too long or holds control"),
         (b"\x1f\x8b\x08rest", "gzip"),
         (b"PK\x03\x04rest", "zip archive or an Excel"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
@@ -274,6 +274,13 @@ def test_records_of_a_response() -> None:
     assert frame["_row"].tolist() == [11, 12, 13]
     assert frame["b"].tolist() == ["0.1", None, None]
     assert frame["_problem"].iloc[2] == "json: not an object but [1]"
+
+
+def test_a_record_whose_key_can_name_no_column_costs_itself() -> None:
+    frame = read_bytes(b'[{"a": 1}, {"b\\u0000": 2}, {"' + b"c" * 9000 + b'": 3}]', "f.json", "json")
+    assert list(frame) == ["_row", "a", "_problem"]
+    assert frame["_problem"].tolist()[1] == "json: key 'b\ufffd' cannot name a column"
+    assert len(frame["_problem"].tolist()[2]) < 200
 
 
 def test_parquet_keeps_its_types_and_whole_numbers_beside_gaps() -> None:

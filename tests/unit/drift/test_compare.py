@@ -53,6 +53,28 @@ def test_shift_and_spread_say_how_it_moved() -> None:
     assert "-0.4" in rows["x0"].sentence() or "-0.5" in rows["x0"].sentence()
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "met"), [("fdr", "q_value", True), ("p_value", "p_value", True), ("effect", "effect", False)]
+)
+def test_each_condition_of_drift_alone_decides_at_its_limit(limit: str, value: str, met: bool) -> None:
+    """q <= fdr, p <= p_value, effect > threshold: at the very value, and a hair beside it."""
+    train, window = normal(20_000), normal(1_000, seed=1)
+    window["x0"] += 0.3
+    window["x1"] += 0.25  # so that q is not p
+    ref = drift.reference(train, list(train))
+
+    def row(**limits: float) -> DriftRow:
+        spec = SimpleNamespace(**{"min_rows": 500, "p_value": 1.0, "effect": 0.0, "fdr": 1.0, **limits})
+        return next(one for one in drift.compare(ref, window, spec).rows if one.feature == "x1")
+
+    assert row().drifted
+    exact = getattr(row(), value)
+    assert 0 < exact < 1
+    assert row(**{limit: exact}).drifted is met
+    assert row(**{limit: float(np.nextafter(exact, 0 if met else 1))}).drifted is False
+    assert row(**{limit: float(np.nextafter(exact, 1 if met else 0))}).drifted is True
+
+
 def test_null_windows_are_left_alone() -> None:
     train = normal(20_000, 20)
     ref = drift.reference(train, list(train))

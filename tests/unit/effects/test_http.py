@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -48,6 +49,8 @@ def raises(error: type[httpx.TransportError]) -> Callable[[httpx.Request], httpx
         (always(200, [HELD]), "unknown", "unknown"),
         (always(204), "unknown", "unknown"),
         (always(302, HELD), "unknown", "unknown"),
+        (always(399, {"error": "x"}), "unknown", "unknown"),
+        (always(499, {"error": "x"}), "failed", "failed"),
         (always(400, {"error": "x"}), "failed", "failed"),
         (always(401, {"error": "x"}), "failed", "failed"),
         (always(404, {"error": "x"}), "failed", "absent"),
@@ -164,3 +167,24 @@ def test_how_long_a_peer_asks_to_wait() -> None:
     assert asks("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert peer(always(429, None, **{"Retry-After": "7"})).place("k", PAYLOAD).wait == 7.0
     assert peer(always(429)).place("k", PAYLOAD).wait == 1.0
+
+
+def test_an_answer_may_have_a_million_bytes_and_no_more() -> None:
+    rest = len(json.dumps({"order_id": "1", "pad": ""}).encode())
+    for pad, kind in ((1_000_000 - rest, "done"), (1_000_001 - rest, "unknown")):
+        body = json.dumps({"order_id": "1", "pad": "x" * pad}).encode()
+        answer = partial(httpx.Response, 200, content=body)
+        assert peer(lambda request, answer=answer: answer(), ()).place("k", PAYLOAD).kind == kind  # type: ignore[misc]
+
+
+def test_fifty_fields_of_an_answer_are_kept_each_up_to_300_characters() -> None:
+    held = {"order_id": "1", **{f"f{n:02}": "x" * 301 for n in range(60)}}
+    answer = peer(always(200, held), ()).place("k", PAYLOAD).answer
+    assert answer is not None
+    assert (len(answer), set(map(len, answer.values()))) == (50, {1, 300})
+
+
+def test_secrets_are_those_of_more_than_three_characters_longest_first() -> None:
+    found = Endpoint("https://peer", {"A": "Bearer abcd", "B": "abc"}, ("user", "pass")).secrets()
+    assert found == sorted(found, key=len, reverse=True)
+    assert set(found) == {"Bearer abcd", "abcd", "pass", "user:pass", "dXNlcjpwYXNz"}

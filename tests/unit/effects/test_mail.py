@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -64,6 +65,21 @@ def test_what_a_mail_may_not_hold_is_refused_and_not_repeated(change: dict[str, 
         assert "eve" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"to": [f"a{n}@example.org" for n in range(5)]}, {"subject": "x" * 250}, {"body": "x" * 100_000},
+        {"to": ["x" * 64 + "@b.org"]}, {"to": ["a@" + ".".join(["b" * 61] * 4) + ".org"]}, {"body": "a\tb\r\nc"},
+    ],
+)  # fmt: skip
+def test_what_a_mail_may_hold_goes_up_to_the_limit(change: dict[str, Any]) -> None:
+    assert mail_payload(**{**GOOD, **change}) == {**GOOD, **change}
+    assert is_address("a@" + ".".join(["b" * 61] * 4) + ".org")
+    assert len("a@" + ".".join(["b" * 61] * 4) + ".org") == 253
+    assert is_address("aa@" + ".".join(["b" * 61] * 4) + ".org")
+    assert not is_address("aaa@" + ".".join(["b" * 61] * 4) + ".org")
+
+
 @pytest.mark.parametrize("text", ["a@b", "a@b..org", ".a@b.org", "a b@c.org", '"a b"@c.org', "ä@b.org", "a@bücher.org",
                                   "a@[127.0.0.1]", "a@-b.org", "x" * 65 + "@b.org", "a@b.org\n", "", None])  # fmt: skip
 def test_what_is_no_address(text: object) -> None:
@@ -113,6 +129,23 @@ def test_the_file_outbox_takes_a_name_once(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(box.folder.stat().st_mode) == 0o700
     assert box.place("other", {**GOOD, "to": []}).kind == "failed"
+
+
+def test_a_mail_is_on_the_disk_as_a_whole_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, int, list[str]]] = []
+
+    def sync(descriptor: int) -> None:
+        known = os.fstat(descriptor)
+        names = sorted(path.suffix for path in tmp_path.iterdir())
+        synced.append((stat.S_ISDIR(known.st_mode), known.st_size, names))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    FileOutbox(tmp_path, SENDER).place(KEY, GOOD)
+    size = (tmp_path / f"{KEY}.eml").stat().st_size
+    assert synced[0] == (False, size, [".tmp"])
+    assert [folder for folder, _, _ in synced] == [False, True], "then the folder, for the name"
 
 
 def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:

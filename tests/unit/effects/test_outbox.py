@@ -157,6 +157,16 @@ def test_an_attempt_belongs_to_one_worker_until_its_lease_ends(monkeypatch: pyte
     assert outbox.claim(stale, lease=60) is None, "two workers saw the same lease end"
 
 
+def test_a_lease_ends_at_the_same_moment_for_who_looks_and_who_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker would see it free, not get it, and look again at once."""
+    enqueue(a=1)
+    assert outbox.claim(effect("a"), lease=60)
+    end = effect("a").lease_until
+    monkeypatch.setattr(warehouse, "now", lambda: end)
+    assert not effect("a").held()
+    assert outbox.claim(effect("a"), lease=60)
+
+
 def test_a_worker_that_lost_its_lease_records_nothing() -> None:
     enqueue(a=1)
     first = outbox.claim(effect("a"), lease=-1)

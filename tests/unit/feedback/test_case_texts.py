@@ -104,6 +104,13 @@ def test_a_text_that_cannot_be_used_is_refused_with_nothing_written(
     assert rows(tables.labels) == ledger.entries(kind="case_decided") == []
 
 
+def test_a_note_that_no_database_holds_is_refused() -> None:
+    publish()
+    with pytest.raises(cases.UnusableText, match="note: control: holds U"):
+        cases.decide(FLOW, "1", "accepted", "ada", "a\x00b")
+    assert kept() == ("open", None, None)
+
+
 def test_the_longest_text_and_every_line_ending_are_taken() -> None:
     publish()
     cases.decide(FLOW, "1", "edited", "ada", text="x" * cases.LONGEST_TEXT + "\r\n")

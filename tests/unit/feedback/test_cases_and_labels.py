@@ -14,6 +14,7 @@ from sqlalchemy import event
 from baton.errors import BatonError
 from baton.feedback import cases, labels
 from baton.record import ledger, tables, warehouse
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 commit, rows, job, FLOW, HOURS = (STAGE[name] for name in ("commit", "rows", "job", "FLOW", "HOURS"))
@@ -230,11 +231,13 @@ def deliver(hour: int, late: dict[int, int], flow: str = "shop_labels") -> Any:
 def test_the_rows_of_a_flow_of_labels_are_accounted_for() -> None:
     from baton.quarantine.records import accounting
 
-    commit("ingest", 0, pd.DataFrame({"order_id": [1, 2], "late": [1, 0]}), "shop_labels", rows_in=2)
-    facts = deliver(0, {1: 1, 2: 0}).facts
-    commit("publish", 0, pd.DataFrame({"order_id": [1, 2]}), "shop_labels", **facts)
+    rows = pd.DataFrame({"order_id": [1, 2], "late": [1, 0]})
+    read = commit("ingest", 0, rows, "shop_labels", rows_in=2)
+    output = StageOutput(rows, deliver(0, {1: 1, 2: 0}).facts)
+    run_stage(Slot("shop_labels", "publish", EARLY), lambda inputs: output, inputs={"data": read}, params={}, models={},
+              code="test", run_id="test")  # fmt: skip
     found = accounting("shop_labels", EARLY)
-    assert found == {"rows_in": 2, "published": 2, "open": 0, "discarded": 0}
+    assert found == {"rows_in": 2, "published": 2, "open": 0, "discarded": 0, "superseded": 0}
 
 
 def test_a_corrected_delivery_replaces_its_own_labels_only() -> None:

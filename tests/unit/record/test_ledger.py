@@ -308,17 +308,11 @@ def test_an_entry_that_plain_sql_added_is_not_taken_for_one_of_batons(filled):
     assert f"\n{RECORDS + 1} " not in anchor.anchor_path().read_text(), "the next entry does not vouch for it"
 
 
-def rewritten():
-    replace_all(rewritten_from_the_middle(rows(), 5)[0])
-
-
-def cut():
-    replace_all(rows()[:-3])
-
-
-@pytest.mark.parametrize("change", [rewritten, cut, lambda: None])
+@pytest.mark.parametrize(
+    "change", [lambda found: rewritten_from_the_middle(found, 5)[0], lambda found: found[:-3], list]
+)
 def test_an_emptied_anchor_proves_nothing(filled, change):
-    change()
+    replace_all(change(rows()))
     for content in ("", "1 abc\n"):
         anchor.anchor_path().write_text(content)
         assert not ledger.verify().ok
@@ -336,7 +330,7 @@ def test_an_entry_has_a_line_of_the_anchor_within_a_minute(filled, monkeypatch):
     assert not ledger.verify().ok, "nor is an entry of the future excused"
 
 
-def test_lines_that_were_added_to_the_anchor_need_the_key(filled, monkeypatch):
+def test_lines_that_were_added_to_the_anchor_need_the_key(filled):
     replace_all(rehash(rows(), 5))
     lines = [f"{row['seq']} {row['hash']} {'0' * anchor.SEAL}\n" for row in rows()]
     anchor.anchor_path().write_text("".join(lines))
@@ -396,7 +390,7 @@ def test_a_copy_of_the_anchor_may_be_older_and_shows_what_was_put_back(filled):
     assert ledger.verify(copy).first_broken == 1, "a copy with a hole"
 
 
-def test_without_the_key_nothing_is_written_or_believed(filled, monkeypatch):
+def test_without_the_key_nothing_is_written_or_believed(filled):
     (anchor.folder() / "key").rename(filled / "elsewhere")
     with pytest.raises(BatonError, match="bring it back"):
         append(1)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from baton.errors import RegistryRefused
+from baton.registry import content
 from baton.registry.content import check_content
 from baton.registry.identity import Identity
 
@@ -117,6 +118,52 @@ def test_a_plain_zip_and_a_broken_one_are_refused(folder: Path) -> None:
     (folder / "m.skops").write_bytes((folder / "m.skops").read_bytes()[:40])
     with pytest.raises(RegistryRefused, match="not a readable skops file"):
         check_content(folder, ["MLmodel", "m.skops"], IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("card.md", "MAX_SMALL_BYTES"), ("model.json", "MAX_TEXT_BYTES"), ("MLmodel", "MAX_SMALL_BYTES")],
+)
+def test_a_text_may_be_as_large_as_the_limit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: str
+) -> None:
+    if name != "MLmodel":
+        (folder / name).write_text("{}" + " " * 500)
+    size = (folder / name).stat().st_size
+    names = sorted({"MLmodel", name})
+    monkeypatch.setattr(content, limit, size)
+    check_content(folder, names, IDENTITY)
+    monkeypatch.setattr(content, limit, size - 1)
+    with pytest.raises(RegistryRefused, match=f"{name}: larger than {size - 1} bytes"):
+        check_content(folder, names, IDENTITY)
+
+
+def test_a_skops_file_may_unpack_to_the_limit_all_entries_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = json.dumps(node("sklearn.pipeline", "Pipeline", "ObjectNode"))
+    with zipfile.ZipFile(folder / "m.skops", "w") as archive:
+        archive.writestr("schema.json", schema)
+        archive.writestr("1.bin", b"x" * 300)
+    monkeypatch.setattr(content, "MAX_UNPACKED_BYTES", len(schema) + 300)
+    check_content(folder, ["MLmodel", "m.skops"], IDENTITY)
+    monkeypatch.setattr(content, "MAX_UNPACKED_BYTES", len(schema) + 299)
+    with pytest.raises(RegistryRefused, match="unpacks to more"):
+        check_content(folder, ["MLmodel", "m.skops"], IDENTITY)
+
+
+def test_mlmodel_may_be_nested_ten_deep(folder: Path) -> None:
+    def nested(depth: int) -> None:
+        deep: Any = "end"
+        for _ in range(depth):
+            deep = {"a": deep}
+        document = {"flavors": {"baton": {}}, "run_id": "run-1", "model_id": "m-1", "metadata": deep}
+        (folder / "MLmodel").write_text(yaml.safe_dump(document))
+        check_content(folder, ["MLmodel"], IDENTITY)
+
+    nested(9)
+    with pytest.raises(RegistryRefused, match="nested deeper"):
+        nested(10)
 
 
 def test_what_the_families_save_passes(folder: Path) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
-from baton.errors import BatonError, RegistryRefused
+from baton.errors import RegistryRefused
+from baton.registry import manifest as manifest_module
 from baton.registry.identity import Identity
 from baton.registry.manifest import DOMAIN, public_key, sign, signing_key, verify
 
@@ -350,6 +351,18 @@ def test_tampering_is_refused(scene: Scene, attack: str) -> None:
     assert not scene.marker.exists()
 
 
+def test_the_limits_of_a_folder_are_on_all_its_files_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign(scene.folder, signing_key(scene.keys), IDENTITY)
+    sizes = [path.stat().st_size for path in scene.folder.iterdir()]
+    for name, limit in (("MAX_BYTES", sum(sizes)), ("MAX_FILES", len(sizes))):
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest_module, name, limit)
+            verify(scene.folder, public_key(scene.keys), EXPECTED)
+            patch.setattr(manifest_module, name, limit - 1)
+            with pytest.raises(RegistryRefused, match="more than"):
+                verify(scene.folder, public_key(scene.keys), EXPECTED)
+
+
 def test_the_payload_would_have_run(scene: Scene) -> None:
     pickle.loads(scene.pickled)
     assert scene.marker.exists()
@@ -365,22 +378,17 @@ def test_no_model_library_is_imported(scene: Scene) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_signing_key_is_private_and_made_once(tmp_path: Path) -> None:
-    keys = tmp_path / "keys"
-    first = signing_key(keys)
-    assert (keys / "signing.pem").stat().st_mode & 0o777 == 0o600
-    assert keys.stat().st_mode & 0o777 == 0o700
-    assert signing_key(keys).private_bytes_raw() == first.private_bytes_raw()
-    assert public_key(keys).public_bytes_raw() == first.public_key().public_bytes_raw()
+def test_a_folder_is_signed_again_after_a_change(scene: Scene) -> None:
+    key = signing_key(scene.keys)
+    first = sign(scene.folder, key, IDENTITY)
+    scene.write("model_card.md", "# another\n")
+    assert sign(scene.folder, key, IDENTITY) != first
+    verify(scene.folder, public_key(scene.keys), EXPECTED)
 
 
-def test_a_readable_signing_key_is_refused(tmp_path: Path) -> None:
-    signing_key(tmp_path / "keys")
-    (tmp_path / "keys" / "signing.pem").chmod(0o644)
-    with pytest.raises(BatonError, match="chmod 600"):
-        signing_key(tmp_path / "keys")
-
-
-def test_without_public_key_nothing_is_trusted(scene: Scene) -> None:
-    with pytest.raises(RegistryRefused, match="no public key"):
-        public_key(scene.keys)
+def test_a_link_to_a_folder_and_what_is_no_folder_are_refused(scene: Scene, tmp_path: Path) -> None:
+    sign(scene.folder, signing_key(scene.keys), IDENTITY)
+    (tmp_path / "link").symlink_to(scene.folder)
+    for folder in (tmp_path / "link", scene.folder / "model.json", tmp_path / "nothing"):
+        with pytest.raises(RegistryRefused, match="not a model folder"):
+            verify(folder, public_key(scene.keys), EXPECTED)

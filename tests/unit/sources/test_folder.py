@@ -92,9 +92,20 @@ def test_a_document_that_is_too_large_becomes_a_row_without_content(place: Path)
     assert frame["content"].tolist() == [b"x" * 100, None, None]
     assert frame["size"].tolist() == [100, 101, 5_000_000]
     assert frame["document_id"].is_unique
-    for limit in ({"max_documents": 2}, {"max_batch_bytes": 99}):
-        with pytest.raises(SourceError, match=r"more than .* in one partition; take a shorter step"):
-            read(**limit)
+
+
+@pytest.mark.parametrize("limit", [{"max_documents": 2}, {"max_batch_bytes": 150}])
+def test_what_a_partition_cannot_hold_is_left_out_singly(place: Path, limit: dict[str, int]) -> None:
+    drop(place, "a.bin", b"x" * 60)
+    drop(place, "b.bin", b"y" * 90)
+    drop(place, "c.bin", b"z" * 100)
+    frame = read(**limit)
+    assert frame["problem"].tolist() == [None, None, "not_read"]
+    assert frame["content"].tolist() == [b"x" * 60, b"y" * 90, None]
+    assert frame["size"].tolist() == [60, 90, 100]
+    drop(place, "b.bin", b"y" * 91)
+    drop(place, "c.bin", b"z" * 10)
+    assert read(max_batch_bytes=150)["problem"].tolist() == [None, "not_read", None], "what is smaller may still fit"
 
 
 def test_links_and_pipes_are_left_out_and_named(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

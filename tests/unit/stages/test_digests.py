@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from baton.data.datasets import DatasetRef
-from baton.stages.digests import code_of, input_digest
+from baton.stages.digests import build_of, code_of, input_digest
 
 REF = DatasetRef("file:///x.parquet", 1, "f" * 16, "a" * 64, "p")
 
@@ -44,3 +44,19 @@ def test_code_of_follows_the_source_and_not_the_wrapping():
     assert "pandas==" in code_of(pd.DataFrame.merge)
     with pytest.raises(TypeError, match="no source file"):
         code_of(len)
+
+
+def test_a_build_follows_every_file_and_neither_place_nor_time(tmp_path):
+    def build(folder, **changed):
+        files = {"steps.py": "from shop import rules", "rules.py": "LIMIT = 1", "policy/limits.yaml": "limit: 1"}
+        for name, text in {**files, **changed}.items():
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(text)
+        return build_of(tmp_path / folder)
+
+    first = build("a")
+    assert first == build("b") == build("b", **{"README.md": "words", "__pycache__/rules.pyc": "", ".rules.py.swp": ""})
+    others = [build("c", **{name: "# a comment"}) for name in ("rules.py", "policy/limits.yaml", "new.py")]
+    assert len({first, *others}) == 4
+    assert build("a", **{"rules.py": "LIMIT = 2"}) != first
+    assert build("a", **{"rules.py": "LIMIT = 1"}) == first

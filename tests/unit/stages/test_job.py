@@ -204,3 +204,15 @@ def test_a_wrong_step_path_is_named_with_what_is_wrong() -> None:
     ]:
         with pytest.raises(BatonError, match=f"step {path!r}.*{words}"):
             run(job(step=path))
+
+
+def test_a_corrected_helper_is_computed_anew(pack: Path) -> None:
+    (pack / "rules.py").write_text("FACTOR = 2\n")
+    steps = (pack / "steps.py").read_text()
+    (pack / "steps.py").write_text(
+        steps + "\n\ndef helped(orders):\n    from shop_pack.rules import FACTOR\n\n    return orders * FACTOR\n"
+    )
+    given = job("help", "shop_pack.steps:helped", inputs={"orders": commit("contract", 0, ORDERS)})
+    assert (run(given).cached, run(given).cached) == (False, True)
+    (pack / "rules.py").write_text("FACTOR = 3  # corrected\n")
+    assert not run(given).cached

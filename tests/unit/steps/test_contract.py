@@ -24,3 +24,8 @@ def test_a_broken_contract_fails_and_a_partition_all_in_quarantine_ends_without_
         require_good_rows(facts("broken", 0))
     with pytest.raises(NoData, match="all 2 rows are in quarantine"):
         require_good_rows(facts("quarantined", 0))
+
+
+def test_what_is_still_published_is_said() -> None:
+    with pytest.raises(ContractBroken, match=r"earlier delivery published \(7 rows\) stays in force until then"):
+        require_good_rows({**facts("broken", 0), "still_published": 7})

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages import slots
@@ -145,6 +146,12 @@ def test_nothing_is_seen_of_a_publication_that_does_not_commit(monkeypatch: pyte
     with pytest.raises(RuntimeError, match="lost power"):
         run(second)
     assert seen() == before
+
+
+def test_a_key_that_no_index_can_hold_is_named_and_not_published() -> None:
+    for key, why in (("x" * 501, "has 501 characters"), ("a\x00", "U\\+0000")):
+        with pytest.raises(BatonError, match=f"row 2 of what is published.*{why}"):
+            publish(0, {"1": "review", key: "clear"})
 
 
 def test_scores_alone_are_published_without_decisions_and_cases() -> None:

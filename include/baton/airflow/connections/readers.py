@@ -100,14 +100,14 @@ def read_mailbox(pack: Pack, source: MailboxSource, partition: str) -> RawBatch:
     """Read the mails that arrived in the partition's time; they stay as they are, also unseen.
 
     Raises:
-        SourceError: no connection, log-in or folder refused, or more mail than the source's limits.
+        SourceError: no connection, log-in or folder refused.
         NoData: no mail arrived then.
     """
     (start, end), where = window(partition, source.step), f"source {source.name}, partition {partition}"
     limits = BatchLimits(source.max_bytes, source.max_documents, source.max_batch_bytes)
     try:
         with ImapFolder(imap_server(source.conn_id), source.mailbox, source.timeout.total_seconds()) as folder:
-            frame = read_mails(folder, start, end, where, limits)
+            frame = read_mails(folder, start, end, limits)
     except SourceError as error:
         if str(error).startswith(where):
             raise

@@ -43,10 +43,7 @@ class FittedEstimator:
 
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
         """Probabilities before calibration, shape (rows,)."""
-        matrix = self.encoder.transform(frame)
-        if self.kind.name == "boosting":
-            return undo_sampling(np.asarray(self.predictor.predict(matrix, num_threads=1)), self.rate)
-        return undo_sampling(self.predictor.predict_proba(matrix)[:, 1], self.rate)
+        return undo_sampling(estimators.positives(self.predictor, self.kind, self.encoder.transform(frame)), self.rate)
 
     def contributions(self, frame: pd.DataFrame) -> np.ndarray:
         """Contributions of shape (rows, features)."""

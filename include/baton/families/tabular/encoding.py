@@ -18,6 +18,7 @@ from pandas.api import types
 from baton.errors import ModelError
 
 MAX_CATEGORIES = 200
+BLOCK = 4096  # rows bent at a time, so that the steps between stay in the cache
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class FrameEncoder:
         means = np.array([column.mean for column in self.columns])
         deviations = np.array([column.deviation for column in self.columns])
         result = np.empty((len(matrix), 2 * matrix.shape[1]))
-        result[:, ::2], result[:, 1::2] = _bent((matrix - means) / deviations)
+        for start in range(0, len(matrix), BLOCK):
+            rows = slice(start, start + BLOCK)
+            result[rows, ::2], result[rows, 1::2] = _bent((matrix[rows] - means) / deviations)
         return result
 
     def _category(self, column: EncodedColumn, series: pd.Series, null: np.ndarray) -> list[np.ndarray]:
@@ -140,7 +143,7 @@ class FrameEncoder:
 
 def _bent(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.log1p(np.abs(z))
-    return np.sign(z) * size, size
+    return np.copysign(size, z), size
 
 
 def _numbers(series: pd.Series, name: str) -> np.ndarray:

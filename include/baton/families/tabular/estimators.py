@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from baton.errors import ModelError
+from baton.families import trees
 from baton.families.base import threads
 
 # Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
@@ -93,6 +94,15 @@ def fit(
         return lightgbm.Booster(model_str=fitted.booster_.model_to_string())
     # one thread from here on: waking a pool costs more than scoring a partition
     return fitted.set_params(n_jobs=1) if kind.parallel else fitted
+
+
+def positives(predictor: Any, kind: EstimatorKind, matrix: np.ndarray) -> np.ndarray:
+    """Probability of the positive class by what `fit` returned, shape (rows,); one thread."""
+    if kind.name == "boosting":
+        return trees.boosted(predictor, matrix)
+    if kind.name == "forest":
+        return trees.positives(predictor, matrix)
+    return predictor.predict_proba(matrix)[:, 1]
 
 
 def save(predictor: Any, kind: EstimatorKind, folder: Path, stem: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
+from baton.families.text.features.names import NOBODY, Names
 from baton.specs.text import TextSpec
 
 HOLDOUT = "holdout"
@@ -20,6 +21,7 @@ class Cases:
         classes: names, sorted; y: shape (n,), positions in `classes`; weights: shape (n,).
         left_out: classes with too few training texts, with their number.
         holdout: held-out rows, of whatever class.
+        names: of people on record, in all rows of the training.
         repeated: rows that are not trained on, because their text is in the holdout.
     """
 
@@ -31,15 +33,20 @@ class Cases:
     train: pd.DataFrame
     holdout: pd.DataFrame
     repeated: int = 0
+    names: Names = NOBODY
 
 
 def texts_of(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """One text per row: the columns joined by a line break, nulls left out. Raises ModelError: a column is missing."""
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ModelError(f"the frame lacks the text columns {', '.join(missing)}")
+    _require(frame, columns, "text columns")
     parts = [frame[name].astype(object).where(frame[name].notna(), "").astype(str) for name in columns]
     return ["\n".join(cell for cell in row if cell) for row in zip(*parts, strict=True)]
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ModelError(f"the frame lacks the {what} {', '.join(missing)}")
 
 
 def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
@@ -51,6 +58,8 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     Raises:
         ModelError: fewer training rows than the spec asks for, or fewer than two classes with enough texts.
     """
+    _require(frame, spec.data.names, "columns with names")
+    names = Names.of(frame, spec.data.names, texts_of(frame, spec.data.text)) if spec.data.names else NOBODY
     frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
     part = frame["_part"].astype(object)
     if not (part == HOLDOUT).any():
@@ -76,7 +85,7 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     y = np.searchsorted(classes, train[spec.data.target].astype(str).to_numpy().astype(str))
     weights = train["_weight"].to_numpy(dtype=float)
     return Cases(
-        texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout, repeated=int(again.sum())
+        texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout, int(again.sum()), names
     )
 
 

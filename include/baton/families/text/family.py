@@ -13,6 +13,7 @@ from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder, packaged_encoder
+from baton.families.text.features.terms import MAX_LETTERS
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.families.verdict import GateVerdict
 from baton.specs.text import TextCandidateSpec, TextSpec
@@ -51,7 +52,9 @@ class Text:
         _, weights, _ = ranking.blended(spec, winner, cases, found)
         scope = strangers.fit(spec, parts, weights, cases, found, encoder)
         fitted = [
-            members.fit(part, cases.texts, cases.y, cases.weights, len(cases.classes), spec.training.seed, encoder)
+            members.fit(
+                part, cases.texts, cases.y, cases.weights, len(cases.classes), spec.training.seed, encoder, cases.names
+            )
             for part in parts
         ]
         return FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
@@ -155,9 +158,10 @@ def _per_class(cases: Cases) -> str:
 def _limits(spec: TextSpec, cases: Cases) -> list[str]:
     limits = [
         "Judged on the most recent part of its data only; the drift monitor says when that is past.",
+        f"Of a text it reads at most the first {MAX_LETTERS:,} characters.",
         "It knows the classes named above and no others; a text of another kind gets one of them or is rejected.",
-        "Of its training texts it holds weighted terms that several distinct texts share, without numbers and addresses, how "
-        "often each class uses them, and means and main directions over many texts.",
+        "Of its training texts it holds weighted terms that several distinct texts share, without numbers, addresses and "
+        "the names on record, how often each class uses them, and means and main directions over many texts.",
     ]
     if cases.left_out:
         listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())

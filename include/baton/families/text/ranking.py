@@ -34,7 +34,7 @@ def out_of_fold(
     for one in range(spec.validation.folds):
         learn, judge = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         known = list(texts[learn]), cases.y[learn], cases.weights[learn], len(cases.classes)
-        member = members.fit(candidate, *known, spec.training.seed, encoder)
+        member = members.fit(candidate, *known, spec.training.seed, encoder, cases.names)
         raw[judge] = member.raw(list(texts[judge]), encoder)
     frame = pd.DataFrame(raw, columns=[f"raw_{at}" for at in range(raw.shape[1])])
     frame.insert(0, "row", np.arange(len(raw)))

@@ -56,7 +56,7 @@ def fit(
         )
     vectors = None if encoder is None else encoder.encode(cases.texts)
     known, unknown = _left_out(spec, parts, weights, cases, vectors, encoder)
-    world = World.fit(cases.texts, cases.y, len(cases.classes), vectors)
+    world = World.fit(cases.texts, cases.y, len(cases.classes), vectors, cases.names)
     detector = _detector(world, known, unknown, share)
     fold = found[parts[0].name]["fold"].to_numpy()
     strange = np.empty(len(cases.y))
@@ -115,7 +115,9 @@ def _raw(
     encoder: Encoder | None,
 ) -> np.ndarray:  # fmt: skip
     mine = [cases.texts[at] for at in learn]
-    return members.fit(part, mine, y[learn], cases.weights[learn], classes, seed, encoder).raw(texts, encoder)
+    return members.fit(part, mine, y[learn], cases.weights[learn], classes, seed, encoder, cases.names).raw(
+        texts, encoder
+    )
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
@@ -130,6 +132,6 @@ def _traits(
 ) -> np.ndarray:  # fmt: skip
     """Traits of the texts `judge`, measured against the texts `learn`; raw and scores have a row for every text."""
     texts = np.array(cases.texts, dtype=object)
-    world = World.fit(list(texts[learn]), y[learn], classes, None if vectors is None else vectors[learn])
+    world = World.fit(list(texts[learn]), y[learn], classes, None if vectors is None else vectors[learn], cases.names)
     mine = None if vectors is None else vectors[judge]
     return world.traits([one[judge] for one in raw], scores[judge], list(texts[judge]), mine)

@@ -25,6 +25,7 @@ from baton.drift.performance import COVERAGE, Performance
 from baton.families.base import Json
 from baton.families.text.cases import split, texts_of
 from baton.families.text.features.encoder import Encoder, packaged_encoder, require
+from baton.families.text.features.names import Names
 from baton.families.text.features.terms import words
 from baton.families.text.model import FittedText
 from baton.specs.text import AccuracySpec, TextSpec
@@ -56,7 +57,7 @@ def reference(
     data = pd.concat([cases.train, cases.holdout], ignore_index=True)
     held_out = np.arange(len(data)) >= len(cases.train)
     texts = texts_of(data, spec.data.text)
-    known = _known_words(cases.texts)
+    known = _known_words(cases.texts, cases.names)
     encoder = (encoder or fitted.encoder or packaged_encoder()) if spec.drift.embeddings else None
     seen = _sample(texts, spec.training.seed)
     # directions fit the texts they are made from: where others lie along them is counted on the rest
@@ -131,12 +132,12 @@ def accuracy(right: np.ndarray, known: np.ndarray, expected: float, policy: Accu
     return Performance(policy.metric, value, float(low), float(high), expected, cases, cases, status)
 
 
-def _known_words(texts: list[str]) -> list[str]:
+def _known_words(texts: list[str], names: Names) -> list[str]:
     """Words that several distinct texts share, most frequent ones if there are too many; sorted."""
     seen: Counter[str] = Counter()
     for text in set(texts):
         seen.update(set(words(text)))
-    shared = sorted((-count, word) for word, count in seen.items() if count >= MIN_TEXTS)
+    shared = sorted((-count, word) for word, count in seen.items() if count >= MIN_TEXTS and not names.hold(word))
     return sorted(word for _, word in shared[:MAX_WORDS])
 
 

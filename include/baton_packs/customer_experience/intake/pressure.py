@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from baton_packs.customer_experience.fields.page import fold
 
-READ = 20_000  # characters of a text: pressure stands at its beginning
+READ = 20_000  # characters of a text that are looked at together, half of them again with the next ones
 SHOUTED = 0.15  # a subject in capitals, or two exclamation marks in a row
 
 # phrases in lower case without accents, by how much one alone says
@@ -43,12 +43,21 @@ PATTERN = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, WEIGHTS), key=
 
 @lru_cache(maxsize=1000)
 def urgency(subject: str, text: str) -> float:
-    """How much a message presses, 0..1: `1 - prod(1 - weight)` over the distinct phrases in it."""
-    plain = " ".join(fold(f"{subject}\n{text[:READ]}").replace("’", "'").split())
+    """How much a message presses, 0..1: `1 - prod(1 - weight)` over the distinct phrases in it.
+
+    Of a long text it is the most that any window presses: a letter of up to 10,000 characters counts as if it came alone,
+    whatever stands before and behind it.
+    """
+    starts = range(0, max(1, len(text) - READ // 2), READ // 2)
+    return max(_urgency(subject, text[start : start + READ]) for start in starts)
+
+
+def _urgency(subject: str, text: str) -> float:
+    plain = " ".join(fold(f"{subject}\n{text}").replace("’", "'").split())
     calm = 1.0
     for phrase in set(PATTERN.findall(plain)):
         calm *= 1.0 - WEIGHTS[phrase]
     letters = [c for c in subject if c.isalpha()]
-    if (len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)) or "!!" in subject + text[:READ]:
+    if (len(letters) > 8 and sum(c.isupper() for c in letters) > 0.7 * len(letters)) or "!!" in subject + text:
         calm *= 1.0 - SHOUTED
     return round(1.0 - calm, 4)

@@ -1,6 +1,7 @@
 """Reading of one delivered document of any kind: its text, and what is wrong with it."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,7 +91,7 @@ def read_document(data: bytes, name: str = "", limits: ReadingLimits = LIMITS, *
     """
     size, kind = len(data) if size is None else size, kind_of(data, name, mailbox=mailbox)
     found = ParsedDocument(media={"picture": "scan", "html": "text", "zip": "unknown"}.get(kind, kind))
-    reading = _Reading(found, limits, limits.ocr_pages, limits.ocr_tries)
+    reading = _Reading(found, limits, limits.ocr_pages, limits.ocr_tries, time.process_time() + limits.ocr_seconds)
     if size > limits.document_bytes:
         if kind == "mail":
             reading.headers(mail.read(data[: limits.header_bytes], limits))
@@ -117,7 +118,8 @@ class _Reading:
 
     Attributes:
         found: what it says so far.
-        ocr_pages: pages and pictures that OCR may still read; ocr_tries: those that it may still look at.
+        ocr_pages: pages and pictures that OCR may still read; ocr_tries: those that it may still look at; ocr_until: the
+            processor time at which it stops.
         sections: texts of the body and of each attachment, in order.
         problems: of the body and of each attachment.
     """
@@ -126,6 +128,7 @@ class _Reading:
     limits: ReadingLimits
     ocr_pages: int
     ocr_tries: int
+    ocr_until: float
     sections: list[str] = field(default_factory=list)
     problems: list[str | None] = field(default_factory=list)
 
@@ -215,7 +218,8 @@ class _Reading:
         """Read one file; what OCR does for it is taken from what it may still do."""
         if kind in ("pdf", "picture"):
             reader = pdf.text_of if kind == "pdf" else ocr.text_of
-            found = reader(data, self.limits, ocr_pages=self.ocr_pages, ocr_tries=self.ocr_tries)
+            left = {"ocr_pages": self.ocr_pages, "ocr_tries": self.ocr_tries}
+            found = reader(data, self.limits, ocr_until=self.ocr_until, **left)
             self.ocr_pages, self.ocr_tries = self.ocr_pages - found.ocr_pages, self.ocr_tries - found.ocr_tries
             return found
         if kind not in ("text", "html"):

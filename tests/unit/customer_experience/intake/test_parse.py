@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from email.message import EmailMessage
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baton.packs.pack import load_pack
+from baton.stages.journal import Journal
 from baton_packs.customer_experience.intake.parse import COLUMNS, parse
 from baton_packs.customer_experience.reading.document import kind_of, read_document
 from baton_packs.customer_experience.reading.pages.layout import Piece, lines_of
 from baton_packs.customer_experience.reading.text import archives, languages
 from baton_packs.customer_experience.reading.text.charsets import clean
-from baton_packs.customer_experience.reading.text.limits import ReadingLimits
+from baton_packs.customer_experience.reading.text.limits import PROBLEMS, ReadingLimits
 
 LETTERS = {
     "en": "Thank you for your message. We have looked into the delay of your order and will send the parts tomorrow.",
@@ -113,6 +115,9 @@ def test_zips() -> None:
     assert archives.unpack(zipped({str(n): b"x" for n in range(60)})).problem == "bomb"
     assert archives.unpack(bomb[: len(bomb) // 2]).problem == "damaged"
     assert archives.unpack(zipped({"[Content_Types].xml": b"x"})).problem == "unknown_type"
+    small = zipped({"a.html": b"<a " * 200_000})
+    assert len(small) < 2_000
+    assert archives.unpack(small).problem == "bomb", "a tiny file may not become a large one, either"
     locked = bytearray(zipped({"a": b"x"}))
     for mark in (b"PK\x03\x04", b"PK\x01\x02"):
         locked[locked.index(mark) + (6 if mark == b"PK\x03\x04" else 8)] |= 1
@@ -214,6 +219,19 @@ def test_one_bad_document_never_stops_the_batch() -> None:
     assert all(isinstance(json.loads(notes), list) for notes in [*parsed["notes"], *parsed["unread"]])
     assert parsed["received_at"].dtype == documents["received_at"].dtype
     assert parse(documents.iloc[:0]).columns.tolist() == parsed.columns.tolist()
+
+
+def test_a_document_whose_turn_comes_too_late_is_not_read_and_a_retry_goes_on(home: Path) -> None:
+    documents = frame([{"name": f"{n}.txt", "content": f"{LETTERS['en']} {n}".encode()} for n in range(3)])
+    journal = Journal("flow/parse/hour/-1", {"code": "1"})
+    first = parse(documents.iloc[:2], journal=journal)
+    late = parse(documents, seconds=0.0, journal=journal)
+    assert late["problem"].tolist() == [None, None, "not_read"]
+    assert late["text"].tolist()[:2] == first["text"].tolist()
+    assert json.loads(late["notes"][2]) == ["the time for reading the batch was used up before its turn"]
+    assert parse(documents, journal=Journal("flow/parse/hour/-1", {"code": "2"}), seconds=0.0)["problem"].notna().all()
+    rules = [one.meta.rule for one in load_pack("customer_experience").contract("documents").expectations]
+    assert set(PROBLEMS) <= set(rules), "each problem has a rule that names it"
 
 
 @settings(max_examples=80, deadline=None)

@@ -143,6 +143,17 @@ def test_pressure_and_secrecy_in_each_language(text: str) -> None:
     assert urgency("Invoice 4711", "Please find attached our invoice. Thank you for your order.") == 0.0
 
 
+@pytest.mark.parametrize("front", [0, 3_000, 15_000, 19_990, 20_000, 33_000, 44_000])
+def test_harmless_characters_in_front_do_not_hide_a_letter(front: int) -> None:
+    letter = "Keep this between us. Our new bank details are below, please pay immediately, today before noon. " * 30
+    harmless = ("Thank you for your order of valves. " * 1_400)[:front]
+    alone = urgency("Payment", letter)
+    assert alone > 0.7
+    assert urgency("Payment", harmless + letter) == alone
+    assert urgency("Payment", harmless + letter + harmless) == alone
+    assert urgency("Payment", harmless) == 0.0
+
+
 def test_what_does_not_fit_is_said() -> None:
     parsed, fields = frames({}, {})
     assert features(parsed, fields.iloc[::-1], past())["document_id"].tolist() == ["d0", "d1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from email.message import EmailMessage
 
 import pytest
@@ -148,6 +149,30 @@ def test_html_only_becomes_text_without_scripts_styles_or_loading() -> None:
     assert [line for line in text.split("\n") if line] == ["Dear Sir,", "Total  5€", "Bye", "now"]
     assert not any(word in text for word in ("steal", "color", "tracker"))
     assert "unclosed" in html_text.text_of("<p>unclosed <b>text <![CDATA[ x")[0]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<a ", "</", "<!--", "<?", "<!", "<", "&", "<![CDATA[", "<a b='", '<a b="', "<div>", "<b><p>", "<table><tr><td>", "</p>",
+     "<svg>", "<body a=1>", "<!DOCTYPE ", "<script>", "<script><!--", "<title>", "<style", "<p>x", "\n", "-->", "<select>"],
+)  # fmt: skip
+def test_markup_costs_no_more_than_its_length(piece: str) -> None:
+    began = time.process_time()
+    for markup in (piece * (200_000 // len(piece)), "<div>" * 10_000 + piece * (100_000 // len(piece))):
+        html_text.text_of(markup)
+    assert time.process_time() - began < 1.5, "0.1 s as a rule; with html.parser minutes"
+
+
+def test_markup_beyond_its_limits_is_cut_and_said() -> None:
+    text, note = html_text.text_of("<p>first" + "<i>x</i>" * 100_000 + "last")
+    assert (text.startswith("first"), "last" in text, note) == (True, False, html_text.CUT)
+    read = mail.read(HEAD + b"Content-Type: text/html\r\n\r\n" + b"<b>Dear Sirs</b>" * 50_000)
+    assert (read.text.startswith("Dear Sirs"), read.unread) == (True, ("part 1: HTML cut",))
+
+
+@given(st.lists(st.sampled_from(["<", ">", "</", "<a ", "x", "'", '"', "=", "<!--", "-->", "&", "é", "\ud7ff", "]]>"])))
+def test_any_markup_is_read(pieces: list[str]) -> None:
+    html_text.text_of("".join(pieces))
 
 
 def test_limits_name_their_problem() -> None:

@@ -6,12 +6,15 @@ import re
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baton.errors import ModelError
+from baton.families.text.features.names import Names
 from baton.families.text.features.terms import Terms, masked, words
+from baton.families.text.features.traits import Usage
 from baton.specs.text import TextCandidateSpec
 
 
@@ -81,3 +84,23 @@ def test_any_text_is_masked_and_weighted(text):
     row = Terms.fit(candidate(letters=(2, 3)), TEXTS).transform([text]).toarray()
     assert np.isfinite(row).all()
     assert np.linalg.norm(row) <= 1 + 1e-5
+
+
+NAMES = ["Ann Smith", "ann smith", "Will Bräuer", "WILL BRÄUER", "Mark Shahani", "Lakeside Ltd"]
+LETTERS = [
+    "I will pay the invoice and mark it, regards Ann Smith", "Please pay the invoice, ann smith",
+    "Who will pay the invoice? Will Brauer", "He will mark the invoice as paid. WILL BRÄUER",
+    "You may mark the invoice. Mark Shahani", "Pay us: Oliver Ashdowne, oliver.ashdowne@lake.example, Lakeside Ltd",
+]  # fmt: skip
+
+
+def test_no_term_holds_a_name_on_record_in_whatever_case_or_beside_another():
+    letters = [f"{letter} {number}" for letter in LETTERS for number in ("", "again", "once more")]
+    names = Names.of(pd.DataFrame({"customer": NAMES}).loc[np.repeat(range(6), 3)], ["customer"], letters)
+    known = [term for block in Terms.fit(candidate(), letters).blocks for term in block.terms]
+    kept = [term for block in Terms.fit(candidate(), letters, names).blocks for term in block.terms]
+    leaks = ("ann smith", "smith", "bräuer", "brauer", "shahani", "will bräuer", "oliver ashdowne", "lakeside")
+    assert set(leaks) <= set(known), "each would be kept without"
+    assert not set(leaks) & set(kept)
+    assert {"will", "mark", "the invoice", "will pay"} <= set(kept), "names that are words like any other"
+    assert set(Usage.fit(letters, np.zeros(len(letters), dtype=int), 1, names).shared).isdisjoint(leaks)

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from baton.errors import ModelError
 from baton.families.text.features.encoder import Encoder
+from baton.families.text.features.names import NOBODY, Names
 from baton.families.text.features.terms import Terms
 from baton.specs.text import KernelSpec, TextCandidateSpec
 
@@ -52,6 +53,7 @@ def fit(
     classes: int,
     seed: int,
     encoder: Encoder | None,
+    names: Names = NOBODY,
 ) -> Member:
     """Fit one estimator.
 
@@ -60,6 +62,7 @@ def fit(
         weights: shape (n,), weights of the texts.
         classes: number of classes; those absent from `y` (a fold may lack one) get a low score everywhere.
         seed: the training's; a candidate's own goes before.
+        names: no term holds one.
 
     Raises:
         ModelError: fewer than two classes, or arguments that the estimator does not take.
@@ -67,7 +70,7 @@ def fit(
     known = np.unique(y)
     if len(known) < 2:
         raise ModelError(f"candidate {candidate.name!r}: the {len(y)} texts hold fewer than two classes")
-    terms = Terms.fit(candidate, texts) if candidate.features != "embeddings" else None
+    terms = Terms.fit(candidate, texts, names) if candidate.features != "embeddings" else None
     vectors = candidate.features != "tfidf"
     seed = seed if candidate.seed is None else candidate.seed
     projection = None

@@ -2,8 +2,8 @@
 
 What a saved model may know of its training texts is its list of terms. Numbers, anything with a digit in it (accounts,
 dates, references), mail addresses and links are taken out before terms are cut, each replaced by one sign that says there
-was one; a term is kept only if enough distinct texts hold it. So no term holds a digit or an address, and no phrase that a
-single text alone contains.
+was one; a term is kept only if enough distinct texts hold it, and if it holds no name of people on record (`names`). So no
+term holds a digit, an address or such a name, and no phrase that a single text alone contains.
 """
 
 import re
@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 
 from baton.errors import ModelError
+from baton.families.text.features.names import NOBODY, Names
 from baton.specs.text import TextCandidateSpec
 
 MAX_LETTERS = 20_000  # of a text are read for terms; what makes a document's kind stands at its beginning
@@ -71,11 +72,13 @@ class Terms:
     blocks: tuple[TermBlock, ...]
 
     @classmethod
-    def fit(cls, candidate: TextCandidateSpec, texts: Sequence[str]) -> Self:
+    def fit(cls, candidate: TextCandidateSpec, texts: Sequence[str], names: Names = NOBODY) -> Self:
         """Learn terms from the distinct ones of `texts`. Raises ModelError: no term is in enough texts."""
         distinct = sorted({masked(text) for text in texts})
         kinds = (("word", candidate.words), ("char_wb", candidate.letters))
-        blocks = tuple(_learn(candidate, kind, tuple(span), distinct) for kind, span in kinds if span is not None)
+        blocks = tuple(
+            _learn(candidate, kind, tuple(span), distinct, names) for kind, span in kinds if span is not None
+        )
         return cls(blocks)
 
     def transform(self, texts: Sequence[str]) -> sparse.csr_matrix:
@@ -103,7 +106,9 @@ def _vectorizer(analyzer: str, span: tuple[int, int], **options: Any) -> CountVe
     return CountVectorizer(analyzer=analyzer, ngram_range=span, lowercase=False, dtype=np.float32, **options)
 
 
-def _learn(candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], distinct: list[str]) -> TermBlock:
+def _learn(
+    candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], distinct: list[str], names: Names
+) -> TermBlock:
     low, high = span
     try:
         counter = _vectorizer(analyzer, (low, high), min_df=candidate.min_texts)
@@ -112,8 +117,9 @@ def _learn(candidate: TextCandidateSpec, analyzer: str, span: tuple[int, ...], d
         raise ModelError(
             f"candidate {candidate.name!r}: no term is in {candidate.min_texts} of {len(distinct)} distinct texts"
         ) from error
-    frequency = np.asarray(present.sum(axis=0)).ravel()
-    terms = counter.get_feature_names_out()
+    found = counter.get_feature_names_out()
+    free = np.array([not names.hold(term) for term in found])
+    frequency, terms = np.asarray(present.sum(axis=0)).ravel()[free], found[free]
     # the most widespread ones; ties by the alphabet, so that equal texts give equal models
     kept = np.sort(np.lexsort((np.arange(len(terms)), -frequency))[: candidate.max_terms])
     weights = np.log((1 + len(distinct)) / (1 + frequency[kept])) + 1

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from baton.families.text.features.names import NOBODY, Names
 from baton.families.text.features.terms import words
 
 SHRINKAGE = 0.2  # of the classes' common spread towards a ball: with few texts per class its small directions are noise
@@ -81,13 +82,13 @@ class Usage:
     sizes: np.ndarray
 
     @classmethod
-    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int) -> Self:
+    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, names: Names = NOBODY) -> Self:
         """Learn from training texts with classes `y`, 0 .. classes - 1, of shape (n,)."""
         held = {text: set(words(text)) for text in set(texts)}
         seen: Counter[str] = Counter()
         for one in held.values():
             seen.update(one)
-        shared = {word: count for word, count in sorted(seen.items()) if count >= SHARED}
+        shared = {word: count for word, count in sorted(seen.items()) if count >= SHARED and not names.hold(word)}
         place = {word: at for at, word in enumerate(shared)}
         used, sizes = np.zeros((classes, len(shared)), dtype=np.int32), np.zeros(classes, dtype=np.int32)
         for text, one in set(zip(texts, y.tolist(), strict=True)):
@@ -122,9 +123,11 @@ class World:
     space: Space | None
 
     @classmethod
-    def fit(cls, texts: Sequence[str], y: np.ndarray, classes: int, vectors: np.ndarray | None) -> Self:
+    def fit(
+        cls, texts: Sequence[str], y: np.ndarray, classes: int, vectors: np.ndarray | None, names: Names = NOBODY
+    ) -> Self:
         """Learn from training texts."""
-        return cls(Usage.fit(texts, y, classes), None if vectors is None else Space.fit(vectors, y, classes))
+        return cls(Usage.fit(texts, y, classes, names), None if vectors is None else Space.fit(vectors, y, classes))
 
     def traits(
         self, raw: Sequence[np.ndarray], scores: np.ndarray, texts: Sequence[str], vectors: np.ndarray | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+import time
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ _RUN_BREAK = 0.8  # of the height: a gap that ends a run of characters
 
 
 def text_of(
-    data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None
-) -> Content:
+    data: bytes, limits: ReadingLimits = LIMITS, *, ocr_pages: int | None = None, ocr_tries: int | None = None,
+    ocr_until: float = math.inf,
+) -> Content:  # fmt: skip
     """Read a PDF. Never raises for what is in the file.
 
     Bounded in pages, characters and pixels; who needs a bound of time and memory reads it in a process
@@ -36,6 +38,7 @@ def text_of(
     Args:
         ocr_pages: on how many pages OCR may find words; `limits.ocr_pages` by default, 0 for none.
         ocr_tries: at how many it may look; `limits.ocr_tries` by default.
+        ocr_until: on the clock `time.process_time`; OCR begins no line after it.
     """
     import pypdfium2
 
@@ -51,7 +54,8 @@ def text_of(
         if not pages:
             return Content("pdf", problem=DAMAGED, notes=("PDF without pages",))
         allowed = limits.ocr_pages if ocr_pages is None else ocr_pages
-        return _read(document, pages, data, limits, allowed, limits.ocr_tries if ocr_tries is None else ocr_tries)
+        tries = limits.ocr_tries if ocr_tries is None else ocr_tries
+        return _read(document, pages, data, _Reading(limits, allowed, tries, ocr_until))
     finally:
         document.close()
 
@@ -83,9 +87,8 @@ def _why(error: Any) -> str:
     return ENCRYPTED if getattr(error, "err_code", None) in locked else DAMAGED
 
 
-def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pages: int, ocr_tries: int) -> Content:
-    reading = _Reading(limits, ocr_pages, ocr_tries)
-    unread = []
+def _read(document: Any, pages: int, data: bytes, reading: _Reading) -> Content:
+    limits, unread = reading.limits, []
     for number in range(min(pages, limits.pages)):
         reading.page(document, number)
         if reading.problem == BOMB:
@@ -107,6 +110,8 @@ def _read(document: Any, pages: int, data: bytes, limits: ReadingLimits, ocr_pag
         notes.append(f"{scanned} pages read by OCR, mean confidence {sum(reading.confidences) / scanned:.2f}")
     if reading.without:
         unread.append(f"{reading.without} pages without text layer not read")
+    if reading.lines:
+        unread.append(ocr.LINES.format(reading.lines))
     return Content("scan" if scanned else "pdf", "\n\n".join(reading.texts), pages, reading.written, scanned, problem,
                    (*notes, *unread), tuple(unread))  # fmt: skip
 
@@ -118,6 +123,7 @@ class _Reading:
     limits: ReadingLimits
     ocr_pages: int
     ocr_tries: int
+    ocr_until: float
     texts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)  # one of each page that OCR looked at
@@ -125,6 +131,7 @@ class _Reading:
     problem: str | None = None
     unreadable: int = 0
     without: int = 0  # pages that only OCR could read, over the limit
+    lines: int = 0  # of the pages that OCR read, those without time left
 
     def page(self, document: Any, number: int) -> None:
         import pypdfium2
@@ -148,10 +155,12 @@ class _Reading:
             page.close()
 
     def _recognised(self, page: Any, text: str) -> str:
-        if self.written >= self.ocr_pages or len(self.confidences) >= self.ocr_tries:
+        late = time.process_time() >= self.ocr_until
+        if late or self.written >= self.ocr_pages or len(self.confidences) >= self.ocr_tries:
             self.without += 1
             return text
-        text, confidence = _recognised(page)
+        text, confidence, missed = _recognised(page, self.ocr_until)
+        self.lines += missed
         self.confidences.append(confidence)
         self.written += bool(text)
         return text
@@ -238,11 +247,11 @@ def _is_drawn(page: Any) -> bool:
     return bool(pdfium.FPDFPage_CountObjects(page.raw) > 0)
 
 
-def _recognised(page: Any) -> tuple[str, float]:
+def _recognised(page: Any, until: float) -> tuple[str, float, int]:
     width, height = page.get_size()
     scale = min(_OCR_DPI / 72, math.sqrt(_OCR_PIXELS / max(width * height, 1.0)))
     bitmap = page.render(scale=scale, grayscale=False)
     try:
-        return ocr.text_of_pixels(bitmap.to_numpy())
+        return ocr.text_of_pixels(bitmap.to_numpy(), until)
     finally:
         bitmap.close()

@@ -14,7 +14,7 @@ from baton_packs.customer_experience.reading.text.limits import (
     ReadingLimits,
 )
 
-_RATIO = 200  # unpacked to packed; text reaches about 20
+_RATIO = 100  # unpacked to packed; text reaches about 20
 _OFFICE = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF", "AndroidManifest.xml")
 _BLOCK = 1 << 16
 
@@ -46,9 +46,9 @@ def _members(archive: zipfile.ZipFile, size: int, limits: ReadingLimits) -> Unpa
     if any(one.flag_bits & 1 for one in infos):
         return Unpacked(problem=ENCRYPTED)
     declared = sum(one.file_size for one in infos)
-    if len(infos) > limits.zip_members or declared > limits.zip_bytes or declared > _RATIO * max(size, 10_000):
+    if len(infos) > limits.zip_members or declared > limits.zip_bytes or declared > _RATIO * size:
         return Unpacked(problem=BOMB, notes=(f"zip of {len(infos)} members, {declared:,} bytes unpacked",))
-    members, left = [], min(limits.zip_bytes, _RATIO * max(size, 10_000))
+    members, left = [], min(limits.zip_bytes, _RATIO * size)
     for one in infos:
         content = bytearray()
         with archive.open(one) as stream:

@@ -11,9 +11,10 @@ DAMAGED = "damaged"
 UNKNOWN_TYPE = "unknown_type"
 EMPTY = "empty"
 UNKNOWN_LANGUAGE = "unknown_language"
+NOT_READ = "not_read"  # the batch had no time or no room left for it
 
 # the first that applies names the document: danger before defect, defect before content
-PROBLEMS = (BOMB, TOO_LARGE, TOO_MANY_RECIPIENTS, ENCRYPTED, DAMAGED, UNKNOWN_TYPE, EMPTY, UNKNOWN_LANGUAGE)
+PROBLEMS = (BOMB, TOO_LARGE, TOO_MANY_RECIPIENTS, ENCRYPTED, DAMAGED, UNKNOWN_TYPE, EMPTY, UNKNOWN_LANGUAGE, NOT_READ)
 
 
 def worst(problems: Iterable[str | None]) -> str | None:
@@ -41,7 +42,9 @@ class ReadingLimits:
         ocr_tries: pages and pictures that OCR looks at, with words or without.
         pixels: of a picture; more is a bomb.
         characters: of the document's text; the rest is cut and named as unread.
-        seconds, memory_bytes: of the process that reads it.
+        ocr_seconds: processor time from which on OCR reads no further line of it; the rest is named as unread.
+        seconds: processor time of the process that reads it; it may wait for a busy machine twice as long again.
+        memory_bytes: of that process.
     """
 
     document_bytes: int = 40_000_000
@@ -59,7 +62,8 @@ class ReadingLimits:
     ocr_tries: int = 20
     pixels: int = 50_000_000
     characters: int = 50_000
-    seconds: float = 60.0
+    ocr_seconds: float = 8.0
+    seconds: float = 10.0
     memory_bytes: int = 2_000_000_000
 
 

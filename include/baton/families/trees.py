@@ -1,0 +1,174 @@
+"""Forests scored fast: the same trees and the same sums as LightGBM's and scikit-learn's own, in other steps.
+
+A boosted model's trees are small and many. Each tree is a word of bits, one a leaf, from left to right. A split that sends a row
+right rules out the leaves to its left; when all have spoken, the lowest bit left is the row's leaf (QuickScorer, Lucchese et
+al. 2015). What all splits on one feature say of a value is one line of a table, so a row costs one look-up a feature in
+place of a branch a node. The tables are arrays made anew for each call: nothing is compiled, kept or loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+from scipy.special import expit
+
+ROWS = 20_000  # from here on the tables cost less than they save
+LEAVES = 64  # of one tree, at most: the bits of the widest word
+_BINNED, _JUDGED = 1 << 15, 512  # rows at a time: what fits the second and the first cache
+
+
+@dataclass(frozen=True)
+class _Feature:
+    """What all splits on one feature say.
+
+    Attributes:
+        column: of the matrix.
+        thresholds: shape (m,), rising, each once.
+        masks: shape (m + 2, trees): the leaves that stay where k thresholds lie below the value, k = 0..m; last, of a null.
+    """
+
+    column: int
+    thresholds: np.ndarray
+    masks: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Bits:
+    """A boosted model as tables.
+
+    Attributes:
+        values: shape (trees, bits of a word), of each leaf.
+    """
+
+    features: list[_Feature]
+    values: np.ndarray
+
+
+def boosted(booster: lightgbm.Booster, matrix: np.ndarray) -> np.ndarray:
+    """`booster.predict(matrix)` on one thread, equal to 1e-12, in about a fifth of its time where rows and trees allow it.
+
+    Args:
+        matrix: float64, shape (rows, columns).
+    """
+    bits, slope = _bits(booster.dump_model()) if len(matrix) >= ROWS else (None, 1.0)
+    if bits is None:
+        return np.asarray(booster.predict(matrix, num_threads=1))
+    return expit(slope * _sums(bits, matrix))
+
+
+def positives(forest: Any, matrix: np.ndarray) -> np.ndarray:
+    """`forest.predict_proba(matrix)[:, 1]` of a fitted forest of scikit-learn's, equal to 1e-12, in about half
+    its time where there are many rows.
+
+    Raises:
+        ValueError: the matrix holds what the forest does not take.
+    """
+    forest.estimators_[0].apply(matrix)  # raises; it alone, the others are asked without a check
+    narrow = np.ascontiguousarray(matrix, dtype=np.float32)  # the type in which these trees compare
+    order = _alike(forest, narrow) if len(matrix) >= ROWS else np.arange(len(matrix))
+    narrow = narrow[order]
+    total, given, result = np.zeros(len(matrix)), np.empty(len(matrix)), np.empty(len(matrix))
+    for tree in forest.estimators_:
+        share = tree.tree_.value[:, 0, 1] / tree.tree_.value[:, 0, :].sum(axis=1)
+        total += np.take(share, tree.apply(narrow, check_input=False), out=given, mode="clip")
+    result[order] = total / len(forest.estimators_)
+    return result
+
+
+def _alike(forest: Any, matrix: np.ndarray) -> np.ndarray:
+    """An order of the rows that puts alike ones together: the processor then guesses most turns in a tree right."""
+    key = np.zeros(len(matrix), dtype=np.uint16)
+    for column in np.argsort(-forest.feature_importances_)[:3]:
+        cells = np.ascontiguousarray(matrix[:, column])
+        sample = np.sort(cells[:: max(1, len(cells) // 4096)])
+        edges = sample[np.linspace(0, len(sample) - 1, 33).astype(int)[1:-1]]
+        key = key * np.uint16(32) + np.searchsorted(edges, cells).astype(np.uint16)
+    return np.argsort(key, kind="stable")
+
+
+def _bits(model: dict[str, Any]) -> tuple[_Bits | None, float]:
+    """Tables of a dumped booster and the slope of its link; None where a tree is large or splits in a way of its own."""
+    name, _, slope = str(model.get("objective", "")).partition(" sigmoid:")
+    trees = model["tree_info"]
+    leaves = max((tree["num_leaves"] for tree in trees), default=0)
+    if name != "binary" or not slope or not 0 < leaves <= LEAVES or model["average_output"]:
+        return None, 1.0
+    width = next(bits for bits in (8, 16, 32, 64) if leaves <= bits)
+    values = np.zeros((len(trees), width))
+    splits: dict[int, list[tuple[float, int, int, bool]]] = {}
+    for number, tree in enumerate(trees):
+        found: list[float] = []
+        if not _walk(tree["tree_structure"], number, found, splits):
+            return None, 1.0
+        values[number, : len(found)] = found
+    return _Bits([_feature(column, splits[column], len(trees), width) for column in sorted(splits)], values), float(
+        slope
+    )
+
+
+def _walk(node: dict[str, Any], tree: int, leaves: list[float], splits: dict[int, list[Any]]) -> bool:
+    """Gather leaves from left to right, and splits as (threshold, tree, bits to the left, null goes left)."""
+    if "split_index" not in node:
+        leaves.append(node["leaf_value"])
+        return "leaf_coeff" not in node  # a linear tree has a line in each leaf
+    if node["decision_type"] != "<=" or node["missing_type"] not in ("None", "NaN"):
+        return False
+    first = len(leaves)
+    if not _walk(node["left_child"], tree, leaves, splits):
+        return False
+    # without nulls in training LightGBM takes a null for a zero
+    null_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
+    left = (1 << len(leaves)) - (1 << first)
+    splits.setdefault(node["split_feature"], []).append((node["threshold"], tree, left, null_left))
+    return _walk(node["right_child"], tree, leaves, splits)
+
+
+def _feature(column: int, splits: list[tuple[float, int, int, bool]], trees: int, width: int) -> _Feature:
+    every = (1 << width) - 1
+    thresholds = np.unique([threshold for threshold, *_ in splits])
+    masks = np.full((len(thresholds) + 2, trees), every, np.dtype(f"uint{width}"))
+    for threshold, tree, left, null_left in splits:
+        right_from = int(np.searchsorted(thresholds, threshold)) + 1
+        stays = masks.dtype.type(every & ~left)
+        masks[right_from, tree] &= stays
+        if not null_left:
+            masks[-1, tree] &= stays
+    np.bitwise_and.accumulate(masks[:-1], axis=0, out=masks[:-1])
+    return _Feature(column, thresholds, masks)
+
+
+def _sums(model: _Bits, matrix: np.ndarray) -> np.ndarray:
+    """The sum of each row's leaves, shape (rows,)."""
+    trees, width = model.values.shape
+    kind = np.dtype(f"uint{width}")
+    mask, other = np.empty((_JUDGED, trees), kind), np.empty((_JUDGED, trees), kind)
+    at, value = np.empty((_JUDGED, trees), np.intp), np.empty((_JUDGED, trees))
+    before, one = np.arange(trees) * width - 1, kind.type(1)
+    result = np.empty(len(matrix))
+    for begin in range(0, len(matrix), _BINNED):
+        lines = [_lines(feature, matrix[begin : begin + _BINNED]) for feature in model.features]
+        part = result[begin : begin + _BINNED]
+        for start in range(0, len(part), _JUDGED):
+            rows = slice(start, min(start + _JUDGED, len(part)))
+            size = rows.stop - start
+            kept, said, leaf, given = mask[:size], other[:size], at[:size], value[:size]
+            kept.fill(~kind.type(0))
+            for feature, line in zip(model.features, lines, strict=True):
+                np.take(feature.masks, line[rows], axis=0, out=said, mode="clip")  # `clip`: without a copy of `out`
+                np.bitwise_and(kept, said, out=kept)
+            np.bitwise_xor(kept, np.subtract(kept, one, out=said), out=said)  # ones up to the lowest bit
+            np.add(np.bitwise_count(said), before, out=leaf)
+            np.take(model.values, leaf, out=given, mode="clip")
+            part[rows] = given.sum(axis=1)
+    return result
+
+
+def _lines(feature: _Feature, matrix: np.ndarray) -> np.ndarray:
+    """Which line of the feature's masks speaks of each row."""
+    cells = np.ascontiguousarray(matrix[:, feature.column])
+    line = np.searchsorted(feature.thresholds, cells)
+    line[np.isnan(cells)] = len(feature.thresholds) + 1
+    return line
