@@ -208,7 +208,7 @@ def looked_back() -> Callable[[], Any]:
 
     options = earlier.EarlierOptions(stage="decide", columns=("entity_key",))
     job: Any = StageJob("p", FLOW, "earlier", YEAR["hour"](SIZE.partitions), "s", options=options)  # type: ignore[arg-type]
-    return lambda: (len(earlier._state(job)), len(earlier._refs(job)))
+    return lambda: (len(earlier.state(job)), len(earlier.refs(job)))
 
 
 def confirmed() -> Callable[[], Any]:
@@ -221,9 +221,9 @@ def confirmed() -> Callable[[], Any]:
     job: Any = StageJob("financial_crime", FLOW, "confirmed", key, "s", options=options)  # type: ignore[arg-type]
 
     def look() -> Any:
-        pack, spec = step._model(job)
-        seen = step._state(job)
-        known = step._known(pack, spec, seen.kept)
+        pack, spec = step.model_of(job)
+        seen = step.state(job)
+        known = step.known(pack, spec, seen.kept)
         return 0 if known is None else len(known)
 
     return look

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from baton.console.queries.state import _each
+from baton.console.queries.state import each_value
 from baton.drift.decision import Window
 from baton.feedback import labels
 from baton.lifecycle import news, windows
@@ -51,7 +51,7 @@ def test_the_windows_are_those_that_a_decision_needs(hours: list[str]) -> None:
         assert len(everything) == len(hours)
         assert windows.newest(conn, FLOW, 3) == hours[-3:]
         assert windows.states(conn, FLOW, hours[:2]) == dict.fromkeys(hours[:2], "published")
-        assert list(_each(conn, tables.drift_windows.c.model)) == [MODEL]
+        assert list(each_value(conn, tables.drift_windows.c.model)) == [MODEL]
 
 
 def test_the_news_are_what_was_committed_labelled_or_decided_since(hours: list[str]) -> None:

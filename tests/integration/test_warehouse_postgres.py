@@ -138,7 +138,7 @@ def test_gc_waits_for_a_commit_that_is_under_way(home, monkeypatch):
 
 def test_gc_holds_off_a_commit_once_it_has_looked(home, monkeypatch):
     slot, looked, go_on = slots.Slot("flow", "stage", "2026-01-01T00:00:00"), threading.Event(), threading.Event()
-    real, collected = garbage._orphaned, []
+    real, collected = garbage.orphaned, []
 
     def orphaned(conn, slot, fence, dry_run):
         found = real(conn, slot, fence, dry_run)
@@ -146,7 +146,7 @@ def test_gc_holds_off_a_commit_once_it_has_looked(home, monkeypatch):
         assert go_on.wait(30)
         return found
 
-    monkeypatch.setattr(garbage, "_orphaned", orphaned)
+    monkeypatch.setattr(garbage, "orphaned", orphaned)
     collector = threading.Thread(target=lambda: collected.extend(garbage.gc(timedelta(0)).uris))
 
     def pause(point):

@@ -75,7 +75,7 @@ def _decision(spec: ModelSpec, arrived: dict[str, str]) -> dict[str, Any]:
                 "newest": seen[-1].partition,
             }
         unanswered = _unanswered(conn, spec.model)
-        verdict = _verdict(conn, spec, settled[-1], unanswered)
+        verdict = verdict_on(conn, spec, settled[-1], unanswered)
     decision, request = ("RETRAIN", unanswered) if unanswered else _act(spec, verdict)
     return {
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": verdict.partition,
@@ -83,7 +83,7 @@ def _decision(spec: ModelSpec, arrived: dict[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _verdict(conn: Connection, spec: ModelSpec, current: Window, unanswered: str | None) -> DriftVerdict:
+def verdict_on(conn: Connection, spec: ModelSpec, current: Window, unanswered: str | None) -> DriftVerdict:
     """Decide, looking as far back as the decision needs and no further."""
     assert spec.drift is not None
     retrains = [p for p in _retrains(conn, spec, current.partition) if p != unanswered]

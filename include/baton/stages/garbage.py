@@ -57,7 +57,7 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
     for item, slot, fence in attempts():
         if (slot, fence) in named or datasets.age(item) < older_than.total_seconds():
             continue
-        if not warehouse.transact(partial(_orphaned, slot=slot, fence=fence, dry_run=dry_run)):
+        if not warehouse.transact(partial(orphaned, slot=slot, fence=fence, dry_run=dry_run)):
             continue
         if not dry_run:
             datasets.delete(item.uri)
@@ -81,7 +81,7 @@ def _named() -> set[tuple[Slot, int]]:
         return {(Slot(*row[:4]), row[4]) for row in conn.execute(sa.select(*columns))}
 
 
-def _orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
+def orphaned(conn: Connection, slot: Slot, fence: int, dry_run: bool) -> bool:
     """True if no commit names the attempt's object, now or later: first its slot is held, then it is looked for a
     commit, then the attempt is fenced off.
 

@@ -24,7 +24,7 @@ class ConfirmedOptions(Spec):
     partitions: int = Field(default=200, ge=1, description="at most so many, the newest: each is a file to read")
 
 
-def _model(job: StageJob[ConfirmedOptions]) -> tuple[Pack, ModelSpec]:
+def model_of(job: StageJob[ConfirmedOptions]) -> tuple[Pack, ModelSpec]:
     pack, spec = find_model(job.options.model)
     if spec.data.target is None:
         raise BatonError(f"model {spec.model} has no target, so there is nothing that people confirm")
@@ -46,14 +46,14 @@ def _bounds(job: StageJob[ConfirmedOptions], spec: ModelSpec) -> Bounds:
     return Bounds(first=min(newest, default=None), before=job.partition, heard_by=heard_by)
 
 
-def _state(job: StageJob[ConfirmedOptions]) -> Seen:
+def state(job: StageJob[ConfirmedOptions]) -> Seen:
     """Contents of the history and of the partitions looked back on, and the labels that count."""
-    pack, spec = _model(job)
+    pack, spec = model_of(job)
     bounds = _bounds(job, spec)  # state and rows are as of the same moment
     return Seen({"data": spec.data.model_dump(mode="json"), **known_state(pack, spec, bounds)}, bounds)
 
 
-@engine_step(ConfirmedOptions, fingerprint=_state)
+@engine_step(ConfirmedOptions, fingerprint=state)
 def rows(job: StageJob[ConfirmedOptions]) -> StageOutput:
     """The newest rows of every class whose truth people confirmed, oldest first; no row of this partition or a later one.
 
@@ -71,15 +71,15 @@ def rows(job: StageJob[ConfirmedOptions]) -> StageOutput:
         BatonError: the model has no target, or a column is not there.
         SourceError: the history cannot be read.
     """
-    pack, spec = _model(job)
+    pack, spec = model_of(job)
     bounds: Bounds = job.seen
-    frame = _newest(_known(pack, spec, bounds), spec, list(job.options.columns), job.options.each)
+    frame = _newest(known(pack, spec, bounds), spec, list(job.options.columns), job.options.each)
     facts = {"rows": len(frame), "classes": int(frame[spec.data.target].nunique())}
     recent = int((frame["partition"] != "").sum())
     return StageOutput(frame, {**facts, "recent": recent, "heard_by": bounds.heard_by})
 
 
-def _known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
+def known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
     try:
         return known_rows(pack, spec, bounds=bounds, labelled=0.0)
     except NothingKnown:

@@ -25,9 +25,9 @@ class EarlierOptions(Spec):
     partitions: int = Field(default=100, ge=1, description="at most so many partitions, the newest")
 
 
-def _state(job: StageJob[EarlierOptions]) -> Mapping[str, Any]:
+def state(job: StageJob[EarlierOptions]) -> Mapping[str, Any]:
     """Contents of the partitions that are looked back on; None where one is not there yet."""
-    found: dict[str, Any] = {partition: ref.content_sha256 for partition, ref in _refs(job).items()}
+    found: dict[str, Any] = {partition: ref.content_sha256 for partition, ref in refs(job).items()}
     return found | dict.fromkeys(_pending(job))
 
 
@@ -43,12 +43,12 @@ def _pending(job: StageJob[EarlierOptions]) -> list[str]:
     return [p for p in before if p not in done and (p not in checked or checked[p].ref.rows)]
 
 
-def _refs(job: StageJob[EarlierOptions]) -> dict[str, DatasetRef]:
+def refs(job: StageJob[EarlierOptions]) -> dict[str, DatasetRef]:
     before = partitions(job.flow, job.options.stage, before=job.partition, newest=job.options.partitions)
     return {p: result.ref for p, result in heads_of(job.flow, job.options.stage, before).items() if result.ref.rows}
 
 
-@engine_step(EarlierOptions, fingerprint=_state)
+@engine_step(EarlierOptions, fingerprint=state)
 def rows(job: StageJob[EarlierOptions]) -> StageOutput:
     """Rows that a stage of this flow committed for earlier partitions, oldest first.
 
@@ -61,7 +61,7 @@ def rows(job: StageJob[EarlierOptions]) -> StageOutput:
     """
     columns = list(job.options.columns)
     parts, missing = [], Counter[str]()
-    for partition, ref in _refs(job).items():
+    for partition, ref in refs(job).items():
         part = read(ref)
         missing.update(name for name in columns if name not in part)
         parts.append(part.reindex(columns=columns).assign(partition=partition))

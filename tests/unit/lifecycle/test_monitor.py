@@ -300,7 +300,7 @@ def test_the_decision_is_that_of_all_windows_however_few_are_read() -> None:
         known = [str(rng.choice(["held", "dropped", "open"])) if rng.random() < 0.2 else None for _ in range(many)]
         windows = judged_hours(drifted, known)
         with warehouse.read() as conn:
-            found = monitor._verdict(conn, spec, windows[-1], None)
+            found = monitor.verdict_on(conn, spec, windows[-1], None)
         assert found == decide(windows, spec.drift, now=windows[-1].partition)
         verdicts.add(found.verdict)
     assert len(verdicts) > 3

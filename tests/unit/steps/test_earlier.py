@@ -96,7 +96,7 @@ def test_looking_back_costs_the_same_after_ten_times_as_many_partitions() -> Non
         now = replace(job("earlier", "baton.steps.earlier:rows", options={}), partition="2027")
         asked = replace(now, options=earlier.EarlierOptions(stage="extract", columns=("a",), partitions=20))
         with STAGE["statements"]() as seen:
-            assert earlier._state(asked) == {}
+            assert earlier.state(asked) == {}
         assert partitions("shop_flow", "extract", newest=20) == hours[-20:]
         sent.append(len(seen))
     assert sent[0] == sent[1] <= 12

@@ -26,7 +26,7 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     """The newest window of each model, what drifted in it, and the labelled metric over the windows before."""
     table, asked = tables.drift_windows, tables.retrains
     found = []
-    for model in _each(conn, table.c.model):
+    for model in each_value(conn, table.c.model):
         # a partition may be judged for several versions; the last judgement counts
         row = first_row(conn, table, table.c.partition.desc(), table.c.judged_at.desc(), model=model)
         if row is None or not rights.read(row["flow"]):
@@ -46,7 +46,7 @@ def drift(conn: Connection, rights: Rights) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: (-len(entry["features"]), entry["model"]))
 
 
-def _each(conn: Connection, column: Column[Any]) -> Iterator[Any]:
+def each_value(conn: Connection, column: Column[Any]) -> Iterator[Any]:
     """The values of an index's first column, in order: one look at the index each, however many rows have them."""
     value = conn.execute(select(func.min(column))).scalar()
     while value is not None:
