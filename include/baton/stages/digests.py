@@ -2,7 +2,8 @@
 
 Code is the function and its *build*: every file of the engine and of the flow's pack. Which of them a function reaches
 cannot be known (it may name modules by text, or read the pack's policies and templates), and a result that a correction
-did not reach surprises more than one that is computed again.
+did not reach surprises more than one that is computed again. For the engine's own steps the pack's specs are left
+out: what they take of these is among their parameters, and a new owner or alert changes no row.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -38,11 +39,12 @@ def input_digest(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def code_of(func: Callable[..., Any], *folders: Path) -> str:
+def code_of(func: Callable[..., Any], *folders: Path, without: Collection[Path] = ()) -> str:
     """Return a text that changes with a function's code: package versions, dotted name, hash of its source and its build.
 
     Args:
         folders: of the packages whose files it may reach, see `build_of`.
+        without: files of these that count in another way.
 
     Raises:
         TypeError: the function's source is not at hand (built in, or typed into a prompt).
@@ -56,11 +58,11 @@ def code_of(func: Callable[..., Any], *folders: Path) -> str:
         raise TypeError(f"{plain!r} has no source file, so a change of it could not be noticed") from error
     versions = [f"{name}=={metadata.version(name)}" for name in sorted({DISTRIBUTION, *_distribution(plain)})]
     source_hash = hashlib.sha256(source.encode()).hexdigest()[:16]
-    builds = "".join(f" {build_of(folder)}" for folder in folders)
+    builds = "".join(f" {build_of(folder, without)}" for folder in folders)
     return f"{' '.join(versions)} {plain.__module__}:{plain.__qualname__} {source_hash}{builds}"
 
 
-def build_of(folder: Path) -> str:
+def build_of(folder: Path, without: Collection[Path] = ()) -> str:
     """Return a hash over the names and contents of a package's files, the same on every machine.
 
     Left out: what Python compiled, what begins with a dot, README.md. A file is read once a process, and again when its
@@ -70,8 +72,8 @@ def build_of(folder: Path) -> str:
     for at, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if name != "__pycache__" and not name.startswith("."))
         for name in sorted(names):
-            if not (name.startswith(".") or name.endswith(".pyc") or name == "README.md"):
-                path = Path(at, name)
+            path = Path(at, name)
+            if not (name.startswith(".") or name.endswith(".pyc") or name == "README.md" or path in without):
                 about = path.stat()
                 content = _content_of(path, about.st_mtime_ns, about.st_size)
                 made.update(f"{path.relative_to(folder).as_posix()}\0{content}\0".encode())

@@ -10,7 +10,7 @@ from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.data.datasets import read
 from baton.errors import ContractBroken
-from baton.packs.pack import pack_folder
+from baton.packs.pack import pack_folder, spec_paths
 from baton.stages.digests import code_of
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
@@ -48,7 +48,11 @@ def run(job: StageJob[Any]) -> StageResult:
             _require_contract(job, output.frame)
         return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
 
-    code = code_of(found.func if isinstance(found, Step) else found, ENGINE, pack_folder(job.pack))
+    function = found.func if isinstance(found, Step) else found
+    pack = pack_folder(job.pack)
+    # the engine's own steps say in their state what they take of a spec; a pack's function may read any of it
+    ours = function.__module__.startswith("baton.")
+    code = code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ())
     return run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )

@@ -60,3 +60,8 @@ def test_a_build_follows_every_file_and_neither_place_nor_time(tmp_path):
     assert len({first, *others}) == 4
     assert build("a", **{"rules.py": "LIMIT = 2"}) != first
     assert build("a", **{"rules.py": "LIMIT = 1"}) == first
+    spec = tmp_path / "a" / "models" / "one.yaml"
+    spec.parent.mkdir()
+    spec.write_text("owner: ann")
+    assert build("a") != first
+    assert build_of(tmp_path / "a", {spec}) == first
