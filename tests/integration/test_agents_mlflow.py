@@ -77,7 +77,7 @@ def advise(model: Any, partition: str, people: list[str]) -> Any:
     options = {"agent": f"{__name__}:SPEC"}
     return run(
         StageJob(
-            "care",
+            "customer_experience",
             "care",
             "advise",
             partition,
@@ -199,7 +199,7 @@ def test_a_server_that_is_lost_midway_is_not_waited_for(home: Path, monkeypatch:
 def test_who_has_no_critic_registers_one_prompt(home: Path) -> None:
     from baton.agents.records import open_records
 
-    job = StageJob("care", "care", "advise", "p", "x:y")
+    job = StageJob("customer_experience", "care", "advise", "p", "x:y")
     assert open_records(replace(SPEC, critic=None), job, 1, {}).prompts == {"agent.scribe": 1}
 
 

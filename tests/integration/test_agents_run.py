@@ -98,7 +98,7 @@ def job(people: list[str], agent: str = "SPEC") -> StageJob:
         run_id="test",
     )
     return StageJob(
-        "care",
+        "customer_experience",
         "care",
         "advise",
         slot.partition,
@@ -173,7 +173,7 @@ from baton.stages.job import StageJob
 from baton.stages.run import run
 given = json.loads(sys.argv[1])
 inputs = {{"people": DatasetRef.from_dict(given["ref"])}}
-run(StageJob("care", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,
+run(StageJob("customer_experience", "care", "advise", given["partition"], "baton.steps.advise:advise", inputs=inputs,
              options=given["options"], run_id="test", connections=AirflowConnections()))
 """
 
