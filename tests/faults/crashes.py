@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from forked import Violation, fresh_home
 from baton.record import ledger
 
 KINDS = {"slot": slot_crashes.run_scenario, "outbox": outbox_crashes.run_scenario}
-PER_HOME = 40  # scenarios that share a warehouse
+PER_HOME = 40  # scenarios that share a warehouse; all, where a server holds it: its ledger has one key
 
 
 def seeds(text: str) -> list[int]:
@@ -43,13 +44,14 @@ def main() -> int:
     traces: set[str] = set()
     violations: list[str] = []
     done = records = 0
+    step = len(wanted) if "BATON_WAREHOUSE_URL" in os.environ else PER_HOME
     with tempfile.TemporaryDirectory(prefix="baton-crashes-", dir=arguments.folder) as name:
         folder = Path(name)
-        for start in range(0, len(wanted), PER_HOME):
+        for start in range(0, len(wanted), step):
             if time.monotonic() - began > arguments.seconds:
                 break
             with fresh_home(folder / "template.db", folder / f"{start}"):
-                for seed in wanted[start : start + PER_HOME]:
+                for seed in wanted[start : start + step]:
                     if time.monotonic() - began > arguments.seconds:
                         break
                     try:

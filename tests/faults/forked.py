@@ -185,6 +185,8 @@ def digest(trace: list[str]) -> str:
 def fresh_home(template: Path, folder: Path) -> Iterator[None]:
     """A home of its own with an empty warehouse: what a scenario costs must not grow with those before it.
 
+    Where BATON_WAREHOUSE_URL names a server, its database is taken as it is.
+
     Args:
         template: a migrated SQLite file; made when it is not there.
     """
@@ -193,7 +195,9 @@ def fresh_home(template: Path, folder: Path) -> Iterator[None]:
     settings.cache_clear()
     try:
         folder.mkdir(parents=True)
-        if not template.exists():
+        if warehouse.engine().dialect.name != "sqlite":
+            warehouse.migrate()
+        elif not template.exists():
             warehouse.migrate()
             warehouse.engine().dispose()
             with closing(sqlite3.connect(folder / "warehouse.db")) as made, closing(sqlite3.connect(template)) as kept:

@@ -24,7 +24,7 @@ from baton.errors import BatonError, StaleAttempt
 from baton.record import ledger, migrations, tables, used_models, warehouse
 from baton.stages import garbage, slots
 
-HARNESS = Path(__file__).parents[1] / "faults" / "slot_crashes.py"
+HARNESS = Path(__file__).parents[1] / "faults" / "crashes.py"
 
 
 @pytest.fixture
