@@ -42,7 +42,7 @@ def frame_of(known: list[tuple[bytes, str]], seed: int) -> pd.DataFrame:
     read = [mail.read(data) for data, _ in known]
     frame = pd.DataFrame({
         "document_id": [str(number) for number in range(len(known))], "subject": [one.subject for one in read],
-        "text": [one.text for one in read], "type": [label for _, label in known], "_row": range(len(known)),
+        "sender_name": [one.sender_name for one in read], "text": [one.text for one in read], "type": [label for _, label in known], "_row": range(len(known)),
     })  # fmt: skip
     groups = frame.groupby(["subject", "text"], sort=False).ngroup().to_numpy()
     drawn = np.random.default_rng(seed).permutation(groups.max() + 1) < HELD_OUT * (groups.max() + 1)
