@@ -222,7 +222,7 @@ def _frame(
 
     _check_names(columns, name)
     made: dict[str, Any] = {"_row": range(first_row, first_row + len(problems))}
-    made |= {column: _objects(list(values)) for column, values in zip(columns, cells, strict=True)}
+    made |= {column: _objects(values) for column, values in zip(columns, cells, strict=True)}
     if any(problems):
         made[PROBLEM] = _objects(problems)
     return _checked(pd.DataFrame(made), columns)

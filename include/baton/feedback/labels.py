@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from baton.record import tables
-from baton.record.warehouse import now, read, upsert
+from baton.record.warehouse import among, now, read, upsert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # vouches for (0), below what a flow publishes with a higher rank, such as an outcome that cost money.
 PERSON = 1
 ARRIVED = "labels_arrived"  # in the ledger; `partitions` there: those whose published predictions are about them
-_AT_ONCE = 500  # keys in one statement
 
 Truth = float | str
 
@@ -85,9 +84,11 @@ def predicted_partitions(conn: Connection, flow: str, keys: Select[Any] | Sequen
     said = tables.predictions
     # the flow is compared here: asked for it, SQLite would walk all that the flow ever predicted
     query = select(said.c.flow, said.c.partition).distinct()
-    parts = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)] if isinstance(keys, Sequence) else [keys]
-    found = [conn.execute(query.where(said.c.entity_key.in_(part))) for part in parts]
-    return {row.partition for rows in found for row in rows if row.flow == flow}
+    if isinstance(keys, Sequence):
+        rows = among(conn, query, said.c.entity_key, keys)
+    else:
+        rows = iter(conn.execute(query.where(said.c.entity_key.in_(keys))))
+    return {row.partition for row in rows if row.flow == flow}
 
 
 def replace_labels(
@@ -179,18 +180,19 @@ def counts(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = A
     """Partition -> number of its labels, and when the last of them was written."""
     said = tables.labels.c
     query = select(said.partition, func.count(), func.max(said.known_at)).where(*_of(flow, target, bounds))
-    return {
-        partition: (count, at)
-        for partition, count, at in _among(query.group_by(said.partition), said.partition, partitions)
-    }
+    with read() as conn:
+        rows = among(conn, query.group_by(said.partition), said.partition, partitions)
+        return {partition: (count, at) for partition, count, at in rows}
 
 
 def class_sizes(flow: str, target: str, partitions: Sequence[str], bounds: Bounds = ALL) -> dict[Truth, int]:
     """Value -> number of labels that say so, of a target with classes."""
     said, sizes = tables.labels.c, Counter[Truth]()
     query = select(said.label, said.category, func.count()).where(*_of(flow, target, bounds))
-    for label, category, count in _among(query.group_by(said.label, said.category), said.partition, partitions):
-        sizes[category if category is not None else label] += count
+    with read() as conn:
+        grouped = query.group_by(said.label, said.category)
+        for label, category, count in among(conn, grouped, said.partition, partitions):
+            sizes[category if category is not None else label] += count
     return dict(sizes)
 
 
@@ -201,9 +203,3 @@ def _of(flow: str, target: str, bounds: Bounds) -> list[ColumnElement[bool]]:
 
 def _heard(bounds: Bounds) -> list[ColumnElement[bool]]:
     return [] if bounds.heard_by is None else [tables.labels.c.known_at <= bounds.heard_by]
-
-
-def _among(query: Select[Any], column: Any, values: Sequence[str]) -> Iterator[Any]:
-    with read() as conn:
-        for at in range(0, len(values), _AT_ONCE):
-            yield from conn.execute(query.where(column.in_(values[at : at + _AT_ONCE])))

@@ -47,13 +47,7 @@ def judge_windows(model: str, flow: str) -> dict[str, Any]:
     arrived = [p for p in newest if p not in held_up][-SHOWN:]
     if not arrived:
         waiting = f"{min(states)} is not published yet" if states else "no published partition yet"
-        outcome: dict[str, Any] = {
-            "decision": "TOO_FEW",
-            "reasons": [waiting],
-            "windows": [],
-            "features": [],
-            "newest": None,
-        }
+        outcome = _too_few(waiting, None)
     else:
         outcome = _decision(spec, {p: states[p] for p in arrived})
     remember(model, flow, news, held_up)
@@ -66,14 +60,7 @@ def _decision(spec: ModelSpec, arrived: dict[str, str]) -> dict[str, Any]:
         seen = windows.on_record(conn, spec.model, arrived)
         settled = [window for window in seen if window.status != "pending"] or windows.last_settled(conn, spec.model)
         if not settled:
-            waiting = f"nothing of what {seen[0].partition} forecast has happened yet"
-            return {
-                "decision": "TOO_FEW",
-                "reasons": [waiting],
-                "windows": [],
-                "features": [],
-                "newest": seen[-1].partition,
-            }
+            return _too_few(f"nothing of what {seen[0].partition} forecast has happened yet", seen[-1].partition)
         unanswered = _unanswered(conn, spec.model)
         verdict = verdict_on(conn, spec, settled[-1], unanswered)
     decision, request = ("RETRAIN", unanswered) if unanswered else _act(spec, verdict)
@@ -81,6 +68,10 @@ def _decision(spec: ModelSpec, arrived: dict[str, str]) -> dict[str, Any]:
         "decision": decision, "reasons": verdict.reasons, "features": verdict.features, "partition": verdict.partition,
         "newest": seen[-1].partition, "since": verdict.onset, "windows": [_brief(w) for w in seen], "request": request,
     }  # fmt: skip
+
+
+def _too_few(waiting: str, newest: str | None) -> dict[str, Any]:
+    return {"decision": "TOO_FEW", "reasons": [waiting], "windows": [], "features": [], "newest": newest}
 
 
 def verdict_on(conn: Connection, spec: ModelSpec, current: Window, unanswered: str | None) -> DriftVerdict:

@@ -19,9 +19,9 @@ from baton.families import family
 from baton.feedback.labels import digest, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.record import ledger, tables
-from baton.record.warehouse import now, read, transact, upsert, write
+from baton.record.warehouse import among, now, read, transact, upsert, write
 from baton.registry.client import Registry
-from baton.stages.slots import AT_ONCE, heads_of
+from baton.stages.slots import heads_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +41,13 @@ def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, st
 
     An abandoned one failed for good on its way: it must not hold up the windows after it for ever.
     """
-    table, commits, ordered = tables.heads, tables.commits, sorted(wanted)
+    table, commits = tables.heads, tables.commits
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
         table.c.flow == flow, table.c.stage.in_(_STAGES), table.c.commit_id == commits.c.id
     )
     reached: dict[str, dict[str, Any]] = {}
-    for first in range(0, len(ordered), AT_ONCE):
-        for row in conn.execute(query.where(table.c.partition.in_(ordered[first : first + AT_ONCE]))):
-            reached.setdefault(row.partition, {})[row.stage] = row
+    for row in among(conn, query, table.c.partition, wanted):
+        reached.setdefault(row.partition, {})[row.stage] = row
     too_old = (datetime.now(UTC) - ABANDONED).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     states = {}
     for partition, stages in sorted(reached.items()):
@@ -110,13 +109,10 @@ def _judged(
 
 def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str, Mapping[Any, Any]]:
     """The rows of `drift_windows` that count, by partition; without their tables."""
-    table, ordered, found = tables.drift_windows.c, sorted(wanted), dict[str, Mapping[Any, Any]]()
+    table = tables.drift_windows.c
     columns = (table.partition, table.version, table.commit_id, table.window, table.performance)
     query = select(*columns).where(table.model == model, table.verdict.in_(IN_FORCE))
-    for first in range(0, len(ordered), AT_ONCE):
-        among = query.where(table.partition.in_(ordered[first : first + AT_ONCE]))
-        found.update({row["partition"]: row for row in conn.execute(among).mappings()})
-    return found
+    return {row.partition: row._mapping for row in among(conn, query, table.partition, wanted)}
 
 
 def _judge(

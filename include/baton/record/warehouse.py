@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 LOCK_PATIENCE = 60.0  # seconds that a writer waits for its turn, or for a database that restarts
 _BUSY_TIMEOUT_MS = 30_000
+AT_ONCE = 500  # values in one statement: both databases bound their number
 _WRITE = "baton_write"
 _CALLBACKS = "baton_after_commit"
 _IDENTITY = "warehouse_id"
@@ -218,6 +219,13 @@ def compact() -> None:
                 _patiently(partial(cursor.execute, statement))
         finally:
             conn.invalidate()
+
+
+def among(conn: Connection, query: sa.Select[Any], column: Any, values: Collection[Any]) -> Iterator[Any]:
+    """The rows of a query whose column has one of the values, which may be any number: a statement takes `AT_ONCE`."""
+    given = list(values)
+    for start in range(0, len(given), AT_ONCE):
+        yield from conn.execute(query.where(column.in_(given[start : start + AT_ONCE])))
 
 
 def _begun(conn: Connection) -> Connection:

@@ -225,18 +225,13 @@ def head(slot: Slot) -> StageResult | None:
     return None if row is None else _result(row)
 
 
-AT_ONCE = 500  # partitions in one statement: both databases bound the number of values
-
-
 def heads_of(flow: str, stage: str, wanted: Collection[str]) -> dict[str, StageResult]:
     """Return the present versions of many of a stage's partitions, in their order; those without a result are left out."""
-    joined, ordered, found = heads.join(commits, heads.c.commit_id == commits.c.id), sorted(wanted), {}
-    of_stage = (heads.c.flow == flow, heads.c.stage == stage, heads.c.map_index == -1)
+    query = sa.select(commits).select_from(heads.join(commits, heads.c.commit_id == commits.c.id))
+    query = query.where(heads.c.flow == flow, heads.c.stage == stage, heads.c.map_index == -1)
     with warehouse.read() as conn:
-        for first in range(0, len(ordered), AT_ONCE):
-            among = heads.c.partition.in_(ordered[first : first + AT_ONCE])
-            query = sa.select(commits).select_from(joined).where(*of_stage, among)
-            found.update({row["partition"]: _result(row) for row in conn.execute(query).mappings()})
+        rows = warehouse.among(conn, query, heads.c.partition, wanted)
+        found = {row.partition: _result(row._mapping) for row in rows}
     return dict(sorted(found.items()))
 
 
