@@ -6,6 +6,7 @@ from baton.record import ledger
 from baton.record.ledger import LedgerEntry
 
 ERASED = "entity_erased"
+_ALL = 1_000_000
 
 
 def subject(flow: str, entity: str) -> str:
@@ -15,6 +16,7 @@ def subject(flow: str, entity: str) -> str:
 
 def erasures(entity: str, flow: str | None = None) -> list[LedgerEntry]:
     """Entries of an entity's erasures, newest first; of one flow, or of all."""
-    _, digest = subject("", entity).split("/")
-    found = ledger.entries(kind=ERASED, limit=1_000_000)
-    return [one for one in found if one.subject.endswith(f"/{digest}") and one.subject.startswith(f"{flow or ''}")]
+    if flow is not None:
+        return ledger.entries(subject(flow, entity), ERASED, _ALL)
+    of_any = subject("", entity)
+    return [one for one in ledger.entries(kind=ERASED, limit=_ALL) if one.subject.endswith(of_any)]
