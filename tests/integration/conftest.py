@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -23,6 +25,18 @@ from baton.packs import packaged
 from baton.record import warehouse
 from baton.services import mlflow_server
 from baton.settings import settings
+
+
+@pytest.fixture(scope="session")
+def bench() -> ModuleType:
+    """The benchmark of contracts: it makes contracts and frames, and asks plain Great Expectations as the peer."""
+    path = Path(__file__).parents[1] / "bench" / "bench_contract.py"
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
 import subprocess
@@ -26,18 +25,7 @@ from baton.packs.pack import load_pack
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
 
-BENCH = Path(__file__).parents[1] / "bench" / "bench_contract.py"
 FOREIGN = re.compile(r"""(?:src|href|action|srcset|data)\s*=\s*["']?\s*(?:[a-z]+:)?//|url\(|@import""", re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    found = importlib.util.spec_from_file_location("bench_contract", BENCH)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

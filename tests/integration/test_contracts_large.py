@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,18 +10,6 @@ import pandas as pd
 import pytest
 
 from baton.contracts import engine
-
-BENCH = Path(__file__).parents[1] / "bench" / "bench_contract.py"
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    found = importlib.util.spec_from_file_location("bench_contract", BENCH)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("nulls", [0.0, 0.2, 1.0])
