@@ -28,6 +28,7 @@ class Supervised:
         session: of the present or last process.
         restarts: starts after the first one.
         failures: ends in a row without STEADY seconds of life between them.
+        false_starts: ends in a row of processes that were never well.
         not_before: monotonic time of the next start.
         ready: whether the present process has been well once.
         unwell_since: monotonic time since when it fails its health check, None while well.
@@ -39,6 +40,7 @@ class Supervised:
     session: Session | None = None
     restarts: int = -1
     failures: int = 0
+    false_starts: int = 0
     not_before: float = 0.0
     ready: bool = False
     unwell_since: float | None = None
@@ -77,6 +79,7 @@ class Supervised:
             self.process.wait()
             self.process = None
         self.failures = 1 if time.monotonic() - self._started > STEADY else self.failures + 1
+        self.false_starts = 0 if self.ready else self.false_starts + 1
         delay = 0.0 if self.failures == 1 else min(_MAX_DELAY, 2.0 ** (self.failures - 2))
         self.not_before = time.monotonic() + delay
         self.ready = False

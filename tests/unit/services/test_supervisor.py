@@ -154,6 +154,18 @@ def test_long_life_forgives_earlier_ends(tmp_path: Path, monkeypatch: pytest.Mon
     assert one.not_before <= time.monotonic()
 
 
+def test_a_service_that_was_well_when_it_was_killed_has_not_failed_to_start(tmp_path: Path) -> None:
+    one = _service(tmp_path, "pass")
+    seen = []
+    for well in (False, True, True, False, False):
+        one.start(os.environ, tmp_path)
+        _wait_ended(one)
+        one.judge(well)
+        one.clear()
+        seen.append((one.failures, one.false_starts))
+    assert seen == [(1, 1), (2, 0), (3, 0), (4, 1), (5, 2)]
+
+
 def test_silent_service_counts_as_stuck(tmp_path: Path) -> None:
     one = _service(tmp_path, "import time; time.sleep(600)")
     one.start(os.environ, tmp_path)
