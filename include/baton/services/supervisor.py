@@ -139,8 +139,8 @@ class Services:
             if watch.failure:
                 raise ServiceError(f"setting up a service failed: {watch.failure}") from watch.failure
             for one in late:
-                if one.false_starts >= _GIVE_UP or time.monotonic() > deadline:
-                    why = f"ended {one.false_starts} times" if one.false_starts else f"not well after {timeout:.0f} s"
+                if one.failures >= _GIVE_UP or time.monotonic() > deadline:
+                    why = f"ended {one.failures} times" if one.failures else f"not well after {timeout:.0f} s"
                     raise ServiceError(f"{one.service.name}: {why}; the end of {one.log}:\n{one.tail()}")
             time.sleep(POLL)
 
