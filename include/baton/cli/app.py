@@ -22,6 +22,7 @@ from baton.cli import packs as cli_packs
 from baton.cli import quarantine as cli_quarantine
 from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
+from baton.cli import trial as cli_trial
 from baton.cli.output import as_json, plural, table
 from baton.errors import BatonError
 from baton.record import ledger
@@ -59,6 +60,7 @@ cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)
 cli_retention.register(app)
+cli_trial.register(app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
         _point.load()(app)

@@ -72,12 +72,14 @@ class Leaderboard:
         rows: one dict per candidate, best first: candidate, value (mean over folds), spread (standard
             deviation), folds (values), cost (money per judged case, mean; None without a price), seconds, error.
         oof: the folds' scores, where they were made in this process.
+        errors: the metric measures errors: less is better.
     """
 
     metric: str
     best: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     oof: OutOfFold | None = None
+    errors: bool = False
 
 
 def parts_of(candidates: Sequence[C], candidate: C) -> list[C]:
@@ -122,7 +124,7 @@ def ranked(
         raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
     sign = 1 if errors else -1
     rows.sort(key=lambda row: np.inf if row["value"] is None else sign * row["value"])
-    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof)
+    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof, errors)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,24 @@ class Watched:
     table: DriftTable
     performance: Performance | None
     truths: int
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What a model says of rows that it did not learn from, for people to look at.
+
+    Attributes:
+        cases: one row each: truth and said (classes, text), probability (of what is said); none where series are forecast
+            or nobody knows the truth.
+        series: one row per series and period: series, time (as text), origin, step, y, forecast and, with its edges, low
+            and high of the 80 % interval; none for other models.
+        importance: feature -> how much of the validation's metric is lost where its cells are dealt anew among the rows,
+            largest first; empty where features are words or periods.
+    """
+
+    cases: pd.DataFrame | None = None
+    series: pd.DataFrame | None = None
+    importance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,6 +216,9 @@ class Family(Protocol):
 
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""
+
+    def unseen(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> Unseen:
+        """What the model says of the rows that `evaluate` measures it on."""
 
     def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:
         """Compare challenger and champion on the same unseen cases; `frame` is what the challenger was trained from."""

@@ -245,6 +245,11 @@ def _sample(spec: Any, frame: pd.DataFrame, shares: Mapping[Any, float]) -> pd.D
     return frame.assign(_weight=weight, _share=share)[drawn]
 
 
+def drawn(keys: pd.Series, share: float) -> np.ndarray:
+    """True for about this share of the keys, the same ones every time; whether they are held out plays no part."""
+    return np.asarray(_hashed(keys, "baton-trial-rows") / 2**64 < share)
+
+
 def _hashed(keys: pd.Series, key: str) -> np.ndarray:
     return pd.util.hash_array(keys.astype(str).to_numpy(dtype=object), hash_key=key).astype("uint64")
 

@@ -87,13 +87,17 @@ def state_of(spec: Source, batch: RawBatch) -> dict[str, Any]:
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}
 
 
-def read_history(pack: Pack, source: str) -> pd.DataFrame:
+def read_history(pack: Pack, source: str, instead: str = "") -> pd.DataFrame:
     """Reads the rows from before the first partition, on the first repetition's place in the calendar.
+
+    Args:
+        instead: a file of such rows, read as the history is.
 
     Raises:
         SourceError: the source has no history, or it cannot be read.
     """
     spec, uri = _history(pack, source)
+    uri = instead or uri
     body = read_bytes(uri)
     frame = readers.read_bytes(body, uri, format_of(uri, spec.format))
     return lay_on_calendar(frame, spec, uri, _start(spec) if spec.replay else _EPOCH)

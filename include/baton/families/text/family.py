@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
+from baton.families.base import Description, Json, Leaderboard, Tried, Unseen, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
@@ -71,6 +71,15 @@ class Text:
         if said.accepted.any():
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
         return found
+
+    def unseen(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> Unseen:
+        """Held-out texts and their most probable class."""
+        holdout = split(spec, frame).holdout
+        if holdout.empty:
+            return Unseen()
+        probability = fitted.predict(holdout).probability
+        said = {"truth": self._truth(spec, holdout), "said": self._best(fitted, probability)}
+        return Unseen(pd.DataFrame({**said, "probability": probability.max(axis=1)}))
 
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
