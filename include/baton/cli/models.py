@@ -1,17 +1,19 @@
-"""`baton rollback`, `baton trace`: what concerns models and the decisions made with them."""
+"""`baton rollback`, `baton trace`, `baton predictions`: what concerns models and the decisions made with them."""
 
 import getpass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, table
+from baton.cli.output import as_json, plural, table
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command()(rollback)
     app.command()(trace)
+    app.command()(predictions)
 
 
 def rollback(
@@ -39,3 +41,16 @@ def trace(
             print(as_json(step))
         return
     table(["what", ""], [[step.what, step.says] for step in steps])
+
+
+def predictions(
+    file: Annotated[Path, typer.Argument(help="A new file, .csv or .parquet.")],
+    flow: Annotated[str, typer.Option(help="DAG id of the flow that published them.")],
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First partition; default the first there is.")] = None,
+    last: Annotated[str | None, typer.Option("--until", help="Last partition; default the last there is.")] = None,
+) -> None:
+    """Export published predictions, partition by partition."""
+    from baton.console.queries.predictions import export
+
+    print(f"{file}: {plural(export(file, flow, model, first, last), 'prediction', 'predictions')}")

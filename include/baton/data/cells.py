@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_share", "_partition")
 """Columns that the engine adds to rows; they pass every contract and no source may carry them."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PROBLEM = "_problem"
 MASKED = "(masked)"
 """What stands for a value of direct personal data wherever somebody reads who may not decide on the row."""
@@ -32,3 +33,18 @@ def as_text(value: object) -> str | None:
         return str(isoformat())
     item = getattr(value, "item", None)  # NumPy scalars print their type in repr
     return as_text(item()) if item is not None else str(value)
+
+
+def guarded(cell: str | None) -> str:
+    """Keep a spreadsheet from running a cell, also one of the header, as a formula."""
+    if not cell:
+        return ""
+    return f"'{cell}" if cell[0] == "'" or (cell[0] in _FORMULA and not _is_number(cell)) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
