@@ -23,7 +23,7 @@ from baton.cli import quarantine as cli_quarantine
 from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
-from baton.cli.output import as_json, plural, table
+from baton.cli.output import Json, as_json, plural, table
 from baton.errors import BatonError
 from baton.record import ledger
 from baton.stages import garbage
@@ -71,7 +71,7 @@ def show(
     subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """Show entries, newest first."""
     found = ledger.entries(subject, kind, limit)
@@ -111,9 +111,13 @@ def verify(
 def gc(
     older_than: Annotated[float, typer.Option(help="Only objects older than so many hours.", min=0)] = 24.0,
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
+    json: Json = False,
 ) -> None:
-    """Remove objects in the store that no commit names, left by attempts that crashed."""
+    """Remove what attempts that crashed left in the store: objects that no commit names, and journals."""
     found = garbage.gc(timedelta(hours=older_than), dry_run)
+    if json:
+        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris}))
+        return
     for uri in found.uris:
         print(uri)
     verb = "would be removed" if dry_run else "removed"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, plural, table
+from baton.cli.output import Json, as_json, plural, table
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def rollback(
 def trace(
     entity: Annotated[str, typer.Argument(help="Key of the entity, for example a transaction_id.")],
     flow: Annotated[str | None, typer.Option(help="DAG id, when several flows know the key.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all facts.")] = False,
+    json: Json = False,
 ) -> None:
     """Show why: source row, contract, model version, gate, approver, decision, case, labels."""
     from baton.console.queries.trace import trace as find

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -27,6 +29,9 @@ def as_json(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     return json.dumps(value, default=str, ensure_ascii=False)
+
+
+Json = Annotated[bool, typer.Option("--json", help="For other programs: JSON, one object a line.")]
 
 
 def plural(count: int, one: str, many: str) -> str:

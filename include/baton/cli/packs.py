@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import plural
+from baton.cli.output import Json, as_json, plural
 from baton.errors import BatonError
 
 
@@ -42,6 +42,7 @@ def lint(
     schema: Annotated[
         Path | None, typer.Option(help="Write JSON Schemas for your editor into this folder instead.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
     from baton.authoring.lint import lint as find_problems
@@ -55,7 +56,8 @@ def lint(
 
     problems = find_problems(paths or [])
     for problem in problems:
-        print(problem)
+        print(as_json(problem) if json else problem)
     if problems:
         raise BatonError(plural(len(problems), "mistake", "mistakes"))
-    print("no mistakes")
+    if not json:
+        print("no mistakes")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, plural, table
+from baton.cli.output import Json, as_json, plural, table
 from baton.errors import BatonError
 from baton.quarantine.files import export as write
 from baton.quarantine.files import repair_file
@@ -35,7 +35,7 @@ def list_(
     row: RowOption = None,
     status: Annotated[str | None, typer.Option(help="open, repaired, resolved or discarded.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """List rows: each once, with all rules that it breaks."""
     if status is not None and status not in STATUSES:

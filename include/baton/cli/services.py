@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, table
+from baton.cli.output import Json, as_json, table
 from baton.errors import BatonError, ServiceError
 from baton.services.supervisor import Services
 from baton.settings import read_services, settings
@@ -57,7 +57,7 @@ def _introduce(services: Services, seconds: float) -> None:
     print("  Ctrl-C stops everything.\n", flush=True)
 
 
-def status(json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False) -> None:
+def status(json: Json = False) -> None:
     """Show whether the services run and are well; exit code 1 if not."""
     from baton.services.health import answers, beats, heartbeats
     from baton.services.processes import read_sessions
@@ -89,11 +89,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
         raise typer.Exit(1)
 
 
-def doctor() -> None:
+def doctor(json: Json = False) -> None:
     """Check this installation and its home; exit code 1 and what to do if anything is wrong."""
     from baton.cli.doctor import examine
 
     findings = list(examine())
+    if json:
+        for finding in findings:
+            print(as_json(finding))
+        raise typer.Exit(any(finding.ok is False for finding in findings))
     mark = {True: "ok", False: "WRONG", None: "note"}
     table(["", "what", "finding"], [[mark[f.ok], f.what, f.says] for f in findings])
     if any(finding.ok is False for finding in findings):

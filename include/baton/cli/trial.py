@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, table
+from baton.cli.output import Json, as_json, table
 from baton.files import place
 from baton.settings import settings
 
@@ -24,14 +24,16 @@ def try_model(
     ] = None,
     grid: Annotated[
         Path | None,
-        typer.Option(help="YAML with parameters to search, see reference/grid.", exists=True, dir_okay=False),
+        typer.Option(
+            help="YAML with parameters to search; the how-to of models shows one.", exists=True, dir_okay=False
+        ),
     ] = None,
     holdout: Annotated[
         Path | None,
         typer.Option(help="File of rows with their truth to measure the winner on.", exists=True, dir_okay=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the page goes; default the reports folder.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """Try a model's candidates on the rows known by now: leaderboard here, pictures in one HTML file; registers nothing."""
     from baton.lifecycle.trial import attempt
