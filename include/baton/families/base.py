@@ -143,7 +143,7 @@ class Watched:
 
 
 @dataclass(frozen=True)
-class Unseen:
+class Evidence:
     """What a model says of rows that it did not learn from, for people to look at.
 
     Attributes:
@@ -217,7 +217,7 @@ class Family(Protocol):
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""
 
-    def unseen(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> Unseen:
+    def evidence(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> Evidence:
         """What the model says of the rows that `evaluate` measures it on."""
 
     def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:

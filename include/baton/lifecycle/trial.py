@@ -12,7 +12,7 @@ from baton.data.identity import with_row_identity
 from baton.data.typed import parse
 from baton.errors import BatonError, ContractBroken, ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard, Unseen
+from baton.families.base import Evidence, Family, Leaderboard
 from baton.feedback.known_rows import HOLDOUT, drawn, known_rows
 from baton.lifecycle.search import Found, search
 from baton.packs.pack import Pack, find_model
@@ -40,7 +40,7 @@ class Trial:
     board: Leaderboard
     table: dict[str, dict[str, float | None]]
     metrics: dict[str, float]
-    unseen: Unseen
+    evidence: Evidence
     better: dict[str, Mapping[str, Any]]
 
 
@@ -89,11 +89,11 @@ def attempt(
         board = _board(maker, spec, frame, tried, reasons)
     report("winner", 0, 1)
     fitted = maker.fit(spec, frame, board, _frames(spec, tried))
-    metrics, unseen = maker.evaluate(spec, fitted, frame), maker.unseen(spec, fitted, frame)
+    metrics, evidence = maker.evaluate(spec, fitted, frame), maker.evidence(spec, fitted, frame)
     report("winner", 1, 1)
     parameters: dict[str, Mapping[str, Any]] = {name: one.params for name, (one, _) in better.items()}
     table = _table(maker, spec, frame, tried, board)
-    return Trial(spec, len(frame), rejected, board, table, metrics, unseen, parameters)
+    return Trial(spec, len(frame), rejected, board, table, metrics, evidence, parameters)
 
 
 def _rows(pack: Pack, spec: ModelSpec, at_most: int | None, holdout: Path | None) -> tuple[pd.DataFrame, int]:

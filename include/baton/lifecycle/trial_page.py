@@ -16,7 +16,7 @@ _FEW = 10  # rows of a point of the calibration at least
 
 def page(trial: Trial) -> str:
     """A complete HTML document (UTF-8)."""
-    spec, unseen = trial.spec, trial.unseen
+    spec, seen = trial.spec, trial.evidence
     kept_out = f", {trial.rejected:,} kept out by the contract" if trial.rejected else ""
     parts = [
         f"<h1>{escape(spec.model)}</h1><p>{escape(spec.description.strip())}</p>",
@@ -31,12 +31,12 @@ def page(trial: Trial) -> str:
         ]
         parts.append(f"<h2>Better parameters</h2><pre>{escape(chr(10).join(lines))}</pre>")
     figures = []
-    if unseen.cases is not None and len(unseen.cases):
-        figures += [confusion(unseen.cases), calibration(unseen.cases), risk(unseen.cases)]
-    if unseen.series is not None and len(unseen.series):
-        figures += [coverage(unseen.series), *forecasts(unseen.series)]
-    if unseen.importance:
-        figures.append(importance(unseen.importance))
+    if seen.cases is not None and len(seen.cases):
+        figures += [confusion(seen.cases), calibration(seen.cases), risk(seen.cases)]
+    if seen.series is not None and len(seen.series):
+        figures += [coverage(seen.series), *forecasts(seen.series)]
+    if seen.importance:
+        figures.append(importance(seen.importance))
     parts.append(f'<div class="charts">{"".join(figures)}</div>')
     style = resources.files(__package__).joinpath("trial.css").read_text(encoding="utf-8")
     return (

@@ -86,10 +86,10 @@ def test_every_candidate_is_ranked_by_every_metric_and_the_winner_measured_on_ro
     assert trial.table["logistic"]["roc_auc"] > 0.9
     assert "C" in next(row["error"] for row in trial.board.rows if row["candidate"] == "broken")
     assert trial.metrics["roc_auc"] > 0.9
-    assert trial.unseen.cases is not None
-    assert len(trial.unseen.cases) == 100
-    assert next(iter(trial.unseen.importance)) == "amount"
-    assert abs(trial.unseen.importance["noise"]) < 0.1 < trial.unseen.importance["amount"]
+    assert trial.evidence.cases is not None
+    assert len(trial.evidence.cases) == 100
+    assert next(iter(trial.evidence.importance)) == "amount"
+    assert abs(trial.evidence.importance["noise"]) < 0.1 < trial.evidence.importance["amount"]
     assert ledger.entries() == [], "nothing is recorded"
 
 
@@ -105,9 +105,9 @@ def test_rows_of_a_named_file_are_what_it_is_measured_on_and_all_others_train(ho
     judged.to_csv(home / "judged.csv", index=False)
     trial = tried(holdout=home / "judged.csv")
     assert trial.rows == 459
-    assert trial.unseen.cases is not None
-    assert trial.unseen.cases["truth"].eq("late").sum() == judged["late"].sum()
-    assert len(trial.unseen.cases) == 60
+    assert trial.evidence.cases is not None
+    assert trial.evidence.cases["truth"].eq("late").sum() == judged["late"].sum()
+    assert len(trial.evidence.cases) == 60
 
 
 def test_what_cannot_be_tried_says_why(shop: Path, home: Path) -> None:

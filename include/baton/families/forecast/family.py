@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Unseen, Watched, parts_of, ranked
+from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.kinds import classify
@@ -115,7 +115,7 @@ class Forecast:
         found["bias"] = float(((rows["forecast"] - rows["y"]) / rows["scale"]).mean())
         return found
 
-    def unseen(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> Unseen:
+    def evidence(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> Evidence:
         """The winner's backtest."""
         rows, setting = fitted.judged(), fitted.setting
         times = prepare(setting, frame).times(rows["time"].to_numpy(), setting.frequency)
@@ -123,7 +123,7 @@ class Forecast:
             time=[label(at, setting.frequency) for at in times]
         )
         edges = {name: rows[q] for name, q in (("low", "q0.1"), ("high", "q0.9")) if q in rows}
-        return Unseen(series=kept.assign(**edges).reset_index(drop=True))
+        return Evidence(series=kept.assign(**edges).reset_index(drop=True))
 
     def judge(
         self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster

@@ -14,7 +14,7 @@ import pandas as pd
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Unseen, Watched
+from baton.families.base import Description, Evidence, Json, Leaderboard, OutOfFold, Rows, Tried, Watched
 from baton.families.tabular import gate
 from baton.families.tabular.explain import importance
 from baton.families.tabular.learner import Learner, Scorer
@@ -75,11 +75,11 @@ class Tabular:
         values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
-    def unseen(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> Unseen:
+    def evidence(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> Evidence:
         """Held-out rows; what is said is the cheapest decision, and without a price as many alerts as there are positives."""
         _, holdout = split(spec, frame)
         if not spec.data.target or holdout.empty:
-            return Unseen()
+            return Evidence()
         y, p = holdout[spec.data.target].to_numpy().astype(int), fitted.predict(holdout).probability
         if spec.gate.cost is not None:
             threshold = cheapest(
@@ -93,7 +93,7 @@ class Tabular:
             {"truth": names[y], "said": names[alerted.astype(int)], "probability": np.where(alerted, p, 1 - p)}
         )
         metric = METRICS[spec.validation.metric]
-        return Unseen(cases, importance=importance(fitted, holdout, y, metric, spec.training.seed))
+        return Evidence(cases, importance=importance(fitted, holdout, y, metric, spec.training.seed))
 
     def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
         """Judge on the rows held out when the challenger was trained."""

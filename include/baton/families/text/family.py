@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Unseen, Watched, parts_of
+from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, split
 from baton.families.text.features import members
@@ -72,14 +72,14 @@ class Text:
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
         return found
 
-    def unseen(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> Unseen:
+    def evidence(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> Evidence:
         """Held-out texts and their most probable class."""
         holdout = split(spec, frame).holdout
         if holdout.empty:
-            return Unseen()
+            return Evidence()
         probability = fitted.predict(holdout).probability
         said = {"truth": self._truth(spec, holdout), "said": self._best(fitted, probability)}
-        return Unseen(pd.DataFrame({**said, "probability": probability.max(axis=1)}))
+        return Evidence(pd.DataFrame({**said, "probability": probability.max(axis=1)}))
 
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
