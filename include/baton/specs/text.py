@@ -90,7 +90,8 @@ class RejectSpec(Spec):
     """When the model says `none of my classes, or not sure`."""
 
     max_false_rejects: InnerShare = Field(
-        default=0.04, description="largest share of texts of a known class that is rejected, out of fold"
+        default=0.04,
+        description="largest share of texts of a known class that is rejected; the line is drawn on the held-out ones",
     )
     scope: Literal["confidence", "energy", "combined"] = Field(
         default="confidence",

@@ -44,7 +44,7 @@ class Text:
         return ranking.rank(spec, split(spec, frame), found)
 
     def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedText:
-        """The winner on the training part, blended and given its threshold by out-of-fold scores."""
+        """The winner on the training part, blended by out-of-fold scores; what it rejects is corrected on held-out texts."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
         parts = parts_of(spec.candidates, winner)
@@ -57,10 +57,18 @@ class Text:
             )
             for part in parts
         ]
-        return FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        model = FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        if scope is not None:
+            known = cases.holdout[np.isin(self._truth(spec, cases.holdout), cases.classes)]
+            strangeness = model.predict(known).strangeness
+            model.scope = scope if strangeness is None else scope.corrected(strangeness)
+        return model
 
     def evaluate(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, float]:
-        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected)."""
+        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected).
+
+        Where the spec rejects: what was promised of that and what was seen, see `Scope.figures`.
+        """
         holdout = split(spec, frame).holdout
         if holdout.empty:
             return {}
@@ -70,17 +78,23 @@ class Text:
         found["rejected"] = float(1 - said.accepted.mean())
         if said.accepted.any():
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
-        return found
+        return found if fitted.scope is None else found | dict(fitted.scope.figures)
 
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
     ) -> GateVerdict:
         """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
         holdout = split(spec, frame).holdout
-        probability = challenger.predict(holdout).probability
-        broken = int((~np.isfinite(probability)).any(axis=1).sum())
-        before = None if champion is None else self._best(champion, champion.predict(holdout).probability)
-        return judging.judge(spec, self._truth(spec, holdout), before, self._best(challenger, probability), broken)
+        truth = self._truth(spec, holdout)
+        models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
+        said = {name: model.predict(holdout) for name, model in models.items()}
+        best = {name: self._best(model, said[name].probability) for name, model in models.items()}
+        broken = int((~np.isfinite(said["challenger"].probability)).any(axis=1).sum())
+        rejected = {
+            name: np.where(np.isin(truth, model.classes), ~said[name].accepted, np.nan)
+            for name, model in models.items()
+        }
+        return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
