@@ -97,7 +97,9 @@ class Text:
         return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
-        """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
+        """The text-scored frame: entity_key, category, score, accepted, strangeness, reasons, `_row`.
+
+        One row per row of `data`. Strangeness is null where nothing is rejected, and for a text without a word.
 
         Reasons are the three most probable classes of every row, whatever `explain` says: they cost nothing, and people
         want them where the score is low.
@@ -109,6 +111,7 @@ class Text:
             "category": pd.Series([one[0][0] for one in found], dtype=object),
             "score": said.probability.max(axis=1, initial=0.0),
             "accepted": said.accepted,
+            "strangeness": np.nan if said.strangeness is None else np.where(np.isfinite(said.strangeness), said.strangeness, np.nan),
             "reasons": pd.Series([json.dumps([[label, round(p, 4)] for label, p in one]) for one in found], dtype=object),
             "_row": data["_row"].to_numpy(),
         })  # fmt: skip

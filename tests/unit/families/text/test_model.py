@@ -28,7 +28,11 @@ def accept(folder):
 def test_probabilities_add_up_and_the_scored_frame_is_complete(made, case):
     new = case.texts(60, seed=5)
     scored = made.family.score(made.spec, made.model, new, 0.0)
-    assert list(scored) == ["entity_key", "category", "score", "accepted", "reasons", "_row"]
+    assert list(scored) == ["entity_key", "category", "score", "accepted", "strangeness", "reasons", "_row"]
+    assert ((scored["strangeness"] <= made.model.scope.threshold) == scored["accepted"]).all()
+    silent = made.family.score(made.spec, made.model, new.assign(subject="", body="4711"), 0.0)
+    assert not silent["accepted"].any()
+    assert silent["strangeness"].isna().all()  # nothing to judge by
     assert list(scored["entity_key"]) == list(new["mail_id"])
     np.testing.assert_allclose(made.model.predict(new).probability.sum(axis=1), 1.0)
     for row in scored.itertuples():
