@@ -131,8 +131,11 @@ def score(pack: Pack, spec: ModelSpec) -> DAG:
     flow = flows.Flow(
         names.scoring_of(spec.model), pack=pack.name, cron=spec.schedules.score, models=[spec.model], owner=spec.owner,
         step=source.step_text, doc_md=f"Scores `{scoring.source}` with `{spec.model}`.",
-        tags=[f"model:{spec.model}"],
+        tags=[f"model:{spec.model}"], max_active_runs=1 if spec.starts_from_history else 4,
     )  # fmt: skip
     rows = flow.contract(flow.ingest(scoring.source), scoring.contract)
-    flow.publish_scores({spec.model: flow.score(rows, spec.model, scoring.output or "")})
+    seen = flow.history(rows, spec.model) if spec.starts_from_history else rows
+    published = flow.publish_scores({spec.model: flow.score(seen, spec.model, scoring.output or "")})
+    if spec.starts_from_history:  # before the run publishes, which is what wakes the monitor
+        flow.publish_truth(rows, spec.model, origin=scoring.source) >> published
     return flow

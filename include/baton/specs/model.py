@@ -133,6 +133,8 @@ class ModelSpec(Spec):
 
     packaged_files: ClassVar[tuple[str, ...]] = ()
     """Files out of published packages that the family works with, see `baton.packs.packaged`."""
+    starts_from_history: ClassVar[bool] = False
+    """Whether a prediction needs the rows before its partition too."""
 
     @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
