@@ -23,7 +23,7 @@ from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
 from baton.registry.package import Submission
-from baton.specs.model import ModelSpec
+from baton.specs.model import Candidate, ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
@@ -36,15 +36,30 @@ class CandidateOptions(ModelOptions):
     candidate: str = Field(description="name in the spec")
 
 
+# parts of a spec that no fit depends on, and those that only the fit of the winner does
+_TOLD = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
+_OF_THE_WINNER = {"candidates", "reject"}
+
+
+def _candidate_state(job: StageJob[CandidateOptions]) -> Mapping[str, Any]:
+    """The part of the spec that a candidate's trial depends on: of the candidates itself alone."""
+    _, spec = find_model(job.options.model)
+    one = _of(spec, job.options.candidate).model_dump(mode="json")
+    return {"spec": spec.model_dump(mode="json", exclude=_TOLD | _OF_THE_WINNER), "candidate": one}
+
+
 def _spec_state(job: StageJob[Any]) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
     _, spec = find_model(job.options.model)
-    others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
-    return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference, "since": job.since}
+    return {"spec": spec.model_dump(mode="json", exclude=_TOLD), "reference": reference, "since": job.since}
 
 
-@engine_step(CandidateOptions, fingerprint=_spec_state)
+def _of(spec: ModelSpec, name: str) -> Candidate:
+    return next(one for one in spec.candidates if one.name == name)
+
+
+@engine_step(CandidateOptions, fingerprint=_candidate_state)
 def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """Judge one candidate on training rows that it did not see, tracked as one MLflow run.
 
@@ -54,7 +69,7 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """
     _, spec = find_model(job.options.model)
     name = job.options.candidate
-    one = next(c for c in spec.candidates if c.name == name)
+    one = _of(spec, name)
     ref = job.inputs["data"]
     try:
         predictions, found = family(spec.family).validate(spec, one, read(ref))
