@@ -69,14 +69,17 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
 
     data = stage(names.ASSEMBLE, "baton.lifecycle.assemble:assemble", model)
     good = stage(names.CONTRACT, "baton.steps.contract:contract", {"contract": spec.training.contract}, data=data)
+    needy = {one.name for one in spec.candidates if spec.needs_prepared(one)}
+    prepared = {"prepared": stage(names.PREPARE, "baton.lifecycle.fit:prepare", model, data=good)} if needy else {}
     tried = {
         one.name: stage(
-            names.candidate_of(one.name), "baton.lifecycle.fit:candidate", {**model, "candidate": one.name}, data=good
+            names.candidate_of(one.name), "baton.lifecycle.fit:candidate", {**model, "candidate": one.name}, data=good,
+            **(prepared if one.name in needy else {}),
         )
         for one in spec.candidates if one.estimator is not None
     }  # fmt: skip
     challenger = [assets.challenger(spec.model)]
-    stage(names.REGISTER, "baton.lifecycle.fit:register", model, challenger, data=good, **tried)
+    stage(names.REGISTER, "baton.lifecycle.fit:register", model, challenger, data=good, **prepared, **tried)
     return dag
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from pydantic import Field
 from baton.data.datasets import read
 from baton.errors import ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard
+from baton.families.base import Family, Leaderboard, Preparing
 from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import find_model
 from baton.record import ledger
@@ -59,6 +59,24 @@ def _of(spec: ModelSpec, name: str) -> Candidate:
     return next(one for one in spec.candidates if one.name == name)
 
 
+def _prepared_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
+    """Of the spec, what plays which part."""
+    return {"data": find_model(job.options.model)[1].data.model_dump(mode="json")}
+
+
+@engine_step(ModelOptions, fingerprint=_prepared_state)
+def prepare(job: StageJob[ModelOptions]) -> StageOutput:
+    """Compute once what several candidates and the winner's fit need of each row: of texts, their vectors."""
+    _, spec = find_model(job.options.model)
+    return StageOutput(cast("Preparing", family(spec.family)).prepare(spec, read(job.inputs["data"])))
+
+
+def _family(spec: ModelSpec, job: StageJob[Any]) -> Family:
+    """The model's family, with what was prepared for it."""
+    maker = family(spec.family)
+    return cast("Preparing", maker).prepared(read(job.inputs["prepared"])) if "prepared" in job.inputs else maker
+
+
 @engine_step(CandidateOptions, fingerprint=_candidate_state)
 def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """Judge one candidate on training rows that it did not see, tracked as one MLflow run.
@@ -72,7 +90,7 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     one = _of(spec, name)
     ref = job.inputs["data"]
     try:
-        predictions, found = family(spec.family).validate(spec, one, read(ref))
+        predictions, found = _family(spec, job).validate(spec, one, read(ref))
     except ModelError as error:
         return StageOutput(pd.DataFrame({"error": pd.Series(dtype="str")}), {"candidate": name, "error": str(error)})
     if "value" not in found:
@@ -97,7 +115,7 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
     _, spec = find_model(job.options.model)
-    maker, frame = family(spec.family), read(job.inputs["data"])
+    maker, frame = _family(spec, job), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     board = maker.rank(spec, frame, found)
     fitted = maker.fit(spec, frame, board, found)

@@ -136,6 +136,10 @@ class ModelSpec(Spec):
     starts_from_history: ClassVar[bool] = False
     """Whether a prediction needs the rows before its partition too."""
 
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Whether a candidate needs what the family prepares once for all that do, see `families.base.Preparing`."""
+        return False
+
     @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
         """Columns that the contract of its rows must have; with `training`, what only training rows have too."""

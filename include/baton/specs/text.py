@@ -176,6 +176,10 @@ class TextSpec(ModelSpec):
             raise ValueError("training.min_per_class: at least validation.folds, else a fold lacks a class")
         return self
 
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Those that see the sentence encoder's vectors: the texts are encoded once for all of them."""
+        return isinstance(candidate, TextCandidateSpec) and candidate.features != "tfidf"
+
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
         """Text columns hold texts; the class comes with training rows only."""
         data = self.data

@@ -10,9 +10,9 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
-from baton.families.text.cases import Cases, split
+from baton.families.text.cases import Cases, split, texts_of
 from baton.families.text.features import members
-from baton.families.text.features.encoder import Encoder, packaged_encoder
+from baton.families.text.features.encoder import Encoder, Prepared, key_of, packaged_encoder
 from baton.families.text.features.terms import MAX_LETTERS
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.families.verdict import GateVerdict
@@ -30,6 +30,22 @@ class Text:
     def __init__(self, encoder: Encoder | None = None) -> None:
         """Take the sentence encoder; None opens the packaged one where a model needs it."""
         self._encoder = encoder
+
+    def prepare(self, spec: TextSpec, frame: pd.DataFrame) -> pd.DataFrame:
+        """The texts' vectors: entity_key, text (its key), encoder, vector_0 ..; one row per row of `frame`."""
+        encoder, texts = self._encoder or packaged_encoder(), texts_of(frame, spec.data.text)
+        vectors = pd.DataFrame(encoder.encode(texts), columns=[f"vector_{at}" for at in range(encoder.size)])
+        told = {"entity_key": self.keys(spec, frame).to_numpy(), "text": [key_of(text).hex() for text in texts]}
+        return pd.concat([pd.DataFrame({**told, "encoder": encoder.sha256}), vectors], axis=1)
+
+    def prepared(self, found: pd.DataFrame) -> "Text":
+        """The family with the vectors that `prepare` made."""
+        if found.empty:
+            return self
+        keys, vectors = [bytes.fromhex(key) for key in found["text"]], found.filter(regex=r"^vector_\d+$")
+        own = self._encoder
+        opened = packaged_encoder if own is None else lambda: own
+        return Text(Prepared(found["encoder"].iloc[0], keys, vectors.to_numpy(dtype=np.float32), opened))
 
     def validate(
         self, spec: TextSpec, candidate: TextCandidateSpec, frame: pd.DataFrame
