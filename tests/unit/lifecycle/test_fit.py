@@ -5,11 +5,17 @@ from __future__ import annotations
 import runpy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from baton.data.datasets import read
+from baton.families.text import family as texts
 from baton.lifecycle import fit
+from baton.stages.run import run
 from baton.stages.step import with_options
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
@@ -24,6 +30,7 @@ training: {contract: orders, history: {source: orders}}
 candidates:
   - {name: terms, estimator: sklearn.svm.LinearSVC}
   - {name: letters, estimator: sklearn.svm.LinearSVC, letters: [2, 3]}
+  - {name: meaning, estimator: sklearn.svm.LinearSVC, features: embeddings}
 reject: {max_false_rejects: 0.04}
 """
 
@@ -87,3 +94,37 @@ def test_what_only_the_registration_reads_tries_nothing_anew(models: Path) -> No
     change(models / "mails.yaml", "reject:", "drift: {min_rows: 50}\nreject:")
     after = states("mails", "terms")
     assert (after[0], after[1] != before[1]) == (before[0], True)
+
+
+class Lengths:
+    """An encoder that sees the length of a text, and counts the texts that it is asked for."""
+
+    sha256, size, asked = "a" * 64, 2, 0
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        self.asked += len(texts)
+        return np.array([[len(text) % 7, 1.0] for text in texts], dtype=np.float32).reshape(-1, 2)
+
+
+def test_texts_are_encoded_by_a_stage_and_by_no_candidate(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(models / "mails.yaml", "history: {source: orders}", "history: {source: orders}, min_rows: 20")
+    encoder, number = Lengths(), np.arange(60)
+    monkeypatch.setattr(texts, "packaged_encoder", lambda: encoder)
+    tracker = SimpleNamespace(start_run=lambda *_, **__: "run", end_run=lambda _: None, run_url=lambda _: "")
+    monkeypatch.setattr(fit, "Registry", lambda: tracker)
+    frame = pd.DataFrame({
+        "mail_id": number, "at": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(number, unit="h"),
+        "body": [f"a parcel {one}" if one % 2 else f"the bill {one} is wrong" for one in number],
+        "about": np.where(number % 2, "parcel", "bill"), "_part": "", "_weight": 1.0,
+    })  # fmt: skip
+    data = STAGE["commit"]("contract", 0, frame, flow="mails_train")
+    of_model = {"model": "mails"}
+    made = run(STAGE["job"]("prepare", "baton.lifecycle.fit:prepare", options=of_model, inputs={"data": data}))
+    assert encoder.asked == 60
+    assert sorted(read(made.ref)["entity_key"].astype(int)) == number.tolist()
+    tried = STAGE["job"](
+        "candidate__meaning", "baton.lifecycle.fit:candidate", options={**of_model, "candidate": "meaning"},
+        inputs={"data": data, "prepared": made.ref},
+    )  # fmt: skip
+    assert run(tried).facts["value"] > 0.5
+    assert encoder.asked == 60

@@ -109,7 +109,7 @@ class _Judge(Ladder):
         if self.rejected and not any(np.isnan(one).all() for one in self.rejected.values()):
             values = {name: float(np.nanmean(one)) for name, one in self.rejected.items()}
             drawn = {name: np.concatenate(parts) for name, parts in shares.items()}
-            self.table.append(self._row(f"false rejects (promised {self.promised:g})", values, drawn))
+            self.table.append(self._row("false_rejects", values, drawn))
             self.surely = float(np.quantile(drawn["challenger"], (1 - self.gate.confidence) / 2))
 
     def _row(self, metric: str, values: dict[str, float], draws: dict[str, np.ndarray]) -> dict[str, Any]:
