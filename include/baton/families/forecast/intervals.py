@@ -216,14 +216,14 @@ def _pull(
 def _by_step(
     z: np.ndarray, step: np.ndarray, weight: np.ndarray, levels: tuple[float, ...], horizon: int
 ) -> np.ndarray:
-    """Quantiles of each step, shape (horizon, levels): of its own residuals, and of the others as `STEP_ROWS` of them."""
+    """Quantiles of each step, shape (horizon, levels): of its own residuals, and of all as `STEP_ROWS` of them at most."""
     order = np.argsort(z, kind="stable")
     reached = np.cumsum(weight[order])
     places = (np.arange(GRID) + 0.5) / GRID * reached[-1]
     grid = z[order][np.minimum(np.searchsorted(reached, places), len(z) - 1)]
     rows, found = np.argsort(step, kind="stable"), []
     for own in np.split(rows, np.searchsorted(step[rows], np.arange(2, horizon + 1))):
-        others = STEP_ROWS * (1 - weight[own].sum() / reached[-1]) / GRID
+        others = min(STEP_ROWS, reached[-1] - weight[own].sum()) / GRID  # no more than there are
         found.append(_quantiles(np.append(z[own], grid), np.append(weight[own], np.full(GRID, others)), levels))
     return np.array(found)
 

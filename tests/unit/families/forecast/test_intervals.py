@@ -209,6 +209,11 @@ def test_each_step_is_covered_whatever_its_errors_are_like(setting: Setting, sha
         assert losses.coverage(rows, share) == pytest.approx(share, abs=0.03), step
 
 
+def test_where_there_are_few_in_all_the_widest_is_the_widest_seen(setting: Setting) -> None:
+    table = intervals.fit(setting, residuals(2, 2, 45)).quantiles["all"]
+    assert np.ptp(table[:, [0, -1]], axis=0).tolist() == [0.0, 0.0]  # 24 residuals: no rank for 2.5 % but the last
+
+
 def test_a_step_with_few_residuals_borrows_those_of_the_others(setting: Setting) -> None:
     few = residuals(6, 3, 43)
     found = intervals.fit(setting, few)

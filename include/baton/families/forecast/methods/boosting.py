@@ -211,8 +211,10 @@ class Global:
 
 
 def needed(candidate: ForecasterSpec) -> int:
-    """Periods without which a series has no change over `features.differences`."""
-    return 1 + sum(candidate.features.differences if candidate.features is not None else ())
+    """Periods without which a series has no change over `features.differences` whose lags are all known."""
+    if candidate.features is None:
+        return 1
+    return 1 + sum(candidate.features.differences) + max(candidate.features.lags)
 
 
 def _date_part(dates: pd.DatetimeIndex, part: str, name: str) -> np.ndarray:

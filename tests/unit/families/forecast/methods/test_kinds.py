@@ -146,5 +146,5 @@ def test_a_series_too_short_for_a_global_model_is_left_out_by_its_key_and_the_ot
     assert methods["i06"] == "SeasonalNaive (trees: 28 periods are too few)"
     assert methods["i07"] == "trees"
     limits = Forecast().describe(spec, frame).limits
-    assert "trees does not learn from series of fewer than 31 periods, and does not forecast them: i06 (28)." in limits
+    assert "trees does not learn from series of fewer than 33 periods, and does not forecast them: i06 (28)." in limits
     assert "left_out" not in Forecast().validate(spec, spec.candidates[0], sales)[1]
