@@ -1,7 +1,7 @@
 """Conformal quantiles: how far targets lay from forecasts in the backtest, per series and step.
 
 An error is written as `scale * growth(step) * spread(series) * z`. The scale is the series' MASE denominator at the
-origin, growth is the errors' mean size by step (never falling), spread the series' own size against the others', drawn
+origin, growth is the errors' mean size by step, spread the series' own size against the others', drawn
 towards 1 by as much as predicts left-out origins best. The signed quantiles of z are pooled over all series of a class
 and, as far as a step's own do not suffice, all steps; z of an origin uses the spread of the other origins, as a forecast
 of tomorrow will. So a quantile needs few residuals of its own series, and lower and upper side may differ. The median
@@ -43,7 +43,7 @@ class Intervals:
     """What the residuals of a backtest say about errors to come; made by `fit`.
 
     Attributes:
-        growth: shape (horizon,), mean size of a scaled error by step, rising.
+        growth: shape (horizon,), mean size of a scaled error by step.
         spread: size of a series' errors against the others'; 1 for a series that is not in it.
         quantiles: class -> shape (horizon, levels), quantiles of z by step.
         dependence: correlation of neighbouring errors per series; `pooled` for others.
