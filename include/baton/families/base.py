@@ -253,6 +253,16 @@ class Family(Protocol):
         """Restore a saved model."""
 
 
+class Preparing(Family, Protocol):
+    """A family that computes something once for all candidates that need it, see `ModelSpec.needs_prepared`."""
+
+    def prepare(self, spec: Any, frame: pd.DataFrame) -> pd.DataFrame:
+        """What they need of each row of the frame; with a column entity_key, by which a person can be erased."""
+
+    def prepared(self, found: pd.DataFrame) -> Family:
+        """The family with what `prepare` returned."""
+
+
 def threads() -> int:
     """Return how many threads a fit may use: OMP_NUM_THREADS where set, at most two, at most the cores given to us."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

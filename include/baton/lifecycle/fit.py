@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from pydantic import Field
 from baton.data.datasets import read
 from baton.errors import ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard
+from baton.families.base import Family, Leaderboard, Preparing
 from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import find_model
 from baton.record import ledger
@@ -23,7 +23,7 @@ from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
 from baton.registry.client import Registry
 from baton.registry.package import Submission
-from baton.specs.model import ModelSpec
+from baton.specs.model import Candidate, ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
@@ -36,15 +36,48 @@ class CandidateOptions(ModelOptions):
     candidate: str = Field(description="name in the spec")
 
 
+# parts of a spec that no fit depends on, and those that only the fit of the winner does
+_TOLD = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
+_OF_THE_WINNER = {"candidates", "reject"}
+
+
+def _candidate_state(job: StageJob[CandidateOptions]) -> Mapping[str, Any]:
+    """The part of the spec that a candidate's trial depends on: of the candidates itself alone."""
+    _, spec = find_model(job.options.model)
+    one = _of(spec, job.options.candidate).model_dump(mode="json")
+    return {"spec": spec.model_dump(mode="json", exclude=_TOLD | _OF_THE_WINNER), "candidate": one}
+
+
 def _spec_state(job: StageJob[Any]) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
     _, spec = find_model(job.options.model)
-    others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
-    return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference, "since": job.since}
+    return {"spec": spec.model_dump(mode="json", exclude=_TOLD), "reference": reference, "since": job.since}
 
 
-@engine_step(CandidateOptions, fingerprint=_spec_state)
+def _of(spec: ModelSpec, name: str) -> Candidate:
+    return next(one for one in spec.candidates if one.name == name)
+
+
+def _prepared_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
+    """Of the spec, what plays which part."""
+    return {"data": find_model(job.options.model)[1].data.model_dump(mode="json")}
+
+
+@engine_step(ModelOptions, fingerprint=_prepared_state)
+def prepare(job: StageJob[ModelOptions]) -> StageOutput:
+    """Compute once what several candidates and the winner's fit need of each row: of texts, their vectors."""
+    _, spec = find_model(job.options.model)
+    return StageOutput(cast("Preparing", family(spec.family)).prepare(spec, read(job.inputs["data"])))
+
+
+def _family(spec: ModelSpec, job: StageJob[Any]) -> Family:
+    """The model's family, with what was prepared for it."""
+    maker = family(spec.family)
+    return cast("Preparing", maker).prepared(read(job.inputs["prepared"])) if "prepared" in job.inputs else maker
+
+
+@engine_step(CandidateOptions, fingerprint=_candidate_state)
 def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """Judge one candidate on training rows that it did not see, tracked as one MLflow run.
 
@@ -54,10 +87,10 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """
     _, spec = find_model(job.options.model)
     name = job.options.candidate
-    one = next(c for c in spec.candidates if c.name == name)
+    one = _of(spec, name)
     ref = job.inputs["data"]
     try:
-        predictions, found = family(spec.family).validate(spec, one, read(ref))
+        predictions, found = _family(spec, job).validate(spec, one, read(ref))
     except ModelError as error:
         return StageOutput(pd.DataFrame({"error": pd.Series(dtype="str")}), {"candidate": name, "error": str(error)})
     if "value" not in found:
@@ -82,7 +115,7 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
     _, spec = find_model(job.options.model)
-    maker, frame = family(spec.family), read(job.inputs["data"])
+    maker, frame = _family(spec, job), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     board = maker.rank(spec, frame, found)
     fitted = maker.fit(spec, frame, board, found)

@@ -1,10 +1,11 @@
 """The spec of a forecasting model: many series, known-in-advance regressors, intervals, order cost."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from baton.names import scoring_of
 from baton.specs.base import Column, InnerShare, Name, Seq, Spec
 from baton.specs.model import NUMERIC, Candidate, ModelSpec, NamedColumn, TrainingSpec, check_candidates, estimator_of
 from baton.specs.policy import DriftPolicy, GatePolicy
@@ -158,9 +159,16 @@ class ForecastSpec(ModelSpec):
     gate: ForecastGateSpec = Field(default_factory=ForecastGateSpec, description="when a challenger may take over")
     drift: SeriesDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
+    starts_from_history: ClassVar[bool] = True
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         check_candidates(self)
+        if self.scoring is not None and self.training.recent is None:
+            raise ValueError(
+                "scoring: a forecast starts from the periods right before it, and the history ends; add training.recent: "
+                f"{{flow: {scoring_of(self.model)}}}"
+            )
         if 0.5 not in self.quantiles or list(self.quantiles) != sorted(set(self.quantiles)):
             raise ValueError("quantiles: rising, each once, with 0.5 among them")
         return self

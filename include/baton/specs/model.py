@@ -133,6 +133,12 @@ class ModelSpec(Spec):
 
     packaged_files: ClassVar[tuple[str, ...]] = ()
     """Files out of published packages that the family works with, see `baton.packs.packaged`."""
+    starts_from_history: ClassVar[bool] = False
+    """Whether a prediction needs the rows before its partition too."""
+
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Whether a candidate needs what the family prepares once for all that do, see `families.base.Preparing`."""
+        return False
 
     @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:

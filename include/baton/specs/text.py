@@ -90,7 +90,8 @@ class RejectSpec(Spec):
     """When the model says `none of my classes, or not sure`."""
 
     max_false_rejects: InnerShare = Field(
-        default=0.04, description="largest share of texts of a known class that is rejected, out of fold"
+        default=0.04,
+        description="largest share of texts of a known class that is rejected; the line is drawn on the held-out ones",
     )
     scope: Literal["confidence", "energy", "combined"] = Field(
         default="confidence",
@@ -174,6 +175,10 @@ class TextSpec(ModelSpec):
         if self.training.min_per_class < self.validation.folds:
             raise ValueError("training.min_per_class: at least validation.folds, else a fold lacks a class")
         return self
+
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Those that see the sentence encoder's vectors: the texts are encoded once for all of them."""
+        return isinstance(candidate, TextCandidateSpec) and candidate.features != "tfidf"
 
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
         """Text columns hold texts; the class comes with training rows only."""

@@ -76,6 +76,7 @@ def test_the_family_decides_which_fields_there_are() -> None:
         ("candidates.2.ensemble", ["naive", "naive"], "each part once"),
         ("training.min_positives", 5, "Extra inputs"),
         ("gate", {"floor": 0.5}, "Extra inputs"),
+        ("scoring", {"source": "sales", "contract": "sales"}, r"add training.recent: \{flow: demand_score\}"),
     ],
 )
 def test_each_mistake_is_refused(path: str, value: Any, message: str) -> None:

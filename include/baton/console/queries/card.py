@@ -86,7 +86,7 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     """One model's score, its reasons, and the answer that made this version champion."""
     approval = first_row(conn, tables.approvals, model=row["model"], version=row["version"])
     return {
-        **{name: row[name] for name in ("model", "version", "score", "category", "scored_at")},
+        **{name: row[name] for name in ("model", "version", "score", "category", "accepted", "scored_at")},
         # the likeliest classes of a text are in the words already
         "reasons": [] if row["category"] else [[str(feature), float(value)] for feature, value in row["reasons"] or []],
         "words": in_words(row["reasons"], row["category"]), "approval": verdict_of(approval) if approval else None,

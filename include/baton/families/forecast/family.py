@@ -11,8 +11,9 @@ from baton.errors import ModelError
 from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
+from baton.families.forecast.methods.boosting import needed
 from baton.families.forecast.methods.kinds import classify
-from baton.families.forecast.methods.points import fit_part
+from baton.families.forecast.methods.points import fit_part, left_out
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
@@ -20,6 +21,8 @@ from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.watching import reference, watch
 from baton.families.verdict import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
+
+NAMED = 100  # series that are listed by name
 
 
 class Forecast:
@@ -35,7 +38,8 @@ class Forecast:
 
         Returns:
             the backtest frame (`backtest.COLUMNS`), of all levels where there is a hierarchy, before reconciliation;
-            facts: metric, value, spread (over origins), seconds.
+            facts: metric, value, spread (over origins), seconds; left_out: series too short to learn from, with their
+            periods, where there are some (the first hundred).
 
         Raises:
             ModelError: an ensemble, unusable history, or a candidate that cannot be fitted.
@@ -48,7 +52,9 @@ class Forecast:
         rows = backtest.run(setting, spec.validation, panel, candidate, level)
         value, spread, _ = _value(spec, setting, backtest.choose(rows)[0])
         seconds = round(time.perf_counter() - started, 2)
-        return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
+        facts = {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
+        short = dict(list(left_out(setting, candidate, panel).items())[:NAMED])
+        return rows, facts | ({"left_out": short} if short else {})
 
     def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their backtests, ensembles combined here, reconciled where there is a hierarchy.
@@ -175,6 +181,13 @@ class Forecast:
             "Intervals say how far targets lay from forecasts in the backtest; a change that it never saw is not in them.",
             "A series that begins or has stopped is forecast by a simple rule, which the columns kind and method name.",
         ]
+        for one in spec.candidates:
+            if short := left_out(setting, one, panel):
+                listed = ", ".join(f"{name} ({periods})" for name, periods in list(short.items())[:NAMED])
+                limits.append(
+                    f"{one.name} does not learn from series of fewer than {needed(one)} periods, and does not forecast them: "
+                    f"{listed}{f' and {len(short) - NAMED} more' if len(short) > NAMED else ''}."
+                )
         if spec.data.known:
             limits.append(f"It believes what it is told of the future: {', '.join(spec.data.known)}.")
         use = (

@@ -10,9 +10,9 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
-from baton.families.text.cases import Cases, split
+from baton.families.text.cases import Cases, split, texts_of
 from baton.families.text.features import members
-from baton.families.text.features.encoder import Encoder, packaged_encoder
+from baton.families.text.features.encoder import Encoder, Prepared, key_of, packaged_encoder
 from baton.families.text.features.terms import MAX_LETTERS
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.families.verdict import GateVerdict
@@ -31,6 +31,22 @@ class Text:
         """Take the sentence encoder; None opens the packaged one where a model needs it."""
         self._encoder = encoder
 
+    def prepare(self, spec: TextSpec, frame: pd.DataFrame) -> pd.DataFrame:
+        """The texts' vectors: entity_key, text (its key), encoder, vector_0 ..; one row per row of `frame`."""
+        encoder, texts = self._encoder or packaged_encoder(), texts_of(frame, spec.data.text)
+        vectors = pd.DataFrame(encoder.encode(texts), columns=[f"vector_{at}" for at in range(encoder.size)])
+        told = {"entity_key": self.keys(spec, frame).to_numpy(), "text": [key_of(text).hex() for text in texts]}
+        return pd.concat([pd.DataFrame({**told, "encoder": encoder.sha256}), vectors], axis=1)
+
+    def prepared(self, found: pd.DataFrame) -> "Text":
+        """The family with the vectors that `prepare` made."""
+        if found.empty:
+            return self
+        keys, vectors = [bytes.fromhex(key) for key in found["text"]], found.filter(regex=r"^vector_\d+$")
+        own = self._encoder
+        opened = packaged_encoder if own is None else lambda: own
+        return Text(Prepared(found["encoder"].iloc[0], keys, vectors.to_numpy(dtype=np.float32), opened))
+
     def validate(
         self, spec: TextSpec, candidate: TextCandidateSpec, frame: pd.DataFrame
     ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -44,7 +60,7 @@ class Text:
         return ranking.rank(spec, split(spec, frame), found)
 
     def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedText:
-        """The winner on the training part, blended and given its threshold by out-of-fold scores."""
+        """The winner on the training part, blended by out-of-fold scores; what it rejects is corrected on held-out texts."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
         parts = parts_of(spec.candidates, winner)
@@ -57,10 +73,18 @@ class Text:
             )
             for part in parts
         ]
-        return FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        model = FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        if scope is not None:
+            known = cases.holdout[np.isin(self._truth(spec, cases.holdout), cases.classes)]
+            strangeness = model.predict(known).strangeness
+            model.scope = scope if strangeness is None else scope.corrected(strangeness)
+        return model
 
     def evaluate(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, float]:
-        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected)."""
+        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected).
+
+        Where the spec rejects: what was promised of that and what was seen, see `Scope.figures`.
+        """
         holdout = split(spec, frame).holdout
         if holdout.empty:
             return {}
@@ -70,7 +94,7 @@ class Text:
         found["rejected"] = float(1 - said.accepted.mean())
         if said.accepted.any():
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
-        return found
+        return found if fitted.scope is None else found | dict(fitted.scope.figures)
 
     def evidence(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> Evidence:
         """Held-out texts and their most probable class."""
@@ -86,13 +110,21 @@ class Text:
     ) -> GateVerdict:
         """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
         holdout = split(spec, frame).holdout
-        probability = challenger.predict(holdout).probability
-        broken = int((~np.isfinite(probability)).any(axis=1).sum())
-        before = None if champion is None else self._best(champion, champion.predict(holdout).probability)
-        return judging.judge(spec, self._truth(spec, holdout), before, self._best(challenger, probability), broken)
+        truth = self._truth(spec, holdout)
+        models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
+        said = {name: model.predict(holdout) for name, model in models.items()}
+        best = {name: self._best(model, said[name].probability) for name, model in models.items()}
+        broken = int((~np.isfinite(said["challenger"].probability)).any(axis=1).sum())
+        rejected = {
+            name: np.where(np.isin(truth, model.classes), ~said[name].accepted, np.nan)
+            for name, model in models.items()
+        }
+        return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
-        """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
+        """The text-scored frame: entity_key, category, score, accepted, strangeness, reasons, `_row`.
+
+        One row per row of `data`. Strangeness is null where nothing is rejected, and for a text without a word.
 
         Reasons are the three most probable classes of every row, whatever `explain` says: they cost nothing, and people
         want them where the score is low.
@@ -104,6 +136,7 @@ class Text:
             "category": pd.Series([one[0][0] for one in found], dtype=object),
             "score": said.probability.max(axis=1, initial=0.0),
             "accepted": said.accepted,
+            "strangeness": np.nan if said.strangeness is None else np.where(np.isfinite(said.strangeness), said.strangeness, np.nan),
             "reasons": pd.Series([json.dumps([[label, round(p, 4)] for label, p in one]) for one in found], dtype=object),
             "_row": data["_row"].to_numpy(),
         })  # fmt: skip

@@ -28,7 +28,11 @@ def accept(folder):
 def test_probabilities_add_up_and_the_scored_frame_is_complete(made, case):
     new = case.texts(60, seed=5)
     scored = made.family.score(made.spec, made.model, new, 0.0)
-    assert list(scored) == ["entity_key", "category", "score", "accepted", "reasons", "_row"]
+    assert list(scored) == ["entity_key", "category", "score", "accepted", "strangeness", "reasons", "_row"]
+    assert ((scored["strangeness"] <= made.model.scope.threshold) == scored["accepted"]).all()
+    silent = made.family.score(made.spec, made.model, new.assign(subject="", body="4711"), 0.0)
+    assert not silent["accepted"].any()
+    assert silent["strangeness"].isna().all()  # nothing to judge by
     assert list(scored["entity_key"]) == list(new["mail_id"])
     np.testing.assert_allclose(made.model.predict(new).probability.sum(axis=1), 1.0)
     for row in scored.itertuples():
@@ -139,7 +143,7 @@ def test_two_classes_kernels_and_both_kinds_of_features(case):
     family, board, model = case.train(case.spec(candidates=candidates), frame)
     assert [row["value"] > 0.85 for row in board.rows] == [True] * 3
     metrics = family.evaluate(case.spec(), model, frame)
-    assert set(metrics) == {"accuracy", "macro_f1", "rejected", "accuracy_accepted"}
+    assert {"accuracy", "macro_f1", "rejected", "accuracy_accepted", "false_rejects"} < set(metrics)
     assert metrics["accuracy"] > 0.85
 
 

@@ -6,7 +6,7 @@ batch, so equal texts get equal vectors.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -55,7 +55,7 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See `Encoder`; texts of like length share a batch, since padding costs as much as text."""
-        keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        keys = [key_of(text) for text in texts]
         fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._kept}
         found = {key: self._kept[key] for key in set(keys) - fresh.keys()}
         found |= dict(zip(fresh, self._run([_plain(text) for text in fresh.values()]), strict=True))
@@ -90,6 +90,29 @@ class MiniLM:
         inside = mask.sum(axis=1, keepdims=True) > 2  # only the two marks of begin and end: an empty text
         length = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
         return np.asarray(np.where(inside, mean / length, 0.0), dtype=np.float32)
+
+
+class Prepared:
+    """Vectors that an earlier stage made; other texts go to the encoder that made them, which is opened for the first."""
+
+    def __init__(self, sha256: str, keys: Sequence[bytes], vectors: np.ndarray, opened: Callable[[], Encoder]) -> None:
+        """Take vectors, shape (n, size), of the texts with these keys."""
+        self.sha256, self.size, self._vectors, self._opened = sha256, int(vectors.shape[1]), vectors, opened
+        self._place = {key: at for at, key in enumerate(keys)}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Encoder`. Raises ModelError: a text is new, and the encoder is another one."""
+        at = np.array([self._place.get(key_of(text), -1) for text in texts], dtype=int)
+        found = self._vectors[at] if len(self._vectors) else np.zeros((len(texts), self.size), np.float32)
+        if new := np.flatnonzero(at < 0).tolist():
+            encoder = require(self._opened(), self.sha256, "what the stage before prepared")
+            found[new] = encoder.encode([texts[one] for one in new])
+        return found
+
+
+def key_of(text: str) -> bytes:
+    """What stands for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _plain(text: str) -> str:
