@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from baton.record import warehouse
 from baton.sources.reading import read_history
 from baton.specs.grid import GridSpec
 from baton.specs.model import Candidate, ModelSpec
+
+if TYPE_CHECKING:
+    from baton.families.base import Preparing
 
 Report = Callable[[str, int, int], None]  # what, done, of how many
 
@@ -69,6 +72,9 @@ def attempt(
     report("rows", 0, 1)
     frame, rejected = _rows(pack, spec, rows, holdout)
     report("rows", 1, 1)
+    if any(spec.needs_prepared(one) for one in spec.candidates):
+        report("prepared once for all", 0, 1)
+        maker = cast("Preparing", maker).prepared(cast("Preparing", maker).prepare(spec, frame))
     singles = [one for one in spec.candidates if one.estimator is not None]
     tried: dict[str, Found] = {}
     reasons: dict[str, str] = {}
