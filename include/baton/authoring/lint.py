@@ -4,8 +4,6 @@ First each file for itself (`baton.packs.spec_file`), then what only shows acros
 nothing, features that the contract does not have, expectations and arguments that GX does not know.
 """
 
-import importlib
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +13,12 @@ from typing import Any, Self
 
 from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
+from baton.families import parameters
 from baton.packs.pack import pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.specs.contract import ContractSpec, ExpectationSpec
-from baton.specs.model import NUMERIC, ModelSpec, NamedColumn
+from baton.specs.model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn
 from baton.specs.source import FileSource
 from baton.specs.tabular import TabularSpec
 
@@ -189,18 +188,29 @@ def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
 
 
 def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Problems:
-    """Arguments of scikit-learn's estimators; LightGBM takes any name, so its are not checked."""
+    """What an estimator would refuse of its arguments, or ignore."""
     for position, candidate in enumerate(spec.candidates):
-        if candidate.estimator is None or not candidate.params or not candidate.estimator.startswith("sklearn."):
+        if candidate.estimator is None:
             continue
-        module, _, name = candidate.estimator.rpartition(".")
-        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-        for argument in candidate.params:
-            if argument not in known:
-                loc = ("candidates", position, "params", argument)
-                yield file.problem(
-                    loc, f"{name} has no argument `{argument}`{did_you_mean(argument, known)}", ", ".join(known)
-                )
+        loc: Loc = ("candidates", position, "params")
+        yield from _argument_problems(file, loc, candidate.estimator, candidate.params)
+        trend = candidate.params.get("trend_forecaster")  # another estimator, by name or with its own params
+        if isinstance(trend, str | dict):
+            inner = {"estimator": trend} if isinstance(trend, str) else trend
+            path = str(inner.get("estimator"))
+            path = path if "." in path else f"statsforecast.models.{path}"
+            if spec.family not in ESTIMATORS.get(path, ()) or not path.startswith("statsforecast"):
+                allowed = [known for known in ESTIMATORS if known.startswith("statsforecast")]
+                message = f"`{path}` is no one-series model of the allow-list{did_you_mean(path, allowed)}"
+                yield file.problem((*loc, "trend_forecaster"), message, ", ".join(allowed))
+            else:
+                yield from _argument_problems(file, (*loc, "trend_forecaster"), path, inner.get("params") or {})
+
+
+def _argument_problems(file: SpecFile, loc: Loc, path: str, params: Mapping[str, Any]) -> Problems:
+    for argument, message, allowed in parameters.mistakes(path, params):
+        hint = did_you_mean(argument, allowed.split(", ")) if "no argument" in message else ""
+        yield file.problem((*loc, argument) if argument in params else loc, message + hint, allowed)
 
 
 def _source_problems(file: SpecFile) -> Problems:
