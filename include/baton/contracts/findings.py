@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.data.cells import MASKED, as_text
+from baton.data.cells import MASKED, as_text, keys_of
 from baton.data.identity import row_shas
 from baton.data.typed import Parsed, Violation
 
@@ -112,7 +112,7 @@ class Findings:
         columns = rule.columns
         chosen = self.parsed.frame.iloc[positions]
         shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
-        keys = map(as_text, chosen[self.spec.key].tolist())
+        keys = keys_of(chosen, self.spec.key)
         cells = [
             [MASKED] * len(chosen) if self.spec.personal([column]) else list(map(as_text, chosen[column].tolist()))
             for column in columns

@@ -4,11 +4,20 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from baton.specs.base import Column, Name, Seq, Share, Spec
 
 _RANGE = re.compile(r"^(?P<head>[^{}]*)\{(?P<first>\d+)\.\.(?P<last>\d+)\}(?P<tail>[^{}]*)$")
+
+
+Key = Annotated[
+    tuple[Column, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else tuple(value) if value.__class__ is list else value
+    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class ColumnSpec(Spec):
@@ -90,7 +99,10 @@ class ContractSpec(Spec):
     version: int = Field(ge=1, description="raise it with every change; verdicts record it")
     owner: str = Field(min_length=1, description="who answers for it: a person or a team")
     description: str = Field(min_length=1, description="what is handed over, by whom, to whom")
-    key: Column = Field(description="the column that identifies a row in quarantine, cases and trace")
+    key: Key = Field(
+        min_length=1,
+        description="the column that identifies a row in quarantine, cases and trace; several: [series, period]",
+    )
     columns: Annotated[dict[Column, ColumnSpec], BeforeValidator(_expand_ranges)] = Field(
         min_length=1,
         description="every column by name; `v{1..28}` describes 28 at once. A missing column stops the run, "
@@ -103,10 +115,11 @@ class ContractSpec(Spec):
 
     @model_validator(mode="after")
     def _key_is_a_column(self) -> Self:
-        if self.key not in self.columns:
-            raise ValueError(f"key: `{self.key}` is not among the columns")
-        if self.personal([self.key]):
-            raise ValueError(f"key: `{self.key}` is pii: direct, and keys stand in addresses, logs and the ledger")
+        for column in self.key:
+            if column not in self.columns:
+                raise ValueError(f"key: `{column}` is not among the columns")
+            if self.personal([column]):
+                raise ValueError(f"key: `{column}` is pii: direct, and keys stand in addresses, logs and the ledger")
         return self
 
     def personal(self, columns: Iterable[str]) -> bool:

@@ -116,6 +116,8 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (CONTRACT_FILE, "column: amount, ", "", 15, "expectations[0].kwargs", "needs `column`", ""),
         (CONTRACT_FILE, "min_value: 0", "min_value: 200", 15, "expectations[0].kwargs.min_value",
          "above max_value", ""),
+        (CONTRACT_FILE, "key: id", "key: [id, nr]", 5, "key", "`nr` is not among the columns", ""),
+        (CONTRACT_FILE, "key: id", "key: []", 5, "key", "at least 1 item", "a list"),
         (CONTRACT_FILE, "key: id", "key: nr", 5, "key", "not among the columns", ""),
         (CONTRACT_FILE, "tamp}", "tamps}", 8, "columns.at.type", "did you mean `timestamp`", "timestamp"),
         (CONTRACT_FILE, "columns:", "columns: [", 8, "", "not YAML", ""),
@@ -197,6 +199,11 @@ def test_what_a_forecaster_would_refuse_is_a_mistake(pack, line, field, message,
     assert problem.field == f"candidates[0].{field}"
     assert message in problem.message
     assert allowed in problem.allowed
+
+
+def test_a_key_may_be_several_columns(pack):
+    assert change(pack, CONTRACT_FILE, "key: id", "key: [name, at]") == []
+    assert read_pack("test", pack).contracts["rows"].key == ("name", "at")
 
 
 def test_a_file_that_nobody_reads_is_a_mistake(pack):
