@@ -18,6 +18,7 @@ from baton.packs.spec_file import Problem, did_you_mean
 from baton.specs.base import format_duration, parse_duration
 
 UNKNOWN = object()  # what an expression gives is not to be told
+ANSWER = object()  # a person's, from `flow.review`
 _SCORES, _DECISIONS, _STEP = "scores", "decisions", "1h"  # defaults of `Flow` and its verbs
 # verb -> its parameters in order, as `baton.airflow.flows.Flow` has them
 _VERBS = {
@@ -30,6 +31,7 @@ _VERBS = {
     "advise": ("task_id", "agent", "conn_id", "limits", "trigger_rule"), "deliver": ("task_id", "after"),
     "branch": ("task_id", "result", "ways"), "review": ("decisions", "task_id"),
 }  # fmt: skip
+_OF_THE_TASK = ("task_id", "step", "options", "pool", "trigger_rule", "output_contract", "outlets", "uses_models")
 _NAMED = {
     "score": (names.score_of, "model"), "confirmed": (names.confirmed_of, "model"), "earlier": (names.earlier_of, "stage"),
 }  # fmt: skip
@@ -179,16 +181,14 @@ def _source(flow: FlowFile, call: Call, sources: Mapping[str, Any]) -> Iterator[
 
 
 def _step(flow: FlowFile, call: Call) -> Iterator[Problem]:
-    options = call.given.get("options") if call.verb == "stage" else None
-    taken = {"task_id", "step", "options", "pool", "trigger_rule", "output_contract", "outlets", "uses_models"}
-    inputs = {name: value for name, value in call.given.items() if name not in taken}
+    options, step = call.given.get("options"), call.word("step")
+    inputs = {name: value for name, value in call.given.items() if name not in _OF_THE_TASK}
     try:
-        told = options if isinstance(options, dict) else {}
-        whole = call.verb == "stage" and (options is None or isinstance(options, dict)) and "**" not in call.given
-        if whole:
-            wiring.check(call.word("task_id"), call.word("step"), told, inputs)
+        if call.verb == "stage" and (options is None or isinstance(options, dict)) and "**" not in inputs:
+            answers = {name: inputs.pop(name) for name, value in list(inputs.items()) if value is ANSWER}
+            wiring.check(call.word("task_id"), step, wiring.with_answers(step, options or {}, answers), inputs)
         else:
-            wiring.find(call.word("step"))
+            wiring.find(step)
     except SpecError as error:
         yield flow.problem(call.line, "step", str(error).rstrip("."))
 
@@ -258,6 +258,8 @@ def _value(node: ast.expr, env: Mapping[str, Any]) -> Any:
             return value
         case ast.Name(id=name):
             return env.get(name, UNKNOWN)
+        case ast.Call(func=ast.Attribute(attr="review")):
+            return ANSWER
         case ast.List(elts=parts) | ast.Tuple(elts=parts) if not any(isinstance(p, ast.Starred) for p in parts):
             return [_value(part, env) for part in parts]
         case ast.Dict(keys=keys, values=values) if all(keys):
