@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from baton.specs.base import Column, Name, Seq, Share, Spec
 
+PLACEHOLDERS = ("{start}", "{end}")  # of the rows' partition: the first moment in it, the first behind it
 _RANGE = re.compile(r"^(?P<head>[^{}]*)\{(?P<first>\d+)\.\.(?P<last>\d+)\}(?P<tail>[^{}]*)$")
 
 
@@ -57,11 +58,19 @@ class ExpectationSpec(Spec):
     """One expectation of Great Expectations, with the weight of breaking it."""
 
     type: str = Field(pattern=r"^expect_[a-z0-9_]+$", description="name of the expectation as GX writes it")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="its arguments, as GX names them")
+    kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="its arguments, as GX names them; {start} and {end} stand for those of the rows' partition",
+    )
     severity: Literal["critical", "warning", "info"] = Field(
         description="critical stops the run, warning quarantines the rows it names, info is only recorded"
     )
     meta: RuleMeta = Field(description="the rule's short name and the advice shown with it")
+
+    @property
+    def of_partition(self) -> bool:
+        """Whether it can be judged only where the rows are those of a partition."""
+        return any(isinstance(value, str) and value in PLACEHOLDERS for value in self.kwargs.values())
 
 
 def _expand_ranges(value: Any) -> Any:

@@ -116,6 +116,8 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (CONTRACT_FILE, "column: amount, ", "", 15, "expectations[0].kwargs", "needs `column`", ""),
         (CONTRACT_FILE, "min_value: 0", "min_value: 200", 15, "expectations[0].kwargs.min_value",
          "above max_value", ""),
+        (CONTRACT_FILE, "max_value: 100", "max_value: '{ende}'", 15, "expectations[0].kwargs.max_value",
+         "`{ende}` is no placeholder, did you mean `{end}`?", "{start}"),
         (CONTRACT_FILE, "key: id", "key: [id, nr]", 5, "key", "`nr` is not among the columns", ""),
         (CONTRACT_FILE, "key: id", "key: []", 5, "key", "at least 1 item", "a list"),
         (CONTRACT_FILE, "key: id", "key: nr", 5, "key", "not among the columns", ""),
