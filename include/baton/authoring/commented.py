@@ -35,7 +35,11 @@ def _field(name: str, field: FieldInfo, values: Mapping[str, Any], depth: int) -
     elif inner is not None and isinstance(value, Mapping):
         yield from _line(pad, f"{name}:", field)
         yield commented(inner, value, depth + 1)
-    elif isinstance(value, list) and value and all(isinstance(one, str) and one.startswith("- ") for one in value):
+    elif (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, str) and one.startswith(("- ", "  ", "# ")) for one in value)
+    ):
         yield from _line(pad, f"{name}:", field)
         yield from (f"{pad}  {line}" for line in value)
     else:

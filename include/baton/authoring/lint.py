@@ -239,6 +239,11 @@ def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *,
 
 def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]) -> Problems:
     """Writes feature globs out; what they match is added to `named`."""
+    if spec.data.target is None:
+        message = (
+            "without labels its gate has nothing to judge by, so no version is ever promoted; nothing is trained on it"
+        )
+        yield file.problem(("data", "target"), message, "the 0/1 label column of the training rows")
     for position, pattern in enumerate(spec.data.features):
         one = spec.data.model_copy(update={"features": (pattern,)})
         try:

@@ -16,14 +16,18 @@ def register(app: typer.Typer) -> None:
     app.command()(lint)
 
 
-def data(pack: Annotated[list[str] | None, typer.Argument(help="Packs; default: all installed.")] = None) -> None:
-    """Fetch the packs' data sets, check them by SHA-256 and convert them; instant when they are there."""
+def data(
+    pack: Annotated[
+        list[str] | None, typer.Argument(metavar="[PACK]...", help="Packs by name or folder; default all.")
+    ] = None,
+) -> None:
+    """Fetch what the packs' models work with and their demos' data sets, checked by SHA-256; instant when it is there."""
     from baton.packs.demos import prepare_data
     from baton.packs.pack import packs
 
     for name in pack or packs():
         manifest = prepare_data(name, _progress())
-        print(f"{name}: {'brings no data' if manifest is None else 'data are ready'}")
+        print(f"{name}: {'has no demo that brings rows' if manifest is None else 'data are ready'}")
 
 
 def _progress() -> Callable[[str, int, int], None]:
