@@ -68,5 +68,5 @@ with Flow(
         subject="Orders above the limit: replenishment {{ dag_run.partition_key or '' }}",
         body="Each quantity may be changed before approving; 0 leaves the item out.",
     )  # fmt: skip
-    reviewed = flow.stage("order_reviewed", f"{STEPS}:place", {"answer": answer}, decisions=published, after=orders)
+    reviewed = flow.stage("order_reviewed", f"{STEPS}:place", decisions=published, answer=answer, after=orders)
     flow.deliver("send_reviewed", after=reviewed, **PURCHASING)

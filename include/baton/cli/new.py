@@ -5,45 +5,52 @@ from typing import Annotated
 
 import typer
 
+PACK = "Name of an installed pack, or its folder."
 app = typer.Typer(help="Write a commented model, flow or pack to start from.", no_args_is_help=True)
 
 
 @app.command()
 def model(
     name: Annotated[str, typer.Argument(help="Name of the model, snake_case.")],
-    pack: Annotated[str, typer.Option(help="Installed pack, or a folder that holds one.")],
-    source: Annotated[str, typer.Option(help="Source of the pack with a history of labelled rows.")],
-    family: Annotated[str, typer.Option(help="classification or anomaly.")] = "classification",
-    target: Annotated[str | None, typer.Option(help="Its 0/1 label column.")] = None,
-    entity: Annotated[str | None, typer.Option(help="Column that identifies a row; found out if only one can.")] = None,
+    pack: Annotated[str, typer.Option(metavar="PACK", help=PACK)],
+    source: Annotated[str, typer.Option(help="Source of the pack with a history of rows whose truth is known.")],
+    target: Annotated[str | None, typer.Option(help="Column with the truth: 0/1 label, class, or quantity.")] = None,
+    family: Annotated[str, typer.Option(help="classification, anomaly, text or forecast.")] = "classification",
+    entity: Annotated[
+        str | None, typer.Option(help="Column that identifies a row, or a series; found out if only one can.")
+    ] = None,
     time: Annotated[str | None, typer.Option(help="Column with the event time; found out if only one can.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Family text: column to read; several times for several.")
+    ] = None,
     money: Annotated[str | None, typer.Option(help="Column with the amount at stake.")] = None,
     owner: Annotated[str, typer.Option(help="Who answers for the model.")] = "model-owners",
-    scoring: Annotated[bool, typer.Option(help="With a scoring DAG of its own.")] = True,
+    scoring: Annotated[
+        bool, typer.Option(help="With a scoring DAG of its own; without one where a flow scores.")
+    ] = True,
 ) -> None:
     """Write the model's YAML and the contracts of its rows, inferred from the source's history."""
     from baton.authoring.new_model import NewModel, new_model
-    from baton.packs.pack import packs
 
-    where: str | Path = Path(pack) if pack not in packs() and Path(pack).is_dir() else pack
-    asked = NewModel(name=name, pack=where, family=family, source=source, target=target, entity=entity, time=time,
-                     money=money, owner=owner, scoring=scoring)  # fmt: skip
+    asked = NewModel(name=name, pack=pack, family=family, source=source, target=target, entity=entity, time=time,
+                     text=tuple(text or ()), money=money, owner=owner, scoring=scoring)  # fmt: skip
     _say(new_model(asked))
 
 
 @app.command()
 def flow(
     name: Annotated[str, typer.Argument(help="DAG id of the flow, snake_case.")],
-    pack: Annotated[str, typer.Option(help="Installed pack.")],
+    pack: Annotated[str, typer.Option(metavar="PACK", help=PACK)],
     source: Annotated[str, typer.Option(help="Source of the pack.")],
     contract: Annotated[str, typer.Option(help="Contract of its rows.")],
     model: Annotated[list[str], typer.Option(help="A model that scores them; several times for several.")],
+    labels: Annotated[str, typer.Option(help="Source with what became known later, if the pack has it.")] = "labels",
     folder: Annotated[Path, typer.Option(help="Where the DAG files are.")] = Path("dags"),
 ) -> None:
-    """Write a flow: ingest, contract, scores side by side, and where your own functions go."""
-    from baton.authoring.new_model import new_flow
+    """Write a flow that runs: scores side by side, decisions, cases, a review, late labels, and their contracts."""
+    from baton.authoring.new_flow import new_flow
 
-    _say([new_flow(name, pack, source, contract, model, folder)])
+    _say(new_flow(name, pack, source, contract, model, folder, labels))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text, keys_of
 from baton.data.conversions import convert
 from baton.data.fit import LONGEST_CELL, LONGEST_ENTITY, LONGEST_KEY, flaws
 from baton.data.identity import plain_index, row_shas, with_row_identity
@@ -115,7 +115,7 @@ def parse(frame: pd.DataFrame, spec: ContractSpec, entities: Collection[str] = (
     typed: dict[str, pd.Series] = {}
     faults: list[tuple[str, str, np.ndarray]] = []
     unfit: dict[str, dict[int, str]] = {}
-    longest = {spec.key: LONGEST_KEY} | dict.fromkeys(entities, LONGEST_ENTITY)
+    longest = dict.fromkeys(spec.key, LONGEST_KEY) | dict.fromkeys(entities, LONGEST_ENTITY)
     for column in present:
         kind = spec.columns[column].type
         typed[column], bad = convert(frame[column], kind)
@@ -159,7 +159,7 @@ def _violations(
     chosen = frame.iloc[positions]
     place = {int(position): number for number, position in enumerate(positions)}
     shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
-    keys = [as_text(key) for key in chosen[spec.key].tolist()] if spec.key in chosen else [None] * len(chosen)
+    keys = keys_of(chosen, spec.key)
     numbers = chosen["_row"].tolist()
     # in a row that was not split as it was meant, any cell may be any column's
     shifted = set(unreadable.tolist()) if spec.personal(spec.columns) else set()

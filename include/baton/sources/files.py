@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from baton.data.partitions import parse_key, safe_name
@@ -81,3 +82,9 @@ def matching(pattern: str) -> list[str]:
     system, path = url_to_fs(pattern)
     system.invalidate_cache()
     return [str(system.unstrip_protocol(name)) for name in system.glob(path) if system.isfile(name)]
+
+
+def neighbours(uri: str) -> list[str]:
+    """Names of the files in the same folder of this machine, sorted; none elsewhere, or where there is no such folder."""
+    folder = Path(uri).parent
+    return [] if "://" in uri or not folder.is_dir() else sorted(one.name for one in folder.iterdir() if one.is_file())

@@ -1,6 +1,6 @@
 """The spec of a text model: one of several classes for a short text or a document, and when to say none of them."""
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from baton.specs.policy import DriftPolicy, GatePolicy
 
 TextMetric = Literal["accuracy", "macro_f1"]
 Grams = Seq[int]
+ENCODER = ("minilm.onnx", "minilm-tokenizer.json")  # see `baton.packs.packaged`
 
 
 class TextDataSpec(Spec):
@@ -165,7 +166,11 @@ class TextSpec(ModelSpec):
     gate: TextGateSpec = Field(default_factory=TextGateSpec, description="when a challenger may replace the champion")
     drift: TextDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
-    packaged_files: ClassVar[tuple[str, ...]] = ("minilm.onnx", "minilm-tokenizer.json")
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """The sentence encoder's, where a candidate or the monitor looks at what texts mean."""
+        watched = self.drift is not None and self.drift.embeddings
+        return ENCODER if watched or any(one.estimator and one.features != "tfidf" for one in self.candidates) else ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

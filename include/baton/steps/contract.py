@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
@@ -10,7 +11,9 @@ from baton.contracts import check as contracts
 from baton.contracts import page as result_pages
 from baton.data import typed as parsing
 from baton.data.datasets import read
+from baton.data.partitions import is_own, window
 from baton.errors import ContractBroken, NoData, StaleAttempt
+from baton.packs.pack import Pack
 from baton.quarantine import records
 from baton.quarantine.records import repairs_digest
 from baton.record import ledger
@@ -51,7 +54,7 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
     parsed = parsing.parse(frame, spec, entities)
-    verdict = contracts.check(parsed, spec)
+    verdict = contracts.check(parsed, spec, _within(pack, frame, job.partition))
     page = result_pages.store(verdict, job.flow, job.partition, job.stage)
     facts = {
         "contract": f"{spec.contract} v{spec.version}", "status": verdict.status, "rows_in": len(raw),
@@ -72,6 +75,15 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
 
     return StageOutput(contracts.good_rows(parsed, verdict), facts, on_commit)
+
+
+def _within(pack: Pack, frame: pd.DataFrame, partition: str) -> tuple[str, str] | None:
+    """Start and end of the partition that rows of a source were read for; None: they are of none (a training's, a person's)."""
+    named = set(frame["_source"]) & set(pack.sources) if "_source" in frame else set()
+    if len(named) != 1 or is_own(partition):
+        return None
+    start, end = window(partition, pack.source(named.pop()).step)
+    return start.isoformat(), end.isoformat()
 
 
 def require_good_rows(facts: Mapping[str, Any]) -> None:

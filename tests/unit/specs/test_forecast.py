@@ -92,8 +92,9 @@ def pack(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
     (tmp_path / "contracts/sales.yaml").write_text(CONTRACT)
     (tmp_path / "sources.yaml").write_text(
-        'sales: {kind: file, description: s, path: "{landing}/{partition}.*", history: "{data}/h.csv"}\n'
+        'sales: {kind: file, description: s, path: "{landing}/{partition}.*", history: "{pack}/h.csv"}\n'
     )
+    (tmp_path / "h.csv").touch()
     (tmp_path / "models/demand.yaml").write_text(json.dumps(MODEL, indent=1))  # JSON is YAML
     return tmp_path
 

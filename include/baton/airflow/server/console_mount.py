@@ -47,6 +47,13 @@ def application() -> FastAPI:
     return create_app(current_user, AirflowHost())
 
 
+def checked_answers(app: Any) -> Any:
+    """Airflow's API behind a look at what people answer; called by the API server only."""
+    from baton.airflow.server.answers import CheckedAnswers, open_fields
+
+    return CheckedAnswers(app, open_fields)
+
+
 def nav_entry(base_url: str) -> dict[str, Any]:
     """The entry in Airflow's navigation: the page Today in a frame.
 

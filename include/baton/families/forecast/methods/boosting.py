@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
+from baton.families import parameters
 from baton.families.base import threads
 from baton.families.forecast.methods.local import FALLBACK, seasonal_naive
 from baton.families.forecast.panel.series import Panel
@@ -101,6 +102,7 @@ class Global:
                 f"candidate {candidate.name!r}: no series is long enough to learn from, with {needed(candidate)} periods"
             )
         table = made._table(panel, rows, made._scale(panel, rows))
+        parameters.refuse(candidate.name, str(candidate.estimator), candidate.params)
         params = {**DEFAULTS, **candidate.params, **FIXED, "n_jobs": threads()}
         params.setdefault("random_state", setting.seed)
         try:
@@ -206,7 +208,7 @@ class Global:
             distinct, code = np.unique(column, return_inverse=True)
             dates = pd.DatetimeIndex(panel.times(distinct, self.setting.frequency))
             for part in self.features.calendar:
-                found[f"date_{part}"] = _date_part(dates, part, self.name)[code]
+                found[f"date_{part}"] = _date_part(dates, part)[code]
         return found
 
 
@@ -217,12 +219,7 @@ def needed(candidate: ForecasterSpec) -> int:
     return 1 + sum(candidate.features.differences) + max(candidate.features.lags)
 
 
-def _date_part(dates: pd.DatetimeIndex, part: str, name: str) -> np.ndarray:
+def _date_part(dates: pd.DatetimeIndex, part: str) -> np.ndarray:
     if part == "week":
         return dates.isocalendar().week.to_numpy(dtype=float)
-    if part not in ("hour", "dayofweek", "day", "dayofyear", "month", "quarter", "year"):
-        raise ModelError(
-            f"candidate {name!r}: features.calendar has no part {part!r}; there are hour, dayofweek, day, dayofyear, "
-            "week, month, quarter, year"
-        )
     return np.asarray(getattr(dates, part), dtype=float)

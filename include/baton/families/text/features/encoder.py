@@ -17,9 +17,9 @@ from baton.errors import ModelError
 from baton.families.base import threads
 from baton.packs.downloads import file_sha256
 from baton.packs.packaged import packaged
-from baton.specs.text import TextSpec
+from baton.specs.text import ENCODER
 
-MODEL, TOKENIZER = TextSpec.packaged_files
+MODEL, TOKENIZER = ENCODER
 MAX_TOKENS = 256  # what follows in a longer text is not seen
 BATCH_TOKENS = 4096  # tokens with padding in a batch; larger ones only cost memory
 KEPT = 32_768  # vectors kept in a process, 1.5 kB each: folds, fit and reference ask for the same texts
