@@ -1,7 +1,7 @@
 """Model specs: one YAML file is the whole life of a model."""
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
