@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import func, select
 
 from baton.authoring.lint import lint
-from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.authoring.new_model import NewModel, new_model
+from baton.authoring.new_pack import new_pack
 from baton.packs import pack as packs
 from baton.quarantine.rows import counts
 from baton.record import tables

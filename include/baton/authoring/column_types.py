@@ -27,6 +27,18 @@ def column_types(frame: pd.DataFrame) -> dict[str, tuple[str, bool]]:
     }
 
 
+def cells_of(cells: pd.Series, kind: str) -> pd.Series:
+    """Cells as values of a type that `column_types` found; empty ones are null."""
+    empty = _empty(cells)
+    if kind == "timestamp":
+        return pd.to_datetime(cells.where(~empty), utc=True, format="ISO8601" if cells.dtype == object else None)
+    if kind in ("int", "float"):
+        return pd.to_numeric(cells.where(~empty))
+    if kind == "bool" and cells.dtype == object:
+        return cells.where(~empty).map(lambda cell: str(cell).strip().lower() == "true", na_action="ignore")
+    return cells.where(~empty)
+
+
 def in_ranges(columns: Mapping[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:
     """Writes neighbours such as v1, v2, .. v28 of one type as `v{1..28}`, from four of them on."""
     short: dict[str, tuple[str, bool]] = {}

@@ -56,7 +56,8 @@ def write(files: Mapping[Path, str]) -> list[Path]:
         for path, text in files.items():
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        problems = [one for one in lint([path for path in files if path.suffix == ".yaml"]) if not one.note]
+        specs = [path for path in files if path.suffix == ".yaml"]
+        problems = [one for one in lint(specs) if not one.note] if specs else []
     except BaseException:
         _remove(files)
         raise

@@ -1,4 +1,4 @@
-"""`baton new model` and `baton new pack`: YAML and a package to start from; what is written passes lint."""
+"""`baton new model`: YAML to start from; what is written passes lint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from baton.authoring import roles
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.commented import commented
 from baton.authoring.files import check_name, cron_of, render, write
+from baton.authoring.profile import Learnt
 from baton.errors import SpecError
 from baton.names import CONTRACT, scoring_of
-from baton.packs.pack import Pack, open_pack, packs
+from baton.packs.pack import Pack, open_pack
 from baton.packs.spec_file import did_you_mean
 from baton.sources.reading import sample
 from baton.specs.forecast import ForecastSpec
@@ -68,6 +69,14 @@ _CANDIDATES = {
 
 
 @dataclass(frozen=True)
+class About:
+    """What is known of the rows beyond their types: columns of personal data, rules learnt from the values."""
+
+    personal: tuple[str, ...] = ()
+    rules: tuple[Learnt, ...] = ()
+
+
+@dataclass(frozen=True)
 class NewModel:
     """What `baton new model` is asked for; entity, time and text are found out from the rows when None or empty.
 
@@ -75,6 +84,8 @@ class NewModel:
         pack: name of an installed pack, or the folder of any.
         source: source with `history`, the rows with known truth that a first version learns from.
         scoring: with a DAG `<name>_score` of its own; False when a flow scores it.
+        rows: with a contract of the rows to score; None: where it has that DAG.
+        about: goes into the contracts.
     """
 
     name: str
@@ -88,6 +99,8 @@ class NewModel:
     money: str | None = None
     owner: str = "model-owners"
     scoring: bool = True
+    rows: bool | None = None
+    about: About = About()
 
 
 def new_model(asked: NewModel) -> list[Path]:
@@ -125,36 +138,14 @@ def new_model(asked: NewModel) -> list[Path]:
     values = {"model": asked.name, "owner": asked.owner, "source": asked.source, "time": time, "target": asked.target}
     values["key"] = [data["entity"], time] if forecast else [data["entity"]]
     # rows to score come without the truth, but for series: a forecast starts from what was
-    for part, without in (("training", None), ("rows", None if forecast else asked.target))[: 1 + asked.scoring]:
+    parts = (("training", None), ("rows", None if forecast else asked.target))
+    for part, without in parts if asked.scoring or asked.rows else parts[:1]:
         kept = {c: found[c] for c in found if c != without}
         more = {"columns": in_ranges(kept), "of_partition": part == "rows", "contract": f"{asked.name}_{part}"}
+        more["about"] = asked.about
         more["labelled"] = part == "training" and FAMILIES[asked.family] is TabularSpec
         texts[f"contracts/{asked.name}_{part}.yaml"] = render("contract.yaml.j2", **values, **more)
     return write({pack.folder / name: text for name, text in texts.items()})
-
-
-def new_pack(name: str, into: Path) -> list[Path]:
-    """Writes a pack that can be installed: <into>/<name>/ with pyproject.toml and the package baton_<name>.
-
-    Raises:
-        SpecError: the name is no Python name, is taken, or the folder exists.
-    """
-    check_name("pack", name)
-    if name in packs():
-        raise SpecError(f"a pack `{name}` is installed already")
-    root = into / name
-    if root.exists():
-        raise SpecError(f"{root} exists already")
-    package = f"baton_{name}"
-    written = []
-    for file in ("pyproject.toml", "__init__.py", "sources.yaml", "steps.py", "README.md"):
-        path = root / file if file == "pyproject.toml" else root / package / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(f"pack/{file.replace('__', '')}.txt", name=name), encoding="utf-8")
-        written.append(path)
-    for part in ("models", "contracts"):
-        (root / package / part).mkdir()
-    return written
 
 
 def _check(asked: NewModel, pack: Pack) -> None:

@@ -10,9 +10,9 @@ from baton.errors import SpecError
 from baton.specs.contract import expand_range
 
 Columns = Mapping[str, tuple[str, bool]]  # type and whether empty cells occur, see `column_types`
-_IDENTIFIER = re.compile(r"(?i)(^|_)(id|uuid|guid|key)$")
+IDENTIFIER = re.compile(r"(?i)(^|_)(id|uuid|guid|key)$")
 _WIDE = 8  # from so many features on, neighbours are written as a glob
-_WORDS = 2.5  # a column whose cells have more words on average is a text
+WORDS = 2.5  # a column whose cells have more words on average is a text
 # pandas' frequency, its season in periods, a horizon
 _PERIODS = {"h": (24, 24), "D": (7, 14), "W": (52, 8), "MS": (12, 6), "QS": (4, 4)}
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -21,8 +21,8 @@ _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 def entity(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None] = ()) -> str:
     """The column with a value of its own in each row. Raises SpecError: there is none, or several and none is an `id`."""
     fitting = [c for c in columns if c not in never and _may_be_key(columns[c]) and frame[c].is_unique]
-    fitting = [c for c in fitting if columns[c][0] == "int" or _words(frame[c]) <= _WORDS]
-    named = [c for c in fitting if _IDENTIFIER.search(c)]
+    fitting = [c for c in fitting if columns[c][0] == "int" or words(frame[c]) <= WORDS]
+    named = [c for c in fitting if IDENTIFIER.search(c)]
     return _one(named if len(named) == 1 else fitting, "which column identifies a row? Give --entity", list(columns))
 
 
@@ -30,7 +30,7 @@ def series(frame: pd.DataFrame, columns: Columns, time: str, never: Sequence[str
     """The column that says which series a row belongs to: with the time it is a row's own. Raises SpecError: not to be told."""
     fitting = [c for c in columns if c not in (time, *never) and _may_be_key(columns[c])]
     fitting = [c for c in fitting if not frame[c].is_unique and not frame.duplicated([c, time]).any()]
-    named = [c for c in fitting if columns[c][0] == "str" or _IDENTIFIER.search(c)]
+    named = [c for c in fitting if columns[c][0] == "str" or IDENTIFIER.search(c)]
     return _one(named or fitting, "which column names a series? Give --entity", list(columns))
 
 
@@ -45,16 +45,16 @@ def time(columns: Columns) -> str:
 def features(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None]) -> tuple[list[str], list[str]]:
     """Numeric columns that a model may learn from, neighbours as a glob; those left out because they only name something."""
     numeric = [c for c, (kind, _) in columns.items() if kind in ("int", "float", "bool") and c not in never]
-    names = [c for c in numeric if _IDENTIFIER.search(c) or _counts(frame[c], columns[c])]
+    names = [c for c in numeric if IDENTIFIER.search(c) or _counts(frame[c], columns[c])]
     return _in_globs([c for c in numeric if c not in names], columns), names
 
 
 def texts(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None]) -> list[str]:
     """Columns whose cells are texts of several words. Raises SpecError: there is none."""
-    words = [c for c, (kind, _) in columns.items() if kind == "str" and c not in never]
-    found = [c for c in words if _words(frame[c]) > _WORDS]
+    written = [c for c, (kind, _) in columns.items() if kind == "str" and c not in never]
+    found = [c for c in written if words(frame[c]) > WORDS]
     if not found:
-        raise SpecError(f"which columns hold the text? Give --text; candidates: {', '.join(words) or 'none'}")
+        raise SpecError(f"which columns hold the text? Give --text; candidates: {', '.join(written) or 'none'}")
     return found
 
 
@@ -85,7 +85,8 @@ def may_be_negative(cells: pd.Series) -> bool:
     return bool(pd.to_numeric(cells, errors="coerce").min() < 0)
 
 
-def _words(cells: pd.Series) -> float:
+def words(cells: pd.Series) -> float:
+    """Words of a cell on average."""
     return float(cells.dropna().astype(str).str.split().str.len().mean())
 
 

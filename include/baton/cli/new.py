@@ -57,11 +57,42 @@ def flow(
 def pack(
     name: Annotated[str, typer.Argument(help="Name of the pack, snake_case.")],
     into: Annotated[Path, typer.Option(help="Folder to write it into.")] = Path(),
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="CSV, JSON or Parquet with rows whose truth is known: all is written from them.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Of the file: column that identifies a row, or a series.")] = None,
+    time: Annotated[str | None, typer.Option(help="Of the file: column that says when.")] = None,
+    target: Annotated[str | None, typer.Option(help="Of the file: column with the truth, or the quantity.")] = None,
+    personal: Annotated[str | None, typer.Option(help="Of the file: columns of personal data, or none.")] = None,
+    step: Annotated[str | None, typer.Option(help="How often new rows come: 15m, 1h, 1d, 7d.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: what the file suggests.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the DAG files are.")] = Path("dags"),
 ) -> None:
-    """Write an installable pack; Baton finds it by its entry point once it is installed."""
-    from baton.authoring.new_model import new_pack
+    """Write an installable pack; with --from one that fits a file of rows, after at most five questions."""
+    from baton.authoring.new_pack import Look, check_answers, model_name, new_pack, pack_from
 
-    _say(new_pack(name, into))
+    said = {"key": key, "time": time, "target": target, "personal": personal, "step": step}
+    if file is None:
+        if given := [f"--{name}" for name, value in said.items() if value] + ["--yes"] * yes:
+            raise typer.BadParameter(f"{', '.join(given)}: only with --from")
+        _say(new_pack(name, into))
+        return
+    look = Look.at(file)
+    answers: dict[str, str] = {}
+    for question in look.questions():
+        word = said[question.name]
+        if word is None and not yes:
+            word = typer.prompt(question.text, default=question.default or None)
+        answers[question.name] = question.default if word is None else str(word).strip()
+    check_answers(look, answers)
+    _say(pack_from(name, look, answers, into, folder))
+    print(f"next: pip install --no-deps -e {into / name}, then baton try {model_name(answers['target'])}")
 
 
 def _say(files: list[Path]) -> None:

@@ -13,7 +13,8 @@ import pytest
 from baton.authoring.flow_files import read_flows
 from baton.authoring.lint import lint
 from baton.authoring.new_flow import new_flow
-from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.authoring.new_model import NewModel, new_model
+from baton.authoring.new_pack import new_pack
 from baton.errors import SpecError
 from baton.packs.pack import read_pack
 from baton.settings import settings

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.lint import lint
-from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.authoring.new_model import NewModel, new_model
+from baton.authoring.new_pack import new_pack
 from baton.cli.app import app
 from baton.errors import SourceError, SpecError
 from baton.packs.pack import read_pack

@@ -1,0 +1,198 @@
+"""`baton new pack`: an installable pack; from a file of rows with source, contract, models, flow, labels and a test of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from baton.authoring.files import check_name, render, write
+from baton.authoring.new_flow import new_flow
+from baton.authoring.new_model import About, NewModel, new_model
+from baton.authoring.profile import Profile, profile, rules
+from baton.data import formats
+from baton.errors import SpecError
+from baton.packs.pack import packs
+from baton.packs.spec_file import did_you_mean
+from baton.settings import settings
+from baton.sources.files import format_of, read_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEPS = ("15m", "1h", "1d", "7d")
+NOBODY = "none"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of at most five; `default` is what `--yes` answers, empty where it must be said."""
+
+    name: str
+    text: str
+    default: str
+    allowed: tuple[str, ...]
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """A file of rows, what it seems to be, and what is to be asked."""
+
+    file: Path
+    frame: pd.DataFrame
+    seems: Profile
+
+    @classmethod
+    def at(cls, file: Path) -> Look:
+        """Read it. Raises SourceError: it is not there, or is no CSV, JSON or Parquet."""
+        frame = formats.read_bytes(read_bytes(str(file)), str(file), format_of(str(file), "csv"))
+        return cls(file, frame, profile(frame))
+
+    def questions(self) -> list[Question]:
+        """What only a person knows."""
+        seems, columns = self.seems, tuple(self.seems.columns)
+        forecast = not seems.keys
+        key, time = (seems.series or seems.keys)[:1], seems.times[:1]
+        target = (seems.quantities if forecast else seems.targets)[:1]
+        first = {
+            name: found[0].column if found else "" for name, found in (("key", key), ("time", time), ("target", target))
+        }
+        what = "names a series" if forecast else "identifies a row"
+        aim = "is the quantity to forecast" if forecast else "says what turned out to be true"
+        return [
+            Question("key", f"Which column {what}?", first["key"], columns),
+            Question("time", "Which column says when?", first["time"], columns),
+            Question("target", f"Which column {aim}?", first["target"], columns),
+            Question(
+                "personal",
+                "Which columns are personal data?",
+                ", ".join(seems.personal) or NOBODY,
+                (*columns, NOBODY),
+                True,
+            ),
+            Question("step", "How often do new rows come?", "1d", STEPS),
+        ]
+
+
+def check_answers(look: Look, given: Mapping[str, str]) -> None:
+    """Raises SpecError: an answer is missing, or names what there is not."""
+    for question in look.questions():
+        said = given.get(question.name, "")
+        if not said:
+            raise SpecError(f"{question.text} {look.file} does not tell; say it with --{question.name}")
+        for word in (one.strip() for one in said.split(",")) if question.several else [said]:
+            if word not in question.allowed:
+                hint = did_you_mean(word, question.allowed)
+                raise SpecError(
+                    f"--{question.name} {word}: not in {look.file}{hint} Allowed: {', '.join(question.allowed)}"
+                )
+
+
+def new_pack(name: str, into: Path) -> list[Path]:
+    """Writes a pack that can be installed: <into>/<name>/ with pyproject.toml and the package baton_<name>.
+
+    Raises:
+        SpecError: the name is no Python name, is taken, or the folder exists.
+    """
+    check_name("pack", name)
+    if name in packs():
+        raise SpecError(f"a pack `{name}` is installed already")
+    root = into / name
+    if root.exists():
+        raise SpecError(f"{root} exists already")
+    package = f"baton_{name}"
+    written = []
+    for file in ("pyproject.toml", "__init__.py", "sources.yaml", "steps.py", "README.md"):
+        path = root / file if file == "pyproject.toml" else root / package / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(f"pack/{file.replace('__', '')}.txt", name=name), encoding="utf-8")
+        written.append(path)
+    for part in ("models", "contracts"):
+        (root / package / part).mkdir()
+    return written
+
+
+def pack_from(name: str, look: Look, given: Mapping[str, str], into: Path, dags: Path) -> list[Path]:
+    """Writes a pack for the rows of a file: source, contracts with learnt rules, models, a flow with review and labels,
+    a test, a README with what was seen. The file becomes the source's history.
+
+    Args:
+        given: answers to the questions of `look`.
+        dags: folder of DAG files.
+
+    Returns:
+        the files written; none stays when something is wrong.
+
+    Raises:
+        SpecError: an answer is wrong, a name is taken, or the rows are not enough to write a model.
+    """
+    check_answers(look, given)
+    family = _family(look, given["target"])
+    history = settings().data_dir / name / f"history.{format_of(str(look.file), 'csv')}"
+    if history.exists():
+        raise SpecError(f"{history} exists already: it would become the history of {name}; move it away")
+    if not dags.is_dir():
+        raise SpecError(f"{dags} is no folder; say with --folder where the DAG files are")
+    root, made = into / name, list(new_pack(name, into))
+    site = root / f"baton_{name}"
+    try:
+        history.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(look.file, history)
+        sources = site / "sources.yaml"
+        text = sources.read_text(encoding="utf-8").replace("step: 1h", f"step: {given['step']}")
+        sources.write_text(text.replace("history.csv", history.name), encoding="utf-8")
+        made += [history, *_filled(name, look, given, family, site, dags)]
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        for path in (history, *dags.glob(f"{name}_*.py")):
+            path.unlink(missing_ok=True)
+        raise
+    return made
+
+
+def _filled(name: str, look: Look, given: Mapping[str, str], family: str, site: Path, dags: Path) -> list[Path]:
+    personal = tuple(one.strip() for one in given["personal"].split(",") if one.strip() != NOBODY)
+    learnt = tuple(rules(look.frame, look.seems, skip=[given["key"], given["time"], given["target"]]))
+    about = About(personal, learnt)
+    models = {model_name(given["target"]): family}
+    if family == "classification":  # a second opinion that needs no label
+        models[f"{model_name(given['target'])}_unusual"] = "anomaly"
+    made: list[Path] = []
+    for number, (model, kind) in enumerate(models.items()):
+        asked = NewModel(
+            name=model, pack=site, family=kind, source="rows", target=given["target"], entity=given["key"], time=given["time"],
+            scoring=False, rows=number == 0, about=about,
+        )  # fmt: skip
+        made += new_model(asked)
+    flow = f"{name}_{model_name(given['target'])}"
+    made += new_flow(flow, site, "rows", f"{next(iter(models))}_rows", list(models), dags)
+    values = {"name": name, "flow": flow, "models": models, "look": look, "given": given, "about": about, "series": family == "forecast",
+              "texts": family == "text"}  # fmt: skip
+    (site / "README.md").unlink()
+    return [*made, *write({site / "README.md": render("pack/README.from.j2", **values),
+                           site.parent / "test_steps.py": render("pack/test_steps.j2", **values)})]  # fmt: skip
+
+
+def _family(look: Look, target: str) -> str:
+    kind = look.seems.columns[target][0]
+    if not look.seems.keys:
+        if kind not in ("int", "float"):
+            raise SpecError(f"--target {target}: rows of series are forecast, and that is no quantity")
+        return "forecast"
+    if any(one.column == target and one.why.startswith("is 0 or 1") for one in look.seems.targets):
+        return "classification"
+    if kind == "str" and look.seems.texts:
+        return "text"
+    raise SpecError(
+        f"--target {target}: it is neither 0 or 1, nor the class of a text in another column, nor the quantity of a series: "
+        "bring it into one of these forms, or begin with `baton new pack` and write the model by hand"
+    )
+
+
+def model_name(column: str) -> str:
+    """A column's name as a model may be called."""
+    word = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in column.lower()).strip("_")
+    return word if word[:1].isalpha() else f"model_{word}"
