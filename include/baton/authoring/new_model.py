@@ -125,7 +125,7 @@ def new_model(asked: NewModel) -> list[Path]:
     values = {"model": asked.name, "owner": asked.owner, "source": asked.source, "time": time, "target": asked.target}
     values["key"] = [data["entity"], time] if forecast else [data["entity"]]
     # rows to score come without the truth, but for series: a forecast starts from what was
-    for part, without in (("training", None), ("rows", None if forecast else asked.target))[: 1 + asked.scoring]:
+    for part, without in (("training", None), ("rows", None if forecast else asked.target)):
         kept = {c: found[c] for c in found if c != without}
         more = {"columns": in_ranges(kept), "of_partition": part == "rows", "contract": f"{asked.name}_{part}"}
         more["labelled"] = part == "training" and FAMILIES[asked.family] is TabularSpec
@@ -195,7 +195,7 @@ def _values(
     """What the model's YAML says beyond the defaults."""
     forecast, tabular = asked.family == "forecast", FAMILIES[asked.family] is TabularSpec
     training: dict[str, Any] = {"contract": f"{asked.name}_training", "history": {"source": asked.source}}
-    training["min_rows"] = 100 if forecast else 1000
+    training["min_rows"] = min(1000, max(100, len(frame) // 2))
     gate: dict[str, Any] = {"metric": "average_precision", "min_positives": 20, "floor": 0.5}
     if asked.money:
         gate["cost"] = {"missed": asked.money, "review": 5.0}
@@ -206,7 +206,7 @@ def _values(
         "drift": drift, "schedules": {"train": "0 3 * * 1"} | ({"score": cron} if asked.scoring else {}),
     }  # fmt: skip
     if tabular:
-        training["min_positives"], drift["effect"] = 50, 0.2
+        training["min_positives"], drift["effect"] = min(50, max(10, roles.positives(frame[asked.target]) // 4)), 0.2
         values["validation"] = {"folds": 3, "scheme": "time", "metric": "average_precision"}
         what = f"How likely {asked.target} is for a row of {asked.source}; say for whom."
         values["description"] = (

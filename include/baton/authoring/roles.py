@@ -80,6 +80,11 @@ def periods(frame: pd.DataFrame, entity: str, time: str) -> tuple[str, int, int]
     return f"W-{_WEEKDAYS[times.iloc[0].weekday()]}" if found == "W" else found, season, horizon
 
 
+def positives(cells: pd.Series) -> int:
+    """How many rows bear the label 1 (or true)."""
+    return int(cells.astype(str).str.strip().str.lower().isin(["1", "1.0", "true"]).sum())
+
+
 def may_be_negative(cells: pd.Series) -> bool:
     """Whether a quantity was below zero."""
     return bool(pd.to_numeric(cells, errors="coerce").min() < 0)
