@@ -111,7 +111,7 @@ def new_model(asked: NewModel) -> list[Path]:
         if column is not None and column not in found:
             hint = did_you_mean(column, found)
             raise SpecError(f"--{flag} {column}: no such column in {asked.source}{hint} There are: {', '.join(found)}")
-    time = asked.time or roles.time(found)
+    time = asked.time or roles.time(frame, found)
     data, left_out = _data(asked, frame, found, time)
     cron = cron_of(pack.source(asked.source).step)
     text = commented(FAMILIES[asked.family], _values(asked, data, found, frame, cron))
