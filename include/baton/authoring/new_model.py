@@ -84,7 +84,7 @@ class NewModel:
         pack: name of an installed pack, or the folder of any.
         source: source with `history`, the rows with known truth that a first version learns from.
         scoring: with a DAG `<name>_score` of its own; False when a flow scores it.
-        rows: with a contract of the rows to score; None: where it has that DAG.
+        rows: with a contract of the rows to score; False where another model's serves.
         about: goes into the contracts.
     """
 
@@ -99,7 +99,7 @@ class NewModel:
     money: str | None = None
     owner: str = "model-owners"
     scoring: bool = True
-    rows: bool | None = None
+    rows: bool = True
     about: About = About()
 
 
@@ -124,7 +124,7 @@ def new_model(asked: NewModel) -> list[Path]:
         if column is not None and column not in found:
             hint = did_you_mean(column, found)
             raise SpecError(f"--{flag} {column}: no such column in {asked.source}{hint} There are: {', '.join(found)}")
-    time = asked.time or roles.time(found)
+    time = asked.time or roles.time(frame, found)
     data, left_out = _data(asked, frame, found, time)
     cron = cron_of(pack.source(asked.source).step)
     text = commented(FAMILIES[asked.family], _values(asked, data, found, frame, cron))
@@ -139,7 +139,7 @@ def new_model(asked: NewModel) -> list[Path]:
     values["key"] = [data["entity"], time] if forecast else [data["entity"]]
     # rows to score come without the truth, but for series: a forecast starts from what was
     parts = (("training", None), ("rows", None if forecast else asked.target))
-    for part, without in parts if asked.scoring or asked.rows else parts[:1]:
+    for part, without in parts if asked.rows else parts[:1]:
         kept = {c: found[c] for c in found if c != without}
         more = {"columns": in_ranges(kept), "of_partition": part == "rows", "contract": f"{asked.name}_{part}"}
         more["about"] = asked.about
@@ -186,7 +186,7 @@ def _values(
     """What the model's YAML says beyond the defaults."""
     forecast, tabular = asked.family == "forecast", FAMILIES[asked.family] is TabularSpec
     training: dict[str, Any] = {"contract": f"{asked.name}_training", "history": {"source": asked.source}}
-    training["min_rows"] = 100 if forecast else 1000
+    training["min_rows"] = min(1000, max(100, len(frame) // 2))
     gate: dict[str, Any] = {"metric": "average_precision", "min_positives": 20, "floor": 0.5}
     if asked.money:
         gate["cost"] = {"missed": asked.money, "review": 5.0}
@@ -197,7 +197,7 @@ def _values(
         "drift": drift, "schedules": {"train": "0 3 * * 1"} | ({"score": cron} if asked.scoring else {}),
     }  # fmt: skip
     if tabular:
-        training["min_positives"], drift["effect"] = 50, 0.2
+        training["min_positives"], drift["effect"] = min(50, max(10, roles.positives(frame[asked.target]) // 4)), 0.2
         values["validation"] = {"folds": 3, "scheme": "time", "metric": "average_precision"}
         what = f"How likely {asked.target} is for a row of {asked.source}; say for whom."
         values["description"] = (

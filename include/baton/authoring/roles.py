@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from baton.authoring.column_types import in_ranges
+from baton.data.typed import day_first
 from baton.errors import SpecError
 from baton.specs.contract import expand_range
 
@@ -34,11 +35,16 @@ def series(frame: pd.DataFrame, columns: Columns, time: str, never: Sequence[str
     return _one(named or fitting, "which column names a series? Give --entity", list(columns))
 
 
-def time(columns: Columns) -> str:
+def time(frame: pd.DataFrame, columns: Columns) -> str:
     """The one column of type timestamp. Raises SpecError: there is none, or several."""
     fitting = [c for c, (kind, _) in columns.items() if kind == "timestamp"]
     if len(fitting) != 1:
-        raise SpecError(f"give --time: {len(fitting)} columns are of type timestamp ({', '.join(fitting) or 'none'})")
+        advice = {
+            c: day_first(str(frame[c].iloc[0])) for c, (kind, _) in columns.items() if kind == "str" and len(frame)
+        }
+        hint = "".join(f"; {c}: {said}" for c, said in advice.items() if said and not fitting)
+        found = ", ".join(fitting) or "none"
+        raise SpecError(f"give --time: {len(fitting)} columns are of type timestamp ({found}){hint}")
     return fitting[0]
 
 
@@ -78,6 +84,11 @@ def periods(frame: pd.DataFrame, entity: str, time: str) -> tuple[str, int, int]
     season = season if longest >= 2 * season + horizon else 1
     horizon = max(1, min(horizon, longest // 8))
     return f"W-{_WEEKDAYS[times.iloc[0].weekday()]}" if found == "W" else found, season, horizon
+
+
+def positives(cells: pd.Series) -> int:
+    """How many rows bear the label 1 (or true)."""
+    return int(cells.astype(str).str.strip().str.lower().isin(["1", "1.0", "true"]).sum())
 
 
 def may_be_negative(cells: pd.Series) -> bool:

@@ -7,6 +7,7 @@ neither is shown to Great Expectations, which would otherwise raise without nami
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,6 +35,21 @@ _ADVICE = {
     "too_long": "shorten the text, or have the sender do it",
     "json": "deliver one JSON object a row, each key once",
 }
+
+
+_DAY_FIRST = re.compile(r"\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?!\d)")
+
+
+def day_first(value: str | None) -> str:
+    """What to write instead of a date such as 31.01.2026; empty for anything else."""
+    found = _DAY_FIRST.match(value or "")
+    if found is None:
+        return ""
+    day, month, year = found.groups()
+    iso = f"{year}-{int(month):02d}-{int(day):02d}"
+    return (
+        f"write year-month-day, {iso} if the day stands first, then the time as in {iso}T09:30:00Z; best at the source"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,5 +198,6 @@ def _violations(
         cells = frame[column]
         for position in rows.tolist():
             value = as_text(cells.iloc[position])
-            made.append(violation(position, "type", column, value, f"{column}: {_ADVICE[kind]}"))
+            advice = day_first(value) if kind == "timestamp" else ""
+            made.append(violation(position, "type", column, value, f"{column}: {advice or _ADVICE[kind]}"))
     return sorted(made, key=lambda violation: violation.row)

@@ -29,6 +29,8 @@ from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
 from baton.tracking.runs import ending, run_name
 
+REFUSED = "refused"  # column of a candidate's result that says why there is none
+
 
 class CandidateOptions(ModelOptions):
     """Options of `candidate`."""
@@ -82,8 +84,8 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     """Judge one candidate on training rows that it did not see, tracked as one MLflow run.
 
     Returns:
-        the family's out-of-sample predictions; facts with the validation metric, or with `error` and no rows
-        when the candidate cannot be fitted (the others go on).
+        the family's out-of-sample predictions; facts with the validation metric. Of a candidate that cannot be fitted the
+        reason, in the column `refused` and the fact `error` (the others go on).
     """
     _, spec = find_model(job.options.model)
     name = job.options.candidate
@@ -92,7 +94,7 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
     try:
         predictions, found = _family(spec, job).validate(spec, one, read(ref))
     except ModelError as error:
-        return StageOutput(pd.DataFrame({"error": pd.Series(dtype="str")}), {"candidate": name, "error": str(error)})
+        return StageOutput(pd.DataFrame({REFUSED: [str(error)]}), {"candidate": name, "error": str(error)})
     if "value" not in found:
         return StageOutput(predictions, {"candidate": name, **found})
     registry = Registry()
@@ -117,13 +119,30 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
     _, spec = find_model(job.options.model)
     maker, frame = _family(spec, job), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
-    board = maker.rank(spec, frame, found)
+    found, refused = usable(found)
+    try:
+        board = maker.rank(spec, frame, found)
+    except ModelError as error:
+        raise ModelError(_said(spec.model, refused, str(error))) from error
+    for row in board.rows:
+        row["error"] = refused.get(row["candidate"], row.get("error"))
     fitted = maker.fit(spec, frame, board, found)
     trained = Trained(spec, maker, frame, board, fitted, maker.evaluate(spec, fitted, frame))
     facts = _hand_over(job, trained)
-    facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since}
+    facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since, "refused": refused}
     table = pd.DataFrame(board.rows or [{"candidate": board.best, "value": np.nan}])
     return StageOutput(table.astype({"candidate": str}).drop(columns=["folds"], errors="ignore"), facts)
+
+
+def usable(tried: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """What the candidates' stages returned, without rows for one that could not be fitted; why each of those could not."""
+    refused = {name: str(frame[REFUSED].iloc[0]) for name, frame in tried.items() if list(frame.columns) == [REFUSED]}
+    return {name: frame.iloc[:0] if name in refused else frame for name, frame in tried.items()}, refused
+
+
+def _said(model: str, refused: Mapping[str, str], error: str) -> str:
+    reasons = "; ".join(f"{name}: {why.removeprefix(f'candidate {name!r} ')}" for name, why in refused.items())
+    return f"model {model}: no candidate could be fitted: {reasons}" if refused else error
 
 
 @dataclass(frozen=True)

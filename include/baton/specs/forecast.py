@@ -17,7 +17,7 @@ Frequency = Annotated[
     AfterValidator(lambda text: _frequency(text)),
     Field(examples=["h", "D", "W-MON", "MS", "QS"], pattern=r"^(h|D|W-(MON|TUE|WED|THU|FRI|SAT|SUN)|MS|QS)$"),
 ]
-Part = Literal["hour", "dayofweek", "day", "dayofyear", "week", "month", "quarter", "year"]
+CalendarPart = Literal["hour", "dayofweek", "day", "dayofyear", "week", "month", "quarter", "year"]
 QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
@@ -74,7 +74,7 @@ class LagSpec(Spec):
     differences: Seq[int] = Field(default=(), description="the target is differenced by these periods")
     scale: Literal["none", "mean", "standard"] = Field(default="mean", description="each series divided by its level")
     log: bool = Field(default=False, description="learn log(1 + target)")
-    calendar: Seq[Part] = Field(default=(), description="parts of the date that are regressors")
+    calendar: Seq[CalendarPart] = Field(default=(), description="parts of the date that are regressors")
     direct: bool = Field(default=False, description="one model per horizon instead of feeding forecasts back")
 
 

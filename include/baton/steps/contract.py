@@ -59,7 +59,7 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     facts = {
         "contract": f"{spec.contract} v{spec.version}", "status": verdict.status, "rows_in": len(raw),
         "rows_good": verdict.rows_good, "page": page, "dropped_columns": verdict.dropped_columns,
-        "failures": verdict.aggregate_failures, "seconds": round(verdict.seconds, 3),
+        "failures": verdict.aggregate_failures, "broken_by": verdict.broken_by, "seconds": round(verdict.seconds, 3),
     }  # fmt: skip
     if not verdict.rows_good and (still := records.published(job.flow, job.partition)):
         facts["still_published"] = still
@@ -75,6 +75,17 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
                       {k: facts[k] for k in ("contract", "status", "rows_in", "rows_good")})  # fmt: skip
 
     return StageOutput(contracts.good_rows(parsed, verdict), facts, on_commit)
+
+
+def _remedy(facts: Mapping[str, Any]) -> str:
+    """What can be done about a broken partition."""
+    again = "have the file delivered again, then clear *ingest* of this run"
+    if not facts["rows_in"]:
+        return f"There are no rows to repair: {again}."
+    where = f"All {facts['rows_in']} rows are in quarantine"
+    if "missing_column" in facts.get("broken_by", ()):
+        return f"{where}, and no repair adds a column: {again}; or change the contract and clear *contract*."
+    return f"{where}: repair them with `baton quarantine repair`, then `baton quarantine reinject`."
 
 
 def _within(pack: Pack, frame: pd.DataFrame, partition: str) -> tuple[str, str] | None:
@@ -99,8 +110,7 @@ def require_good_rows(facts: Mapping[str, Any]) -> None:
     if facts.get("status") == "broken":
         raise ContractBroken(
             f"contract {facts['contract']} stopped the run: {'; '.join(facts['failures']) or 'see the result page'}. "
-            f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
-            f"`baton quarantine reinject`.{kept}"
+            f"{_remedy(facts)}{kept}"
         )
     if facts.get("status") == "quarantined" and not facts["rows_good"]:
         raise NoData(f"all {facts['rows_in']} rows are in quarantine, see `baton quarantine list`.{kept}")

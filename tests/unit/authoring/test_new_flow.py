@@ -44,9 +44,8 @@ def model(site: Path, lines: list[str], name: str, family: str, target: str) -> 
     name_of_pack = site.name.removeprefix("baton_")
     (site.parents[1] / "home" / "data" / name_of_pack / "history.csv").write_text("\n".join(lines) + "\n")
     new_model(NewModel(name=name, pack=site, family=family, source="rows", target=target, scoring=False))
-    training = site / "contracts" / f"{name}_training.yaml"
-    text = training.read_text().replace(f"contract: {name}_training", "contract: incoming")
-    (site / "contracts" / "incoming.yaml").write_text(text.replace("labelled: true", ""))
+    text = (site / "contracts" / f"{name}_rows.yaml").read_text()
+    (site / "contracts" / "incoming.yaml").write_text(text.replace(f"contract: {name}_rows", "contract: incoming"))
 
 
 def flow(site: Path, *models: str) -> Any:

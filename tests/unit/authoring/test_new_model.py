@@ -93,7 +93,7 @@ def test_its_comments_are_what_the_specs_say_and_what_holds_without_them(pack, c
 
 def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
     written = new_model(asked(pack, name="odd", family="anomaly", scoring=False))
-    assert sorted(path.name for path in written) == ["odd.yaml", "odd_training.yaml"]
+    assert sorted(path.name for path in written) == ["odd.yaml", "odd_rows.yaml", "odd_training.yaml"]
     assert read_pack("rainfall", pack).models["odd"].scoring is None
 
 
