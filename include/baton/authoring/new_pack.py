@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from baton.authoring.files import check_name, render, write
 from baton.authoring.new_flow import new_flow
 from baton.authoring.new_model import About, NewModel, new_model
 from baton.authoring.profile import Profile, profile, rules
 from baton.data import formats
-from baton.errors import SpecError
+from baton.errors import SourceError, SpecError
 from baton.packs.pack import packs
 from baton.packs.spec_file import did_you_mean
 from baton.settings import settings
@@ -39,17 +40,46 @@ class Question:
 
 @dataclass(frozen=True)
 class Look:
-    """A file of rows, what it seems to be, and what is to be asked."""
+    """Rows from somewhere, what they seem to be, and what is to be asked.
 
-    file: Path
+    Attributes:
+        origin: path of a CSV, JSON or Parquet file, `sqlite:///FILE#TABLE`, or the http(s) address of CSV or JSON.
+        kind: of source that reads such rows: file, sql or http.
+        content: the bytes of a file or of an answer; None of a database.
+    """
+
+    origin: str
+    kind: Literal["file", "sql", "http"]
     frame: pd.DataFrame
     seems: Profile
+    content: bytes | None = None
 
     @classmethod
-    def at(cls, file: Path) -> Look:
-        """Read it. Raises SourceError: it is not there, or is no CSV, JSON or Parquet."""
-        frame = formats.read_bytes(read_bytes(str(file)), str(file), format_of(str(file), "csv"))
-        return cls(file, frame, profile(frame))
+    def at(cls, origin: str) -> Look:
+        """Read them. Raises SourceError: they are not there, or are of another form."""
+        if origin.startswith("sqlite:///"):
+            frame = _from_sqlite(*origin.removeprefix("sqlite:///").partition("#")[::2])
+            return cls(origin, "sql", frame, profile(frame))
+        remote = origin.startswith(("http://", "https://"))
+        content = _from_http(origin) if remote else read_bytes(origin)
+        form = "json" if content.lstrip()[:1] in (b"[", b"{") else format_of(origin.partition("?")[0], "csv")
+        frame = formats.read_bytes(content, origin, form)
+        return cls(origin, "http" if remote else "file", frame, profile(frame), content)
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it."""
+        return Path(self.origin).name if self.kind == "file" else self.origin
+
+    def save(self, folder: Path) -> Path:
+        """Keep the rows as the first history; a file as it is. Returns where."""
+        if self.kind == "file":
+            path = folder / f"history.{format_of(self.origin, 'csv')}"
+            path.write_bytes(self.content or b"")
+        else:
+            path = folder / "history.parquet"
+            self.frame.drop(columns=["_row", "_problem"], errors="ignore").to_parquet(path)
+        return path
 
     def questions(self) -> list[Question]:
         """What only a person knows."""
@@ -82,12 +112,12 @@ def check_answers(look: Look, given: Mapping[str, str]) -> None:
     for question in look.questions():
         said = given.get(question.name, "")
         if not said:
-            raise SpecError(f"{question.text} {look.file} does not tell; say it with --{question.name}")
+            raise SpecError(f"{question.text} {look.name} does not tell; say it with --{question.name}")
         for word in (one.strip() for one in said.split(",")) if question.several else [said]:
             if word not in question.allowed:
                 hint = did_you_mean(word, question.allowed)
                 raise SpecError(
-                    f"--{question.name} {word}: not in {look.file}{hint} Allowed: {', '.join(question.allowed)}"
+                    f"--{question.name} {word}: not in {look.name}{hint} Allowed: {', '.join(question.allowed)}"
                 )
 
 
@@ -117,7 +147,7 @@ def new_pack(name: str, into: Path) -> list[Path]:
 
 def pack_from(name: str, look: Look, given: Mapping[str, str], into: Path, dags: Path) -> list[Path]:
     """Writes a pack for the rows of a file: source, contracts with learnt rules, models, a flow with review and labels,
-    a test, a README with what was seen. The file becomes the source's history.
+    a test, a README with what was seen. The rows at hand become the history that a first version learns from.
 
     Args:
         given: answers to the questions of `look`.
@@ -131,26 +161,65 @@ def pack_from(name: str, look: Look, given: Mapping[str, str], into: Path, dags:
     """
     check_answers(look, given)
     family = _family(look, given["target"])
-    history = settings().data_dir / name / f"history.{format_of(str(look.file), 'csv')}"
-    if history.exists():
-        raise SpecError(f"{history} exists already: it would become the history of {name}; move it away")
+    folder = settings().data_dir / name
+    if folder.exists():
+        raise SpecError(f"{folder} exists already: the history of {name} would go there; move it away")
     if not dags.is_dir():
         raise SpecError(f"{dags} is no folder; say with --folder where the DAG files are")
     root, made = into / name, list(new_pack(name, into))
     site = root / f"baton_{name}"
     try:
-        history.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(look.file, history)
-        sources = site / "sources.yaml"
-        text = sources.read_text(encoding="utf-8").replace("step: 1h", f"step: {given['step']}")
-        sources.write_text(text.replace("history.csv", history.name), encoding="utf-8")
-        made += [history, *_filled(name, look, given, family, site, dags)]
+        folder.mkdir(parents=True)
+        made.append(look.save(folder))
+        values = {"name": name, "look": look, "given": given, "history": made[-1].name, "at": _place(look)}
+        (site / "sources.yaml").write_text(render("pack/sources.from.j2", **values), encoding="utf-8")
+        made += _filled(name, look, given, family, site, dags)
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
-        for path in (history, *dags.glob(f"{name}_*.py")):
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in dags.glob(f"{name}_*.py"):
             path.unlink(missing_ok=True)
         raise
     return made
+
+
+def _from_sqlite(file: str, table: str) -> pd.DataFrame:
+    import pandas as pd
+    import sqlalchemy as sa
+
+    if not Path(file).is_file():
+        raise SourceError(f"{file}: there is no such database")
+    engine = sa.create_engine(f"sqlite:///{file}")
+    try:
+        known = sa.inspect(engine).get_table_names()
+        if table not in known:
+            raise SourceError(
+                f"{file}: no table {table or 'was named: write sqlite:///FILE#TABLE'}; there are: {', '.join(known)}"
+            )
+        with engine.connect() as conn:
+            return pd.read_sql(sa.select(sa.text("*")).select_from(sa.table(table)), conn)
+    finally:
+        engine.dispose()
+
+
+def _from_http(address: str) -> bytes:
+    import httpx
+
+    try:
+        answer = httpx.get(address, timeout=30.0)  # follows no redirect: another host is another address
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise SourceError(f"{address}: {error}") from error
+    return answer.content
+
+
+def _place(look: Look) -> dict[str, str]:
+    """Where the source's later rows are asked for, from where the first ones were."""
+    if look.kind == "sql":
+        file, _, table = look.origin.removeprefix("sqlite:///").partition("#")
+        return {"file": str(Path(file).resolve()), "table": table}
+    parts = urlsplit(look.origin)
+    return {"host": f"{parts.scheme}://{parts.netloc}", "endpoint": parts.path.lstrip("/")}
 
 
 def _filled(name: str, look: Look, given: Mapping[str, str], family: str, site: Path, dags: Path) -> list[Path]:
@@ -163,13 +232,13 @@ def _filled(name: str, look: Look, given: Mapping[str, str], family: str, site: 
     made: list[Path] = []
     for number, (model, kind) in enumerate(models.items()):
         asked = NewModel(
-            name=model, pack=site, family=kind, source="rows", target=given["target"], entity=given["key"], time=given["time"],
+            name=model, pack=site, family=kind, source="rows" if look.kind == "file" else "past", target=given["target"], entity=given["key"], time=given["time"],
             scoring=False, rows=number == 0, about=about,
         )  # fmt: skip
         made += new_model(asked)
     flow = f"{name}_{model_name(given['target'])}"
     made += new_flow(flow, site, "rows", f"{next(iter(models))}_rows", list(models), dags)
-    values = {"name": name, "flow": flow, "models": models, "look": look, "given": given, "about": about, "series": family == "forecast",
+    values = {"name": name, "flow": flow, "models": models, "look": look, "given": given, "about": about, "at": _place(look), "series": family == "forecast",
               "texts": family == "text"}  # fmt: skip
     (site / "README.md").unlink()
     return [*made, *write({site / "README.md": render("pack/README.from.j2", **values),

@@ -58,12 +58,10 @@ def pack(
     name: Annotated[str, typer.Argument(help="Name of the pack, snake_case.")],
     into: Annotated[Path, typer.Option(help="Folder to write it into.")] = Path(),
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--from",
-            help="CSV, JSON or Parquet with rows whose truth is known: all is written from them.",
-            exists=True,
-            dir_okay=False,
+            help="Rows whose truth is known, from which all is written: a CSV, JSON or Parquet file, sqlite:///FILE#TABLE, or an http(s) address.",
         ),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Of the file: column that identifies a row, or a series.")] = None,
