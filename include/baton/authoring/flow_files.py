@@ -115,8 +115,9 @@ def _read(path: Path, _stamp: int) -> list[FlowFile]:
                 variable = line.items[0].optional_vars
                 flow = FlowFile(path, Call("Flow", made.lineno, _given(made, ("dag_id",), constants)))
                 if isinstance(variable, ast.Name):
+                    env = dict(constants)  # what a line names, later ones know
                     for statement in line.body:
-                        flow.calls.extend(_calls(statement, variable.id, dict(constants)))
+                        flow.calls.extend(_calls(statement, variable.id, env))
                 found.append(flow)
     return found
 
