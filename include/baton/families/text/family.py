@@ -43,9 +43,7 @@ class Text:
         if found.empty:
             return self
         keys, vectors = [bytes.fromhex(key) for key in found["text"]], found.filter(regex=r"^vector_\d+$")
-        own = self._encoder
-        opened = packaged_encoder if own is None else lambda: own
-        return Text(Prepared(found["encoder"].iloc[0], keys, vectors.to_numpy(dtype=np.float32), opened))
+        return Text(Prepared(found["encoder"].iloc[0], keys, vectors.to_numpy(dtype=np.float32), self._encoder))
 
     def validate(
         self, spec: TextSpec, candidate: TextCandidateSpec, frame: pd.DataFrame

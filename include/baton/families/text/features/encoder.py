@@ -6,7 +6,7 @@ batch, so equal texts get equal vectors.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -93,19 +93,19 @@ class MiniLM:
 
 
 class Prepared:
-    """Vectors that an earlier stage made; other texts go to the encoder that made them, which is opened for the first."""
+    """Vectors that an earlier stage made; other texts go to the encoder that made them."""
 
-    def __init__(self, sha256: str, keys: Sequence[bytes], vectors: np.ndarray, opened: Callable[[], Encoder]) -> None:
-        """Take vectors, shape (n, size), of the texts with these keys."""
-        self.sha256, self.size, self._vectors, self._opened = sha256, int(vectors.shape[1]), vectors, opened
+    def __init__(self, sha256: str, keys: Sequence[bytes], vectors: np.ndarray, encoder: Encoder | None) -> None:
+        """Take vectors, shape (n, size), of the texts with these keys; without an encoder the packaged one is opened."""
+        self.sha256, self.size, self._vectors, self._encoder = sha256, int(vectors.shape[1]), vectors, encoder
         self._place = {key: at for at, key in enumerate(keys)}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See `Encoder`. Raises ModelError: a text is new, and the encoder is another one."""
         at = np.array([self._place.get(key_of(text), -1) for text in texts], dtype=int)
-        found = self._vectors[at] if len(self._vectors) else np.zeros((len(texts), self.size), np.float32)
+        found = self._vectors[at]
         if new := np.flatnonzero(at < 0).tolist():
-            encoder = require(self._opened(), self.sha256, "what the stage before prepared")
+            encoder = require(self._encoder or packaged_encoder(), self.sha256, "what the stage before prepared")
             found[new] = encoder.encode([texts[one] for one in new])
         return found
 
