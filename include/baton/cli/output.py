@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    # a pipe has no width: nothing is cut for it
+    console = (
+        Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=max(80, _width(headings, rows)))
+    )
     if not rows:
         console.print("nothing to show")
         return
@@ -20,6 +25,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         # cells are data: square brackets in them are no markup
         drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
     console.print(drawn)
+
+
+def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    columns = zip(headings, *rows, strict=True)
+    return sum(max(map(len, column)) + 2 for column in columns)
 
 
 def as_json(value: Any) -> str:

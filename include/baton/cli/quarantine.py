@@ -46,12 +46,15 @@ def list_(
             print(as_json(one))
         return
     table(
-        ["flow", "partition", "row", "key", "status", "rules", "values"],
+        ["flow", "partition", "row", "key", "status", "rules", "columns", "values", "reason"],
         [
-            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
+            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules),
+             ", ".join(filter(None, r.columns)), ", ".join(r.values), r.reason or ""]
             for r in found
         ],
-    )
+    )  # fmt: skip
+    if len(found) == limit:
+        print(f"the first {limit}; --limit shows more")
     print(", ".join(f"{count:,} {name}" for name, count in counts(flow, partition).items()))
 
 
