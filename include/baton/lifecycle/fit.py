@@ -135,6 +135,17 @@ class Trained:
         return hashlib.sha256(f"{dataset} {self.board.best} {self.spec.model_dump_json()}".encode()).hexdigest()
 
 
+def _period(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, str]:
+    """Which time the rows are from, and what of them was kept back to judge."""
+    times = pd.to_datetime(frame[spec.data.time], utc=True)
+    found = {"period": f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"}
+    held, recent = (getattr(spec.training, name, None) for name in ("holdout", "recent_holdout"))
+    if held is None:
+        return found
+    of_flow = f"; of a flow's labelled rows {recent:.0%}, by a hash" if spec.training.recent is not None else ""
+    return found | {"kept back to judge": f"the most recent {held:.0%} of the history{of_flow}"}
+
+
 def _tags(job: StageJob[Any]) -> dict[str, str]:
     """The way back from MLflow to the Airflow run."""
     return {"airflow.dag_id": job.flow, "airflow.run_id": job.run_id, "airflow.task_id": job.stage,
@@ -174,11 +185,19 @@ def _register(registry: Registry, job: StageJob[Any], trained: Trained) -> int:
     name = run_name(spec.model, job.partition)
     run = registry.start_run(spec.model, name, datasets=[ref], tags=_tags(job), params=params)
     described = trained.family.describe(spec, trained.frame)
-    known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
+    contract = find_model(spec.model)[0].contract(spec.training.contract)
+    # which dataset that was, the run says; an address of 180 characters helps nobody here
+    known = {**described.data, **_period(spec, trained.frame), "sha256": ref.content_sha256[:16]}
+    meanings = {name: column.description for name, column in contract.columns.items() if column.description}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
     with ending(registry, run):
         facts: dict[str, Any] = {"occasion": job.partition, "data": known, "limits": described.limits}
-        facts |= {"metrics": trained.metrics, "features": fitted.features, "leaderboard": leaderboard}
+        facts |= {
+            "metrics": trained.metrics,
+            "meanings": meanings,
+            "features": fitted.features,
+            "leaderboard": leaderboard,
+        }
         card = model_card(card_facts(spec, board.best, described.use, **facts))
         example, output = trained.family.example(spec, fitted, trained.frame)
         tags = _tags(job) | {"baton.winner": board.best, "baton.fingerprint": trained.fingerprint(ref.content_sha256)}

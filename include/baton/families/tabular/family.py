@@ -142,12 +142,13 @@ class Tabular:
         """Rows and positives of the training part."""
         rows, _ = split(spec, frame)
         target = spec.data.target
-        scored = "a probability of the positive label" if target else "how unusual a row is, 0 to 1"
+        anomaly = spec.family == "anomaly"
+        scored = "how unusual a row is, 0 to 1" if anomaly else "a probability of the positive label"
         limits = [
             "Judged on the most recent part of its data only; the drift monitor says when that is past.",
             "A person or a rule decides on a case; the score orders them.",
         ]
-        if not target:
+        if anomaly:
             limits.append("Trained without labels: unusual does not mean wrong.")
         counts = {"rows": len(rows), "positives": int(rows[target].sum()) if target else None}
         return Description(counts, f"Scores one row per {spec.data.entity}: {scored}.", limits)
