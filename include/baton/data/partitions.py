@@ -7,16 +7,22 @@ A run that takes files which a person names is no interval. Its key is the run's
 `2026-11-20T09:00:00.000000` is not the partition of nine o'clock, and sorts right behind it.
 """
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from baton.errors import SourceError
 from baton.specs.base import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
 _OWN_FORMAT = f"{KEY_FORMAT}.%f"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _MAX_RANGE = 10_000
 
 
@@ -56,8 +62,19 @@ def safe_name(key: str) -> str:
 def floor_key(moment: datetime, step: str | timedelta) -> str:
     """Key of the partition that a moment lies in, counted from 1970-01-01 00:00 UTC; weeks start on a Monday."""
     length = parse_duration(step)
-    start = _MONDAY if length % (7 * DAY) == timedelta(0) else _EPOCH
+    start = _grid(length)
     return format_key(start + (moment - start) // length * length)
+
+
+def floor_times(times: pd.Series, step: timedelta) -> pd.Series:
+    """Start of the partition that each aware time lies in, as `floor_key` has it."""
+    start = _grid(step)
+    return start + (times - start) // step * step
+
+
+def _grid(length: timedelta) -> datetime:
+    """From where partitions of a length are counted."""
+    return _MONDAY if length % (7 * DAY) == timedelta(0) else _EPOCH
 
 
 def last_complete(step: str | timedelta, now: datetime | None = None) -> str:

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.drift.performance import Performance
 from baton.drift.table import DriftTable
 from baton.errors import ModelError
@@ -206,8 +208,14 @@ class Family(Protocol):
     def keys(self, spec: Any, data: pd.DataFrame) -> pd.Series:
         """entity_key of each row of `data`, as `score` writes it."""
 
-    def reference(self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float]) -> dict[str, Any]:
-        """What later partitions are compared with, plain JSON; no rows."""
+    def reference(
+        self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
+    ) -> dict[str, Any]:
+        """What later partitions are compared with, plain JSON; no rows.
+
+        Args:
+            step: length of a partition: by it the training's period is cut into windows that later ones may be like.
+        """
 
     def watch(
         self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame

@@ -1,12 +1,14 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
@@ -141,9 +143,10 @@ class Forecast:
         return data[spec.data.entity].astype(str) + "@" + when.map(labels)
 
     def reference(
-        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float]
-    ) -> dict[str, Any]:
-        """See `watching.reference`."""
+        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float],
+        step: timedelta = HOUR,
+    ) -> dict[str, Any]:  # fmt: skip
+        """See `watching.reference`; forecasts are compared series by series, not by windows of time."""
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
     def watch(

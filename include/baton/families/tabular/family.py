@@ -5,12 +5,14 @@ time-ordered folds of the rest, whose scores calibrate the winner; the gate judg
 """
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR, floor_times
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
@@ -104,21 +106,20 @@ class Tabular:
         return data[spec.data.entity].astype(str)
 
     def reference(
-        self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float]
+        self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
     ) -> dict[str, Any]:
-        """Counts of all rows the version knows, hour by hour, and its scores of held-out rows.
+        """Counts of all rows the version knows, partition by partition, and its scores of held-out rows.
 
         Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
         """
         assert spec.drift is not None
         rows, holdout = split(spec, frame)
         data = pd.concat([rows, holdout], ignore_index=True)
-        times = data[spec.data.time]
-        hours = times.dt.floor("h") if str(times.dtype).startswith("datetime") else None
         scores = np.full(len(data), np.nan)
         if len(holdout):
             scores[len(rows) :] = fitted.predict(holdout).probability
-        counts = drift.reference(data, fitted.features, scores, windows=hours, min_rows=spec.drift.min_rows)
+        windows = _windows(data, spec.data.time, step)
+        counts = drift.reference(data, fitted.features, scores, windows=windows, min_rows=spec.drift.min_rows)
         return {**counts, "metrics": metrics}
 
     def watch(
@@ -179,6 +180,14 @@ def split(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
     _require_enough(spec, train)
     return train, holdout
+
+
+def _windows(data: pd.DataFrame, time: str, step: timedelta) -> pd.Series | None:
+    """Start of each row's partition; of a history, which has none, the one that it would be in. None without times."""
+    if not str(data[time].dtype).startswith("datetime"):
+        return None
+    own = pd.to_datetime(data["_partition"].replace("", None), utc=True, format="ISO8601")
+    return own.fillna(floor_times(pd.to_datetime(data[time], utc=True), step))
 
 
 def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:

@@ -1,12 +1,14 @@
 """The text family: what training, gate and monitoring ask of it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
 from baton.families.text import judging, measures, ranking, strangers, watching
@@ -104,10 +106,10 @@ class Text:
         return data[spec.data.entity].astype(str)
 
     def reference(
-        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float]
+        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
     ) -> dict[str, Any]:
         """See `watching.reference`."""
-        return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
+        return {**watching.reference(spec, fitted, frame, self._encoder, step), "metrics": metrics}
 
     def watch(
         self, spec: TextSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame

@@ -13,11 +13,13 @@ only; the rest on all. The reference holds counts, directions (means over all te
 """
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import DAY, floor_times
 from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
@@ -42,12 +44,13 @@ _HONEST = ["category", "accepted", "unknown_words"]
 
 
 def reference(
-    spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, encoder: Encoder | None = None
+    spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, encoder: Encoder | None = None, step: timedelta = DAY
 ) -> dict[str, Any]:
     """What later windows are compared with; see `baton.families.base.Family.reference`.
 
     Args:
         encoder: the one to use where the spec watches embeddings; None opens the packaged one.
+        step: length of a partition; texts of less than a day are taken together by days, they would be too few.
 
     Raises:
         SourceError: it was not fetched yet.
@@ -71,7 +74,10 @@ def reference(
     signals.loc[held_out, "accepted"] = np.where(said.accepted, "yes", "no").astype(object)
     confidence = np.full(len(data), np.nan)
     confidence[held_out] = said.probability.max(axis=1, initial=0.0)
-    found = _counts(data[spec.data.time], signals, confidence, held_out, spec.drift.min_rows)
+    times = data[spec.data.time]
+    dated = str(times.dtype).startswith("datetime")
+    windows = floor_times(pd.to_datetime(times, utc=True), max(step, DAY)) if dated else None
+    found = _counts(windows, signals, confidence, held_out, spec.drift.min_rows)
     return {**found, "words": known, "directions": directions, "encoder": encoder.sha256 if encoder else None}
 
 
@@ -183,13 +189,14 @@ def _signals(
 
 
 def _counts(
-    times: pd.Series, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
+    starts: pd.Series | None, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
 ) -> dict[str, Any]:
     """`drift.reference` of all texts; of the held-out ones for the signals that only they give honestly; of the encoded
-    ones for the places of their vectors, all days together: those of one day would be too few to compare with.
+    ones for the places of their vectors, all windows together: those of one would be too few to compare with.
     """
-    days = times.dt.floor("D") if str(times.dtype).startswith("datetime") else None
-    parts = sub_windows(pd.DataFrame({"day": days if days is not None else 0}), "day", min_rows)
+    parts = sub_windows(
+        pd.DataFrame({"start": 0 if starts is None else starts}, index=signals.index), "start", min_rows
+    )
     window = np.full(len(signals), None, dtype=object)
     for name, rows in parts.items():
         window[rows] = name
