@@ -20,6 +20,7 @@ from baton.specs.model import Candidate
 
 MODEL_FILE = "model.json"
 FORMAT = 1
+SEEN = "_seen"  # column of a gate's rows
 
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
@@ -199,8 +200,15 @@ class Family(Protocol):
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""
 
+    def seen(self, spec: Any, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """Which rows of `frame` a version trained from `learnt_from` by `spec` knows; shape (n,), bool."""
+
     def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:
-        """Compare challenger and champion on the same unseen cases; `frame` is what the challenger was trained from."""
+        """Compare challenger and champion on the same cases that neither has seen.
+
+        Args:
+            frame: what the challenger was trained from; with a champion also `SEEN`, the rows that that one knows.
+        """
 
     def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
@@ -236,6 +244,18 @@ class Family(Protocol):
 
     def load(self, folder: Path) -> Fitted:
         """Restore a saved model."""
+
+
+def unseen(holdout: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Held-out rows that the champion does not know either, and what a verdict says of the others."""
+    known = int(holdout[SEEN].sum()) if SEEN in holdout else 0
+    if not known:
+        return holdout, []
+    fresh = holdout[~holdout[SEEN]].reset_index(drop=True)
+    return fresh, [
+        f"{known:,} of {len(holdout):,} held-out rows are left out, because the champion has learnt from them; "
+        "rows that neither has seen come with new partitions whose truth is known."
+    ]
 
 
 def threads() -> int:

@@ -117,6 +117,10 @@ class Forecast:
         found["bias"] = float(((rows["forecast"] - rows["y"]) / rows["scale"]).mean())
         return found
 
+    def seen(self, spec: ForecastSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """None by this way: a forecaster knows its last period, and the gate cuts there; see `judging`."""
+        return np.zeros(len(frame), dtype=bool)
+
     def judge(
         self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
     ) -> GateVerdict:

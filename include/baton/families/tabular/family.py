@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from baton.data.identity import row_keys
 from baton.data.partitions import HOUR, floor_times
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched
+from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched, unseen
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
@@ -76,18 +77,24 @@ class Tabular:
         values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
+    def seen(self, spec: TabularSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """Rows with the key of one that was learnt from."""
+        learnt = set(row_keys(_cut(spec, learnt_from)[0], spec.data.key))
+        return row_keys(frame, spec.data.key).isin(learnt).to_numpy()
+
     def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
-        """Judge on the rows held out when the challenger was trained."""
+        """Judge on the rows held out when the challenger was trained, but for those that the champion knows."""
         data = spec.data
         if data.target is None:
             raise BatonError(
                 f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)"
             )
-        _, holdout = split(spec, frame)
+        holdout, notes = unseen(split(spec, frame)[1])
         y = holdout[data.target].to_numpy().astype(int)
-        scores = [None if model is None else model.predict(holdout).probability for model in (champion, challenger)]
+        scores = [None if model is None else _said(model, holdout) for model in (champion, challenger)]
         assert scores[1] is not None
-        return gate.decide(spec.gate, y, scores[0], scores[1], _money(spec, holdout), holdout, seed=spec.training.seed)
+        money, seed = _money(spec, holdout), spec.training.seed
+        return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=seed, notes=notes)
 
     def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
@@ -172,14 +179,23 @@ def split(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     Raises:
         ModelError: fewer training rows or positives than the spec asks for.
     """
+    train, holdout = _cut(spec, frame)
+    _require_enough(spec, train)
+    return train, holdout
+
+
+def _cut(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
     part = frame["_part"].astype(object)
     history = (frame["_part"] == "").to_numpy().nonzero()[0]
     if not (part == HOLDOUT).any():
         part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
     train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
-    _require_enough(spec, train)
     return train, holdout
+
+
+def _said(model: Scorer, rows: pd.DataFrame) -> np.ndarray:
+    return model.predict(rows).probability if len(rows) else np.empty(0)
 
 
 def _windows(data: pd.DataFrame, time: str, step: timedelta) -> pd.Series | None:

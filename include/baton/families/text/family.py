@@ -10,9 +10,9 @@ import pandas as pd
 
 from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
+from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of, unseen
 from baton.families.text import judging, measures, ranking, strangers, watching
-from baton.families.text.cases import Cases, split
+from baton.families.text.cases import Cases, seen, split
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder, packaged_encoder
 from baton.families.text.features.terms import MAX_LETTERS
@@ -74,15 +74,23 @@ class Text:
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
         return found
 
+    def seen(self, spec: TextSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """See `cases.seen`."""
+        return seen(spec, frame, learnt_from)
+
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
     ) -> GateVerdict:
-        """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
-        holdout = split(spec, frame).holdout
+        """Judge on the texts held out when the challenger was trained, but for those that the champion knows."""
+        holdout, notes = unseen(split(spec, frame).holdout)
+        if holdout.empty:
+            nothing = np.empty(0, dtype=object)
+            return judging.judge(spec, nothing, nothing, nothing, notes=notes)
         probability = challenger.predict(holdout).probability
         broken = int((~np.isfinite(probability)).any(axis=1).sum())
         before = None if champion is None else self._best(champion, champion.predict(holdout).probability)
-        return judging.judge(spec, self._truth(spec, holdout), before, self._best(challenger, probability), broken)
+        said = self._best(challenger, probability)
+        return judging.judge(spec, self._truth(spec, holdout), before, said, broken, notes)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
