@@ -23,7 +23,7 @@ from baton.packs.pack import Pack, find_model
 from baton.record import ledger
 from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
-from baton.registry.client import Registry
+from baton.registry.client import CHALLENGER, Registry
 from baton.registry.package import Submission
 from baton.specs.base import format_duration
 from baton.specs.model import ModelSpec
@@ -139,7 +139,8 @@ def _hand_over(job: StageJob[Any], trained: Trained) -> dict[str, Any]:
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
     if version is None:
         version = _register(registry, job, trained)
-    registry.set_alias(model, "challenger", version)
+    if registry.recorded_champion(model) != version:  # unchanged rows give the champion again
+        registry.set_alias(model, CHALLENGER, version)
     subject = f"{model}/{version}"
     if not ledger.entries(subject=subject, kind="version_registered", limit=1):
         with write() as conn:

@@ -17,7 +17,8 @@ from baton.packs.pack import find_model
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert, write
 from baton.registry.card import gate_table
-from baton.registry.client import ALIAS_MOVED, Registry
+from baton.registry.client import ALIAS_MOVED, CHALLENGER, Registry
+from baton.registry.review import MEANS
 from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history
@@ -33,9 +34,12 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     Raises:
         BatonError: there is no challenger.
     """
-    version = asked or Registry().alias(model, "challenger")
+    registry = Registry()
+    version = asked or registry.alias(model, CHALLENGER)
     if not version:
-        raise BatonError(f"model {model!r} has no challenger: trigger {train_of(model)} first")
+        champion = registry.recorded_champion(model)
+        since = f"; version {champion} is champion, and nothing was registered since" if champion else ""
+        raise BatonError(f"model {model!r} has no challenger: trigger {train_of(model)} first{since}")
     return version
 
 
@@ -66,7 +70,7 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     champion = registry.recorded_champion(spec.model)
     verdict = compare(spec, registry, version, champion)
     facts = {
-        "decision": verdict.decision, "reasons": verdict.reasons, "model": spec.model, "version": version,
+        "decision": verdict.decision, "means": MEANS[verdict.decision], "reasons": verdict.reasons, "model": spec.model, "version": version,
         "champion": champion, "mlflow": registry.version_url(spec.model, version),
         "summary": _summary(spec, version, champion, verdict),
     }  # fmt: skip
@@ -133,7 +137,12 @@ def _spec_of(spec: ModelSpec, version: int) -> ModelSpec:
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
     against = f"champion version {champion}" if champion else "no champion yet"
-    head = [f"**{spec.model} version {version}** against {against}", "", f"Gate: **{verdict.decision}**", ""]
+    head = [
+        f"**{spec.model} version {version}** against {against}",
+        "",
+        f"Gate: **{verdict.decision}**, {MEANS[verdict.decision]}.",
+        "",
+    ]
     return "\n".join([*head, *(f"- {reason}" for reason in verdict.reasons), "", *gate_table(verdict.table)])
 
 
