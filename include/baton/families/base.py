@@ -21,6 +21,11 @@ from baton.specs.model import Candidate
 MODEL_FILE = "model.json"
 FORMAT = 1
 SEEN = "_seen"  # column of a gate's rows
+JUDGED = "judged"  # folder of the model that is judged, inside one that has learnt more
+REFITTED = (
+    "It has learnt what was held out too, after the model that the figures are of was measured on that. Nothing is left by which its "
+    "own answers could be watched for drift; what it is asked about is."
+)
 
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
@@ -196,6 +201,12 @@ class Family(Protocol):
 
     def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
+
+    def published(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: Any) -> Fitted | None:
+        """What scores in place of `judged`, which `fit` made: the same, having learnt what was held out too.
+
+        None: `judged` itself, because the spec does not ask for it (`training.refit`) or nothing was held out.
+        """
 
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""

@@ -17,7 +17,7 @@ from baton.data.datasets import read
 from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard
+from baton.families.base import JUDGED, Family, Leaderboard
 from baton.lifecycle.assemble import ModelOptions
 from baton.packs.pack import Pack, find_model
 from baton.record import ledger
@@ -83,6 +83,9 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
 def register(job: StageJob[ModelOptions]) -> StageOutput:
     """Fit the best candidate on all training rows, sign it, register it, point `challenger` at it.
 
+    Where the spec says `training.refit` the version scores with the same candidate fitted on the held-out rows too; the one
+    without them is in it as well, for figures and gate.
+
     Returns:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
@@ -91,7 +94,8 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     board = maker.rank(spec, frame, found)
     fitted = maker.fit(spec, frame, board, found)
-    trained = Trained(spec, maker, frame, board, fitted, maker.evaluate(spec, fitted, frame), _step(pack, spec))
+    metrics, more = maker.evaluate(spec, fitted, frame), maker.published(spec, frame, board, found, fitted)
+    trained = Trained(spec, maker, frame, board, more or fitted, metrics, _step(pack, spec), fitted if more else None)
     facts = _hand_over(job, trained)
     facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since}
     table = pd.DataFrame(board.rows or [{"candidate": board.best, "value": np.nan}])
@@ -100,7 +104,13 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted winner with what it was made from; `step` is the length of the partitions that it will score."""
+    """A fitted winner with what it was made from.
+
+    Attributes:
+        metrics: of the judged model.
+        step: length of the partitions that it will score.
+        judged: the model that is judged, where it is another than the one that scores.
+    """
 
     spec: ModelSpec
     family: Family
@@ -109,10 +119,13 @@ class Trained:
     fitted: Any
     metrics: dict[str, float]
     step: timedelta
+    judged: Any | None = None
 
     def save(self, folder: Path) -> None:
         """The model's files and, where its spec wants drift to be watched, the reference."""
         self.fitted.save(folder)
+        if self.judged is not None:
+            self.judged.save(folder / JUDGED)
         if self.spec.drift is not None:
             reference = self.family.reference(self.spec, self.fitted, self.frame, self.metrics, self.step)
             (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from baton.data import datasets
 from baton.errors import BatonError
 from baton.families import family
-from baton.families.base import SEEN
+from baton.families.base import JUDGED, SEEN
 from baton.lifecycle.assemble import ModelOptions, occasions
 from baton.names import CONTRACT, REGISTER, train_of
 from baton.packs.pack import find_model
@@ -93,7 +93,9 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
         BatonError: the rows that the version was trained from are not in the store any more.
     """
     maker = family(spec.family)
-    models = [maker.load(registry.download(spec.model, one)) if one else None for one in (champion, version)]
+    before = maker.load(registry.download(spec.model, champion)) if champion else None  # the one that scores
+    folder = registry.download(spec.model, version)
+    judged = maker.load(folder / JUDGED if (folder / JUDGED).is_dir() else folder)
     frame = _training_rows(spec, registry, version)
     if frame is None:
         raise BatonError(
@@ -101,14 +103,14 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
             f"in the store; train again with {train_of(spec.model)}"
         )
     if not champion or maker.truth == "rows":  # a gate of series cuts by the champion's last period
-        return maker.judge(spec, frame, models[0], models[1])
+        return maker.judge(spec, frame, before, judged)
     learnt_from = _training_rows(spec, registry, champion)
     if learnt_from is not None:
         known = maker.seen(_spec_of(spec, champion), frame, learnt_from)
-        return maker.judge(spec, frame.assign(**{SEEN: known}), models[0], models[1])
+        return maker.judge(spec, frame.assign(**{SEEN: known}), before, judged)
     trained = pd.Timestamp(registry.identity(spec.model, champion).created)
     known = (pd.to_datetime(frame[spec.data.time], utc=True) <= trained).to_numpy()
-    verdict = maker.judge(spec, frame.assign(**{SEEN: known}), models[0], models[1])
+    verdict = maker.judge(spec, frame.assign(**{SEEN: known}), before, judged)
     note = f"What version {champion} was trained from is not in the store any more: it counts as knowing all rows up to {trained:%Y-%m-%d %H:%M}."
     return replace(verdict, reasons=[*verdict.reasons, note])
 

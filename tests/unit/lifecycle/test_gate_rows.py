@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from baton.families.base import JUDGED
 from baton.families.tabular.family import Tabular
 from baton.families.tabular.learner import Scores
 from baton.families.tabular.selection import learner
 from baton.feedback.known_rows import HOLDOUT, TRAIN
 from baton.lifecycle import promote
 from baton.packs.pack import find_model
+from baton.settings import settings
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
@@ -57,13 +59,13 @@ class Models:
     """A registry of two versions, and the family that opens them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **versions: Model) -> None:
-        self.models, self.datasets = versions, dict[int, str]()
+        self.datasets, self.home = dict[int, str](), settings().home
         maker = Tabular(learner("classification"))
-        monkeypatch.setattr(maker, "load", lambda folder: folder)
+        monkeypatch.setattr(maker, "load", lambda folder: versions[folder.name])
         monkeypatch.setattr(promote, "family", lambda name: maker)
 
-    def download(self, model: str, version: int) -> Model:
-        return self.models[f"v{version}"]
+    def download(self, model: str, version: int) -> Path:
+        return self.home / f"v{version}"
 
     def identity(self, model: str, version: int) -> Any:
         return SimpleNamespace(dataset=self.datasets[version], created=(START + pd.Timedelta("33h")).isoformat())
@@ -139,3 +141,13 @@ def test_a_first_version_is_judged_on_all_that_was_held_out(monkeypatch: pytest.
     registry.trained(2, orders(0, 400), spec())
     verdict = promote.compare(spec(), registry, 2, None)
     assert (verdict.decision, verdict.rows) == ("PROMOTE", 100)
+
+
+def test_what_is_judged_of_a_version_is_the_model_without_the_held_out_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a champion that scores with all of them is asked only about rows that came later."""
+    registry = Models(monkeypatch, v1=Model(1.5), v2=Model(0.0), judged=Model(3.0))
+    (registry.home / "v2" / JUDGED).mkdir(parents=True)
+    registry.trained(1, orders(0, 2000), spec(refit=True))
+    registry.trained(2, orders(0, 2400), spec(refit=True))
+    verdict = promote.compare(spec(refit=True), registry, 2, 1)
+    assert (verdict.decision, verdict.rows) == ("PROMOTE", 400)

@@ -103,6 +103,11 @@ class Forecast:
         last = panel.first + panel.periods - 1
         return FittedForecaster(candidate.name, setting, parts, candidate.combine, croston, method, last, rows)
 
+    def published(
+        self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: FittedForecaster
+    ) -> None:
+        """Nothing else: `fit` takes all periods, and the backtest judges by models that did not."""
+
     def evaluate(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> dict[str, float]:
         """Figures of the backtest: all metrics, coverage80, coverage95 (where the quantiles hold their edges), bias.
 

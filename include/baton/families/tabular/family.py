@@ -17,7 +17,7 @@ from baton.data.partitions import HOUR, floor_times
 from baton.drift import compare as drift
 from baton.drift.performance import performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched, unseen
+from baton.families.base import REFITTED, Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched, unseen
 from baton.families.tabular import gate
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS
@@ -63,10 +63,26 @@ class Tabular:
 
     def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         """The winner on the training part; the held-out part stays unseen."""
-        rows, _ = split(spec, frame)
+        return self._fit(spec, split(spec, frame)[0], board, found)
+
+    def _fit(self, spec: TabularSpec, rows: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         winner = next(one for one in spec.candidates if one.name == board.best)
         oof = out_of_fold(found) if spec.data.target else None
         return self.learner.fit(spec, winner, _known(spec, rows), spec.training.seed, oof)
+
+    def published(
+        self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: Scorer
+    ) -> Scorer | None:
+        """The winner on all rows, calibrated as the judged one; see `Family.published`."""
+        rows, holdout = split(spec, frame)
+        if not spec.training.refit or holdout.empty:
+            return None
+        if (
+            "_share" in holdout
+        ):  # a sample: each counts for the rows that it stands for, as those of the training part do
+            holdout = holdout.assign(_weight=holdout["_weight"] / holdout["_share"])
+        # behind the others, so that these keep the positions that the out-of-fold scores name
+        return self._fit(spec, pd.concat([rows, holdout], ignore_index=True), board, found)
 
     def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
         """Average precision and ROC AUC on the held-out rows."""
@@ -79,7 +95,8 @@ class Tabular:
 
     def seen(self, spec: TabularSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
         """Rows with the key of one that was learnt from."""
-        learnt = set(row_keys(_cut(spec, learnt_from)[0], spec.data.key))
+        rows = learnt_from if spec.training.refit else _cut(spec, learnt_from)[0]
+        learnt = set(row_keys(rows, spec.data.key))
         return row_keys(frame, spec.data.key).isin(learnt).to_numpy()
 
     def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
@@ -117,13 +134,14 @@ class Tabular:
     ) -> dict[str, Any]:
         """Counts of all rows the version knows, partition by partition, and its scores of held-out rows.
 
-        Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
+        Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say. One
+        that has learnt all rows is not watched by its scores.
         """
         assert spec.drift is not None
         rows, holdout = split(spec, frame)
         data = pd.concat([rows, holdout], ignore_index=True)
-        scores = np.full(len(data), np.nan)
-        if len(holdout):
+        scores = None if spec.training.refit else np.full(len(data), np.nan)
+        if scores is not None and len(holdout):
             scores[len(rows) :] = fitted.predict(holdout).probability
         windows = _windows(data, spec.data.time, step)
         counts = drift.reference(data, fitted.features, scores, windows=windows, min_rows=spec.drift.min_rows)
@@ -155,6 +173,8 @@ class Tabular:
             "Judged on the most recent part of its data only; the drift monitor says when that is past.",
             "A person or a rule decides on a case; the score orders them.",
         ]
+        if spec.training.refit:
+            limits.append(REFITTED)
         if not target:
             limits.append("Trained without labels: unusual does not mean wrong.")
         counts = {"rows": len(rows), "positives": int(rows[target].sum()) if target else None}

@@ -80,7 +80,7 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
 
 def seen(spec: TextSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
     """Rows of `frame` that a version trained from `learnt_from` knows: by their key, or by heart; shape (n,)."""
-    learnt, _, _ = _cut(spec, learnt_from)
+    learnt = learnt_from if spec.training.refit else _cut(spec, learnt_from)[0]
     keys, texts = set(row_keys(learnt, spec.data.key)), set(texts_of(learnt, spec.data.text))
     same = pd.Series(texts_of(frame, spec.data.text), index=frame.index, dtype=object).isin(texts)
     return (row_keys(frame, spec.data.key).isin(keys) | same).to_numpy()

@@ -9,7 +9,7 @@ The vectors are the costly part: some 45 ms of a busy processor for a page of te
 5 ms for a short message. So the reference rests on a seeded sample of the texts where they are long together: some 10 s.
 
 What depends on having learnt a text by heart (class, probability, accepted, unknown words) is counted on held-out texts
-only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
+only, and not where the model has learnt those too; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
 """
 
 from collections import Counter
@@ -58,7 +58,7 @@ def reference(
     assert spec.drift is not None
     cases = split(spec, frame)
     data = pd.concat([cases.train, cases.holdout], ignore_index=True)
-    held_out = np.arange(len(data)) >= len(cases.train)
+    held_out = (np.arange(len(data)) >= len(cases.train)) & (not spec.training.refit)
     texts = texts_of(data, spec.data.text)
     known = _known_words(cases.texts, cases.names)
     encoder = (encoder or fitted.encoder or packaged_encoder()) if spec.drift.embeddings else None
@@ -72,8 +72,9 @@ def reference(
     signals["accepted"] = pd.Series(None, index=signals.index, dtype=object)
     signals.loc[held_out, "category"] = np.array(fitted.classes, dtype=object)[said.probability.argmax(axis=1)]
     signals.loc[held_out, "accepted"] = np.where(said.accepted, "yes", "no").astype(object)
-    confidence = np.full(len(data), np.nan)
-    confidence[held_out] = said.probability.max(axis=1, initial=0.0)
+    confidence = np.full(len(data), np.nan) if held_out.any() else None
+    if confidence is not None:
+        confidence[held_out] = said.probability.max(axis=1, initial=0.0)
     times = data[spec.data.time]
     dated = str(times.dtype).startswith("datetime")
     windows = floor_times(pd.to_datetime(times, utc=True), max(step, DAY)) if dated else None
@@ -189,7 +190,7 @@ def _signals(
 
 
 def _counts(
-    starts: pd.Series | None, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
+    starts: pd.Series | None, signals: pd.DataFrame, confidence: np.ndarray | None, held_out: np.ndarray, min_rows: int
 ) -> dict[str, Any]:
     """`drift.reference` of all texts; of the held-out ones for the signals that only they give honestly; of the encoded
     ones for the places of their vectors, all windows together: those of one would be too few to compare with.
@@ -203,7 +204,8 @@ def _counts(
     kept = np.array([one is not None for one in window])
     vectors = [str(name) for name in signals if str(name).startswith(_VECTOR)]
     others = [str(name) for name in signals if name not in (*_HONEST, *vectors)]
-    found = drift.reference(signals[kept], others, confidence[kept], windows=window[kept], bins=BINS, min_rows=1)
+    scores = None if confidence is None else confidence[kept]
+    found = drift.reference(signals[kept], others, scores, windows=window[kept], bins=BINS, min_rows=1)
     honest = kept & held_out
     if honest.any():
         said = drift.reference(signals[honest], _HONEST, windows=window[honest], bins=BINS, min_rows=1)
