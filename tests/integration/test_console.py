@@ -21,15 +21,19 @@ HTML = {"accept": "text/html"}
 # the promotion's approval with nothing before it, with what else people are asked for: a number, in time
 DAG = """
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, Param
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import CronPartitionTimetable, DAG, Param
 
 from baton.airflow.flows import deadline
+from baton.airflow.operators.runs import flow_params
 
 with DAG("card_fraud_promote", schedule=None, deadline=deadline(30)):
     ApprovalOperator(
         task_id="approve", subject="Make the challenger the champion of card_fraud?",
         params={"quantity": Param(3, type="integer", minimum=0)},
     )
+with DAG("hourly", schedule=CronPartitionTimetable("0 * * * *", timezone="UTC"), params=flow_params([])):
+    EmptyOperator(task_id="nothing")
 """
 
 
@@ -143,6 +147,9 @@ def test_waiting_approval_shows_with_its_gate_verdict(site: Site) -> None:
         assert found["requests"] == []
         run = next(row for row in found["runs"] if row["dag_id"] == "card_fraud_promote")
         assert (run["states"], run["partition"]) == ({"running": 1}, "2026-11-20T11")
+        form = {"partition_from": "2026-11-20T11", "partition_to": None, "model": "recorded", "dry_run": False}
+        filled = admin.post("/api/v2/dags/hourly/dagRuns", json={"logical_date": None, "conf": form}).raise_for_status()
+        assert filled.json()["partition_key"] == "2026-11-20T11:00:00"
         path = f"/api/v2/dags/card_fraud_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         wrong = {"chosen_options": ["Approve"], "params_input": {"quantity": "zero"}}
         refused = admin.patch(path, json=wrong)
