@@ -7,6 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import typer
+
+from baton.data.partitions import read_key
+from baton.errors import SourceError
+
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; says so when it has no rows."""
@@ -37,6 +42,16 @@ def as_json(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def partition_key(text: str | None) -> str | None:
+    """A partition that was typed, in its one spelling; what is no time (`history`, `version-3`) as it is. Exit code 2: neither."""
+    if text is None or not text[:4].isdigit():
+        return text
+    try:
+        return read_key(text)
+    except SourceError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def plural(count: int, one: str, many: str) -> str:

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import pandas as pd
 from pydantic import Field
 
 from baton.data.datasets import read
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard
+from baton.families.base import JUDGED, Family, Leaderboard
 from baton.lifecycle.assemble import ModelOptions
-from baton.packs.pack import find_model
+from baton.packs.pack import Pack, find_model
 from baton.record import ledger
 from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
-from baton.registry.client import Registry
+from baton.registry.client import CHALLENGER, Registry
 from baton.registry.package import Submission
+from baton.specs.base import format_duration
 from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
@@ -40,9 +43,11 @@ class CandidateOptions(ModelOptions):
 
 def _spec_state(job: StageJob[Any]) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
-    _, spec = find_model(job.options.model)
+    pack, spec = find_model(job.options.model)
     others = {"owner", "description", "gate", "approval", "drift", "schedules", "scoring"}
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
+    if reference is not None:
+        reference["step"] = format_duration(_step(pack, spec))
     return {"spec": spec.model_dump(mode="json", exclude=others), "reference": reference, "since": job.since}
 
 
@@ -80,10 +85,13 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
 def register(job: StageJob[ModelOptions]) -> StageOutput:
     """Fit the best candidate on all training rows, sign it, register it, point `challenger` at it.
 
+    Where the spec says `training.refit` the version scores with the same candidate fitted on the held-out rows too; the one
+    without them is in it as well, for figures and gate.
+
     Returns:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
-    _, spec = find_model(job.options.model)
+    pack, spec = find_model(job.options.model)
     maker, frame = family(spec.family), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     found, refused = usable(found)
@@ -94,7 +102,8 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
     for row in board.rows:
         row["error"] = refused.get(row["candidate"], row.get("error"))
     fitted = maker.fit(spec, frame, board, found)
-    trained = Trained(spec, maker, frame, board, fitted, maker.evaluate(spec, fitted, frame))
+    metrics, more = maker.evaluate(spec, fitted, frame), maker.published(spec, frame, board, found, fitted)
+    trained = Trained(spec, maker, frame, board, more or fitted, metrics, _step(pack, spec), fitted if more else None)
     facts = _hand_over(job, trained)
     facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since, "refused": refused}
     table = pd.DataFrame(board.rows or [{"candidate": board.best, "value": np.nan}])
@@ -114,7 +123,13 @@ def _said(model: str, refused: Mapping[str, str], error: str) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted winner with what it was made from."""
+    """A fitted winner with what it was made from.
+
+    Attributes:
+        metrics: of the judged model.
+        step: length of the partitions that it will score.
+        judged: the model that is judged, where it is another than the one that scores.
+    """
 
     spec: ModelSpec
     family: Family
@@ -122,17 +137,26 @@ class Trained:
     board: Leaderboard
     fitted: Any
     metrics: dict[str, float]
+    step: timedelta
+    judged: Any | None = None
 
     def save(self, folder: Path) -> None:
         """The model's files and, where its spec wants drift to be watched, the reference."""
         self.fitted.save(folder)
+        if self.judged is not None:
+            self.judged.save(folder / JUDGED)
         if self.spec.drift is not None:
-            reference = self.family.reference(self.spec, self.fitted, self.frame, self.metrics)
+            reference = self.family.reference(self.spec, self.fitted, self.frame, self.metrics, self.step)
             (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
 
     def fingerprint(self, dataset: str) -> str:
         """What a version was made from, so that a try after a crash finds what the one before registered."""
         return hashlib.sha256(f"{dataset} {self.board.best} {self.spec.model_dump_json()}".encode()).hexdigest()
+
+
+def _step(pack: Pack, spec: ModelSpec) -> timedelta:
+    """Length of a partition: that of the source whose history is learnt from; rows of a flow bring their own."""
+    return pack.source(spec.training.history.source).step if spec.training.history else HOUR
 
 
 def _period(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, str]:
@@ -158,7 +182,8 @@ def _hand_over(job: StageJob[Any], trained: Trained) -> dict[str, Any]:
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
     if version is None:
         version = _register(registry, job, trained)
-    registry.set_alias(model, "challenger", version)
+    if registry.recorded_champion(model) != version:  # unchanged rows give the champion again
+        registry.set_alias(model, CHALLENGER, version)
     subject = f"{model}/{version}"
     if not ledger.entries(subject=subject, kind="version_registered", limit=1):
         with write() as conn:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baton.registry.review import GateResult, decision_of
+from baton.registry.review import MEANS, GateResult, decision_of
 from baton.specs.model import ModelSpec
 
 TEMPLATES = Path(__file__).parent
@@ -125,6 +125,8 @@ def _gate_section(verdict: GateResult) -> str:
     lines = [f"## Gate: {_md(decision)}", ""]
     if decision == "PROMOTE":
         lines += ["To answer, set the tag `baton.review` below to `approved` or `rejected`.", ""]
+    elif decision in MEANS:
+        lines += [f"No answer is asked: {MEANS[decision]}.", ""]
     lines += [f"- {_md(reason)}" for reason in verdict.reasons]
     if table := gate_table(verdict.table):
         lines += ["", *table]

@@ -72,7 +72,8 @@ def test_gate_section_is_replaced_not_repeated() -> None:
     twice = with_gate(once, Verdict(decision="HOLD", reasons=["too few positives"], table=[]))
     assert once.startswith("## Gate: PROMOTE\n\nTo answer, set the tag `baton.review`")
     assert "| gain&nbsp;&nbsp; | 0.07123&nbsp;&nbsp; | True |" in once
-    assert twice.startswith("## Gate: HOLD\n\n- too few positives\n\n## card_fraud\n")
+    assert twice.startswith("## Gate: HOLD\n\nNo answer is asked: the champion stays; ")
+    assert "\n\n- too few positives\n\n## card_fraud\n" in twice
     assert "PROMOTE" not in twice
     assert with_gate(twice, None) == with_gate(model_card(facts()), None)
 

@@ -7,6 +7,7 @@ Judged is the best class, accepted or not: a threshold that rejects every hard t
 class that a model has not learnt counts against it. Texts are resampled as a whole, the same draws for both models.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,12 @@ CHUNK = 4_000_000  # counts of resampled texts held at a time
 
 
 def judge(
-    spec: TextSpec, truth: np.ndarray, champion: np.ndarray | None, challenger: np.ndarray, broken: int = 0
+    spec: TextSpec,
+    truth: np.ndarray,
+    champion: np.ndarray | None,
+    challenger: np.ndarray,
+    broken: int = 0,
+    notes: Sequence[str] = (),
 ) -> GateVerdict:
     """Compare two models.
 
@@ -27,8 +33,10 @@ def judge(
         truth: class names of the held-out texts, shape (n,).
         champion, challenger: names of the best classes, shape (n,); champion None for a first version.
         broken: texts for which the challenger's probabilities are not finite.
+        notes: what is to be said of the held-out texts.
     """
     judge = _Judge(spec, truth, champion, challenger, broken)
+    judge.notes.extend(notes)
     return judge.climb(*judge.rules())
 
 
