@@ -71,7 +71,7 @@ with Flow(
     word = flow.review(
         published, field="masked", caption="answer", columns=["type", "intent", "reasons"],
         card="cases/document_intake/{entity_key}",
-        subject="Answers that wait for your word: document intake {{ dag_run.partition_key or '' }}",
+        subject="Answers that wait for your word: document intake {partition}",
         body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed. "
         "Empty a field to keep that answer back. What is not sent becomes a case.",
     )  # fmt: skip

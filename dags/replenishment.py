@@ -65,7 +65,7 @@ with Flow(
     flow.deliver("send", after=orders, **PURCHASING)
     answer = flow.review(
         published, field="quantity", columns=["supplier", "text"],
-        subject="Orders above the limit: replenishment {{ dag_run.partition_key or '' }}",
+        subject="Orders above the limit: replenishment {partition}",
         body="Each quantity may be changed before approving; 0 leaves the item out.",
     )  # fmt: skip
     reviewed = flow.stage("order_reviewed", f"{STEPS}:place", decisions=published, answer=answer, after=orders)

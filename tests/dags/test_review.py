@@ -38,7 +38,7 @@ def operator(frame: pd.DataFrame, dag: Any) -> ReviewOperator:
     result = run_stage(Slot(dag.dag_id, "publish", PARTITION), lambda inputs: StageOutput(frame), inputs={}, params={},
                        models={}, code="test", run_id="test")  # fmt: skip
     decisions = {"ref": result.ref.to_dict(), "partition": PARTITION}
-    return ReviewOperator(task_id="asked", decisions=decisions, field="masked", subject="?", dag=dag)
+    return ReviewOperator(task_id="asked", decisions=decisions, field="masked", subject="What of {partition}?", dag=dag)
 
 
 def asked(review: ReviewOperator) -> list[str]:
@@ -87,6 +87,7 @@ def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:
     assert asked(review) == ["a", "b"]
     cases.decide("asks", "a", "answered otherwise", "ada")
     assert asked(review) == ["b"]
+    assert review.subject == f"What of {PARTITION}?", "a run that the form started has no partition key in Airflow"
 
 
 STEPS = """

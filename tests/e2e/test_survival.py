@@ -144,7 +144,7 @@ def test_rollback_and_forward_again(demo: Demo, book: FinancialCrimePlaybook) ->
     registry = Registry()
     before = registry.aliases(MODEL)
     assert registry.rollback(MODEL, actor="test", reason="drill") == before["previous_champion"]
-    assert registry.rollback(MODEL, actor="test", reason="drill over") == before["champion"]
+    assert registry.rollback(MODEL, before["champion"], actor="test", reason="drill over") == before["champion"]
     assert registry.aliases(MODEL)["champion"] == before["champion"]
     assert ledger.verify().ok
 

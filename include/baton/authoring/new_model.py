@@ -167,8 +167,14 @@ def _data(
     """The field `data` of the spec, and what was left out of the features because it only names something."""
     if asked.family == "forecast":
         entity = asked.entity or roles.series(frame, found, time, [asked.target])
-        frequency, season, _ = roles.periods(frame, entity, time)
-        parts = {"entity": entity, "time": time, "target": asked.target, "frequency": frequency, "seasons": [season]}
+        found_periods = roles.periods(frame, entity, time)
+        parts = {
+            "entity": entity,
+            "time": time,
+            "target": asked.target,
+            "frequency": found_periods.frequency,
+            "seasons": [found_periods.season],
+        }
         return parts | ({"floor": None} if roles.may_be_negative(frame[asked.target]) else {}), []
     entity = asked.entity or roles.entity(frame, found, [asked.target, time])
     parts = {"entity": entity, "time": time, "target": asked.target}
@@ -204,12 +210,14 @@ def _values(
             what if asked.family == "classification" else f"How unusual a row of {asked.source} is; say for whom."
         )
     elif forecast:
-        _, season, horizon = roles.periods(frame, data["entity"], data["time"])
-        lags = [1, 2] if season == 1 else [1, 2, season]
+        seen = roles.periods(frame, data["entity"], data["time"])
+        lags = [1, 2] if seen.season == 1 else [1, 2, seen.season]
         values["candidates"] = [line.replace("LAGS", str(lags)) for line in _CANDIDATES["forecast"]]
-        values |= {"horizon": horizon, "validation": {"origins": 4, "step": 1, "metric": "mase"}}
+        values |= {"horizon": seen.horizon, "validation": {"origins": seen.origins, "step": 1, "metric": "mase"}}
         values["gate"] = {"metric": "mase", "ceiling": 1.0, "min_cases": 20}
-        values["description"] = f"{asked.target} of each {data['entity']} in the next {horizon} periods; say for whom."
+        values["description"] = (
+            f"{asked.target} of each {data['entity']} in the next {seen.horizon} periods; say for whom."
+        )
         drift["cooldown"] = "4w" if data["frequency"].startswith("W") else "7d"
         if asked.scoring:  # a forecast starts from all that was; a flow that scores it stands here instead
             training["recent"] = {"flow": scoring_of(asked.name), "stage": CONTRACT}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -64,8 +65,25 @@ def texts(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None]) ->
     return found
 
 
-def periods(frame: pd.DataFrame, entity: str, time: str) -> tuple[str, int, int]:
-    """Length of a period as pandas calls it, the season in periods (1: two were not seen yet), and a horizon.
+@dataclass(frozen=True)
+class Periods:
+    """How the periods of some series lie.
+
+    Attributes:
+        frequency: length of a period as pandas calls it.
+        season: in periods; 1: two were not seen yet.
+        horizon: a sensible number of periods to forecast.
+        origins: of a backtest, so many that a gate has 20 pairs of series and origin, where the series are long enough.
+    """
+
+    frequency: str
+    season: int
+    horizon: int
+    origins: int
+
+
+def periods(frame: pd.DataFrame, entity: str, time: str) -> Periods:
+    """Look at the times of each series.
 
     Raises:
         SpecError: the times of a series are neither hours, days, weeks, months nor quarters apart.
@@ -80,10 +98,13 @@ def periods(frame: pd.DataFrame, entity: str, time: str) -> tuple[str, int, int]
             f"the periods of a series are {days:g} days apart; hours, days, weeks, months, quarters are known"
         )
     season, horizon = _PERIODS[found]
-    longest = int(ordered.groupby("entity").size().max())
+    lengths = ordered.groupby("entity").size()
+    longest = int(lengths.max())
     season = season if longest >= 2 * season + horizon else 1
     horizon = max(1, min(horizon, longest // 8))
-    return f"W-{_WEEKDAYS[times.iloc[0].weekday()]}" if found == "W" else found, season, horizon
+    origins = max(4, min(-(-20 // len(lengths)), longest // 4))
+    named = f"W-{_WEEKDAYS[times.iloc[0].weekday()]}" if found == "W" else found
+    return Periods(named, season, horizon, origins)
 
 
 def positives(cells: pd.Series) -> int:

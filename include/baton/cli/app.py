@@ -25,6 +25,7 @@ from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, plural, table
 from baton.errors import BatonError
+from baton.packs.spec_file import did_you_mean
 from baton.record import ledger
 from baton.stages import garbage
 
@@ -69,12 +70,16 @@ for _point in entry_points(group="baton.commands"):  # of other packages, such a
 @ledger_app.command()
 def show(
     subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind; a wrong one lists those that there are.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
     json: Json = False,
 ) -> None:
     """Show entries, newest first."""
     found = ledger.entries(subject, kind, limit)
+    if not found and kind is not None and kind not in (known := ledger.kinds()):
+        raise BatonError(
+            f"--kind {kind}: no entry is of that kind{did_you_mean(kind, known)} There are: {', '.join(known)}"
+        )
     if json:
         for entry in found:
             print(as_json(entry))

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from baton.cli.output import Json, as_json, plural, table
+from baton.packs.pack import find_model
+from baton.record import ledger
 
 
 def register(app: typer.Typer) -> None:
@@ -19,11 +21,14 @@ def register(app: typer.Typer) -> None:
 def rollback(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")],
+    to: Annotated[int | None, typer.Option(help="The version, if not the one before: also one that was left.")] = None,
 ) -> None:
     """Make the previous champion the champion again; the next batch scores with it."""
-    from baton.registry.client import Registry
+    from baton.registry.client import ALIAS_MOVED, Registry
 
-    version = Registry().rollback(model, actor=getpass.getuser(), reason=reason)
+    if not ledger.entries(subject=model, kind=ALIAS_MOVED, limit=1):
+        find_model(model)  # says which there are
+    version = Registry().rollback(model, to, actor=getpass.getuser(), reason=reason)
     print(f"{model}: version {version} is champion again")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import Json, as_json, plural
+from baton.cli.output import Json, as_json, partition_key, plural
 from baton.effects import outbox
 from baton.effects.delivery import decide
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="Effects outside Baton: orders and mails.", no_args_is_he
 @app.command("list")
 def list_(
     flow: Annotated[str, typer.Argument(help="Flow, e.g. document_intake.")],
-    partition: Annotated[str | None, typer.Option(help="Only of this partition.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Only of this partition.", callback=partition_key)] = None,
     all_: Annotated[bool, typer.Option("--all", help="Also what is sent or withdrawn.")] = False,
     json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from baton.cli.output import Json, as_json, table
 from baton.errors import BatonError, ServiceError
+from baton.packs.pack import find_pack, packs
 from baton.services.supervisor import Services
 from baton.settings import read_services, settings
 
@@ -20,11 +21,23 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False) -> None:
+def up(
+    paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False,
+    pack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PACK", help="Only the DAGs and servers of this installed pack; several times for several."
+        ),
+    ] = None,
+) -> None:
     """Start Airflow and MLflow on 127.0.0.1 and keep them running; Ctrl-C stops all."""
     from baton.services.supervisor import Services
 
-    services = Services(paused=paused, report=_say)
+    chosen = [find_pack(one)[0] for one in pack or ()]
+    if missing := [name for name in chosen if name not in packs()]:
+        raise BatonError(f"pack {missing[0]} is not installed: `pip install --no-deps -e` its folder first")
+    only = {"BATON_PACKS": ",".join(chosen)} if chosen else {}
+    services = Services(paused=paused, report=_say, extra_env=only, companions_of=chosen)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.drift.performance import Performance
 from baton.drift.table import DriftTable
 from baton.errors import ModelError
@@ -18,6 +20,12 @@ from baton.specs.model import Candidate
 
 MODEL_FILE = "model.json"
 FORMAT = 1
+SEEN = "_seen"  # column of a gate's rows
+JUDGED = "judged"  # folder of the model that is judged, inside one that has learnt more
+REFITTED = (
+    "It has learnt what was held out too, after the model that the figures are of was measured on that. Nothing is left by which its "
+    "own answers could be watched for drift; what it is asked about is."
+)
 
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
@@ -214,14 +222,27 @@ class Family(Protocol):
     def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
 
+    def published(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: Any) -> Fitted | None:
+        """What scores in place of `judged`, which `fit` made: the same, having learnt what was held out too.
+
+        None: `judged` itself, because the spec does not ask for it (`training.refit`) or nothing was held out.
+        """
+
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""
 
     def evidence(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> Evidence:
         """What the model says of the rows that `evaluate` measures it on."""
 
+    def seen(self, spec: Any, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """Which rows of `frame` a version trained from `learnt_from` by `spec` knows; shape (n,), bool."""
+
     def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:
-        """Compare challenger and champion on the same unseen cases; `frame` is what the challenger was trained from."""
+        """Compare challenger and champion on the same cases that neither has seen.
+
+        Args:
+            frame: what the challenger was trained from; with a champion also `SEEN`, the rows that that one knows.
+        """
 
     def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
@@ -229,8 +250,14 @@ class Family(Protocol):
     def keys(self, spec: Any, data: pd.DataFrame) -> pd.Series:
         """entity_key of each row of `data`, as `score` writes it."""
 
-    def reference(self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float]) -> dict[str, Any]:
-        """What later partitions are compared with, plain JSON; no rows."""
+    def reference(
+        self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
+    ) -> dict[str, Any]:
+        """What later partitions are compared with, plain JSON; no rows.
+
+        Args:
+            step: length of a partition: by it the training's period is cut into windows that later ones may be like.
+        """
 
     def watch(
         self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
@@ -261,6 +288,18 @@ class Preparing(Family, Protocol):
 
     def prepared(self, found: pd.DataFrame) -> Family:
         """The family with what `prepare` returned."""
+
+
+def unseen(holdout: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Held-out rows that the champion does not know either, and what a verdict says of the others."""
+    known = int(holdout[SEEN].sum()) if SEEN in holdout else 0
+    if not known:
+        return holdout, []
+    fresh = holdout[~holdout[SEEN]].reset_index(drop=True)
+    return fresh, [
+        f"{known:,} of {len(holdout):,} held-out rows are left out, because the champion has learnt from them; "
+        "rows that neither has seen come with new partitions whose truth is known."
+    ]
 
 
 def threads() -> int:

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,16 +14,18 @@ import pandas as pd
 from pydantic import Field
 
 from baton.data.datasets import read
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families import family
-from baton.families.base import Family, Leaderboard, Preparing
+from baton.families.base import JUDGED, Family, Leaderboard, Preparing
 from baton.lifecycle.assemble import ModelOptions
-from baton.packs.pack import find_model
+from baton.packs.pack import Pack, find_model
 from baton.record import ledger
 from baton.record.warehouse import write
 from baton.registry.card import card_facts, model_card
-from baton.registry.client import Registry
+from baton.registry.client import CHALLENGER, Registry
 from baton.registry.package import Submission
+from baton.specs.base import format_duration
 from baton.specs.model import Candidate, ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
@@ -52,8 +55,10 @@ def _candidate_state(job: StageJob[CandidateOptions]) -> Mapping[str, Any]:
 
 def _spec_state(job: StageJob[Any]) -> Mapping[str, Any]:
     """The part of the spec that a fitted model depends on: a changed YAML trains anew on the same rows."""
-    _, spec = find_model(job.options.model)
+    pack, spec = find_model(job.options.model)
     reference = spec.drift.model_dump(mode="json", include={"min_rows", "segments"}) if spec.drift else None
+    if reference is not None:
+        reference["step"] = format_duration(_step(pack, spec))
     return {"spec": spec.model_dump(mode="json", exclude=_TOLD), "reference": reference, "since": job.since}
 
 
@@ -113,10 +118,13 @@ def candidate(job: StageJob[CandidateOptions]) -> StageOutput:
 def register(job: StageJob[ModelOptions]) -> StageOutput:
     """Fit the best candidate on all training rows, sign it, register it, point `challenger` at it.
 
+    Where the spec says `training.refit` the version scores with the same candidate fitted on the held-out rows too; the one
+    without them is in it as well, for figures and gate.
+
     Returns:
         the leaderboard; facts with model, version, the winner, held-out metrics and the MLflow address.
     """
-    _, spec = find_model(job.options.model)
+    pack, spec = find_model(job.options.model)
     maker, frame = _family(spec, job), read(job.inputs["data"])
     found = {one.name: read(job.inputs[one.name]) for one in spec.candidates if one.estimator is not None}
     found, refused = usable(found)
@@ -127,7 +135,8 @@ def register(job: StageJob[ModelOptions]) -> StageOutput:
     for row in board.rows:
         row["error"] = refused.get(row["candidate"], row.get("error"))
     fitted = maker.fit(spec, frame, board, found)
-    trained = Trained(spec, maker, frame, board, fitted, maker.evaluate(spec, fitted, frame))
+    metrics, more = maker.evaluate(spec, fitted, frame), maker.published(spec, frame, board, found, fitted)
+    trained = Trained(spec, maker, frame, board, more or fitted, metrics, _step(pack, spec), fitted if more else None)
     facts = _hand_over(job, trained)
     facts |= {"winner": board.best, "holdout": trained.metrics, "since": job.since, "refused": refused}
     table = pd.DataFrame(board.rows or [{"candidate": board.best, "value": np.nan}])
@@ -147,7 +156,13 @@ def _said(model: str, refused: Mapping[str, str], error: str) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted winner with what it was made from."""
+    """A fitted winner with what it was made from.
+
+    Attributes:
+        metrics: of the judged model.
+        step: length of the partitions that it will score.
+        judged: the model that is judged, where it is another than the one that scores.
+    """
 
     spec: ModelSpec
     family: Family
@@ -155,17 +170,37 @@ class Trained:
     board: Leaderboard
     fitted: Any
     metrics: dict[str, float]
+    step: timedelta
+    judged: Any | None = None
 
     def save(self, folder: Path) -> None:
         """The model's files and, where its spec wants drift to be watched, the reference."""
         self.fitted.save(folder)
+        if self.judged is not None:
+            self.judged.save(folder / JUDGED)
         if self.spec.drift is not None:
-            reference = self.family.reference(self.spec, self.fitted, self.frame, self.metrics)
+            reference = self.family.reference(self.spec, self.fitted, self.frame, self.metrics, self.step)
             (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
 
     def fingerprint(self, dataset: str) -> str:
         """What a version was made from, so that a try after a crash finds what the one before registered."""
         return hashlib.sha256(f"{dataset} {self.board.best} {self.spec.model_dump_json()}".encode()).hexdigest()
+
+
+def _step(pack: Pack, spec: ModelSpec) -> timedelta:
+    """Length of a partition: that of the source whose history is learnt from; rows of a flow bring their own."""
+    return pack.source(spec.training.history.source).step if spec.training.history else HOUR
+
+
+def _period(spec: ModelSpec, frame: pd.DataFrame) -> dict[str, str]:
+    """Which time the rows are from, and what of them was kept back to judge."""
+    times = pd.to_datetime(frame[spec.data.time], utc=True)
+    found = {"period": f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"}
+    held, recent = (getattr(spec.training, name, None) for name in ("holdout", "recent_holdout"))
+    if held is None:
+        return found
+    of_flow = f"; of a flow's labelled rows {recent:.0%}, by a hash" if spec.training.recent is not None else ""
+    return found | {"kept back to judge": f"the most recent {held:.0%} of the history{of_flow}"}
 
 
 def _tags(job: StageJob[Any]) -> dict[str, str]:
@@ -180,7 +215,8 @@ def _hand_over(job: StageJob[Any], trained: Trained) -> dict[str, Any]:
     version = _registered_before(registry, model, trained.fingerprint(dataset), dataset)
     if version is None:
         version = _register(registry, job, trained)
-    registry.set_alias(model, "challenger", version)
+    if registry.recorded_champion(model) != version:  # unchanged rows give the champion again
+        registry.set_alias(model, CHALLENGER, version)
     subject = f"{model}/{version}"
     if not ledger.entries(subject=subject, kind="version_registered", limit=1):
         with write() as conn:
@@ -207,11 +243,19 @@ def _register(registry: Registry, job: StageJob[Any], trained: Trained) -> int:
     name = run_name(spec.model, job.partition)
     run = registry.start_run(spec.model, name, datasets=[ref], tags=_tags(job), params=params)
     described = trained.family.describe(spec, trained.frame)
-    known = {**described.data, "uri": ref.uri, "sha256": ref.content_sha256}
+    contract = find_model(spec.model)[0].contract(spec.training.contract)
+    # which dataset that was, the run says; an address of 180 characters helps nobody here
+    known = {**described.data, **_period(spec, trained.frame), "sha256": ref.content_sha256[:16]}
+    meanings = {name: column.description for name, column in contract.columns.items() if column.description}
     leaderboard = [{k: v for k, v in row.items() if k not in {"folds", "seconds"}} for row in board.rows]
     with ending(registry, run):
         facts: dict[str, Any] = {"occasion": job.partition, "data": known, "limits": described.limits}
-        facts |= {"metrics": trained.metrics, "features": fitted.features, "leaderboard": leaderboard}
+        facts |= {
+            "metrics": trained.metrics,
+            "meanings": meanings,
+            "features": fitted.features,
+            "leaderboard": leaderboard,
+        }
         card = model_card(card_facts(spec, board.best, described.use, **facts))
         example, output = trained.family.example(spec, fitted, trained.frame)
         tags = _tags(job) | {"baton.winner": board.best, "baton.fingerprint": trained.fingerprint(ref.content_sha256)}

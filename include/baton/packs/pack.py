@@ -12,6 +12,7 @@ from typing import Any
 
 from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
+from baton.settings import settings
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
@@ -49,8 +50,19 @@ class Pack:
 
 
 def packs() -> list[str]:
-    """Names of the installed packs, sorted."""
-    return sorted(_installed())
+    """Names of the packs that run, sorted: all installed ones, unless BATON_PACKS names some.
+
+    Raises:
+        SpecError: it names one that is not installed.
+    """
+    wanted = [name.strip() for name in settings().packs.split(",") if name.strip()]
+    for name in wanted:
+        if name not in _installed():
+            there = ", ".join(sorted(_installed())) or "none"
+            raise SpecError(
+                f"BATON_PACKS: no pack `{name}` is installed{did_you_mean(name, _installed())} There are: {there}."
+            )
+    return sorted(set(wanted) or _installed())
 
 
 def pack_folder(name: str) -> Path:

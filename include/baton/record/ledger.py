@@ -289,6 +289,12 @@ def last_check() -> dict[str, Any] | None:
         }
 
 
+def kinds() -> list[str]:
+    """Kinds of the entries that there are, sorted."""
+    with warehouse.read() as conn:
+        return sorted(conn.execute(sa.select(ledger.c.kind).distinct()).scalars())
+
+
 def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:
     """Return the newest entries first.
 

@@ -38,6 +38,10 @@ class TextTrainingSpec(TrainingSpec):
         default=0.4, description="share of recent labelled texts kept back, chosen by a hash of the entity"
     )
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent text; one of the history has 1")
+    refit: bool = Field(
+        default=False,
+        description="the published model learns from what was held out too, after the same one without it was judged by it",
+    )
     min_per_class: int = Field(
         default=8, ge=2, description="a class with fewer training texts is not learnt, and the model card says so"
     )

@@ -156,6 +156,7 @@ def test_a_forecast_model_is_written_from_its_rows(pack, days, frequency, horizo
     assert (model.data.entity, model.data.frequency, model.horizon) == ("shop", frequency, horizon)
     assert (contract.key, "units" in contract.columns) == (("shop", "at"), True)
     assert model.training.recent.flow == "rain_score"
+    assert model.validation.origins == 10  # of two series: the gate wants twenty pairs
 
 
 def test_the_rows_of_a_partition_keep_to_its_time(pack):

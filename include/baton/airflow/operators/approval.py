@@ -73,7 +73,7 @@ class ReviewTrigger(BaseTrigger):
 def _review(model: str, version: int, gate_at: str) -> str | None:
     from baton.registry.client import Registry
 
-    return Registry().review(model, version, gate_at)
+    return Registry().heard(model, version, gate_at)
 
 
 class ModelApprovalOperator(ApprovalOperator):
@@ -97,7 +97,10 @@ class ModelApprovalOperator(ApprovalOperator):
         """Write the request, then wait for either answer."""
         facts = self.verdict["facts"]
         if facts["decision"] != "PROMOTE":
-            raise AirflowSkipException(f"no approval asked: the gate says {facts['decision']}: {facts['reasons']}")
+            means = facts.get("means", "")
+            raise AirflowSkipException(
+                f"no approval asked: the gate says {facts['decision']}, {means}: {facts['reasons']}"
+            )
         if self.mode != REGISTRY:  # an answer that would not count is not asked for
             try:
                 super().execute(context)
@@ -122,8 +125,19 @@ class ModelApprovalOperator(ApprovalOperator):
         answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
         reviewer = str(user.get("name") or user.get("id") or "")
         record_answer(self.model, version, answer, reviewer=reviewer, channel=AIRFLOW)
+        self._show_in_registry(version, answer, f"{reviewer} in Airflow")
         super().execute_complete(context, event)
         return {"answer": answer, "version": version, "channel": AIRFLOW}
+
+    def _show_in_registry(self, version: int, answer: str, by: str) -> None:
+        """The version's tags say the answer too; one that cannot be written changes nothing of what is on record."""
+        from baton.errors import BatonError
+        from baton.registry.client import Registry
+
+        try:
+            Registry().show_answer(self.model, version, answer, by)
+        except BatonError as error:
+            self.log.warning("the answer is on record, but not in the registry's tags: %s", error)
 
     def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
         from baton.lifecycle.promote import record_answer
@@ -134,6 +148,7 @@ class ModelApprovalOperator(ApprovalOperator):
                 f"nobody answered for {self.model} version {version} within {self.response_timeout}"
             )
         record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
+        self._show_in_registry(version, review, "whoever set the tag")
         if review == "rejected":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))
         return {"answer": review, "version": version, "channel": REGISTRY}

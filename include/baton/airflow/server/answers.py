@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from baton.airflow.server.bodies import Message, Receive, Send, body_of, instead
+
 Asked = Callable[[str, str, str, int], Mapping[str, Any]]  # DAG, run, task, map index -> fields of its request
 
 _ANSWER = re.compile(
-    r"/dags/(?P<dag>[^/]+)/dagRuns/(?P<run>[^/]+)/taskInstances/(?P<task>[^/]+)/(?P<index>-?\d+)/hitlDetails/?$"
+    r"/dags/(?P<dag>[^/]+)/dagRuns/(?P<run>[^/]+)/taskInstances/(?P<task>[^/]+)/(?P<index>-?\d{1,9})/hitlDetails/?$"
 )
 REFUSED = 422
 NOTHING = b"{}"  # no answer at all: Airflow refuses it with 422, of those who may answer
@@ -45,11 +44,13 @@ class CheckedAnswers:
         if not answers:
             await self.app(scope, receive, send)
             return
-        body = await _body(receive)
+        body = await body_of(receive)
         about = [unquote(answers[name]) for name in ("dag", "run", "task")]
         fields = await asyncio.to_thread(self.asked, about[0], about[1], about[2], int(answers["index"]))
         problem = misfit(fields, body)
-        await self.app(scope, _once(NOTHING if problem else body), _saying(problem, send) if problem else send)
+        await self.app(
+            scope, instead(NOTHING if problem else body, receive), _saying(problem, send) if problem else send
+        )
 
 
 def misfit(fields: Mapping[str, Any], body: bytes) -> str | None:
@@ -60,7 +61,7 @@ def misfit(fields: Mapping[str, Any], body: bytes) -> str | None:
     try:
         given = json.loads(body).get("params_input") or {}
         pairs = list(given.items())
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     for name, value in pairs:
         if name not in fields:
@@ -84,29 +85,6 @@ def open_fields(dag: str, run: str, task: str, index: int) -> Mapping[str, Any]:
     here = query.where(at.dag_id == dag, at.run_id == run, at.task_id == task, at.map_index == index)
     with create_session() as session:
         return dict(session.scalar(here) or {})
-
-
-async def _body(receive: Receive) -> bytes:
-    parts, more = [], True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _once(body: bytes) -> Receive:
-    """The body as one message; after it there is nothing to come."""
-    sent = False
-
-    async def receive() -> Message:
-        nonlocal sent
-        if sent:
-            return {"type": "http.disconnect"}
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
 
 
 def _saying(problem: str, send: Send) -> Send:

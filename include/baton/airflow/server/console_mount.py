@@ -54,6 +54,13 @@ def checked_answers(app: Any) -> Any:
     return CheckedAnswers(app, open_fields)
 
 
+def form_partitions(app: Any) -> Any:
+    """Airflow's API behind a look at which partition a new run's form names; called by the API server only."""
+    from baton.airflow.server.form import FormPartitions
+
+    return FormPartitions(app)
+
+
 def nav_entry(base_url: str) -> dict[str, Any]:
     """The entry in Airflow's navigation: the page Today in a frame.
 

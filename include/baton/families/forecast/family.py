@@ -1,12 +1,14 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
 from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
@@ -107,6 +109,11 @@ class Forecast:
         last = panel.first + panel.periods - 1
         return FittedForecaster(candidate.name, setting, parts, candidate.combine, croston, method, last, rows)
 
+    def published(
+        self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: FittedForecaster
+    ) -> None:
+        """Nothing else: `fit` takes all periods, and the backtest judges by models that did not."""
+
     def evaluate(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> dict[str, float]:
         """Figures of the backtest: all metrics, coverage80, coverage95 (where the quantiles hold their edges), bias.
 
@@ -130,6 +137,10 @@ class Forecast:
         )
         edges = {name: rows[q] for name, q in (("low", "q0.1"), ("high", "q0.9")) if q in rows}
         return Evidence(series=kept.assign(**edges).reset_index(drop=True))
+
+    def seen(self, spec: ForecastSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """None by this way: a forecaster knows its last period, and the gate cuts there; see `judging`."""
+        return np.zeros(len(frame), dtype=bool)
 
     def judge(
         self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
@@ -157,9 +168,10 @@ class Forecast:
         return data[spec.data.entity].astype(str) + "@" + when.map(labels)
 
     def reference(
-        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float]
-    ) -> dict[str, Any]:
-        """See `watching.reference`."""
+        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float],
+        step: timedelta = HOUR,
+    ) -> dict[str, Any]:  # fmt: skip
+        """See `watching.reference`; forecasts are compared series by series, not by windows of time."""
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
     def watch(

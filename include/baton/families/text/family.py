@@ -1,16 +1,18 @@
 """The text family: what training, gate and monitoring ask of it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of
+from baton.families.base import REFITTED, Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, unseen
 from baton.families.text import judging, measures, ranking, strangers, watching
-from baton.families.text.cases import Cases, split, texts_of
+from baton.families.text.cases import Cases, seen, split, texts_of
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder, Prepared, key_of, packaged_encoder
 from baton.families.text.features.terms import MAX_LETTERS
@@ -78,6 +80,25 @@ class Text:
             model.scope = scope if strangeness is None else scope.corrected(strangeness)
         return model
 
+    def published(
+        self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: FittedText
+    ) -> FittedText | None:
+        """The members on all texts of the classes that are learnt; blend and reject line stay; see `Family.published`."""
+        cases = split(spec, frame)
+        late = cases.holdout[cases.holdout[spec.data.target].astype(str).isin(cases.classes)]
+        if not spec.training.refit or late.empty:
+            return None
+        texts = [*cases.texts, *texts_of(late, spec.data.text)]
+        y = np.append(
+            cases.y, np.searchsorted(cases.classes, late[spec.data.target].astype(str).to_numpy().astype(str))
+        )
+        weights, seed = np.append(cases.weights, late["_weight"].to_numpy(dtype=float)), spec.training.seed
+        parts = parts_of(spec.candidates, next(one for one in spec.candidates if one.name == board.best))
+        encoder = self._opened(parts)
+        fitted = [members.fit(one, texts, y, weights, len(cases.classes), seed, encoder, cases.names) for one in parts]
+        known = judged.name, judged.features, judged.classes
+        return FittedText(*known, fitted, judged.weights, judged.scope, encoder or judged.encoder)
+
     def evaluate(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, float]:
         """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected).
 
@@ -103,11 +124,18 @@ class Text:
         said = {"truth": self._truth(spec, holdout), "said": self._best(fitted, probability)}
         return Evidence(pd.DataFrame({**said, "probability": probability.max(axis=1)}))
 
+    def seen(self, spec: TextSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """See `cases.seen`."""
+        return seen(spec, frame, learnt_from)
+
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
     ) -> GateVerdict:
-        """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
-        holdout = split(spec, frame).holdout
+        """Judge on the texts held out when the challenger was trained, but for those that the champion knows."""
+        holdout, notes = unseen(split(spec, frame).holdout)
+        if holdout.empty:
+            nothing = np.empty(0, dtype=object)
+            return judging.judge(spec, nothing, nothing, nothing, notes=notes)
         truth = self._truth(spec, holdout)
         models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
         said = {name: model.predict(holdout) for name, model in models.items()}
@@ -117,7 +145,7 @@ class Text:
             name: np.where(np.isin(truth, model.classes), ~said[name].accepted, np.nan)
             for name, model in models.items()
         }
-        return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected)
+        return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected, notes)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """The text-scored frame: entity_key, category, score, accepted, strangeness, reasons, `_row`.
@@ -144,10 +172,10 @@ class Text:
         return data[spec.data.entity].astype(str)
 
     def reference(
-        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float]
+        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
     ) -> dict[str, Any]:
         """See `watching.reference`."""
-        return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
+        return {**watching.reference(spec, fitted, frame, self._encoder, step), "metrics": metrics}
 
     def watch(
         self, spec: TextSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
@@ -203,6 +231,8 @@ def _limits(spec: TextSpec, cases: Cases) -> list[str]:
         "Of its training texts it holds weighted terms that several distinct texts share, without numbers, addresses and "
         "the names on record, how often each class uses them, and means and main directions over many texts.",
     ]
+    if spec.training.refit:
+        limits.append(REFITTED)
     if cases.left_out:
         listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())
         limits.append(f"Not learnt for want of texts (fewer than {spec.training.min_per_class}): {listed}.")

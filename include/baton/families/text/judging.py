@@ -8,7 +8,7 @@ Judged is the best class, accepted or not: a threshold that rejects every hard t
 class that a model has not learnt counts against it. Texts are resampled as a whole, the same draws for both models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ CHUNK = 4_000_000  # counts of resampled texts held at a time
 
 def judge(
     spec: TextSpec, truth: np.ndarray, champion: np.ndarray | None, challenger: np.ndarray, broken: int = 0,
-    rejected: Mapping[str, np.ndarray] | None = None,
+    rejected: Mapping[str, np.ndarray] | None = None, notes: Sequence[str] = (),
 ) -> GateVerdict:  # fmt: skip
     """Compare two models.
 
@@ -32,8 +32,10 @@ def judge(
         broken: texts for which the challenger's probabilities are not finite.
         rejected: of `champion` and `challenger`, shape (n,): 1 for a rejected text, NaN for one of a class that it does
             not know.
+        notes: what is to be said of the held-out texts.
     """
     judge = _Judge(spec, truth, champion, challenger, broken, rejected)
+    judge.notes.extend(notes)
     return judge.climb(*judge.rules())
 
 

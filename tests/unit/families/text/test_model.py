@@ -199,3 +199,23 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_others(made, case):
     assert "could not be fitted" in board.rows[1]["error"]
     with pytest.raises(ModelError, match="no candidate could be judged"):
         family.rank(spec, made.frame, {"wrong": pd.DataFrame(), "terms": pd.DataFrame()})
+
+
+def test_what_is_published_may_have_learnt_the_held_out_texts_too(case):
+    """Words of the last texts only; the model that is judged, its blend and its reject line are as without."""
+    frame = case.texts(240)
+    late = frame.index >= 180
+    frame.loc[late, "body"] += frame.loc[late, "kind"].map(lambda kind: f" {kind}word {kind}word")
+    plain, more = case.spec(), case.spec(training={**case.spec().training.model_dump(), "refit": True})
+    family, board, judged = case.train(more, frame)
+    found = {c.name: family.validate(more, c, frame)[0] for c in more.candidates if c.estimator}
+    published = family.published(more, frame, board, found, judged)
+    assert family.published(plain, frame, board, found, judged) is None
+    assert (published.classes, published.scope) == (judged.classes, judged.scope)
+    asked = frame.head(1).assign(subject="", body="contractword contractword contractword")
+    at = judged.classes.index("contract")
+    before, after = (model.predict(asked).probability[0, at] for model in (judged, published))
+    assert after > before + 0.2
+    assert "prediction" not in family.reference(more, published, frame, {})["features"]
+    assert family.seen(more, frame, frame).all()
+    assert not family.seen(plain, frame, frame).all()
