@@ -46,7 +46,7 @@ def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
     Raises:
         SpecError: a path does not exist or is no part of a pack.
     """
-    wanted = [_scripts(Path(path)) or [path] for path in paths]
+    wanted: list[Sequence[Path | str]] = [_scripts(Path(path)) or [path] for path in paths]
     scripts = [Path(path) for group in wanted for path in group if str(path).endswith(".py")]
     others = [path for group in wanted for path in group if not str(path).endswith(".py")]
     named = [_pack_of(path) for path in others] or [(name, pack_folder(name)) for name in packs()]
@@ -272,7 +272,7 @@ def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Problems:
         yield from _argument_problems(file, loc, candidate.estimator, candidate.params)
         trend = candidate.params.get("trend_forecaster")  # another estimator, by name or with its own params
         if isinstance(trend, str | dict):
-            inner = {"estimator": trend} if isinstance(trend, str) else trend
+            inner: dict[str, Any] = {"estimator": trend} if isinstance(trend, str) else trend
             path = str(inner.get("estimator"))
             path = path if "." in path else f"statsforecast.models.{path}"
             if spec.family not in ESTIMATORS.get(path, ()) or not path.startswith("statsforecast"):

@@ -135,7 +135,13 @@ def new_model(asked: NewModel) -> list[Path]:
     head = f"# Made by `baton new model {asked.name}`; behind a # stands the default or an explanation.\n"
     texts = {f"models/{asked.name}.yaml": head + text}
     forecast = asked.family == "forecast"
-    values = {"model": asked.name, "owner": asked.owner, "source": asked.source, "time": time, "target": asked.target}
+    values: dict[str, Any] = {
+        "model": asked.name,
+        "owner": asked.owner,
+        "source": asked.source,
+        "time": time,
+        "target": asked.target,
+    }
     values["key"] = [data["entity"], time] if forecast else [data["entity"]]
     # rows to score come without the truth, but for series: a forecast starts from what was
     parts = (("training", None), ("rows", None if forecast else asked.target))

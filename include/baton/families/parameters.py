@@ -139,11 +139,11 @@ def _class(module: str, name: str) -> Class | None:
     for node in body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
-    for node in (one for line in body for one in ast.walk(line)):
-        if isinstance(node, ast.ImportFrom) and any((one.asname or one.name) == name for one in node.names):
+    for inner in (one for line in body for one in ast.walk(line)):
+        if isinstance(inner, ast.ImportFrom) and any((one.asname or one.name) == name for one in inner.names):
             parts = module.split(".")
-            above = parts[: len(parts) + package - node.level] if node.level else []
-            return _class(".".join([*above, *filter(None, [node.module])]), name)
+            above = parts[: len(parts) + package - inner.level] if inner.level else []
+            return _class(".".join([*above, *filter(None, [inner.module])]), name)
     return None
 
 
@@ -225,7 +225,7 @@ def _words(rule: ast.expr) -> str:
         case ast.Constant(value=None):
             return "null"
         case ast.Constant(value=word):
-            return plain.get(word, str(word))
+            return plain.get(str(word), str(word))
         case ast.Name(id=kind):
             return kinds.get(kind, "")
         case ast.Call(func=ast.Name(id="StrOptions"), args=[ast.Set() as options]):

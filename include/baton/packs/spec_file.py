@@ -91,7 +91,9 @@ def check(model: type[M], path: Path, marked: Marked, at: Loc = ()) -> tuple[M |
         return model.model_validate(data), []
     except ValidationError as error:
         found = _explain(model, data, error)
-        return None, [Problem(str(path), marked.line((*at, *loc)), dotted(loc), *said) for loc, *said in found]
+        return None, [
+            Problem(str(path), marked.line((*at, *loc)), dotted(loc), said, allowed) for loc, said, allowed in found
+        ]
 
 
 def raise_for(problems: Iterable[Problem]) -> None:

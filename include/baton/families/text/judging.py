@@ -103,8 +103,8 @@ class _Judge(Ladder):
         for at, label in enumerate(classes):
             inside = place == at
             values = {name: float((said[inside] == label).mean()) for name, said in self.said.items()}
-            one = {name: np.concatenate([part[:, at] for part in recalls[name]]) for name in self.said}
-            row = self._row(str(label), values, one)
+            drawn = {name: np.concatenate([part[:, at] for part in recalls[name]]) for name in self.said}
+            row = self._row(str(label), values, drawn)
             judged = self.champion and int(inside.sum()) >= self.gate.class_cases
             row = {"slice": row.pop("metric"), "rows": int(inside.sum()), "positives": int(inside.sum()), **row}
             self.slices.append(row | {"judged": bool(judged)})
