@@ -131,7 +131,8 @@ def _judge(
         window, status=status, drifted=tuple(table.drifted), rows=len(rows), truths=seen.truths, performance=seen.performance
     )  # fmt: skip
     page = _report(spec.model, window, table)
-    _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)
+    known_by = {"labels": digest(known), "calibration": seen.calibration}
+    _record(spec.model, flow, window, table, scores.commit_id, known_by, page)
     return window, page
 
 
@@ -141,7 +142,9 @@ def _report(model: str, window: Window, table: Any) -> str:
     return store_page(page, shown)
 
 
-def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
+def _record(
+    model: str, flow: str, window: Window, table: Any, commit_id: int, known_by: Mapping[str, Any], page: str
+) -> None:  # fmt: skip
     drifted = "drifted" if table.drifted else "stable"
     verdict = drifted if window.status == "judged" else window.status
     measured = window.performance is not None and window.performance.status in CONCLUSIVE
@@ -149,7 +152,7 @@ def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, l
         "model": model, "flow": flow, "partition": window.partition, "version": window.version, "verdict": verdict,
         "measured": int(measured), "window": asdict(window), "table": {**table.to_dict(), "page": page},
         "features": list(window.drifted),
-        "performance": {**(window.performance.to_dict() if window.performance else {}), "labels": labels},
+        "performance": {**(window.performance.to_dict() if window.performance else {}), **known_by},
         "commit_id": commit_id, "judged_at": now(),
     }  # fmt: skip
     with write() as conn:
