@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from airflow.sdk import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
 
+from baton import progress
 from baton.airflow.flows import Flow
+from baton.airflow.operators import stage
 from baton.airflow.operators.stage import StageOperator
 from baton.errors import SpecError
 from baton.stages.job import StageJob
@@ -79,3 +82,26 @@ def test_every_dag_survives_serialisation(dags: dict[str, DAG]) -> None:
 
     for dag_id, dag in dags.items():
         assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).dag_id == dag_id
+
+
+def test_a_long_stage_says_in_its_log_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda words, *values: said.append(words % values), warning=print)
+    ref = SimpleNamespace(rows=2, to_dict=dict)
+
+    def run(job: Any) -> Any:
+        assert list(progress.told(["a", "b"], "scores", "rows")) == ["a", "b"]
+        return SimpleNamespace(facts={}, ref=ref, cached=False, commit_id=1)
+
+    monkeypatch.setattr("baton.stages.run.run", run)
+    job = SimpleNamespace(slot="slot", step="step", partition="p", models={})
+    monkeypatch.setattr(StageOperator, "_job", lambda self, context: (job, []))
+    monkeypatch.setattr(StageOperator, "log", log)
+    monkeypatch.setattr(stage, "Pace", lambda say, after, every: progress.Pace(say, after - 10, every - 10))
+    operator = StageOperator(task_id="s", step="a:b", pack="p", run_key=None, dag=DAG("d", schedule=None))  # type: ignore[arg-type]
+    operator.execute({})  # type: ignore[typeddict-item]
+    assert [line.partition(" (")[0] for line in said][:3] == [
+        "scores: 0 of 2 rows",
+        "scores: 1 of 2 rows",
+        "scores: 2 of 2 rows",
+    ]

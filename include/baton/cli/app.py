@@ -22,7 +22,7 @@ from baton.cli import packs as cli_packs
 from baton.cli import quarantine as cli_quarantine
 from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
-from baton.cli.output import as_json, plural, table
+from baton.cli.output import as_json, bar, plural, table
 from baton.errors import BatonError
 from baton.record import ledger
 from baton.stages import garbage
@@ -33,7 +33,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with bar(sys.stderr):
+                return super().invoke(ctx)
         except BatonError as error:
             print(f"baton: {error}", file=sys.stderr)
         except ValidationError as error:

@@ -18,6 +18,7 @@ from baton.drift.report import report_html
 from baton.families import family
 from baton.feedback.labels import digest, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
+from baton.progress import told
 from baton.record import ledger, tables
 from baton.record.warehouse import among, now, read, transact, upsert, write
 from baton.registry.client import Registry
@@ -80,7 +81,7 @@ def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[
     scored = heads_of(flow, score_of(spec.model), [p for p, state in due.items() if state == "published"])
     with read() as conn:
         known = _in_force(conn, spec.model, due)
-    for partition in sorted(due):
+    for partition in told(sorted(due), "windows judged", "windows"):
         scores, record = scored.get(partition), known.get(partition)
         found = _judged(spec, flow, partition, scores, record) if scores is not None else None
         if found is not None:

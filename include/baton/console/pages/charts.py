@@ -10,14 +10,14 @@ from markupsafe import Markup
 from baton.console import wording
 from baton.console.pages.drawing import LEFT, RIGHT, WIDTH, Columns, short, svg, tag, text
 
-Rows = Sequence[Mapping[str, Any]]
+Partitions = Sequence[Mapping[str, Any]]
 COLOURS = 6  # classes `c0` to `c5` of the style sheet; the last is for all further routes
 SHADES = 4  # of a feature that moved as far as is ordinary
 NEARLY_ALL = 0.7  # share of decisions
 SIDE = 240  # of the calibration's square
 
 
-def champions(moves: Rows, now: datetime, address: str | None) -> Markup:
+def champions(moves: Partitions, now: datetime, address: str | None) -> Markup:
     """A bar per time that a version was champion, from its move to the next one, the last until now.
 
     Args:
@@ -44,7 +44,7 @@ def champions(moves: Rows, now: datetime, address: str | None) -> Markup:
     return svg(WIDTH, 56, f"{len(known)} champions on a time line", *parts, role="group" if address else "img")
 
 
-def metric(partitions: Rows) -> Markup:
+def metric(partitions: Partitions) -> Markup:
     """The labelled metric: a line, its interval as upright bars, the value at promotion dashed, losses marked."""
     columns = Columns([one["partition"] for one in partitions])
     known = [(at, one) for at, one in enumerate(partitions) if one["value"] is not None]
@@ -78,7 +78,7 @@ def metric(partitions: Rows) -> Markup:
     return svg(WIDTH, 140, label, *parts)
 
 
-def _versions(partitions: Rows, columns: Columns, height: float) -> Markup:
+def _versions(partitions: Partitions, columns: Columns, height: float) -> Markup:
     """An upright line where another version scores from there on."""
     parts = []
     for at in range(1, len(partitions)):
@@ -89,7 +89,7 @@ def _versions(partitions: Rows, columns: Columns, height: float) -> Markup:
     return Markup("").join(parts)
 
 
-def routes(partitions: Rows) -> list[str]:
+def routes(partitions: Partitions) -> list[str]:
     """Routes of these partitions, the most frequent first: the order of the colours."""
     totals: dict[str, float] = {}
     for one in partitions:
@@ -98,7 +98,7 @@ def routes(partitions: Rows) -> list[str]:
     return sorted(totals, key=lambda route: (-totals[route], route))
 
 
-def shares(partitions: Rows, order: Sequence[str]) -> Markup:
+def shares(partitions: Partitions, order: Sequence[str]) -> Markup:
     """Share of each route per partition; one that takes nearly all is left out, so that the others can be seen."""
     found = [{route: count / (sum(one["routes"].values()) or 1) for route, count in one["routes"].items()}
              for one in partitions]  # fmt: skip
@@ -109,7 +109,7 @@ def shares(partitions: Rows, order: Sequence[str]) -> Markup:
     return _stacked(partitions, order, drawn, top or 1.0, name, lambda value: f"{value:.1%}", f"{top or 1.0:.1%}")
 
 
-def money(partitions: Rows, order: Sequence[str]) -> Markup:
+def money(partitions: Partitions, order: Sequence[str]) -> Markup:
     """Money at stake by route per partition; the highest column is the picture's height."""
     top = max((sum(one["money"].values()) for one in partitions), default=0.0)
     if top <= 0:
@@ -119,7 +119,7 @@ def money(partitions: Rows, order: Sequence[str]) -> Markup:
 
 
 def _stacked(
-    partitions: Rows,
+    partitions: Partitions,
     order: Sequence[str],
     values: Sequence[Mapping[str, float]],
     top: float,
@@ -143,7 +143,7 @@ def _stacked(
     return svg(WIDTH, 128, f"{name} over {len(partitions)} partitions", *parts)
 
 
-def heat(features: Sequence[str], partitions: Rows, console: str) -> Markup:
+def heat(features: Sequence[str], partitions: Partitions, console: str) -> Markup:
     """Features by partitions: the darker the farther from training, red with a point where it drifted; a column is a link."""
     columns = Columns([one["partition"] for one in partitions])
     row = 18.0

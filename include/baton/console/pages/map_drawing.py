@@ -13,10 +13,10 @@ WIDTH = 1208.0
 HEAD = 34.0  # above the parts of a band
 LONGEST_NAME, LONGEST_STATE = 32, 45  # characters
 
-Node = Mapping[str, Any]
+Drawn = Mapping[str, Any]
 
 
-def draw(packs: Mapping[str, Sequence[Node]], edges: Sequence[Sequence[str]], console: str, airflow: str) -> Markup:
+def draw(packs: Mapping[str, Sequence[Drawn]], edges: Sequence[Sequence[str]], console: str, airflow: str) -> Markup:
     """The whole map; each part is a link to where it is looked at."""
     places: dict[str, tuple[float, float]] = {}
     bands, top = [], 0.0
@@ -40,17 +40,17 @@ def draw(packs: Mapping[str, Sequence[Node]], edges: Sequence[Sequence[str]], co
 
 
 def _place(
-    nodes: Sequence[Node], edges: Sequence[Sequence[str]], top: float, places: dict[str, tuple[float, float]]
+    nodes: Sequence[Drawn], edges: Sequence[Sequence[str]], top: float, places: dict[str, tuple[float, float]]
 ) -> float:
     """Give each part of a pack its place, beside the flows that it belongs to; returns the band's height."""
-    columns: dict[float, list[Node]] = {0.0: [], 440.0: [], 880.0: []}
+    columns: dict[float, list[Drawn]] = {0.0: [], 440.0: [], 880.0: []}
     for node in nodes:
         columns[COLUMNS[node["kind"]]].append(node)
     # the flows that most hangs on stand above those that only hand labels on
     columns[440.0].sort(key=lambda node: (-sum(node["key"] in edge[:2] for edge in edges), node["name"]))
     flows = {node["key"]: number for number, node in enumerate(columns[440.0])}
 
-    def order(node: Node) -> tuple[float, bool]:
+    def order(node: Drawn) -> tuple[float, bool]:
         near = [flows[end] for edge in edges if node["key"] in edge[:2] for end in edge[:2] if end in flows]
         return (sum(near) / len(near) if near else len(flows)), node["kind"] == "effect"
 
@@ -74,7 +74,7 @@ def _line(start: tuple[float, float], end: tuple[float, float], what: str) -> Ma
     return tag("path", tag("title", what), d=path, class_=f"edge {what}")
 
 
-def _part(node: Node, place: tuple[float, float], console: str, airflow: str) -> Markup:
+def _part(node: Drawn, place: tuple[float, float], console: str, airflow: str) -> Markup:
     """A box with its name and what it says of today."""
     x, y = place
     says = " · ".join(node["says"])

@@ -13,7 +13,7 @@ from baton.console.queries.lineage import first_row
 from baton.console.queries.models import moves
 from baton.console.wording import count, partition, plural
 from baton.effects.outbox import OPEN, PENDING, SENDING
-from baton.names import INGEST, monitor_of, promote_of, train_of
+from baton.names import INGEST, ingest_of, monitor_of, promote_of, score_of, train_of
 from baton.record import tables
 from baton.record.warehouse import read
 
@@ -85,12 +85,12 @@ def _flows(
         if cases := open_cases.get(dag.dag_id):
             flow.say(plural(cases, "open case"), WARN)
         for task_id, options in dag.stages.items():
-            if options.get("source") and (task_id == INGEST or task_id.startswith(f"{INGEST}__")):
+            if options.get("source") and task_id in (INGEST, ingest_of(options["source"])):
                 key = f"source {pack} {options['source']}"
                 node = nodes.setdefault(key, Node("source", key, options["source"], "/today#quarantine", inside=True))
                 _say_delivery(conn, node, dag.dag_id, task_id, broken.get(dag.dag_id, 0) if task_id == INGEST else 0)
                 edges[key, flow.key] = "reads"
-            elif task_id.startswith("score__") and options.get("model"):
+            elif options.get("model") and task_id == score_of(options["model"]):
                 edges[flow.key, f"model {options['model']}"] = "scores"
             elif options.get("effect"):
                 key = f"effect {pack} {options['effect']} {options.get('conn_id', '')}"
