@@ -18,6 +18,7 @@ import time
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +56,31 @@ chain()
 '''
 
 
+def spans(airflow: Orchestrator, dag: str) -> list[tuple[float, float]]:
+    """One run: start and end of each of its tasks in seconds since 1970, in their order."""
+    run = airflow.trigger(dag)
+    airflow.wait(dag, [run], timeout=600)
+    tasks = sorted(airflow.tasks(dag, run), key=lambda task: task["task_id"])
+    assert all(task["state"] == "success" for task in tasks), [task["state"] for task in tasks]
+    moment = lambda task, name: datetime.fromisoformat(task[name]).timestamp()  # noqa: E731
+    return [(moment(task, "start_date"), moment(task, "end_date")) for task in tasks]
+
+
 def measure(airflow: Orchestrator) -> tuple[float, list[float]]:
     """One run: seconds from first start to last end, and its hops."""
-    run = airflow.trigger("chain")
-    airflow.wait("chain", [run], timeout=600)
-    tasks = sorted(airflow.tasks("chain", run), key=lambda task: task["task_id"])
-    assert all(task["state"] == "success" for task in tasks), [task["state"] for task in tasks]
-    starts = [datetime.fromisoformat(task["start_date"]) for task in tasks]
-    ends = [datetime.fromisoformat(task["end_date"]) for task in tasks]
-    hops = [(start - end).total_seconds() for end, start in zip(ends, starts[1:], strict=False)]
-    return (ends[-1] - starts[0]).total_seconds(), hops
+    found = spans(airflow, "chain")
+    hops = [start - end for (_, end), (start, _) in pairwise(found)]
+    return found[-1][1] - found[0][0], hops
 
 
-def until_known(airflow: Orchestrator) -> None:
+def until_known(airflow: Orchestrator, dag: str = "chain") -> None:
     """Wait until the DAG is parsed."""
     deadline = time.monotonic() + 180
-    while "chain" not in airflow.dag_ids():
+    while dag not in airflow.dag_ids():
         if time.monotonic() > deadline:
             raise TimeoutError("the DAG was not parsed within 180 s")
         time.sleep(1)
-    airflow.request("PATCH", "/dags/chain", json={"is_paused": False})
+    airflow.request("PATCH", f"/dags/{dag}", json={"is_paused": False})
 
 
 @contextmanager

@@ -240,7 +240,7 @@ def confirmed() -> Callable[[], Any]:
     def look() -> Any:
         pack, spec = step.model_of(job)
         seen = step.state(job)
-        known = step.known(pack, spec, seen.kept)
+        known = step.known(pack, spec, seen.kept, options.columns)
         return 0 if known is None else len(known)
 
     return look

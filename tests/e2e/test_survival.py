@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from kills import held, kill, rows
 from kills import hold as hold_stages
 
-from baton.record import ledger
+from baton.record import ledger, tables, warehouse
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
 from baton_demo.financial_crime.accounts import FLOW, MODEL
@@ -101,6 +102,41 @@ def test_mlflow_that_is_killed_comes_back_and_scoring_goes_on(demo: Demo, book: 
     partition = book.hours(53)[0]
     book.expect_all(book.run_hours([partition]))
     assert rows(partition) == (0, 0)
+
+
+def test_what_the_database_refuses_does_not_stand_in_the_log_of_the_task(
+    demo: Demo, book: FinancialCrimePlaybook
+) -> None:
+    """A trigger refuses one hour's predictions; once it is gone, the retry goes through."""
+    partition = book.hours(54)[0]
+    logs = demo.services.settings.home / "airflow" / "logs" / f"dag_id={FLOW}"
+    with warehouse.write() as conn:
+        conn.execute(sa.text(
+            "CREATE TRIGGER refusal BEFORE INSERT ON predictions "
+            f"WHEN NEW.flow = '{FLOW}' AND NEW.partition = '{partition}' BEGIN SELECT RAISE(ABORT, 'not today'); END"
+        ))  # fmt: skip
+    try:
+        run = demo.airflow.trigger(FLOW, partition)
+        said = _log_with("not today", logs / f"run_id={run}" / "task_id=publish" / "attempt=1.log")
+    finally:
+        with warehouse.write() as conn:
+            conn.execute(sa.text("DROP TRIGGER refusal"))
+    assert demo.airflow.wait(FLOW, [run], timeout=180) == {run: "success"}
+    assert "INSERT INTO predictions" in said
+    with warehouse.read() as conn:
+        ours = tables.predictions.c
+        keys = conn.scalars(sa.select(ours.entity_key).where(ours.flow == FLOW, ours.partition == partition)).all()
+    assert len(keys) > 100
+    assert [key for key in keys if key in said] == []
+
+
+def _log_with(text: str, path: Path, seconds: float = 90) -> str:
+    until = time.monotonic() + seconds
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < until, f"{path} does not say {text!r}"
+        time.sleep(0.2)
+    time.sleep(1)  # the error's causes come after it
+    return path.read_text()
 
 
 def test_rollback_and_forward_again(demo: Demo, book: FinancialCrimePlaybook) -> None:

@@ -95,6 +95,9 @@ def test_repair_reinject_resolves_and_cannot_count_twice() -> None:
     assert quarantine.repairs_digest(FLOW, HOUR) == before
     kinds = [(entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")]
     assert sorted(kinds) == [("rows_discarded", 1), ("rows_repaired", 1), ("rows_repaired", 1), ("rows_repaired", 2)]
+    said = [entry.payload["set"] for entry in ledger.entries() if entry.kind == "rows_repaired"]
+    # a value alone may be somebody's: the ledger has the formula, the row has the value
+    assert said == [{"amount": "-amount"}, {"amount": "a given value"}, {"id": "id + 100"}]
     assert ledger.verify().ok
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from baton.errors import BatonError, DatasetCorrupt
+from baton.files import sync_folder
 from baton.settings import settings
 
 if TYPE_CHECKING:
@@ -194,6 +195,8 @@ def _verified(ref: DatasetRef) -> bytes:
 
 # --- objects ---
 
+_KINDS = (".parquet", ".json")
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -206,7 +209,7 @@ class StoredObject:
 
 
 def objects() -> Iterator[StoredObject]:
-    """List every Parquet object of the store; `modified` in seconds since 1970, `size` in bytes."""
+    """List every object of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes."""
     store = settings().store_url.rstrip("/")
     if _local(store):
         root = str(path_of(store))
@@ -220,13 +223,13 @@ def objects() -> Iterator[StoredObject]:
         return
     fs, root_path = _remote(store)
     for found, info in sorted(fs.find(root_path, detail=True).items()):
-        if found.endswith(".parquet"):
+        if found.endswith(_KINDS):
             name = found[len(root_path.rstrip("/")) + 1 :]
             yield StoredObject(name, _uri(name), fs.modified(found).timestamp(), int(info["size"]))
 
 
 def _files(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Parquet files below a folder, in order; a year has 80,000, so no path is made of what the listing knows."""
+    """Objects below a folder, in order; a year has 80,000, so no path is made of what the listing knows."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -235,7 +238,7 @@ def _files(folder: str) -> Iterator[os.DirEntry[str]]:
     for entry in entries:
         if entry.is_dir():
             yield from _files(entry.path)
-        elif entry.name.endswith(".parquet"):
+        elif entry.name.endswith(_KINDS):
             yield entry
 
 
@@ -326,15 +329,6 @@ def _make_folders(folder: Path) -> list[Path]:
 def _write_all(descriptor: int, body: memoryview) -> None:
     while body:
         body = body[os.write(descriptor, body) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Have a folder's entries on the disk, so that a power cut loses no name in it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def age(item: StoredObject) -> float:

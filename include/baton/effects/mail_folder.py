@@ -4,15 +4,12 @@ The default where no mail server is known. It is exactly once by itself: a name 
 whole or not at all.
 """
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Self
 
-from baton.data.datasets import sync_folder
 from baton.effects.mail import NOBODY, date_of, mail_problem, message, message_id
 from baton.effects.peer import Outcome
+from baton.files import place
 
 
 class FileOutbox:
@@ -54,7 +51,8 @@ class FileOutbox:
         if problem := mail_problem(payload):
             return Outcome("failed", problem)
         try:
-            new = self._write(self._path(key), message(key, payload, self.sender))
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = place(self._path(key), message(key, payload, self.sender))
         except OSError as error:  # nothing has the name, or it has it whole: then the next attempt finds it
             return Outcome("later", f"{self.folder}: cannot be written: {error.strerror}")
         return Outcome("done", answer=self._answer(key), agreed=True) if new else self.find(key, payload)
@@ -64,22 +62,3 @@ class FileOutbox:
 
     def _answer(self, key: str) -> dict[str, Any]:
         return {"message_id": message_id(key, self.sender), "peer": self.name, "file": f"{key}.eml"}
-
-    def _write(self, path: Path, content: bytes) -> bool:
-        """Write the file; False if it is there already."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".tmp")  # 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(unfinished, path)  # unlike a rename it fails if the name is taken
-            except FileExistsError:
-                return False
-            sync_folder(self.folder)
-            return True
-        finally:
-            with contextlib.suppress(OSError):
-                Path(unfinished).unlink()

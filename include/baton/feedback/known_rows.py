@@ -1,7 +1,7 @@
 """Rows whose truth is known: the history, and what people and time said about later partitions."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -52,15 +52,16 @@ def _digest(value: Any) -> str:
 
 
 def known_rows(
-    pack: Pack, spec: ModelSpec, *, since: str | None = None, bounds: Bounds = ALL, labelled: float = LABELLED
-) -> pd.DataFrame:
+    pack: Pack, spec: ModelSpec, *, bounds: Bounds = ALL, labelled: float = LABELLED,
+    columns: Collection[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """All rows whose truth is known: see `taken_rows`."""
-    return taken_rows(pack, spec, since=since, bounds=bounds, labelled=labelled)[0]
+    return taken_rows(pack, spec, bounds=bounds, labelled=labelled, columns=columns)[0]
 
 
 def taken_rows(
     pack: Pack, spec: ModelSpec, *, since: str | None = None, bounds: Bounds = ALL, labelled: float = LABELLED,
-    at_most: int | None = None,
+    at_most: int | None = None, columns: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Rows whose truth is known: the history, and the newest recent partitions, which replace rows of the same key.
 
@@ -73,6 +74,7 @@ def taken_rows(
         bounds: which partitions and labels count; of the history, rows that are not later.
         labelled: a labelled partition counts once this share of its rows is labelled.
         at_most: about so many labelled recent rows; of more, samples are taken, the same ones every time.
+        columns: of the sources' columns only these, the key and the time; rows that lack one of them keep all.
 
     Returns:
         the columns of the sources and `_part` (train | holdout for labelled recent rows, else ''), `_weight`,
@@ -83,12 +85,13 @@ def taken_rows(
         NothingKnown: there are none.
     """
     parts: list[pd.DataFrame] = []
+    kept = None if columns is None else {*columns, *spec.data.key, spec.data.time}
     known = Recent.of(spec, bounds) if spec.training.recent else None
     shares = known.shares(at_most) if known else None
-    recent = known.rows(spec, since, labelled, shares) if known else None
+    recent = known.rows(spec, since, labelled, shares, kept) if known else None
     series = known is not None and known.counts is None
     if spec.training.history and not (series and known and known.older):
-        history = read_history(pack, spec.training.history.source)
+        history = _only(read_history(pack, spec.training.history.source), kept)
         own = min(known.refs, default=None) if known and series else None
         first = min((end for end in (own, bounds.before) if end), default=None)
         history = _before(history, spec.data.time, first, bounds.upto)
@@ -105,6 +108,11 @@ def taken_rows(
         )
     frame = pd.concat(parts, ignore_index=True).drop(columns=_OF_THE_SOURCE, errors="ignore")
     return frame, known.left_out(shares) if known else {}
+
+
+def _only(frame: pd.DataFrame, kept: Collection[str] | None) -> pd.DataFrame:
+    """The columns that are kept; all where one of them is not there, so that who misses it can say what there is."""
+    return frame if kept is None or not set(kept) <= set(frame) else frame[[name for name in frame if name in kept]]
 
 
 def _before(history: pd.DataFrame, time: str, first: str | None, upto: str | None) -> pd.DataFrame:
@@ -187,9 +195,10 @@ class Recent:
         return {**shares, HOLDOUT: at_most / total}
 
     def rows(
-        self, spec: ModelSpec, since: str | None, labelled: float, shares: Mapping[Any, float] | None = None
-    ) -> pd.DataFrame | None:
-        """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled` as of `known_rows`."""
+        self, spec: ModelSpec, since: str | None, labelled: float, shares: Mapping[Any, float] | None = None,
+        kept: Collection[str] | None = None,
+    ) -> pd.DataFrame | None:  # fmt: skip
+        """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled`, `kept` as of `taken_rows`."""
         parts = []
         for partition, ref in told(self.refs.items(), "rows whose truth is known", "partitions"):
             whole = read(ref).drop(columns=_OF_THE_SOURCE, errors="ignore")
@@ -199,7 +208,9 @@ class Recent:
                 said = labels.known_labels(self.flow, self.target, bounds=self.bounds, partition=partition)
                 frame = _labelled(spec, whole, said, labelled, judge=partition >= (since or ""))
             if frame is not None:
-                parts.append((frame if shares is None else _sample(spec, frame, shares)).assign(_partition=partition))
+                marks = None if kept is None else {*kept, "_part", "_weight", *(["_share"] if shares else [])}
+                taken = frame if shares is None else _sample(spec, frame, shares)
+                parts.append(_only(taken, marks).assign(_partition=partition))
         return pd.concat(parts, ignore_index=True) if parts else None
 
     def left_out(self, shares: Mapping[Any, float] | None) -> dict[str, Any]:

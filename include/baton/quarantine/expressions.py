@@ -52,6 +52,11 @@ class Expression:
             raise BatonError(f"expression {self.text!r} cannot be read; {_ALLOWED}") from error
         self.columns = _columns(self._tree, self.text)
 
+    @property
+    def for_record(self) -> str:
+        """What the ledger and viewers' cards may show: of a value alone, which may be somebody's name or number, nothing."""
+        return self.text if self.columns else "a given value"
+
     def value(self, cells: Mapping[str, str | None]) -> str | None:
         """Compute the cell's new text; None is an empty cell.
 

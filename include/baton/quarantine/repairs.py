@@ -64,7 +64,7 @@ def repair(where: Where, set: Mapping[str, str], actor: str) -> RepairReport:
         if not any(changes for _, changes in edits):
             why = "; ".join(skipped[:3]) or "every cell has that value already"
             raise BatonError(f"no cell would change in {len(rows)} row(s): {why}")
-        return _write(conn, edits, actor, skipped, {column: formula.text for column, formula in formulas.items()})
+        return _write(conn, edits, actor, skipped, {column: formula.for_record for column, formula in formulas.items()})
 
     return warehouse.transact(work)
 

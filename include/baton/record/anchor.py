@@ -11,12 +11,12 @@ import hmac
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from baton.errors import BatonError
+from baton.files import place
 from baton.settings import settings
 
 HASH, SEAL = 64, 32  # characters
@@ -43,7 +43,7 @@ def key(*, create: bool = False) -> bytes:
     path = folder() / "key"
     if create and not path.exists():
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        _place(path, secrets.token_hex(32))
+        place(path, secrets.token_hex(32))
     try:
         return bytes.fromhex(path.read_text(encoding="ascii"))
     except FileNotFoundError:
@@ -56,16 +56,6 @@ def key(*, create: bool = False) -> bytes:
 def seal(key: bytes, text: str) -> str:
     """The seal of a text: an entry's hash, or the record of a check."""
     return hashlib.blake2b(text.encode(), key=key, digest_size=SEAL // 2).hexdigest()
-
-
-def _place(path: Path, content: str) -> None:
-    """Write a file for the owner alone, whole or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
 
 
 # --- lines ---
@@ -135,7 +125,7 @@ def lines(path: Path, size: int, last: int | None = None) -> Iterator[bytes]:
 def remember(found: dict[str, Any]) -> None:
     """Keep what a check found."""
     text = json.dumps(found)
-    _place(folder() / "verified", f"{text}\n{seal(key(create=not found['records']), text)}\n")
+    place(folder() / "verified", f"{text}\n{seal(key(create=not found['records']), text)}\n", replace=True)
 
 
 def remembered() -> dict[str, Any] | None:

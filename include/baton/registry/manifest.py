@@ -16,13 +16,13 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError, RegistryRefused
+from baton.files import place
 from baton.registry.content import check_content, refuse_names
 from baton.registry.identity import Identity
 
@@ -73,7 +73,7 @@ def signing_key(keys_dir: Path) -> Ed25519PrivateKey:
             f"{private}: not an Ed25519 key; move it away and a new one is made (old versions stay unsigned)"
         )
     if not (keys_dir / "signing.pub").exists():
-        _place(keys_dir / "signing.pub", _public_pem(key.public_key()), 0o644)
+        place(keys_dir / "signing.pub", _public_pem(key.public_key()), mode=0o644)
     return key
 
 
@@ -109,29 +109,13 @@ def _create_key(keys_dir: Path) -> None:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     # two training tasks may come here at once: only one places its key, and both then read that one
-    _place(keys_dir / "signing.pem", pem, 0o600)
+    place(keys_dir / "signing.pem", pem)
 
 
 def _public_pem(key: Ed25519PublicKey) -> bytes:
     from cryptography.hazmat.primitives import serialization
 
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _place(path: Path, content: bytes, mode: int) -> None:
-    """Write `content` to `path` whole or not at all; an existing file stays."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        os.link(name, path)
-    except FileExistsError:
-        return
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _require_private(path: Path) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baton.files import place
 from baton.packs import demos, packaged
 from baton.packs.pack import packs
-from baton.services.plan import write_secret
 from baton.settings import LOOPBACK, Settings
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def token_file(home: Path, name: str) -> Path:
     path = home / "secrets" / f"{name}.token"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_secret(path, secrets.token_urlsafe(32))
+        place(path, secrets.token_urlsafe(32))
     return path
 
 

@@ -19,7 +19,7 @@ from string import Template
 from typing import Any
 
 from baton.errors import ServiceError
-from baton.services.plan import write_secret
+from baton.files import place
 from baton.tracking.rest import Credentials, Rest, RestError, credentials
 
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
@@ -45,7 +45,7 @@ def prepare(home: Path, passwords: Mapping[str, str] | None = None) -> None:
             role: {"username": name, "password": (passwords or {}).get(role) or secrets.token_urlsafe(24)}
             for role, name in USERS.items()
         }
-        write_secret(path, json.dumps(known | {"flask_secret_key": secrets.token_hex(32)}, indent=1))
+        place(path, json.dumps(known | {"flask_secret_key": secrets.token_hex(32)}, indent=1))
     admin = credentials(home, "admin")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         # the parser of this file reads % as the start of a reference
@@ -53,7 +53,7 @@ def prepare(home: Path, passwords: Mapping[str, str] | None = None) -> None:
         admin_username=admin.username,
         admin_password=admin.password,
     )
-    write_secret(home / "mlflow" / "basic_auth.ini", text)
+    place(home / "mlflow" / "basic_auth.ini", text, replace=True)
 
 
 def server_command(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from baton.errors import ServiceError
+from baton.files import place
 from baton.settings import LOOPBACK, Settings
 
 USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
@@ -214,10 +215,10 @@ def prepare_home(settings: Settings) -> None:
         folder.chmod(0o700)
     users = users_file(settings)
     if not users.exists():
-        write_secret(users, json.dumps({user: secrets.token_urlsafe(16) for user in USERS}))
+        place(users, json.dumps({user: secrets.token_urlsafe(16) for user in USERS}))
     config = settings.secrets_dir / "airflow.cfg"
     if not config.exists():
-        write_secret(config, _airflow_cfg())
+        place(config, _airflow_cfg())
 
 
 def _airflow_cfg() -> str:
@@ -229,15 +230,6 @@ def _airflow_cfg() -> str:
     text = io.StringIO()
     parser.write(text)
     return text.getvalue()
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in one step: no reader sees half of it or wider rights."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
 
 
 def choose_port(wanted: int | None, variable: str) -> int:

@@ -3,15 +3,12 @@
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from baton.services.plan import Service
 from baton.services.processes import Session
-
-STEADY = 60.0
-"""Seconds a process must live for its earlier failures to be forgotten."""
 
 _MAX_DELAY = 30.0
 _MAX_LOG_BYTES = 20_000_000
@@ -27,7 +24,7 @@ class Supervised:
         process: None before the first start and while it waits for its next one.
         session: of the present or last process.
         restarts: starts after the first one.
-        failures: ends in a row without STEADY seconds of life between them.
+        failures: ends in a row of processes that were never well.
         not_before: monotonic time of the next start.
         ready: whether the present process has been well once.
         unwell_since: monotonic time since when it fails its health check, None while well.
@@ -42,7 +39,6 @@ class Supervised:
     not_before: float = 0.0
     ready: bool = False
     unwell_since: float | None = None
-    _started: float = field(default=0.0, repr=False)
 
     def start(self, environment: Mapping[str, str], folder: Path) -> None:
         """Start the process in a session of its own: Ctrl-C in a terminal reaches the supervisor alone.
@@ -60,7 +56,6 @@ class Supervised:
                 command, env=whole, cwd=folder, start_new_session=True, umask=0o077, **streams
             )
         self.session = Session.of(self.process.pid)
-        self._started = time.monotonic()
         self.restarts += 1
         self.ready = False
         self.unwell_since = None
@@ -70,14 +65,17 @@ class Supervised:
         return self.process.poll() if self.process else None
 
     def clear(self) -> None:
-        """End what is left of the session and plan the next start: at once, then after 1, 2, 4 ... 30 s."""
+        """End what is left of the session and plan the next start: at once, then after 1, 2, 4 ... 30 s.
+
+        One that was well is started at once however often it is killed: somebody may be waiting for it.
+        """
         if self.session:
             self.session.end(grace=0)
         if self.process:
             self.process.wait()
             self.process = None
-        self.failures = 1 if time.monotonic() - self._started > STEADY else self.failures + 1
-        delay = 0.0 if self.failures == 1 else min(_MAX_DELAY, 2.0 ** (self.failures - 2))
+        self.failures = 0 if self.ready else self.failures + 1
+        delay = 0.0 if self.failures <= 1 else min(_MAX_DELAY, 2.0 ** (self.failures - 2))
         self.not_before = time.monotonic() + delay
         self.ready = False
 

@@ -19,15 +19,16 @@ from typing import IO, Self
 import psutil
 
 from baton.errors import ServiceError
+from baton.files import place
 from baton.services import mlflow_server
 from baton.services.companions import Companion, companions
 from baton.services.health import airflow_token
-from baton.services.plan import Plan, Service, choose_port, prepare_home, users_file, write_secret
+from baton.services.plan import Plan, Service, choose_port, prepare_home, users_file
 from baton.services.processes import Session, read_sessions
 from baton.services.watch import POLL, Watch, living_children
 from baton.settings import LOOPBACK, Settings, settings
 
-_GIVE_UP = 4  # ends in a row, while starting
+_GIVE_UP = 4  # ends in a row of processes that were never well
 _MIGRATE = "from baton.record import warehouse; warehouse.migrate()"
 
 
@@ -91,7 +92,7 @@ class Services:
             self._start_guardian()
             ports = self._launch(self._watch)
             beside = {name: {"url": Companion.url(port), "port": port} for name, port in ports.items()}
-            write_secret(self.settings.services_file, json.dumps({**plan.addresses(), **beside}))
+            place(self.settings.services_file, json.dumps({**plan.addresses(), **beside}), replace=True)
             settings.cache_clear()
             if wait:
                 self.wait_ready(timeout)

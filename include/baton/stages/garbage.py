@@ -1,4 +1,4 @@
-"""Garbage: objects that no commit names, left by attempts that crashed; found by their names, fenced off, removed."""
+"""Garbage: what attempts that crashed left, objects that no commit names and journals; found by its name, removed."""
 
 import re
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from baton.record.tables import commits, heads
 from baton.stages.slots import NAME, Slot, is_slot
 
 _OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})\.parquet")
+_JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
 
 
 def _unescape(segment: str) -> str:
@@ -47,18 +48,24 @@ class Garbage:
 
 
 def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garbage:
-    """Remove objects that no commit names, left by attempts that crashed.
+    """Remove objects that no commit names, left by attempts that crashed, and journals of runs that never ended.
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
-    so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay.
+    so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay; a journal names
+    no warehouse, and goes: whose retry still wanted it does its work again.
     """
     uris: list[str] = []
     size = 0
     named = _named()  # saves a transaction for each object that is data; the others are asked about again
-    for item, slot, fence in attempts():
-        if (slot, fence) in named or datasets.age(item) < older_than.total_seconds():
+    owner = warehouse.transact(warehouse.identity)
+    for item in datasets.objects():
+        attempt = _parse(item.name, owner)
+        if attempt in named or datasets.age(item) < older_than.total_seconds():
             continue
-        if not warehouse.transact(partial(orphaned, slot=slot, fence=fence, dry_run=dry_run)):
+        if attempt is None:
+            if not _JOURNAL.fullmatch(item.name):
+                continue
+        elif not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
             continue
         if not dry_run:
             datasets.delete(item.uri)

@@ -1,5 +1,7 @@
 """The stage that looks up what people confirmed: earlier rows whose truth is known by now, the newest of every class."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from pydantic import Field
 
@@ -73,15 +75,15 @@ def rows(job: StageJob[ConfirmedOptions]) -> StageOutput:
     """
     pack, spec = model_of(job)
     bounds: Bounds = job.seen
-    frame = _newest(known(pack, spec, bounds), spec, list(job.options.columns), job.options.each)
+    frame = _newest(known(pack, spec, bounds, job.options.columns), spec, list(job.options.columns), job.options.each)
     facts = {"rows": len(frame), "classes": int(frame[spec.data.target].nunique())}
     recent = int((frame["partition"] != "").sum())
     return StageOutput(frame, {**facts, "recent": recent, "heard_by": bounds.heard_by})
 
 
-def known(pack: Pack, spec: ModelSpec, bounds: Bounds) -> pd.DataFrame | None:
+def known(pack: Pack, spec: ModelSpec, bounds: Bounds, columns: Sequence[str]) -> pd.DataFrame | None:
     try:
-        return known_rows(pack, spec, bounds=bounds, labelled=0.0)
+        return known_rows(pack, spec, bounds=bounds, labelled=0.0, columns=(*columns, str(spec.data.target)))
     except NothingKnown:
         return None
 

@@ -143,15 +143,17 @@ def test_restarts_back_off(tmp_path: Path) -> None:
     assert one.process is None
 
 
-def test_long_life_forgives_earlier_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_was_well_is_started_at_once_however_often_it_is_killed(tmp_path: Path) -> None:
     one = _service(tmp_path, "pass")
-    one.failures = 6
-    one.start(os.environ, tmp_path)
-    _wait_ended(one)
-    monkeypatch.setattr("baton.services.supervised.STEADY", 0.0)
-    one.clear()
-    assert one.failures == 1
-    assert one.not_before <= time.monotonic()
+    seen = []
+    for well in (False, False, False, True, True, True, True, True, False, False, False):
+        one.start(os.environ, tmp_path)
+        _wait_ended(one)
+        one.judge(well)
+        one.clear()
+        seen.append((one.failures, round(one.not_before - time.monotonic())))
+    failed = [(1, 0), (2, 1), (3, 2)]
+    assert seen == [*failed, *[(0, 0)] * 5, *failed]
 
 
 def test_silent_service_counts_as_stuck(tmp_path: Path) -> None:
