@@ -94,12 +94,12 @@ def test_a_long_stage_says_in_its_log_how_far_it_is(monkeypatch: pytest.MonkeyPa
         return SimpleNamespace(facts={}, ref=ref, cached=False, commit_id=1)
 
     monkeypatch.setattr("baton.stages.run.run", run)
-    job = SimpleNamespace(slot="slot", step="step", partition="p", models={})
-    monkeypatch.setattr(StageOperator, "_job", lambda self, context: (job, []))
+    asked = SimpleNamespace(partition="p", files=(), since=None, until=None, dry_run=False, model="recorded")
+    named = SimpleNamespace(asked=lambda context, earlier: asked, partitioned=True)
     monkeypatch.setattr(StageOperator, "log", log)
     monkeypatch.setattr(stage, "Pace", lambda say, after, every: progress.Pace(say, after - 10, every - 10))
-    operator = StageOperator(task_id="s", step="a:b", pack="p", run_key=None, dag=DAG("d", schedule=None))  # type: ignore[arg-type]
-    operator.execute({})  # type: ignore[typeddict-item]
+    operator = StageOperator(task_id="s", step="a:b", pack="p", run_key=named, dag=DAG("d", schedule=None))
+    operator.execute({"dag_run": SimpleNamespace(run_id="r"), "ti": SimpleNamespace(map_index=-1)})
     assert [line.partition(" (")[0] for line in said][:3] == [
         "scores: 0 of 2 rows",
         "scores: 1 of 2 rows",
