@@ -69,7 +69,7 @@ with Flow(
     answers = flow.stage("answer", REPLY, decisions=published)
     flow.deliver("send", after=answers, effect="mail", conn_id="outgoing_mail")
     word = flow.review(
-        published, field="masked", caption="answer", columns=["type", "intent", "reasons"],
+        published, field="masked", caption="answer", title="topic", columns=["reasons"],
         card="cases/document_intake/{entity_key}",
         subject="Answers that wait for your word: document intake {partition}",
         body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed. "

@@ -64,7 +64,7 @@ with Flow(
     orders = flow.stage("order", f"{STEPS}:place", decisions=published)
     flow.deliver("send", after=orders, **PURCHASING)
     answer = flow.review(
-        published, field="quantity", columns=["supplier", "text"],
+        published, field="quantity", title="title", columns=["text"],
         subject="Orders above the limit: replenishment {partition}",
         body="Each quantity may be changed before approving; 0 leaves the item out.",
     )  # fmt: skip

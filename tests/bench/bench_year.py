@@ -42,6 +42,9 @@ TARGETS: dict[str, tuple[float | None, int | None, float]] = {
     "monitor: labels of an old partition": (3.0, None, MEMORY),
     "assemble": (60.0, None, 2000.0),
     "Today": (1.0, None, MEMORY),
+    "Models": (1.0, None, MEMORY),
+    "Models, half a year ago": (1.0, None, MEMORY),
+    "Map": (1.0, None, MEMORY),
     "a queue's page": (0.3, None, MEMORY),
     "a case's card": (0.3, None, MEMORY),
     "trace": (0.5, None, MEMORY),
@@ -129,7 +132,7 @@ def page(path: str) -> Callable[[], Any]:
     from fastapi import Request
     from fastapi.testclient import TestClient
 
-    from baton.console.host import Person
+    from baton.console.host import Person, Wiring
     from baton.console.pages.app import create_app
     from baton.console.queries import alias_watch
 
@@ -144,6 +147,20 @@ def page(path: str) -> Callable[[], Any]:
 
         def requests(self, person: Any) -> list[Any]:
             return []
+
+        def wirings(self, person: Any) -> list[Any]:
+            pack, assets = "pack:financial_crime", (f"x-baton://{FLOW}/published",)
+            scores = {f"score__{model}": {"model": model} for model in MODELS[:2]}
+            flow = {
+                "ingest": {"source": "transactions"},
+                **scores,
+                "send": {"effect": "mail", "conn_id": "outgoing_mail"},
+            }
+            watched = [
+                Wiring(f"{model}_monitor", ("kind:lifecycle", pack, f"model:{model}"), wakes_on=assets)
+                for model in MODELS
+            ]
+            return [*watched, Wiring(FLOW, ("kind:flow", pack), False, flow, assets)]
 
         def login_url(self, next_url: str) -> str:
             return next_url
@@ -272,6 +289,9 @@ PREPARED: dict[str, Callable[[], Callable[[], Any]]] = {
     "monitor: labels of an old partition": lambda: monitor("labels"),
     "assemble": assemble,
     "Today": lambda: page("/today"),
+    "Models": lambda: page(f"/models?model={MODEL}"),
+    "Models, half a year ago": lambda: page(f"/models?model={MODEL}&until={YEAR['hour'](SIZE.partitions // 2)}"),
+    "Map": lambda: page("/map"),
     "a queue's page": lambda: page(f"/cases?flow={FLOW}&page=3"),
     "a case's card": card,
     "trace": lambda: traced(None),

@@ -36,6 +36,7 @@ STAGES = ("ingest", "contract", f"score__{MODEL}", "score__transaction_anomaly",
 FEATURES = [f"v{number}" for number in range(1, 29)]
 FRAUD = 0.002
 LAG = 48  # hours until a label is known: the last two days have none
+ROUTES = {"clear": 560, "review": 9, "block": 2}
 AT = "2026-12-31T23:00:00.000000Z"
 CONTRACT = {"contract": "transactions", "version": 1, "key": "transaction_id", "columns": {
     "transaction_id": {"type": "int", "pii": "quasi"}, "amount": {"type": "float", "pii": "none"},
@@ -145,6 +146,7 @@ def _slots(
             "contract": "transactions v1",
         }
         facts = {"source_sha256": digest, **facts} if stage == "ingest" else facts
+        facts |= {"routes": ROUTES, "money": ROUTES} if (flow, stage) == (FLOW, "publish") else {}
         state = {"state": {"contract": CONTRACT, "repairs": ""}} if stage == "contract" else {}
         found.append({
             "id": last + at, "flow": flow, "stage": stage, "partition": key, "map_index": -1, "fence": 1, "digest": digest,
@@ -228,7 +230,8 @@ def _window(model: str, number: int, size: Size, commit: int) -> dict[str, Any]:
     return {
         "model": model, "partition": window.partition, "version": 1, "flow": FLOW, "verdict": "drifted" if moved else "stable",
         "measured": int(known), "window": asdict(window), "table": {"rows": rows, "n": size.rows, "page": "drift/none.html"},
-        "features": list(window.drifted), "performance": {**(measured.to_dict() if measured else {}), "labels": "0-0"},
+        "features": list(window.drifted),
+        "performance": {**(measured.to_dict() if measured else {}), "labels": "0-0", "calibration": [[0.0, 1.0, 1.0, 90.0]]},
         "commit_id": commit, "judged_at": f"{window.partition}.900000Z",
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from airflow.sdk import DAG
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import XComArg
 
+from baton import progress
 from baton.airflow.flows import Flow
 from baton.airflow.lifecycle import build
+from baton.airflow.operators import stage
 from baton.airflow.operators.stage import StageOperator
 from baton.errors import SpecError
 from baton.packs.pack import load_pack
@@ -96,3 +99,26 @@ def test_a_scoring_dag_of_a_forecast_starts_from_the_history() -> None:
         "publish_truth": ["contract"], "publish": ["publish_truth", "score__demand"],
     }  # fmt: skip
     assert dag.max_active_runs == 1  # a partition starts from the one before
+
+
+def test_a_long_stage_says_in_its_log_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda words, *values: said.append(words % values), warning=print)
+    ref = SimpleNamespace(rows=2, to_dict=dict)
+
+    def run(job: Any) -> Any:
+        assert list(progress.told(["a", "b"], "scores", "rows")) == ["a", "b"]
+        return SimpleNamespace(facts={}, ref=ref, cached=False, commit_id=1)
+
+    monkeypatch.setattr("baton.stages.run.run", run)
+    asked = SimpleNamespace(partition="p", files=(), since=None, until=None, dry_run=False, model="recorded")
+    named = SimpleNamespace(asked=lambda context, earlier: asked, partitioned=True)
+    monkeypatch.setattr(StageOperator, "log", log)
+    monkeypatch.setattr(stage, "Pace", lambda say, after, every: progress.Pace(say, after - 10, every - 10))
+    operator = StageOperator(task_id="s", step="a:b", pack="p", run_key=named, dag=DAG("d", schedule=None))
+    operator.execute({"dag_run": SimpleNamespace(run_id="r"), "ti": SimpleNamespace(map_index=-1)})
+    assert [line.partition(" (")[0] for line in said][:3] == [
+        "scores: 0 of 2 rows",
+        "scores: 1 of 2 rows",
+        "scores: 2 of 2 rows",
+    ]

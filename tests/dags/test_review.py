@@ -67,6 +67,25 @@ def test_a_text_may_be_emptied_and_a_number_may_not(monkeypatch: pytest.MonkeyPa
             number.resolve(refused)
 
 
+def test_a_decision_is_called_what_people_call_it() -> None:
+    from airflow.sdk import DAG
+
+    fields = {
+        "entity_key": ["a", "b"],
+        "route": "approve",
+        "money": [2.0, 1.0],
+        "masked": "Dear",
+        "topic": "Complaint: late",
+    }
+    review = operator(pd.DataFrame(fields), DAG("asks", schedule=None))
+    review.title = "topic"
+    assert asked(review) == ["a", "b"]
+    titles = [review.params.get_param(key).serialize()["schema"]["title"] for key in ("a", "b")]
+    assert titles == ["Complaint: late, masked (a)", "Complaint: late, masked (b)"]
+    assert "| topic | money | entity_key |" in review.body
+    assert "| Complaint: late | 2.00 | a |" in review.body
+
+
 def test_an_emptied_field_comes_back_as_the_form_sends_it() -> None:
     from airflow.sdk import DAG
 

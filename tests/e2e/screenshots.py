@@ -7,7 +7,8 @@ chromedriver is spoken to over its own protocol (W3C WebDriver), so no Python pa
 needed beyond httpx. Addresses and passwords default to what `baton up` wrote to BATON_HOME.
 
 Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitoring), `airflow_trigger_form` (partitions),
-`airflow_trigger_form_models`, `today` (in Airflow's UI), `mlflow_version` (the champion of card_fraud),
+`airflow_trigger_form_models`, `today`, `models` and `map` (in Airflow's UI; with `--dark` as in its
+dark mode), `mlflow_version` (the champion of card_fraud),
 `replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`;
 `document_grid`, `document_case` (the most urgent open case), `document_queue` and, where a run waits, `document_review` and
 `document_answer` (its decision card).
@@ -181,12 +182,17 @@ def capture(
         window.press(section)  # folded at first, one at a time stays open
         window.see(field)
         made.append(window.save(folder / f"airflow_trigger_{name}.png"))
-    window.resize(SIZE[0], 1500)
-    window.open(f"{airflow}/plugin/today")
-    window.frame("iframe")
-    window.see("Waiting for an answer")
-    window.frame(None)
-    made.append(window.save(folder / "today.png"))
+    for page, shown, height in (
+        ("today", "Waiting for an answer", 1500),
+        ("models", "Champions of", 1300),
+        ("map", "sales", 1100),
+    ):
+        window.resize(SIZE[0], height)
+        window.open(f"{airflow}/plugin/{page}")
+        window.frame("iframe")
+        window.see(shown)
+        window.frame(None)
+        made.append(window.save(folder / f"{page}.png"))
     if mlflow and reviewer:
         secret = base64.b64encode(":".join(reviewer).encode()).decode()
         window.devtools("Network.enable")
@@ -280,6 +286,7 @@ def main() -> int:
     parser.add_argument("--user", default="admin", help="of Airflow")
     parser.add_argument("--password", help="default: from BATON_HOME")
     parser.add_argument("--mlflow", default=here.mlflow_tracking_uri, help="address; default: the running `baton up`")
+    parser.add_argument("--dark", action="store_true", help="in dark mode")
     given = parser.parse_args()
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
         sys.stdout.write("skipped: no chromium or chromedriver (Debian: apt-get install chromium chromium-driver)\n")
@@ -292,7 +299,7 @@ def main() -> int:
         entry = json.loads((here.secrets_dir / "mlflow.json").read_text())["reviewer"]
         reviewer = (entry["username"], entry["password"])
     given.output.mkdir(parents=True, exist_ok=True)
-    with browser() as window:
+    with browser(dark=given.dark) as window:
         log_in_to_airflow(window, given.airflow, given.user, password)
         for path in capture(window, given.output, given.airflow, given.mlflow, reviewer):
             sys.stdout.write(f"{path}\n")

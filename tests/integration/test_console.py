@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,13 @@ with DAG("hourly", schedule=CronPartitionTimetable("0 * * * *", timezone="UTC"),
     EmptyOperator(task_id="nothing")
 """
 
+MONITOR = """
+from baton.airflow.lifecycle import monitor
+from baton.packs.pack import find_model
+
+card_fraud_monitor = monitor(*find_model("card_fraud"))
+"""
+
 
 @dataclass
 class Site:
@@ -65,7 +73,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     dags = home.parent / "dags"
     dags.mkdir()
     (dags / "promote.py").write_text(DAG)
+    (dags / "monitor.py").write_text(MONITOR)
+    for name in ("transaction_monitoring.py", "transaction_labels.py"):
+        shutil.copy(Path(__file__).parents[2] / "dags" / name, dags)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATON_SCHEDULES", "false")  # they are looked at, not run
         patch.setenv("BATON_HOME", str(home))
         settings.cache_clear()
         with Services(home, dags_folder=dags) as services:
@@ -119,19 +131,30 @@ def test_viewer_reads_and_may_not_write(site: Site) -> None:
                 assert viewer.request(method, path, json={"resolution": "fraud"}).status_code == 403, path
 
 
-def test_navigation_has_today(site: Site) -> None:
+def test_navigation_has_the_pages(site: Site) -> None:
     with site.client("viewer") as viewer, site.client("admin") as admin:
         plugins = admin.get("/api/v2/plugins").raise_for_status().json()["plugins"]
         plugin = next(entry for entry in plugins if entry["name"] == "baton_console")
-        (view,) = plugin["external_views"]
-        assert (view["name"], view["href"], view["url_route"], view["nav_top_level"]) == (
-            "Today",
-            "/baton/today",
-            "today",
-            True,
-        )
-        assert viewer.get(view["href"], headers=HTML).headers["content-type"].startswith("text/html")
+        assert [view["name"] for view in plugin["external_views"]] == ["Today", "Models", "Map"]
+        for view in plugin["external_views"]:
+            address = f"/baton/{view['url_route']}"
+            assert (view["href"], view["nav_top_level"]) == (address, True)
+            answer = viewer.get(view["href"], headers=HTML).raise_for_status()
+            assert answer.headers["content-type"].startswith("text/html")
         assert admin.get("/api/v2/plugins/importErrors").json()["total_entries"] == 0
+
+
+def test_the_map_is_drawn_from_the_dags_and_their_assets(site: Site) -> None:
+    with site.client("viewer") as viewer, site.client("admin") as admin:
+        _wait(lambda: admin.get("/api/v2/dags/card_fraud_monitor").status_code == 200)
+        _wait(lambda: len(viewer.get("/baton/map").json()["edges"]) == 4)
+        found = viewer.get("/baton/map").json()
+        assert {(one, other, what) for one, other, what in found["edges"]} == {
+            ("source financial_crime transactions", "flow transaction_monitoring", "reads"),
+            ("source financial_crime labels", "flow transaction_labels", "reads"),
+            ("flow transaction_monitoring", "model card_fraud", "scores"),
+            ("flow transaction_labels", "model card_fraud", "labels"),
+        }
 
 
 def test_waiting_approval_shows_with_its_gate_verdict(site: Site) -> None:

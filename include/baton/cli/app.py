@@ -23,7 +23,7 @@ from baton.cli import quarantine as cli_quarantine
 from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
-from baton.cli.output import Json, as_json, plural, table
+from baton.cli.output import Json, as_json, bar, plural, table
 from baton.errors import BatonError
 from baton.packs.spec_file import did_you_mean
 from baton.record import ledger
@@ -35,7 +35,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with bar(sys.stderr):
+                return super().invoke(ctx)
         except BatonError as error:
             print(f"baton: {error}", file=sys.stderr)
         except ValidationError as error:

@@ -1,16 +1,21 @@
-"""Output of the commands: tables for people, JSON for programs."""
+"""Output of the commands: tables and a progress bar for people, JSON for programs."""
 
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from baton.data.partitions import read_key
 from baton.errors import SourceError
+from baton.progress import Pace, Standing, duration, heard_by
+
+_WIDTH = 30  # of the bar, characters
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -60,3 +65,32 @@ def partition_key(text: str | None) -> str | None:
 def plural(count: int, one: str, many: str) -> str:
     """Return `1 row` or `2 rows`."""
     return f"{count:,} {one if count == 1 else many}"
+
+
+@contextmanager
+def bar(stream: TextIO, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Show how far work inside the block is once it runs for 5 s: a bar on a terminal, elsewhere a line every 10 s."""
+    drawn = False
+
+    def draw(standing: Standing) -> None:
+        nonlocal drawn
+        drawn = True
+        full = round(_WIDTH * standing.share) if standing.share is not None else 0
+        share = (
+            f"{'█' * full}{'░' * (_WIDTH - full)} {standing.share:.0%} ".replace("%", " %") if standing.total else ""
+        )
+        rest = f", about {duration(standing.left)} left" if standing.left is not None else ""
+        stream.write(f"\r\x1b[K{standing.what} {share}{standing.done:,} {standing.unit}{rest}")
+        stream.flush()
+
+    def write(standing: Standing) -> None:
+        stream.write(f"{standing.sentence()}\n")
+        stream.flush()
+
+    with heard_by(Pace(draw, 5.0, 0.5, clock) if stream.isatty() else Pace(write, 10.0, 10.0, clock)):
+        try:
+            yield
+        finally:
+            if drawn:
+                stream.write("\r\x1b[K")
+                stream.flush()

@@ -8,6 +8,7 @@ import typer
 
 from baton.cli.output import Json, as_json, plural
 from baton.errors import BatonError
+from baton.progress import tell
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,7 @@ def _progress() -> Callable[[str, int, int], None]:
     said: set[str] = set()
 
     def report(what: str, done: int, total: int) -> None:
+        tell(what, "bytes", done, total)
         if what not in said:
             said.add(what)
             print(f"  {what}", flush=True)

@@ -40,6 +40,28 @@ class RunsOfDag:
 
 
 @dataclass(frozen=True)
+class Wiring:
+    """How a DAG is wired, by its file.
+
+    Attributes:
+        tags: such as `kind:flow`, `pack:<name>`, `model:<name>`.
+        stages: task id -> the options that its stage is given.
+        gives: assets that its tasks tell others of; `wakes_on`: those that start it.
+    """
+
+    dag_id: str
+    tags: tuple[str, ...] = ()
+    paused: bool = False
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gives: tuple[str, ...] = ()
+    wakes_on: tuple[str, ...] = ()
+
+    def tagged(self, kind: str) -> str | None:
+        """What stands behind `kind:` in a tag."""
+        return next((tag.partition(":")[2] for tag in self.tags if tag.startswith(f"{kind}:")), None)
+
+
+@dataclass(frozen=True)
 class OpenRequest:
     """A task that waits for a person's answer; `asked_at` is ISO, UTC."""
 
@@ -74,6 +96,9 @@ class Host(Protocol):
 
     def requests(self, person: Person) -> list[OpenRequest]:
         """Tasks that wait for an answer, of the DAGs that the person may read; oldest first."""
+
+    def wirings(self, person: Person) -> list[Wiring]:
+        """The DAGs that the person may read, by id, as their files wire them now."""
 
     def login_url(self, next_url: str) -> str:
         """Address of the log-in page that comes back to `next_url`."""

@@ -32,6 +32,13 @@ def in_words(reasons: Sequence[Sequence[Any]] | None, category: str | None = Non
     return ", ".join(parts)
 
 
+def sentence(reasons: Sequence[str] | None) -> str:
+    """A decision's own reasons as one sentence; empty without any."""
+    said = "; ".join(text for one in reasons or [] if (text := one.strip().rstrip(".;")))
+    start = said[:1].upper() if said.partition(" ")[0].isalpha() else said[:1]  # a code such as card_arrival stays one
+    return f"{start}{said[1:]}." if said else ""
+
+
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 

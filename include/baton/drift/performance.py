@@ -9,6 +9,8 @@ from baton.errors import BatonError
 
 COVERAGE = 0.8  # share of a window's rows that must be labelled
 
+BINS = 10  # of a calibration
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -34,6 +36,25 @@ class Performance:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
+
+
+def calibration(said: Any, true: Any) -> list[list[float]]:
+    """What was said beside what came true, in ten bins of equal width; bins without a known truth are left out.
+
+    Args:
+        said: (n,) probabilities, 0..1.
+        true: (n,) what came true, 0 or 1; NaN or null where it is not known yet.
+
+    Returns:
+        per bin: its lower end, sum of what was said, sum of what came true, rows; sums, so that windows can be added up.
+    """
+    chances, truths = np.asarray(said, dtype=float), np.asarray(true, dtype=float)
+    known = np.isfinite(chances) & np.isfinite(truths)
+    chances, truths = chances[known], truths[known]
+    at = np.clip((chances * BINS).astype(int), 0, BINS - 1)
+    sums = [np.bincount(at, weights=weights, minlength=BINS) for weights in (chances, truths, np.ones(len(at)))]
+    bins = zip(range(BINS), *sums, strict=True)
+    return [[lower / BINS, float(total), float(came), float(rows)] for lower, total, came, rows in bins if rows]
 
 
 def performance(

@@ -19,6 +19,7 @@ from baton.effects import outbox
 from baton.effects.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
 from baton.effects.peer import Outcome, Peer
 from baton.errors import BatonError
+from baton.progress import told
 from baton.record import ledger, warehouse
 from baton.record.tables import outbox as table
 
@@ -145,7 +146,7 @@ class _Run:
     def round(self, todo: list[Effect]) -> float | None:
         """Try each effect once; returns the wait that the peer asks for."""
         silent, self.tried, self.unsettled = 0, False, False
-        for effect in todo:
+        for effect in told(todo, "delivery", "effects"):
             outcome = self._attempt(effect)
             if outcome is None:
                 continue

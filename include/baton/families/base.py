@@ -143,11 +143,14 @@ class Watched:
         table: what moved, feature by feature or segment by segment.
         performance: how good the model turned out to be; None while nothing is known.
         truths: how many truths that count for a retraining are known (positives, periods).
+        calibration: per bin (its lower end) or quantile (its level): sum of the chances that were said, how many came true,
+            rows; empty where the model says no chances or nothing is known.
     """
 
     table: DriftTable
     performance: Performance | None
     truths: int
+    calibration: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 
 from baton.data.datasets import DatasetRef, read
-from baton.data.fit import flaw
+from baton.data.fit import fit, flaw
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
@@ -28,6 +28,8 @@ class UnusableText(BatonError):
     """The text is none that the answer can take, or the answer takes none; the message says which."""
 
 
+LONGEST_TITLE = 120  # characters of what a case is called
+LONGEST_REASON = 600  # of one of its sentences
 LONGEST_TEXT = 4000  # characters of a text that a person writes
 Resolutions = Mapping[str, Mapping[str, Any]]  # what may be answered -> what is then true: target -> value
 
@@ -42,7 +44,8 @@ def open_cases(
 
     Args:
         decisions: columns entity_key, route, risk; perhaps queue (whose work it is), priority (1 is first),
-            resolutions (JSON: what this very case may be answered) and edits (JSON: answers that come with a text ->
+            title (what people call it: a subject, a sender, an item; its beginning is kept, in one line), reasons (JSON list of
+            sentences, or one sentence: why), resolutions (JSON: what this very case may be answered) and edits (JSON: answers that come with a text ->
             the column of the decision that it stands instead of).
         resolutions: what every case may be answered, where a decision brings nothing of its own.
         routes: only cases of these routes are closed as withdrawn: the others were opened by another stage of the
@@ -58,7 +61,7 @@ def open_cases(
     rows = [
         {"flow": flow, "entity_key": str(one["entity_key"]), "partition": partition, "route": one["route"],
          "queue": one.get("queue") or None, "priority": int(one["priority"]) if one.get("priority") else None,
-         "risk": float(one["risk"]), **_answers(flow, one, resolutions), "status": "open", "opened_at": at, "updated_at": at}
+         "risk": float(one["risk"]), "title": _title(one.get("title")), "reasons": _reasons(one.get("reasons")), **_answers(flow, one, resolutions), "status": "open", "opened_at": at, "updated_at": at}
         for one in decisions.to_dict("records")
     ]  # fmt: skip
     if rows:
@@ -72,7 +75,28 @@ def open_cases(
     return len(rows)
 
 
-_FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "resolutions", "edits", "status", "updated_at")
+_FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "title", "reasons", "resolutions", "edits", "status",
+                  "updated_at")  # fmt: skip
+
+
+def _title(cell: Any) -> str | None:
+    """What people call the case, in one line; it may be anybody's subject line: nothing invisible, nothing that turns it round."""
+    if not isinstance(cell, str):
+        return None
+    seen = "".join(one for one in cell if one.isspace() or not unicodedata.category(one).startswith("C"))
+    line = " ".join(seen.split())
+    return f"{line[: LONGEST_TITLE - 1]}…" if len(line) > LONGEST_TITLE else line or None
+
+
+def _reasons(cell: Any) -> list[str] | None:
+    """The decision's own sentences, as it wrote them."""
+    if not isinstance(cell, str) or not cell.strip():
+        return None
+    try:
+        found = json.loads(cell)
+    except ValueError:
+        found = cell
+    return [fit(str(one), LONGEST_REASON) for one in (found if isinstance(found, list) else [found])]
 
 
 def _answers(flow: str, decision: Mapping[Any, Any], default: Resolutions | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from baton.feedback import labels
 from baton.feedback.labels import ALL, Bounds
 from baton.jsontext import to_json
 from baton.packs.pack import Pack
+from baton.progress import told
 from baton.sources.reading import history_state, read_history
 from baton.specs.model import ModelSpec
 from baton.stages.slots import heads_of
@@ -194,7 +195,7 @@ class Recent:
     ) -> pd.DataFrame | None:  # fmt: skip
         """The rows with `_part`, `_weight`, `_partition`, partition by partition; `labelled`, `kept` as of `taken_rows`."""
         parts = []
-        for partition, ref in self.refs.items():
+        for partition, ref in told(self.refs.items(), "rows whose truth is known", "partitions"):
             whole = read(ref).drop(columns=_OF_THE_SOURCE, errors="ignore")
             if self.counts is None:
                 frame: pd.DataFrame | None = whole.assign(_part="", _weight=1.0)

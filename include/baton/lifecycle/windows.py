@@ -18,6 +18,7 @@ from baton.drift.report import report_html
 from baton.families import family
 from baton.feedback.labels import digest, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
+from baton.progress import told
 from baton.record import ledger, tables
 from baton.record.warehouse import among, now, read, transact, upsert, write
 from baton.registry.client import Registry
@@ -80,7 +81,7 @@ def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[
     scored = heads_of(flow, score_of(spec.model), [p for p, state in due.items() if state == "published"])
     with read() as conn:
         known = _in_force(conn, spec.model, due)
-    for partition in sorted(due):
+    for partition in told(sorted(due), "windows judged", "windows"):
         scores, record = scored.get(partition), known.get(partition)
         found = _judged(spec, flow, partition, scores, record) if scores is not None else None
         if found is not None:
@@ -131,7 +132,8 @@ def _judge(
         window, status=status, drifted=tuple(table.drifted), rows=len(rows), truths=seen.truths, performance=seen.performance
     )  # fmt: skip
     page = _report(spec.model, window, table)
-    _record(spec.model, flow, window, table, scores.commit_id, digest(known), page)
+    known_by = {"labels": digest(known), "calibration": seen.calibration}
+    _record(spec.model, flow, window, table, scores.commit_id, known_by, page)
     return window, page
 
 
@@ -141,7 +143,9 @@ def _report(model: str, window: Window, table: Any) -> str:
     return store_page(page, shown)
 
 
-def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, labels: str, page: str) -> None:
+def _record(
+    model: str, flow: str, window: Window, table: Any, commit_id: int, known_by: Mapping[str, Any], page: str
+) -> None:  # fmt: skip
     drifted = "drifted" if table.drifted else "stable"
     verdict = drifted if window.status == "judged" else window.status
     measured = window.performance is not None and window.performance.status in CONCLUSIVE
@@ -149,7 +153,7 @@ def _record(model: str, flow: str, window: Window, table: Any, commit_id: int, l
         "model": model, "flow": flow, "partition": window.partition, "version": window.version, "verdict": verdict,
         "measured": int(measured), "window": asdict(window), "table": {**table.to_dict(), "page": page},
         "features": list(window.drifted),
-        "performance": {**(window.performance.to_dict() if window.performance else {}), "labels": labels},
+        "performance": {**(window.performance.to_dict() if window.performance else {}), **known_by},
         "commit_id": commit_id, "judged_at": now(),
     }  # fmt: skip
     with write() as conn:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
+from baton.progress import told
 from baton.record import anchor, warehouse
 from baton.record.tables import ledger
 
@@ -134,7 +135,7 @@ def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
         start, prev = (mark["whole"], mark["head"]) if new else (0, GENESIS)
         lines = anchor.lines(path, size, count - start if start else None) if size else iter(())
         there = not start or anchor.line(known, start, prev) in lines  # takes the lines up to it
-        walk = _walk(conn, known, lines, start if there else 0, start, prev)
+        walk = _walk(conn, known, lines, start if there else 0, start, prev, count)
         if walk.fault[1]:
             broken, reason = walk.fault
         else:
@@ -171,13 +172,16 @@ class _Walk:
     unanchored: int = 0
 
 
-def _walk(conn: Connection, key: bytes, lines: Iterator[bytes], last: int, start: int, prev: str) -> _Walk:
+def _walk(
+    conn: Connection, key: bytes, lines: Iterator[bytes], last: int, start: int, prev: str, count: int
+) -> _Walk:  # fmt: skip
     columns = [ledger.c[name] for name in (*_HASHED, "hash", "seal")]
     query = sa.select(*columns).where(ledger.c.seq > start if start else sa.true()).order_by(ledger.c.seq)
     number = start
     rest: list[tuple[int, str, str]] = []
     line, in_order, seal = b"", True, anchor.seal
-    for row in conn.execution_options(yield_per=5000).execute(query):
+    rows = conn.execution_options(yield_per=5000).execute(query)
+    for row in told(rows, "ledger checked", "entries", count - start):
         seq, at, kind, subject, payload, before, digest, sealed = row
         number += 1
         whole = _hash_of(seq, at, kind, subject, payload, before) == digest and seal(key, digest) == sealed

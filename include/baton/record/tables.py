@@ -68,13 +68,14 @@ labels = _table(
     Column("rank", Integer, nullable=False, default=0),
     Index(None, "flow", "partition", "target", "known_at"),
 )
-# work for people; a resolution is a person's and is never overwritten by a run; resolutions: what may be answered ->
+# work for people; a resolution is a person's and is never overwritten by a run; title: what people call it, reasons: the
+# decision's own sentences, both perhaps with personal data: for those who may decide; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
 # instead of; text: what the person wrote, null where it is what was offered; priority: 1 is first
 cases = _table(
     "cases",
-    "flow* entity_key* partition route queue? priority:int? risk:float status resolutions:json edits:json? "
-    "resolution? actor? note? text? opened_at updated_at",
+    "flow* entity_key* partition route queue? priority:int? risk:float status title? reasons:json? "
+    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
     Index(None, "status", "updated_at", "flow"),

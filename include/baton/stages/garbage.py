@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data import datasets
+from baton.progress import told
 from baton.record import warehouse
 from baton.record.tables import commits, heads
 from baton.stages.slots import NAME, Slot, is_slot
@@ -76,7 +77,7 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
 def attempts() -> Iterator[tuple[datasets.StoredObject, Slot, int]]:
     """Every object that an attempt of this warehouse's stages wrote, with its slot and fence."""
     owner = warehouse.transact(warehouse.identity)
-    for item in datasets.objects():
+    for item in told(datasets.objects(), "store looked through", "objects"):
         parsed = _parse(item.name, owner)
         if parsed is not None:
             yield item, *parsed

@@ -14,6 +14,7 @@ from baton.agents.case import AgentQuestion
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
+from baton.progress import told
 from baton.record import warehouse
 from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
@@ -64,7 +65,10 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     spec = _agent(job, options)
     cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
     caller, why = _caller(job, spec, options, len(cases)) if cases else (None, "")
-    answers = [Answer(None, "skipped", why) if caller is None else caller.ask(case) for case in cases]
+    answers = [
+        Answer(None, "skipped", why) if caller is None else caller.ask(case)
+        for case in told(cases, "agent asked", "cases")
+    ]
     records = caller.records if caller is not None else Records()
     facts = _facts(spec, answers, caller.model.name if caller is not None else "") | records.facts()
     if records.prices:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from baton.data.datasets import DatasetRef, read
 from baton.names import CONTRACT, INGEST, PUBLISH
+from baton.progress import told
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, heads_of, partitions
@@ -61,7 +62,7 @@ def rows(job: StageJob[EarlierOptions]) -> StageOutput:
     """
     columns = list(job.options.columns)
     parts, missing = [], Counter[str]()
-    for partition, ref in refs(job).items():
+    for partition, ref in told(refs(job).items(), "earlier rows", "partitions"):
         part = read(ref)
         missing.update(name for name in columns if name not in part)
         parts.append(part.reindex(columns=columns).assign(partition=partition))

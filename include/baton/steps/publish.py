@@ -48,14 +48,15 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     Inputs: `decisions` (entity_key, risk, route, money, reasons) and any number of score datasets.
 
     Returns:
-        the decisions; facts with counts by route and the model versions. The tables `decisions`,
+        the decisions; facts with counts and money by route and the model versions. The tables `decisions`,
         `predictions` and `cases` change in the same transaction as the head: a partition is replaced whole,
         a case that a person decided keeps the decision.
     """
     decisions = read(job.inputs["decisions"])
     scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes = {str(k): int(v) for k, v in decisions["route"].value_counts().items()}
-    facts = {"published": len(decisions), "routes": routes, "models": dict(job.models)}
+    money = {str(k): round(float(v), 2) for k, v in decisions.groupby("route")["money"].sum().items()}
+    facts = {"published": len(decisions), "routes": routes, "money": money, "models": dict(job.models)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         where, at = {"flow": job.flow, "partition": job.partition}, now()

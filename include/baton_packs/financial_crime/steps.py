@@ -38,7 +38,7 @@ def combine(
     supervised model sees nothing: a new pattern has no labels yet.
 
     Args:
-        transactions: one row each; columns transaction_id, amount (currency units, not negative).
+        transactions: one row each; columns transaction_id, event_time, amount (currency units, not negative).
         card_fraud, transaction_anomaly: one row for each transaction; columns entity_key, score (0..1), reasons (JSON
             list of [feature, contribution], or null).
         review_cost: of an analyst looking once, currency units.
@@ -51,8 +51,8 @@ def combine(
     Returns:
         one row for each transaction, in their order: entity_key (str), risk (0..1, the probability; for a
         review for strangeness alone at least the price of a review over the exposure), route (clear | review |
-        block), money (expected loss if cleared, currency units), amount, reasons (JSON list of texts), `_row`
-        where the transactions have it.
+        block), money (expected loss if cleared, currency units), amount, title (what an analyst calls it: amount and
+        time, UTC; none where it is cleared), reasons (JSON list of texts), `_row` where the transactions have it.
 
     Raises:
         BatonError: keys are not unique or do not fit, a score is outside 0..1, an amount is missing or negative, or a
@@ -75,7 +75,8 @@ def combine(
     risk = np.where(is_strange, np.maximum(p, np.minimum(1.0, review_cost / exposure)), p)
     texts = list(map(_reasons, route, likely, is_strange, p, expected, quantile, fraud["reasons"], anomaly["reasons"]))
     columns: dict[str, Any] = {"entity_key": keys, "risk": risk, "route": route, "money": expected}
-    columns |= {"amount": amount, "reasons": texts}
+    titles = list(map(_title, route, amount, transactions["event_time"]))
+    columns |= {"amount": amount, "title": titles, "reasons": texts}
     columns |= {"_row": transactions["_row"]} if "_row" in transactions.columns else {}
     return pd.DataFrame({name: np.asarray(cells) for name, cells in columns.items()})
 
@@ -121,6 +122,10 @@ def _aligned(scores: pd.DataFrame, keys: pd.Series, name: str) -> pd.DataFrame:
     if len(wrong := ordered.index[~((values >= 0) & (values <= 1))]):  # a NaN fails both comparisons
         raise BatonError(f"{name}: the score of transaction {wrong[0]!r} is not in 0..1")
     return ordered
+
+
+def _title(route: str, amount: float, at: pd.Timestamp) -> str | None:
+    return None if route == CLEAR else f"{amount:,.2f} euros, {at.day} {at:%b %H:%M}"
 
 
 def _reasons(

@@ -119,8 +119,8 @@ def decide(job: StageJob) -> StageOutput:
     Inputs: proposals, simulated, advice.
 
     Returns:
-        one row per item: entity_key, item, supplier, quantity, unlearned, express (bool), money, risk, route (none | order |
-        approve), alternative, text (why, for people), source (agent | template | rule), exceptional, reasons (JSON).
+        one row per item: entity_key, title, item, supplier, quantity, unlearned, express (bool), money, risk, route (none |
+        order | approve), alternative, text (why, for people), source (agent | template | rule), exceptional, reasons (JSON).
     """
     rules, frames = ordering.load(), read_inputs(job.inputs)
     offers = {(row["item"], row["alternative"]): row for row in frames["simulated"].to_dict("records")}
@@ -140,7 +140,7 @@ def decide(job: StageJob) -> StageOutput:
             reasons.append(f"{out_already}: an order that is out stays as it is")
         route = NONE if quantity == 0 else ORDER if sent or money <= rules.approval_limit else APPROVE
         rows.append({
-            "entity_key": one["item"], "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
+            "entity_key": one["item"], "title": f"{one['item']} from {one['supplier']}", "item": one["item"], "supplier": one["supplier"], "quantity": quantity,
             "unlearned": one["unlearned"], "express": express, "money": money, "risk": one["stockout_with"],
             "route": route, "alternative": offer["alternative"] if offer else "as_proposed",
             "text": said.get("text") or "; ".join(reasons[:2]), "source": said.get("source") or "rule",

@@ -104,6 +104,8 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
     decided = pd.DataFrame({
         "entity_key": rows["transaction_id"].astype(str), "risk": risk, "money": rows["amount"],
         "route": ["block" if r > 0.9 else "review" if r > 0.5 else "clear" for r in risk],
+        "title": [f"{amount:,.2f} euros at the till" for amount in rows["amount"]],
+        "reasons": [json.dumps([f"probability of fraud {r:.1%}"]) for r in risk],
     })  # fmt: skip
     decide = run_stage(
         Slot(FLOW, "decide", key),
@@ -118,7 +120,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
         at, where = now(), {"flow": FLOW, "partition": key}
         bulk_replace(conn, tables.decisions, where, [
             {**row, **where, "models": models, "commit_id": commit_id, "decided_at": at}
-            for row in decided.to_dict("records")
+            for row in decided.drop(columns=["title", "reasons"]).to_dict("records")
         ])  # fmt: skip
         bulk_replace(conn, tables.predictions, where, [
             {**where, "entity_key": row["entity_key"], "model": model, "version": models[model], "score": row["risk"],

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-from baton.console.host import OpenRequest, Person, RunsOfDag
+from baton.console.host import OpenRequest, Person, RunsOfDag, Wiring
 from baton.console.pages.app import create_app
 from baton.console.queries import alias_watch
 from baton.errors import ServiceError
@@ -49,6 +49,25 @@ class LittleHost:
             OpenRequest("card_fraud_promote", "run 1", "approve", -1, "Promote?", at),
             OpenRequest("document_intake", "r", "confirm", 3, "Is this invoice real?", at),
         ] if person.name != "stranger" else []  # fmt: skip
+
+    def wirings(self, person: Person) -> list[Wiring]:
+        """A flow with its source, two models and a delivery; a flow of labels; the lifecycle of one model."""
+        if person.name == "stranger":
+            return []
+        pack, given = "pack:financial_crime", f"x-baton://{FLOW}/labelled"
+        flow = {"ingest": {"source": "transactions"}, "contract": {"contract": "transactions"}}
+        flow |= {f"score__{model}": {"model": model} for model in ("card_fraud", "hidden")}
+        flow |= {
+            "send": {"effect": "mail", "conn_id": "outgoing_mail"},
+            "send_reviewed": {"effect": "mail", "conn_id": "outgoing_mail"},
+        }
+        monitor = ("kind:lifecycle", pack, "model:card_fraud")
+        return [
+            Wiring("card_fraud_monitor", monitor, wakes_on=(given, f"x-baton://{FLOW}/published")),
+            Wiring("somebody_elses", ("team:other",)),
+            Wiring("transaction_labels", ("kind:flow", pack), True, {"ingest": {"source": "labels"}}, (given,)),
+            Wiring(FLOW, ("kind:flow", pack), False, flow, (f"x-baton://{FLOW}/published",)),
+        ]
 
     def login_url(self, next_url: str) -> str:
         return f"/auth/login?next={next_url}"

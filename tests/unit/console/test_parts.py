@@ -55,6 +55,9 @@ def test_words() -> None:
         == wording.meaning("why this route")
         == "why this route"
     )
+    assert wording.sentence(["risk is high.", " ", "no number;"]) == "Risk is high; no number."
+    assert wording.sentence(["lost_card at 0.9"]) == "lost_card at 0.9."
+    assert wording.sentence(None) == wording.sentence([""]) == ""
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     assert wording.when("2026-11-22T10:31:05.000000Z", now) == "10:31"
     assert wording.when("2026-11-20T10:31:05+02:00", now) == "20 Nov 08:31"

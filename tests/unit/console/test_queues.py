@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,14 @@ def waiting(empty: None) -> None:
 
 
 def open_case(
-    flow: str, key: str, queue: str | None, priority: int | None, risk: float, route: str = "escalate"
+    flow: str, key: str, queue: str | None, priority: int | None, risk: float, route: str = "escalate", **said: str
 ) -> None:
     import pandas as pd
 
     from baton.feedback import cases
     from baton.record.warehouse import write
 
-    row = {"entity_key": key, "route": route, "risk": risk, "queue": queue, "priority": priority}
+    row = {"entity_key": key, "route": route, "risk": risk, "queue": queue, "priority": priority, **said}
     frame = pd.DataFrame([row], dtype=object)
     with write() as conn:  # a partition of its own: one call withdraws the others of its partition
         cases.open_cases(conn, flow, f"{HOUR}-{key}", frame, ANSWERS)
@@ -61,6 +62,20 @@ def test_cases_come_in_the_order_they_are_worked(waiting: None) -> None:
     assert keys(flow="mail", queue="care") == ["first", "risky", "later", "late"], (
         "of equal risk the oldest comes first"
     )
+
+
+def test_a_case_is_called_what_its_flow_says_by_those_who_may_decide(empty: None) -> None:
+    why = json.dumps(["negative at 0.97", "lost_card is a regulated topic;"])
+    open_case("mail", "3f9a", "care", 1, 0.9, title="Lost card <b>, from Ann Example", reasons=why)
+    for address in ("/baton/cases", "/baton/today"):
+        page = client("admin").get(address, headers=HTML).text
+        assert "Lost card &lt;b&gt;, from Ann Example" in page, address
+        assert "Negative at 0.97; lost_card is a regulated topic." in page, address
+        assert "<code>3f9a</code>" in page, address
+        read = client("viewer").get(address, headers=HTML).text + client("viewer").get(address).text
+        assert "Ann Example" not in read, address
+        assert "regulated" not in read, address
+    assert '/baton/cases/mail/3f9a">3f9a</a>' in client("viewer").get("/baton/cases", headers=HTML).text
 
 
 def test_each_filter_counts_alone_and_together(waiting: None) -> None:

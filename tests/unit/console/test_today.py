@@ -159,7 +159,8 @@ def test_a_warehouse_without_tables_is_explained(tmp_path: Path, monkeypatch: py
 
 
 def test_pages_load_nothing_from_elsewhere(filled: Any) -> None:
-    for path in ("/baton/today", "/baton/cases", f"/baton/cases/{FLOW}/{filled['cases'][0][1]}", "/baton/nothing-here"):
+    pages = ["today", "models", "map", "cases", f"cases/{FLOW}/{filled['cases'][0][1]}", "nothing-here"]
+    for path in [f"/baton/{page}" for page in pages]:
         answer = client("admin").get(path, headers=HTML)
         policy, html = answer.headers["content-security-policy"], answer.text
         assert "default-src 'none'" in policy
@@ -205,7 +206,15 @@ def test_no_page_walks_through_what_grows_with_the_years(filled: Any) -> None:
         warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
     )
     key = filled["cases"][0][1]
-    for path in ("/baton/api/today", "/baton/cases", f"/baton/cases/{FLOW}/{key}"):
+    until = f"/baton/models?model=card_fraud&until={filled['keys'][5]}"
+    for path in (
+        "/baton/api/today",
+        "/baton/models",
+        until,
+        "/baton/map",
+        "/baton/cases",
+        f"/baton/cases/{FLOW}/{key}",
+    ):
         assert client("admin").get(path).status_code == 200
     trace(key, FLOW)
     asked = [(text, values) for text, values in list(sent) if text.startswith("SELECT")]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from baton.drift.decision import MonitorVerdict, Window, decide
-from baton.drift.performance import COVERAGE, Performance, performance
+from baton.drift.performance import COVERAGE, Performance, calibration, performance
 from baton.errors import BatonError
 
 
@@ -142,3 +142,9 @@ def test_held_and_dropped_go_by_the_ends_of_the_interval(metric: str) -> None:
 def test_a_metric_that_is_none_is_named() -> None:
     with pytest.raises(BatonError, match="metric 'f1'"):
         performance([1, 0], [1, 0], 1.0, SimpleNamespace(metric="f1", max_drop=0.1, min_positives=1))
+
+
+def test_calibration_adds_up_what_was_said_and_what_came_true() -> None:
+    found = calibration([0.04, 0.06, 0.1, 1.0, 0.95, 0.5, np.nan], [0, 1, 1, 1, 0, np.nan, 1])
+    assert found == [[0.0, pytest.approx(0.1), 1.0, 2.0], [0.1, 0.1, 1.0, 1.0], [0.9, 1.95, 1.0, 2.0]]
+    assert calibration([0.5], [None]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,28 @@ def test_a_case_that_is_no_longer_needed_is_withdrawn_and_opens_again() -> None:
     open_cases(EARLY, "1", "2")
     assert cases.counts(FLOW) == {"open": 2}
     assert cases.counts("another_flow") == {}
+
+
+def test_a_case_keeps_what_people_call_it_and_the_decisions_own_reasons() -> None:
+    said = {
+        "a": ("Card\tlost\u202e\x00, from Ann\nExample", json.dumps(["angry", "no entry"])),
+        "b": ("x" * 500, "one sentence"),
+        "c": (None, None),
+        "d": ("\u200b \n", "[]"),
+    }
+    columns = {name: [one[at] for one in said.values()] for at, name in enumerate(("title", "reasons"))}
+    decisions = pd.DataFrame({"entity_key": list(said), "route": "review", "risk": 0.5, **columns}, dtype=object)
+    with warehouse.write() as conn:
+        cases.open_cases(conn, FLOW, EARLY, decisions, ANSWERS)
+    assert rows(tables.cases, "entity_key", "title", "reasons") == [
+        ("a", "Card lost, from Ann Example", ["angry", "no entry"]),
+        ("b", "x" * (cases.LONGEST_TITLE - 1) + "…", ["one sentence"]),
+        ("c", None, None),
+        ("d", None, []),
+    ]
+    with warehouse.write() as conn:  # a later run says it better
+        cases.open_cases(conn, FLOW, EARLY, decisions.assign(title="Lost card"), ANSWERS)
+    assert {title for (title,) in rows(tables.cases, "title")} == {"Lost card"}
 
 
 def test_partitions_do_not_withdraw_each_others_cases() -> None:

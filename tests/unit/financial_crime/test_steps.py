@@ -17,6 +17,7 @@ def frames(rows: list[tuple[float, float, float]]) -> tuple[pd.DataFrame, pd.Dat
     """(amount, probability of fraud, anomaly quantile) for each transaction."""
     ids = np.arange(1, len(rows) + 1)
     transactions = pd.DataFrame({"transaction_id": ids, "amount": [float(r[0]) for r in rows], "_row": ids})
+    transactions["event_time"] = pd.Timestamp("2026-11-20T09:05:00Z")
     shared = {"entity_key": ids.astype(str), "model": "m", "version": 1}
     fraud = pd.DataFrame({**shared, "score": [float(r[1]) for r in rows], "reasons": '[["v14", 2.5], ["v4", -1.0]]'})
     anomaly = pd.DataFrame({**shared, "score": [float(r[2]) for r in rows], "reasons": None})
@@ -25,6 +26,11 @@ def frames(rows: list[tuple[float, float, float]]) -> tuple[pd.DataFrame, pd.Dat
 
 def decide(*row: float, **params: Any) -> dict[str, Any]:
     return combine(*frames([row]), **params).iloc[0].to_dict()  # type: ignore[arg-type]
+
+
+def test_an_analyst_calls_it_by_amount_and_time() -> None:
+    assert decide(1234.5, 0.95, 0.5)["title"] == "1,234.50 euros, 20 Nov 09:05"
+    assert decide(1.0, 0.001, 0.5)["title"] is None  # no case of it
 
 
 def test_the_cheapest_answer_is_taken() -> None:

@@ -69,7 +69,8 @@ def seen() -> list[list[tuple[Any, ...]]]:
 def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> None:
     result = publish(0, {"1": "clear", "2": "review"})
     assert result.facts == {
-        "published": 2, "routes": {"clear": 1, "review": 1}, "models": {"late_order": 1, "strange": 3},
+        "published": 2, "routes": {"clear": 1, "review": 1}, "money": {"clear": 12.5, "review": 12.5},
+        "models": {"late_order": 1, "strange": 3},
     }  # fmt: skip
     found = rows(tables.decisions, "entity_key", "route", "risk", "money", "models", "commit_id")
     assert found == [

@@ -6,8 +6,9 @@ from typing import Any
 from airflow.sdk import AssetAlias, BaseOperator, Context
 
 from baton.airflow.operators.assets import drifted
-from baton.airflow.operators.stage import DriftReportLink
+from baton.airflow.operators.stage import DriftReportLink, in_log
 from baton.names import train_of
+from baton.progress import heard_by
 
 
 class MonitorOperator(BaseOperator):
@@ -34,7 +35,8 @@ class MonitorOperator(BaseOperator):
         from baton.lifecycle.monitor import judge_windows
 
         self.links: dict[str, str] = {}
-        outcome = judge_windows(self.model, self.watched)
+        with heard_by(in_log(self.log)):
+            outcome = judge_windows(self.model, self.watched)
         for window in outcome["windows"]:
             self.log.info("window %s", window)
         self.log.info("%s: %s", outcome["decision"], "; ".join(outcome["reasons"]))

@@ -36,6 +36,7 @@ class ReviewOperator(HITLOperator):
         field: column with a whole number, or a text, that the person may change; `caption`: what people call it.
         subject: may hold `{partition}`, which the form's runs have no Airflow key for.
         columns: further columns that the request shows.
+        title: column that names a decision to people; Airflow keeps it, so it holds no personal data. Empty: the key does.
         card: path of a page about one decision, below Baton's console; `{entity_key}` is filled in.
     """
 
@@ -43,13 +44,13 @@ class ReviewOperator(HITLOperator):
 
     def __init__(
         self, *, decisions: Any, field: str, route: str = "approve", columns: Sequence[str] = (), card: str = "",
-        caption: str = "", timeout: timedelta = timedelta(days=3), **kwargs: Any,
+        caption: str = "", title: str = "", timeout: timedelta = timedelta(days=3), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             options=[APPROVE, REJECT], response_timeout=timeout, execution_timeout=None, retries=0, **kwargs
         )
         self.decisions, self.route, self.field, self.columns = decisions, route, field, list(columns)
-        self.card, self.caption = card, caption or field
+        self.card, self.caption, self.title = card, caption or field, title
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
@@ -64,6 +65,8 @@ class ReviewOperator(HITLOperator):
 
     def _param(self, row: Mapping[Any, Any]) -> Param:
         title, value = f"{row['entity_key']}: {self.caption}", row[self.field]
+        if self.title:  # titles may be alike
+            title = f"{row[self.title]}, {self.caption} ({row['entity_key']})"
         if isinstance(value, str):
             # null is what the form makes of an emptied field
             return Param(value, type=["string", "null"], format="multiline", maxLength=LONGEST, title=title)
@@ -100,7 +103,7 @@ class ReviewOperator(HITLOperator):
     def _table(self, asked: pd.DataFrame) -> str:
         # a text stands in its own field below
         number = [] if asked[self.field].map(lambda value: isinstance(value, str)).all() else [self.field]
-        columns = ["entity_key", *number, "money", *self.columns]
+        columns = [self.title or "entity_key", *number, "money", *self.columns, *(["entity_key"] if self.title else [])]
         lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
         for row in asked.to_dict("records"):
             cells = [_cell(row[column]) for column in columns]

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from baton.errors import SpecError
+from baton.progress import Pace, heard_by
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     from baton.airflow.operators.runs import RunKey
     from baton.stages.job import StageJob
+
+
+def in_log(log: Any) -> Pace:
+    """What runs long writes a line every 10 s into the task's log."""
+    return Pace(lambda standing: log.info("%s", standing.sentence()), 10.0, 10.0)
 
 
 class _FactLink(BaseOperatorLink):
@@ -115,7 +121,8 @@ class StageOperator(BaseOperator):
         self.links: dict[str, str] = {}
         try:
             job, degraded = self._job(context)
-            result = run(job)
+            with heard_by(in_log(self.log)):
+                result = run(job)
             facts = {**result.facts, **({"degraded": degraded} if degraded else {})}
             self._link(facts)
             for sentence in degraded:

@@ -9,14 +9,16 @@ from airflow.api_fastapi.app import API_BASE_URL, API_ROOT_PATH, get_auth_manage
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.tokens import get_signing_key
 from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.models.asset import AssetModel, DagScheduleAssetReference, TaskOutletAssetReference
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import or_, select
 
-from baton.console.host import Action, OpenRequest, Person, RunsOfDag
+from baton.console.host import Action, OpenRequest, Person, RunsOfDag, Wiring
 
 
 def current_user(user: GetUserDep) -> Person:
@@ -89,6 +91,27 @@ class AirflowHost:
         with create_session() as session:
             return [OpenRequest(*row[:5], row[5].isoformat()) for row in session.execute(query)]
 
+    def wirings(self, person: Person) -> list[Wiring]:
+        """DAGs as the processor serialised them last, with the assets between them."""
+        readable = get_auth_manager().get_authorized_dag_ids(user=person.handle)
+        gives: dict[str, list[str]] = {}
+        wakes: dict[str, list[str]] = {}
+        with create_session() as session:
+            here = select(DagModel.dag_id, DagModel.is_paused).where(
+                DagModel.dag_id.in_(readable), DagModel.is_stale.is_(False)
+            )
+            paused = {str(row.dag_id): bool(row.is_paused) for row in session.execute(here)}
+            for found, reference in ((gives, TaskOutletAssetReference), (wakes, DagScheduleAssetReference)):
+                pairs = select(reference.dag_id, AssetModel.uri).join(AssetModel, AssetModel.id == reference.asset_id)
+                for dag_id, uri in session.execute(pairs.where(reference.dag_id.in_(paused))):
+                    found.setdefault(dag_id, []).append(uri)
+            files = SerializedDagModel.get_latest_serialized_dags(dag_ids=list(paused), session=session)
+            written = {one.dag_id: (one.data or {}).get("dag", {}) for one in files}
+        return [
+            Wiring(dag_id, tuple(dag.get("tags", ())), paused[dag_id], _stages(dag), tuple(sorted(gives.get(dag_id, ()))),
+                   tuple(sorted(wakes.get(dag_id, ())))) for dag_id, dag in sorted(written.items())
+        ]  # fmt: skip
+
     def login_url(self, next_url: str) -> str:
         """The auth manager's log-in page."""
         return get_auth_manager().get_url_login(next_url=next_url)
@@ -98,3 +121,10 @@ def _asked(conf: Any) -> str | None:
     """The one partition that the trigger form of a run names; such a run has no partition key."""
     first, last = ((conf or {}).get(f"partition_{end}") or None for end in ("from", "to"))
     return first or last if first == last or None in (first, last) else None
+
+
+def _stages(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Task id -> options, of a serialised DAG."""
+    tasks = [task.get("__var", task) for task in dag.get("tasks", ())]
+    options = {str(task["task_id"]): task.get("options") for task in tasks}
+    return {task_id: found if isinstance(found, dict) else {} for task_id, found in options.items()}

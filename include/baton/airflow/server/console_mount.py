@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PREFIX = "/baton"
-# a list and a conductor's baton; the pale outline keeps it visible on the dark ground of the selected entry
-_SHAPE = "%3Cpath d='M4 7h9M4 12h6M4 17h9M20 4 13 16'/%3E%3Ccircle cx='20' cy='4' r='1.2'/%3E"
+# name -> shapes; the pale outline keeps them visible on the dark ground of the selected entry
+_PAGES = {
+    "Today": "<path d='M4 7h9M4 12h6M4 17h9M20 4 13 16'/><circle cx='20' cy='4' r='1.2'/>",  # a list and a conductor's baton
+    "Models": "<path d='M4 4v16h16M8 14l4-5 3 3 5-6'/>",
+    "Map": "<path d='M8 12h4m0 0 4-5m-4 5 4 5'/><circle cx='5' cy='12' r='2.4'/><circle cx='18' cy='6' r='2.4'/>"
+    "<circle cx='18' cy='18' r='2.4'/>",
+}
 _ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke-linecap='round'%3E"
-    f"%3Cg stroke='{{outline}}' stroke-width='4'%3E{_SHAPE}%3C/g%3E%3Cg stroke='{{line}}' stroke-width='1.8'%3E{_SHAPE}%3C/g%3E"
-    "%3C/svg%3E"
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke-linecap='round'>"
+    "<g stroke='{outline}' stroke-width='4'>{shape}</g><g stroke='{line}' stroke-width='1.8'>{shape}</g></svg>"
 )
 
 
@@ -61,19 +65,26 @@ def form_partitions(app: Any) -> Any:
     return FormPartitions(app)
 
 
-def nav_entry(base_url: str) -> dict[str, Any]:
-    """The entry in Airflow's navigation: the page Today in a frame.
+def nav_entries(base_url: str) -> list[dict[str, Any]]:
+    """The entries in Airflow's navigation: Today, Models and Map, each in a frame.
 
     Args:
         base_url: `[api] base_url`; its path comes before every address of this server.
     """
     root = urlsplit(base_url).path.rstrip("/")
-    return {
-        "name": "Today",
-        "href": f"{root}{PREFIX}/today",
-        "destination": "nav",
-        "url_route": "today",
-        "nav_top_level": True,
-        "icon": _ICON.format(line="%234a5a6e", outline="%23e8eef6"),
-        "icon_dark_mode": _ICON.format(line="%23d5dde7", outline="none"),
-    }
+    return [
+        {
+            "name": name,
+            "href": f"{root}{PREFIX}/{name.lower()}",
+            "destination": "nav",
+            "url_route": name.lower(),
+            "nav_top_level": True,
+            "icon": _icon(shape, line="#4a5a6e", outline="#e8eef6"),
+            "icon_dark_mode": _icon(shape, line="#d5dde7", outline="none"),
+        }
+        for name, shape in _PAGES.items()
+    ]
+
+
+def _icon(shape: str, **colours: str) -> str:
+    return "data:image/svg+xml," + quote(_ICON.format(shape=shape, **colours), safe=" ='/:.,")

@@ -23,8 +23,11 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    for name in ("when", "partition", "ago", "count", "money", "figure", "plural", "cell", "meaning", "details"):
-        made.filters[name] = getattr(wording, name)
+    words = (
+        wording.when, wording.partition, wording.ago, wording.count, wording.money, wording.figure, wording.plural,
+        wording.cell, wording.meaning, wording.details, wording.sentence,
+    )  # fmt: skip
+    made.filters |= {one.__name__: one for one in words}
     made.globals["metric_line"] = metric_line
     made.globals["style"] = (TEMPLATES / "console.css").read_text(encoding="utf-8")
     made.globals["script"] = (TEMPLATES / "console.js").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -8,10 +9,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from baton.console.host import Host, Person, Rights
-from baton.console.pages import forms
+from baton.console.pages import charts, forms, map_drawing
 from baton.console.pages.rendering import page
 from baton.console.pages.stored_pages import POLICY, find_page, readable
-from baton.console.queries import queues
+from baton.console.queries import models, orchestra, queues
 from baton.console.queries.card import find_card
 from baton.console.queries.lineage import first_row
 from baton.console.queries.state import verify_ledger
@@ -52,6 +53,31 @@ def today(request: Request, rights: Asking) -> Response:
 def today_as_json(rights: Asking) -> dict[str, Any]:
     """The page Today as JSON."""
     return gather(rights)
+
+
+@router.get("/models")
+def models_page(request: Request, rights: Asking, model: str = "", until: str = "") -> Response:
+    """One model over its partitions, the first one unless it is named; as JSON when the caller accepts no HTML."""
+    with read() as conn:
+        names = models.readable(conn, rights)
+        if model and model not in names:
+            raise HTTPException(404, f"There is no model {model}, or you may not read about it.")
+        chosen = model or next(iter(names), "")
+        found = {"models": names, **(models.one_model(conn, rights, chosen, until) if chosen else {"model": ""})}
+    if not _wants_html(request):
+        return JSONResponse(found)
+    mlflow = settings().mlflow_tracking_uri
+    versions = f"{mlflow}/#/models/{quote(chosen)}/versions/" if mlflow else None
+    return _page(request, rights, "models.html.j2", found=found, draw=charts, now=datetime.now(UTC), versions=versions)
+
+
+@router.get("/map")
+def map_page(request: Request, rights: Asking) -> Response:
+    """Sources, flows, models and effects with today's state; as JSON when the caller accepts no HTML."""
+    found = orchestra.gather(rights)
+    if not _wants_html(request):
+        return JSONResponse(found)
+    return _page(request, rights, "map.html.j2", found=found, draw=map_drawing.draw)
 
 
 @router.get("/pages/{path:path}")

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from baton.console.host import Rights
 from baton.console.queries.lineage import Checked, all_rows, first_row, lineage, stored_row
+from baton.console.queries.queues import FOR_DECIDING
 from baton.console.queries.work import verdict_of
 from baton.console.spans import placed_values
 from baton.console.wording import in_words
@@ -46,7 +47,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     source, source_columns, problem = _source(checked, entity_key)
     said, said_columns = _published(line.published if line.decision else None, entity_key)
     return {
-        "case": case if deciding else {**case, "text": None}, "offered": _offered(case) if may_decide else {},
+        "case": case if deciding else {**case, **dict.fromkeys((*FOR_DECIDING, "text"))}, "offered": _offered(case) if may_decide else {},
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
@@ -76,7 +77,7 @@ def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] |
     row = first_row(conn, tables.decisions, newest, flow=flow, entity_key=entity_key)
     if row is None:
         return None
-    none = dict.fromkeys(("queue", "priority", "edits", "resolution", "actor", "note", "text"))
+    none = dict.fromkeys(("queue", "priority", "title", "reasons", "edits", "resolution", "actor", "note", "text"))
     known = {name: row[name] for name in ("flow", "entity_key", "partition", "route", "risk")}
     at = row["decided_at"]
     return {**known, **none, "status": "no case", "resolutions": {}, "opened_at": at, "updated_at": at}
@@ -138,7 +139,7 @@ def _source_cells(
     return [_cell(name, row[name], columns.get(name, {}), named=name in named, unmask=unmask) for name in shown]
 
 
-_SHOWN_ABOVE = {"entity_key", "risk", "route", "money", "queue", "priority", "resolutions", "edits"}
+_SHOWN_ABOVE = {"entity_key", "title", "risk", "route", "money", "queue", "priority", "resolutions", "edits"}
 _NOTHING = (None, "", "[]")
 
 

@@ -15,8 +15,10 @@ TOP_CASES = 20
 PER_PAGE = 50
 USUAL = 2  # priority of a case that names none
 NO_QUEUE = "-"  # what a filter says for the cases that lie in no queue
+FOR_DECIDING = ("title", "reasons")  # may name people: for those who may decide on the flow
 _CASE = (
-    "flow", "entity_key", "partition", "route", "queue", "priority", "risk", "resolutions", "edits", "money", "opened_at",
+    "flow", "entity_key", "partition", "route", "queue", "priority", "risk", "title", "reasons", "resolutions", "edits", "money",
+    "opened_at",
 )  # fmt: skip
 
 
@@ -107,8 +109,13 @@ def _cases(
     query = select(first, decision.c.money).outerjoin(decision, same).order_by(*_urgency(first.c))
     rows = [dict(row) for row in conn.execute(query).mappings()]
     whys = _reasons(conn, list(map(_place, rows)))
-    return [{**{name: row[name] for name in _CASE}, "why": whys.get(_place(row), []), "may_decide": rights.decide(row["flow"])}
-            for row in rows]  # fmt: skip
+    found = []
+    for row in rows:
+        deciding = rights.decide(row["flow"])
+        hidden = {} if deciding else dict.fromkeys(FOR_DECIDING)
+        shown = {name: row[name] for name in _CASE} | hidden
+        found.append({**shown, "why": whys.get(_place(row), []), "may_decide": deciding})
+    return found
 
 
 def _place(row: Mapping[Any, Any]) -> tuple[str, str, str]:

@@ -22,6 +22,17 @@ if (shell) {
   });
 }
 
+// In a picture of many links the arrow keys go from one to the next: Tab would take as many presses as there are partitions.
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  const links = [...(event.target.closest?.("svg.heat")?.querySelectorAll("a") ?? [])];
+  if (!step || !links.length) return;
+  event.preventDefault();
+  const at = Math.min(links.length - 1, Math.max(0, links.indexOf(event.target.closest("a")) + step));
+  links.forEach((link, number) => link.setAttribute("tabindex", number === at ? 0 : -1));
+  links[at].focus();
+});
+
 // Every 30 s the content is fetched anew, unless somebody is reading details, writing a note or choosing.
 const seconds = Number(document.body.dataset.refresh || 0);
 if (seconds) {

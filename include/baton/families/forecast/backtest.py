@@ -15,6 +15,7 @@ from baton.families.forecast.methods.points import Points
 from baton.families.forecast.panel.periods import label
 from baton.families.forecast.panel.series import Panel
 from baton.families.forecast.panel.setting import Setting
+from baton.progress import told
 from baton.specs.forecast import BacktestSpec, ForecasterSpec
 
 KEYS = ("series", "origin", "step")
@@ -88,7 +89,7 @@ def replay(
     """Rows of the forecasts that `make` gives at the origins `at`; see `run`."""
     parts = []
     steps = np.arange(setting.horizon)
-    for column in at:
+    for column in told(at, "backtest", "origins"):
         past = panel.until(column)
         there = past.stop > past.start  # a series that has not begun has no forecast to be judged
         past = past.take(there)

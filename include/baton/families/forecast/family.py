@@ -20,7 +20,7 @@ from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
 from baton.families.forecast.panel.setting import Setting
-from baton.families.forecast.watching import reference, watch
+from baton.families.forecast.watching import coverage, reference, watch
 from baton.families.verdict import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
 
@@ -179,7 +179,7 @@ class Forecast:
     ) -> Watched:
         """See `watching.watch`; what counts for a retraining are the known (series, period) pairs."""
         table, performance = watch(spec, reference, scored, truth)
-        return Watched(table, performance, table.n)
+        return Watched(table, performance, table.n, coverage(scored, truth))
 
     def describe(self, spec: ForecastSpec, frame: pd.DataFrame) -> Description:
         """Series by kind, and periods."""

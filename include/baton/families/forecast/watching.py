@@ -6,6 +6,7 @@ of their spread, of the dependence of neighbouring periods, and of that between 
 periods, or many series with one cause, are not taken for more evidence than they are.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,6 +94,16 @@ def watch(
     rows.sort(key=lambda row: (not row.drifted, -row.effect, row.feature))
     table = DriftTable(rows, len(known), int(reference["cases"]), not enough, [])
     return table, _performance(spec, known)
+
+
+def coverage(scored: pd.DataFrame, truth: pd.DataFrame) -> list[list[float]]:
+    """Per quantile: its level, level times the rows with a known truth, how many of these lie at or below it, their number."""
+    value = scored["entity_key"].map(truth.drop_duplicates("entity_key").set_index("entity_key")["value"]).astype(float)
+    known = value.notna()
+    levels = {float(str(name)[1:]): str(name) for name in scored if re.fullmatch(r"q0?\.\d+", str(name))}
+    rows = float(known.sum())
+    below = {level: float((value[known] <= scored.loc[known, name]).sum()) for level, name in sorted(levels.items())}
+    return [[level, level * rows, count, rows] for level, count in below.items()] if rows else []
 
 
 def _errors(reference: Mapping[str, Any], scored: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:

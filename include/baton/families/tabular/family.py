@@ -15,7 +15,7 @@ import pandas as pd
 from baton.data.identity import row_keys
 from baton.data.partitions import HOUR, floor_times
 from baton.drift import compare as drift
-from baton.drift.performance import performance
+from baton.drift.performance import calibration, performance
 from baton.errors import BatonError, ModelError
 from baton.families.base import (
     REFITTED,
@@ -194,7 +194,10 @@ class Tabular:
             result = performance(
                 labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, policy.performance
             )
-        return Watched(table, result, int(labelled.fillna(0).sum()))
+        seen = (
+            calibration(scored["score"], labelled.astype(float)) if spec.data.target else []
+        )  # else no chances are said
+        return Watched(table, result, int(labelled.fillna(0).sum()), seen)
 
     def describe(self, spec: TabularSpec, frame: pd.DataFrame) -> Description:
         """Rows and positives of the training part."""

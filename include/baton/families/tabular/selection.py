@@ -21,6 +21,7 @@ from baton.families.tabular.anomaly import Anomaly
 from baton.families.tabular.classification import Classification
 from baton.families.tabular.learner import Learner, feature_columns
 from baton.families.tabular.metrics import METRICS, cheapest, losses
+from baton.progress import told
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 FIRST_TRAINING = 0.4
@@ -115,7 +116,7 @@ def _out_of_fold(
         started = time.perf_counter()
         parts = []
         try:
-            for learn, judge in folds:
+            for learn, judge in told(folds, f"candidate {candidate.name}", "folds"):
                 model = maker.fit_raw(candidate, features, known.take(learn), spec.training.seed)
                 parts.append(model.raw(rows.frame.iloc[judge]))
             raw[candidate.name] = np.concatenate(parts)

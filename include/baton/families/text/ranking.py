@@ -12,6 +12,7 @@ from baton.families.text import blend, measures
 from baton.families.text.cases import Cases, folds
 from baton.families.text.features import members
 from baton.families.text.features.encoder import Encoder
+from baton.progress import told
 from baton.specs.text import TextCandidateSpec, TextSpec
 
 
@@ -31,7 +32,7 @@ def out_of_fold(
     fold = folds(cases.texts, cases.y, spec.validation.folds, spec.training.seed)
     raw = np.empty((len(cases.y), len(cases.classes)))
     texts = np.array(cases.texts, dtype=object)
-    for one in range(spec.validation.folds):
+    for one in told(range(spec.validation.folds), f"candidate {candidate.name}", "folds"):
         learn, judge = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         known = list(texts[learn]), cases.y[learn], cases.weights[learn], len(cases.classes)
         member = members.fit(candidate, *known, spec.training.seed, encoder, cases.names)

@@ -23,7 +23,7 @@ from baton.data.partitions import DAY, floor_times
 from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
-from baton.drift.performance import COVERAGE, Performance
+from baton.drift.performance import COVERAGE, Performance, calibration
 from baton.families.base import Json
 from baton.families.text.cases import split, texts_of
 from baton.families.text.features.encoder import Encoder, packaged_encoder, require
@@ -89,11 +89,11 @@ def watch(
     scored: pd.DataFrame,
     truth: pd.DataFrame,
     encoder: Encoder | None = None,
-) -> tuple[table.DriftTable, Performance | None, int]:
+) -> tuple[table.DriftTable, Performance | None, int, list[list[float]]]:
     """Compare a window; see `baton.families.base.Family.watch`.
 
     Returns:
-        the table, the performance, and how many texts of the window have a known class.
+        the table, the performance, how many texts of the window have a known class, and the calibration of the best class.
     """
     policy = spec.drift
     assert policy is not None
@@ -108,11 +108,11 @@ def watch(
     table = drift.compare(reference, signals, policy, said["score"].to_numpy(dtype=float))
     known = scored["entity_key"].map(truth.set_index("entity_key")["value"])
     expected = reference.get("metrics", {}).get("accuracy")
-    result = None
+    result, right = None, (known.astype(str) == scored["category"].astype(str)).to_numpy()
     if policy.performance is not None and expected is not None and len(truth):
-        right = (known.astype(str) == scored["category"].astype(str)).to_numpy()
         result = accuracy(right, known.notna().to_numpy(), float(expected), policy.performance, spec.training.seed)
-    return table, result, int(known.notna().sum())
+    seen = calibration(scored["score"], np.where(known.notna(), right, np.nan))
+    return table, result, int(known.notna().sum()), seen
 
 
 def accuracy(right: np.ndarray, known: np.ndarray, expected: float, policy: AccuracySpec, seed: int) -> Performance:

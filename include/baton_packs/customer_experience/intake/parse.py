@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from baton.progress import told
 from baton.record import warehouse
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton.stages.digests import code_of
@@ -80,7 +81,7 @@ def parse(
     try:
         # each thread has a process of its own; the threads only wait
         with ThreadPoolExecutor(max_workers=max(1, min(workers, len(rows)))) as pool:
-            found = list(pool.map(read, rows))
+            found = list(told(pool.map(read, rows), "reading", "documents", len(rows)))
     finally:
         for reader in readers:
             reader.close()

@@ -67,7 +67,7 @@ def decide(job: StageJob) -> StageOutput:
 
     Returns:
         one row per document: entity_key, risk, route (file | reply | follow_up | approve | escalate), action (what an
-        answer is: reply | follow_up | ''), money, reasons, queue, priority, resolutions, type, type_score, intent,
+        answer is: reply | follow_up | ''), money, title, topic, reasons, queue, priority, resolutions, type, type_score, intent,
         language, sender, sender_name, subject, issuer, invoice_number, date, total, currency, missing (JSON), fields (JSON:
         what was read, with its places), letter (an agent words the answer); facts: `routes`, `letters` (how many).
     """
@@ -97,6 +97,7 @@ def _decided(document: Mapping[Any, Any], said: Mapping[str, Any], rules: Intake
     route, action, desk, reasons = _route(document, said, rules, money, missing)
     return {
         "entity_key": document["document_id"], "risk": said["risk"], "route": route, "action": action, "money": abs(money),
+        "title": _title(document, kind["category"], found), "topic": _topic(kind["category"], intent["category"]),
         "reasons": json.dumps([*reasons, *unscored]), "queue": desk.queue, "priority": desk.priority,
         "resolutions": json.dumps(_resolutions(kind["category"], intent["category"], rules)),
         "type": kind["category"], "type_score": float(kind["score"]), "intent": intent["category"],
@@ -176,6 +177,20 @@ def _resolutions(kind: str, intent: str, rules: IntakePolicy) -> dict[str, dict[
     right: dict[str, Any] = {"type": kind, "intent": intent, "risky": 0}
     answers = {f"right: {kind}": right, f"fraud ({kind})": {"type": kind, "risky": 1}, "fraud": {"risky": 1}}
     return answers | {f"it is: {other}": {"type": other, "risky": 0} for other in rules.types if other != kind}
+
+
+def _topic(kind: str, intent: str) -> str:
+    """What a document is about, without personal data: `Complaint: charged twice`."""
+    words = f"{kind}: {intent}".replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _title(document: Mapping[Any, Any], kind: str, found: Mapping[Any, Any]) -> str:
+    """What a clerk calls a document: its subject, or what it is and its number, and from whom."""
+    number = _text(found["invoice_number"])
+    about = _text(document["subject"]) or (f"{kind} {number}" if number else f"{kind} without a subject")
+    who = _text(document["sender_name"]) or _text(found["issuer"]) or _text(document["sender"])
+    return f"{about}, from {who}" if who else about
 
 
 def _text(value: Any) -> str | None:

@@ -14,7 +14,7 @@ from baton.stages import StageJob
 
 # what became of the customer; the other answers of such a case say what the document was
 DONE: Mapping[str, Mapping[str, Any]] = {"answered otherwise": {}, "no answer needed": {}}
-_FROM_THE_DECISION = ("entity_key", "route", "risk", "queue", "priority")
+_FROM_THE_DECISION = ("entity_key", "route", "risk", "queue", "priority", "title", "reasons")
 
 
 def open_cases(conn: Connection, job: StageJob, rows: Iterable[Mapping[Any, Any]], routes: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ def decide(job: StageJob) -> StageOutput:
 
     Returns:
         one row per message: entity_key, risk (how sure we are that a person is needed), route (send | suggest |
-        escalate), money (0: nothing is at stake), reasons, queue, priority, resolutions, intent, intent_score,
+        escalate), money (0: nothing is at stake), title, reasons, queue, priority, resolutions, intent, intent_score,
         sentiment, language, sender, sender_name, subject, entry, entry_score; facts: `routes`, `answers` (how many are to be written).
     """
     rules, table, frames = policy.service(), knowledge.intents(), read_inputs(job.inputs)
@@ -98,7 +98,7 @@ def _decided(
     priority = (rule.priority if rule is not None and known else 2) - int(angry)
     return {
         "entity_key": message["message_id"], "risk": _need(route, intent, found), "route": route, "money": 0.0,
-        "reasons": json.dumps(reasons), "queue": rule.team if rule is not None and known else UNKNOWN,
+        "title": f"{message['customer']}: {message['text'][:200]}", "reasons": json.dumps(reasons), "queue": rule.team if rule is not None and known else UNKNOWN,
         "priority": max(1, priority), "resolutions": json.dumps(_resolutions(route, known, intent, table)),
         "intent": intent["category"] if known else None, "intent_score": float(intent["score"]),
         "sentiment": sentiment["category"], "language": "en", "sender": message["address"], "sender_name": message["customer"],

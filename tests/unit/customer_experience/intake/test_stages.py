@@ -46,6 +46,15 @@ def decided(**given: Any) -> dict[str, Any]:
     return decision
 
 
+def test_a_document_is_called_by_its_subject_or_kind_and_by_its_sender() -> None:
+    found = decided()
+    assert (found["title"], found["topic"]) == ("Hello, from Ann Example", "Enquiry: ask")
+    assert decided(document={"subject": None, "sender_name": None})["title"] == "enquiry A-1, from Norwick Ltd"
+    bare = {"subject": None, "sender_name": None, "sender": None}
+    said = decided(document=bare, fields={"issuer": None, "invoice_number": None})["title"]
+    assert said == "enquiry without a subject"
+
+
 INVOICE = {"category": "invoice"}
 
 

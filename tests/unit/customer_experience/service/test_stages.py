@@ -20,7 +20,13 @@ REGULATED = next(name for name, one in TABLE.items() if one.regulated)
 
 def decided(**given: Any) -> dict[str, Any]:
     """One message's decision; by default a certain, calm question with a certain answer."""
-    message = {"message_id": "m1", "address": "ann@example.org", "customer": "Ann Example", **given.get("message", {})}
+    message = {
+        "message_id": "m1",
+        "address": "ann@example.org",
+        "customer": "Ann Example",
+        "text": "Where is my card?",
+        **given.get("message", {}),
+    }
     likely = json.dumps([[PLAIN, 0.8], [REGULATED, 0.1]])
     intent = pd.Series(
         {"category": PLAIN, "score": 0.9, "accepted": True, "reasons": likely, **given.get("intent", {})}
@@ -56,6 +62,7 @@ def test_routes(given: dict[str, Any], route: str) -> None:
     assert found["route"] == route, found["reasons"]
     assert json.loads(found["reasons"])
     assert 0 <= found["risk"] <= 1
+    assert found["title"] == "Ann Example: Where is my card?"
 
 
 def test_an_angry_customer_comes_sooner_and_the_unknown_go_to_everybody() -> None:

@@ -49,6 +49,10 @@ def test_a_season_is_no_drift(published: Any) -> None:
     assert result.table.drifted == []
     assert result.performance.status in ("held", "open")
     assert result.truths == 64
+    shares = {level: below / rows for level, _, below, rows in result.calibration}
+    assert set(shares) == {float(level) for level in published["spec"].quantiles}
+    assert all(rows == 64 for *_, rows in result.calibration)
+    assert list(shares.values()) == sorted(shares.values()), "of a higher quantile more lies below"
     assert not result.table.too_few
 
 

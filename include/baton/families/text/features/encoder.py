@@ -17,6 +17,7 @@ from baton.errors import ModelError
 from baton.families.base import threads
 from baton.packs.downloads import file_sha256
 from baton.packs.packaged import packaged
+from baton.progress import tell
 from baton.specs.text import ENCODER
 
 MODEL, TOKENIZER = ENCODER
@@ -70,6 +71,7 @@ class MiniLM:
         order = sorted(range(len(tokens)), key=lambda at: len(tokens[at]))
         vectors = np.zeros((len(tokens), self.size), dtype=np.float32)
         start = 0
+        tell("texts encoded", "texts", 0, len(order))
         while start < len(order):
             end = start + 1
             while end < len(order) and (end + 1 - start) * len(tokens[order[end]]) <= BATCH_TOKENS:
@@ -77,6 +79,7 @@ class MiniLM:
             part = order[start:end]
             vectors[part] = self._batch([tokens[at] for at in part])
             start = end
+            tell("texts encoded", "texts", start, len(order))
         return vectors
 
     def _batch(self, tokens: list[list[int]]) -> np.ndarray:

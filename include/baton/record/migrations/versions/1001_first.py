@@ -10,8 +10,8 @@ down_revision = None
 _TABLES = {
     "adjustments": "flow* partition* entity_key* field* proposed:float decided:float actor reason? at",
     "approvals": "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?",
-    "cases": "flow* entity_key* partition route queue? priority:int? risk:float status resolutions:json edits:json? "
-    "resolution? actor? note? text? opened_at updated_at",
+    "cases": "flow* entity_key* partition route queue? priority:int? risk:float status title? reasons:json? "
+    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at",
     "commits": "id:id* flow stage partition map_index:int fence:int digest uri ref:json facts:json inputs:json params:json "
     "models:json code run_id? created_at",
     "decisions": "flow* partition* entity_key* risk:float route money:float? models:json commit_id:big decided_at",
