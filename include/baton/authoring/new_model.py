@@ -69,7 +69,7 @@ _CANDIDATES = {
 
 
 @dataclass(frozen=True)
-class About:
+class RowNotes:
     """What is known of the rows beyond their types: columns of personal data, rules learnt from the values."""
 
     personal: tuple[str, ...] = ()
@@ -100,13 +100,13 @@ class NewModel:
     owner: str = "model-owners"
     scoring: bool = True
     rows: bool = True
-    about: About = About()
+    about: RowNotes = RowNotes()
 
 
 def new_model(asked: NewModel) -> list[Path]:
     """Writes models/<name>.yaml and the contracts of its rows, <name>_training.yaml and <name>_rows.yaml.
 
-    Columns and their types come from rows of the source.
+    ColumnKinds and their types come from rows of the source.
 
     Returns:
         the files written.
@@ -168,7 +168,7 @@ def _check(asked: NewModel, pack: Pack) -> None:
 
 
 def _data(
-    asked: NewModel, frame: pd.DataFrame, found: roles.Columns, time: str
+    asked: NewModel, frame: pd.DataFrame, found: roles.ColumnKinds, time: str
 ) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     """The field `data` of the spec, and what was left out of the features because it only names something."""
     if asked.family == "forecast":
@@ -193,7 +193,7 @@ def _data(
 
 
 def _values(
-    asked: NewModel, data: Mapping[str, Any], found: roles.Columns, frame: pd.DataFrame, cron: str
+    asked: NewModel, data: Mapping[str, Any], found: roles.ColumnKinds, frame: pd.DataFrame, cron: str
 ) -> dict[str, Any]:  # fmt: skip
     """What the model's YAML says beyond the defaults."""
     forecast, tabular = asked.family == "forecast", FAMILIES[asked.family] is TabularSpec

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from baton.authoring.files import check_name, render, write
 from baton.authoring.new_flow import new_flow
-from baton.authoring.new_model import About, NewModel, new_model
+from baton.authoring.new_model import NewModel, RowNotes, new_model
 from baton.authoring.profile import Profile, profile, rules
 from baton.data import formats
 from baton.errors import SourceError, SpecError
@@ -225,7 +225,7 @@ def _place(look: Look) -> dict[str, str]:
 def _filled(name: str, look: Look, given: Mapping[str, str], family: str, site: Path, dags: Path) -> list[Path]:
     personal = tuple(one.strip() for one in given["personal"].split(",") if one.strip() != NOBODY)
     learnt = tuple(rules(look.frame, look.seems, skip=[given["key"], given["time"], given["target"]]))
-    about = About(personal, learnt)
+    about = RowNotes(personal, learnt)
     models = {model_name(given["target"]): family}
     if family == "classification":  # a second opinion that needs no label
         models[f"{model_name(given['target'])}_unusual"] = "anomaly"

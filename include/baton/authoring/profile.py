@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from baton.authoring.column_types import cells_of, column_types
-from baton.authoring.roles import IDENTIFIER, WORDS, words
+from baton.authoring.roles import IDENTIFIER, WORDS, ColumnKinds, words
 
-Columns = dict[str, tuple[str, bool]]
 FEW_VALUES = 25  # different ones of a column that stands for a choice
 _TIME = re.compile(r"(at|time|date|day|week|month|ts)$", re.IGNORECASE)
 _TARGET = re.compile(
@@ -104,7 +103,7 @@ def profile(frame: pd.DataFrame) -> Profile:
     )
 
 
-def _keys(columns: Columns, cells: dict[str, pd.Series], personal: dict[str, str]) -> list[Guess]:
+def _keys(columns: ColumnKinds, cells: dict[str, pd.Series], personal: dict[str, str]) -> list[Guess]:
     unique = [
         name for name, (kind, gaps) in columns.items()
         if kind in ("int", "str") and not gaps and name not in personal and cells[name].is_unique
@@ -119,14 +118,14 @@ def _named_as_key(name: str) -> bool:
     return bool(IDENTIFIER.search(name) or _NUMBER.search(name))
 
 
-def _series(columns: Columns, cells: dict[str, pd.Series], time: str) -> list[Guess]:
+def _series(columns: ColumnKinds, cells: dict[str, pd.Series], time: str) -> list[Guess]:
     whole = [name for name, (kind, gaps) in columns.items() if kind in ("int", "str") and not gaps and name != time]
     found = [name for name in whole if not pd.DataFrame({"a": cells[name], "b": cells[time]}).duplicated().any()]
     guesses = [Guess(name, f"names {cells[name].nunique():,} series, each once at a time") for name in found]
     return sorted(guesses, key=lambda one: columns[one.column][0] != "str")
 
 
-def _times(columns: Columns, cells: dict[str, pd.Series]) -> list[Guess]:
+def _times(columns: ColumnKinds, cells: dict[str, pd.Series]) -> list[Guess]:
     found = [name for name, (kind, _) in columns.items() if kind == "timestamp"]
     whole = {name: float(cells[name].notna().mean()) for name in found}
     guesses = [
@@ -135,7 +134,7 @@ def _times(columns: Columns, cells: dict[str, pd.Series]) -> list[Guess]:
     return sorted(guesses, key=lambda one: (-whole[one.column], not _TIME.search(one.column)))
 
 
-def _targets(columns: Columns, left: dict[str, pd.Series]) -> list[Guess]:
+def _targets(columns: ColumnKinds, left: dict[str, pd.Series]) -> list[Guess]:
     found = []
     for name, cells in left.items():
         kind, values = columns[name][0], cells.dropna()
@@ -149,7 +148,7 @@ def _targets(columns: Columns, left: dict[str, pd.Series]) -> list[Guess]:
     return [Guess(name, why) for name, why in ordered]
 
 
-def _quantities(columns: Columns, left: dict[str, pd.Series]) -> list[Guess]:
+def _quantities(columns: ColumnKinds, left: dict[str, pd.Series]) -> list[Guess]:
     found = [name for name, cells in left.items() if columns[name][0] in ("int", "float") and cells.nunique() > 2]
     guesses = [Guess(name, f"is a number, {left[name].min():g} to {left[name].max():g}") for name in found]
     return sorted(guesses, key=lambda one: not _QUANTITY.search(one.column))
@@ -177,7 +176,7 @@ def rules(frame: pd.DataFrame, found: Profile, skip: Iterable[str] = ()) -> list
     """What a contract may ask of columns, learnt from the values: no gaps, a range, a set of words.
 
     A range is that of the values and half of its width more on each side, but not below zero where nothing is: what is
-    new may be larger than what was. Columns of personal data, texts and `skip` get no rule about their values.
+    new may be larger than what was. ColumnKinds of personal data, texts and `skip` get no rule about their values.
     """
     learnt: list[Learnt] = []
     silent = {

@@ -11,7 +11,7 @@ from baton.data.typed import day_first
 from baton.errors import SpecError
 from baton.specs.contract import expand_range
 
-Columns = Mapping[str, tuple[str, bool]]  # type and whether empty cells occur, see `column_types`
+ColumnKinds = Mapping[str, tuple[str, bool]]  # type and whether empty cells occur, see `column_types`
 IDENTIFIER = re.compile(r"(?i)(^|_)(id|uuid|guid|key)$")
 _WIDE = 8  # from so many features on, neighbours are written as a glob
 WORDS = 2.5  # a column whose cells have more words on average is a text
@@ -20,7 +20,7 @@ _PERIODS = {"h": (24, 24), "D": (7, 14), "W": (52, 8), "MS": (12, 6), "QS": (4, 
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
-def entity(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None] = ()) -> str:
+def entity(frame: pd.DataFrame, columns: ColumnKinds, never: Sequence[str | None] = ()) -> str:
     """The column with a value of its own in each row. Raises SpecError: there is none, or several and none is an `id`."""
     fitting = [c for c in columns if c not in never and _may_be_key(columns[c]) and frame[c].is_unique]
     fitting = [c for c in fitting if columns[c][0] == "int" or words(frame[c]) <= WORDS]
@@ -28,7 +28,7 @@ def entity(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None] = 
     return _one(named if len(named) == 1 else fitting, "which column identifies a row? Give --entity", list(columns))
 
 
-def series(frame: pd.DataFrame, columns: Columns, time: str, never: Sequence[str | None]) -> str:
+def series(frame: pd.DataFrame, columns: ColumnKinds, time: str, never: Sequence[str | None]) -> str:
     """The column that says which series a row belongs to: with the time it is a row's own. Raises SpecError: not to be told."""
     fitting = [c for c in columns if c not in (time, *never) and _may_be_key(columns[c])]
     fitting = [c for c in fitting if not frame[c].is_unique and not frame.duplicated([c, time]).any()]
@@ -36,7 +36,7 @@ def series(frame: pd.DataFrame, columns: Columns, time: str, never: Sequence[str
     return _one(named or fitting, "which column names a series? Give --entity", list(columns))
 
 
-def time(frame: pd.DataFrame, columns: Columns) -> str:
+def time(frame: pd.DataFrame, columns: ColumnKinds) -> str:
     """The one column of type timestamp. Raises SpecError: there is none, or several."""
     fitting = [c for c, (kind, _) in columns.items() if kind == "timestamp"]
     if len(fitting) != 1:
@@ -49,15 +49,15 @@ def time(frame: pd.DataFrame, columns: Columns) -> str:
     return fitting[0]
 
 
-def features(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None]) -> tuple[list[str], list[str]]:
+def features(frame: pd.DataFrame, columns: ColumnKinds, never: Sequence[str | None]) -> tuple[list[str], list[str]]:
     """Numeric columns that a model may learn from, neighbours as a glob; those left out because they only name something."""
     numeric = [c for c, (kind, _) in columns.items() if kind in ("int", "float", "bool") and c not in never]
     names = [c for c in numeric if IDENTIFIER.search(c) or _counts(frame[c], columns[c])]
     return _in_globs([c for c in numeric if c not in names], columns), names
 
 
-def texts(frame: pd.DataFrame, columns: Columns, never: Sequence[str | None]) -> list[str]:
-    """Columns whose cells are texts of several words. Raises SpecError: there is none."""
+def texts(frame: pd.DataFrame, columns: ColumnKinds, never: Sequence[str | None]) -> list[str]:
+    """ColumnKinds whose cells are texts of several words. Raises SpecError: there is none."""
     written = [c for c, (kind, _) in columns.items() if kind == "str" and c not in never]
     found = [c for c in written if words(frame[c]) > WORDS]
     if not found:
@@ -138,7 +138,7 @@ def _one(fitting: Sequence[str], question: str, columns: Sequence[str]) -> str:
     return fitting[0]
 
 
-def _in_globs(features: Sequence[str], columns: Columns) -> list[str]:
+def _in_globs(features: Sequence[str], columns: ColumnKinds) -> list[str]:
     """Writes v1 .. v28 as `v*` where that takes exactly the same columns."""
     if len(features) < _WIDE:
         return list(features)

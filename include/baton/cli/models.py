@@ -1,12 +1,13 @@
 """`baton rollback`, `baton trace`, `baton predictions`: what concerns models and the decisions made with them."""
 
 import getpass
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from baton.cli.output import Json, as_json, plural, table
+from baton.cli.output import Json, as_json, bar, plural, table
 from baton.packs.pack import find_model
 from baton.record import ledger
 
@@ -58,4 +59,6 @@ def predictions(
     """Export published predictions, partition by partition."""
     from baton.console.queries.predictions import export
 
-    print(f"{file}: {plural(export(file, flow, model, first, last), 'prediction', 'predictions')}")
+    with bar(sys.stderr):
+        count = export(file, flow, model, first, last)
+    print(f"{file}: {plural(count, 'prediction', 'predictions')}")

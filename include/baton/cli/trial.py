@@ -1,13 +1,12 @@
 """`baton try`: how good would a model be, without services."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from baton.cli.output import Json, as_json, table
+from baton.cli.output import Json, as_json, bar, table
 from baton.files import place
 from baton.settings import settings
 
@@ -42,8 +41,8 @@ def try_model(
     from baton.specs.grid import GridSpec
 
     wanted = None if grid is None else read_policy(grid, GridSpec)
-    with _progress(shown=not json) as report:
-        trial = attempt(model, report, rows=rows, holdout=holdout, grid=wanted)
+    with bar(sys.stderr):
+        trial = attempt(model, rows=rows, holdout=holdout, grid=wanted)
     path = out or settings().reports_dir / "trials" / f"{model}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     place(path, page(trial), replace=True)
@@ -73,32 +72,3 @@ def try_model(
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on the terminal's other channel, with the part that is at work and the time that remains."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        bar = progress.add_task("rows", total=1)
-
-        def report(what: str, done: int, total: int) -> None:
-            progress.update(bar, description=what, completed=done, total=total)
-
-        yield report

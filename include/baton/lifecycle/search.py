@@ -1,7 +1,7 @@
 """A search over the parameters of candidates inside the validation: the held-out rows are not looked at."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,23 +9,23 @@ import pandas as pd
 from baton.errors import ModelError, SpecError
 from baton.families.base import Family
 from baton.packs.spec_file import did_you_mean
+from baton.progress import tell
 from baton.specs.grid import GridSpec, Range
 from baton.specs.model import Candidate, ModelSpec
 
-Found = tuple[pd.DataFrame, dict[str, Any]]  # what `Family.validate` returned
+Validated = tuple[pd.DataFrame, dict[str, Any]]  # what `Family.validate` returned
 
 
 def search(
-    maker: Family, spec: ModelSpec, frame: pd.DataFrame, grid: GridSpec, tried: Mapping[str, Found], *,
-    errors: bool, report: Callable[[str, int, int], None],
-) -> dict[str, tuple[Candidate, Found]]:  # fmt: skip
+    maker: Family, spec: ModelSpec, frame: pd.DataFrame, grid: GridSpec, tried: Mapping[str, Validated], *,
+    errors: bool,
+) -> dict[str, tuple[Candidate, Validated]]:  # fmt: skip
     """Look for better parameters (tree-structured Parzen estimator, seeded).
 
     Args:
         frame: what the training contract let through.
         tried: candidate -> what was found of it as the spec has it: where the search begins.
         errors: the validation's metric measures errors, less is better.
-        report: called with (candidate, trials done, at most) after each.
 
     Returns:
         candidate -> it with the best parameters, and what was found of it; only where they are better than the spec's.
@@ -45,7 +45,7 @@ def search(
     for left, (name, space) in enumerate(grid.candidates.items()):
         until = time.monotonic() + (end - time.monotonic()) / (len(grid.candidates) - left)
         before = tried.get(name)
-        best = _search(maker, spec, frame, grid, known[name], space, until, errors, before, report)
+        best = _search(maker, spec, frame, grid, known[name], space, until, errors, before)
         if best is not None:
             better[name] = best
     return better
@@ -53,8 +53,8 @@ def search(
 
 def _search(
     maker: Family, spec: ModelSpec, frame: pd.DataFrame, grid: GridSpec, candidate: Candidate, space: Mapping[str, Any],
-    until: float, errors: bool, before: Found | None, report: Callable[[str, int, int], None],
-) -> tuple[Candidate, Found] | None:  # fmt: skip
+    until: float, errors: bool, before: Validated | None,
+) -> tuple[Candidate, Validated] | None:  # fmt: skip
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -63,7 +63,7 @@ def _search(
     )
     first = {name: value for name, value in candidate.params.items() if name in space and _within(space[name], value)}
     study.enqueue_trial(first)
-    best: tuple[Candidate, Found] | None = None
+    best: tuple[Candidate, Validated] | None = None
     value, said = (None if before is None else before[1].get("value")), ""
     done = fitted = 0
     while done < grid.trials and (done == 0 or time.monotonic() < until):
@@ -82,7 +82,7 @@ def _search(
             if value is None or (reached < value if errors else reached > value):
                 value, best = reached, (one, found)
         done += 1
-        report(candidate.name, done, grid.trials)
+        tell(f"parameters of {candidate.name}", "trials", done, grid.trials)
     if not fitted:
         raise ModelError(f"grid: candidates.{candidate.name}: none of {done} trials could be fitted; the last: {said}")
     return best

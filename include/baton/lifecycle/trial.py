@@ -1,6 +1,6 @@
 """A model tried out where one stands: no service, no registry, nothing recorded; what training would do with the same rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -14,8 +14,9 @@ from baton.errors import BatonError, ContractBroken, ModelError
 from baton.families import family
 from baton.families.base import Evidence, Family, Leaderboard
 from baton.feedback.known_rows import HOLDOUT, drawn, known_rows
-from baton.lifecycle.search import Found, search
+from baton.lifecycle.search import Validated, search
 from baton.packs.pack import Pack, find_model
+from baton.progress import told
 from baton.record import warehouse
 from baton.sources.reading import read_history
 from baton.specs.grid import GridSpec
@@ -23,8 +24,6 @@ from baton.specs.model import Candidate, ModelSpec
 
 if TYPE_CHECKING:
     from baton.families.base import Preparing
-
-Report = Callable[[str, int, int], None]  # what, done, of how many
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,10 @@ class Trial:
     better: dict[str, Mapping[str, Any]]
 
 
-def attempt(
-    model: str, report: Report, *, rows: int | None = None, holdout: Path | None = None, grid: GridSpec | None = None
-) -> Trial:
+def attempt(model: str, *, rows: int | None = None, holdout: Path | None = None, grid: GridSpec | None = None) -> Trial:
     """Validate every candidate, fit the winner, measure it on rows that it did not see.
 
     Args:
-        report: called before and after each candidate.
         rows: about so many at most, drawn by a hash of the entity (whole series); None: all.
         holdout: a file of rows with their truth to measure on, instead of the most recent ones; all others train.
         grid: parameters to search for first.
@@ -69,34 +65,27 @@ def attempt(
         raise BatonError(f"model {model}: series are judged by rolling origins; a holdout is for rows and texts")
     if holdout is not None and spec.training.history is None:
         raise BatonError(f"model {model}: it has no training.history, as which the holdout would be read")
-    report("rows", 0, 1)
     frame, rejected = _rows(pack, spec, rows, holdout)
-    report("rows", 1, 1)
     if any(spec.needs_prepared(one) for one in spec.candidates):
-        report("prepared once for all", 0, 1)
         maker = cast("Preparing", maker).prepared(cast("Preparing", maker).prepare(spec, frame))
     singles = [one for one in spec.candidates if one.estimator is not None]
-    tried: dict[str, Found] = {}
+    tried: dict[str, Validated] = {}
     reasons: dict[str, str] = {}
-    for number, one in enumerate(singles):
-        report(one.name, number, len(singles))
+    for one in told(singles, "candidates tried", "candidates"):
         try:
             tried[one.name] = maker.validate(spec, one, frame)
         except ModelError as error:
             reasons[one.name] = str(error)
-    report("candidates", len(singles), len(singles))
     board = _board(maker, spec, frame, tried, reasons)
-    better: dict[str, tuple[Candidate, Found]] = {}
+    better: dict[str, tuple[Candidate, Validated]] = {}
     if grid is not None:
-        better = search(maker, spec, frame, grid, tried, errors=board.errors, report=report)
+        better = search(maker, spec, frame, grid, tried, errors=board.errors)
         changed = {name: one for name, (one, _) in better.items()}
         spec = spec.model_copy(update={"candidates": tuple(changed.get(one.name, one) for one in spec.candidates)})
         tried |= {name: found for name, (_, found) in better.items()}
         board = _board(maker, spec, frame, tried, reasons)
-    report("winner", 0, 1)
     fitted = maker.fit(spec, frame, board, _frames(spec, tried))
     metrics, evidence = maker.evaluate(spec, fitted, frame), maker.evidence(spec, fitted, frame)
-    report("winner", 1, 1)
     parameters: dict[str, Mapping[str, Any]] = {name: one.params for name, (one, _) in better.items()}
     table = _table(maker, spec, frame, tried, board)
     return Trial(spec, len(frame), rejected, board, table, metrics, evidence, parameters)
@@ -125,13 +114,13 @@ def _rows(pack: Pack, spec: ModelSpec, at_most: int | None, holdout: Path | None
     return good, len(frame) - len(good)
 
 
-def _frames(spec: ModelSpec, tried: Mapping[str, Found]) -> dict[str, pd.DataFrame]:
+def _frames(spec: ModelSpec, tried: Mapping[str, Validated]) -> dict[str, pd.DataFrame]:
     singles = [one.name for one in spec.candidates if one.estimator is not None]
     return {name: tried[name][0] if name in tried else pd.DataFrame() for name in singles}
 
 
 def _board(
-    maker: Family, spec: ModelSpec, frame: pd.DataFrame, tried: Mapping[str, Found], reasons: Mapping[str, str]
+    maker: Family, spec: ModelSpec, frame: pd.DataFrame, tried: Mapping[str, Validated], reasons: Mapping[str, str]
 ) -> Leaderboard:
     if not tried:
         raise ModelError(
@@ -146,7 +135,7 @@ def _board(
 
 
 def _table(
-    maker: Family, spec: ModelSpec, frame: pd.DataFrame, tried: Mapping[str, Found], board: Leaderboard
+    maker: Family, spec: ModelSpec, frame: pd.DataFrame, tried: Mapping[str, Validated], board: Leaderboard
 ) -> dict[str, dict[str, float | None]]:
     """Each candidate by every metric that a spec of the family may name."""
     found: dict[str, dict[str, float | None]] = {str(row["candidate"]): {} for row in board.rows}

@@ -15,6 +15,7 @@ from baton.cli.app import app
 from baton.console.queries import predictions
 from baton.console.queries.predictions import export
 from baton.errors import BatonError
+from baton.progress import Pace, Standing, heard_by
 from baton.record import tables, warehouse
 
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in (9, 10, 11)]
@@ -36,8 +37,9 @@ def published(home: Path) -> Any:
 
 def test_a_flows_predictions_go_into_a_private_file(home: Path) -> None:
     seen: list[int] = []
-    assert export(home / "all.parquet", "shop", report=seen.append) == 12
-    assert seen == [4, 8, 12], "partition by partition"
+    with heard_by(Pace(lambda one: seen.append(one.done), -1.0, -1.0)):
+        assert export(home / "all.parquet", "shop") == 12
+    assert seen == [0, 1, 2, 3], "partition by partition"
     frame = pd.read_parquet(home / "all.parquet")
     assert frame["partition"].tolist() == sorted(HOURS * 4)
     assert frame["entity_key"].iloc[0] == "=a"
@@ -70,10 +72,10 @@ def test_what_cannot_be_written_leaves_nothing(home: Path, monkeypatch: pytest.M
         export(home / "there.csv", "shop")
     assert (home / "there.csv").read_text() == "mine"
 
-    def breaks(total: int) -> None:
+    def breaks(standing: Standing) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        export(home / "half.csv", "shop", report=breaks)
+    with pytest.raises(KeyboardInterrupt), heard_by(Pace(breaks, -1.0, -1.0)):
+        export(home / "half.csv", "shop")
     assert not (home / "half.csv").exists()
     assert predictions.KEPT[0].name == "flow"

@@ -75,7 +75,7 @@ def shop(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def tried(**asked: Any) -> Trial:
-    return attempt("late_order", lambda what, done, total: None, **asked)
+    return attempt("late_order", **asked)
 
 
 def test_every_candidate_is_ranked_by_every_metric_and_the_winner_measured_on_rows_it_did_not_see() -> None:
@@ -116,7 +116,7 @@ def test_what_cannot_be_tried_says_why(shop: Path, home: Path) -> None:
     with pytest.raises(ContractBroken, match=r"contract orders stops all 400 rows: .*amount_negative"):
         tried()
     with pytest.raises(BatonError, match="late_orders"):
-        attempt("late_orders", lambda *said: None)
+        attempt("late_orders")
 
 
 def test_a_search_finds_better_parameters_inside_the_validation() -> None:

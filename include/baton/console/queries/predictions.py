@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from baton.data.cells import as_text, guarded
 from baton.errors import BatonError
+from baton.progress import told
 from baton.record.tables import predictions
 from baton.record.warehouse import read
 
@@ -19,13 +20,11 @@ _JSON = [column.name for column in KEPT if isinstance(column.type, sa.JSON)]
 
 def export(
     path: Path, flow: str, model: str | None = None, first: str | None = None, last: str | None = None,
-    report: Callable[[int], None] = lambda rows: None,
 ) -> int:  # fmt: skip
     """Write a flow's published predictions to a new .csv or .parquet file, mode 0600: entities may be people.
 
     Args:
         first, last: partitions to begin and end with.
-        report: called with the rows written so far after each partition.
 
     Returns:
         number of rows.
@@ -55,21 +54,21 @@ def export(
     batches = _batches(conditions, sorted(partitions))
     try:
         with os.fdopen(handle, "wb") as file:
-            return (_as_csv if path.suffix == ".csv" else _as_parquet)(file, batches, report)
+            return (_as_csv if path.suffix == ".csv" else _as_parquet)(file, batches)
     except BaseException:  # half of them is not what was asked for
         path.unlink(missing_ok=True)
         raise
 
 
 def _batches(conditions: list[Any], partitions: list[str]) -> Iterator[list[Mapping[str, Any]]]:
-    for partition in partitions:
+    for partition in told(partitions, "predictions written", "partitions"):
         query = sa.select(*KEPT).where(*conditions, predictions.c.partition == partition)
         with read() as conn:
             rows = conn.execute(query.order_by(predictions.c.entity_key, predictions.c.model)).mappings().all()
         yield [{**row, **{name: None if row[name] is None else as_text(row[name]) for name in _JSON}} for row in rows]
 
 
-def _as_csv(file: Any, batches: Iterator[list[Mapping[str, Any]]], report: Callable[[int], None]) -> int:
+def _as_csv(file: Any, batches: Iterator[list[Mapping[str, Any]]]) -> int:
     import io
 
     total = 0
@@ -79,11 +78,10 @@ def _as_csv(file: Any, batches: Iterator[list[Mapping[str, Any]]], report: Calla
         for rows in batches:
             writer.writerows([guarded(as_text(value)) for value in row.values()] for row in rows)
             total += len(rows)
-            report(total)
     return total
 
 
-def _as_parquet(file: Any, batches: Iterator[list[Mapping[str, Any]]], report: Callable[[int], None]) -> int:
+def _as_parquet(file: Any, batches: Iterator[list[Mapping[str, Any]]]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -96,5 +94,4 @@ def _as_parquet(file: Any, batches: Iterator[list[Mapping[str, Any]]], report: C
         for rows in batches:
             writer.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema))
             total += len(rows)
-            report(total)
     return total
