@@ -160,8 +160,8 @@ class Evidence:
     Attributes:
         cases: one row each: truth and said (classes, text), probability (of what is said); none where series are forecast
             or nobody knows the truth.
-        series: one row per series and period: series, time (as text), origin, step, y, forecast and, with its edges, low
-            and high of the 80 % interval; none for other models.
+        series: one row per series and period: series, origin, step, time (of the period, and as text in `label`), y,
+            forecast and, with its edges, low and high of the 80 % interval; none for other models.
         importance: feature -> how much of the validation's metric is lost where its cells are dealt anew among the rows,
             largest first; empty where features are words or periods.
     """

@@ -10,7 +10,7 @@ import pandas as pd
 from baton.lifecycle.trial import Trial
 
 _WIDTH, _HEIGHT, _PAD = 360, 240, 34
-_CLASSES, _SERIES, _FEATURES = 12, 6, 12  # drawn at most
+_CLASSES, _MISTAKES, _SERIES, _FEATURES = 8, 15, 6, 12  # drawn at most
 _FEW = 10  # rows of a point of the calibration at least
 
 
@@ -50,19 +50,18 @@ def _leaderboard(trial: Trial) -> str:
         {metric for row in trial.table.values() for metric in row}, key=lambda name: name != trial.board.metric
     )
     head = "".join(f"<th>{escape(metric.replace('_', ' '))}</th>" for metric in metrics)
+    priced = any(row.get("cost") is not None for row in trial.board.rows)
     rows = []
     for row in trial.board.rows or [{"candidate": trial.board.best, "error": None}]:
         name, values = str(row["candidate"]), trial.table.get(str(row["candidate"]), {})
         cells = "".join(f"<td>{_number(values.get(metric))}</td>" for metric in metrics)
-        spread, cost = (_number(row.get(key)) for key in ("spread", "cost"))
+        cells += f"<td>{_number(row.get('spread'))}</td>" + (f"<td>{_number(row.get('cost'))}</td>" if priced else "")
         why = f'<td class="why">{escape(row["error"])}</td>' if row.get("error") else "<td></td>"
         best = ' class="best"' if name == trial.board.best else ""
         seconds = f"{row.get('seconds') or 0:.1f}"
-        rows.append(
-            f"<tr{best}><td>{escape(name)}</td>{cells}<td>{spread}</td><td>{cost}</td><td>{seconds}</td>{why}</tr>"
-        )
+        rows.append(f"<tr{best}><td>{escape(name)}</td>{cells}<td>{seconds}</td>{why}</tr>")
     return (
-        f"<table><thead><tr><th>candidate</th>{head}<th>spread</th><th>cost a case</th><th>seconds</th><th></th></tr></thead>"
+        f"<table><thead><tr><th>candidate</th>{head}<th>spread</th>{'<th>cost a case</th>' if priced else ''}<th>seconds</th><th></th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
         f'<p class="dim">Ranked by {escape(trial.board.metric.replace("_", " "))}'
         f"{', less is better' if trial.board.errors else ''}; spread: its standard deviation over the folds.</p>"
@@ -87,20 +86,33 @@ def _number(value: float | None) -> str:
 
 
 def confusion(cases: pd.DataFrame) -> str:
-    """Truth by what was said, of the most frequent classes; each row's shares as shades."""
-    names = list(cases["truth"].value_counts().index[:_CLASSES])
-    others = int((~cases["truth"].isin(names)).sum())
-    counts = pd.crosstab(cases["truth"], cases["said"]).reindex(index=names, columns=names, fill_value=0).to_numpy()
-    total = cases["truth"].value_counts().reindex(names).to_numpy()
+    """Truth by what was said, each row's shares as shades; of many classes the most frequent mistakes."""
+    counts = cases["truth"].value_counts()
+    if len(counts) > _CLASSES:
+        return _mistakes(cases, counts)
+    names = list(counts.index)
+    table = pd.crosstab(cases["truth"], cases["said"]).reindex(index=names, columns=names, fill_value=0).to_numpy()
     head = "".join(f"<th>{escape(_short(name))}</th>" for name in names)
     rows = ""
-    for name, line, of in zip(names, counts, total, strict=True):
+    for name, line, of in zip(names, table, counts, strict=True):
         cells = "".join(f'<td style="--share:{n / of:.3f}">{n:,}</td>' for n in line)
         rows += f"<tr><th>{escape(_short(name))}</th>{cells}</tr>"
-    more = f" {others:,} rows of other classes are not shown." if others else ""
     return _figure(
         f'<table class="matrix"><thead><tr><td>truth \\ said</td>{head}</tr></thead><tbody>{rows}</tbody></table>',
-        f"Confusion: the stronger, the larger the share of the true class.{more}",
+        "Confusion: the stronger, the larger the share of the true class.",
+    )
+
+
+def _mistakes(cases: pd.DataFrame, counts: pd.Series) -> str:
+    wrong = cases[cases["truth"] != cases["said"]]
+    pairs = wrong.groupby(["truth", "said"]).size().sort_values(ascending=False, kind="stable")
+    rows = "".join(
+        f"<tr><th>{escape(_short(str(truth)))}</th><td>{escape(_short(str(said)))}</td><td>{n} of {counts[truth]}</td></tr>"
+        for (truth, said), n in pairs.head(_MISTAKES).items()
+    )
+    return _figure(
+        f'<table class="matrix"><thead><tr><th>truth</th><th>said</th><th>rows</th></tr></thead><tbody>{rows}</tbody></table>',
+        f"Confusion: the most frequent mistakes among {len(counts)} classes; {len(wrong):,} of {len(cases):,} rows are wrong.",
     )
 
 
@@ -152,27 +164,31 @@ def forecasts(rows: pd.DataFrame) -> list[str]:
 
 
 def _forecast(name: str, rows: pd.DataFrame) -> str:
-    at = rows["origin"].to_numpy() + rows["step"].to_numpy()
-    first, width = at.min(), max(1, at.max() - at.min())
+    first, last = rows["time"].min(), rows["time"].max()
+    width = (last - first) or pd.Timedelta("1D")
     edges = [column for column in ("y", "forecast", "low", "high") if column in rows]
     low, top = min(0.0, float(rows[edges].min().min())), float(rows[edges].max().max())
     scale = (top - low) or 1.0
 
     def points(part: pd.DataFrame, column: str) -> list[tuple[float, float]]:
-        xs = (part["origin"] + part["step"] - first) / width
+        xs = (part["time"] - first) / width
         return list(zip(xs, (part[column] - low) / scale, strict=True))
 
     drawn = ""
-    for _, part in rows.sort_values("step").groupby("origin"):
-        if "low" in part:
+    for origin, part in rows.sort_values("step").groupby("origin"):
+        if "low" in part and origin == rows["origin"].max():  # of all of them nobody could tell which is whose
             outline = points(part, "low") + points(part, "high")[::-1]
             drawn += f'<polygon class="band" points="{_points(outline)}"/>'
         drawn += _line(points(part, "forecast"))
-    truth = rows.assign(_at=at).sort_values("_at").drop_duplicates("_at")
+    truth = rows.sort_values("time").drop_duplicates("time")
     drawn += _line(points(truth, "y"), "truth")
-    ends = f"{rows['time'].iloc[at.argmin()]} to {rows['time'].iloc[at.argmax()]}"
+    ends = f"{truth['label'].iloc[0]} to {truth['label'].iloc[-1]}"
     return _chart(
-        drawn, ends, "", f"{name}: truth (dark), forecasts and their 80 % interval.", (f"{top:,.4g}", f"{low:,.4g}")
+        drawn,
+        ends,
+        "",
+        f"{name}: truth (thin), forecasts, and the 80 % interval of the last.",
+        (f"{top:,.4g}", f"{low:,.4g}"),
     )
 
 

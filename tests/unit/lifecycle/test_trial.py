@@ -162,10 +162,19 @@ def test_the_command_prints_a_leaderboard_and_writes_a_page(home: Path) -> None:
 def test_names_from_data_are_text_on_the_page() -> None:
     cases = pd.DataFrame({"truth": ["<b>", "x"], "said": ["<b>", "<b>"], "probability": [0.9, 0.6]})
     assert "<b>" not in trial_page.confusion(cases).replace("&lt;b&gt;", "")
-    rows = pd.DataFrame({"series": "<i>s", "origin": [1, 1, 2, 2], "step": [1, 2, 1, 2], "time": ["a", "b", "b", "c"],
+    rows = pd.DataFrame({"series": "<i>s", "origin": [1, 1, 2, 2], "step": [1, 2, 1, 2], "label": ["a", "b", "b", "c"],
+                         "time": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-02", "2026-01-03"]),
                          "y": [1.0, 2.0, 2.0, 3.0], "forecast": [1.5, 2.5, 2.0, 3.5], "low": [1.0, 2.1, 1.0, 3.0],
                          "high": [2.0, 3.0, 3.0, 4.0]})  # fmt: skip
     assert "Coverage: 75.0% of all truths" in trial_page.coverage(rows)
     (figure,) = trial_page.forecasts(rows)
     assert "&lt;i&gt;s: truth" in figure
-    assert figure.count('class="band"') == figure.count('class="said"') == 2
+    assert (figure.count('class="band"'), figure.count('class="said"')) == (1, 2)
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_listed() -> None:
+    truth = [f"t{n % 20}" for n in range(100)]
+    said = [f"t{0 if n % 20 == 1 else n % 20}" for n in range(100)]
+    drawn = trial_page.confusion(pd.DataFrame({"truth": truth, "said": said, "probability": 0.9}))
+    assert "<th>t1</th><td>t0</td><td>5 of 5</td>" in drawn
+    assert "among 20 classes; 5 of 100 rows are wrong" in drawn

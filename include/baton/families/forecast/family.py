@@ -131,10 +131,8 @@ class Forecast:
     def evidence(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> Evidence:
         """The winner's backtest."""
         rows, setting = fitted.judged(), fitted.setting
-        times = prepare(setting, frame).times(rows["time"].to_numpy(), setting.frequency)
-        kept = rows[["series", "origin", "step", "y", "forecast"]].assign(
-            time=[label(at, setting.frequency) for at in times]
-        )
+        written = {at: label(at, setting.frequency) for at in rows["time"].unique()}
+        kept = rows[["series", "origin", "step", "time", "y", "forecast"]].assign(label=rows["time"].map(written))
         edges = {name: rows[q] for name, q in (("low", "q0.1"), ("high", "q0.9")) if q in rows}
         return Evidence(series=kept.assign(**edges).reset_index(drop=True))
 
