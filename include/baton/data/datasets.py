@@ -208,23 +208,29 @@ class StoredObject:
     size: int
 
 
-def objects() -> Iterator[StoredObject]:
-    """List every object of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes."""
+def objects(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
+    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
+
+    Args:
+        wanted: of which names; the others are not looked at, which costs a disk access each.
+    """
     store = settings().store_url.rstrip("/")
     if _local(store):
         root = str(path_of(store))
         for entry in _files(root):
+            name = entry.path.removeprefix(f"{root}/")
+            if not wanted(name):
+                continue
             try:
                 stat = entry.stat()
             except FileNotFoundError:  # another process removed it since the listing
                 continue
-            name = entry.path.removeprefix(f"{root}/")
             yield StoredObject(name, _uri(name), stat.st_mtime, stat.st_size)
         return
     fs, root_path = _remote(store)
     for found, info in sorted(fs.find(root_path, detail=True).items()):
-        if found.endswith(_KINDS):
-            name = found[len(root_path.rstrip("/")) + 1 :]
+        name = found[len(root_path.rstrip("/")) + 1 :]
+        if found.endswith(_KINDS) and wanted(name):
             yield StoredObject(name, _uri(name), fs.modified(found).timestamp(), int(info["size"]))
 
 

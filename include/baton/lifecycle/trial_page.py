@@ -108,7 +108,7 @@ def _mistakes(cases: pd.DataFrame, counts: pd.Series) -> str:
     pairs = wrong.groupby(["truth", "said"]).size().sort_values(ascending=False, kind="stable")
     rows = "".join(
         f"<tr><th>{escape(_short(str(truth)))}</th><td>{escape(_short(str(said)))}</td><td>{n} of {counts[truth]}</td></tr>"
-        for (truth, said), n in pairs.head(_MISTAKES).items()
+        for truth, said, n in pairs.head(_MISTAKES).reset_index().itertuples(index=False)
     )
     return _figure(
         f'<table class="matrix"><thead><tr><th>truth</th><th>said</th><th>rows</th></tr></thead><tbody>{rows}</tbody></table>',
