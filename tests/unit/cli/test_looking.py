@@ -19,6 +19,12 @@ from baton.settings import settings
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 
 
+@pytest.fixture(autouse=True)
+def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pipe, whatever the terminal of these tests says."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def run(*words: str) -> Any:
     return CliRunner().invoke(app, words)
 
@@ -51,8 +57,7 @@ def test_a_wrong_kind_lists_those_that_there_are(migrated: Path) -> None:
     assert run("ledger", "show", "--kind", "case_decided").exit_code == 0
 
 
-def test_a_table_in_a_pipe_is_not_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
+def test_a_table_in_a_pipe_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
     table(["one", "two"], [["a" * 90, "b" * 90]])
     assert f"{'a' * 90} {'b' * 90}" in capsys.readouterr().out.replace("  ", " ")
 
