@@ -191,7 +191,7 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_others(made, case):
     wrong = {"name": "wrong", "estimator": "sklearn.svm.LinearSVC", "params": {"C": -1.0}}
     spec = case.spec(candidates=[wrong, made.spec.candidates[0].model_dump()])
     family = Text(case.WordVectors())
-    with pytest.raises(ModelError, match="'wrong': params: C of LinearSVC cannot be -1.0"):
+    with pytest.raises(ModelError, match=r"'wrong': params: C of LinearSVC cannot be -1\.0"):
         family.validate(spec, spec.candidates[0], made.frame)
     found = {"wrong": pd.DataFrame(), "terms": family.validate(spec, spec.candidates[1], made.frame)[0]}
     board = family.rank(spec, made.frame, found)
