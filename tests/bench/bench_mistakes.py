@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,13 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
             sys.stderr.write(f"{one['what']}: lacks {one['missing']}: {one['said'][:600]}\n")
     shared = {"seed": seed, "peer": None, "peer_value": None, "ratio": None}
     helped, silent = sum(not one["missing"] for one in found), sum(not one["said"] for one in found)
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "baton.cli.app", "lint"], cwd=HERE.parents[1], check=True, capture_output=True
+    )
+    seconds = time.perf_counter() - began
     return [
+        {"name": "lint of all shipped packs and flows", "value": seconds, "unit": "s", "target": 3.0, "larger_is_better": False, **shared},
         {"name": f"messages with place, reason and remedy, of {len(found)} mistakes", "value": helped, "unit": "", "target": len(found),
          "larger_is_better": True, **shared},
         {"name": "mistakes that nothing is said about", "value": silent, "unit": "", "target": 0, "larger_is_better": False, **shared},
