@@ -231,7 +231,15 @@ def test_contracts_of_outputs(name: str) -> None:
     keys = [str(n) for n in range(50)]
     good = {
         "scores": {"entity_key": keys, "model": "card_fraud", "version": 3, "score": 0.2, "reasons": None, "_row": 1},
-        "decisions": {"entity_key": keys, "risk": 0.1, "route": "clear", "money": 1.0, "amount": 5.0, "reasons": None},
+        "decisions": {
+            "entity_key": keys,
+            "risk": 0.1,
+            "route": "clear",
+            "money": 1.0,
+            "amount": 5.0,
+            "title": None,
+            "reasons": None,
+        },
         "labels": {"transaction_id": range(50), "is_fraud": [1] + [0] * 49},
     }
     bad = {
