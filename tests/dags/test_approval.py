@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,12 @@ class Registry:
 
     said: list[tuple[str, ...]] = []  # noqa: RUF012 - emptied by the fixture
     down = False
+
+    def tags(self, model: str, version: int) -> dict[str, str]:
+        return {}
+
+    def ask(self, model: str, version: int, tags: dict[str, str]) -> None:
+        self.said.append((model, str(version), "asked"))
 
     def show_answer(self, model: str, version: int, answer: str, by: str) -> None:
         if self.down:
@@ -68,3 +75,15 @@ def test_a_registry_that_is_down_takes_nothing_back(approve: Any, monkeypatch: p
     monkeypatch.setattr(Registry, "down", True)
     assert approve.execute_complete({}, event("Approve"))["answer"] == "approved"
     assert len(approve.recorded) == 1
+
+
+@pytest.mark.parametrize(("before", "asked"), [(None, []), ("approved", [("late", "3", "asked")])])
+def test_a_cleared_task_is_not_answered_by_the_tag_of_its_last_answer(
+    approve: Any, before: str | None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag that was set between the verdict and the first request is an answer, and stays."""
+    monkeypatch.setattr(promote, "record_of", lambda model, version: {"answer": before})
+    monkeypatch.setattr(ApprovalOperator, "execute", lambda self, context: None)
+    monkeypatch.setattr(ModelApprovalOperator, "defer", lambda self, **how: None)
+    approve.execute({"ti": SimpleNamespace(id="0b9e1d4e-6f8b-4a50-9c39-2f5a0b0c0d0e")})
+    assert Registry.said == asked

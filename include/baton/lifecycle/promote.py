@@ -58,7 +58,7 @@ def _state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
 
 @engine_step(ModelOptions, fingerprint=_state)
 def judge(job: StageJob[ModelOptions]) -> StageOutput:
-    """Compare challenger and champion on the rows held out when the challenger was trained, that the champion does not know.
+    """Compare challenger and champion on the rows held out when the challenger was trained, those that the champion knows left out.
 
     Returns:
         the gate's table; facts with decision PROMOTE | HOLD | MORE_DATA, reasons, version, champion and a
@@ -111,7 +111,10 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
     trained = pd.Timestamp(registry.identity(spec.model, champion).created)
     known = (pd.to_datetime(frame[spec.data.time], utc=True) <= trained).to_numpy()
     verdict = maker.judge(spec, frame.assign(**{SEEN: known}), before, judged)
-    note = f"What version {champion} was trained from is not in the store any more: it counts as knowing all rows up to {trained:%Y-%m-%d %H:%M}."
+    note = (
+        f"What version {champion} was trained from is not in the store any more: it counts as knowing all rows up to "
+        f"{trained:%Y-%m-%d %H:%M}."
+    )
     return replace(verdict, reasons=[*verdict.reasons, note])
 
 
@@ -139,12 +142,8 @@ def _spec_of(spec: ModelSpec, version: int) -> ModelSpec:
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
     against = f"champion version {champion}" if champion else "no champion yet"
-    head = [
-        f"**{spec.model} version {version}** against {against}",
-        "",
-        f"Gate: **{verdict.decision}**, {MEANS[verdict.decision]}.",
-        "",
-    ]
+    gate = f"Gate: **{verdict.decision}**, {MEANS[verdict.decision]}."
+    head = [f"**{spec.model} version {version}** against {against}", "", gate, ""]
     return "\n".join([*head, *(f"- {reason}" for reason in verdict.reasons), "", *gate_table(verdict.table)])
 
 
@@ -169,8 +168,13 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
 
 def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
-    table, version = tables.approvals, int(job.partition.removeprefix("version-"))
-    query = select(table).where(table.c.model == job.options.model, table.c.version == version)
+    return record_of(job.options.model, int(job.partition.removeprefix("version-")))
+
+
+def record_of(model: str, version: int) -> Mapping[str, Any] | None:
+    """The row of `approvals` of a version: its verdict, and the answer once there is one."""
+    table = tables.approvals
+    query = select(table).where(table.c.model == model, table.c.version == version)
     with read() as conn:
         row = conn.execute(query).mappings().first()
     return None if row is None else dict(row)

@@ -146,13 +146,7 @@ class Registry(Versions):
         self._point(model, CHAMPION, version)
         if before == version == self.recorded_champion(model):
             return  # repeats a promotion that was complete
-        move: dict[str, Any] = {
-            "alias": CHAMPION,
-            "version": version,
-            "before": before,
-            "actor": actor,
-            "reason": reason,
-        }
+        move = {"alias": CHAMPION, "version": version, "before": before, "actor": actor, "reason": reason}
         move |= {"rollback": True} if rollback else {}
         with warehouse.write() as conn:
             ledger.append(conn, ALIAS_MOVED, model, move)
@@ -193,7 +187,7 @@ class Registry(Versions):
             self.log_table(known.run_id, "gate.json", verdict.table)
         self.tag(model, version, GATE, decision_of(verdict))
         # the order matters: from the tag `gate_at` on, an answer counts
-        self.tag(model, version, REVIEW, PENDING)
+        self.ask(model, version, known.tags)
         self.tag(model, version, GATE_AT, at)
         return at
 
@@ -213,6 +207,12 @@ class Registry(Versions):
         if (said := misread(tags, gate_at)) and tags.get(REVIEW_SAYS) != said:
             self.tag(model, version, REVIEW_SAYS, said)
         return counted_review(tags, gate_at)
+
+    def ask(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Put the review's tag back to `pending`: what it said was another request's answer."""
+        self.tag(model, version, REVIEW, PENDING)
+        if tags.get(REVIEW_SAYS):
+            self.tag(model, version, REVIEW_SAYS, "asked again: no answer yet")
 
     def show_answer(self, model: str, version: int, answer: str, by: str) -> None:
         """Write an answer, given wherever, to the version's tags: it is `pending` no more."""

@@ -100,3 +100,5 @@ def test_an_answer_given_elsewhere_is_on_the_version_and_a_misspelt_one_is_answe
     shelf.show_answer(MODEL, 2, "approved", "ada in Airflow")
     assert (shelf.said["baton.review"], shelf.said["baton.review_says"]) == ("approved", "approved by ada in Airflow")
     assert shelf.heard(MODEL, 2, "t1") == "approved"
+    shelf.ask(MODEL, 2, shelf.said)
+    assert (shelf.heard(MODEL, 2, "t1"), shelf.said["baton.review_says"]) == (None, "asked again: no answer yet")

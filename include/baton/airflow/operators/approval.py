@@ -101,6 +101,7 @@ class ModelApprovalOperator(ApprovalOperator):
             raise AirflowSkipException(
                 f"no approval asked: the gate says {facts['decision']}, {means}: {facts['reasons']}"
             )
+        self._forget_an_old_answer(facts["version"])
         if self.mode != REGISTRY:  # an answer that would not count is not asked for
             try:
                 super().execute(context)
@@ -110,6 +111,15 @@ class ModelApprovalOperator(ApprovalOperator):
         until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
         trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
         self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _forget_an_old_answer(self, version: int) -> None:
+        """The task was cleared after it had an answer: the tag still says that one, and must not answer for a person again."""
+        from baton.lifecycle.promote import record_of
+        from baton.registry.client import Registry
+
+        if (record_of(self.model, version) or {}).get("answer") is not None:
+            registry = Registry()
+            registry.ask(self.model, version, registry.tags(self.model, version))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from baton.airflow.server.bodies import Message, Receive, Send, body_of, instead
 
-AskedFields = Callable[[str, str, str, int], Mapping[str, Any]]  # DAG, run, task, map index -> fields of its request
+FieldsOf = Callable[[str, str, str, int], Mapping[str, Any]]  # DAG, run, task, map index -> fields of its request
 
 _ANSWER = re.compile(
     r"/dags/(?P<dag>[^/]+)/dagRuns/(?P<run>[^/]+)/taskInstances/(?P<task>[^/]+)/(?P<index>-?\d{1,9})/hitlDetails/?$"
@@ -35,7 +35,7 @@ class CheckedAnswers:
         asked: the fields of a request as Airflow serialised them; empty where there is none.
     """
 
-    def __init__(self, app: Any, asked: AskedFields) -> None:
+    def __init__(self, app: Any, asked: FieldsOf) -> None:
         self.app, self.asked = app, asked
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

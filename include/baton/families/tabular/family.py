@@ -89,9 +89,7 @@ class Tabular:
         rows, holdout = split(spec, frame)
         if not spec.training.refit or holdout.empty:
             return None
-        if (
-            "_share" in holdout
-        ):  # a sample: each counts for the rows that it stands for, as those of the training part do
+        if "_share" in holdout:  # a sample: each counts for the rows that it stands for, as those to learn from do
             holdout = holdout.assign(_weight=holdout["_weight"] / holdout["_share"])
         # behind the others, so that these keep the positions that the out-of-fold scores name
         return self._fit(spec, pd.concat([rows, holdout], ignore_index=True), board, found)
