@@ -110,7 +110,7 @@ def _source(checked: Checked | None, entity_key: str) -> tuple[dict[str, Any], d
     spec = checked.contract
     if checked.row is not None:
         return checked.row, spec["columns"], None
-    missing = f"{checked.commit['uri']} has no row with {spec['key']} = {entity_key}."
+    missing = f"{checked.commit['uri']} has no row with {'@'.join(spec['key'])} = {entity_key}."
     return {}, {}, checked.problem or missing
 
 
