@@ -37,7 +37,9 @@ with DAG("hourly", schedule=CronPartitionTimetable("0 * * * *", timezone="UTC"),
     EmptyOperator(task_id="nothing")
 """
 
+# Airflow passes over a file in which the word DAG does not occur
 MONITOR = """
+# the DAG of a monitor
 from baton.airflow.lifecycle import monitor
 from baton.packs.pack import find_model
 

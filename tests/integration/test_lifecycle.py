@@ -183,7 +183,7 @@ def test_a_partition_keeps_the_version_it_was_scored_with(home: Path) -> None:
     Registry().rollback(MODEL, actor="ada", reason="test")
     assert choose_models(FLOW, HOURS[0], [MODEL], "recorded") == ({MODEL: 2}, [], False)
     assert choose_models(FLOW, HOURS[0], [MODEL], "champion") == ({MODEL: 1}, [], True)
-    Registry().rollback(MODEL, actor="ada", reason="test")
+    Registry().rollback(MODEL, 2, actor="ada", reason="test")  # without a number there is nothing further back
 
     steps = trace(str(orders(0)["order_id"].iloc[4]), FLOW)
     assert [step.what for step in steps] == ["source", "contract", "score", "version", "gate", "approval"]

@@ -74,12 +74,20 @@ def clinic(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     packs._installed.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the flows of the pack are written."""
+    return tmp_path_factory.mktemp("dags")
+
+
 def dag(dag_id: str, file: Path = LIFECYCLES) -> Any:
     """The DAG as the shipped lifecycles.py builds it, or another file."""
-    from airflow.dag_processing.dagbag import DagBag
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
     bag = DagBag(str(file))
     assert not bag.import_errors
+    if file != LIFECYCLES:
+        sync_bag_to_db(bag, "dags-folder", None)  # `dag.test()` stores only what lies in Airflow's own folder
     found = bag.dags[dag_id]
     found.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`; the e2e tests run with it
     return found
@@ -163,11 +171,11 @@ def test_wrong_schema_stops_the_run_with_all_rows_kept(clinic: Any, workbench: A
     assert counts("malignancy_score", hour)["open"] == 5
 
 
-def written_flow(clinic: Any, tmp_path: Path, name: str, source: str, contract: str, models: list[str]) -> Path:
+def written_flow(clinic: Any, dags: Path, name: str, source: str, contract: str, models: list[str]) -> Path:
     """The flow that `baton new flow` writes; nobody is asked, since nobody would answer here."""
-    new_flow(name, "clinic", source, contract, models, tmp_path)
-    assert [one for one in lint([tmp_path, clinic.folder]) if not one.note] == []
-    file = tmp_path / f"{name}.py"
+    new_flow(name, "clinic", source, contract, models, dags)
+    assert [one for one in lint([dags, clinic.folder]) if not one.note] == []
+    file = dags / f"{name}.py"
     text = file.read_text()
     assert ':decide", ' in text
     file.write_text(text.replace(':decide", ', ':decide", {"params": {"approve_from": 1.1}}, '))
@@ -179,7 +187,7 @@ def rows_of(table: Any, flow: str) -> list[dict[str, Any]]:
         return [dict(row) for row in conn.execute(select(table).where(table.c.flow == flow)).mappings()]
 
 
-def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, workbench: Any, tmp_path: Path) -> None:
+def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, workbench: Any, dags: Path) -> None:
     new_model(NewModel("unusual", "clinic", "anomaly", "rows", "malignant", scoring=False))
     yaml = clinic.folder / "models" / "unusual.yaml"
     yaml.write_text(
@@ -187,7 +195,7 @@ def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, wo
     )  # what is unusual here is not what is malignant
     run("unusual_train")
     promote("unusual")
-    file = written_flow(clinic, tmp_path, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
+    file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
     run("examinations", file, partition_from=HOURS[0])
     assert len(rows_of(tables.decisions, "examinations")) == 59
     assert len(rows_of(tables.predictions, "examinations")) == 2 * 59
@@ -197,7 +205,7 @@ def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, wo
 
     truth = biopsies().iloc[450:510][["exam_id", "malignant"]]
     truth.to_csv(workbench.home / "landing" / "clinic" / f"labels-{HOURS[0].replace(':', '-')}.csv", index=False)
-    run("examinations_labels", tmp_path / "examinations_labels.py", partition_from=HOURS[0])
+    run("examinations_labels", dags / "examinations_labels.py", partition_from=HOURS[0])
     assert len(rows_of(tables.labels, "examinations")) == 60
     run("malignancy_train", until=HOURS[1])  # its rows are the history's and, by now, the flow's
     assert Registry().aliases("malignancy")["challenger"] == 2
@@ -216,7 +224,7 @@ def add_source(
         frame.to_csv(workbench.home / "landing" / "clinic" / f"{name}-{partition.replace(':', '-')}.csv", index=False)
 
 
-def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, tmp_path: Path) -> None:
+def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:
     words = {
         "pain": "the patient feels strong pain in the",
         "fever": "high fever since yesterday and a hot",
@@ -232,13 +240,13 @@ def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, tmp_path: Path) 
     new_model(NewModel("note_kind", "clinic", "text", "notes", "kind"))
     run("note_kind_train")
     promote("note_kind")
-    file = written_flow(clinic, tmp_path, "note_desk", "notes", "note_kind_rows", ["note_kind"])
+    file = written_flow(clinic, dags, "note_desk", "notes", "note_kind_rows", ["note_kind"])
     run("note_desk", file, partition_from=HOURS[0])
     said = {row["entity_key"]: row["category"] for row in rows_of(tables.predictions, "note_desk")}
     assert [said[str(900 + n)] for n in range(9)] == [kind for kind, _ in notes[:9]]
 
 
-def test_a_forecast_model_and_its_flow(clinic: Any, workbench: Any, tmp_path: Path) -> None:
+def test_a_forecast_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:
     days = pd.date_range("2026-08-03", periods=60, freq="D", tz="UTC")
     frame = pd.DataFrame([
         {"ward": ward, "day": f"{day:%Y-%m-%d}", "visits": 20 * size + 5 * (day.dayofweek < 5) + (day.dayofyear * 7 + size) % 4}
@@ -251,6 +259,6 @@ def test_a_forecast_model_and_its_flow(clinic: Any, workbench: Any, tmp_path: Pa
     new_model(NewModel("visits_ahead", "clinic", "forecast", "visits", "visits", scoring=False))
     run("visits_ahead_train")
     promote("visits_ahead")
-    file = written_flow(clinic, tmp_path, "staffing", "visits", "visits_ahead_rows", ["visits_ahead"])
+    file = written_flow(clinic, dags, "staffing", "visits", "visits_ahead_rows", ["visits_ahead"])
     run("staffing", file, partition_from=f"{last}T00:00:00")
     assert len(rows_of(tables.decisions, "staffing")) == 3 * 7  # three wards, the horizon that was found out

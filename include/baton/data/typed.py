@@ -198,6 +198,7 @@ def _violations(
         cells = frame[column]
         for position in rows.tolist():
             value = as_text(cells.iloc[position])
-            advice = day_first(value) if kind == "timestamp" else ""
+            # what it tells to write instead holds the value, which may be somebody's date of birth
+            advice = day_first(value) if kind == "timestamp" and not spec.personal([column]) else ""
             made.append(violation(position, "type", column, value, f"{column}: {advice or _ADVICE[kind]}"))
     return sorted(made, key=lambda violation: violation.row)
