@@ -189,10 +189,6 @@ def rows_of(table: Any, flow: str) -> list[dict[str, Any]]:
 
 def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, workbench: Any, dags: Path) -> None:
     new_model(NewModel("unusual", "clinic", "anomaly", "rows", "malignant", scoring=False))
-    yaml = clinic.folder / "models" / "unusual.yaml"
-    yaml.write_text(
-        yaml.read_text().replace("floor: 0.5", "floor: 0.1")
-    )  # what is unusual here is not what is malignant
     run("unusual_train")
     promote("unusual")
     file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])

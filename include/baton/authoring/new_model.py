@@ -209,6 +209,9 @@ def _values(
         "drift": drift, "schedules": {"train": "0 3 * * 1"} | ({"score": cron} if asked.scoring else {}),
     }  # fmt: skip
     if tabular:
+        share = roles.positives(frame[asked.target]) / max(1, len(frame))
+        # chance reaches the share of positives; an anomaly model, which has seen no label, promises nothing
+        gate["floor"] = 0.0 if asked.family == "anomaly" else min(0.5, round(share + 0.1 * (1 - share), 2))
         training["min_positives"], drift["effect"] = min(50, max(10, roles.positives(frame[asked.target]) // 4)), 0.2
         values["validation"] = {"folds": 3, "scheme": "time", "metric": "average_precision"}
         what = f"How likely {asked.target} is for a row of {asked.source}; say for whom."

@@ -91,6 +91,18 @@ def test_its_comments_are_what_the_specs_say_and_what_holds_without_them(pack, c
         assert model.model_validate(yaml.safe_load(uncommented)) == plain
 
 
+@pytest.mark.parametrize(
+    ("positives", "family", "floor"), [(6, "classification", 0.5), (1, "classification", 0.17), (1, "anomaly", 0.0)]
+)
+def test_the_first_version_must_do_a_little_better_than_chance(pack, tmp_path, positives, family, floor):
+    history = tmp_path / "home" / "data" / "rainfall" / "history.csv"
+    head, *rows = history.read_text().splitlines()
+    rows = [f"{row.rpartition(',')[0]},{int(n < positives)}" for n, row in enumerate(rows)]
+    history.write_text("\n".join([head, *rows]) + "\n")
+    new_model(asked(pack, family=family))
+    assert read_pack("rainfall", pack).models["rain"].gate.floor == floor
+
+
 def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
     written = new_model(asked(pack, name="odd", family="anomaly", scoring=False))
     assert sorted(path.name for path in written) == ["odd.yaml", "odd_rows.yaml", "odd_training.yaml"]
