@@ -27,9 +27,9 @@ setup: $(RUNTIME) ## virtual environment from requirements.lock, hashes checked
 demo: setup ## card fraud on real data, end to end; SYSTEM=supply_chain, customer_experience or all tells more
 	$(BIN)/baton demo $(filter-out all,$(SYSTEM))
 
-up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C
-	$(BIN)/baton data
-	exec $(BIN)/baton up
+up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C; PACK=NAME runs one pack alone
+	$(BIN)/baton data $(PACK)
+	exec $(BIN)/baton up $(PACK:%=--pack %)
 
 test: lint ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2

@@ -71,9 +71,9 @@ with Flow(
     word = flow.review(
         published, field="masked", caption="answer", title="topic", columns=["reasons"],
         card="cases/document_intake/{entity_key}",
-        subject="Answers that wait for your word: document intake {{ dag_run.partition_key or '' }}",
+        subject="Answers that wait for your word: document intake {partition}",
         body="Personal data stand behind placeholders such as [NAME_1]; leave them where they are. The wording may be changed. "
         "Empty a field to keep that answer back. What is not sent becomes a case.",
     )  # fmt: skip
-    reviewed = flow.stage("answer_reviewed", REPLY, {"answer": word}, decisions=published, after=answers)
+    reviewed = flow.stage("answer_reviewed", REPLY, decisions=published, answer=word, after=answers)
     flow.deliver("send_reviewed", after=reviewed, effect="mail", conn_id="outgoing_mail")

@@ -65,8 +65,8 @@ with Flow(
     flow.deliver("send", after=orders, **PURCHASING)
     answer = flow.review(
         published, field="quantity", title="title", columns=["text"],
-        subject="Orders above the limit: replenishment {{ dag_run.partition_key or '' }}",
+        subject="Orders above the limit: replenishment {partition}",
         body="Each quantity may be changed before approving; 0 leaves the item out.",
     )  # fmt: skip
-    reviewed = flow.stage("order_reviewed", f"{STEPS}:place", {"answer": answer}, decisions=published, after=orders)
+    reviewed = flow.stage("order_reviewed", f"{STEPS}:place", decisions=published, answer=answer, after=orders)
     flow.deliver("send_reviewed", after=reviewed, **PURCHASING)

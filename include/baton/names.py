@@ -2,7 +2,7 @@
 
 INGEST, CONTRACT, PUBLISH, HISTORY = "ingest", "contract", "publish", "history"
 ASSEMBLE, REGISTER, JUDGE, APPROVE, MOVE_CHAMPION = "assemble", "register", "judge", "approve", "move_champion"
-JUDGE_WINDOWS = "judge_windows"
+JUDGE_WINDOWS, PREPARE = "judge_windows", "prepare"
 _PART = "__"  # between the verb and what it is about
 
 

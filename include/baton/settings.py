@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     store_url: str = Field(default="", description="fsspec URL of the dataset store; default a folder in home.")
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
+    packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")
 
     @field_validator("home", "project")

@@ -40,6 +40,10 @@ variance of a kernel model, a sharper kernel, several centroids per class, dista
 the class, profiles of all scores, a covariance per class, products of traits, boosted trees, traits scaled by their
 out-of-fold moments.
 
+**Promise.** Five times all 13,083 texts are dealt anew: 40 % train, 30 % are the model's held-out ones, on which it corrects
+its line, and 30 % come later. Reported is the largest difference between `max_false_rejects` and the share of these that is
+rejected, as a share of 1; peer: the line drawn out of fold alone.
+
 **Throughput.** Texts per second, wall time, of the first 3,000 test texts on the threads that `baton` takes: TF-IDF with
 letters; and the sentence encoder without its cache.
 """
@@ -61,6 +65,7 @@ import pandas as pd
 from baton.families.text.family import Text
 from baton.families.text.features.encoder import MODEL, TOKENIZER, MiniLM
 from baton.families.text.model import FittedText
+from baton.families.text.scope import Scope
 from baton.packs.packaged import packaged
 from baton.settings import settings
 from baton.specs.text import TextSpec
@@ -79,6 +84,7 @@ CANDIDATES: list[dict[str, Any]] = [
 ]  # fmt: skip
 VECTORS = {"name": "vectors", "estimator": "sklearn.linear_model.LogisticRegression", "features": "embeddings",
            "params": {"C": 20.0, "max_iter": 500}}  # fmt: skip
+BOTH = {"name": "both", "ensemble": ["terms", "vectors"]}
 
 
 def queries(folder: Path, name: str, part: str) -> pd.DataFrame:
@@ -117,13 +123,11 @@ def out_of_scope(learnt: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[st
     """One split: recall and false rejects of the combined measure at its own threshold, and recalls at 4 %."""
     intents = sorted(learnt["category"].unique())
     left = np.random.default_rng(seed).choice(intents, LEFT_OUT, replace=False)
-    rows = pd.concat([learnt[~learnt["category"].isin(left)], test.assign(_part="holdout")], ignore_index=True)
+    # held out are texts of unknown intents only: the line stays the out-of-fold one, the test file has no part in it
+    rows = pd.concat([learnt[~learnt["category"].isin(left)], test[test["category"].isin(left)]], ignore_index=True)
     blend = [c for c in CANDIDATES if c["name"] != "kernels"]
-    one = spec([{**c, "seed": c.get("seed", seed)} if "estimator" in c else c for c in blend], seed, "combined")
-    family = Text()
-    found = {c.name: family.validate(one, c, rows)[0] for c in one.candidates if c.estimator}
-    board = family.rank(one, rows, found)
-    model = family.fit(one, rows, board, found)
+    seeded = [{**c, "seed": c.get("seed", seed)} if "estimator" in c else c for c in blend]
+    model = train(spec(seeded, seed, "combined"), rows)[0]
     said, unknown = model.predict(test), test["category"].isin(left).to_numpy()
     assert said.strangeness is not None
     confidence = 1 - said.probability.max(axis=1)
@@ -136,6 +140,19 @@ def out_of_scope(learnt: pd.DataFrame, test: pd.DataFrame, seed: int) -> dict[st
 def _recall(strange: np.ndarray, unknown: np.ndarray) -> float:
     known = np.sort(strange[~unknown])[::-1]
     return float((strange[unknown] > known[int(REJECTED * len(known))]).mean())
+
+
+def promise(every: pd.DataFrame, seed: int) -> dict[str, float]:
+    """One split: shares of later texts that are rejected, by the model's line and by the one drawn out of fold."""
+    order = np.random.default_rng(seed).permutation(len(every))
+    learnt, held, later = np.split(order, [int(0.4 * len(every)), int(0.7 * len(every))])
+    rows = [every.iloc[learnt].assign(_part="train"), every.iloc[held].assign(_part="holdout")]
+    model = train(spec([TERMS, VECTORS, BOTH], seed, "combined"), pd.concat(rows, ignore_index=True))[0]
+    strange, scope = model.predict(every.iloc[later]).strangeness, model.scope
+    assert strange is not None
+    assert scope is not None
+    alone = Scope.draw(scope.kind, scope.found, REJECTED).threshold
+    return {"false_rejects": float((strange > scope.threshold).mean()), "out_of_fold": float((strange > alone).mean())}
 
 
 def throughput(texts: list[str], learnt: pd.DataFrame, seed: int) -> tuple[float, float]:
@@ -172,9 +189,13 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         for name, one in (("TF-IDF + linear SVM", TERMS), ("MiniLM + logistic regression", VECTORS))
     }
     splits = [out_of_scope(learnt, test, seed + number) for number in range(SPLITS)]
+    every = pd.concat([learnt, test], ignore_index=True)
+    promised = [promise(every, seed + number) for number in range(SPLITS)]
+    off = {name: max(abs(one[name] - REJECTED) for one in promised) for name in promised[0]}
     terms, vectors = throughput(test["text"].tolist()[:3000], pd.concat([learnt, test], ignore_index=True), seed)
     out.mkdir(parents=True, exist_ok=True)
     details = {"leaderboard": board, "winner": model.name, "seconds": seconds, "peers": peers, "splits": splits}
+    details["promised"] = promised
     (out / "text_details.json").write_text(json.dumps(details, indent=1), encoding="utf-8")
     mean = {key: float(np.mean([one[key] for one in splits])) for key in splits[0]}
     shared = {
@@ -190,6 +211,9 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
          "ratio": mean["recall_at_4"] / mean["by_confidence_at_4"], "splits": splits, **shared},
         {"name": "out_of_scope_recall_at_own_threshold", "value": mean["recall"], "unit": "", "target": None,
          "peer": "false rejects", "peer_value": mean["false_rejects"], "ratio": None, **shared},
+        {"name": "false_rejects_off_the_promise", "value": off["false_rejects"], "unit": "", "target": 0.01,
+         "peer": "line drawn out of fold", "peer_value": off["out_of_fold"],
+         "ratio": off["false_rejects"] / off["out_of_fold"], "splits": promised, **shared, "larger_is_better": False},
         {"name": "tfidf_throughput", "value": terms, "unit": "texts/s", "target": 5000.0, "peer": None,
          "peer_value": None, "ratio": None, **shared},
         {"name": "embedding_throughput", "value": vectors, "unit": "texts/s", "target": 300.0, "peer": None,

@@ -38,7 +38,7 @@ FRAUD = 0.002
 LAG = 48  # hours until a label is known: the last two days have none
 ROUTES = {"clear": 560, "review": 9, "block": 2}
 AT = "2026-12-31T23:00:00.000000Z"
-CONTRACT = {"contract": "transactions", "version": 1, "key": "transaction_id", "columns": {
+CONTRACT = {"contract": "transactions", "version": 1, "key": ["transaction_id"], "columns": {
     "transaction_id": {"type": "int", "pii": "quasi"}, "amount": {"type": "float", "pii": "none"},
 }}  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from typing import Any
 
 TAGS = {"kind:flow", "kind:lifecycle", "impact:tier1", "impact:tier2"}
@@ -26,6 +28,18 @@ def test_runs_are_bounded(dags: dict[str, Any]) -> None:
         assert all(task.response_timeout < dag.dagrun_timeout for task in waits), dag.dag_id
         if "kind:flow" in dag.tags:
             assert dag.deadline, dag.dag_id
+
+
+def test_clear_can_read_the_deadline_of_a_run(dags: dict[str, Any]) -> None:
+    """`/clear` moves the deadline by what is stored as the alert's interval, and takes it for seconds."""
+    from airflow.serialization.decoders import decode_deadline_alert
+    from airflow.serialization.encoders import encode_deadline_alert
+
+    for dag in dags.values():
+        for alert in dag.deadline or []:
+            stored = json.loads(json.dumps(encode_deadline_alert(alert)))
+            assert timedelta(seconds=stored["interval"]) >= timedelta(minutes=30), dag.dag_id
+            assert decode_deadline_alert(stored).interval == timedelta(seconds=stored["interval"])
 
 
 def test_monitors_judge_one_run_at_a_time(dags: dict[str, Any]) -> None:

@@ -12,9 +12,12 @@ from airflow.sdk.definitions.xcom_arg import XComArg
 
 from baton import progress
 from baton.airflow.flows import Flow
+from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
 from baton.airflow.operators.stage import StageOperator
 from baton.errors import SpecError
+from baton.packs.pack import load_pack
+from baton.specs.forecast import ForecastSpec
 from baton.stages.job import StageJob
 from baton.stages.step import Keywords, Step, resolve, with_options
 
@@ -82,6 +85,20 @@ def test_every_dag_survives_serialisation(dags: dict[str, DAG]) -> None:
 
     for dag_id, dag in dags.items():
         assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).dag_id == dag_id
+
+
+def test_a_scoring_dag_of_a_forecast_starts_from_the_history() -> None:
+    pack = load_pack("supply_chain")
+    document = pack.models["demand"].model_dump() | {
+        "training": {**pack.models["demand"].training.model_dump(), "recent": {"flow": "demand_score"}},
+        "scoring": {"source": "sales", "contract": "sales", "output": "forecasts"},
+    }
+    dag = build(pack, ForecastSpec.model_validate(document), only="demand_score")["demand_score"]
+    assert {task.task_id: sorted(task.upstream_task_ids) for task in stages(dag)} == {
+        "ingest": [], "contract": ["ingest"], "history": ["contract"], "score__demand": ["history"],
+        "publish_truth": ["contract"], "publish": ["publish_truth", "score__demand"],
+    }  # fmt: skip
+    assert dag.max_active_runs == 1  # a partition starts from the one before
 
 
 def test_a_long_stage_says_in_its_log_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

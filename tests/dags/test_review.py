@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk.exceptions import AirflowFailException
 
+from baton.airflow.flows import Flow
 from baton.airflow.operators.review import ReviewOperator
+from baton.airflow.operators.runs import OfFlow
+from baton.airflow.operators.stage import StageOperator
+from baton.airflow.server.answers import CheckedAnswers
+from baton.errors import SpecError
 from baton.feedback import cases
 from baton.record import warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
@@ -30,7 +38,7 @@ def operator(frame: pd.DataFrame, dag: Any) -> ReviewOperator:
     result = run_stage(Slot(dag.dag_id, "publish", PARTITION), lambda inputs: StageOutput(frame), inputs={}, params={},
                        models={}, code="test", run_id="test")  # fmt: skip
     decisions = {"ref": result.ref.to_dict(), "partition": PARTITION}
-    return ReviewOperator(task_id="asked", decisions=decisions, field="masked", subject="?", dag=dag)
+    return ReviewOperator(task_id="asked", decisions=decisions, field="masked", subject="What of {partition}?", dag=dag)
 
 
 def asked(review: ReviewOperator) -> list[str]:
@@ -98,6 +106,114 @@ def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:
     assert asked(review) == ["a", "b"]
     cases.decide("asks", "a", "answered otherwise", "ada")
     assert asked(review) == ["b"]
+    assert review.subject == f"What of {PARTITION}?", "a run that the form started has no partition key in Airflow"
+
+
+STEPS = """
+import pandas as pd
+
+def settle(decisions: pd.DataFrame, answer: dict | None = None) -> pd.DataFrame:
+    return decisions
+"""
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "settled_pack.py").write_text(STEPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "settled_pack:settle"
+
+
+def test_a_pure_step_and_an_engine_step_take_the_answer_by_its_name(steps: str) -> None:
+    with Flow("settles", pack="supply_chain", cron=None, owner="tests", doc_md="") as flow:
+        decided = flow.ingest("stock")
+        word = flow.review(decided, field="quantity", subject="?")
+        flow.stage("settle", steps, decisions=decided, answer=word)
+        flow.stage("order", "baton_packs.supply_chain.steps:place", decisions=decided, answer=word)
+    for name, options in (("settle", {"params": {"answer": word}}), ("order", {"answer": word})):
+        task = flow.get_task(name)
+        assert (task.options, list(task.inputs)) == (options, ["decisions"])
+        assert task.upstream_task_ids == {"ingest", "review"}
+
+
+def test_an_answer_that_no_step_would_see_is_an_error_when_the_file_is_parsed(steps: str) -> None:
+    with Flow("loses", pack="supply_chain", cron=None, owner="tests", doc_md="") as flow:
+        decided = flow.ingest("stock")
+        word = flow.review(decided, field="quantity", subject="?")
+        with pytest.raises(SpecError, match=r"no option `answer`: give `answer` by its name"):
+            flow.stage("settle", steps, {"answer": word}, decisions=decided)
+        with pytest.raises(SpecError, match=r"no frame or parameter `word`.*It takes decisions, answer"):
+            flow.stage("settle", steps, decisions=decided, word=word)
+        with pytest.raises(SpecError, match="input `after` is what task review returns, no result of a stage"):
+            flow.deliver("send", after=word, effect="mail", conn_id="x")
+
+
+def test_a_result_that_is_none_of_a_stage_is_not_left_out_without_a_word() -> None:
+    job = StageOperator(
+        task_id="settle", step="a:b", pack="p", run_key=OfFlow(), inputs={"answer": {"answer": "approved"}}
+    )
+    with pytest.raises(AirflowFailException, match="input `answer` is no result of a stage"):
+        job.execute({})  # type: ignore[typeddict-item]
+
+
+FIELDS = {
+    "a": {"value": 7, "schema": {"type": "integer", "minimum": 0}},
+    "b": {"value": "Dear", "schema": {"type": ["string", "null"], "maxLength": 9}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"a": 0, "b": None}, None),
+        ({"a": "zero"}, "a: \"zero\" does not fit: 'zero' is not of type 'integer'"),
+        ({"a": 1.5}, "a: 1.5 does not fit"),
+        ({"a": -1}, "a: -1 does not fit: -1 is less than the minimum of 0"),
+        ({"b": 10 * "x"}, "is too long"),
+        ({"c": 1}, "c: not among what was asked; the fields are a, b"),
+    ],
+)
+def test_a_value_that_does_not_fit_its_field_is_refused_where_it_arrives(
+    given: dict[str, Any], said: str | None
+) -> None:
+    """Airflow itself is told of no answer, so that the request stays open, and its refusals of a person stand."""
+    path = "/api/v2/dags/settles/dagRuns/manual__2026-11-20T09%3A00/taskInstances/review/-1/hitlDetails"
+    body = json.dumps({"chosen_options": ["Approve"], "params_input": given}).encode()
+    for allowed in (True, False):
+        status, answer, heard = asyncio.run(patched(path, body, allowed))
+        if said is None:
+            assert (heard, status) == (body, 200 if allowed else 403)
+        elif allowed:
+            assert (heard, status) == (b"{}", 422)
+            assert said in json.loads(answer)["detail"]
+        else:
+            assert (heard, status, answer) == (b"{}", 403, b"no")
+
+
+async def patched(path: str, body: bytes, allowed: bool) -> tuple[int, bytes, bytes]:
+    """Status, answer, and what Airflow was given of a request."""
+    heard, sent = [], []
+    halves = iter([(body[:5], True), (body[5:], False)])
+
+    async def airflow(scope: Any, receive: Any, send: Any) -> None:
+        heard.append((await receive())["body"])
+        status = 403 if not allowed else 200 if json.loads(heard[0]) else 422
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"no", "more_body": False})
+
+    async def receive() -> dict[str, Any]:
+        part, more = next(halves)
+        return {"type": "http.request", "body": part, "more_body": more}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    def asked(*about: Any) -> dict[str, Any]:
+        assert about == ("settles", "manual__2026-11-20T09:00", "review", -1)
+        return FIELDS
+
+    await CheckedAnswers(airflow, asked)({"type": "http", "method": "PATCH", "path": path}, receive, send)
+    return sent[0]["status"], sent[-1]["body"], heard[0]
 
 
 def test_the_request_says_how_to_keep_one_answer_back(dags: dict[str, Any]) -> None:

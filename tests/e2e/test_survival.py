@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from kills import held, kill, rows
 from kills import hold as hold_stages
 
+from baton.names import monitor_of, promote_of, train_of
 from baton.record import ledger, tables, warehouse
 from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
@@ -143,6 +144,24 @@ def test_rollback_and_forward_again(demo: Demo, book: FinancialCrimePlaybook) ->
     registry = Registry()
     before = registry.aliases(MODEL)
     assert registry.rollback(MODEL, actor="test", reason="drill") == before["previous_champion"]
-    assert registry.rollback(MODEL, actor="test", reason="drill over") == before["champion"]
+    assert registry.rollback(MODEL, before["champion"], actor="test", reason="drill over") == before["champion"]
     assert registry.aliases(MODEL)["champion"] == before["champion"]
     assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("dag_id", [FLOW, train_of(MODEL), promote_of(MODEL), monitor_of(MODEL)])
+def test_a_failed_run_is_cleared_with_the_calls_that_the_ui_makes(
+    dag_id: str, demo: Demo, book: FinancialCrimePlaybook
+) -> None:
+    """Failed before it was through, so that its deadline still stands: *Clear* moves that as well."""
+    airflow = demo.airflow
+    partition = book.hours(54)[0] if dag_id == FLOW else None
+    conf = {"version": Registry().recorded_champion(MODEL)} if dag_id == promote_of(MODEL) else None
+    run = airflow.trigger(dag_id, partition, conf)
+    for path, body in (
+        (f"/dags/{dag_id}/clearTaskInstances", {"dag_run_id": run, "only_failed": False, "reset_dag_runs": True}),
+        (f"/dags/{dag_id}/dagRuns/{run}/clear", {}),
+    ):
+        airflow.request("PATCH", f"/dags/{dag_id}/dagRuns/{run}", json={"state": "failed"})
+        airflow.request("POST", path, json={**body, "dry_run": False})
+    book.expect_all(airflow.wait(dag_id, [run], timeout=180))

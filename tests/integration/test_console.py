@@ -19,16 +19,27 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 ROWS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "console" / "console_rows.py"))
 FLOW = ROWS["FLOW"]
 HTML = {"accept": "text/html"}
-# the promotion's approval with nothing before it
+# the promotion's approval with nothing before it, with what else people are asked for: a number, in time
 DAG = """
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import CronPartitionTimetable, DAG, Param
 
-with DAG("card_fraud_promote", schedule=None):
-    ApprovalOperator(task_id="approve", subject="Make the challenger the champion of card_fraud?")
+from baton.airflow.flows import deadline
+from baton.airflow.operators.runs import flow_params
+
+with DAG("card_fraud_promote", schedule=None, deadline=deadline(30)):
+    ApprovalOperator(
+        task_id="approve", subject="Make the challenger the champion of card_fraud?",
+        params={"quantity": Param(3, type="integer", minimum=0)},
+    )
+with DAG("hourly", schedule=CronPartitionTimetable("0 * * * *", timezone="UTC"), params=flow_params([])):
+    EmptyOperator(task_id="nothing")
 """
 
+# Airflow passes over a file in which the word DAG does not occur
 MONITOR = """
+# the DAG of a monitor
 from baton.airflow.lifecycle import monitor
 from baton.packs.pack import find_model
 
@@ -151,7 +162,7 @@ def test_the_map_is_drawn_from_the_dags_and_their_assets(site: Site) -> None:
 def test_waiting_approval_shows_with_its_gate_verdict(site: Site) -> None:
     with site.client("admin") as admin:
         _wait(lambda: admin.get("/api/v2/dags/card_fraud_promote").status_code == 200)
-        body = {"logical_date": None, "conf": {}, "dag_run_id": "ask_1"}
+        body = {"logical_date": None, "conf": {"partition_from": "2026-11-20T11"}, "dag_run_id": "ask_1"}
         run_id = admin.post("/api/v2/dags/card_fraud_promote/dagRuns", json=body).raise_for_status()
         run_id = run_id.json()["dag_run_id"]
         found = _wait(lambda: _open(admin))
@@ -160,8 +171,18 @@ def test_waiting_approval_shows_with_its_gate_verdict(site: Site) -> None:
         assert approval["request"] == f"/dags/card_fraud_promote/runs/{run_id}/tasks/approve/required_actions"
         assert found["requests"] == []
         run = next(row for row in found["runs"] if row["dag_id"] == "card_fraud_promote")
-        assert run["states"] == {"running": 1}
+        assert (run["states"], run["partition"]) == ({"running": 1}, "2026-11-20T11")
+        form = {"partition_from": "2026-11-20T11", "partition_to": None, "model": "recorded", "dry_run": False}
+        filled = admin.post("/api/v2/dags/hourly/dagRuns", json={"logical_date": None, "conf": form}).raise_for_status()
+        assert filled.json()["partition_key"] == "2026-11-20T11:00:00"
         path = f"/api/v2/dags/card_fraud_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        wrong = {"chosen_options": ["Approve"], "params_input": {"quantity": "zero"}}
+        refused = admin.patch(path, json=wrong)
+        assert (refused.status_code, "'zero' is not of type 'integer'" in refused.json()["detail"]) == (422, True)
+        with site.client("viewer") as viewer, site.client() as nobody:
+            assert [one.patch(path, json=wrong).status_code for one in (viewer, nobody)] == [403, 401]
+        _clear(admin, run_id)
+        _wait(lambda: _open(admin))
         admin.patch(path, json={"chosen_options": ["Approve"], "params_input": {}}).raise_for_status()
         later = admin.get("/baton/api/today").json()["approvals"][0]
         assert later["request"] is None, "answered: no run asks any more"
@@ -211,6 +232,14 @@ def test_today_compares_with_the_real_registry_and_is_fast(
             seconds.append(time.perf_counter() - began)
     record_property("today_median_seconds", round(statistics.median(seconds), 3))
     assert min(seconds) < 0.5, seconds  # tests share a loaded machine; on a quiet one the median is below 0.15 s
+
+
+def _clear(client: httpx.Client, run_id: str) -> None:
+    """As the UI does of a failed run; its deadline, which still stands, is moved."""
+    dag = "/api/v2/dags/card_fraud_promote"
+    client.patch(f"{dag}/dagRuns/{run_id}", json={"state": "failed"}).raise_for_status()
+    tasks = {"dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True, "dry_run": False}
+    client.post(f"{dag}/clearTaskInstances", json=tasks).raise_for_status()
 
 
 def _open(client: httpx.Client) -> dict[str, Any] | None:

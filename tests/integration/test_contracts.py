@@ -179,6 +179,22 @@ def test_an_exception_inside_gx_breaks_the_contract_and_blames_no_row() -> None:
     assert "Traceback" not in page
 
 
+def test_rows_of_another_day_are_named() -> None:
+    spec = small(
+        {"type": "expect_column_values_to_be_between",
+         "kwargs": {"column": "at", "min_value": "{start}", "max_value": "{end}", "strict_max": True}},
+        at={"type": "timestamp"},
+    )  # fmt: skip
+    frame = identity.with_row_identity(
+        pd.DataFrame({"id": ["1", "2", "3"], "at": ["2026-11-20", "2026-11-20T23:59:59", "2026-11-21"]}), "rows"
+    )
+    day = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00")
+    verdict = contracts.check(parsing.parse(frame, spec), spec, day)
+    assert [(v.row, v.rule) for v in verdict.violations] == [(3, "rule_0")]
+    alone = contracts.check(parsing.parse(frame, spec), spec)
+    assert (alone.status, alone.info) == ("passed", ["rule_0: not judged, the rows are of no partition"])
+
+
 def test_severities() -> None:
     between = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "id", "max_value": 2}}
     frame = pd.DataFrame({"id": ["1", "2", "3"]})

@@ -117,7 +117,7 @@ def test_changed_params_train_a_new_version_on_the_same_rows(home: Path, yaml: P
     assert (verdict["decision"], verdict["champion"]) == ("PROMOTE", 1), verdict
     record_answer(MODEL, 2, "approved", "ada", "registry")
     assert move(2).facts["previous"] == 1
-    assert Registry().aliases(MODEL) == {"challenger": 2, "champion": 2, "previous_champion": 1}
+    assert Registry().aliases(MODEL) == {"champion": 2, "previous_champion": 1}
 
 
 def test_words_of_the_yaml_that_no_model_depends_on_train_nothing(home: Path, yaml: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_partition_keeps_the_version_it_was_scored_with(home: Path) -> None:
     Registry().rollback(MODEL, actor="ada", reason="test")
     assert choose_models(FLOW, HOURS[0], [MODEL], "recorded") == ({MODEL: 2}, [], False)
     assert choose_models(FLOW, HOURS[0], [MODEL], "champion") == ({MODEL: 1}, [], True)
-    Registry().rollback(MODEL, actor="ada", reason="test")
+    Registry().rollback(MODEL, 2, actor="ada", reason="test")  # without a number there is nothing further back
 
     steps = trace(str(orders(0)["order_id"].iloc[4]), FLOW)
     assert [step.what for step in steps] == ["source", "contract", "score", "version", "gate", "approval"]
@@ -305,8 +305,8 @@ def test_an_answer_counts_only_while_the_champion_is_the_one_that_was_compared(h
     registry.rollback(MODEL, actor="ada", reason="test")
     with pytest.raises(RegistryRefused, match="champion is version 1, but the gate compared with 2; judge again"):
         move(4)
-    assert registry.aliases(MODEL) == {"challenger": 4, "champion": 1, "previous_champion": 2}
-    registry.rollback(MODEL, actor="ada", reason="test")
+    assert registry.aliases(MODEL) == {"challenger": 4, "champion": 1}
+    registry.rollback(MODEL, 2, actor="ada", reason="test")
 
 
 def test_a_new_champion_starts_without_the_windows_of_the_old_one(home: Path) -> None:

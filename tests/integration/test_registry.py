@@ -300,6 +300,10 @@ def test_reviews_count_only_after_the_verdict(server: Server, registry: Registry
     at = registry.record_gate(MODEL, version, Verdict())
     assert registry.review(MODEL, version, at) is None
     assert registry.tags(MODEL, version)["baton.review_before_gate"] == "approved"
+    answer("aproved")
+    assert registry.heard(MODEL, version, at) is None
+    said = "'aproved' is no answer: set baton.review to approved or rejected"
+    assert registry.tags(MODEL, version)["baton.review_says"] == said
     answer("Approved")
     assert registry.review(MODEL, version, at) == "approved"
     answer("rejected")
@@ -354,9 +358,9 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
         registry.promote(model, second, None)
     registry.promote(model, second, first, actor="ada")
     registry.promote(model, second, first, actor="ada")  # a repeated try adds no record
-    assert registry.aliases(model) == {"champion": second, "previous_champion": first, "challenger": second}
+    assert registry.aliases(model) == {"champion": second, "previous_champion": first}
     assert registry.rollback(model, actor="bob", reason="too many false alarms") == first
-    assert registry.aliases(model) == {"champion": first, "previous_champion": second, "challenger": second}
+    assert registry.aliases(model) == {"champion": first}
     moves = sorted(ledger.entries(subject=model, kind="alias_moved"), key=lambda entry: entry.seq)
     assert [move.payload["version"] for move in moves] == [first, second, first]
     assert moves[-1].payload["actor"] == "bob"

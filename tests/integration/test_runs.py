@@ -30,6 +30,20 @@ def test_runs_of_named_files_within_a_second_or_on_the_hour_have_partitions_of_t
     assert partition_of(context(started[0], partition_from=keys[1]), "1h") == keys[1]
 
 
+@pytest.mark.parametrize("typed", ["2026-11-20T09", "2026-11-20 09:00", "2026-11-20T09:00:00"])
+def test_a_partition_has_one_spelling_however_it_was_typed(typed: str) -> None:
+    assert re.fullmatch(KEY_PATTERN, typed)
+    at = "2026-11-20T10:00:00+00:00"
+    assert partition_of(context(at, partition_from=typed), "1h") == "2026-11-20T09:00:00"
+    as_key = {"dag_run": SimpleNamespace(run_after=None, partition_key=typed)}
+    assert partition_of(as_key, "1h") == "2026-11-20T09:00:00"  # type: ignore[typeddict-item]
+
+
+def test_a_key_that_names_no_partition_is_not_tried_again() -> None:
+    with pytest.raises(AirflowFailException, match="expected the UTC start"):
+        partition_of({"dag_run": SimpleNamespace(partition_key="nine")}, "1h")  # type: ignore[typeddict-item, arg-type]
+
+
 def test_files_and_a_partition_contradict_each_other() -> None:
     with pytest.raises(AirflowFailException, match="leave first and last partition empty"):
         partition_of(context("2026-11-20T09:00:00+00:00", files="a.pdf", partition_from="2026-11-20T09:00:00"), "1h")

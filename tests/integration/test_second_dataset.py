@@ -1,6 +1,7 @@
-"""A newcomer's day: a pack, a model from one command, a second data set, its four DAGs run with `dag.test()`.
+"""A newcomer's day: a pack, a model of each family from one command, flows of them, all run with `dag.test()` as written.
 
-The data are the 569 real biopsies that scikit-learn carries: another field, another target, text files.
+The data are the 569 real biopsies that scikit-learn carries (another field, another target, text files); the notes and the
+weekly counts of the other families are made up.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import pytest
 from sqlalchemy import func, select
 
 from baton.authoring.lint import lint
-from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.authoring.new_flow import new_flow
+from baton.authoring.new_model import NewModel, new_model
+from baton.authoring.new_pack import new_pack
 from baton.packs import pack as packs
 from baton.quarantine.rows import counts
 from baton.record import tables
@@ -23,6 +26,7 @@ from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
 
 pytestmark = pytest.mark.timeout(600)
+LIFECYCLES = Path(__file__).resolve().parents[2] / "dags" / "lifecycles.py"
 HOURS = ["2026-11-20T09:00:00", "2026-11-20T10:00:00"]
 
 
@@ -61,30 +65,53 @@ def clinic(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     frame = biopsies()
     frame.iloc[:450].to_csv(data / "history.csv", index=False)
     for hour, rows in zip(HOURS, (frame.iloc[450:510], frame.iloc[510:]), strict=True):
-        unlabelled = rows.drop(columns="malignant").astype(object)
+        unlabelled = rows.drop(columns="malignant").astype(object).assign(taken_at=f"{hour}Z")
         unlabelled.iloc[3, 2] = "n/a"  # one cell that is no number
         unlabelled.to_csv(landing / f"{hour.replace(':', '-')}.csv", index=False)
     new_model(NewModel(name="malignancy", pack="clinic", family="classification", source="rows", target="malignant"))
-    yaml = folder / "baton_clinic" / "models" / "malignancy.yaml"
-    yaml.write_text(yaml.read_text().replace("min_rows: 1000", "min_rows: 200"))  # a small clinic
     yield packs.load_pack("clinic")
     sys.path.remove(str(folder))
     packs._installed.cache_clear()
 
 
-def dag(dag_id: str) -> Any:
-    """The DAG as the shipped lifecycles.py builds it."""
-    from airflow.dag_processing.dagbag import DagBag
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the flows of the pack are written."""
+    return tmp_path_factory.mktemp("dags")
 
-    found = DagBag(str(Path(__file__).resolve().parents[2] / "dags" / "lifecycles.py")).dags[dag_id]
+
+def dag(dag_id: str, file: Path = LIFECYCLES) -> Any:
+    """The DAG as the shipped lifecycles.py builds it, or another file."""
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    bag = DagBag(str(file))
+    assert not bag.import_errors
+    if file != LIFECYCLES:
+        sync_bag_to_db(bag, "dags-folder", None)  # `dag.test()` stores only what lies in Airflow's own folder
+    found = bag.dags[dag_id]
     found.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`; the e2e tests run with it
     return found
 
 
-def run(dag_id: str, **conf: Any) -> None:
+def run(dag_id: str, file: Path = LIFECYCLES, **conf: Any) -> None:
     """One run in this process; every task must succeed."""
-    result = dag(dag_id).test(run_conf=conf or None)
+    result = dag(dag_id, file).test(run_conf=conf or None)
     assert result.state == "success", {task.task_id: task.state for task in result.get_task_instances()}
+
+
+def promote(model: str) -> None:
+    """Judge version 1, approve it, move the champion."""
+    from baton.lifecycle.promote import record_answer
+    from baton.stages.job import StageJob
+    from baton.stages.run import run as run_stage
+
+    for step in ("judge", "move_champion"):
+        job = StageJob("clinic", f"{model}_promote", step, "version-1", f"baton.lifecycle.promote:{step}",
+                       options={"model": model})  # fmt: skip
+        facts = run_stage(job).facts
+        if step == "judge":
+            assert facts["decision"] == "PROMOTE", facts
+            record_answer(model, 1, "approved", "a reviewer", "airflow")
 
 
 def test_yaml_of_the_new_model_has_no_mistakes(clinic: Any) -> None:
@@ -101,23 +128,7 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
     run("malignancy_train")  # the same trigger again: the same version
     assert registry.aliases("malignancy") == {"challenger": 1}
 
-    from baton.lifecycle.promote import record_answer
-    from baton.stages.job import StageJob
-    from baton.stages.run import run as run_stage
-
-    for step in ("judge", "move_champion"):
-        job = StageJob(
-            "clinic",
-            "malignancy_promote",
-            step,
-            "version-1",
-            f"baton.lifecycle.promote:{step}",
-            options={"model": "malignancy"},
-        )
-        facts = run_stage(job).facts
-        if step == "judge":
-            assert facts["decision"] == "PROMOTE", facts
-            record_answer("malignancy", 1, "approved", "a reviewer", "airflow")
+    promote("malignancy")
     assert registry.alias("malignancy", "champion") == 1
 
     for hour in HOURS:
@@ -158,3 +169,96 @@ def test_wrong_schema_stops_the_run_with_all_rows_kept(clinic: Any, workbench: A
     assert facts["status"] == "broken"
     assert "mean_radius" in " ".join(facts["failures"])
     assert counts("malignancy_score", hour)["open"] == 5
+
+
+def written_flow(clinic: Any, dags: Path, name: str, source: str, contract: str, models: list[str]) -> Path:
+    """The flow that `baton new flow` writes; nobody is asked, since nobody would answer here."""
+    new_flow(name, "clinic", source, contract, models, dags)
+    assert [one for one in lint([dags, clinic.folder]) if not one.note] == []
+    file = dags / f"{name}.py"
+    text = file.read_text()
+    assert ':decide", ' in text
+    file.write_text(text.replace(':decide", ', ':decide", {"params": {"approve_from": 1.1}}, '))
+    return file
+
+
+def rows_of(table: Any, flow: str) -> list[dict[str, Any]]:
+    with read() as conn:
+        return [dict(row) for row in conn.execute(select(table).where(table.c.flow == flow)).mappings()]
+
+
+def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, workbench: Any, dags: Path) -> None:
+    new_model(NewModel("unusual", "clinic", "anomaly", "rows", "malignant", scoring=False))
+    yaml = clinic.folder / "models" / "unusual.yaml"
+    yaml.write_text(
+        yaml.read_text().replace("floor: 0.5", "floor: 0.1")
+    )  # what is unusual here is not what is malignant
+    run("unusual_train")
+    promote("unusual")
+    file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
+    run("examinations", file, partition_from=HOURS[0])
+    assert len(rows_of(tables.decisions, "examinations")) == 59
+    assert len(rows_of(tables.predictions, "examinations")) == 2 * 59
+    opened = rows_of(tables.cases, "examinations")
+    assert opened
+    assert opened[0]["resolutions"] == {"yes": {"malignant": 1}, "no": {"malignant": 0}}
+
+    truth = biopsies().iloc[450:510][["exam_id", "malignant"]]
+    truth.to_csv(workbench.home / "landing" / "clinic" / f"labels-{HOURS[0].replace(':', '-')}.csv", index=False)
+    run("examinations_labels", dags / "examinations_labels.py", partition_from=HOURS[0])
+    assert len(rows_of(tables.labels, "examinations")) == 60
+    run("malignancy_train", until=HOURS[1])  # its rows are the history's and, by now, the flow's
+    assert Registry().aliases("malignancy")["challenger"] == 2
+
+
+def add_source(
+    clinic: Any, workbench: Any, name: str, step: str, history: pd.DataFrame, later: dict[str, pd.DataFrame]
+) -> None:
+    path = clinic.folder / "sources.yaml"
+    path.write_text(
+        f"{path.read_text()}\n{name}:\n  kind: file\n  description: {name}\n  step: {step}\n"
+        f'  path: "{{landing}}/clinic/{name}-{{partition}}.csv"\n  history: "{{data}}/clinic/{name}.csv"\n'
+    )
+    history.to_csv(workbench.home / "data" / "clinic" / f"{name}.csv", index=False)
+    for partition, frame in later.items():
+        frame.to_csv(workbench.home / "landing" / "clinic" / f"{name}-{partition.replace(':', '-')}.csv", index=False)
+
+
+def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:
+    words = {
+        "pain": "the patient feels strong pain in the",
+        "fever": "high fever since yesterday and a hot",
+        "fall": "fell on the stairs and hurt the",
+    }
+    notes = [(kind, f"{words[kind]} {part} {n}") for n in range(60) for kind in words for part in ("arm", "head")]
+    times = pd.date_range("2026-01-01", periods=len(notes), freq="h", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
+    frame = pd.DataFrame(
+        {"note_id": range(len(notes)), "at": times, "note": [t for _, t in notes], "kind": [k for k, _ in notes]}
+    )
+    hour = frame.iloc[:9].drop(columns="kind").assign(note_id=range(900, 909), at=f"{HOURS[0]}Z")
+    add_source(clinic, workbench, "notes", "1h", frame, {HOURS[0]: hour})
+    new_model(NewModel("note_kind", "clinic", "text", "notes", "kind"))
+    run("note_kind_train")
+    promote("note_kind")
+    file = written_flow(clinic, dags, "note_desk", "notes", "note_kind_rows", ["note_kind"])
+    run("note_desk", file, partition_from=HOURS[0])
+    said = {row["entity_key"]: row["category"] for row in rows_of(tables.predictions, "note_desk")}
+    assert [said[str(900 + n)] for n in range(9)] == [kind for kind, _ in notes[:9]]
+
+
+def test_a_forecast_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> None:
+    days = pd.date_range("2026-08-03", periods=60, freq="D", tz="UTC")
+    frame = pd.DataFrame([
+        {"ward": ward, "day": f"{day:%Y-%m-%d}", "visits": 20 * size + 5 * (day.dayofweek < 5) + (day.dayofyear * 7 + size) % 4}
+        for size, ward in enumerate(("north", "south", "east"), 1) for day in days
+    ])  # fmt: skip
+    last = frame["day"].max()
+    add_source(
+        clinic, workbench, "visits", "1d", frame[frame["day"] < last], {f"{last}T00:00:00": frame[frame["day"] == last]}
+    )
+    new_model(NewModel("visits_ahead", "clinic", "forecast", "visits", "visits", scoring=False))
+    run("visits_ahead_train")
+    promote("visits_ahead")
+    file = written_flow(clinic, dags, "staffing", "visits", "visits_ahead_rows", ["visits_ahead"])
+    run("staffing", file, partition_from=f"{last}T00:00:00")
+    assert len(rows_of(tables.decisions, "staffing")) == 3 * 7  # three wards, the horizon that was found out

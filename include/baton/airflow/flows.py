@@ -21,6 +21,7 @@ from baton.settings import settings
 
 SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
 START = datetime(2026, 1, 1, tzinfo=UTC)
+_NO_ROWS = (BranchOperator, ReviewOperator)  # tasks whose result is no dataset
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
 
 
@@ -45,10 +46,13 @@ def clocked(cron: str | None, late: int = 1) -> Any:
 
 
 def deadline(minutes: float) -> DeadlineAlert:
-    """Alert when a run is not through so many minutes after it was queued."""
+    """Alert when a run is not through so many minutes after it was queued.
+
+    The interval is given in seconds: Airflow 3.3.2 stores a `timedelta` in a form that its *Clear* cannot read back.
+    """
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
-        interval=timedelta(minutes=minutes),
+        interval=60 * minutes,  # type: ignore[arg-type]
         callback=AsyncCallback(deadline_missed, kwargs={"minutes": minutes}),
         name=f"through within {minutes:g} minutes",
     )
@@ -56,8 +60,14 @@ def deadline(minutes: float) -> DeadlineAlert:
 
 def _all_results(task_id: str, inputs: dict[str, Any]) -> None:
     for name, value in inputs.items():
-        if value is not None and not isinstance(value, XComArg):
-            raise SpecError(f"stage {task_id}: input `{name}` is {value!r}, no result of a stage; is it an option?")
+        if value is None or (isinstance(value, XComArg) and not isinstance(_made_by(value), _NO_ROWS)):
+            continue
+        said = repr(value) if _made_by(value) is None else f"what task {_made_by(value).task_id} returns"
+        raise SpecError(f"stage {task_id}: input `{name}` is {said}, no result of a stage; is it an option?")
+
+
+def _made_by(value: Any) -> Any:
+    return getattr(value, "operator", None)
 
 
 class Flow(DAG):
@@ -101,13 +111,16 @@ class Flow(DAG):
             options: of the step; of a pure function `{"params": {...}}`.
             output_contract: the stage's own output is checked against it.
             uses_models: of a flow's first stage: models whose versions it fixes.
-            inputs: results of earlier stages, by the names that the step knows them by.
+            inputs: results of earlier stages, and the answer of a `review`, by the names that the step knows them by.
 
         Raises:
             SpecError: the step does not exist, takes no such option (or, a pure function, no such frame), or an input is
                 no result of a stage; names what it takes.
         """
-        wiring.check(task_id, step, options or {}, inputs)
+        answers = {name: value for name, value in inputs.items() if isinstance(_made_by(value), ReviewOperator)}
+        options = wiring.with_answers(step, options or {}, answers)
+        inputs = {name: value for name, value in inputs.items() if name not in answers}
+        wiring.check(task_id, step, options, inputs)
         task = {"outlets": list(outlets), "output_contract": output_contract, "uses_models": uses_models}
         given = {name: value for name, value in (("pool", pool), ("trigger_rule", trigger_rule)) if value}
         return self._stage(task_id, step, options, inputs, **task, **given)
@@ -156,7 +169,11 @@ class Flow(DAG):
         return self._stage(names.confirmed_of(model), "baton.steps.confirmed:rows", options, {"after": after})
 
     def review(self, decisions: Any, task_id: str = "review", **settings: Any) -> Any:
-        """Wait for a person where a decision's route asks for one; the answer is what later stages take as an option."""
+        """Wait for a person where a decision's route asks for one. A later stage takes the answer by name: `answer=word`.
+
+        It is a dict: answer (approved | rejected | timeout | none), changes (entity key -> the value that the person gave,
+        of fields whose form was sent), actor. `none`: there was nothing to ask.
+        """
         return ReviewOperator(task_id=task_id, decisions=decisions, dag=self, **settings).output
 
     def advise(

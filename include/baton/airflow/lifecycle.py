@@ -69,14 +69,17 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
 
     data = stage(names.ASSEMBLE, "baton.lifecycle.assemble:assemble", model)
     good = stage(names.CONTRACT, "baton.steps.contract:contract", {"contract": spec.training.contract}, data=data)
+    needy = {one.name for one in spec.candidates if spec.needs_prepared(one)}
+    prepared = {"prepared": stage(names.PREPARE, "baton.lifecycle.fit:prepare", model, data=good)} if needy else {}
     tried = {
         one.name: stage(
-            names.candidate_of(one.name), "baton.lifecycle.fit:candidate", {**model, "candidate": one.name}, data=good
+            names.candidate_of(one.name), "baton.lifecycle.fit:candidate", {**model, "candidate": one.name}, data=good,
+            **(prepared if one.name in needy else {}),
         )
         for one in spec.candidates if one.estimator is not None
     }  # fmt: skip
     challenger = [assets.challenger(spec.model)]
-    stage(names.REGISTER, "baton.lifecycle.fit:register", model, challenger, data=good, **tried)
+    stage(names.REGISTER, "baton.lifecycle.fit:register", model, challenger, data=good, **prepared, **tried)
     return dag
 
 
@@ -131,8 +134,11 @@ def score(pack: Pack, spec: ModelSpec) -> DAG:
     flow = flows.Flow(
         names.scoring_of(spec.model), pack=pack.name, cron=spec.schedules.score, models=[spec.model], owner=spec.owner,
         step=source.step_text, doc_md=f"Scores `{scoring.source}` with `{spec.model}`.",
-        tags=[f"model:{spec.model}"],
+        tags=[f"model:{spec.model}"], max_active_runs=1 if spec.starts_from_history else 4,
     )  # fmt: skip
     rows = flow.contract(flow.ingest(scoring.source), scoring.contract)
-    flow.publish_scores({spec.model: flow.score(rows, spec.model, scoring.output or "")})
+    seen = flow.history(rows, spec.model) if spec.starts_from_history else rows
+    published = flow.publish_scores({spec.model: flow.score(seen, spec.model, scoring.output or "")})
+    if spec.starts_from_history:  # before the run publishes, which is what wakes the monitor
+        flow.publish_truth(rows, spec.model, origin=scoring.source) >> published
     return flow

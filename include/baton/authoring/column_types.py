@@ -18,13 +18,25 @@ _TEXT = {
 def column_types(frame: pd.DataFrame) -> dict[str, tuple[str, bool]]:
     """Type and whether empty cells occur, by column; text (from CSV and JSON) is looked at cell by cell.
 
-    Columns that begin with `_` are the engine's own and are left out.
+    ColumnKinds that begin with `_` are the engine's own and are left out.
     """
     return {
         str(name): (_type_of(frame[name]), bool(_empty(frame[name]).any()))
         for name in frame.columns
         if not str(name).startswith("_")
     }
+
+
+def cells_of(cells: pd.Series, kind: str) -> pd.Series:
+    """Cells as values of a type that `column_types` found; empty ones are null."""
+    empty = _empty(cells)
+    if kind == "timestamp":
+        return pd.to_datetime(cells.where(~empty), utc=True, format="ISO8601" if cells.dtype == object else None)
+    if kind in ("int", "float"):
+        return pd.to_numeric(cells.where(~empty))
+    if kind == "bool" and cells.dtype == object:
+        return cells.where(~empty).map(lambda cell: str(cell).strip().lower() == "true", na_action="ignore")
+    return cells.where(~empty)
 
 
 def in_ranges(columns: Mapping[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:

@@ -1,78 +1,110 @@
-"""`baton lint`: every mistake in a pack's YAML by file, line and field, with what is allowed.
+"""`baton lint`: every mistake in a pack's YAML and in its flows by file, line and field, with what is allowed.
 
 First each file for itself (`baton.packs.spec_file`), then what only shows across files: names that refer to
-nothing, features that the contract does not have, expectations and arguments that GX does not know.
+nothing, features that the contract does not have, expectations and arguments that GX does not know, parameters that an
+estimator does not take, and what a flow's DAG file wires (`baton.authoring.flow_files`).
 """
 
-import importlib
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from baton import names
+from baton.authoring import flow_files
+from baton.authoring.flow_files import FlowFile, read_flows
 from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
-from baton.packs.pack import pack_folder, packs, read_folder
+from baton.families import parameters
+from baton.packs.demos import has_demo
+from baton.packs.pack import find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
-from baton.specs.contract import ContractSpec, ExpectationSpec
-from baton.specs.model import NUMERIC, ModelSpec, NamedColumn
-from baton.specs.source import FileSource
+from baton.settings import settings
+from baton.sources.files import fill, neighbours
+from baton.specs.contract import PLACEHOLDERS, ContractSpec, ExpectationSpec
+from baton.specs.model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn
+from baton.specs.source import FileSource, RecordedSource
 from baton.specs.tabular import TabularSpec
 
 Problems = Iterator[Problem]
+Flows = Mapping[str, set[str]] | None  # names of their stages by DAG id; None: there are no DAG files to read
 
 
 def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
-    """Checks packs: all installed ones, or the given folders and files.
+    """Checks packs and the flows in the project's `dags`: all installed ones, or the given ones.
 
     Args:
-        paths: pack folders, or single YAML files (checked with their pack, reported alone).
+        paths: packs by name or folder (checked with their flows), DAG files and folders of such, or single YAML files
+            (checked with their pack, reported alone).
 
     Returns:
-        the mistakes, by file and line; empty when all is well.
+        the mistakes, by file and line, and what this machine lacks (`Problem.note`); empty when all is well.
 
     Raises:
         SpecError: a path does not exist or is no part of a pack.
     """
-    wanted = [Path(path) for path in paths]
-    folders = [_pack_of(path) for path in wanted] or [pack_folder(name) for name in packs()]
+    wanted: list[Sequence[Path | str]] = [_scripts(Path(path)) or [path] for path in paths]
+    scripts = [Path(path) for group in wanted for path in group if str(path).endswith(".py")]
+    others = [path for group in wanted for path in group if not str(path).endswith(".py")]
+    named = [_pack_of(path) for path in others] or [(name, pack_folder(name)) for name in packs()]
+    ours = [flow for path in sorted((settings().project / "dags").glob("*.py")) for flow in read_flows(path)]
+    flows = ours + [flow for path in scripts for flow in read_flows(path)]
+    stages = {flow.flow: flow.stages() for flow in flows if flow.flow} if flows else None
     problems: list[Problem] = []
     owners: dict[str, list[SpecFile]] = defaultdict(list)
-    for folder in dict.fromkeys(folders):
-        found = _Folder.read(folder)
-        for name, file in found.models.items():
-            owners[name].append(file)
-        problems += found.problems()
+    folders: dict[str, _Folder] = {}
+    for name, path in dict(named).items():
+        folders[name] = folder = _Folder.read(name, path)
+        for model, file in folder.models.items():
+            owners[model].append(file)
+    if stages is not None:
+        alone = {names.INGEST, names.CONTRACT, names.HISTORY, names.PUBLISH}
+        stages |= {names.scoring_of(model): {*alone, names.score_of(model)} for model in owners}
+    for folder in folders.values():
+        problems += folder.problems(stages)
+    for flow in flows:
+        if flow.pack in folders:
+            problems += folders[flow.pack].flow_problems(flow, stages or {})
+        elif flow.pack and flow.pack not in packs():
+            message = f"no pack `{flow.pack}` is installed{did_you_mean(flow.pack, packs())}"
+            problems.append(flow.problem(flow.head.line, "pack", message, packs()))
     for name, files in owners.items():
         for file in files[1:]:
             message = f"`{name}` is the name of another model, in {files[0].path}: the registry has one name"
             problems.append(file.problem(("model",), message))
-    chosen = {str(path) for path in wanted if path.is_file()}
-    whole = [str(path) for path in wanted if path.is_dir()]
+    chosen = {str(path) for path in [*others, *scripts] if Path(path).is_file()}
     if chosen:
+        whole = [
+            str(folders[name].path) for path, (name, _) in zip(others, named, strict=False) if str(path) not in chosen
+        ]
         problems = [p for p in problems if p.file in chosen or any(p.file.startswith(f"{w}/") for w in whole)]
     return sorted(set(problems))
 
 
-def _pack_of(path: Path) -> Path:
+def _scripts(path: Path) -> list[Path]:
+    """The DAG files of a folder that holds nothing else of Baton's."""
+    found = sorted(path.glob("*.py")) if path.is_dir() and not (path / "sources.yaml").exists() else []
+    return [one for one in found if read_flows(one)]
+
+
+def _pack_of(path: Path | str) -> tuple[str, Path]:
+    if str(path) in packs():
+        return find_pack(path)
+    path = Path(path)
     if not path.exists():
-        raise SpecError(f"{path}: does not exist")
+        raise SpecError(f"{path}: does not exist, and no pack of that name is installed{did_you_mean(path, packs())}")
     folder = path if path.is_dir() else path.parent
-    if folder.name in ("models", "contracts"):
-        folder = folder.parent
-    if not any((folder / part).exists() for part in ("models", "contracts", "sources.yaml")):
-        raise SpecError(f"{path}: is no part of a pack (a folder with models/, contracts/ or sources.yaml)")
-    return folder
+    return find_pack(folder.parent if folder.name in ("models", "contracts") else folder)
 
 
 @dataclass
 class _Folder:
     """One pack's files by kind and name; a file with mistakes exists, so that one mistake stays one line."""
 
+    name: str
     path: Path
     files: list[SpecFile]
     models: dict[str, SpecFile] = field(default_factory=dict)
@@ -80,8 +112,8 @@ class _Folder:
     sources: SpecFile | None = None
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        folder = cls(path, read_folder(path))
+    def read(cls, name: str, path: Path) -> Self:
+        folder = cls(name, path, read_folder(path))
         for file in folder.files:
             if file.kind == "model":
                 folder.models[file.path.stem] = file
@@ -91,7 +123,7 @@ class _Folder:
                 folder.sources = file
         return folder
 
-    def problems(self) -> Problems:
+    def problems(self, flows: Flows) -> Problems:
         for file in self.files:
             yield from file.problems
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
@@ -106,6 +138,32 @@ class _Folder:
         for file in self.models.values():
             if isinstance(file.spec, ModelSpec):
                 yield from self._model_problems(file, file.spec)
+                yield from _recent_problems(file, file.spec, flows)
+        yield from self._missing_histories()
+
+    def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
+        """What a flow of this pack names that the pack does not have."""
+        read = self.sources.spec.root if self.sources is not None and self.sources.spec is not None else {}
+        stated = self.sources.marked.data if self.sources is not None else {}
+        sources = {name: read.get(name) for name in stated} if isinstance(stated, dict) else read
+        yield from flow_files.problems(flow, self.models, self.contracts, sources, flows)
+
+    def _missing_histories(self) -> Problems:
+        """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""
+        if self.sources is None or self.sources.spec is None or has_demo(self.name):
+            return
+        specs = [file.spec for file in self.models.values() if isinstance(file.spec, ModelSpec)]
+        for name in sorted({spec.training.history.source for spec in specs if spec.training.history is not None}):
+            source = self.sources.spec.root.get(name)
+            if isinstance(source, RecordedSource) and source.history is not None:
+                place = fill(source.model_copy(update={"folder": str(self.path)}), source.history)
+                if "://" not in place and not Path(place).exists():
+                    near = neighbours(place)
+                    message = f"there is no {place}: put the rows to learn from there"
+                    hint = did_you_mean(Path(place).name, near)
+                    yield replace(
+                        self.sources.problem((name, "history"), message + hint, ", ".join(near[:10])), note=True
+                    )
 
     def _model_problems(self, file: SpecFile, spec: ModelSpec) -> Problems:
         yield from self._references(file, spec)
@@ -147,12 +205,24 @@ class _Folder:
                     yield file.problem(loc, message, ", ".join(with_history))
 
 
+def _recent_problems(file: SpecFile, spec: ModelSpec, flows: Flows) -> Problems:
+    """The flow whose rows a model learns from, and the stage that made them."""
+    recent = spec.training.recent
+    if recent is None or flows is None:
+        return
+    if recent.flow not in flows:
+        yield _unknown(file, ("training", "recent", "flow"), "flow", recent.flow, sorted(flows))
+    elif recent.stage not in flows[recent.flow]:
+        what, known = f"stage of flow {recent.flow} is called", sorted(flows[recent.flow])
+        yield _unknown(file, ("training", "recent", "stage"), what, recent.stage, known)
+
+
 def _unknown(file: SpecFile, loc: Loc, what: str, name: str, known: Iterable[str]) -> Problem:
     return file.problem(loc, f"no {what} `{name}`{did_you_mean(name, known)}", ", ".join(known) or "none yet")
 
 
 def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool) -> Problems:
-    """Columns that a model names must be in the contract of its rows, with a type that fits their part."""
+    """ColumnKinds that a model names must be in the contract of its rows, with a type that fits their part."""
     named = [(loc, name, types) for loc, name, types in spec.named_columns(training=with_target)]
     if isinstance(spec, TabularSpec):
         yield from _feature_problems(file, spec, contract, named)
@@ -169,6 +239,11 @@ def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *,
 
 def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]) -> Problems:
     """Writes feature globs out; what they match is added to `named`."""
+    if spec.data.target is None:
+        message = (
+            "without labels its gate has nothing to judge by, so no version is ever promoted; nothing is trained on it"
+        )
+        yield file.problem(("data", "target"), message, "the 0/1 label column of the training rows")
     for position, pattern in enumerate(spec.data.features):
         one = spec.data.model_copy(update={"features": (pattern,)})
         try:
@@ -189,18 +264,29 @@ def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
 
 
 def _parameter_problems(file: SpecFile, spec: ModelSpec) -> Problems:
-    """Arguments of scikit-learn's estimators; LightGBM takes any name, so its are not checked."""
+    """What an estimator would refuse of its arguments, or ignore."""
     for position, candidate in enumerate(spec.candidates):
-        if candidate.estimator is None or not candidate.params or not candidate.estimator.startswith("sklearn."):
+        if candidate.estimator is None:
             continue
-        module, _, name = candidate.estimator.rpartition(".")
-        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-        for argument in candidate.params:
-            if argument not in known:
-                loc = ("candidates", position, "params", argument)
-                yield file.problem(
-                    loc, f"{name} has no argument `{argument}`{did_you_mean(argument, known)}", ", ".join(known)
-                )
+        loc: Loc = ("candidates", position, "params")
+        yield from _argument_problems(file, loc, candidate.estimator, candidate.params)
+        trend = candidate.params.get("trend_forecaster")  # another estimator, by name or with its own params
+        if isinstance(trend, str | dict):
+            inner: dict[str, Any] = {"estimator": trend} if isinstance(trend, str) else trend
+            path = str(inner.get("estimator"))
+            path = path if "." in path else f"statsforecast.models.{path}"
+            if spec.family not in ESTIMATORS.get(path, ()) or not path.startswith("statsforecast"):
+                allowed = [known for known in ESTIMATORS if known.startswith("statsforecast")]
+                message = f"`{path}` is no one-series model of the allow-list{did_you_mean(path, allowed)}"
+                yield file.problem((*loc, "trend_forecaster"), message, ", ".join(allowed))
+            else:
+                yield from _argument_problems(file, (*loc, "trend_forecaster"), path, inner.get("params") or {})
+
+
+def _argument_problems(file: SpecFile, loc: Loc, path: str, params: Mapping[str, Any]) -> Problems:
+    for argument, message, allowed in parameters.mistakes(path, params):
+        hint = did_you_mean(argument, allowed.split(", ")) if "no argument" in message else ""
+        yield file.problem((*loc, argument) if argument in params else loc, message + hint, allowed)
 
 
 def _source_problems(file: SpecFile) -> Problems:
@@ -231,6 +317,10 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Problems:
                     hint = did_you_mean(argument, offered.arguments)
                     message, allowed = (f"no argument of {expectation.type}{hint}", ", ".join(offered.arguments))
                     yield file.problem((*loc, "kwargs", argument), message, allowed)
+        for argument, value in expectation.kwargs.items():
+            if isinstance(value, str) and re.fullmatch(r"\{[a-z_]+\}", value) and value not in PLACEHOLDERS:
+                message = f"`{value}` is no placeholder{did_you_mean(value, PLACEHOLDERS)}"
+                yield file.problem((*loc, "kwargs", argument), message, ", ".join(PLACEHOLDERS))
         for argument in offered.required or ():
             if argument not in expectation.kwargs:
                 yield file.problem((*loc, "kwargs"), f"{expectation.type} needs `{argument}`")
@@ -238,7 +328,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Problems:
 
 
 def _value_problems(file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc) -> Problems:
-    """Columns that do not exist, a pattern that is none, limits the wrong way round."""
+    """ColumnKinds that do not exist, a pattern that is none, limits the wrong way round."""
     kwargs: Mapping[str, Any] = expectation.kwargs
     for argument in COLUMN_ARGUMENTS:
         named = kwargs.get(argument, ())

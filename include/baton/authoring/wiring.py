@@ -45,6 +45,8 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
         SpecError: there is no such step, it takes no such option or frame, or one is missing; names what it takes.
     """
     takes, where, params = _takes(step), f"stage {task_id}, {step}", options.get("params") or {}
+    if takes.options == PURE and (lost := [name for name in options if name in (takes.frames or ())]):
+        raise SpecError(f"{where}: no option `{lost[0]}`: give `{lost[0]}` by its name, or in {{'params': {{...}}}}")
     if takes.options is not None:
         _all_known(where, "option", options, takes.options)
         _none_missing(where, options, takes.needed)
@@ -52,6 +54,18 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
         given = [*inputs, *params]
         _all_known(where, "frame or parameter", given, takes.frames)
         _none_missing(where, given, takes.wanted)
+
+
+def with_answers(step: str, options: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's options with people's answers among them, where the step looks: a pure function's are its parameters."""
+    if answers and _takes(step).options == PURE:
+        return {**options, "params": {**(options.get("params") or {}), **answers}}
+    return {**options, **answers}
+
+
+def find(step: str) -> None:
+    """Make sure that there is such a step. Raises SpecError: there is none; names what its module has."""
+    _takes(step)
 
 
 def _all_known(where: str, what: str, given: Iterable[str], known: tuple[str, ...]) -> None:

@@ -22,8 +22,10 @@ from baton.cli import packs as cli_packs
 from baton.cli import quarantine as cli_quarantine
 from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
-from baton.cli.output import as_json, bar, plural, table
+from baton.cli import trial as cli_trial
+from baton.cli.output import Json, as_json, bar, plural, table
 from baton.errors import BatonError
+from baton.packs.spec_file import did_you_mean
 from baton.record import ledger
 from baton.stages import garbage
 
@@ -60,6 +62,7 @@ cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)
 cli_retention.register(app)
+cli_trial.register(app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
         _point.load()(app)
@@ -68,12 +71,16 @@ for _point in entry_points(group="baton.commands"):  # of other packages, such a
 @ledger_app.command()
 def show(
     subject: Annotated[str | None, typer.Argument(help="Only of this subject; ends in / for all below.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only of this kind; a wrong one lists those that there are.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 20,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """Show entries, newest first."""
     found = ledger.entries(subject, kind, limit)
+    if not found and kind is not None and kind not in (known := ledger.kinds()):
+        raise BatonError(
+            f"--kind {kind}: no entry is of that kind{did_you_mean(kind, known)} There are: {', '.join(known)}"
+        )
     if json:
         for entry in found:
             print(as_json(entry))
@@ -110,9 +117,13 @@ def verify(
 def gc(
     older_than: Annotated[float, typer.Option(help="Only objects older than so many hours.", min=0)] = 24.0,
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
+    json: Json = False,
 ) -> None:
-    """Remove objects in the store that no commit names, left by attempts that crashed."""
+    """Remove what attempts that crashed left in the store: objects that no commit names, and journals."""
     found = garbage.gc(timedelta(hours=older_than), dry_run)
+    if json:
+        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris}))
+        return
     for uri in found.uris:
         print(uri)
     verb = "would be removed" if dry_run else "removed"

@@ -69,7 +69,7 @@ def _packs(here: Settings) -> Iterator[Finding]:
     names = packs()
     yield Finding("packs", bool(names), ", ".join(names) or "none is installed: run `make setup`")
     try:
-        problems = lint()
+        problems = [problem for problem in lint() if not problem.note]
     except BatonError as error:
         yield Finding("YAML of packs", ok=False, says=str(error))
     else:

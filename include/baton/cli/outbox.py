@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import plural
+from baton.cli.output import Json, as_json, partition_key, plural
 from baton.effects import outbox
 from baton.effects.delivery import decide
 
@@ -15,11 +15,17 @@ app = typer.Typer(help="Effects outside Baton: orders and mails.", no_args_is_he
 @app.command("list")
 def list_(
     flow: Annotated[str, typer.Argument(help="Flow, e.g. document_intake.")],
-    partition: Annotated[str | None, typer.Option(help="Only of this partition.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Only of this partition.", callback=partition_key)] = None,
     all_: Annotated[bool, typer.Option("--all", help="Also what is sent or withdrawn.")] = False,
+    json: Json = False,
 ) -> None:
     """List effects that are not delivered, with the reason."""
     found = [one for one in outbox.effects(flow, partition) if all_ or one.state in outbox.OPEN]
+    if json:
+        for one in found:
+            shown = ("key", "flow", "partition", "entity_key", "kind", "state", "attempts", "error")
+            print(as_json({name: getattr(one, name) for name in shown}))
+        return
     for one in found:  # no table: it would cut the keys
         print(f"{one.state}  {one.kind}  {one.partition}  {one.entity_key}\n    {one.key}")
         if one.error:

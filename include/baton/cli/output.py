@@ -2,11 +2,17 @@
 
 import dataclasses
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
+import typer
+
+from baton.data.partitions import read_key
+from baton.errors import SourceError
 from baton.progress import Pace, Standing, duration, heard_by
 
 _WIDTH = 30  # of the bar, characters
@@ -17,7 +23,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    # a pipe has no width: nothing is cut for it
+    console = (
+        Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=max(80, _width(headings, rows)))
+    )
     if not rows:
         console.print("nothing to show")
         return
@@ -28,11 +37,29 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(drawn)
 
 
+def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    columns = zip(headings, *rows, strict=True)
+    return sum(max(map(len, column)) + 2 for column in columns)
+
+
 def as_json(value: Any) -> str:
     """Return `value` (a dataclass or plain data) as one line of JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     return json.dumps(value, default=str, ensure_ascii=False)
+
+
+Json = Annotated[bool, typer.Option("--json", help="For other programs: JSON, one object a line.")]
+
+
+def partition_key(text: str | None) -> str | None:
+    """A partition that was typed, in its one spelling; what is no time (`history`, `version-3`) as it is. Exit code 2: neither."""
+    if text is None or not text[:4].isdigit():
+        return text
+    try:
+        return read_key(text)
+    except SourceError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def plural(count: int, one: str, many: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import plural
+from baton.cli.output import Json, as_json, plural
 from baton.errors import BatonError
 from baton.progress import tell
 
@@ -17,14 +17,18 @@ def register(app: typer.Typer) -> None:
     app.command()(lint)
 
 
-def data(pack: Annotated[list[str] | None, typer.Argument(help="Packs; default: all installed.")] = None) -> None:
-    """Fetch the packs' data sets, check them by SHA-256 and convert them; instant when they are there."""
+def data(
+    pack: Annotated[
+        list[str] | None, typer.Argument(metavar="[PACK]...", help="Packs by name or folder; default all.")
+    ] = None,
+) -> None:
+    """Fetch what the packs' models work with and their demos' data sets, checked by SHA-256; instant when it is there."""
     from baton.packs.demos import prepare_data
     from baton.packs.pack import packs
 
     for name in pack or packs():
         manifest = prepare_data(name, _progress())
-        print(f"{name}: {'brings no data' if manifest is None else 'data are ready'}")
+        print(f"{name}: {'has no demo that brings rows' if manifest is None else 'data are ready'}")
 
 
 def _progress() -> Callable[[str, int, int], None]:
@@ -40,12 +44,18 @@ def _progress() -> Callable[[str, int, int], None]:
 
 
 def lint(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Pack folders or files; default all.")] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PACK|FILE]...", help="Packs by name or folder, single files; default all, with their flows."
+        ),
+    ] = None,
     schema: Annotated[
         Path | None, typer.Option(help="Write JSON Schemas for your editor into this folder instead.")
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Check the YAML of packs: every mistake by file, line and field, with what is allowed."""
+    """Check the YAML of packs and the flows in dags/: every mistake by file, line and field, with what is allowed."""
     from baton.authoring.lint import lint as find_problems
 
     if schema is not None:
@@ -57,7 +67,9 @@ def lint(
 
     problems = find_problems(paths or [])
     for problem in problems:
-        print(problem)
-    if problems:
-        raise BatonError(plural(len(problems), "mistake", "mistakes"))
-    print("no mistakes")
+        print(as_json(problem) if json else problem)
+    mistakes = [problem for problem in problems if not problem.note]
+    if mistakes:
+        raise BatonError(plural(len(mistakes), "mistake", "mistakes"))
+    if not json:
+        print("no mistakes")

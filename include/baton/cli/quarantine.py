@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, plural, table
+from baton.cli.output import Json, as_json, partition_key, plural, table
 from baton.errors import BatonError
 from baton.quarantine.files import export as write
 from baton.quarantine.files import repair_file
@@ -19,7 +19,7 @@ from baton.settings import settings
 app = typer.Typer(help="Rows that broke a contract.", no_args_is_help=True)
 
 FlowOption = Annotated[str | None, typer.Option(help="Only of this flow.")]
-PartitionOption = Annotated[str | None, typer.Option(help="Only of this partition.")]
+PartitionOption = Annotated[str | None, typer.Option(help="Only of this partition.", callback=partition_key)]
 RuleOption = Annotated[str | None, typer.Option(help="Only rows that break this rule.")]
 KeyOption = Annotated[str | None, typer.Option(help="Only the row with this key.")]
 RowOption = Annotated[int | None, typer.Option(help="Only this row of the source, from 1.", min=1)]
@@ -35,7 +35,7 @@ def list_(
     row: RowOption = None,
     status: Annotated[str | None, typer.Option(help="open, repaired, resolved or discarded.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 50,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for other programs.")] = False,
+    json: Json = False,
 ) -> None:
     """List rows: each once, with all rules that it breaks."""
     if status is not None and status not in STATUSES:
@@ -46,12 +46,15 @@ def list_(
             print(as_json(one))
         return
     table(
-        ["flow", "partition", "row", "key", "status", "rules", "values"],
+        ["flow", "partition", "row", "key", "status", "rules", "columns", "values", "reason"],
         [
-            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules), ", ".join(r.values)]
+            [r.flow, r.partition, str(r.row), r.entity_key or "", r.status, ", ".join(r.rules),
+             ", ".join(filter(None, r.columns)), ", ".join(r.values), r.reason or ""]
             for r in found
         ],
-    )
+    )  # fmt: skip
+    if len(found) == limit:
+        print(f"the first {limit}; --limit shows more")
     print(", ".join(f"{count:,} {name}" for name, count in counts(flow, partition).items()))
 
 
@@ -122,10 +125,12 @@ def discard(
 @app.command()
 def reinject(
     flow: Annotated[str, typer.Argument(help="The flow.")],
-    partition: Annotated[str, typer.Argument(help="The partition, e.g. 2026-01-31T13:00:00.")],
+    partition: Annotated[
+        str, typer.Argument(help="The partition, e.g. 2026-01-31T13:00:00 or 2026-01-31T13.", callback=partition_key)
+    ],
 ) -> None:
     """Run the partition again: repaired rows that pass are published, nothing is counted twice."""
-
+    _require_rows(flow, partition)
     from baton.services.airflow_api import Orchestrator
     from baton.services.health import airflow_token
     from baton.services.plan import users_file
@@ -136,3 +141,12 @@ def reinject(
     password = json.loads(users_file(here).read_text(encoding="utf-8"))["admin"]
     airflow = Orchestrator(here.airflow_url, lambda: airflow_token(str(here.airflow_url), "admin", password))
     print(f"started: {airflow.trigger(flow, partition=partition)}")
+
+
+def _require_rows(flow: str, partition: str) -> None:
+    """Refuse a partition without a quarantined row: another one was meant, and its run would do nothing for it."""
+    if any(counts(flow, partition).values()):
+        return
+    waiting = sorted({row.partition for row in list_rows(Where(flow=flow, status=WAITING), limit=None)})
+    hint = f"rows wait in {', '.join(waiting[-3:])}" if waiting else f"no row of {flow} waits in any partition"
+    raise typer.BadParameter(f"{flow} has no quarantined row in partition {partition}: {hint}")

@@ -1,12 +1,14 @@
 """`baton retain`, `baton erase`: what must go. Both say first what would go; `--yes` does it."""
 
 import getpass
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baton.cli.output import plural, table
+from baton.cli.output import Json, as_json, plural, table
 from baton.errors import BatonError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(erase)
 
 
-def retain(yes: Yes = False) -> None:
+def retain(yes: Yes = False, json: Json = False) -> None:
     """Remove what is older than `retention.yaml` of the packs says; the digests of it stay."""
     from baton.retention.age import never_run, policies, retain
 
@@ -29,8 +31,8 @@ def retain(yes: Yes = False) -> None:
     if not given:
         raise BatonError("no installed pack has a retention.yaml: nothing has an age, everything is kept")
     for flow in never_run(given):
-        print(f"retention.yaml names {flow}, which has not run yet: is that its DAG id?")
-    _show(retain(given, getpass.getuser(), dry_run=not yes), yes)
+        print(f"retention.yaml names {flow}, which has not run yet: is that its DAG id?", file=sys.stderr)
+    _show(retain(given, getpass.getuser(), dry_run=not yes), yes, json)
 
 
 def erase(
@@ -42,6 +44,7 @@ def erase(
         list[str] | None, typer.Option(help="DAG id, when several flows know the key; several for several.")
     ] = None,
     yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Remove all that flows hold of an entity: rows of every stage, predictions, labels, cases, quarantine, mails."""
     from baton.retention.person import erase, flows_of
@@ -54,14 +57,18 @@ def erase(
     if len(flows) > 1 and not flow:
         raise BatonError(f"{', '.join(flows)} know it: name those where it is the same person with --flow")
     removals = [erase(entity, one, reason, getpass.getuser(), dry_run=not yes) for one in flows]
-    _show([one for one in removals if not one.empty()], yes)
+    _show([one for one in removals if not one.empty()], yes, json)
     for place in sorted({place for one in removals for place in one.deliveries}):
-        print(f"it came from {place}: clean that too, or the next delivery brings it back")
+        print(f"it came from {place}: clean that too, or the next delivery brings it back", file=sys.stderr)
     if left := [line for one in removals for line in one.left]:
         raise BatonError("not removed: " + "; ".join(left) + ". Repeat it with --flow when that is mended")
 
 
-def _show(removals: Sequence["Removal"], done: bool) -> None:
+def _show(removals: Sequence["Removal"], done: bool, json: bool) -> None:
+    if json:
+        for one in removals:
+            print(as_json({"done": done, **asdict(one)}))
+        return
     rows = [[one.flow, name, f"{count:,}"] for one in removals for name, count in one.rows.items()]
     rows += [
         [one.flow, "objects in the store", f"{len(one.objects):,} ({one.size / 1e6:.1f} MB)"]

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from baton.cli.output import as_json, table
+from baton.cli.output import Json, as_json, table
 from baton.errors import BatonError, ServiceError
+from baton.packs.pack import find_pack, packs
 from baton.services.supervisor import Services
 from baton.settings import read_services, settings
 
@@ -20,11 +21,23 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def up(paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False) -> None:
+def up(
+    paused: Annotated[bool, typer.Option(help="Start new DAGs paused.")] = False,
+    pack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PACK", help="Only the DAGs and servers of this installed pack; several times for several."
+        ),
+    ] = None,
+) -> None:
     """Start Airflow and MLflow on 127.0.0.1 and keep them running; Ctrl-C stops all."""
     from baton.services.supervisor import Services
 
-    services = Services(paused=paused, report=_say)
+    chosen = [find_pack(one)[0] for one in pack or ()]
+    if missing := [name for name in chosen if name not in packs()]:
+        raise BatonError(f"pack {missing[0]} is not installed: `pip install --no-deps -e` its folder first")
+    only = {"BATON_PACKS": ",".join(chosen)} if chosen else {}
+    services = Services(paused=paused, report=_say, extra_env=only, companions_of=chosen)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -57,7 +70,7 @@ def _introduce(services: Services, seconds: float) -> None:
     print("  Ctrl-C stops everything.\n", flush=True)
 
 
-def status(json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False) -> None:
+def status(json: Json = False) -> None:
     """Show whether the services run and are well; exit code 1 if not."""
     from baton.services.health import answers, beats, heartbeats
     from baton.services.processes import read_sessions
@@ -89,11 +102,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="For other programs
         raise typer.Exit(1)
 
 
-def doctor() -> None:
+def doctor(json: Json = False) -> None:
     """Check this installation and its home; exit code 1 and what to do if anything is wrong."""
     from baton.cli.doctor import examine
 
     findings = list(examine())
+    if json:
+        for finding in findings:
+            print(as_json(finding))
+        raise typer.Exit(any(finding.ok is False for finding in findings))
     mark = {True: "ok", False: "WRONG", None: "note"}
     table(["", "what", "finding"], [[mark[f.ok], f.what, f.says] for f in findings])
     if any(finding.ok is False for finding in findings):

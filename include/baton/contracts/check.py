@@ -70,11 +70,13 @@ class ContractVerdict:
         return self.rows_in - self.rows_good
 
 
-def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
+def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, str] | None = None) -> ContractVerdict:
     """Judge rows by a contract.
 
     Args:
         data: what `typed.parse` or `typed.adopt` returned; a plain typed frame is adopted first.
+        within: start and end of the rows' partition as ISO 8601, what `{start}` and `{end}` stand for; None: the rows are of
+            none, and a rule that names them is not judged, which `info` says.
 
     Returns:
         the verdict; `status` is broken when a critical expectation fails, a column is missing, GX itself
@@ -89,9 +91,10 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
         # every other expectation would raise for want of a column: GX is only asked which columns are there
         rules = [Rule("expect_column_to_exist", {"column": c}, "critical", "missing_column", "") for c in spec.columns]
     else:
-        rules = rules_of(spec)
+        rules = rules_of(spec, within)
     result, failed = validate(parsed.frame, spec, rules)
     found = Findings(parsed, spec)
+    unjudged = [one.meta.rule for one in spec.expectations if one.of_partition and within is None]
     for rule, outcome in failed:
         found.add(rule, outcome)
     failures = [("missing_column", missing(parsed))] if parsed.missing else found.all_failures()
@@ -102,7 +105,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec) -> ContractVerdict:
         rows_in=parsed.rows_in,
         rows_good=0 if failures else parsed.rows_in - found.rows_bad,
         violations=sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row),
-        info=found.info,
+        info=[*found.info, *(f"{name}: not judged, the rows are of no partition" for name in unjudged)],
         aggregate_failures=[message for _, message in failures],
         broken_by=list(dict.fromkeys(name for name, _ in failures)),
         dropped_columns=parsed.dropped_columns,

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.data.cells import MASKED, as_text
+from baton.data.cells import MASKED, as_text, keys_of
 from baton.data.identity import row_shas
 from baton.data.typed import Parsed, Violation
+from baton.specs.contract import PLACEHOLDERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +42,19 @@ class Rule:
         return f"{self.type}({arguments})"
 
 
-def rules_of(spec: ContractSpec) -> list[Rule]:
-    """Return the expectations that are run: those of the contract, then `not_null` for each column that needs it."""
-    rules = [Rule(one.type, one.kwargs, one.severity, one.meta.rule, one.meta.advice) for one in spec.expectations]
+def rules_of(spec: ContractSpec, within: tuple[str, str] | None = None) -> list[Rule]:
+    """Return the expectations that are run: those of the contract, then `not_null` for each column that needs it.
+
+    Args:
+        within: start and end of the rows' partition, which stand for `{start}` and `{end}`; None: the rows are of none, and
+            the rules that name them are left out.
+    """
+    values = dict(zip(PLACEHOLDERS, within or (), strict=False))
+    rules = [
+        Rule(one.type, _filled(one.kwargs, values), one.severity, one.meta.rule, one.meta.advice)
+        for one in spec.expectations
+        if within is not None or not one.of_partition
+    ]
     not_null = "expect_column_values_to_not_be_null"
     covered = {rule.kwargs.get("column") for rule in rules if rule.type == not_null}
     rules += [
@@ -52,6 +63,10 @@ def rules_of(spec: ContractSpec) -> list[Rule]:
         if not column.nullable and name not in covered
     ]
     return rules
+
+
+def _filled(kwargs: Mapping[str, Any], values: Mapping[str, str]) -> Mapping[str, Any]:
+    return {name: values.get(value, value) if isinstance(value, str) else value for name, value in kwargs.items()}
 
 
 class Findings:
@@ -112,7 +127,7 @@ class Findings:
         columns = rule.columns
         chosen = self.parsed.frame.iloc[positions]
         shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
-        keys = map(as_text, chosen[self.spec.key].tolist())
+        keys = keys_of(chosen, self.spec.key)
         cells = [
             [MASKED] * len(chosen) if self.spec.personal([column]) else list(map(as_text, chosen[column].tolist()))
             for column in columns

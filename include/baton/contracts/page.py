@@ -109,7 +109,7 @@ def _rows(verdict: ContractVerdict) -> Iterator[str]:
     if not groups:
         return
     of = f", the first {SHOWN} of {len(groups):,}" if len(groups) > SHOWN else ""
-    key = verdict.spec.key
+    key = ", ".join(verdict.spec.key)
     yield f"<h2>Rows that break a rule{of}</h2>"
     yield (
         f'<div class="wide"><table><thead><tr><th>Row</th><th>{_text(key)}</th><th>Rule</th><th>Column</th>'

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from baton.data.cells import keys_of
 from baton.errors import BatonError, DatasetCorrupt
 from baton.files import sync_folder
 from baton.settings import settings
@@ -144,8 +145,11 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
     return frame[list(columns)] if columns is not None else frame
 
 
-def without(ref: DatasetRef, columns: Collection[str], values: Collection[str]) -> tuple[int, Any]:
-    """Look for rows that hold one of `values`, as text, in one of `columns`; columns that it lacks hold nothing.
+def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str]) -> tuple[int, Any]:
+    """Look for rows that hold one of `values` as a key.
+
+    Args:
+        keys: columns of each key, joined as `cells.keys_of` joins them; one with a column that is not there holds nothing.
 
     Returns:
         number of such rows, and the Arrow table of all others, of the same schema; None if there is no such row.
@@ -158,12 +162,18 @@ def without(ref: DatasetRef, columns: Collection[str], values: Collection[str]) 
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(_verified(ref)))
-    asked = [name for name in file.schema_arrow.names if name in columns]
+    there = [list(key) for key in sorted(keys) if set(key) <= set(file.schema_arrow.names)]
     wanted, hits = pa.array(sorted(values), pa.string()), pa.array([False] * ref.rows)
-    for column in file.read(columns=asked).columns:
-        hits = pc.or_(hits, pc.is_in(column.cast(pa.string()), value_set=wanted))
-    found = int(pc.sum(hits).as_py() or 0)
-    return (found, file.read().filter(pc.invert(hits))) if found else (0, None)
+    for key in there:
+        columns = file.read(columns=key)
+        found = (
+            columns.column(0).cast(pa.string())
+            if len(key) == 1
+            else pa.array(keys_of(columns.to_pandas(), key), pa.string())
+        )
+        hits = pc.or_(hits, pc.is_in(found, value_set=wanted))
+    count = int(pc.sum(hits).as_py() or 0)
+    return (count, file.read().filter(pc.invert(hits))) if count else (0, None)
 
 
 def verifies(ref: DatasetRef) -> bool:
@@ -208,23 +218,29 @@ class StoredObject:
     size: int
 
 
-def objects() -> Iterator[StoredObject]:
-    """List every object of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes."""
+def objects(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
+    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
+
+    Args:
+        wanted: of which names; the others are not looked at, which costs a disk access each.
+    """
     store = settings().store_url.rstrip("/")
     if _local(store):
         root = str(path_of(store))
         for entry in _files(root):
+            name = entry.path.removeprefix(f"{root}/")
+            if not wanted(name):
+                continue
             try:
                 stat = entry.stat()
             except FileNotFoundError:  # another process removed it since the listing
                 continue
-            name = entry.path.removeprefix(f"{root}/")
             yield StoredObject(name, _uri(name), stat.st_mtime, stat.st_size)
         return
     fs, root_path = _remote(store)
     for found, info in sorted(fs.find(root_path, detail=True).items()):
-        if found.endswith(_KINDS):
-            name = found[len(root_path.rstrip("/")) + 1 :]
+        name = found[len(root_path.rstrip("/")) + 1 :]
+        if found.endswith(_KINDS) and wanted(name):
             yield StoredObject(name, _uri(name), fs.modified(found).timestamp(), int(info["size"]))
 
 

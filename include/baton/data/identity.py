@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from baton.data.cells import BOOKKEEPING, as_text
@@ -70,6 +72,12 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
         return made.hexdigest()
 
     return [digest(number, word) for number, word in enumerate(words)]
+
+
+def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """What names each row, as one text: its cells in the key's columns."""
+    parts = [frame[name].astype(str) for name in columns]
+    return reduce(lambda left, right: left + _SEPARATOR + right, parts)
 
 
 def plain_index(frame: pd.DataFrame) -> pd.DataFrame:

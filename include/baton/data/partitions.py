@@ -1,22 +1,31 @@
 """Partitions: the unit of a batch, named by the UTC start of its interval; how a recording is laid on them.
 
 A partition key is `%Y-%m-%dT%H:%M:%S` in UTC, without a zone suffix, for example `2026-11-20T09:00:00`: its
-order as text is its order in time. In file names the colons become dashes.
+order as text is its order in time. In file names the colons become dashes. What a person types may be shorter (`read_key`);
+this spelling is the only one that is kept.
 
 A run that takes files which a person names is no interval. Its key is the run's own and has microseconds, always:
 `2026-11-20T09:00:00.000000` is not the partition of nine o'clock, and sorts right behind it.
 """
 
+from __future__ import annotations
+
+import re
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from baton.errors import SourceError
 from baton.specs.base import format_duration, parse_duration
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%S"
+_WRITTEN = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d{6})?)?)?)?Z?")
 _OWN_FORMAT = f"{KEY_FORMAT}.%f"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _MAX_RANGE = 10_000
 
 
@@ -30,6 +39,22 @@ def parse_key(key: str) -> datetime:
     if write(moment) != key:  # strptime also takes 2026-1-2T3:4:5, which would sort and compare wrongly
         raise SourceError(f"partition {key!r}: write it {write(moment)!r}")
     return moment
+
+
+def read_key(text: str) -> str:
+    """The key of a partition as people write it: `2026-11-20` and `2026-11-20T11` are short for whole hours.
+
+    Raises:
+        SourceError: the text names no partition.
+    """
+    found = _WRITTEN.fullmatch(text.strip())
+    if found is None:
+        example = "the UTC start, such as 2026-11-20T09:00:00, or short 2026-11-20T09 or 2026-11-20"
+        raise SourceError(f"partition {text!r}: expected {example}")
+    date, hour, minute, second, micro = (part or "" for part in found.groups())
+    key = f"{date}T{hour or '00'}:{minute or '00'}:{second or '00'}{micro}"
+    parse_key(key)
+    return key
 
 
 def format_key(moment: datetime) -> str:
@@ -56,8 +81,19 @@ def safe_name(key: str) -> str:
 def floor_key(moment: datetime, step: str | timedelta) -> str:
     """Key of the partition that a moment lies in, counted from 1970-01-01 00:00 UTC; weeks start on a Monday."""
     length = parse_duration(step)
-    start = _MONDAY if length % (7 * DAY) == timedelta(0) else _EPOCH
+    start = _grid(length)
     return format_key(start + (moment - start) // length * length)
+
+
+def floor_times(times: pd.Series, step: timedelta) -> pd.Series:
+    """Start of the partition that each aware time lies in, as `floor_key` has it."""
+    start = _grid(step)
+    return start + (times - start) // step * step
+
+
+def _grid(length: timedelta) -> datetime:
+    """From where partitions of a length are counted."""
+    return _MONDAY if length % (7 * DAY) == timedelta(0) else _EPOCH
 
 
 def last_complete(step: str | timedelta, now: datetime | None = None) -> str:

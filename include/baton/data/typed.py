@@ -7,11 +7,12 @@ neither is shown to Great Expectations, which would otherwise raise without nami
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text, keys_of
 from baton.data.conversions import convert
 from baton.data.fit import LONGEST_CELL, LONGEST_ENTITY, LONGEST_KEY, flaws
 from baton.data.identity import plain_index, row_shas, with_row_identity
@@ -34,6 +35,21 @@ _ADVICE = {
     "too_long": "shorten the text, or have the sender do it",
     "json": "deliver one JSON object a row, each key once",
 }
+
+
+_DAY_FIRST = re.compile(r"\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4})(?!\d)")
+
+
+def day_first(value: str | None) -> str:
+    """What to write instead of a date such as 31.01.2026; empty for anything else."""
+    found = _DAY_FIRST.match(value or "")
+    if found is None:
+        return ""
+    day, month, year = found.groups()
+    iso = f"{year}-{int(month):02d}-{int(day):02d}"
+    return (
+        f"write year-month-day, {iso} if the day stands first, then the time as in {iso}T09:30:00Z; best at the source"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,7 @@ def parse(frame: pd.DataFrame, spec: ContractSpec, entities: Collection[str] = (
     typed: dict[str, pd.Series] = {}
     faults: list[tuple[str, str, np.ndarray]] = []
     unfit: dict[str, dict[int, str]] = {}
-    longest = {spec.key: LONGEST_KEY} | dict.fromkeys(entities, LONGEST_ENTITY)
+    longest = dict.fromkeys(spec.key, LONGEST_KEY) | dict.fromkeys(entities, LONGEST_ENTITY)
     for column in present:
         kind = spec.columns[column].type
         typed[column], bad = convert(frame[column], kind)
@@ -159,7 +175,7 @@ def _violations(
     chosen = frame.iloc[positions]
     place = {int(position): number for number, position in enumerate(positions)}
     shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
-    keys = [as_text(key) for key in chosen[spec.key].tolist()] if spec.key in chosen else [None] * len(chosen)
+    keys = keys_of(chosen, spec.key)
     numbers = chosen["_row"].tolist()
     # in a row that was not split as it was meant, any cell may be any column's
     shifted = set(unreadable.tolist()) if spec.personal(spec.columns) else set()
@@ -182,5 +198,7 @@ def _violations(
         cells = frame[column]
         for position in rows.tolist():
             value = as_text(cells.iloc[position])
-            made.append(violation(position, "type", column, value, f"{column}: {_ADVICE[kind]}"))
+            # what it tells to write instead holds the value, which may be somebody's date of birth
+            advice = day_first(value) if kind == "timestamp" and not spec.personal([column]) else ""
+            made.append(violation(position, "type", column, value, f"{column}: {advice or _ADVICE[kind]}"))
     return sorted(made, key=lambda violation: violation.row)

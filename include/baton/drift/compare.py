@@ -1,7 +1,7 @@
 """Drift of data and predictions: a window of rows against what the champion was trained on.
 
 **Stored with the model** (`reference`): per feature the quantile edges of the training rows and, for every
-sub-window of the training period (an hour, a day: the size of the windows to come), the counts per bin.
+sub-window of the training period (as long as the windows to come: a partition), the counts per bin.
 No rows.
 
 **Measured** (`compare`), per feature, from counts alone:
@@ -74,7 +74,7 @@ def reference(
         scores: (n,) scores of these rows by the very model that will score the windows: another fit, even of the
             same candidate, moves the bulk of the scores and would look like drift. NaN where a score is not
             honest (rows that the model has memorised). None: predictions are not watched.
-        windows: (n,) or a column's name: the sub-window of each row, sortable, such as its hour. None: one.
+        windows: (n,) or a column's name: the sub-window of each row, sortable, such as its partition. None: one.
             Neighbours are joined until each has `min_rows`; of very many, 64 evenly spaced ones are kept.
         bins: quantile bins per number.
         min_rows: smallest sub-window.

@@ -4,12 +4,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.drift.performance import Performance
 from baton.drift.table import DriftTable
 from baton.errors import ModelError
@@ -18,6 +20,12 @@ from baton.specs.model import Candidate
 
 MODEL_FILE = "model.json"
 FORMAT = 1
+SEEN = "_seen"  # column of a gate's rows
+JUDGED = "judged"  # folder of the model that is judged, inside one that has learnt more
+REFITTED = (
+    "It has learnt what was held out too, after the model that the figures are of was measured on that. Nothing is left by which its "
+    "own answers could be watched for drift; what it is asked about is."
+)
 
 Reasons = list[tuple[str, float]]
 C = TypeVar("C", bound=Candidate)
@@ -72,12 +80,14 @@ class Leaderboard:
         rows: one dict per candidate, best first: candidate, value (mean over folds), spread (standard
             deviation), folds (values), cost (money per judged case, mean; None without a price), seconds, error.
         oof: the folds' scores, where they were made in this process.
+        errors: the metric measures errors: less is better.
     """
 
     metric: str
     best: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     oof: OutOfFold | None = None
+    errors: bool = False
 
 
 def parts_of(candidates: Sequence[C], candidate: C) -> list[C]:
@@ -122,7 +132,7 @@ def ranked(
         raise ModelError("no candidate could be judged: " + "; ".join(str(row["error"]) for row in rows))
     sign = 1 if errors else -1
     rows.sort(key=lambda row: np.inf if row["value"] is None else sign * row["value"])
-    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof)
+    return Leaderboard(metric, str(rows[0]["candidate"]), rows, oof, errors)
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,24 @@ class Watched:
     performance: Performance | None
     truths: int
     calibration: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model says of rows that it did not learn from, for people to look at.
+
+    Attributes:
+        cases: one row each: truth and said (classes, text), probability (of what is said); none where series are forecast
+            or nobody knows the truth.
+        series: one row per series and period: series, origin, step, time (of the period, and as text in `label`), y,
+            forecast and, with its edges, low and high of the 80 % interval; none for other models.
+        importance: feature -> how much of the validation's metric is lost where its cells are dealt anew among the rows,
+            largest first; empty where features are words or periods.
+    """
+
+    cases: pd.DataFrame | None = None
+    series: pd.DataFrame | None = None
+    importance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,11 +225,27 @@ class Family(Protocol):
     def fit(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Fitted:
         """Fit the best candidate on everything that may be learnt from, calibrated on `found`."""
 
+    def published(self, spec: Any, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: Any) -> Fitted | None:
+        """What scores in place of `judged`, which `fit` made: the same, having learnt what was held out too.
+
+        None: `judged` itself, because the spec does not ask for it (`training.refit`) or nothing was held out.
+        """
+
     def evaluate(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> dict[str, float]:
         """Finite metrics of rows that the model did not see, by name; empty without truth."""
 
+    def evidence(self, spec: Any, fitted: Any, frame: pd.DataFrame) -> Evidence:
+        """What the model says of the rows that `evaluate` measures it on."""
+
+    def seen(self, spec: Any, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """Which rows of `frame` a version trained from `learnt_from` by `spec` knows; shape (n,), bool."""
+
     def judge(self, spec: Any, frame: pd.DataFrame, champion: Any | None, challenger: Any) -> GateVerdict:
-        """Compare challenger and champion on the same unseen cases; `frame` is what the challenger was trained from."""
+        """Compare challenger and champion on the same cases that neither has seen.
+
+        Args:
+            frame: what the challenger was trained from; with a champion also `SEEN`, the rows that that one knows.
+        """
 
     def score(self, spec: Any, fitted: Any, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """What the model says: columns entity_key (str), score (float), reasons (JSON or None), `_row`, and the family's own."""
@@ -209,8 +253,14 @@ class Family(Protocol):
     def keys(self, spec: Any, data: pd.DataFrame) -> pd.Series:
         """entity_key of each row of `data`, as `score` writes it."""
 
-    def reference(self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float]) -> dict[str, Any]:
-        """What later partitions are compared with, plain JSON; no rows."""
+    def reference(
+        self, spec: Any, fitted: Any, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
+    ) -> dict[str, Any]:
+        """What later partitions are compared with, plain JSON; no rows.
+
+        Args:
+            step: length of a partition: by it the training's period is cut into windows that later ones may be like.
+        """
 
     def watch(
         self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
@@ -231,6 +281,28 @@ class Family(Protocol):
 
     def load(self, folder: Path) -> Fitted:
         """Restore a saved model."""
+
+
+class Preparing(Family, Protocol):
+    """A family that computes something once for all candidates that need it, see `ModelSpec.needs_prepared`."""
+
+    def prepare(self, spec: Any, frame: pd.DataFrame) -> pd.DataFrame:
+        """What they need of each row of the frame; with a column entity_key, by which a person can be erased."""
+
+    def prepared(self, found: pd.DataFrame) -> Family:
+        """The family with what `prepare` returned."""
+
+
+def unseen(holdout: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Held-out rows that the champion does not know either, and what a verdict says of the others."""
+    known = int(holdout[SEEN].sum()) if SEEN in holdout else 0
+    if not known:
+        return holdout, []
+    fresh = holdout[~holdout[SEEN]].reset_index(drop=True)
+    return fresh, [
+        f"{known:,} of {len(holdout):,} held-out rows are left out, because the champion has learnt from them; "
+        "rows that neither has seen come with new partitions whose truth is known."
+    ]
 
 
 def threads() -> int:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from baton.data.cells import as_text
 from baton.data.datasets import DatasetRef, read
+from baton.data.identity import row_keys
 from baton.errors import BatonError
 from baton.families import family
 from baton.feedback import labels
@@ -132,12 +132,7 @@ def _without(history: pd.DataFrame, recent: pd.DataFrame, key: tuple[str, ...]) 
     """The history but for rows whose key is among the recent ones."""
     if not set(key) <= set(history):
         return history  # the contract will say which column is missing
-
-    def keys(frame: pd.DataFrame) -> pd.Series:
-        parts = [frame[name].astype(str) for name in key]
-        return reduce(lambda left, right: left + "\x1f" + right, parts)
-
-    return history[~keys(history).isin(set(keys(recent)))]
+    return history[~row_keys(history, key).isin(set(row_keys(recent, key)))]
 
 
 def _as_written(recent: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
@@ -244,6 +239,11 @@ def _sample(spec: Any, frame: pd.DataFrame, shares: Mapping[Any, float]) -> pd.D
     drawn = _hashed(frame[spec.data.entity], "baton-sampling-0") / 2**64 < share.to_numpy()
     weight = (frame["_weight"] / share).where(part == TRAIN, frame["_weight"])
     return frame.assign(_weight=weight, _share=share)[drawn]
+
+
+def drawn(keys: pd.Series, share: float) -> np.ndarray:
+    """True for about this share of the keys, the same ones every time; whether they are held out plays no part."""
+    return np.asarray(_hashed(keys, "baton-trial-rows") / 2**64 < share)
 
 
 def _hashed(keys: pd.Series, key: str) -> np.ndarray:

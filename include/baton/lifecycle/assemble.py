@@ -37,7 +37,8 @@ def assemble(job: StageJob[ModelOptions]) -> StageOutput:
     """Put together what a version learns from and what it is judged on.
 
     Where truth arrives as labels, a share of the recent rows is held out by a hash of the entity: the same rows
-    every time, so that no later version ever trained on them. All other cuts are the family's, on checked rows.
+    every time, so that no later version ever trained on them (but for `training.refit`, which the gate knows of). All other
+    cuts are the family's, on checked rows.
 
     What the run's form asks: `since`, the first partition of the regime to be judged on (a drift's onset; labelled rows
     before it train), and `until`: nothing is known after this partition.

@@ -1,6 +1,7 @@
 """The promotion DAG's stages: judge the challenger, record a person's answer, move the alias, and the way back."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,19 +10,22 @@ from sqlalchemy import select
 from baton.data import datasets
 from baton.errors import BatonError
 from baton.families import family
+from baton.families.base import JUDGED, SEEN
 from baton.lifecycle.assemble import ModelOptions, occasions
-from baton.names import CONTRACT, train_of
+from baton.names import CONTRACT, REGISTER, train_of
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
 from baton.record.warehouse import now, read, upsert, write
 from baton.registry.card import gate_table
-from baton.registry.client import ALIAS_MOVED, Registry
+from baton.registry.client import ALIAS_MOVED, CHALLENGER, Registry
+from baton.registry.review import MEANS
 from baton.specs.model import ModelSpec
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, history
 from baton.stages.step import engine_step
 
 PROMOTE = "PROMOTE"
+_CUT = ("data", "training")  # parts of a spec that say how rows are cut
 
 
 def version_to_judge(model: str, asked: int = 0) -> int:
@@ -30,9 +34,12 @@ def version_to_judge(model: str, asked: int = 0) -> int:
     Raises:
         BatonError: there is no challenger.
     """
-    version = asked or Registry().alias(model, "challenger")
+    registry = Registry()
+    version = asked or registry.alias(model, CHALLENGER)
     if not version:
-        raise BatonError(f"model {model!r} has no challenger: trigger {train_of(model)} first")
+        champion = registry.recorded_champion(model)
+        since = f"; version {champion} is champion, and nothing was registered since" if champion else ""
+        raise BatonError(f"model {model!r} has no challenger: trigger {train_of(model)} first{since}")
     return version
 
 
@@ -51,7 +58,7 @@ def _state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
 
 @engine_step(ModelOptions, fingerprint=_state)
 def judge(job: StageJob[ModelOptions]) -> StageOutput:
-    """Compare challenger and champion on the rows held out when the challenger was trained.
+    """Compare challenger and champion on the rows held out when the challenger was trained, those that the champion knows left out.
 
     Returns:
         the gate's table; facts with decision PROMOTE | HOLD | MORE_DATA, reasons, version, champion and a
@@ -63,7 +70,7 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     champion = registry.recorded_champion(spec.model)
     verdict = compare(spec, registry, version, champion)
     facts = {
-        "decision": verdict.decision, "reasons": verdict.reasons, "model": spec.model, "version": version,
+        "decision": verdict.decision, "means": MEANS[verdict.decision], "reasons": verdict.reasons, "model": spec.model, "version": version,
         "champion": champion, "mlflow": registry.version_url(spec.model, version),
         "summary": _summary(spec, version, champion, verdict),
     }  # fmt: skip
@@ -80,28 +87,63 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
 
 
 def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) -> Any:
-    """The gate's verdict on a version against a champion, on cases that the version did not see."""
+    """The gate's verdict on a version against a champion, on cases that neither has seen.
+
+    Raises:
+        BatonError: the rows that the version was trained from are not in the store any more.
+    """
     maker = family(spec.family)
-    models = [maker.load(registry.download(spec.model, one)) if one else None for one in (champion, version)]
-    return maker.judge(spec, _training_rows(spec, registry, version), models[0], models[1])
+    before = maker.load(registry.download(spec.model, champion)) if champion else None  # the one that scores
+    folder = registry.download(spec.model, version)
+    judged = maker.load(folder / JUDGED if (folder / JUDGED).is_dir() else folder)
+    frame = _training_rows(spec, registry, version)
+    if frame is None:
+        raise BatonError(
+            f"{spec.model} version {version}: its training dataset {registry.identity(spec.model, version).dataset} is not "
+            f"in the store; train again with {train_of(spec.model)}"
+        )
+    if not champion or maker.truth == "rows":  # a gate of series cuts by the champion's last period
+        return maker.judge(spec, frame, before, judged)
+    learnt_from = _training_rows(spec, registry, champion)
+    if learnt_from is not None:
+        known = maker.seen(_spec_of(spec, champion), frame, learnt_from)
+        return maker.judge(spec, frame.assign(**{SEEN: known}), before, judged)
+    trained = pd.Timestamp(registry.identity(spec.model, champion).created)
+    known = (pd.to_datetime(frame[spec.data.time], utc=True) <= trained).to_numpy()
+    verdict = maker.judge(spec, frame.assign(**{SEEN: known}), before, judged)
+    note = (
+        f"What version {champion} was trained from is not in the store any more: it counts as knowing all rows up to "
+        f"{trained:%Y-%m-%d %H:%M}."
+    )
+    return replace(verdict, reasons=[*verdict.reasons, note])
 
 
-def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame:
-    """The checked rows that `version` was trained from, held-out ones included: the dataset recorded with it."""
+def _training_rows(spec: ModelSpec, registry: Any, version: int) -> pd.DataFrame | None:
+    """The checked rows that `version` was trained from, held-out ones included; None: they are gone from the store."""
     sha = registry.identity(spec.model, version).dataset  # signed: a reviewer can edit tags
     for occasion in occasions(spec.model):
         for result in history(Slot(train_of(spec.model), CONTRACT, occasion)):
             if result.ref.content_sha256 == sha:
                 return datasets.read(result.ref)
-    raise BatonError(
-        f"{spec.model} version {version}: its training dataset {sha} is not in the store; train again with {train_of(spec.model)}"
-    )
+    return None
+
+
+def _spec_of(spec: ModelSpec, version: int) -> ModelSpec:
+    """The spec by which a version was trained, as far as it says which of its rows were held out."""
+    for occasion in occasions(spec.model):
+        for result in history(Slot(train_of(spec.model), REGISTER, occasion)):
+            if result.facts.get("version") == version:
+                then = result.params["state"]["spec"]
+                parts = {name: type(getattr(spec, name)).model_validate(then[name], strict=False) for name in _CUT}
+                return spec.model_copy(update=parts)
+    return spec
 
 
 def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) -> str:
     """The decision card: what is asked, on which evidence."""
     against = f"champion version {champion}" if champion else "no champion yet"
-    head = [f"**{spec.model} version {version}** against {against}", "", f"Gate: **{verdict.decision}**", ""]
+    gate = f"Gate: **{verdict.decision}**, {MEANS[verdict.decision]}."
+    head = [f"**{spec.model} version {version}** against {against}", "", gate, ""]
     return "\n".join([*head, *(f"- {reason}" for reason in verdict.reasons), "", *gate_table(verdict.table)])
 
 
@@ -126,8 +168,13 @@ def record_answer(model: str, version: int, answer: str, reviewer: str, channel:
 
 def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
     """Gate verdict and answer on record for the job's version."""
-    table, version = tables.approvals, int(job.partition.removeprefix("version-"))
-    query = select(table).where(table.c.model == job.options.model, table.c.version == version)
+    return record_of(job.options.model, int(job.partition.removeprefix("version-")))
+
+
+def record_of(model: str, version: int) -> Mapping[str, Any] | None:
+    """The row of `approvals` of a version: its verdict, and the answer once there is one."""
+    table = tables.approvals
+    query = select(table).where(table.c.model == model, table.c.version == version)
     with read() as conn:
         row = conn.execute(query).mappings().first()
     return None if row is None else dict(row)

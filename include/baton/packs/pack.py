@@ -12,6 +12,7 @@ from typing import Any
 
 from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
+from baton.settings import settings
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
@@ -49,8 +50,19 @@ class Pack:
 
 
 def packs() -> list[str]:
-    """Names of the installed packs, sorted."""
-    return sorted(_installed())
+    """Names of the packs that run, sorted: all installed ones, unless BATON_PACKS names some.
+
+    Raises:
+        SpecError: it names one that is not installed.
+    """
+    wanted = [name.strip() for name in settings().packs.split(",") if name.strip()]
+    for name in wanted:
+        if name not in _installed():
+            there = ", ".join(sorted(_installed())) or "none"
+            raise SpecError(
+                f"BATON_PACKS: no pack `{name}` is installed{did_you_mean(name, _installed())} There are: {there}."
+            )
+    return sorted(set(wanted) or _installed())
 
 
 def pack_folder(name: str) -> Path:
@@ -63,8 +75,8 @@ def pack_folder(name: str) -> Path:
     if point is None:
         hint = did_you_mean(name, _installed())
         raise SpecError(
-            f"no pack `{name}`{hint} Installed: {', '.join(packs()) or 'none'}. A pack is an installed "
-            f"package with an entry point in the group {GROUP}; `baton new pack` writes one."
+            f"no pack `{name}`{hint} Installed: {', '.join(packs()) or 'none'}. A pack is an installed package with an "
+            f"entry point in the group {GROUP}, which `baton new pack` writes; one that is not installed: give its folder."
         )
     try:
         folder = Path(str(files(point.value)))
@@ -73,6 +85,40 @@ def pack_folder(name: str) -> Path:
     if not folder.is_dir():
         raise SpecError(f"pack `{name}`: {folder} is no folder; install the pack unzipped")
     return folder
+
+
+def find_pack(pack: str | Path) -> tuple[str, Path]:
+    """Name and folder of a pack that a person names: by its name when it is installed, or by its folder.
+
+    The folder may be the pack's own or the project around it, as `baton new pack` writes one.
+
+    Raises:
+        SpecError: no such pack is installed and there is no such folder, or the folder holds no pack, or several.
+    """
+    path = Path(pack)
+    if str(pack) in _installed() or not path.is_dir():
+        return str(pack), pack_folder(str(pack))
+    inside = [path] if _holds_parts(path) else [one for one in sorted(path.iterdir()) if _holds_parts(one)]
+    if len(inside) != 1:
+        several = f" but {', '.join(one.name for one in inside)}: name one" if inside else ""
+        raise SpecError(f"{path}: is no part of a pack (a folder with models/, contracts/ or sources.yaml){several}")
+    folder = inside[0]
+    installed = [name for name in packs() if pack_folder(name).resolve() == folder.resolve()]
+    return (installed[0] if installed else folder.resolve().name.removeprefix("baton_")), folder
+
+
+def open_pack(pack: str | Path) -> Pack:
+    """Reads a pack by name or folder, see `find_pack`.
+
+    Raises:
+        SpecError: there is no such pack, or a file of it is wrong; lists every mistake with file and line.
+    """
+    name, folder = find_pack(pack)
+    return load_pack(name) if name in _installed() else read_pack(name, folder)
+
+
+def _holds_parts(folder: Path) -> bool:
+    return any((folder / part).exists() for part in ("models", "contracts", "sources.yaml"))
 
 
 def load_pack(name: str) -> Pack:

@@ -21,18 +21,22 @@ _FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:\[\d+\][\w.]*)*): (?P<mess
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake: file, 1-based line, dotted field, what is wrong, what is allowed."""
+    """One mistake: file, 1-based line, dotted field, what is wrong, what is allowed.
+
+    With `note` nothing is wrong in the file: this machine lacks something that it names.
+    """
 
     file: str
     line: int
     field: str
     message: str
     allowed: str = ""
+    note: bool = False
 
     def __str__(self) -> str:
         allowed = f" Allowed: {self.allowed}." if self.allowed else ""
-        end = "" if self.message.endswith("?") else "."
-        return f"{self.file}:{self.line}: {self.field + ': ' if self.field else ''}{self.message}{end}{allowed}"
+        end, kind = "" if self.message.endswith("?") else ".", "note: " if self.note else ""
+        return f"{self.file}:{self.line}: {kind}{self.field + ': ' if self.field else ''}{self.message}{end}{allowed}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def check(model: type[M], path: Path, marked: Marked, at: Loc = ()) -> tuple[M |
         return model.model_validate(data), []
     except ValidationError as error:
         found = _explain(model, data, error)
-        return None, [Problem(str(path), marked.line((*at, *loc)), dotted(loc), *said) for loc, *said in found]
+        return None, [
+            Problem(str(path), marked.line((*at, *loc)), dotted(loc), said, allowed) for loc, said, allowed in found
+        ]
 
 
 def raise_for(problems: Iterable[Problem]) -> None:

@@ -68,6 +68,9 @@ def load_marked(text: str) -> Marked:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = text.splitlines()[mark.line] if mark and mark.line < text.count("\n") else ""
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            problem = "a tab indents this line; YAML wants spaces"
         marked.mistakes.append(Mistake(mark.line + 1 if mark else 1, (), f"not YAML: {problem}"))
     finally:
         loader.dispose()

@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from baton.data.cells import as_text
+from baton.data.cells import as_text, guarded
 from baton.errors import BatonError
 from baton.quarantine.repairs import RepairReport, edit
 from baton.quarantine.rows import WAITING, QuarantinedRow, RowKey, Where, list_rows
 
 _KEYS = ("flow", "partition", "row", "row_sha")
 _NOTES = ("source", "status", "rules", "advice")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 EditedRow = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
@@ -103,32 +102,17 @@ def _as_json(rows: list[QuarantinedRow]) -> str:
 def _write_csv(file: Any, rows: list[QuarantinedRow]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     writer = csv.writer(file)
-    writer.writerow([*(f"_{name}" for name in (*_KEYS, *_NOTES)), *map(_guarded, columns)])
+    writer.writerow([*(f"_{name}" for name in (*_KEYS, *_NOTES)), *map(guarded, columns)])
     for row in rows:
         notes = (row.source, row.status, "; ".join(row.rules), "; ".join(filter(None, row.advice)))
         cells = row.cells
         writer.writerow([
-            *(getattr(row, name) for name in _KEYS), *map(_guarded, (*notes, *(cells.get(column) for column in columns))),
+            *(getattr(row, name) for name in _KEYS), *map(guarded, (*notes, *(cells.get(column) for column in columns))),
         ])  # fmt: skip
-
-
-def _guarded(cell: str | None) -> str:
-    """Keep a spreadsheet from running a cell, also one of the header, as a formula; `_unguarded` takes the quote away again."""
-    if not cell:
-        return ""
-    return f"'{cell}" if cell[0] == "'" or (cell[0] in _FORMULA and not _is_number(cell)) else cell
 
 
 def _unguarded(cell: str) -> str | None:
     return (cell[1:] if cell.startswith("'") else cell) or None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _from_csv(path: Path) -> Iterator[EditedRow]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_text, keys_of
 from baton.data.fit import LONGEST_KEY, fit
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
@@ -110,10 +110,10 @@ def _records(
     if verdict.status == "broken":
         chosen = frame
         advice = "; ".join(verdict.aggregate_failures)
-        key_cells = frame[verdict.spec.key].tolist() if verdict.spec.key in frame else [None] * len(frame)
+        keys = keys_of(frame, verdict.spec.key)
         rule = verdict.broken_by[0]
-        for sha, row, cell in zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), key_cells, strict=True):
-            details = {"entity_key": as_text(cell), "column": None, "value": None, "advice": advice}
+        for sha, row, key_text in zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), keys, strict=True):
+            details = {"entity_key": key_text, "column": None, "value": None, "advice": advice}
             found.setdefault((sha, row, rule), details)
     else:
         chosen = frame[frame["_row_sha"].isin({sha for sha, _, _ in found})]

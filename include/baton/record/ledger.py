@@ -8,7 +8,7 @@ an earlier state together: keep copies of the anchor elsewhere, and compare with
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError
 from baton.jsontext import to_json
-from baton.progress import told
+from baton.progress import tell
 from baton.record import anchor, warehouse
 from baton.record.tables import ledger
 
@@ -147,6 +147,7 @@ def verify(copy: Path | None = None, *, new: bool = False) -> ChainCheck:
     return ChainCheck(not reason, count, broken, head, reason, walk.unanchored, start)
 
 
+_AT_ONCE = 500  # entries; of thousands the garbage collector walks all, again and again: half as long again
 _NOTHING: dict[str, Any] = {"whole": 0, "head": GENESIS}
 _Fault = tuple[int | None, str]
 _FINE: _Fault = (None, "")
@@ -180,8 +181,8 @@ def _walk(
     number = start
     rest: list[tuple[int, str, str]] = []
     line, in_order, seal = b"", True, anchor.seal
-    rows = conn.execution_options(yield_per=5000).execute(query)
-    for row in told(rows, "ledger checked", "entries", count - start):
+    rows = conn.execution_options(yield_per=_AT_ONCE).execute(query).partitions()
+    for row in _one_by_one(rows, count - start):
         seq, at, kind, subject, payload, before, digest, sealed = row
         number += 1
         whole = _hash_of(seq, at, kind, subject, payload, before) == digest and seal(key, digest) == sealed
@@ -201,6 +202,14 @@ def _walk(
     for one, digest in anchor.sealed(key, lines if in_order else chain([line], lines)):
         seen.setdefault(one, set()).add(digest)
     return _Walk(number, prev, max([last, *seen]), rest, seen)
+
+
+def _one_by_one(batches: Iterable[Sequence[Any]], total: int) -> Iterator[Any]:
+    done = 0
+    for batch in batches:
+        tell("ledger checked", "entries", done, total)
+        yield from batch
+        done += len(batch)
 
 
 def _fault(row: Any, expected: int, prev: str) -> str:
@@ -291,6 +300,12 @@ def last_check() -> dict[str, Any] | None:
             "reason": str(error),
             "unanchored": 0,
         }
+
+
+def kinds() -> list[str]:
+    """Kinds of the entries that there are, sorted."""
+    with warehouse.read() as conn:
+        return sorted(conn.execute(sa.select(ledger.c.kind).distinct()).scalars())
 
 
 def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:

@@ -46,11 +46,12 @@ quarantine = _table(
     Index(None, "status"),
     Index(None, "entity_key", "flow", "partition"),
 )
-# one row per entity and model; category: class of the score, quantiles: level -> value of a forecast
+# one row per entity and model; category: class of the score; accepted: 0 where a model of texts says none of its classes, or
+# not sure, strangeness: what it says so by; quantiles: level -> value of a forecast
 predictions = _table(
     "predictions",
-    "flow* partition* entity_key* model* version:int score:float category? quantiles:json? decision? "
-    "reasons:json? row_sha? commit_id:big scored_at",
+    "flow* partition* entity_key* model* version:int score:float category? accepted:int? strangeness:float? "
+    "quantiles:json? decision? reasons:json? row_sha? commit_id:big scored_at",
     Index(None, "entity_key", "flow", "partition"),
 )
 # the models combined: one row per entity; route: clear, review, block

@@ -158,13 +158,22 @@ def _explained() -> Iterator[None]:
         raise
 
 
+def _require_place() -> None:
+    url = make_url(settings().warehouse_url)
+    if url.get_backend_name() == "sqlite" and url.database and not os.path.exists(url.database):  # noqa: PTH110
+        raise BatonError(
+            f"there is no warehouse {url.database}: nothing has run here yet; `baton up` starts, or set BATON_HOME"
+        )
+
+
 @contextmanager
 def read() -> Iterator[Connection]:
     """Open a connection for reading: one transaction, so that several queries see the same state on SQLite.
 
     Raises:
-        BatonError: the warehouse has not been migrated.
+        BatonError: there is no warehouse yet, or it has not been migrated; nothing is created by looking.
     """
+    _require_place()
     with _explained():
         conn = _patiently(lambda: _begun(engine().connect()))
         try:

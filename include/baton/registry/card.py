@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baton.registry.review import GateResult, decision_of
+from baton.registry.review import MEANS, GateResult, decision_of
 from baton.specs.model import ModelSpec
 
 TEMPLATES = Path(__file__).parent
 # MLflow's database columns end there
 MAX_DESCRIPTION = 5000
 # the card begins with its title; what stands above is the verdict
-_TITLE = re.compile(r"^# ", re.MULTILINE)
+_TITLE = re.compile(r"^## (?!Gate: )", re.MULTILINE)
+_PADDED = "&nbsp;"  # MLflow's page draws a table's cells without any space between them
 _CUT = "\n\n*Shortened; the whole card is `model_card.md` in the version's artefacts.*\n"
 
 
@@ -35,6 +36,7 @@ class CardFacts:
         metrics: held-out metrics.
         leaderboard: one row per candidate, same columns in each.
         features: columns that the model sees, in its order.
+        meanings: what a column means, as the training contract says; not of each.
         limits: what the user of a score must know.
     """
 
@@ -51,6 +53,7 @@ class CardFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)
     leaderboard: Sequence[Mapping[str, Any]] = ()
     features: Sequence[str] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
 
 
@@ -83,7 +86,10 @@ def model_card(facts: CardFacts) -> str:
         autoescape=False,  # noqa: S701 - the output is Markdown; the filter `md` escapes each value for it
     )
     environment.filters.update(md=_md, cell=_cell)
-    text = environment.get_template("model_card.md.j2").render(asdict(facts))
+    by_meaning: dict[str, list[str]] = {}
+    for name in facts.features:
+        by_meaning.setdefault(facts.meanings.get(name, ""), []).append(name)
+    text = environment.get_template("model_card.md.j2").render({**asdict(facts), "meanings": by_meaning})
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
@@ -95,8 +101,8 @@ def with_gate(card_md: str, verdict: GateResult | None) -> str:
         verdict: None for a version that no gate has judged yet.
     """
     title = _TITLE.search(card_md)
-    card = card_md[title.start() if title else 0 :].rstrip() + "\n"
-    gate = "" if verdict is None else _gate_section(verdict)
+    card = _spaced(card_md[title.start() if title else 0 :].rstrip() + "\n")
+    gate = "" if verdict is None else _spaced(_gate_section(verdict))
     room = MAX_DESCRIPTION - len(gate)
     if len(card) > room:
         lines = card[: max(room - len(_CUT), 0)].split("\n")
@@ -104,11 +110,23 @@ def with_gate(card_md: str, verdict: GateResult | None) -> str:
     return gate + card
 
 
+def _spaced(text: str) -> str:
+    """Tables with space between their cells; those that have it stay as they are."""
+    lines = text.replace(_PADDED, "").split("\n")
+    heads = {number for number, line in enumerate(lines) if re.fullmatch(r"\|[ |-]+\|", line)}
+    return "\n".join(
+        line.replace(" | ", f"{_PADDED}{_PADDED} | ") if line.startswith("|") and number not in heads else line
+        for number, line in enumerate(lines)
+    )
+
+
 def _gate_section(verdict: GateResult) -> str:
     decision = decision_of(verdict)
     lines = [f"## Gate: {_md(decision)}", ""]
     if decision == "PROMOTE":
         lines += ["To answer, set the tag `baton.review` below to `approved` or `rejected`.", ""]
+    elif decision in MEANS:
+        lines += [f"No answer is asked: {MEANS[decision]}.", ""]
     lines += [f"- {_md(reason)}" for reason in verdict.reasons]
     if table := gate_table(verdict.table):
         lines += ["", *table]

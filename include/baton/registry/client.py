@@ -1,7 +1,9 @@
 """The model registry: which version is champion, who said so, and what the gate said.
 
 Aliases say what a version is for (`challenger`, `champion`, `previous_champion`), never stages. Training registers and
-points `challenger`; only `promote` and `rollback` move `champion`, and both write it to the ledger.
+points `challenger`, which ends when that version is champion; only `promote` and `rollback` move `champion`, and both write it to
+the ledger. What a rollback left is no previous champion any more: another rollback goes further back, never forward again, unless the
+version is named.
 
 The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
 right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So
@@ -11,8 +13,9 @@ that a move made champion may score (`require_promoted`). Where the alias says s
 page Today say so (`champion_moved`), and the next promotion or rollback puts it right.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from baton.errors import RegistryRefused
 from baton.names import promote_of
@@ -25,9 +28,11 @@ from baton.registry.review import (
     PENDING,
     REVIEW,
     REVIEW_BEFORE_GATE,
+    REVIEW_SAYS,
     GateResult,
     counted_review,
     decision_of,
+    misread,
 )
 from baton.registry.versions import Versions
 from baton.tracking.rest import RestError
@@ -69,6 +74,9 @@ class Registry(Versions):
     def _point(self, model: str, name: str, version: int) -> None:
         self.rest.post("/registered-models/alias", name=model, alias=name, version=str(version))
 
+    def _unpoint(self, model: str, name: str) -> None:
+        self.rest.delete("/registered-models/alias", name=model, alias=name)
+
     def promote(
         self, model: str, version: int, previous: int | None = None, *, actor: str = "promote", reason: str = ""
     ) -> None:
@@ -96,34 +104,56 @@ class Registry(Versions):
         if previous is not None and previous != version:
             self._point(model, PREVIOUS, previous)
         self._move_champion(model, version, current, actor, reason or "promoted")
+        if self.alias(model, CHALLENGER) == version:
+            self._unpoint(model, CHALLENGER)
 
-    def rollback(self, model: str, *, actor: str = "rollback", reason: str = "") -> int:
-        """Swap champion and previous champion; return the version that is champion now.
+    def rollback(self, model: str, to: int | None = None, *, actor: str = "rollback", reason: str = "") -> int:
+        """Make an earlier champion the champion again; return its version.
+
+        Args:
+            to: the version; None: the champion that the present one replaced.
 
         Raises:
-            RegistryRefused: there is no previous champion, it was never promoted, or it does not verify.
+            RegistryRefused: there is no such champion (and which was left by a rollback), it was never promoted, or it does
+                not verify.
         """
-        current, target = self.recorded_champion(model), self.alias(model, PREVIOUS)
-        if target is None or target == current:
-            raise RegistryRefused(f"{model}: there is no previous champion to go back to")
+        moves = _moves(model)
+        line = _line(moves)
+        current = line[-1] if line else None
+        target = to if to is not None else line[-2] if len(line) > 1 else None
+        if target is None:
+            left = next((move for move in moves if move.get("rollback")), None)
+            known = (
+                f"; version {left['before']} was left by {left['actor']} ({left['reason']}): --to {left['before']} restores it"
+                if left else ""
+            )  # fmt: skip
+            raise RegistryRefused(f"{model}: there is no previous champion to go back to{known}")
+        if target == current:
+            raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
         self.download(model, target)
-        self._move_champion(model, target, current, actor, reason or "rolled back")
-        if current is not None:
-            self._point(model, PREVIOUS, current)
+        self._move_champion(model, target, current, actor, reason or "rolled back", rollback=True)
+        after = _line(_moves(model))
+        if len(after) > 1:
+            self._point(model, PREVIOUS, after[-2])
+        elif self.alias(model, PREVIOUS) is not None:
+            self._unpoint(model, PREVIOUS)
         return target
 
-    def _move_champion(self, model: str, version: int, before: int | None, actor: str, reason: str) -> None:
+    def _move_champion(
+        self, model: str, version: int, before: int | None, actor: str, reason: str, *, rollback: bool = False
+    ) -> None:
         self._point(model, CHAMPION, version)
         if before == version == self.recorded_champion(model):
             return  # repeats a promotion that was complete
         move = {"alias": CHAMPION, "version": version, "before": before, "actor": actor, "reason": reason}
+        move |= {"rollback": True} if rollback else {}
         with warehouse.write() as conn:
             ledger.append(conn, ALIAS_MOVED, model, move)
 
     def recorded_champion(self, model: str) -> int | None:
         """The champion: the version of the ledger's last move, whatever the alias says by now."""
-        return next(iter(_moves(model)), None)
+        return next((int(move["version"]) for move in _moves(model)), None)
 
     def require_promoted(self, model: str, version: int) -> None:
         """Refuse a version that the ledger does not know as approved: no move ever made it champion.
@@ -131,7 +161,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: saying what may be done with it.
         """
-        if version not in _moves(model):
+        if version not in {int(move["version"]) for move in _moves(model)}:
             raise RegistryRefused(
                 f"{model} version {version} was never promoted: the gate and a person have to say yes in {promote_of(model)} "
                 "before it may score; until then try it with a dry run"
@@ -157,7 +187,7 @@ class Registry(Versions):
             self.log_table(known.run_id, "gate.json", verdict.table)
         self.tag(model, version, GATE, decision_of(verdict))
         # the order matters: from the tag `gate_at` on, an answer counts
-        self.tag(model, version, REVIEW, PENDING)
+        self.ask(model, version, known.tags)
         self.tag(model, version, GATE_AT, at)
         return at
 
@@ -171,8 +201,39 @@ class Registry(Versions):
         """
         return counted_review(self.tags(model, version), gate_at)
 
+    def heard(self, model: str, version: int, gate_at: str) -> Literal["approved", "rejected"] | None:
+        """As `review`; a word in the tag that is no answer gets one, in the tag `baton.review_says`."""
+        tags = self.tags(model, version)
+        if (said := misread(tags, gate_at)) and tags.get(REVIEW_SAYS) != said:
+            self.tag(model, version, REVIEW_SAYS, said)
+        return counted_review(tags, gate_at)
 
-def _moves(model: str) -> list[int]:
-    """Versions that the ledger's moves made champion, the newest move first."""
+    def ask(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Put the review's tag back to `pending`: what it said was another request's answer."""
+        self.tag(model, version, REVIEW, PENDING)
+        if tags.get(REVIEW_SAYS):
+            self.tag(model, version, REVIEW_SAYS, "asked again: no answer yet")
+
+    def show_answer(self, model: str, version: int, answer: str, by: str) -> None:
+        """Write an answer, given wherever, to the version's tags: it is `pending` no more."""
+        self.tag(model, version, REVIEW, answer)
+        self.tag(model, version, REVIEW_SAYS, f"{answer} by {by}")
+
+
+def _moves(model: str) -> list[dict[str, Any]]:
+    """The ledger's moves of the champion, the newest first: version, before, actor, reason, perhaps rollback."""
     entries = ledger.entries(subject=model, kind=ALIAS_MOVED, limit=10_000)
-    return [int(entry.payload["version"]) for entry in entries if entry.payload.get("alias") == CHAMPION]
+    return [entry.payload for entry in entries if entry.payload.get("alias") == CHAMPION]
+
+
+def _line(moves: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Champions of which each replaced the one before it, up to the present one, without those that a rollback left."""
+    line: list[int] = []
+    for move in reversed(moves):
+        version = int(move["version"])
+        if move.get("rollback") and version in line:
+            while line[-1] != version:
+                line.pop()
+        elif line[-1:] != [version]:
+            line.append(version)
+    return line

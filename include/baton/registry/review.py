@@ -3,10 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
-REVIEW, REVIEW_BEFORE_GATE = "baton.review", "baton.review_before_gate"
+REVIEW, REVIEW_BEFORE_GATE, REVIEW_SAYS = "baton.review", "baton.review_before_gate", "baton.review_says"
 GATE, GATE_AT = "baton.gate", "baton.gate_at"
-RESERVED = frozenset({REVIEW, REVIEW_BEFORE_GATE, GATE, GATE_AT})
+RESERVED = frozenset({REVIEW, REVIEW_BEFORE_GATE, REVIEW_SAYS, GATE, GATE_AT})
+ANSWERS = ("approved", "rejected")
 PENDING = "pending"
+
+MEANS = {  # a gate's decision -> what becomes of the version, and what to do
+    "PROMOTE": "a person is asked whether it becomes champion",
+    "HOLD": "the champion stays; for a better one change candidates, features or data, and train again",
+    "MORE_DATA": "the champion stays for now; once more truth is known, train and judge again",
+}
 
 ReviewAnswer = Literal["approved", "rejected"]
 
@@ -46,7 +53,15 @@ def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Revie
     if not judged or (gate_at is not None and judged != gate_at):
         return None
     answer = tags.get(REVIEW, "").strip().lower()
-    return cast("ReviewAnswer", answer) if answer in ("approved", "rejected") else None
+    return cast("ReviewAnswer", answer) if answer in ANSWERS else None
+
+
+def misread(tags: Mapping[str, str], gate_at: str) -> str | None:
+    """What to say to a reviewer whose word is no answer; None: there is none, or it counts."""
+    word = tags.get(REVIEW, "").strip()
+    if tags.get(GATE_AT) != gate_at or word.lower() in ("", PENDING, *ANSWERS):
+        return None
+    return f"{word[:40]!r} is no answer: set {REVIEW} to {' or '.join(ANSWERS)}"
 
 
 def champion_moved(model: str, actual: int | None, recorded: int | None) -> str | None:

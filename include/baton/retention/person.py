@@ -133,15 +133,15 @@ def _reach(conn: Connection, flow: str) -> set[str]:
         found |= more
 
 
-def _key_columns(conn: Connection, flow: str) -> set[str]:
-    """Columns that hold the key: the engine's own, and the keys of the flow's contracts."""
+def _key_columns(conn: Connection, flow: str) -> set[tuple[str, ...]]:
+    """Columns that hold the key, together where it takes several: the engine's own, and the keys of the flow's contracts."""
     c = tables.commits.c
     newest = sa.select(sa.func.max(c.id)).where(c.flow == flow).group_by(c.stage)
     states = [params.get("state") or {} for params in conn.scalars(sa.select(c.params).where(c.id.in_(newest)))]
-    return {_KEY, *(state["contract"]["key"] for state in states if "contract" in state)}
+    return {(_KEY,), *(tuple(state["contract"]["key"]) for state in states if "contract" in state)}
 
 
-def _scan(reach: set[str], columns: set[str], entities: Collection[str], dry_run: bool) -> _Found:
+def _scan(reach: set[str], columns: set[tuple[str, ...]], entities: Collection[str], dry_run: bool) -> _Found:
     """Look into every object of the reach; write anew those that hold the entity."""
     c = tables.commits.c
     with warehouse.read() as conn:

@@ -1,7 +1,10 @@
 """Finds and reads the files of a file source, on a disk or an object store (fsspec)."""
 
+import difflib
 import glob
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from baton.data.partitions import parse_key, safe_name
@@ -81,3 +84,23 @@ def matching(pattern: str) -> list[str]:
     system, path = url_to_fs(pattern)
     system.invalidate_cache()
     return [str(system.unstrip_protocol(name)) for name in system.glob(path) if system.isfile(name)]
+
+
+def near(uri: str) -> str:
+    """Names the file in the same folder that is meant, to judge by its name, where one is not there; empty without any."""
+    wanted = Path(uri).name.partition(".*")[0]
+    numbers = re.sub(r"\D", "", wanted)
+    same = [name for name in neighbours(uri) if _same(numbers, re.sub(r"\D", "", name))]
+    close = difflib.get_close_matches(wanted, same, n=1, cutoff=0.6)
+    return f" (there is {close[0]})" if close else ""
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names have the same numbers; one may stop at the day. Others are files of other partitions."""
+    return one == other or (min(len(one), len(other)) >= 8 and (one.startswith(other) or other.startswith(one)))
+
+
+def neighbours(uri: str) -> list[str]:
+    """Names of the files in the same folder of this machine, sorted; none elsewhere, or where there is no such folder."""
+    folder = Path(uri).parent
+    return [] if "://" in uri or not folder.is_dir() else sorted(one.name for one in folder.iterdir() if one.is_file())

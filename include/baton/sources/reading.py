@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from baton.data import formats as readers
 from baton.data.partitions import format_key, window
 from baton.errors import NoData, SourceError
+from baton.packs.demos import has_demo
 from baton.settings import settings
 from baton.sources.documents import BatchLimits, digest
-from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, read_bytes
+from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, near, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
@@ -87,13 +88,17 @@ def state_of(spec: Source, batch: RawBatch) -> dict[str, Any]:
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}
 
 
-def read_history(pack: Pack, source: str) -> pd.DataFrame:
+def read_history(pack: Pack, source: str, instead: str = "") -> pd.DataFrame:
     """Reads the rows from before the first partition, on the first repetition's place in the calendar.
+
+    Args:
+        instead: a file of such rows, read as the history is.
 
     Raises:
         SourceError: the source has no history, or it cannot be read.
     """
     spec, uri = _history(pack, source)
+    uri = instead or uri
     body = read_bytes(uri)
     frame = readers.read_bytes(body, uri, format_of(uri, spec.format))
     return lay_on_calendar(frame, spec, uri, _start(spec) if spec.replay else _EPOCH)
@@ -126,8 +131,14 @@ def sample(pack: Pack, source: str) -> pd.DataFrame:
     if isinstance(spec, FileSource):
         uri = uri or next(iter(sorted(matching(fill(spec, spec.path, anywhere=anywhere)), reverse=True)), None)
     if uri is None:
-        raise SourceError(f"source {source}: no rows yet; run `baton data` or deliver a file as {spec.path}")
+        wanted = fill(spec, spec.history) if spec.history else spec.path
+        how = _remedy(pack.name, f"deliver a file as {wanted}")
+        raise SourceError(f"source {source}: no rows yet; {how}{near(wanted)}")
     return lay_on_calendar(readers.read_bytes(read_bytes(uri), uri, format_of(uri, spec.format)), spec, uri, _EPOCH)
+
+
+def _remedy(pack: str, otherwise: str) -> str:
+    return "run `baton data`" if has_demo(pack) else otherwise
 
 
 def _meaning(source: Source) -> dict[str, Any]:
@@ -139,7 +150,7 @@ def _read_file_source(source: FileSource, partition: str) -> RawBatch:
     window(partition, source.step)
     pattern, uri = _delivered(source, partition)
     if uri is None:
-        return _replayed(source, partition, f"no file {pattern}")
+        return _replayed(source, partition, f"no file {pattern}{near(pattern)}")
     body, form = read_bytes(uri), format_of(uri, source.format)
     return RawBatch(readers.read_bytes(body, uri, form), form, uri, hashlib.sha256(body).hexdigest())
 
@@ -206,5 +217,7 @@ def _history(pack: Pack, source: str) -> tuple[FileSource | FolderSource, str]:
         raise SourceError(f"source {source} of pack {pack.name} has no `history` (a file) to train on")
     uri = fill(spec, spec.history)
     if not exists(uri):
-        raise SourceError(f"source {source}: the history {uri} is not there; run `baton data`")
+        raise SourceError(
+            f"source {source}: the history {uri} is not there; {_remedy(pack.name, 'put it there')}{near(uri)}"
+        )
     return spec, uri

@@ -4,11 +4,21 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from baton.specs.base import Column, Name, Seq, Share, Spec
 
+PLACEHOLDERS = ("{start}", "{end}")  # of the rows' partition: the first moment in it, the first behind it
 _RANGE = re.compile(r"^(?P<head>[^{}]*)\{(?P<first>\d+)\.\.(?P<last>\d+)\}(?P<tail>[^{}]*)$")
+
+
+Key = Annotated[
+    tuple[Column, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else tuple(value) if value.__class__ is list else value
+    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class ColumnSpec(Spec):
@@ -48,11 +58,19 @@ class ExpectationSpec(Spec):
     """One expectation of Great Expectations, with the weight of breaking it."""
 
     type: str = Field(pattern=r"^expect_[a-z0-9_]+$", description="name of the expectation as GX writes it")
-    kwargs: dict[str, Any] = Field(default_factory=dict, description="its arguments, as GX names them")
+    kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="its arguments, as GX names them; {start} and {end} stand for those of the rows' partition",
+    )
     severity: Literal["critical", "warning", "info"] = Field(
         description="critical stops the run, warning quarantines the rows it names, info is only recorded"
     )
     meta: RuleMeta = Field(description="the rule's short name and the advice shown with it")
+
+    @property
+    def of_partition(self) -> bool:
+        """Whether it can be judged only where the rows are those of a partition."""
+        return any(isinstance(value, str) and value in PLACEHOLDERS for value in self.kwargs.values())
 
 
 def _expand_ranges(value: Any) -> Any:
@@ -90,7 +108,10 @@ class ContractSpec(Spec):
     version: int = Field(ge=1, description="raise it with every change; verdicts record it")
     owner: str = Field(min_length=1, description="who answers for it: a person or a team")
     description: str = Field(min_length=1, description="what is handed over, by whom, to whom")
-    key: Column = Field(description="the column that identifies a row in quarantine, cases and trace")
+    key: Key = Field(
+        min_length=1,
+        description="the column that identifies a row in quarantine, cases and trace; several: [series, period]",
+    )
     columns: Annotated[dict[Column, ColumnSpec], BeforeValidator(_expand_ranges)] = Field(
         min_length=1,
         description="every column by name; `v{1..28}` describes 28 at once. A missing column stops the run, "
@@ -103,10 +124,11 @@ class ContractSpec(Spec):
 
     @model_validator(mode="after")
     def _key_is_a_column(self) -> Self:
-        if self.key not in self.columns:
-            raise ValueError(f"key: `{self.key}` is not among the columns")
-        if self.personal([self.key]):
-            raise ValueError(f"key: `{self.key}` is pii: direct, and keys stand in addresses, logs and the ledger")
+        for column in self.key:
+            if column not in self.columns:
+                raise ValueError(f"key: `{column}` is not among the columns")
+            if self.personal([column]):
+                raise ValueError(f"key: `{column}` is pii: direct, and keys stand in addresses, logs and the ledger")
         return self
 
     def personal(self, columns: Iterable[str]) -> bool:

@@ -1,10 +1,11 @@
 """The spec of a forecasting model: many series, known-in-advance regressors, intervals, order cost."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from baton.names import scoring_of
 from baton.specs.base import Column, InnerShare, Name, Seq, Spec
 from baton.specs.model import NUMERIC, Candidate, ModelSpec, NamedColumn, TrainingSpec, check_candidates, estimator_of
 from baton.specs.policy import DriftPolicy, GatePolicy
@@ -16,6 +17,7 @@ Frequency = Annotated[
     AfterValidator(lambda text: _frequency(text)),
     Field(examples=["h", "D", "W-MON", "MS", "QS"], pattern=r"^(h|D|W-(MON|TUE|WED|THU|FRI|SAT|SUN)|MS|QS)$"),
 ]
+CalendarPart = Literal["hour", "dayofweek", "day", "dayofyear", "week", "month", "quarter", "year"]
 QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
@@ -72,7 +74,7 @@ class LagSpec(Spec):
     differences: Seq[int] = Field(default=(), description="the target is differenced by these periods")
     scale: Literal["none", "mean", "standard"] = Field(default="mean", description="each series divided by its level")
     log: bool = Field(default=False, description="learn log(1 + target)")
-    calendar: Seq[Name] = Field(default=(), description="parts of the date: hour, dayofweek, week, month, quarter")
+    calendar: Seq[CalendarPart] = Field(default=(), description="parts of the date that are regressors")
     direct: bool = Field(default=False, description="one model per horizon instead of feeding forecasts back")
 
 
@@ -158,9 +160,16 @@ class ForecastSpec(ModelSpec):
     gate: ForecastGateSpec = Field(default_factory=ForecastGateSpec, description="when a challenger may take over")
     drift: SeriesDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
+    starts_from_history: ClassVar[bool] = True
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         check_candidates(self)
+        if self.scoring is not None and self.training.recent is None:
+            raise ValueError(
+                "scoring: a forecast starts from the periods right before it, and the history ends; add training.recent: "
+                f"{{flow: {scoring_of(self.model)}}}"
+            )
         if 0.5 not in self.quantiles or list(self.quantiles) != sorted(set(self.quantiles)):
             raise ValueError("quantiles: rising, each once, with 0.5 among them")
         return self

@@ -131,8 +131,17 @@ class ModelSpec(Spec):
     schedules: Schedules = Field(default_factory=Schedules, description="when Airflow starts its DAGs")
     scoring: ScoringSpec | None = Field(default=None, description="a scoring DAG of its own; null: flows score it")
 
-    packaged_files: ClassVar[tuple[str, ...]] = ()
-    """Files out of published packages that the family works with, see `baton.packs.packaged`."""
+    starts_from_history: ClassVar[bool] = False
+    """Whether a prediction needs the rows before its partition too."""
+
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Whether a candidate needs what the family prepares once for all that do, see `families.base.Preparing`."""
+        return False
+
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """Files out of published packages that this model works with, see `baton.packs.packaged`."""
+        return ()
 
     @abstractmethod
     def named_columns(self, *, training: bool) -> list[NamedColumn]:

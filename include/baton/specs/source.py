@@ -37,7 +37,9 @@ class _Source(Spec):
     name: SkipJsonSchema[str] = Field(default="", description="set from the key in sources.yaml, never written there")
     folder: SkipJsonSchema[str] = Field(default="", exclude=True, description="the pack's folder, set when loaded")
     description: str = Field(min_length=1, description="what the rows are and who delivers them")
-    step: Duration = Field(default=timedelta(hours=1), description="length of a partition")
+    step: Duration = Field(
+        default=timedelta(hours=1), description="length of a partition, and of the windows in which drift is looked for"
+    )
 
     @property
     def step_text(self) -> str:

@@ -38,6 +38,10 @@ class LabelledTrainingSpec(TrainingSpec):
     )
     min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
+    refit: bool = Field(
+        default=False,
+        description="the published model learns from what was held out too, after the same one without it was judged by it",
+    )
 
 
 class CandidateSpec(Candidate):

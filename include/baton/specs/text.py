@@ -1,6 +1,6 @@
 """The spec of a text model: one of several classes for a short text or a document, and when to say none of them."""
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from baton.specs.policy import DriftPolicy, GatePolicy
 
 TextMetric = Literal["accuracy", "macro_f1"]
 Grams = Seq[int]
+ENCODER = ("minilm.onnx", "minilm-tokenizer.json")  # see `baton.packs.packaged`
 
 
 class TextDataSpec(Spec):
@@ -37,6 +38,10 @@ class TextTrainingSpec(TrainingSpec):
         default=0.4, description="share of recent labelled texts kept back, chosen by a hash of the entity"
     )
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent text; one of the history has 1")
+    refit: bool = Field(
+        default=False,
+        description="the published model learns from what was held out too, after the same one without it was judged by it",
+    )
     min_per_class: int = Field(
         default=8, ge=2, description="a class with fewer training texts is not learnt, and the model card says so"
     )
@@ -90,7 +95,8 @@ class RejectSpec(Spec):
     """When the model says `none of my classes, or not sure`."""
 
     max_false_rejects: InnerShare = Field(
-        default=0.04, description="largest share of texts of a known class that is rejected, out of fold"
+        default=0.04,
+        description="largest share of texts of a known class that is rejected; the line is drawn on the held-out ones",
     )
     scope: Literal["confidence", "energy", "combined"] = Field(
         default="confidence",
@@ -164,7 +170,11 @@ class TextSpec(ModelSpec):
     gate: TextGateSpec = Field(default_factory=TextGateSpec, description="when a challenger may replace the champion")
     drift: TextDriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
 
-    packaged_files: ClassVar[tuple[str, ...]] = ("minilm.onnx", "minilm-tokenizer.json")
+    @property
+    def needed_files(self) -> tuple[str, ...]:
+        """The sentence encoder's, where a candidate or the monitor looks at what texts mean."""
+        watched = self.drift is not None and self.drift.embeddings
+        return ENCODER if watched or any(one.estimator and one.features != "tfidf" for one in self.candidates) else ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -174,6 +184,10 @@ class TextSpec(ModelSpec):
         if self.training.min_per_class < self.validation.folds:
             raise ValueError("training.min_per_class: at least validation.folds, else a fold lacks a class")
         return self
+
+    def needs_prepared(self, candidate: Candidate) -> bool:
+        """Those that see the sentence encoder's vectors: the texts are encoded once for all of them."""
+        return isinstance(candidate, TextCandidateSpec) and candidate.features != "tfidf"
 
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
         """Text columns hold texts; the class comes with training rows only."""

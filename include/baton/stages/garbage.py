@@ -56,16 +56,18 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
     """
     uris: list[str] = []
     size = 0
-    named = _named()  # saves a transaction for each object that is data; the others are asked about again
+    named = _named()  # saves looking at each object that is data; the others are asked about again
     owner = warehouse.transact(warehouse.identity)
-    for item in datasets.objects():
+
+    def in_question(name: str) -> bool:
+        attempt = _parse(name, owner)
+        return attempt not in named if attempt else _JOURNAL.fullmatch(name) is not None
+
+    for item in datasets.objects(in_question):
         attempt = _parse(item.name, owner)
-        if attempt in named or datasets.age(item) < older_than.total_seconds():
+        if datasets.age(item) < older_than.total_seconds():
             continue
-        if attempt is None:
-            if not _JOURNAL.fullmatch(item.name):
-                continue
-        elif not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
+        if attempt and not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
             continue
         if not dry_run:
             datasets.delete(item.uri)

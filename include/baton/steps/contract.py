@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
@@ -10,7 +11,9 @@ from baton.contracts import check as contracts
 from baton.contracts import page as result_pages
 from baton.data import typed as parsing
 from baton.data.datasets import read
+from baton.data.partitions import is_own, window
 from baton.errors import ContractBroken, NoData, StaleAttempt
+from baton.packs.pack import Pack
 from baton.quarantine import records
 from baton.quarantine.records import repairs_digest
 from baton.record import ledger
@@ -51,12 +54,12 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
     parsed = parsing.parse(frame, spec, entities)
-    verdict = contracts.check(parsed, spec)
+    verdict = contracts.check(parsed, spec, _within(pack, frame, job.partition))
     page = result_pages.store(verdict, job.flow, job.partition, job.stage)
     facts = {
         "contract": f"{spec.contract} v{spec.version}", "status": verdict.status, "rows_in": len(raw),
         "rows_good": verdict.rows_good, "page": page, "dropped_columns": verdict.dropped_columns,
-        "failures": verdict.aggregate_failures, "seconds": round(verdict.seconds, 3),
+        "failures": verdict.aggregate_failures, "broken_by": verdict.broken_by, "seconds": round(verdict.seconds, 3),
     }  # fmt: skip
     if not verdict.rows_good and (still := records.published(job.flow, job.partition)):
         facts["still_published"] = still
@@ -74,6 +77,26 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     return StageOutput(contracts.good_rows(parsed, verdict), facts, on_commit)
 
 
+def _remedy(facts: Mapping[str, Any]) -> str:
+    """What can be done about a broken partition."""
+    again = "have the file delivered again, then clear *ingest* of this run"
+    if not facts["rows_in"]:
+        return f"There are no rows to repair: {again}."
+    where = f"All {facts['rows_in']} rows are in quarantine"
+    if "missing_column" in facts.get("broken_by", ()):
+        return f"{where}, and no repair adds a column: {again}; or change the contract and clear *contract*."
+    return f"{where}: repair them with `baton quarantine repair`, then `baton quarantine reinject`."
+
+
+def _within(pack: Pack, frame: pd.DataFrame, partition: str) -> tuple[str, str] | None:
+    """Start and end of the partition that rows of a source were read for; None: they are of none (a training's, a person's)."""
+    named = set(frame["_source"]) & set(pack.sources) if "_source" in frame else set()
+    if len(named) != 1 or is_own(partition):
+        return None
+    start, end = window(partition, pack.source(named.pop()).step)
+    return start.isoformat(), end.isoformat()
+
+
 def require_good_rows(facts: Mapping[str, Any]) -> None:
     """Stop the run where nothing may go on; what is in quarantine is committed by then. Facts of other stages pass.
 
@@ -87,8 +110,7 @@ def require_good_rows(facts: Mapping[str, Any]) -> None:
     if facts.get("status") == "broken":
         raise ContractBroken(
             f"contract {facts['contract']} stopped the run: {'; '.join(facts['failures']) or 'see the result page'}. "
-            f"All {facts['rows_in']} rows are in quarantine: repair them with `baton quarantine repair`, then "
-            f"`baton quarantine reinject`.{kept}"
+            f"{_remedy(facts)}{kept}"
         )
     if facts.get("status") == "quarantined" and not facts["rows_good"]:
         raise NoData(f"all {facts['rows_in']} rows are in quarantine, see `baton quarantine list`.{kept}")

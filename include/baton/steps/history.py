@@ -42,7 +42,7 @@ def _known_state(job: StageJob[HistoryOptions]) -> Mapping[str, Any]:
     return {
         "spec": spec.training.model_dump(mode="json"),
         "contract": pack.contract(spec.training.contract).model_dump(mode="json"),
-        **known_state(pack, spec, Bounds(upto=job.partition)),
+        **known_state(pack, spec, Bounds(before=job.partition)),
     }
 
 
@@ -61,9 +61,8 @@ def history(job: StageJob[HistoryOptions]) -> StageOutput:
     """
     pack, spec = find_model(job.options.model)
     contract = pack.contract(spec.training.contract)
-    before = known_rows(pack, spec, bounds=Bounds(upto=job.partition))
-    # this partition's rows as they were handed over: a dry run's are no head
-    before = before[before["_partition"] != job.partition]
+    # this partition's rows are those that were handed over: a dry run's are no head
+    before = known_rows(pack, spec, bounds=Bounds(before=job.partition))
     columns = list(contract.columns)
     raw = identity.with_row_identity(before.reindex(columns=columns), spec.model)
     parsed = parsing.parse(raw, contract)

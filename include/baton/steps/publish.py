@@ -101,14 +101,23 @@ def _prediction_rows(job: StageJob[Any], scores: list[pd.DataFrame], commit_id: 
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
     return [
         {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
-         "category": category, "reasons": json.loads(reasons) if isinstance(reasons, str) else None, "quantiles": quantiles}
+         "category": category, "accepted": accepted, "strangeness": strangeness, "quantiles": quantiles,
+         "reasons": json.loads(reasons) if isinstance(reasons, str) else None}
         for frame in scores
-        for key, model, version, score, category, reasons, quantiles in zip(
+        for key, model, version, score, category, accepted, strangeness, reasons, quantiles in zip(
             _keys(frame["entity_key"]), frame["model"], frame["version"], frame["score"].astype(float),
-            frame["category"] if "category" in frame else [None] * len(frame), frame["reasons"].tolist(),
+            frame["category"] if "category" in frame else [None] * len(frame),
+            _numbers(frame, "accepted", int), _numbers(frame, "strangeness", float), frame["reasons"].tolist(),
             _quantiles(frame), strict=True,
         )
     ]  # fmt: skip
+
+
+def _numbers(frame: pd.DataFrame, name: str, kind: type[int] | type[float]) -> list[Any]:
+    """A column that not every family gives; null where there is nothing."""
+    if name not in frame:
+        return [None] * len(frame)
+    return [None if pd.isna(one) else kind(one) for one in frame[name].tolist()]
 
 
 def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:

@@ -56,7 +56,7 @@ rows:
   kind: file
   description: rows
   path: "{landing}/rows/{partition}.*"
-  history: "{data}/history.csv"
+  history: "{pack}/history.csv"
 """
 
 
@@ -65,6 +65,7 @@ def pack(tmp_path):
     for name, text in {"models/fraud.yaml": MODEL, "contracts/rows.yaml": CONTRACT, "sources.yaml": SOURCES}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    (tmp_path / "history.csv").write_text("id\n")
     return tmp_path
 
 
@@ -103,6 +104,7 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (MODEL_FILE, "linear_model.Log", "linear.Log", 16, "candidates[0].estimator", "did you mean "
          "`sklearn.linear_model.LogisticRegression`", "lightgbm.LGBMClassifier"),
         (MODEL_FILE, "C: 1e-3", "c: 1", 17, "candidates[0].params.c", "no argument `c`", "max_iter"),
+        (MODEL_FILE, "C: 1e-3", "C: -1", 17, "candidates[0].params.C", "C of LogisticRegression cannot be -1", "> 0"),
         (MODEL_FILE, "contract: rows}", "contract: old}", 18, "scoring.contract", "no contract", "rows"),
         (CONTRACT_FILE, "severity: warning", "severity: warn", 16, "expectations[0].severity",
          "did you mean `warning`", "critical, warning, info"),
@@ -114,12 +116,16 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (CONTRACT_FILE, "column: amount, ", "", 15, "expectations[0].kwargs", "needs `column`", ""),
         (CONTRACT_FILE, "min_value: 0", "min_value: 200", 15, "expectations[0].kwargs.min_value",
          "above max_value", ""),
+        (CONTRACT_FILE, "max_value: 100", "max_value: '{ende}'", 15, "expectations[0].kwargs.max_value",
+         "`{ende}` is no placeholder, did you mean `{end}`?", "{start}"),
+        (CONTRACT_FILE, "key: id", "key: [id, nr]", 5, "key", "`nr` is not among the columns", ""),
+        (CONTRACT_FILE, "key: id", "key: []", 5, "key", "at least 1 item", "a list"),
         (CONTRACT_FILE, "key: id", "key: nr", 5, "key", "not among the columns", ""),
         (CONTRACT_FILE, "tamp}", "tamps}", 8, "columns.at.type", "did you mean `timestamp`", "timestamp"),
         (CONTRACT_FILE, "columns:", "columns: [", 8, "", "not YAML", ""),
         ("sources.yaml", "kind: file", "kind: fil", 2, "rows.kind", "did you mean `file`", "sql"),
         ("sources.yaml", "{partition}", "all", 4, "rows.path", "names no partition", "{partition}"),
-        ("sources.yaml", '  history: "{data}/history.csv"\n', "", 13, "training.history.source",
+        ("sources.yaml", '  history: "{pack}/history.csv"\n', "", 13, "training.history.source",
          "no `history`", ""),
     ],
 )  # fmt: skip
@@ -133,6 +139,73 @@ def test_each_mistake_is_shown_where_it_is(pack, name, old, new, line, field, me
     assert message in at_place[0].message
     assert allowed in at_place[0].allowed
     assert str(at_place[0]).startswith(f"{pack / expected}:{line}: {field}")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "field", "message", "allowed"),
+    [
+        ("lightgbm.LGBMClassifier, params: {num_leafs: 15}", "params.num_leafs", "did you mean `num_leaves`", "max_depth"),
+        ("lightgbm.LGBMClassifier, params: {num_leaves: 1}", "params.num_leaves", "cannot be 1", ">= 2"),
+        ("sklearn.ensemble.RandomForestClassifier, params: {criterion: entropi}", "params.criterion",
+         "cannot be 'entropi'", "entropy, gini"),
+        ("sklearn.ensemble.ExtraTreesClassifier, params: {max_features: 0}", "params.max_features", "cannot be 0",
+         "a fraction > 0 and <= 1"),
+        ("sklearn.ensemble.HistGradientBoostingClassifier, params: {max_iter: 0.5}", "params.max_iter",
+         "cannot be 0.5", "a whole number >= 1"),
+    ],
+)  # fmt: skip
+def test_what_an_estimator_would_refuse_is_a_mistake(pack, candidate, field, message, allowed):
+    (problem,) = change(
+        pack, MODEL_FILE, "sklearn.linear_model.LogisticRegression\n    params: {C: 1e-3}",
+        candidate.replace(", params", "\n    params"),
+    )  # fmt: skip
+    assert problem.field == f"candidates[0].{field}"
+    assert message in problem.message
+    assert allowed in problem.allowed
+
+
+FORECAST = """\
+model: fraud
+family: forecast
+owner: risk
+description: says how much is sold
+data: {entity: id, time: at, target: amount, frequency: D}
+horizon: 2
+training:
+  contract: rows
+  history: {source: rows}
+candidates:
+  - {name: one, estimator: statsforecast.models.SeasonalNaive}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "message", "allowed"),
+    [
+        ("AutoETS, params: {model: ZZZ, seson_length: 7}", "params.seson_length", "did you mean `season_length`", ""),
+        ("AutoARIMA, params: {max_p: two}", "params.max_p", "cannot be 'two'", "a whole number"),
+        ("TSB, params: {alpha_d: 0.1}", "params", "TSB needs `alpha_p`", ""),
+        ("MSTL, params: {trend_forecaster: AutoEST}", "params.trend_forecaster", "did you mean", "AutoETS"),
+        ("MSTL, params: {trend_forecaster: {estimator: AutoETS, params: {modl: ZZN}}}", "params.trend_forecaster.modl",
+         "did you mean `model`", "damped"),
+        ("LGBMRegressor, features: {lags: [1], calendar: [weekday]}", "features.calendar[0]", "`weekday` is not allowed",
+         "dayofweek"),
+        ("LGBMRegressor, features: {lags: [1]}, params: {num_leafs: 3}", "params.num_leafs", "`num_leaves`", ""),
+    ],
+)  # fmt: skip
+def test_what_a_forecaster_would_refuse_is_a_mistake(pack, line, field, message, allowed):
+    (pack / MODEL_FILE).write_text(FORECAST)
+    assert lint([pack]) == []
+    home = "lightgbm" if line.startswith("LGBM") else "statsforecast.models"
+    (problem,) = change(pack, MODEL_FILE, "statsforecast.models.SeasonalNaive", f"{home}.{line}")
+    assert problem.field == f"candidates[0].{field}"
+    assert message in problem.message
+    assert allowed in problem.allowed
+
+
+def test_a_key_may_be_several_columns(pack):
+    assert change(pack, CONTRACT_FILE, "key: id", "key: [name, at]") == []
+    assert read_pack("test", pack).contracts["rows"].key == ("name", "at")
 
 
 def test_a_file_that_nobody_reads_is_a_mistake(pack):

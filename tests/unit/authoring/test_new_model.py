@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.lint import lint
-from baton.authoring.new_model import NewModel, new_model, new_pack
+from baton.authoring.new_model import NewModel, new_model
+from baton.authoring.new_pack import new_pack
 from baton.cli.app import app
 from baton.errors import SourceError, SpecError
 from baton.packs.pack import read_pack
@@ -76,7 +77,7 @@ def fields(model, text):
                 yield from fields(kind, text)
 
 
-@pytest.mark.parametrize("changes", [{"money": "gust"}, {"family": "anomaly", "target": None, "scoring": False}])
+@pytest.mark.parametrize("changes", [{"money": "gust"}, {"family": "anomaly", "scoring": False}])
 def test_its_comments_are_what_the_specs_say_and_what_holds_without_them(pack, changes):
     files = new_model(asked(pack, **changes))
     for file, model in zip(files, (TabularSpec, ContractSpec), strict=False):
@@ -91,8 +92,8 @@ def test_its_comments_are_what_the_specs_say_and_what_holds_without_them(pack, c
 
 
 def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
-    written = new_model(asked(pack, name="odd", family="anomaly", target=None, scoring=False))
-    assert sorted(path.name for path in written) == ["odd.yaml", "odd_training.yaml"]
+    written = new_model(asked(pack, name="odd", family="anomaly", scoring=False))
+    assert sorted(path.name for path in written) == ["odd.yaml", "odd_rows.yaml", "odd_training.yaml"]
     assert read_pack("rainfall", pack).models["odd"].scoring is None
 
 
@@ -104,6 +105,7 @@ def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
         ({"source": "row"}, "did you mean `rows`"),
         ({"target": "rian"}, "did you mean `rain`"),
         ({"target": None}, "needs --target"),
+        ({"family": "anomaly", "target": None}, "needs --target, the 0/1 label column that its gate judges by"),
         ({"entity": "nr"}, "--entity nr: no such column"),
         ({"time": "place"}, "does not pass lint"),
         ({"money": "place"}, "does not pass lint"),
@@ -114,6 +116,54 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(pack, changes, said):
     with pytest.raises(SpecError, match=said):
         new_model(asked(pack, **changes))
     assert list((pack / "models").iterdir()) == list((pack / "contracts").iterdir()) == []
+
+
+def history(pack, lines):
+    (pack.parents[1] / "home" / "data" / "rainfall" / "history.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_identifiers_are_no_features_and_the_one_column_that_is_unique_is_the_key(pack):
+    lines = [f"{n},{n % 3 + 7},{n % 2},{n * 10},{n % 5},2026-01-{n:02d},{n % 2}" for n in range(1, 13)]
+    history(pack, ["line,customer_id,flag,ticket,gust,at,rain", *(line.replace(f"{120},", "110,") for line in lines)])
+    text = new_model(asked(pack))[0].read_text()
+    assert "  entity: line" in text
+    assert "  # no features, they only name something: customer_id\n  features: [flag, ticket, gust]" in text
+
+
+def test_a_text_model_is_written_from_its_rows(pack):
+    history(
+        pack,
+        ["id,at,who,words,topic", *(f"{n},2026-01-{n:02d},ann,I lost my card no {n},t{n % 2}" for n in range(1, 9))],
+    )
+    new_model(asked(pack, family="text", target="topic"))
+    model, contract = (read_pack("r", pack).models["rain"], read_pack("r", pack).contracts["rain_rows"])
+    assert (model.data.entity, model.data.text, model.data.target) == ("id", ("words",), "topic")
+    assert model.needed_files == ()
+    assert "topic" not in contract.columns
+    assert [p for p in lint([pack]) if not p.note] == []
+
+
+@pytest.mark.parametrize(
+    ("days", "frequency", "horizon"), [(1, "D", 5), (7, "W-THU", 5), (1 / 24, "h", 5)]
+)  # 40 periods of two series
+def test_a_forecast_model_is_written_from_its_rows(pack, days, frequency, horizon):
+    start = pd.Timestamp("2026-01-01", tz="UTC")
+    times = [(start + pd.Timedelta(days=days * n)).isoformat() for n in range(40)]
+    history(pack, ["shop,at,units", *(f"{shop},{at},{n % 7}" for shop in ("a", "b") for n, at in enumerate(times))])
+    new_model(asked(pack, family="forecast", target="units"))
+    loaded = read_pack("r", pack)
+    model, contract = loaded.models["rain"], loaded.contracts["rain_rows"]
+    assert (model.data.entity, model.data.frequency, model.horizon) == ("shop", frequency, horizon)
+    assert (contract.key, "units" in contract.columns) == (("shop", "at"), True)
+    assert model.training.recent.flow == "rain_score"
+    assert model.validation.origins == 10  # of two series: the gate wants twenty pairs
+
+
+def test_the_rows_of_a_partition_keep_to_its_time(pack):
+    new_model(asked(pack))
+    rules = {name: [r.meta.rule for r in c.expectations] for name, c in read_pack("r", pack).contracts.items()}
+    assert "other_partition" in rules["rain_rows"]
+    assert "other_partition" not in rules["rain_training"]
 
 
 def test_nothing_is_overwritten(pack):

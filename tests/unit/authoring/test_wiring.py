@@ -126,6 +126,15 @@ def test_what_fits_is_taken() -> None:
     check("decide", {"params": object()}, orders=1, scores=2)  # the result of a stage, known in the run
 
 
+def test_a_persons_answer_goes_where_the_step_looks() -> None:
+    def given(step: str, options: dict[str, object]) -> dict[str, object]:
+        return wiring.with_answers(f"wired_pack.steps:{step}", options, {"answer": 7})
+
+    assert given("decide", {"params": {"cap": 1.0}}) == {"params": {"cap": 1.0, "answer": 7}}
+    assert given("settle", {"limit": 2.0}) == {"limit": 2.0, "answer": 7}
+    assert wiring.with_answers("wired_pack.steps:decide", {}, {}) == {}
+
+
 @pytest.mark.parametrize("step", ["by_attribute", "of_mine", "made", "decorated", "marked", "nested"])
 def test_what_the_source_does_not_say_for_sure_is_left_to_the_run(step: str) -> None:
     check(step, {"anything": 1}, whatever=1)
@@ -138,6 +147,12 @@ def test_what_the_source_does_not_say_for_sure_is_left_to_the_run(step: str) -> 
         ("settle_again", {"step": "1h"}, {}, r"no option `step`.*It takes limit, answer"),
         ("alone", {"answer": {}}, {}, r"no option `answer`.*It takes none"),
         ("decide", {"answer": {}}, {"orders": 1, "scores": 2}, r"no option `answer`.*It takes params"),
+        (
+            "decide",
+            {"cap": 1.0},
+            {"orders": 1, "scores": 2},
+            r"no option `cap`: give `cap` by its name, or in {'params': ",
+        ),
         ("decide", {"params": {"factr": 1}}, {"orders": 1, "scores": 2}, r"no frame or parameter `factr`.*factor"),
         ("decide", {}, {"orders": 1, "score": 2}, r"no frame or parameter `score`.*did you mean `scores`"),
         ("decide", {}, {"orders": 1}, r"it needs scores"),

@@ -14,7 +14,7 @@ REPLY = "\nDear Ann,\n\nIt takes two days.\n</textarea><script>alert(1)</script>
 LETTER = "Dear team,\nwhere is the card that I ordered?\nAnn Example"
 CONTRACT: dict[str, Any] = {
     "contract": "letters",
-    "key": "letter_id",
+    "key": ["letter_id"],
     "columns": {
         "letter_id": {"type": "str", "pii": "quasi"},
         "text": {"type": "str", "pii": "direct", "description": "the letter"},
@@ -22,7 +22,7 @@ CONTRACT: dict[str, Any] = {
 }
 DECISIONS: dict[str, Any] = {
     "contract": "letter_decisions",
-    "key": "entity_key",
+    "key": ["entity_key"],
     "columns": {
         "entity_key": {"type": "str"},
         "edits": {"type": "str", "description": "answers that come with a text"},

@@ -12,7 +12,7 @@ FLOW = "transaction_monitoring"
 CONTRACT = {
     "contract": "transactions",
     "version": 1,
-    "key": "transaction_id",
+    "key": ["transaction_id"],
     "columns": {
         "transaction_id": {"type": "int", "pii": "quasi", "description": "line number of the recording"},
         "event_time": {"type": "timestamp", "pii": "none", "description": "UTC"},

@@ -49,7 +49,7 @@ def read(name: str, source: str, frame: pd.DataFrame, first: StageResult | None 
 
 
 def check(name: str, contract: str, key: str, data: StageResult, frame: pd.DataFrame, **more: Any) -> StageResult:
-    spec = {"contract": contract, "key": key, "columns": {str(column): {"type": "str"} for column in frame}}
+    spec = {"contract": contract, "key": key.split("@"), "columns": {str(column): {"type": "str"} for column in frame}}
     facts = {"contract": f"{contract} v1", "status": "passed", "rows_in": len(frame), "rows_good": len(frame)}
     return stage(name, frame, {"data": data}, facts, state={"contract": spec, "repairs": ""}, **more)
 
@@ -133,6 +133,12 @@ def test_the_contract_says_which_column_is_the_key() -> None:
     arrived = read("ingest", "letters", named, partition=LATER)
     publish(["y"], {"decisions": check("contract", "letters", "reference", arrived, named, partition=LATER)}, LATER)
     assert said(trace("y"), "source") == [("source", "row 2 of letters.csv (2 rows)")]
+
+
+def test_a_key_of_several_columns_finds_its_row() -> None:
+    frame = pd.DataFrame({"item": ["a", "a", "b"], "week": ["w1", "w2", "w1"], "_row": [1, 2, 3]})
+    publish(["a@w2"], {"decisions": check("contract", "sales", "item@week", read("ingest", "sales", frame), frame)})
+    assert said(trace("a@w2"), "source") == [("source", "row 2 of sales.csv (3 rows)")]
 
 
 def test_a_delivery_that_came_after_the_decision_is_not_its_source() -> None:

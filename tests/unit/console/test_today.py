@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from baton.console.host import RunsOfDag
+from baton.console.queries import work
+from baton.record import tables, warehouse
 from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
@@ -221,3 +225,22 @@ def test_no_page_walks_through_what_grows_with_the_years(filled: Any) -> None:
                 assert not re.match(rf"SCAN ({GROWING})\b", step), text
                 # the first column alone: all that a flow ever wrote
                 assert not re.match(rf"SEARCH ({GROWING}) .*\(flow=\?\)", step), text
+
+
+def test_a_run_of_the_form_is_named_by_the_partition_that_it_committed(filled: Any) -> None:
+    commit = {
+        "stage": "ingest",
+        "map_index": -1,
+        "fence": 9,
+        "digest": "d",
+        "uri": "u",
+        "code": "c",
+        "created_at": "2026",
+    }
+    more = {"ref": {}, "facts": {}, "inputs": {}, "params": {}, "models": {}, "partition": "2026-11-20T07:00:00"}
+    with warehouse.write() as conn:
+        conn.execute(tables.commits.insert().values(**commit, **more, flow=FLOW, run_id="manual-1"))
+    one = RunsOfDag(FLOW, {"success": 1}, "manual-1", "success", "2026-11-20T08:00:00+00:00")
+    with warehouse.read() as conn:
+        runs = work.with_partitions(conn, [one, replace(one, last_run="manual-2"), replace(one, partition="p")])
+    assert [run.partition for run in runs] == ["2026-11-20T07:00:00", None, "p"]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.contracts.findings import Findings, Rule
+from baton.contracts.findings import Findings, Rule, rules_of
 from baton.data.cells import MASKED
 from baton.data.identity import with_row_identity
 from baton.data.typed import parse
@@ -57,3 +57,16 @@ def test_what_was_observed_of_a_whole_column_is_not_said(found: Findings, severi
 def test_an_expectation_that_raises_does_not_quote_the_column(found: Findings) -> None:
     found.add(rule("critical", column="mail"), outcome(raised=f"invalid: {SECRET}"))
     assert SECRET not in said(found)
+
+
+def test_a_rule_may_name_the_partition_and_is_left_out_where_there_is_none() -> None:
+    between = {
+        "type": "expect_column_values_to_be_between", "severity": "warning", "meta": {"rule": "other_day"},
+        "kwargs": {"column": "amount", "min_value": "{start}", "max_value": "{end}", "strict_max": True},
+    }  # fmt: skip
+    spec = ContractSpec.model_validate({**SPEC.model_dump(), "expectations": [between]})
+    day = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00")
+    assert rules_of(spec, day)[0].kwargs == {
+        "column": "amount", "min_value": day[0], "max_value": day[1], "strict_max": True
+    }  # fmt: skip
+    assert "other_day" not in [rule.name for rule in rules_of(spec)]

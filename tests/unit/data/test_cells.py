@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton.data.cells import as_text
+from baton.data.cells import as_text, keys_of
 from baton.data.conversions import convert
 from baton.data.identity import plain_index, row_shas, with_row_identity
 from baton.data.pages import store_page
@@ -157,3 +157,10 @@ def test_a_column_that_has_a_type_becomes_another_or_is_named(
     made, wrong = convert(cells, kind)
     assert [None if pd.isna(value) else value for value in made.tolist()] == values
     assert wrong.tolist() == bad
+
+
+def test_a_key_of_several_columns_is_joined() -> None:
+    frame = pd.DataFrame({"shop": [7, 8, None], "week": ["2026-11-16", None, None]}, dtype=object)
+    assert keys_of(frame, ["shop"]) == ["7", "8", None]
+    assert keys_of(frame, ["shop", "week"]) == ["7@2026-11-16", "8@", None]
+    assert keys_of(frame, ["shop", "day"]) == [None, None, None]

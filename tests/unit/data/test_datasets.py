@@ -204,3 +204,15 @@ def test_texts_have_a_dictionary_and_floats_are_split_by_byte_whatever_else_is_t
     ):
         for name, used in found.items():
             assert ("RLE_DICTIONARY" in used, "BYTE_STREAM_SPLIT" in used) == (name == "t", name == "f"), found
+
+
+def test_rows_without_a_key_of_one_or_several_columns(home: Path) -> None:
+    frame = pd.DataFrame({"item": ["a", "a", "b"], "week": ["w1", "w2", "w1"], "entity_key": ["1", "2", "3"]})
+    ref = datasets.write(frame, "x.parquet")
+    keys = [("item", "week"), ("entity_key",), ("nothing", "week")]
+    for values, left in ((["a@w2"], [0, 2]), (["3", "a@w1"], [1]), (["a"], None)):
+        count, rest = datasets.without(ref, keys, values)
+        assert count == (3 - len(left) if left is not None else 0)
+        assert (rest is None) == (left is None)
+        if left is not None:
+            pd.testing.assert_frame_equal(rest.to_pandas(), frame.iloc[left].reset_index(drop=True))

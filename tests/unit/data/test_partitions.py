@@ -14,6 +14,7 @@ from baton.data.partitions import (
     last_complete,
     own_key,
     parse_key,
+    read_key,
     safe_name,
     window,
 )
@@ -54,6 +55,25 @@ def test_keys_sort_like_time(moments):
 def test_other_keys_are_refused(key):
     with pytest.raises(SourceError):
         parse_key(key)
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("2026-11-20", "2026-11-20T00:00:00"),
+        ("2026-11-20T11", "2026-11-20T11:00:00"),
+        (" 2026-11-20 11:30Z", "2026-11-20T11:30:00"),
+        ("2026-11-20T11:30:05.000007", "2026-11-20T11:30:05.000007"),
+    ],
+)
+def test_a_short_spelling_is_read_as_the_one_that_is_kept(typed, key):
+    assert read_key(typed) == read_key(key) == key
+
+
+@pytest.mark.parametrize("typed", ["", "20.11.2026", "2026-11-20T1", "2026-02-30", "2026-11-20T11:00:00+01:00", "T11"])
+def test_what_names_no_partition_is_refused_with_the_spelling(typed):
+    with pytest.raises(SourceError, match="2026-11-20T09:00:00"):
+        read_key(typed)
 
 
 @given(MOMENTS, st.integers(0, 999_999))

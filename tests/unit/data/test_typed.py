@@ -368,3 +368,9 @@ def test_a_file_without_a_header_is_not_quoted_as_names_of_columns() -> None:
 def test_a_key_is_no_direct_personal_data() -> None:
     with pytest.raises(ValueError, match="`mail` is pii: direct"):
         contract(PERSONAL, key="mail")
+
+
+@pytest.mark.parametrize("cell", ["31.01.2026", "31/01/2026 09:30", "31-1-2026"])
+def test_a_date_with_the_day_first_is_told_how_it_is_written(cell: str) -> None:
+    (violation,) = one("timestamp", cell).bad
+    assert "write year-month-day, 2026-01-31 if the day stands first" in violation.advice

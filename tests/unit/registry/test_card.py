@@ -38,6 +38,7 @@ def facts(**changes: Any) -> CardFacts:
             {"candidate": "linear", "average_precision": 0.7},
         ],
         "features": ["v1", "v2", "amount"],
+        "meanings": {"amount": "euros"},
         "limits": ["Trained on two days."],
     }
     return CardFacts(**{**values, **changes})
@@ -45,15 +46,16 @@ def facts(**changes: Any) -> CardFacts:
 
 def test_card_has_what_a_reviewer_needs() -> None:
     card = model_card(facts())
-    assert card.startswith("# card_fraud\n")
+    assert card.startswith("## card_fraud\n")
     for line in (
-        "| owner | fraud team |",
-        "| candidate | boosted (lightgbm.LGBMClassifier) |",
-        "| rows | 1000 |",
-        "| average_precision | 0.8123 |",
+        "- **owner:** fraud team",
+        "- **candidate:** boosted (lightgbm.LGBMClassifier)",
+        "- **rows:** 1000",
+        "- **average_precision:** 0.8123",
         "| candidate | average_precision |",
         "| linear | 0.7 |",
-        "v1, v2, amount",
+        "- v1, v2",
+        "- amount: euros",
         "- Trained on two days.",
     ):
         assert line in card.splitlines(), line
@@ -61,16 +63,17 @@ def test_card_has_what_a_reviewer_needs() -> None:
 
 def test_values_stay_in_their_cells() -> None:
     card = model_card(facts(owner="a | b\n# c <script>alert(1)</script> [x](javascript:y)"))
-    owner = next(line for line in card.splitlines() if line.startswith("| owner"))
-    assert owner == "| owner | a \\| b \\# c \\<script\\>alert(1)\\</script\\> \\[x\\](javascript:y) |"
+    owner = next(line for line in card.splitlines() if line.startswith("- **owner"))
+    assert owner == "- **owner:** a \\| b \\# c \\<script\\>alert(1)\\</script\\> \\[x\\](javascript:y)"
 
 
 def test_gate_section_is_replaced_not_repeated() -> None:
     once = with_gate(model_card(facts()), Verdict())
     twice = with_gate(once, Verdict(decision="HOLD", reasons=["too few positives"], table=[]))
     assert once.startswith("## Gate: PROMOTE\n\nTo answer, set the tag `baton.review`")
-    assert "| gain | 0.07123 | True |" in once
-    assert twice.startswith("## Gate: HOLD\n\n- too few positives\n\n# card_fraud\n")
+    assert "| gain&nbsp;&nbsp; | 0.07123&nbsp;&nbsp; | True |" in once
+    assert twice.startswith("## Gate: HOLD\n\nNo answer is asked: the champion stays; ")
+    assert "\n\n- too few positives\n\n## card_fraud\n" in twice
     assert "PROMOTE" not in twice
     assert with_gate(twice, None) == with_gate(model_card(facts()), None)
 
@@ -83,7 +86,8 @@ def test_the_gates_table_is_one_for_all_its_readers() -> None:
         "| recall \\| of c |  | 0.07123 |",
         "| cost |  |  |",
     ]
-    assert "\n".join(lines[:2]) in with_gate(model_card(facts()), Verdict(table=[{"metric": 1, "low": 2, "value": 3}]))
+    shown = with_gate(model_card(facts()), Verdict(table=[{"metric": 1, "low": 2, "value": 3}]))
+    assert "\n".join(lines[:2]) in shown.replace("&nbsp;", "")
     assert gate_table([]) == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baton.registry.review import champion_moved, counted_review
+from baton.registry.review import champion_moved, counted_review, misread
 
 JUDGED = {"baton.gate_at": "t1"}
 
@@ -24,6 +24,22 @@ JUDGED = {"baton.gate_at": "t1"}
 )
 def test_counted_review(tags: dict[str, str], gate_at: str | None, answer: str | None) -> None:
     assert counted_review(tags, gate_at) == answer
+
+
+@pytest.mark.parametrize(
+    ("word", "gate_at", "says"),
+    [
+        ("aproved", "t1", "'aproved' is no answer: set baton.review to approved or rejected"),
+        ("yes", "t1", "'yes' is no answer"),
+        ("aproved", "t2", None),  # about another verdict
+        (" Approved", "t1", None),
+        ("pending", "t1", None),
+        ("", "t1", None),
+    ],
+)
+def test_a_word_that_is_no_answer_gets_one(word: str, gate_at: str, says: str | None) -> None:
+    found = misread({**JUDGED, "baton.review": word}, gate_at)
+    assert (found is None) if says is None else (found is not None and found.startswith(says))
 
 
 @pytest.mark.parametrize(

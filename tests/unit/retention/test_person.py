@@ -29,7 +29,7 @@ from baton.stages.slots import Slot, StageOutput, StageResult, head, run_stage
 FLOW, HOUR, NEXT = "letters", "2026-11-20T09:00:00", "2026-11-20T10:00:00"
 PLANTED = "Zebulon Quackenbush-Featherstonehaugh"
 ROWS = pd.DataFrame({"letter_id": ["a", "b", "c"], "name": ["Ann", PLANTED, "Carl"], "n": [1.0, None, 3.0]})
-CONTRACT = {"contract": {"contract": "letters", "version": 1, "key": "letter_id", "columns": {}}}
+CONTRACT = {"contract": {"contract": "letters", "version": 1, "key": ["letter_id"], "columns": {}}}
 
 
 def stage(

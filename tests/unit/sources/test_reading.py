@@ -165,6 +165,25 @@ def test_a_folder_with_wildcard_signs_in_its_name_is_taken_literally(tmp_path, m
     settings.cache_clear()
 
 
+@pytest.mark.parametrize("there", ["2026-11-20T09:00:00.csv", "2026-11-20.csv", "rows_2026-11-20T09-00-00.csv"])
+def test_a_file_with_almost_the_right_name_is_named(home, there):
+    for name in (there, "2026-11-20T10-00-00.csv", "notes.txt"):
+        (home / "landing" / "rows").mkdir(parents=True, exist_ok=True)
+        (home / "landing" / "rows" / name).touch()
+    with pytest.raises(NoData, match=rf"no file .*\(there is {there}\)"):
+        read_partition(pack(replay=None), "rows", "2026-11-20T09:00:00")
+    (home / "landing" / "rows" / there).unlink()
+    with pytest.raises(NoData, match=r"no file [^ ]*$"):
+        read_partition(pack(replay=None), "rows", "2026-11-20T09:00:00")
+
+
+def test_ones_own_history_is_not_fetched_by_a_command(home):
+    own = pack(history="{data}/rows/history.csv", replay=None)
+    (home / "data" / "rows" / "histroy.csv").touch()
+    with pytest.raises(SourceError, match=r"history.csv is not there; put it there \(there is histroy.csv\)"):
+        read_history(own, "rows")
+
+
 def test_object_stores_are_read_like_folders(home):
     import fsspec
 

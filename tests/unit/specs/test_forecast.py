@@ -76,6 +76,7 @@ def test_the_family_decides_which_fields_there_are() -> None:
         ("candidates.2.ensemble", ["naive", "naive"], "each part once"),
         ("training.min_positives", 5, "Extra inputs"),
         ("gate", {"floor": 0.5}, "Extra inputs"),
+        ("scoring", {"source": "sales", "contract": "sales"}, r"add training.recent: \{flow: demand_score\}"),
     ],
 )
 def test_each_mistake_is_refused(path: str, value: Any, message: str) -> None:
@@ -91,8 +92,9 @@ def pack(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
     (tmp_path / "contracts/sales.yaml").write_text(CONTRACT)
     (tmp_path / "sources.yaml").write_text(
-        'sales: {kind: file, description: s, path: "{landing}/{partition}.*", history: "{data}/h.csv"}\n'
+        'sales: {kind: file, description: s, path: "{landing}/{partition}.*", history: "{pack}/h.csv"}\n'
     )
+    (tmp_path / "h.csv").touch()
     (tmp_path / "models/demand.yaml").write_text(json.dumps(MODEL, indent=1))  # JSON is YAML
     return tmp_path
 

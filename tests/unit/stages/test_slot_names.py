@@ -24,7 +24,8 @@ def removed(name):
     """Is the object, old and named by no commit, taken for one that an attempt of this warehouse left?"""
     gone = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "objects", lambda: [datasets.StoredObject(name, "file:///object.parquet", 0.0, 1)])
+        found = datasets.StoredObject(name, "file:///object.parquet", 0.0, 1)
+        patch.setattr(datasets, "objects", lambda wanted: [found] if wanted(name) else [])
         patch.setattr(datasets, "delete", gone.append)
         assert gc().uris == gone
     return bool(gone)

@@ -26,6 +26,14 @@ def test_a_broken_contract_fails_and_a_partition_all_in_quarantine_ends_without_
         require_good_rows(facts("quarantined", 0))
 
 
+def test_the_advice_is_one_that_can_work() -> None:
+    column = {**facts("broken", 0), "broken_by": ["missing_column"]}
+    with pytest.raises(ContractBroken, match="no repair adds a column: have the file delivered again, then clear"):
+        require_good_rows(column)
+    with pytest.raises(ContractBroken, match="There are no rows to repair: have the file delivered again"):
+        require_good_rows({**facts("broken", 0), "rows_in": 0})
+
+
 def test_what_is_still_published_is_said() -> None:
     with pytest.raises(ContractBroken, match=r"earlier delivery published \(7 rows\) stays in force until then"):
         require_good_rows({**facts("broken", 0), "still_published": 7})

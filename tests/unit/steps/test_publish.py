@@ -89,6 +89,30 @@ def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> 
     assert record.payload["routes"] == {"clear": 1, "review": 1}
 
 
+def test_what_a_model_accepts_is_published_with_how_strange_each_text_is() -> None:
+    said = scores("late_order", 1, {"1": 0.9, "2": 0.6, "3": 0.4}).assign(
+        category="parcel", accepted=[True, False, False], strangeness=[0.1, 0.7, None]
+    )
+    inputs = {
+        "late_order": commit("score__late_order", 0, said),
+        "strange": commit("score__strange", 0, scores("strange", 3, {"1": 0.1})),
+    }
+    run(
+        job(
+            step="baton.steps.publish:publish_predictions",
+            hour=0,
+            inputs=inputs,
+            models={"late_order": 1, "strange": 3},
+        )
+    )
+    assert rows(tables.predictions, "entity_key", "model", "accepted", "strangeness") == [
+        ("1", "late_order", 1, 0.1),
+        ("1", "strange", None, None),
+        ("2", "late_order", 0, 0.7),
+        ("3", "late_order", 0, None),
+    ]
+
+
 def test_superseding_replaces_the_whole_partition_and_no_other() -> None:
     publish(0, {"1": "clear", "2": "clear", "3": "clear"})
     publish(1, {"4": "clear"})

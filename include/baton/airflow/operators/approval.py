@@ -73,7 +73,7 @@ class ReviewTrigger(BaseTrigger):
 def _review(model: str, version: int, gate_at: str) -> str | None:
     from baton.registry.client import Registry
 
-    return Registry().review(model, version, gate_at)
+    return Registry().heard(model, version, gate_at)
 
 
 class ModelApprovalOperator(ApprovalOperator):
@@ -97,7 +97,11 @@ class ModelApprovalOperator(ApprovalOperator):
         """Write the request, then wait for either answer."""
         facts = self.verdict["facts"]
         if facts["decision"] != "PROMOTE":
-            raise AirflowSkipException(f"no approval asked: the gate says {facts['decision']}: {facts['reasons']}")
+            means = facts.get("means", "")
+            raise AirflowSkipException(
+                f"no approval asked: the gate says {facts['decision']}, {means}: {facts['reasons']}"
+            )
+        self._forget_an_old_answer(facts["version"])
         if self.mode != REGISTRY:  # an answer that would not count is not asked for
             try:
                 super().execute(context)
@@ -107,6 +111,15 @@ class ModelApprovalOperator(ApprovalOperator):
         until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
         trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
         self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _forget_an_old_answer(self, version: int) -> None:
+        """The task was cleared after it had an answer: the tag still says that one, and must not answer for a person again."""
+        from baton.lifecycle.promote import record_of
+        from baton.registry.client import Registry
+
+        if (record_of(self.model, version) or {}).get("answer") is not None:
+            registry = Registry()
+            registry.ask(self.model, version, registry.tags(self.model, version))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""
@@ -122,8 +135,19 @@ class ModelApprovalOperator(ApprovalOperator):
         answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
         reviewer = str(user.get("name") or user.get("id") or "")
         record_answer(self.model, version, answer, reviewer=reviewer, channel=AIRFLOW)
+        self._show_in_registry(version, answer, f"{reviewer} in Airflow")
         super().execute_complete(context, event)
         return {"answer": answer, "version": version, "channel": AIRFLOW}
+
+    def _show_in_registry(self, version: int, answer: str, by: str) -> None:
+        """The version's tags say the answer too; one that cannot be written changes nothing of what is on record."""
+        from baton.errors import BatonError
+        from baton.registry.client import Registry
+
+        try:
+            Registry().show_answer(self.model, version, answer, by)
+        except BatonError as error:
+            self.log.warning("the answer is on record, but not in the registry's tags: %s", error)
 
     def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
         from baton.lifecycle.promote import record_answer
@@ -134,6 +158,7 @@ class ModelApprovalOperator(ApprovalOperator):
                 f"nobody answered for {self.model} version {version} within {self.response_timeout}"
             )
         record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
+        self._show_in_registry(version, review, "whoever set the tag")
         if review == "rejected":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))
         return {"answer": review, "version": version, "channel": REGISTRY}

@@ -34,6 +34,7 @@ class ReviewOperator(HITLOperator):
         decisions: result of the stage that decided: columns entity_key, route, money, the field, and perhaps `text`.
         route: whose decisions are asked about.
         field: column with a whole number, or a text, that the person may change; `caption`: what people call it.
+        subject: may hold `{partition}`, which the form's runs have no Airflow key for.
         columns: further columns that the request shows.
         title: column that names a decision to people; Airflow keeps it, so it holds no personal data. Empty: the key does.
         card: path of a page about one decision, below Baton's console; `{entity_key}` is filled in.
@@ -57,6 +58,7 @@ class ReviewOperator(HITLOperator):
         asked = self._asked()
         if asked.empty or dry_run:
             return {"answer": "none", "changes": {}, "actor": ""}
+        self.subject = self.subject.replace("{partition}", str(self.decisions["partition"]))
         self.body = f"{self.body or ''}\n\n{self._table(asked)}"
         self.params = ParamsDict({str(row["entity_key"]): self._param(row) for row in asked.to_dict("records")})
         return super().execute(context)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?$"
+KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{6})?)?)?)?Z?$"  # see `read_key`
 
 
 def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
@@ -27,8 +27,8 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
     return {
         "partition_from": Param(
             None, type=["null", "string"], pattern=KEY_PATTERN, title="First partition", section="Partitions",
-            description_md="UTC start of the first interval, `2026-11-20T09:00:00`. Empty: the partition key of "
-            "the run, or else the last complete interval.",
+            description_md="UTC start of the first interval, `2026-11-20T09:00:00`, or short `2026-11-20T09`, `2026-11-20`. "
+            "Empty: the partition key of the run, or else the last complete interval.",
         ),
         "partition_to": Param(
             None, type=["null", "string"], pattern=KEY_PATTERN, title="Last partition", section="Partitions",
@@ -106,7 +106,7 @@ class OfTraining:
     def asked(self, context: Context, earlier: str | None) -> Asked:
         """See `RunKey`."""
         params = context.get("params") or {}
-        since, until = params.get("since") or None, params.get("until") or None
+        since, until = _key(params.get("since")), _key(params.get("until"))
         if earlier is None:  # the run's first stage
             from baton.lifecycle.assemble import as_of, record_start
 
@@ -152,14 +152,12 @@ def event_extra(context: Context) -> dict[str, Any]:
 
 def partition_of(context: Context, step: str) -> str:
     """The partition key of the run; of a manual run its form's `partition_from`, or the last complete interval."""
-    from baton.data.partitions import last_complete, own_key, parse_key
+    from baton.data.partitions import last_complete, own_key
 
-    key = getattr(context["dag_run"], "partition_key", None)
-    if key:
-        parse_key(key)
+    if key := _key(getattr(context["dag_run"], "partition_key", None)):
         return key
     params = context.get("params") or {}
-    first, last = params.get("partition_from") or "", params.get("partition_to") or ""
+    first, last = _key(params.get("partition_from")), _key(params.get("partition_to"))
     if _named(params):
         if first or last:
             raise AirflowFailException("files are a partition of their own: leave first and last partition empty")
@@ -167,9 +165,18 @@ def partition_of(context: Context, step: str) -> str:
     if first and last and first != last:
         started = _start_range(context, first, last, step)
         raise AirflowSkipException(f"started {len(started)} runs, one per partition: {started[0]} to {started[-1]}")
-    key = first or last or last_complete(step)
-    parse_key(key)
-    return key
+    return first or last or last_complete(step)
+
+
+def _key(text: str | None) -> str | None:
+    """A partition that somebody typed, in the one spelling; None: nothing was typed."""
+    from baton.data.partitions import read_key
+    from baton.errors import SourceError
+
+    try:
+        return read_key(text) if text else None
+    except SourceError as error:
+        raise AirflowFailException(str(error)) from error  # a retry would meet the same text
 
 
 def _start_range(context: Context, first: str, last: str, step: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from baton.errors import SpecError
 from baton.progress import Pace, heard_by
 
 if TYPE_CHECKING:
@@ -65,14 +66,20 @@ class ReportLink(_FactLink):
 
 
 def _results(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Results of earlier stages by name; those of a mapped stage as `name.0`, `name.1`, ... without skipped ones."""
+    """Results of earlier stages by name; those of a mapped stage as `name.0`, `name.1`, ... without skipped ones.
+
+    Raises:
+        SpecError: an input is something else; nothing is left out without a word.
+    """
     for name, value in inputs.items():
         if isinstance(value, Mapping):
-            if "ref" in value:
-                yield name, value
-        elif value is not None:
-            parts = [part for part in value if part and "ref" in part]
-            yield from ((f"{name}.{number}", part) for number, part in enumerate(parts))
+            parts = {name: value}
+        else:
+            parts = {f"{name}.{number}": part for number, part in enumerate(part for part in value or () if part)}
+        for part_name, part in parts.items():
+            if not isinstance(part, Mapping) or "ref" not in part:
+                raise SpecError(f"input `{part_name}` is no result of a stage but {part!r:.200}; is it an option?")
+            yield part_name, part
 
 
 class StageOperator(BaseOperator):
@@ -107,7 +114,7 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        from baton.errors import ContractBroken, NoData, RegistryRefused, SpecError
+        from baton.errors import ContractBroken, NoData, RegistryRefused
         from baton.stages.run import run
         from baton.steps import contract as checking
 

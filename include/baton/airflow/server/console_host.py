@@ -59,16 +59,16 @@ class AirflowHost:
         readable = get_auth_manager().get_authorized_dag_ids(user=person.handle)
         recent = or_(DagRun.run_after >= since, DagRun.state.in_(["running", "queued"]))
         query = (
-            select(DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.run_after, DagRun.partition_key)
+            select(DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.run_after, DagRun.partition_key, DagRun.conf)
             .where(recent, DagRun.dag_id.in_(readable))
             .order_by(DagRun.run_after.desc(), DagRun.id.desc())
         )
         found: dict[str, dict[str, Any]] = {}
         with create_session() as session:
-            for dag_id, run_id, state, at, partition in session.execute(query):
+            for dag_id, run_id, state, at, partition, conf in session.execute(query):
                 newest = {
                     "states": {}, "last_run": run_id, "last_state": str(state), "last_at": at.isoformat(),
-                    "partition": partition, "failed_run": None,
+                    "partition": partition or _asked(conf), "failed_run": None,
                 }  # fmt: skip
                 entry = found.setdefault(dag_id, newest)
                 entry["states"][str(state)] = entry["states"].get(str(state), 0) + 1
@@ -115,6 +115,12 @@ class AirflowHost:
     def login_url(self, next_url: str) -> str:
         """The auth manager's log-in page."""
         return get_auth_manager().get_url_login(next_url=next_url)
+
+
+def _asked(conf: Any) -> str | None:
+    """The one partition that the trigger form of a run names; such a run has no partition key."""
+    first, last = ((conf or {}).get(f"partition_{end}") or None for end in ("from", "to"))
+    return first or last if first == last or None in (first, last) else None
 
 
 def _stages(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:

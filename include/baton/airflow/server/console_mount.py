@@ -51,6 +51,20 @@ def application() -> FastAPI:
     return create_app(current_user, AirflowHost())
 
 
+def checked_answers(app: Any) -> Any:
+    """Airflow's API behind a look at what people answer; called by the API server only."""
+    from baton.airflow.server.answers import CheckedAnswers, open_fields
+
+    return CheckedAnswers(app, open_fields)
+
+
+def form_partitions(app: Any) -> Any:
+    """Airflow's API behind a look at which partition a new run's form names; called by the API server only."""
+    from baton.airflow.server.form import FormPartitions
+
+    return FormPartitions(app)
+
+
 def nav_entries(base_url: str) -> list[dict[str, Any]]:
     """The entries in Airflow's navigation: Today, Models and Map, each in a frame.
 

@@ -1,4 +1,4 @@
-"""Import the heavy libraries once, in the process that task processes are forked from.
+"""Import the heavy libraries once, in the process that task processes are forked from; leave out flows of packs that do not run.
 
 Airflow loads this module through the entry point `airflow.policy` while it initialises, before an executor
 forks its workers: what is imported here, a task has for nothing (5-12 s of imports otherwise). Only the
@@ -13,6 +13,13 @@ import logging
 import os
 import sys
 import warnings
+from typing import Any
+
+from airflow.exceptions import AirflowClusterPolicySkipDag
+from airflow.policies import hookimpl
+
+from baton.packs.pack import pack_folder, packs
+from baton.settings import settings
 
 MODULES = (
     "pandas",
@@ -32,6 +39,19 @@ MODULES = (
     "great_expectations",
 )
 
+
+@hookimpl
+def dag_policy(dag: Any) -> None:
+    """Leave out a DAG file's flow whose pack does not run (BATON_PACKS); those of models are not made for it at all.
+
+    Raises:
+        AirflowClusterPolicySkipDag: Airflow passes over the DAG without an error.
+    """
+    named = {tag.removeprefix("pack:") for tag in dag.tags if tag.startswith("pack:")}
+    if named and settings().packs and not named & set(packs()):
+        raise AirflowClusterPolicySkipDag(f"the pack of {dag.dag_id} is not among BATON_PACKS")
+
+
 PARENT = sys.argv[1:2] == ["scheduler"] or sys.argv[1:3] == ["celery", "worker"]
 if PARENT and "BATON_HOME" in os.environ:  # another Airflow in this environment pays nothing
     # importing it under Airflow's logging prints hundreds of lines otherwise
@@ -41,7 +61,6 @@ if PARENT and "BATON_HOME" in os.environ:  # another Airflow in this environment
         warnings.simplefilter("ignore")
         for _name in MODULES:
             importlib.import_module(_name)
-    from baton.packs.pack import pack_folder, packs
     from baton.stages.digests import build_of
     from baton.stages.run import ENGINE
 

@@ -87,7 +87,7 @@ def _score(conn: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     """One model's score, its reasons, and the answer that made this version champion."""
     approval = first_row(conn, tables.approvals, model=row["model"], version=row["version"])
     return {
-        **{name: row[name] for name in ("model", "version", "score", "category", "scored_at")},
+        **{name: row[name] for name in ("model", "version", "score", "category", "accepted", "scored_at")},
         # the likeliest classes of a text are in the words already
         "reasons": [] if row["category"] else [[str(feature), float(value)] for feature, value in row["reasons"] or []],
         "words": in_words(row["reasons"], row["category"]), "approval": verdict_of(approval) if approval else None,
@@ -110,7 +110,7 @@ def _source(checked: Checked | None, entity_key: str) -> tuple[dict[str, Any], d
     spec = checked.contract
     if checked.row is not None:
         return checked.row, spec["columns"], None
-    missing = f"{checked.commit['uri']} has no row with {spec['key']} = {entity_key}."
+    missing = f"{checked.commit['uri']} has no row with {'@'.join(spec['key'])} = {entity_key}."
     return {}, {}, checked.problem or missing
 
 

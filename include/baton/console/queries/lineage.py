@@ -4,13 +4,14 @@ A commit names the datasets that it was made of, so nothing is assumed about the
 and a delivery that came after the decision is not taken for its own. Only the commits of that one decision are looked at.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, select
 
 from baton.data import datasets
+from baton.data.cells import keys_of
 from baton.errors import BatonError
 from baton.record import tables
 from baton.record.warehouse import read
@@ -105,8 +106,8 @@ def lineage(flow: str, entity: str, partition: str | None = None) -> Lineage:
     return Lineage(flow, entity, partition, decision, scores, published, _with_row(checked, entity), sources)
 
 
-def stored_row(commit: Mapping[str, Any], key: str, entity: str) -> Row | None:
-    """The entity's row of a committed dataset, by the column `key`; None where it has none.
+def stored_row(commit: Mapping[str, Any], key: Sequence[str], entity: str) -> Row | None:
+    """The entity's row of a committed dataset, by the columns `key`; None where it has none.
 
     Raises:
         BatonError: the dataset cannot be read.
@@ -115,7 +116,7 @@ def stored_row(commit: Mapping[str, Any], key: str, entity: str) -> Row | None:
     if not ref.rows:
         return None
     frame = datasets.read(ref)
-    match = frame[frame[key].astype(str) == entity]
+    match = frame[[one == entity for one in keys_of(frame, key)]]
     return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
 
 

@@ -33,7 +33,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "at": present.isoformat(timespec="seconds"),
             "person": rights.person.name,
             "may_verify": rights.decide(None),
-            "runs": [asdict(run) for run in runs],
+            "runs": [asdict(run) for run in work.with_partitions(conn, runs)],
             "approvals": approvals,
             "requests": work.other_requests(requests, approvals),
             "cases": queues.summary(conn, rights, present),

@@ -84,10 +84,15 @@ def _source(commit: dict[str, Any], row: Any = None) -> TraceStep:
 
 def _quarantine(flow: str, partition: str, entity: str) -> list[TraceStep]:
     return [
-        TraceStep("quarantine", f"row {row['row']} broke {row['rule']} ({row['column']}={row['value']!r}); now {row['status']}"
-             + (f" by {row['actor']}" if row["actor"] else ""), {k: row[k] for k in ("rule", "repair", "reason", "actor")})
+        TraceStep("quarantine", f"row {row['row']} broke {row['rule']}{_cell(row)}; now {row['status']}"
+             + (f" by {row['actor']}" if row["actor"] else "") + (f": {row['reason']}" if row["reason"] else ""), {k: row[k] for k in ("rule", "repair", "reason", "actor")})
         for row in _rows(tables.quarantine, flow=flow, partition=partition, entity_key=entity)
     ]  # fmt: skip
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """The cell that broke the rule; nothing for a rule on the whole partition."""
+    return "" if row["column"] is None else f" ({row['column']}={row['value']!r})"
 
 
 def _scores(line: Lineage, steps: list[TraceStep]) -> dict[str, int]:

@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from shlex import quote
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.engine import RowMapping
 
-from baton.console.host import OpenRequest, Rights
+from baton.console.host import OpenRequest, Rights, RunsOfDag
 from baton.names import promote_of
 from baton.quarantine.rows import value_of
 from baton.record import tables
 
 TOP_GROUPS = 20
 EXAMPLES = 2
+LAST_COMMITS = 2000
 _EXAMPLE = ("entity_key", "column", "value")
 _ANSWER = ("model", "version", "judged_at", "answer", "reviewer", "channel", "answered_at")
 
@@ -23,6 +25,16 @@ def required_actions(request: OpenRequest) -> str:
     """Path of the page in Airflow's UI where this request is answered."""
     mapped = f"/mapped/{request.map_index}" if request.map_index >= 0 else ""
     return f"/dags/{request.dag_id}/runs/{request.run_id}/tasks/{request.task_id}{mapped}/required_actions"
+
+
+def with_partitions(conn: Connection, runs: Sequence[RunsOfDag]) -> list[RunsOfDag]:
+    """The runs with the partition that their stages committed, where the host knows none; among the last commits only."""
+    if all(run.partition for run in runs):
+        return list(runs)
+    table = tables.commits.c
+    last = select(table.flow, table.run_id, table.partition).order_by(table.id.desc()).limit(LAST_COMMITS)
+    known = {(row.flow, row.run_id): row.partition for row in conn.execute(last)}
+    return [run if run.partition else replace(run, partition=known.get((run.dag_id, run.last_run))) for run in runs]
 
 
 def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest]) -> list[dict[str, Any]]:

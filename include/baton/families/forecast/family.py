@@ -1,18 +1,21 @@
 """The forecast family: what training, gate and monitoring ask of it."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of, ranked
+from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
+from baton.families.forecast.methods.boosting import needed
 from baton.families.forecast.methods.kinds import classify
-from baton.families.forecast.methods.points import fit_part
+from baton.families.forecast.methods.points import fit_part, left_out
 from baton.families.forecast.model import FAMILY, FittedForecaster, bottom, load
 from baton.families.forecast.panel.periods import label, plain_times
 from baton.families.forecast.panel.series import Panel, prepare
@@ -20,6 +23,8 @@ from baton.families.forecast.panel.setting import Setting
 from baton.families.forecast.watching import coverage, reference, watch
 from baton.families.verdict import GateVerdict
 from baton.specs.forecast import ForecasterSpec, ForecastSpec
+
+NAMED = 100  # series that are listed by name
 
 
 class Forecast:
@@ -35,7 +40,8 @@ class Forecast:
 
         Returns:
             the backtest frame (`backtest.COLUMNS`), of all levels where there is a hierarchy, before reconciliation;
-            facts: metric, value, spread (over origins), seconds.
+            facts: metric, value, spread (over origins), seconds; left_out: series too short to learn from, with their
+            periods, where there are some (the first hundred).
 
         Raises:
             ModelError: an ensemble, unusable history, or a candidate that cannot be fitted.
@@ -48,7 +54,9 @@ class Forecast:
         rows = backtest.run(setting, spec.validation, panel, candidate, level)
         value, spread, _ = _value(spec, setting, backtest.choose(rows)[0])
         seconds = round(time.perf_counter() - started, 2)
-        return rows, {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
+        facts = {"metric": spec.validation.metric, "value": value, "spread": spread, "seconds": seconds}
+        short = dict(list(left_out(setting, candidate, panel).items())[:NAMED])
+        return rows, facts | ({"left_out": short} if short else {})
 
     def rank(self, spec: ForecastSpec, frame: pd.DataFrame, found: Tried) -> Leaderboard:
         """Rank all candidates by their backtests, ensembles combined here, reconciled where there is a hierarchy.
@@ -101,6 +109,11 @@ class Forecast:
         last = panel.first + panel.periods - 1
         return FittedForecaster(candidate.name, setting, parts, candidate.combine, croston, method, last, rows)
 
+    def published(
+        self, spec: ForecastSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: FittedForecaster
+    ) -> None:
+        """Nothing else: `fit` takes all periods, and the backtest judges by models that did not."""
+
     def evaluate(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> dict[str, float]:
         """Figures of the backtest: all metrics, coverage80, coverage95 (where the quantiles hold their edges), bias.
 
@@ -114,6 +127,18 @@ class Forecast:
                 found[f"coverage{percent}"] = share
         found["bias"] = float(((rows["forecast"] - rows["y"]) / rows["scale"]).mean())
         return found
+
+    def evidence(self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame) -> Evidence:
+        """The winner's backtest."""
+        rows, setting = fitted.judged(), fitted.setting
+        written = {at: label(at, setting.frequency) for at in rows["time"].unique()}
+        kept = rows[["series", "origin", "step", "time", "y", "forecast"]].assign(label=rows["time"].map(written))
+        edges = {name: rows[q] for name, q in (("low", "q0.1"), ("high", "q0.9")) if q in rows}
+        return Evidence(series=kept.assign(**edges).reset_index(drop=True))
+
+    def seen(self, spec: ForecastSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """None by this way: a forecaster knows its last period, and the gate cuts there; see `judging`."""
+        return np.zeros(len(frame), dtype=bool)
 
     def judge(
         self, spec: ForecastSpec, frame: pd.DataFrame, champion: FittedForecaster | None, challenger: FittedForecaster
@@ -141,9 +166,10 @@ class Forecast:
         return data[spec.data.entity].astype(str) + "@" + when.map(labels)
 
     def reference(
-        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float]
-    ) -> dict[str, Any]:
-        """See `watching.reference`."""
+        self, spec: ForecastSpec, fitted: FittedForecaster, frame: pd.DataFrame, metrics: dict[str, float],
+        step: timedelta = HOUR,
+    ) -> dict[str, Any]:  # fmt: skip
+        """See `watching.reference`; forecasts are compared series by series, not by windows of time."""
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
     def watch(
@@ -165,6 +191,13 @@ class Forecast:
             "Intervals say how far targets lay from forecasts in the backtest; a change that it never saw is not in them.",
             "A series that begins or has stopped is forecast by a simple rule, which the columns kind and method name.",
         ]
+        for one in spec.candidates:
+            if short := left_out(setting, one, panel):
+                listed = ", ".join(f"{name} ({periods})" for name, periods in list(short.items())[:NAMED])
+                limits.append(
+                    f"{one.name} does not learn from series of fewer than {needed(one)} periods, and does not forecast them: "
+                    f"{listed}{f' and {len(short) - NAMED} more' if len(short) > NAMED else ''}."
+                )
         if spec.data.known:
             limits.append(f"It believes what it is told of the future: {', '.join(spec.data.known)}.")
         use = (

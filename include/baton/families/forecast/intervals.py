@@ -1,10 +1,12 @@
 """Conformal quantiles: how far targets lay from forecasts in the backtest, per series and step.
 
 An error is written as `scale * growth(step) * spread(series) * z`. The scale is the series' MASE denominator at the
-origin, growth is the errors' mean size by step (never falling), spread the series' own size against the others', drawn
+origin, growth is the errors' mean size by step, spread the series' own size against the others', drawn
 towards 1 by as much as predicts left-out origins best. The signed quantiles of z are pooled over all series of a class
-and all steps; z of an origin uses the spread of the other origins, as a forecast of tomorrow will. So a quantile needs
-few residuals of its own series, and lower and upper side may differ. The median stays the forecast itself.
+and, as far as a step's own do not suffice, all steps; z of an origin uses the spread of the other origins, as a forecast
+of tomorrow will. So a quantile needs few residuals of its own series, and lower and upper side may differ. The median
+stays the forecast itself. Where a step has many residuals its quantiles are its own: nights err less than noons, however
+far ahead, and the first step's errors have another shape than those of later ones.
 
 Errors drift: they grow with a market, jump with a new habit. So an origin counts half as much as one that lies
 `HALF_LIFE` horizons nearer to the forecast (weighted conformal prediction: Barber, Candes, Ramdas & Tibshirani 2023), in
@@ -22,6 +24,9 @@ from baton.families.forecast.panel.setting import Setting
 
 HALF_LIFE = 1.0  # in horizons; infinite: all origins count alike
 CLASS_ROWS = 200  # fewer residuals of a class: it borrows those of all
+GROWTH_ROWS = 30  # residuals of a step that the rise over all steps weighs as much as, in growth
+STEP_ROWS = 100  # and that those of the other steps weigh as much as, in quantiles
+GRID = 500  # points that stand for the residuals of all steps
 PULLS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 32.0)  # in origins; how strongly a series is drawn towards the others
 SMALL = 1e-9
 DEPENDENCE_PULL = 4.0
@@ -38,9 +43,9 @@ class Intervals:
     """What the residuals of a backtest say about errors to come; made by `fit`.
 
     Attributes:
-        growth: shape (horizon,), mean size of a scaled error by step, rising.
+        growth: shape (horizon,), mean size of a scaled error by step.
         spread: size of a series' errors against the others'; 1 for a series that is not in it.
-        quantiles: class -> shape (levels,), quantiles of z.
+        quantiles: class -> shape (horizon, levels), quantiles of z by step.
         dependence: correlation of neighbouring errors per series; `pooled` for others.
     """
 
@@ -54,14 +59,14 @@ class Intervals:
 
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Add a column per quantile, and `dependence`, to rows with series, level, step, forecast, scale and kind."""
+        classes, step = classes_of(frame), frame["step"].to_numpy() - 1
         spread = frame["series"].map(self.spread).fillna(1.0).to_numpy()
-        width = frame["scale"].to_numpy() * self.growth[frame["step"].to_numpy() - 1] * spread
+        width = frame["scale"].to_numpy() * self.growth[step] * spread
         width = np.where(frame["kind"] == "dead", 0.0, width)
-        classes = classes_of(frame)
         table = np.zeros((len(frame), len(self.levels)))
         for name in np.unique(classes):
             at = classes == name
-            table[at] = self.quantiles.get(name, self.quantiles["all"])
+            table[at] = self.quantiles.get(name, self.quantiles["all"])[step[at]]
         made = frame["forecast"].to_numpy()[:, None] + width[:, None] * table
         if self.floor is not None:
             made = np.maximum(made, self.floor)
@@ -92,8 +97,9 @@ def fit(
     if not len(rows):
         none = pd.Series(dtype=float)
         return Intervals(
-            levels, setting.floor, np.ones(setting.horizon), none, {"all": np.zeros(len(levels))}, none, 0.0
-        )
+            levels, setting.floor, np.ones(setting.horizon), none,
+            {"all": np.zeros((setting.horizon, len(levels)))}, none, 0.0,
+        )  # fmt: skip
     scaled = ((rows["y"] - rows["forecast"]) / rows["scale"]).to_numpy()
     step = rows["step"].to_numpy()
     series, names = pd.factorize(rows["series"], sort=True)
@@ -110,11 +116,11 @@ def fit(
     z = unit / others[series, origin]
     spread = (pull + size @ weight) / (pull + count @ weight)
     classes = classes_of(rows)
-    found = {"all": _quantiles(z, weight[origin], levels)}
+    found = {"all": _by_step(z, step, weight[origin], levels, setting.horizon)}
     for name in np.unique(classes):
-        own = z[classes == name]
-        if len(own) >= CLASS_ROWS:
-            found[str(name)] = _quantiles(own, weight[origin][classes == name], levels)
+        own = classes == name
+        if own.sum() >= CLASS_ROWS:
+            found[str(name)] = _by_step(z[own], step[own], weight[origin][own], levels, setting.horizon)
     dependence, pooled = _dependence(series, origin, step, z, len(names))
     spreads, together = pd.Series(spread, index=names), pd.Series(dependence, index=names)
     return Intervals(levels, setting.floor, growth, spreads, found, together, pooled)
@@ -148,14 +154,14 @@ def _weights(places: np.ndarray, place: float) -> np.ndarray:
 
 
 def _growth(step: np.ndarray, size: np.ndarray, weight: np.ndarray, horizon: int) -> np.ndarray:
-    """Weighted mean size by step, made rising by pooling neighbours (isotonic regression)."""
+    """Weighted mean size by step; as far as a step has few, made rising by pooling neighbours (isotonic regression)."""
     from sklearn.isotonic import IsotonicRegression
 
     total = np.bincount(step - 1, weights=weight * size, minlength=horizon)
     count = np.bincount(step - 1, weights=weight, minlength=horizon)
     seen = np.flatnonzero(count)
     rising = IsotonicRegression(increasing=True, out_of_bounds="clip").fit(seen, total[seen] / count[seen], count[seen])
-    return np.maximum(rising.predict(np.arange(horizon)), SMALL)
+    return np.maximum((total + GROWTH_ROWS * rising.predict(np.arange(horizon))) / (count + GROWTH_ROWS), SMALL)
 
 
 def _sizes(series: np.ndarray, origin: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +211,21 @@ def _pull(
             best = (loss, pull, spread)
     assert best is not None
     return best[1], best[2]
+
+
+def _by_step(
+    z: np.ndarray, step: np.ndarray, weight: np.ndarray, levels: tuple[float, ...], horizon: int
+) -> np.ndarray:
+    """Quantiles of each step, shape (horizon, levels): of its own residuals, and of all as `STEP_ROWS` of them at most."""
+    order = np.argsort(z, kind="stable")
+    reached = np.cumsum(weight[order])
+    places = (np.arange(GRID) + 0.5) / GRID * reached[-1]
+    grid = z[order][np.minimum(np.searchsorted(reached, places), len(z) - 1)]
+    rows, found = np.argsort(step, kind="stable"), []
+    for own in np.split(rows, np.searchsorted(step[rows], np.arange(2, horizon + 1))):
+        others = min(STEP_ROWS, reached[-1] - weight[own].sum()) / GRID  # no more than there are
+        found.append(_quantiles(np.append(z[own], grid), np.append(weight[own], np.full(GRID, others)), levels))
+    return np.array(found)
 
 
 def _quantiles(z: np.ndarray, weight: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:

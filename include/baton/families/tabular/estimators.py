@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from baton.errors import ModelError
-from baton.families import trees
+from baton.families import parameters, trees
 from baton.families.base import threads
 
 # Types beyond the ones skops trusts by itself; anything else in a file refuses the whole model.
@@ -41,12 +41,6 @@ ALLOWED = {
     "sklearn.decomposition.PCA": EstimatorKind("pca", "onehot", nulls=False, parallel=False),
 }
 
-# parameters of LightGBM that its scikit-learn class does not list
-BOOSTING_PARAMS = (
-    "bagging_seed", "cat_l2", "cat_smooth", "extra_trees", "feature_fraction_bynode", "max_bin", "max_delta_step",
-    "min_data_in_bin", "neg_bagging_fraction", "path_smooth", "pos_bagging_fraction", "scale_pos_weight",
-)  # fmt: skip
-
 
 def kind_of(path: str | None, name: str) -> EstimatorKind:
     """Return what is known of the estimator at dotted `path`, named by candidate `name`.
@@ -66,6 +60,7 @@ def build(path: str, params: dict[str, Any], seed: int, name: str) -> Any:
         ModelError: the estimator is not allowed or does not take a parameter.
     """
     kind = kind_of(path, name)
+    parameters.refuse(name, path, params)
     module, _, attribute = path.rpartition(".")
     fixed: dict[str, Any] = {"random_state": seed}
     if kind.parallel:
@@ -75,9 +70,6 @@ def build(path: str, params: dict[str, Any], seed: int, name: str) -> Any:
         fixed |= {"deterministic": True, "force_row_wise": True, "verbosity": -1}
     try:
         estimator = getattr(importlib.import_module(module), attribute)(**(fixed | params))
-        unknown = sorted(set(params) - set(BOOSTING_PARAMS) - set(type(estimator)().get_params()))
-        if unknown:  # LightGBM takes any word and ignores those it does not know
-            raise TypeError(f"unknown {', '.join(unknown)}")
     except (TypeError, ValueError) as error:
         raise ModelError(f"candidate {name!r}: {attribute} refuses its params: {error}") from error
     return make_pipeline(StandardScaler(), estimator) if kind.name == "linear" else estimator

@@ -8,9 +8,11 @@ Forests: along the path of a row through a tree, each split's change of the node
 Histogram boosting: how far log-odds fall when the feature takes its training median (occlusion, one at a time).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from baton.families.base import Reasons
 from baton.families.tabular.calibration import logit
@@ -82,3 +84,28 @@ def strongest(values: np.ndarray, features: list[str], top: int) -> list[Reasons
     """Name the `top` largest contributions of each row, largest first; equal ones in the order of the features."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :top]
     return [[(features[i], float(row[i])) for i in picks] for row, picks in zip(values, order, strict=True)]
+
+
+def importance(
+    fitted: Any, rows: pd.DataFrame, y: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], float], seed: int,
+    at_most: int = 5000,
+) -> dict[str, float]:  # fmt: skip
+    """How much of the metric is lost where a feature's cells are dealt anew among the rows, largest first.
+
+    Args:
+        fitted: a `Scorer`; rows: n rows that it did not see; y: shape (n,), 0 or 1.
+        at_most: of more rows all positives, and others drawn, so many together.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.arange(len(y))
+    if len(y) > at_most:
+        others = np.flatnonzero(y == 0)
+        drawn = np.union1d(np.flatnonzero(y)[:at_most], rng.choice(others, min(len(others), at_most), replace=False))
+    rows, y = rows.iloc[drawn].reset_index(drop=True), y[drawn]
+    whole = metric(y, fitted.predict(rows).probability)
+    lost = {}
+    for name in fitted.features:
+        dealt = rows.assign(**{name: rows[name].to_numpy()[rng.permutation(len(rows))]})
+        lost[name] = float(whole - metric(y, fitted.predict(dealt.astype({name: rows[name].dtype})).probability))
+    finite = {name: value for name, value in lost.items() if np.isfinite(value)}
+    return dict(sorted(finite.items(), key=lambda one: -one[1]))

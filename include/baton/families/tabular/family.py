@@ -5,19 +5,34 @@ time-ordered folds of the rest, whose scores calibrate the winner; the gate judg
 """
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.identity import row_keys
+from baton.data.partitions import HOUR, floor_times
 from baton.drift import compare as drift
 from baton.drift.performance import calibration, performance
 from baton.errors import BatonError, ModelError
-from baton.families.base import Description, Json, Leaderboard, OutOfFold, Rows, Tried, Watched
+from baton.families.base import (
+    REFITTED,
+    Description,
+    Evidence,
+    Json,
+    Leaderboard,
+    OutOfFold,
+    Rows,
+    Tried,
+    Watched,
+    unseen,
+)
 from baton.families.tabular import gate
+from baton.families.tabular.explain import importance
 from baton.families.tabular.learner import Learner, Scorer
-from baton.families.tabular.metrics import METRICS
+from baton.families.tabular.metrics import METRICS, cheapest, losses
 from baton.families.tabular.selection import rank, select
 from baton.families.verdict import GateVerdict
 from baton.specs.tabular import CandidateSpec, TabularSpec
@@ -60,10 +75,24 @@ class Tabular:
 
     def fit(self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         """The winner on the training part; the held-out part stays unseen."""
-        rows, _ = split(spec, frame)
+        return self._fit(spec, split(spec, frame)[0], board, found)
+
+    def _fit(self, spec: TabularSpec, rows: pd.DataFrame, board: Leaderboard, found: Tried) -> Scorer:
         winner = next(one for one in spec.candidates if one.name == board.best)
         oof = out_of_fold(found) if spec.data.target else None
         return self.learner.fit(spec, winner, _known(spec, rows), spec.training.seed, oof)
+
+    def published(
+        self, spec: TabularSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: Scorer
+    ) -> Scorer | None:
+        """The winner on all rows, calibrated as the judged one; see `Family.published`."""
+        rows, holdout = split(spec, frame)
+        if not spec.training.refit or holdout.empty:
+            return None
+        if "_share" in holdout:  # a sample: each counts for the rows that it stands for, as those to learn from do
+            holdout = holdout.assign(_weight=holdout["_weight"] / holdout["_share"])
+        # behind the others, so that these keep the positions that the out-of-fold scores name
+        return self._fit(spec, pd.concat([rows, holdout], ignore_index=True), board, found)
 
     def evaluate(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> dict[str, float]:
         """Average precision and ROC AUC on the held-out rows."""
@@ -74,18 +103,45 @@ class Tabular:
         values = {name: float(metric(y, score)) for name, metric in METRICS.items()}
         return {name: value for name, value in values.items() if np.isfinite(value)}
 
+    def evidence(self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame) -> Evidence:
+        """Held-out rows; what is said is the cheapest decision, and without a price as many alerts as there are positives."""
+        _, holdout = split(spec, frame)
+        if not spec.data.target or holdout.empty:
+            return Evidence()
+        y, p = holdout[spec.data.target].to_numpy().astype(int), fitted.predict(holdout).probability
+        if spec.gate.cost is not None:
+            threshold = cheapest(
+                y, p, losses(spec.gate.cost, len(y), _money(spec, holdout)), spec.gate.cost.review
+            ).threshold
+        else:
+            threshold = np.sort(p)[::-1][max(0, y.sum() - 1)] if y.any() else np.inf
+        alerted = p >= threshold
+        names = np.array([f"not {spec.data.target}", spec.data.target], dtype=object)
+        cases = pd.DataFrame(
+            {"truth": names[y], "said": names[alerted.astype(int)], "probability": np.where(alerted, p, 1 - p)}
+        )
+        metric = METRICS[spec.validation.metric]
+        return Evidence(cases, importance=importance(fitted, holdout, y, metric, spec.training.seed))
+
+    def seen(self, spec: TabularSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """Rows with the key of one that was learnt from."""
+        rows = learnt_from if spec.training.refit else _cut(spec, learnt_from)[0]
+        learnt = set(row_keys(rows, spec.data.key))
+        return row_keys(frame, spec.data.key).isin(learnt).to_numpy()
+
     def judge(self, spec: TabularSpec, frame: pd.DataFrame, champion: Scorer | None, challenger: Scorer) -> GateVerdict:
-        """Judge on the rows held out when the challenger was trained."""
+        """Judge on the rows held out when the challenger was trained, but for those that the champion knows."""
         data = spec.data
         if data.target is None:
             raise BatonError(
                 f"model {spec.model}: a gate needs labels to judge on; name data.target (it is not trained on)"
             )
-        _, holdout = split(spec, frame)
+        holdout, notes = unseen(split(spec, frame)[1])
         y = holdout[data.target].to_numpy().astype(int)
-        scores = [None if model is None else model.predict(holdout).probability for model in (champion, challenger)]
+        scores = [None if model is None else _said(model, holdout) for model in (champion, challenger)]
         assert scores[1] is not None
-        return gate.decide(spec.gate, y, scores[0], scores[1], _money(spec, holdout), holdout, seed=spec.training.seed)
+        money, seed = _money(spec, holdout), spec.training.seed
+        return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=seed, notes=notes)
 
     def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
         """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
@@ -104,21 +160,21 @@ class Tabular:
         return data[spec.data.entity].astype(str)
 
     def reference(
-        self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float]
+        self, spec: TabularSpec, fitted: Scorer, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
     ) -> dict[str, Any]:
-        """Counts of all rows the version knows, hour by hour, and its scores of held-out rows.
+        """Counts of all rows the version knows, partition by partition, and its scores of held-out rows.
 
-        Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say.
+        Scores of rows that it was fitted on are left out: it remembers them, so they are no picture of what it will say. One
+        that has learnt all rows is not watched by its scores.
         """
         assert spec.drift is not None
         rows, holdout = split(spec, frame)
         data = pd.concat([rows, holdout], ignore_index=True)
-        times = data[spec.data.time]
-        hours = times.dt.floor("h") if str(times.dtype).startswith("datetime") else None
-        scores = np.full(len(data), np.nan)
-        if len(holdout):
+        scores = None if spec.training.refit else np.full(len(data), np.nan)
+        if scores is not None and len(holdout):
             scores[len(rows) :] = fitted.predict(holdout).probability
-        counts = drift.reference(data, fitted.features, scores, windows=hours, min_rows=spec.drift.min_rows)
+        windows = _windows(data, spec.data.time, step)
+        counts = drift.reference(data, fitted.features, scores, windows=windows, min_rows=spec.drift.min_rows)
         return {**counts, "metrics": metrics}
 
     def watch(
@@ -145,12 +201,15 @@ class Tabular:
         """Rows and positives of the training part."""
         rows, _ = split(spec, frame)
         target = spec.data.target
-        scored = "a probability of the positive label" if target else "how unusual a row is, 0 to 1"
+        anomaly = spec.family == "anomaly"
+        scored = "how unusual a row is, 0 to 1" if anomaly else "a probability of the positive label"
         limits = [
             "Judged on the most recent part of its data only; the drift monitor says when that is past.",
             "A person or a rule decides on a case; the score orders them.",
         ]
-        if not target:
+        if spec.training.refit:
+            limits.append(REFITTED)
+        if anomaly:
             limits.append("Trained without labels: unusual does not mean wrong.")
         counts = {"rows": len(rows), "positives": int(rows[target].sum()) if target else None}
         return Description(counts, f"Scores one row per {spec.data.entity}: {scored}.", limits)
@@ -174,14 +233,31 @@ def split(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     Raises:
         ModelError: fewer training rows or positives than the spec asks for.
     """
+    train, holdout = _cut(spec, frame)
+    _require_enough(spec, train)
+    return train, holdout
+
+
+def _cut(spec: TabularSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
     part = frame["_part"].astype(object)
     history = (frame["_part"] == "").to_numpy().nonzero()[0]
     if not (part == HOLDOUT).any():
         part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
     train, holdout = (pd.DataFrame(frame[(part == HOLDOUT) == held]).reset_index(drop=True) for held in (False, True))
-    _require_enough(spec, train)
     return train, holdout
+
+
+def _said(model: Scorer, rows: pd.DataFrame) -> np.ndarray:
+    return model.predict(rows).probability if len(rows) else np.empty(0)
+
+
+def _windows(data: pd.DataFrame, time: str, step: timedelta) -> pd.Series | None:
+    """Start of each row's partition; of a history, which has none, the one that it would be in. None without times."""
+    if not str(data[time].dtype).startswith("datetime"):
+        return None
+    own = pd.to_datetime(data["_partition"].replace("", None), utc=True, format="ISO8601")
+    return own.fillna(floor_times(pd.to_datetime(data[time], utc=True), step))
 
 
 def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ champion's are of another day, perhaps of other prices, and not at hand when it 
 cheapest of all judged rows, the ones to use.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -39,6 +39,7 @@ def decide(
     slices: pd.DataFrame | None = None,
     *,
     seed: int = 7,
+    notes: Sequence[str] = (),
 ) -> GateVerdict:
     """Judge a challenger on a holdout that neither model has seen.
 
@@ -49,12 +50,14 @@ def decide(
         money: shape (n,), amounts in currency units, needed if the cost is a column.
         slices: n rows with the columns that the spec's slices name, needed if it names any.
         seed: of the bootstrap, and of the parts in which thresholds are chosen.
+        notes: what is to be said of the holdout.
 
     Raises:
         BatonError: shapes do not fit, labels are not 0 or 1, or a needed column is absent.
     """
     labels = _checked(y, champion, challenger)
     judge = _Judge(spec, labels, champion, challenger, money, slices, seed)
+    judge.notes.extend(notes)
     return judge.climb(*judge.rules())
 
 

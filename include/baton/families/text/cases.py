@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from baton.data.identity import row_keys
 from baton.errors import ModelError
 from baton.families.text.features.names import NOBODY, Names
 from baton.specs.text import TextSpec
@@ -60,17 +61,7 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     """
     _require(frame, spec.data.names, "columns with names")
     names = Names.of(frame, spec.data.names, texts_of(frame, spec.data.text)) if spec.data.names else NOBODY
-    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
-    part = frame["_part"].astype(object)
-    if not (part == HOLDOUT).any():
-        history = (frame["_part"] == "").to_numpy().nonzero()[0]
-        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
-    holdout = frame[part == HOLDOUT].reset_index(drop=True)
-    train = frame[part != HOLDOUT]
-    again = pd.Series(texts_of(train, spec.data.text), index=train.index, dtype=object).isin(
-        texts_of(holdout, spec.data.text)
-    )
-    train = train[~again]
+    train, holdout, repeated = _cut(spec, frame)
     counts = train[spec.data.target].astype(str).value_counts()
     enough = counts >= spec.training.min_per_class
     classes = sorted(counts.index[enough])
@@ -84,9 +75,30 @@ def split(spec: TextSpec, frame: pd.DataFrame) -> Cases:
     train = train[train[spec.data.target].astype(str).isin(classes)].reset_index(drop=True)
     y = np.searchsorted(classes, train[spec.data.target].astype(str).to_numpy().astype(str))
     weights = train["_weight"].to_numpy(dtype=float)
-    return Cases(
-        texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout, int(again.sum()), names
+    return Cases(texts_of(train, spec.data.text), y, weights, classes, left_out, train, holdout, repeated, names)
+
+
+def seen(spec: TextSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+    """Rows of `frame` that a version trained from `learnt_from` knows: by their key, or by heart; shape (n,)."""
+    learnt = learnt_from if spec.training.refit else _cut(spec, learnt_from)[0]
+    keys, texts = set(row_keys(learnt, spec.data.key)), set(texts_of(learnt, spec.data.text))
+    same = pd.Series(texts_of(frame, spec.data.text), index=frame.index, dtype=object).isin(texts)
+    return (row_keys(frame, spec.data.key).isin(keys) | same).to_numpy()
+
+
+def _cut(spec: TextSpec, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Rows to learn from, rows to judge on, and how many rows are neither, because their text is held out."""
+    frame = frame.sort_values(spec.data.time, kind="stable").reset_index(drop=True)
+    part = frame["_part"].astype(object)
+    if not (part == HOLDOUT).any():
+        history = (frame["_part"] == "").to_numpy().nonzero()[0]
+        part.iloc[history[round(len(history) * (1 - spec.training.holdout)) :]] = HOLDOUT
+    holdout = frame[part == HOLDOUT].reset_index(drop=True)
+    train = frame[part != HOLDOUT]
+    again = pd.Series(texts_of(train, spec.data.text), index=train.index, dtype=object).isin(
+        texts_of(holdout, spec.data.text)
     )
+    return train[~again], holdout, int(again.sum())
 
 
 def folds(texts: Sequence[str], y: np.ndarray, count: int, seed: int) -> np.ndarray:

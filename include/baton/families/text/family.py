@@ -1,18 +1,20 @@
 """The text family: what training, gate and monitoring ask of it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import Description, Json, Leaderboard, Tried, Watched, parts_of
+from baton.families.base import REFITTED, Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, unseen
 from baton.families.text import judging, measures, ranking, strangers, watching
-from baton.families.text.cases import Cases, split
+from baton.families.text.cases import Cases, seen, split, texts_of
 from baton.families.text.features import members
-from baton.families.text.features.encoder import Encoder, packaged_encoder
+from baton.families.text.features.encoder import Encoder, Prepared, key_of, packaged_encoder
 from baton.families.text.features.terms import MAX_LETTERS
 from baton.families.text.model import FAMILY, FittedText, alternatives, load
 from baton.families.verdict import GateVerdict
@@ -31,6 +33,20 @@ class Text:
         """Take the sentence encoder; None opens the packaged one where a model needs it."""
         self._encoder = encoder
 
+    def prepare(self, spec: TextSpec, frame: pd.DataFrame) -> pd.DataFrame:
+        """The texts' vectors: entity_key, text (its key), encoder, vector_0 ..; one row per row of `frame`."""
+        encoder, texts = self._encoder or packaged_encoder(), texts_of(frame, spec.data.text)
+        vectors = pd.DataFrame(encoder.encode(texts), columns=[f"vector_{at}" for at in range(encoder.size)])
+        told = {"entity_key": self.keys(spec, frame).to_numpy(), "text": [key_of(text).hex() for text in texts]}
+        return pd.concat([pd.DataFrame({**told, "encoder": encoder.sha256}), vectors], axis=1)
+
+    def prepared(self, found: pd.DataFrame) -> "Text":
+        """The family with the vectors that `prepare` made."""
+        if found.empty:
+            return self
+        keys, vectors = [bytes.fromhex(key) for key in found["text"]], found.filter(regex=r"^vector_\d+$")
+        return Text(Prepared(found["encoder"].iloc[0], keys, vectors.to_numpy(dtype=np.float32), self._encoder))
+
     def validate(
         self, spec: TextSpec, candidate: TextCandidateSpec, frame: pd.DataFrame
     ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -44,7 +60,7 @@ class Text:
         return ranking.rank(spec, split(spec, frame), found)
 
     def fit(self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried) -> FittedText:
-        """The winner on the training part, blended and given its threshold by out-of-fold scores."""
+        """The winner on the training part, blended by out-of-fold scores; what it rejects is corrected on held-out texts."""
         cases = split(spec, frame)
         winner = next(one for one in spec.candidates if one.name == board.best)
         parts = parts_of(spec.candidates, winner)
@@ -57,10 +73,37 @@ class Text:
             )
             for part in parts
         ]
-        return FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        model = FittedText(winner.name, spec.data.text, cases.classes, fitted, weights, scope, encoder)
+        if scope is not None:
+            known = cases.holdout[np.isin(self._truth(spec, cases.holdout), cases.classes)]
+            strangeness = model.predict(known).strangeness
+            model.scope = scope if strangeness is None else scope.corrected(strangeness)
+        return model
+
+    def published(
+        self, spec: TextSpec, frame: pd.DataFrame, board: Leaderboard, found: Tried, judged: FittedText
+    ) -> FittedText | None:
+        """The members on all texts of the classes that are learnt; blend and reject line stay; see `Family.published`."""
+        cases = split(spec, frame)
+        late = cases.holdout[cases.holdout[spec.data.target].astype(str).isin(cases.classes)]
+        if not spec.training.refit or late.empty:
+            return None
+        texts = [*cases.texts, *texts_of(late, spec.data.text)]
+        y = np.append(
+            cases.y, np.searchsorted(cases.classes, late[spec.data.target].astype(str).to_numpy().astype(str))
+        )
+        weights, seed = np.append(cases.weights, late["_weight"].to_numpy(dtype=float)), spec.training.seed
+        parts = parts_of(spec.candidates, next(one for one in spec.candidates if one.name == board.best))
+        encoder = self._opened(parts)
+        fitted = [members.fit(one, texts, y, weights, len(cases.classes), seed, encoder, cases.names) for one in parts]
+        known = judged.name, judged.features, judged.classes
+        return FittedText(*known, fitted, judged.weights, judged.scope, encoder or judged.encoder)
 
     def evaluate(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> dict[str, float]:
-        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected)."""
+        """accuracy, macro_f1, rejected (share of held-out texts), accuracy_accepted (of those that are not rejected).
+
+        Where the spec rejects: what was promised of that and what was seen, see `Scope.figures`.
+        """
         holdout = split(spec, frame).holdout
         if holdout.empty:
             return {}
@@ -70,20 +113,44 @@ class Text:
         found["rejected"] = float(1 - said.accepted.mean())
         if said.accepted.any():
             found["accuracy_accepted"] = float((truth == best)[said.accepted].mean())
-        return found
+        return found if fitted.scope is None else found | dict(fitted.scope.figures)
+
+    def evidence(self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame) -> Evidence:
+        """Held-out texts and their most probable class."""
+        holdout = split(spec, frame).holdout
+        if holdout.empty:
+            return Evidence()
+        probability = fitted.predict(holdout).probability
+        said = {"truth": self._truth(spec, holdout), "said": self._best(fitted, probability)}
+        return Evidence(pd.DataFrame({**said, "probability": probability.max(axis=1)}))
+
+    def seen(self, spec: TextSpec, frame: pd.DataFrame, learnt_from: pd.DataFrame) -> np.ndarray:
+        """See `cases.seen`."""
+        return seen(spec, frame, learnt_from)
 
     def judge(
         self, spec: TextSpec, frame: pd.DataFrame, champion: FittedText | None, challenger: FittedText
     ) -> GateVerdict:
-        """Judge on the texts held out when the challenger was trained; see `judging.judge`."""
-        holdout = split(spec, frame).holdout
-        probability = challenger.predict(holdout).probability
-        broken = int((~np.isfinite(probability)).any(axis=1).sum())
-        before = None if champion is None else self._best(champion, champion.predict(holdout).probability)
-        return judging.judge(spec, self._truth(spec, holdout), before, self._best(challenger, probability), broken)
+        """Judge on the texts held out when the challenger was trained, but for those that the champion knows."""
+        holdout, notes = unseen(split(spec, frame).holdout)
+        if holdout.empty:
+            nothing = np.empty(0, dtype=object)
+            return judging.judge(spec, nothing, nothing, nothing, notes=notes)
+        truth = self._truth(spec, holdout)
+        models = {"challenger": challenger} | ({} if champion is None else {"champion": champion})
+        said = {name: model.predict(holdout) for name, model in models.items()}
+        best = {name: self._best(model, said[name].probability) for name, model in models.items()}
+        broken = int((~np.isfinite(said["challenger"].probability)).any(axis=1).sum())
+        rejected = {
+            name: np.where(np.isin(truth, model.classes), ~said[name].accepted, np.nan)
+            for name, model in models.items()
+        }
+        return judging.judge(spec, truth, best.get("champion"), best["challenger"], broken, rejected, notes)
 
     def score(self, spec: TextSpec, fitted: FittedText, data: pd.DataFrame, explain: float) -> pd.DataFrame:
-        """The text-scored frame: entity_key, category, score, accepted, reasons, `_row`; one row per row of `data`.
+        """The text-scored frame: entity_key, category, score, accepted, strangeness, reasons, `_row`.
+
+        One row per row of `data`. Strangeness is null where nothing is rejected, and for a text without a word.
 
         Reasons are the three most probable classes of every row, whatever `explain` says: they cost nothing, and people
         want them where the score is low.
@@ -95,6 +162,7 @@ class Text:
             "category": pd.Series([one[0][0] for one in found], dtype=object),
             "score": said.probability.max(axis=1, initial=0.0),
             "accepted": said.accepted,
+            "strangeness": np.nan if said.strangeness is None else np.where(np.isfinite(said.strangeness), said.strangeness, np.nan),
             "reasons": pd.Series([json.dumps([[label, round(p, 4)] for label, p in one]) for one in found], dtype=object),
             "_row": data["_row"].to_numpy(),
         })  # fmt: skip
@@ -104,10 +172,10 @@ class Text:
         return data[spec.data.entity].astype(str)
 
     def reference(
-        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float]
+        self, spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, metrics: dict[str, float], step: timedelta = HOUR
     ) -> dict[str, Any]:
         """See `watching.reference`."""
-        return {**watching.reference(spec, fitted, frame, self._encoder), "metrics": metrics}
+        return {**watching.reference(spec, fitted, frame, self._encoder, step), "metrics": metrics}
 
     def watch(
         self, spec: TextSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
@@ -163,6 +231,8 @@ def _limits(spec: TextSpec, cases: Cases) -> list[str]:
         "Of its training texts it holds weighted terms that several distinct texts share, without numbers, addresses and "
         "the names on record, how often each class uses them, and means and main directions over many texts.",
     ]
+    if spec.training.refit:
+        limits.append(REFITTED)
     if cases.left_out:
         listed = ", ".join(f"{name} ({count})" for name, count in cases.left_out.items())
         limits.append(f"Not learnt for want of texts (fewer than {spec.training.min_per_class}): {listed}.")

@@ -9,15 +9,17 @@ The vectors are the costly part: some 45 ms of a busy processor for a page of te
 5 ms for a short message. So the reference rests on a seeded sample of the texts where they are long together: some 10 s.
 
 What depends on having learnt a text by heart (class, probability, accepted, unknown words) is counted on held-out texts
-only; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
+only, and not where the model has learnt those too; the rest on all. The reference holds counts, directions (means over all texts) and words that several texts share.
 """
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from baton.data.partitions import DAY, floor_times
 from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
@@ -42,12 +44,13 @@ _HONEST = ["category", "accepted", "unknown_words"]
 
 
 def reference(
-    spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, encoder: Encoder | None = None
+    spec: TextSpec, fitted: FittedText, frame: pd.DataFrame, encoder: Encoder | None = None, step: timedelta = DAY
 ) -> dict[str, Any]:
     """What later windows are compared with; see `baton.families.base.Family.reference`.
 
     Args:
         encoder: the one to use where the spec watches embeddings; None opens the packaged one.
+        step: length of a partition; texts of less than a day are taken together by days, they would be too few.
 
     Raises:
         SourceError: it was not fetched yet.
@@ -55,7 +58,7 @@ def reference(
     assert spec.drift is not None
     cases = split(spec, frame)
     data = pd.concat([cases.train, cases.holdout], ignore_index=True)
-    held_out = np.arange(len(data)) >= len(cases.train)
+    held_out = (np.arange(len(data)) >= len(cases.train)) & (not spec.training.refit)
     texts = texts_of(data, spec.data.text)
     known = _known_words(cases.texts, cases.names)
     encoder = (encoder or fitted.encoder or packaged_encoder()) if spec.drift.embeddings else None
@@ -69,9 +72,13 @@ def reference(
     signals["accepted"] = pd.Series(None, index=signals.index, dtype=object)
     signals.loc[held_out, "category"] = np.array(fitted.classes, dtype=object)[said.probability.argmax(axis=1)]
     signals.loc[held_out, "accepted"] = np.where(said.accepted, "yes", "no").astype(object)
-    confidence = np.full(len(data), np.nan)
-    confidence[held_out] = said.probability.max(axis=1, initial=0.0)
-    found = _counts(data[spec.data.time], signals, confidence, held_out, spec.drift.min_rows)
+    confidence = np.full(len(data), np.nan) if held_out.any() else None
+    if confidence is not None:
+        confidence[held_out] = said.probability.max(axis=1, initial=0.0)
+    times = data[spec.data.time]
+    dated = str(times.dtype).startswith("datetime")
+    windows = floor_times(pd.to_datetime(times, utc=True), max(step, DAY)) if dated else None
+    found = _counts(windows, signals, confidence, held_out, spec.drift.min_rows)
     return {**found, "words": known, "directions": directions, "encoder": encoder.sha256 if encoder else None}
 
 
@@ -183,20 +190,22 @@ def _signals(
 
 
 def _counts(
-    times: pd.Series, signals: pd.DataFrame, confidence: np.ndarray, held_out: np.ndarray, min_rows: int
+    starts: pd.Series | None, signals: pd.DataFrame, confidence: np.ndarray | None, held_out: np.ndarray, min_rows: int
 ) -> dict[str, Any]:
     """`drift.reference` of all texts; of the held-out ones for the signals that only they give honestly; of the encoded
-    ones for the places of their vectors, all days together: those of one day would be too few to compare with.
+    ones for the places of their vectors, all windows together: those of one would be too few to compare with.
     """
-    days = times.dt.floor("D") if str(times.dtype).startswith("datetime") else None
-    parts = sub_windows(pd.DataFrame({"day": days if days is not None else 0}), "day", min_rows)
+    parts = sub_windows(
+        pd.DataFrame({"start": 0 if starts is None else starts}, index=signals.index), "start", min_rows
+    )
     window = np.full(len(signals), None, dtype=object)
     for name, rows in parts.items():
         window[rows] = name
     kept = np.array([one is not None for one in window])
     vectors = [str(name) for name in signals if str(name).startswith(_VECTOR)]
     others = [str(name) for name in signals if name not in (*_HONEST, *vectors)]
-    found = drift.reference(signals[kept], others, confidence[kept], windows=window[kept], bins=BINS, min_rows=1)
+    scores = None if confidence is None else confidence[kept]
+    found = drift.reference(signals[kept], others, scores, windows=window[kept], bins=BINS, min_rows=1)
     honest = kept & held_out
     if honest.any():
         said = drift.reference(signals[honest], _HONEST, windows=window[honest], bins=BINS, min_rows=1)

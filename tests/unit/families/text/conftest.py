@@ -86,7 +86,7 @@ def spec(**changes: Any) -> TextSpec:
 
 def train(one: TextSpec, frame: pd.DataFrame, encoder: Any = None) -> tuple[Any, Any, Any]:
     """Family, leaderboard and fitted winner, as the training DAG makes them."""
-    family = Text(encoder or WordVectors())
+    family = encoder if isinstance(encoder, Text) else Text(encoder or WordVectors())
     found = {c.name: family.validate(one, c, frame)[0] for c in one.candidates if c.estimator}
     board = family.rank(one, frame, found)
     return family, board, family.fit(one, frame, board, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from baton.families.text.judging import judge
@@ -75,3 +76,19 @@ def test_the_family_judges_on_held_out_texts(made, case):
     first = made.family.judge(made.spec, made.frame, None, made.model)
     assert (first.decision, first.rows) == ("PROMOTE", 100)
     assert made.family.judge(made.spec, made.frame, made.model, made.model).decision == "HOLD"
+
+
+def test_texts_that_the_champion_knows_are_left_out(made, case):
+    """By their key, or by heart: the same words under another key."""
+    late = made.frame.tail(100)  # held out when the challenger was trained
+    learnt = pd.concat([late.head(60), late.iloc[60:70].assign(mail_id="other", at=late["at"].max())]).assign(
+        _part="train"
+    )
+    judged = pd.DataFrame([made.frame.iloc[0]]).assign(_part="holdout", body="nobody's")
+    seen = made.family.seen(made.spec, made.frame, pd.concat([learnt, judged]))
+    assert (int(seen.sum()), seen[-100:-30].all(), seen[-30:].any()) == (70, True, False)
+    verdict = made.family.judge(made.spec, made.frame.assign(_seen=seen), made.model, made.model)
+    assert verdict.rows == 30
+    assert any(one.startswith("70 of 100 held-out rows are left out") for one in verdict.reasons)
+    nothing = made.family.judge(made.spec, made.frame.assign(_seen=True), made.model, made.model)
+    assert (nothing.decision, nothing.rows) == ("MORE_DATA", 0)

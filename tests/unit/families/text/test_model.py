@@ -28,7 +28,11 @@ def accept(folder):
 def test_probabilities_add_up_and_the_scored_frame_is_complete(made, case):
     new = case.texts(60, seed=5)
     scored = made.family.score(made.spec, made.model, new, 0.0)
-    assert list(scored) == ["entity_key", "category", "score", "accepted", "reasons", "_row"]
+    assert list(scored) == ["entity_key", "category", "score", "accepted", "strangeness", "reasons", "_row"]
+    assert ((scored["strangeness"] <= made.model.scope.threshold) == scored["accepted"]).all()
+    silent = made.family.score(made.spec, made.model, new.assign(subject="", body="4711"), 0.0)
+    assert not silent["accepted"].any()
+    assert silent["strangeness"].isna().all()  # nothing to judge by
     assert list(scored["entity_key"]) == list(new["mail_id"])
     np.testing.assert_allclose(made.model.predict(new).probability.sum(axis=1), 1.0)
     for row in scored.itertuples():
@@ -139,7 +143,7 @@ def test_two_classes_kernels_and_both_kinds_of_features(case):
     family, board, model = case.train(case.spec(candidates=candidates), frame)
     assert [row["value"] > 0.85 for row in board.rows] == [True] * 3
     metrics = family.evaluate(case.spec(), model, frame)
-    assert set(metrics) == {"accuracy", "macro_f1", "rejected", "accuracy_accepted"}
+    assert {"accuracy", "macro_f1", "rejected", "accuracy_accepted", "false_rejects"} < set(metrics)
     assert metrics["accuracy"] > 0.85
 
 
@@ -187,7 +191,7 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_others(made, case):
     wrong = {"name": "wrong", "estimator": "sklearn.svm.LinearSVC", "params": {"C": -1.0}}
     spec = case.spec(candidates=[wrong, made.spec.candidates[0].model_dump()])
     family = Text(case.WordVectors())
-    with pytest.raises(ModelError, match="'wrong' cannot be fitted"):
+    with pytest.raises(ModelError, match=r"'wrong': params: C of LinearSVC cannot be -1\.0"):
         family.validate(spec, spec.candidates[0], made.frame)
     found = {"wrong": pd.DataFrame(), "terms": family.validate(spec, spec.candidates[1], made.frame)[0]}
     board = family.rank(spec, made.frame, found)
@@ -195,3 +199,23 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_others(made, case):
     assert "could not be fitted" in board.rows[1]["error"]
     with pytest.raises(ModelError, match="no candidate could be judged"):
         family.rank(spec, made.frame, {"wrong": pd.DataFrame(), "terms": pd.DataFrame()})
+
+
+def test_what_is_published_may_have_learnt_the_held_out_texts_too(case):
+    """Words of the last texts only; the model that is judged, its blend and its reject line are as without."""
+    frame = case.texts(240)
+    late = frame.index >= 180
+    frame.loc[late, "body"] += frame.loc[late, "kind"].map(lambda kind: f" {kind}word {kind}word")
+    plain, more = case.spec(), case.spec(training={**case.spec().training.model_dump(), "refit": True})
+    family, board, judged = case.train(more, frame)
+    found = {c.name: family.validate(more, c, frame)[0] for c in more.candidates if c.estimator}
+    published = family.published(more, frame, board, found, judged)
+    assert family.published(plain, frame, board, found, judged) is None
+    assert (published.classes, published.scope) == (judged.classes, judged.scope)
+    asked = frame.head(1).assign(subject="", body="contractword contractword contractword")
+    at = judged.classes.index("contract")
+    before, after = (model.predict(asked).probability[0, at] for model in (judged, published))
+    assert after > before + 0.2
+    assert "prediction" not in family.reference(more, published, frame, {})["features"]
+    assert family.seen(more, frame, frame).all()
+    assert not family.seen(plain, frame, frame).all()

@@ -57,7 +57,7 @@ columns:
   pages: {type: int}
 """
 SOURCES = """\
-mails: {kind: file, description: mails, path: "{landing}/{partition}.csv", history: "{data}/mails.csv"}
+mails: {kind: file, description: mails, path: "{landing}/{partition}.csv", history: "{pack}/mails.csv"}
 """
 
 
@@ -69,6 +69,7 @@ def test_lint_names_text_columns_of_a_wrong_type_a_missing_class_and_unknown_arg
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "mails.csv").touch()
     found = {(one.field, one.message.split(";")[0]) for one in lint([tmp_path])}
     assert {field for field, _ in found} == {"data.text[1]", "data.target", "candidates[0].params.c"}
     assert any("pages` is int" in message for _, message in found)

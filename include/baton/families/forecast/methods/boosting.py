@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import ModelError
+from baton.families import parameters
 from baton.families.base import threads
+from baton.families.forecast.methods.local import FALLBACK, seasonal_naive
 from baton.families.forecast.panel.series import Panel
 from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec, LagSpec
@@ -86,7 +88,7 @@ class Global:
 
     @classmethod
     def fit(cls, setting: Setting, candidate: ForecasterSpec, panel: Panel, rows: np.ndarray) -> Self:
-        """Learn from the series at positions `rows`, all their periods.
+        """Learn from the series at positions `rows`, all their periods; those with fewer than `needed` are left out.
 
         Raises:
             ModelError: no row is left once the lags are taken off, or LightGBM refuses the parameters.
@@ -94,9 +96,13 @@ class Global:
         import lightgbm
 
         made = cls(setting, candidate)
+        rows = rows[panel.lengths[rows] >= needed(candidate)]
         if not len(rows):
-            raise ModelError(f"candidate {candidate.name!r}: no series is long enough to learn from")
+            raise ModelError(
+                f"candidate {candidate.name!r}: no series is long enough to learn from, with {needed(candidate)} periods"
+            )
         table = made._table(panel, rows, made._scale(panel, rows))
+        parameters.refuse(candidate.name, str(candidate.estimator), candidate.params)
         params = {**DEFAULTS, **candidate.params, **FIXED, "n_jobs": threads()}
         params.setdefault("random_state", setting.seed)
         try:
@@ -109,7 +115,7 @@ class Global:
         except (TypeError, ValueError, lightgbm.basic.LightGBMError) as error:
             raise ModelError(
                 f"candidate {candidate.name!r} cannot be fitted: {error}; with lags up to {max(made.features.lags)} "
-                f"the longest of {len(rows)} series has {int((panel.stop - panel.start)[rows].max())} periods"
+                f"the longest of {len(rows)} series has {int(panel.lengths[rows].max())} periods"
             ) from error
         fitted = engine.models_[candidate.name]
         each = [fitted[h] for h in sorted(fitted)] if isinstance(fitted, dict) else np.atleast_1d(fitted).tolist()
@@ -118,9 +124,23 @@ class Global:
         return made
 
     def forecast(self, panel: Panel, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Forecasts of shape (rows, horizon) for the series at positions `rows`, and what made them."""
-        if not len(rows):
-            return np.zeros((0, self.setting.horizon)), []
+        """Forecasts of shape (rows, horizon) for the series at positions `rows`, and what made them.
+
+        For a series with fewer than `needed` periods another method stands in and is named, see `Local.forecast`.
+        """
+        length = panel.lengths[rows]
+        own, found = length >= needed(self.candidate), np.zeros((len(rows), self.setting.horizon))
+        names = [
+            self.name if one else f"{FALLBACK} ({self.name}: {n} periods are too few)"
+            for one, n in zip(own, length, strict=True)
+        ]
+        for at in np.flatnonzero(~own):
+            found[at] = seasonal_naive(panel.values(rows[at]), self.setting)
+        if own.any():
+            found[own] = self._forecast(panel, rows[own])
+        return found, names
+
+    def _forecast(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
         scale = self._scale(panel, rows)
         table = self._table(panel, rows, scale)
         horizon = self.setting.horizon
@@ -137,7 +157,7 @@ class Global:
             warnings.simplefilter("ignore")
             made = series.predict(models={self.name: models}, horizon=horizon, X_df=future)
         values = made.sort_values(["unique_id", "ds"])[self.name].to_numpy(dtype=float).reshape(len(rows), horizon)
-        return scale.undo(values), [self.name] * len(rows)
+        return scale.undo(values)
 
     def save(self, folder: Path) -> list[str]:
         """Write the trees; names of the files."""
@@ -188,16 +208,18 @@ class Global:
             distinct, code = np.unique(column, return_inverse=True)
             dates = pd.DatetimeIndex(panel.times(distinct, self.setting.frequency))
             for part in self.features.calendar:
-                found[f"date_{part}"] = _date_part(dates, part, self.name)[code]
+                found[f"date_{part}"] = _date_part(dates, part)[code]
         return found
 
 
-def _date_part(dates: pd.DatetimeIndex, part: str, name: str) -> np.ndarray:
+def needed(candidate: ForecasterSpec) -> int:
+    """Periods without which a series has no change over `features.differences` whose lags are all known."""
+    if candidate.features is None:
+        return 1
+    return 1 + sum(candidate.features.differences) + max(candidate.features.lags)
+
+
+def _date_part(dates: pd.DatetimeIndex, part: str) -> np.ndarray:
     if part == "week":
         return dates.isocalendar().week.to_numpy(dtype=float)
-    if part not in ("hour", "dayofweek", "day", "dayofyear", "month", "quarter", "year"):
-        raise ModelError(
-            f"candidate {name!r}: features.calendar has no part {part!r}; there are hour, dayofweek, day, dayofyear, "
-            "week, month, quarter, year"
-        )
     return np.asarray(getattr(dates, part), dtype=float)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from baton.errors import ModelError
+from baton.families import parameters
 from baton.families.forecast.panel.series import Panel
 from baton.families.forecast.panel.setting import Setting
 from baton.specs.forecast import ForecasterSpec
@@ -40,6 +41,7 @@ def _make(setting: Setting, name: str, path: str, params: dict[str, Any], *, sea
     module, _, label = path.rpartition(".")
     if "forecast" not in ESTIMATORS.get(path, ()) or not module.startswith("statsforecast"):
         raise ModelError(f"candidate {name!r}: {path!r} is no one-series model of the allow-list")
+    parameters.refuse(name, path, params)
     made = getattr(importlib.import_module(module), label)
     arguments = dict(params)
     if "season_length" in inspect.signature(made).parameters and seasonal and "season_length" not in arguments:

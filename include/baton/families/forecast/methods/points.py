@@ -8,7 +8,7 @@ import numpy as np
 
 from baton.errors import ModelError
 from baton.families.forecast.methods import local
-from baton.families.forecast.methods.boosting import Global
+from baton.families.forecast.methods.boosting import Global, needed
 from baton.families.forecast.methods.kinds import classify, recent_median, sibling_shape
 from baton.families.forecast.methods.local import Local
 from baton.families.forecast.panel.series import Panel
@@ -55,6 +55,12 @@ class Points:
 def learnable(setting: Setting, panel: Panel) -> np.ndarray:
     """Positions of the series that a global model learns from: all but new and dead ones."""
     return np.flatnonzero(~np.isin(classify(setting, panel), ("new", "dead")))
+
+
+def left_out(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> dict[str, int]:
+    """Series that could be learnt from but are too short for this candidate, with their periods."""
+    rows = learnable(setting, panel)
+    return {str(panel.ids[row]): int(panel.lengths[row]) for row in rows[panel.lengths[rows] < needed(candidate)]}
 
 
 def fit_part(setting: Setting, candidate: ForecasterSpec, panel: Panel) -> Forecaster:

@@ -41,6 +41,11 @@ class Panel:
         """T."""
         return int(self.y.shape[1])
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Periods of each series, shape (S,)."""
+        return self.stop - self.start
+
     def until(self, column: int) -> Self:
         """What was known before the period of `column`; regressors known in advance stay."""
         y = self.y[:, :column]

@@ -18,9 +18,9 @@ from baton.families.base import threads
 from baton.packs.downloads import file_sha256
 from baton.packs.packaged import packaged
 from baton.progress import tell
-from baton.specs.text import TextSpec
+from baton.specs.text import ENCODER
 
-MODEL, TOKENIZER = TextSpec.packaged_files
+MODEL, TOKENIZER = ENCODER
 MAX_TOKENS = 256  # what follows in a longer text is not seen
 BATCH_TOKENS = 4096  # tokens with padding in a batch; larger ones only cost memory
 KEPT = 32_768  # vectors kept in a process, 1.5 kB each: folds, fit and reference ask for the same texts
@@ -56,7 +56,7 @@ class MiniLM:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See `Encoder`; texts of like length share a batch, since padding costs as much as text."""
-        keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        keys = [key_of(text) for text in texts]
         fresh = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._kept}
         found = {key: self._kept[key] for key in set(keys) - fresh.keys()}
         found |= dict(zip(fresh, self._run([_plain(text) for text in fresh.values()]), strict=True))
@@ -93,6 +93,29 @@ class MiniLM:
         inside = mask.sum(axis=1, keepdims=True) > 2  # only the two marks of begin and end: an empty text
         length = np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
         return np.asarray(np.where(inside, mean / length, 0.0), dtype=np.float32)
+
+
+class Prepared:
+    """Vectors that an earlier stage made; other texts go to the encoder that made them."""
+
+    def __init__(self, sha256: str, keys: Sequence[bytes], vectors: np.ndarray, encoder: Encoder | None) -> None:
+        """Take vectors, shape (n, size), of the texts with these keys; without an encoder the packaged one is opened."""
+        self.sha256, self.size, self._vectors, self._encoder = sha256, int(vectors.shape[1]), vectors, encoder
+        self._place = {key: at for at, key in enumerate(keys)}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Encoder`. Raises ModelError: a text is new, and the encoder is another one."""
+        at = np.array([self._place.get(key_of(text), -1) for text in texts], dtype=int)
+        found = self._vectors[at]
+        if new := np.flatnonzero(at < 0).tolist():
+            encoder = require(self._encoder or packaged_encoder(), self.sha256, "what the stage before prepared")
+            found[new] = encoder.encode([texts[one] for one in new])
+        return found
+
+
+def key_of(text: str) -> bytes:
+    """What stands for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from baton.errors import ModelError
+from baton.families import parameters
 from baton.families.text.features.encoder import Encoder
 from baton.families.text.features.names import NOBODY, Names
 from baton.families.text.features.terms import Terms
@@ -100,6 +101,7 @@ def fit(
 
 
 def _build(candidate: TextCandidateSpec, seed: int) -> Any:
+    parameters.refuse(candidate.name, str(candidate.estimator), candidate.params)
     module, _, name = str(candidate.estimator).rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)(**({"random_state": seed} | candidate.params))

@@ -24,8 +24,8 @@ _TABLES = {
     "outbox": "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "
     "created_at updated_at sent_at?",
     "partition_models": "flow* partition* model* version:int recorded_at",
-    "predictions": "flow* partition* entity_key* model* version:int score:float category? quantiles:json? decision? "
-    "reasons:json? row_sha? commit_id:big scored_at",
+    "predictions": "flow* partition* entity_key* model* version:int score:float category? accepted:int? "
+    "strangeness:float? quantiles:json? decision? reasons:json? row_sha? commit_id:big scored_at",
     "quarantine": "flow* partition* row_sha* row:int* rule* source entity_key? column? value? advice? status repair:json? "
     "reason? actor? raw:json? first_seen updated_at",
     "retrains": "id:id* model reason partition requested_at",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from baton.families.forecast.family import Forecast
 from baton.families.forecast.methods.kinds import classify
 from baton.families.forecast.panel.series import prepare
 from baton.families.forecast.panel.setting import Setting
@@ -123,3 +124,27 @@ def test_intermittent_series_get_what_the_backtest_says(make_spec: Callable[...,
     assert at_random.croston
     assert not in_rhythm.croston
     assert set(at_random.forecast(pd.concat(rare))["method"]) == {"CrostonSBA"}
+
+
+def test_a_series_too_short_for_a_global_model_is_left_out_by_its_key_and_the_others_learn(
+    sales: pd.DataFrame, make_spec: Callable[..., Any], trained: Any
+) -> None:
+    features = {"lags": [1, 2], "differences": [30]}
+    trees = {
+        "name": "trees",
+        "estimator": "lightgbm.LGBMRegressor",
+        "params": {"n_estimators": 5},
+        "features": features,
+    }
+    spec = make_spec(candidates=[trees], validation={"origins": 2, "step": 4})
+    weeks = sorted(sales["week"].unique())
+    frame = sales[~((sales["item"] == "i06") & (sales["week"] < weeks[50]))]  # 28 periods: regular, but no 30 apart
+    facts = Forecast().validate(spec, spec.candidates[0], frame)[1]
+    assert facts["left_out"] == {"i06": 28}
+    fitted, _ = trained(spec, frame)
+    methods = fitted.forecast(frame).groupby("series")["method"].first()
+    assert methods["i06"] == "SeasonalNaive (trees: 28 periods are too few)"
+    assert methods["i07"] == "trees"
+    limits = Forecast().describe(spec, frame).limits
+    assert "trees does not learn from series of fewer than 33 periods, and does not forecast them: i06 (28)." in limits
+    assert "left_out" not in Forecast().validate(spec, spec.candidates[0], sales)[1]
