@@ -155,7 +155,7 @@ def _say_runs(node: Node, dag: Wiring, today: RunsOfDag | None) -> None:
     if active := states.get("running", 0) + states.get("queued", 0):
         node.say(f"{count(active)} running")
     if done := states.get("success", 0):
-        node.say(f"{count(done)} done today", GOOD)
+        node.say(f"{count(done)} done", GOOD)
 
 
 def _say_delivery(conn: Connection, node: Node, flow: str, stage: str, broken: int) -> None:
@@ -188,7 +188,9 @@ def _say_model(conn: Connection, node: Node, model: str) -> None:
     windows, champions = tables.drift_windows, moves(model)
     node.say(f"version {champions[-1]['version']}" if champions else "no champion yet", "" if champions else WARN)
     window = first_row(conn, windows, windows.c.partition.desc(), windows.c.judged_at.desc(), model=model)
-    if window is not None:
+    if window is not None and champions and window["version"] != champions[-1]["version"]:
+        node.say("no window of it judged yet")  # what the former champion's said is no word on this one
+    elif window is not None:
         verdict = {"drifted": WARN, "stable": GOOD}.get(window["verdict"], "")
         node.say(window["verdict"].replace("_", " "), verdict)
         if (window["performance"] or {}).get("status") == "dropped":
