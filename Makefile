@@ -34,7 +34,8 @@ up: setup ## Airflow and MLflow on 127.0.0.1 until Ctrl-C; PACK=NAME runs one pa
 test: lint ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
 	@# tracing doubles the time of unit tests, so only those of the rooms with a gate of their own are run with it
-	$(BIN)/python -m pytest tests/dags tests/integration tests/attacks tests/faults $(wildcard $(GATED:%=tests/unit/%)) --cov --cov-report=
+	$(BIN)/python -m pytest tests/dags
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/attacks tests/faults $(wildcard $(GATED:%=tests/unit/%)) --cov --cov-report=
 	$(BIN)/coverage report --skip-covered
 	for room in $(GATED); do $(BIN)/coverage report --include="include/baton/$$room/*" --fail-under=90; done
 	$(BIN)/python -m pytest tests/e2e
