@@ -73,9 +73,9 @@ class Look:
 
     def save(self, folder: Path) -> Path:
         """Keep the rows as the first history; a file as it is. Returns where."""
-        if self.kind == "file":
+        if self.kind == "file" and self.content is not None:
             path = folder / f"history.{format_of(self.origin, 'csv')}"
-            path.write_bytes(self.content or b"")
+            path.write_bytes(self.content)
         else:
             path = folder / "history.parquet"
             self.frame.drop(columns=["_row", "_problem"], errors="ignore").to_parquet(path)
@@ -84,7 +84,7 @@ class Look:
     def questions(self) -> list[Question]:
         """What only a person knows."""
         seems, columns = self.seems, tuple(self.seems.columns)
-        forecast = not seems.keys
+        forecast = bool(seems.series)
         key, time = (seems.series or seems.keys)[:1], seems.times[:1]
         target = (seems.quantities if forecast else seems.targets)[:1]
         first = {
@@ -93,8 +93,8 @@ class Look:
         what = "names a series" if forecast else "identifies a row"
         aim = "is the quantity to forecast" if forecast else "says what turned out to be true"
         return [
-            Question("key", f"Which column {what}?", first["key"], columns),
-            Question("time", "Which column says when?", first["time"], columns),
+            Question("key", f"Which column {what}?", first["key"] or NOBODY, (*columns, NOBODY)),
+            Question("time", "Which column says when?", first["time"] or NOBODY, (*columns, NOBODY)),
             Question("target", f"Which column {aim}?", first["target"], columns),
             Question(
                 "personal",
@@ -105,6 +105,22 @@ class Look:
             ),
             Question("step", "How often do new rows come?", "1d", STEPS),
         ]
+
+    def completed(self, given: Mapping[str, str]) -> tuple[Look, dict[str, str]]:
+        """The rows with a number where no column identifies them, and in order, a second apart, where none says when.
+
+        Later deliveries must bring these columns too.
+        """
+        import pandas as pd
+
+        said, frame, count = dict(given), self.frame, len(self.frame)
+        if said["key"] == NOBODY:
+            said["key"], frame = "row_id", frame.assign(row_id=range(1, count + 1))
+        if said["time"] == NOBODY:
+            end = pd.Timestamp.now(tz="UTC").floor("D")
+            said["time"] = "received_at"
+            frame = frame.assign(received_at=end - pd.to_timedelta(range(count, 0, -1), unit="s"))
+        return (self, said) if frame is self.frame else (Look(self.origin, self.kind, frame, profile(frame)), said)
 
 
 def check_answers(look: Look, given: Mapping[str, str]) -> None:
@@ -160,6 +176,7 @@ def pack_from(name: str, look: Look, given: Mapping[str, str], into: Path, dags:
         SpecError: an answer is wrong, a name is taken, or the rows are not enough to write a model.
     """
     check_answers(look, given)
+    look, given = look.completed(given)
     family = _family(look, given["target"])
     folder = settings().data_dir / name
     if folder.exists():
@@ -247,7 +264,7 @@ def _filled(name: str, look: Look, given: Mapping[str, str], family: str, site: 
 
 def _family(look: Look, target: str) -> str:
     kind = look.seems.columns[target][0]
-    if not look.seems.keys:
+    if look.seems.series:
         if kind not in ("int", "float"):
             raise SpecError(f"--target {target}: rows of series are forecast, and that is no quantity")
         return "forecast"

@@ -203,3 +203,24 @@ def test_rows_of_a_database_or_an_interface_become_a_source_that_asks_for_a_part
     ):
         with pytest.raises(SourceError, match=message):
             Look.at(origin)
+
+
+def test_rows_without_a_key_and_a_time_are_numbered_and_keep_their_order(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = texts(project / "rows.csv")
+    pd.read_csv(file)[["message", "topic"]].to_csv(file, index=False)
+    made = written(project, "bare", file, monkeypatch)
+    spec = made.models["topic"]
+    assert (spec.family, spec.data.entity, spec.data.time, spec.data.text) == (
+        "text",
+        "row_id",
+        "received_at",
+        ("message",),
+    )
+    kept = pd.read_parquet(project / "home" / "data" / "bare" / "history.parquet")
+    assert kept["row_id"].tolist() == list(range(1, 241))
+    assert kept["received_at"].is_monotonic_increasing
+    assert (
+        "Later deliveries must\nbring these columns too." in (project / "bare" / "baton_bare" / "README.md").read_text()
+    )
