@@ -95,7 +95,7 @@ def test_repair_reinject_resolves_and_cannot_count_twice() -> None:
     assert quarantine.repairs_digest(FLOW, HOUR) == before
     kinds = [(entry.kind, entry.payload["rows"]) for entry in ledger.entries() if entry.kind.startswith("rows_")]
     assert sorted(kinds) == [("rows_discarded", 1), ("rows_repaired", 1), ("rows_repaired", 1), ("rows_repaired", 2)]
-    said = [entry.payload["set"] for entry in ledger.entries() if entry.kind == "rows_repaired"]
+    said = [entry.payload["set"] for entry in ledger.entries() if entry.kind == "rows_repaired"][::-1]
     # a value alone may be somebody's: the ledger has the formula, the row has the value
     assert said == [{"amount": "-amount"}, {"amount": "a given value"}, {"id": "id + 100"}]
     assert ledger.verify().ok
@@ -189,7 +189,9 @@ def test_answers_given_while_a_run_judges_are_kept() -> None:
 
 def test_a_published_hour_that_is_delivered_again_broken_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
-    monkeypatch.setattr(StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}))
+    monkeypatch.setattr(
+        StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
+    )
 
     def deliver(frame: pd.DataFrame) -> slots.StageResult:
         ref = datasets.write(frame, f"{random.random()}.parquet")
@@ -224,7 +226,9 @@ def test_a_published_hour_that_is_delivered_again_broken_adds_up(monkeypatch: py
 def job(monkeypatch: pytest.MonkeyPatch) -> StageJob[Any]:
     """The contract stage on an hour whose rows 2 to 5 wait, row 2 repaired."""
     monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
-    monkeypatch.setattr(StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}))
+    monkeypatch.setattr(
+        StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
+    )
     ref = datasets.write(raw(), "feed.parquet")
     made: StageJob[Any] = StageJob("shop", FLOW, "contract", HOUR, "baton.steps.contract:contract", {"data": ref},
                                    {"contract": "orders"})  # fmt: skip
