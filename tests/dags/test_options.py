@@ -45,6 +45,22 @@ def test_options_fit_what_the_steps_declare(dags: dict[str, DAG]) -> None:
     assert checked > 100
 
 
+def test_every_input_of_a_shipped_stage_is_the_result_of_a_stage(dags: dict[str, DAG]) -> None:
+    """Anything else fails the run; what only comes before stands in no input."""
+    checked = 0
+    for dag in dags.values():
+        for task in stages(dag):
+            inputs = task.partial_kwargs["inputs"] if isinstance(task, MappedOperator) else task.inputs
+            for name, value in inputs.items():
+                if value is None:
+                    continue
+                made = value.operator
+                kind = made.operator_class if isinstance(made, MappedOperator) else type(made)
+                assert issubclass(kind, StageOperator), f"{dag.dag_id}.{task.task_id}: input {name} is {made.task_id}"
+                checked += 1
+    assert checked > 100
+
+
 def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
     def flow() -> Flow:
         return Flow("misspelt", pack="supply_chain", cron=None, owner="tests", doc_md="")

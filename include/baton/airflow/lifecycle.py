@@ -103,10 +103,11 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
         body=f"{{{{ ti.xcom_pull(task_ids='{names.JUDGE}')['facts']['summary'] }}}}",
         response_timeout=spec.approval.timeout, execution_timeout=None, retries=0,
     )  # fmt: skip
-    StageOperator(
+    move = StageOperator(
         task_id=names.MOVE_CHAMPION, step="baton.lifecycle.promote:move_champion",
-        inputs={"verdict": verdict, "answer": approval.output}, outlets=[assets.champion(spec.model)], **shared,
+        inputs={"verdict": verdict}, outlets=[assets.champion(spec.model)], **shared,
     )  # fmt: skip
+    approval >> move  # the answer is read from its record
     return dag
 
 
