@@ -101,7 +101,7 @@ class Flow(DAG):
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
-        self._fallbacks: list[str] = []  # models; the first stage holds this list, verbs after it add to it
+        self._fallbacks: list[str] = []  # models: the first stage holds the list itself, `score` adds to it afterwards
 
     def stage(
         self, task_id: str, step: str, options: dict[str, Any] | None = None, *, outlets: Sequence[Asset] = (),
@@ -131,7 +131,7 @@ class Flow(DAG):
         self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **task: Any
     ) -> Any:
         _all_results(task_id, inputs)
-        return StageOperator(
+        made = StageOperator(
             task_id=task_id,
             step=step,
             pack=self.pack,
@@ -140,7 +140,9 @@ class Flow(DAG):
             inputs=inputs,
             dag=self,
             **task,
-        ).output
+        )
+        made.fallbacks = self._fallbacks if made.uses_models else ()
+        return made.output
 
     def mapped(
         self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", output_contract: str = "",
@@ -213,7 +215,7 @@ class Flow(DAG):
         """
         step, options = "baton.steps.ingest:ingest", {"source": source}
         if also is None:
-            return self._stage(names.INGEST, step, options, {}, uses_models=self.models, fallbacks=self._fallbacks)
+            return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
         return self._stage(names.ingest_of(source), step, options, {"first": also})
 
     def contract(self, data: Any, contract: str) -> Any:
