@@ -1,8 +1,9 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, retention, actions.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
+    tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
     actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
 
@@ -20,16 +21,17 @@ from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
 from baton.specs.text import TextSpec
+from baton.specs.tool import ToolsSpec
 
 
 class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "retention", "actions"]
+Kind = Literal["model", "contract", "sources", "tools", "retention", "actions"]
 KINDS: dict[Kind, type[BaseModel]] = {
-    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "retention": RetentionSpec,
-    "actions": ActionsSpec,
+    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
+    "retention": RetentionSpec, "actions": ActionsSpec,
 }  # fmt: skip
 
 
