@@ -13,10 +13,21 @@ Action = Literal["read", "decide"]
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks: the name that goes on record, and the host's own object for them."""
+    """Who asks.
+
+    Attributes:
+        name: goes on record, and is what people are called.
+        handle: the host's own object for them.
+        id: what they log in with; two people never share it. The name where the host gives none.
+    """
 
     name: str
     handle: Any = field(default=None, repr=False)
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", self.name)
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,9 @@ class Host(Protocol):
 
     def wirings(self, person: Person) -> list[Wiring]:
         """The DAGs that the person may read, by id, as their files wire them now."""
+
+    def start(self, person: Person, dag_id: str, conf: Mapping[str, str]) -> str:
+        """Start a run of a DAG on behalf of a person, whom the caller has found allowed to; returns its id."""
 
     def login_url(self, next_url: str) -> str:
         """Address of the log-in page that comes back to `next_url`."""

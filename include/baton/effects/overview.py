@@ -98,6 +98,14 @@ def of_entity(flow: str, entity_key: str) -> list[Standing]:
         return _standing(conn, [Effect(*row) for row in conn.execute(query)])
 
 
+def newest(most: int) -> list[Standing]:
+    """The effects that changed last, of all flows."""
+    c = tables.outbox.c
+    query = sa.select(*COLUMNS).order_by(c.updated_at.desc(), c.key).limit(most)
+    with warehouse.read() as conn:
+        return _standing(conn, [Effect(*row) for row in conn.execute(query)])
+
+
 def notices(hours: float = 24.0) -> list[Standing]:
     """Effects that the policy let through with a notice, newest first: nobody was asked, people should know."""
     permits, c = tables.permits, tables.outbox.c
