@@ -28,7 +28,7 @@ FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash 
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """What became of a plan.
 
     Attributes:
@@ -52,7 +52,7 @@ class Placed:
 def place(
     conn: Connection, pack: str | Path, flow: str, partition: str, actions: Iterable[Action], *,
     kinds: Collection[str] = (), whole: bool = True, requester: str = "",
-) -> Placed:  # fmt: skip
+) -> Placement:  # fmt: skip
     """Place a partition's actions, in the caller's transaction (a stage's `on_commit`), before anything goes on the ledger.
 
     Again the same changes nothing. What differs in payload, target or evidence, and was not sent, is judged anew; votes and
@@ -96,9 +96,9 @@ def place(
 
 def _admitted(
     conn: Connection, done: Enqueued, judged: Sequence[tuple[Effect, Action]], before: dict[str, Effect]
-) -> Placed:
+) -> Placement:
     """Bring effects as far as they may go; one ledger entry for all that the policy lets through by itself."""
-    placed = Placed(done.new, done.same, done.replaced, done.withdrawn)
+    placed = Placement(done.new, done.same, done.replaced, done.withdrawn)
     free: dict[tuple[str, str], list[str]] = {}
     for effect, action in judged:
         origin = effect.origin()

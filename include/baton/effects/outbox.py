@@ -20,7 +20,7 @@ No effect begins without a permit, which is used up in the transaction in which 
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -264,7 +264,7 @@ def _refuse(refused: list[Effect], wanted: dict[str, Wish]) -> None:
     )
 
 
-def _plain(payload: dict[str, Any]) -> str:
+def _plain(payload: Mapping[str, Any]) -> str:
     """A payload as an error may show it: whom a mail goes to and what it says is nobody's business in a log."""
     return "another text" if "to" in payload else to_json(payload)
 

@@ -136,11 +136,9 @@ def place(job: StageJob[ReplyOptions]) -> StageOutput:
         texts |= approved
     mails, refused = _mails(texts)
     changed = [key for key in asked if key in mails and texts[key][1] != asked[key]["reply"]]
-    said = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
-    said |= {
-        key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]
-    }
-    placed = _Placed(asked, problems | refused, known.left, mails, changed, said)
+    yes = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
+    yes |= {key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]}
+    placed = _Placed(asked, problems | refused, known.left, mails, changed, yes)
     unapproved = placed.waiting if word != NOT_ASKED else []
     kept = {key: rows[key] for key in (*placed.problems, *unapproved) if key in rows}
     degraded = _degraded(word, kept.keys() - placed.problems.keys(), placed.problems)
