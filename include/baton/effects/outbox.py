@@ -285,9 +285,20 @@ def effects(
 
 
 def find(key: str, conn: Connection) -> Effect | None:
-    """The effect of that key."""
-    row = conn.execute(sa.select(*COLUMNS).where(outbox.c.key == key)).first()
+    """The effect of that key, in a write transaction: nobody else changes it to the end of it."""
+    row = conn.execute(sa.select(*COLUMNS).where(outbox.c.key == key).with_for_update()).first()
     return Effect(*row) if row else None
+
+
+def hold(conn: Connection, keys: Collection[str]) -> None:
+    """Have nobody else change these effects to the end of the transaction.
+
+    Whoever changes an effect, its requests or its permits holds it first, and writes to the ledger last: no two then wait
+    for each other on a server.
+    """
+    query = sa.select(outbox.c.key).order_by(outbox.c.key).with_for_update()
+    for _ in warehouse.among(conn, query, outbox.c.key, sorted(keys)):
+        pass
 
 
 def on_target(conn: Connection, target: str, kinds: Collection[str], states: Collection[str]) -> list[Effect]:

@@ -182,8 +182,8 @@ def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]
     gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
     mails = [_action(key, mail, placed.said.get(key)) for key, mail in placed.mails.items() if key not in gone]
     left = sending.as_judged(job, conn, [key for key in placed.left if key not in gone and key not in placed.mails])
-    firewall.place(conn, job.pack, job.flow, job.partition, [*mails, *left], kinds=(sending.EFFECT,))
     held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
+    firewall.place(conn, job.pack, job.flow, job.partition, [*mails, *left], kinds=(sending.EFFECT,))
     if answer:
         said = {name: answer.get(name) for name in ("answer", "actor")}
         said |= {"asked": len(placed.asked), "changed": placed.changed, "held_back": sorted(kept), "commit": commit_id}
