@@ -44,6 +44,7 @@ YIELDS = {
     "replenishment.py": ["replenishment"],
     "transaction_labels.py": ["transaction_labels"],
     "transaction_monitoring.py": ["transaction_monitoring"],
+    "undo.py": ["undo"],
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-Action = Literal["read", "decide"]
+Access = Literal["read", "decide"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Host(Protocol):
     def secret(self) -> bytes:
         """Key of the form tokens: the same in every process of the host, known to nobody else."""
 
-    def allowed(self, person: Person, action: Action, dag_id: str | None) -> bool:
+    def allowed(self, person: Person, action: Access, dag_id: str | None) -> bool:
         """Whether the person may read about a DAG, or decide what it asks people; None: DAGs in general."""
 
     def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
@@ -123,7 +123,7 @@ class Rights:
 
     def __init__(self, host: Host, person: Person) -> None:
         self.host, self.person = host, person
-        self._known: dict[tuple[Action, str | None], bool] = {}
+        self._known: dict[tuple[Access, str | None], bool] = {}
 
     def read(self, dag_id: str | None) -> bool:
         """May read about this DAG."""
@@ -133,7 +133,7 @@ class Rights:
         """May answer what this DAG asks people."""
         return self._ask("decide", dag_id)
 
-    def _ask(self, action: Action, dag_id: str | None) -> bool:
+    def _ask(self, action: Access, dag_id: str | None) -> bool:
         if (action, dag_id) not in self._known:
             self._known[action, dag_id] = self.host.allowed(self.person, action, dag_id)
         return self._known[action, dag_id]

@@ -6,10 +6,10 @@ connection.
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from baton.data.partitions import safe_name
 from baton.effects import delivery, outbox
@@ -31,12 +31,19 @@ _HTTP_TIMEOUT, _MAIL_TIMEOUT = 10.0, 30.0  # seconds for an answer
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
 
 
+def _several(given: object) -> object:
+    if isinstance(given, str):
+        return (given,) if given else None
+    return tuple(given) if isinstance(given, list) else given
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
 class DeliverOptions(Spec):
     """Options of `deliver`: with an `endpoint` the effects go over HTTP, without one they are mails."""
 
-    effect: str | Seq[str] = Field(
-        min_length=1, description="kind of the effects, or several, as `actions.yaml` names them"
-    )
+    effect: Kinds = Field(min_length=1, description="kind of the effects, or several, as `actions.yaml` names them")
     conn_id: str = Field(min_length=1, description="connection of the peer")
     timeout: float | None = Field(default=None, gt=0, description="seconds for an answer; null: 10 (HTTP) or 30 (mail)")
     rounds: int = Field(default=5, ge=1, description="attempts per effect and task attempt")
@@ -62,11 +69,6 @@ class DeliverOptions(Spec):
         return not self.model_fields_set.isdisjoint({"endpoint", "receipt", "echoes"})
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The effects' kinds."""
-        return (self.effect,) if isinstance(self.effect, str) else self.effect
-
-    @property
     def via(self) -> dict[str, Any]:
         """How effects go, as each of them notes it; what takes one back goes the same way."""
         return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect"}))
@@ -74,7 +76,7 @@ class DeliverOptions(Spec):
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    found = [e for e in outbox.effects(job.flow, job.partition, job.options.kinds) if e.state != outbox.WITHDRAWN]
+    found = [e for e in outbox.effects(job.flow, job.partition, job.options.effect) if e.state != outbox.WITHDRAWN]
     still = [effect for effect in found if effect.state in outbox.OPEN]
     held = [effect for effect in found if effect.state in outbox.HELD]  # an approved one is open afterwards
     state = {"effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else ""}
@@ -99,11 +101,11 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     options = job.options
     done, peer = (None, "") if job.dry_run else carry_out(job, options)
     if done is not None and (done.failed or done.unknown):
-        raise BatonError(undelivered(job, ", ".join(options.kinds), done))
+        raise BatonError(undelivered(job, ", ".join(options.effect), done))
     receipt = options.receipt or "message_id"
     rows = [
         (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
-        for effect in outbox.effects(job.flow, job.partition, options.kinds) if effect.state != outbox.WITHDRAWN
+        for effect in outbox.effects(job.flow, job.partition, options.effect) if effect.state != outbox.WITHDRAWN
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", "key", "state", "receipt", "sent_at"], dtype="string")
     if done is None:
@@ -127,7 +129,7 @@ def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False
 
 def _sent(job: StageJob[Any], options: DeliverOptions, peer: Peer, lease: float, undoing: bool) -> Delivery:
     return delivery.deliver(
-        options.kinds, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
+        options.effect, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
         lease=lease, via=options.via, undoing=undoing,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import or_, select
 
-from baton.console.host import Action, OpenRequest, Person, RunsOfDag, Wiring
+from baton.console.host import Access, OpenRequest, Person, RunsOfDag, Wiring
 from baton.errors import BatonError
 
 
@@ -49,7 +49,7 @@ class AirflowHost:
         """Derived from `[api] secret_key`, which all API servers share."""
         return hashlib.sha256(b"baton-console" + get_signing_key("api", "secret_key").encode()).digest()
 
-    def allowed(self, person: Person, action: Action, dag_id: str | None) -> bool:
+    def allowed(self, person: Person, action: Access, dag_id: str | None) -> bool:
         """Reading takes the right to read the DAG; deciding the right that Required Actions asks for."""
         details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)) if dag_id else None
         manager = get_auth_manager()

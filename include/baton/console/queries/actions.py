@@ -7,7 +7,7 @@ from baton.actions import switch
 from baton.actions.votes import APPROVE, Voter, flaw
 from baton.console.host import Rights
 from baton.effects import overview
-from baton.effects.overview import Asked, Standing
+from baton.effects.overview import Asked, EffectState
 
 NEWEST = 50  # effects that the page lists
 
@@ -80,7 +80,7 @@ def _why_not(rights: Rights, asked: Asked, agreed: list[str]) -> str:
     return "you have agreed already" if voter.id in agreed else flaw(voter, asked.request.requester)
 
 
-def _standing(rights: Rights, one: Standing) -> dict[str, Any]:
+def _standing(rights: Rights, one: EffectState) -> dict[str, Any]:
     effect, deciding = one.effect, rights.decide(one.effect.flow)
     names = (
         "key",
