@@ -68,8 +68,8 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
 
 def _pipeline(source: LogSource, mapping: dict[str, str | list[str]]) -> ProcessingPipeline:
     items = [ProcessingItem(FieldMappingTransformation(mapping))]
-    if source.where:
-        items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="log_source")))
+    if source.where:  # a name with `_` in front is none of `them`
+        items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
     return ProcessingPipeline(items=items)
 
 
