@@ -65,7 +65,11 @@ def events(rng: np.random.Generator, rows: int) -> pd.DataFrame:
         }  # fmt: skip
         if bad[at] or what == 1007:
             program, command = (_BAD if bad[at] else _COMMANDS)[n % (3 if bad[at] else 6)]
-            row |= {"class_uid": 1007, "process_name": program, "process_cmd_line": command.format(n=n % 250 if bad[at] else n)}
+            row |= {
+                "class_uid": 1007,
+                "process_name": program,
+                "process_cmd_line": command.format(n=n % 250 if bad[at] else n),
+            }
         elif what == 3002:
             source, said = f"10.1.{n % 250}.{host[at] % 250}", "Failed" if failed[at] else "Accepted"
             row |= {"status_id": 2 if failed[at] else 1, "service_name": "sshd", "src_endpoint_ip": source,
@@ -73,7 +77,11 @@ def events(rng: np.random.Generator, rows: int) -> pd.DataFrame:
         elif what == 4003:
             row |= {"query_hostname": f"node{n}.corp.example", "src_endpoint_ip": f"10.2.{n % 250}.7"}
         else:
-            row |= {"activity_id": 3, "http_request_url": f"https://www.example.org/page/{n}?q={n}", "traffic_bytes_out": n}
+            row |= {
+                "activity_id": 3,
+                "http_request_url": f"https://www.example.org/page/{n}?q={n}",
+                "traffic_bytes_out": n,
+            }
         made.append(row)
     return pd.DataFrame(made)
 
@@ -143,7 +151,10 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     spec, intrusion, model = None, None, None
     columns = list(load_pack("incident_response").contract("connections").columns)
     spec, intrusion, model = fitted("network_intrusion", connections(rng, 6000, columns), "average")
-    body = lines(events(rng, EVENTS)), lines(connections(rng, CONNECTIONS, columns).drop(columns=["attack", "is_attack"]))
+    body = (
+        lines(events(rng, EVENTS)),
+        lines(connections(rng, CONNECTIONS, columns).drop(columns=["attack", "is_attack"])),
+    )
     engine.warm()
     watch = Watch()
     good = through_contract(watch, body[0], "events")

@@ -12,6 +12,7 @@ from baton import names
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.operators.assets import labelled, published
 from baton.airflow.operators.branch import BranchOperator
+from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.review import ReviewOperator
 from baton.airflow.operators.runs import OfFlow, flow_params
 from baton.airflow.operators.stage import StageOperator
@@ -23,6 +24,7 @@ SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NO_ROWS = (BranchOperator, ReviewOperator)  # tasks whose result is no dataset
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
+_LOOK_UP = "baton.steps.look_up:look_up"
 
 
 def default_args(owner: str) -> dict[str, Any]:
@@ -100,6 +102,7 @@ class Flow(DAG):
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
+        self._fallbacks: list[str] = []  # models: the first stage holds the list itself, `score` adds to it afterwards
 
     def stage(
         self, task_id: str, step: str, options: dict[str, Any] | None = None, *, outlets: Sequence[Asset] = (),
@@ -129,7 +132,7 @@ class Flow(DAG):
         self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **task: Any
     ) -> Any:
         _all_results(task_id, inputs)
-        return StageOperator(
+        made = StageOperator(
             task_id=task_id,
             step=step,
             pack=self.pack,
@@ -138,7 +141,9 @@ class Flow(DAG):
             inputs=inputs,
             dag=self,
             **task,
-        ).output
+        )
+        made.fallbacks = self._fallbacks if made.uses_models else ()
+        return made.output
 
     def mapped(
         self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", output_contract: str = "",
@@ -190,6 +195,28 @@ class Flow(DAG):
         wiring.check(task_id, _DELIVER, options)
         return self._stage(task_id, _DELIVER, options, {"after": after})
 
+    def permits(self, task_id: str, after: Any, longest: timedelta = timedelta(days=3)) -> Any:
+        """Wait, without a worker, until nobody is asked any more about what this partition placed; at once if nobody is.
+
+        Returns:
+            the result of `after`, for a `deliver` behind it.
+        """
+        _all_results(task_id, {"after": after})
+        return PermitsOperator(task_id=task_id, after=after, longest=longest, retries=3, dag=self).output
+
+    def look_up(
+        self, task_id: str, tool: str, data: Any, column: str, lists: bool = False, trigger_rule: str = "all_success"
+    ) -> Any:
+        """What a tool of the pack knows of a column's distinct values: one row each, with where the answer is from.
+
+        Args:
+            tool: name in the pack's tools.yaml.
+            lists: the column's cells are JSON lists of values.
+        """
+        options = {"tool": tool, "column": column, "lists": lists}
+        wiring.check(task_id, _LOOK_UP, options)
+        return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
+
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
 
@@ -210,12 +237,22 @@ class Flow(DAG):
         """The series up to this partition, as the model sees them, and what is known of the future."""
         return self._stage(names.HISTORY, "baton.steps.history:history", {"model": model}, {"data": data, **inputs})
 
-    def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
-        """Score with the version that this run uses."""
+    def score(self, data: Any, model: str, output_contract: str = "scores", fallback: str = "") -> Any:
+        """Score with the version that this run uses.
+
+        Args:
+            fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
+                model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
+                that is repeated tries the champion again. The contract of the scores must take version 0.
+        """
+        task_id, options = names.score_of(model), {"model": model}
+        if fallback:
+            wiring.check(task_id, fallback, {}, {"data": data})
+            options["fallback"] = fallback
+            self._fallbacks.append(model)
         return self._stage(
-            names.score_of(model), "baton.steps.score:score", {"model": model}, {"data": data}, pool="scoring",
-            output_contract=output_contract,
-        )  # fmt: skip
+            task_id, "baton.steps.score:score", options, {"data": data}, pool="scoring", output_contract=output_contract
+        )
 
     def publish(
         self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",

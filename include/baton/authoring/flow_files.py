@@ -22,7 +22,7 @@ ANSWER = object()  # a person's, from `flow.review`
 _SCORES, _DECISIONS, _STEP = "scores", "decisions", "1h"  # defaults of `Flow` and its verbs
 # verb -> its parameters in order, as `baton.airflow.flows.Flow` has them
 _VERBS = {
-    "ingest": ("source", "also"), "contract": ("data", "contract"), "score": ("data", "model", "output_contract"),
+    "ingest": ("source", "also"), "contract": ("data", "contract"), "score": ("data", "model", "output_contract", "fallback"),
     "history": ("data", "model"), "confirmed": ("model", "columns", "each", "after"),
     "publish": ("decisions", "scores", "case_routes", "contract", "resolutions"),
     "publish_truth": ("data", "model", "origin"), "earlier": ("stage", "columns", "after", "partitions"),
@@ -30,12 +30,21 @@ _VERBS = {
     "stage": ("task_id", "step", "options"), "mapped": ("task_id", "step", "options", "pool", "output_contract"),
     "advise": ("task_id", "agent", "conn_id", "limits", "trigger_rule"), "deliver": ("task_id", "after"),
     "branch": ("task_id", "result", "ways"), "review": ("decisions", "task_id"),
+    "look_up": ("task_id", "tool", "data", "column", "lists"),
 }  # fmt: skip
 _OF_THE_TASK = ("task_id", "step", "options", "pool", "trigger_rule", "output_contract", "outlets", "uses_models")
 _NAMED = {
     "score": (names.score_of, "model"), "confirmed": (names.confirmed_of, "model"), "earlier": (names.earlier_of, "stage"),
 }  # fmt: skip
-_TASKS = ("stage", "mapped", "advise", "deliver", "branch", "review")  # verbs that are told their task's name
+_TASKS = (
+    "stage",
+    "mapped",
+    "advise",
+    "deliver",
+    "branch",
+    "review",
+    "look_up",
+)  # verbs that are told their task's name
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,12 @@ def _read(path: Path, _stamp: int) -> list[FlowFile]:
 
 
 def problems(
-    flow: FlowFile, models: Iterable[str], contracts: Iterable[str], sources: Mapping[str, Any], flows: Iterable[str]
+    flow: FlowFile,
+    models: Iterable[str],
+    contracts: Iterable[str],
+    sources: Mapping[str, Any],
+    flows: Iterable[str],
+    tools: Iterable[str] = (),
 ) -> Iterator[Problem]:
     """What a flow names that its pack does not have, and steps that do not fit.
 
@@ -131,6 +145,7 @@ def problems(
         models, contracts: names in the pack.
         sources: by name; None for one that has mistakes of its own.
         flows: DAG ids of all flows.
+        tools: names in the pack.
     """
     own, line = flow.head.given.get("models", ()), flow.head.line
     listed = [one for one in own if isinstance(one, str)] if isinstance(own, list | tuple) else None
@@ -153,8 +168,12 @@ def problems(
                     f"`{model}` is scored with, but is not among the flow's `models`: its version would not be fixed"
                 )
                 yield flow.problem(call.line, "model", message, [f"models={[*listed, model]}"])
+        if call.verb == "look_up":
+            yield from _known(flow, call.line, "tool", "tool", call.word("tool"), tools)
         if call.verb == "publish_labels":
             yield from _known(flow, call.line, "about", "flow", call.word("about"), flows)
+        if call.verb == "score" and call.word("fallback"):
+            yield from _fallback(flow, call)
         if call.verb in ("stage", "mapped") and call.word("step"):
             yield from _step(flow, call)
 
@@ -192,6 +211,13 @@ def _step(flow: FlowFile, call: Call) -> Iterator[Problem]:
             wiring.find(step)
     except SpecError as error:
         yield flow.problem(call.line, "step", str(error).rstrip("."))
+
+
+def _fallback(flow: FlowFile, call: Call) -> Iterator[Problem]:
+    try:
+        wiring.check(names.score_of(call.word("model")), call.word("fallback"), {}, {"data": UNKNOWN})
+    except SpecError as error:
+        yield flow.problem(call.line, "fallback", str(error).rstrip("."))
 
 
 def _calls(node: ast.AST, flow: str, env: dict[str, Any]) -> Iterator[Call]:

@@ -20,7 +20,7 @@ from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
 from baton.packs.own_checks import own_files, own_problems
-from baton.packs.pack import find_pack, pack_folder, packs, read_folder
+from baton.packs.pack import SINGLE, find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -111,6 +111,7 @@ class _Folder:
     models: dict[str, SpecFile] = field(default_factory=dict)
     contracts: dict[str, SpecFile] = field(default_factory=dict)
     sources: SpecFile | None = None
+    tools: SpecFile | None = None
 
     @classmethod
     def read(cls, name: str, path: Path) -> Self:
@@ -122,6 +123,8 @@ class _Folder:
                 folder.contracts[file.path.stem] = file
             elif file.kind == "sources":
                 folder.sources = file
+            elif file.kind == "tools":
+                folder.tools = file
         return folder
 
     def problems(self, flows: Flows) -> Problems:
@@ -129,9 +132,9 @@ class _Folder:
             yield from file.problems
         read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            known = stray.name in ("sources.yaml", "retention.yaml") and stray.suffix != ".yml"
-            if not known and stray not in read:
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, retention.yaml"
+            single = [f"{kind}.yaml" for kind in SINGLE]
+            if (stray.suffix == ".yml" or stray.name not in single) and stray not in read:
+                where = f"models/NAME.yaml, contracts/NAME.yaml, {', '.join(single)}"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):
@@ -150,7 +153,23 @@ class _Folder:
         read = self.sources.spec.root if self.sources is not None and self.sources.spec is not None else {}
         stated = self.sources.marked.data if self.sources is not None else {}
         sources = {name: read.get(name) for name in stated} if isinstance(stated, dict) else read
-        yield from flow_files.problems(flow, self.models, self.contracts, sources, flows)
+        tools = self.tools.marked.data if self.tools is not None else {}
+        yield from flow_files.problems(
+            flow, self.models, self.contracts, sources, flows, tools if isinstance(tools, dict) else {}
+        )
+        yield from self._fallback_problems(flow)
+
+    def _fallback_problems(self, flow: FlowFile) -> Problems:
+        """Scores of a fallback have version 0, which the contract of the scores must take, or the fallback is none."""
+        for call in flow.calls:
+            contract = self._contract(call.word("output_contract", "scores")) if call.word("fallback") else None
+            if contract is None:
+                continue
+            for one in contract.expectations:
+                low = one.kwargs.get("min_value")
+                if one.kwargs.get("column") == "version" and isinstance(low, int | float) and low > 0:
+                    message = f"`{one.meta.rule}` of contract {contract.contract} refuses version 0, which scores of a fallback have"
+                    yield flow.problem(call.line, "fallback", message, ["min_value: 0"])
 
     def _missing_histories(self) -> Problems:
         """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""

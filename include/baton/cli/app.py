@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from baton.cli import actions as cli_actions
 from baton.cli import models as cli_models
 from baton.cli import new as cli_new
 from baton.cli import outbox as cli_outbox
@@ -25,8 +26,9 @@ from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, bar, plural, table
 from baton.errors import BatonError
+from baton.lookups import cache
 from baton.packs.spec_file import did_you_mean
-from baton.record import ledger
+from baton.record import ledger, warehouse
 from baton.stages import garbage
 
 
@@ -58,6 +60,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_new.app, name="new")
 app.add_typer(cli_outbox.app, name="outbox")
+cli_actions.register(app)
 cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)
@@ -119,15 +122,17 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what attempts that crashed left in the store: objects that no commit names, and journals."""
+    """Remove what crashed attempts left in the store, objects that no commit names and journals; and look-ups past their time."""
     found = garbage.gc(timedelta(hours=older_than), dry_run)
+    past = warehouse.transact(lambda conn: cache.expire(conn, dry_run))
     if json:
-        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris}))
+        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris, "lookups": past}))
         return
     for uri in found.uris:
         print(uri)
     verb = "would be removed" if dry_run else "removed"
-    print(f"{plural(len(found.uris), 'object', 'objects')}, {found.size / 1e6:.1f} MB {verb}")
+    answers = f", {plural(past, 'cached answer', 'cached answers')}" if past else ""
+    print(f"{plural(len(found.uris), 'object', 'objects')}, {found.size / 1e6:.1f} MB{answers} {verb}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from baton.data.datasets import DatasetRef, read
 from baton.data.fit import fit, flaw
+from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
@@ -181,6 +182,7 @@ def decide(
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
+        firewall.withdraw(conn, flow, str(entity_key), f"its case was closed: {resolution}")
         for target, value in case["resolutions"][resolution].items():
             record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)

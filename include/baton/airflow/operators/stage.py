@@ -93,6 +93,9 @@ class StageOperator(BaseOperator):
         run_key: how the DAG names its runs.
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
+
+    Attributes:
+        fallbacks: models of `uses_models` whose scoring has a fallback; verbs behind the first stage add to the flow's list.
     """
 
     template_fields: Sequence[str] = ("inputs", "options")
@@ -111,6 +114,7 @@ class StageOperator(BaseOperator):
         self.inputs = dict(inputs or {})
         self.options = dict(options or {})
         self.uses_models = list(uses_models)
+        self.fallbacks: Sequence[str] = ()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
@@ -157,7 +161,12 @@ class StageOperator(BaseOperator):
         supersede = False
         if self.uses_models:
             models, degraded, supersede = choose_models(
-                self.dag_id, asked.partition, self.uses_models, asked.model, dry_run=asked.dry_run
+                self.dag_id,
+                asked.partition,
+                self.uses_models,
+                asked.model,
+                dry_run=asked.dry_run,
+                fallbacks=self.fallbacks,
             )
         return StageJob(
             pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=asked.partition, step=self.step,
