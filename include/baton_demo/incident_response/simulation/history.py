@@ -24,7 +24,7 @@ def connections(seed: int) -> pd.DataFrame:
     samples = []
     for number in range(SAMPLES):
         start = float(-10 * DAY + number * (10 * DAY // SAMPLES))
-        made = traffic.Connections(rng)
+        made = traffic.Traffic(rng)
         traffic.everyday(made, start, STEP, ORDINARY * daily(start))
         if daily(start) < 0.3:
             traffic.backup(made, start + rng.uniform(0, 200))

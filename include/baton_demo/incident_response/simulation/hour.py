@@ -41,7 +41,7 @@ def connections(seed: int, later: bool = False) -> pd.DataFrame:
     Args:
         later: the hour as it would be a year later, with other services and without the three attacks.
     """
-    made = traffic.Connections(np.random.default_rng([seed, 2 + later]))
+    made = traffic.Traffic(np.random.default_rng([seed, 2 + later]))
     traffic.everyday(made, 0, HOUR, SLOTS * CONNECTIONS * daily(BEGINS + HOUR / 2), later)
     if not later:
         _attacks(made)
@@ -50,7 +50,7 @@ def connections(seed: int, later: bool = False) -> pd.DataFrame:
     return named(with_traffic_features(frame), "c" if not later else "l")
 
 
-def _attacks(made: traffic.Connections) -> None:
+def _attacks(made: traffic.Traffic) -> None:
     hosts, rng = company.hosts(), made.rng
     jump, desk = hosts[company.JUMP].address, hosts[attacks.LEAKING_DESK].address
     begin, end = attacks.GUESSING

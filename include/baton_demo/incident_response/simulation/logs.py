@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from baton_demo.incident_response import company
-from baton_demo.incident_response.company import Host
+from baton_demo.incident_response.company import Machine
 from baton_demo.incident_response.simulation.rows import AUTHENTICATION, FAILURE, PROCESS, SUCCESS, Events
 
 _TIMERS = (
@@ -20,7 +20,7 @@ _GUESSED = ("admin", "test", "oracle", "ubuntu", "guest", "pi", "ftpuser", "user
 
 
 def failed(
-    events: Events, at: float, host: Host, user: str, source: str, port: int, pid: int, *, known: bool = True
+    events: Events, at: float, host: Machine, user: str, source: str, port: int, pid: int, *, known: bool = True
 ) -> None:
     """A wrong password at the SSH server: the line that says so, and those around it."""
     to = {"src_endpoint_ip": source, "dst_endpoint_ip": host.address, "dst_endpoint_port": 22, "user_name": user}
@@ -36,7 +36,7 @@ def failed(
 def session(
     events: Events,
     at: float,
-    host: Host,
+    host: Machine,
     user: str,
     source: str,
     port: int,
@@ -92,7 +92,7 @@ def everyday(rng: np.random.Generator, start: float, length: float, busy: float)
     return events
 
 
-def _sudo(events: Events, at: float, host: Host, user: str, command: str) -> None:
+def _sudo(events: Events, at: float, host: Machine, user: str, command: str) -> None:
     line = f"sudo: {user} : TTY=pts/0 ; PWD=/home/{user} ; USER=root ; COMMAND={command}"
     events.log(at, host, "sudo", line, class_uid=PROCESS, activity_id=1, status_id=SUCCESS, user_name=user,
                process_cmd_line=command, process_name=command.split()[0])  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton_demo.incident_response.company import Host
+from baton_demo.incident_response.company import Machine
 
 AUTHENTICATION, PROCESS, DNS, HTTP = 3002, 1007, 4003, 4002
 SUCCESS, FAILURE = 1, 2
@@ -35,14 +35,14 @@ class Events:
     def __init__(self, attack: str = "") -> None:
         self.attack, self._rows = attack, list[dict[str, Any]]()
 
-    def add(self, seconds: float, class_uid: int, host: Host | str, **fields: Any) -> None:
+    def add(self, seconds: float, class_uid: int, host: Machine | str, **fields: Any) -> None:
         """One event on a host; fields by their column names."""
         name = host if isinstance(host, str) else host.name
         usual = {"activity_id": 1, "status_id": SUCCESS, "severity_id": 1, TRUTH: self.attack}
         self._rows.append({**usual, "seconds": round(float(seconds), 3), "class_uid": class_uid,
                            "device_hostname": name, **fields})  # fmt: skip
 
-    def log(self, seconds: float, host: Host, service: str, line: str, **fields: Any) -> None:
+    def log(self, seconds: float, host: Machine, service: str, line: str, **fields: Any) -> None:
         """One log line: its message, without the time and the host that the collector knows anyway."""
         fields = {"class_uid": AUTHENTICATION, "activity_id": 99, "status_id": 0, **fields}
         self.add(seconds, fields.pop("class_uid"), host, service_name=service, raw_data=line, **fields)

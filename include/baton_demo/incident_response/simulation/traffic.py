@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from baton_demo.incident_response import company
-from baton_demo.incident_response.company import Host
+from baton_demo.incident_response.company import Machine
 
 OWN = (
     "duration", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent", "hot", "num_failed_logins", "logged_in",
@@ -41,7 +41,7 @@ _PORTS = ("http", "ftp", "telnet", "smtp", "ssh", "finger", "pop_3", "imap4", "l
           "printer", "auth", "whois", "vmnet", "systat", "daytime", "private")  # fmt: skip
 
 
-class Connections:
+class Traffic:
     """Collects connections; `frame` gives them."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -62,7 +62,7 @@ class Connections:
         return pd.DataFrame(self._rows).sort_values("seconds", kind="stable", ignore_index=True)
 
 
-def everyday(made: Connections, start: float, length: float, mean: float, later: bool = False) -> None:
+def everyday(made: Traffic, start: float, length: float, mean: float, later: bool = False) -> None:
     """Ordinary connections of `length` seconds from `start`, `mean` of them to be expected.
 
     Args:
@@ -96,7 +96,7 @@ def everyday(made: Connections, start: float, length: float, mean: float, later:
         made.add(at, source, target, service, protocol, flag, **own)
 
 
-def backup(made: Connections, at: float) -> None:
+def backup(made: Traffic, at: float) -> None:
     """The nightly copy of the files: as large as a leak, and meant."""
     hosts, rng = company.hosts(), made.rng
     for number in range(int(rng.integers(3, 9))):
@@ -107,7 +107,7 @@ def backup(made: Connections, at: float) -> None:
 # --- attacks; each takes its connections, start, seconds that it lasts, and how many it makes ---
 
 
-def flood(made: Connections, at: float, lasts: float, number: int, attack: str = "flood") -> None:
+def flood(made: Traffic, at: float, lasts: float, number: int, attack: str = "flood") -> None:
     """Half-open connections to one service, many at a time."""
     rng, target = made.rng, company.hosts()[company.WEB].address
     service = ("http", "http_443", "private")[rng.integers(3)]
@@ -116,8 +116,8 @@ def flood(made: Connections, at: float, lasts: float, number: int, attack: str =
                  src_bytes=rng.integers(0, 300))  # fmt: skip
 
 
-def sweep(made: Connections, at: float, lasts: float, number: int, attack: str = "sweep", *,
-          source: str | None = None, targets: list[Host] | None = None, harmless: bool = False) -> None:  # fmt: skip
+def sweep(made: Traffic, at: float, lasts: float, number: int, attack: str = "sweep", *,
+          source: str | None = None, targets: list[Machine] | None = None, harmless: bool = False) -> None:  # fmt: skip
     """Every port of many hosts is tried, most of them closed.
 
     Args:
@@ -133,7 +133,7 @@ def sweep(made: Connections, at: float, lasts: float, number: int, attack: str =
                  src_bytes=rng.integers(0, 120), dst_bytes=rng.integers(0, 300) if flag == "SF" else 0)  # fmt: skip
 
 
-def guess(made: Connections, at: float, lasts: float, number: int, attack: str = "guess", *,
+def guess(made: Traffic, at: float, lasts: float, number: int, attack: str = "guess", *,
           source: str | None = None, target: str | None = None) -> None:  # fmt: skip
     """Passwords are guessed: short log-ins that fail."""
     rng = made.rng
@@ -146,7 +146,7 @@ def guess(made: Connections, at: float, lasts: float, number: int, attack: str =
                  hot=rng.random() < 0.15, src_bytes=_size(rng, 1_250, 0.35), dst_bytes=_size(rng, 1_700, 0.35))  # fmt: skip
 
 
-def leak(made: Connections, at: float, lasts: float, number: int, attack: str = "leak", *,
+def leak(made: Traffic, at: float, lasts: float, number: int, attack: str = "leak", *,
          source: str | None = None, target: str | None = None) -> None:  # fmt: skip
     """Large pieces go out, little comes back."""
     rng, desks = made.rng, company.WORKSTATIONS
@@ -157,7 +157,7 @@ def leak(made: Connections, at: float, lasts: float, number: int, attack: str = 
                  src_bytes=min(rng.lognormal(17.0, 0.9), 9e8), dst_bytes=_size(rng, 900, 0.7), duration=rng.exponential(45) + 8)  # fmt: skip
 
 
-def tunnel(made: Connections, at: float, lasts: float, number: int, attack: str = "tunnel", *,
+def tunnel(made: Traffic, at: float, lasts: float, number: int, attack: str = "tunnel", *,
            source: str | None = None, target: str | None = None) -> None:  # fmt: skip
     """Content in names that are asked for: many long questions to one place."""
     rng = made.rng
@@ -176,7 +176,7 @@ def tunnel(made: Connections, at: float, lasts: float, number: int, attack: str 
         )
 
 
-def takeover(made: Connections, at: float, lasts: float, number: int, attack: str = "takeover", *,
+def takeover(made: Traffic, at: float, lasts: float, number: int, attack: str = "takeover", *,
              source: str | None = None, target: str | None = None) -> None:  # fmt: skip
     """Somebody who got in works as root."""
     rng = made.rng
