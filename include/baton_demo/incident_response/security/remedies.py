@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from baton_demo.incident_response import company
-from baton_demo.incident_response.security.book import ActionBook, StateSheet, State
+from baton_demo.incident_response.security.book import ActionBook, State, StateSheet
 from baton_demo.json_service import RequestRefused
 
 _OWN = ("action_id", "key", "at", "before", "after", "changed", "ticket")  # fields of an answer beside the request's
