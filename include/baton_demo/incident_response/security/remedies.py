@@ -147,7 +147,12 @@ def ticket_state(book: ActionBook, number: str) -> State:
 
 def _open_ticket(sheet: StateSheet, body: State) -> State:
     ticket = f"T-{sheet.number:06d}"
-    after = {"ticket": ticket, "state": "open", "target": body["target"], "subject": str(body.get("subject", ""))[:300]}
+    after = {
+        "ticket": ticket,
+        "state": "open",
+        "target": body["target"],
+        "subject": str(body.get("subject") or body.get("title") or "")[:300],
+    }
     sheet.put(ticket, after)
     return {"ticket": ticket, "before": None, "after": after, "changed": True}
 
