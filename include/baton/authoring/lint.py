@@ -19,6 +19,7 @@ from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
+from baton.packs.own_checks import own_files, own_problems
 from baton.packs.pack import find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
@@ -126,8 +127,10 @@ class _Folder:
     def problems(self, flows: Flows) -> Problems:
         for file in self.files:
             yield from file.problems
+        read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "retention.yaml"):
+            known = stray.name in ("sources.yaml", "retention.yaml") and stray.suffix != ".yml"
+            if not known and stray not in read:
                 where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, retention.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
@@ -140,6 +143,7 @@ class _Folder:
                 yield from self._model_problems(file, file.spec)
                 yield from _recent_problems(file, file.spec, flows)
         yield from self._missing_histories()
+        yield from own_problems(self.name, self.path)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""
@@ -238,7 +242,7 @@ def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *,
 
 
 def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]) -> Problems:
-    """Writes feature globs out; what they match is added to `named`."""
+    """Writes feature globs out; what they match is added to `named`. A text may be a feature where it is named, a category."""
     if spec.data.target is None:
         message = (
             "without labels its gate has nothing to judge by, so no version is ever promoted; nothing is trained on it"
@@ -253,7 +257,8 @@ def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec,
             hint = did_you_mean(pattern, contract.columns)
             yield file.problem(("data", "features", position), message + hint, _columns_of(contract, NUMERIC))
             continue
-        named += [(("data", "features", position), column, NUMERIC) for column in columns]
+        kinds = (*NUMERIC, "str") if pattern in contract.columns else NUMERIC
+        named += [(("data", "features", position), column, kinds) for column in columns]
         if spec.data.target in columns:
             yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
 

@@ -87,6 +87,11 @@ def pack_folder(name: str) -> Path:
     return folder
 
 
+def package_of(name: str) -> str:
+    """Name of the package that an installed pack is."""
+    return _installed()[name].value
+
+
 def find_pack(pack: str | Path) -> tuple[str, Path]:
     """Name and folder of a pack that a person names: by its name when it is installed, or by its folder.
 
