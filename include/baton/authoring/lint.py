@@ -24,7 +24,7 @@ from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
 from baton.sources.files import fill, neighbours
-from baton.specs.contract import PLACEHOLDERS, ContractSpec, ExpectationSpec
+from baton.specs.contract import PLACEHOLDERS, ContractSpec, ExpectationSpec, is_moment
 from baton.specs.model import ESTIMATORS, NUMERIC, ModelSpec, NamedColumn
 from baton.specs.source import FileSource, RecordedSource
 from baton.specs.tabular import TabularSpec
@@ -318,7 +318,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Problems:
                     message, allowed = (f"no argument of {expectation.type}{hint}", ", ".join(offered.arguments))
                     yield file.problem((*loc, "kwargs", argument), message, allowed)
         for argument, value in expectation.kwargs.items():
-            if isinstance(value, str) and re.fullmatch(r"\{[a-z_]+\}", value) and value not in PLACEHOLDERS:
+            if isinstance(value, str) and re.fullmatch(r"\{[a-z_0-9+-]+\}", value) and not is_moment(value):
                 message = f"`{value}` is no placeholder{did_you_mean(value, PLACEHOLDERS)}"
                 yield file.problem((*loc, "kwargs", argument), message, ", ".join(PLACEHOLDERS))
         for argument in offered.required or ():

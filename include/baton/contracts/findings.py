@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from baton.data.cells import MASKED, as_text, keys_of
 from baton.data.identity import row_shas
 from baton.data.typed import Parsed, Violation
-from baton.specs.contract import PLACEHOLDERS
+from baton.specs.contract import is_moment, moment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +50,8 @@ def rules_of(spec: ContractSpec, within: tuple[str, str] | None = None) -> list[
         within: start and end of the rows' partition, which stand for `{start}` and `{end}`; None: the rows are of none, and
             the rules that name them are left out.
     """
-    values = dict(zip(PLACEHOLDERS, within or (), strict=False))
     rules = [
-        Rule(one.type, _filled(one.kwargs, values), one.severity, one.meta.rule, one.meta.advice)
+        Rule(one.type, _filled(one.kwargs, within), one.severity, one.meta.rule, one.meta.advice)
         for one in spec.expectations
         if within is not None or not one.of_partition
     ]
@@ -65,8 +65,13 @@ def rules_of(spec: ContractSpec, within: tuple[str, str] | None = None) -> list[
     return rules
 
 
-def _filled(kwargs: Mapping[str, Any], values: Mapping[str, str]) -> Mapping[str, Any]:
-    return {name: values.get(value, value) if isinstance(value, str) else value for name, value in kwargs.items()}
+def _filled(kwargs: Mapping[str, Any], within: tuple[str, str] | None) -> Mapping[str, Any]:
+    if within is None:
+        return kwargs
+    start, end = map(datetime.fromisoformat, within)
+    return {
+        name: moment(value, start, end).isoformat() if is_moment(value) else value for name, value in kwargs.items()
+    }
 
 
 class Findings:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from baton.specs.base import Column, Name, Seq, Share, Spec
+from baton.specs.base import Column, Name, Seq, Share, Spec, parse_duration
 
 PLACEHOLDERS = ("{start}", "{end}")  # of the rows' partition: the first moment in it, the first behind it
+_MOMENT = re.compile(r"^\{(?P<name>start|end)(?:(?P<sign>[+-])(?P<span>(?:[1-9]\d*[smhdw])+))?\}$")
 _RANGE = re.compile(r"^(?P<head>[^{}]*)\{(?P<first>\d+)\.\.(?P<last>\d+)\}(?P<tail>[^{}]*)$")
 
 
@@ -60,7 +62,8 @@ class ExpectationSpec(Spec):
     type: str = Field(pattern=r"^expect_[a-z0-9_]+$", description="name of the expectation as GX writes it")
     kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="its arguments, as GX names them; {start} and {end} stand for those of the rows' partition",
+        description="its arguments, as GX names them; {start} and {end} stand for those of the rows' partition, {start-1d} "
+        "for a day earlier",
     )
     severity: Literal["critical", "warning", "info"] = Field(
         description="critical stops the run, warning quarantines the rows it names, info is only recorded"
@@ -70,7 +73,28 @@ class ExpectationSpec(Spec):
     @property
     def of_partition(self) -> bool:
         """Whether it can be judged only where the rows are those of a partition."""
-        return any(isinstance(value, str) and value in PLACEHOLDERS for value in self.kwargs.values())
+        return any(is_moment(value) for value in self.kwargs.values())
+
+
+def is_moment(value: object) -> bool:
+    """Whether an argument stands for a moment of the rows' partition: `{start}`, `{end}`, `{start-1d}`, `{end+5m}`."""
+    return isinstance(value, str) and _MOMENT.match(value) is not None
+
+
+def moment(value: str, start: datetime, end: datetime) -> datetime:
+    """The moment that such an argument stands for.
+
+    Args:
+        start, end: of the rows' partition.
+
+    Raises:
+        ValueError: it is none (`is_moment`).
+    """
+    match = _MOMENT.match(value)
+    if match is None:
+        raise ValueError(f"`{value}` is no moment of a partition; write {{start}}, {{end}} or {{start-1d}}")
+    span = parse_duration(match["span"]) if match["span"] else timedelta(0)
+    return (start if match["name"] == "start" else end) + (-span if match["sign"] == "-" else span)
 
 
 def _expand_ranges(value: Any) -> Any:

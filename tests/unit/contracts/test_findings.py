@@ -12,7 +12,7 @@ from baton.contracts.findings import Findings, Rule, rules_of
 from baton.data.cells import MASKED
 from baton.data.identity import with_row_identity
 from baton.data.typed import parse
-from baton.specs.contract import ContractSpec
+from baton.specs.contract import ContractSpec, is_moment
 
 COLUMNS = {"id": {"type": "str"}, "mail": {"type": "str", "pii": "direct"}, "amount": {"type": "float"}}
 SPEC = ContractSpec.model_validate(
@@ -70,3 +70,18 @@ def test_a_rule_may_name_the_partition_and_is_left_out_where_there_is_none() -> 
         "column": "amount", "min_value": day[0], "max_value": day[1], "strict_max": True
     }  # fmt: skip
     assert "other_day" not in [rule.name for rule in rules_of(spec)]
+
+
+def test_a_rule_may_name_a_moment_before_or_after_the_partition() -> None:
+    late = {
+        "type": "expect_column_values_to_be_between", "severity": "warning", "meta": {"rule": "late"},
+        "kwargs": {"column": "amount", "min_value": "{start-1d12h}", "max_value": "{end+5m}"},
+    }  # fmt: skip
+    spec = ContractSpec.model_validate({**SPEC.model_dump(), "expectations": [late]})
+    day = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00")
+    assert rules_of(spec, day)[0].kwargs == {
+        "column": "amount", "min_value": "2026-11-18T12:00:00+00:00", "max_value": "2026-11-21T00:05:00+00:00"
+    }  # fmt: skip
+    assert "late" not in [rule.name for rule in rules_of(spec)]
+    assert not is_moment("{start-0d}")
+    assert not is_moment("{start-1}")
