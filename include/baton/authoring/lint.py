@@ -110,6 +110,7 @@ class _Folder:
     models: dict[str, SpecFile] = field(default_factory=dict)
     contracts: dict[str, SpecFile] = field(default_factory=dict)
     sources: SpecFile | None = None
+    tools: SpecFile | None = None
 
     @classmethod
     def read(cls, name: str, path: Path) -> Self:
@@ -121,14 +122,16 @@ class _Folder:
                 folder.contracts[file.path.stem] = file
             elif file.kind == "sources":
                 folder.sources = file
+            elif file.kind == "tools":
+                folder.tools = file
         return folder
 
     def problems(self, flows: Flows) -> Problems:
         for file in self.files:
             yield from file.problems
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "retention.yaml"):
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, retention.yaml"
+            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "tools.yaml", "retention.yaml"):
+                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):
@@ -146,7 +149,10 @@ class _Folder:
         read = self.sources.spec.root if self.sources is not None and self.sources.spec is not None else {}
         stated = self.sources.marked.data if self.sources is not None else {}
         sources = {name: read.get(name) for name in stated} if isinstance(stated, dict) else read
-        yield from flow_files.problems(flow, self.models, self.contracts, sources, flows)
+        tools = self.tools.marked.data if self.tools is not None else {}
+        yield from flow_files.problems(
+            flow, self.models, self.contracts, sources, flows, tools if isinstance(tools, dict) else {}
+        )
 
     def _missing_histories(self) -> Problems:
         """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""

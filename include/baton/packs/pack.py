@@ -1,6 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  retention.yaml  steps.py  README.md
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  steps.py
+<pack>/README.md
 """
 
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
 from baton.specs.retention import FlowRetention
 from baton.specs.source import Source
+from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
@@ -32,6 +34,7 @@ class Pack:
     models: dict[str, ModelSpec] = field(default_factory=dict)
     contracts: dict[str, ContractSpec] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
@@ -41,6 +44,10 @@ class Pack:
     def source(self, name: str) -> Source:
         """The source of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("source", self.sources, name)
+
+    def tool(self, name: str) -> ToolSpec:
+        """The tool of that name. Raises SpecError: there is none; names those that exist."""
+        return self._pick("tool", self.tools, name)
 
     def _pick(self, kind: str, known: dict[str, Any], name: str) -> Any:
         if name not in known:
@@ -157,6 +164,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     read = read_folder(folder)
     raise_for(problem for file in read for problem in file.problems)
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
+    tools: dict[str, ToolSpec] = next((file.spec.root for file in read if file.kind == "tools"), {})
     retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
     return Pack(
         name=name,
@@ -165,6 +173,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         models={file.spec.model: file.spec for file in read if file.kind == "model"},
         contracts={file.spec.contract: file.spec for file in read if file.kind == "contract"},
         sources={key: source.model_copy(update={"folder": str(folder)}) for key, source in sources.items()},
+        tools=tools,
         retention=retention,
     )
 
@@ -186,7 +195,7 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     """The YAML files of a pack's folder and what each holds."""
     found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
-    single: tuple[Kind, ...] = ("sources", "retention")
+    single: tuple[Kind, ...] = ("sources", "tools", "retention")
     return [*found, *((kind, path) for kind in single if (path := folder / f"{kind}.yaml").exists())]
 
 

@@ -105,6 +105,16 @@ drift_windows = _table(
 # each time drift asked for training; the budget and the cool-down count these
 retrains = _table("retrains", "id:id* model reason partition requested_at", Index(None, "model", "partition"))
 
+# --- what heals ---
+
+# what tools answered, under a digest of tool and value; value: null where it is personal; answer: null where the tool did not
+# know it; until: when the row goes
+lookups = _table("lookups", "tool* digest* value? answer:json? at until", Index(None, "until"))
+# one row per tool that failed of late; state: closed, open, half_open, see `baton.lookups.breaker`
+breakers = _table("breakers", "tool* state failures:int probes:int opened_at? retry_at? error? updated_at")
+# one row per model of a flow that is not scored by its champion: the rung that scores instead, `previous` or `rules`
+rungs = _table("rungs", "flow* model* rung version:int? reason partition since updated_at")
+
 # --- record ---
 
 # effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`

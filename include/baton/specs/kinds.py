@@ -1,8 +1,9 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, retention.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
+    tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
@@ -18,15 +19,17 @@ from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
 from baton.specs.text import TextSpec
+from baton.specs.tool import ToolsSpec
 
 
 class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "retention"]
+Kind = Literal["model", "contract", "sources", "tools", "retention"]
 KINDS: dict[Kind, type[BaseModel]] = {
-    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "retention": RetentionSpec,
+    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
+    "retention": RetentionSpec,
 }  # fmt: skip
 
 
