@@ -48,6 +48,8 @@ from baton_packs.incident_response.incidents.links import (
     ties,
 )
 
+from baton_packs.incident_response.incidents.policy import policy
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -86,7 +88,7 @@ def _closed(job: StageJob[CorrelateOptions]) -> dict[str, str]:
 
 
 def _state(job: StageJob[CorrelateOptions]) -> Mapping[str, Any]:
-    return {"closed": _closed(job)}
+    return {"closed": _closed(job), "scanners": policy().scanners.addresses}
 
 
 @engine_step(CorrelateOptions, fingerprint=_state)
@@ -102,7 +104,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
     import pandas as pd
 
     frames = read_inputs(job.inputs)
-    found = correlate(frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job))
+    found = correlate(frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().scanners.addresses)
     frame = pd.DataFrame(found.rows, columns=list(COLUMNS))
     for name in ("opened_at", "first_seen", "last_seen"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
@@ -111,7 +113,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
-    closed: Mapping[str, str] | None = None,
+    closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (),
 ) -> Correlation:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
@@ -119,6 +121,7 @@ def correlate(
         alerts: columns of `ALERT`, any number of rows; the same alert may be there twice.
         earlier: rows of earlier partitions with the columns of `COLUMNS` and `partition`; the last of an incident counts.
         closed: incidents that a person has answered.
+        scanners: addresses whose scans are meant.
 
     Raises:
         BatonError: a column of the alerts is missing.
@@ -132,7 +135,7 @@ def correlate(
     fresh = [alert for alert in fresh if short(alert["alert_id"]) not in owner]
     facts["duplicates"] += len(again)
 
-    names = _shared(fresh, alive, start, options)
+    names = _shared(fresh, alive, start, options, scanners)
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     living = [
@@ -206,11 +209,11 @@ def _plain(value: Any) -> Any:
     return value[:LONGEST] if isinstance(value, str) and not value.startswith("[") else value
 
 
-def _shared(fresh: Iterable[Mapping[str, Any]], alive: Iterable[Incident], start: float, options: CorrelateOptions) -> Shared:
+def _shared(fresh: Iterable[Mapping[str, Any]], alive: Iterable[Incident], start: float, options: CorrelateOptions, scanners: Iterable[str]) -> Shared:
     since = start - options.window.total_seconds()
     recent = [one for one in alive if one.last >= since]
     sweeps = [name for one in recent for kind, name in one.spans if kind == SWEEP]
-    return shared([*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared)
+    return shared([*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners)
 
 
 def _sweep(one: Incident, names: Shared) -> dict[Key, Span]:

@@ -42,6 +42,7 @@ class Shared:
     addresses: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     sweeps: frozenset[str] = field(default=frozenset())  # `address|rule`
+    scanners: frozenset[str] = field(default=frozenset())  # the company's own, by policy: all that they cause is one sweep
 
 
 def named(value: Any) -> str | None:
@@ -64,7 +65,9 @@ def shown(alert: Mapping[str, Any]) -> list[Key]:
     return [(kind, name) for kind, name in found if name is not None] + [(ADDRESS, one) for one in addresses(alert)]
 
 
-def shared(alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: int) -> Shared:
+def shared(
+    alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: int, scanners: Iterable[str] = ()
+) -> Shared:  # fmt: skip
     """Which names are on more than `limit` hosts.
 
     Args:
@@ -84,7 +87,7 @@ def shared(alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: in
     wide = {name for name, hosts in of_rule.items() if len(hosts) > limit} | set(sweeps)
     many = {name for name, hosts in of_address.items() if len(hosts) > limit} | {name.partition("|")[0] for name in sweeps}
     users = frozenset(name for name, hosts in of_user.items() if len(hosts) > limit)
-    return Shared(frozenset(many), users, frozenset(wide))
+    return Shared(frozenset(many), users, frozenset(wide), frozenset(scanners))
 
 
 def sweep_name(address: str, alert: Mapping[str, Any]) -> str:
@@ -94,6 +97,9 @@ def sweep_name(address: str, alert: Mapping[str, Any]) -> str:
 
 def ties(alert: Mapping[str, Any], known: Shared) -> list[Key]:
     """What ties an alert to others; of an alert of a sweep the sweep alone."""
+    source = named(alert.get("src_ip"))
+    if source in known.scanners:
+        return [(SWEEP, f"{source}|")]
     for one in addresses(alert):
         if one in known.addresses and (name := sweep_name(one, alert)) in known.sweeps:
             return [(SWEEP, name)]
