@@ -19,7 +19,7 @@ from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
-from baton.packs.pack import find_pack, pack_folder, packs, read_folder
+from baton.packs.pack import find_pack, own_lint, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -143,6 +143,8 @@ class _Folder:
                 yield from self._model_problems(file, file.spec)
                 yield from _recent_problems(file, file.spec, flows)
         yield from self._missing_histories()
+        if (own := own_lint(self.name)) is not None:
+            yield from own(self.path)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""
