@@ -159,22 +159,35 @@ def _aims(
     sources = _counted(alerts, "src_ip")
     destinations = _counted([one for one in alerts if one.get("tactic") in LEAVING], "dst_ip")
     accounts, hosts = _counted(after, USER), _counted(after, HOST)
-    address = lambda one: Aim(one, str(rules.side(one)), _state(said, "firewall_state", one, "blocked"))  # noqa: E731
+    sure = {name: _sure(alerts, name) for name in (*sources, *destinations, *accounts, *hosts)}
+    address = lambda one: Aim(one, str(rules.side(one)), _state(said, "firewall_state", one, "blocked"), sure[one])  # noqa: E731
     held = {name.lower() for name in rules.protected.accounts}, {name.lower() for name in rules.protected.hosts}
     return {
         "outside_attackers": [address(one) for one in sources if rules.side(one) == OUTSIDE],
         "inside_attackers": [address(one) for one in sources if rules.side(one) in (INSIDE, PROTECTED)],
         "outside_destinations": [address(one) for one in destinations if rules.side(one) == OUTSIDE],
         "accounts": [
-            Aim(one, PROTECTED if one in held[0] else _rights(said.of("users", one)), _state(said, "account_state", one, "disabled", "key_version"))
+            Aim(one, PROTECTED if one in held[0] else _rights(said.of("users", one)), _state(said, "account_state", one, "disabled", "key_version"), sure[one])
             for one in accounts
         ],
         "hosts": [
-            Aim(one, PROTECTED if one in held[1] else classes.get(one, UNKNOWN), _state(said, "host_state", one, "isolated"))
+            Aim(one, PROTECTED if one in held[1] else classes.get(one, UNKNOWN), _state(said, "host_state", one, "isolated"), sure[one])
             for one in hosts
         ],
         "incident": [Aim(str(row["incident_id"]), "ticket")],
     }  # fmt: skip
+
+
+def _sure(alerts: Sequence[Mapping[str, Any]], name: str) -> float:
+    """How sure the findings are in which a name stands: who sends from many addresses makes none of them surer."""
+    best: dict[str, float] = {}
+    for alert in alerts:
+        if name in (named(alert.get(column)) for column in ("src_ip", "dst_ip", HOST, USER)):
+            best[alert["rule"]] = max(best.get(alert["rule"], 0.0), float(alert["confidence"]))
+    doubt = 1.0
+    for confidence in best.values():
+        doubt *= 1.0 - min(max(confidence, 0.0), 0.99)
+    return round(1.0 - doubt, 4)
 
 
 def _rights(user: Mapping[str, Any]) -> str:

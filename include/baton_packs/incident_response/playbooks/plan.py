@@ -27,11 +27,13 @@ class Aim:
         asset_class: of the target, for the policy: outside, inside, protected, standard, privileged, workstation, server,
             domain_controller, unknown, ticket.
         state: what is known of it now, by the field of each tool that was asked, such as {"blocked": False}.
+        confidence: 0..1, how sure the findings are in which it stands; None: as sure as the incident.
     """
 
     name: str
     asset_class: str
     state: Mapping[str, Any] = field(default_factory=dict)
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,24 @@ class Planned:
     Attributes:
         before, after: of the target's state; before is None where nobody knows it.
         undo: name of the action that takes it back.
-        look, equals: how it is seen afterwards that it holds: the field of the tool that is asked, and what it is then.
-        failing: the step that comes instead where the policy forbids the action.
+        look: how it is seen afterwards that it holds: `receipt`, or the tool that is asked.
+        aim: what the action is against.
     """
 
     step: str
     name: str
     action: str
-    target: str
-    asset_class: str
+    aim: Aim
     before: dict[str, Any] | None
     after: dict[str, Any]
     undo: str | None
     look: str
     skipped: str = ""
-    failing: str = ""
+
+    @property
+    def target(self) -> str:
+        """Name of what it is against; empty for a step that has nothing to aim at."""
+        return self.aim.name
 
 
 def plan(
@@ -138,6 +143,5 @@ def _planned(name: str, step: ActionStep, aim: Aim, why: str) -> Planned:
     field_of = step.verification.field
     before = {field_of: aim.state[field_of]} if field_of is not None and field_of in aim.state else None
     return Planned(
-        name, step.name, step.action, aim.name, aim.asset_class, before, _after(step), step.undo, step.verification.look, why,
-        step.on_failure or "",
-    )  # fmt: skip
+        name, step.name, step.action, aim, before, _after(step), step.undo, step.verification.look, why
+    )
