@@ -130,8 +130,8 @@ class _Folder:
         for file in self.files:
             yield from file.problems
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "tools.yaml", "retention.yaml"):
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml"
+            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml"):
+                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml, actions.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):

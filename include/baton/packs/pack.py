@@ -1,6 +1,6 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  steps.py
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml  steps.py
 <pack>/README.md
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 from baton.errors import SpecError
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
+from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
@@ -39,6 +40,7 @@ class Pack:
     sources: dict[str, Source] = field(default_factory=dict)
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
+    actions: ActionsSpec | None = None
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -111,7 +113,9 @@ def find_pack(pack: str | Path) -> tuple[str, Path]:
     inside = [path] if _holds_parts(path) else [one for one in sorted(path.iterdir()) if _holds_parts(one)]
     if len(inside) != 1:
         several = f" but {', '.join(one.name for one in inside)}: name one" if inside else ""
-        raise SpecError(f"{path}: is no part of a pack (a folder with models/, contracts/ or sources.yaml){several}")
+        raise SpecError(
+            f"{path}: is no part of a pack (a folder with models/, contracts/, sources.yaml or actions.yaml){several}"
+        )
     folder = inside[0]
     installed = [name for name in packs() if pack_folder(name).resolve() == folder.resolve()]
     return (installed[0] if installed else folder.resolve().name.removeprefix("baton_")), folder
@@ -128,7 +132,7 @@ def open_pack(pack: str | Path) -> Pack:
 
 
 def _holds_parts(folder: Path) -> bool:
-    return any((folder / part).exists() for part in ("models", "contracts", "sources.yaml"))
+    return any((folder / part).exists() for part in ("models", "contracts", "sources.yaml", "actions.yaml"))
 
 
 def load_pack(name: str) -> Pack:
@@ -178,6 +182,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         sources={key: source.model_copy(update={"folder": str(folder)}) for key, source in sources.items()},
         tools=tools,
         retention=retention,
+        actions=next((file.spec for file in read if file.kind == "actions"), None),
     )
 
 
@@ -207,7 +212,7 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     """The YAML files of a pack's folder and what each holds."""
     found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
-    single: tuple[Kind, ...] = ("sources", "tools", "retention")
+    single: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")
     return [*found, *((kind, path) for kind in single if (path := folder / f"{kind}.yaml").exists())]
 
 

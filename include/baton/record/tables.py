@@ -117,13 +117,37 @@ rungs = _table("rungs", "flow* model* rung version:int? reason partition since u
 
 # --- record ---
 
-# effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`
+# effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`; target: what it is done to;
+# action: what was judged beside the payload (`baton.actions.action`); undo: what takes it back, and who asked for that; via:
+# how it was delivered; undone_at: since when it does not stand any more
 outbox = _table(
     "outbox",
     "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "
-    "created_at updated_at sent_at?",
+    "created_at updated_at sent_at? target? action:json? undo:json? via:json? undone_at?",
     Index(None, "state"),
     Index(None, "flow", "partition"),
+    Index(None, "target", "kind"),
+)
+# an effect that people are asked about; subject: digest of all that it would be approved for, seen: of what is shown;
+# state: open, approved, refused, expired, withdrawn, replaced
+requests = _table(
+    "requests",
+    "id:id* effect flow partition entity_key kind target pack level rule needs:int reasons:json requester action:json subject "
+    "seen evidence policy state note? opened_at updated_at expires_at",
+    Index(None, "effect"),
+    Index(None, "state", "flow", "partition"),
+    Index(None, "flow", "entity_key"),
+    Index(None, "pack", "rule", "opened_at"),
+)
+# one person's word on one request; answer: approved, refused
+votes = _table("votes", "request:big* person* name answer reason? seen channel at")
+# what lets one effect happen once; request: null where the policy alone said yes; subject: what it is bound to, by SHA-256
+permits = _table(
+    "permits",
+    "id:id* effect request:big? pack level rule subject policy nonce issued_at expires_at used_at? used_by? void_at? void_why?",
+    Index(None, "effect"),
+    Index(None, "pack", "rule", "issued_at"),
+    Index(None, "level", "issued_at"),
 )
 meta = _table("meta", "key* value")
 # append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only

@@ -1,10 +1,11 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
     tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
+    actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.forecast import ForecastSpec
 from baton.specs.retention import RetentionSpec
@@ -26,10 +28,10 @@ class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "tools", "retention"]
+Kind = Literal["model", "contract", "sources", "tools", "retention", "actions"]
 KINDS: dict[Kind, type[BaseModel]] = {
     "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
-    "retention": RetentionSpec,
+    "retention": RetentionSpec, "actions": ActionsSpec,
 }  # fmt: skip
 
 

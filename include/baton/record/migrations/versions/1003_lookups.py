@@ -5,7 +5,7 @@ from alembic import op
 from baton.record.columns import columns
 
 revision = "1003"
-down_revision = "1001"
+down_revision = "1002"
 _TABLES = {
     "lookups": "tool* digest* value? answer:json? at until",
     "breakers": "tool* state failures:int probes:int opened_at? retry_at? error? updated_at",
