@@ -63,6 +63,17 @@ def test_a_connection_to_a_model_is_one_address_with_its_model(home: Path, monke
     assert connection("model-server") is None
 
 
+def test_a_server_that_stands_for_several_gets_a_connection_for_each(home: Path) -> None:
+    from baton_demo.incident_response.companions import CONNECTIONS
+
+    for port in (8123, 8124):
+        initialise({"security": port})
+        found = [connection(conn_id) for conn_id in CONNECTIONS]
+        assert {(one.host, one.port, one.conn_type) for one in found} == {("127.0.0.1", port, "http")}
+        assert {one.password for one in found} == {(home / "secrets/security.token").read_text()}
+    assert connection("security") is None
+
+
 def test_a_connection_that_somebody_made_their_own_is_left_alone(home: Path) -> None:
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session

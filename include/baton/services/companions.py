@@ -35,6 +35,7 @@ class Companion:
         path: behind the address of such another connection, for example `/v1`.
         extra: of the connection, JSON.
         files: packaged files that it cannot start without, see `baton.packs.packaged`.
+        also: further connections that lead to it, of a server that stands for several.
 
     It answers 200 at /health, to anybody, when it is well.
     """
@@ -47,6 +48,12 @@ class Companion:
     path: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def conn_ids(self) -> tuple[str, ...]:
+        """All connections that lead to it."""
+        return (self.conn_id or self.name, *self.also)
 
     def on(self, port: int) -> list[str]:
         """The command with its port."""

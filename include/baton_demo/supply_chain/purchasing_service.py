@@ -11,37 +11,25 @@ Listens on 127.0.0.1 only; every request but /health needs `Authorization: Beare
 """
 
 import argparse
-import hmac
 import json
 import math
-import signal
 import sqlite3
-import sys
 import threading
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-HOST = "127.0.0.1"
+from baton_demo.json_service import JsonHandler, JsonServer, RequestRefused, as_json, read_token, serve_until_ended
+
 PAGE = 500
-_LARGEST = 64_000  # bytes of a request
-_DRAINED = 1 << 20  # bytes of a body that is too large which are read before it is refused
 _OWN = ("order_id", "key", "created_at")  # fields of an answer beside those of the order
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL, created_at TEXT NOT NULL)
 """
 _BY_KEY = "SELECT number, key, body, created_at FROM orders WHERE key = ?"
-
-
-class RequestRefused(Exception):
-    """A request that is not served: status and the reason for the caller."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class OrderBook:
@@ -110,17 +98,14 @@ def checked(order: Any) -> dict[str, Any]:
     return order
 
 
-class PurchasingServer(ThreadingHTTPServer):
+class PurchasingServer(JsonServer):
     """The service; `port` 0 takes any free one, `server_port` tells which."""
-
-    daemon_threads = True
-    request_queue_size = 64
 
     def __init__(
         self, port: int, database: Path, token: str, handler: type[BaseHTTPRequestHandler] | None = None
     ) -> None:
-        super().__init__((HOST, port), handler or Handler)
-        self.token, self.book = token, OrderBook(database)
+        super().__init__(port, token, handler or Handler)
+        self.book = OrderBook(database)
 
     def server_close(self) -> None:
         """Close socket and file."""
@@ -128,27 +113,24 @@ class PurchasingServer(ThreadingHTTPServer):
         self.book.close()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     """One connection."""
 
     server: PurchasingServer
-    protocol_version = "HTTP/1.1"
-    timeout = 30
-    disable_nagle_algorithm = True  # header and body are two packets: 40 ms otherwise
 
     def do_GET(self) -> None:
         """GET /health, /orders, /orders/{key}."""
-        self._serve(self._get)
+        self.serve(self._get)
 
     def do_POST(self) -> None:
         """POST /orders."""
-        self._serve(self._post)
+        self.serve(self._post)
 
     def _get(self) -> tuple[int, dict[str, Any]]:
         address = urlsplit(self.path)
         if address.path == "/health":
             return 200, {"status": "ok"}
-        self._authorised()
+        self.authorised()
         if address.path == "/orders":
             after = parse_qs(address.query).get("after", ["0"])[0]
             if not after.isdecimal() or len(after) > 15:
@@ -161,57 +143,13 @@ class Handler(BaseHTTPRequestHandler):
         return 200, found
 
     def _post(self) -> tuple[int, dict[str, Any]]:
-        body = self._body()  # read first: a connection that is kept needs an empty pipe
-        self._authorised()
+        body = self.body()
+        self.authorised()
         if urlsplit(self.path).path != "/orders":
             raise RequestRefused(404, f"nothing at {urlsplit(self.path).path}")
-        key = self.headers.get("Idempotency-Key", "")
-        if not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
-            raise RequestRefused(400, "header Idempotency-Key: 1 to 255 printable ASCII characters are needed")
-        try:
-            order = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise RequestRefused(400, f"the body is no JSON: {error}") from error
-        new, held = self.server.book.place(key, checked(order))
+        key = self.key()
+        new, held = self.server.book.place(key, checked(as_json(body)))
         return (201 if new else 200), held
-
-    def _authorised(self) -> None:
-        given = self.headers.get("Authorization", "").encode(errors="replace")
-        if not hmac.compare_digest(given, f"Bearer {self.server.token}".encode()):
-            raise RequestRefused(401, "a valid token is needed")
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal():
-            self.close_connection = True
-            raise RequestRefused(411, "header Content-Length is needed")
-        if int(length) > _LARGEST:
-            self.close_connection = True
-            # closing on unread bytes resets the connection, and the answer may be lost with it
-            self.rfile.read(min(int(length), _DRAINED))
-            raise RequestRefused(413, f"an order has {_LARGEST} bytes at most")
-        return self.rfile.read(int(length))
-
-    def _serve(self, work: Any) -> None:
-        try:
-            status, answer = work()
-        except RequestRefused as refused:
-            status, answer = refused.status, {"error": str(refused)}
-        self.reply(status, answer)
-
-    def reply(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        """Send an answer as JSON."""
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **({"Connection": "close"} if self.close_connection else {}),  # else a client sends its next order into it
-            **(headers or {}),
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
 
 
 def main() -> None:
@@ -221,20 +159,11 @@ def main() -> None:
     parser.add_argument("--database", type=Path, required=True, help="SQLite file, created when missing")
     parser.add_argument("--token-file", type=Path, required=True, help="file that holds the token and nothing else")
     given = parser.parse_args()
-    token = given.token_file.read_text(encoding="utf-8").strip() if given.token_file.exists() else ""
-    if not token:
-        parser.error(
-            f"{given.token_file} is missing or empty: write a secret token into it, readable by its owner only"
-        )
-    server = PurchasingServer(given.port, given.database, token)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    sys.stdout.write(f"purchasing service on http://{HOST}:{server.server_port}\n")
-    sys.stdout.flush()
     try:
-        server.serve_forever(poll_interval=0.1)
-    finally:
-        server.server_close()
+        token = read_token(given.token_file)
+    except ValueError as error:
+        parser.error(str(error))
+    serve_until_ended(PurchasingServer(given.port, given.database, token), "purchasing service")
 
 
 if __name__ == "__main__":

@@ -54,17 +54,18 @@ def _connect(ports: Mapping[str, int], session: Session) -> None:
     for one in companions(settings()):
         if one.name not in ports:
             continue
-        conn_id, fields = one.conn_id or one.name, one.connection(ports[one.name])
-        known = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
-        if known is None:
-            known = Connection(conn_id=conn_id, conn_type=fields["conn_type"], description=KEPT)
-            session.add(known)
-        elif known.description != KEPT:
-            continue  # somebody's own
-        known.conn_type, known.host = fields["conn_type"], fields["host"]
-        known.port, known.schema = fields["port"], fields["schema"]
-        known.set_password(fields["password"])
-        known.set_extra(fields["extra"])
+        for conn_id in one.conn_ids:
+            known = session.scalar(select(Connection).where(Connection.conn_id == conn_id))
+            if known is None:
+                known = Connection(conn_id=conn_id, conn_type=one.conn_type, description=KEPT)
+                session.add(known)
+            elif known.description != KEPT:
+                continue  # somebody's own
+            fields = one.connection(ports[one.name])
+            known.conn_type, known.host = fields["conn_type"], fields["host"]
+            known.port, known.schema = fields["port"], fields["schema"]
+            known.set_password(fields["password"])
+            known.set_extra(fields["extra"])
 
 
 if __name__ == "__main__":
