@@ -191,7 +191,7 @@ def read_folder(folder: Path) -> list[SpecFile]:
     read = []
     for kind, path in spec_paths(folder):
         file = read_spec(kind, path)
-        own_name = getattr(file.spec, kind, path.stem)
+        own_name = getattr(file.spec, kind, path.stem) if kind in ("model", "contract") else path.stem
         if own_name != path.stem:
             wrong = file.problem((kind,), f"`{own_name}` is in the file {path.name}", f"{kind}: {path.stem}")
             file = SpecFile(kind, path, None, file.marked, (*file.problems, wrong))
