@@ -23,7 +23,8 @@ from sqlalchemy import text
 
 from baton.effects import delivery, outbox
 from baton.effects.delivery import Delivery, deliver
-from baton.effects.http import Endpoint, HttpPeer
+from baton.effects.http import HttpPeer
+from baton.endpoint import Endpoint
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 
@@ -239,7 +240,8 @@ def test_without_fields_to_compare_a_conflict_stays_one(shop: Any) -> None:
 WORKER = """
 import os, signal, sys
 from baton.effects import delivery
-from baton.effects.http import Endpoint, HttpPeer
+from baton.effects.http import HttpPeer
+from baton.endpoint import Endpoint
 url, token, point, lease = sys.argv[1:5]
 def fault(name):
     if name == point:

@@ -23,6 +23,7 @@ SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _NO_ROWS = (BranchOperator, ReviewOperator)  # tasks whose result is no dataset
 _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
+_LOOK_UP = "baton.steps.look_up:look_up"
 
 
 def default_args(owner: str) -> dict[str, Any]:
@@ -189,6 +190,19 @@ class Flow(DAG):
         """Carry out what an earlier stage put into the outbox, each effect once."""
         wiring.check(task_id, _DELIVER, options)
         return self._stage(task_id, _DELIVER, options, {"after": after})
+
+    def look_up(
+        self, task_id: str, tool: str, data: Any, column: str, lists: bool = False, trigger_rule: str = "all_success"
+    ) -> Any:
+        """What a tool of the pack knows of a column's distinct values: one row each, with where the answer is from.
+
+        Args:
+            tool: name in the pack's tools.yaml.
+            lists: the column's cells are JSON lists of values.
+        """
+        options = {"tool": tool, "column": column, "lists": lists}
+        wiring.check(task_id, _LOOK_UP, options)
+        return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
 
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.

@@ -30,12 +30,21 @@ _VERBS = {
     "stage": ("task_id", "step", "options"), "mapped": ("task_id", "step", "options", "pool", "output_contract"),
     "advise": ("task_id", "agent", "conn_id", "limits", "trigger_rule"), "deliver": ("task_id", "after"),
     "branch": ("task_id", "result", "ways"), "review": ("decisions", "task_id"),
+    "look_up": ("task_id", "tool", "data", "column", "lists"),
 }  # fmt: skip
 _OF_THE_TASK = ("task_id", "step", "options", "pool", "trigger_rule", "output_contract", "outlets", "uses_models")
 _NAMED = {
     "score": (names.score_of, "model"), "confirmed": (names.confirmed_of, "model"), "earlier": (names.earlier_of, "stage"),
 }  # fmt: skip
-_TASKS = ("stage", "mapped", "advise", "deliver", "branch", "review")  # verbs that are told their task's name
+_TASKS = (
+    "stage",
+    "mapped",
+    "advise",
+    "deliver",
+    "branch",
+    "review",
+    "look_up",
+)  # verbs that are told their task's name
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,12 @@ def _read(path: Path, _stamp: int) -> list[FlowFile]:
 
 
 def problems(
-    flow: FlowFile, models: Iterable[str], contracts: Iterable[str], sources: Mapping[str, Any], flows: Iterable[str]
+    flow: FlowFile,
+    models: Iterable[str],
+    contracts: Iterable[str],
+    sources: Mapping[str, Any],
+    flows: Iterable[str],
+    tools: Iterable[str] = (),
 ) -> Iterator[Problem]:
     """What a flow names that its pack does not have, and steps that do not fit.
 
@@ -131,6 +145,7 @@ def problems(
         models, contracts: names in the pack.
         sources: by name; None for one that has mistakes of its own.
         flows: DAG ids of all flows.
+        tools: names in the pack.
     """
     own, line = flow.head.given.get("models", ()), flow.head.line
     listed = [one for one in own if isinstance(one, str)] if isinstance(own, list | tuple) else None
@@ -153,6 +168,8 @@ def problems(
                     f"`{model}` is scored with, but is not among the flow's `models`: its version would not be fixed"
                 )
                 yield flow.problem(call.line, "model", message, [f"models={[*listed, model]}"])
+        if call.verb == "look_up":
+            yield from _known(flow, call.line, "tool", "tool", call.word("tool"), tools)
         if call.verb == "publish_labels":
             yield from _known(flow, call.line, "about", "flow", call.word("about"), flows)
         if call.verb in ("stage", "mapped") and call.word("step"):

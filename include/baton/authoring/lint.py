@@ -20,7 +20,7 @@ from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
 from baton.packs.own_checks import own_files, own_problems
-from baton.packs.pack import find_pack, pack_folder, packs, read_folder
+from baton.packs.pack import find_pack, own_lint, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -111,6 +111,7 @@ class _Folder:
     models: dict[str, SpecFile] = field(default_factory=dict)
     contracts: dict[str, SpecFile] = field(default_factory=dict)
     sources: SpecFile | None = None
+    tools: SpecFile | None = None
 
     @classmethod
     def read(cls, name: str, path: Path) -> Self:
@@ -122,6 +123,8 @@ class _Folder:
                 folder.contracts[file.path.stem] = file
             elif file.kind == "sources":
                 folder.sources = file
+            elif file.kind == "tools":
+                folder.tools = file
         return folder
 
     def problems(self, flows: Flows) -> Problems:
@@ -129,9 +132,9 @@ class _Folder:
             yield from file.problems
         read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            known = stray.name in ("sources.yaml", "retention.yaml") and stray.suffix != ".yml"
+            known = stray.name in ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml") and stray.suffix != ".yml"
             if not known and stray not in read:
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, retention.yaml"
+                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml, actions.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):
@@ -144,13 +147,18 @@ class _Folder:
                 yield from _recent_problems(file, file.spec, flows)
         yield from self._missing_histories()
         yield from own_problems(self.name, self.path)
+        if (own := own_lint(self.name)) is not None:
+            yield from own(self.path)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""
         read = self.sources.spec.root if self.sources is not None and self.sources.spec is not None else {}
         stated = self.sources.marked.data if self.sources is not None else {}
         sources = {name: read.get(name) for name in stated} if isinstance(stated, dict) else read
-        yield from flow_files.problems(flow, self.models, self.contracts, sources, flows)
+        tools = self.tools.marked.data if self.tools is not None else {}
+        yield from flow_files.problems(
+            flow, self.models, self.contracts, sources, flows, tools if isinstance(tools, dict) else {}
+        )
 
     def _missing_histories(self) -> Problems:
         """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""

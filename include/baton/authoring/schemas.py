@@ -8,7 +8,7 @@ from baton.specs.kinds import KINDS, Kind, json_schema
 
 
 def export(folder: Path) -> list[Path]:
-    """Writes `model.schema.json`, and so for contract, sources and retention, into a folder.
+    """Writes `model.schema.json`, and so for contract, sources, retention and actions, into a folder.
 
     Returns:
         the files, in that order.

@@ -8,15 +8,18 @@ before the question doubles from round to round to give it that time.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.effects import outbox
-from baton.effects.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
+from baton.actions import switch
+from baton.effects import attempts, outbox
+from baton.effects.attempts import BUSY, SAME, Kept
+from baton.effects.outbox import CONFLICT, FAILED, FORBIDDEN, OPEN, PENDING, SENDING, SENT, UNKNOWN, WAITING, Effect
 from baton.effects.peer import Outcome, Peer
 from baton.errors import BatonError
 from baton.progress import told
@@ -33,7 +36,7 @@ _SILENCE = 5  # failures in a row that end a round: a peer that is down is not a
 
 @dataclass(frozen=True)
 class Delivery:
-    """How a partition's effects of one kind stand after `deliver`.
+    """How a partition's effects of some kinds stand after `deliver`.
 
     Attributes:
         sent: sent by this call.
@@ -43,6 +46,7 @@ class Delivery:
         adopted: of `sent`, found at the peer by asking, because an answer was lost.
         problems: the first undelivered ones, with the reason.
         degraded: sentences on what did not go smoothly.
+        waiting: for people to agree; forbidden: by the policy or by a person. Neither is a failure.
     """
 
     sent: int
@@ -52,24 +56,34 @@ class Delivery:
     adopted: int
     problems: list[str]
     degraded: list[str]
+    waiting: int = 0
+    forbidden: int = 0
 
 
 def deliver(
-    kind: str, peer: Peer, flow: str, partition: str, *, rounds: int = 5, pause: float = 1.0, longest: float = 30.0,
-    lease: float = 30.0, sleep: Callable[[float], None] = time.sleep,
+    kind: str | Collection[str], peer: Peer, flow: str, partition: str, *, rounds: int = 5, pause: float = 1.0,
+    longest: float = 30.0, lease: float = 30.0, sleep: Callable[[float], None] = time.sleep,
+    via: dict[str, Any] | None = None, undoing: bool = False,
 ) -> Delivery:  # fmt: skip
-    """Send a partition's effects of one kind; several workers may do so at once, after any crash, and again.
+    """Send a partition's effects of some kinds; several workers may do so at once, after any crash, and again.
 
     Args:
         rounds: attempts per effect and call; a refusal is not tried again before the next call.
         pause: seconds between the first two rounds, doubled from round to round up to `longest`.
         longest: a peer that asks for a longer wait ends the call.
-        lease: seconds that an attempt may take, see `outbox.claim`; more than the two requests of an attempt.
+        lease: seconds that an attempt may take, see `attempts.claim`; more than the two requests of an attempt.
+        via: how this is delivered, kept with each effect: what takes it back goes the same way.
+        undoing: only effects that take others back by this `via`; else only those that do not.
     """
-    run = _Run(peer, lease)
-    already = sum(effect.state == SENT for effect in outbox.effects(flow, partition, kind))
+    run = _Run(peer, lease, via)
+
+    def mine() -> list[Effect]:
+        found = outbox.effects(flow, partition, kind)
+        return [one for one in found if (one.via == via if undoing else True) and bool(one.undoes) == undoing]
+
+    already = sum(effect.state == SENT for effect in mine())
     number, patience = 0, time.monotonic() + 2 * lease
-    while todo := [e for e in outbox.effects(flow, partition, kind) if e.state in OPEN and e.key not in run.refused]:
+    while todo := [e for e in mine() if e.state in OPEN and e.key not in run.refused]:
         free = [effect for effect in todo if not effect.held()]
         if not free:  # another worker, perhaps a dead one: its lease ends
             if time.monotonic() > patience:
@@ -85,7 +99,7 @@ def deliver(
             break
         if run.unsettled:
             sleep(max(asked or 0.0, min(pause * 2 ** (number - 1), longest)))
-    return run.result(outbox.effects(flow, partition, kind), already)
+    return run.result(mine(), already)
 
 
 def decide(key: str, arrived: bool, by: str) -> Effect:
@@ -107,14 +121,14 @@ def decide(key: str, arrived: bool, by: str) -> Effect:
     if effect is None:
         raise BatonError(f"outbox: no effect has the key {key!r}; `baton outbox list` shows them")
     doubtful = effect.state == UNKNOWN or (effect.state == SENDING and not effect.held())
-    claimed = outbox.claim(effect, lease=30.0) if doubtful else None
-    if claimed is None:
+    claimed = attempts.claim(effect, lease=30.0, ask=True) if doubtful else None
+    if claimed is None or isinstance(claimed, Kept):
         raise BatonError(f"outbox: {effect.entity_key} is {effect.state}, not in doubt: nothing to decide")
 
     def work(conn: Connection) -> None:
         said = {"decided_by": by}
         state, answer = (SENT, said) if arrived else (PENDING, None)
-        if not outbox.settle(conn, claimed, state, None, answer, said if arrived else {}):
+        if not attempts.settle(conn, claimed, state, None, answer, said if arrived else {}):
             raise BatonError(f"outbox: {effect.entity_key} was taken by a worker meanwhile; look again")
         ledger.append(conn, "effect_decided", effect.subject, {"key": key, "arrived": arrived, "by": by})
 
@@ -129,6 +143,13 @@ def _doubt(effect: Effect) -> str:
     return str((effect.answer or {}).get(_SINCE) or warehouse.now())
 
 
+def _withheld(claimed: Effect) -> str:
+    """Why nothing may be sent though the effect was taken; empty: it may. The switch may have been turned since."""
+    if not claimed.may_send:
+        return "it was asked about; sending it needs a new permit"
+    return str(switch.stopped() or "")
+
+
 def _age(since: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
 
@@ -136,8 +157,9 @@ def _age(since: str) -> float:
 class _Run:
     """One call of `deliver`."""
 
-    def __init__(self, peer: Peer, lease: float) -> None:
-        self.peer, self.lease = peer, lease
+    def __init__(self, peer: Peer, lease: float, via: dict[str, Any] | None = None) -> None:
+        self.peer, self.lease, self.via = peer, lease, via
+        self.kept: dict[str, str] = {}  # key -> why it may not begin
         self.sent: dict[str, bool] = {}  # key -> adopted
         self.refused: set[str] = set()
         self.repeated: dict[str, str] = {}  # key -> why an attempt was not the last one
@@ -162,11 +184,13 @@ class _Run:
         return None
 
     def _attempt(self, effect: Effect) -> Outcome | None:
-        """One attempt; None when another worker has the effect."""
+        """One attempt; None when another worker has the effect, or it may not begin."""
         began = time.monotonic()
-        claimed = outbox.claim(effect, self.lease)
+        claimed = attempts.claim(effect, self.lease)
         if claimed is None:
             return None
+        if isinstance(claimed, Kept):
+            return self._keep(effect, claimed)
         FAULT("claimed")
         outcome, before, since = Outcome("absent"), UNKNOWN if effect.state == SENDING else effect.state, _doubt(effect)
         if before != PENDING and (self.peer.answers or before != FAILED):
@@ -178,7 +202,9 @@ class _Run:
         if outcome.kind == "absent" and before == UNKNOWN and (left := outcome.grace - _age(since)) > 0:
             outcome = Outcome("unknown", f"in doubt: not found, but it may be filed late: ask again in {left:.0f} s")
         if outcome.kind == "absent":
-            if time.monotonic() - began > self.lease / 2:  # asleep for long: another worker may be at it soon
+            if why := _withheld(claimed):
+                outcome, state = Outcome("later", why), PENDING  # the other side has nothing, as is known now
+            elif time.monotonic() - began > self.lease / 2:  # asleep for long: another worker may be at it soon
                 outcome = Outcome("later", "the attempt took too long before anything was sent")
             else:
                 outcome = self.peer.place(claimed.key, claimed.payload)
@@ -192,13 +218,23 @@ class _Run:
             outcome = replace(outcome, answer={_SINCE: since})
         return outcome if self._settle(claimed, state, outcome, adopted) else None
 
+    def _keep(self, effect: Effect, kept: Kept) -> Outcome | None:
+        if kept.why == BUSY:
+            return Outcome("later", kept.words)
+        if kept.why == SAME:
+            self.sent[effect.key] = False
+            return Outcome("done")
+        self.kept[effect.key] = kept.words
+        self.refused.add(effect.key)
+        return None
+
     def _settle(self, claimed: Effect, state: str, outcome: Outcome, adopted: bool) -> bool:
         error = None if state == SENT else outcome.words
 
         facts = {"adopted": adopted, "answer": outcome.answer} if state == SENT else {}
 
         def work(conn: Connection) -> bool:
-            mine = outbox.settle(conn, claimed, state, error, outcome.answer, facts)
+            mine = attempts.settle(conn, claimed, state, error, outcome.answer, facts, self.via)
             FAULT("before_commit")
             return mine
 
@@ -225,6 +261,12 @@ class _Run:
         if self.repeated:
             last = next(reversed(self.repeated.values()))
             degraded.append(f"{len(self.repeated)} needed more than one attempt; the last reason: {last}")
-        why = {e.key: e.error or "not tried yet" if e.state != SENDING else "another worker is at it" for e in now}
+        why = {
+            e.key: self.kept.get(e.key) or e.error or "not tried yet"
+            if e.state != SENDING
+            else "another worker is at it"
+            for e in now
+        }
         problems = [f"{e.entity_key}: {why[e.key]}" for e in [*failed, *unknown][:3]]
-        return Delivery(sent, already + others, len(failed), len(unknown), adopted, problems, degraded)
+        held = [sum(effect.state == state for effect in now) for state in (WAITING, FORBIDDEN)]
+        return Delivery(sent, already + others, len(failed), len(unknown), adopted, problems, degraded, *held)

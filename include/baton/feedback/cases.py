@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from baton.data.datasets import DatasetRef, read
 from baton.data.fit import fit, flaw
+from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
@@ -181,10 +182,20 @@ def decide(
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
+        # nobody need approve any more what was to be done about it
+        firewall.withdraw(conn, flow, str(entity_key), f"its case was answered {resolution}")
         for target, value in case["resolutions"][resolution].items():
             record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
+
+
+def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> bool:
+    """Close an open case that needs nobody any more, with a note; one that a person decided stays. Returns whether it was open."""
+    table = tables.cases
+    here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key)) & (table.c.status == "open")
+    done = conn.execute(table.update().where(here).values(status="withdrawn", note=why, updated_at=now()))
+    return bool(done.rowcount)
 
 
 def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:

@@ -1,23 +1,29 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  retention.yaml  steps.py  README.md
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml  steps.py
+<pack>/README.md
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from baton.errors import SpecError
-from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
+from baton.packs.spec_file import Problem, SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
+from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
 from baton.specs.retention import FlowRetention
 from baton.specs.source import Source
+from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
@@ -32,7 +38,9 @@ class Pack:
     models: dict[str, ModelSpec] = field(default_factory=dict)
     contracts: dict[str, ContractSpec] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
+    actions: ActionsSpec | None = None
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -41,6 +49,10 @@ class Pack:
     def source(self, name: str) -> Source:
         """The source of that name. Raises SpecError: there is none; names those that exist."""
         return self._pick("source", self.sources, name)
+
+    def tool(self, name: str) -> ToolSpec:
+        """The tool of that name. Raises SpecError: there is none; names those that exist."""
+        return self._pick("tool", self.tools, name)
 
     def _pick(self, kind: str, known: dict[str, Any], name: str) -> Any:
         if name not in known:
@@ -106,7 +118,9 @@ def find_pack(pack: str | Path) -> tuple[str, Path]:
     inside = [path] if _holds_parts(path) else [one for one in sorted(path.iterdir()) if _holds_parts(one)]
     if len(inside) != 1:
         several = f" but {', '.join(one.name for one in inside)}: name one" if inside else ""
-        raise SpecError(f"{path}: is no part of a pack (a folder with models/, contracts/ or sources.yaml){several}")
+        raise SpecError(
+            f"{path}: is no part of a pack (a folder with models/, contracts/, sources.yaml or actions.yaml){several}"
+        )
     folder = inside[0]
     installed = [name for name in packs() if pack_folder(name).resolve() == folder.resolve()]
     return (installed[0] if installed else folder.resolve().name.removeprefix("baton_")), folder
@@ -123,7 +137,7 @@ def open_pack(pack: str | Path) -> Pack:
 
 
 def _holds_parts(folder: Path) -> bool:
-    return any((folder / part).exists() for part in ("models", "contracts", "sources.yaml"))
+    return any((folder / part).exists() for part in ("models", "contracts", "sources.yaml", "actions.yaml"))
 
 
 def load_pack(name: str) -> Pack:
@@ -162,6 +176,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     read = read_folder(folder)
     raise_for(problem for file in read for problem in file.problems)
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
+    tools: dict[str, ToolSpec] = next((file.spec.root for file in read if file.kind == "tools"), {})
     retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
     return Pack(
         name=name,
@@ -170,7 +185,9 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         models={file.spec.model: file.spec for file in read if file.kind == "model"},
         contracts={file.spec.contract: file.spec for file in read if file.kind == "contract"},
         sources={key: source.model_copy(update={"folder": str(folder)}) for key, source in sources.items()},
+        tools=tools,
         retention=retention,
+        actions=next((file.spec for file in read if file.kind == "actions"), None),
     )
 
 
@@ -179,7 +196,7 @@ def read_folder(folder: Path) -> list[SpecFile]:
     read = []
     for kind, path in spec_paths(folder):
         file = read_spec(kind, path)
-        own_name = getattr(file.spec, kind, path.stem)
+        own_name = getattr(file.spec, kind, path.stem) if kind in ("model", "contract") else path.stem
         if own_name != path.stem:
             wrong = file.problem((kind,), f"`{own_name}` is in the file {path.name}", f"{kind}: {path.stem}")
             file = SpecFile(kind, path, None, file.marked, (*file.problems, wrong))
@@ -187,11 +204,20 @@ def read_folder(folder: Path) -> list[SpecFile]:
     return read
 
 
+def own_lint(name: str) -> Callable[[Path], Iterable[Problem]] | None:
+    """What an installed pack checks of its own files: `check(folder)` of its module `lint`; None where it has none."""
+    point = _installed().get(name)
+    if point is None or find_spec(f"{point.value}.lint") is None:
+        return None
+    check: Callable[[Path], Iterable[Problem]] = import_module(f"{point.value}.lint").check
+    return check
+
+
 def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     """The YAML files of a pack's folder and what each holds."""
     found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
-    single: tuple[Kind, ...] = ("sources", "retention")
+    single: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")
     return [*found, *((kind, path) for kind in single if (path := folder / f"{kind}.yaml").exists())]
 
 

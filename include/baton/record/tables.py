@@ -105,15 +105,49 @@ drift_windows = _table(
 # each time drift asked for training; the budget and the cool-down count these
 retrains = _table("retrains", "id:id* model reason partition requested_at", Index(None, "model", "partition"))
 
+# --- what heals ---
+
+# what tools answered, under a digest of tool and value; value: null where it is personal; answer: null where the tool did not
+# know it; until: when the row goes
+lookups = _table("lookups", "tool* digest* value? answer:json? at until", Index(None, "until"))
+# one row per tool that failed of late; state: closed, open, half_open, see `baton.lookups.breaker`
+breakers = _table("breakers", "tool* state failures:int probes:int opened_at? retry_at? error? updated_at")
+# one row per model of a flow that is not scored by its champion: the rung that scores instead, `previous` or `rules`
+rungs = _table("rungs", "flow* model* rung version:int? reason partition since updated_at")
+
 # --- record ---
 
-# effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`
+# effects outside the warehouse, each done once under its key; states: see `baton.effects.outbox`; target: what it is done to;
+# action: what was judged beside the payload (`baton.actions.action`); undo: what takes it back, and who asked for that; via:
+# how it was delivered; undone_at: since when it does not stand any more
 outbox = _table(
     "outbox",
     "key* kind flow partition entity_key payload:json state attempts:int lease_until? answer:json? error? "
-    "created_at updated_at sent_at?",
+    "created_at updated_at sent_at? target? action:json? undo:json? via:json? undone_at?",
     Index(None, "state"),
     Index(None, "flow", "partition"),
+    Index(None, "target", "kind"),
+)
+# an effect that people are asked about; subject: digest of all that it would be approved for, seen: of what is shown;
+# state: open, approved, refused, expired, withdrawn, replaced
+requests = _table(
+    "requests",
+    "id:id* effect flow partition entity_key kind target pack level rule needs:int reasons:json requester action:json subject "
+    "seen evidence policy state note? opened_at updated_at expires_at",
+    Index(None, "effect"),
+    Index(None, "state", "flow", "partition"),
+    Index(None, "flow", "entity_key"),
+    Index(None, "pack", "rule", "opened_at"),
+)
+# one person's word on one request; answer: approved, refused
+votes = _table("votes", "request:big* person* name answer reason? seen channel at")
+# what lets one effect happen once; request: null where the policy alone said yes; subject: what it is bound to, by SHA-256
+permits = _table(
+    "permits",
+    "id:id* effect request:big? pack level rule subject policy nonce issued_at expires_at used_at? used_by? void_at? void_why?",
+    Index(None, "effect"),
+    Index(None, "pack", "rule", "issued_at"),
+    Index(None, "level", "issued_at"),
 )
 meta = _table("meta", "key* value")
 # append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only

@@ -1,9 +1,11 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, retention.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
     sources.yaml               -> SourcesSpec (name -> FileSource | FolderSource | MailboxSource | SqlSource | HttpSource)
+    tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
+    actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
@@ -12,21 +14,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.forecast import ForecastSpec
 from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
 from baton.specs.text import TextSpec
+from baton.specs.tool import ToolsSpec
 
 
 class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field(discriminator="family")]]):
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "retention"]
+Kind = Literal["model", "contract", "sources", "tools", "retention", "actions"]
 KINDS: dict[Kind, type[BaseModel]] = {
-    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "retention": RetentionSpec,
+    "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
+    "retention": RetentionSpec, "actions": ActionsSpec,
 }  # fmt: skip
 
 

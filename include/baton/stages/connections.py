@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_ai import Agent
 
-    from baton.effects.http import Endpoint
     from baton.effects.smtp import MailServer
+    from baton.endpoint import Endpoint
     from baton.packs.pack import Pack
     from baton.sources.reading import RawBatch
     from baton.specs.source import Source

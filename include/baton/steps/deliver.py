@@ -34,7 +34,9 @@ _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the arc
 class DeliverOptions(Spec):
     """Options of `deliver`: with an `endpoint` the effects go over HTTP, without one they are mails."""
 
-    effect: str = Field(min_length=1, description="kind of the effects, as given to `outbox.enqueue`")
+    effect: str | Seq[str] = Field(
+        min_length=1, description="kind of the effects, or several, as `actions.yaml` names them"
+    )
     conn_id: str = Field(min_length=1, description="connection of the peer")
     timeout: float | None = Field(default=None, gt=0, description="seconds for an answer; null: 10 (HTTP) or 30 (mail)")
     rounds: int = Field(default=5, ge=1, description="attempts per effect and task attempt")
@@ -59,60 +61,74 @@ class DeliverOptions(Spec):
         """Whether the peer speaks HTTP."""
         return not self.model_fields_set.isdisjoint({"endpoint", "receipt", "echoes"})
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The effects' kinds."""
+        return (self.effect,) if isinstance(self.effect, str) else self.effect
+
+    @property
+    def via(self) -> dict[str, Any]:
+        """How effects go, as each of them notes it; what takes one back goes the same way."""
+        return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect"}))
+
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    found = [e for e in outbox.effects(job.flow, job.partition, job.options.effect) if e.state != outbox.WITHDRAWN]
-    still = [effect for effect in found if effect.state != outbox.SENT]
-    return {"effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else ""}
+    found = [e for e in outbox.effects(job.flow, job.partition, job.options.kinds) if e.state != outbox.WITHDRAWN]
+    still = [effect for effect in found if effect.state in outbox.OPEN]
+    held = [effect for effect in found if effect.state in outbox.HELD]  # an approved one is open afterwards
+    state = {"effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else ""}
+    return state | ({"held": outbox.digest(held)} if held else {})
 
 
 @engine_step(DeliverOptions, fingerprint=_outbox_state)
 def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
-    """Send the partition's effects of one kind, each once, and give back how they stand.
+    """Send the partition's effects of some kinds, each once, and give back how they stand.
 
     Inputs: the result of the stage that enqueued them (for the order of tasks; its rows are not read).
 
     Returns:
         one row per effect: entity_key, key, state, receipt (of a mail: its Message-ID), sent_at; facts: sent, already,
-        adopted, failed, unknown, `degraded` sentences and, for mail, `peer`. A dry run sends nothing.
+        adopted, failed, unknown, `degraded` sentences and, where there are such, waiting (for people), forbidden, and for
+        mail `peer`. A dry run sends nothing.
 
     Raises:
         SpecError: an option is missing or unknown.
         BatonError: something is not delivered; what was sent is recorded, a retry goes on with the rest.
     """
     options = job.options
-    done, peer = (None, "") if job.dry_run else _deliver(job, options)
+    done, peer = (None, "") if job.dry_run else carry_out(job, options)
     if done is not None and (done.failed or done.unknown):
-        raise BatonError(_undelivered(job, options.effect, done))
+        raise BatonError(undelivered(job, ", ".join(options.kinds), done))
     receipt = options.receipt or "message_id"
     rows = [
         (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
-        for effect in outbox.effects(job.flow, job.partition, options.effect) if effect.state != outbox.WITHDRAWN
+        for effect in outbox.effects(job.flow, job.partition, options.kinds) if effect.state != outbox.WITHDRAWN
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", "key", "state", "receipt", "sent_at"], dtype="string")
     if done is None:
         return StageOutput(frame, {"sent": 0, "dry_run": True})
     facts: dict[str, Any] = {name: getattr(done, name) for name in ("sent", "already", "adopted", "failed", "unknown")}
+    facts |= {name: count for name in ("waiting", "forbidden") if (count := getattr(done, name))}
     facts |= {"peer": peer} if peer else {}
     return StageOutput(frame, {**facts, **({"degraded": done.degraded} if done.degraded else {})})
 
 
-def _deliver(job: StageJob[Any], options: DeliverOptions) -> tuple[Delivery, str]:
-    """Deliver, and say by what if it is mail."""
+def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False) -> tuple[Delivery, str]:
+    """Deliver, and say by what if it is mail. `undoing`: only what takes other effects back, instead of the others."""
     timeout = options.timeout or (_HTTP_TIMEOUT if options.http else _MAIL_TIMEOUT)
     if options.http:
         endpoint = job.connections.http(options.conn_id)
         with HttpPeer(endpoint, options.endpoint, options.receipt, list(options.echoes), timeout) as peer:
-            return _sent(job, options, peer, _LEASE * timeout), ""
+            return _sent(job, options, peer, _LEASE * timeout, undoing), ""
     with _mail_peer(job, options, job.connections.mail(options.conn_id), timeout) as post:
-        return _sent(job, options, post, _MAIL_LEASE * timeout), post.name
+        return _sent(job, options, post, _MAIL_LEASE * timeout, undoing), post.name
 
 
-def _sent(job: StageJob[Any], options: DeliverOptions, peer: Peer, lease: float) -> Delivery:
+def _sent(job: StageJob[Any], options: DeliverOptions, peer: Peer, lease: float, undoing: bool) -> Delivery:
     return delivery.deliver(
-        options.effect, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
-        lease=lease,
+        options.kinds, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
+        lease=lease, via=options.via, undoing=undoing,
     )  # fmt: skip
 
 
@@ -132,7 +148,7 @@ def _mail_peer(
     return FileOutbox(folder / job.flow / safe_name(job.partition), sender)
 
 
-def _undelivered(job: StageJob[Any], kind: str, done: Delivery) -> str:
+def undelivered(job: StageJob[Any], kind: str, done: Delivery) -> str:
     total = done.sent + done.already + done.failed + done.unknown
     advice = ["a retry of this task goes on with the rest and repeats nothing that is done"]
     if done.failed:

@@ -8,8 +8,9 @@ import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
+from baton.actions.action import Action, Approval
 from baton.data.datasets import read
-from baton.effects import outbox
+from baton.effects import firewall, outbox
 from baton.errors import BatonError
 from baton.feedback import adjustments
 from baton.packs.pack import find_model
@@ -194,12 +195,13 @@ def place(job: StageJob[OrderOptions]) -> StageOutput:
             for row in approved.to_dict("records")
         ]  # fmt: skip
         going = pd.concat([going, approved[approved["quantity"] > 0]], ignore_index=True)
+    yes = {row["entity_key"]: Approval.of_answer(answer) for row in reviewed}
     before = dict(zip(asked["item"], asked["quantity"], strict=True))
     changed = [row["entity_key"] for row in reviewed if row["decided"] != before[row["entity_key"]]]
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        outbox.enqueue(conn, job.flow, job.partition, EFFECT,
-                       [(row["item"], _payload(job, row)) for row in going.to_dict("records")])  # fmt: skip
+        actions = [_action(job, row, yes) for row in going.to_dict("records")]
+        firewall.place(conn, job.pack, job.flow, job.partition, actions, kinds=(EFFECT,))
         if answer:
             said = {name: answer.get(name) for name in ("answer", "changes", "actor")}
             ledger.append(conn, "orders_reviewed", f"{job.flow}/{job.partition}", {**said, "commit": commit_id})
@@ -220,6 +222,13 @@ def _as_answered(asked: pd.DataFrame, changes: Mapping[str, Any], policies: Mapp
         quantities.append(int(changes.get(item, quantity)))
         money.append(round(quantities[-1] * (policy.unit_cost + (policy.expedite_cost or 0.0) * express), 2))
     return rows.assign(quantity=quantities, money=money)
+
+
+def _action(job: StageJob, row: Mapping[Any, Any], yes: Mapping[str, Approval]) -> Action:
+    """What the policy judges: the order, what it costs, who approved it; no order takes itself back, the supplier does."""
+    approvals = [yes[row["item"]]] if row["item"] in yes else []
+    payload = _payload(job, row)
+    return Action(EFFECT, row["item"], row["item"], payload, amount=payload["amount"], approvals=approvals)
 
 
 def _payload(job: StageJob, row: Mapping[Any, Any]) -> dict[str, Any]:

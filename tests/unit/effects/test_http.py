@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from baton.effects.http import Endpoint, HttpPeer
+from baton.effects.http import HttpPeer
 from baton.effects.peer import Outcome
+from baton.endpoint import Endpoint
 from baton.errors import BatonError
 
 PAYLOAD = {"item": "a", "quantity": 48}

@@ -7,8 +7,8 @@ from typing import Any
 from baton.airflow.connections.models import ConnectedModel
 from baton.airflow.connections.peers import endpoint, mail_server
 from baton.airflow.connections.readers import read_http, read_mailbox, read_sql
-from baton.effects.http import Endpoint
 from baton.effects.smtp import MailServer
+from baton.endpoint import Endpoint
 from baton.packs.pack import Pack
 from baton.sources.reading import RawBatch
 from baton.specs.source import Source

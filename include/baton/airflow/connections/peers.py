@@ -22,9 +22,9 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from baton.airflow.connections.readers import imap_server
-from baton.effects.http import Endpoint
 from baton.effects.mail import is_address
 from baton.effects.smtp import ARCHIVE_DELAY, MailServer
+from baton.endpoint import Endpoint
 from baton.errors import BatonError
 from baton.settings import settings
 

@@ -7,7 +7,7 @@ waits for it. Airflow keeps request and answer in its database: a text with pers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -73,7 +73,7 @@ class ReviewOperator(HITLOperator):
         return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The answer as JSON: approved | rejected | timeout, values by entity, who gave it."""
+        """The answer as JSON: approved | rejected | timeout, values by entity, who gave it (name and id) and when."""
         if event.get("error_type") == "timeout":
             self.log.warning("nobody answered in time: what waited is not carried out")
             return {"answer": "timeout", "changes": {}, "actor": ""}
@@ -83,6 +83,8 @@ class ReviewOperator(HITLOperator):
             "answer": "approved" if answer["chosen_options"] == [APPROVE] else "rejected",
             "changes": dict(answer["params_input"] or {}),
             "actor": str(user.get("name") or user.get("id") or "unknown"),
+            "actor_id": str(user.get("id") or ""),
+            "at": _time(answer.get("responded_at")),
         }
 
     def _asked(self) -> pd.DataFrame:
@@ -112,6 +114,15 @@ class ReviewOperator(HITLOperator):
                 cells[0] = f"[{cells[0]}]({address})"
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+
+def _time(told: Any) -> str:
+    """When the answer was given, as the warehouse writes times; empty: Airflow does not say."""
+    try:
+        at = datetime.fromisoformat(str(told))
+    except ValueError:
+        return ""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _cell(value: Any) -> str:

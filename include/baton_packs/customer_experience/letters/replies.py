@@ -11,9 +11,10 @@ import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
+from baton.actions.action import Action, Approval
 from baton.agents.masking import Mask
 from baton.data.datasets import read
-from baton.effects import outbox
+from baton.effects import firewall
 from baton.errors import BatonError
 from baton.record import ledger
 from baton.specs.base import Spec
@@ -135,7 +136,11 @@ def place(job: StageJob[ReplyOptions]) -> StageOutput:
         texts |= approved
     mails, refused = _mails(texts)
     changed = [key for key in asked if key in mails and texts[key][1] != asked[key]["reply"]]
-    placed = _Placed(asked, problems | refused, known.left, mails, changed)
+    said = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
+    said |= {
+        key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]
+    }
+    placed = _Placed(asked, problems | refused, known.left, mails, changed, said)
     unapproved = placed.waiting if word != NOT_ASKED else []
     kept = {key: rows[key] for key in (*placed.problems, *unapproved) if key in rows}
     degraded = _degraded(word, kept.keys() - placed.problems.keys(), placed.problems)
@@ -152,6 +157,7 @@ class _Placed:
         left: entity -> mail that is out already.
         mails: entity -> mail that may leave now.
         changed: entities whose text a person changed.
+        said: entity -> who approved its answer; the others leave by the rules alone.
     """
 
     asked: Mapping[str, Mapping[Any, Any]]
@@ -159,6 +165,7 @@ class _Placed:
     left: Mapping[str, dict[str, Any]]
     mails: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     changed: Sequence[str] = ()
+    said: Mapping[str, Approval] = field(default_factory=dict)
 
     @property
     def going(self) -> dict[str, dict[str, Any]]:
@@ -175,13 +182,20 @@ def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]
             conn: Connection, commit_id: int) -> None:  # fmt: skip
     """In the commit's own transaction: mails into the outbox, cases for what is `kept` back, the person's word on record."""
     gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
-    mails = [(key, mail) for key, mail in placed.going.items() if key not in gone]
-    outbox.enqueue(conn, job.flow, job.partition, sending.EFFECT, mails)
+    mails = [_action(key, mail, placed.said.get(key)) for key, mail in placed.mails.items() if key not in gone]
+    left = sending.as_judged(job, conn, [key for key in placed.left if key not in gone and key not in placed.mails])
+    firewall.place(conn, job.pack, job.flow, job.partition, [*mails, *left], kinds=(sending.EFFECT,))
     held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
     if answer:
         said = {name: answer.get(name) for name in ("answer", "actor")}
         said |= {"asked": len(placed.asked), "changed": placed.changed, "held_back": sorted(kept), "commit": commit_id}
         ledger.append(conn, "answers_reviewed", f"{job.flow}/{job.partition}", said)
+
+
+def _action(key: str, mail: dict[str, Any], said: Approval | None) -> Action:
+    """What the policy judges; the address is no target, since it stands in the payload, which retention empties."""
+    who = sending.BY_RULES if said is None else sending.BY_PERSON
+    return Action(sending.EFFECT, key, key, mail, asset_class=who, approvals=[] if said is None else [said])
 
 
 def _output(placed: _Placed, degraded: list[str], on_commit: Any = None) -> StageOutput:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from sqlalchemy import Connection, select
 
+from baton.actions.action import Action
 from baton.data.datasets import read
 from baton.effects import outbox
 from baton.effects.mail import mail_payload
@@ -21,6 +22,7 @@ from baton.stages.slots import Slot, head, history
 
 EFFECT = "mail"  # kind in the outbox
 SUBJECT = "Re: your message"
+BY_RULES, BY_PERSON = "by_rules", "by_person"  # classes of answers in actions.yaml
 SUGGEST, ACCEPTED = "suggest", "accepted"
 # line breaks of other programs, such as Word's soft one, which a mail may not hold: people paste them unseen
 _BREAKS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
@@ -35,7 +37,7 @@ class Known:
         elsewhere: entities that another partition answers.
         closed: entities whose case a person has decided.
         accepted: suggestions of earlier partitions that a person accepted or worded anew, and nobody sent: entity -> its
-            decision as it was then, the reply in that person's words.
+            decision as it was then, the reply in that person's words, `accepted`: by whom and when.
     """
 
     left: Mapping[str, dict[str, Any]]
@@ -83,6 +85,16 @@ def sent_elsewhere(job: StageJob, conn: Connection | None = None) -> set[str]:
         return set(own.execute(query).scalars())
 
 
+def as_judged(job: StageJob, conn: Connection, keys: Collection[str]) -> list[Action]:
+    """Answers that are out, or may be, as they were placed: they stay so."""
+    known = outbox.effects(job.flow, job.partition, EFFECT, conn) if keys else []
+    mine = [one for one in known if one.entity_key in keys]
+    return [
+        one.judged() if one.action is not None else Action(EFFECT, one.entity_key, one.entity_key, one.payload)
+        for one in mine
+    ]
+
+
 def require_newest(job: StageJob) -> None:
     """A person's word counts for the decisions that they saw.
 
@@ -126,5 +138,5 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
         for row in rows[rows["entity_key"] == key].to_dict("records"):
             reply = case["text"] or row["reply"]
             if isinstance(reply, str):
-                found[key] = {**row, "reply": reply}
+                found[key] = {**row, "reply": reply, "accepted": (case["actor"], case["updated_at"])}
     return found

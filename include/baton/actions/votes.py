@@ -1,0 +1,104 @@
+"""Votes: one person's word on one request. What is checked here no setting turns off, and administrators are not exempt."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.actions import requests
+from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
+from baton.errors import BatonError
+from baton.record import ledger, warehouse
+from baton.record.tables import requests as requests_table
+from baton.record.tables import votes as table
+
+APPROVE, REFUSE = "approved", "refused"
+_PROGRAMS = ("flow:", "agent:", "service:")
+_NOBODY = {"", "unknown", "anonymous", "none", "null", "nobody"}
+_SERVICES = {"service", "baton", "airflow", "mlflow", "root", "system", "scheduler", "postgres"}
+
+
+class VoteRefused(BatonError):
+    """The vote does not count; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Voter:
+    """Who votes: the id that they logged in with, what people call them, and where they said it."""
+
+    person: str
+    name: str = ""
+    channel: str = "airflow"
+
+    @property
+    def id(self) -> str:
+        """The id as it is compared: upper and lower case are the same person."""
+        return self.person.strip().casefold()
+
+
+def flaw(voter: Voter, requester: str) -> str:
+    """Why somebody cannot approve what this requester wants; empty: they can."""
+    if voter.id in _NOBODY:
+        return "nobody knows who this is: log in under your own name"
+    if voter.id in _SERVICES or voter.id.startswith(_PROGRAMS):
+        return f"{voter.person} is an account of a service, not a person"
+    if voter.id == requester.strip().casefold():
+        return f"{voter.person} asked for it; somebody else has to agree"
+    return ""
+
+
+def cast(
+    conn: Connection, request: Request, voter: Voter, answer: str, seen: str, reason: str = "", at: str = ""
+) -> Request:
+    """Record a vote, with its ledger entry; returns the request as it is then: open, approved or refused.
+
+    Args:
+        seen: the request's `seen`, as the voter was shown it.
+        at: when it was said, if earlier.
+
+    Raises:
+        VoteRefused: the request is not open, it is another one by now, or the voter may not.
+    """
+    now = warehouse.now()
+    if request.state != OPEN:
+        why = f" ({request.note})" if request.note else ""
+        raise VoteRefused(f"request {request.id} is {request.state}{why}: nothing is left to answer")
+    if not request.is_open(now):
+        raise VoteRefused(f"request {request.id} expired at {request.expires_at[:19]}: it has to be asked anew")
+    if seen != request.seen:
+        raise VoteRefused(f"request {request.id} is not what you saw: look at it again, then answer")
+    if answer not in (APPROVE, REFUSE):
+        raise VoteRefused(f"answer {answer!r}: allowed are {APPROVE} and {REFUSE}")
+    # whoever asked may take it back, which is no approval
+    if why := flaw(voter, request.requester if answer == APPROVE else ""):
+        raise VoteRefused(f"request {request.id}: {why}")
+    mine = (table.c.request == request.id, table.c.person == voter.id)
+    known = conn.execute(sa.select(table.c.answer).where(*mine)).scalar()
+    if known == answer:
+        raise VoteRefused(f"request {request.id}: {voter.person} has answered it already; another person is needed")
+    if known is not None:
+        conn.execute(table.delete().where(*mine))
+    values = {"request": request.id, "person": voter.id, "name": voter.name or voter.person, "answer": answer}
+    values |= {"reason": reason or None, "seen": seen, "channel": voter.channel, "at": at or now}
+    conn.execute(table.insert().values(values))
+    said = {"request": request.id, "effect": request.effect, "person": voter.id, "answer": answer}
+    said |= {"reason": reason, "seen": seen, "channel": voter.channel}
+    ledger.append(conn, "action_voted", request.named, said)
+    if answer == REFUSE:
+        requests.close(conn, request, REFUSED, f"by {voter.name or voter.person}{': ' + reason if reason else ''}")
+    elif len(approvers(conn, request)) >= request.needs:
+        requests.close(conn, request, APPROVED)
+    return requests.find(conn, request.id)
+
+
+def approvers(conn: Connection, request: Request) -> list[str]:
+    """Ids of those who said yes to what the request is now."""
+    query = sa.select(table.c.person).where(table.c.request == request.id, table.c.answer == APPROVE)
+    return list(conn.scalars(query.where(table.c.seen == request.seen).order_by(table.c.at)))
+
+
+def given(conn: Connection, effect: str, voter: Voter, at: str) -> list[int]:
+    """Numbers of the requests about an effect for which what a person said at that time has counted before."""
+    query = sa.select(table.c.request, table.c.at).join(requests_table, requests_table.c.id == table.c.request)
+    query = query.where(requests_table.c.effect == effect, table.c.person == voter.id)
+    return [int(number) for number, known in conn.execute(query) if not at or known >= at]
