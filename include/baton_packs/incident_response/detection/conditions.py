@@ -69,7 +69,7 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
 def _pipeline(source: LogSource, mapping: dict[str, str | list[str]]) -> ProcessingPipeline:
     items = [ProcessingItem(FieldMappingTransformation(mapping))]
     if source.where:
-        items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="log_source")))
+        items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
     return ProcessingPipeline(items=items)
 
 
