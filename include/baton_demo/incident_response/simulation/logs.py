@@ -57,6 +57,21 @@ def session(
     events.log(at + lasts + 0.1, host, "sshd", closed, **to)
 
 
+def banners(
+    events: Events, rng: np.random.Generator, host: Machine, source: str, begin: float, end: float, number: int
+) -> None:
+    """Somebody reads the SSH server's banner and hangs up, `number` times: what scanners do."""
+    for at in np.sort(rng.uniform(begin, end, number)):
+        port, pid = int(rng.integers(30_000, 60_000)), int(rng.integers(1_000, 32_000))
+        to = {"src_endpoint_ip": source, "dst_endpoint_ip": host.address, "dst_endpoint_port": 22}
+        if rng.random() < 0.5:
+            line = f"sshd[{pid}]: banner exchange: Connection from {source} port {port}: invalid format"
+            events.log(float(at), host, "sshd", line, **to)
+        events.log(
+            float(at) + 0.2, host, "sshd", f"sshd[{pid}]: Connection closed by {source} port {port} [preauth]", **to
+        )
+
+
 def everyday(rng: np.random.Generator, start: float, length: float, busy: float) -> Events:
     """Lines of `length` seconds from `start`; what a session logs at its end may come later."""
     events = Events()
