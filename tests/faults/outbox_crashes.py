@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import mmap
 import random
+import runpy
 import struct
 import time
 from collections import Counter
@@ -26,12 +27,15 @@ from typing import Any
 import pandas as pd
 from forked import Attempt, Violation, digest
 
-from baton.effects import delivery, outbox
+from baton.actions import requests
+from baton.effects import attempts, delivery, outbox
 from baton.effects.peer import Outcome
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.stages import slots
+
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "placing.py"))
 
 PLAN_POINTS = ("looked", "fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
 SEND_POINTS = tuple(
@@ -94,7 +98,7 @@ def _plan(flow: str, quantities: tuple[int, ...], stop: Callable[[str], None]) -
     frame = pd.DataFrame({"item": ITEMS, "quantity": quantities})
 
     def enqueue(conn: Any, _commit: int) -> None:
-        outbox.enqueue(conn, flow, PARTITION, "order", _entries(quantities))
+        PLACING["enqueue"](conn, flow, PARTITION, "order", _entries(quantities))
 
     slots.run_stage(
         slots.Slot(flow, "plan", PARTITION), lambda _: slots.StageOutput(frame, {}, enqueue),
@@ -118,7 +122,7 @@ def _send(flow: str, peer: Peer, stop: Callable[[str], None]) -> dict[str, Any]:
         stop(f"{point}{seen[point] if seen[point] > 1 else ''}")
 
     delivery.FAULT = at
-    outbox.datetime = delivery.datetime = _Datetime  # type: ignore[misc]
+    attempts.datetime = requests.datetime = delivery.datetime = _Datetime  # type: ignore[misc]
     warehouse.now = lambda: datetime.fromtimestamp(_time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     delivery.time = SimpleNamespace(monotonic=_time)  # type: ignore[assignment]
     done = delivery.deliver(
@@ -223,7 +227,7 @@ def _plan_anew(
     other = (rng.randint(0, 3), rng.randint(0, 3))
     trace.append(f"plan {other}")
     try:
-        warehouse.transact(lambda conn: outbox.enqueue(conn, flow, PARTITION, "order", _entries(other)))
+        warehouse.transact(lambda conn: PLACING["enqueue"](conn, flow, PARTITION, "order", _entries(other)))
     except BatonError:
         counts["another plan refused"] += 1
         return wanted
