@@ -95,7 +95,9 @@ def counted(lines: pd.DataFrame) -> pd.DataFrame:
 
     timed = lines.assign(time=START + pd.to_timedelta(lines["seconds"], unit="s"))
     counts = count_logs(timed.drop(columns=["seconds", "is_attack"]))
-    counts = counts.drop(columns=[name for name in counts.columns if str(name).startswith("_")])  # the engine's bookkeeping
+    counts = counts.drop(
+        columns=[name for name in counts.columns if str(name).startswith("_")]
+    )  # the engine's bookkeeping
     at = timed["time"].dt.floor(f"{STEP}s")
     attacked = timed.groupby(["device_hostname", at])["is_attack"].max()
     keys = pd.MultiIndex.from_frame(counts[["device_hostname", "time"]])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FLOW, PACK, UNDO = "incident_response", "incident_response", "undo"
 MODELS = ("network_intrusion", "log_anomaly")
 SEED = 12
+PARTS = ("firewall", "directory", "tickets")
 FIRST, SECOND = "admin", "op"  # two people with log-ins of their own
 
 APPROVED, REFUSED = "approved", "refused"
@@ -88,18 +89,33 @@ class IncidentResponsePlaybook(playbook.Playbook):
                 self.run(partition, people)
                 advance(done + 1)
 
-    def run(self, partition: str, people: People = agree, timeout: float = 240) -> str:
+    def run(self, partition: str, people: People = agree) -> str:
         """Trigger a partition's run, vote on what waits until it is through; returns the run's id."""
         run = self.airflow.trigger(FLOW, partition)
+        self.finish(run, partition, people)
+        return run
+
+    def finish(self, run: str, partition: str, people: People = agree, timeout: float = 240) -> None:
+        """Vote on what waits until a run is through."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             state = self.airflow.run(FLOW, run)["state"]
             self.expect(state != "failed", f"{FLOW} {partition} must go through")
             if state == "success":
-                return run
+                return
             self.vote(partition, people)
             time.sleep(0.3)
         self.expect(False, f"{FLOW} {partition} is not through after {timeout:.0f} s")
+
+    def run_until_held(self, partition: str, people: People = agree, timeout: float = 120) -> str:
+        """Trigger a partition's run while all effects are stopped; returns its id once a delivery has been turned away."""
+        run, until = self.airflow.trigger(FLOW, partition), time.monotonic() + timeout
+        while time.monotonic() < until:
+            self.vote(partition, people)
+            if any(task["state"] in ("up_for_retry", "failed") for task in self.airflow.tasks(FLOW, run)):
+                return run
+            time.sleep(0.3)
+        self.expect(False, f"{FLOW} {partition}: no delivery was turned away in {timeout:.0f} s")
         return run
 
     def vote(self, partition: str, people: People) -> int:
@@ -166,6 +182,10 @@ class IncidentResponsePlaybook(playbook.Playbook):
         with warehouse.read() as conn:
             found = [outbox.find(key, conn) for key in conn.execute(query).scalars()]
         return [one for one in found if one is not None and not one.undoes and target in ("", one.target)]
+
+    def carried_out(self) -> list[dict[str, Any]]:
+        """All that firewall, directory and tickets have done, as they keep it."""
+        return [one for part in PARTS for one in self.security.actions(part)]
 
     def sent(self, kind: str, target: str = "") -> list[Effect]:
         """Those of `effects` that were delivered."""

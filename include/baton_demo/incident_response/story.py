@@ -93,16 +93,14 @@ def cautious(request: Request) -> list[Vote]:
 
 
 def stop_and_start(book: IncidentResponsePlaybook, partition: str) -> dict[str, Any]:
-    """The kill switch: a partition is judged, and nothing leaves; then it does."""
-    before = sum(len(book.security.actions(part)) for part in ("firewall", "directory", "tickets"))
+    """The kill switch: a partition is judged, and nothing leaves; once it is off, the same run goes on."""
+    before = len(book.carried_out())
     book.stop("the firewall is being replaced")
-    book.play([partition], cautious)
-    during = sum(len(book.security.actions(part)) for part in ("firewall", "directory", "tickets"))
-    book.expect(during == before, f"nothing may leave while all is stopped: {during - before} actions did")
+    run = book.run_until_held(partition, cautious)
+    during = len(book.carried_out()) - before
     book.start()
-    book.play([partition], cautious)
-    after = sum(len(book.security.actions(part)) for part in ("firewall", "directory", "tickets"))
-    return {"partition": partition, "during": during - before, "after": after - before}
+    book.finish(run, partition, cautious)
+    return {"partition": partition, "during": during, "after": len(book.carried_out()) - before}
 
 
 def undo_one(book: IncidentResponsePlaybook) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def check(summary: dict[str, Any], book: IncidentResponsePlaybook) -> None:
     two = {("isolate_host", company.DATABASE, person) for person in (FIRST, SECOND)}
     book.expect(two <= voted, f"two people must have agreed to isolate {company.DATABASE}: {voted}")
     book.expect(bool(summary["broken"]["degraded"]), "a service that is down must be named")
-    once = [(one["action"], one["target"]) for part in ("firewall", "directory") for one in book.security.actions(part)]
+    once = [(one["action"], one["target"]) for one in book.carried_out() if one["action"] != "open_ticket"]
     book.expect(len(once) == len(set(once)), f"each action is carried out once: {once}")
     if summary["stopped"]["during"] != 0:
         raise BatonError(f"demo: effects left while all were stopped: {summary['stopped']}")
