@@ -52,14 +52,9 @@ def carried_out(book: IncidentResponsePlaybook) -> dict[str, dict[str, Any]]:
     return {one["key"]: one for one in book.carried_out()}
 
 
-def delivered(flow: str = FLOW) -> list[outbox.Effect]:
-    """Effects of the flow that the outbox calls sent."""
-    table = tables.outbox
-    with connection() as conn:
-        keys = (
-            conn.execute(select(table.c.key).where(table.c.flow == flow, table.c.state == outbox.SENT)).scalars().all()
-        )
-    return [one for key in keys if (one := outbox.find(key)) is not None]
+def delivered() -> list[outbox.Effect]:
+    """Effects of the flow that the outbox calls sent, undoes among them."""
+    return [one for one in outbox.effects(FLOW) if one.state == outbox.SENT]
 
 
 def test_every_effect_is_in_the_services_state_exactly_once(
@@ -131,8 +126,7 @@ def test_one_action_was_undone_and_the_state_is_the_one_from_before(
 ) -> None:
     host = attacks.LEAKING_DESK
     assert book.security.get(f"/directory/hosts/{host}") == {"host": host, "isolated": False}
-    effect = outbox.find(told["undone"]["key"])
-    assert effect is not None
+    (effect,) = [one for one in delivered() if one.key == told["undone"]["key"]]
     assert effect.undone_at is not None
     done = [(one["action"], one["target"]) for one in book.security.actions("directory") if one["target"] == host]
     assert done == [("isolate_host", host), ("release_host", host)]

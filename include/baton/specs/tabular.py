@@ -38,6 +38,11 @@ class LabelledTrainingSpec(TrainingSpec):
     )
     min_positives: int = Field(default=50, ge=0, description="fewer positive labels and the training stops")
     recent_weight: float = Field(default=1.0, gt=0.0, description="weight of a recent row; a row of the history has 1")
+    balance: Column | None = Field(
+        default=None,
+        description="column that says of what kind a positive row is; the positives of a kind weigh together as the square "
+        "root of their number (times the same for all kinds), so that the commonest kind does not decide alone",
+    )
     refit: bool = Field(
         default=False,
         description="the published model learns from what was held out too, after the same one without it was judged by it",
@@ -66,9 +71,24 @@ class CandidateSpec(Candidate):
 class ValidationSpec(Spec):
     """How candidates are compared inside the training part."""
 
-    folds: int = Field(default=3, ge=1, le=20, description="number of folds, each later than its training rows")
-    scheme: Literal["time"] = Field(default="time", description="time: train on the past, judge on what follows")
+    folds: int = Field(default=3, ge=1, le=20, description="number of folds; by time each is later than its training rows")
+    scheme: Literal["time", "kinds"] = Field(
+        default="time",
+        description="time: train on the past, judge on what follows; kinds: judge on kinds of positive rows that the training "
+        "has none of",
+    )
+    kinds: Column | None = Field(
+        default=None, description="for scheme kinds: the column that says of what kind a positive row is; else empty"
+    )
     metric: Metric = Field(default="average_precision", description="the leaderboard is sorted by it")
+
+    @model_validator(mode="after")
+    def _column_of_kinds(self) -> Self:
+        if (self.scheme == "kinds") != (self.kinds is not None):
+            raise ValueError("kinds: name the column with scheme: kinds, and only then")
+        if self.scheme == "kinds" and self.folds < 2:
+            raise ValueError("folds: with kinds at least 2, each judged by the others")
+        return self
 
 
 class TabularSpec(ModelSpec):
@@ -87,6 +107,11 @@ class TabularSpec(ModelSpec):
         check_candidates(self)
         if self.family == "classification" and self.data.target is None:
             raise ValueError("data.target: a classification model needs a label column")
+        if self.family == "anomaly" and self.training.balance is not None:
+            raise ValueError("training.balance: an anomaly model learns without labels, so nothing is weighed")
+        said = {self.training.balance, self.validation.kinds} - {None}
+        if leaked := sorted(str(name) for name in said & set(self.data.features)):
+            raise ValueError(f"data.features: `{leaked[0]}` says what the label says")
         return self
 
     def named_columns(self, *, training: bool) -> list[NamedColumn]:
@@ -99,6 +124,8 @@ class TabularSpec(ModelSpec):
         ]
         if training:
             named.append((("data", "target"), data.target, ("int", "bool")))
+            named.append((("training", "balance"), self.training.balance, ("int", "str")))
+            named.append((("validation", "kinds"), self.validation.kinds, ("int", "str")))
             if gate.cost is not None and isinstance(gate.cost.missed, str):
                 named.append((("gate", "cost", "missed"), gate.cost.missed, ("int", "float")))
             for position, part in enumerate(gate.slices):

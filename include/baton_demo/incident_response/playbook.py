@@ -150,16 +150,12 @@ class IncidentResponsePlaybook(playbook.Playbook):
 
     def take_back(self, effect: Effect) -> None:
         """`baton undo` of a delivered effect; people agree; waits until it is delivered."""
-        from baton.effects import outbox
-
-        self.command("undo", effect.key)
+        self.command("undo", effect.key, "--reason", "taken back in the demo")
         self.vote(effect.partition, agree)
         run = self.airflow.trigger(UNDO, conf={"flow": effect.flow, "partition": effect.partition})
         self.expect_all(self.airflow.wait(UNDO, [run], timeout=120))
-        now = outbox.find(effect.key)
-        self.expect(
-            now is not None and now.undone_at is not None, f"{effect.kind} on {effect.target} must be taken back"
-        )
+        now = next(one for one in self.effects(effect.kind, str(effect.target)) if one.key == effect.key)
+        self.expect(now.undone_at is not None, f"{effect.kind} on {effect.target} must be taken back")
 
     def command(self, *words: str) -> str:
         """A command of `baton`, as a person types it; returns what it says."""
@@ -171,17 +167,11 @@ class IncidentResponsePlaybook(playbook.Playbook):
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def effects(self, kind: str, target: str = "") -> list[Effect]:
-        """Effects of the flow of one kind, of all partitions, the oldest first; their undoes left out."""
-        from sqlalchemy import select
-
+        """Effects of the flow of one kind, of all partitions; their undoes left out."""
         from baton.effects import outbox
-        from baton.record import tables, warehouse
 
-        table = tables.outbox
-        query = select(table.c.key).where(table.c.flow == FLOW, table.c.kind == kind).order_by(table.c.created_at)
-        with warehouse.read() as conn:
-            found = [outbox.find(key, conn) for key in conn.execute(query).scalars()]
-        return [one for one in found if one is not None and not one.undoes and target in ("", one.target)]
+        found = outbox.effects(FLOW, kind=kind)
+        return [one for one in found if not one.undoes and target in ("", one.target)]
 
     def carried_out(self) -> list[dict[str, Any]]:
         """All that firewall, directory and tickets have done, as they keep it."""

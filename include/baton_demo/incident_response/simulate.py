@@ -6,6 +6,7 @@ Everything is seeded and comes with its ground truth. `deliver` writes where the
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def bad_events(frame: pd.DataFrame, partition: str, seed: int) -> tuple[bytes, p
     rows["metadata_uid"] = [f"bad-{number}" for number in range(7)]
     start = pd.Timestamp(parse_key(partition))
 
-    def spoilt(number: int, **cells: object) -> bytes:
+    def spoilt(number: int, **cells: Any) -> bytes:
         return json_lines(rows.iloc[[number]].assign(**cells))
 
     marked = spoilt(1, raw_data="sshd[4242]: Failed password for BINARY from 198.51.100.4 port 4022 ssh2")

@@ -33,7 +33,7 @@ from baton.families.tabular import gate
 from baton.families.tabular.explain import importance
 from baton.families.tabular.learner import Learner, Scorer
 from baton.families.tabular.metrics import METRICS, cheapest, losses
-from baton.families.tabular.selection import rank, select
+from baton.families.tabular.selection import balanced, rank, select
 from baton.families.verdict import GateVerdict
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
@@ -271,7 +271,10 @@ def _require_enough(spec: TabularSpec, train: pd.DataFrame) -> None:
 
 def _known(spec: TabularSpec, frame: pd.DataFrame) -> Rows:
     y = frame[spec.data.target].to_numpy() if spec.data.target else None
-    return Rows(frame, y, frame["_weight"].to_numpy(), frame["_share"].to_numpy() if "_share" in frame else None)
+    weights = frame["_weight"].to_numpy()
+    if spec.training.balance is not None and y is not None:
+        weights = balanced(frame[spec.training.balance].to_numpy(dtype=object, na_value=None), y, weights)
+    return Rows(frame, y, weights, frame["_share"].to_numpy() if "_share" in frame else None)
 
 
 def _money(spec: TabularSpec, frame: pd.DataFrame) -> np.ndarray | None:

@@ -1,9 +1,11 @@
-"""Selection among a spec's candidates without a look at the holdout: folds in time order, each later than its training.
+"""Selection among a spec's candidates without a look at the holdout: folds in time order, or folds of whole kinds.
 
 The rows are sorted by time. The first 40 % only train; the rest is cut into `folds` parts of equal size. Fold k is
 judged by models trained on everything before it. Rows of one instant never sit on both sides of a cut.
 Size is counted in training weight: after a drift the few recent rows weigh more, so the last cut falls among them and
 candidates are judged on the new world by models that have seen some of it.
+Where what comes next is of kinds that nobody has seen (attacks), validation by time promises too much: with the scheme `kinds`
+each fold judges positive rows of kinds that its models had none of, beside negatives that they had not.
 The scores of the folds serve twice: for the leaderboard, and as out-of-fold scores for calibration.
 """
 
@@ -13,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from baton.errors import ModelError
 from baton.families.base import Leaderboard, OutOfFold, Rows, parts_of, ranked
@@ -52,8 +55,50 @@ def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> 
     return [(order[:a], order[a:b]) for a, b in pairwise(edges)]
 
 
+def kind_folds(
+    kinds: np.ndarray, y: np.ndarray, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (train, judge) positions of each fold: whole kinds of positives, and a share of all other rows at random.
+
+    The kinds are dealt by size, largest first, forth and back, so that each fold has large and small ones.
+
+    Args:
+        kinds: shape (n,), kind of each positive row; null where it is not known. Of negatives it is not looked at.
+        y: shape (n,), 0 or 1.
+
+    Raises:
+        ModelError: fewer kinds than folds.
+    """
+    known = (y == 1) & ~pd.isna(kinds)
+    names, counts = np.unique(kinds[known].astype(str), return_counts=True)
+    if len(names) < folds:
+        raise ModelError(f"{len(names)} kinds of positive rows for {folds} folds of kinds: name another column, or fewer folds")
+    ordered = names[np.lexsort((names, -counts))]
+    dealt = [*range(folds), *reversed(range(folds))]
+    fold_of = {name: dealt[position % len(dealt)] for position, name in enumerate(ordered)}
+    fold = np.random.default_rng(seed).integers(0, folds, len(y))
+    fold[known] = [fold_of[str(kind)] for kind in kinds[known]]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def balanced(kinds: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Weights, shape (n,), in which the positives of a kind weigh as the square root of their number; their sum stays.
+
+    Positives of no known kind are a kind of their own.
+    """
+    made = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=float).copy()
+    at = np.flatnonzero(y == 1)
+    if not len(at):
+        return made
+    names = np.where(pd.isna(kinds[at]), "", kinds[at].astype(str))
+    _, number, counts = np.unique(names, return_inverse=True, return_counts=True)
+    lighter = made[at] / np.sqrt(counts[number])
+    made[at] = lighter * (made[at].sum() / lighter.sum())
+    return made
+
+
 def select(spec: TabularSpec, rows: Rows, t: np.ndarray, money: np.ndarray | None = None) -> Leaderboard:
-    """Rank the spec's candidates on time-ordered folds of the training part.
+    """Rank the spec's candidates on folds of the training part, by time or by kinds.
 
     Args:
         rows: training rows (never the holdout); without labels only for a single candidate. Their weights also set the
@@ -69,7 +114,12 @@ def select(spec: TabularSpec, rows: Rows, t: np.ndarray, money: np.ndarray | Non
             raise ModelError(f"model {spec.model}: without labels there is no way to choose; give one candidate")
         return Leaderboard(spec.validation.metric, spec.candidates[0].name)
     labels = np.asarray(rows.y).astype(int)
-    folds = time_folds(t, spec.validation.folds, rows.weights)
+    validation = spec.validation
+    if validation.kinds is not None:
+        kinds = rows.frame[validation.kinds].to_numpy(dtype=object, na_value=None)
+        folds = kind_folds(kinds, labels, validation.folds, spec.training.seed)
+    else:
+        folds = time_folds(t, validation.folds, rows.weights)
     oof, seconds, errors = _out_of_fold(spec, replace(rows, y=labels), folds)
     board = rank(spec, labels, oof, errors, money)
     for row in board.rows:

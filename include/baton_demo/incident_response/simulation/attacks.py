@@ -106,7 +106,7 @@ def leaking(rng: np.random.Generator) -> Events:
         sent = int(rng.lognormal(17.6, 0.35))
         events.add(float(at), HTTP, desk, user_name=user, dst_endpoint_port=443, activity_id=6, traffic_bytes_out=sent,
                    dst_endpoint_hostname=company.EXFILTRATED_TO,
-                   http_request_url=f"https://{company.EXFILTRATED_TO}/up?id={rng.integers(1e9)}", **to)  # fmt: skip
+                   http_request_url=f"https://{company.EXFILTRATED_TO}/up?id={rng.integers(10**9)}", **to)  # fmt: skip
     for number, at in enumerate(np.sort(rng.uniform(LEAKING[0], LEAKING[1] - 200, 260))):
         label = "".join(_LETTERS[letter] for letter in rng.integers(0, 32, 52))
         events.add(float(at), DNS, desk, user_name=user, dst_endpoint_port=53, traffic_bytes_out=int(rng.integers(150, 240)),

@@ -68,7 +68,7 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
 
 def _pipeline(source: LogSource, mapping: dict[str, str | list[str]]) -> ProcessingPipeline:
     items = [ProcessingItem(FieldMappingTransformation(mapping))]
-    if source.where:
+    if source.where:  # a name with `_` in front is none of `them`
         items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
     return ProcessingPipeline(items=items)
 

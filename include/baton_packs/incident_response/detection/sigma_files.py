@@ -35,6 +35,13 @@ class Document:
         line = self.first + self.marked.line(loc)
         self.problems.append(Problem(str(self.path), line, dotted(loc), message, allowed, note))
 
+    def value(self, loc: Loc) -> str:
+        """The text or number at a place; of a block or list nothing."""
+        data = self.marked.data
+        for part in loc:
+            data = data[part]
+        return "" if isinstance(data, dict | list) else str(data)
+
     def find(self, name: str) -> Loc:
         """Where in the detection a field (or a word) is written."""
         places = [loc for loc in self.marked.lines if loc and str(loc[-1]).split("|")[0] == name]
@@ -104,6 +111,10 @@ def _parse(document: Document) -> None:
 
 def place(document: Document, error: Exception) -> Loc:
     """Where a mistake that pySigma found is likely written: at the last name that its message quotes."""
+    quoted = set(re.findall(r"'([^']+)'", str(error)))
+    for loc in document.marked.lines:
+        if loc and document.value(loc) in quoted:
+            return loc
     for word in reversed(re.findall(r"[\w|.-]+", str(error))):
         for loc in document.marked.lines:
             if loc and (str(loc[-1]) == word or word in str(loc[-1]).split("|")[1:]):
