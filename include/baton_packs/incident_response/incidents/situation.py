@@ -44,11 +44,13 @@ class Answers:
 
 def answers(**frames: pd.DataFrame | None) -> Answers:
     """Look-ups' frames by tool as answers; only what the tool knows counts."""
+    import pandas as pd
+
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for tool, frame in frames.items():
         if frame is not None:
             rows = frame[(frame["source"] != "missing") & frame["known"].fillna(False).astype(bool)]
-            found[tool] = {str(row["value"]): {str(name): value for name, value in row.items()} for row in rows.to_dict("records")}
+            found[tool] = {str(row["value"]): {str(name): value for name, value in row.items() if not pd.isna(value)} for row in rows.to_dict("records")}
     return Answers(found)
 
 
@@ -211,7 +213,7 @@ def _told(found: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     plain = {}
     for name in fields:
         value = found.get(name)
-        if value is None or value != value:  # noqa: PLR0124 - NaN
+        if value is None:
             continue
         plain[name] = value.item() if hasattr(value, "item") else value
     return plain
