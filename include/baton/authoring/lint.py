@@ -19,7 +19,8 @@ from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
-from baton.packs.pack import find_pack, own_lint, pack_folder, packs, read_folder
+from baton.packs.own_checks import own_files, own_problems
+from baton.packs.pack import find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -129,8 +130,10 @@ class _Folder:
     def problems(self, flows: Flows) -> Problems:
         for file in self.files:
             yield from file.problems
+        read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            if stray.suffix == ".yml" or stray.name not in ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml"):
+            single = ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml")
+            if stray.name not in single and stray not in read:
                 where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml, actions.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
@@ -143,8 +146,7 @@ class _Folder:
                 yield from self._model_problems(file, file.spec)
                 yield from _recent_problems(file, file.spec, flows)
         yield from self._missing_histories()
-        if (own := own_lint(self.name)) is not None:
-            yield from own(self.path)
+        yield from own_problems(self.name, self.path)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""
@@ -246,7 +248,7 @@ def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *,
 
 
 def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec, named: list[NamedColumn]) -> Problems:
-    """Writes feature globs out; what they match is added to `named`."""
+    """Writes feature globs out; what they match is added to `named`. A text may be a feature where it is named, a category."""
     if spec.data.target is None:
         message = (
             "without labels its gate has nothing to judge by, so no version is ever promoted; nothing is trained on it"
@@ -261,7 +263,8 @@ def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec,
             hint = did_you_mean(pattern, contract.columns)
             yield file.problem(("data", "features", position), message + hint, _columns_of(contract, NUMERIC))
             continue
-        named += [(("data", "features", position), column, NUMERIC) for column in columns]
+        kinds = (*NUMERIC, "str") if pattern in contract.columns else NUMERIC
+        named += [(("data", "features", position), column, kinds) for column in columns]
         if spec.data.target in columns:
             yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
 
