@@ -24,7 +24,7 @@ from baton.settings import settings
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import StageResult
-from baton.steps import ladder
+from baton.steps import ingest, ladder
 from baton.steps.ingest import choose_models
 
 pytestmark = pytest.mark.timeout(300)
@@ -174,7 +174,8 @@ def test_scores_out_of_contract_never_go_on(home: Path, yaml: Path) -> None:
 
 
 def test_a_registry_that_is_down_stops_no_flow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "PATIENCE", 0.5)
+    for module in (ladder, ingest):
+        monkeypatch.setattr(module, "PATIENCE", 0.5)
     with monkeypatch.context() as patch:
         patch.setenv("BATON_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         settings.cache_clear()
