@@ -157,6 +157,19 @@ class _Folder:
         yield from flow_files.problems(
             flow, self.models, self.contracts, sources, flows, tools if isinstance(tools, dict) else {}
         )
+        yield from self._fallback_problems(flow)
+
+    def _fallback_problems(self, flow: FlowFile) -> Problems:
+        """Scores of a fallback have version 0, which the contract of the scores must take, or the fallback is none."""
+        for call in flow.calls:
+            contract = self._contract(call.word("output_contract", "scores")) if call.word("fallback") else None
+            if contract is None:
+                continue
+            for one in contract.expectations:
+                low = one.kwargs.get("min_value")
+                if one.kwargs.get("column") == "version" and isinstance(low, int | float) and low > 0:
+                    message = f"`{one.meta.rule}` of contract {contract.contract} refuses version 0, which scores of a fallback have"
+                    yield flow.problem(call.line, "fallback", message, ["min_value: 0"])
 
     def _missing_histories(self) -> Problems:
         """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""
