@@ -77,7 +77,9 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
     severity = max(int(row["rules_severity"]), int(said["severity_id"]) if said is not None else 0)
     playbook = str(said["playbook"]) if said is not None and said["playbook"] in allowed else own
     shown = findings(json.loads(row["alerts"]))
-    evidence = [shown[one]["alert_id"] for one in (json.loads(said["evidence"]) if said is not None else []) if one in shown]
+    evidence = [
+        shown[one]["alert_id"] for one in (json.loads(said["evidence"]) if said is not None else []) if one in shown
+    ]
     route, because = _route(row, severity, playbook, rules)
     by = "rules" if said is None else str(said["source"])
     hypothesis = str(said["hypothesis"]) if said is not None else ""
@@ -112,7 +114,13 @@ def _route(row: Mapping[Any, Any], severity: int, playbook: str, rules: Incident
 def _taken_in(row: Mapping[Any, Any], rules: IncidentPolicy) -> dict[str, Any]:
     reason = f"It is the same as {row['merged_into']}, which took it in: look there."
     severity = int(row["severity_id"])
-    empty = {"hypothesis": "", "playbook": "unknown", "triaged_by": "rules", "triage_reason": "", "asset_class": "unknown"}
+    empty = {
+        "hypothesis": "",
+        "playbook": "unknown",
+        "triaged_by": "rules",
+        "triage_reason": "",
+        "asset_class": "unknown",
+    }
     return {
         **{name: row[name] for name in COLUMNS if name in row}, **empty, "entity_key": row["incident_id"], "risk": 0.0,
         "route": NOISE_ROUTE, "money": 0.0, "reasons": json.dumps([reason]), "queue": rules.queue, "priority": rules.priorities[severity],

@@ -14,7 +14,6 @@ from baton_packs.incident_response.incidents.decide import RESOLUTIONS
 from baton_packs.incident_response.incidents.policy import OUTSIDE, policy
 
 _NAMESPACE = uuid.UUID("5f0b1a9c-8a3d-5c56-9d0e-0c7f3c1f6a52")  # ours, so that ids are the same on every machine
-_MARKS = {"ipv4-addr", "ipv6-addr", "domain-name", "user-account"}
 MOST = 100  # objects of a kind
 OWNER = "Baton incident response"
 
@@ -37,17 +36,19 @@ def bundle(decision: Mapping[Any, Any], actions: Iterable[Mapping[Any, Any]] = (
     alerts = json.loads(decision["alerts"])
     first, last = _moment(decision["first_seen"]), _moment(decision["last_seen"])
     stamp = {"created": last, "modified": last}
-    owner = stix2.Identity(id=_id("identity", OWNER), name=OWNER, identity_class="system", created=_EPOCH, modified=_EPOCH)
+    owner = stix2.Identity(
+        id=_id("identity", OWNER), name=OWNER, identity_class="system", created=_EPOCH, modified=_EPOCH
+    )
     mark = {**stamp, "created_by_ref": owner.id}
     seen = _observables(stix2, decision)
     patterns = [_technique(stix2, one, mark) for one in json.loads(decision["techniques"])[:MOST]]
     found: list[Any] = [owner, *seen, *patterns]
     incident = str(decision["incident_id"])
-    if seen:
+    if marks := [one.id for one in seen if one.type != "identity"]:
         count = max(1, min(int(decision["alerts_total"]), 999_999_999))
         found.append(stix2.ObservedData(
             id=_id("observed-data", incident), first_observed=first, last_observed=last, number_observed=count,
-            object_refs=[one.id for one in seen], **mark,
+            object_refs=marks, **mark,
         ))  # fmt: skip
     if verdict not in ("false_positive", "benign"):
         indicators = [_indicator(stix2, name, decision, alerts, mark) for name in _outside(decision)]
@@ -59,7 +60,11 @@ def bundle(decision: Mapping[Any, Any], actions: Iterable[Mapping[Any, Any]] = (
         found.append(remedy)
         found += [_link(stix2, remedy.id, "mitigates", pattern.id, mark) for pattern in patterns]
     refs = [one.id for one in found if one.id != owner.id] or [owner.id]
-    labels = [f"severity-{int(decision['severity_id'])}", f"playbook-{decision['playbook']}", *([f"verdict-{verdict}"] if verdict else [])]
+    labels = [
+        f"severity-{int(decision['severity_id'])}",
+        f"playbook-{decision['playbook']}",
+        *([f"verdict-{verdict}"] if verdict else []),
+    ]
     found.append(stix2.Report(
         id=_id("report", incident), name=str(decision["title"])[:250], description=" ".join(json.loads(decision["reasons"]))[:4000],
         report_types=["threat-report" if verdict == "true_positive" else "observed-data"], published=last, object_refs=refs,
@@ -89,13 +94,18 @@ def _observables(stix2: Any, decision: Mapping[Any, Any]) -> list[Any]:
     for text in addresses:
         kind = _kind(text)
         if kind is not None:
-            found.append((stix2.IPv4Address if kind == "ipv4-addr" else stix2.IPv6Address)(id=_id(kind, text), value=text))
+            found.append(
+                (stix2.IPv4Address if kind == "ipv4-addr" else stix2.IPv6Address)(id=_id(kind, text), value=text)
+            )
     found += [stix2.UserAccount(id=_id("user-account", one), account_login=one) for one in users]
     # a host without a domain is no domain name; STIX has no other object for a machine of one's own than its identity
     found += [
-        stix2.Identity(id=_id("identity", "host", one), name=one, identity_class="system", created=_EPOCH, modified=_EPOCH) for one in hosts
+        stix2.Identity(
+            id=_id("identity", "host", one), name=one, identity_class="system", created=_EPOCH, modified=_EPOCH
+        )
+        for one in hosts
     ]
-    return [one for one in found if one.type in _MARKS or one.type == "identity"]
+    return found
 
 
 def _kind(text: str) -> str | None:
@@ -111,7 +121,9 @@ def _outside(decision: Mapping[Any, Any]) -> list[str]:
     return [one for one in json.loads(decision["addresses"])[:MOST] if rules.side(one) == OUTSIDE]
 
 
-def _indicator(stix2: Any, name: str, decision: Mapping[Any, Any], alerts: Sequence[Mapping[str, Any]], mark: Mapping[str, Any]) -> Any:
+def _indicator(
+    stix2: Any, name: str, decision: Mapping[Any, Any], alerts: Sequence[Mapping[str, Any]], mark: Mapping[str, Any]
+) -> Any:
     about = sorted({str(one["title"]) for one in alerts if name in (one.get("src_ip"), one.get("dst_ip"))})
     return stix2.Indicator(
         id=_id("indicator", str(decision["incident_id"]), name), name=f"Address {name}", description="; ".join(about)[:1000] or "Took part",
@@ -142,4 +154,6 @@ def _remedy(stix2: Any, action: Mapping[Any, Any], mark: Mapping[str, Any]) -> A
 
 
 def _link(stix2: Any, source: str, how: str, target: str, mark: Mapping[str, Any]) -> Any:
-    return stix2.Relationship(id=_id("relationship", source, how, target), relationship_type=how, source_ref=source, target_ref=target, **mark)
+    return stix2.Relationship(
+        id=_id("relationship", source, how, target), relationship_type=how, source_ref=source, target_ref=target, **mark
+    )

@@ -16,8 +16,24 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy.engine import Connection
 
-LOOKED = {"firewall_state": "address", "account_state": "account", "host_state": "host"}  # tool -> column of what it is asked
-COLUMNS = ("incident_id", "action", "target", "state", "sent_at", "undone", "after", "receipt", "error", "look", *LOOKED.values())
+LOOKED = {
+    "firewall_state": "address",
+    "account_state": "account",
+    "host_state": "host",
+}  # tool -> column of what it is asked
+COLUMNS = (
+    "incident_id",
+    "action",
+    "target",
+    "state",
+    "sent_at",
+    "undone",
+    "after",
+    "receipt",
+    "error",
+    "look",
+    *LOOKED.values(),
+)
 
 
 def _effects(job: StageJob) -> list[outbox.Effect]:
@@ -56,7 +72,9 @@ def outcome(job: StageJob) -> StageOutput:
             "undone": bool(one.undone_at), "after": json.dumps(after), "receipt": bool(one.answer), "error": one.error, "look": look, **asked,
         })  # fmt: skip
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"undone": "bool", "receipt": "bool"})
-    return StageOutput(frame, {"states": {str(name): int(count) for name, count in frame["state"].value_counts().items()}})
+    return StageOutput(
+        frame, {"states": {str(name): int(count) for name, count in frame["state"].value_counts().items()}}
+    )
 
 
 @engine_step()
@@ -72,10 +90,14 @@ def verify(job: StageJob) -> StageOutput:
     frames = read_inputs(job.inputs)
     frame = checked(frames["outcome"], {tool: frames[tool] for tool in LOOKED})
     wrong = frame[frame["holds"] == "no"]
-    said = [f"{row['action']} on {row['target']} was delivered, and it does not show" for row in wrong.to_dict("records")]
+    said = [
+        f"{row['action']} on {row['target']} was delivered, and it does not show" for row in wrong.to_dict("records")
+    ]
     unseen = int((frame["holds"] == "unseen").sum())
     said += [f"{unseen} actions were delivered, and nobody can say whether they hold"] if unseen else []
-    facts: dict[str, Any] = {"holds": {str(name): int(count) for name, count in frame["holds"].value_counts().items() if name}}
+    facts: dict[str, Any] = {
+        "holds": {str(name): int(count) for name, count in frame["holds"].value_counts().items() if name}
+    }
     facts |= {"degraded": said} if said else {}
     return StageOutput(frame, facts, partial(_record, job, wrong) if len(wrong) else None)
 
@@ -107,5 +129,10 @@ def _holds(row: Mapping[Any, Any], known: Mapping[str, Mapping[str, Mapping[Any,
 
 def _record(job: StageJob, wrong: pd.DataFrame, conn: Connection, commit_id: int) -> None:
     for row in wrong.to_dict("records"):
-        said = {"action": row["action"], "target": row["target"], "expected": json.loads(row["after"]), "commit": commit_id}
+        said = {
+            "action": row["action"],
+            "target": row["target"],
+            "expected": json.loads(row["after"]),
+            "commit": commit_id,
+        }
         ledger.append(conn, "action_not_seen", f"{job.flow}/{job.partition}/{row['incident_id']}", said)
