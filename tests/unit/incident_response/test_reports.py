@@ -11,8 +11,9 @@ import pytest
 import stix2
 
 from baton.errors import BatonError
-from baton_packs.incident_response import weekly
-from baton_packs.incident_response.incidents import measures, report, stix, verify
+from baton_packs.incident_response.incidents import verify
+from baton_packs.incident_response.reports import measures, stix, weekly
+from baton_packs.incident_response.reports import page as report
 
 ROWS: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_rows.py")))
 ACTIONS = [

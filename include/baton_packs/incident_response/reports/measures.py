@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Week:
+class WeekNumbers:
     """Numbers of a week; times in minutes as (median, 90 %), None where nothing was timed; shares 0..1, None of nothing."""
 
     incidents: int
@@ -78,7 +78,7 @@ def rows(decisions: pd.DataFrame, cases: pd.DataFrame, effects: pd.DataFrame) ->
     return frame.astype(dict.fromkeys(("detect", "triage", "contain"), "float64"))
 
 
-def week(rows: pd.DataFrame) -> Week:
+def week(rows: pd.DataFrame) -> WeekNumbers:
     """The numbers of a week's rows."""
     answered = rows[rows["verdict"].notna()]
     remedies = int(rows["remedies"].sum())
@@ -86,7 +86,7 @@ def week(rows: pd.DataFrame) -> Week:
     undone = float(rows["undone"].sum() / remedies) if remedies else None
     wrong = float((answered["verdict"] == "false_positive").mean()) if len(answered) else None
     alerts = int(rows["alerts_total"].sum())
-    return Week(len(rows), alerts, detect, triage, contain, undone, wrong, len(answered), remedies)
+    return WeekNumbers(len(rows), alerts, detect, triage, contain, undone, wrong, len(answered), remedies)
 
 
 def by_severity(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from baton.record import tables, warehouse
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import heads_of, partitions
-from baton_packs.incident_response.incidents import measures
-from baton_packs.incident_response.incidents.report import render
+from baton_packs.incident_response.reports import measures
+from baton_packs.incident_response.reports.page import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ def stage(job: StageJob[WeekOptions]) -> StageOutput:
     """Measure a week and write its page.
 
     Returns:
-        a row per incident, see `measures.COLUMNS`; facts: the numbers of `measures.Week`, report (address below the reports
+        a row per incident, see `measures.COLUMNS`; facts: the numbers of `measures.WeekNumbers`, report (address below the reports
         folder), bytes, pictures.
     """
     import pandas as pd
@@ -107,7 +107,7 @@ def _effects(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(told, columns=["incident_id", "action", "state", "sent_at", "undone"])
 
 
-def page(partition: str, rows: pd.DataFrame, numbers: measures.Week) -> tuple[str, int]:
+def page(partition: str, rows: pd.DataFrame, numbers: measures.WeekNumbers) -> tuple[str, int]:
     """The page, and the number of its pictures."""
     from markupsafe import Markup
 
