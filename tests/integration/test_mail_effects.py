@@ -28,6 +28,7 @@ from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError
 from baton.record import ledger, tables, warehouse
 
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "placing.py"))
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("mail_server.py")))
 FLOW, HOUR, SENDER = "document_intake", "2026-11-16T09:00:00", "desk@bank.example"
 QUICK: dict[str, Any] = {"pause": 0.01, "lease": 3.0}
@@ -53,7 +54,7 @@ def mail(number: int, *to: str) -> tuple[str, dict[str, Any]]:
 
 
 def enqueue(*entries: tuple[str, dict[str, Any]]) -> outbox.Enqueued:
-    return warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, HOUR, "mail", entries))
+    return warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, HOUR, "mail", entries))
 
 
 def send(post: Any, server: dict[str, Any] | None = None, timeout: float = 0.5, **options: Any) -> Delivery:

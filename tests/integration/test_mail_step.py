@@ -26,6 +26,8 @@ from baton.record import ledger, warehouse
 from baton.stages import run as stages
 from baton.stages.job import StageJob
 
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "placing.py"))
+
 HERE = Path(__file__).parent
 MAIL: dict[str, Any] = runpy.run_path(str(HERE / "mail_server.py"))
 IMAP: dict[str, Any] = runpy.run_path(str(HERE / "imap_server.py"))
@@ -59,7 +61,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, conn_type: str = "smtp", **fields: 
 def enqueue(*names: str) -> None:
     entries = [(name, mail_payload(["ada.lovelace@example.org"], f"Kontostand {name}", "Sehr geehrte Frau Lovelace"))
                for name in names]  # fmt: skip
-    warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, HOUR, "mail", entries))
+    warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, HOUR, "mail", entries))
 
 
 def files(home: Path) -> list[Path]:

@@ -28,6 +28,7 @@ from baton.endpoint import Endpoint
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "placing.py"))
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"
 QUICK = {"pause": 0.01, "lease": 0.6}
@@ -54,7 +55,7 @@ def order(number: int, quantity: int = 48) -> tuple[str, dict[str, Any]]:
 
 
 def enqueue(*entries: tuple[str, dict[str, Any]], partition: str = WEEK) -> outbox.Enqueued:
-    return warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, partition, "order", entries))
+    return warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, partition, "order", entries))
 
 
 def peer(url: str, token: str = TOKEN, echoes: tuple[str, ...] = ECHOES) -> HttpPeer:

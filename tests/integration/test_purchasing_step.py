@@ -38,6 +38,8 @@ from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import Step
 
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "placing.py"))
+
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 TOKEN, FLOW, WEEK = SERVER["TOKEN"], "replenishment", "2026-11-16T00:00:00"
 OPTIONS = {"effect": "order", "conn_id": "purchasing", "endpoint": "orders", "receipt": "order_id",
@@ -67,7 +69,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def enqueue(**quantities: int) -> None:
     entries = [(item, {"item": item, "quantity": quantity}) for item, quantity in quantities.items()]
-    warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, WEEK, "order", entries))
+    warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, WEEK, "order", entries))
 
 
 # --- the stage ---
@@ -115,7 +117,7 @@ def test_nothing_to_send_and_a_dry_run_send_nothing(shop: Any) -> None:
 
 def test_orders_of_a_stage_that_did_not_commit_do_not_exist(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def plan(_job: StageJob) -> StageOutput:
-        return StageOutput(pd.DataFrame({"n": [1]}), {}, lambda conn, commit_id: 1 / (outbox.enqueue(
+        return StageOutput(pd.DataFrame({"n": [1]}), {}, lambda conn, commit_id: 1 / (PLACING["enqueue"](
             conn, FLOW, WEEK, "order", [("a", {"item": "a", "quantity": 1})]) is None))  # fmt: skip
 
     monkeypatch.setattr(stages, "resolve", lambda path: Step(plan))

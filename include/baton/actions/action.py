@@ -70,8 +70,7 @@ class Action:
     approvals: Sequence[Approval] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        if not _KIND.fullmatch(self.kind):
-            raise BatonError(f"effect kind {self.kind!r}: lower-case letters, digits and _, a letter first, 31 at most")
+        require_kind(self.kind)
         plain = {"entity_key": str(self.entity_key), "target": str(self.target)}
         plain |= {name: json.loads(to_json(getattr(self, name))) for name in ("payload", "before", "after", "undo")}
         for name, value in plain.items():  # as the warehouse will give them back: digests are over these
@@ -118,6 +117,12 @@ class Action:
             kind, entity_key, target, payload, str(told.get("asset_class") or ""),
             evidence=tuple(told.get("evidence") or ()), **known,
         )  # fmt: skip
+
+
+def require_kind(kind: str) -> None:
+    """Raises BatonError: no effect can be of this kind."""
+    if not _KIND.fullmatch(kind):
+        raise BatonError(f"effect kind {kind!r}: lower-case letters, digits and _, a letter first, 31 at most")
 
 
 def digest(value: Any) -> str:

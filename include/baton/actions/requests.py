@@ -34,6 +34,7 @@ class Origin:
         effect: its key.
         pack: whose `actions.yaml` decides.
         requester: who wants it: `flow:<flow>`, or the id of a person; they cannot approve it.
+        undoes: key of the effect that it takes back.
     """
 
     effect: str
@@ -41,6 +42,7 @@ class Origin:
     partition: str
     pack: str
     requester: str
+    undoes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class Request:
     expires_at: str
 
     @property
+    def undoes(self) -> str | None:
+        """Key of the effect that it would take back; None: it takes none back."""
+        return self.action.get("undoes")
+
+    @property
     def named(self) -> str:
         """How errors and the ledger call it."""
         return f"{self.flow}/{self.partition}/{self.entity_key}"
@@ -95,7 +102,7 @@ def later(minutes: float) -> str:
 def ask(conn: Connection, origin: Origin, action: Action, judged: Judgement, policy: str) -> Request:
     """Open a request, with its ledger entry."""
     at, subject = warehouse.now(), subject_of(action, policy)
-    told = {**action.described(), "payload": action.payload}
+    told = {**action.described(), "payload": action.payload, **({"undoes": origin.undoes} if origin.undoes else {})}
     values = {
         "effect": origin.effect, "flow": origin.flow, "partition": origin.partition, "entity_key": action.entity_key,
         "kind": action.kind, "target": action.target, "pack": origin.pack, "level": judged.level, "rule": judged.rule,

@@ -12,6 +12,7 @@ from baton import names
 from baton.airflow.notify import Notify, deadline_missed
 from baton.airflow.operators.assets import labelled, published
 from baton.airflow.operators.branch import BranchOperator
+from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.review import ReviewOperator
 from baton.airflow.operators.runs import OfFlow, flow_params
 from baton.airflow.operators.stage import StageOperator
@@ -204,6 +205,15 @@ class Flow(DAG):
         options = {"tool": tool, "column": column, "lists": lists}
         wiring.check(task_id, _LOOK_UP, options)
         return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
+
+    def permits(self, task_id: str, after: Any, longest: timedelta = timedelta(days=3)) -> Any:
+        """Wait, without a worker, until nobody is asked any more about what this partition placed; at once if nobody is.
+
+        Returns:
+            the result of `after`, for a `deliver` behind it.
+        """
+        _all_results(task_id, {"after": after})
+        return PermitsOperator(task_id=task_id, after=after, longest=longest, retries=3, dag=self).output
 
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.

@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from baton.cli import actions as cli_actions
 from baton.cli import models as cli_models
 from baton.cli import new as cli_new
 from baton.cli import outbox as cli_outbox
@@ -59,6 +60,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_new.app, name="new")
 app.add_typer(cli_outbox.app, name="outbox")
+cli_actions.register(app)
 cli_services.register(app)
 cli_packs.register(app)
 cli_models.register(app)

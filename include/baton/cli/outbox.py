@@ -20,7 +20,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List effects that are not delivered, with the reason."""
-    found = [one for one in outbox.effects(flow, partition) if all_ or one.state in outbox.OPEN]
+    found = [one for one in outbox.effects(flow, partition) if all_ or one.state in (*outbox.OPEN, *outbox.HELD)]
     if json:
         for one in found:
             shown = ("key", "flow", "partition", "entity_key", "kind", "state", "attempts", "error")

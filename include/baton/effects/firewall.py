@@ -4,23 +4,27 @@ A stage places what it wants done, in the transaction of its commit. The pack's 
 at once under a permit, to people as a request, or nowhere. Votes, withdrawals and undo come the same way.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
 from baton.actions import admission, permits, policy, requests, switch, undo, votes
-from baton.actions.action import Action, digest
+from baton.actions.action import Action, digest, require_kind
 from baton.actions.admission import FORBIDDEN, READY, WAITING
 from baton.actions.policy import Judgement
 from baton.actions.requests import APPROVED, EXPIRED, Request
 from baton.actions.votes import Voter
 from baton.effects import attempts, outbox
 from baton.effects.outbox import Effect, Enqueued, Wish
+from baton.effects.overview import undo_refused
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.specs.actions import ActionsSpec
+
+FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
+"""Called with voted, when a vote and what follows from it are written and nothing is committed yet."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def place(
     warehouse.take_turns(conn, switch.TURNS)
     given, spec = list(actions), policy.load(pack)
     of = set(kinds) or {one.kind for one in given}
+    for kind in of:
+        require_kind(kind)
     if whole and not of:
         raise BatonError(f"{flow}/{partition}: no actions: say of which `kinds` that is all")
     if strange := sorted({one.kind for one in given} - of):
@@ -160,6 +166,7 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
             outbox.bring(conn, effect.key, READY, None, (WAITING,))
         elif after.state == requests.REFUSED:
             outbox.bring(conn, effect.key, FORBIDDEN, f"refused {after.note}", (WAITING,))
+        FAULT("voted")
         return after
 
     done = warehouse.transact(work)
@@ -240,8 +247,7 @@ def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undon
     effect = outbox.find(key, conn)
     if effect is None:
         raise BatonError(f"no effect has the key {key!r}; `baton outbox list --all` shows them")
-    spec = policy.load(effect.origin().pack) if effect.action else None
-    if why := _cannot(conn, effect, spec):
+    if why := undo_refused(conn, effect):
         raise BatonError(f"{effect.kind} on {effect.target or effect.entity_key} ({effect.subject}): {why}")
     assert effect.undo is not None
     if nothing := effect.undo.get(undo.NOTHING):
@@ -270,22 +276,3 @@ def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undon
     said = {"effect": key, "by": placed, "asked_by": requester, "reason": reason, "state": found.state}
     ledger.append(conn, "undo_asked", effect.subject, said)
     return Undone(placed, found.state, found.error or "", effect.flow, effect.partition)
-
-
-def _cannot(conn: Connection, effect: Effect, spec: ActionsSpec | None) -> str:
-    """Why an effect cannot be taken back now; empty: it can."""
-    if effect.state != outbox.SENT:
-        return f"it is {effect.state}: only what was delivered is taken back"
-    if effect.undoes:
-        return "it takes another effect back itself; place the action again instead"
-    if effect.undone_at:
-        return f"it was taken back at {effect.undone_at[:19]}"
-    if effect.undo is None:
-        return "Baton has nothing that takes it back: its action declares no undo"
-    if effect.via is None and not effect.undo.get(undo.NOTHING):
-        return "nobody noted how it was delivered, so it cannot be taken back the same way"
-    later = attempts.standing(conn, effect, spec)
-    if later and later[0].key != effect.key:
-        last = later[0]
-        return f"{last.kind} of {last.subject} came after it on the same target: take {last.key} back first"
-    return ""

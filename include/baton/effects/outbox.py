@@ -101,8 +101,8 @@ class Effect:
 
     def origin(self) -> Origin:
         """Where it comes from, for the policy."""
-        told = self.action or {}
-        return Origin(self.key, self.flow, self.partition, str(told.get("pack", "")), str(told.get("requester", "")))
+        told, at = self.action or {}, (self.key, self.flow, self.partition)
+        return Origin(*at, str(told.get("pack", "")), str(told.get("requester", "")), self.undoes)
 
 
 COLUMNS = [outbox.c[field.name] for field in fields(Effect) if field.name in outbox.c]

@@ -182,8 +182,7 @@ def decide(
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
-        # nobody need approve any more what was to be done about it
-        firewall.withdraw(conn, flow, str(entity_key), f"its case was answered {resolution}")
+        firewall.withdraw(conn, flow, str(entity_key), f"its case was closed: {resolution}")
         for target, value in case["resolutions"][resolution].items():
             record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)

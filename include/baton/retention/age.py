@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from baton.data import datasets
 from baton.data.partitions import format_key
-from baton.effects.outbox import SENT, WITHDRAWN
+from baton.effects.outbox import FORBIDDEN, SENT, WITHDRAWN
 from baton.packs.pack import load_pack, packs
 from baton.record import ledger, tables, warehouse
 from baton.retention.evidence import Removal, blank, take
@@ -95,7 +95,12 @@ def _of_flow(
             take(conn, table, [table.c.flow == flow, table.c.partition < before[kind], *more], removal, dry_run)
     if "effects" in before:
         c = tables.outbox.c
-        blank(conn, [c.flow == flow, c.partition < before["effects"], c.state.in_((SENT, WITHDRAWN))], removal, dry_run)
+        blank(
+            conn,
+            [c.flow == flow, c.partition < before["effects"], c.state.in_((SENT, WITHDRAWN, FORBIDDEN))],
+            removal,
+            dry_run,
+        )
     if not dry_run and not removal.empty():
         said = {"before": dict(before), "rows": removal.rows, "rows_sha256": removal.digests}
         ledger.append(conn, RETAINED, flow, {**said, "objects": len(old), "bytes": removal.size, "actor": actor})

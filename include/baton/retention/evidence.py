@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.effects.outbox import OPEN, WITHDRAWN
+from baton.effects.outbox import HELD, OPEN, WITHDRAWN
 from baton.jsontext import to_json
 from baton.record import warehouse
-from baton.record.tables import outbox
+from baton.record.tables import outbox, requests
 
 BLANK = "content removed"  # what stands in `outbox.error` of an effect without its payload
 
@@ -63,12 +63,22 @@ def blank(conn: Connection, where: Sequence[Any], removal: Removal, dry_run: boo
         text = "\n".join(to_json(dict(row)) for row in rows)
         removal.digests[outbox.name] = hashlib.sha256(text.encode()).hexdigest()
     if rows and not dry_run:
-        state = sa.case((outbox.c.state.in_(OPEN), WITHDRAWN), else_=outbox.c.state)
+        state = sa.case((outbox.c.state.in_((*OPEN, *HELD)), WITHDRAWN), else_=outbox.c.state)
         values: dict[str, Any] = {
             "payload": {},
+            "target": None,
+            "action": None,
+            "undo": None,
             "answer": None,
             "error": BLANK,
             "state": state,
             "updated_at": warehouse.now(),
         }
         conn.execute(outbox.update().where(*left).values(values))
+        keys = [row["key"] for row in rows]
+        for start in range(0, len(keys), warehouse.AT_ONCE):  # who asked and who agreed stays, what it was about goes
+            mine = requests.c.effect.in_(keys[start : start + warehouse.AT_ONCE])
+            conn.execute(
+                requests.update().where(mine, requests.c.state == "open").values(state="withdrawn", note=BLANK)
+            )
+            conn.execute(requests.update().where(mine).values(action={}, target="", reasons=[]))

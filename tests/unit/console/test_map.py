@@ -14,6 +14,8 @@ from baton.console.host import Wiring
 from baton.console.pages import map_drawing
 from baton.console.queries import orchestra
 
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "placing.py"))
+
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, client, LittleHost = (STAGE[name] for name in ("FLOW", "HTML", "client", "LittleHost"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
@@ -59,7 +61,6 @@ def test_each_part_says_how_it_is_today(filled: Any) -> None:
 def test_effects_in_doubt_and_deliveries_are_told(empty: None) -> None:
     import pandas as pd
 
-    from baton.effects import outbox
     from baton.record import tables
     from baton.record.warehouse import write
     from baton.stages.slots import Slot, StageOutput, run_stage
@@ -75,7 +76,7 @@ def test_effects_in_doubt_and_deliveries_are_told(empty: None) -> None:
         run_id="r",
     )
     with write() as conn:
-        outbox.enqueue(conn, FLOW, "2026-11-20T09:00:00", "mail", [("a", {"to": "x"}), ("b", {"to": "y"})])
+        PLACING["enqueue"](conn, FLOW, "2026-11-20T09:00:00", "mail", [("a", {"to": "x"}), ("b", {"to": "y"})])
         conn.execute(tables.outbox.update().where(tables.outbox.c.entity_key == "a").values(state="unknown"))
     found = parts(asked())
     assert found["source financial_crime transactions"]["says"] == ["571 rows for 20 Nov 09:00"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from baton.effects import delivery, outbox
+from baton.effects import attempts, delivery, outbox
 from baton.effects.delivery import Delivery
 from baton.effects.outbox import CONFLICT, FAILED, PENDING, SENDING, SENT, UNKNOWN
 from baton.effects.peer import Outcome
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
+
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "placing.py"))
 
 FLOW, WEEK = "replenishment", "2026-11-16T00:00:00"
 DONE, LATER, LOST = Outcome("done", answer={"id": 1}), Outcome("later", "busy"), Outcome("unknown", "no answer")
@@ -48,7 +51,7 @@ def migrated(home: Path) -> Iterator[None]:
 
 def enqueue(number: int = 1) -> None:
     entries = [(f"i{n:02}", {"item": n}) for n in range(number)]
-    warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, WEEK, "order", entries))
+    warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, WEEK, "order", entries))
 
 
 def send(peer: Scripted, **options: Any) -> tuple[Delivery, list[float]]:
@@ -152,7 +155,7 @@ def test_grace_ends_when_it_is_over(monkeypatch: pytest.MonkeyPatch, age: float,
 @pytest.mark.parametrize(("grace", "asked"), [(3600.0, ["find"]), (0.0, ["find", "place"])])
 def test_what_a_dead_worker_was_at_is_in_doubt_since_its_lease_ended(grace: float, asked: list[str]) -> None:
     enqueue()
-    assert outbox.claim(outbox.effects(FLOW, WEEK)[0], lease=-60)
+    assert attempts.claim(outbox.effects(FLOW, WEEK)[0], lease=-60)
     peer = Scripted([DONE], [Outcome("absent", grace=grace)])
     done, _ = send(peer, rounds=1)
     assert (peer.asked, done.sent) == (asked, len(asked) - 1)
@@ -179,7 +182,7 @@ def test_what_is_held_otherwise_is_a_conflict_until_it_agrees() -> None:
 
 def test_another_worker_is_waited_for_and_its_effect_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue()
-    assert outbox.claim(outbox.effects(FLOW, WEEK)[0], lease=60)
+    assert attempts.claim(outbox.effects(FLOW, WEEK)[0], lease=60)
     clock = [0.0]
     monkeypatch.setattr(delivery.time, "monotonic", lambda: clock[0])
 
@@ -224,7 +227,7 @@ def test_a_person_settles_what_is_in_doubt(arrived: bool, state: str, entries: i
 def test_a_person_cannot_settle_what_a_worker_is_at() -> None:
     enqueue()
     effect = outbox.effects(FLOW, WEEK)[0]
-    assert outbox.claim(effect, lease=60)
+    assert attempts.claim(effect, lease=60)
     with pytest.raises(BatonError, match="is sending, not in doubt"):
         delivery.decide(effect.key, True, "ann")
 

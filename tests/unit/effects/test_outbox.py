@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from baton.effects import outbox
+from baton.effects import attempts, outbox
 from baton.effects.outbox import CONFLICT, FAILED, PENDING, SENDING, SENT, UNKNOWN, WITHDRAWN, Enqueued
 from baton.errors import BatonError
 from baton.record import ledger, tables, warehouse
+
+PLACING: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "placing.py"))
 
 FLOW, WEEK = "replenishment", "2026-11-16T00:00:00"
 
@@ -26,7 +29,7 @@ def migrated(home: Path) -> Iterator[None]:
 
 def enqueue(whole: bool = True, partition: str = WEEK, kind: str = "order", **quantities: int) -> Enqueued:
     entries = [(name, {"item": name, "quantity": quantity}) for name, quantity in quantities.items()]
-    return warehouse.transact(lambda conn: outbox.enqueue(conn, FLOW, partition, kind, entries, whole=whole))
+    return warehouse.transact(lambda conn: PLACING["enqueue"](conn, FLOW, partition, kind, entries, whole=whole))
 
 
 def effect(name: str) -> outbox.Effect:
@@ -40,11 +43,11 @@ def bring_to(name: str, state: str) -> None:
     if state == WITHDRAWN:
         enqueue(whole=True)
         return
-    claimed = outbox.claim(effect(name), lease=60)
+    claimed = attempts.claim(effect(name), lease=60)
     assert claimed is not None
     if state != SENDING:
         with warehouse.write() as conn:
-            assert outbox.settle(conn, claimed, state, None if state == SENT else "words", None, {})
+            assert attempts.settle(conn, claimed, state, None if state == SENT else "words", None, {})
 
 
 def state(name: str) -> tuple[str, int]:
@@ -122,7 +125,7 @@ def test_what_it_has_or_may_have_is_not_and_the_whole_plan_is_refused(before: st
 
 def test_two_effects_for_one_entity_and_bad_kinds_are_refused() -> None:
     with pytest.raises(BatonError, match="two effects `order` for 'a'"), warehouse.write() as conn:
-        outbox.enqueue(conn, FLOW, WEEK, "order", [("a", {}), ("a", {})])
+        PLACING["enqueue"](conn, FLOW, WEEK, "order", [("a", {}), ("a", {})])
     for kind in ("", "Order", "order now", "x" * 40):
         with pytest.raises(BatonError, match="effect kind"):
             enqueue(kind=kind)
@@ -130,7 +133,7 @@ def test_two_effects_for_one_entity_and_bad_kinds_are_refused() -> None:
 
 def test_a_transaction_that_fails_enqueues_nothing() -> None:
     with pytest.raises(ZeroDivisionError), warehouse.write() as conn:  # noqa: PT012
-        outbox.enqueue(conn, FLOW, WEEK, "order", [("a", {})])
+        PLACING["enqueue"](conn, FLOW, WEEK, "order", [("a", {})])
         _ = 1 / 0
     assert outbox.effects(FLOW) == []
 
@@ -141,45 +144,45 @@ def test_a_transaction_that_fails_enqueues_nothing() -> None:
 def test_an_attempt_belongs_to_one_worker_until_its_lease_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue(a=1)
     seen = effect("a")
-    first = outbox.claim(seen, lease=60)
+    first = attempts.claim(seen, lease=60)
     assert first is not None
     assert (first.attempts, first.state, first.held()) == (1, SENDING, True)
-    assert outbox.claim(seen, lease=60) is None, "another worker saw it pending too"
-    assert outbox.claim(effect("a"), lease=60) is None, "the lease has not ended"
+    assert attempts.claim(seen, lease=60) is None, "another worker saw it pending too"
+    assert attempts.claim(effect("a"), lease=60) is None, "the lease has not ended"
     later = "2999-01-01T00:00:00.000000Z"
     monkeypatch.setattr(warehouse, "now", lambda: later)
     stale = effect("a")
-    second = outbox.claim(stale, lease=60)
+    second = attempts.claim(stale, lease=60)
     assert second is not None
     assert second.attempts == 2
     with warehouse.write() as conn:
         conn.execute(tables.outbox.update().values(lease_until="2026-01-01T00:00:00.000000Z"))
-    assert outbox.claim(stale, lease=60) is None, "two workers saw the same lease end"
+    assert attempts.claim(stale, lease=60) is None, "two workers saw the same lease end"
 
 
 def test_a_lease_ends_at_the_same_moment_for_who_looks_and_who_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a worker would see it free, not get it, and look again at once."""
     enqueue(a=1)
-    assert outbox.claim(effect("a"), lease=60)
+    assert attempts.claim(effect("a"), lease=60)
     end = effect("a").lease_until
     monkeypatch.setattr(warehouse, "now", lambda: end)
     assert not effect("a").held()
-    assert outbox.claim(effect("a"), lease=60)
+    assert attempts.claim(effect("a"), lease=60)
 
 
 def test_a_worker_that_lost_its_lease_records_nothing() -> None:
     enqueue(a=1)
-    first = outbox.claim(effect("a"), lease=-1)
+    first = attempts.claim(effect("a"), lease=-1)
     assert first is not None
-    second = outbox.claim(effect("a"), lease=60)
+    second = attempts.claim(effect("a"), lease=60)
     assert second is not None
     with warehouse.write() as conn:
-        assert not outbox.settle(conn, first, FAILED, "too late", None, {})
+        assert not attempts.settle(conn, first, FAILED, "too late", None, {})
     assert effect("a") == second
     with warehouse.write() as conn:
-        assert outbox.settle(conn, second, SENT, None, {"order_id": "7"}, {})
+        assert attempts.settle(conn, second, SENT, None, {"order_id": "7"}, {})
     with warehouse.write() as conn:
-        assert not outbox.settle(conn, second, SENT, None, None, {})
+        assert not attempts.settle(conn, second, SENT, None, None, {})
     assert len(ledger.entries(kind="action_executed")) == 1
 
 
@@ -187,7 +190,7 @@ def test_a_claim_sends_the_payload_of_the_newest_plan() -> None:
     enqueue(a=1)
     seen = effect("a")
     enqueue(a=2)
-    claimed = outbox.claim(seen, lease=60)
+    claimed = attempts.claim(seen, lease=60)
     assert claimed is not None
     assert claimed.payload["quantity"] == 2
 
@@ -195,14 +198,14 @@ def test_a_claim_sends_the_payload_of_the_newest_plan() -> None:
 def test_the_ledger_tells_who_what_and_how_often_but_a_repeated_refusal_once() -> None:
     enqueue(a=1)
     for reason in ("no", "no", "never"):
-        claimed = outbox.claim(effect("a"), lease=60)
+        claimed = attempts.claim(effect("a"), lease=60)
         assert claimed is not None
         with warehouse.write() as conn:
-            outbox.settle(conn, claimed, FAILED, reason, None, {})
-    claimed = outbox.claim(effect("a"), lease=60)
+            attempts.settle(conn, claimed, FAILED, reason, None, {})
+    claimed = attempts.claim(effect("a"), lease=60)
     assert claimed is not None
     with warehouse.write() as conn:
-        outbox.settle(conn, claimed, SENT, None, {"order_id": "7"}, {"adopted": False})
+        attempts.settle(conn, claimed, SENT, None, {"order_id": "7"}, {"adopted": False})
     refused: list[Any] = [entry.payload["reason"] for entry in ledger.entries(kind="action_refused")]
     assert refused == ["never", "no"]
     (entry,) = ledger.entries(f"{FLOW}/{WEEK}/a", "action_executed")

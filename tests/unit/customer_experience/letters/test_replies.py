@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from baton.data.datasets import DatasetRef
-from baton.effects import outbox
+from baton.effects import attempts, outbox
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, warehouse
@@ -241,10 +241,10 @@ def test_nobody_is_answered_in_two_partitions() -> None:
 def test_what_has_left_stays_whatever_is_decided_later() -> None:
     place(joined(decision("a", "reply")))
     (effect,) = outbox.effects(FLOW, PARTITION, "mail")
-    claimed = outbox.claim(effect, 30.0)
+    claimed = attempts.claim(effect, 30.0)
     assert claimed is not None
     with warehouse.write() as conn:
-        assert outbox.settle(conn, claimed, outbox.SENT, None, {}, {})
+        assert attempts.settle(conn, claimed, outbox.SENT, None, {}, {})
     facts = place(joined(decision("a", "reply"), decision("d", "reply"), body="Another text.")).facts
     assert facts["left_before"] == 1
     assert "We look into it." in mails()["a"]["body"]

@@ -1,0 +1,152 @@
+"""What people look at: who is asked about what, what an entity's effects came to and what takes them back, what went without asking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.actions import policy, requests, undo
+from baton.actions.requests import Request
+from baton.effects import attempts
+from baton.effects.outbox import COLUMNS, SENT, Effect
+from baton.errors import BatonError
+from baton.record import tables, warehouse
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An open request as an approver sees it.
+
+    Attributes:
+        difference: (field, before, after) of the target's state, of fields that differ; without states, of the payload.
+        evidence: ids of what speaks for it.
+        votes: person, name, answer, reason, channel, at; of what the request is now.
+        recovery: reversible, reversible_by_others or irreversible; description: of the action, for people.
+    """
+
+    request: Request
+    difference: list[tuple[str, Any, Any]]
+    evidence: list[str]
+    votes: list[dict[str, Any]] = field(default_factory=list)
+    recovery: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An effect as pages show it.
+
+    Attributes:
+        level, rule: by which it got its permit, empty before; request: the number of the one it waits for, or was approved by.
+        undo: kind of the action that takes it back; empty: none does. `undoable`: `baton undo KEY` would be taken now.
+    """
+
+    effect: Effect
+    level: str = ""
+    rule: str = ""
+    request: int | None = None
+    undo: str = ""
+    undoable: bool = False
+
+
+def difference(action: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What an action changes, as a dry run says it: fields of the target's state that would differ."""
+    before, after = action.get("before"), action.get("after")
+    if after is None:
+        return [(name, None, value) for name, value in (action.get("payload") or {}).items()]
+    old = before if isinstance(before, dict) else {"state": before}
+    new = after if isinstance(after, dict) else {"state": after}
+    names = dict.fromkeys([*old, *new])
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def open_requests(flow: str | None = None, entity_key: str | None = None) -> list[Asked]:
+    """Requests that people may answer now, the oldest first."""
+    with warehouse.read() as conn:
+        found = requests.still_open(flow, conn=conn)
+        return [_asked(conn, one) for one in found if entity_key is None or one.entity_key == entity_key]
+
+
+def request(number: int) -> Asked:
+    """One request, open or not. Raises BatonError: there is none."""
+    with warehouse.read() as conn:
+        return _asked(conn, requests.find(conn, number))
+
+
+def _asked(conn: Connection, found: Request) -> Asked:
+    table = tables.votes
+    query = sa.select(table).where(table.c.request == found.id, table.c.seen == found.seen).order_by(table.c.at)
+    votes = [dict(row) for row in conn.execute(query).mappings()]
+    declared = None
+    try:
+        spec = policy.load(found.pack)
+        declared = spec.actions.get(found.kind) if spec is not None else None
+    except BatonError:  # its file is wrong: `baton lint` says where, and no vote would be taken
+        pass
+    told, evidence = found.action, [str(one) for one in found.action.get("evidence") or ()]
+    recovery, words = (declared.recovery, declared.description) if declared is not None else ("", "")
+    return Asked(found, difference(told), evidence, votes, recovery, words)
+
+
+def of_entity(flow: str, entity_key: str) -> list[Standing]:
+    """All effects about an entity, the first one first."""
+    c = tables.outbox.c
+    query = sa.select(*COLUMNS).where(c.flow == flow, c.entity_key == entity_key).order_by(c.created_at, c.key)
+    with warehouse.read() as conn:
+        return _standing(conn, [Effect(*row) for row in conn.execute(query)])
+
+
+def notices(hours: float = 24.0) -> list[Standing]:
+    """Effects that the policy let through with a notice, newest first: nobody was asked, people should know."""
+    permits, c = tables.permits, tables.outbox.c
+    query = sa.select(*COLUMNS).join(permits, permits.c.effect == c.key)
+    query = query.where(permits.c.level == "notify", permits.c.issued_at > requests.later(-60 * hours))
+    query = query.where(permits.c.void_at.is_(None)).order_by(permits.c.id.desc())
+    with warehouse.read() as conn:
+        return _standing(conn, [Effect(*row) for row in conn.execute(query)])
+
+
+def _standing(conn: Connection, effects: Sequence[Effect]) -> list[Standing]:
+    permits, asked, keys = tables.permits, tables.requests, [effect.key for effect in effects]
+    given = sa.select(permits).where(permits.c.void_at.is_(None)).order_by(permits.c.id)
+    allowed = {row["effect"]: row for row in _mappings(conn, given, permits.c.effect, keys)}
+    waits = sa.select(asked.c.effect, asked.c.id, asked.c.level, asked.c.rule).order_by(asked.c.id)
+    open_ones = {row["effect"]: row for row in _mappings(conn, waits, asked.c.effect, keys)}
+    made = []
+    for effect in effects:
+        permit, last = allowed.get(effect.key), open_ones.get(effect.key)
+        by = permit or last or {}
+        number = permit["request"] if permit else last["id"] if last else None
+        kind = (effect.undo or {}).get("kind", "")
+        undoable = bool(kind) and not undo_refused(conn, effect)
+        made.append(Standing(effect, by.get("level", ""), by.get("rule", ""), number, kind, undoable))
+    return made
+
+
+def _mappings(conn: Connection, query: sa.Select[Any], column: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(row._mapping) for row in warehouse.among(conn, query, column, keys)]
+
+
+def undo_refused(conn: Connection, effect: Effect) -> str:
+    """Why an effect cannot be taken back now; empty: it can."""
+    if effect.state != SENT:
+        return f"it is {effect.state}: only what was delivered is taken back"
+    if effect.undoes:
+        return "it takes another effect back itself; place the action again instead"
+    if effect.undone_at:
+        return f"it was taken back at {effect.undone_at[:19]}"
+    if effect.undo is None:
+        return "Baton has nothing that takes it back: its action declares no undo"
+    if effect.via is None and not effect.undo.get(undo.NOTHING):
+        return "nobody noted how it was delivered, so it cannot be taken back the same way"
+    try:
+        spec = policy.load(effect.origin().pack)
+    except BatonError as error:
+        return f"the policy cannot be read: {error}"
+    later = attempts.standing(conn, effect, spec)
+    if later and later[0].key != effect.key:
+        last = later[0]
+        return f"{last.kind} of {last.subject} came after it on the same target: take {last.key} back first"
+    return ""
