@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.incident_response.incidents.correlate import ALERT, CorrelateOptions, Correlation, correlate
+from baton_packs.incident_response.incidents.correlate import ALERT, CorrelateOptions, Correlated, correlate
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
 
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"
@@ -30,16 +30,16 @@ def run(
     partition: str = FIRST,
     closed: Any = None,
     **options: Any,
-) -> Correlation:
+) -> Correlated:
     return correlate(pd.DataFrame(given, columns=list(ALERT)), earlier, partition, CorrelateOptions(**options), closed)
 
 
-def past(*found: tuple[str, Correlation]) -> pd.DataFrame:
+def past(*found: tuple[str, Correlated]) -> pd.DataFrame:
     parts = [pd.DataFrame(one.rows, columns=list(COLUMNS)).assign(partition=partition) for partition, one in found]
     return pd.concat(parts, ignore_index=True)
 
 
-def ids(found: Correlation) -> list[str]:
+def ids(found: Correlated) -> list[str]:
     return [row["incident_id"] for row in found.rows if row["state"] != MERGED]
 
 

@@ -228,3 +228,11 @@ def test_what_is_placed_is_on_the_ledger(home: Path) -> None:
         json.dumps([entry.payload for entry in ledger.entries(kind="permit_issued", limit=9)]).count("sure_outside")
         == 1
     )
+
+
+def test_an_agent_that_chooses_another_playbook_adds_and_takes_nothing_away(home: Path) -> None:
+    rows = ROWS["judged"](ROWS["brute_force"]())
+    assert json.loads(rows.iloc[0]["allowed"]) == ["lateral_movement", "brute_force"]
+    weaker = ROWS["templates"](rows).assign(playbook="brute_force", source="agent")
+    place(ROWS["decided"](ROWS["brute_force"](), said=weaker))
+    assert effects()["isolate_host", "srv-db"] == "waiting"

@@ -75,7 +75,7 @@ class CorrelateOptions(Spec):
 
 
 @dataclass
-class Correlation:
+class Correlated:
     """What came of it: rows of `COLUMNS`, and facts to be told."""
 
     rows: list[dict[str, Any]]
@@ -132,7 +132,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
     closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (),
-) -> Correlation:  # fmt: skip
+) -> Correlated:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
     Args:
@@ -200,7 +200,7 @@ def correlate(
         "shared": sorted(names.addresses | names.users)[:NAMED],
     }
     rows.sort(key=lambda row: (row["opened_at"], row["incident_id"]))
-    return Correlation(rows, {**facts, **({"degraded": said} if said else {})})
+    return Correlated(rows, {**facts, **({"degraded": said} if said else {})})
 
 
 def _alive(earlier: pd.DataFrame, closed: Mapping[str, str]) -> tuple[dict[str, dict[Any, Any]], list[Incident]]:

@@ -26,7 +26,7 @@ RESOLUTIONS = {
 """What a case may be answered -> what is then true: a real attack; nothing there; really there and meant."""
 COLUMNS = (
     "entity_key", "risk", "route", "money", "title", "reasons", "queue", "priority", "resolutions", "severity_id", "confidence",
-    "playbook", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
+    "playbook", "also", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
     "first_seen", "last_seen", "hosts", "users", "accounts", "addresses", "alerts", "alerts_total", "new_alerts", "techniques",
     "tactics", "entities", "conditions", "aims", "asset_class", "known", "late", "follows",
 )  # fmt: skip
@@ -93,7 +93,7 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
         "risk": round(max(float(row["confidence"]), (severity - 1) / 4 * 0.5), 4), "route": route, "money": 0.0,
         "title": f"{SEVERITIES[severity].capitalize()}: {row['title']}", "reasons": json.dumps(reasons), "queue": rules.queue,
         "priority": rules.priorities[severity], "resolutions": json.dumps(RESOLUTIONS), "severity_id": severity,
-        "playbook": playbook, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,
+        "playbook": playbook, "also": own if own != playbook else None, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,
         "triage_reason": str(said["reason"]) if said is not None else "",
     }  # fmt: skip
 

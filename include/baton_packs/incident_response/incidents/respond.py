@@ -196,8 +196,20 @@ def planned(
 
 
 def _steps(pack: str, row: Mapping[Any, Any]) -> list[Planned]:
-    """The walk through the playbook; where the policy forbids an action, the way that it names for that."""
-    book, conditions, aims = playbooks()[row["playbook"]], json.loads(row["conditions"]), aims_of(row)
+    """The walk through the playbook, and through the rules' own where an agent chose another: it adds, and takes nothing away."""
+    names = [str(row["playbook"]), *([row["also"]] if isinstance(row.get("also"), str) else [])]
+    steps: dict[tuple[str, str, str], Planned] = {}
+    for name in names:
+        for step in _walked(pack, row, name):
+            key = (step.action, step.target, "" if step.target else step.step)
+            if key not in steps or (steps[key].skipped and not step.skipped):
+                steps[key] = step
+    return list(steps.values())
+
+
+def _walked(pack: str, row: Mapping[Any, Any], playbook: str) -> list[Planned]:
+    """The walk through a playbook; where the policy forbids an action, the way that it names for that."""
+    book, conditions, aims = playbooks()[playbook], json.loads(row["conditions"]), aims_of(row)
     first = plan(book, conditions, aims)
     wanted = [(one, action_of(row, one)) for one in first if not one.skipped]
     levels = firewall.foresee(pack, [action for _, action in wanted])
@@ -289,7 +301,7 @@ def dry_run(pack: str, row: Mapping[Any, Any], playbook: str | None = None) -> p
     """
     import pandas as pd
 
-    asked = {**row, "playbook": playbook or row["playbook"], "route": "contain"}
+    asked = {**row, "route": "contain", **({"playbook": playbook, "also": None} if playbook else {})}
     plans, actions = planned(pack, [asked], Earlier())
     levels = dict(
         zip([id(one) for one in actions], [one.level for one in firewall.foresee(pack, actions)], strict=True)
