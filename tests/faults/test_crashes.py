@@ -10,7 +10,7 @@ from typing import Any
 HARNESS = Path(__file__).with_name("crashes.py")
 MEMORY = Path("/dev/shm")  # where there is one: a killed process does not need a disk that is slow to sync
 COMMIT = ("looked", "fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
-DELIVERY = ("claimed", "asked", "posted", "before_commit", "settled")
+DELIVERY = ("consumed", "claimed", "asked", "posted", "before_commit", "settled")
 
 
 def scenarios(kind: str, seeds: str, folder: Path) -> dict[str, Any]:
@@ -50,3 +50,12 @@ def test_interleaved_and_killed_workers_send_each_effect_once(tmp_path: Path) ->
     endings = summary["endings"]
     assert {f"worker killed at {point}" for point in DELIVERY} <= endings.keys()
     assert {"plan done", "worker done", "retry done"} <= endings.keys()
+
+
+def test_what_people_agreed_to_is_sent_once_under_a_permit_of_its_own(tmp_path: Path) -> None:
+    summary = scenarios("guarded", "0:80", tmp_path)
+    assert summary["scenarios"] >= 15
+    endings = summary["endings"]
+    assert {f"voter killed at {point}" for point in ("voted", "answered")} <= endings.keys()
+    assert {"voter done", "worker killed at consumed", "worker done", "retry done"} <= endings.keys()
+    assert min(endings[name] for name in ("policy changed", "all effects stopped", "another plan accepted")) > 0

@@ -77,14 +77,14 @@ def _with_approvals(
     conn: Connection, origin: Origin, action: Action, request: Request, digest: str, approvals: Sequence[Approval]
 ) -> Admission:
     judged, reasons = _as_asked(request), list(request.reasons)
+    before = [one for one in requests.of_effect(conn, origin.effect) if one.id != request.id] if approvals else []
     for one in approvals:
         voter = Voter(one.person, one.name, one.channel)
         if request.state != OPEN:
             break
-        before = votes.given(conn, origin.effect, voter, one.at)
-        if request.id in before:
+        if voter.id in votes.approvers(conn, request):
             continue
-        if any(_stale(conn, requests.find(conn, number), request) for number in before):
+        if any(_stale(conn, former, request, one.at) for former in before):
             reasons.append(f"{voter.person}'s word was given for what was asked before, and does not count again")
             continue
         try:
@@ -99,10 +99,12 @@ def _with_approvals(
     return Admission(WAITING, judged, tuple(reasons), request.id)
 
 
-def _stale(conn: Connection, former: Request, request: Request) -> bool:
-    """Whether a word on a former request says nothing about this one: it was about something else, or its time is over."""
-    over = (REFUSED, EXPIRED, WITHDRAWN)
-    return former.subject != request.subject or former.state in over or permits.lapsed(conn, former.id)
+def _stale(conn: Connection, former: Request, request: Request, at: str) -> bool:
+    """Whether a word of that time was about a former request: it counts for no other one, nor once its time is over."""
+    if former.subject != request.subject:
+        return at <= former.opened_at
+    over = former.state in (REFUSED, EXPIRED, WITHDRAWN) or permits.lapsed(conn, former.id)
+    return over and at <= former.updated_at
 
 
 def grant(conn: Connection, origin: Origin, action: Action, request: Request, digest: str) -> int:

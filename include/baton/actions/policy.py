@@ -65,7 +65,12 @@ def policy_digest(spec: ActionsSpec | None, kind: str) -> str:
     """SHA-256 over all of the policy that can decide about an action of this kind; descriptions decide nothing."""
     if spec is None or kind not in spec.actions:
         return digest([kind, "undeclared"])
-    rules = [rule.model_dump(mode="json") for rule in spec.policy if kind in spec.named_by(rule)]
+    rules = []
+    for rule in spec.policy:
+        if kind in spec.named_by(rule):
+            rules.append(rule.model_dump(mode="json"))
+            if not rule.asset_class and rule.min_confidence is None and rule.max_amount is None:
+                break  # it takes all that is left: those behind it never decide
     return digest([kind, spec.actions[kind].model_dump(mode="json", exclude={"description"}), rules])
 
 

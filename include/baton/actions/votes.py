@@ -9,7 +9,6 @@ from baton.actions import requests
 from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
-from baton.record.tables import requests as requests_table
 from baton.record.tables import votes as table
 
 APPROVE, REFUSE = "approved", "refused"
@@ -95,10 +94,3 @@ def approvers(conn: Connection, request: Request) -> list[str]:
     """Ids of those who said yes to what the request is now."""
     query = sa.select(table.c.person).where(table.c.request == request.id, table.c.answer == APPROVE)
     return list(conn.scalars(query.where(table.c.seen == request.seen).order_by(table.c.at)))
-
-
-def given(conn: Connection, effect: str, voter: Voter, at: str) -> list[int]:
-    """Numbers of the requests about an effect for which what a person said at that time has counted before."""
-    query = sa.select(table.c.request, table.c.at).join(requests_table, requests_table.c.id == table.c.request)
-    query = query.where(requests_table.c.effect == effect, table.c.person == voter.id)
-    return [int(number) for number, known in conn.execute(query) if not at or known >= at]

@@ -102,6 +102,7 @@ class Flow(DAG):
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
+        self._fallbacks: list[str] = []  # models; the first stage holds this list, verbs after it add to it
 
     def stage(
         self, task_id: str, step: str, options: dict[str, Any] | None = None, *, outlets: Sequence[Asset] = (),
@@ -222,7 +223,7 @@ class Flow(DAG):
         """
         step, options = "baton.steps.ingest:ingest", {"source": source}
         if also is None:
-            return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
+            return self._stage(names.INGEST, step, options, {}, uses_models=self.models, fallbacks=self._fallbacks)
         return self._stage(names.ingest_of(source), step, options, {"first": also})
 
     def contract(self, data: Any, contract: str) -> Any:
@@ -234,12 +235,22 @@ class Flow(DAG):
         """The series up to this partition, as the model sees them, and what is known of the future."""
         return self._stage(names.HISTORY, "baton.steps.history:history", {"model": model}, {"data": data, **inputs})
 
-    def score(self, data: Any, model: str, output_contract: str = "scores") -> Any:
-        """Score with the version that this run uses."""
+    def score(self, data: Any, model: str, output_contract: str = "scores", fallback: str = "") -> Any:
+        """Score with the version that this run uses.
+
+        Args:
+            fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
+                model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
+                that is repeated tries the champion again. The contract of the scores must take version 0.
+        """
+        task_id, options = names.score_of(model), {"model": model}
+        if fallback:
+            wiring.check(task_id, fallback, {}, {"data": data})
+            options["fallback"] = fallback
+            self._fallbacks.append(model)
         return self._stage(
-            names.score_of(model), "baton.steps.score:score", {"model": model}, {"data": data}, pool="scoring",
-            output_contract=output_contract,
-        )  # fmt: skip
+            task_id, "baton.steps.score:score", options, {"data": data}, pool="scoring", output_contract=output_contract
+        )
 
     def publish(
         self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",

@@ -22,7 +22,7 @@ ANSWER = object()  # a person's, from `flow.review`
 _SCORES, _DECISIONS, _STEP = "scores", "decisions", "1h"  # defaults of `Flow` and its verbs
 # verb -> its parameters in order, as `baton.airflow.flows.Flow` has them
 _VERBS = {
-    "ingest": ("source", "also"), "contract": ("data", "contract"), "score": ("data", "model", "output_contract"),
+    "ingest": ("source", "also"), "contract": ("data", "contract"), "score": ("data", "model", "output_contract", "fallback"),
     "history": ("data", "model"), "confirmed": ("model", "columns", "each", "after"),
     "publish": ("decisions", "scores", "case_routes", "contract", "resolutions"),
     "publish_truth": ("data", "model", "origin"), "earlier": ("stage", "columns", "after", "partitions"),
@@ -172,6 +172,8 @@ def problems(
             yield from _known(flow, call.line, "tool", "tool", call.word("tool"), tools)
         if call.verb == "publish_labels":
             yield from _known(flow, call.line, "about", "flow", call.word("about"), flows)
+        if call.verb == "score" and call.word("fallback"):
+            yield from _fallback(flow, call)
         if call.verb in ("stage", "mapped") and call.word("step"):
             yield from _step(flow, call)
 
@@ -209,6 +211,13 @@ def _step(flow: FlowFile, call: Call) -> Iterator[Problem]:
             wiring.find(step)
     except SpecError as error:
         yield flow.problem(call.line, "step", str(error).rstrip("."))
+
+
+def _fallback(flow: FlowFile, call: Call) -> Iterator[Problem]:
+    try:
+        wiring.check(names.score_of(call.word("model")), call.word("fallback"), {}, {"data": UNKNOWN})
+    except SpecError as error:
+        yield flow.problem(call.line, "fallback", str(error).rstrip("."))
 
 
 def _calls(node: ast.AST, flow: str, env: dict[str, Any]) -> Iterator[Call]:

@@ -20,7 +20,7 @@ from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
 from baton.packs.own_checks import own_files, own_problems
-from baton.packs.pack import find_pack, own_lint, pack_folder, packs, read_folder
+from baton.packs.pack import find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -132,8 +132,8 @@ class _Folder:
             yield from file.problems
         read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            known = stray.name in ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml") and stray.suffix != ".yml"
-            if not known and stray not in read:
+            single = ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml")
+            if stray.name not in single and stray not in read:
                 where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml, actions.yaml"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
@@ -147,8 +147,6 @@ class _Folder:
                 yield from _recent_problems(file, file.spec, flows)
         yield from self._missing_histories()
         yield from own_problems(self.name, self.path)
-        if (own := own_lint(self.name)) is not None:
-            yield from own(self.path)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""
@@ -159,6 +157,19 @@ class _Folder:
         yield from flow_files.problems(
             flow, self.models, self.contracts, sources, flows, tools if isinstance(tools, dict) else {}
         )
+        yield from self._fallback_problems(flow)
+
+    def _fallback_problems(self, flow: FlowFile) -> Problems:
+        """Scores of a fallback have version 0, which the contract of the scores must take, or the fallback is none."""
+        for call in flow.calls:
+            contract = self._contract(call.word("output_contract", "scores")) if call.word("fallback") else None
+            if contract is None:
+                continue
+            for one in contract.expectations:
+                low = one.kwargs.get("min_value")
+                if one.kwargs.get("column") == "version" and isinstance(low, int | float) and low > 0:
+                    message = f"`{one.meta.rule}` of contract {contract.contract} refuses version 0, which scores of a fallback have"
+                    yield flow.problem(call.line, "fallback", message, ["min_value: 0"])
 
     def _missing_histories(self) -> Problems:
         """Rows that a model learns from and that this machine does not have; no mistake of whoever wrote the YAML."""

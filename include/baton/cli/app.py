@@ -26,8 +26,9 @@ from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, bar, plural, table
 from baton.errors import BatonError
+from baton.lookups import cache
 from baton.packs.spec_file import did_you_mean
-from baton.record import ledger
+from baton.record import ledger, warehouse
 from baton.stages import garbage
 
 
@@ -121,15 +122,17 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what attempts that crashed left in the store: objects that no commit names, and journals."""
+    """Remove what crashed attempts left in the store, objects that no commit names and journals; and look-ups past their time."""
     found = garbage.gc(timedelta(hours=older_than), dry_run)
+    past = warehouse.transact(lambda conn: cache.expire(conn, dry_run))
     if json:
-        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris}))
+        print(as_json({"dry_run": dry_run, "bytes": found.size, "objects": found.uris, "lookups": past}))
         return
     for uri in found.uris:
         print(uri)
     verb = "would be removed" if dry_run else "removed"
-    print(f"{plural(len(found.uris), 'object', 'objects')}, {found.size / 1e6:.1f} MB {verb}")
+    answers = f", {plural(past, 'cached answer', 'cached answers')}" if past else ""
+    print(f"{plural(len(found.uris), 'object', 'objects')}, {found.size / 1e6:.1f} MB{answers} {verb}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import signal
 import time
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,7 +71,9 @@ def _introduce(services: Services, seconds: float) -> None:
 
 
 def status(json: Json = False) -> None:
-    """Show whether the services run and are well; exit code 1 if not."""
+    """Show whether the services run and are well, and what stands in for tools and models; exit code 1 if a service is not."""
+    from baton.console.queries.healing import in_force
+    from baton.record.warehouse import read
     from baton.services.health import answers, beats, heartbeats
     from baton.services.processes import read_sessions
     from baton.services.supervisor import supervisor_of
@@ -93,13 +95,28 @@ def status(json: Json = False) -> None:
             well[name] = beating is not None and beats(beating.get(name.replace("-", "_")), session.started)
         state = "well" if well[name] and leader else "starting or unwell" if leader else "ended"
         rows.append({"service": name, "state": state, "pid": session.sid, "log": str(home / "logs" / f"{name}.log")})
+    with read() as conn:
+        healing = in_force(conn)
     if json:
-        print(as_json({"home": str(home), "supervisor": holder, "addresses": addresses, "services": rows}))
+        print(as_json({"home": str(home), "supervisor": holder, "addresses": addresses, "services": rows, **healing}))
     else:
         table(["service", "state", "pid", "log"], [[str(cell) for cell in row.values()] for row in rows])
+        _show_stand_ins(healing)
         print(f"\nAirflow {addresses['airflow']}\nMLflow  {addresses['mlflow']}\nsupervised by process {holder}")
     if not all(row["state"] == "well" for row in rows):
         raise typer.Exit(1)
+
+
+def _show_stand_ins(healing: dict[str, list[dict[str, Any]]]) -> None:
+    """Breakers that are open and models that others stand in for; nothing where there are none."""
+    if healing["breakers"]:
+        print()
+        names = ("tool", "state", "since", "retry_at", "error")
+        table(list(names), [[str(one[name] or "") for name in names] for one in healing["breakers"]])
+    if healing["rungs"]:
+        print()
+        names = ("flow", "model", "rung", "version", "since", "partition", "reason")
+        table(list(names), [[str(one[name] or "") for name in names] for one in healing["rungs"]])
 
 
 def doctor(json: Json = False) -> None:

@@ -5,6 +5,7 @@ the permit good for what the outbox holds now under the policy as it is now, is 
 policy lets through by itself is judged anew there; what people agreed to goes back to them if anything changed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,9 @@ from baton.errors import BatonError, SpecError
 from baton.record import ledger, warehouse
 from baton.record.tables import outbox as table
 from baton.specs.actions import ActionsSpec
+
+FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
+"""Called with consumed, when an effect's permit is used up and nothing is committed yet."""
 
 STOPPED, BUSY, SAME = "stopped", "busy", "same"
 _SHARED = ("host", "account", "segment", "network")  # of reach `record` a target belongs to its flow alone
@@ -63,6 +67,7 @@ def claim(effect: Effect, lease: float, *, ask: bool = False) -> Effect | Kept |
         doubtful = now.state in (SENDING, UNKNOWN, CONFLICT)
         if kept is not None and not doubtful:
             return kept
+        FAULT("consumed")
         return _take(conn, now, lease, may_send=not ask and kept is None)
 
     return warehouse.transact(work)

@@ -4,7 +4,7 @@ A stage places what it wants done, in the transaction of its commit. The pack's 
 at once under a permit, to people as a request, or nowhere. Votes, withdrawals and undo come the same way.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from baton.effects.overview import undo_refused
 from baton.errors import BatonError
 from baton.record import ledger, warehouse
 from baton.specs.actions import ActionsSpec
+
+FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
+"""Called with voted, when a vote and what follows from it are written and nothing is committed yet."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
             outbox.bring(conn, effect.key, READY, None, (WAITING,))
         elif after.state == requests.REFUSED:
             outbox.bring(conn, effect.key, FORBIDDEN, f"refused {after.note}", (WAITING,))
+        FAULT("voted")
         return after
 
     done = warehouse.transact(work)

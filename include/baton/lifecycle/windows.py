@@ -22,6 +22,7 @@ from baton.progress import told
 from baton.record import ledger, tables
 from baton.record.warehouse import among, now, read, transact, upsert, write
 from baton.registry.client import Registry
+from baton.registry.rungs import RULES
 from baton.stages.slots import heads_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[
     with read() as conn:
         known = _in_force(conn, spec.model, due)
     for partition in told(sorted(due), "windows judged", "windows"):
-        scores, record = scored.get(partition), known.get(partition)
+        scores, record = _of_the_model(scored.get(partition)), known.get(partition)
         found = _judged(spec, flow, partition, scores, record) if scores is not None else None
         if found is not None:
             yield found
@@ -90,14 +91,24 @@ def judge(spec: ModelSpec, flow: str, due: Mapping[str, str]) -> Iterator[tuple[
         status = "broken" if due[partition] == "broken" else "missing"
         if record is not None:
             _put_out_of_force(spec.model, partition, status)
-        yield Window(partition, int(scores.models[spec.model]) if scores else None, status), None
+        yield Window(partition, _version(spec.model, scores) if scores else None, status), None
+
+
+def _of_the_model(scores: StageResult | None) -> StageResult | None:
+    """None also for scores that rules made where no version could: they say nothing about the model."""
+    return None if scores is None or scores.facts.get("rung") == RULES else scores
+
+
+def _version(model: str, scores: StageResult) -> int:
+    """The version that scored: on a ladder perhaps another one than the run had fixed."""
+    return int(scores.facts.get("version") or scores.models[model])
 
 
 def _judged(
     spec: ModelSpec, flow: str, partition: str, scores: StageResult, record: Mapping[str, Any] | None
 ) -> tuple[Window, str | None] | None:
     """The window by its scores; None where its version was trained before its spec had a `drift` block."""
-    version = int(scores.models[spec.model])
+    version = _version(spec.model, scores)
     known = known_labels(flow, spec.data.target, predicted_in=partition)
     judged = record and (record["version"], record["commit_id"], record["performance"].get("labels"))
     if record and judged == (version, scores.commit_id, digest(known)):

@@ -4,18 +4,15 @@
 <pack>/README.md
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from baton.errors import SpecError
-from baton.packs.spec_file import Problem, SpecFile, did_you_mean, raise_for, read_spec
+from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
 from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
@@ -202,15 +199,6 @@ def read_folder(folder: Path) -> list[SpecFile]:
             file = SpecFile(kind, path, None, file.marked, (*file.problems, wrong))
         read.append(file)
     return read
-
-
-def own_lint(name: str) -> Callable[[Path], Iterable[Problem]] | None:
-    """What an installed pack checks of its own files: `check(folder)` of its module `lint`; None where it has none."""
-    point = _installed().get(name)
-    if point is None or find_spec(f"{point.value}.lint") is None:
-        return None
-    check: Callable[[Path], Iterable[Problem]] = import_module(f"{point.value}.lint").check
-    return check
 
 
 def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:

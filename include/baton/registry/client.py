@@ -38,7 +38,7 @@ from baton.registry.versions import Versions
 from baton.tracking.rest import RestError
 from baton.tracking.runs import run_name
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "run_name"]
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "champions", "run_name"]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ALIAS_MOVED = "alias_moved"
@@ -224,6 +224,11 @@ def _moves(model: str) -> list[dict[str, Any]]:
     """The ledger's moves of the champion, the newest first: version, before, actor, reason, perhaps rollback."""
     entries = ledger.entries(subject=model, kind=ALIAS_MOVED, limit=10_000)
     return [entry.payload for entry in entries if entry.payload.get("alias") == CHAMPION]
+
+
+def champions(model: str) -> list[int]:
+    """The champion by the ledger, the one that it replaced, and so on, without those that a rollback left."""
+    return _line(_moves(model))[::-1]
 
 
 def _line(moves: Sequence[Mapping[str, Any]]) -> list[int]:

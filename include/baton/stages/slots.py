@@ -225,6 +225,20 @@ def head(slot: Slot) -> StageResult | None:
     return None if row is None else _result(row)
 
 
+def recomputed_after(slot: Slot) -> int | None:
+    """The degraded result that a repetition computes anew; as part of a step's state it makes a digest of its own.
+
+    Returns:
+        the commit of the slot's head where that is degraded; else what is in the head's own state, so that a result that
+        became whole is found again; None where there was never a degraded one.
+    """
+    before = head(slot)
+    if before is None or before.facts.get("degraded"):
+        return None if before is None else before.commit_id
+    known = before.params.get("state", {}).get("after")
+    return None if known is None else int(known)
+
+
 def heads_of(flow: str, stage: str, wanted: Collection[str]) -> dict[str, StageResult]:
     """Return the present versions of many of a stage's partitions, in their order; those without a result are left out."""
     query = sa.select(commits).select_from(heads.join(commits, heads.c.commit_id == commits.c.id))

@@ -1,5 +1,6 @@
 """First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import Field
@@ -7,18 +8,19 @@ from sqlalchemy import Connection
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
-from baton.errors import BatonError, RegistryRefused
+from baton.errors import BatonError, RegistryRefused, ServiceError
 from baton.names import promote_of, train_of
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
-from baton.registry.client import CHAMPION, PREVIOUS, Registry
+from baton.registry.client import CHAMPION, PREVIOUS, Registry, champions
 from baton.registry.review import champion_moved
 from baton.sources.reading import read_partition, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
 from baton.stages.step import Seen, engine_step
+from baton.steps.ladder import PATIENCE
 
 
 class IngestOptions(Spec):
@@ -73,7 +75,7 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
 
 
 def choose_models(
-    flow: str, partition: str, models: list[str], choice: str, *, dry_run: bool = False
+    flow: str, partition: str, models: list[str], choice: str, *, dry_run: bool = False, fallbacks: Collection[str] = ()
 ) -> tuple[dict[str, int], list[str], bool]:
     """Decide once per run which version of each model scores this partition.
 
@@ -81,9 +83,11 @@ def choose_models(
         choice: `recorded` (what this partition used before, else the champion), `champion` (today's
             champions, superseding), or `<model>=<version>` for one of the models.
         dry_run: nothing comes of the run, so a version that was never promoted may be named.
+        fallbacks: models whose flow declares a fallback: theirs is the version that should score; whether it can is seen when
+            it does (`baton.steps.ladder`), and a partition that is repeated tries it again.
 
     Returns:
-        versions by model; sentences on what was degraded (a refused champion, a foreign alias); whether to supersede the
+        versions by model (none of a model with a fallback that has no champion yet); sentences on what was degraded (a refused champion, a foreign alias); whether to supersede the
         record.
 
     Raises:
@@ -99,10 +103,17 @@ def choose_models(
             raise BatonError(f"model choice {choice!r}: allowed are recorded, champion, {allowed}")
         wanted[name] = int(version)
     recorded = recorded_models(flow, partition) if choice != "champion" else {}
-    registry = Registry()
     degraded: list[str] = []
     chosen: dict[str, int] = {}
-    for model in models:
+    laddered = [model for model in models if model in fallbacks and model not in wanted]
+    for model in laddered:
+        version, notes = _fixed(model, recorded.get(model))
+        chosen |= {} if version is None else {model: version}
+        degraded += notes
+    strict = [model for model in models if model not in laddered]
+    registry = Registry() if strict else None
+    for model in strict:
+        assert registry is not None
         known = wanted.get(model, recorded.get(model))
         if known is not None:
             try:
@@ -119,19 +130,34 @@ def choose_models(
     return chosen, degraded, choice != "recorded"
 
 
+def _fixed(model: str, recorded: int | None) -> tuple[int | None, list[str]]:
+    """The version that should score, where a ladder answers for it if it cannot; a registry that is down stops nothing."""
+    if recorded is not None:
+        return recorded, []
+    champion = next(iter(champions(model)), None)
+    try:
+        alias = Registry(retry_seconds=PATIENCE).alias(model, CHAMPION)
+    except ServiceError:
+        return champion, []
+    _, notes = _foreign(model, alias, champion)
+    return champion, notes
+
+
+def _foreign(model: str, alias: int | None, champion: int | None) -> tuple[str | None, list[str]]:
+    """What is wrong with an alias that somebody moved, also on the ledger, and the sentence on it."""
+    foreign = champion_moved(model, alias, champion)
+    if not foreign:
+        return None, []
+    with write() as conn:
+        said = {"alias": CHAMPION, "version": alias, "champion": champion}
+        ledger.append(conn, "foreign_alias", model, said)
+    return foreign, [f"{foreign}; the version of the ledger scores"]
+
+
 def _trusted_champion(registry: Registry, model: str) -> tuple[int, list[str]]:
     """The ledger's champion if its files verify, else the previous one; what is not as it should be, also on the ledger."""
     champion, aliases = registry.recorded_champion(model), registry.aliases(model)
-    foreign, notes = champion_moved(model, aliases.get(CHAMPION), champion), []
-    if foreign:
-        with write() as conn:
-            ledger.append(
-                conn,
-                "foreign_alias",
-                model,
-                {"alias": CHAMPION, "version": aliases.get(CHAMPION), "champion": champion},
-            )
-        notes = [f"{foreign}; the version of the ledger scores"]
+    foreign, notes = _foreign(model, aliases.get(CHAMPION), champion)
     if champion is None:
         why = f"{foreign}; " if foreign else ""
         raise BatonError(

@@ -14,7 +14,7 @@ from baton.lookups.looking import look_up as look_all_up
 from baton.specs.base import Spec
 from baton.specs.tool import ToolSpec
 from baton.stages.job import StageJob
-from baton.stages.slots import StageOutput, head
+from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import engine_step
 
 _TYPES = {"text": "string", "list": "string", "integer": "Int64", "number": "Float64", "flag": "boolean"}
@@ -30,17 +30,7 @@ class LookUpOptions(Spec):
 
 def _state(job: StageJob[LookUpOptions]) -> dict[str, Any]:
     """The tool as declared; and a result that was degraded is not the last word: a repetition asks again."""
-    return {"tool": job.load_pack().tool(job.options.tool).model_dump(mode="json"), "after": _after(job)}
-
-
-def _after(job: StageJob[LookUpOptions]) -> int | None:
-    before = head(job.slot)
-    if before is None:
-        return None
-    if before.facts.get("degraded"):
-        return before.commit_id
-    known = before.params.get("state", {}).get("after")  # what it took to become whole stays part of its digest
-    return None if known is None else int(known)
+    return {"tool": job.load_pack().tool(job.options.tool).model_dump(mode="json"), "after": recomputed_after(job.slot)}
 
 
 @engine_step(LookUpOptions, fingerprint=_state)

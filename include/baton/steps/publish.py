@@ -56,16 +56,17 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes = {str(k): int(v) for k, v in decisions["route"].value_counts().items()}
     money = {str(k): round(float(v), 2) for k, v in decisions.groupby("route")["money"].sum().items()}
-    facts = {"published": len(decisions), "routes": routes, "money": money, "models": dict(job.models)}
+    used = _used(job, scores)
+    facts = {"published": len(decisions), "routes": routes, "money": money, "models": used}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         where, at = {"flow": job.flow, "partition": job.partition}, now()
-        bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, commit_id, at))
+        bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, used, commit_id, at))
         bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
         opened = decisions[decisions["route"].isin(job.options.case_routes)]
         cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
-                      {"commit": commit_id, "routes": routes, "models": dict(job.models)})  # fmt: skip
+                      {"commit": commit_id, "routes": routes, "models": used})  # fmt: skip
 
     return StageOutput(decisions, facts, on_commit)
 
@@ -85,9 +86,17 @@ def _keys(cells: pd.Series) -> pd.Series:
     return keys
 
 
-def _decision_rows(job: StageJob[Any], frame: pd.DataFrame, commit_id: int, at: Any) -> list[dict[str, Any]]:
+def _used(job: StageJob[Any], scores: list[pd.DataFrame]) -> dict[str, int]:
+    """Versions by model: those that the run fixed, but for what another rung of a model's ladder scored (0: its rules)."""
+    found = {str(frame["model"].iloc[0]): int(frame["version"].iloc[0]) for frame in scores if len(frame)}
+    return {**job.models, **found}
+
+
+def _decision_rows(
+    job: StageJob[Any], frame: pd.DataFrame, used: dict[str, int], commit_id: int, at: Any
+) -> list[dict[str, Any]]:
     shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "decided_at": at}
-    shared["models"] = dict(job.models)
+    shared["models"] = used
     return [
         {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
         for key, risk, route, money in zip(
@@ -135,7 +144,7 @@ def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:
 def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     scores = [read(ref) for _, ref in sorted(job.inputs.items())]
-    facts = {"published": max(map(len, scores)), "models": dict(job.models)}
+    facts = {"published": max(map(len, scores)), "models": _used(job, scores)}
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         where = {"flow": job.flow, "partition": job.partition}

@@ -1,15 +1,21 @@
-"""Scoring stage: one verified model version on one partition."""
+"""Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
+
+from typing import Any
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from baton.data.datasets import read
 from baton.families import family
 from baton.packs.pack import find_model
+from baton.record import ledger
+from baton.registry import rungs
 from baton.registry.client import Registry
 from baton.specs.base import Share, Spec
 from baton.stages.job import StageJob
-from baton.stages.slots import StageOutput
+from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import engine_step
+from baton.steps.ladder import climb
 
 
 class ScoreOptions(Spec):
@@ -17,18 +23,31 @@ class ScoreOptions(Spec):
 
     model: str = Field(description="name of the model")
     explain: Share = Field(default=0.02, description="share of the rows, highest scores first, that get reason codes")
+    fallback: str = Field(
+        default="",
+        description="dotted path of a function of the pack that scores where no version can; it gives entity_key, score and "
+        "reasons for each row of `data`. Empty: a model that does not score stops the flow",
+    )
 
 
-@engine_step(ScoreOptions)
+def _state(job: StageJob[ScoreOptions]) -> dict[str, Any]:
+    """With a fallback: a result that another rung made is not the last word, a repetition tries the champion again."""
+    return {"after": recomputed_after(job.slot)} if job.options.fallback else {}
+
+
+@engine_step(ScoreOptions, fingerprint=_state)
 def score(job: StageJob[ScoreOptions]) -> StageOutput:
     """Score every row with the version recorded for this partition.
 
     Returns:
         columns entity_key (str), model, version (int), score (of a table: probability or anomaly quantile, 0..1; of
         series: the median forecast), reasons (JSON list of [feature, contribution] or null), `_row`, and what the
-        family adds (quantiles of a forecast).
+        family adds (quantiles of a forecast). With a fallback also source: champion, previous or rules (then version is
+        0), and the facts rung, version and perhaps `degraded`.
     """
     name = job.options.model
+    if job.options.fallback:
+        return _with_fallback(job)
     version = job.models[name]
     _, spec = find_model(name)
     registry, maker = Registry(), family(spec.family)
@@ -37,3 +56,23 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
     frame.insert(1, "model", name)
     frame.insert(2, "version", version)
     return StageOutput(frame, {"mlflow": registry.version_url(name, version)})
+
+
+def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:
+    name, rules = job.options.model, job.options.fallback
+    done = climb(job, name, job.models.get(name), read(job.inputs["data"]), job.options.explain, rules)
+    reason = "; ".join(done.why)
+    facts: dict[str, Any] = {"rung": done.rung, "version": done.version}
+    if done.address:
+        facts["mlflow"] = done.address
+    if done.rung != rungs.AS_FIXED:
+        instead = f"version {done.version}, another champion," if done.version is not None else f"the rules {rules}"
+        verb = "scores" if done.version is not None else "score"
+        facts["degraded"] = [f"{reason}; {instead} {verb} instead"]
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        for version, why in done.refused.items():
+            ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": done.version})
+        rungs.record(conn, job.flow, name, job.partition, done.rung, done.version, reason)
+
+    return StageOutput(done.frame, facts, on_commit)

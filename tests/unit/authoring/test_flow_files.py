@@ -51,6 +51,10 @@ with Flow("orders", pack="shop", cron="0 0 * * *", models=NAMES, owner="shop", s
     done = flow.stage("decide", "baton.steps.earlier:rows", {"stage": "contract", "columns": ["id"]}, after=rows)
     flow.publish(done, scores, case_routes=["review"])
     flow.publish_labels(rows, about="orders", entity="id", labels=["label"], origin="shop")
+    flow.look_up("places", "postcodes", rows, "id")
+"""
+TOOLS = """\
+postcodes: {description: where it is, conn_id: post, path: "codes/{value}", answer: {town: text}}
 """
 
 
@@ -65,6 +69,7 @@ def shop(tmp_path, monkeypatch):
     for name in ("rows", "scores", "decisions"):
         (pack / "contracts" / f"{name}.yaml").write_text(CONTRACT.format(name=name))
     (pack / "sources.yaml").write_text(SOURCES)
+    (pack / "tools.yaml").write_text(TOOLS)
     (tmp_path / "dags" / "orders.py").write_text(FLOW)
     monkeypatch.setenv("BATON_PROJECT", str(tmp_path))
     settings.cache_clear()
@@ -93,6 +98,8 @@ def test_a_sound_flow_has_no_mistake_by_any_way_to_name_it(shop):
         ("steps.earlier:rows", "stepz:rows", 9, "step", "there is no module baton.stepz", ""),
         ('"columns"', '"colums"', 9, "step", "no option `colums`, did you mean `columns`", ""),
         ('["review"])', '["review"], contract="decision")', 10, "contract", "no contract `decision`", "decisions"),
+        ('"postcodes"', '"postcode"', 12, "tool", "no tool `postcode`, did you mean `postcodes`?", "postcodes"),
+        ("score(rows, name)", 'score(rows, name, fallback="baton.steps.earlier:row")', 8, "fallback", "has no 'row'", ""),
         ('about="orders"', 'about="order"', 11, "about", "no flow `order`, did you mean `orders`", "orders"),
     ],
 )  # fmt: skip
@@ -104,6 +111,22 @@ def test_each_mistake_of_a_flow_is_shown_where_it_is(shop, old, new, line, field
     assert (problems[0].line, problems[0].field) == (line, field), problems
     assert message in problems[0].message
     assert allowed in problems[0].allowed
+
+
+def test_the_contract_of_scores_takes_what_a_fallback_gives(shop):
+    (shop / "dags" / "orders.py").write_text(
+        FLOW.replace("score(rows, name)", 'score(rows, name, fallback="baton.steps.ladder:by_rules")')
+    )
+    contract = shop / "shop" / "contracts" / "scores.yaml"
+    rule = "{column: version, min_value: 1}, severity: critical, meta: {rule: version_unknown}}"
+    contract.write_text(
+        contract.read_text() + "  version: {type: int}\n"
+        f"expectations:\n  - {{type: expect_column_values_to_be_between, kwargs: {rule}\n"
+    )
+    said = [one.message for one in lint([shop / "shop"])]
+    assert any("`version_unknown` of contract scores refuses version 0" in one for one in said), said
+    contract.write_text(contract.read_text().replace("min_value: 1", "min_value: 0"))
+    assert not [one for one in lint([shop / "shop"]) if "refuses version 0" in one.message]
 
 
 @pytest.mark.parametrize(

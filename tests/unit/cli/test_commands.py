@@ -51,7 +51,7 @@ def test_json_is_one_object_a_line(words: list[str], home: Path) -> None:
     done = CliRunner().invoke(app, [*words, "--json"])
     assert all(isinstance(json.loads(line), dict) for line in done.stdout.splitlines())
     if words == ["gc"]:
-        assert json.loads(done.stdout) == {"dry_run": False, "bytes": 0, "objects": []}
+        assert json.loads(done.stdout) == {"dry_run": False, "bytes": 0, "objects": [], "lookups": 0}
     warehouse.engine().dispose()
 
 

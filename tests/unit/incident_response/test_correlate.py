@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.incident_response.incidents.correlate import ALERT, Correlation, CorrelateOptions, correlate
+from baton_packs.incident_response.incidents.correlate import ALERT, CorrelateOptions, Correlated, correlate
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
 
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"
@@ -24,16 +24,22 @@ def alert(number: int | str, at: str = "10:01", **given: Any) -> dict[str, Any]:
     return plain | given
 
 
-def run(given: list[dict[str, Any]], earlier: pd.DataFrame = NONE, partition: str = FIRST, closed: Any = None, **options: Any) -> Correlation:
+def run(
+    given: list[dict[str, Any]],
+    earlier: pd.DataFrame = NONE,
+    partition: str = FIRST,
+    closed: Any = None,
+    **options: Any,
+) -> Correlated:
     return correlate(pd.DataFrame(given, columns=list(ALERT)), earlier, partition, CorrelateOptions(**options), closed)
 
 
-def past(*found: tuple[str, Correlation]) -> pd.DataFrame:
+def past(*found: tuple[str, Correlated]) -> pd.DataFrame:
     parts = [pd.DataFrame(one.rows, columns=list(COLUMNS)).assign(partition=partition) for partition, one in found]
     return pd.concat(parts, ignore_index=True)
 
 
-def ids(found: Correlation) -> list[str]:
+def ids(found: Correlated) -> list[str]:
     return [row["incident_id"] for row in found.rows if row["state"] != MERGED]
 
 
@@ -95,7 +101,9 @@ def test_two_incidents_that_turn_out_to_be_one_are_merged_under_the_older_id() -
     assert merged["incident_id"] == ids(two)[0]
     assert merged["merged_into"] == ids(one)[0]
     assert three.rows[0]["alerts_total"] + three.rows[1]["alerts_total"] == 4 + 1
-    later = run([alert(5, at="10:16", host="db-1")], past((FIRST, one), (SECOND, two), (THIRD, three)), "2026-11-20T10:15:00")
+    later = run(
+        [alert(5, at="10:16", host="db-1")], past((FIRST, one), (SECOND, two), (THIRD, three)), "2026-11-20T10:15:00"
+    )
     assert ids(later) == ids(one)
 
 
@@ -124,7 +132,11 @@ def test_behind_an_address_that_many_share_host_and_user_tie() -> None:
 
 def test_a_scan_that_grows_over_partitions_takes_its_beginning_in() -> None:
     one = run([alert(n, host=f"h{n}", src_ip="198.51.100.7", rule="scan") for n in range(15)])
-    two = run([alert(f"b{n}", at="10:06", host=f"g{n}", src_ip="198.51.100.7", rule="scan") for n in range(15)], past((FIRST, one)), SECOND)
+    two = run(
+        [alert(f"b{n}", at="10:06", host=f"g{n}", src_ip="198.51.100.7", rule="scan") for n in range(15)],
+        past((FIRST, one)),
+        SECOND,
+    )
     assert ids(two) == ids(one)
     assert two.rows[0]["alerts_total"] == 30
 
@@ -164,11 +176,19 @@ def test_the_most_severe_alerts_are_kept_and_the_count_is_whole() -> None:
 
 
 def test_nothing_but_information_is_noise() -> None:
-    assert [row["state"] for row in run([alert(1, host="a", severity_id=1), alert(2, host="b", severity_id=2)]).rows] == ["noise", "open"]
+    assert [
+        row["state"] for row in run([alert(1, host="a", severity_id=1), alert(2, host="b", severity_id=2)]).rows
+    ] == ["noise", "open"]
 
 
 def test_independent_witnesses_make_sure() -> None:
-    row = run([alert(1, host="a", confidence=0.7), alert(2, host="a", confidence=0.7), alert(3, host="a", rule="r2", confidence=0.7)]).rows[0]
+    row = run(
+        [
+            alert(1, host="a", confidence=0.7),
+            alert(2, host="a", confidence=0.7),
+            alert(3, host="a", rule="r2", confidence=0.7),
+        ]
+    ).rows[0]
     assert row["confidence"] == pytest.approx(0.91)
 
 
@@ -182,7 +202,10 @@ def test_a_missing_column_is_named() -> None:
 
 
 def test_ten_thousand_alerts_take_seconds() -> None:
-    alerts = [alert(n, host=f"h{n % 700}", user=f"u{n % 900}", src_ip=f"10.0.{n % 40}.{n % 250}", rule=f"r{n % 9}") for n in range(10_000)]
+    alerts = [
+        alert(n, host=f"h{n % 700}", user=f"u{n % 900}", src_ip=f"10.0.{n % 40}.{n % 250}", rule=f"r{n % 9}")
+        for n in range(10_000)
+    ]
     before = time.process_time()
     found = run(alerts)
     assert time.process_time() - before < 5

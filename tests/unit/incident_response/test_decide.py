@@ -15,7 +15,9 @@ from baton_packs.incident_response.incidents import triage
 from baton_packs.incident_response.incidents.triage import Triage
 
 ROWS: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_rows.py")))
-alert, brute_force, decided, judged, looked = (ROWS[name] for name in ("alert", "brute_force", "decided", "judged", "looked"))
+alert, brute_force, decided, judged, looked = (
+    ROWS[name] for name in ("alert", "brute_force", "decided", "judged", "looked")
+)
 
 
 def aims(row: Any, kind: str) -> list[tuple[str, str]]:
@@ -31,14 +33,30 @@ def test_guessing_alone_is_brute_force_and_closes_no_account() -> None:
 
 def test_who_got_in_and_moves_on_is_lateral_movement_and_more_severe() -> None:
     row = decided(brute_force()).iloc[0]
-    assert (row["route"], row["playbook"], row["severity_id"], row["asset_class"]) == ("contain", "lateral_movement", 4, "server")
+    assert (row["route"], row["playbook"], row["severity_id"], row["asset_class"]) == (
+        "contain",
+        "lateral_movement",
+        4,
+        "server",
+    )
     assert aims(row, "accounts") == [("anna.adler", "standard")]
     assert aims(row, "hosts") == [("srv-db", "server")]
     assert aims(row, "inside_attackers") == [("10.20.0.11", "inside")]
 
 
 def test_a_domain_controller_makes_it_critical() -> None:
-    alerts = [*brute_force(), alert("d", at="10:04", host="dc-01", user="anna.adler", tactic="lateral-movement", technique="T1021", severity_id=3)]
+    alerts = [
+        *brute_force(),
+        alert(
+            "d",
+            at="10:04",
+            host="dc-01",
+            user="anna.adler",
+            tactic="lateral-movement",
+            technique="T1021",
+            severity_id=3,
+        ),
+    ]
     row = decided(alerts).iloc[0]
     assert (row["severity_id"], row["priority"]) == (5, 1)
     assert "domain controller" in row["reasons"]
@@ -58,13 +76,25 @@ def test_the_security_teams_own_scanner_is_noise() -> None:
 
 
 def test_anybody_elses_scan_is_watched_whatever_an_inventory_says_of_it() -> None:
-    lie = looked({"198.51.100.7": {"asset_class": "server", "owner": "security", "criticality": 1, "roles": '["vulnerability_scanner"]'}})
+    lie = looked(
+        {
+            "198.51.100.7": {
+                "asset_class": "server",
+                "owner": "security",
+                "criticality": 1,
+                "roles": '["vulnerability_scanner"]',
+            }
+        }
+    )
     row = decided(ROWS["scan"]("198.51.100.7"), assets=lie).iloc[0]
     assert (row["route"], row["playbook"]) == ("watch", "noisy_scanner")
 
 
 def test_a_scanner_of_ours_that_gets_in_somewhere_is_no_noise() -> None:
-    alerts = [*ROWS["scan"]("10.10.0.17", 5), alert("y", host="ws-03", src_ip="10.10.0.17", tactic="lateral-movement", technique="T1021", severity_id=4)]
+    alerts = [
+        *ROWS["scan"]("10.10.0.17", 5),
+        alert("y", host="ws-03", src_ip="10.10.0.17", tactic="lateral-movement", technique="T1021", severity_id=4),
+    ]
     assert decided(alerts).iloc[0]["route"] == "contain"
 
 
@@ -83,7 +113,9 @@ def test_a_look_up_without_answers_lowers_nothing_that_the_findings_say(tool: st
 
 
 def test_what_may_never_be_hit_is_marked_so() -> None:
-    alerts = [alert("p", host="ws-01", user="break-glass", src_ip="10.10.0.2", tactic="lateral-movement", technique="T1021")]
+    alerts = [
+        alert("p", host="ws-01", user="break-glass", src_ip="10.10.0.2", tactic="lateral-movement", technique="T1021")
+    ]
     row = decided(alerts).iloc[0]
     assert aims(row, "inside_attackers") == [("10.10.0.2", "protected")]
     assert aims(row, "accounts") == [("break-glass", "protected")]
@@ -107,7 +139,12 @@ def question(alerts: Any = None, **given: Any) -> Any:
 
 
 def said(**given: Any) -> Triage:
-    plain = {"severity_id": 4, "hypothesis": "Passwords were guessed and somebody moved on to a server.", "evidence": ["f1"], "playbook": "lateral_movement"}
+    plain = {
+        "severity_id": 4,
+        "hypothesis": "Passwords were guessed and somebody moved on to a server.",
+        "evidence": ["f1"],
+        "playbook": "lateral_movement",
+    }
     return Triage.model_validate(plain | given)
 
 

@@ -45,7 +45,12 @@ def test_a_fork_is_gone_where_its_condition_is_true() -> None:
 
 def test_a_step_says_what_it_would_change_and_what_takes_it_back() -> None:
     block = next(one for one in walked("brute_force", "from_outside") if one.action == "block_address")
-    assert (block.before, block.after, block.undo, block.look) == ({"blocked": False}, {"blocked": True}, "unblock_address", "firewall_state")
+    assert (block.before, block.after, block.undo, block.look) == (
+        {"blocked": False},
+        {"blocked": True},
+        "unblock_address",
+        "firewall_state",
+    )
 
 
 def test_what_is_so_already_is_passed_over() -> None:
@@ -60,7 +65,12 @@ def test_a_precondition_that_is_not_so_is_said() -> None:
 
 
 def test_what_the_policy_forbids_is_replaced_by_the_way_of_failure_once() -> None:
-    found = walked("lateral_movement", "entered", "from_outside", forbidden=[("block_address", "203.0.113.66"), ("isolate_host", "srv-db")])
+    found = walked(
+        "lateral_movement",
+        "entered",
+        "from_outside",
+        forbidden=[("block_address", "203.0.113.66"), ("isolate_host", "srv-db")],
+    )
     assert acts(found).count(("notify", "inc-1")) == 1
     assert ("block_address", "203.0.113.66") not in acts(found)
 
@@ -111,7 +121,11 @@ def test_a_mistake_is_named_with_file_and_line(pack: Path, old: str, new: str, s
 
 def test_a_playbook_without_an_end_is_a_mistake(pack: Path) -> None:
     path = pack / "playbooks" / "noisy_scanner.yaml"
-    text = path.read_text().replace("  end--done: {type: end}\n", "").replace("on_completion: end--done", "on_completion: action--ticket")
+    text = (
+        path.read_text()
+        .replace("  end--done: {type: end}\n", "")
+        .replace("on_completion: end--done", "on_completion: action--ticket")
+    )
     path.write_text(text)
     found = [str(one) for one in lint.check(pack)]
     assert any("there is no step of type end" in one for one in found), found

@@ -28,12 +28,33 @@ def _migrated(home: Path) -> None:
 
 def place(rows: Any, partition: str = FIRST) -> Any:
     """Run the stage as a task does; the rows are what `publish` committed."""
-    made = run_stage(Slot(FLOW, "publish", partition), lambda given: StageOutput(rows), inputs={}, params={"n": rows.to_json()}, models={}, code="t", run_id="t")
-    return run(StageJob("incident_response", FLOW, "respond", partition, "baton_packs.incident_response.incidents.respond:place", inputs={"decisions": made.ref}))
+    made = run_stage(
+        Slot(FLOW, "publish", partition),
+        lambda given: StageOutput(rows),
+        inputs={},
+        params={"n": rows.to_json()},
+        models={},
+        code="t",
+        run_id="t",
+    )
+    return run(
+        StageJob(
+            "incident_response",
+            FLOW,
+            "respond",
+            partition,
+            "baton_packs.incident_response.incidents.respond:place",
+            inputs={"decisions": made.ref},
+        )
+    )
 
 
 def effects(partition: str = FIRST) -> dict[tuple[str, str], str]:
-    return {(one.kind, one.target or ""): one.state for one in outbox.effects(FLOW, partition) if one.state != outbox.WITHDRAWN}
+    return {
+        (one.kind, one.target or ""): one.state
+        for one in outbox.effects(FLOW, partition)
+        if one.state != outbox.WITHDRAWN
+    }
 
 
 def test_guessing_from_outside_is_blocked_at_once_where_it_is_sure(home: Path) -> None:
@@ -55,7 +76,10 @@ def test_hosts_and_accounts_wait_for_people(home: Path) -> None:
 
 
 def test_what_may_never_be_hit_is_forbidden_and_the_team_is_told(home: Path) -> None:
-    alerts = [*ROWS["brute_force"](), ROWS["alert"]("p", host="ws-01", user="break-glass", tactic="lateral-movement", technique="T1021")]
+    alerts = [
+        *ROWS["brute_force"](),
+        ROWS["alert"]("p", host="ws-01", user="break-glass", tactic="lateral-movement", technique="T1021"),
+    ]
     found = place(ROWS["decided"](alerts))
     assert ("disable_account", "break-glass") not in effects()
     assert any(kind == "notify" for kind, _ in effects())
@@ -120,7 +144,11 @@ def _sent(key: str) -> None:
     from baton.record.warehouse import now, write
 
     with write() as conn:
-        conn.execute(table.update().where(table.c.key == key).values(state="sent", sent_at=now(), answer={"action_id": "x"}, via={}))
+        conn.execute(
+            table.update()
+            .where(table.c.key == key)
+            .values(state="sent", sent_at=now(), answer={"action_id": "x"}, via={})
+        )
 
 
 def test_nothing_more_is_done_about_an_incident_that_a_person_has_closed(home: Path) -> None:
@@ -150,18 +178,29 @@ def test_a_dry_run_shows_the_difference_and_places_nothing(home: Path) -> None:
     row = ROWS["decided"](ROWS["brute_force"]()).iloc[0].to_dict()
     shown = respond.dry_run("incident_response", row).set_index("action")
     assert shown.at["isolate_host", "level"] == "two_approvers"
-    assert (shown.at["isolate_host", "before"], shown.at["isolate_host", "after"]) == ('{"isolated": false}', '{"isolated": true}')
+    assert (shown.at["isolate_host", "before"], shown.at["isolate_host", "after"]) == (
+        '{"isolated": false}',
+        '{"isolated": true}',
+    )
     assert outbox.effects(FLOW, FIRST) == []
     other = respond.dry_run("incident_response", row, "noisy_scanner")
     assert other["action"].tolist() == ["open_ticket"]
 
 
 def test_a_changed_key_is_taken_back_to_the_version_before(home: Path) -> None:
-    alerts = [*ROWS["brute_force"](), ROWS["alert"]("k", host="ws-01", user="a.berg", tactic="lateral-movement", technique="T1021")]
+    alerts = [
+        *ROWS["brute_force"](),
+        ROWS["alert"]("k", host="ws-01", user="a.berg", tactic="lateral-movement", technique="T1021"),
+    ]
     place(ROWS["decided"](alerts))
     key = next(one for one in outbox.effects(FLOW, FIRST) if one.kind == "rotate_key" and one.target == "a.berg")
     assert key.undo is not None
-    assert key.undo["payload"] == {"action": "restore_key", "target": "a.berg", "incident": key.entity_key, "key_version": 1}
+    assert key.undo["payload"] == {
+        "action": "restore_key",
+        "target": "a.berg",
+        "incident": key.entity_key,
+        "key_version": 1,
+    }
     assert key.judged().after == {"key_version": 2}
 
 
@@ -185,4 +224,15 @@ def test_every_rule_of_the_policy_is_for_something() -> None:
 def test_what_is_placed_is_on_the_ledger(home: Path) -> None:
     place(ROWS["decided"](ROWS["brute_force"]()))
     assert ledger.entries(kind="action_requested", limit=9)
-    assert json.dumps([entry.payload for entry in ledger.entries(kind="permit_issued", limit=9)]).count("sure_outside") == 1
+    assert (
+        json.dumps([entry.payload for entry in ledger.entries(kind="permit_issued", limit=9)]).count("sure_outside")
+        == 1
+    )
+
+
+def test_an_agent_that_chooses_another_playbook_adds_and_takes_nothing_away(home: Path) -> None:
+    rows = ROWS["judged"](ROWS["brute_force"]())
+    assert json.loads(rows.iloc[0]["allowed"]) == ["lateral_movement", "brute_force"]
+    weaker = ROWS["templates"](rows).assign(playbook="brute_force", source="agent")
+    place(ROWS["decided"](ROWS["brute_force"](), said=weaker))
+    assert effects()["isolate_host", "srv-db"] == "waiting"

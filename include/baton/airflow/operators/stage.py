@@ -93,6 +93,7 @@ class StageOperator(BaseOperator):
         run_key: how the DAG names its runs.
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
+        fallbacks: those of them whose scoring has a fallback; the list itself, which the flow's verbs still add to.
     """
 
     template_fields: Sequence[str] = ("inputs", "options")
@@ -101,7 +102,8 @@ class StageOperator(BaseOperator):
 
     def __init__(
         self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (), **kwargs: Any,
+        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (),
+        fallbacks: list[str] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.run_key = run_key
@@ -111,6 +113,7 @@ class StageOperator(BaseOperator):
         self.inputs = dict(inputs or {})
         self.options = dict(options or {})
         self.uses_models = list(uses_models)
+        self.fallbacks = fallbacks if fallbacks is not None else []
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
@@ -157,7 +160,12 @@ class StageOperator(BaseOperator):
         supersede = False
         if self.uses_models:
             models, degraded, supersede = choose_models(
-                self.dag_id, asked.partition, self.uses_models, asked.model, dry_run=asked.dry_run
+                self.dag_id,
+                asked.partition,
+                self.uses_models,
+                asked.model,
+                dry_run=asked.dry_run,
+                fallbacks=self.fallbacks,
             )
         return StageJob(
             pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=asked.partition, step=self.step,

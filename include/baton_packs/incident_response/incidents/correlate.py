@@ -47,7 +47,6 @@ from baton_packs.incident_response.incidents.links import (
     shared,
     ties,
 )
-
 from baton_packs.incident_response.incidents.policy import policy
 
 if TYPE_CHECKING:
@@ -62,15 +61,21 @@ NAMED = 3  # things named in a title or a sentence
 class CorrelateOptions(Spec):
     """Options of `stage`."""
 
-    window: Duration = Field(default=timedelta(minutes=60), description="two alerts further apart are not tied by a name")
+    window: Duration = Field(
+        default=timedelta(minutes=60), description="two alerts further apart are not tied by a name"
+    )
     length: Duration = Field(default=timedelta(minutes=5), description="length of a partition")
-    skew: Duration = Field(default=timedelta(minutes=5), description="a clock may be so much ahead before its times are cut")
+    skew: Duration = Field(
+        default=timedelta(minutes=5), description="a clock may be so much ahead before its times are cut"
+    )
     shared: int = Field(default=20, ge=2, description="a name on more hosts than this is everybody's and ties nothing")
-    alerts: int = Field(default=200, ge=1, description="alerts kept of an incident, the most severe; their number is kept whole")
+    alerts: int = Field(
+        default=200, ge=1, description="alerts kept of an incident, the most severe; their number is kept whole"
+    )
 
 
 @dataclass
-class Correlation:
+class Correlated:
     """What came of it: rows of `COLUMNS`, and facts to be told."""
 
     rows: list[dict[str, Any]]
@@ -104,17 +109,30 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
     import pandas as pd
 
     frames = read_inputs(job.inputs)
-    found = correlate(frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().scanners.addresses)
+    found = correlate(
+        frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().scanners.addresses
+    )
     frame = pd.DataFrame(found.rows, columns=list(COLUMNS))
     for name in ("opened_at", "first_seen", "last_seen"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
-    return StageOutput(frame.astype({"severity_id": "int64", "alerts_total": "int64", "new_alerts": "int64", "late": "bool", "confidence": "float64"}), found.facts)
+    return StageOutput(
+        frame.astype(
+            {
+                "severity_id": "int64",
+                "alerts_total": "int64",
+                "new_alerts": "int64",
+                "late": "bool",
+                "confidence": "float64",
+            }
+        ),
+        found.facts,
+    )
 
 
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
     closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (),
-) -> Correlation:  # fmt: skip
+) -> Correlated:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
     Args:
@@ -139,7 +157,8 @@ def correlate(
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     living = [
-        Living({**one.spans, **_sweep(one, names)}, 0.0 if one.incident_id in (closed or {}) else window) for one in alive
+        Living({**one.spans, **_sweep(one, names)}, 0.0 if one.incident_id in (closed or {}) else window)
+        for one in alive
     ]
     groups = grouped([alert["at"] for alert in fresh], keys, living, window)
     members: dict[int, tuple[list[Incident], list[int]]] = {}
@@ -156,7 +175,9 @@ def correlate(
         one, others = _owner(incidents, closed or {})
         if one is None:
             first = min((fresh[number] for number in numbers), key=lambda alert: (alert["at"], alert["alert_id"]))
-            one = Incident(id_of(first["alert_id"]), end, follows=_followed(keys, numbers, fresh, alive, closed or {}, window))
+            one = Incident(
+                id_of(first["alert_id"]), end, follows=_followed(keys, numbers, fresh, alive, closed or {}, window)
+            )
             count["opened"] += 1
         else:
             count["joined"] += len(numbers)
@@ -169,11 +190,17 @@ def correlate(
         count["late"] += len(late)
         rows.append(row_of(one, options.alerts, _quiet(one), title_of(one)))
         if one.forgets:
-            facts["degraded"].append(f"incident {one.incident_id} has more alerts than it can know again: its counts may hold repetitions")
+            facts["degraded"].append(
+                f"incident {one.incident_id} has more alerts than it can know again: its counts may hold repetitions"
+            )
     said = facts.pop("degraded")
-    facts |= {"incidents": sum(row["state"] != MERGED for row in rows), **count, "shared": sorted(names.addresses | names.users)[:NAMED]}
+    facts |= {
+        "incidents": sum(row["state"] != MERGED for row in rows),
+        **count,
+        "shared": sorted(names.addresses | names.users)[:NAMED],
+    }
     rows.sort(key=lambda row: (row["opened_at"], row["incident_id"]))
-    return Correlation(rows, {**facts, **({"degraded": said} if said else {})})
+    return Correlated(rows, {**facts, **({"degraded": said} if said else {})})
 
 
 def _alive(earlier: pd.DataFrame, closed: Mapping[str, str]) -> tuple[dict[str, dict[Any, Any]], list[Incident]]:
@@ -196,24 +223,41 @@ def _read(frame: pd.DataFrame, end: float, options: CorrelateOptions) -> tuple[l
         at = seconds(cells[2])
         if at > end + skew:  # a clock that is ahead would keep its incident alive for hours
             at, ahead = end, ahead + 1
-        found[alert["alert_id"]] = {**alert, "severity_id": int(alert["severity_id"]), "confidence": float(alert["confidence"]), "at": at}
-    said = [f"{ahead} alerts are ahead of their partition by more than {skew:g} s: they count as at its end"] if ahead else []
+        found[alert["alert_id"]] = {
+            **alert,
+            "severity_id": int(alert["severity_id"]),
+            "confidence": float(alert["confidence"]),
+            "at": at,
+        }
+    said = (
+        [f"{ahead} alerts are ahead of their partition by more than {skew:g} s: they count as at its end"]
+        if ahead
+        else []
+    )
     ordered = sorted(found.values(), key=lambda alert: (alert["at"], alert["alert_id"]))
     return ordered, {"alerts": len(frame), "duplicates": len(frame) - len(found), "ahead": ahead, "degraded": said}
 
 
 def _plain(value: Any) -> Any:
     """A cell as JSON holds it: no NaN, no long text."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN
+    if value is None or value != value:
         return None
     return value[:LONGEST] if isinstance(value, str) and not value.startswith("[") else value
 
 
-def _shared(fresh: Iterable[Mapping[str, Any]], alive: Iterable[Incident], start: float, options: CorrelateOptions, scanners: Iterable[str]) -> Shared:
+def _shared(
+    fresh: Iterable[Mapping[str, Any]],
+    alive: Iterable[Incident],
+    start: float,
+    options: CorrelateOptions,
+    scanners: Iterable[str],
+) -> Shared:
     since = start - options.window.total_seconds()
     recent = [one for one in alive if one.last >= since]
     sweeps = [name for one in recent for kind, name in one.spans if kind == SWEEP]
-    return shared([*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners)
+    return shared(
+        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners
+    )
 
 
 def _sweep(one: Incident, names: Shared) -> dict[Key, Span]:
@@ -243,7 +287,15 @@ def _merged(row: Mapping[Any, Any], into: str) -> dict[str, Any]:
     """The last row of an incident that another one took in."""
     title = f"{row['title']} (merged into {into})" if row["state"] != MERGED else row["title"]
     times = {name: moment(seconds(row[name])) for name in ("opened_at", "first_seen", "last_seen")}
-    return {**{name: row[name] for name in COLUMNS}, **times, "state": MERGED, "merged_into": into, "title": title, "new_alerts": 0, "late": False}
+    return {
+        **{name: row[name] for name in COLUMNS},
+        **times,
+        "state": MERGED,
+        "merged_into": into,
+        "title": title,
+        "new_alerts": 0,
+        "late": False,
+    }
 
 
 def _quiet(one: Incident) -> str:
@@ -253,7 +305,10 @@ def _quiet(one: Incident) -> str:
 
 def title_of(one: Incident) -> str:
     """What people call it: its gravest finding and where, such as `Password guessing on web-1 from 203.0.113.9`."""
-    top = max(one.alerts.values(), key=lambda alert: (alert["severity_id"], alert["confidence"], -alert["at"], alert["alert_id"]))
+    top = max(
+        one.alerts.values(),
+        key=lambda alert: (alert["severity_id"], alert["confidence"], -alert["at"], alert["alert_id"]),
+    )
     text = " ".join(str(top["title"] or top["rule"]).split())[:70]
     hosts, others = one.names(HOST), one.names(ADDRESS)
     sources = [str(top["src_ip"])] if top.get("src_ip") else others[:1]

@@ -26,7 +26,7 @@ RESOLUTIONS = {
 """What a case may be answered -> what is then true: a real attack; nothing there; really there and meant."""
 COLUMNS = (
     "entity_key", "risk", "route", "money", "title", "reasons", "queue", "priority", "resolutions", "severity_id", "confidence",
-    "playbook", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
+    "playbook", "also", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
     "first_seen", "last_seen", "hosts", "users", "accounts", "addresses", "alerts", "alerts_total", "new_alerts", "techniques",
     "tactics", "entities", "conditions", "aims", "asset_class", "known", "late", "follows",
 )  # fmt: skip
@@ -77,7 +77,9 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
     severity = max(int(row["rules_severity"]), int(said["severity_id"]) if said is not None else 0)
     playbook = str(said["playbook"]) if said is not None and said["playbook"] in allowed else own
     shown = findings(json.loads(row["alerts"]))
-    evidence = [shown[one]["alert_id"] for one in (json.loads(said["evidence"]) if said is not None else []) if one in shown]
+    evidence = [
+        shown[one]["alert_id"] for one in (json.loads(said["evidence"]) if said is not None else []) if one in shown
+    ]
     route, because = _route(row, severity, playbook, rules)
     by = "rules" if said is None else str(said["source"])
     hypothesis = str(said["hypothesis"]) if said is not None else ""
@@ -91,7 +93,7 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
         "risk": round(max(float(row["confidence"]), (severity - 1) / 4 * 0.5), 4), "route": route, "money": 0.0,
         "title": f"{SEVERITIES[severity].capitalize()}: {row['title']}", "reasons": json.dumps(reasons), "queue": rules.queue,
         "priority": rules.priorities[severity], "resolutions": json.dumps(RESOLUTIONS), "severity_id": severity,
-        "playbook": playbook, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,
+        "playbook": playbook, "also": own if own != playbook else None, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,
         "triage_reason": str(said["reason"]) if said is not None else "",
     }  # fmt: skip
 
@@ -112,7 +114,13 @@ def _route(row: Mapping[Any, Any], severity: int, playbook: str, rules: Incident
 def _taken_in(row: Mapping[Any, Any], rules: IncidentPolicy) -> dict[str, Any]:
     reason = f"It is the same as {row['merged_into']}, which took it in: look there."
     severity = int(row["severity_id"])
-    empty = {"hypothesis": "", "playbook": "unknown", "triaged_by": "rules", "triage_reason": "", "asset_class": "unknown"}
+    empty = {
+        "hypothesis": "",
+        "playbook": "unknown",
+        "triaged_by": "rules",
+        "triage_reason": "",
+        "asset_class": "unknown",
+    }
     return {
         **{name: row[name] for name in COLUMNS if name in row}, **empty, "entity_key": row["incident_id"], "risk": 0.0,
         "route": NOISE_ROUTE, "money": 0.0, "reasons": json.dumps([reason]), "queue": rules.queue, "priority": rules.priorities[severity],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,12 @@ def _domains(event: Mapping[Any, Any]) -> list[str]:
     named = [event.get("query_hostname"), event.get("dst_endpoint_hostname")]
     url = event.get("http_request_url")
     if isinstance(url, str):
-        try:
+        with contextlib.suppress(ValueError):  # half an IPv6 address and the like
             named.append(urlsplit(url).hostname)
-        except ValueError:  # half an IPv6 address and the like
-            pass
     found = []
     for text in named:
         plain = text.strip(".").lower() if isinstance(text, str) else ""
-        if "." in plain and len(plain) <= 253 and all(one.isalnum() or one in ".-_" for one in plain):
-            if policy().side(plain) is None:
-                found.append(".".join(plain.split(".")[-4:]))
+        named_well = "." in plain and len(plain) <= 253 and all(one.isalnum() or one in ".-_" for one in plain)
+        if named_well and policy().side(plain) is None:
+            found.append(".".join(plain.split(".")[-4:]))
     return found

@@ -89,7 +89,11 @@ class Incident:
         self.techniques |= other.techniques
         self.tactics |= other.tactics
         self.severity_id = max(self.severity_id, other.severity_id)
-        self.first, self.last, self.total = min(self.first, other.first), max(self.last, other.last), self.total + other.total
+        self.first, self.last, self.total = (
+            min(self.first, other.first),
+            max(self.last, other.last),
+            self.total + other.total,
+        )
 
     def names(self, kind: str) -> list[str]:
         """Its hosts, users, addresses or sweeps, the most frequent first."""
@@ -170,7 +174,11 @@ def of_row(row: Mapping[Any, Any]) -> Incident:
 def tie_of_one_rule(one: Incident, known: Any) -> list[Key]:
     """The sweep that an earlier incident turns out to be the beginning of: all its alerts are of one address and rule."""
     found = {key for alert in one.alerts.values() for key in ties(alert, known) if key[0] == SWEEP}
-    return list(found) if len(found) == 1 and all(ties(alert, known)[:1] == list(found) for alert in one.alerts.values()) else []
+    return (
+        list(found)
+        if len(found) == 1 and all(ties(alert, known)[:1] == list(found) for alert in one.alerts.values())
+        else []
+    )
 
 
 def told(alert: Mapping[str, Any]) -> dict[str, Any]:

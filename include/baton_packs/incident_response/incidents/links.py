@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 HOST, USER, ADDRESS, SWEEP = "host", "user", "address", "sweep"
@@ -42,7 +43,9 @@ class Shared:
     addresses: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     sweeps: frozenset[str] = field(default=frozenset())  # `address|rule`
-    scanners: frozenset[str] = field(default=frozenset())  # the company's own, by policy: all that they cause is one sweep
+    scanners: frozenset[str] = field(
+        default=frozenset()
+    )  # the company's own, by policy: all that they cause is one sweep
 
 
 def named(value: Any) -> str | None:
@@ -74,7 +77,11 @@ def shared(
         alerts: new ones and those of incidents that still live.
         sweeps: of incidents that still live, as `address|rule`: once a sweep, its address stays shared.
     """
-    of_address, of_user, of_rule = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    of_address, of_user, of_rule = (
+        defaultdict[str, set[str]](set),
+        defaultdict[str, set[str]](set),
+        defaultdict[str, set[str]](set),
+    )
     for alert in alerts:
         host, both = named(alert.get("host")), addresses(alert)
         for one in both:
@@ -85,7 +92,9 @@ def shared(
         if (user := named(alert.get("user"))) is not None and host is not None:
             of_user[user].add(host)
     wide = {name for name, hosts in of_rule.items() if len(hosts) > limit} | set(sweeps)
-    many = {name for name, hosts in of_address.items() if len(hosts) > limit} | {name.partition("|")[0] for name in sweeps}
+    many = {name for name, hosts in of_address.items() if len(hosts) > limit} | {
+        name.partition("|")[0] for name in sweeps
+    }
     users = frozenset(name for name, hosts in of_user.items() if len(hosts) > limit)
     return Shared(frozenset(many), users, frozenset(wide), frozenset(scanners))
 
@@ -155,7 +164,7 @@ def grouped(
             by_key[key].append((times[number], len(living) + number))
     for found_at in by_key.values():
         found_at.sort()
-        for (before, one), (after, other) in zip(found_at, found_at[1:], strict=False):
+        for (before, one), (after, other) in pairwise(found_at):
             if after - before <= window:
                 groups.join(one, other)
     for node, incident in enumerate(living):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class Earlier:
     """
 
     effects: Sequence[Effect] = ()
-    closed: Mapping[str, str] | None = None
+    closed: Mapping[str, str] = field(default_factory=dict)
     partition: str = ""
 
     def out(self) -> list[Effect]:
@@ -64,7 +64,11 @@ class Earlier:
     def why_not(self, incident: str, planned: Planned) -> str:
         """Why an action is not placed again; empty: it may be."""
         for one in self.effects:
-            if (one.kind, one.target) != (planned.action, planned.target) or one.undoes or one.state == outbox.WITHDRAWN:
+            if (
+                (one.kind, one.target) != (planned.action, planned.target)
+                or one.undoes
+                or one.state == outbox.WITHDRAWN
+            ):
                 continue
             mine = one.entity_key == incident
             if mine and one.partition == self.partition:
@@ -85,10 +89,20 @@ def earlier(flow: str, partition: str, incidents: Iterable[str]) -> Earlier:
     """What the warehouse knows of earlier actions of a flow, and of these incidents' cases."""
     keys, table, case = sorted(incidents), tables.outbox, tables.cases
     with warehouse.read() as conn:
-        found = conn.execute(select(table.c.key).where(table.c.flow == flow, table.c.action.is_not(None)).order_by(table.c.created_at)).scalars().all()
+        found = (
+            conn.execute(
+                select(table.c.key)
+                .where(table.c.flow == flow, table.c.action.is_not(None))
+                .order_by(table.c.created_at)
+            )
+            .scalars()
+            .all()
+        )
         effects = [one for one in (outbox.find(key, conn) for key in found) if one is not None]
         answered = conn.execute(
-            select(case.c.entity_key, case.c.resolution).where(case.c.flow == flow, case.c.entity_key.in_(keys), case.c.resolution.is_not(None))
+            select(case.c.entity_key, case.c.resolution).where(
+                case.c.flow == flow, case.c.entity_key.in_(keys), case.c.resolution.is_not(None)
+            )
         )
         return Earlier(effects, {row.entity_key: str(row.resolution) for row in answered}, partition)
 
@@ -125,11 +139,17 @@ def place(job: StageJob) -> StageOutput:
     import pandas as pd
 
     decisions = read_inputs(job.inputs)["decisions"]
-    rows = decisions.sort_values(["severity_id", "confidence", "incident_id"], ascending=[False, False, True]).to_dict("records")
+    rows = decisions.sort_values(["severity_id", "confidence", "incident_id"], ascending=[False, False, True]).to_dict(
+        "records"
+    )
     known = earlier(job.flow, job.partition, [str(row["incident_id"]) for row in rows])
     plans, actions = planned(job.pack, rows, known)
-    levels = dict(zip([id(one) for one in actions], [one.level for one in firewall.foresee(job.pack, actions)], strict=True))
-    frame = pd.DataFrame([_row(row, step, action, levels.get(id(action), "")) for row, step, action in plans], columns=list(COLUMNS))
+    levels = dict(
+        zip([id(one) for one in actions], [one.level for one in firewall.foresee(job.pack, actions)], strict=True)
+    )
+    frame = pd.DataFrame(
+        [_row(row, step, action, levels.get(id(action), "")) for row, step, action in plans], columns=list(COLUMNS)
+    )
     forbidden = [f"{one.action} on {one.target}: {one.skipped}" for _, one, _ in plans if one.skipped == FORBIDDEN]
     counts = Counter(levels.values())
     facts: dict[str, Any] = {
@@ -159,7 +179,9 @@ def planned(
         if row["route"] == NOISE_ROUTE or row["state"] == MERGED:
             continue
         for step in _steps(pack, row):
-            why = step.skipped or (f"a person has closed it: {known.closed[incident]}" if incident in (known.closed or {}) else "")
+            why = step.skipped or (
+                f"a person has closed it: {known.closed[incident]}" if incident in known.closed else ""
+            )
             why = why or known.why_not(incident, step)
             holder = taken.get((step.action, step.target))
             why = why or (f"{holder} has it done" if holder not in (None, incident) else "")
@@ -174,12 +196,26 @@ def planned(
 
 
 def _steps(pack: str, row: Mapping[Any, Any]) -> list[Planned]:
-    """The walk through the playbook; where the policy forbids an action, the way that it names for that."""
-    book, conditions, aims = playbooks()[row["playbook"]], json.loads(row["conditions"]), aims_of(row)
+    """The walk through the playbook, and through the rules' own where an agent chose another: it adds, and takes nothing away."""
+    names = [str(row["playbook"]), *([row["also"]] if isinstance(row.get("also"), str) else [])]
+    steps: dict[tuple[str, str, str], Planned] = {}
+    for name in names:
+        for step in _walked(pack, row, name):
+            key = (step.action, step.target, "" if step.target else step.step)
+            if key not in steps or (steps[key].skipped and not step.skipped):
+                steps[key] = step
+    return list(steps.values())
+
+
+def _walked(pack: str, row: Mapping[Any, Any], playbook: str) -> list[Planned]:
+    """The walk through a playbook; where the policy forbids an action, the way that it names for that."""
+    book, conditions, aims = playbooks()[playbook], json.loads(row["conditions"]), aims_of(row)
     first = plan(book, conditions, aims)
     wanted = [(one, action_of(row, one)) for one in first if not one.skipped]
     levels = firewall.foresee(pack, [action for _, action in wanted])
-    forbidden = {(one.action, one.target) for (one, _), judged in zip(wanted, levels, strict=True) if judged.level == "forbidden"}
+    forbidden = {
+        (one.action, one.target) for (one, _), judged in zip(wanted, levels, strict=True) if judged.level == "forbidden"
+    }
     return plan(book, conditions, aims, forbidden) if forbidden else first
 
 
@@ -194,7 +230,11 @@ def action_of(row: Mapping[Any, Any], step: Planned) -> Action:
         before, after = {"key_version": version}, {"key_version": version + 1}
         undo = {**payload, "action": step.undo, "key_version": version}
     elif step.action == "open_ticket":
-        payload |= {"title": str(row["title"]), "playbook": str(row["playbook"]), "severity_id": int(row["severity_id"])}
+        payload |= {
+            "title": str(row["title"]),
+            "playbook": str(row["playbook"]),
+            "severity_id": int(row["severity_id"]),
+        }
         undo = {"action": step.undo, "target": target, "incident": incident}
     elif step.action == "notify":
         payload = _mail(row)
@@ -211,7 +251,9 @@ def _mail(row: Mapping[Any, Any]) -> dict[str, Any]:
         f"{row['title']}\n\nIncident {row['incident_id']}, {int(row['alerts_total'])} alerts, playbook {row['playbook']}.\n"
         "Its case says why, what was done, and what waits for an approval.\n"
     )
-    return mail_payload([policy().security_team], subject[:250], "".join(c if c.isprintable() or c == "\n" else " " for c in body))
+    return mail_payload(
+        [policy().security_team], subject[:250], "".join(c if c.isprintable() or c == "\n" else " " for c in body)
+    )
 
 
 def _evidence(row: Mapping[Any, Any], target: str) -> list[str]:
@@ -243,7 +285,7 @@ def _record(
 ) -> None:  # fmt: skip
     """In the commit's own transaction: actions to the firewall, and an end to what belongs to closed or merged incidents."""
     firewall.place(conn, job.pack, job.flow, job.partition, actions, kinds=kinds(), whole=True)
-    for incident, answer in (known.closed or {}).items():
+    for incident, answer in known.closed.items():
         firewall.withdraw(conn, job.flow, incident, f"its case was closed as {answer}")
     merged = {str(row["incident_id"]): str(row["merged_into"]) for row in rows if row["state"] == MERGED}
     for incident, into in merged.items():
@@ -259,7 +301,11 @@ def dry_run(pack: str, row: Mapping[Any, Any], playbook: str | None = None) -> p
     """
     import pandas as pd
 
-    asked = {**row, "playbook": playbook or row["playbook"], "route": "contain"}
+    asked = {**row, "route": "contain", **({"playbook": playbook, "also": None} if playbook else {})}
     plans, actions = planned(pack, [asked], Earlier())
-    levels = dict(zip([id(one) for one in actions], [one.level for one in firewall.foresee(pack, actions)], strict=True))
-    return pd.DataFrame([_row(of, step, action, levels.get(id(action), "")) for of, step, action in plans], columns=list(COLUMNS))
+    levels = dict(
+        zip([id(one) for one in actions], [one.level for one in firewall.foresee(pack, actions)], strict=True)
+    )
+    return pd.DataFrame(
+        [_row(of, step, action, levels.get(id(action), "")) for of, step, action in plans], columns=list(COLUMNS)
+    )

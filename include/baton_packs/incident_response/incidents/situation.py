@@ -28,7 +28,17 @@ VALID_ACCOUNT = "T1078"
 _GRAVEST = ("domain_controller", "server", "workstation", UNKNOWN)
 SEVERITIES = {1: "informational", 2: "low", 3: "medium", 4: "high", 5: "critical"}
 MOST_AIMS = 50
-COLUMNS = ("rules_severity", "rules_playbook", "allowed", "conditions", "aims", "asset_class", "harmless", "why", "known")
+COLUMNS = (
+    "rules_severity",
+    "rules_playbook",
+    "allowed",
+    "conditions",
+    "aims",
+    "asset_class",
+    "harmless",
+    "why",
+    "known",
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,16 @@ class Answers:
 
 def answers(**frames: pd.DataFrame | None) -> Answers:
     """Look-ups' frames by tool as answers; only what the tool knows counts."""
+    import pandas as pd
+
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for tool, frame in frames.items():
         if frame is not None:
             rows = frame[(frame["source"] != "missing") & frame["known"].fillna(False).astype(bool)]
-            found[tool] = {str(row["value"]): {str(name): value for name, value in row.items()} for row in rows.to_dict("records")}
+            found[tool] = {
+                str(row["value"]): {str(name): value for name, value in row.items() if not pd.isna(value)}
+                for row in rows.to_dict("records")
+            }
     return Answers(found)
 
 
@@ -105,7 +120,9 @@ def judged(
     allowed = _fitting(books, tactics, techniques, asset_class)
     severity, why = _severity(row, entered, conditions, asset_class, harmless)
     why += _witnesses(row)
-    if others := sorted({one for name in (*hosts, *accounts) for one, _ in past.get(name, ()) if one != row["incident_id"]}):
+    if others := sorted(
+        {one for name in (*hosts, *accounts) for one, _ in past.get(name, ()) if one != row["incident_id"]}
+    ):
         why.append(f"The same hosts or accounts took part in {len(others)} earlier incidents, last {others[-1]}.")
     known = {
         "addresses": {one: _told(said.of("reputation", one), ("score", "categories")) for one in json.loads(row["indicators"])},
@@ -211,24 +228,29 @@ def _told(found: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     plain = {}
     for name in fields:
         value = found.get(name)
-        if value is None or value != value:  # noqa: PLR0124 - NaN
+        if value is None:
             continue
         plain[name] = value.item() if hasattr(value, "item") else value
     return plain
 
 
-def _harmless(alerts: Sequence[Mapping[str, Any]], tactics: Collection[str], entered: bool, rules: IncidentPolicy) -> bool:
+def _harmless(
+    alerts: Sequence[Mapping[str, Any]], tactics: Collection[str], entered: bool, rules: IncidentPolicy
+) -> bool:
     """Does everything come from a scanner of the security team's, and is it nothing but a scan?"""
     if entered or not set(tactics) <= {"reconnaissance", "discovery"}:
         return False
     own = {*rules.scanners.addresses}, {name.lower() for name in rules.scanners.hosts}
     # an alert without a source comes from its host
     return bool(alerts) and all(
-        named(alert.get("src_ip")) in own[0] if named(alert.get("src_ip")) else named(alert.get("host")) in own[1] for alert in alerts
+        named(alert.get("src_ip")) in own[0] if named(alert.get("src_ip")) else named(alert.get("host")) in own[1]
+        for alert in alerts
     )
 
 
-def _fitting(books: Mapping[str, Playbook], tactics: Collection[str], techniques: Collection[str], asset_class: str) -> list[str]:
+def _fitting(
+    books: Mapping[str, Playbook], tactics: Collection[str], techniques: Collection[str], asset_class: str
+) -> list[str]:
     """Names of the playbooks that fit, the rules' own choice first; those that act leave out those that only watch."""
     fit = [
         one for one in books.values()
@@ -247,7 +269,11 @@ def _severity(
         (5, entered and asset_class == "domain_controller", "Somebody got in and a domain controller takes part."),
         (4, entered and "critical_asset" in conditions, "Somebody got in and a critical host takes part."),
         (4, entered and "privileged_account" in conditions, "Somebody got in with an account that has special rights."),
-        (4, entered and "bad_reputation" in conditions, "Somebody got in, and an address or domain is known to be bad."),
+        (
+            4,
+            entered and "bad_reputation" in conditions,
+            "Somebody got in, and an address or domain is known to be bad.",
+        ),
         (3, "bad_reputation" in conditions and not harmless, "An address or domain is known to be bad."),
     ]
     for least, so, sentence in raised:
@@ -260,7 +286,9 @@ def _severity(
 def _witnesses(row: Mapping[Any, Any]) -> list[str]:
     rules = json.loads(row["rules"])
     count, sure = int(row["alerts_total"]), float(row["confidence"])
-    said = [f"{count} alert{'s' if count != 1 else ''} of {len(rules)} rule{'s' if len(rules) != 1 else ''} or models, together {sure:.0%} sure."]
+    said = [
+        f"{count} alert{'s' if count != 1 else ''} of {len(rules)} rule{'s' if len(rules) != 1 else ''} or models, together {sure:.0%} sure."
+    ]
     if bool(row["late"]):
         said.append("Some of them came late.")
     if isinstance(row["follows"], str) and row["follows"]:

@@ -61,7 +61,9 @@ def cases(incidents: pd.DataFrame, books: Mapping[str, str]) -> list[AgentQuesti
 def findings(alerts: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The gravest alerts by the ids that the agent knows them by: f1, f2, ...; one of each rule before a second of any."""
     ordered = sorted(alerts, key=lambda one: (-one["severity_id"], -one["confidence"], one["time"], one["alert_id"]))
-    first, more, seen = [], [], set()
+    first: list[Mapping[str, Any]] = []
+    more: list[Mapping[str, Any]] = []
+    seen: set[str] = set()
     for alert in ordered:
         (more if alert["rule"] in seen else first).append(alert)
         seen.add(alert["rule"])
@@ -134,7 +136,10 @@ def template(case: AgentQuestion) -> Triage:
     titles = [title.rstrip(".") for title in case.terms["titles"][:3]]
     said = f"Found: {'; '.join(titles)}. The rules call it {SEVERITIES[case.terms['least']]}."
     return Triage.model_construct(
-        severity_id=case.terms["least"], hypothesis=said[:500], evidence=list(case.terms["findings"])[:5], playbook=case.terms["own"]
+        severity_id=case.terms["least"],
+        hypothesis=said[:500],
+        evidence=list(case.terms["findings"])[:5],
+        playbook=case.terms["own"],
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from baton.packs.spec_file import Problem, did_you_mean, dotted, read_as
 from baton.packs.yaml_marks import Loc, Marked
-from baton.specs.actions import ActionsSpec, ActionSpec
+from baton.specs.actions import ActionSpec, ActionsSpec
 from baton_packs.incident_response.playbooks.spec import ActionStep, ParallelStep, Playbook, following, read
 
 UNKNOWN = "unknown"
@@ -31,11 +31,15 @@ def check(folder: Path) -> Iterator[Problem]:
         if one.name != path.stem:
             yield _at(path, marked, ("name",), f"`{one.name}` is in the file {path.name}", f"name: {path.stem}")
         if one.id in seen:
-            yield _at(path, marked, ("id",), f"`{one.id}` is also the id of {seen[one.id].name}; every playbook has its own")
+            yield _at(
+                path, marked, ("id",), f"`{one.id}` is also the id of {seen[one.id].name}; every playbook has its own"
+            )
         seen.setdefault(one.id, path)
         yield from problems_of(one, path, marked, actions)
     if paths and not any(path.stem == UNKNOWN for path in paths):
-        yield Problem(str(folder / "playbooks"), 1, "", "there is no unknown.yaml: what fits no playbook would have none")
+        yield Problem(
+            str(folder / "playbooks"), 1, "", "there is no unknown.yaml: what fits no playbook would have none"
+        )
 
 
 def _actions(folder: Path) -> Mapping[str, ActionSpec] | None:
@@ -45,7 +49,9 @@ def _actions(folder: Path) -> Mapping[str, ActionSpec] | None:
     return spec.actions if spec is not None and not problems else None
 
 
-def problems_of(one: Playbook, path: Path, marked: Marked, actions: Mapping[str, ActionSpec] | None) -> Iterator[Problem]:
+def problems_of(
+    one: Playbook, path: Path, marked: Marked, actions: Mapping[str, ActionSpec] | None
+) -> Iterator[Problem]:
     """Mistakes of one playbook whose fields are right each for itself.
 
     Args:
@@ -62,7 +68,9 @@ def problems_of(one: Playbook, path: Path, marked: Marked, actions: Mapping[str,
     start = one.workflow.get(one.workflow_start)
     if start is None or start.type != "start":
         starts = [name for name, step in one.workflow.items() if step.type == "start"]
-        yield _at(path, marked, ("workflow_start",), f"`{one.workflow_start}` is no step of type start", ", ".join(starts))
+        yield _at(
+            path, marked, ("workflow_start",), f"`{one.workflow_start}` is no step of type start", ", ".join(starts)
+        )
         return
     if not any(step.type == _END for step in one.workflow.values()):
         yield _at(path, marked, ("workflow",), "there is no step of type end: no way through it comes to an end")
@@ -75,14 +83,20 @@ def _action_problems(
     found = actions.get(step.action)
     if found is None:
         place: Loc = ("workflow", name, "commands", 0, "command")
-        yield _at(path, marked, place, f"no action `{step.action}`{did_you_mean(step.action, actions)}", ", ".join(actions))
+        yield _at(
+            path, marked, place, f"no action `{step.action}`{did_you_mean(step.action, actions)}", ", ".join(actions)
+        )
     elif step.undo != found.undo:
-        said = f"`{step.undo}` does not take `{step.action}` back" if step.undo else f"`{step.action}` can be taken back"
+        said = (
+            f"`{step.undo}` does not take `{step.action}` back" if step.undo else f"`{step.action}` can be taken back"
+        )
         yield _at(path, marked, ("workflow", name, "undo"), said, found.undo or "null")
 
 
 def _graph_problems(one: Playbook, path: Path, marked: Marked) -> Iterator[Problem]:
-    after = {name: [other for _, other in following(step) if other in one.workflow] for name, step in one.workflow.items()}
+    after = {
+        name: [other for _, other in following(step) if other in one.workflow] for name, step in one.workflow.items()
+    }
     reached, stack = {one.workflow_start}, [one.workflow_start]
     while stack:
         for other in after[stack.pop()]:
@@ -91,9 +105,16 @@ def _graph_problems(one: Playbook, path: Path, marked: Marked) -> Iterator[Probl
                 stack.append(other)
     for name in one.workflow:
         if name not in reached:
-            yield _at(path, marked, ("workflow", name), "cannot be reached from the start: remove it, or let a step lead to it")
+            yield _at(
+                path,
+                marked,
+                ("workflow", name),
+                "cannot be reached from the start: remove it, or let a step lead to it",
+            )
     if cycle := _cycle(after, one.workflow_start):
-        yield _at(path, marked, ("workflow", cycle[0]), f"goes round in a circle: {' -> '.join(cycle)}; a playbook ends")
+        yield _at(
+            path, marked, ("workflow", cycle[0]), f"goes round in a circle: {' -> '.join(cycle)}; a playbook ends"
+        )
     for name, step in one.workflow.items():
         if isinstance(step, ParallelStep) and len(set(step.next_steps)) < len(step.next_steps):
             yield _at(path, marked, ("workflow", name, "next_steps"), "names a step twice")

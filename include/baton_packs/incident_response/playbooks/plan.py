@@ -142,6 +142,4 @@ def _so_already(step: ActionStep, aim: Aim) -> bool:
 def _planned(name: str, step: ActionStep, aim: Aim, why: str) -> Planned:
     field_of = step.verification.field
     before = {field_of: aim.state[field_of]} if field_of is not None and field_of in aim.state else None
-    return Planned(
-        name, step.name, step.action, aim, before, _after(step), step.undo, step.verification.look, why
-    )
+    return Planned(name, step.name, step.action, aim, before, _after(step), step.undo, step.verification.look, why)

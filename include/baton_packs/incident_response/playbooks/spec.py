@@ -41,9 +41,13 @@ TARGETS = {
 """At what an action may aim; which names that are comes from the incident and the inventory, never from a text."""
 
 LOOKS = ("receipt", "firewall_state", "account_state", "host_state")
-Condition = Literal["entered", "from_outside", "bad_reputation", "privileged_account", "critical_asset", "several_hosts", "sure"]
+Condition = Literal[
+    "entered", "from_outside", "bad_reputation", "privileged_account", "critical_asset", "several_hosts", "sure"
+]
 Target = Literal["outside_attackers", "inside_attackers", "outside_destinations", "accounts", "hosts", "incident"]
-StepId = Annotated[str, Field(pattern=r"^(start|end|action|parallel|if-condition)--[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+StepId = Annotated[
+    str, Field(pattern=r"^(start|end|action|parallel|if-condition)--[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+]
 
 
 class Command(Spec):
@@ -94,7 +98,9 @@ class ActionStep(Spec):
     undo: Name | None = Field(description="the action that takes it back; null: nothing does")
     most: int = Field(default=5, ge=1, le=50, description="targets at most, those with most findings first")
     on_completion: StepId = Field(description="what comes next")
-    on_failure: StepId | None = Field(default=None, description="what comes instead where the policy forbids the action")
+    on_failure: StepId | None = Field(
+        default=None, description="what comes instead where the policy forbids the action"
+    )
 
     @property
     def action(self) -> str:
@@ -126,12 +132,16 @@ class Fits(Spec):
     """Which incidents a playbook is for; an incident fits if any of its tactics or techniques is named, and its asset class."""
 
     tactics: Seq[str] = Field(default=(), description="of ATT&CK, such as lateral-movement")
-    techniques: Seq[Annotated[str, Field(pattern=r"^T\d{4}$")]] = Field(default=(), description="of ATT&CK, without sub-technique")
+    techniques: Seq[Annotated[str, Field(pattern=r"^T\d{4}$")]] = Field(
+        default=(), description="of ATT&CK, without sub-technique"
+    )
     asset_classes: Seq[Literal["workstation", "server", "domain_controller", "unknown"]] = Field(
         default=("workstation", "server", "domain_controller", "unknown"), description="of the gravest host"
     )
     rank: int = Field(ge=0, le=100, description="where several fit, the highest is the rules' own choice")
-    contains: bool = Field(default=True, description="false: it watches only, and no agent may choose it instead of one that acts")
+    contains: bool = Field(
+        default=True, description="false: it watches only, and no agent may choose it instead of one that acts"
+    )
 
 
 class Playbook(Spec):
@@ -163,7 +173,9 @@ class Playbook(Spec):
 def following(step: Any) -> list[tuple[str, str]]:
     """(field, step id) of all that may come after a step."""
     found = [(field, getattr(step, field, None)) for field in ("on_completion", "on_failure", "on_true", "on_false")]
-    return [(field, name) for field, name in found if name] + [("next_steps", name) for name in getattr(step, "next_steps", ())]
+    return [(field, name) for field, name in found if name] + [
+        ("next_steps", name) for name in getattr(step, "next_steps", ())
+    ]
 
 
 def read(path: Path) -> tuple[Playbook | None, Marked, list[Problem]]:

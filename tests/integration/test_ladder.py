@@ -1,0 +1,190 @@
+"""The ladder with a real registry: a file cut short, a version that is gone, scores out of contract, a server that is down.
+
+The tests tell one story and build on each other, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baton.data.datasets import read
+from baton.lifecycle.monitor import judge_windows
+from baton.lifecycle.promote import record_answer
+from baton.record import ledger, tables
+from baton.record import warehouse as records
+from baton.registry import rungs
+from baton.registry.client import Registry
+from baton.settings import settings
+from baton.stages.job import StageJob
+from baton.stages.run import run
+from baton.stages.slots import StageResult
+from baton.steps import ingest, ladder
+from baton.steps.ingest import choose_models
+
+pytestmark = pytest.mark.timeout(300)
+
+SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
+MODEL, FLOW, HOURS = SHOP["MODEL"], SHOP["FLOW"], SHOP["HOURS"]
+train, judge, move, orders, step = (SHOP[name] for name in ("train", "judge", "move", "orders", "step"))
+RULES = "shop_pack.rules:late"
+RULE = """\
+import pandas as pd
+
+
+def late(data: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"entity_key": data["order_id"], "score": (data["x1"] > data["x2"]).astype(float), "reasons": None})
+"""
+SCORES = """\
+contract: scores
+version: 1
+owner: tests
+description: one score for each order
+key: entity_key
+columns:
+  entity_key: {type: str}
+  score: {type: float}
+expectations:
+  - type: expect_column_values_to_be_between
+    kwargs: {column: score, min_value: 0, max_value: HIGHEST}
+    severity: critical
+    meta: {rule: score_range}
+"""
+
+
+@pytest.fixture(scope="module")
+def yaml(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with SHOP["installed"](tmp_path_factory.mktemp("site"), workbench.home) as path:
+        (path.parents[1] / "rules.py").write_text(RULE)
+        contract(path, 1.0)
+        yield path
+
+
+@pytest.fixture
+def home(workbench: Any, yaml: Path) -> Path:
+    return workbench.home
+
+
+def contract(yaml: Path, highest: float) -> None:
+    (yaml.parents[1] / "contracts/scores.yaml").write_text(SCORES.replace("HIGHEST", str(highest)))
+
+
+def score(home: Path, hour: int) -> StageResult:
+    """An hour from its orders to its published scores, with a fallback; returns the scores."""
+    partition = HOURS[hour]
+    file = home / f"landing/shop/orders-{partition.replace(':', '-')}.parquet"
+    if not file.exists():
+        orders(hour).drop(columns="late").to_parquet(file)
+    models, _, _ = choose_models(FLOW, partition, [MODEL], "recorded", fallbacks=[MODEL])
+    raw = step(FLOW, "ingest", partition, "steps.ingest:ingest", source="orders", models=models)
+    good = step(FLOW, "contract", partition, "steps.contract:contract", contract="orders", data=raw, models=models)
+    options = {"model": MODEL, "fallback": RULES}
+    job = StageJob("shop", FLOW, f"score__{MODEL}", partition, "baton.steps.score:score", {"data": good.ref}, options,
+                   output_contract="scores", models=models)  # fmt: skip
+    scores = run(job)
+    step(FLOW, "publish", partition, "steps.publish:publish_predictions", models=models, scores=scores)
+    return scores
+
+
+def published(hour: int) -> set[tuple[str, int]]:
+    with records.read() as conn:
+        query = tables.predictions.select().where(tables.predictions.c.partition == HOURS[hour])
+        return {(row.model, row.version) for row in conn.execute(query)}
+
+
+def forget(home: Path, version: int) -> None:
+    """The copy on this machine goes: the version has to be fetched."""
+    shutil.rmtree(home / "models" / MODEL / str(version), ignore_errors=True)
+
+
+def artefacts(home: Path, version: int) -> Path:
+    upload = Registry().version(MODEL, version).logged_model
+    return next((home / "mlflow" / "artifacts").glob(f"*/models/{upload}/artifacts"))
+
+
+def test_before_the_first_training_the_rules_score(home: Path) -> None:
+    scores = score(home, 0)
+    assert scores.facts["rung"] == "rules"
+    assert f"{MODEL} has no champion yet" in scores.facts["degraded"][0]
+    assert published(0) == {(MODEL, 0)}
+
+
+def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(home: Path, yaml: Path) -> None:
+    for version, strength in ((1, "C: 0.0000001"), (2, "C: 1.0")):
+        yaml.write_text(yaml.read_text().replace("C: 0.0000001", strength))
+        assert train().facts["version"] == version
+        judge(version)
+        record_answer(MODEL, version, "approved", "ada", "airflow")
+        move(version)
+    assert score(home, 1).facts["version"] == 2
+    (recovered,) = ledger.entries(kind=rungs.RECOVERED)
+    assert recovered.payload["seconds"] > 0
+    again = score(home, 0)
+    assert (again.facts["rung"], again.facts["version"]) == ("champion", 2), "the first hour does not keep its rules"
+
+
+def test_a_file_cut_short_is_noticed_and_the_champion_before_scores(home: Path) -> None:
+    model = next(file for file in sorted((home / "models" / MODEL / "2").rglob("*")) if file.suffix == ".skops")
+    whole = model.read_bytes()
+    model.chmod(0o600)
+    model.write_bytes(whole[: len(whole) // 2])
+    scores = score(home, 2)
+    assert (scores.facts["rung"], scores.facts["version"]) == ("previous", 1)
+    assert set(read(scores.ref)["source"]) == {"previous"}
+    assert published(2) == {(MODEL, 1)}
+    assert ledger.entries(subject=f"{MODEL}/2", kind="version_refused")
+    model.write_bytes(whole)
+    assert score(home, 2).facts["rung"] == "champion", "repeated, the partition has the champion again"
+    assert published(2) == {(MODEL, 2)}
+
+
+def test_a_version_whose_files_are_gone_everywhere_and_the_one_before_too(home: Path) -> None:
+    moved = []
+    for version in (1, 2):
+        forget(home, version)
+        place = artefacts(home, version)
+        place.rename(place.with_name("elsewhere"))
+        moved.append(place)
+    scores = score(home, 3)
+    assert scores.facts["rung"] == "rules"
+    assert scores.facts["degraded"][0].count("does not score") == 2
+    outcome = judge_windows(MODEL, FLOW)
+    assert HOURS[3] not in [one["partition"] for one in outcome["windows"] if one["status"] == "judged"]
+    for place in moved:
+        place.with_name("elsewhere").rename(place)
+    assert score(home, 3).facts["rung"] == "champion"
+
+
+def test_scores_out_of_contract_never_go_on(home: Path, yaml: Path) -> None:
+    contract(yaml, 0.0001)
+    data = home / f"landing/shop/orders-{HOURS[4].replace(':', '-')}.parquet"
+    frame = orders(4).drop(columns="late")
+    frame.assign(x1=frame["x2"] - 1.0).to_parquet(data)  # of which the rules say 0
+    scores = score(home, 4)
+    assert scores.facts["rung"] == "rules"
+    assert "its scores break contract scores (score_range)" in scores.facts["degraded"][0]
+    assert read(scores.ref)["score"].max() == 0.0
+    contract(yaml, 1.0)
+    assert score(home, 4).facts["rung"] == "champion"
+
+
+def test_a_registry_that_is_down_stops_no_flow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (ladder, ingest):
+        monkeypatch.setattr(module, "PATIENCE", 0.5)
+    with monkeypatch.context() as patch:
+        patch.setenv("BATON_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        settings.cache_clear()
+        scores = score(home, 5)
+    settings.cache_clear()
+    assert scores.facts["rung"] == "rules"
+    with records.read() as conn:
+        (one,) = rungs.in_force(conn)
+    assert (one["flow"], one["model"], one["rung"]) == (FLOW, MODEL, "rules")
+    assert score(home, 5).facts["rung"] == "champion"
+    with records.read() as conn:
+        assert rungs.in_force(conn) == []
