@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.incident_response.incidents.correlate import ALERT, CorrelateOptions, Correlated, correlate
+from baton_packs.incident_response.incidents.correlate import ALERT, Correlated, CorrelateOptions, correlate
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
 
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"

@@ -236,3 +236,12 @@ def test_an_agent_that_chooses_another_playbook_adds_and_takes_nothing_away(home
     weaker = ROWS["templates"](rows).assign(playbook="brute_force", source="agent")
     place(ROWS["decided"](ROWS["brute_force"](), said=weaker))
     assert effects()["isolate_host", "srv-db"] == "waiting"
+
+
+def test_what_waited_for_people_is_done_once_the_findings_are_sure(home: Path) -> None:
+    unsure = ROWS["decided"]([one for one in ROWS["brute_force"](entered=False) if one["source"] == "rule"])
+    place(unsure)
+    assert effects()["block_address", "203.0.113.66"] == "waiting"
+    place(ROWS["decided"](ROWS["brute_force"](entered=False)), SECOND)
+    assert effects(SECOND)["block_address", "203.0.113.66"] == "pending"
+    assert ("block_address", "203.0.113.66") not in effects()
