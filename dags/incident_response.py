@@ -10,7 +10,7 @@ forbidden. Afterwards it looks whether what was done holds.
 (`permits`), *compensation* (`baton undo`), *feedback* (a case's answer is a label).
 
 **When it fails.** A tool or a model that fails holds nothing up: the stage says what stood in (`degraded`), and a repeated run
-asks again. *send* red: the other side refused or could not be reached; nothing is done twice, a retry sends the rest.
+asks again. A firewall or directory that is down: what it did not get stays in the outbox, the next partition sends it, once.
 Too much happens: `baton actions stop` ends all effects at once. Taken back: the case's button, or `baton undo KEY`.
 """
 
@@ -64,9 +64,9 @@ with Flow(
         for part, kinds in PEERS.items():
             sent[f"{part}{suffix}"] = flow.deliver(
                 f"send_{part}{suffix}", after=after, effect=kinds, conn_id="ticketing" if part == "tickets" else part,
-                endpoint=f"{part}/actions", receipt="action_id", echoes=["action", "target"],
+                endpoint=f"{part}/actions", receipt="action_id", echoes=["action", "target"], later=True,
             )  # fmt: skip
-        sent[f"mail{suffix}"] = flow.deliver(f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail")
+        sent[f"mail{suffix}"] = flow.deliver(f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail", later=True)
     [result.operator for name, result in sent.items() if not name.endswith("_approved")] >> permits.operator
     outcome = flow.stage("outcome", f"{INCIDENTS}.verify:outcome", **sent)
     shown = {tool: flow.look_up(f"verify__{tool}", tool, outcome, column) for tool, column in SHOWN.items()}
