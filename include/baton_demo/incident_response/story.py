@@ -130,6 +130,7 @@ def check(summary: dict[str, Any], book: IncidentResponsePlaybook) -> None:
     book.expect(attacks.SCANNER not in contained, f"the scanner is noise: {summary['incidents']}")
     world = summary["world"]
     book.expect(company.ATTACKER in world["blocked"], f"the attacker's address must be blocked: {world}")
+    book.expect(company.EXFILTRATED_TO in world["blocked"], f"where the data went must be blocked: {world}")
     book.expect(company.DATABASE in world["isolated"], f"the database's host must be isolated: {world}")
     book.expect(company.JUMP not in world["isolated"], f"the jump host must not be isolated: {world}")
     voted = {(one["action"], one["target"], one["person"]) for one in summary["votes"] if one["answer"] == APPROVED}
