@@ -41,11 +41,17 @@ class ColumnSpec(Spec):
         description="for decisions: the cell is a JSON list of {field, value, start, end, confidence}, and start and end "
         "are places in this column of the source row; the decision card shows each value where it stands",
     )
+    shows: Literal["timeline", "graph"] | None = Field(
+        default=None,
+        description="for decisions: the decision card draws the cell. timeline: a JSON list of {at, text} and perhaps state "
+        "(good, warn, bad); graph: a JSON object of nodes {id, kind} and perhaps label, state, and edges [from, to, text]",
+    )
 
     @model_validator(mode="after")
-    def _spans_are_text(self) -> Self:
-        if self.spans is not None and self.type != "str":
-            raise ValueError("spans: a list of values with their places is JSON, so the column's type is str")
+    def _drawn_are_text(self) -> Self:
+        for name in ("spans", "shows"):
+            if getattr(self, name) is not None and self.type != "str":
+                raise ValueError(f"{name}: what the decision card draws is JSON, so the column's type is str")
         return self
 
 

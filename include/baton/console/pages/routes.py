@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from baton.console.host import Host, Person, Rights
-from baton.console.pages import charts, forms, map_drawing
+from baton.console.pages import charts, forms, graph_drawing, map_drawing
 from baton.console.pages.rendering import page
 from baton.console.pages.stored_pages import POLICY, find_page, readable
 from baton.console.queries import models, orchestra, queues
@@ -112,7 +112,15 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
     if not _wants_html(request):
         return JSONResponse(found)
     mlflow = settings().mlflow_tracking_uri
-    return _page(request, rights, "card.html.j2", card=found, mlflow_url=mlflow, longest=cases.LONGEST_TEXT)
+    return _page(
+        request,
+        rights,
+        "card.html.j2",
+        card=found,
+        mlflow_url=mlflow,
+        longest=cases.LONGEST_TEXT,
+        draw=graph_drawing.draw,
+    )
 
 
 @router.post("/cases/{flow}/{entity_key:path}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from baton.console.drawn import drawn_values
 from baton.console.host import Rights
 from baton.console.queries.lineage import Checked, all_rows, first_row, lineage, stored_row
 from baton.console.queries.queues import FOR_DECIDING
@@ -28,7 +29,8 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
 
     Returns:
         case, offered (answer -> text that the person may change), decision, proposal (what the flow decided beside the
-        route, named as row), fields (what was read out of a text, see `spans.placed_values`), scores (with reasons and who
+        route, named as row), drawn (its pictures, see `drawn.drawn_values`), fields (what was read out of a text, see
+        `spans.placed_values`), scores (with reasons and who
         let each version decide), contract, row (name, value, description, hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
@@ -49,6 +51,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     return {
         "case": case if deciding else {**case, **dict.fromkeys((*FOR_DECIDING, "text"))}, "offered": _offered(case) if may_decide else {},
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
+        "drawn": drawn_values(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [_quarantined(one, unmask=deciding) for one in quarantined],
@@ -146,7 +149,9 @@ _NOTHING = (None, "", "[]")
 def _proposal(row: Mapping[str, Any], columns: Mapping[str, Any], unmask: bool) -> list[dict[str, Any]]:
     """What the decision says beside route, risk and money: the columns that its contract describes."""
     left = row.keys() - _SHOWN_ABOVE - _HIDDEN
-    names = [name for name, column in columns.items() if name in left and not column.get("spans")]
+    names = [
+        name for name, column in columns.items() if name in left and not column.get("spans") and not column.get("shows")
+    ]
     cells = [_cell(name, row[name], columns[name], named=False, unmask=unmask) for name in names]
     return [cell for cell in cells if cell["hidden"] or cell["value"] not in _NOTHING]
 
