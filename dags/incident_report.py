@@ -10,7 +10,7 @@ from baton.airflow.flows import Flow
 
 with Flow(
     "incident_report", pack="incident_response", cron="0 6 * * 1", step="1w", owner="security-operations",
-    tags=["impact:tier3"], doc_md=__doc__,
+    tags=["impact:tier2"], doc_md=__doc__,
 ) as flow:  # fmt: skip
     flow.stage(
         "report", "baton_packs.incident_response.reports.weekly:stage", {"flow": "incident_response"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,6 +77,34 @@ def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
         one.stage("order", "baton_packs.supply_chain.steps:place", {"anwser": {}})
     with pytest.raises(SpecError, match=r"no option `prts`.*`parts`"), flow() as one:
         one.mapped("simulate", "baton_packs.supply_chain.steps:simulate", [{"part": 0, "prts": 2}])
+
+
+def test_the_first_stage_knows_the_models_that_a_later_one_has_a_fallback_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "laddered_rules.py").write_text("def late(data, limit=3):\n    return data\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rules = "baton_packs.supply_chain.steps:propose"
+    with Flow("laddered", pack="financial_crime", cron=None, owner="tests", doc_md="", models=["a", "b"]) as one:
+        first = one.ingest("transactions")
+        rows = one.contract(first, "transactions")
+        with pytest.raises(SpecError, match="no frame or parameter `data`"):
+            one.score(rows, "b", fallback=rules)
+        one.score(rows, "a", fallback="laddered_rules:late")
+        one.score(rows, "b")
+    assert (first.operator.uses_models, list(first.operator.fallbacks)) == (["a", "b"], ["a"])
+    assert list(rows.operator.fallbacks) == []
+
+
+def test_a_look_up_is_a_stage_with_the_options_of_its_step() -> None:
+    with Flow("asking", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        found = one.look_up("places", "postcodes", one.ingest("transactions"), "postcode", lists=True)
+    task = found.operator
+    assert (task.step, task.options) == (
+        "baton.steps.look_up:look_up",
+        {"tool": "postcodes", "column": "postcode", "lists": True},
+    )
+    assert sorted(task.upstream_task_ids) == ["ingest"]
 
 
 def test_what_concerns_the_task_is_no_input(dags: dict[str, DAG]) -> None:

@@ -102,7 +102,7 @@ class Flow(DAG):
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip
         self.pack, self.models, self.run_key = pack, list(models), OfFlow(step)
-        self._fallbacks: list[str] = []  # models; the first stage holds this list, verbs after it add to it
+        self._fallbacks: list[str] = []  # models: the first stage holds the list itself, `score` adds to it afterwards
 
     def stage(
         self, task_id: str, step: str, options: dict[str, Any] | None = None, *, outlets: Sequence[Asset] = (),
@@ -132,7 +132,7 @@ class Flow(DAG):
         self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **task: Any
     ) -> Any:
         _all_results(task_id, inputs)
-        return StageOperator(
+        made = StageOperator(
             task_id=task_id,
             step=step,
             pack=self.pack,
@@ -141,7 +141,9 @@ class Flow(DAG):
             inputs=inputs,
             dag=self,
             **task,
-        ).output
+        )
+        made.fallbacks = self._fallbacks if made.uses_models else ()
+        return made.output
 
     def mapped(
         self, task_id: str, step: str, options: Sequence[dict[str, Any]], pool: str = "scoring", output_contract: str = "",
@@ -193,6 +195,15 @@ class Flow(DAG):
         wiring.check(task_id, _DELIVER, options)
         return self._stage(task_id, _DELIVER, options, {"after": after})
 
+    def permits(self, task_id: str, after: Any, longest: timedelta = timedelta(days=3)) -> Any:
+        """Wait, without a worker, until nobody is asked any more about what this partition placed; at once if nobody is.
+
+        Returns:
+            the result of `after`, for a `deliver` behind it.
+        """
+        _all_results(task_id, {"after": after})
+        return PermitsOperator(task_id=task_id, after=after, longest=longest, retries=3, dag=self).output
+
     def look_up(
         self, task_id: str, tool: str, data: Any, column: str, lists: bool = False, trigger_rule: str = "all_success"
     ) -> Any:
@@ -206,15 +217,6 @@ class Flow(DAG):
         wiring.check(task_id, _LOOK_UP, options)
         return self._stage(task_id, _LOOK_UP, options, {"data": data}, trigger_rule=trigger_rule)
 
-    def permits(self, task_id: str, after: Any, longest: timedelta = timedelta(days=3)) -> Any:
-        """Wait, without a worker, until nobody is asked any more about what this partition placed; at once if nobody is.
-
-        Returns:
-            the result of `after`, for a `deliver` behind it.
-        """
-        _all_results(task_id, {"after": after})
-        return PermitsOperator(task_id=task_id, after=after, longest=longest, retries=3, dag=self).output
-
     def ingest(self, source: str, also: Any = None) -> Any:
         """Read the partition from a source of the pack, and fix the model versions of this run.
 
@@ -223,7 +225,7 @@ class Flow(DAG):
         """
         step, options = "baton.steps.ingest:ingest", {"source": source}
         if also is None:
-            return self._stage(names.INGEST, step, options, {}, uses_models=self.models, fallbacks=self._fallbacks)
+            return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
         return self._stage(names.ingest_of(source), step, options, {"first": also})
 
     def contract(self, data: Any, contract: str) -> Any:

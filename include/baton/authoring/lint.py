@@ -20,7 +20,7 @@ from baton.errors import SpecError
 from baton.families import parameters
 from baton.packs.demos import has_demo
 from baton.packs.own_checks import own_files, own_problems
-from baton.packs.pack import find_pack, pack_folder, packs, read_folder
+from baton.packs.pack import SINGLE, find_pack, pack_folder, packs, read_folder
 from baton.packs.spec_file import Problem, SpecFile, did_you_mean
 from baton.packs.yaml_marks import Loc
 from baton.settings import settings
@@ -132,9 +132,9 @@ class _Folder:
             yield from file.problems
         read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
-            single = ("sources.yaml", "tools.yaml", "retention.yaml", "actions.yaml")
+            single = [f"{kind}.yaml" for kind in SINGLE]
             if stray.name not in single and stray not in read:
-                where = "models/NAME.yaml, contracts/NAME.yaml, sources.yaml, tools.yaml, retention.yaml, actions.yaml"
+                where = f"models/NAME.yaml, contracts/NAME.yaml, {', '.join(single)}"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
             if isinstance(file.spec, ContractSpec):

@@ -38,7 +38,7 @@ def try_model(
     from baton.lifecycle.trial import attempt
     from baton.lifecycle.trial_page import page
     from baton.packs.policy_file import read_policy
-    from baton.specs.grid import GridSpec
+    from baton.specs.model import GridSpec
 
     wanted = None if grid is None else read_policy(grid, GridSpec)
     with bar(sys.stderr):

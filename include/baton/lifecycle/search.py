@@ -10,8 +10,7 @@ from baton.errors import ModelError, SpecError
 from baton.families.base import Family
 from baton.packs.spec_file import did_you_mean
 from baton.progress import tell
-from baton.specs.grid import GridSpec, Range
-from baton.specs.model import Candidate, ModelSpec
+from baton.specs.model import Candidate, GridSpec, ModelSpec, Range
 
 Validated = tuple[pd.DataFrame, dict[str, Any]]  # what `Family.validate` returned
 

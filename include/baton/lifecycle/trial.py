@@ -19,8 +19,7 @@ from baton.packs.pack import Pack, find_model
 from baton.progress import told
 from baton.record import warehouse
 from baton.sources.reading import read_history
-from baton.specs.grid import GridSpec
-from baton.specs.model import Candidate, ModelSpec
+from baton.specs.model import Candidate, GridSpec, ModelSpec
 
 if TYPE_CHECKING:
     from baton.families.base import Preparing

@@ -1,7 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
-<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml  steps.py
-<pack>/README.md
+<pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml
+<pack>/steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ from baton.specs.source import Source
 from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
+
+SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")  # files of which a pack has one
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def read_folder(folder: Path) -> list[SpecFile]:
     read = []
     for kind, path in spec_paths(folder):
         file = read_spec(kind, path)
-        own_name = getattr(file.spec, kind, path.stem) if kind in ("model", "contract") else path.stem
+        own_name = path.stem if kind in SINGLE else getattr(file.spec, kind, path.stem)
         if own_name != path.stem:
             wrong = file.problem((kind,), f"`{own_name}` is in the file {path.name}", f"{kind}: {path.stem}")
             file = SpecFile(kind, path, None, file.marked, (*file.problems, wrong))
@@ -205,8 +207,7 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
     """The YAML files of a pack's folder and what each holds."""
     found: list[tuple[Kind, Path]] = [("model", path) for path in sorted((folder / "models").glob("*.yaml"))]
     found += [("contract", path) for path in sorted((folder / "contracts").glob("*.yaml"))]
-    single: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")
-    return [*found, *((kind, path) for kind in single if (path := folder / f"{kind}.yaml").exists())]
+    return [*found, *((kind, path) for kind in SINGLE if (path := folder / f"{kind}.yaml").exists())]
 
 
 @cache  # reading the metadata of 300 packages takes 20 ms, and every look-up of a model comes here

@@ -19,7 +19,9 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
 from baton.errors import BatonError
+from baton.lookups import cache
 from baton.names import monitor_of, promote_of, train_of
+from baton.packs.pack import load_pack, packs
 from baton.record import erased, ledger, tables, warehouse
 from baton.retention.evidence import Removal, blank, take
 from baton.settings import settings
@@ -196,6 +198,7 @@ def _exchange(
     removal.rows, removal.digests = {}, {}
     for table in _TABLES:
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
+    take(conn, tables.lookups, [tables.lookups.c.digest.in_(_looked_up(entities))], removal, dry_run)
     keys = list(conn.scalars(sa.select(tables.outbox.c.key).where(*mine)))
     blank(conn, mine, removal, dry_run)
     more = {"rows of datasets": found.rows, "traces in MLflow": said["traces"]}
@@ -210,6 +213,12 @@ def _exchange(
     for entity in sorted(entities):
         ledger.append(conn, erased.ERASED, erased.subject(flow, entity), said)
     return keys
+
+
+def _looked_up(entities: Collection[str]) -> list[str]:
+    """Names of what tools answered about the entities, where their keys are what was looked up."""
+    tools = [tool for name in packs() for tool in load_pack(name).tools.values()]
+    return [cache.digest(tool, entity) for tool in tools for entity in entities]
 
 
 def _repoint(conn: Connection, found: _Found) -> None:

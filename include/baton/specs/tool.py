@@ -64,7 +64,7 @@ class ToolSpec(Spec):
     at_once: int = Field(default=8, ge=1, le=64, description="questions that are open at the same time, at most")
     timeout_seconds: float = Field(default=5.0, gt=0, le=120, description="for one answer")
     budget_seconds: float = Field(
-        default=60.0, gt=0, le=3600, description="for all questions of a stage; what is left is taken from the cache"
+        default=60.0, gt=0, le=600, description="for all questions of a stage; what is left is taken from the cache"
     )
     breaker: BreakerSpec = Field(default_factory=BreakerSpec, description="when it is left in peace")
 

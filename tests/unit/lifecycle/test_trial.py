@@ -19,7 +19,7 @@ from baton.errors import BatonError, ContractBroken, ModelError, SpecError
 from baton.lifecycle import trial_page
 from baton.lifecycle.trial import Trial, attempt
 from baton.record import ledger
-from baton.specs.grid import GridSpec
+from baton.specs.model import GridSpec
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 CONTRACT = """\

@@ -93,7 +93,9 @@ class StageOperator(BaseOperator):
         run_key: how the DAG names its runs.
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
-        fallbacks: those of them whose scoring has a fallback; the list itself, which the flow's verbs still add to.
+
+    Attributes:
+        fallbacks: models of `uses_models` whose scoring has a fallback; verbs behind the first stage add to the flow's list.
     """
 
     template_fields: Sequence[str] = ("inputs", "options")
@@ -102,8 +104,7 @@ class StageOperator(BaseOperator):
 
     def __init__(
         self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (),
-        fallbacks: list[str] | None = None, **kwargs: Any,
+        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.run_key = run_key
@@ -113,7 +114,7 @@ class StageOperator(BaseOperator):
         self.inputs = dict(inputs or {})
         self.options = dict(options or {})
         self.uses_models = list(uses_models)
-        self.fallbacks = fallbacks if fallbacks is not None else []
+        self.fallbacks: Sequence[str] = ()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
