@@ -156,7 +156,9 @@ def test_a_version_whose_files_are_gone_everywhere_and_the_one_before_too(home: 
     for place in moved:
         place.with_name("elsewhere").rename(place)
     windows = {one["partition"]: one["status"] for one in judge_windows(MODEL, FLOW)["windows"]}
-    assert (windows[HOURS[2]], windows[HOURS[3]]) == ("judged", "missing"), "what rules scored is no window of the model"
+    assert (windows[HOURS[2]], windows[HOURS[3]]) == ("judged", "missing"), (
+        "what rules scored is no window of the model"
+    )
     assert score(home, 3).facts["rung"] == "champion"
 
 
