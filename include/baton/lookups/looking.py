@@ -47,7 +47,7 @@ class Outcomes:
 
     def facts(self, tool: ToolSpec) -> dict[str, Any]:
         """For the stage: tool, values, asked, counts by source, unknown, and `degraded` where something is not fresh."""
-        by = Counter(row.source for row in self.rows)
+        by: Counter[str] = Counter(row.source for row in self.rows)
         counts: dict[str, Any] = {source: by[source] for source in (LIVE, CACHED, STALE, MISSING)}
         unknown = sum(row.known is False for row in self.rows)
         found = {"tool": tool.name, "values": len(self.rows), "asked": self.asked, **counts, "unknown": unknown}
