@@ -128,7 +128,14 @@ def speed(rows: int = 1_000_000) -> float:
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
     """All figures; what went wrong is left in `out`."""
-    shared = {"seed": seed, "load": os.getloadavg()[0], "peer": None, "peer_value": None, "ratio": None, "required": True}
+    shared = {
+        "seed": seed,
+        "load": os.getloadavg()[0],
+        "peer": None,
+        "peer_value": None,
+        "ratio": None,
+        "required": True,
+    }
     own = events_module()
     public, (count, pack), mistakes = public_style(), of_the_pack(), not_supported()
     out.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,13 @@ def _long(short: dict[str, Any]) -> dict[str, Any]:
         image, command = row.pop("p")
         return {"class_uid": 1007, "activity_id": 1, "process_name": image, "process_cmd_line": command, **row}
     if "dns" in row:
-        return {"class_uid": 4003, "activity_id": 3, "query_hostname": row.pop("dns"), "src_endpoint_ip": "10.0.0.5", **row}
+        return {
+            "class_uid": 4003,
+            "activity_id": 3,
+            "query_hostname": row.pop("dns"),
+            "src_endpoint_ip": "10.0.0.5",
+            **row,
+        }
     if "web" in row:
         method, url = row.pop("web")
         return {"class_uid": 4002, "activity_id": METHODS[method], "http_request_url": url, **row}

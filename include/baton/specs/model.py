@@ -18,6 +18,7 @@ ESTIMATORS: dict[str, tuple[str, ...]] = {
     "lightgbm.LGBMClassifier": ("classification",),
     "sklearn.ensemble.IsolationForest": ("anomaly",),
     "sklearn.decomposition.PCA": ("anomaly",),
+    "sklearn.covariance.ShrunkCovariance": ("anomaly", "classification"),
     "sklearn.linear_model.RidgeClassifier": ("text",),
     "sklearn.svm.LinearSVC": ("text",),
     "statsforecast.models.Naive": ("forecast",),

@@ -62,6 +62,10 @@ class CandidateSpec(Candidate):
     class_weight: Literal["none", "balanced"] | float = Field(
         default="none", description="weight of a positive row: none, balanced, or a number"
     )
+    numbers: Literal["plain", "log"] = Field(
+        default="plain",
+        description="how it sees numbers: as they are, or as sign(x) log(1+|x|), where a few are a thousand times the others",
+    )
     negatives: int | None = Field(
         default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
     )
@@ -71,7 +75,9 @@ class CandidateSpec(Candidate):
 class ValidationSpec(Spec):
     """How candidates are compared inside the training part."""
 
-    folds: int = Field(default=3, ge=1, le=20, description="number of folds; by time each is later than its training rows")
+    folds: int = Field(
+        default=3, ge=1, le=20, description="number of folds; by time each is later than its training rows"
+    )
     scheme: Literal["time", "kinds"] = Field(
         default="time",
         description="time: train on the past, judge on what follows; kinds: judge on kinds of positive rows that the training "

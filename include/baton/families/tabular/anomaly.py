@@ -46,6 +46,8 @@ class AnomalyDetector:
         """Anomaly score, higher is stranger, no fixed unit, shape (rows,)."""
         if estimators.kind_of(self.path, self.name).name == "isolation":
             return -self.predictor.score_samples(self.encoder.transform(frame))
+        if estimators.kind_of(self.path, self.name).name == "distance":
+            return estimators.distances(self.predictor, self.encoder.transform(frame))
         return (self._residual(frame) ** 2).sum(axis=1)
 
     def _residual(self, frame: pd.DataFrame) -> np.ndarray:
@@ -97,6 +99,15 @@ class QuantileTable:
         below = self.quantiles[0] * np.exp(-np.clip(self.scores[0] - raw, 0, None) / spread)
         return np.where(raw > self.scores[-1], above, np.where(raw < self.scores[0], below, inside))
 
+    def to_json(self) -> dict[str, list[float]]:
+        """Return plain JSON values."""
+        return {"scores": self.scores.tolist(), "quantiles": self.quantiles.tolist()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, list[float]]) -> Self:
+        """Restore what `to_json` gave."""
+        return cls(np.asarray(document["scores"]), np.asarray(document["quantiles"]))
+
 
 class FittedDetector:
     """A detector with its quantile table."""
@@ -133,13 +144,13 @@ class FittedDetector:
             "encoder": d.encoder.to_json(),
             "centre": d.centre.tolist(),
             "scale": d.scale.tolist(),
-            "table": {"scores": self.table.scores.tolist(), "quantiles": self.table.quantiles.tolist()},
+            "table": self.table.to_json(),
         }
         write_json(folder / MODEL_FILE, document)
 
 
 class Anomaly:
-    """The family: isolation forest, PCA reconstruction."""
+    """The family: isolation forest, PCA reconstruction, distance from the usual."""
 
     name = "anomaly"
     supervised = False
@@ -164,7 +175,9 @@ class Anomaly:
         path = str(candidate.estimator)
         kind = estimators.kind_of(path, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)
-        encoder = FrameEncoder.fit(rows.frame, features, layout=kind.layout, impute=not kind.nulls)
+        encoder = FrameEncoder.fit(
+            rows.frame, features, layout=kind.layout, impute=not kind.nulls, log=candidate.numbers == "log"
+        )
         matrix = encoder.transform(rows.frame)
         centre = np.median(matrix, axis=0)
         scale = 1.4826 * np.median(np.abs(matrix - centre), axis=0)
@@ -190,5 +203,4 @@ class Anomaly:
         predictor, encoder = estimators.restore(folder, document["file"]), FrameEncoder.from_json(document["encoder"])
         place = np.asarray(document["centre"]), np.asarray(document["scale"])
         detector = AnomalyDetector(document["name"], document["estimator"], predictor, encoder, *place)
-        table = document["table"]
-        return FittedDetector(detector, QuantileTable(np.asarray(table["scores"]), np.asarray(table["quantiles"])))
+        return FittedDetector(detector, QuantileTable.from_json(document["table"]))

@@ -10,6 +10,7 @@ import pandas as pd
 from baton.errors import ModelError
 from baton.families.base import FORMAT, MODEL_FILE, OutOfFold, Reasons, Rows, parts_of, read_json, write_json
 from baton.families.tabular import estimators, explain
+from baton.families.tabular.anomaly import QuantileTable
 from baton.families.tabular.calibration import Calibration, expit, logit, undo_sampling
 from baton.families.tabular.encoding import FrameEncoder
 from baton.families.tabular.learner import Scorer, Scores, feature_columns
@@ -26,6 +27,7 @@ class FittedEstimator:
         path: dotted path of the estimator.
         rate: share of the negatives it was trained on; its probabilities are corrected for it.
         baseline: medians of the encoded training rows, shape (matrix columns,).
+        table: of an estimator that knows only what is usual: where a distance lies among those of the negatives.
     """
 
     name: str
@@ -35,6 +37,7 @@ class FittedEstimator:
     rate: float
     baseline: np.ndarray
     calibration: Calibration = field(default_factory=Calibration)
+    table: QuantileTable | None = None
 
     @property
     def kind(self) -> estimators.EstimatorKind:
@@ -42,7 +45,9 @@ class FittedEstimator:
         return estimators.kind_of(self.path, self.name)
 
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
-        """Probabilities before calibration, shape (rows,)."""
+        """Probabilities before calibration, shape (rows,); of a one-class estimator the quantile among the negatives."""
+        if self.table is not None:
+            return self.table(estimators.distances(self.predictor, self.encoder.transform(frame)))
         return undo_sampling(estimators.positives(self.predictor, self.kind, self.encoder.transform(frame)), self.rate)
 
     def contributions(self, frame: pd.DataFrame) -> np.ndarray:
@@ -86,6 +91,7 @@ class FittedClassifier:
             file = estimators.save(m.predictor, m.kind, folder, m.name)
             made = {"name": m.name, "estimator": m.path, "file": file, "encoder": m.encoder.to_json()}
             fitted = {"baseline": m.baseline.tolist(), "calibration": m.calibration.to_json()}
+            fitted |= {} if m.table is None else {"table": m.table.to_json()}
             members.append({**made, "negatives_rate": m.rate, **fitted})
         document = {"format": FORMAT, "family": Classification.name, "name": self.name, "features": self.features}
         write_json(folder / MODEL_FILE, {**document, "members": members, "calibration": self.calibration.to_json()})
@@ -108,10 +114,12 @@ class Classification:
         kind = estimators.kind_of(path, candidate.name)
         labels = _labels(rows, candidate.name)
         estimator = estimators.build(path, candidate.params, seed, candidate.name)
+        if kind.one_class:
+            return _one_class(candidate, estimator, kind, features, rows.take(np.flatnonzero(labels == 0)))
         keep, rate = _keep(labels, candidate.negatives, seed)
         part = rows if keep is None else rows.take(keep)
         labels = labels if keep is None else labels[keep]
-        encoder = FrameEncoder.fit(part.frame, features, layout=kind.layout, impute=not kind.nulls)
+        encoder = _encoder(candidate, kind, features, part.frame)
         matrix = encoder.transform(part.frame)
         weight = np.ones(len(labels)) if part.weights is None else np.asarray(part.weights, dtype=float)
         weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
@@ -175,8 +183,39 @@ class Classification:
             predictor, encoder = estimators.restore(folder, m["file"]), FrameEncoder.from_json(m["encoder"])
             rate, baseline, calibration = m["negatives_rate"], np.asarray(m["baseline"]), m["calibration"]
             made = FittedEstimator(m["name"], m["estimator"], predictor, encoder, rate, baseline)
-            members.append(replace(made, calibration=Calibration.from_json(calibration)))
+            table = QuantileTable.from_json(m["table"]) if "table" in m else None
+            members.append(replace(made, calibration=Calibration.from_json(calibration), table=table))
         return FittedClassifier(document["name"], members, Calibration.from_json(document["calibration"]))
+
+
+def _encoder(
+    candidate: CandidateSpec, kind: estimators.EstimatorKind, features: list[str], frame: pd.DataFrame
+) -> FrameEncoder:
+    log = candidate.numbers == "log"
+    return FrameEncoder.fit(frame, features, layout=kind.layout, impute=not kind.nulls, log=log)
+
+
+def _one_class(
+    candidate: CandidateSpec, estimator: Any, kind: estimators.EstimatorKind, features: list[str], usual: Rows
+) -> FittedEstimator:
+    """How far a row is from the negatives: what is new has no labels, and is far from all that is known as harmless.
+
+    Raises:
+        ModelError: an option that a one-class estimator cannot keep, or unusable columns or parameters.
+    """
+    if candidate.class_weight != "none" or candidate.negatives is not None:
+        raise ModelError(
+            f"candidate {candidate.name!r}: class_weight and negatives say nothing to a one-class estimator"
+        )
+    encoder = _encoder(candidate, kind, features, usual.frame)
+    matrix = encoder.transform(usual.frame)
+    try:
+        predictor = estimators.fit(estimator, kind, matrix, None, None)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
+    table = QuantileTable.fit(estimators.distances(predictor, matrix))
+    baseline = np.median(matrix, axis=0)
+    return FittedEstimator(candidate.name, str(candidate.estimator), predictor, encoder, 1.0, baseline, table=table)
 
 
 def calibration_of(

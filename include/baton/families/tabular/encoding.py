@@ -28,6 +28,7 @@ class EncodedColumn:
     name: str
     kind: str  # numeric | category
     nulls: bool
+    log: bool = False  # seen as sign(x) log(1+|x|)
     median: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
@@ -49,13 +50,16 @@ class FrameEncoder:
     impute: bool
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool) -> Self:
+    def fit(cls, frame: pd.DataFrame, features: list[str], *, layout: str, impute: bool, log: bool = False) -> Self:
         """Learn kinds, medians and categories of `features` from `frame`.
+
+        Args:
+            log: numbers as sign(x) log(1+|x|).
 
         Raises:
             ModelError: a column is absent, empty, infinite, of an unusable type or has too many categories.
         """
-        return cls(tuple(_learn(frame, name) for name in features), layout, impute)
+        return cls(tuple(_learn(frame, name, log=log) for name in features), layout, impute)
 
     @property
     def features(self) -> list[str]:
@@ -93,6 +97,8 @@ class FrameEncoder:
         if not all(isinstance(dtype, np.dtype) and dtype.kind in "iufb" for dtype in part.dtypes):
             return None
         matrix = part.to_numpy(dtype=np.float64)
+        if any(column.log for column in self.columns):
+            matrix = np.where([column.log for column in self.columns], _logged(matrix), matrix)
         # any NaN or infinity makes the sum non-finite; an overflow of finite values only costs the slow path
         return matrix if np.isfinite(matrix.sum()) else None
 
@@ -106,6 +112,7 @@ class FrameEncoder:
         if column.kind == "category":
             return self._category(column, series, null)
         values = _numbers(series, column.name)
+        values = _logged(values) if column.log else values
         parts = [np.where(null, column.median, values)] if self.impute else [values]
         if self.layout == "bent":
             parts = list(_bent((parts[0] - column.mean) / column.deviation))
@@ -141,6 +148,10 @@ class FrameEncoder:
         return cls(tuple(columns), document["layout"], document["impute"])
 
 
+def _logged(values: np.ndarray) -> np.ndarray:
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
 def _bent(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.log1p(np.abs(z))
     return np.copysign(size, z), size
@@ -156,7 +167,7 @@ def _numbers(series: pd.Series, name: str) -> np.ndarray:
     return values
 
 
-def _learn(frame: pd.DataFrame, name: str) -> EncodedColumn:
+def _learn(frame: pd.DataFrame, name: str, *, log: bool = False) -> EncodedColumn:
     if name not in frame.columns:
         raise ModelError(f"the training frame lacks the feature column {name!r}")
     series = frame[name]
@@ -165,9 +176,10 @@ def _learn(frame: pd.DataFrame, name: str) -> EncodedColumn:
         raise ModelError(f"column {name!r}: all {len(null)} training rows are null; remove it from the features")
     if types.is_bool_dtype(series) or types.is_numeric_dtype(series):
         values = _numbers(series, name)
-        known = values[~null]
+        known = _logged(values[~null]) if log else values[~null]
         deviation = float(known.std()) or 1.0
-        return EncodedColumn(name, "numeric", bool(null.any()), float(np.median(known)), float(known.mean()), deviation)
+        middle = {"median": float(np.median(known)), "mean": float(known.mean()), "deviation": deviation}
+        return EncodedColumn(name, "numeric", bool(null.any()), log=log, **middle)
     if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
         raise ModelError(f"column {name!r} is a time; derive a number from it before the model sees it")
     categories = sorted({str(value) for value in series[~null]})

@@ -23,10 +23,12 @@ TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredict
 class EstimatorKind:
     """How an estimator wants its data and how it is explained."""
 
-    name: str  # linear | forest | boosting | histogram | isolation | pca
+    name: str  # linear | forest | boosting | histogram | isolation | pca | distance
     layout: str  # how texts become numbers
     nulls: bool  # takes NaN
     parallel: bool = True  # has n_jobs
+    seeded: bool = True  # has random_state
+    one_class: bool = False  # learns what is usual: of labelled rows the negatives
 
 
 ALLOWED = {
@@ -39,6 +41,9 @@ ALLOWED = {
     "lightgbm.LGBMClassifier": EstimatorKind("boosting", "ordinal", nulls=True),
     "sklearn.ensemble.IsolationForest": EstimatorKind("isolation", "onehot", nulls=False),
     "sklearn.decomposition.PCA": EstimatorKind("pca", "onehot", nulls=False, parallel=False),
+    "sklearn.covariance.ShrunkCovariance": EstimatorKind(
+        "distance", "onehot", nulls=False, parallel=False, seeded=False, one_class=True
+    ),
 }
 
 
@@ -62,7 +67,7 @@ def build(path: str, params: dict[str, Any], seed: int, name: str) -> Any:
     kind = kind_of(path, name)
     parameters.refuse(name, path, params)
     module, _, attribute = path.rpartition(".")
-    fixed: dict[str, Any] = {"random_state": seed}
+    fixed: dict[str, Any] = {"random_state": seed} if kind.seeded else {}
     if kind.parallel:
         fixed["n_jobs"] = threads()
     if kind.name == "boosting":
@@ -81,7 +86,7 @@ def fit(
     """Fit and return what predicts: a Booster for LightGBM, the estimator itself for the rest."""
     if kind.name == "linear":
         return estimator.fit(matrix, y, logisticregression__sample_weight=weights)
-    fitted = estimator.fit(matrix) if y is None else estimator.fit(matrix, y, sample_weight=weights)
+    fitted = estimator.fit(matrix) if y is None or kind.one_class else estimator.fit(matrix, y, sample_weight=weights)
     if kind.name == "boosting":
         return lightgbm.Booster(model_str=fitted.booster_.model_to_string())
     # one thread from here on: waking a pool costs more than scoring a partition
@@ -95,6 +100,11 @@ def positives(predictor: Any, kind: EstimatorKind, matrix: np.ndarray) -> np.nda
     if kind.name == "forest":
         return trees.positives(predictor, matrix)
     return predictor.predict_proba(matrix)[:, 1]
+
+
+def distances(predictor: Any, matrix: np.ndarray) -> np.ndarray:
+    """log(1 + squared Mahalanobis distance) from what a `distance` estimator knows as usual, shape (rows,)."""
+    return np.log1p(predictor.mahalanobis(matrix))
 
 
 def save(predictor: Any, kind: EstimatorKind, folder: Path, stem: str) -> str:

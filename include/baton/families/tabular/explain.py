@@ -33,6 +33,9 @@ def contributions(predictor: Any, kind: EstimatorKind, matrix: np.ndarray, basel
     if kind.name == "forest":
         trees = predictor.estimators_
         return np.sum([_path(tree.tree_, matrix) for tree in trees], axis=0) / len(trees)
+    if kind.name == "distance":  # the parts of the squared distance, which add up to it
+        away = matrix - predictor.location_
+        return away * (away @ predictor.get_precision())
     return _occlusion(predictor, matrix, baseline)
 
 

@@ -55,24 +55,26 @@ def time_folds(t: np.ndarray, folds: int, weights: np.ndarray | None = None) -> 
     return [(order[:a], order[a:b]) for a, b in pairwise(edges)]
 
 
-def kind_folds(
-    kinds: np.ndarray, y: np.ndarray, folds: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def kind_folds(kinds: np.ndarray, y: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (train, judge) positions of each fold: whole kinds of positives, and a share of all other rows at random.
 
-    The kinds are dealt by size, largest first, forth and back, so that each fold has large and small ones.
+    The kinds are dealt by size, largest first, forth and back, so that each fold has large and small ones; of fewer kinds than
+    folds each is one.
 
     Args:
         kinds: shape (n,), kind of each positive row; null where it is not known. Of negatives it is not looked at.
         y: shape (n,), 0 or 1.
 
     Raises:
-        ModelError: fewer kinds than folds.
+        ModelError: fewer than two kinds.
     """
     known = (y == 1) & ~pd.isna(kinds)
     names, counts = np.unique(kinds[known].astype(str), return_counts=True)
-    if len(names) < folds:
-        raise ModelError(f"{len(names)} kinds of positive rows for {folds} folds of kinds: name another column, or fewer folds")
+    if len(names) < 2:
+        raise ModelError(
+            f"{len(names)} kinds of positive rows: folds of kinds need two; name another column, or scheme: time"
+        )
+    folds = min(folds, len(names))
     ordered = names[np.lexsort((names, -counts))]
     dealt = [*range(folds), *reversed(range(folds))]
     fold_of = {name: dealt[position % len(dealt)] for position, name in enumerate(ordered)}

@@ -55,12 +55,13 @@ def rule_alerts(events: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
         the alerts: one a rule and event that it matches, one a correlation and beginning; rules that only a correlation counts
         give none.
     """
+    events = events.sort_values(["time", "metadata_uid"], kind="stable", ignore_index=True)
     plain = [rule for rule in rules if rule.correlation is None]
     at, hits = matches(events, plain)
     times = pd.to_datetime(events["time"], utc=True)
     seconds = times.to_numpy(dtype="datetime64[ns]").astype("int64") / 1e9
     known = {rule.rule_id: single(at[hits[:, n]], seconds) for n, rule in enumerate(plain)}
-    looked_at = {rule.rule_id: rule for rule in plain}
+    named = {rule.rule_id: rule for rule in rules}
     rows: list[dict[str, Any]] = []
     cells = {name: events[name].to_numpy() for name in events.columns}
     for rule in rules:
@@ -70,7 +71,7 @@ def rule_alerts(events: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
             continue
         for one in known[rule.rule_id]:
             if one.begins:
-                rows.append(_row(rule, one, cells, times, looked_at))
+                rows.append(_row(rule, one, cells, times, named))
     return frame_of(rows)
 
 
@@ -80,9 +81,7 @@ def _row(
     uid = str(cells["metadata_uid"][one.at])
     reasons = [_reason(rule, one, cells)]
     if rule.correlation is not None:
-        counted = [rules[name].title for name in rule.correlation.rules if name in rules]
-        if counted:
-            reasons.append(f"It counts: {', '.join(counted)}")
+        reasons.append(f"It counts: {', '.join(rules[name].title for name in rule.correlation.rules)}")
         uids = [str(cells["metadata_uid"][at]) for at in one.evidence if at != one.at]
         if uids:
             reasons.append(f"Events behind it: {', '.join(uids[-10:])}")
@@ -116,6 +115,8 @@ def _reason(rule: Rule, one: Occurrence, cells: Mapping[str, np.ndarray]) -> str
         return f"{rule.title}: all of {len(wanted.rules)} rules{order}{of} within {_span(wanted.seconds)}"
     seen = []
     for name in rule.columns:
+        if name == "class_uid":
+            continue
         value = _cell(cells, name, one.at)
         if value is not None:
             short = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."

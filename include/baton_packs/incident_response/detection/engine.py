@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from threading import Timer
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
@@ -46,7 +46,8 @@ def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECOND
     if not len(events) or not rules:
         return np.empty(0, dtype=int), np.empty((0, len(rules)), dtype=bool)
     connection = connect()
-    timer = Timer(seconds, connection.interrupt)
+    late = Event()  # what is interrupted between two statements goes on with the next
+    timer = Timer(seconds, lambda: (late.set(), connection.interrupt()))
     timer.daemon = True
     timer.start()
     try:
@@ -54,6 +55,8 @@ def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECOND
         hits = ", ".join(f"COALESCE(({rule.where}), FALSE) AS r{n}" for n, rule in enumerate(rules))
         either = " OR ".join(f"r{n}" for n in range(len(rules)))
         query = f"SELECT * FROM (SELECT position, {hits} FROM events) WHERE {either} ORDER BY position"  # noqa: S608
+        if late.is_set():
+            raise duckdb.InterruptException("too late to begin")
         found = connection.execute(query).fetchnumpy()
     except duckdb.InterruptException as error:
         raise BatonError(f"{len(rules)} rules over {len(events)} events took longer than {seconds:g} s") from error

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-DEPTH = 6  # of the tree: three words lead to a leaf's groups
+DEPTH = 6  # of the tree: four words lead to a leaf's groups
 SIMILAR = 0.5  # share of words that must agree
 CHILDREN = 100
 LONGEST = 1024  # characters of a line that are looked at

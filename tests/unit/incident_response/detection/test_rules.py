@@ -1,0 +1,185 @@
+"""Sigma rules: read, mapped, run; what each finds and does not; what is a mistake and where."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from baton.errors import BatonError, SpecError
+from baton_packs.incident_response import HERE
+from baton_packs.incident_response.checks import problems
+from baton_packs.incident_response.detection import engine
+from baton_packs.incident_response.detection.alerts import COLUMNS, rule_alerts
+from baton_packs.incident_response.detection.rules import load_rules, read_rules
+from baton_packs.incident_response.detection.stages import RULES, detect
+from baton_packs.incident_response.detection.taxonomy import attack_of
+
+
+def _bench() -> Any:
+    path = Path(__file__).parents[4] / "tests" / "bench" / "bench_sigma.py"
+    spec = importlib.util.spec_from_file_location("bench_sigma", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_sigma"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+BENCH = _bench()
+EVENTS = BENCH.events_module()
+
+
+def rule(tmp_path: Path, text: str) -> tuple[list[Any], list[Any]]:
+    path = tmp_path / "rule.yml"
+    path.write_text(text, encoding="utf-8")
+    return read_rules([path])
+
+
+def test_public_style_rules_find_what_they_must_and_nothing_else() -> None:
+    assert BENCH.public_style() == []
+
+
+def test_each_rule_of_the_pack_finds_what_it_must_and_nothing_else() -> None:
+    count, wrong = BENCH.of_the_pack()
+    assert wrong == []
+    assert count >= 15
+
+
+def test_what_is_not_supported_is_a_mistake_with_its_line() -> None:
+    assert BENCH.not_supported() == []
+
+
+def test_the_packs_rules_have_no_mistake_and_say_what_they_are() -> None:
+    assert list(problems(HERE)) == []
+    for one in load_rules(RULES):
+        assert one.attack.technique, one.title
+        assert one.attack.tactic, one.title
+        assert one.attack.unknown == (), one.title
+
+
+def test_a_field_that_events_lack_is_noted_with_its_line(tmp_path: Path) -> None:
+    text = (
+        BENCH.HEAD + BENCH._PROCESS + "  s:\n    Image: a\n    \n  f:\n    ParentImage: b\n  condition: s and not f\n"
+    )
+    rules, found = rule(tmp_path, text)
+    assert len(rules) == 1
+    assert [(one.line, one.note) for one in found] == [(10, True)]
+    assert "do not carry `ParentImage`" in found[0].message
+
+
+def test_a_second_rule_of_a_file_has_the_lines_of_the_file(tmp_path: Path) -> None:
+    good = BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
+    rules, found = rule(tmp_path, good + "---\n" + good.replace("6f9c", "5f9c").replace("CommandLine", "Nosuch"))
+    assert len(rules) == 1
+    assert [one.line for one in found] == [14]
+
+
+def test_an_id_given_twice_is_a_mistake(tmp_path: Path) -> None:
+    good = BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
+    rules, found = rule(tmp_path, good + "---\n" + good)
+    assert len(rules) == 1
+    assert ["another rule" in one.message for one in found] == [True]
+
+
+def test_a_mistake_stops_the_run_and_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "bad.yml").write_text("title: [\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"bad\.yml:\d+: not YAML"):
+        load_rules(tmp_path)
+
+
+def test_rules_are_read_again_when_a_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "one.yml"
+    path.write_text(BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n", encoding="utf-8")
+    assert len(load_rules(tmp_path)) == 1
+    (tmp_path / "two.yml").write_text(path.read_text().replace("6f9c", "5f9c"), encoding="utf-8")
+    assert len(load_rules(tmp_path)) == 2
+
+
+def test_a_correlation_that_counts_itself_is_a_mistake(tmp_path: Path) -> None:
+    text = BENCH.HEAD + "name: me\ncorrelation:\n  type: event_count\n  rules: [me]\n  group-by: [src_ip]\n"
+    rules, found = rule(tmp_path, text + "  timespan: 5m\n  condition: {gte: 5}\n")
+    assert rules == []
+    assert "counts a rule that has a mistake, or itself" in found[0].message
+
+
+def test_alerts_are_the_same_in_every_run_and_whatever_the_order() -> None:
+    events = EVENTS.frame(
+        [{"ssh": [2, "anna", "203.0.113.9"], "times": 9}, {"ssh": [1, "root", "203.0.113.9"], "after": 30}]
+    )
+    once, again = detect(events), detect(events.sample(frac=1, random_state=3).reset_index(drop=True))
+    pd.testing.assert_frame_equal(once, again)
+    assert list(once.columns) == list(COLUMNS)
+    assert once["alert_id"].is_unique
+    worst = once.sort_values("severity_id").iloc[-1]
+    assert (worst["title"], worst["severity_id"], worst["technique"], worst["tactic"]) == (
+        "Password guessed over SSH, then logged in", 5, "T1110.001", "credential-access",
+    )  # fmt: skip
+    assert (worst["event_uid"], worst["host"], worst["user"], worst["src_ip"]) == (
+        "e9",
+        "host-1",
+        "root",
+        "203.0.113.9",
+    )
+    assert "source address 203.0.113.9 within 10 minutes" in json.loads(worst["reasons"])[0]
+
+
+def test_the_same_event_twice_is_one_alert() -> None:
+    events = EVENTS.frame([{"ssh": [1, "root", "10.0.0.9"]}])
+    assert len(detect(pd.concat([events, events], ignore_index=True))) == 1
+
+
+def test_a_burst_is_one_alert_and_a_second_burst_another() -> None:
+    burst = {"ssh": [2, "anna", "203.0.113.9"], "times": 40}
+    events = EVENTS.frame([burst, {**burst, "after": 2000}])
+    found = rule_alerts(events, load_rules(RULES))
+    assert (found["title"] == "Passwords guessed over SSH").sum() == 2
+
+
+def test_no_events_give_no_alerts_with_the_columns() -> None:
+    found = detect(EVENTS.frame([]))
+    assert list(found.columns) == list(COLUMNS)
+    assert len(found) == 0
+    assert str(found["time"].dtype) == "datetime64[ns, UTC]"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT * FROM read_csv('/etc/hostname')", "COPY (SELECT 1) TO '/tmp/baton-test.csv'", "ATTACH '/tmp/baton-test.db'",
+     "SET enable_external_access = true", "SET memory_limit = '90GB'", "INSTALL httpfs"],
+)  # fmt: skip
+def test_the_database_reaches_nothing_outside(sql: str) -> None:
+    import duckdb
+
+    with engine.connect() as connection, pytest.raises(duckdb.Error):
+        connection.execute(sql)
+
+
+def test_a_text_of_an_event_is_never_sql() -> None:
+    events = EVENTS.frame([{"p": ["/bin/x", "'); DROP TABLE events; --"]}, {"p": ["/usr/sbin/ufw", "ufw disable"]}])
+    assert detect(events)["event_uid"].tolist() == ["e1"]
+
+
+def test_rules_that_take_too_long_are_stopped() -> None:
+    events = EVENTS.frame([{"p": ["/x", "ab" * 4000], "times": 300}])
+    with pytest.raises(BatonError, match=r"\d+ rules over 300 events took longer than 0.0001 s"):
+        engine.matches(events, [one for one in load_rules(RULES) if one.correlation is None], seconds=0.0001)
+
+
+@pytest.mark.parametrize(
+    ("tags", "technique", "tactic", "unknown"),
+    [
+        (["attack.t1110", "attack.t1110.001", "attack.credential_access"], "T1110.001", "credential-access", ()),
+        (["attack.execution", "attack.g0007", "attack.s0002", "cve.2021.1"], None, "execution", ()),
+        (["attack.nosuch"], None, None, ("nosuch",)),
+    ],
+)
+def test_tags(tags: list[str], technique: str | None, tactic: str | None, unknown: tuple[str, ...]) -> None:
+    found = attack_of(tags)
+    assert (found.technique, found.tactic, found.unknown) == (technique, tactic, unknown)
