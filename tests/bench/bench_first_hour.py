@@ -108,7 +108,7 @@ def _up(clone: Path, environment: dict[str, str]) -> Iterator[Orchestrator]:
 
         url = read_services(home)["airflow"]["url"]
         password = json.loads((home / "secrets" / "airflow_users.json").read_text())["admin"]
-        yield Orchestrator(url, airflow_token(url, "admin", password, patience=60))
+        yield Orchestrator(url, lambda: airflow_token(url, "admin", password, patience=60))
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)
