@@ -58,6 +58,7 @@ def claim(effect: Effect, lease: float, *, ask: bool = False) -> Effect | Kept |
 
     def work(conn: Connection) -> Effect | Kept | None:
         warehouse.take_turns(conn, switch.TURNS)
+        outbox.hold(conn, [effect.key])
         now = outbox.find(effect.key, conn)
         if now is None or (now.state, now.attempts) != (effect.state, effect.attempts) or now.held():
             return None
