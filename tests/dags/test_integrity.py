@@ -31,6 +31,8 @@ YIELDS = {
     "customer_outcomes.py": ["customer_outcomes"],
     "document_intake.py": ["document_intake"],
     "document_outcomes.py": ["document_outcomes"],
+    "incident_report.py": ["incident_report"],
+    "incident_response.py": ["incident_response"],
     "lifecycles.py": [
         "card_fraud_monitor", "card_fraud_promote", "card_fraud_train",
         "demand_monitor", "demand_promote", "demand_train",

@@ -189,6 +189,14 @@ def decide(
     return {**case, **values}
 
 
+def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> bool:
+    """Close an open case that needs nobody any more, with a note; one that a person decided stays. Returns whether it was open."""
+    table = tables.cases
+    here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key)) & (table.c.status == "open")
+    done = conn.execute(table.update().where(here).values(status="withdrawn", note=why, updated_at=now()))
+    return bool(done.rowcount)
+
+
 def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
     """The commit that published the decision on a case as it stands now."""
     table = tables.decisions

@@ -1,4 +1,4 @@
-"""A pack's data, made once: a folder of Parquet files with a manifest of their hashes, put in place as a whole."""
+"""A pack's data, made once: a folder of Parquet and JSON files with a manifest of their hashes, put in place as a whole."""
 
 import hashlib
 import json
@@ -36,10 +36,26 @@ class Builder:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
         buffer = pa.BufferOutputStream()
         pq.write_table(table.combine_chunks(), buffer, compression="zstd")
+        self._put(buffer.getvalue().to_pybytes(), name)
+
+    def write_lines(self, rows: pd.DataFrame, name: str) -> None:
+        """Write rows as JSON, one object a line; empty cells are null."""
+        self._put(json_lines(rows), name)
+
+    def _put(self, content: bytes, name: str) -> None:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(buffer.getvalue())
-        self.files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        target.write_bytes(content)
+        self.files[name] = hashlib.sha256(content).hexdigest()
+
+
+def json_lines(rows: pd.DataFrame) -> bytes:
+    """Rows as JSON, one object a line; empty cells are null."""
+    plain = rows.astype(object).where(rows.notna(), None)
+    records = zip(*(plain[name].tolist() for name in plain.columns), strict=True)
+    names = list(plain.columns)
+    text = "".join(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in records)
+    return text.encode()
 
 
 def prepared(

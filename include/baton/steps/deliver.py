@@ -5,10 +5,12 @@ connection's mail server, or into the file outbox `BATON_HOME/outbox/<flow>/<par
 connection.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pandas as pd
+import sqlalchemy as sa
 from pydantic import BeforeValidator, Field, model_validator
 
 from baton.data.partitions import safe_name
@@ -20,6 +22,7 @@ from baton.effects.mail_folder import FileOutbox
 from baton.effects.peer import Peer
 from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError, SpecError
+from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
@@ -28,6 +31,7 @@ from baton.stages.step import engine_step
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
 _HTTP_TIMEOUT, _MAIL_TIMEOUT = 10.0, 30.0  # seconds for an answer
+_MOST_BEHIND = 50  # earlier partitions that one run takes along
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
 
 
@@ -54,6 +58,12 @@ class DeliverOptions(Spec):
     sender: str = Field(default="", description="mail: address that mails come from where the connection names none")
     required: bool = Field(default=False, description="mail: the connection must exist; none goes to the file outbox")
 
+    later: bool = Field(
+        default=False,
+        description="what cannot be delivered stays in the outbox and is said in `degraded`; the stage of a later partition takes "
+        "it along. Else the task fails",
+    )
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.http and (self.sender or self.required):
@@ -71,7 +81,7 @@ class DeliverOptions(Spec):
     @property
     def via(self) -> dict[str, Any]:
         """How effects go, as each of them notes it; what takes one back goes the same way."""
-        return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect"}))
+        return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect", "later"}))
 
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
@@ -79,8 +89,23 @@ def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     found = [e for e in outbox.effects(job.flow, job.partition, job.options.effect) if e.state != outbox.WITHDRAWN]
     still = [effect for effect in found if effect.state in outbox.OPEN]
     held = [effect for effect in found if effect.state in outbox.HELD]  # an approved one is open afterwards
-    state = {"effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else ""}
+    state: dict[str, Any] = {
+        "effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else "",
+    }  # fmt: skip
+    if job.options.later and (behind := _behind(job)):
+        state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.effect)) for one in behind}
     return state | ({"held": outbox.digest(held)} if held else {})
+
+
+def _behind(job: StageJob[DeliverOptions]) -> list[str]:
+    """Earlier partitions, the oldest first, in which the other side does not have what it could have."""
+    table = tables.outbox
+    query = sa.select(table.c.partition).distinct().where(
+        table.c.flow == job.flow, table.c.kind.in_(job.options.effect), table.c.partition < job.partition,
+        table.c.state.in_((outbox.PENDING, outbox.SENDING, outbox.UNKNOWN)),
+    )  # fmt: skip
+    with warehouse.read() as conn:
+        return list(conn.execute(query.order_by(table.c.partition).limit(_MOST_BEHIND)).scalars())
 
 
 @engine_step(DeliverOptions, fingerprint=_outbox_state)
@@ -92,16 +117,26 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     Returns:
         one row per effect: entity_key, key, state, receipt (of a mail: its Message-ID), sent_at; facts: sent, already,
         adopted, failed, unknown, `degraded` sentences and, where there are such, waiting (for people), forbidden, and for
-        mail `peer`. A dry run sends nothing.
+        mail `peer`; with the option `later` also behind (partitions before this one that were taken along). A dry run sends nothing.
 
     Raises:
         SpecError: an option is missing or unknown.
         BatonError: something is not delivered; what was sent is recorded, a retry goes on with the rest.
     """
     options = job.options
+    behind = _behind(job) if options.later and not job.dry_run else []
     done, peer = (None, "") if job.dry_run else carry_out(job, options)
-    if done is not None and (done.failed or done.unknown):
-        raise BatonError(undelivered(job, ", ".join(options.effect), done))
+    left = (
+        [undelivered(job, ", ".join(options.effect), done)]
+        if done is not None and (done.failed or done.unknown)
+        else []
+    )
+    if left and not options.later:
+        raise BatonError(left[0])
+    for one in [] if left else behind:  # a peer that has just failed is not asked for older ones too
+        before = replace(job, partition=one)
+        then, _ = carry_out(before, options)
+        left += [undelivered(before, ", ".join(options.effect), then)] if then.failed or then.unknown else []
     receipt = options.receipt or "message_id"
     rows = [
         (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
@@ -113,7 +148,9 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     facts: dict[str, Any] = {name: getattr(done, name) for name in ("sent", "already", "adopted", "failed", "unknown")}
     facts |= {name: count for name in ("waiting", "forbidden") if (count := getattr(done, name))}
     facts |= {"peer": peer} if peer else {}
-    return StageOutput(frame, {**facts, **({"degraded": done.degraded} if done.degraded else {})})
+    facts |= {"behind": len(behind)} if behind else {}
+    degraded = [*done.degraded, *left]
+    return StageOutput(frame, {**facts, **({"degraded": degraded} if degraded else {})})
 
 
 def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False) -> tuple[Delivery, str]:

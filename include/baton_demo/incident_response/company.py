@@ -29,7 +29,7 @@ _LAST = ("adler", "bruns", "castro", "dahl", "egger")
 
 
 @dataclass(frozen=True)
-class Host:
+class Machine:
     """A machine of the company.
 
     Attributes:
@@ -74,17 +74,17 @@ class Outside:
 
 
 @cache
-def hosts() -> dict[str, Host]:
+def hosts() -> dict[str, Machine]:
     """Name -> host: 40 workstations, 8 servers, the domain controller."""
     people = list(users().values())
     found = [
-        Host(f"ws-{n:02d}", f"10.20.{n // 20}.{10 + n}", WORKSTATION, people[n - 1].name, 1 + n % 2, ())
+        Machine(f"ws-{n:02d}", f"10.20.{n // 20}.{10 + n}", WORKSTATION, people[n - 1].name, 1 + n % 2, ())
         for n in range(1, WORKSTATIONS + 1)
     ]
     for number, (name, service, owner, criticality) in enumerate(_SERVERS):
         roles = ("vulnerability_scanner",) if name == SCANNER else (f"{service}_server",)
-        found.append(Host(name, f"10.10.0.{10 + number}", SERVER, owner, criticality, roles))
-    found.append(Host(CONTROLLER, "10.10.0.2", DOMAIN_CONTROLLER, "operations", 5, ("accounts",)))
+        found.append(Machine(name, f"10.10.0.{10 + number}", SERVER, owner, criticality, roles))
+    found.append(Machine(CONTROLLER, "10.10.0.2", DOMAIN_CONTROLLER, "operations", 5, ("accounts",)))
     return {host.name: host for host in found}
 
 

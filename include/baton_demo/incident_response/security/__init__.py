@@ -1,1 +1,1 @@
-"""The stand-in servers of incident response in one process: look-ups, the firewall, the directory, the tickets."""
+"""The stand-in servers of incident response in one process: look-ups, firewall, directory, tickets. Imports the company, no engine."""

@@ -37,7 +37,7 @@ class ActionBook:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
 
-    def act(self, part: str, key: str, body: State, effect: Callable[["Sheet"], State]) -> tuple[bool, State]:
+    def act(self, part: str, key: str, body: State, effect: Callable[["StateSheet"], State]) -> tuple[bool, State]:
         """Carry out an action once; returns whether it is new, and the answer under this key.
 
         Args:
@@ -62,10 +62,10 @@ class ActionBook:
                 raise
         return found is None, answer
 
-    def _first(self, part: str, key: str, body: State, effect: Callable[["Sheet"], State]) -> State:
+    def _first(self, part: str, key: str, body: State, effect: Callable[["StateSheet"], State]) -> State:
         insert = "INSERT INTO actions (part, key, body, answer) VALUES (?, ?, ?, '')"
         number = self._db.execute(insert, (part, key, json.dumps(body, sort_keys=True))).lastrowid
-        more = effect(Sheet(self._db, part, int(number or 0)))
+        more = effect(StateSheet(self._db, part, int(number or 0)))
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         answer = {**body, "action_id": f"{part[:1].upper()}-{number:06d}", "key": key, "at": at, **more}
         self._db.execute("UPDATE actions SET answer = ? WHERE number = ?", (json.dumps(answer), number))
@@ -87,7 +87,7 @@ class ActionBook:
     def look(self, part: str, thing: str) -> State | None:
         """State of a thing; None: nothing was ever done to it."""
         with self._lock:
-            return Sheet(self._db, part, 0).get(thing)
+            return StateSheet(self._db, part, 0).get(thing)
 
     def all(self, part: str) -> dict[str, State]:
         """State of every thing of a part that something was done to."""
@@ -106,7 +106,7 @@ class ActionBook:
         return found
 
 
-class Sheet:
+class StateSheet:
     """The state of a part inside the transaction of an action; `number` is the action's."""
 
     def __init__(self, db: sqlite3.Connection, part: str, number: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from baton_demo.incident_response import company
-from baton_demo.incident_response.security.book import ActionBook, Sheet, State
+from baton_demo.incident_response.security.book import ActionBook, State, StateSheet
 from baton_demo.json_service import RequestRefused
 
 _OWN = ("action_id", "key", "at", "before", "after", "changed", "ticket")  # fields of an answer beside the request's
@@ -54,8 +54,8 @@ def address_state(book: ActionBook, address: str) -> State:
     return book.look("firewall", _address(address, 404)) or {"address": _address(address, 404), "blocked": False}
 
 
-def _blocking(blocked: bool) -> Callable[[Sheet, State], State]:
-    def work(sheet: Sheet, body: State) -> State:
+def _blocking(blocked: bool) -> Callable[[StateSheet, State], State]:
+    def work(sheet: StateSheet, body: State) -> State:
         address = _address(body["target"], 422)
         before = sheet.get(address) or {"address": address, "blocked": False}
         return _kept(sheet, address, before, {**before, "blocked": blocked})
@@ -104,8 +104,8 @@ def _fresh_host(name: str, status: int) -> State:
     return {"host": name, "isolated": False}
 
 
-def _account(change: Callable[[State, State], State]) -> Callable[[Sheet, State], State]:
-    def work(sheet: Sheet, body: State) -> State:
+def _account(change: Callable[[State, State], State]) -> Callable[[StateSheet, State], State]:
+    def work(sheet: StateSheet, body: State) -> State:
         thing = f"account {body['target']}"
         before = sheet.get(thing) or _fresh_account(body["target"], 422)
         return _kept(sheet, thing, before, {**before, **change(before, body)})
@@ -113,8 +113,8 @@ def _account(change: Callable[[State, State], State]) -> Callable[[Sheet, State]
     return work
 
 
-def _isolating(isolated: bool) -> Callable[[Sheet, State], State]:
-    def work(sheet: Sheet, body: State) -> State:
+def _isolating(isolated: bool) -> Callable[[StateSheet, State], State]:
+    def work(sheet: StateSheet, body: State) -> State:
         thing = f"host {body['target']}"
         before = sheet.get(thing) or _fresh_host(body["target"], 422)
         return _kept(sheet, thing, before, {**before, "isolated": isolated})
@@ -145,14 +145,19 @@ def ticket_state(book: ActionBook, number: str) -> State:
     return found
 
 
-def _open_ticket(sheet: Sheet, body: State) -> State:
+def _open_ticket(sheet: StateSheet, body: State) -> State:
     ticket = f"T-{sheet.number:06d}"
-    after = {"ticket": ticket, "state": "open", "target": body["target"], "subject": str(body.get("subject", ""))[:300]}
+    after = {
+        "ticket": ticket,
+        "state": "open",
+        "target": body["target"],
+        "subject": str(body.get("subject") or body.get("title") or "")[:300],
+    }
     sheet.put(ticket, after)
     return {"ticket": ticket, "before": None, "after": after, "changed": True}
 
 
-def _close_ticket(sheet: Sheet, body: State) -> State:
+def _close_ticket(sheet: StateSheet, body: State) -> State:
     """`target`: the ticket's number, or what it was opened for (the newest open one)."""
     target = body["target"]
     known = sheet.get(target)
@@ -163,13 +168,13 @@ def _close_ticket(sheet: Sheet, body: State) -> State:
     return {"ticket": ticket, **_kept(sheet, ticket, before, {**before, "state": "closed"})}
 
 
-def _kept(sheet: Sheet, thing: str, before: State, after: State) -> State:
+def _kept(sheet: StateSheet, thing: str, before: State, after: State) -> State:
     if after != before:
         sheet.put(thing, after)
     return {"before": before, "after": after, "changed": after != before}
 
 
-ACTIONS: dict[str, dict[str, Callable[[Sheet, State], State]]] = {
+ACTIONS: dict[str, dict[str, Callable[[StateSheet, State], State]]] = {
     "firewall": {"block_address": _blocking(True), "unblock_address": _blocking(False)},
     "directory": {
         "disable_account": _account(lambda before, body: {"disabled": True}),

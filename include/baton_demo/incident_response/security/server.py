@@ -32,7 +32,7 @@ class SecurityServer(JsonServer):
         faults: bool = False,
         handler: type[BaseHTTPRequestHandler] | None = None,
     ) -> None:
-        super().__init__(port, token, handler or Handler)
+        super().__init__(port, token, handler or SecurityHandler)
         self.book, self.breakable, self.faults = ActionBook(database), faults, Faults(PARTS)
 
     def server_close(self) -> None:
@@ -42,7 +42,7 @@ class SecurityServer(JsonServer):
         self.book.close()
 
 
-class Handler(JsonHandler):
+class SecurityHandler(JsonHandler):
     """One connection."""
 
     server: SecurityServer

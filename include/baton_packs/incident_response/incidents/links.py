@@ -1,0 +1,178 @@
+"""What ties alerts together: the same host, user or address within a window; names that everybody shares tie nothing.
+
+A shared address (a NAT, a scanner, a resolver) would glue a whole company into one incident. It is one that alerts show on more
+than `limit` hosts. Then two things are told apart. One rule that fires for the address on more than `limit` hosts is a *sweep*
+(a scan, a spray, many hosts that call one server): its alerts are one incident of their own, which takes in nothing else of these
+hosts. Every other alert that has the address is tied by its host and user only, as if it had no address. A user name on more than
+`limit` hosts (root, administrator) ties nothing either.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+HOST, USER, ADDRESS, SWEEP = "host", "user", "address", "sweep"
+NOBODY = frozenset({"", "-", "?", "none", "null", "unknown", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104
+
+Key = tuple[str, str]  # kind, name
+
+
+@dataclass
+class Span:
+    """When something was seen in an incident, in seconds since 1970, and in how many alerts."""
+
+    first: float
+    last: float
+    count: int = 1
+
+    def add(self, other: Span) -> None:
+        """Widen by another span of the same."""
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.count += other.count
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Names that tie nothing, and the sweeps among them."""
+
+    addresses: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    sweeps: frozenset[str] = field(default=frozenset())  # `address|rule`
+    scanners: frozenset[str] = field(
+        default=frozenset()
+    )  # the company's own, by policy: all that they cause is one sweep
+
+
+def named(value: Any) -> str | None:
+    """A name as it is compared: in small letters; None for what names nobody."""
+    if not isinstance(value, str):
+        return None
+    plain = value.strip().lower()
+    return None if plain in NOBODY else plain[:253]
+
+
+def addresses(alert: Mapping[str, Any]) -> list[str]:
+    """Both addresses of an alert, the source first."""
+    found = (named(alert.get("src_ip")), named(alert.get("dst_ip")))
+    return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def shown(alert: Mapping[str, Any]) -> list[Key]:
+    """Every host, user and address of an alert."""
+    found = [(HOST, named(alert.get("host"))), (USER, named(alert.get("user")))]
+    return [(kind, name) for kind, name in found if name is not None] + [(ADDRESS, one) for one in addresses(alert)]
+
+
+def shared(
+    alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: int, scanners: Iterable[str] = ()
+) -> Shared:  # fmt: skip
+    """Which names are on more than `limit` hosts.
+
+    Args:
+        alerts: new ones and those of incidents that still live.
+        sweeps: of incidents that still live, as `address|rule`: once a sweep, its address stays shared.
+    """
+    of_address, of_user, of_rule = (
+        defaultdict[str, set[str]](set),
+        defaultdict[str, set[str]](set),
+        defaultdict[str, set[str]](set),
+    )
+    for alert in alerts:
+        host, both = named(alert.get("host")), addresses(alert)
+        for one in both:
+            # a network model knows no host name: then the other end stands for it
+            place = host or next((other for other in both if other != one), one)
+            of_address[one].add(place)
+            of_rule[sweep_name(one, alert)].add(place)
+        if (user := named(alert.get("user"))) is not None and host is not None:
+            of_user[user].add(host)
+    wide = {name for name, hosts in of_rule.items() if len(hosts) > limit} | set(sweeps)
+    many = {name for name, hosts in of_address.items() if len(hosts) > limit} | {
+        name.partition("|")[0] for name in sweeps
+    }
+    users = frozenset(name for name, hosts in of_user.items() if len(hosts) > limit)
+    return Shared(frozenset(many), users, frozenset(wide), frozenset(scanners))
+
+
+def sweep_name(address: str, alert: Mapping[str, Any]) -> str:
+    """How the sweep of an address by an alert's rule is called."""
+    return f"{address}|{alert.get('rule') or ''}"
+
+
+def ties(alert: Mapping[str, Any], known: Shared) -> list[Key]:
+    """What ties an alert to others; of an alert of a sweep the sweep alone."""
+    source = named(alert.get("src_ip"))
+    if source in known.scanners:
+        return [(SWEEP, f"{source}|")]
+    for one in addresses(alert):
+        if one in known.addresses and (name := sweep_name(one, alert)) in known.sweeps:
+            return [(SWEEP, name)]
+    return [key for key in shown(alert) if not ties_nothing(key, known)]
+
+
+def ties_nothing(key: Key, known: Shared) -> bool:
+    """Is it a name that everybody shares?"""
+    return (key[0] == ADDRESS and key[1] in known.addresses) or (key[0] == USER and key[1] in known.users)
+
+
+class Groups:
+    """Union-find over nodes 0..n-1 with path halving; the smaller number stays the root."""
+
+    def __init__(self, size: int) -> None:
+        self._parent = list(range(size))
+
+    def find(self, node: int) -> int:
+        """The group's root."""
+        parent = self._parent
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def join(self, one: int, other: int) -> None:
+        """Make one group of two."""
+        a, b = self.find(one), self.find(other)
+        if a != b:
+            self._parent[max(a, b)] = min(a, b)
+
+
+@dataclass(frozen=True)
+class Living:
+    """An earlier incident as far as new alerts can join it: what was seen when; `slack` seconds around that still count."""
+
+    spans: Mapping[Key, Span]
+    slack: float
+
+
+def grouped(
+    times: Sequence[float], keys: Sequence[Sequence[Key]], living: Sequence[Living], window: float
+) -> Groups:  # fmt: skip
+    """Group alerts and incidents: nodes 0..k-1 are the k incidents, then the alerts in their order.
+
+    Two alerts are tied by a key if they are at most `window` seconds apart; an alert and an incident if it lies within the
+    incident's slack of when the incident saw the key. Incidents are tied by new alerts only, never by what they held before.
+    Costs a sort of each key's alerts, and for each incident a search among the alerts of its own keys.
+    """
+    groups, by_key = Groups(len(living) + len(times)), defaultdict[Key, list[tuple[float, int]]](list)
+    for number, found in enumerate(keys):
+        for key in found:
+            by_key[key].append((times[number], len(living) + number))
+    for found_at in by_key.values():
+        found_at.sort()
+        for (before, one), (after, other) in pairwise(found_at):
+            if after - before <= window:
+                groups.join(one, other)
+    for node, incident in enumerate(living):
+        for key, span in incident.spans.items():
+            at = by_key.get(key)
+            if not at:
+                continue
+            start = bisect_left(at, (span.first - incident.slack, -1))
+            for _, other in at[start : bisect_right(at, (span.last + incident.slack, len(times) + len(living)))]:
+                groups.join(node, other)
+    return groups

@@ -1,0 +1,219 @@
+"""Incident response on the really started Airflow, MLflow and security services: the demo's hour, then what it left."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from baton.actions import requests
+from baton.actions.votes import Voter, VoteRefused
+from baton.effects import firewall, outbox
+from baton.quarantine.records import accounting
+from baton.record import ledger, tables
+from baton.record.warehouse import read as connection
+from baton.services.supervisor import Services
+from baton.stages.slots import Slot, head, history
+from baton_demo.incident_response import company, story
+from baton_demo.incident_response.playbook import FIRST, FLOW, SECOND, IncidentResponsePlaybook, slots
+from baton_demo.incident_response.simulation import attacks
+from baton_demo.story import Demo
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def told(demo: Demo) -> dict[str, Any]:
+    """The story; it stops at the first thing that is not as told."""
+    from baton.packs.demos import prepare_data
+
+    prepare_data("incident_response")
+    return story.play(demo)
+
+
+@pytest.fixture(scope="module")
+def book(demo: Demo, told: dict[str, Any]) -> IncidentResponsePlaybook:
+    """The moves of the story, for tests that go on from its end."""
+    return IncidentResponsePlaybook(demo)
+
+
+@pytest.fixture(scope="module")
+def partitions(told: dict[str, Any]) -> list[str]:
+    """Partitions that were played."""
+    return [row["partition"] for row in told["partitions"]]
+
+
+def carried_out(book: IncidentResponsePlaybook) -> dict[str, dict[str, Any]]:
+    """Key -> action, of all that the security services have done."""
+    return {one["key"]: one for one in book.carried_out()}
+
+
+def delivered() -> list[outbox.Effect]:
+    """Effects of the flow that the outbox calls sent, undoes among them."""
+    return [one for one in outbox.effects(FLOW) if one.state == outbox.SENT]
+
+
+def test_every_effect_is_in_the_services_state_exactly_once(
+    told: dict[str, Any], book: IncidentResponsePlaybook
+) -> None:
+    done = carried_out(book)
+    wanted = {one.key: one for one in delivered() if one.kind != "notify" and "same_as" not in (one.answer or {})}
+    assert set(done) == set(wanted)
+    for key, effect in wanted.items():
+        assert (done[key]["action"], done[key]["target"]) == (effect.payload["action"], effect.payload["target"])
+        assert effect.answer is not None
+        assert effect.answer["action_id"] == done[key]["action_id"]
+    assert len(wanted) >= 5
+    twice = Counter((one["action"], one["target"]) for one in done.values() if one["action"] != "open_ticket")
+    assert max(twice.values()) == 1
+
+
+def test_a_partition_repeated_by_hand_does_nothing_again(
+    told: dict[str, Any], partitions: list[str], demo: Demo, book: IncidentResponsePlaybook
+) -> None:
+    before = carried_out(book)
+    run = demo.airflow.trigger(FLOW, partitions[0])
+    assert demo.airflow.wait(FLOW, [run], timeout=200) == {run: "success"}
+    assert carried_out(book) == before
+
+
+def test_the_attacker_was_blocked_by_itself(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    assert book.security.get(f"/firewall/state/{company.ATTACKER}") == {"address": company.ATTACKER, "blocked": True}
+    (effect,) = [one for one in delivered() if one.kind == "block_address" and one.target == company.ATTACKER]
+    with connection() as conn:
+        asked = conn.execute(select(tables.requests).where(tables.requests.c.effect == effect.key)).fetchall()
+    assert asked == [], "nobody had to be asked"
+
+
+def test_two_people_agreed_to_isolate_a_server_and_one_would_not_have_been_enough(
+    told: dict[str, Any], book: IncidentResponsePlaybook
+) -> None:
+    votes = [one for one in told["votes"] if (one["action"], one["target"]) == ("isolate_host", company.DATABASE)]
+    assert [(one["person"], one["state"]) for one in votes] == [(FIRST, "open"), (SECOND, "approved")]
+    assert all(one["level"] == "two_approvers" for one in votes)
+    assert votes[0]["before"] == {"isolated": False}
+    assert votes[0]["after"] == {"isolated": True}
+    assert book.security.get(f"/directory/hosts/{company.DATABASE}")["isolated"]
+    with connection() as conn:
+        kept = (
+            conn.execute(select(tables.votes.c.person_id).where(tables.votes.c.request == votes[0]["request"]))
+            .scalars()
+            .all()
+        )
+    assert sorted(kept) == sorted([FIRST, SECOND])
+
+
+def test_what_was_refused_was_not_done(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    refused = [one for one in told["votes"] if one["answer"] == "refused"]
+    assert {(one["action"], one["target"]) for one in refused} == {("isolate_host", company.JUMP)}
+    assert not book.security.get(f"/directory/hosts/{company.JUMP}")["isolated"]
+    assert not [one for one in delivered() if (one.kind, one.target) == ("isolate_host", company.JUMP)]
+    with pytest.raises(VoteRefused, match="refused"):
+        firewall.vote(refused[0]["request"], Voter(FIRST), "approved", requests_seen(refused[0]["request"]))
+
+
+def requests_seen(number: int) -> str:
+    with connection() as conn:
+        return requests.find(conn, number).seen
+
+
+def test_one_action_was_undone_and_the_state_is_the_one_from_before(
+    told: dict[str, Any], book: IncidentResponsePlaybook
+) -> None:
+    host = attacks.LEAKING_DESK
+    assert book.security.get(f"/directory/hosts/{host}") == {"host": host, "isolated": False}
+    (effect,) = [one for one in delivered() if one.key == told["undone"]["key"]]
+    assert effect.undone_at is not None
+    done = [(one["action"], one["target"]) for one in book.security.actions("directory") if one["target"] == host]
+    assert done == [("isolate_host", host), ("release_host", host)]
+    assert ledger.entries(kind="undo_asked", limit=1)
+
+
+def test_nothing_left_while_all_effects_were_stopped(told: dict[str, Any]) -> None:
+    assert told["stopped"]["during"] == 0
+    assert ledger.entries(kind="effects_stopped", limit=1)
+    assert ledger.entries(kind="effects_resumed", limit=1)
+
+
+def test_guessing_and_moving_on_are_one_incident_that_lives_over_runs(
+    told: dict[str, Any], partitions: list[str]
+) -> None:
+    found = [one for one in told["incidents"] if attacks.BRUTE_FORCE in one["really"] and one["route"] == "contain"]
+    assert len(found) == 1
+    assert attacks.LATERAL_MOVEMENT in found[0]["really"]
+    assert {company.JUMP, company.DATABASE} <= set(found[0]["hosts"])
+    touched = 0
+    for partition in partitions:
+        decided = head(Slot(FLOW, "decide", partition))
+        assert decided is not None
+        from baton.data.datasets import read
+
+        touched += found[0]["incident"] in set(read(decided.ref)["incident_id"])
+    assert touched >= 3
+    with connection() as conn:
+        query = select(tables.cases.c.entity_key).where(
+            tables.cases.c.flow == FLOW, tables.cases.c.entity_key == found[0]["incident"]
+        )
+        assert len(conn.execute(query).fetchall()) == 1, "one case, however many runs"
+
+
+def test_the_harmless_scanner_contains_nothing(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    scans = [one for one in told["incidents"] if attacks.SCANNER in one["really"]]
+    assert scans
+    assert {one["route"] for one in scans} <= {"noise", "watch"}
+    address = company.hosts()[company.SCANNER].address
+    assert not book.security.get(f"/firewall/state/{address}")["blocked"]
+    assert not book.security.get(f"/directory/hosts/{company.SCANNER}")["isolated"]
+
+
+def test_bad_rows_are_aside_and_every_row_is_accounted_for(told: dict[str, Any], partitions: list[str]) -> None:
+    for partition in partitions:
+        accounts = accounting(FLOW, partition)
+        assert accounts["rows_in"] == accounts["published"] + accounts["open"] + accounts["discarded"], partition
+    table = tables.quarantine
+    with connection() as conn:
+        rules = set(
+            conn.execute(select(table.c.rule).where(table.c.flow == FLOW, table.c.partition == partitions[1])).scalars()
+        )
+    assert {"line_too_long", "clock_ahead", "clock_behind", "class_unknown", "type"} <= rules
+    assert told["planted"] == 7
+
+
+def test_a_service_that_is_down_is_named_and_nothing_turns_red(
+    told: dict[str, Any], partitions: list[str], demo: Demo
+) -> None:
+    assert any(story.BROKEN_PART in sentence for sentence in told["broken"]["degraded"])
+    assert not any(story.BROKEN_PART in sentence for sentence in told["broken"]["after"]), "well again"
+    states = {run["state"] for run in demo.airflow.runs(FLOW)}
+    assert states == {"success"}
+
+
+def test_models_scored_beside_the_rules(told: dict[str, Any], partitions: list[str]) -> None:
+    assert all(version == 1 for version in told["models"].values())
+    for model in told["models"]:
+        assert len(history(Slot(FLOW, f"score__{model}", partitions[0]))) >= 1
+
+
+def test_no_secret_of_the_security_services_leaves_their_connections(told: dict[str, Any], services: Services) -> None:
+    token = (services.settings.home / "secrets/security.token").read_text().strip()
+    for folder in ("airflow/logs", "logs", "reports"):
+        for path in (services.settings.home / folder).rglob("*"):
+            if path.is_file():
+                assert token not in path.read_text(encoding="utf-8", errors="ignore"), path
+    assert token not in json.dumps([entry.payload for entry in ledger.entries(limit=100_000)])
+    address = json.loads(services.settings.services_file.read_text())["security"]["url"]
+    assert httpx.get(f"{address}/firewall/state", trust_env=False).status_code == 401
+    assert ledger.verify().ok
+
+
+def test_a_vote_counts_once_for_each_person(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    """What waits is answered by two people; one alone cannot be both, and the flow cannot agree with itself."""
+    waiting = [one for one in told["votes"] if one["level"] == "two_approvers" and one["answer"] == "approved"]
+    per_request = Counter(one["request"] for one in waiting)
+    assert per_request
+    assert set(per_request.values()) == {2}
+    assert slots(0)[0] < told["partitions"][0]["partition"]
