@@ -86,7 +86,8 @@ def _gate(conn: Connection, effect: Effect) -> Kept | None:
     if kept := _busy(conn, effect, spec):
         return kept
     digest = policy.policy_digest(spec, action.kind)
-    verdict = permits.consume(conn, origin, action, digest)
+    doubtful = effect.state in (SENDING, UNKNOWN, CONFLICT)
+    verdict = permits.consume(conn, origin, action, digest, doubtful)
     if verdict.permit is None:
         admitted = admission.admit(conn, origin, action, spec)
         if admitted.state != READY:

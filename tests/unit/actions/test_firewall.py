@@ -259,6 +259,22 @@ def test_what_was_in_doubt_and_is_not_there_needs_a_new_permit_if_the_policy_cha
     assert send(peer).sent == 1
 
 
+def test_a_used_permit_that_ended_is_good_only_for_what_is_in_doubt(pack: Path) -> None:
+    place(pack, block("203.0.113.7", confidence=0.1), block("203.0.113.8", confidence=0.1))
+    agree("ann")
+    words = {"203.0.113.7": Outcome("unknown", "no answer"), "203.0.113.8": Outcome("failed", "not today")}
+    peer = Peer()
+    peer.place = lambda key, payload: words[payload["target"]]  # type: ignore[method-assign]
+    send(peer, rounds=1)
+    assert states() == {"block 203.0.113.7": UNKNOWN, "block 203.0.113.8": "failed"}
+    with pytest.MonkeyPatch.context() as patch:
+        real = warehouse.now
+        patch.setattr(warehouse, "now", lambda: f"{int(real()[:4]) + 1}{real()[4:]}")  # a year later
+        done = send(peer := Peer(), rounds=1)
+    assert (done.sent, [one[1]["target"] for one in peer.sent]) == (1, ["203.0.113.7"])
+    assert states()["block 203.0.113.8"] == WAITING, "what the other side refused is asked about anew"
+
+
 def test_the_switch_is_looked_at_again_before_anything_is_sent(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(pack, block())
     monkeypatch.setattr(delivery, "FAULT", lambda point: switch.stop("ann", "now") if point == "claimed" else None)
