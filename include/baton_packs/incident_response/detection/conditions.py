@@ -67,7 +67,8 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
 
 
 def _pipeline(source: LogSource, mapping: dict[str, str]) -> ProcessingPipeline:
-    named: dict[str | None, str | list[str]] = {**mapping}
+    named: dict[str | None, str | list[str]] = {}
+    named.update(mapping.items())
     items = [ProcessingItem(FieldMappingTransformation(named))]
     if source.where:  # a name with `_` in front is none of `them`
         items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
