@@ -41,9 +41,10 @@ with Flow(
     found = flow.stage("detect", f"{DETECTION}:detect", events=events)
     counts = flow.stage("count_logs", f"{DETECTION}:count_logs", events=events)
     traffic = flow.stage("once", f"{DETECTION}:once", data=connections)
-    scores = {
-        "network_intrusion": flow.score(traffic, "network_intrusion"), "log_anomaly": flow.score(counts, "log_anomaly"),
-    }  # fmt: skip
+    scores = {  # without any version that can be loaded a rule of thumb scores
+        "network_intrusion": flow.score(traffic, "network_intrusion", fallback=f"{PACK}.stand_ins:network_intrusion"),
+        "log_anomaly": flow.score(counts, "log_anomaly", fallback=f"{PACK}.stand_ins:log_anomaly"),
+    }
     said = flow.stage("model_alerts", f"{DETECTION}:model_alerts", connections=traffic, log_counts=counts, **scores)
     alerts = flow.stage("alerts", f"{DETECTION}:join_alerts", output_contract="alerts", rules=found, models=said)
 

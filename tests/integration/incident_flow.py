@@ -19,7 +19,7 @@ from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.stages.job import StageJob
 from baton.stages.run import run
-from baton.stages.slots import StageOutput, StageResult, Slot, run_stage
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 from baton_demo.incident_response import company, simulate
 from baton_demo.incident_response.data import SEEDS
 from baton_demo.incident_response.security.server import SecurityServer

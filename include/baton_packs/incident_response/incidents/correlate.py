@@ -157,7 +157,10 @@ def correlate(
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     living = [
-        Living({**one.spans, **_sweep(one, names)}, 0.0 if one.incident_id in (closed or {}) else window)
+        Living(
+            {**{key: span for key, span in one.spans.items() if span.ties}, **_sweep(one, names)},
+            0.0 if one.incident_id in (closed or {}) else window,
+        )
         for one in alive
     ]
     groups = grouped([alert["at"] for alert in fresh], keys, living, window)

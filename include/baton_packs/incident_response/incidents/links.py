@@ -24,16 +24,18 @@ Key = tuple[str, str]  # kind, name
 
 @dataclass
 class Span:
-    """When something was seen in an incident, in seconds since 1970, and in how many alerts."""
+    """When something was seen in an incident, in seconds since 1970, and in how many alerts; `ties`: it may tie later ones."""
 
     first: float
     last: float
     count: int = 1
+    ties: bool = True
 
     def add(self, other: Span) -> None:
         """Widen by another span of the same."""
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.count += other.count
+        self.ties = self.ties or other.ties
 
 
 @dataclass(frozen=True)
