@@ -82,14 +82,15 @@ def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
 def test_the_first_stage_knows_the_models_that_a_later_one_has_a_fallback_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "laddered_rules.py").write_text("def late(data, limit=3):\n    return data\n")
+    (tmp_path / "laddered_rules.py").write_text(
+        "def late(data, limit=3):\n    return data\n\n\ndef odd(orders):\n    return orders\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    rules = "baton_packs.supply_chain.steps:propose"
     with Flow("laddered", pack="financial_crime", cron=None, owner="tests", doc_md="", models=["a", "b"]) as one:
         first = one.ingest("transactions")
         rows = one.contract(first, "transactions")
         with pytest.raises(SpecError, match="no frame or parameter `data`"):
-            one.score(rows, "b", fallback=rules)
+            one.score(rows, "b", fallback="laddered_rules:odd")
         one.score(rows, "a", fallback="laddered_rules:late")
         one.score(rows, "b")
     assert (first.operator.uses_models, list(first.operator.fallbacks)) == (["a", "b"], ["a"])

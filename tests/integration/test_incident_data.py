@@ -93,7 +93,7 @@ def test_each_bad_row_is_put_aside_for_its_own_reason(folder: Path) -> None:
     assert found.rows_good == len(frame)
     rules = {"long line": "line_too_long", "clock ahead": "clock_ahead", "clock behind": "clock_behind", "class": "class_unknown",
              "type": "type"}  # fmt: skip
-    told = {(one.entity_key, one.rule) for one in found.violations}
+    told = {(one.key, one.rule) for one in found.violations}
     wanted = {(row.metadata_uid, rules[row.kind]) for row in planted.itertuples() if row.kind in rules}
     assert wanted <= told
 

@@ -109,14 +109,14 @@ def status(json: Json = False) -> None:
 
 def _show_stand_ins(healing: dict[str, list[dict[str, Any]]]) -> None:
     """Breakers that are open and models that others stand in for; nothing where there are none."""
-    if healing["breakers"]:
-        print()
-        names = ("tool", "state", "since", "retry_at", "error")
-        table(list(names), [[str(one[name] or "") for name in names] for one in healing["breakers"]])
-    if healing["rungs"]:
-        print()
-        names = ("flow", "model", "rung", "version", "since", "partition", "reason")
-        table(list(names), [[str(one[name] or "") for name in names] for one in healing["rungs"]])
+    columns = {
+        "breakers": ("tool", "state", "since", "retry_at", "error"),
+        "rungs": ("flow", "model", "rung", "version", "since", "partition", "reason"),
+    }
+    for kind, names in columns.items():
+        if healing[kind]:
+            print()
+            table(list(names), [[str(one[name] or "") for name in names] for one in healing[kind]])
 
 
 def doctor(json: Json = False) -> None:

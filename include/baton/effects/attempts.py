@@ -6,7 +6,7 @@ policy lets through by itself is judged anew there; what people agreed to goes b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -176,7 +176,7 @@ def _take(conn: Connection, effect: Effect, lease: float, may_send: bool) -> Eff
         .returning(*outbox.COLUMNS)
     )
     row = conn.execute(statement).first()
-    return Effect(*row, may_send=may_send) if row else None
+    return replace(Effect(*row), may_send=may_send) if row else None
 
 
 def settle(
@@ -201,7 +201,7 @@ def settle(
     at = warehouse.now()
     values = {"state": state, "error": error, "answer": answer, "lease_until": None, "updated_at": at}
     mine = (table.c.key == claimed.key, table.c.state == SENDING, table.c.attempts == claimed.attempts)
-    done = {"sent_at": at, "via": via or claimed.via} if state == SENT else {"sent_at": None}
+    done: dict[str, Any] = {"sent_at": at, "via": via or claimed.via} if state == SENT else {"sent_at": None}
     done |= {"undone_at": at} if state == SENT and claimed.undoes else {}
     statement = table.update().where(*mine).values(**values, **done)
     if conn.execute(statement).rowcount != 1:

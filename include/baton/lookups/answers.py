@@ -33,7 +33,7 @@ def checked(found: Any, declared: Mapping[str, str]) -> dict[str, Any]:
     """The declared fields of an answer. Raises NotAsDeclared: one is missing or of another type."""
     if not isinstance(found, dict):
         raise NotAsDeclared(f"the answer is {_kind(found)}, not an object")
-    kept = {}
+    kept: dict[str, Any] = {}
     for name, type_ in declared.items():
         if name not in found:
             raise NotAsDeclared(f"the answer has no field `{name}`")

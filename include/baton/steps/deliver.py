@@ -7,11 +7,11 @@ connection.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pandas as pd
 import sqlalchemy as sa
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from baton.data.partitions import safe_name
 from baton.effects import delivery, outbox
@@ -35,12 +35,19 @@ _MOST_BEHIND = 50  # earlier partitions that one run takes along
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
 
 
+def _several(given: object) -> object:
+    if isinstance(given, str):
+        return (given,) if given else None
+    return tuple(given) if isinstance(given, list) else given
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
 class DeliverOptions(Spec):
     """Options of `deliver`: with an `endpoint` the effects go over HTTP, without one they are mails."""
 
-    effect: str | Seq[str] = Field(
-        min_length=1, description="kind of the effects, or several, as `actions.yaml` names them"
-    )
+    effect: Kinds = Field(min_length=1, description="kind of the effects, or several, as `actions.yaml` names them")
     conn_id: str = Field(min_length=1, description="connection of the peer")
     timeout: float | None = Field(default=None, gt=0, description="seconds for an answer; null: 10 (HTTP) or 30 (mail)")
     rounds: int = Field(default=5, ge=1, description="attempts per effect and task attempt")
@@ -72,11 +79,6 @@ class DeliverOptions(Spec):
         return not self.model_fields_set.isdisjoint({"endpoint", "receipt", "echoes"})
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The effects' kinds."""
-        return (self.effect,) if isinstance(self.effect, str) else self.effect
-
-    @property
     def via(self) -> dict[str, Any]:
         """How effects go, as each of them notes it; what takes one back goes the same way."""
         return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect", "later"}))
@@ -84,14 +86,14 @@ class DeliverOptions(Spec):
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    found = [e for e in outbox.effects(job.flow, job.partition, job.options.kinds) if e.state != outbox.WITHDRAWN]
+    found = [e for e in outbox.effects(job.flow, job.partition, job.options.effect) if e.state != outbox.WITHDRAWN]
     still = [effect for effect in found if effect.state in outbox.OPEN]
     held = [effect for effect in found if effect.state in outbox.HELD]  # an approved one is open afterwards
     state: dict[str, Any] = {
         "effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else "",
     }  # fmt: skip
     if job.options.later and (behind := _behind(job)):
-        state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.kinds)) for one in behind}
+        state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.effect)) for one in behind}
     return state | ({"held": outbox.digest(held)} if held else {})
 
 
@@ -99,7 +101,7 @@ def _behind(job: StageJob[DeliverOptions]) -> list[str]:
     """Earlier partitions, the oldest first, in which the other side does not have what it could have."""
     table = tables.outbox
     query = sa.select(table.c.partition).distinct().where(
-        table.c.flow == job.flow, table.c.kind.in_(job.options.kinds), table.c.partition < job.partition,
+        table.c.flow == job.flow, table.c.kind.in_(job.options.effect), table.c.partition < job.partition,
         table.c.state.in_((outbox.PENDING, outbox.SENDING, outbox.UNKNOWN)),
     )  # fmt: skip
     with warehouse.read() as conn:
@@ -125,18 +127,18 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     behind = _behind(job) if options.later and not job.dry_run else []
     done, peer = (None, "") if job.dry_run else carry_out(job, options)
     left = (
-        [undelivered(job, ", ".join(options.kinds), done)] if done is not None and (done.failed or done.unknown) else []
+        [undelivered(job, ", ".join(options.effect), done)] if done is not None and (done.failed or done.unknown) else []
     )
     if left and not options.later:
         raise BatonError(left[0])
     for one in [] if left else behind:  # a peer that has just failed is not asked for older ones too
         before = replace(job, partition=one)
         then, _ = carry_out(before, options)
-        left += [undelivered(before, ", ".join(options.kinds), then)] if then.failed or then.unknown else []
+        left += [undelivered(before, ", ".join(options.effect), then)] if then.failed or then.unknown else []
     receipt = options.receipt or "message_id"
     rows = [
         (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
-        for effect in outbox.effects(job.flow, job.partition, options.kinds) if effect.state != outbox.WITHDRAWN
+        for effect in outbox.effects(job.flow, job.partition, options.effect) if effect.state != outbox.WITHDRAWN
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", "key", "state", "receipt", "sent_at"], dtype="string")
     if done is None:
@@ -162,7 +164,7 @@ def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False
 
 def _sent(job: StageJob[Any], options: DeliverOptions, peer: Peer, lease: float, undoing: bool) -> Delivery:
     return delivery.deliver(
-        options.kinds, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
+        options.effect, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
         lease=lease, via=options.via, undoing=undoing,
     )  # fmt: skip
 

@@ -107,8 +107,8 @@ def choose_models(
     chosen: dict[str, int] = {}
     laddered = [model for model in models if model in fallbacks and model not in wanted]
     for model in laddered:
-        version, notes = _fixed(model, recorded.get(model))
-        chosen |= {} if version is None else {model: version}
+        fixed, notes = _fixed(model, recorded.get(model))
+        chosen |= {} if fixed is None else {model: fixed}
         degraded += notes
     strict = [model for model in models if model not in laddered]
     registry = Registry() if strict else None

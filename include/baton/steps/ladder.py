@@ -77,7 +77,10 @@ def climb(job: StageJob[Any], model: str, fixed: int | None, data: pd.DataFrame,
             continue
         return Climbed(frame, rung, version, why, refused, registry.version_url(model, version))
     frame = by_rules(job, model, data, rules)
-    _require(job, frame)
+    try:
+        _require(job, frame)
+    except OutOfContract as error:
+        raise BatonError(f"stage {job.flow}.{job.stage}, fallback {rules}: {error}; {'; '.join(why)}") from error
     return Climbed(frame, RULES, None, why, refused)
 
 

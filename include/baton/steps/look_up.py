@@ -17,7 +17,13 @@ from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import engine_step
 
-_TYPES = {"text": "string", "list": "string", "integer": "Int64", "number": "Float64", "flag": "boolean"}
+_TYPES: dict[str, Any] = {
+    "text": "string",
+    "list": "string",
+    "integer": "Int64",
+    "number": "Float64",
+    "flag": "boolean",
+}
 
 
 class LookUpOptions(Spec):

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from baton_demo.story import Demo
 
 STAGES = {"events": INGEST, "connections": ingest_of("connections"), "alerts": "alerts", "decide": "decide"}
-GUESSED, ENTERED, BROKEN, HEALED, LEAKED, STOPPED, LAST = 1, 3, 5, 6, 7, 8, 9  # slots of five minutes
+FIRST_SLOT, BAD, ENTERED, STOPPED, BROKEN, HEALED = 1, 2, 3, 4, 5, 6  # numbers of five minutes of the hour
 BROKEN_PART = "reputation"
 
 
 def play(demo: Demo) -> dict[str, Any]:
     """Train; play the hour: passwords guessed, hosts taken, a dependency broken, data leaking, a scanner; people decide; one undo."""
     book = IncidentResponsePlaybook(demo)
-    partitions = slots(GUESSED, LAST)
+    partitions = slots(FIRST_SLOT, HEALED + 1)
+    at = dict(enumerate(partitions, FIRST_SLOT))
 
     with demo.part("incident response: train and promote the first two models"):
         book.train(list(MODELS))
@@ -47,22 +48,22 @@ def play(demo: Demo) -> dict[str, Any]:
     with demo.part(
         "incident response: passwords are guessed; rows that nobody can read; the address is blocked by itself"
     ):
-        planted = book.deliver_bad_events(partitions[1])
-        book.play(partitions[: ENTERED - GUESSED], cautious)
+        planted = book.deliver_bad_events(at[BAD])
+        book.play([at[FIRST_SLOT], at[BAD]], cautious)
 
-    with demo.part("incident response: one password fits; two people agree to isolate a server, and one is refused"):
-        book.play(partitions[ENTERED - GUESSED : BROKEN - GUESSED], cautious)
+    with demo.part("incident response: one password fits; two people are asked, and one says no to one thing"):
+        book.play([at[ENTERED]], cautious)
 
-    with demo.part("incident response: the reputation service is down, then well again"):
+    with demo.part("incident response: all effects are stopped while it goes on to a server, then begin again"):
+        stopped = stop_and_start(book, at[STOPPED])
+
+    with demo.part("incident response: data leak, while the reputation service is down; then it is well again"):
         book.security.switch(BROKEN_PART, "down")
-        book.play(partitions[BROKEN - GUESSED : HEALED - GUESSED], cautious)
+        book.play([at[BROKEN]], cautious)
         book.security.switch(BROKEN_PART, "none")
-        book.play(partitions[HEALED - GUESSED : STOPPED - GUESSED], cautious)
+        book.play([at[HEALED]], cautious)
 
-    with demo.part("incident response: all effects are stopped, and begin again"):
-        stopped = stop_and_start(book, partitions[STOPPED - GUESSED])
-
-    with demo.part("incident response: it was the firewall's own test: one action is taken back"):
+    with demo.part("incident response: one action is taken back"):
         undone = undo_one(book)
 
     summary: dict[str, Any] = {
@@ -74,9 +75,9 @@ def play(demo: Demo) -> dict[str, Any]:
         "planted": len(planted),
         "stopped": stopped,
         "undone": undone,
-        "broken": {"part": BROKEN_PART, "partition": partitions[BROKEN - GUESSED],
-                   "degraded": accounts.degraded(partitions[BROKEN - GUESSED]),
-                   "after": accounts.degraded(partitions[HEALED - GUESSED])},
+        "broken": {"part": BROKEN_PART, "partition": at[BROKEN],
+                   "degraded": accounts.degraded(at[BROKEN]),
+                   "after": accounts.degraded(at[HEALED])},
         "world": {"blocked": book.security.blocked(), "isolated": book.security.isolated(),
                   "tickets": len(book.security.actions("tickets"))},
         "models": accounts.champions(),
@@ -129,6 +130,7 @@ def check(summary: dict[str, Any], book: IncidentResponsePlaybook) -> None:
     book.expect(attacks.SCANNER not in contained, f"the scanner is noise: {summary['incidents']}")
     world = summary["world"]
     book.expect(company.ATTACKER in world["blocked"], f"the attacker's address must be blocked: {world}")
+    book.expect(company.EXFILTRATED_TO in world["blocked"], f"where the data went must be blocked: {world}")
     book.expect(company.DATABASE in world["isolated"], f"the database's host must be isolated: {world}")
     book.expect(company.JUMP not in world["isolated"], f"the jump host must not be isolated: {world}")
     voted = {(one["action"], one["target"], one["person"]) for one in summary["votes"] if one["answer"] == APPROVED}

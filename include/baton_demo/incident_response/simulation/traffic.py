@@ -191,7 +191,7 @@ def takeover(made: Traffic, at: float, lasts: float, number: int, attack: str = 
 
 ATTACKS: dict[str, tuple[Callable[..., None], tuple[float, float], tuple[int, int]]] = {
     "flood": (flood, (8, 40), (40, 110)), "sweep": (sweep, (20, 250), (25, 80)), "guess": (guess, (60, 280), (12, 45)),
-    "leak": (leak, (100, 280), (2, 9)), "tunnel": (tunnel, (60, 280), (20, 60)), "takeover": (takeover, (30, 250), (3, 9)),
+    "leak": (leak, (100, 280), (3, 9)), "tunnel": (tunnel, (60, 280), (5, 12)), "takeover": (takeover, (30, 250), (3, 9)),
 }  # fmt: skip
 """Kind -> its function, the seconds that it lasts, how many connections it makes (from, to)."""
 
