@@ -26,7 +26,8 @@ PAST = ["incident_id", "hosts", "accounts", "route"]
 LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
             "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
-PEERS = {"firewall": ["block_address"], "directory": ["disable_account", "isolate_host", "rotate_key"], "tickets": ["open_ticket"]}
+PEERS = {"firewall": ["block_address"], "tickets": ["open_ticket"],
+         "directory": ["disable_account", "isolate_host", "rotate_key"]}  # fmt: skip
 
 with Flow(
     "incident_response", pack="incident_response", cron="*/5 * * * *", step="5m", models=["network_intrusion", "log_anomaly"],
@@ -51,7 +52,9 @@ with Flow(
     earlier = flow.earlier("correlate", list(COLUMNS), after=alerts, partitions=DAY)
     incidents = flow.stage("correlate", f"{INCIDENTS}.correlate:stage", alerts=alerts, earlier=earlier)
     gathered = flow.stage("gather", f"{INCIDENTS}.gather:stage", incidents=incidents, events=events)
-    looked = {tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()}
+    looked = {
+        tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()
+    }
     past = flow.earlier("decide", PAST, after=gathered, partitions=DAY)
     weighed = flow.stage("weigh", f"{INCIDENTS}.situation:stage", incidents=gathered, past=past, **looked)
     triage = flow.advise("triage", f"{INCIDENTS}.triage:TRIAGE", conn_id="security_agent", incidents=weighed)
@@ -67,7 +70,9 @@ with Flow(
                 f"send_{part}{suffix}", after=after, effect=kinds, conn_id="ticketing" if part == "tickets" else part,
                 endpoint=f"{part}/actions", receipt="action_id", echoes=["action", "target"], later=True,
             )  # fmt: skip
-        sent[f"mail{suffix}"] = flow.deliver(f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail", later=True)
+        sent[f"mail{suffix}"] = flow.deliver(
+            f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail", later=True
+        )
     [result.operator for name, result in sent.items() if not name.endswith("_approved")] >> permits.operator
     outcome = flow.stage("outcome", f"{INCIDENTS}.verify:outcome", **sent)
     shown = {tool: flow.look_up(f"verify__{tool}", tool, outcome, column) for tool, column in SHOWN.items()}

@@ -127,7 +127,9 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     behind = _behind(job) if options.later and not job.dry_run else []
     done, peer = (None, "") if job.dry_run else carry_out(job, options)
     left = (
-        [undelivered(job, ", ".join(options.effect), done)] if done is not None and (done.failed or done.unknown) else []
+        [undelivered(job, ", ".join(options.effect), done)]
+        if done is not None and (done.failed or done.unknown)
+        else []
     )
     if left and not options.later:
         raise BatonError(left[0])

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SURE = 0.8  # at most: a rule of thumb decides nothing alone
-FAILED_LOGINS, HALF_OPEN, BURST = 3, 0.9, 100  # failed log-ins of one connection; share of half-open ones, of so many in two seconds
+FAILED_LOGINS, HALF_OPEN, BURST = (
+    3,
+    0.9,
+    100,
+)  # failed log-ins of one connection; share of half-open ones, of so many in two seconds
 
 
 def network_intrusion(data: pd.DataFrame) -> pd.DataFrame:
@@ -46,4 +50,6 @@ def _scores(keys: pd.Series, scores: pd.Series) -> pd.DataFrame:
     import pandas as pd
 
     none = pd.Series([None] * len(keys), dtype=object)
-    return pd.DataFrame({"entity_key": keys.astype(str).to_numpy(), "score": scores.astype(float).to_numpy(), "reasons": none})
+    return pd.DataFrame(
+        {"entity_key": keys.astype(str).to_numpy(), "score": scores.astype(float).to_numpy(), "reasons": none}
+    )

@@ -13,7 +13,13 @@ def test_guessing_root_shells_and_floods_are_suspicious() -> None:
         "serror_rate": [0.0, 0.0, 0.0, 1.0, None], "count": [1, 1, 1, 200, None],
     })  # fmt: skip
     found = stand_ins.network_intrusion(rows)
-    assert dict(zip(found["entity_key"], found["score"], strict=True)) == {"calm": 0.0, "guess": 0.6, "root": 0.6, "flood": 0.8, "unknown": 0.0}
+    assert dict(zip(found["entity_key"], found["score"], strict=True)) == {
+        "calm": 0.0,
+        "guess": 0.6,
+        "root": 0.6,
+        "flood": 0.8,
+        "unknown": 0.0,
+    }
 
 
 def test_without_a_model_no_log_is_strange() -> None:

@@ -42,7 +42,7 @@ from baton_packs.incident_response.incidents.links import (
     Key,
     Living,
     Shared,
-    Span,
+    Sighting,
     grouped,
     shared,
     ties,
@@ -263,8 +263,8 @@ def _shared(
     )
 
 
-def _sweep(one: Incident, names: Shared) -> dict[Key, Span]:
-    return {key: Span(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
+def _sweep(one: Incident, names: Shared) -> dict[Key, Sighting]:
+    return {key: Sighting(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
 
 
 def _owner(incidents: list[Incident], closed: Mapping[str, str]) -> tuple[Incident | None, list[Incident]]:
