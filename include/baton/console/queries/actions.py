@@ -7,7 +7,7 @@ from baton.actions import switch
 from baton.actions.votes import APPROVE, Voter, flaw
 from baton.console.host import Rights
 from baton.effects import overview
-from baton.effects.overview import Asked, EffectState
+from baton.effects.overview import EffectState, ShownRequest
 
 NEWEST = 50  # effects that the page lists
 
@@ -44,7 +44,7 @@ def summary(rights: Rights) -> dict[str, Any]:
     }
 
 
-def shown_request(rights: Rights, asked: Asked) -> dict[str, Any]:
+def shown_request(rights: Rights, asked: ShownRequest) -> dict[str, Any]:
     """A request with its difference and votes; what is personal in it only for those who may decide."""
     request, deciding = asked.request, rights.decide(asked.request.flow)
     names = (
@@ -74,7 +74,7 @@ def shown_request(rights: Rights, asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _why_not(rights: Rights, asked: Asked, agreed: list[str]) -> str:
+def _why_not(rights: Rights, asked: ShownRequest, agreed: list[str]) -> str:
     """Why this person cannot approve; empty: they can."""
     voter = Voter(rights.person.id, rights.person.name)
     return "you have agreed already" if voter.id in agreed else flaw(voter, asked.request.requester)

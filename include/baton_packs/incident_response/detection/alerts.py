@@ -145,7 +145,7 @@ def intrusion_alerts(connections: pd.DataFrame, scores: pd.DataFrame, suspicious
     found = scores[scores["score"] >= suspicious]
     named = connections.drop_duplicates("metadata_uid").set_index("metadata_uid")
     for key, score, why in zip(found["entity_key"].astype(str), found["score"], found["reasons"], strict=True):
-        row = named.loc[key]
+        row: Any = named.loc[key]
         attack = _attack_of_connection(row)
         cells = {
             name: _plain(row.get(name))

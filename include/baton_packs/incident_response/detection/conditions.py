@@ -58,8 +58,8 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
             "a rule that some other field can match",
         )  # fmt: skip
         return "", ()
-    for name, column in mapping.items():
-        if str(column).startswith(ABSENT):
+    for name, stands_for in mapping.items():
+        if str(stands_for).startswith(ABSENT):
             document.problem(document.find(name), f"the events do not carry `{name}`: it never compares", note=True)
     columns = {str(column) for column in mapping.values() if not str(column).startswith(ABSENT)}
     columns |= {FULLTEXT} if any(_is_word(leaf) for tree in trees for leaf in _leaves(tree)) else set()
