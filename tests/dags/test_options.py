@@ -15,6 +15,7 @@ from baton import progress
 from baton.airflow.flows import Flow
 from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
+from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.stage import StageOperator
 from baton.errors import SpecError
 from baton.packs.pack import load_pack
@@ -57,7 +58,10 @@ def test_every_input_of_a_shipped_stage_is_the_result_of_a_stage(dags: dict[str,
                     continue
                 made = value.operator
                 kind = made.operator_class if isinstance(made, MappedOperator) else type(made)
-                assert issubclass(kind, StageOperator), f"{dag.dag_id}.{task.task_id}: input {name} is {made.task_id}"
+                # the wait for permits hands on the result of the stage before it
+                assert issubclass(kind, StageOperator | PermitsOperator), (
+                    f"{dag.dag_id}.{task.task_id}: input {name} is {made.task_id}"
+                )
                 checked += 1
     assert checked > 100
 

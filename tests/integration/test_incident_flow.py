@@ -136,13 +136,13 @@ def test_a_closed_incidents_requests_are_withdrawn_and_cannot_be_approved(story:
 
 
 @pytest.mark.parametrize("part", ["reputation", "assets", "users", "firewall", "directory"])
-@pytest.mark.parametrize("mode", ["down", "wrong"])
+@pytest.mark.parametrize("mode", ["down", "wrong", "redirect"])
 def test_a_part_that_is_broken_stops_no_decision(story: Any, part: str, mode: str) -> None:
     client, runs = story
     slot = 1
     found, partition = (
         runs[slot],
-        f"2026-11-21T1{['down', 'wrong'].index(mode)}:{5 * ['reputation', 'assets', 'users', 'firewall', 'directory'].index(part):02d}:00",
+        f"2026-11-21T1{['down', 'wrong', 'redirect'].index(mode)}:{5 * ['reputation', 'assets', 'users', 'firewall', 'directory'].index(part):02d}:00",
     )
     client.post("/faults", json={"part": part, "mode": mode, "seconds": 1}).raise_for_status()
     try:
