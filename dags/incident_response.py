@@ -26,11 +26,8 @@ PAST = ["incident_id", "hosts", "accounts", "route"]
 LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
             "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
-PEERS = {
-    "firewall": ["block_address"],
-    "directory": ["disable_account", "isolate_host", "rotate_key"],
-    "tickets": ["open_ticket"],
-}
+PEERS = {"firewall": ["block_address"], "tickets": ["open_ticket"],
+         "directory": ["disable_account", "isolate_host", "rotate_key"]}  # fmt: skip
 
 with Flow(
     "incident_response", pack="incident_response", cron="*/5 * * * *", step="5m", models=["network_intrusion", "log_anomaly"],
@@ -45,9 +42,10 @@ with Flow(
     found = flow.stage("detect", f"{DETECTION}:detect", events=events)
     counts = flow.stage("count_logs", f"{DETECTION}:count_logs", events=events)
     traffic = flow.stage("once", f"{DETECTION}:once", data=connections)
-    scores = {
-        "network_intrusion": flow.score(traffic, "network_intrusion"), "log_anomaly": flow.score(counts, "log_anomaly"),
-    }  # fmt: skip
+    scores = {  # without any version that can be loaded a rule of thumb scores
+        "network_intrusion": flow.score(traffic, "network_intrusion", fallback=f"{PACK}.stand_ins:network_intrusion"),
+        "log_anomaly": flow.score(counts, "log_anomaly", fallback=f"{PACK}.stand_ins:log_anomaly"),
+    }
     said = flow.stage("model_alerts", f"{DETECTION}:model_alerts", connections=traffic, log_counts=counts, **scores)
     alerts = flow.stage("alerts", f"{DETECTION}:join_alerts", output_contract="alerts", rules=found, models=said)
 

@@ -71,7 +71,7 @@ def test_the_attacker_is_blocked_once_and_it_holds(story: Any) -> None:
     assert [one["action"] for one in done] == ["block_address"]
     assert client.get(f"/firewall/state/{company.ATTACKER}").json()["blocked"]
     verified = all_rows(runs, "verify")
-    assert set(verified.loc[verified["target"] == company.ATTACKER, "holds"]) == {"yes"}
+    assert set(verified.loc[verified["target"] == company.ATTACKER, "holds"]) - {""} == {"yes"}  # first it waited
 
 
 def test_hosts_and_accounts_wait_for_people(story: Any) -> None:
@@ -136,13 +136,13 @@ def test_a_closed_incidents_requests_are_withdrawn_and_cannot_be_approved(story:
 
 
 @pytest.mark.parametrize("part", ["reputation", "assets", "users", "firewall", "directory"])
-@pytest.mark.parametrize("mode", ["down", "wrong"])
+@pytest.mark.parametrize("mode", ["down", "wrong", "redirect"])
 def test_a_part_that_is_broken_stops_no_decision(story: Any, part: str, mode: str) -> None:
     client, runs = story
     slot = 1
     found, partition = (
         runs[slot],
-        f"2026-11-21T1{['down', 'wrong'].index(mode)}:{5 * ['reputation', 'assets', 'users', 'firewall', 'directory'].index(part):02d}:00",
+        f"2026-11-21T1{['down', 'wrong', 'redirect'].index(mode)}:{5 * ['reputation', 'assets', 'users', 'firewall', 'directory'].index(part):02d}:00",
     )
     client.post("/faults", json={"part": part, "mode": mode, "seconds": 1}).raise_for_status()
     try:
@@ -164,7 +164,8 @@ def test_bad_rows_wait_in_quarantine_and_the_others_go_on(story: Any) -> None:
     partition = "2026-11-22T10:00:00"
     frame = hour.deliveries(hour.events(SEEDS["hour"]), 12)[1]
     times = pd.Timestamp(partition, tz="UTC") + pd.to_timedelta(frame["seconds"] % 300, unit="s")
-    content, planted = simulate.bad_events(frame.assign(time=times), partition, 7)
+    named = [f"bad-day-{uid}" for uid in frame["metadata_uid"]]  # else they would be old events, delivered again
+    content, planted = simulate.bad_events(frame.assign(time=times, metadata_uid=named), partition, 7)
     simulate.deliver("events", partition, content)
     found = F["detect"](partition)
     assert found["events"].facts["status"] == "quarantined"
@@ -197,7 +198,8 @@ def test_a_firewall_that_is_down_gets_it_with_the_next_partition_and_once(story:
         done = F["send"](first, placed[first])
     finally:
         client.post("/faults", json={"part": "firewall", "mode": "none"}).raise_for_status()
-    assert "not yet" in done["firewall"].facts["degraded"][0]
+    assert "not yet" in " ".join(done["firewall"].facts["degraded"])
     assert F["send"](second, placed[second])["firewall"].facts["behind"] == 1
     assert [one["target"] for one in client.get("/firewall/actions").json()["actions"]].count(target) == 1
-    assert F["send"](second, placed[second])["firewall"].cached
+    F["send"](second, placed[second])
+    assert [one["target"] for one in client.get("/firewall/actions").json()["actions"]].count(target) == 1

@@ -122,6 +122,13 @@ def test_a_scanner_is_one_incident_and_glues_nothing_together() -> None:
     assert later.rows[0]["alerts_total"] == 31
 
 
+def test_what_later_happens_on_a_scanned_host_is_none_of_the_scan() -> None:
+    scan = run([alert(n, host=f"h{n}", src_ip="198.51.100.7", dst_ip=f"10.0.0.{n}", rule="scan") for n in range(30)])
+    later = run([alert("x", at="10:06", host="h3", src_ip="10.0.0.3", rule="upload")], past((FIRST, scan)), SECOND)
+    assert ids(later) != ids(scan)
+    assert later.facts["opened"] == 1
+
+
 def test_behind_an_address_that_many_share_host_and_user_tie() -> None:
     alerts = [alert(n, host=f"h{n}", user=f"u{n}", src_ip="192.0.2.1", rule=f"rule{n}") for n in range(30)]
     alerts += [alert("again", host="h5", user="u5", src_ip="192.0.2.1", rule="other")]

@@ -53,11 +53,13 @@ class Earlier:
         effects: of all partitions of the flow, about these incidents or their targets.
         closed: incident -> how a person answered its case.
         partition: the one that is placed now.
+        merged: incidents that another one takes in now: what waits for people about them is withdrawn.
     """
 
     effects: Sequence[Effect] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     partition: str = ""
+    merged: frozenset[str] = frozenset()
 
     def out(self) -> list[Effect]:
         """Effects of this partition that may have happened already."""
@@ -79,6 +81,8 @@ class Earlier:
                 or one.undoes
                 or one.state == outbox.WITHDRAWN
             ):
+                continue
+            if one.entity_key in self.merged and one.state == outbox.WAITING:
                 continue
             mine = one.entity_key == incident
             if mine and one.partition == self.partition:
@@ -155,6 +159,7 @@ def place(job: StageJob) -> StageOutput:
         "records"
     )
     known = earlier(job.flow, job.partition, [str(row["incident_id"]) for row in rows])
+    known = replace(known, merged=frozenset(str(row["incident_id"]) for row in rows if row["state"] == MERGED))
     plans, actions = planned(job.pack, rows, known)
     levels = dict(
         zip([id(one) for one in actions], [one.level for one in firewall.foresee(job.pack, actions)], strict=True)
