@@ -133,7 +133,7 @@ class _Folder:
         read = own_files(self.name, self.path)
         for stray in sorted([*self.path.rglob("*.yml"), *self.path.glob("*.yaml")]):
             single = [f"{kind}.yaml" for kind in SINGLE]
-            if stray.name not in single and stray not in read:
+            if (stray.suffix == ".yml" or stray.name not in single) and stray not in read:
                 where = f"models/NAME.yaml, contracts/NAME.yaml, {', '.join(single)}"
                 yield Problem(str(stray), 1, "", "is read by nobody: rename or move it", where)
         for file in self.contracts.values():
