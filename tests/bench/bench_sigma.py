@@ -27,20 +27,20 @@ from baton_packs.incident_response.detection.stages import RULES
 
 HERE = Path(__file__).parent
 HEAD = "title: T\nid: 6f9c6b0e-1111-4222-8333-444455556666\nlevel: low\n"
-_PROCESS = "logsource: {category: process_creation}\ndetection:\n"
+PROCESS = "logsource: {category: process_creation}\ndetection:\n"
 UNSUPPORTED = {  # what is written -> the line it stands on, a part of what is said
     HEAD + "logsource: {product: aws, service: cloudtrail}\ndetection:\n  s: {a: b}\n  condition: s\n": (4, "no events of"),
-    HEAD + _PROCESS + "  s:\n    NoSuchField: x\n  condition: s\n": (7, "no field `NoSuchField`"),
-    HEAD + _PROCESS + "  s:\n    CommandLine|hour: 3\n  condition: s\n": (7, "not supported"),
-    HEAD + _PROCESS + "  s:\n    CommandLine|nosuch: 3\n  condition: s\n": (7, "nosuch"),
-    HEAD + _PROCESS + "  s:\n    CommandLine|expand: '%admins%'\n  condition: s\n": (7, ""),
-    HEAD + _PROCESS + "  s:\n    CommandLine|re: '(?=x)y'\n  condition: s\n": (7, "(?="),
-    HEAD + _PROCESS + "  s:\n    CommandLine|cidr: 10.0.0.0/8\n  condition: s\n": (7, "holds no addresses"),
-    HEAD + _PROCESS + "  s:\n    ParentImage: x\n  condition: s\n": (7, "can never match"),
-    HEAD + _PROCESS + "  s:\n    CommandLine: x\n  condition: s | count() > 5\n": (8, ""),
-    HEAD + _PROCESS + "  s:\n    CommandLine: x\n  condition: s and nosuch\n": (8, ""),
+    HEAD + PROCESS + "  s:\n    NoSuchField: x\n  condition: s\n": (7, "no field `NoSuchField`"),
+    HEAD + PROCESS + "  s:\n    CommandLine|hour: 3\n  condition: s\n": (7, "not supported"),
+    HEAD + PROCESS + "  s:\n    CommandLine|nosuch: 3\n  condition: s\n": (7, "nosuch"),
+    HEAD + PROCESS + "  s:\n    CommandLine|expand: '%admins%'\n  condition: s\n": (7, ""),
+    HEAD + PROCESS + "  s:\n    CommandLine|re: '(?=x)y'\n  condition: s\n": (7, "(?="),
+    HEAD + PROCESS + "  s:\n    CommandLine|cidr: 10.0.0.0/8\n  condition: s\n": (7, "holds no addresses"),
+    HEAD + PROCESS + "  s:\n    ParentImage: x\n  condition: s\n": (7, "can never match"),
+    HEAD + PROCESS + "  s:\n    CommandLine: x\n  condition: s | count() > 5\n": (8, ""),
+    HEAD + PROCESS + "  s:\n    CommandLine: x\n  condition: s and nosuch\n": (8, ""),
     HEAD + "correlation:\n  type: value_sum\n  rules: [r]\n  group-by: [src_ip]\n  timespan: 5m\n"
-    "  condition: {gte: 5, field: cs-bytes}\n---\n" + HEAD.replace("6f9c", "7f9c") + "name: r\n" + _PROCESS
+    "  condition: {gte: 5, field: cs-bytes}\n---\n" + HEAD.replace("6f9c", "7f9c") + "name: r\n" + PROCESS
     + "  s:\n    CommandLine: x\n  condition: s\n": (5, "value_sum is not supported"),
     HEAD + "correlation:\n  type: event_count\n  rules: [nosuch]\n  group-by: [src_ip]\n  timespan: 5m\n"
     "  condition: {gte: 5}\n": (6, "no rule `nosuch`"),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from baton_packs.incident_response.detection.correlation import Occurrence, correlate, single
 from baton_packs.incident_response.detection.engine import matches
-from baton_packs.incident_response.detection.rules import Rule
+from baton_packs.incident_response.detection.rules import CompiledRule
 from baton_packs.incident_response.detection.taxonomy import TACTICS, Attack
 
 RULE, INTRUSION, LOG = "rule", "intrusion", "log"
@@ -44,7 +44,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return made.assign(time=pd.to_datetime(made["time"], utc=True).astype("datetime64[ns, UTC]"))
 
 
-def rule_alerts(events: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
+def rule_alerts(events: pd.DataFrame, rules: Sequence[CompiledRule]) -> pd.DataFrame:
     """What the rules find in a partition's events.
 
     Args:
@@ -76,7 +76,11 @@ def rule_alerts(events: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
 
 
 def _row(
-    rule: Rule, one: Occurrence, cells: Mapping[str, np.ndarray], times: pd.Series, rules: Mapping[str, Rule]
+    rule: CompiledRule,
+    one: Occurrence,
+    cells: Mapping[str, np.ndarray],
+    times: pd.Series,
+    rules: Mapping[str, CompiledRule],
 ) -> dict[str, Any]:
     uid = str(cells["metadata_uid"][one.at])
     reasons = [_reason(rule, one, cells)]
@@ -98,7 +102,7 @@ def _row(
     }  # fmt: skip
 
 
-def _reason(rule: Rule, one: Occurrence, cells: Mapping[str, np.ndarray]) -> str:
+def _reason(rule: CompiledRule, one: Occurrence, cells: Mapping[str, np.ndarray]) -> str:
     """What the rule saw, as a sentence."""
     if rule.correlation is not None:
         wanted = rule.correlation

@@ -20,11 +20,11 @@ from sigma.types import SigmaFieldReference
 
 from baton.packs.spec_file import did_you_mean
 from baton_packs.incident_response.detection.backend import FULLTEXT, EventsBackend, matches_absence
-from baton_packs.incident_response.detection.sigma_files import Document, place, plain
+from baton_packs.incident_response.detection.sigma_files import SigmaDocument, place, plain
 from baton_packs.incident_response.detection.taxonomy import ABSENT, LOG_SOURCES, LogSource, names_of
 
 
-def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
+def condition_of(document: SigmaDocument) -> tuple[str, tuple[str, ...]]:
     """The rule's SQL and the columns it looks at; empty where it has a mistake."""
     rule = document.rule
     source = rule.logsource

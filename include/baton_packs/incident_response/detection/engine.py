@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from baton_packs.incident_response.detection.rules import Rule
+    from baton_packs.incident_response.detection.rules import CompiledRule
 
 MEMORY = "2GB"
 SECONDS = 120.0  # for all rules together
 LONGEST = 32768  # characters of a text that rules look at, as the contract allows of a command line
 
 
-def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECONDS) -> tuple[np.ndarray, np.ndarray]:
+def matches(
+    events: pd.DataFrame, rules: Sequence[CompiledRule], seconds: float = SECONDS
+) -> tuple[np.ndarray, np.ndarray]:
     """Which events match which rules.
 
     Args:
@@ -124,7 +126,7 @@ def _texts(events: pd.DataFrame, name: str) -> Any:
     return pc.utf8_slice_codeunits(made, 0, LONGEST) if name in ("process_cmd_line", "raw_data") else made
 
 
-def _guilty(rules: Sequence[Rule]) -> str:
+def _guilty(rules: Sequence[CompiledRule]) -> str:
     """The first rule whose SQL does not even run on no rows, and why."""
     return next((f"{rule.title} ({rule.rule_id}): {why}" for rule in rules if (why := sql_mistake(rule.where))), "")
 

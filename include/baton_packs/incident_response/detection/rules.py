@@ -22,7 +22,7 @@ from baton.packs.spec_file import Problem, did_you_mean, raise_for
 from baton.packs.yaml_marks import Loc
 from baton_packs.incident_response.detection.conditions import condition_of
 from baton_packs.incident_response.detection.engine import sql_mistake
-from baton_packs.incident_response.detection.sigma_files import LEVELS, Document, documents_of, rule_files
+from baton_packs.incident_response.detection.sigma_files import LEVELS, SigmaDocument, documents_of, rule_files
 from baton_packs.incident_response.detection.taxonomy import ABSENT, LOG_SOURCES, Attack, attack_of
 
 CONFIDENCE = {"stable": 0.9, "test": 0.7, "experimental": 0.5}
@@ -36,7 +36,7 @@ CORRELATIONS = (
 
 
 @dataclass(frozen=True)
-class Rule:
+class CompiledRule:
     """One rule as it runs.
 
     Attributes:
@@ -84,7 +84,7 @@ class Correlation:
     column: str = ""
 
 
-def load_rules(folder: Path) -> tuple[Rule, ...]:
+def load_rules(folder: Path) -> tuple[CompiledRule, ...]:
     """All rules of a folder, those that a correlation counts before it; read again only when a file is another.
 
     Raises:
@@ -94,13 +94,13 @@ def load_rules(folder: Path) -> tuple[Rule, ...]:
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, _stamps: tuple[tuple[str, int], ...]) -> tuple[Rule, ...]:
+def _load(folder: Path, _stamps: tuple[tuple[str, int], ...]) -> tuple[CompiledRule, ...]:
     rules, problems = read_rules(rule_files(folder))
     raise_for(problem for problem in problems if not problem.note)
     return tuple(rules)
 
 
-def read_rules(paths: list[Path]) -> tuple[list[Rule], list[Problem]]:
+def read_rules(paths: list[Path]) -> tuple[list[CompiledRule], list[Problem]]:
     """Reads rules; those without a mistake, and what is wrong with the others."""
     documents = documents_of(paths)
     sound = [document for document in documents if document.rule is not None]
@@ -124,9 +124,9 @@ def read_rules(paths: list[Path]) -> tuple[list[Rule], list[Problem]]:
     return list(made.values()), sorted(set(problems))
 
 
-def _singles(documents: list[Document], counted: set[int]) -> dict[int, Rule]:
+def _singles(documents: list[SigmaDocument], counted: set[int]) -> dict[int, CompiledRule]:
     """The rules that are no correlations, by the identity of pySigma's; `counted` make no alerts of their own."""
-    made: dict[int, Rule] = {}
+    made: dict[int, CompiledRule] = {}
     for document in documents:
         where, columns = condition_of(document)
         if where:
@@ -139,7 +139,7 @@ def _singles(documents: list[Document], counted: set[int]) -> dict[int, Rule]:
     return made
 
 
-def _resolve(document: Document, collection: SigmaCollection) -> set[int]:
+def _resolve(document: SigmaDocument, collection: SigmaCollection) -> set[int]:
     """Finds the rules that a correlation counts; returns those that make no alert of their own because of it."""
     rule = document.rule
     for position, reference in enumerate(rule.rules):
@@ -152,7 +152,7 @@ def _resolve(document: Document, collection: SigmaCollection) -> set[int]:
     return set() if document.problems or rule.generate else {id(reference.rule) for reference in rule.rules}
 
 
-def _correlation(document: Document, made: dict[int, Rule]) -> Correlation | None:
+def _correlation(document: SigmaDocument, made: dict[int, CompiledRule]) -> Correlation | None:
     rule, at = document.rule, "correlation"
     if rule.type not in CORRELATIONS:
         allowed = ", ".join(one.name.lower() for one in CORRELATIONS)
@@ -188,7 +188,7 @@ def _correlation(document: Document, made: dict[int, Rule]) -> Correlation | Non
     return Correlation(rule.type.name.lower(), ids, names, int(rule.timespan.seconds), op, count, column or "")
 
 
-def _column(document: Document, name: str, loc: Loc) -> str | None:
+def _column(document: SigmaDocument, name: str, loc: Loc) -> str | None:
     """The column of a field that a correlation groups or counts by: the same in all log sources."""
     columns = {column for source in LOG_SOURCES.values() if (column := source.column(name))}
     real = sorted(column for column in columns if not column.startswith(ABSENT))
@@ -198,10 +198,10 @@ def _column(document: Document, name: str, loc: Loc) -> str | None:
     return real[0]
 
 
-def _rule(document: Document, alone: bool, **more: Any) -> Rule:
+def _rule(document: SigmaDocument, alone: bool, **more: Any) -> CompiledRule:
     rule = document.rule
     status = rule.status.name.lower() if rule.status else ""
-    return Rule(
+    return CompiledRule(
         rule_id=str(rule.id), title=str(rule.title), severity_id=LEVELS[rule.level.name.lower()],
         confidence=CONFIDENCE.get(status, 0.5), attack=attack_of([str(tag) for tag in rule.tags]),
         harmless=tuple(one for one in map(str, rule.falsepositives or ()) if one.lower() not in ("unknown", "none")),

@@ -21,7 +21,7 @@ LEVELS = {"informational": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
 
 
 @dataclass
-class Document:
+class SigmaDocument:
     """One rule of a file: its place and lines."""
 
     path: Path
@@ -53,26 +53,26 @@ def rule_files(folder: Path) -> list[Path]:
     return sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")])
 
 
-def documents_of(paths: list[Path]) -> list[Document]:
+def documents_of(paths: list[Path]) -> list[SigmaDocument]:
     """The rules of files; of one that is wrong only the mistakes."""
     documents = [document for path in paths for document in _documents(path)]
     _check_ids(documents)
     return documents
 
 
-def _documents(path: Path) -> Iterator[Document]:
+def _documents(path: Path) -> Iterator[SigmaDocument]:
     """The rules of a file, parsed by pySigma; one that cannot be has its mistakes and no rule."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        yield Document(path, 0, Marked(), problems=[Problem(str(path), 1, "", f"cannot be read: {error}")])
+        yield SigmaDocument(path, 0, Marked(), problems=[Problem(str(path), 1, "", f"cannot be read: {error}")])
         return
     starts = [0, *(number + 1 for number, line in enumerate(lines) if re.fullmatch(r"---\s*", line))]
     for first, after in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
         text = "\n".join(lines[first : after - 1])
         if not re.sub(r"(?m)^\s*(#.*)?$", "", text).strip():
             continue
-        document = Document(path, first, load_marked(text))
+        document = SigmaDocument(path, first, load_marked(text))
         for mistake in document.marked.mistakes:
             document.problem(mistake.loc, mistake.message)
         if not document.problems:
@@ -80,7 +80,7 @@ def _documents(path: Path) -> Iterator[Document]:
         yield document
 
 
-def _parse(document: Document) -> None:
+def _parse(document: SigmaDocument) -> None:
     data = document.marked.data
     if not isinstance(data, dict) or not {"detection", "correlation"} & set(data):
         what = (
@@ -109,7 +109,7 @@ def _parse(document: Document) -> None:
         document.rule = rule
 
 
-def place(document: Document, error: Exception) -> Loc:
+def place(document: SigmaDocument, error: Exception) -> Loc:
     """Where a mistake that pySigma found is likely written: at the last name that its message quotes."""
     quoted = set(re.findall(r"'([^']+)'", str(error)))
     for loc in document.marked.lines:
@@ -128,8 +128,8 @@ def plain(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
-def _check_ids(documents: list[Document]) -> None:
-    seen: dict[str, Document] = {}
+def _check_ids(documents: list[SigmaDocument]) -> None:
+    seen: dict[str, SigmaDocument] = {}
     for document in documents:
         if document.rule is None:
             continue

@@ -65,9 +65,7 @@ def test_the_packs_rules_have_no_mistake_and_say_what_they_are() -> None:
 
 
 def test_a_field_that_events_lack_is_noted_with_its_line(tmp_path: Path) -> None:
-    text = (
-        BENCH.HEAD + BENCH._PROCESS + "  s:\n    Image: a\n    \n  f:\n    ParentImage: b\n  condition: s and not f\n"
-    )
+    text = BENCH.HEAD + BENCH.PROCESS + "  s:\n    Image: a\n    \n  f:\n    ParentImage: b\n  condition: s and not f\n"
     rules, found = rule(tmp_path, text)
     assert len(rules) == 1
     assert [(one.line, one.note) for one in found] == [(10, True)]
@@ -75,14 +73,14 @@ def test_a_field_that_events_lack_is_noted_with_its_line(tmp_path: Path) -> None
 
 
 def test_a_second_rule_of_a_file_has_the_lines_of_the_file(tmp_path: Path) -> None:
-    good = BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
+    good = BENCH.HEAD + BENCH.PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
     rules, found = rule(tmp_path, good + "---\n" + good.replace("6f9c", "5f9c").replace("CommandLine", "Nosuch"))
     assert len(rules) == 1
     assert [one.line for one in found] == [14]
 
 
 def test_an_id_given_twice_is_a_mistake(tmp_path: Path) -> None:
-    good = BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
+    good = BENCH.HEAD + BENCH.PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
     rules, found = rule(tmp_path, good + "---\n" + good)
     assert len(rules) == 1
     assert ["another rule" in one.message for one in found] == [True]
@@ -96,7 +94,7 @@ def test_a_mistake_stops_the_run_and_names_the_file(tmp_path: Path) -> None:
 
 def test_rules_are_read_again_when_a_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "one.yml"
-    path.write_text(BENCH.HEAD + BENCH._PROCESS + "  s: {CommandLine: x}\n  condition: s\n", encoding="utf-8")
+    path.write_text(BENCH.HEAD + BENCH.PROCESS + "  s: {CommandLine: x}\n  condition: s\n", encoding="utf-8")
     assert len(load_rules(tmp_path)) == 1
     (tmp_path / "two.yml").write_text(path.read_text().replace("6f9c", "5f9c"), encoding="utf-8")
     assert len(load_rules(tmp_path)) == 2
