@@ -152,7 +152,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     spec, intrusion, model = None, None, None
     columns = list(load_pack("incident_response").contract("connections").columns)
-    spec, intrusion, model = fitted("network_intrusion", connections(rng, 6000, columns), "average")
+    spec, intrusion, model = fitted("network_intrusion", connections(rng, 6000, columns), "average_mixture")
     body = (
         lines(events(rng, EVENTS)),
         lines(connections(rng, CONNECTIONS, columns).drop(columns=["attack", "is_attack"])),

@@ -1,6 +1,7 @@
 """The estimators a model spec may name, and their files: LightGBM's text format, skops for the rest."""
 
 import importlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 import skops.io
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -87,7 +89,11 @@ def fit(
     """Fit and return what predicts: a Booster for LightGBM, the estimator itself for the rest."""
     if kind.name == "linear":
         return estimator.fit(matrix, y, logisticregression__sample_weight=weights)
-    fitted = estimator.fit(matrix) if y is None or kind.one_class else estimator.fit(matrix, y, sample_weight=weights)
+    if kind.one_class:
+        with warnings.catch_warnings():  # converged or not: validation judges what came of it
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return estimator.fit(matrix)
+    fitted = estimator.fit(matrix) if y is None else estimator.fit(matrix, y, sample_weight=weights)
     if kind.name == "boosting":
         return lightgbm.Booster(model_str=fitted.booster_.model_to_string())
     # one thread from here on: waking a pool costs more than scoring a partition
