@@ -45,7 +45,7 @@ from baton.packs.demos import part, prepare_data
 from baton.packs.pack import load_pack, packs
 from baton.services.companions import companions
 from baton.settings import settings
-assert len(packs()) == 3 and all(load_pack(name).models for name in packs())
+assert len(packs()) == 4 and all(load_pack(name).models for name in packs())
 assert part("supply_chain", "data") is None and companions(settings()) == []
 assert prepare_data("supply_chain") is None
 assert "demo" not in {one.callback.__name__ for one in app.registered_commands}
