@@ -57,6 +57,8 @@ def test_every_input_of_a_shipped_stage_is_the_result_of_a_stage(dags: dict[str,
                 if value is None:
                     continue
                 made = value.operator
+                if isinstance(made, PermitsOperator):  # it gives back the result of the stage before it
+                    made = made.after.operator
                 kind = made.operator_class if isinstance(made, MappedOperator) else type(made)
                 # the wait for permits hands on the result of the stage before it
                 assert issubclass(kind, StageOperator | PermitsOperator), (

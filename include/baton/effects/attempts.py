@@ -58,6 +58,7 @@ def claim(effect: Effect, lease: float, *, ask: bool = False) -> Effect | Kept |
 
     def work(conn: Connection) -> Effect | Kept | None:
         warehouse.take_turns(conn, switch.TURNS)
+        outbox.hold(conn, [effect.key])
         now = outbox.find(effect.key, conn)
         if now is None or (now.state, now.attempts) != (effect.state, effect.attempts) or now.held():
             return None
@@ -85,7 +86,8 @@ def _gate(conn: Connection, effect: Effect) -> Kept | None:
     if kept := _busy(conn, effect, spec):
         return kept
     digest = policy.policy_digest(spec, action.kind)
-    verdict = permits.consume(conn, origin, action, digest)
+    doubtful = effect.state in (SENDING, UNKNOWN, CONFLICT)
+    verdict = permits.consume(conn, origin, action, digest, doubtful)
     if verdict.permit is None:
         admitted = admission.admit(conn, origin, action, spec)
         if admitted.state != READY:

@@ -151,6 +151,7 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
 
     def work(conn: Connection) -> Request | str:
         warehouse.take_turns(conn, switch.TURNS)
+        outbox.hold(conn, [requests.find(conn, number).effect])
         request = requests.find(conn, number)
         effect = outbox.find(request.effect, conn)
         if effect is None or request.state != requests.OPEN:
@@ -247,6 +248,7 @@ def take_back(key: str, requester: str, reason: str = "") -> Undone:
 
 def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undone:
     warehouse.take_turns(conn, switch.TURNS)
+    outbox.hold(conn, [key])
     effect = outbox.find(key, conn)
     if effect is None:
         raise BatonError(f"no effect has the key {key!r}; `baton outbox list --all` shows them")

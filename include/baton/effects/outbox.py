@@ -285,8 +285,8 @@ def effects(
 
 
 def find(key: str, conn: Connection) -> Effect | None:
-    """The effect of that key, in a write transaction: nobody else changes it to the end of it."""
-    row = conn.execute(sa.select(*COLUMNS).where(outbox.c.key == key).with_for_update()).first()
+    """The effect of that key."""
+    row = conn.execute(sa.select(*COLUMNS).where(outbox.c.key == key)).first()
     return Effect(*row) if row else None
 
 

@@ -72,7 +72,7 @@ _SKOPS_TYPES = re.compile(
     r"|sklearn\.tree\._tree\.Tree"
     r"|sklearn\._loss\._loss\.Cy\w+"
     r"|sklearn\._loss\.(link|loss)\.[A-Z]\w+"
-    r"|sklearn\.(calibration|compose|decomposition|ensemble|impute|isotonic|linear_model|pipeline|preprocessing"
+    r"|sklearn\.(calibration|compose|covariance|decomposition|ensemble|impute|isotonic|linear_model|pipeline|preprocessing"
     r"|tree)(\.\w+)*\._?[A-Z]\w*"
 )
 # an estimator whose fitted state is a free Python function

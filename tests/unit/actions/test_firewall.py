@@ -19,6 +19,7 @@ from baton.effects.peer import Outcome
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, tables, warehouse
+from baton.retention.evidence import Removal, blank
 
 FLOW, OTHER, PART = "incident_response", "transaction_monitoring", "2026-11-20T09:00:00"
 VIA = {"conn_id": "firewall", "endpoint": "firewall/actions"}
@@ -259,6 +260,22 @@ def test_what_was_in_doubt_and_is_not_there_needs_a_new_permit_if_the_policy_cha
     assert send(peer).sent == 1
 
 
+def test_a_used_permit_that_ended_is_good_only_for_what_is_in_doubt(pack: Path) -> None:
+    place(pack, block("203.0.113.7", confidence=0.1), block("203.0.113.8", confidence=0.1))
+    agree("ann")
+    words = {"203.0.113.7": Outcome("unknown", "no answer"), "203.0.113.8": Outcome("failed", "not today")}
+    peer = Peer()
+    peer.place = lambda key, payload: words[payload["target"]]  # type: ignore[method-assign]
+    send(peer, rounds=1)
+    assert states() == {"block 203.0.113.7": UNKNOWN, "block 203.0.113.8": "failed"}
+    with pytest.MonkeyPatch.context() as patch:
+        real = warehouse.now
+        patch.setattr(warehouse, "now", lambda: f"{int(real()[:4]) + 1}{real()[4:]}")  # a year later
+        done = send(peer := Peer(), rounds=1)
+    assert (done.sent, [one[1]["target"] for one in peer.sent]) == (1, ["203.0.113.7"])
+    assert states()["block 203.0.113.8"] == WAITING, "what the other side refused is asked about anew"
+
+
 def test_the_switch_is_looked_at_again_before_anything_is_sent(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(pack, block())
     monkeypatch.setattr(delivery, "FAULT", lambda point: switch.stop("ann", "now") if point == "claimed" else None)
@@ -371,3 +388,24 @@ def test_what_changed_nothing_is_taken_back_by_nothing(pack: Path) -> None:
     undone = firewall.take_back(outbox.effects(FLOW)[0].key, "ann")
     assert (undone.key, undone.words) == ("", "nothing had to be done: the target was so before")
     assert len(peer.sent) == 1
+
+
+def test_what_is_erased_of_an_entity_is_erased_of_its_requests_too(pack: Path) -> None:
+    place(pack, block(confidence=0.1, evidence=("mail of ada@example.org",)))
+    (asked,) = requests.still_open()
+    removal = Removal(FLOW)
+    warehouse.transact(lambda conn: blank(conn, [tables.outbox.c.entity_key == "i1"], removal, dry_run=False))
+    with warehouse.read() as conn:
+        kept = requests.find(conn, asked.id)
+    assert (kept.state, kept.action, kept.target, kept.reasons) == ("withdrawn", {}, "", [])
+    (effect,) = outbox.effects(FLOW)
+    assert (effect.state, effect.payload, effect.action, effect.undo, effect.target) == (
+        WITHDRAWN,
+        {},
+        None,
+        None,
+        None,
+    )
+    with pytest.raises(VoteRefused, match=r"is withdrawn .content removed."):
+        firewall.vote(asked.id, Voter("ann"), "approved", asked.seen)
+    assert removal.rows == {"outbox": 1}

@@ -35,7 +35,7 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
             ("logsource",), f"no events of the log source {names_of(key)}", "; ".join(map(names_of, LOG_SOURCES))
         )
         return "", ()
-    mapping: dict[str, str | list[str]] = {}
+    mapping: dict[str, str] = {}
     for name in dict.fromkeys(_fields(rule)):
         column = known.column(name)
         if column is None:
@@ -66,8 +66,10 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
     return " OR ".join(f"({query})" for query in queries), tuple(sorted(columns))
 
 
-def _pipeline(source: LogSource, mapping: dict[str, str | list[str]]) -> ProcessingPipeline:
-    items = [ProcessingItem(FieldMappingTransformation(mapping))]
+def _pipeline(source: LogSource, mapping: dict[str, str]) -> ProcessingPipeline:
+    named: dict[str | None, str | list[str]] = {}
+    named.update(mapping.items())
+    items = [ProcessingItem(FieldMappingTransformation(named))]
     if source.where:  # a name with `_` in front is none of `them`
         items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
     return ProcessingPipeline(items=items)

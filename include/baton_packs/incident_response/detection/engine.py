@@ -48,11 +48,11 @@ def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECOND
     connection = connect()
     late = Event()  # what is interrupted between two statements goes on with the next
 
-    def too_late() -> None:
+    def stop() -> None:
         late.set()
         connection.interrupt()
 
-    timer = Timer(seconds, too_late)
+    timer = Timer(seconds, stop)
     timer.daemon = True
     timer.start()
     try:

@@ -113,8 +113,5 @@ def join_alerts(rules: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = [
-        {str(name): cell for name, cell in row.items()}
-        for part in parts for row in part[list(alerts.COLUMNS)].to_dict("records")
-    ]  # fmt: skip
+    rows: list[Any] = [row for part in parts for row in part[list(alerts.COLUMNS)].to_dict("records")]
     return alerts.frame_of(rows)
