@@ -72,7 +72,7 @@ def _introduce(services: Services, seconds: float) -> None:
 
 def status(json: Json = False) -> None:
     """Show whether the services run and are well, and what stands in for tools and models; exit code 1 if a service is not."""
-    from baton.console.queries.healing import in_force
+    from baton.console.queries.state import in_force
     from baton.record.warehouse import read
     from baton.services.health import answers, beats, heartbeats
     from baton.services.processes import read_sessions

@@ -1,7 +1,8 @@
-"""The state of the models and of the record: drift, champions, ledger."""
+"""The state of the models, of what stands in for them, and of the record: drift, champions, stand-ins, ledger."""
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -10,14 +11,19 @@ from sqlalchemy import Column, Connection, func, select
 from baton.console.host import Rights
 from baton.console.queries.lineage import first_row
 from baton.console.queries.work import newest_verdicts, verdict_of
+from baton.lookups import guard
 from baton.names import promote_of
 from baton.packs.pack import pack_folder, packs
+from baton.progress import duration
 from baton.record import ledger, tables
+from baton.registry import rungs
 from baton.registry.review import champion_moved
 
 WINDOWS = 48  # partitions in a sparkline: two days by the hour
 TOP_FEATURES = 5
 CHAMPION = "champion"
+HEALED_WITHIN, SHOWN = timedelta(days=1), 10
+_HEALED = (guard.BREAKER_CLOSED, rungs.RECOVERED)
 _SHIFT = ("feature", "effect", "threshold", "shift", "spread")
 _MEASURED = ("metric", "value", "low", "high", "reference", "positives", "status")
 
@@ -137,3 +143,29 @@ def ledger_state(conn: Connection) -> dict[str, Any]:
 def verify_ledger(actor: str) -> dict[str, Any]:
     """Check the whole ledger now and keep the result for the page."""
     return ledger.remember(ledger.verify(), actor)
+
+
+def in_force(conn: Connection) -> dict[str, list[dict[str, Any]]]:
+    """Breakers that are not closed, and models that others stand in for, the oldest first; see `guard` and `rungs`."""
+    return {"breakers": guard.standing(conn), "rungs": rungs.in_force(conn)}
+
+
+def healing(conn: Connection, rights: Rights, now: datetime | None = None) -> dict[str, list[dict[str, Any]]]:
+    """For a person: breakers, rungs and `healed`: what became well in the last day, how long it took, the newest first."""
+    found = in_force(conn)
+    if not rights.read(None):
+        found["breakers"] = []
+    found["rungs"] = [one for one in found["rungs"] if rights.read(one["flow"])]
+    return {**found, "healed": _healed(conn, rights, now or datetime.now(UTC))}
+
+
+def _healed(conn: Connection, rights: Rights, now: datetime) -> list[dict[str, Any]]:
+    table, since = tables.ledger.c, (now - HEALED_WITHIN).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    query = select(table.at, table.kind, table.subject, table.payload).where(table.kind.in_(_HEALED), table.at >= since)
+    healed = []
+    for row in conn.execute(query.order_by(table.seq.desc()).limit(10 * SHOWN)):
+        if not rights.read(row.subject.partition("/")[0] if row.kind == rungs.RECOVERED else None):
+            continue
+        seconds = float(json.loads(row.payload)["seconds"])
+        healed.append({"what": row.subject, "at": row.at, "seconds": seconds, "took": duration(seconds)})
+    return healed[:SHOWN]

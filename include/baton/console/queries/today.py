@@ -10,7 +10,6 @@ from sqlalchemy import select
 from baton.console.host import Rights
 from baton.console.queries import actions, queues, state, work
 from baton.console.queries.alias_watch import WATCH
-from baton.console.queries.healing import healing
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
@@ -42,7 +41,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "drift": state.drift(conn, rights),
             "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
-            "healing": healing(conn, rights),
+            "healing": state.healing(conn, rights),
             "ledger": state.ledger_state(conn),
             "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},
         }
