@@ -186,7 +186,7 @@ def test_what_the_families_save_passes(folder: Path) -> None:
     y = (X[:, 0] > 0).astype(int)
     estimators = [
         make_pipeline(StandardScaler(), LogisticRegression()),
-        make_pipeline(StandardScaler(), ShrunkCovariance()),
+        ShrunkCovariance(),
         RandomForestClassifier(2, random_state=7),
         ExtraTreesClassifier(2, random_state=np.random.RandomState(7)),
         HistGradientBoostingClassifier(max_iter=2, random_state=7),
