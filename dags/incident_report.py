@@ -12,6 +12,4 @@ with Flow(
     "incident_report", pack="incident_response", cron="0 6 * * 1", step="1w", owner="security-operations",
     tags=["impact:tier2"], doc_md=__doc__,
 ) as flow:  # fmt: skip
-    flow.stage(
-        "report", "baton_packs.incident_response.reports.weekly:stage", {"flow": "incident_response"}
-    )
+    flow.stage("report", "baton_packs.incident_response.reports.weekly:stage", {"flow": "incident_response"})

@@ -10,7 +10,7 @@ forbidden. Afterwards it looks whether what was done holds.
 (`permits`), *compensation* (`baton undo`), *feedback* (a case's answer is a label).
 
 **When it fails.** A tool or a model that fails holds nothing up: the stage says what stood in (`degraded`), and a repeated run
-asks again. *send* red: the other side refused or could not be reached; nothing is done twice, a retry sends the rest.
+asks again. A firewall or directory that is down: what it did not get stays in the outbox, the next partition sends it, once.
 Too much happens: `baton actions stop` ends all effects at once. Taken back: the case's button, or `baton undo KEY`.
 """
 
@@ -26,7 +26,8 @@ PAST = ["incident_id", "hosts", "accounts", "route"]
 LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
             "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
-PEERS = {"firewall": ["block_address"], "directory": ["disable_account", "isolate_host", "rotate_key"], "tickets": ["open_ticket"]}
+PEERS = {"firewall": ["block_address"], "tickets": ["open_ticket"],
+         "directory": ["disable_account", "isolate_host", "rotate_key"]}  # fmt: skip
 
 with Flow(
     "incident_response", pack="incident_response", cron="*/5 * * * *", step="5m", models=["network_intrusion", "log_anomaly"],
@@ -41,16 +42,19 @@ with Flow(
     found = flow.stage("detect", f"{DETECTION}:detect", events=events)
     counts = flow.stage("count_logs", f"{DETECTION}:count_logs", events=events)
     traffic = flow.stage("once", f"{DETECTION}:once", data=connections)
-    scores = {
-        "network_intrusion": flow.score(traffic, "network_intrusion"), "log_anomaly": flow.score(counts, "log_anomaly"),
-    }  # fmt: skip
+    scores = {  # without any version that can be loaded a rule of thumb scores
+        "network_intrusion": flow.score(traffic, "network_intrusion", fallback=f"{PACK}.stand_ins:network_intrusion"),
+        "log_anomaly": flow.score(counts, "log_anomaly", fallback=f"{PACK}.stand_ins:log_anomaly"),
+    }
     said = flow.stage("model_alerts", f"{DETECTION}:model_alerts", connections=traffic, log_counts=counts, **scores)
     alerts = flow.stage("alerts", f"{DETECTION}:join_alerts", output_contract="alerts", rules=found, models=said)
 
     earlier = flow.earlier("correlate", list(COLUMNS), after=alerts, partitions=DAY)
     incidents = flow.stage("correlate", f"{INCIDENTS}.correlate:stage", alerts=alerts, earlier=earlier)
     gathered = flow.stage("gather", f"{INCIDENTS}.gather:stage", incidents=incidents, events=events)
-    looked = {tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()}
+    looked = {
+        tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()
+    }
     past = flow.earlier("decide", PAST, after=gathered, partitions=DAY)
     weighed = flow.stage("weigh", f"{INCIDENTS}.situation:stage", incidents=gathered, past=past, **looked)
     triage = flow.advise("triage", f"{INCIDENTS}.triage:TRIAGE", conn_id="security_agent", incidents=weighed)
@@ -64,9 +68,11 @@ with Flow(
         for part, kinds in PEERS.items():
             sent[f"{part}{suffix}"] = flow.deliver(
                 f"send_{part}{suffix}", after=after, effect=kinds, conn_id="ticketing" if part == "tickets" else part,
-                endpoint=f"{part}/actions", receipt="action_id", echoes=["action", "target"],
+                endpoint=f"{part}/actions", receipt="action_id", echoes=["action", "target"], later=True,
             )  # fmt: skip
-        sent[f"mail{suffix}"] = flow.deliver(f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail")
+        sent[f"mail{suffix}"] = flow.deliver(
+            f"notify{suffix}", after=after, effect="notify", conn_id="outgoing_mail", later=True
+        )
     [result.operator for name, result in sent.items() if not name.endswith("_approved")] >> permits.operator
     outcome = flow.stage("outcome", f"{INCIDENTS}.verify:outcome", **sent)
     shown = {tool: flow.look_up(f"verify__{tool}", tool, outcome, column) for tool, column in SHOWN.items()}

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def events(rng: np.random.Generator, rows: int) -> pd.DataFrame:
                 "traffic_bytes_out": n,
             }
         made.append(row)
-    return pd.DataFrame(made)
+    columns = load_pack("incident_response").contract("events").columns  # each key in each line, also where it is empty
+    return pd.DataFrame(made).reindex(columns=list(columns))
 
 
 def connections(rng: np.random.Generator, rows: int, columns: list[str]) -> pd.DataFrame:
@@ -92,7 +94,7 @@ def connections(rng: np.random.Generator, rows: int, columns: list[str]) -> pd.D
     made: dict[str, Any] = {
         "metadata_uid": [f"c{at}" for at in range(rows)],
         "time": (START + pd.to_timedelta(np.sort(rng.random(rows) * 300), unit="s")).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "class_uid": 4001, "src_endpoint_ip": [f"10.3.{n}.9" for n in rng.integers(0, 250, rows)],
+        "user_name": None, "class_uid": 4001, "src_endpoint_ip": [f"10.3.{n}.9" for n in rng.integers(0, 250, rows)],
         "dst_endpoint_ip": "10.4.0.1", "device_hostname": [f"host-{n}" for n in rng.integers(0, 300, rows)],
         "protocol_type": rng.choice(["tcp", "udp"], rows), "service": rng.choice(["http", "smtp", "domain_u", "private"], rows),
         "flag": np.where(attack, "REJ", "SF"), "attack": np.where(attack, rng.choice(["satan", "nmap"], rows), None),
@@ -107,7 +109,7 @@ def connections(rng: np.random.Generator, rows: int, columns: list[str]) -> pd.D
 
 
 def lines(frame: pd.DataFrame) -> bytes:
-    """JSON lines, empty cells left out."""
+    """JSON lines; an empty cell is null."""
     return str(frame.to_json(orient="records", lines=True)).encode()
 
 
@@ -179,8 +181,10 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def correlated(watch: Watch, alerts: pd.DataFrame) -> int:
-    """Incidents that the alerts become."""
+def correlated(watch: Watch, alerts: pd.DataFrame) -> int | None:
+    """Incidents that the alerts become; None where the pack has no correlation yet, which is then not timed."""
+    if find_spec("baton_packs.incident_response.incidents") is None:
+        return None
     from baton_packs.incident_response.incidents.correlate import CorrelateOptions, correlate
     from baton_packs.incident_response.incidents.incident import COLUMNS
 

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-TAGS = {"kind:flow", "kind:lifecycle", "impact:tier1", "impact:tier2"}
+TAGS = {"kind:flow", "kind:lifecycle", "kind:action", "impact:tier1", "impact:tier2"}
 NAMESPACES = ("pack:", "model:")
 POOLS = {"default_pool", "training", "scoring", "agents"}
 
@@ -23,9 +23,10 @@ def test_runs_are_bounded(dags: dict[str, Any]) -> None:
     for dag in dags.values():
         assert dag.catchup is False, dag.dag_id
         assert dag.dagrun_timeout is not None, dag.dag_id
-        waits = [task for task in dag.tasks if task.task_type == "ReviewOperator"]
+        longest = {"ReviewOperator": "response_timeout", "PermitsOperator": "longest"}
+        waits = [getattr(task, longest[task.task_type]) for task in dag.tasks if task.task_type in longest]
         assert 1 <= dag.max_active_runs <= (100 if waits else 4), dag.dag_id
-        assert all(task.response_timeout < dag.dagrun_timeout for task in waits), dag.dag_id
+        assert all(wait < dag.dagrun_timeout for wait in waits), dag.dag_id
         if "kind:flow" in dag.tags:
             assert dag.deadline, dag.dag_id
 
@@ -51,6 +52,10 @@ def test_tasks_retry_with_back_off_and_time_out(dags: dict[str, Any]) -> None:
         for task in dag.tasks:
             if task.task_type in ("ModelApprovalOperator", "ReviewOperator"):  # waits for a person, by its own clock
                 assert task.response_timeout is not None
+                continue
+            if task.task_type == "PermitsOperator":  # the same, but it may be tried again: it only looks
+                assert task.longest is not None
+                assert task.execution_timeout is None
                 continue
             assert task.retries >= 1, task
             assert task.retry_exponential_backoff, task

@@ -15,6 +15,7 @@ from baton import progress
 from baton.airflow.flows import Flow
 from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
+from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.stage import StageOperator
 from baton.errors import SpecError
 from baton.packs.pack import load_pack
@@ -56,8 +57,13 @@ def test_every_input_of_a_shipped_stage_is_the_result_of_a_stage(dags: dict[str,
                 if value is None:
                     continue
                 made = value.operator
+                if isinstance(made, PermitsOperator):  # it gives back the result of the stage before it
+                    made = made.after.operator
                 kind = made.operator_class if isinstance(made, MappedOperator) else type(made)
-                assert issubclass(kind, StageOperator), f"{dag.dag_id}.{task.task_id}: input {name} is {made.task_id}"
+                # the wait for permits hands on the result of the stage before it
+                assert issubclass(kind, StageOperator | PermitsOperator), (
+                    f"{dag.dag_id}.{task.task_id}: input {name} is {made.task_id}"
+                )
                 checked += 1
     assert checked > 100
 
@@ -82,14 +88,15 @@ def test_a_misspelt_option_is_an_error_when_the_file_is_parsed() -> None:
 def test_the_first_stage_knows_the_models_that_a_later_one_has_a_fallback_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "laddered_rules.py").write_text("def late(data, limit=3):\n    return data\n")
+    (tmp_path / "laddered_rules.py").write_text(
+        "def late(data, limit=3):\n    return data\n\n\ndef odd(orders):\n    return orders\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    rules = "baton_packs.supply_chain.steps:propose"
     with Flow("laddered", pack="financial_crime", cron=None, owner="tests", doc_md="", models=["a", "b"]) as one:
         first = one.ingest("transactions")
         rows = one.contract(first, "transactions")
         with pytest.raises(SpecError, match="no frame or parameter `data`"):
-            one.score(rows, "b", fallback=rules)
+            one.score(rows, "b", fallback="laddered_rules:odd")
         one.score(rows, "a", fallback="laddered_rules:late")
         one.score(rows, "b")
     assert (first.operator.uses_models, list(first.operator.fallbacks)) == (["a", "b"], ["a"])

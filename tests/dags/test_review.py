@@ -90,10 +90,12 @@ def test_an_emptied_field_comes_back_as_the_form_sends_it() -> None:
     from airflow.sdk import DAG
 
     review = operator(pd.DataFrame({"entity_key": ["a"]}), DAG("asks", schedule=None))
-    event = {"chosen_options": ["Approve"], "params_input": {"a": None, "b": "Dear"}, "responded_at": datetime.now(UTC),
+    at = datetime(2026, 11, 20, 9, 30, 1, 5, UTC)
+    event = {"chosen_options": ["Approve"], "params_input": {"a": None, "b": "Dear"}, "responded_at": at,
              "responded_by_user": {"id": "1", "name": "ada"}}  # fmt: skip
     answer = review.execute_complete({}, event)
-    assert answer == {"answer": "approved", "changes": {"a": None, "b": "Dear"}, "actor": "ada"}
+    who = {"actor": "ada", "actor_id": "1", "at": "2026-11-20T09:30:01.000005Z"}
+    assert answer == {"answer": "approved", "changes": {"a": None, "b": "Dear"}, **who}
 
 
 def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:

@@ -64,7 +64,8 @@ def snapshot(dag: Any) -> dict[str, Any]:
 
 
 def _schedule(timetable: Any) -> dict[str, Any]:
-    fields = {name: getattr(timetable, name) for name in attrs.fields_dict(type(timetable))}
+    kind = type(timetable)  # one without a clock has no fields
+    fields = {name: getattr(timetable, name) for name in (attrs.fields_dict(kind) if attrs.has(kind) else ())}
     return {name: _plain(value) for name, value in fields.items() if name != "default_partition_mapper"}
 
 

@@ -27,7 +27,7 @@ from baton.stages.connections import Unconnected
 from baton.stages.job import StageJob
 from baton.steps.deliver import DeliverOptions, carry_out
 from baton.steps.undo import deliver_undoes
-from baton_demo.incident_response.security.server import SecurityServer
+from baton_demo.incident_response.security.server import SecurityHandler, SecurityServer
 
 TOKEN, PARTITION = "token-of-the-sequences", "2026-11-20T09:00:00"
 FLOWS = ("incident_response", "transaction_monitoring")
@@ -77,10 +77,15 @@ class Town(Unconnected):
         return {f"{KINDS[kind][3]} of {target}": self.value(kind, target) for kind, target in sorted(seen)}
 
 
+class _Silent(SecurityHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """A line for each of thousands of requests says nothing."""
+
+
 @contextmanager
 def services(folder: Path) -> Iterator[Town]:
     """The real services on a free port."""
-    server = SecurityServer(0, folder / "security.db", TOKEN)
+    server = SecurityServer(0, folder / "security.db", TOKEN, handler=_Silent)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     (folder / "actions.yaml").write_text(_POLICY)

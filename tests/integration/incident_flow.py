@@ -19,8 +19,8 @@ from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
 from baton.stages.job import StageJob
 from baton.stages.run import run
-from baton.stages.slots import StageOutput, StageResult, Slot, run_stage
-from baton_demo.incident_response import simulate
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
+from baton_demo.incident_response import company, simulate
 from baton_demo.incident_response.data import SEEDS
 from baton_demo.incident_response.security.server import SecurityServer
 from baton_demo.incident_response.simulation import hour
@@ -32,7 +32,11 @@ CONNECTIONS = ("threat_intelligence", "asset_inventory", "user_directory", "fire
 LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
             "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
-PEERS = {"firewall": ["block_address"], "directory": ["disable_account", "isolate_host", "rotate_key"], "tickets": ["open_ticket"]}
+PEERS = {
+    "firewall": ["block_address"],
+    "directory": ["disable_account", "isolate_host", "rotate_key"],
+    "tickets": ["open_ticket"],
+}
 
 
 @contextmanager
@@ -45,7 +49,9 @@ def services(folder: Path, patch: Any) -> Iterator[httpx.Client]:
     for name in CONNECTIONS:
         where = {"conn_type": "http", "host": "127.0.0.1", "port": server.server_port, "password": TOKEN}
         patch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(where))
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=60) as client:
+    with httpx.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=60
+    ) as client:
         yield client
     server.shutdown()
     thread.join()
@@ -61,11 +67,26 @@ def deliver(slot: int) -> None:
     """Put a partition's events where the source looks for them."""
     partition = partition_of(slot)
     frame = hour.deliveries(hour.events(SEEDS["hour"]), 12)[slot]
-    times = pd.Timestamp("2026-11-20T10:00:00Z") + pd.to_timedelta(frame["time"] if "seconds" not in frame else frame["seconds"], unit="s")
-    simulate.deliver("events", partition, frame.drop(columns=[n for n in ("seconds", "attack") if n in frame]).assign(time=[one.isoformat() for one in times]))
+    times = pd.Timestamp("2026-11-20T10:00:00Z") + pd.to_timedelta(
+        frame["time"] if "seconds" not in frame else frame["seconds"], unit="s"
+    )
+    simulate.deliver(
+        "events",
+        partition,
+        frame.drop(columns=[n for n in ("seconds", "attack") if n in frame]).assign(
+            time=[one.isoformat() for one in times]
+        ),
+    )
 
 
-def step(stage: str, partition: str, path: str, options: Mapping[str, Any] | None = None, output_contract: str = "", **inputs: StageResult) -> StageResult:
+def step(
+    stage: str,
+    partition: str,
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    output_contract: str = "",
+    **inputs: StageResult,
+) -> StageResult:
     """Run a stage as a task does."""
     return run(StageJob(
         "incident_response", FLOW, stage, partition, path, inputs={name: one.ref for name, one in inputs.items()}, options=dict(options or {}),
@@ -75,7 +96,15 @@ def step(stage: str, partition: str, path: str, options: Mapping[str, Any] | Non
 
 def given(stage: str, partition: str, frame: pd.DataFrame) -> StageResult:
     """Rows as another stage would have committed them."""
-    return run_stage(Slot(FLOW, stage, partition), lambda _: StageOutput(frame), inputs={}, params={"rows": frame.to_json()}, models={}, code="test", run_id="test")
+    return run_stage(
+        Slot(FLOW, stage, partition),
+        lambda _: StageOutput(frame),
+        inputs={},
+        params={"rows": frame.to_json()},
+        models={},
+        code="test",
+        run_id="test",
+    )
 
 
 def detect(partition: str) -> dict[str, StageResult]:
@@ -83,27 +112,72 @@ def detect(partition: str) -> dict[str, StageResult]:
     arrived = step("ingest", partition, "baton.steps.ingest:ingest", {"source": "events"})
     events = step("contract", partition, "baton.steps.contract:contract", {"contract": "events"}, data=arrived)
     found = step("detect", partition, f"{PACK}.detection.stages:detect", events=events)
-    none = given("model_alerts", partition, alert_rows.frame_of([]))
-    alerts = step("alerts", partition, f"{PACK}.detection.stages:join_alerts", output_contract="alerts", rules=found, models=none)
+    models = given("model_alerts", partition, scanned(partition))
+    alerts = step(
+        "alerts",
+        partition,
+        f"{PACK}.detection.stages:join_alerts",
+        output_contract="alerts",
+        rules=found,
+        models=models,
+    )
     return {"events": events, "alerts": alerts}
+
+
+def scanned(partition: str) -> pd.DataFrame:
+    """What the network model would find of the company's own scanner, on every desk; in the hour's fourth partition alone."""
+    if partition != partition_of(4):
+        return alert_rows.frame_of([])
+    source, time = company.hosts()[company.SCANNER].address, pd.Timestamp(partition, tz="UTC")
+    return alert_rows.frame_of([
+        {"alert_id": f"scan-{name}", "event_uid": f"scan-{name}", "time": time, "source": "intrusion", "rule": "network_intrusion",
+         "title": "Port scan", "severity_id": 3, "confidence": 0.8, "technique": "T1046", "tactic": "reconnaissance", "host": None,
+         "user": None, "src_ip": source, "dst_ip": host.address, "reasons": "[]"}
+        for name, host in company.hosts().items() if host.asset_class == company.WORKSTATION
+    ])  # fmt: skip
 
 
 def decide(partition: str, events: StageResult, alerts: StageResult) -> dict[str, StageResult]:
     """From the alerts to what is placed."""
     inc = f"{PACK}.incidents"
-    earlier = step("earlier__correlate", partition, "baton.steps.earlier:rows", {"stage": "correlate", "columns": list(COLUMNS), "partitions": 288}, after=alerts)
+    earlier = step(
+        "earlier__correlate",
+        partition,
+        "baton.steps.earlier:rows",
+        {"stage": "correlate", "columns": list(COLUMNS), "partitions": 288},
+        after=alerts,
+    )
     correlated = step("correlate", partition, f"{inc}.correlate:stage", alerts=alerts, earlier=earlier)
     gathered = step("gather", partition, f"{inc}.gather:stage", incidents=correlated, events=events)
     looked = {
-        tool: step(f"look_up__{tool}", partition, "baton.steps.look_up:look_up", {"tool": tool, "column": column, "lists": True}, data=gathered)
+        tool: step(
+            f"look_up__{tool}",
+            partition,
+            "baton.steps.look_up:look_up",
+            {"tool": tool, "column": column, "lists": True},
+            data=gathered,
+        )
         for tool, column in LOOK_UPS.items()
     }
     past = step("earlier__decide", partition, "baton.steps.earlier:rows",
                 {"stage": "decide", "columns": ["incident_id", "hosts", "accounts", "route"], "partitions": 288}, after=gathered)  # fmt: skip
     weighed = step("weigh", partition, f"{inc}.situation:stage", incidents=gathered, past=past, **looked)
-    triage = step("triage", partition, "baton.steps.advise:advise", {"agent": f"{inc}.triage:TRIAGE", "conn_id": ""}, incidents=weighed)
+    triage = step(
+        "triage",
+        partition,
+        "baton.steps.advise:advise",
+        {"agent": f"{inc}.triage:TRIAGE", "conn_id": ""},
+        incidents=weighed,
+    )
     decided = step("decide", partition, f"{inc}.decide:stage", incidents=weighed, triage=triage, correlated=correlated)
-    published = step("publish", partition, "baton.steps.publish:publish", {"case_routes": ["contain", "watch"]}, output_contract="decisions", decisions=decided)
+    published = step(
+        "publish",
+        partition,
+        "baton.steps.publish:publish",
+        {"case_routes": ["contain", "watch"]},
+        output_contract="decisions",
+        decisions=decided,
+    )
     placed = step("respond", partition, f"{inc}.respond:place", decisions=published)
     return {"correlate": correlated, **{f"look_up__{tool}": one for tool, one in looked.items()}, "weigh": weighed, "triage": triage,
             "decide": decided, "respond": placed}  # fmt: skip
@@ -114,11 +188,22 @@ def send(partition: str, placed: StageResult, suffix: str = "") -> dict[str, Sta
     sent = {}
     for part, kinds in PEERS.items():
         options = {"effect": kinds, "conn_id": "ticketing" if part == "tickets" else part, "endpoint": f"{part}/actions",
-                   "receipt": "action_id", "echoes": ["action", "target"], "rounds": 2, "pause": 0.05}  # fmt: skip
+                   "receipt": "action_id", "echoes": ["action", "target"], "rounds": 2, "pause": 0.05, "later": True}  # fmt: skip
         sent[part] = step(f"send_{part}{suffix}", partition, "baton.steps.deliver:deliver", options, after=placed)
-    sent["mail"] = step(f"notify{suffix}", partition, "baton.steps.deliver:deliver", {"effect": "notify", "conn_id": "outgoing_mail"}, after=placed)
+    sent["mail"] = step(
+        f"notify{suffix}",
+        partition,
+        "baton.steps.deliver:deliver",
+        {"effect": "notify", "conn_id": "outgoing_mail", "later": True},
+        after=placed,
+    )
     outcome = step("outcome", partition, f"{PACK}.incidents.verify:outcome", **sent)
-    shown = {tool: step(f"verify__{tool}", partition, "baton.steps.look_up:look_up", {"tool": tool, "column": column}, data=outcome) for tool, column in SHOWN.items()}
+    shown = {
+        tool: step(
+            f"verify__{tool}", partition, "baton.steps.look_up:look_up", {"tool": tool, "column": column}, data=outcome
+        )
+        for tool, column in SHOWN.items()
+    }
     verified = step("verify", partition, f"{PACK}.incidents.verify:verify", outcome=outcome, **shown)
     return {**sent, "outcome": outcome, "verify": verified}
 

@@ -115,7 +115,7 @@ class Reader:
         steps: list[tuple[int, Block | re.Match[str]]] = [(block.line, block) for block in blocks(text)]
         steps += [(text.count("\n", 0, found.start()) + 1, found) for found in _DONE.finditer(text)]
         for line, step in sorted(steps, key=lambda one: one[0]):
-            where = f"{page.relative_to(ROOT)}:{line}"
+            where = f"{page.relative_to(ROOT) if page.is_relative_to(ROOT) else page.name}:{line}"
             if isinstance(step, re.Match):
                 self._in_a_browser(step["verb"], step["words"].split(), where)
             elif step.title:

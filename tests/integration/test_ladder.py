@@ -40,6 +40,14 @@ import pandas as pd
 def late(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"entity_key": data["order_id"], "score": (data["x1"] > data["x2"]).astype(float), "reasons": None})
 """
+DAG = f"""
+# Airflow DAG
+from baton.airflow.flows import Flow
+
+with Flow("shop_laddered", pack="shop", cron=None, models=["{MODEL}"], owner="tests", doc_md="") as flow:
+    orders = flow.contract(flow.ingest("orders"), "orders")
+    flow.publish_scores({{"{MODEL}": flow.score(orders, "{MODEL}", fallback="{RULES}")}})
+"""
 SCORES = """\
 contract: scores
 version: 1
@@ -112,6 +120,29 @@ def test_before_the_first_training_the_rules_score(home: Path) -> None:
     assert scores.facts["rung"] == "rules"
     assert f"{MODEL} has no champion yet" in scores.facts["degraded"][0]
     assert published(0) == {(MODEL, 0)}
+
+
+def test_a_flow_with_a_fallback_is_green_in_airflow_without_any_model(home: Path, yaml: Path, tmp_path: Path) -> None:
+    orders(6).drop(columns="late").to_parquet(home / f"landing/shop/orders-{HOURS[6].replace(':', '-')}.parquet")
+    file = tmp_path / "shop_laddered.py"
+    file.write_text(DAG)
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    bag = DagBag(str(file))
+    assert bag.import_errors == {}
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)  # `dag.test()` stores only what lies in Airflow's own folder
+    dag = bag.dags["shop_laddered"]
+    dag.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`
+    run = dag.test(run_conf={"partition_from": HOURS[6]})
+    assert str(run.state) == "success"
+    with records.read() as conn:
+        query = tables.predictions.select().where(tables.predictions.c.flow == "shop_laddered")
+        assert {row.version for row in conn.execute(query)} == {0}
+        assert "shop_laddered" in {one["flow"] for one in rungs.in_force(conn)}
+    with records.write() as conn:
+        conn.execute(tables.rungs.delete().where(tables.rungs.c.flow == "shop_laddered"))
 
 
 def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(home: Path, yaml: Path) -> None:

@@ -112,10 +112,9 @@ class Action:
     @classmethod
     def of(cls, kind: str, entity_key: str, target: str, payload: Mapping[str, Any], told: Mapping[str, Any]) -> Self:
         """The action as the outbox, or a request, keeps it."""
-        known = {name: told.get(name) for name in ("confidence", "amount", "before", "after", "undo")}
         return cls(
-            kind, entity_key, target, payload, str(told.get("asset_class") or ""),
-            evidence=tuple(told.get("evidence") or ()), **known,
+            kind, entity_key, target, payload, str(told.get("asset_class") or ""), told.get("confidence"),
+            told.get("amount"), tuple(told.get("evidence") or ()), told.get("before"), told.get("after"), told.get("undo"),
         )  # fmt: skip
 
 

@@ -46,11 +46,12 @@ def _subject(effect: str, action: Action, policy: str, expires: str, nonce: str)
     return digest(bound)
 
 
-def consume(conn: Connection, origin: Origin, action: Action, policy: str) -> Verdict:
+def consume(conn: Connection, origin: Origin, action: Action, policy: str, doubtful: bool = False) -> Verdict:
     """Use an effect's permit, in the transaction in which the effect begins; one that it used itself it may go on under.
 
     Args:
         action: as the outbox has it now; `policy`: its digest as it is now.
+        doubtful: the other side may have it already: a permit that it used holds on after its end.
     """
     c = table.c
     mine = sa.select(table).where(c.effect == origin.effect, c.void_at.is_(None)).order_by(c.id.desc()).limit(1)
@@ -62,7 +63,7 @@ def consume(conn: Connection, origin: Origin, action: Action, policy: str) -> Ve
     if found["subject"] != _subject(origin.effect, action, policy, found["expires_at"], found["nonce"]):
         return Verdict(None, "it is not what its permit was issued for")
     at = warehouse.now()
-    if found["used_at"] is None and found["expires_at"] <= at:
+    if found["expires_at"] <= at and not (doubtful and found["used_at"] is not None):
         return Verdict(None, f"its permit expired at {found['expires_at'][:19]}")
     free = (c.id == found["id"], c.void_at.is_(None), c.used_at.is_(None) | (c.used_by == origin.effect))
     values = {"used_at": sa.func.coalesce(c.used_at, at), "used_by": origin.effect}

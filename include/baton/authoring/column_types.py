@@ -18,7 +18,7 @@ _TEXT = {
 def column_types(frame: pd.DataFrame) -> dict[str, tuple[str, bool]]:
     """Type and whether empty cells occur, by column; text (from CSV and JSON) is looked at cell by cell.
 
-    ColumnKinds that begin with `_` are the engine's own and are left out.
+    Columns that begin with `_` are the engine's own and are left out.
     """
     return {
         str(name): (_type_of(frame[name]), bool(_empty(frame[name]).any()))

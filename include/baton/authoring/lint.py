@@ -245,7 +245,7 @@ def _unknown(file: SpecFile, loc: Loc, what: str, name: str, known: Iterable[str
 
 
 def _column_problems(file: SpecFile, spec: ModelSpec, contract: ContractSpec, *, with_target: bool) -> Problems:
-    """ColumnKinds that a model names must be in the contract of its rows, with a type that fits their part."""
+    """Columns that a model names must be in the contract of its rows, with a type that fits their part."""
     named = [(loc, name, types) for loc, name, types in spec.named_columns(training=with_target)]
     if isinstance(spec, TabularSpec):
         yield from _feature_problems(file, spec, contract, named)
@@ -352,7 +352,7 @@ def _contract_problems(file: SpecFile, spec: ContractSpec) -> Problems:
 
 
 def _value_problems(file: SpecFile, spec: ContractSpec, expectation: ExpectationSpec, loc: Loc) -> Problems:
-    """ColumnKinds that do not exist, a pattern that is none, limits the wrong way round."""
+    """Columns that do not exist, a pattern that is none, limits the wrong way round."""
     kwargs: Mapping[str, Any] = expectation.kwargs
     for argument in COLUMN_ARGUMENTS:
         named = kwargs.get(argument, ())

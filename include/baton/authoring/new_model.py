@@ -106,7 +106,7 @@ class NewModel:
 def new_model(asked: NewModel) -> list[Path]:
     """Writes models/<name>.yaml and the contracts of its rows, <name>_training.yaml and <name>_rows.yaml.
 
-    ColumnKinds and their types come from rows of the source.
+    Columns and their types come from rows of the source.
 
     Returns:
         the files written.

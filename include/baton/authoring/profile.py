@@ -176,7 +176,7 @@ def rules(frame: pd.DataFrame, found: Profile, skip: Iterable[str] = ()) -> list
     """What a contract may ask of columns, learnt from the values: no gaps, a range, a set of words.
 
     A range is that of the values and half of its width more on each side, but not below zero where nothing is: what is
-    new may be larger than what was. ColumnKinds of personal data, texts and `skip` get no rule about their values.
+    new may be larger than what was. Columns of personal data, texts and `skip` get no rule about their values.
     """
     learnt: list[Learnt] = []
     silent = {

@@ -57,7 +57,7 @@ def features(frame: pd.DataFrame, columns: ColumnKinds, never: Sequence[str | No
 
 
 def texts(frame: pd.DataFrame, columns: ColumnKinds, never: Sequence[str | None]) -> list[str]:
-    """ColumnKinds whose cells are texts of several words. Raises SpecError: there is none."""
+    """Columns whose cells are texts of several words. Raises SpecError: there is none."""
     written = [c for c, (kind, _) in columns.items() if kind == "str" and c not in never]
     found = [c for c in written if words(frame[c]) > WORDS]
     if not found:

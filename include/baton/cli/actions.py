@@ -12,7 +12,7 @@ from baton.actions.requests import APPROVED, Request
 from baton.actions.votes import Voter
 from baton.cli.output import Json, as_json, plural
 from baton.effects import firewall, overview
-from baton.effects.overview import Asked
+from baton.effects.overview import ShownRequest
 from baton.errors import BatonError, ServiceError
 from baton.settings import settings
 
@@ -149,7 +149,7 @@ def _deliver(flow: str, partition: str) -> str:
         ) from error
 
 
-def _plain(found: Asked) -> dict[str, object]:
+def _plain(found: ShownRequest) -> dict[str, object]:
     shown = ("id", "flow", "partition", "entity_key", "kind", "target", "level", "rule", "needs", "reasons", "requester",
              "state", "note", "seen", "opened_at", "expires_at")  # fmt: skip
     request = {name: getattr(found.request, name) for name in shown}
@@ -157,7 +157,7 @@ def _plain(found: Asked) -> dict[str, object]:
     return {**request, **more, "recovery": found.recovery, "description": found.description}
 
 
-def _print(found: Asked) -> None:
+def _print(found: ShownRequest) -> None:
     request = found.request
     print(f"request {request.id}: {request.kind} on {request.target}, for {request.named}")
     print(f"    {found.description} ({found.recovery.replace('_', ' ')})")

@@ -149,4 +149,6 @@ def _require_rows(flow: str, partition: str) -> None:
         return
     waiting = sorted({row.partition for row in list_rows(Where(flow=flow, status=WAITING), limit=None)})
     hint = f"rows wait in {', '.join(waiting[-3:])}" if waiting else f"no row of {flow} waits in any partition"
+    if not partition[:4].isdigit():  # `history` is a name, so it was let pass; a mistyped date is one too
+        hint += "; a partition of a flow is the UTC start of its interval, such as 2026-11-20T09:00:00"
     raise typer.BadParameter(f"{flow} has no quarantined row in partition {partition}: {hint}")

@@ -31,7 +31,7 @@ def drawn_values(
         hidden = not unmask and column.get("pii") == "direct"
         read = (_timeline if kind == "timeline" else _graph)(_json(row[name]))
         if read is not None:
-            empty = {key: [] if isinstance(value, list) else 0 for key, value in read.items()}
+            empty: dict[str, Any] = {key: [] if isinstance(value, list) else 0 for key, value in read.items()}
             said = {"name": name, "description": column.get("description", ""), "hidden": hidden}
             found[kind].append({**said, **(empty if hidden else read)})
     return found

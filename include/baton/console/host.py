@@ -8,15 +8,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-Action = Literal["read", "decide"]
+Access = Literal["read", "decide"]
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks: the name that goes on record, and the host's own object for them."""
+    """Who asks.
+
+    Attributes:
+        name: goes on record, and is what people are called.
+        handle: the host's own object for them.
+        id: what they log in with; two people never share it. The name where the host gives none.
+    """
 
     name: str
     handle: Any = field(default=None, repr=False)
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", self.name)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Host(Protocol):
     def secret(self) -> bytes:
         """Key of the form tokens: the same in every process of the host, known to nobody else."""
 
-    def allowed(self, person: Person, action: Action, dag_id: str | None) -> bool:
+    def allowed(self, person: Person, action: Access, dag_id: str | None) -> bool:
         """Whether the person may read about a DAG, or decide what it asks people; None: DAGs in general."""
 
     def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
@@ -100,6 +111,9 @@ class Host(Protocol):
     def wirings(self, person: Person) -> list[Wiring]:
         """The DAGs that the person may read, by id, as their files wire them now."""
 
+    def start(self, person: Person, dag_id: str, conf: Mapping[str, str]) -> str:
+        """Start a run of a DAG on behalf of a person, whom the caller has found allowed to; returns its id."""
+
     def login_url(self, next_url: str) -> str:
         """Address of the log-in page that comes back to `next_url`."""
 
@@ -109,7 +123,7 @@ class Rights:
 
     def __init__(self, host: Host, person: Person) -> None:
         self.host, self.person = host, person
-        self._known: dict[tuple[Action, str | None], bool] = {}
+        self._known: dict[tuple[Access, str | None], bool] = {}
 
     def read(self, dag_id: str | None) -> bool:
         """May read about this DAG."""
@@ -119,7 +133,7 @@ class Rights:
         """May answer what this DAG asks people."""
         return self._ask("decide", dag_id)
 
-    def _ask(self, action: Action, dag_id: str | None) -> bool:
+    def _ask(self, action: Access, dag_id: str | None) -> bool:
         if (action, dag_id) not in self._known:
             self._known[action, dag_id] = self.host.allowed(self.person, action, dag_id)
         return self._known[action, dag_id]

@@ -76,15 +76,21 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     """
     rows: list[dict[str, str | None]] = []
     problems: list[str | None] = []
+    known: set[str] = set()  # names that were looked at
     for record in records:
         if isinstance(record, _Twice):
             problems.append(f"json: key {fit(record.key, LONGEST_NAME)!r} occurs twice")
             rows.append({})
-        elif isinstance(record, Mapping) and (strange := next((k for k in map(str, record) if _strange(k)), None)):
+        elif isinstance(record, Mapping) and (strange := _strange_key(record, known)):
             problems.append(f"json: key {fit(strange, LONGEST_NAME)!r} cannot name a column")
             rows.append({})
         elif isinstance(record, Mapping):
-            rows.append({str(key): as_text(value) for key, value in record.items()})
+            rows.append(
+                {
+                    str(key): value if value is None or value.__class__ is str else as_text(value)
+                    for key, value in record.items()
+                }
+            )
             problems.append(None)
         elif isinstance(record, _Unreadable):
             rows.append({})
@@ -92,9 +98,24 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
         else:
             rows.append({})
             problems.append(fit(f"json: not an object but {as_text(record)}"[:200]))
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    names: dict[str, None] = {}
+    for row in rows:
+        if not row.keys() <= names.keys():
+            names.update(dict.fromkeys(row))
+    columns = list(names)
     cells = [[row.get(column) for row in rows] for column in columns]
     return _frame(columns, cells, problems, name, first_row)
+
+
+def _strange_key(record: Mapping[Any, Any], known: set[str]) -> str | None:
+    """The first key that cannot name a column; those that can are remembered in `known`."""
+    if record.keys() <= known:
+        return None
+    for key in map(str, record):
+        if _strange(key):
+            return key
+        known.add(key)
+    return None
 
 
 def _parquet(data: bytes, name: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ policy lets through by itself is judged anew there; what people agreed to goes b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,6 +58,7 @@ def claim(effect: Effect, lease: float, *, ask: bool = False) -> Effect | Kept |
 
     def work(conn: Connection) -> Effect | Kept | None:
         warehouse.take_turns(conn, switch.TURNS)
+        outbox.hold(conn, [effect.key])
         now = outbox.find(effect.key, conn)
         if now is None or (now.state, now.attempts) != (effect.state, effect.attempts) or now.held():
             return None
@@ -85,7 +86,8 @@ def _gate(conn: Connection, effect: Effect) -> Kept | None:
     if kept := _busy(conn, effect, spec):
         return kept
     digest = policy.policy_digest(spec, action.kind)
-    verdict = permits.consume(conn, origin, action, digest)
+    doubtful = effect.state in (SENDING, UNKNOWN, CONFLICT)
+    verdict = permits.consume(conn, origin, action, digest, doubtful)
     if verdict.permit is None:
         admitted = admission.admit(conn, origin, action, spec)
         if admitted.state != READY:
@@ -176,7 +178,7 @@ def _take(conn: Connection, effect: Effect, lease: float, may_send: bool) -> Eff
         .returning(*outbox.COLUMNS)
     )
     row = conn.execute(statement).first()
-    return Effect(*row, may_send=may_send) if row else None
+    return replace(Effect(*row), may_send=may_send) if row else None
 
 
 def settle(
@@ -201,7 +203,7 @@ def settle(
     at = warehouse.now()
     values = {"state": state, "error": error, "answer": answer, "lease_until": None, "updated_at": at}
     mine = (table.c.key == claimed.key, table.c.state == SENDING, table.c.attempts == claimed.attempts)
-    done = {"sent_at": at, "via": via or claimed.via} if state == SENT else {"sent_at": None}
+    done: dict[str, Any] = {"sent_at": at, "via": via or claimed.via} if state == SENT else {"sent_at": None}
     done |= {"undone_at": at} if state == SENT and claimed.undoes else {}
     statement = table.update().where(*mine).values(**values, **done)
     if conn.execute(statement).rowcount != 1:

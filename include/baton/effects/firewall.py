@@ -28,7 +28,7 @@ FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash 
 
 
 @dataclass(frozen=True)
-class Placed:
+class Placement:
     """What became of a plan.
 
     Attributes:
@@ -52,7 +52,7 @@ class Placed:
 def place(
     conn: Connection, pack: str | Path, flow: str, partition: str, actions: Iterable[Action], *,
     kinds: Collection[str] = (), whole: bool = True, requester: str = "",
-) -> Placed:  # fmt: skip
+) -> Placement:  # fmt: skip
     """Place a partition's actions, in the caller's transaction (a stage's `on_commit`), before anything goes on the ledger.
 
     Again the same changes nothing. What differs in payload, target or evidence, and was not sent, is judged anew; votes and
@@ -83,6 +83,7 @@ def place(
     wishes = [Wish(one, str(pack), by, undo.of(spec, one)) for one in given]
     before = {one.key: one for one in outbox.effects(flow, partition, conn=conn)}
     done, keys = outbox.enqueue(conn, flow, partition, of, wishes, whole=whole)
+    outbox.hold(conn, {*before, *keys})
     now = {one.key: one for one in outbox.effects(flow, partition, conn=conn)} if before or keys else {}
     for key, old in before.items():
         if now[key].state == outbox.WITHDRAWN != old.state or (now[key].payload, now[key].action) != (
@@ -96,9 +97,9 @@ def place(
 
 def _admitted(
     conn: Connection, done: Enqueued, judged: Sequence[tuple[Effect, Action]], before: dict[str, Effect]
-) -> Placed:
+) -> Placement:
     """Bring effects as far as they may go; one ledger entry for all that the policy lets through by itself."""
-    placed = Placed(done.new, done.same, done.replaced, done.withdrawn)
+    placed = Placement(done.new, done.same, done.replaced, done.withdrawn)
     free: dict[tuple[str, str], list[str]] = {}
     for effect, action in judged:
         origin = effect.origin()
@@ -150,6 +151,7 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
 
     def work(conn: Connection) -> Request | str:
         warehouse.take_turns(conn, switch.TURNS)
+        outbox.hold(conn, [requests.find(conn, number).effect])
         request = requests.find(conn, number)
         effect = outbox.find(request.effect, conn)
         if effect is None or request.state != requests.OPEN:
@@ -189,8 +191,9 @@ def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> list[Req
     Returns:
         the requests that it was about.
     """
-    gone = []
-    for request in requests.about(conn, flow, entity_key, (requests.OPEN, APPROVED)):
+    gone, states = [], (requests.OPEN, APPROVED)
+    outbox.hold(conn, {one.effect for one in requests.about(conn, flow, entity_key, states)})
+    for request in requests.about(conn, flow, entity_key, states):  # as it is now that nobody answers any more
         if request.state == APPROVED and not permits.void(conn, request.effect, why, voted_only=True):
             continue  # it has begun
         requests.close(conn, request, requests.WITHDRAWN, why, request.state)
@@ -205,6 +208,7 @@ def sweep() -> list[Request]:
     def work(conn: Connection) -> list[Request]:
         warehouse.take_turns(conn, switch.TURNS)
         over = requests.overdue(conn)
+        outbox.hold(conn, {one.effect for one in over})
         for one in over:
             if requests.close(conn, one, EXPIRED, "nobody answered in time"):
                 outbox.bring(conn, one.effect, outbox.WITHDRAWN, "nobody answered in time", (WAITING,))
@@ -244,6 +248,7 @@ def take_back(key: str, requester: str, reason: str = "") -> Undone:
 
 def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undone:
     warehouse.take_turns(conn, switch.TURNS)
+    outbox.hold(conn, [key])
     effect = outbox.find(key, conn)
     if effect is None:
         raise BatonError(f"no effect has the key {key!r}; `baton outbox list --all` shows them")

@@ -20,7 +20,7 @@ No effect begins without a permit, which is used up in the transaction in which 
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -264,7 +264,7 @@ def _refuse(refused: list[Effect], wanted: dict[str, Wish]) -> None:
     )
 
 
-def _plain(payload: dict[str, Any]) -> str:
+def _plain(payload: Mapping[str, Any]) -> str:
     """A payload as an error may show it: whom a mail goes to and what it says is nobody's business in a log."""
     return "another text" if "to" in payload else to_json(payload)
 
@@ -288,6 +288,17 @@ def find(key: str, conn: Connection) -> Effect | None:
     """The effect of that key."""
     row = conn.execute(sa.select(*COLUMNS).where(outbox.c.key == key)).first()
     return Effect(*row) if row else None
+
+
+def hold(conn: Connection, keys: Collection[str]) -> None:
+    """Have nobody else change these effects to the end of the transaction.
+
+    Whoever changes an effect, its requests or its permits holds it first, and writes to the ledger last: no two then wait
+    for each other on a server.
+    """
+    query = sa.select(outbox.c.key).order_by(outbox.c.key).with_for_update()
+    for _ in warehouse.among(conn, query, outbox.c.key, sorted(keys)):
+        pass
 
 
 def on_target(conn: Connection, target: str, kinds: Collection[str], states: Collection[str]) -> list[Effect]:

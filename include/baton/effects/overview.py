@@ -16,7 +16,7 @@ from baton.record import tables, warehouse
 
 
 @dataclass(frozen=True)
-class Asked:
+class ShownRequest:
     """An open request as an approver sees it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Standing:
+class EffectState:
     """An effect as pages show it.
 
     Attributes:
@@ -62,20 +62,20 @@ def difference(action: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
-def open_requests(flow: str | None = None, entity_key: str | None = None) -> list[Asked]:
+def open_requests(flow: str | None = None, entity_key: str | None = None) -> list[ShownRequest]:
     """Requests that people may answer now, the oldest first."""
     with warehouse.read() as conn:
         found = requests.still_open(flow, conn=conn)
         return [_asked(conn, one) for one in found if entity_key is None or one.entity_key == entity_key]
 
 
-def request(number: int) -> Asked:
+def request(number: int) -> ShownRequest:
     """One request, open or not. Raises BatonError: there is none."""
     with warehouse.read() as conn:
         return _asked(conn, requests.find(conn, number))
 
 
-def _asked(conn: Connection, found: Request) -> Asked:
+def _asked(conn: Connection, found: Request) -> ShownRequest:
     table = tables.votes
     query = sa.select(table).where(table.c.request == found.id, table.c.seen == found.seen).order_by(table.c.at)
     votes = [dict(row) for row in conn.execute(query).mappings()]
@@ -87,10 +87,10 @@ def _asked(conn: Connection, found: Request) -> Asked:
         pass
     told, evidence = found.action, [str(one) for one in found.action.get("evidence") or ()]
     recovery, words = (declared.recovery, declared.description) if declared is not None else ("", "")
-    return Asked(found, difference(told), evidence, votes, recovery, words)
+    return ShownRequest(found, difference(told), evidence, votes, recovery, words)
 
 
-def of_entity(flow: str, entity_key: str) -> list[Standing]:
+def of_entity(flow: str, entity_key: str) -> list[EffectState]:
     """All effects about an entity, the first one first."""
     c = tables.outbox.c
     query = sa.select(*COLUMNS).where(c.flow == flow, c.entity_key == entity_key).order_by(c.created_at, c.key)
@@ -98,7 +98,15 @@ def of_entity(flow: str, entity_key: str) -> list[Standing]:
         return _standing(conn, [Effect(*row) for row in conn.execute(query)])
 
 
-def notices(hours: float = 24.0) -> list[Standing]:
+def newest(most: int) -> list[EffectState]:
+    """The effects that changed last, of all flows."""
+    c = tables.outbox.c
+    query = sa.select(*COLUMNS).order_by(c.updated_at.desc(), c.key).limit(most)
+    with warehouse.read() as conn:
+        return _standing(conn, [Effect(*row) for row in conn.execute(query)])
+
+
+def notices(hours: float = 24.0) -> list[EffectState]:
     """Effects that the policy let through with a notice, newest first: nobody was asked, people should know."""
     permits, c = tables.permits, tables.outbox.c
     query = sa.select(*COLUMNS).join(permits, permits.c.effect == c.key)
@@ -108,7 +116,7 @@ def notices(hours: float = 24.0) -> list[Standing]:
         return _standing(conn, [Effect(*row) for row in conn.execute(query)])
 
 
-def _standing(conn: Connection, effects: Sequence[Effect]) -> list[Standing]:
+def _standing(conn: Connection, effects: Sequence[Effect]) -> list[EffectState]:
     permits, asked, keys = tables.permits, tables.requests, [effect.key for effect in effects]
     given = sa.select(permits).where(permits.c.void_at.is_(None)).order_by(permits.c.id)
     allowed = {row["effect"]: row for row in _mappings(conn, given, permits.c.effect, keys)}
@@ -121,7 +129,7 @@ def _standing(conn: Connection, effects: Sequence[Effect]) -> list[Standing]:
         number = permit["request"] if permit else last["id"] if last else None
         kind = (effect.undo or {}).get("kind", "")
         undoable = bool(kind) and not undo_refused(conn, effect)
-        made.append(Standing(effect, by.get("level", ""), by.get("rule", ""), number, kind, undoable))
+        made.append(EffectState(effect, by.get("level", ""), by.get("rule", ""), number, kind, undoable))
     return made
 
 

@@ -21,7 +21,7 @@ _OF_THE_VALUE = {400, 414, 422}
 
 
 @dataclass(frozen=True)
-class Reply:
+class ToolReply:
     """What a question came to.
 
     Attributes:
@@ -67,7 +67,7 @@ class ToolClient:
     ) -> None:
         self._client.close()
 
-    def ask(self, value: str, timeout: float) -> Reply:
+    def ask(self, value: str, timeout: float) -> ToolReply:
         """Ask about a value, which `unaskable` has nothing against; never raises for what the tool or network does.
 
         Args:
@@ -77,39 +77,39 @@ class ToolClient:
         reply = self._ask(
             self._tool.path.replace("{value}", quote(value, safe="")).lstrip("/"), start + timeout, timeout
         )
-        return Reply(reply.known, reply.answer, reply.problem, reply.of_value, time.monotonic() - start)
+        return ToolReply(reply.known, reply.answer, reply.problem, reply.of_value, time.monotonic() - start)
 
-    def _ask(self, path: str, until: float, timeout: float) -> Reply:
+    def _ask(self, path: str, until: float, timeout: float) -> ToolReply:
         body = bytearray()
         try:
             with self._client.stream("GET", path, timeout=httpx.Timeout(timeout)) as response:
                 status = response.status_code
                 if status == 404:
-                    return Reply(known=False)
+                    return ToolReply(known=False)
                 if status != 200:
                     return _refused(status)
                 if response.headers.get("Content-Encoding", "identity") != "identity":
-                    return Reply(problem="the answer is packed, which was not asked for")
+                    return ToolReply(problem="the answer is packed, which was not asked for")
                 for chunk in response.iter_raw():
                     body += chunk
                     if len(body) > LARGEST:
-                        return Reply(problem=f"the answer is longer than {LARGEST // 1024} kB")
+                        return ToolReply(problem=f"the answer is longer than {LARGEST // 1024} kB")
                     if time.monotonic() > until:
-                        return Reply(problem=f"no whole answer within {timeout:g} s")
+                        return ToolReply(problem=f"no whole answer within {timeout:g} s")
         except httpx.TimeoutException:
-            return Reply(problem=f"no answer within {timeout:g} s")
+            return ToolReply(problem=f"no answer within {timeout:g} s")
         except httpx.ConnectError:
-            return Reply(problem="no connection")
+            return ToolReply(problem="no connection")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Reply(problem=f"no answer ({type(error).__name__})")
+            return ToolReply(problem=f"no answer ({type(error).__name__})")
         try:
-            return Reply(known=True, answer=answers.read(bytes(body), self._tool.answer))
+            return ToolReply(known=True, answer=answers.read(bytes(body), self._tool.answer))
         except answers.NotAsDeclared as error:
-            return Reply(problem=str(error))
+            return ToolReply(problem=str(error))
 
 
-def _refused(status: int) -> Reply:
+def _refused(status: int) -> ToolReply:
     if 300 <= status < 400:
-        return Reply(problem=f"it redirects ({status}), which is not followed")
+        return ToolReply(problem=f"it redirects ({status}), which is not followed")
     words = httpx.codes.get_reason_phrase(status)
-    return Reply(problem=f"it answers {status} {words}".rstrip(), of_value=status in _OF_THE_VALUE)
+    return ToolReply(problem=f"it answers {status} {words}".rstrip(), of_value=status in _OF_THE_VALUE)

@@ -17,7 +17,7 @@ from baton.endpoint import Endpoint
 from baton.lookups import cache
 from baton.lookups.bucket import Bucket
 from baton.lookups.cache import Cached
-from baton.lookups.client import Reply, ToolClient, unaskable
+from baton.lookups.client import ToolClient, ToolReply, unaskable
 from baton.lookups.guard import Guard, Leave
 from baton.progress import duration, told
 from baton.specs.tool import ToolSpec
@@ -83,7 +83,7 @@ def look_up(tool: ToolSpec, key: str, values: Iterable[str], connect: Callable[[
     return Outcomes(rows, asking.problems, asking.asked)
 
 
-def _row(value: str, heard: Reply | None, held: Cached | None, fresh: bool) -> LookedUp:
+def _row(value: str, heard: ToolReply | None, held: Cached | None, fresh: bool) -> LookedUp:
     if heard is not None and heard.known is not None:
         return LookedUp(value, "live", heard.known, heard.answer, 0.0)
     if held is not None:
@@ -96,7 +96,7 @@ class _Asking:
 
     def __init__(self, tool: ToolSpec, key: str) -> None:
         self.tool, self.key = tool, key
-        self.heard: dict[str, Reply] = {}
+        self.heard: dict[str, ToolReply] = {}
         self.problems: Counter[str] = Counter()
         self.asked = 0
         self._fresh: dict[str, dict[str, Any] | None] = {}  # answers that the cache does not have yet
@@ -139,12 +139,12 @@ class _Asking:
             self._take(values[0], self._question(client, guard, values[0], first))
             rest = values[1:]
 
-        def one(value: str) -> Reply:
+        def one(value: str) -> ToolReply:
             if self._over.is_set():
-                return Reply(problem="not asked: the task was ended")
+                return ToolReply(problem="not asked: the task was ended")
             leave = guard.leave()
             if leave is None:
-                return Reply(problem=_in_peace(guard))
+                return ToolReply(problem=_in_peace(guard))
             return self._question(client, guard, value, leave)
 
         with ThreadPoolExecutor(self.tool.at_once, thread_name_prefix=f"look-up-{self.tool.name}") as pool:
@@ -155,12 +155,12 @@ class _Asking:
             finally:
                 self._over.set()
 
-    def _question(self, client: ToolClient, guard: Guard, value: str, leave: Leave) -> Reply:
+    def _question(self, client: ToolClient, guard: Guard, value: str, leave: Leave) -> ToolReply:
         left = self._until - time.monotonic()
         if left <= 0 or not self._bucket.take(self._until):
             if leave == "probe":
                 guard.failed(leave, "there was no time to ask")
-            return Reply(problem=f"not asked: the {self.tool.budget_seconds:g} s for all questions were over")
+            return ToolReply(problem=f"not asked: the {self.tool.budget_seconds:g} s for all questions were over")
         reply = client.ask(value, min(self.tool.timeout_seconds, left))
         if reply.known is not None or reply.of_value:
             guard.answered(leave)
@@ -168,7 +168,7 @@ class _Asking:
             guard.failed(leave, reply.problem)
         return reply
 
-    def _take(self, value: str, reply: Reply) -> None:
+    def _take(self, value: str, reply: ToolReply) -> None:
         self.asked += reply.seconds > 0
         if reply.known is None:
             self.problems[reply.problem] += 1

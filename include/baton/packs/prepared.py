@@ -51,7 +51,8 @@ class Builder:
 
 def json_lines(rows: pd.DataFrame) -> bytes:
     """Rows as JSON, one object a line; empty cells are null."""
-    plain = rows.astype(object).where(rows.notna(), None)
+    plain: Any = rows.astype(object)
+    plain = plain.where(rows.notna(), None)
     records = zip(*(plain[name].tolist() for name in plain.columns), strict=True)
     names = list(plain.columns)
     text = "".join(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in records)

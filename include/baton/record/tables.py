@@ -127,6 +127,8 @@ outbox = _table(
     Index(None, "state"),
     Index(None, "flow", "partition"),
     Index(None, "target", "kind"),
+    Index(None, "flow", "entity_key"),
+    Index(None, "updated_at"),
 )
 # an effect that people are asked about; subject: digest of all that it would be approved for, seen: of what is shown;
 # state: open, approved, refused, expired, withdrawn, replaced

@@ -169,7 +169,7 @@ def airflow_defaults(paused: bool) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": str(2 * cores),  # 32 workers otherwise; more than this is no faster
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks a name server
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # the hop between tasks: 1.0 s -> 0.15 s
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.07",  # the hop: 1.0 s -> 0.11 s; an idle one costs 0.2 of a core
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",  # last resort: the executor knows of a dead worker
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # instead of 300

@@ -19,6 +19,7 @@ ESTIMATORS: dict[str, tuple[str, ...]] = {
     "sklearn.ensemble.IsolationForest": ("anomaly",),
     "sklearn.decomposition.PCA": ("anomaly",),
     "sklearn.covariance.ShrunkCovariance": ("anomaly", "classification"),
+    "sklearn.mixture.GaussianMixture": ("anomaly", "classification"),
     "sklearn.linear_model.RidgeClassifier": ("text",),
     "sklearn.svm.LinearSVC": ("text",),
     "statsforecast.models.Naive": ("forecast",),

@@ -5,11 +5,13 @@ connection's mail server, or into the file outbox `BATON_HOME/outbox/<flow>/<par
 connection.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pandas as pd
-from pydantic import Field, model_validator
+import sqlalchemy as sa
+from pydantic import BeforeValidator, Field, model_validator
 
 from baton.data.partitions import safe_name
 from baton.effects import delivery, outbox
@@ -20,6 +22,7 @@ from baton.effects.mail_folder import FileOutbox
 from baton.effects.peer import Peer
 from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError, SpecError
+from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
@@ -28,15 +31,23 @@ from baton.stages.step import engine_step
 
 _LEASE = 3  # times the timeout: an attempt asks, then sends
 _HTTP_TIMEOUT, _MAIL_TIMEOUT = 10.0, 30.0  # seconds for an answer
+_MOST_BEHIND = 50  # earlier partitions that one run takes along
 _MAIL_LEASE = 12  # a mail's attempt: up to five replies and a search of the archive, which may only take half of it
+
+
+def _several(given: object) -> object:
+    if isinstance(given, str):
+        return (given,) if given else None
+    return tuple(given) if isinstance(given, list) else given
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
 class DeliverOptions(Spec):
     """Options of `deliver`: with an `endpoint` the effects go over HTTP, without one they are mails."""
 
-    effect: str | Seq[str] = Field(
-        min_length=1, description="kind of the effects, or several, as `actions.yaml` names them"
-    )
+    effect: Kinds = Field(min_length=1, description="kind of the effects, or several, as `actions.yaml` names them")
     conn_id: str = Field(min_length=1, description="connection of the peer")
     timeout: float | None = Field(default=None, gt=0, description="seconds for an answer; null: 10 (HTTP) or 30 (mail)")
     rounds: int = Field(default=5, ge=1, description="attempts per effect and task attempt")
@@ -46,6 +57,12 @@ class DeliverOptions(Spec):
     echoes: Seq[str] = Field(default=(), description="HTTP: fields that the peer returns as sent, to be compared")
     sender: str = Field(default="", description="mail: address that mails come from where the connection names none")
     required: bool = Field(default=False, description="mail: the connection must exist; none goes to the file outbox")
+
+    later: bool = Field(
+        default=False,
+        description="what cannot be delivered stays in the outbox and is said in `degraded`; the stage of a later partition takes "
+        "it along. Else the task fails",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -62,23 +79,33 @@ class DeliverOptions(Spec):
         return not self.model_fields_set.isdisjoint({"endpoint", "receipt", "echoes"})
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The effects' kinds."""
-        return (self.effect,) if isinstance(self.effect, str) else self.effect
-
-    @property
     def via(self) -> dict[str, Any]:
         """How effects go, as each of them notes it; what takes one back goes the same way."""
-        return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect"}))
+        return dict(self.model_dump(mode="json", exclude_unset=True, exclude={"effect", "later"}))
 
 
 def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     """What there is to send: a repetition with nothing open, after one with nothing open, computes nothing."""
-    found = [e for e in outbox.effects(job.flow, job.partition, job.options.kinds) if e.state != outbox.WITHDRAWN]
+    found = [e for e in outbox.effects(job.flow, job.partition, job.options.effect) if e.state != outbox.WITHDRAWN]
     still = [effect for effect in found if effect.state in outbox.OPEN]
     held = [effect for effect in found if effect.state in outbox.HELD]  # an approved one is open afterwards
-    state = {"effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else ""}
+    state: dict[str, Any] = {
+        "effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else "",
+    }  # fmt: skip
+    if job.options.later and (behind := _behind(job)):
+        state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.effect)) for one in behind}
     return state | ({"held": outbox.digest(held)} if held else {})
+
+
+def _behind(job: StageJob[DeliverOptions]) -> list[str]:
+    """Earlier partitions, the oldest first, in which the other side does not have what it could have."""
+    table = tables.outbox
+    query = sa.select(table.c.partition).distinct().where(
+        table.c.flow == job.flow, table.c.kind.in_(job.options.effect), table.c.partition < job.partition,
+        table.c.state.in_((outbox.PENDING, outbox.SENDING, outbox.UNKNOWN)),
+    )  # fmt: skip
+    with warehouse.read() as conn:
+        return list(conn.execute(query.order_by(table.c.partition).limit(_MOST_BEHIND)).scalars())
 
 
 @engine_step(DeliverOptions, fingerprint=_outbox_state)
@@ -90,20 +117,30 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     Returns:
         one row per effect: entity_key, key, state, receipt (of a mail: its Message-ID), sent_at; facts: sent, already,
         adopted, failed, unknown, `degraded` sentences and, where there are such, waiting (for people), forbidden, and for
-        mail `peer`. A dry run sends nothing.
+        mail `peer`; with the option `later` also behind (partitions before this one that were taken along). A dry run sends nothing.
 
     Raises:
         SpecError: an option is missing or unknown.
         BatonError: something is not delivered; what was sent is recorded, a retry goes on with the rest.
     """
     options = job.options
+    behind = _behind(job) if options.later and not job.dry_run else []
     done, peer = (None, "") if job.dry_run else carry_out(job, options)
-    if done is not None and (done.failed or done.unknown):
-        raise BatonError(undelivered(job, ", ".join(options.kinds), done))
+    left = (
+        [undelivered(job, ", ".join(options.effect), done)]
+        if done is not None and (done.failed or done.unknown)
+        else []
+    )
+    if left and not options.later:
+        raise BatonError(left[0])
+    for one in [] if left else behind:  # a peer that has just failed is not asked for older ones too
+        before = replace(job, partition=one)
+        then, _ = carry_out(before, options)
+        left += [undelivered(before, ", ".join(options.effect), then)] if then.failed or then.unknown else []
     receipt = options.receipt or "message_id"
     rows = [
         (effect.entity_key, effect.key, effect.state, str((effect.answer or {}).get(receipt, "")), effect.sent_at)
-        for effect in outbox.effects(job.flow, job.partition, options.kinds) if effect.state != outbox.WITHDRAWN
+        for effect in outbox.effects(job.flow, job.partition, options.effect) if effect.state != outbox.WITHDRAWN
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["entity_key", "key", "state", "receipt", "sent_at"], dtype="string")
     if done is None:
@@ -111,7 +148,9 @@ def deliver(job: StageJob[DeliverOptions]) -> StageOutput:
     facts: dict[str, Any] = {name: getattr(done, name) for name in ("sent", "already", "adopted", "failed", "unknown")}
     facts |= {name: count for name in ("waiting", "forbidden") if (count := getattr(done, name))}
     facts |= {"peer": peer} if peer else {}
-    return StageOutput(frame, {**facts, **({"degraded": done.degraded} if done.degraded else {})})
+    facts |= {"behind": len(behind)} if behind else {}
+    degraded = [*done.degraded, *left]
+    return StageOutput(frame, {**facts, **({"degraded": degraded} if degraded else {})})
 
 
 def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False) -> tuple[Delivery, str]:
@@ -127,7 +166,7 @@ def carry_out(job: StageJob[Any], options: DeliverOptions, undoing: bool = False
 
 def _sent(job: StageJob[Any], options: DeliverOptions, peer: Peer, lease: float, undoing: bool) -> Delivery:
     return delivery.deliver(
-        options.kinds, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
+        options.effect, peer, job.flow, job.partition, rounds=options.rounds, pause=options.pause,
         lease=lease, via=options.via, undoing=undoing,
     )  # fmt: skip
 

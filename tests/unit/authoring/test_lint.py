@@ -97,7 +97,7 @@ def test_a_sound_pack_has_no_problem_and_loads(pack):
         (MODEL_FILE, "time: at", "time: att", 7, "data.time", "did you mean `at`", "at"),
         (MODEL_FILE, "time: at", "time: amount", 7, "data.time", "`amount` is float", "timestamp"),
         (MODEL_FILE, '"v*"', '"w*"', 9, "data.features[0]", "matches no column", "v1, v2, v3"),
-        (MODEL_FILE, "amount]", "name]", 9, "data.features[1]", "`name` is str", "int or float or bool"),
+        (MODEL_FILE, "amount]", "at]", 9, "data.features[1]", "`at` is timestamp", "int or float or bool or str"),
         (MODEL_FILE, "amount]", "label]", 9, "data.features[1]", "is the target itself", ""),
         (MODEL_FILE, "contract: rows\n", "contract: row\n", 12, "training.contract", "`rows`?", "rows"),
         (MODEL_FILE, "{source: rows}", "{source: ro}", 13, "training.history.source", "no source", "rows"),
@@ -273,7 +273,7 @@ def test_schemas_for_editors_are_written(tmp_path):
 
     written = export(tmp_path / "schemas")
     assert [path.name for path in written] == [
-        f"{kind}.schema.json" for kind in ("model", "contract", "sources", "retention")
+        f"{kind}.schema.json" for kind in ("model", "contract", "sources", "tools", "retention", "actions")
     ]
     types = json.loads(written[1].read_text())["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"]
     assert "expect_column_values_to_be_between" in types

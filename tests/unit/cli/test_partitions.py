@@ -39,6 +39,7 @@ def test_a_partition_is_found_however_short_it_is_written(typed: str) -> None:
         ("2026-11-20T11-00-00", "expected the UTC start"),
         ("2026-13-20", "expected the UTC start"),
         ("2026-11-20", f"rows wait in {HERE}, history"),
+        ("yesterday", "such as 2026-11-20T09:00:00"),
     ],
 )
 def test_reinject_with_a_wrong_partition_fails_at_once(typed: str, words: str) -> None:

@@ -6,9 +6,10 @@ Test modules load it by path, because tests are no package: `STAGE = runpy.run_p
 from __future__ import annotations
 
 import runpy
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fastapi import FastAPI, HTTPException, Request
@@ -27,12 +28,13 @@ SITE = "http://testserver"
 
 
 class LittleHost:
-    """Knows three people: admin decides, viewer reads, stranger may nothing."""
+    """Knows four people: admin and second decide, viewer reads, stranger may nothing."""
 
     root, origin, secret = "", "", b"key of this test"
+    started: ClassVar[list[tuple[str, str, dict[str, str]]]] = []  # what people had started, by all of them
 
     def allowed(self, person: Person, action: str, dag_id: str | None) -> bool:
-        return person.name == "admin" or (person.name == "viewer" and action == "read")
+        return person.name in ("admin", "second") or (person.name == "viewer" and action == "read")
 
     def runs(self, person: Person, since: datetime) -> list[RunsOfDag]:
         if person.name == "stranger":
@@ -68,6 +70,10 @@ class LittleHost:
             Wiring("transaction_labels", ("kind:flow", pack), True, {"ingest": {"source": "labels"}}, (given,)),
             Wiring(FLOW, ("kind:flow", pack), False, flow, (f"x-baton://{FLOW}/published",)),
         ]
+
+    def start(self, person: Person, dag_id: str, conf: Mapping[str, str]) -> str:
+        self.started.append((person.name, dag_id, dict(conf)))
+        return "run 9"
 
     def login_url(self, next_url: str) -> str:
         return f"/auth/login?next={next_url}"
@@ -135,7 +141,7 @@ def client(name: str | None, *, cookie: bool = False) -> TestClient:
 def routes() -> list[tuple[str, str]]:
     """Every (method, address) of the console, with values for its parameters."""
     app = create_app(who, LittleHost())
-    values = {"{path:path}": "contracts/f/p/x.html", "{flow}": FLOW, "{entity_key:path}": "1"}
+    values = {"{path:path}": "contracts/f/p/x.html", "{flow}": FLOW, "{entity_key:path}": "1", "{number:int}": "1"}
     found = []
     for route in app.routes:
         path = route.path  # type: ignore[attr-defined]

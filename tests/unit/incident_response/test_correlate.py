@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baton.errors import BatonError
-from baton_packs.incident_response.incidents.correlate import ALERT, CorrelateOptions, Correlated, correlate
+from baton_packs.incident_response.incidents.correlate import ALERT, Correlated, CorrelateOptions, correlate
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
 
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"
@@ -120,6 +120,13 @@ def test_a_scanner_is_one_incident_and_glues_nothing_together() -> None:
     assert sorted(row["alerts_total"] for row in found.rows) == [1, 1, 30]
     later = run([alert("z", at="10:06", host="h29", src_ip="198.51.100.7", rule="scan")], past((FIRST, found)), SECOND)
     assert later.rows[0]["alerts_total"] == 31
+
+
+def test_what_later_happens_on_a_scanned_host_is_none_of_the_scan() -> None:
+    scan = run([alert(n, host=f"h{n}", src_ip="198.51.100.7", dst_ip=f"10.0.0.{n}", rule="scan") for n in range(30)])
+    later = run([alert("x", at="10:06", host="h3", src_ip="10.0.0.3", rule="upload")], past((FIRST, scan)), SECOND)
+    assert ids(later) != ids(scan)
+    assert later.facts["opened"] == 1
 
 
 def test_behind_an_address_that_many_share_host_and_user_tie() -> None:

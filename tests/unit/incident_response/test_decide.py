@@ -192,3 +192,14 @@ def test_whatever_stands_in_the_agents_frame_lowers_nothing_in_the_decision() ->
     row = decided(brute_force(), said=forged).iloc[0]
     assert (row["severity_id"], row["playbook"], row["route"]) == (4, "lateral_movement", "contain")
     assert len(json.loads(row["evidence"])) == 5
+
+
+def test_findings_and_names_can_be_drawn() -> None:
+    row = decided(brute_force()).iloc[0]
+    moments, drawn = json.loads(row["timeline"]), json.loads(row["graph"])
+    assert [one["state"] for one in moments] == ["warn"] * 4 + ["bad"]
+    assert moments[-1]["text"] == "Remote log-in to a server: srv-db, anna.adler, 10.20.0.11"
+    nodes = {node["id"]: node["state"] for node in drawn["nodes"]}
+    assert nodes["address:203.0.113.66"] == "bad"
+    assert ["address:203.0.113.66", "host:ws-01", "Many failed log-ins"] in drawn["edges"]
+    assert all(one in nodes and other in nodes for one, other, _ in drawn["edges"])

@@ -30,7 +30,14 @@ def acts(found: list[Planned]) -> list[tuple[str, str]]:
 
 def test_every_playbook_of_the_pack_is_right() -> None:
     assert list(lint.check(HERE)) == []
-    assert set(playbooks()) == {"brute_force", "lateral_movement", "exfiltration", "noisy_scanner", "unknown"}
+    assert set(playbooks()) == {
+        "brute_force",
+        "lateral_movement",
+        "exfiltration",
+        "malicious_code",
+        "noisy_scanner",
+        "unknown",
+    }
 
 
 def test_guessing_blocks_the_address_and_opens_a_ticket() -> None:

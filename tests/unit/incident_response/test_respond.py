@@ -236,3 +236,36 @@ def test_an_agent_that_chooses_another_playbook_adds_and_takes_nothing_away(home
     weaker = ROWS["templates"](rows).assign(playbook="brute_force", source="agent")
     place(ROWS["decided"](ROWS["brute_force"](), said=weaker))
     assert effects()["isolate_host", "srv-db"] == "waiting"
+
+
+def test_what_waited_for_people_is_done_once_the_findings_are_sure(home: Path) -> None:
+    unsure = ROWS["decided"]([one for one in ROWS["brute_force"](entered=False) if one["source"] == "rule"])
+    place(unsure)
+    assert effects()["block_address", "203.0.113.66"] == "waiting"
+    place(ROWS["decided"](ROWS["brute_force"](entered=False)), SECOND)
+    assert effects(SECOND)["block_address", "203.0.113.66"] == "pending"
+    assert ("block_address", "203.0.113.66") not in effects()
+
+
+def test_what_a_merged_incident_waits_for_is_asked_by_the_one_that_took_it_in(home: Path) -> None:
+    import pandas as pd
+
+    one = ROWS["decided"](ROWS["brute_force"]())
+    place(one)
+    older = one.assign(incident_id="inc-older", entity_key="inc-older")
+    taken = one.assign(state="merged", merged_into="inc-older", route="noise")
+    place(pd.concat([older, taken], ignore_index=True), SECOND)
+    assert effects(SECOND)["isolate_host", "srv-db"] == "waiting"
+    assert ("isolate_host", "srv-db") not in effects()  # withdrawn there
+
+
+def test_a_person_who_refused_is_not_asked_again(home: Path) -> None:
+    from baton.actions import requests
+    from baton.actions.votes import Voter
+
+    rows = ROWS["decided"](ROWS["brute_force"]())
+    place(rows)
+    ask = next(one for one in requests.still_open(FLOW) if one.kind == "isolate_host")
+    firewall.vote(ask.id, Voter("u1", "ann", "test"), "refused", seen=ask.seen, reason="it is the database")
+    place(rows, SECOND)
+    assert ("isolate_host", "srv-db") not in effects(SECOND)

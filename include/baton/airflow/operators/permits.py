@@ -65,7 +65,7 @@ class PermitsOperator(BaseOperator):
     ui_color = "#fdf3e1"
 
     def __init__(self, *, after: Any, longest: timedelta = timedelta(days=3), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(execution_timeout=None, **kwargs)  # it would count the time of waiting
         self.after, self.longest = after, longest
 
     def execute(self, context: Context) -> Any:

@@ -1,10 +1,12 @@
 """Airflow as the console's host: Airflow's log-in, Airflow's rights, Airflow's runs. Imported by the API server only."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow.api.common.trigger_dag import trigger_dag
 from airflow.api_fastapi.app import API_BASE_URL, API_ROOT_PATH, get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.auth.tokens import get_signing_key
@@ -16,14 +18,16 @@ from airflow.models.hitl import HITLDetail
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import or_, select
 
-from baton.console.host import Action, OpenRequest, Person, RunsOfDag, Wiring
+from baton.console.host import Access, OpenRequest, Person, RunsOfDag, Wiring
+from baton.errors import BatonError
 
 
 def current_user(user: GetUserDep) -> Person:
     """The person behind the request's bearer token or log-in cookie; 401 without either, as on all of Airflow's pages."""
-    return Person(user.get_name(), user)
+    return Person(user.get_name(), user, str(user.get_id()))
 
 
 class AirflowHost:
@@ -45,7 +49,7 @@ class AirflowHost:
         """Derived from `[api] secret_key`, which all API servers share."""
         return hashlib.sha256(b"baton-console" + get_signing_key("api", "secret_key").encode()).digest()
 
-    def allowed(self, person: Person, action: Action, dag_id: str | None) -> bool:
+    def allowed(self, person: Person, action: Access, dag_id: str | None) -> bool:
         """Reading takes the right to read the DAG; deciding the right that Required Actions asks for."""
         details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)) if dag_id else None
         manager = get_auth_manager()
@@ -111,6 +115,15 @@ class AirflowHost:
             Wiring(dag_id, tuple(dag.get("tags", ())), paused[dag_id], _stages(dag), tuple(sorted(gives.get(dag_id, ()))),
                    tuple(sorted(wakes.get(dag_id, ())))) for dag_id, dag in sorted(written.items())
         ]  # fmt: skip
+
+    def start(self, person: Person, dag_id: str, conf: Mapping[str, str]) -> str:
+        """A run as the trigger form starts one, under the person's name."""
+        run = trigger_dag(
+            dag_id, triggered_by=DagRunTriggeredByType.UI, triggering_user_name=person.name, conf=dict(conf)
+        )
+        if run is None:
+            raise BatonError(f"the DAG {dag_id} could not be started: is it there, and not paused?")
+        return run.run_id
 
     def login_url(self, next_url: str) -> str:
         """The auth manager's log-in page."""

@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from baton.console.host import Host, Person, Rights
+from baton.console.host import Rights
 from baton.console.pages import charts, forms, graph_drawing, map_drawing
-from baton.console.pages.rendering import page
+from baton.console.pages.asking import asking, back_to, wants_html, with_forms
 from baton.console.pages.stored_pages import POLICY, find_page, readable
 from baton.console.queries import models, orchestra, queues
 from baton.console.queries.card import find_card
@@ -27,13 +27,6 @@ router = APIRouter()
 MAX_NOTE = 2000
 
 
-def asking(request: Request) -> Rights:
-    """Rights of the person whom `create_app`'s dependency has found."""
-    person: Person = request.state.baton_person
-    host: Host = request.app.state.host
-    return Rights(host, person)
-
-
 Asking = Annotated[Rights, Depends(asking)]
 
 
@@ -46,7 +39,7 @@ def start(request: Request) -> Response:
 @router.get("/today")
 def today(request: Request, rights: Asking) -> Response:
     """What happened today, and what waits for a person."""
-    return _page(request, rights, "today.html.j2", today=gather(rights))
+    return with_forms(request, rights, "today.html.j2", today=gather(rights))
 
 
 @router.get("/api/today")
@@ -64,20 +57,22 @@ def models_page(request: Request, rights: Asking, model: str = "", until: str = 
             raise HTTPException(404, f"There is no model {model}, or you may not read about it.")
         chosen = model or next(iter(names), "")
         found = {"models": names, **(models.one_model(conn, rights, chosen, until) if chosen else {"model": ""})}
-    if not _wants_html(request):
+    if not wants_html(request):
         return JSONResponse(found)
     mlflow = settings().mlflow_tracking_uri
     versions = f"{mlflow}/#/models/{quote(chosen)}/versions/" if mlflow else None
-    return _page(request, rights, "models.html.j2", found=found, draw=charts, now=datetime.now(UTC), versions=versions)
+    return with_forms(
+        request, rights, "models.html.j2", found=found, draw=charts, now=datetime.now(UTC), versions=versions
+    )
 
 
 @router.get("/map")
 def map_page(request: Request, rights: Asking) -> Response:
     """Sources, flows, models and effects with today's state; as JSON when the caller accepts no HTML."""
     found = orchestra.gather(rights)
-    if not _wants_html(request):
+    if not wants_html(request):
         return JSONResponse(found)
-    return _page(request, rights, "map.html.j2", found=found, draw=map_drawing.draw)
+    return with_forms(request, rights, "map.html.j2", found=found, draw=map_drawing.draw)
 
 
 @router.get("/pages/{path:path}")
@@ -98,9 +93,9 @@ def cases_by_queue(
     """Open cases, a page at a time, of a flow, a queue or a route; as JSON when the caller accepts no HTML."""
     with read() as conn:
         found = queues.one_page(conn, rights, queues.Filter(flow, queue, route), page_number)
-    if not _wants_html(request):
+    if not wants_html(request):
         return JSONResponse(found)
-    return _page(request, rights, "cases.html.j2", found=found)
+    return with_forms(request, rights, "cases.html.j2", found=found)
 
 
 @router.get("/cases/{flow}/{entity_key:path}")
@@ -109,10 +104,10 @@ def case(request: Request, flow: str, entity_key: str, rights: Asking) -> Respon
     found = find_card(rights, flow, entity_key) if rights.read(flow) else None
     if found is None:
         raise HTTPException(404, f"Flow {flow} has no case {entity_key}, or you may not read about it.")
-    if not _wants_html(request):
+    if not wants_html(request):
         return JSONResponse(found)
     mlflow = settings().mlflow_tracking_uri
-    return _page(
+    return with_forms(
         request,
         rights,
         "card.html.j2",
@@ -134,19 +129,8 @@ async def decide(request: Request, flow: str, entity_key: str, rights: Asking) -
     result = await run_in_threadpool(_decide, rights, flow, entity_key, fields)
     if request.headers.get("content-type", "").startswith(forms.JSON):
         return JSONResponse(result)
-    back = _back(str(fields.get("back", "")), flow, entity_key)
+    back = back_to(str(fields.get("back", "")), flow, entity_key)
     return RedirectResponse(f"{request.scope['root_path']}/{back}", 303)
-
-
-def _back(named: str, flow: str, entity_key: str) -> str:
-    """The page that a form came from, below the console: nothing that a form says leads anywhere else."""
-    if named == "card":
-        return f"cases/{quote(flow, safe='')}/{quote(entity_key)}"
-    where, _, query = named.partition("?")
-    if where != "cases":
-        return "today"
-    kept = {name: value for name, value in parse_qsl(query) if name in ("flow", "queue", "route", "page")}
-    return f"cases?{urlencode(kept)}" if kept else "cases"
 
 
 def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -187,12 +171,3 @@ async def verify(request: Request, rights: Asking) -> Response:
     if "token" in fields:
         return RedirectResponse(f"{request.scope['root_path']}/today#ledger", 303)
     return JSONResponse(result)
-
-
-def _page(request: Request, rights: Rights, template: str, **values: Any) -> Response:
-    """A page with forms, which carry a token of the person's own."""
-    return page(request, rights.host, template, token=forms.token_for(rights.host, rights.person), **values)
-
-
-def _wants_html(request: Request) -> bool:
-    return "text/html" in request.headers.get("accept", "")

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from baton.console.drawn import drawn_values
 from baton.console.host import Rights
+from baton.console.queries import actions
 from baton.console.queries.lineage import Checked, all_rows, first_row, lineage, stored_row
 from baton.console.queries.queues import FOR_DECIDING
 from baton.console.queries.work import verdict_of
@@ -29,7 +30,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
 
     Returns:
         case, offered (answer -> text that the person may change), decision, proposal (what the flow decided beside the
-        route, named as row), drawn (its pictures, see `drawn.drawn_values`), fields (what was read out of a text, see
+        route, named as row), actions (see `actions.of_case`), drawn (its pictures, see `drawn.drawn_values`), fields (what was read out of a text, see
         `spans.placed_values`), scores (with reasons and who
         let each version decide), contract, row (name, value, description, hidden), row_problem, labels, quarantine, history.
     """
@@ -51,6 +52,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     return {
         "case": case if deciding else {**case, **dict.fromkeys((*FOR_DECIDING, "text"))}, "offered": _offered(case) if may_decide else {},
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
+        "actions": actions.of_case(rights, flow, entity_key),
         "drawn": drawn_values(said, said_columns, deciding),
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from baton.console.host import Rights
-from baton.console.queries import queues, state, work
+from baton.console.queries import actions, queues, state, work
 from baton.console.queries.alias_watch import WATCH
 from baton.console.queries.healing import healing
 from baton.record import tables
@@ -40,6 +40,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "cases": queues.summary(conn, rights, present),
             "quarantine": work.quarantine(conn, rights),
             "drift": state.drift(conn, rights),
+            "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
             "healing": healing(conn, rights),
             "ledger": state.ledger_state(conn),
@@ -62,7 +63,7 @@ def _totals(found: dict[str, Any]) -> dict[str, Any]:
     for run in found["runs"]:
         states.update(run["states"])
     return {
-        "to_answer": len(found["approvals"]) + len(found["requests"]),
+        "to_answer": len(found["approvals"]) + len(found["requests"]) + found["actions"]["waiting"],
         "cases": found["cases"]["open"],
         "quarantined": found["quarantine"]["rows"],
         "drifted": sum(1 for window in found["drift"] if window["verdict"] == "drifted"),

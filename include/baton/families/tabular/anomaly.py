@@ -46,8 +46,9 @@ class AnomalyDetector:
         """Anomaly score, higher is stranger, no fixed unit, shape (rows,)."""
         if estimators.kind_of(self.path, self.name).name == "isolation":
             return -self.predictor.score_samples(self.encoder.transform(frame))
-        if estimators.kind_of(self.path, self.name).name == "distance":
-            return estimators.distances(self.predictor, self.encoder.transform(frame))
+        kind = estimators.kind_of(self.path, self.name)
+        if kind.one_class:
+            return estimators.distances(self.predictor, kind, self.encoder.transform(frame))
         return (self._residual(frame) ** 2).sum(axis=1)
 
     def _residual(self, frame: pd.DataFrame) -> np.ndarray:

@@ -47,7 +47,7 @@ class FittedEstimator:
     def raw(self, frame: pd.DataFrame) -> np.ndarray:
         """Probabilities before calibration, shape (rows,); of a one-class estimator the quantile among the negatives."""
         if self.table is not None:
-            return self.table(estimators.distances(self.predictor, self.encoder.transform(frame)))
+            return self.table(estimators.distances(self.predictor, self.kind, self.encoder.transform(frame)))
         return undo_sampling(estimators.positives(self.predictor, self.kind, self.encoder.transform(frame)), self.rate)
 
     def contributions(self, frame: pd.DataFrame) -> np.ndarray:
@@ -213,7 +213,7 @@ def _one_class(
         predictor = estimators.fit(estimator, kind, matrix, None, None)
     except (TypeError, ValueError) as error:
         raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
-    table = QuantileTable.fit(estimators.distances(predictor, matrix))
+    table = QuantileTable.fit(estimators.distances(predictor, kind, matrix))
     baseline = np.median(matrix, axis=0)
     return FittedEstimator(candidate.name, str(candidate.estimator), predictor, encoder, 1.0, baseline, table=table)
 

@@ -178,8 +178,8 @@ def _learn(frame: pd.DataFrame, name: str, *, log: bool = False) -> EncodedColum
         values = _numbers(series, name)
         known = _logged(values[~null]) if log else values[~null]
         deviation = float(known.std()) or 1.0
-        middle = {"median": float(np.median(known)), "mean": float(known.mean()), "deviation": deviation}
-        return EncodedColumn(name, "numeric", bool(null.any()), log=log, **middle)
+        middle, mean = float(np.median(known)), float(known.mean())
+        return EncodedColumn(name, "numeric", bool(null.any()), log, middle, mean, deviation)
     if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series):
         raise ModelError(f"column {name!r} is a time; derive a number from it before the model sees it")
     categories = sorted({str(value) for value in series[~null]})

@@ -23,7 +23,7 @@ TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredict
 class EstimatorKind:
     """How an estimator wants its data and how it is explained."""
 
-    name: str  # linear | forest | boosting | histogram | isolation | pca | distance
+    name: str  # linear | forest | boosting | histogram | isolation | pca | distance | mixture
     layout: str  # how texts become numbers
     nulls: bool  # takes NaN
     parallel: bool = True  # has n_jobs
@@ -44,6 +44,7 @@ ALLOWED = {
     "sklearn.covariance.ShrunkCovariance": EstimatorKind(
         "distance", "onehot", nulls=False, parallel=False, seeded=False, one_class=True
     ),
+    "sklearn.mixture.GaussianMixture": EstimatorKind("mixture", "onehot", nulls=False, parallel=False, one_class=True),
 }
 
 
@@ -102,9 +103,12 @@ def positives(predictor: Any, kind: EstimatorKind, matrix: np.ndarray) -> np.nda
     return predictor.predict_proba(matrix)[:, 1]
 
 
-def distances(predictor: Any, matrix: np.ndarray) -> np.ndarray:
-    """log(1 + squared Mahalanobis distance) from what a `distance` estimator knows as usual, shape (rows,)."""
-    return np.log1p(predictor.mahalanobis(matrix))
+def distances(predictor: Any, kind: EstimatorKind, matrix: np.ndarray) -> np.ndarray:
+    """How far rows are from what a one-class estimator knows as usual, shape (rows,), no fixed unit.
+
+    Of `distance` log(1 + squared Mahalanobis distance), of `mixture` the negative log-likelihood.
+    """
+    return -predictor.score_samples(matrix) if kind.name == "mixture" else np.log1p(predictor.mahalanobis(matrix))
 
 
 def save(predictor: Any, kind: EstimatorKind, folder: Path, stem: str) -> str:

@@ -36,6 +36,10 @@ def contributions(predictor: Any, kind: EstimatorKind, matrix: np.ndarray, basel
     if kind.name == "distance":  # the parts of the squared distance, which add up to it
         away = matrix - predictor.location_
         return away * (away @ predictor.get_precision())
+    if kind.name == "mixture":  # the same, from the component that the row most likely belongs to
+        nearest = predictor.predict(matrix)
+        away = matrix - predictor.means_[nearest]
+        return away * np.einsum("ij,ijk->ik", away, predictor.precisions_[nearest])
     return _occlusion(predictor, matrix, baseline)
 
 

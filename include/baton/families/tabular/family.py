@@ -273,7 +273,7 @@ def _known(spec: TabularSpec, frame: pd.DataFrame) -> Rows:
     y = frame[spec.data.target].to_numpy() if spec.data.target else None
     weights = frame["_weight"].to_numpy()
     if spec.training.balance is not None and y is not None:
-        weights = balanced(frame[spec.training.balance].to_numpy(dtype=object, na_value=None), y, weights)
+        weights = balanced(frame[spec.training.balance].to_numpy(dtype=object), y, weights)
     return Rows(frame, y, weights, frame["_share"].to_numpy() if "_share" in frame else None)
 
 

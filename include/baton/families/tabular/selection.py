@@ -118,7 +118,7 @@ def select(spec: TabularSpec, rows: Rows, t: np.ndarray, money: np.ndarray | Non
     labels = np.asarray(rows.y).astype(int)
     validation = spec.validation
     if validation.kinds is not None:
-        kinds = rows.frame[validation.kinds].to_numpy(dtype=object, na_value=None)
+        kinds = rows.frame[validation.kinds].to_numpy(dtype=object)
         folds = kind_folds(kinds, labels, validation.folds, spec.training.seed)
     else:
         folds = time_folds(t, validation.folds, rows.weights)

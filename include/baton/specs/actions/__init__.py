@@ -1,6 +1,6 @@
 """What a pack may do to the world, and who has to agree: `actions.yaml`. What is not declared there is forbidden.
 
-An action that no rule of the policy names is forbidden as well.
+An action that no rule of the policy names is forbidden as well. Imports specs.base.
 """
 
 from baton.specs.actions.declared import LEVELS, ActionSpec, Level, PolicyRule, Reach, Recovery

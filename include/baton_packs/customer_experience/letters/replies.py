@@ -136,11 +136,9 @@ def place(job: StageJob[ReplyOptions]) -> StageOutput:
         texts |= approved
     mails, refused = _mails(texts)
     changed = [key for key in asked if key in mails and texts[key][1] != asked[key]["reply"]]
-    said = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
-    said |= {
-        key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]
-    }
-    placed = _Placed(asked, problems | refused, known.left, mails, changed, said)
+    yes = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
+    yes |= {key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]}
+    placed = _Placed(asked, problems | refused, known.left, mails, changed, yes)
     unapproved = placed.waiting if word != NOT_ASKED else []
     kept = {key: rows[key] for key in (*placed.problems, *unapproved) if key in rows}
     degraded = _degraded(word, kept.keys() - placed.problems.keys(), placed.problems)
@@ -184,8 +182,8 @@ def _record(job: StageJob, placed: _Placed, kept: Mapping[str, Mapping[Any, Any]
     gone = sending.sent_elsewhere(job, conn)  # another partition may have answered meanwhile
     mails = [_action(key, mail, placed.said.get(key)) for key, mail in placed.mails.items() if key not in gone]
     left = sending.as_judged(job, conn, [key for key in placed.left if key not in gone and key not in placed.mails])
-    firewall.place(conn, job.pack, job.flow, job.partition, [*mails, *left], kinds=(sending.EFFECT,))
     held_back.open_cases(conn, job, [row for key, row in kept.items() if key not in gone], _routes(job))
+    firewall.place(conn, job.pack, job.flow, job.partition, [*mails, *left], kinds=(sending.EFFECT,))
     if answer:
         said = {name: answer.get(name) for name in ("answer", "actor")}
         said |= {"asked": len(placed.asked), "changed": placed.changed, "held_back": sorted(kept), "commit": commit_id}

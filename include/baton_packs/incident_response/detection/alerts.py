@@ -145,7 +145,7 @@ def intrusion_alerts(connections: pd.DataFrame, scores: pd.DataFrame, suspicious
     found = scores[scores["score"] >= suspicious]
     named = connections.drop_duplicates("metadata_uid").set_index("metadata_uid")
     for key, score, why in zip(found["entity_key"].astype(str), found["score"], found["reasons"], strict=True):
-        row = named.loc[key]
+        row: Any = named.loc[key]
         attack = _attack_of_connection(row)
         cells = {
             name: _plain(row.get(name))
@@ -189,7 +189,7 @@ def log_alerts(counts: pd.DataFrame, scores: pd.DataFrame, strange: float) -> It
     found = scores[scores["score"] >= strange]
     named = counts.set_index("count_id")
     for key, score, why in zip(found["entity_key"].astype(str), found["score"], found["reasons"], strict=True):
-        row = named.loc[key]
+        row: Any = named.loc[key]
         guessing = row["failed_logins"] >= 5
         reasons = [
             f"Stranger than {min(float(score), 0.99999):.3%} of known five minutes{_named(why, '; farthest from usual: ')}",

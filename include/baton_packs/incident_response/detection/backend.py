@@ -9,13 +9,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, ClassVar
 
 from sigma.backends.sqlite.sqlite import sqliteBackend
-from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionValueExpression
 from sigma.conversion.state import ConversionState
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
 from baton_packs.incident_response.detection.taxonomy import ABSENT, ADDRESSES, NUMBERS
 
+FieldValue = (
+    Any  # sigma.conditions.ConditionFieldEqualsValueExpression, whose value is of the kind that the method is for
+)
+Word = Any  # sigma.conditions.ConditionValueExpression, likewise
 FULLTEXT = "raw_data"  # where words without a field are looked for
 
 
@@ -32,46 +35,34 @@ class EventsBackend(sqliteBackend):
         """The condition alone: all rules go over the events together."""
         return query
 
-    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+    def convert_condition_field_eq_val(self, cond: FieldValue, state: ConversionState) -> Any:
         """A field that the events do not carry equals nothing but `null`."""
         if not cond.field.startswith(ABSENT):
             return super().convert_condition_field_eq_val(cond, state)
         return "TRUE" if matches_absence(cond.value) else "FALSE"
 
-    def convert_condition_field_eq_val_str(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_str(self, cond: FieldValue, state: ConversionState) -> str:
         """Without regard to case."""
         return pattern(_text(cond.field), cond.value.lower())
 
-    def convert_condition_field_eq_val_str_case_sensitive(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_str_case_sensitive(self, cond: FieldValue, state: ConversionState) -> str:
         """`cased`: as written."""
         return pattern(_text(cond.field, cased=True), cond.value)
 
-    def convert_condition_field_eq_val_num(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_num(self, cond: FieldValue, state: ConversionState) -> str:
         """A number in a text is compared as text: a cast of it might fail."""
         number = str(cond.value)
         return f"{cond.field} = {number}" if cond.field in NUMBERS else f"{_text(cond.field)} = '{number}'"
 
-    def convert_condition_field_eq_val_bool(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_bool(self, cond: FieldValue, state: ConversionState) -> str:
         """No column of the events is a flag."""
         raise SigmaFeatureNotSupportedByBackendError(f"column {cond.field} holds no true or false")
 
-    def convert_condition_field_eq_val_re(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_re(self, cond: FieldValue, state: ConversionState) -> str:
         """With regard to case, unless the flag `i` says otherwise."""
         return f"regexp_matches({_text(cond.field, cased=True)}, '{self.convert_value_re(cond.value, state)}')"
 
-    def convert_condition_field_eq_val_cidr(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_cidr(self, cond: FieldValue, state: ConversionState) -> str:
         """Every address of the network, however it is written."""
         if cond.field not in ADDRESSES:
             raise SigmaFeatureNotSupportedByBackendError(f"cidr: column {cond.field} holds no addresses")
@@ -79,16 +70,12 @@ class EventsBackend(sqliteBackend):
         low, high = digits(network.network_address), digits(network.broadcast_address)
         return f"{cond.field}__a BETWEEN '{low}' AND '{high}'"
 
-    def convert_condition_field_compare_op_val(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_compare_op_val(self, cond: FieldValue, state: ConversionState) -> str:
         """Of a text only what is a number compares."""
         value = cond.field if cond.field in NUMBERS else f"TRY_CAST({cond.field} AS DOUBLE)"
         return f"{value} {self.compare_operators[cond.value.op]} {cond.value.number}"
 
-    def convert_condition_field_eq_field(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_field(self, cond: FieldValue, state: ConversionState) -> str:
         """Two fields of an event, without regard to case."""
         if cond.value.field.startswith(ABSENT):
             return "FALSE"
@@ -99,25 +86,23 @@ class EventsBackend(sqliteBackend):
             return f"starts_with({left}, {right})"
         return f"ends_with({left}, {right})" if cond.value.ends_with else f"{left} = {right}"
 
-    def convert_condition_field_eq_val_timestamp_part(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> str:
+    def convert_condition_field_eq_val_timestamp_part(self, cond: FieldValue, state: ConversionState) -> str:
         """Hours and days are nobody's: events carry UTC, not the place's time."""
         raise SigmaFeatureNotSupportedByBackendError(
             "modifiers minute, hour, day, week, month and year are not supported"
         )
 
-    def convert_condition_val_str(self, cond: ConditionValueExpression, state: ConversionState) -> str:
+    def convert_condition_val_str(self, cond: Word, state: ConversionState) -> str:
         """A word anywhere in the log line."""
         cased = isinstance(cond.value, SigmaCasedString)
         value = cond.value if cased else cond.value.lower()
         return pattern(_text(FULLTEXT, cased=cased), _anywhere(value))
 
-    def convert_condition_val_num(self, cond: ConditionValueExpression, state: ConversionState) -> str:
+    def convert_condition_val_num(self, cond: Word, state: ConversionState) -> str:
         """A number's digits anywhere in the log line."""
         return f"contains({_text(FULLTEXT)}, '{cond.value}')"
 
-    def convert_condition_val_re(self, cond: ConditionValueExpression, state: ConversionState) -> str:
+    def convert_condition_val_re(self, cond: Word, state: ConversionState) -> str:
         """A regular expression anywhere in the log line."""
         return f"regexp_matches({FULLTEXT}, '{self.convert_value_re(cond.value, state)}')"
 

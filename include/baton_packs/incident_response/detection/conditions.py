@@ -35,7 +35,7 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
             ("logsource",), f"no events of the log source {names_of(key)}", "; ".join(map(names_of, LOG_SOURCES))
         )
         return "", ()
-    mapping: dict[str, str | list[str]] = {}
+    mapping: dict[str, str] = {}
     for name in dict.fromkeys(_fields(rule)):
         column = known.column(name)
         if column is None:
@@ -58,16 +58,18 @@ def condition_of(document: Document) -> tuple[str, tuple[str, ...]]:
             "a rule that some other field can match",
         )  # fmt: skip
         return "", ()
-    for name, column in mapping.items():
-        if str(column).startswith(ABSENT):
+    for name, stands_for in mapping.items():
+        if str(stands_for).startswith(ABSENT):
             document.problem(document.find(name), f"the events do not carry `{name}`: it never compares", note=True)
     columns = {str(column) for column in mapping.values() if not str(column).startswith(ABSENT)}
     columns |= {FULLTEXT} if any(_is_word(leaf) for tree in trees for leaf in _leaves(tree)) else set()
     return " OR ".join(f"({query})" for query in queries), tuple(sorted(columns))
 
 
-def _pipeline(source: LogSource, mapping: dict[str, str | list[str]]) -> ProcessingPipeline:
-    items = [ProcessingItem(FieldMappingTransformation(mapping))]
+def _pipeline(source: LogSource, mapping: dict[str, str]) -> ProcessingPipeline:
+    named: dict[str | None, str | list[str]] = {}
+    named.update(mapping.items())
+    items = [ProcessingItem(FieldMappingTransformation(named))]
     if source.where:  # a name with `_` in front is none of `them`
         items.append(ProcessingItem(AddConditionTransformation(dict(source.where), name="_log_source")))
     return ProcessingPipeline(items=items)

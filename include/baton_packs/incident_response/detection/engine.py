@@ -47,7 +47,12 @@ def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECOND
         return np.empty(0, dtype=int), np.empty((0, len(rules)), dtype=bool)
     connection = connect()
     late = Event()  # what is interrupted between two statements goes on with the next
-    timer = Timer(seconds, lambda: (late.set(), connection.interrupt()))
+
+    def stop() -> None:
+        late.set()
+        connection.interrupt()
+
+    timer = Timer(seconds, stop)
     timer.daemon = True
     timer.start()
     try:
@@ -65,7 +70,9 @@ def matches(events: pd.DataFrame, rules: Sequence[Rule], seconds: float = SECOND
     finally:
         timer.cancel()
         connection.close()
-    return found["position"].astype(int), np.column_stack([found[f"r{n}"] for n in range(len(rules))]).astype(bool)
+    return np.asarray(found["position"]).astype(int), np.column_stack(
+        [found[f"r{n}"] for n in range(len(rules))]
+    ).astype(bool)
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -113,4 +113,5 @@ def join_alerts(rules: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return alerts.frame_of(row for part in parts for row in part[list(alerts.COLUMNS)].to_dict("records"))
+    rows: list[Any] = [row for part in parts for row in part[list(alerts.COLUMNS)].to_dict("records")]
+    return alerts.frame_of(rows)

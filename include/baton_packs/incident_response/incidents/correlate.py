@@ -42,7 +42,7 @@ from baton_packs.incident_response.incidents.links import (
     Key,
     Living,
     Shared,
-    Span,
+    Sighting,
     grouped,
     shared,
     ties,
@@ -157,7 +157,10 @@ def correlate(
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     living = [
-        Living({**one.spans, **_sweep(one, names)}, 0.0 if one.incident_id in (closed or {}) else window)
+        Living(
+            {**{key: span for key, span in one.spans.items() if span.ties}, **_sweep(one, names)},
+            0.0 if one.incident_id in (closed or {}) else window,
+        )
         for one in alive
     ]
     groups = grouped([alert["at"] for alert in fresh], keys, living, window)
@@ -260,8 +263,8 @@ def _shared(
     )
 
 
-def _sweep(one: Incident, names: Shared) -> dict[Key, Span]:
-    return {key: Span(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
+def _sweep(one: Incident, names: Shared) -> dict[Key, Sighting]:
+    return {key: Sighting(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
 
 
 def _owner(incidents: list[Incident], closed: Mapping[str, str]) -> tuple[Incident | None, list[Incident]]:

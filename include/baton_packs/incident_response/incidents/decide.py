@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
+from baton_packs.incident_response.incidents import pictures
 from baton_packs.incident_response.incidents.incident import MERGED, NOISE
 from baton_packs.incident_response.incidents.policy import IncidentPolicy, policy
 from baton_packs.incident_response.incidents.situation import SEVERITIES
@@ -29,6 +30,7 @@ COLUMNS = (
     "playbook", "also", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
     "first_seen", "last_seen", "hosts", "users", "accounts", "addresses", "alerts", "alerts_total", "new_alerts", "techniques",
     "tactics", "entities", "conditions", "aims", "asset_class", "known", "late", "follows",
+    "timeline", "graph",
 )  # fmt: skip
 
 
@@ -68,6 +70,9 @@ def decided(incidents: pd.DataFrame, triage: pd.DataFrame, merged: pd.DataFrame,
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds = {"risk": "float64", "money": "float64", "confidence": "float64", "priority": "int64", "severity_id": "int64", "alerts_total": "int64",
              "new_alerts": "int64", "late": "bool"}  # fmt: skip
+    listed = frame.to_dict("records")
+    frame["timeline"] = [pictures.timeline(row) for row in listed]
+    frame["graph"] = [pictures.graph(row, rules) for row in listed]
     return frame.astype(kinds)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Span, shown, ties
+from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Sighting, shown, ties
 
 KEPT_NAMES = 200  # hosts, users and addresses of an incident, the most frequent
 KEPT_IDS = 4_000  # alerts that an incident knows again
@@ -38,7 +38,7 @@ class Incident:
 
     incident_id: str
     opened_at: float
-    spans: dict[Key, Span] = field(default_factory=dict)
+    spans: dict[Key, Sighting] = field(default_factory=dict)
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: dict[str, None] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
@@ -64,8 +64,9 @@ class Incident:
             tied: the keys that may tie later alerts to it, a sweep among them.
         """
         at = float(alert["at"])
+        may = set(tied)
         for key in dict.fromkeys([*shown(alert), *tied]):
-            _widen(self.spans, key, Span(at, at))
+            _widen(self.spans, key, Sighting(at, at, ties=key in may))
         self.alerts[alert["alert_id"]] = dict(alert)
         self.ids[short(alert["alert_id"])] = None
         rule = str(alert["rule"])
@@ -80,7 +81,7 @@ class Incident:
     def absorb(self, other: Incident) -> None:
         """Take in another incident that turned out to be this one."""
         for key, span in other.spans.items():
-            _widen(self.spans, key, Span(span.first, span.last, span.count))
+            _widen(self.spans, key, Sighting(span.first, span.last, span.count, span.ties))
         self.alerts = {**other.alerts, **self.alerts}
         self.ids = {**other.ids, **self.ids}
         for rule, count in other.rules.items():
@@ -120,7 +121,7 @@ class Incident:
         return len(self.ids) > KEPT_IDS
 
 
-def _widen(spans: dict[Key, Span], key: Key, span: Span) -> None:
+def _widen(spans: dict[Key, Sighting], key: Key, span: Sighting) -> None:
     if key in spans:
         spans[key].add(span)
     else:
@@ -141,7 +142,7 @@ def row_of(one: Incident, most: int, state: str, title: str) -> dict[str, Any]:
     """The row of an incident, see `COLUMNS`; `most` alerts are kept."""
     names = {HOST: one.names(HOST), USER: one.names(USER), ADDRESS: one.names(ADDRESS), SWEEP: one.names(SWEEP)}
     entities = [
-        {"kind": kind, "name": name, "first": _iso(span.first), "last": _iso(span.last), "alerts": span.count}
+        {"kind": kind, "name": name, "first": _iso(span.first), "last": _iso(span.last), "alerts": span.count, "ties": span.ties}
         for kind, found in names.items() for name in found for span in [one.spans[kind, name]]
     ]  # fmt: skip
     rules = [{"rule": rule, "alerts": one.rules[rule], "confidence": one.best[rule]} for rule in sorted(one.rules)]
@@ -163,7 +164,7 @@ def of_row(row: Mapping[Any, Any]) -> Incident:
     return Incident(
         incident_id=row["incident_id"], opened_at=seconds(row["opened_at"]), first=seconds(row["first_seen"]),
         last=seconds(row["last_seen"]), severity_id=int(row["severity_id"]), total=int(row["alerts_total"]),
-        spans={(e["kind"], e["name"]): Span(seconds(e["first"]), seconds(e["last"]), int(e["alerts"])) for e in json.loads(row["entities"])},
+        spans={(e["kind"], e["name"]): Sighting(seconds(e["first"]), seconds(e["last"]), int(e["alerts"]), bool(e["ties"])) for e in json.loads(row["entities"])},
         alerts={alert["alert_id"]: alert for alert in alerts}, ids=dict.fromkeys(str(row["alert_ids"]).split()),
         rules={one["rule"]: int(one["alerts"]) for one in rules}, best={one["rule"]: float(one["confidence"]) for one in rules},
         techniques=dict.fromkeys(json.loads(row["techniques"])), tactics=dict.fromkeys(json.loads(row["tactics"])),

@@ -23,17 +23,19 @@ Key = tuple[str, str]  # kind, name
 
 
 @dataclass
-class Span:
-    """When something was seen in an incident, in seconds since 1970, and in how many alerts."""
+class Sighting:
+    """When something was seen in an incident, in seconds since 1970, and in how many alerts; `ties`: it may tie later ones."""
 
     first: float
     last: float
     count: int = 1
+    ties: bool = True
 
-    def add(self, other: Span) -> None:
+    def add(self, other: Sighting) -> None:
         """Widen by another span of the same."""
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.count += other.count
+        self.ties = self.ties or other.ties
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Groups:
 class Living:
     """An earlier incident as far as new alerts can join it: what was seen when; `slack` seconds around that still count."""
 
-    spans: Mapping[Key, Span]
+    spans: Mapping[Key, Sighting]
     slack: float
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from baton.actions import admission
 from baton.actions.action import Action
+from baton.actions.policy import FREE
 from baton.effects import firewall, outbox
 from baton.effects.mail import mail_payload
 from baton.feedback import cases
@@ -51,18 +53,28 @@ class Earlier:
         effects: of all partitions of the flow, about these incidents or their targets.
         closed: incident -> how a person answered its case.
         partition: the one that is placed now.
+        merged: incidents that another one takes in now: what waits for people about them is withdrawn.
     """
 
     effects: Sequence[Effect] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     partition: str = ""
+    merged: frozenset[str] = frozenset()
 
     def out(self) -> list[Effect]:
         """Effects of this partition that may have happened already."""
         return [one for one in self.effects if one.partition == self.partition and one.state in OUT and not one.undoes]
 
-    def why_not(self, incident: str, planned: Planned) -> str:
-        """Why an action is not placed again; empty: it may be."""
+    def overtaken(self, actions: Iterable[Action], free: Collection[int]) -> list[str]:
+        """Keys of effects of earlier partitions that wait for people, and that are placed now without asking anybody."""
+        wanted = {(one.kind, one.target) for one in actions if id(one) in free}
+        return [
+            one.key for one in self.effects
+            if one.state == outbox.WAITING and one.partition != self.partition and (one.kind, one.target) in wanted and not one.undoes
+        ]  # fmt: skip
+
+    def why_not(self, incident: str, planned: Planned, free: bool = False) -> str:
+        """Why an action is not placed again; empty: it may be. `free`: nobody need be asked about it now."""
         for one in self.effects:
             if (
                 (one.kind, one.target) != (planned.action, planned.target)
@@ -70,12 +82,16 @@ class Earlier:
                 or one.state == outbox.WITHDRAWN
             ):
                 continue
+            if one.entity_key in self.merged and one.state == outbox.WAITING:
+                continue
             mine = one.entity_key == incident
             if mine and one.partition == self.partition:
                 continue
             if one.undone_at:
                 if mine:
                     return "a person took it back"
+            elif one.state == outbox.WAITING and free:  # surer by now: it need not wait any longer
+                continue
             elif mine:
                 return f"the partition {one.partition} has placed it ({one.state})"
             elif one.state not in outbox.HELD:
@@ -143,6 +159,7 @@ def place(job: StageJob) -> StageOutput:
         "records"
     )
     known = earlier(job.flow, job.partition, [str(row["incident_id"]) for row in rows])
+    known = replace(known, merged=frozenset(str(row["incident_id"]) for row in rows if row["state"] == MERGED))
     plans, actions = planned(job.pack, rows, known)
     levels = dict(
         zip([id(one) for one in actions], [one.level for one in firewall.foresee(job.pack, actions)], strict=True)
@@ -157,7 +174,8 @@ def place(job: StageJob) -> StageOutput:
         "skipped": {str(name): int(count) for name, count in Counter(one.skipped for _, one, _ in plans if one.skipped).items()},
     }  # fmt: skip
     facts |= {"degraded": forbidden} if forbidden else {}
-    return StageOutput(frame, facts, partial(_record, job, rows, actions, known))
+    free = {id(one) for one in actions if levels[id(one)] in FREE}
+    return StageOutput(frame, facts, partial(_record, job, rows, actions, known, free))
 
 
 FORBIDDEN = "the policy forbids it"
@@ -178,11 +196,13 @@ def planned(
         incident = str(row["incident_id"])
         if row["route"] == NOISE_ROUTE or row["state"] == MERGED:
             continue
-        for step in _steps(pack, row):
+        steps = _steps(pack, row)
+        free = _free(pack, row, steps)
+        for step in steps:
             why = step.skipped or (
                 f"a person has closed it: {known.closed[incident]}" if incident in known.closed else ""
             )
-            why = why or known.why_not(incident, step)
+            why = why or known.why_not(incident, step, (step.action, step.target) in free)
             holder = taken.get((step.action, step.target))
             why = why or (f"{holder} has it done" if holder not in (None, incident) else "")
             out = kept.get((incident, step.action, step.target))
@@ -205,6 +225,13 @@ def _steps(pack: str, row: Mapping[Any, Any]) -> list[Planned]:
             if key not in steps or (steps[key].skipped and not step.skipped):
                 steps[key] = step
     return list(steps.values())
+
+
+def _free(pack: str, row: Mapping[Any, Any], steps: Sequence[Planned]) -> set[tuple[str, str]]:
+    """(action, target) of the steps about which the policy asks nobody, caps left aside."""
+    wanted = [(one, action_of(row, one)) for one in steps if not one.skipped]
+    levels = firewall.foresee(pack, [action for _, action in wanted])
+    return {(one.action, one.target) for (one, _), judged in zip(wanted, levels, strict=True) if judged.level in FREE}
 
 
 def _walked(pack: str, row: Mapping[Any, Any], playbook: str) -> list[Planned]:
@@ -281,10 +308,15 @@ def kinds() -> list[str]:
 
 
 def _record(
-    job: StageJob, rows: Sequence[Mapping[Any, Any]], actions: Sequence[Action], known: Earlier, conn: Connection, commit_id: int
+    job: StageJob, rows: Sequence[Mapping[Any, Any]], actions: Sequence[Action], known: Earlier, free: Collection[int],
+    conn: Connection, commit_id: int,
 ) -> None:  # fmt: skip
     """In the commit's own transaction: actions to the firewall, and an end to what belongs to closed or merged incidents."""
     firewall.place(conn, job.pack, job.flow, job.partition, actions, kinds=kinds(), whole=True)
+    for key in known.overtaken(actions, free):
+        why = f"the partition {job.partition} does it without asking: the findings are surer by now"
+        admission.settled(conn, key, why)
+        outbox.bring(conn, key, outbox.WITHDRAWN, why, (outbox.WAITING,))
     for incident, answer in known.closed.items():
         firewall.withdraw(conn, job.flow, incident, f"its case was closed as {answer}")
     merged = {str(row["incident_id"]): str(row["merged_into"]) for row in rows if row["state"] == MERGED}

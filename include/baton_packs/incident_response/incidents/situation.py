@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from baton_packs.incident_response.incidents.links import HOST, USER, named
 from baton_packs.incident_response.incidents.policy import INSIDE, OUTSIDE, PROTECTED, IncidentPolicy, policy
 from baton_packs.incident_response.playbooks.plan import Aim
-from baton_packs.incident_response.playbooks.spec import Playbook, playbooks
+from baton_packs.incident_response.playbooks.spec import PlaybookSpec, playbooks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def _past(past: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:
 
 
 def judged(
-    row: Mapping[Any, Any], said: Answers, past: Mapping[str, Sequence[tuple[str, str]]], books: Mapping[str, Playbook],
+    row: Mapping[Any, Any], said: Answers, past: Mapping[str, Sequence[tuple[str, str]]], books: Mapping[str, PlaybookSpec],
     rules: IncidentPolicy,
 ) -> dict[str, Any]:  # fmt: skip
     """The rules' judgement of one incident: values of `COLUMNS`."""
@@ -249,7 +249,7 @@ def _harmless(
 
 
 def _fitting(
-    books: Mapping[str, Playbook], tactics: Collection[str], techniques: Collection[str], asset_class: str
+    books: Mapping[str, PlaybookSpec], tactics: Collection[str], techniques: Collection[str], asset_class: str
 ) -> list[str]:
     """Names of the playbooks that fit, the rules' own choice first; those that act leave out those that only watch."""
     fit = [

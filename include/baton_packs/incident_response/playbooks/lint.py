@@ -8,7 +8,7 @@ from pathlib import Path
 from baton.packs.spec_file import Problem, did_you_mean, dotted, read_as
 from baton.packs.yaml_marks import Loc, Marked
 from baton.specs.actions import ActionSpec, ActionsSpec
-from baton_packs.incident_response.playbooks.spec import ActionStep, ParallelStep, Playbook, following, read
+from baton_packs.incident_response.playbooks.spec import ActionStep, ParallelStep, PlaybookSpec, following, read
 
 UNKNOWN = "unknown"
 _END = "end"
@@ -50,7 +50,7 @@ def _actions(folder: Path) -> Mapping[str, ActionSpec] | None:
 
 
 def problems_of(
-    one: Playbook, path: Path, marked: Marked, actions: Mapping[str, ActionSpec] | None
+    one: PlaybookSpec, path: Path, marked: Marked, actions: Mapping[str, ActionSpec] | None
 ) -> Iterator[Problem]:
     """Mistakes of one playbook whose fields are right each for itself.
 
@@ -93,7 +93,7 @@ def _action_problems(
         yield _at(path, marked, ("workflow", name, "undo"), said, found.undo or "null")
 
 
-def _graph_problems(one: Playbook, path: Path, marked: Marked) -> Iterator[Problem]:
+def _graph_problems(one: PlaybookSpec, path: Path, marked: Marked) -> Iterator[Problem]:
     after = {
         name: [other for _, other in following(step) if other in one.workflow] for name, step in one.workflow.items()
     }

@@ -11,7 +11,7 @@ from baton_packs.incident_response.playbooks.spec import (
     ActionStep,
     IfStep,
     ParallelStep,
-    Playbook,
+    PlaybookSpec,
     StartStep,
 )
 
@@ -64,7 +64,7 @@ class Planned:
 
 
 def plan(
-    book: Playbook, conditions: Collection[str], aims: Mapping[str, Sequence[Aim]], forbidden: Collection[tuple[str, str]] = ()
+    book: PlaybookSpec, conditions: Collection[str], aims: Mapping[str, Sequence[Aim]], forbidden: Collection[tuple[str, str]] = ()
 ) -> list[Planned]:  # fmt: skip
     """The steps of a playbook in their order, each way of a fork once.
 
@@ -80,7 +80,7 @@ def plan(
 
 @dataclass
 class _Walk:
-    book: Playbook
+    book: PlaybookSpec
     conditions: frozenset[str]
     aims: Mapping[str, Sequence[Aim]]
     forbidden: frozenset[tuple[str, str]]

@@ -125,7 +125,7 @@ class ParallelStep(Spec):
     on_completion: StepId = Field(description="what comes after all of them")
 
 
-Step = Annotated[StartStep | EndStep | ActionStep | IfStep | ParallelStep, Field(discriminator="type")]
+PlaybookStep = Annotated[StartStep | EndStep | ActionStep | IfStep | ParallelStep, Field(discriminator="type")]
 
 
 class Fits(Spec):
@@ -144,7 +144,7 @@ class Fits(Spec):
     )
 
 
-class Playbook(Spec):
+class PlaybookSpec(Spec):
     """A file of `playbooks/`."""
 
     type: Literal["playbook"]
@@ -155,7 +155,7 @@ class Playbook(Spec):
     playbook_types: Seq[Literal["notification", "investigation", "mitigation", "remediation"]] = Field(min_length=1)
     fits: Fits = Field(description="which incidents it is for")
     workflow_start: StepId = Field(description="the step of type start")
-    workflow: dict[StepId, Step] = Field(min_length=2, description="steps by id; an id begins with its type")
+    workflow: dict[StepId, PlaybookStep] = Field(min_length=2, description="steps by id; an id begins with its type")
 
     @field_validator("workflow")
     @classmethod
@@ -178,12 +178,12 @@ def following(step: Any) -> list[tuple[str, str]]:
     ]
 
 
-def read(path: Path) -> tuple[Playbook | None, Marked, list[Problem]]:
+def read(path: Path) -> tuple[PlaybookSpec | None, Marked, list[Problem]]:
     """A playbook's file, None where something in it is wrong; with the lines and what is wrong."""
-    return read_as(Playbook, path)
+    return read_as(PlaybookSpec, path)
 
 
-def playbooks(folder: Path = FOLDER) -> dict[str, Playbook]:
+def playbooks(folder: Path = FOLDER) -> dict[str, PlaybookSpec]:
     """Every playbook by name, the one with the highest rank first.
 
     Raises:
@@ -193,7 +193,7 @@ def playbooks(folder: Path = FOLDER) -> dict[str, Playbook]:
 
 
 @lru_cache(maxsize=16)
-def _read(folder: Path, stamps: tuple[tuple[str, int], ...]) -> tuple[tuple[str, Playbook], ...]:
+def _read(folder: Path, stamps: tuple[tuple[str, int], ...]) -> tuple[tuple[str, PlaybookSpec], ...]:
     found, problems = [], []
     for path, _ in stamps:
         one, _, wrong = read(Path(path))

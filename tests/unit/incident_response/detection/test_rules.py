@@ -119,7 +119,7 @@ def test_alerts_are_the_same_in_every_run_and_whatever_the_order() -> None:
     assert once["alert_id"].is_unique
     worst = once.sort_values("severity_id").iloc[-1]
     assert (worst["title"], worst["severity_id"], worst["technique"], worst["tactic"]) == (
-        "Password guessed over SSH, then logged in", 5, "T1110.001", "credential-access",
+        "Password guessed over SSH, then logged in", 5, "T1078", "initial-access",
     )  # fmt: skip
     assert (worst["event_uid"], worst["host"], worst["user"], worst["src_ip"]) == (
         "e9",

@@ -16,7 +16,7 @@ _TABLES = {
 _INDEXES = {
     "requests": ["effect", "state flow partition", "flow entity_key", "pack rule opened_at"],
     "permits": ["effect", "pack rule issued_at", "level issued_at"],
-    "outbox": ["target kind"],
+    "outbox": ["target kind", "flow entity_key", "updated_at"],
 }
 _OUTBOX = "target? action:json? undo:json? via:json? undone_at?"
 
@@ -34,7 +34,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them; who approved what is lost."""
-    op.drop_index("ix_outbox_target_kind", "outbox")
+    for index in ("target_kind", "flow_entity_key", "updated_at"):
+        op.drop_index(f"ix_outbox_{index}", "outbox")
     for column in columns(_OUTBOX):
         op.drop_column("outbox", column.name)
     for name in _TABLES:

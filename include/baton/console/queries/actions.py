@@ -1,0 +1,105 @@
+"""What is to be done outside and waits for people, what was done and can be taken back, and whether all of it is stopped."""
+
+from dataclasses import asdict
+from typing import Any
+
+from baton.actions import switch
+from baton.actions.votes import APPROVE, Voter, flaw
+from baton.console.host import Rights
+from baton.effects import overview
+from baton.effects.overview import EffectState, ShownRequest
+
+NEWEST = 50  # effects that the page lists
+
+
+def gather(rights: Rights) -> dict[str, Any]:
+    """The page Actions: `stopped` (by, at, reason, or None), `may_stop`, `requests`, `notices`, `effects`; what the person may read."""
+    stopped = switch.stopped()
+    return {
+        "stopped": asdict(stopped) if stopped else None, "may_stop": rights.decide(None), "person": rights.person.name,
+        "requests": [shown_request(rights, one) for one in overview.open_requests() if rights.read(one.request.flow)],
+        "notices": [_standing(rights, one) for one in overview.notices() if rights.read(one.effect.flow)],
+        "effects": [_standing(rights, one) for one in overview.newest(NEWEST) if rights.read(one.effect.flow)],
+    }  # fmt: skip
+
+
+def of_case(rights: Rights, flow: str, entity_key: str) -> dict[str, list[dict[str, Any]]]:
+    """The part of a decision card: requests that are open, and all effects of the entity."""
+    return {
+        "requests": [shown_request(rights, one) for one in overview.open_requests(flow, entity_key)],
+        "effects": [_standing(rights, one) for one in overview.of_entity(flow, entity_key)],
+    }
+
+
+def summary(rights: Rights) -> dict[str, Any]:
+    """The part of Today: how many requests wait, what went with a notice, and the switch."""
+    open_ones = [one for one in overview.open_requests() if rights.read(one.request.flow)]
+    notices = [one for one in overview.notices() if rights.read(one.effect.flow)]
+    stopped = switch.stopped()
+    return {
+        "stopped": asdict(stopped) if stopped else None,
+        "may_stop": rights.decide(None),
+        "waiting": len(open_ones),
+        "notices": len(notices),
+    }
+
+
+def shown_request(rights: Rights, asked: ShownRequest) -> dict[str, Any]:
+    """A request with its difference and votes; what is personal in it only for those who may decide."""
+    request, deciding = asked.request, rights.decide(asked.request.flow)
+    names = (
+        "id",
+        "flow",
+        "partition",
+        "entity_key",
+        "kind",
+        "target",
+        "level",
+        "rule",
+        "needs",
+        "reasons",
+        "requester",
+        "seen",
+    )
+    yes = [vote for vote in asked.votes if vote["answer"] == APPROVE]
+    why_not = (
+        _why_not(rights, asked, [vote["person"] for vote in yes]) if deciding else "answering takes the right to decide"
+    )
+    return {
+        **{name: getattr(request, name) for name in names}, "opened_at": request.opened_at, "expires_at": request.expires_at,
+        "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
+        "difference": [list(map(_plain, row)) for row in asked.difference] if deciding else [], "hidden": not deciding,
+        "votes": [{name: vote[name] for name in ("name", "answer", "reason", "channel", "at")} for vote in asked.votes],
+        "agreed": len(yes), "why_not": why_not,
+    }  # fmt: skip
+
+
+def _why_not(rights: Rights, asked: ShownRequest, agreed: list[str]) -> str:
+    """Why this person cannot approve; empty: they can."""
+    voter = Voter(rights.person.id, rights.person.name)
+    return "you have agreed already" if voter.id in agreed else flaw(voter, asked.request.requester)
+
+
+def _standing(rights: Rights, one: EffectState) -> dict[str, Any]:
+    effect, deciding = one.effect, rights.decide(one.effect.flow)
+    names = (
+        "key",
+        "kind",
+        "flow",
+        "partition",
+        "entity_key",
+        "state",
+        "target",
+        "sent_at",
+        "error",
+        "undone_at",
+        "undoes",
+    )
+    return {
+        **{name: getattr(effect, name) for name in names}, "level": one.level, "rule": one.rule, "request": one.request,
+        "undo": one.undo, "undoable": one.undoable and deciding,
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,102 @@
+"""The action firewall: the policy matrix, seeded crashes around the action step, and sequences of actions taken back.
+
+The matrix is compared with a table written by hand (`tests/faults/matrix.py`). A crash scenario counts when its interleaving
+is not that of another; people vote, plans, policy and kill switch change meanwhile. The sequences run against the real
+services of the demo, over HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from baton.record import warehouse
+from baton.settings import settings
+
+FAULTS = Path(__file__).parents[1] / "faults"
+LANES = ((0, 620), (620, 1240))
+SEQUENCES = 100
+
+
+def run(seed: int, out: Path) -> list[dict[str, Any]]:
+    """Crashes in two processes, then matrix and sequences in this one."""
+    sys.path.insert(0, str(FAULTS))
+    with tempfile.TemporaryDirectory(prefix="baton-actions-") as name:
+        crashes = _crashes(Path(name), out)
+        matrix = _in_a_home(Path(name) / "matrix", _matrix)
+        undone = _in_a_home(Path(name) / "undo", _undo)
+    none = {"peer": None, "peer_value": None, "ratio": None, "seed": seed}
+    zero = {"unit": "", "target": 0, "larger_is_better": False, "required": True, **none}
+    return [
+        {"name": "distinct crash scenarios around an action", "value": crashes["distinct"], "unit": "", "target": 1000,
+         "larger_is_better": True, **none, **crashes},
+        {"name": "of them with an effect twice, lost or without its permit", "value": len(crashes["violations"]), **zero},
+        {"name": "policy matrix: wrongly allowed", "value": len(matrix.wrongly_allowed), "cells": matrix.cells, **zero},
+        {"name": "policy matrix: wrongly refused", "value": len(matrix.wrongly_refused), "cells": matrix.cells, **zero},
+        {"name": "sequences of actions taken back to the exact state", "value": sum(not one.problems for one in undone),
+         "unit": f"of {SEQUENCES}", "target": SEQUENCES, "larger_is_better": True, **none,
+         "actions": sum(one.actions for one in undone), "problems": [one.problems for one in undone if one.problems]},
+    ]  # fmt: skip
+
+
+def _crashes(folder: Path, out: Path) -> dict[str, Any]:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a killed process needs no disk that syncs
+
+    def lane(number: int) -> dict[str, Any]:
+        start, end = LANES[number]
+        command = [sys.executable, str(FAULTS / "crashes.py"), "--kind", "guarded", "--seeds", f"{start}:{end}"]
+        command += [
+            "--seconds",
+            "3600",
+            "--traces",
+            str(folder / f"{number}.txt"),
+            *(["--folder", memory] if memory else []),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+        return dict(json.loads(done.stdout))
+
+    with ThreadPoolExecutor(len(LANES)) as pool:
+        summaries = list(pool.map(lane, range(len(LANES))))
+    (out / "actions_endings.json").write_text(json.dumps(summaries, indent=1), encoding="utf-8")
+    traces = {line for number in range(len(LANES)) for line in (folder / f"{number}.txt").read_text().split()}
+    killed = sum(count for one in summaries for name, count in one["endings"].items() if "killed" in name)
+    violations = [found for one in summaries for found in one["violations"]]
+    return {"distinct": len(traces), "kills": killed, "violations": violations}
+
+
+def _matrix(folder: Path) -> Any:
+    from matrix import play
+
+    return play()
+
+
+def _undo(folder: Path) -> Any:
+    from undo_sequences import play, services
+
+    with services(folder) as town:
+        return [play(number, town, folder) for number in range(SEQUENCES)]
+
+
+def _in_a_home(folder: Path, work: Any) -> Any:
+    """Have work done in an empty warehouse of its own."""
+    before = os.environ.get("BATON_HOME")
+    os.environ["BATON_HOME"] = str(folder)
+    settings.cache_clear()
+    try:
+        folder.mkdir(parents=True)
+        warehouse.migrate()
+        return work(folder)
+    finally:
+        warehouse.engine().dispose()
+        os.environ.pop("BATON_HOME")
+        if before is not None:
+            os.environ["BATON_HOME"] = before
+        settings.cache_clear()

@@ -1,0 +1,136 @@
+"""Actions in the console: two people agree to what they saw, a third may not; the switch; taking back what was done."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baton.actions.action import Action
+from baton.effects import delivery, firewall, outbox
+from baton.effects.peer import Outcome
+from baton.record import warehouse
+
+STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
+HTML, FLOW, client, empty = STAGE["HTML"], STAGE["FLOW"], STAGE["client"], STAGE["empty"]
+no_registry = STAGE["no_registry"]
+HOUR = "2026-11-20T09:00:00"
+POLICY = """
+actions:
+  isolate_host: {description: Cuts a host off, recovery: reversible, reach: host, undo: release_host}
+  release_host: {description: Lets it back, recovery: reversible, reach: host, undo: isolate_host}
+policy:
+  - {name: servers, actions: [isolate_host], asset_class: [server], level: two_approvers}
+  - {name: small, actions: [isolate_host, release_host], level: notify}
+"""
+
+
+class Switchboard:
+    """A peer that does what it is told."""
+
+    answers = True
+
+    def find(self, key: str, payload: dict[str, Any]) -> Outcome:
+        return Outcome("absent")
+
+    def place(self, key: str, payload: dict[str, Any]) -> Outcome:
+        return Outcome("done", answer={"action_id": "1"})
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "actions.yaml").write_text(POLICY)
+    return folder
+
+
+def place(pack: Path, host: str, asset_class: str) -> None:
+    action = Action(
+        "isolate_host", "incident-7", host, {"action": "isolate_host", "target": host}, asset_class=asset_class,
+        confidence=0.9, evidence=["alert-1"], before={"isolated": False}, after={"isolated": True},
+    )  # fmt: skip
+    with warehouse.write() as conn:
+        firewall.place(conn, pack, FLOW, HOUR, [action], kinds=["isolate_host"], whole=False)
+
+
+def asked(who: str = "admin") -> Any:
+    return client(who).get("/baton/actions").json()["requests"]
+
+
+def answer(who: str, number: int, seen: str, word: str = "approved") -> Any:
+    return client(who).post(f"/baton/actions/requests/{number}", json={"answer": word, "seen": seen})
+
+
+def state(host: str) -> str:
+    return next(one.state for one in outbox.effects(FLOW, HOUR) if one.target == host)
+
+
+def test_two_people_agree_to_what_they_saw(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (one,) = asked()
+    assert one["difference"] == [["isolated", False, True]]
+    assert (one["agreed"], one["needs"], one["why_not"]) == (0, 2, "")
+    assert answer("admin", one["id"], "something else").status_code == 409
+    assert answer("viewer", one["id"], one["seen"]).status_code == 403
+    assert answer("admin", one["id"], one["seen"]).json()["state"] == "open"
+    assert asked()[0]["why_not"] == "you have agreed already"
+    assert answer("admin", one["id"], one["seen"]).status_code == 409
+    assert state("srv-db") == outbox.WAITING
+    assert answer("second", one["id"], one["seen"]).json()["state"] == "approved"
+    assert (asked(), state("srv-db")) == ([], outbox.PENDING)
+
+
+def test_one_no_ends_it(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (one,) = asked()
+    assert answer("second", one["id"], one["seen"], "refused").json()["state"] == "refused"
+    assert answer("admin", one["id"], one["seen"]).status_code == 409
+
+
+def test_who_may_not_decide_sees_no_difference_and_strangers_see_nothing(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (one,) = asked("viewer")
+    assert (one["difference"], one["hidden"]) == ([], True)
+    assert asked("stranger") == []
+    assert client("stranger").get("/baton/actions").json()["effects"] == []
+
+
+def test_the_page_shows_the_difference_and_a_form(empty: Any, pack: Path) -> None:
+    place(pack, "srv-<b>", "server")
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    assert "srv-&lt;b&gt;" in page
+    assert "0 of 2 approvals" in page
+    assert 'value="approved"' in page
+    assert 'value="approved"' not in client("viewer").get("/baton/actions", headers=HTML).text
+
+
+def test_what_was_done_is_taken_back_by_those_who_may(empty: Any, pack: Path) -> None:
+    place(pack, "ws-01", "workstation")
+    delivery.deliver("isolate_host", Switchboard(), FLOW, HOUR, via={"conn_id": "directory"})
+    found = client("admin").get("/baton/actions").json()
+    assert [one["target"] for one in found["notices"]] == ["ws-01"]
+    (done,) = found["effects"]
+    assert (done["state"], done["undoable"]) == ("sent", True)
+    assert client("viewer").get("/baton/actions").json()["effects"][0]["undoable"] is False
+    assert client("viewer").post("/baton/actions/undo", json={"key": done["key"]}).status_code == 403
+    result = client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).json()
+    assert result["started"] == "run 9"
+    again = client("admin").post("/baton/actions/undo", json={"key": done["key"]}).json()
+    assert again["key"] == result["key"]  # pressed twice: the same effect, to be delivered once
+    assert client("admin").post("/baton/actions/undo", json={"key": "nothing"}).status_code == 404
+
+
+def test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again(empty: Any) -> None:
+    turn = "/baton/actions/switch"
+    assert client("viewer").post(turn, json={"turn": "stop", "reason": "no"}).status_code == 403
+    assert client("admin").post(turn, json={"turn": "stop"}).status_code == 422
+    assert client("admin").post(turn, json={"turn": "sideways"}).status_code == 422
+    assert client("admin").post(turn, json={"turn": "stop", "reason": "a wrong policy"}).json() == {"stopped": True}
+    assert client("admin").get("/baton/api/today").json()["actions"]["stopped"]["reason"] == "a wrong policy"
+    assert "All effects are stopped" in client("viewer").get("/baton/today", headers=HTML).text
+    assert client("admin").post(turn, json={"turn": "stop", "reason": "again"}).status_code == 409
+    assert client("admin").post(turn, json={"turn": "start"}).json() == {"stopped": False}
+    assert client("admin").get("/baton/api/today").json()["actions"]["stopped"] is None
