@@ -179,6 +179,7 @@ def test_what_the_families_save_passes(folder: Path) -> None:
         RandomForestClassifier,
     )
     from sklearn.linear_model import LogisticRegression
+    from sklearn.mixture import GaussianMixture
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -187,6 +188,7 @@ def test_what_the_families_save_passes(folder: Path) -> None:
     estimators = [
         make_pipeline(StandardScaler(), LogisticRegression()),
         ShrunkCovariance(),
+        GaussianMixture(2, random_state=7),
         RandomForestClassifier(2, random_state=7),
         ExtraTreesClassifier(2, random_state=np.random.RandomState(7)),
         HistGradientBoostingClassifier(max_iter=2, random_state=7),
