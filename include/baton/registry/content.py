@@ -72,8 +72,8 @@ _SKOPS_TYPES = re.compile(
     r"|sklearn\.tree\._tree\.Tree"
     r"|sklearn\._loss\._loss\.Cy\w+"
     r"|sklearn\._loss\.(link|loss)\.[A-Z]\w+"
-    r"|sklearn\.(calibration|compose|covariance|decomposition|ensemble|impute|isotonic|linear_model|pipeline|preprocessing"
-    r"|tree)(\.\w+)*\._?[A-Z]\w*"
+    r"|sklearn\.(calibration|compose|covariance|decomposition|ensemble|impute|isotonic|linear_model|mixture|pipeline"
+    r"|preprocessing|tree)(\.\w+)*\._?[A-Z]\w*"
 )
 # an estimator whose fitted state is a free Python function
 _SKOPS_REFUSED = {"sklearn.preprocessing._function_transformer.FunctionTransformer"}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SEEDS = {"hour": 12, "connections": 13, "logs": 14, "later": 15}
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)  # of the hour, as the counts of the day before see it
 # raise the layout when the files below change: older ones are then made again
-ORIGIN: dict[str, Any] = {"layout": 1, "simulated": True, "seeds": SEEDS}
+ORIGIN: dict[str, Any] = {"layout": 2, "simulated": True, "seeds": SEEDS}
 FOLDER = "incident_response"
 SAID = (
     "simulated, seeded: a company of 49 hosts and 60 accounts, its events and connections, three attacks in an hour, late and "

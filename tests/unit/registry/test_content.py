@@ -179,6 +179,7 @@ def test_what_the_families_save_passes(folder: Path) -> None:
         RandomForestClassifier,
     )
     from sklearn.linear_model import LogisticRegression
+    from sklearn.mixture import GaussianMixture
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -186,7 +187,8 @@ def test_what_the_families_save_passes(folder: Path) -> None:
     y = (X[:, 0] > 0).astype(int)
     estimators = [
         make_pipeline(StandardScaler(), LogisticRegression()),
-        make_pipeline(StandardScaler(), ShrunkCovariance()),
+        ShrunkCovariance(),
+        GaussianMixture(2, random_state=7),
         RandomForestClassifier(2, random_state=7),
         ExtraTreesClassifier(2, random_state=np.random.RandomState(7)),
         HistGradientBoostingClassifier(max_iter=2, random_state=7),

@@ -19,7 +19,8 @@ BRUTE_FORCE, LATERAL_MOVEMENT, EXFILTRATION, SCANNER = "brute_force", "lateral_m
 GUESSING, ENTERED, MOVED, MOVED_AGAIN = (330.0, 990.0), 1_002.0, 1_250.0, 1_560.0
 LEAKING, SCANNING = (1_590.0, 2_690.0), (930.0, 2_060.0)
 LEAKING_DESK = "ws-17"
-SCANNED = (company.MAIL, company.BUILD, *(f"ws-{number:02d}" for number in range(1, 41) if number != 17))
+SCANNED = tuple(f"ws-{number:02d}" for number in range(13, 41) if number != 17)  # desks of the site that has a day off
+BANNERS = (company.MAIL, company.BUILD)
 _TRIED = ("root", "admin", "postgres", "deploy", "jenkins", "oracle", company.SERVICE_ACCOUNT)
 _LOOKS_AROUND = (
     "whoami",
@@ -125,7 +126,7 @@ def scanning(rng: np.random.Generator) -> Events:
     """The vulnerability management reads the banners of servers and asks web servers for what should not be there."""
     events, hosts = Events(SCANNER), company.hosts()
     scanner = hosts[company.SCANNER]
-    for name in SCANNED[:2]:
+    for name in BANNERS:
         logs.banners(events, rng, hosts[name], scanner.address, *SCANNING, 14)
     for at in np.sort(rng.uniform(*SCANNING, 90)):
         name = SCANNED[rng.integers(len(SCANNED))]

@@ -42,7 +42,9 @@ def connections(seed: int, later: bool = False) -> pd.DataFrame:
         later: the hour as it would be a year later, with other services and without the three attacks.
     """
     made = traffic.Traffic(np.random.default_rng([seed, 2 + later]))
-    traffic.everyday(made, 0, HOUR, SLOTS * CONNECTIONS * daily(BEGINS + HOUR / 2), later)
+    traffic.everyday(
+        made, 0, HOUR, SLOTS * CONNECTIONS * daily(BEGINS + HOUR / 2), later, () if later else attacks.SCANNED
+    )
     if not later:
         _attacks(made)
     frame = made.frame()

@@ -6,7 +6,7 @@ purpose: people mistype passwords, send large files and scan by order; some atta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -62,17 +62,20 @@ class Traffic:
         return pd.DataFrame(self._rows).sort_values("seconds", kind="stable", ignore_index=True)
 
 
-def everyday(made: Traffic, start: float, length: float, mean: float, later: bool = False) -> None:
+def everyday(
+    made: Traffic, start: float, length: float, mean: float, later: bool = False, away: Collection[str] = ()
+) -> None:
     """Ordinary connections of `length` seconds from `start`, `mean` of them to be expected.
 
     Args:
+        away: desks that nobody sits at.
         later: with the services of a year later.
     """
     rng = made.rng
     services = {**_SERVICES, **(_NEW if later else {})}
     shares = np.array([_LATER.get(name, spec[0]) if later else spec[0] for name, spec in services.items()])
     names, hosts = list(services), company.hosts()
-    desks = [host for host in hosts.values() if host.asset_class == company.WORKSTATION]
+    desks = [host for host in hosts.values() if host.asset_class == company.WORKSTATION and host.name not in away]
     number = rng.poisson(mean)
     chosen = rng.choice(len(names), number, p=shares / shares.sum())
     for at, index in zip(start + np.sort(rng.uniform(0, length, number)), chosen, strict=True):
