@@ -19,7 +19,6 @@ from baton.effects.peer import Outcome
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, tables, warehouse
-from baton.retention.evidence import Removal, blank
 
 FLOW, OTHER, PART = "incident_response", "transaction_monitoring", "2026-11-20T09:00:00"
 VIA = {"conn_id": "firewall", "endpoint": "firewall/actions"}
@@ -388,24 +387,3 @@ def test_what_changed_nothing_is_taken_back_by_nothing(pack: Path) -> None:
     undone = firewall.take_back(outbox.effects(FLOW)[0].key, "ann")
     assert (undone.key, undone.words) == ("", "nothing had to be done: the target was so before")
     assert len(peer.sent) == 1
-
-
-def test_what_is_erased_of_an_entity_is_erased_of_its_requests_too(pack: Path) -> None:
-    place(pack, block(confidence=0.1, evidence=("mail of ada@example.org",)))
-    (asked,) = requests.still_open()
-    removal = Removal(FLOW)
-    warehouse.transact(lambda conn: blank(conn, [tables.outbox.c.entity_key == "i1"], removal, dry_run=False))
-    with warehouse.read() as conn:
-        kept = requests.find(conn, asked.id)
-    assert (kept.state, kept.action, kept.target, kept.reasons) == ("withdrawn", {}, "", [])
-    (effect,) = outbox.effects(FLOW)
-    assert (effect.state, effect.payload, effect.action, effect.undo, effect.target) == (
-        WITHDRAWN,
-        {},
-        None,
-        None,
-        None,
-    )
-    with pytest.raises(VoteRefused, match=r"is withdrawn .content removed."):
-        firewall.vote(asked.id, Voter("ann"), "approved", asked.seen)
-    assert removal.rows == {"outbox": 1}
