@@ -107,17 +107,6 @@ class IncidentResponsePlaybook(playbook.Playbook):
             time.sleep(0.3)
         self.expect(False, f"{FLOW} {partition} is not through after {timeout:.0f} s")
 
-    def run_until_held(self, partition: str, people: People = agree, timeout: float = 120) -> str:
-        """Trigger a partition's run while all effects are stopped; returns its id once a delivery has been turned away."""
-        run, until = self.airflow.trigger(FLOW, partition), time.monotonic() + timeout
-        while time.monotonic() < until:
-            self.vote(partition, people)
-            if any(task["state"] in ("up_for_retry", "failed") for task in self.airflow.tasks(FLOW, run)):
-                return run
-            time.sleep(0.3)
-        self.expect(False, f"{FLOW} {partition}: no delivery was turned away in {timeout:.0f} s")
-        return run
-
     def vote(self, partition: str, people: People) -> int:
         """Let people answer what is open for a partition; returns how many requests were answered."""
         from baton.actions import requests

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import BatonError
 from baton.names import INGEST, ingest_of
 from baton_demo.incident_response import accounts, company, data
 from baton_demo.incident_response.playbook import (
@@ -94,13 +93,13 @@ def cautious(request: Request) -> list[Vote]:
 
 
 def stop_and_start(book: IncidentResponsePlaybook, partition: str) -> dict[str, Any]:
-    """The kill switch: a partition is judged, and nothing leaves; once it is off, the same run goes on."""
+    """The kill switch: a partition is judged, people agree, and nothing leaves; once it is off, a repeated run sends it."""
     before = len(book.carried_out())
     book.stop("the firewall is being replaced")
-    run = book.run_until_held(partition, cautious)
+    book.play([partition], cautious)
     during = len(book.carried_out()) - before
     book.start()
-    book.finish(run, partition, cautious)
+    book.play([partition], cautious)
     return {"partition": partition, "during": during, "after": len(book.carried_out()) - before}
 
 
@@ -139,8 +138,8 @@ def check(summary: dict[str, Any], book: IncidentResponsePlaybook) -> None:
     book.expect(bool(summary["broken"]["degraded"]), "a service that is down must be named")
     once = [(one["action"], one["target"]) for one in book.carried_out() if one["action"] != "open_ticket"]
     book.expect(len(once) == len(set(once)), f"each action is carried out once: {once}")
-    if summary["stopped"]["during"] != 0:
-        raise BatonError(f"demo: effects left while all were stopped: {summary['stopped']}")
+    stopped = summary["stopped"]
+    book.expect(stopped["during"] == 0 < stopped["after"], f"effects wait while all are stopped, then go: {stopped}")
 
 
 def show(summary: dict[str, Any]) -> list[Any]:
