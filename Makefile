@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOPMENT := $(VENV)/.development
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file include/mkdocs.yml
-GATED := stages effects registry quarantine
+GATED := actions stages effects registry quarantine
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 
 # set in many container images; every process would compile every module anew
@@ -35,7 +35,7 @@ test: lint ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
 	@# tracing doubles the time of unit tests, so only those of the rooms with a gate of their own are run with it
 	$(BIN)/python -m pytest tests/dags
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/attacks tests/faults $(wildcard $(GATED:%=tests/unit/%)) --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/attacks tests/faults $(wildcard $(GATED:%=tests/unit/%)) tests/unit/lookups tests/unit/incident_response --cov --cov-report=
 	$(BIN)/coverage report --skip-covered
 	for room in $(GATED); do $(BIN)/coverage report --include="include/baton/$$room/*" --fail-under=90; done
 	$(BIN)/python -m pytest tests/e2e
