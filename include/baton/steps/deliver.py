@@ -13,6 +13,7 @@ import pandas as pd
 import sqlalchemy as sa
 from pydantic import BeforeValidator, Field, model_validator
 
+from baton.actions import switch
 from baton.data.partitions import safe_name
 from baton.effects import delivery, outbox
 from baton.effects.delivery import Delivery
@@ -92,6 +93,8 @@ def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     state: dict[str, Any] = {
         "effects": outbox.digest(found), "open": outbox.digest(still) if still and not job.dry_run else "",
     }  # fmt: skip
+    if still and (stopped := switch.stopped()):  # what was turned away then may go once it is off
+        state["stopped"] = stopped.at
     if job.options.later and (behind := _behind(job)):
         state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.effect)) for one in behind}
     return state | ({"held": outbox.digest(held)} if held else {})
