@@ -91,11 +91,11 @@ def test_each_bad_row_is_put_aside_for_its_own_reason(folder: Path) -> None:
     delivered, found = verdict("events", partition)
     assert len(delivered) == len(frame) + len(planted)
     assert found.rows_good == len(frame)
-    rules = {"long line": "line_too_long", "clock ahead": "clock_ahead", "clock behind": "clock_behind", "class": "class_unknown",
-             "type": "type"}  # fmt: skip
+    rules = {"clock ahead": "clock_ahead", "clock behind": "clock_behind", "class": "class_unknown", "type": "type"}
     told = {(one.key, one.rule) for one in found.violations}
     wanted = {(row.metadata_uid, rules[row.kind]) for row in planted.itertuples() if row.kind in rules}
-    assert wanted <= told
+    # a line of 10 MB, binary and half a line are put aside before anybody knows their key
+    assert {*wanted, (None, "too_long"), (None, "json")} <= told, sorted(map(str, told))
 
 
 def test_the_hour_begins_at_the_replays_anchor(folder: Path) -> None:

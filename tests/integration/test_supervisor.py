@@ -116,7 +116,7 @@ def foreign(sessions: Iterable[Session]) -> list[tuple[str, int, str]]:
 def test_every_socket_listens_on_loopback(services: Services) -> None:
     sessions = services.sessions().values()
     airflow = {"api-server", "scheduler", "dag-processor", "triggerer"}
-    assert set(services.sessions()) == {*airflow, "mlflow", "purchasing"}
+    assert set(services.sessions()) == {*airflow, "mlflow", "purchasing", "security"}
     assert {port for _, port, _ in listeners(sessions)} >= {
         httpx.URL(services.airflow_url).port,
         httpx.URL(services.mlflow_url).port,
@@ -259,7 +259,7 @@ def test_up_in_the_foreground_stops_on_a_signal(tmp_path: Path) -> None:
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert status.returncode == 0, status.stdout + status.stderr
-        assert status.stdout.count(" well ") == 6
+        assert status.stdout.count(" well ") == 7
         family = psutil.Process(up.pid).children(recursive=True)
         assert len(family) >= 6
     finally:

@@ -53,7 +53,7 @@ def bad_events(frame: pd.DataFrame, partition: str, seed: int) -> tuple[bytes, p
         "half": spoilt(6)[:60] + b"\n",
     }
     truth = pd.DataFrame({"metadata_uid": list(rows["metadata_uid"]), "kind": list(planted)})
-    truth.loc[truth["kind"].isin(["binary", "half"]), "metadata_uid"] = ""
+    truth.loc[truth["kind"].isin(["long line", "binary", "half"]), "metadata_uid"] = ""
     return json_lines(frame) + b"".join(planted.values()), truth
 
 
