@@ -1,13 +1,18 @@
 """What is to be done outside and waits for people, what was done and can be taken back, and whether all of it is stopped."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
+
+from sqlalchemy import select, tuple_
 
 from baton.actions import switch
 from baton.actions.votes import APPROVE, Voter, flaw
 from baton.console.host import Rights
 from baton.effects import overview
 from baton.effects.overview import EffectState, ShownRequest
+from baton.record import tables
+from baton.record.warehouse import read
 
 NEWEST = 50  # effects that the page lists
 
@@ -15,19 +20,33 @@ NEWEST = 50  # effects that the page lists
 def gather(rights: Rights) -> dict[str, Any]:
     """The page Actions: `stopped` (by, at, reason, or None), `may_stop`, `requests`, `notices`, `effects`; what the person may read."""
     stopped = switch.stopped()
-    return {
+    found: dict[str, Any] = {
         "stopped": asdict(stopped) if stopped else None, "may_stop": rights.decide(None), "person": rights.person.name,
         "requests": [shown_request(rights, one) for one in overview.open_requests() if rights.read(one.request.flow)],
         "notices": [_standing(rights, one) for one in overview.notices() if rights.read(one.effect.flow)],
         "effects": [_standing(rights, one) for one in overview.newest(NEWEST) if rights.read(one.effect.flow)],
     }  # fmt: skip
+    rows = [*found["requests"], *found["notices"], *found["effects"]]
+    titles = _titles((one["flow"], one["entity_key"]) for one in rows if rights.decide(one["flow"]))
+    for one in rows:
+        one["title"] = titles.get((one["flow"], one["entity_key"]))
+    return found
+
+
+def _titles(cases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What people call these cases; some effects are about none."""
+    table = tables.cases
+    wanted = tuple_(table.c.flow, table.c.entity_key).in_(sorted(set(cases)))
+    with read() as conn:
+        rows = conn.execute(select(table.c.flow, table.c.entity_key, table.c.title).where(wanted))
+        return {(row.flow, row.entity_key): row.title for row in rows if row.title}
 
 
 def of_case(rights: Rights, flow: str, entity_key: str) -> dict[str, list[dict[str, Any]]]:
     """The part of a decision card: requests that are open, and all effects of the entity."""
     return {
-        "requests": [shown_request(rights, one) for one in overview.open_requests(flow, entity_key)],
-        "effects": [_standing(rights, one) for one in overview.of_entity(flow, entity_key)],
+        "requests": [{**shown_request(rights, one), "title": None} for one in overview.open_requests(flow, entity_key)],
+        "effects": [{**_standing(rights, one), "title": None} for one in overview.of_entity(flow, entity_key)],
     }
 
 
