@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -189,3 +190,7 @@ def test_secrets_are_those_of_more_than_three_characters_longest_first() -> None
     found = Endpoint("https://peer", {"A": "Bearer abcd", "B": "abc"}, ("user", "pass")).secrets()
     assert found == sorted(found, key=len, reverse=True)
     assert set(found) == {"Bearer abcd", "abcd", "pass", "user:pass", "dXNlcjpwYXNz"}
+
+
+def test_the_clients_own_line_for_each_request_stays_out_of_a_tasks_log() -> None:
+    assert logging.getLogger("httpx").level == logging.WARNING
