@@ -107,6 +107,24 @@ def test_the_stage_fails_while_something_is_undelivered_and_goes_on_from_there(s
     assert set(shop.booked().values()) == {1}
 
 
+def test_what_may_go_later_is_tried_anew_when_the_same_run_is_repeated(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(a=1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        connect(monkeypatch, host="127.0.0.1", port=nobody.getsockname()[1], password=TOKEN)
+        job = replace(JOB, options={**OPTIONS, "later": True})
+        first = stages.run(job)
+    assert (first.facts["sent"], first.facts["unknown"]) == (0, 1)
+    assert first.facts["degraded"]
+    connect(monkeypatch, host="127.0.0.1", port=shop.server_port, password=TOKEN)
+    assert stages.run(job).facts["sent"] == 1
+    assert set(shop.booked().values()) == {1}
+    stages.run(job)
+    assert stages.run(job).cached
+
+
 def test_nothing_to_send_and_a_dry_run_send_nothing(shop: Any) -> None:
     empty = stages.run(JOB)
     assert (empty.ref.rows, empty.facts["sent"]) == (0, 0)

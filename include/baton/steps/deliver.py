@@ -95,8 +95,11 @@ def _outbox_state(job: StageJob[DeliverOptions]) -> dict[str, Any]:
     }  # fmt: skip
     if still and (stopped := switch.stopped()):  # what was turned away then may go once it is off
         state["stopped"] = stopped.at
-    if job.options.later and (behind := _behind(job)):
-        state["behind"] = {one: outbox.digest(outbox.effects(job.flow, one, job.options.effect)) for one in behind}
+    if job.options.later:  # it commits with effects still open: a repetition tries these anew
+        behind = {one: outbox.effects(job.flow, one, job.options.effect) for one in _behind(job)}
+        waiting = [*still, *(effect for effects in behind.values() for effect in effects)]
+        state |= {"behind": {one: outbox.digest(effects) for one, effects in behind.items()}} if behind else {}
+        state |= {"tried": sum(effect.attempts for effect in waiting)} if waiting else {}
     return state | ({"held": outbox.digest(held)} if held else {})
 
 
