@@ -108,12 +108,24 @@ def newest(most: int) -> list[EffectState]:
 
 def notices(hours: float = 24.0) -> list[EffectState]:
     """Effects that the policy let through with a notice, newest first: nobody was asked, people should know."""
-    permits, c = tables.permits, tables.outbox.c
-    query = sa.select(*COLUMNS).join(permits, permits.c.effect == c.key)
-    query = query.where(permits.c.level == "notify", permits.c.issued_at > requests.later(-60 * hours))
-    query = query.where(permits.c.void_at.is_(None)).order_by(permits.c.id.desc())
+    query = _noticed(sa.select(*COLUMNS), hours).order_by(tables.permits.c.id.desc())
     with warehouse.read() as conn:
         return _standing(conn, [Effect(*row) for row in conn.execute(query)])
+
+
+def notice_counts(hours: float = 24.0) -> dict[str, int]:
+    """How many `notices` each flow has."""
+    flow = tables.outbox.c.flow
+    with warehouse.read() as conn:
+        rows = conn.execute(_noticed(sa.select(flow, sa.func.count()), hours).group_by(flow))
+        return {str(name): int(count) for name, count in rows}
+
+
+def _noticed(query: sa.Select[Any], hours: float) -> sa.Select[Any]:
+    permits = tables.permits
+    query = query.select_from(tables.outbox.join(permits, permits.c.effect == tables.outbox.c.key))
+    good = permits.c.void_at.is_(None), permits.c.issued_at > requests.later(-60 * hours)
+    return query.where(permits.c.level == "notify", *good)
 
 
 def _standing(conn: Connection, effects: Sequence[Effect]) -> list[EffectState]:

@@ -7,7 +7,7 @@ the comments that `baton new` writes.
 
 import re
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -21,6 +21,24 @@ class Spec(BaseModel):
     """Base of all YAML models: strict, immutable, unknown keys refused."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", validate_default=True)
+
+
+def named_by_key(value: Any, what: str) -> Any:
+    """Gives each entry of a file its key as `name`; what is no mapping is left to the types.
+
+    Raises:
+        ValueError: an entry has another name of its own.
+    """
+    if not isinstance(value, dict):
+        return value
+    named: dict[Any, Any] = {}
+    for name, body in value.items():
+        if isinstance(body, dict):
+            if body.get("name", name) != name:
+                raise ValueError(f"{name}: a {what} is named by its key; remove `name`")
+            body = {**body, "name": name}
+        named[name] = body
+    return named
 
 
 def parse_duration(text: object) -> timedelta:

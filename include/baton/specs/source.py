@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from baton.specs.base import Column, Duration, Name, Seq, Spec, format_duration
+from baton.specs.base import Column, Duration, Name, Seq, Spec, format_duration, named_by_key
 
 Format = Literal["parquet", "csv", "json"]
 _ANCHORED = re.compile(r"^(\{(landing|data|pack)\}/|/|[a-z][a-z0-9+.-]*://)")
@@ -236,13 +236,4 @@ class SourcesSpec(RootModel[dict[Name, Source]]):
     @model_validator(mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        named: dict[Any, Any] = {}
-        for name, body in value.items():
-            if isinstance(body, dict):
-                if body.get("name", name) != name:
-                    raise ValueError(f"{name}: a source is named by its key; remove `name`")
-                body = {**body, "name": name}
-            named[name] = body
-        return named
+        return named_by_key(value, "source")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from baton.specs.base import Name, Share, Spec
+from baton.specs.base import Name, Share, Spec, named_by_key
 
 AnswerType = Literal[
     "text", "integer", "number", "flag", "list", "text?", "integer?", "number?", "flag?", "list?"
@@ -89,13 +89,4 @@ class ToolsSpec(RootModel[dict[Name, ToolSpec]]):
     @model_validator(mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        named: dict[Any, Any] = {}
-        for name, body in value.items():
-            if isinstance(body, dict):
-                if body.get("name", name) != name:
-                    raise ValueError(f"{name}: a tool is named by its key; remove `name`")
-                body = {**body, "name": name}
-            named[name] = body
-        return named
+        return named_by_key(value, "tool")

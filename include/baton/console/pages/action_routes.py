@@ -1,5 +1,7 @@
 """The page Actions, and the answers that people give there: approve or refuse, take back, stop everything."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -32,9 +34,7 @@ def page(request: Request, rights: Asking) -> Response:
 @router.post("/actions/requests/{number:int}")
 async def answer(request: Request, number: int, rights: Asking) -> Response:
     """A person's vote. Fields: `answer` (approved, refused), `seen` (the request's digest as it was shown), `reason`."""
-    fields = await forms.checked_body(request, rights.host, rights.person)
-    result = await run_in_threadpool(_answer, rights, number, fields)
-    return _result(request, fields, result)
+    return await _done(request, rights, partial(_answer, rights, number))
 
 
 def _answer(rights: Rights, number: int, fields: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +42,7 @@ def _answer(rights: Rights, number: int, fields: dict[str, Any]) -> dict[str, An
         asked = overview.request(number)
     except BatonError as error:
         raise _missing(rights, str(error)) from error
-    if not rights.decide(asked.request.flow):
-        raise HTTPException(403, f"{rights.person.name} may not answer for {asked.request.flow}.")
+    _require_decider(rights, asked.request.flow)
     voter = Voter(rights.person.id, rights.person.name, "airflow")
     try:
         after = firewall.vote(
@@ -60,9 +59,7 @@ def _answer(rights: Rights, number: int, fields: dict[str, Any]) -> dict[str, An
 @router.post("/actions/undo")
 async def undo(request: Request, rights: Asking) -> Response:
     """Take a delivered effect back. Fields: `key`, `reason`."""
-    fields = await forms.checked_body(request, rights.host, rights.person)
-    result = await run_in_threadpool(_undo, rights, fields)
-    return _result(request, fields, result)
+    return await _done(request, rights, partial(_undo, rights))
 
 
 def _undo(rights: Rights, fields: dict[str, Any]) -> dict[str, Any]:
@@ -70,8 +67,7 @@ def _undo(rights: Rights, fields: dict[str, Any]) -> dict[str, Any]:
         effect = outbox.find(str(fields.get("key", "")), conn)
     if effect is None or not rights.read(effect.flow):
         raise _missing(rights, "There is no such effect, or you may not read about it.")
-    if not rights.decide(effect.flow):
-        raise HTTPException(403, f"{rights.person.name} may not answer for {effect.flow}.")
+    _require_decider(rights, effect.flow)
     try:
         done = firewall.take_back(effect.key, rights.person.id, _reason(fields))
     except BatonError as error:
@@ -84,9 +80,7 @@ def _undo(rights: Rights, fields: dict[str, Any]) -> dict[str, Any]:
 @router.post("/actions/switch")
 async def turn(request: Request, rights: Asking) -> Response:
     """Stop all effects of all flows, or let them begin again. Fields: `turn` (stop, start), `reason`."""
-    fields = await forms.checked_body(request, rights.host, rights.person)
-    result = await run_in_threadpool(_turn, rights, fields)
-    return _result(request, fields, result)
+    return await _done(request, rights, partial(_turn, rights))
 
 
 def _turn(rights: Rights, fields: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +97,11 @@ def _turn(rights: Rights, fields: dict[str, Any]) -> dict[str, Any]:
     except BatonError as error:
         raise HTTPException(409, str(error)) from error
     return {"stopped": to == "stop"}
+
+
+def _require_decider(rights: Rights, flow: str) -> None:
+    if not rights.decide(flow):
+        raise HTTPException(403, f"{rights.person.name} may not answer for {flow}.")
 
 
 def _missing(rights: Rights, words: str) -> HTTPException:
@@ -127,7 +126,10 @@ def _reason(fields: dict[str, Any]) -> str:
     return reason.strip()
 
 
-def _result(request: Request, fields: dict[str, Any], result: dict[str, Any]) -> Response:
+async def _done(request: Request, rights: Rights, work: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+    """Do what a checked form, or JSON, asks for; a form's sender goes back to their page."""
+    fields = await forms.checked_body(request, rights.host, rights.person)
+    result = await run_in_threadpool(work, fields)
     if request.headers.get("content-type", "").startswith(forms.JSON):
         return JSONResponse(result)
     back = back_to(str(fields.get("back", "")), str(fields.get("flow", "")), str(fields.get("entity_key", "")))

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select, tuple_
 
-from baton.actions import switch
+from baton.actions import requests, switch
 from baton.actions.votes import APPROVE, Voter, flaw
 from baton.console.host import Rights
 from baton.effects import overview
@@ -52,14 +52,12 @@ def of_case(rights: Rights, flow: str, entity_key: str) -> dict[str, list[dict[s
 
 def summary(rights: Rights) -> dict[str, Any]:
     """The part of Today: how many requests wait, what went with a notice, and the switch."""
-    open_ones = [one for one in overview.open_requests() if rights.read(one.request.flow)]
-    notices = [one for one in overview.notices() if rights.read(one.effect.flow)]
     stopped = switch.stopped()
     return {
         "stopped": asdict(stopped) if stopped else None,
         "may_stop": rights.decide(None),
-        "waiting": len(open_ones),
-        "notices": len(notices),
+        "waiting": sum(rights.read(one.flow) for one in requests.still_open()),
+        "notices": sum(count for flow, count in overview.notice_counts().items() if rights.read(flow)),
     }
 
 
