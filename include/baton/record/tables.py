@@ -36,6 +36,10 @@ commits = _table(
     Index(None, "flow", "partition"),
 )
 
+# what a partition took for its own before it committed, seen by those that run beside it; mark: of a key, by SHA-256; first, last:
+# seconds since 1970, see `baton.stages.claims`
+claims = _table("claims", "flow* stage* partition* mark* owner* first:float last:float")
+
 # --- rows ---
 
 # one row per broken rule of a source row; status: open, repaired, discarded, resolved

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from baton.actions import admission
+from baton.actions import admission, switch
 from baton.actions.action import Action
 from baton.actions.policy import FREE
 from baton.effects import firewall, outbox
 from baton.effects.mail import mail_payload
+from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import tables, warehouse
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 PACK = "incident_response"
 OUT = (outbox.SENDING, outbox.UNKNOWN, outbox.SENT)  # may have happened: it stays as it is
+OF_THE_INCIDENT = ("open_ticket", "notify")  # each incident has its own
 MOST_EVIDENCE = 20  # alerts that an action names
 COLUMNS = ("incident_id", "playbook", "step", "name", "action", "target", "asset_class", "level", "confidence", "before", "after",
            "undo", "look", "skipped")  # fmt: skip
@@ -96,7 +98,7 @@ class Earlier:
                 return f"the partition {one.partition} has placed it ({one.state})"
             elif one.state not in outbox.HELD:
                 return f"{one.entity_key} has had it done ({one.state})"
-            elif one.state == outbox.WAITING and planned.action not in ("open_ticket", "notify"):
+            elif one.state == outbox.WAITING and planned.action not in OF_THE_INCIDENT:
                 return f"{one.entity_key} has asked for it already"
         return ""
 
@@ -312,6 +314,7 @@ def _record(
     conn: Connection, commit_id: int,
 ) -> None:  # fmt: skip
     """In the commit's own transaction: actions to the firewall, and an end to what belongs to closed or merged incidents."""
+    _require_alone(conn, job, actions, known)
     firewall.place(conn, job.pack, job.flow, job.partition, actions, kinds=kinds(), whole=True)
     for key in known.overtaken(actions, free):
         why = f"the partition {job.partition} does it without asking: the findings are surer by now"
@@ -323,6 +326,21 @@ def _record(
     for incident, into in merged.items():
         firewall.withdraw(conn, job.flow, incident, f"merged into {into}")
         cases.withdraw(conn, job.flow, incident, f"merged into {into}")
+
+
+def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], known: Earlier) -> None:
+    """Raises BatonError: a partition beside this one placed the same since it was looked at; a retry sees that."""
+    warehouse.take_turns(conn, switch.TURNS)
+    table, seen = tables.outbox, {one.key for one in known.effects}
+    wanted = {(one.kind, one.target) for one in actions if one.kind not in OF_THE_INCIDENT}
+    query = select(table.c.key, table.c.kind, table.c.target, table.c.partition).where(
+        table.c.flow == job.flow, table.c.partition != job.partition, table.c.state != outbox.WITHDRAWN
+    )
+    for one in warehouse.among(conn, query, table.c.target, sorted({target for _, target in wanted})):
+        if (one.kind, one.target) in wanted and one.key not in seen:
+            raise BatonError(
+                f"{one.kind} on {one.target} was, for the partition {one.partition}, placed meanwhile: run this one again"
+            )
 
 
 def dry_run(pack: str, row: Mapping[Any, Any], playbook: str | None = None) -> pd.DataFrame:
