@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
+from baton.actions import switch
 from baton.data.datasets import DatasetRef, read
 from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import PERSON, record_labels
 from baton.record import ledger, tables, warehouse
-from baton.record.warehouse import insert, now, write
+from baton.record.warehouse import insert, now, take_turns, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,6 +161,7 @@ def decide(
         raise UnusableText(f"note: {why}")
     proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
     with write() as conn:
+        take_turns(conn, switch.TURNS)  # so that nothing is placed about it while what waits is withdrawn
         here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key))
         case = conn.execute(select(table).where(here)).mappings().first()
         if case is None:

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from baton.actions import requests
+from baton.effects import outbox
 from baton.errors import BatonError
+from baton.feedback import cases
 from baton.record import warehouse
 from baton.stages import slots
 from baton.stages.job import StageJob
@@ -121,28 +123,49 @@ def test_an_alert_delivered_to_both_counts_once() -> None:
     assert list(third.columns) == list(COLUMNS)
 
 
+def planned(rows: pd.DataFrame, partition: str) -> StageJob[Any]:
+    step = "baton_packs.incident_response.incidents.respond:place"
+    return StageJob(FLOW, FLOW, "respond", partition, step, inputs={"decisions": given("publish", partition, rows)})
+
+
 def test_two_that_would_ask_for_the_same_at_once_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one planned before the first one had committed: it is refused, and its retry leaves it to the first."""
     rows = ROWS["decided"](ROWS["brute_force"]())
     other = rows.assign(incident_id="inc-other", entity_key="inc-other")
 
-    def place(frame: pd.DataFrame, partition: str) -> Any:
-        step = "baton_packs.incident_response.incidents.respond:place"
-        inputs = {"decisions": given("publish", partition, frame)}
-        return run(StageJob(FLOW, FLOW, "respond", partition, step, inputs=inputs))
-
-    waits: list[str] = []
+    job, waits = planned(other, SECOND), list[str]()
 
     def beside(point: str) -> None:
         if point == "computed" and not waits:
             waits.append(point)
-            place(rows, FIRST)
+            run(planned(rows, FIRST))
 
-    given("publish", SECOND, other)
     with monkeypatch.context() as patch:
         patch.setattr(slots, "FAULT", beside)
-        with pytest.raises(BatonError, match=f"for the partition {FIRST}, placed meanwhile: run this one again"):
-            place(other, SECOND)
-    place(other, SECOND)
+        with pytest.raises(BatonError, match=f"placed meanwhile by the partition {FIRST}: run this one again"):
+            run(job)
+    run(job)
     asked = [(one.kind, one.target, one.partition) for one in requests.still_open()]
     assert sorted(asked) == [("disable_account", "anna.adler", FIRST), ("isolate_host", "srv-db", FIRST)]
+
+
+def test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = ROWS["decided"](ROWS["brute_force"]())
+    incident, job = rows.iloc[0]["incident_id"], planned(rows, FIRST)
+    with warehouse.write() as conn:
+        cases.open_cases(conn, FLOW, FIRST, rows)
+    closed: list[str] = []
+
+    def meanwhile(point: str) -> None:
+        if point == "computed" and not closed:
+            closed.append(point)
+            cases.decide(FLOW, incident, "false_positive", "ann")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "FAULT", meanwhile)
+        with pytest.raises(BatonError, match=f"{incident} was closed meanwhile as false_positive: run this one again"):
+            run(job)
+    assert run(job).facts["placed"] == 0
+    assert (outbox.effects(FLOW), requests.still_open()) == ([], [])

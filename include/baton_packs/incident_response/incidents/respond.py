@@ -105,7 +105,7 @@ class Earlier:
 
 def earlier(flow: str, partition: str, incidents: Iterable[str]) -> Earlier:
     """What the warehouse knows of earlier actions of a flow, and of these incidents' cases."""
-    keys, table, case = sorted(incidents), tables.outbox, tables.cases
+    keys, table = sorted(incidents), tables.outbox
     with warehouse.read() as conn:
         found = (
             conn.execute(
@@ -117,12 +117,14 @@ def earlier(flow: str, partition: str, incidents: Iterable[str]) -> Earlier:
             .all()
         )
         effects = [one for one in (outbox.find(key, conn) for key in found) if one is not None]
-        answered = conn.execute(
-            select(case.c.entity_key, case.c.resolution).where(
-                case.c.flow == flow, case.c.entity_key.in_(keys), case.c.resolution.is_not(None)
-            )
-        )
-        return Earlier(effects, {row.entity_key: str(row.resolution) for row in answered}, partition)
+        return Earlier(effects, _answered(conn, flow, keys), partition)
+
+
+def _answered(conn: Connection, flow: str, incidents: Collection[str]) -> dict[str, str]:
+    """How people answered these incidents' cases, those that they did."""
+    table = tables.cases
+    query = select(table.c.entity_key, table.c.resolution).where(table.c.flow == flow, table.c.resolution.is_not(None))
+    return {row.entity_key: str(row.resolution) for row in warehouse.among(conn, query, table.c.entity_key, incidents)}
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:
@@ -329,8 +331,11 @@ def _record(
 
 
 def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], known: Earlier) -> None:
-    """Raises BatonError: a partition beside this one placed the same since it was looked at; a retry sees that."""
+    """Raises BatonError: since it was planned a partition placed the same, or a person closed a case; a retry sees that."""
     warehouse.take_turns(conn, switch.TURNS)
+    for incident, answer in _answered(conn, job.flow, {one.entity_key for one in actions}).items():
+        if incident not in known.closed:
+            raise BatonError(f"{incident} was closed meanwhile as {answer}: run this one again")
     table, seen = tables.outbox, {one.key for one in known.effects}
     wanted = {(one.kind, one.target) for one in actions if one.kind not in OF_THE_INCIDENT}
     query = select(table.c.key, table.c.kind, table.c.target, table.c.partition).where(
@@ -339,7 +344,7 @@ def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], k
     for one in warehouse.among(conn, query, table.c.target, sorted({target for _, target in wanted})):
         if (one.kind, one.target) in wanted and one.key not in seen:
             raise BatonError(
-                f"{one.kind} on {one.target} was, for the partition {one.partition}, placed meanwhile: run this one again"
+                f"{one.kind} on {one.target} was placed meanwhile by the partition {one.partition}: run this one again"
             )
 
 
