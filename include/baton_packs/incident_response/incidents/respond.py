@@ -19,12 +19,15 @@ from sqlalchemy import select
 from baton.actions import admission, switch
 from baton.actions.action import Action
 from baton.actions.policy import FREE
+from baton.data.datasets import read
 from baton.effects import firewall, outbox
 from baton.effects.mail import mail_payload
 from baton.errors import BatonError
 from baton.feedback import cases
+from baton.names import PUBLISH
 from baton.record import tables, warehouse
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
+from baton.stages.slots import Slot, head
 from baton_packs.incident_response.incidents.decide import NOISE_ROUTE
 from baton_packs.incident_response.incidents.incident import MERGED
 from baton_packs.incident_response.incidents.links import HOST, USER, named
@@ -346,6 +349,22 @@ def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], k
             raise BatonError(
                 f"{one.kind} on {one.target} was placed meanwhile by the partition {one.partition}: run this one again"
             )
+
+
+def published(incident: str, flow: str = PACK) -> dict[Any, Any]:
+    """The decision about an incident as it is published now. Raises BatonError: there is none."""
+    table = tables.decisions
+    query = select(table.c.partition).where(table.c.flow == flow, table.c.entity_key == incident)
+    with warehouse.read() as conn:
+        partition = conn.execute(query.order_by(table.c.partition.desc()).limit(1)).scalar()
+    result = head(Slot(flow, PUBLISH, partition)) if partition else None
+    if result is None:
+        raise BatonError(
+            f"flow {flow} has published no incident {incident!r}; its page, or `baton predictions`, names them"
+        )
+    rows = read(result.ref)
+    found: dict[Any, Any] = rows[rows["incident_id"] == incident].iloc[0].to_dict()
+    return found
 
 
 def dry_run(pack: str, row: Mapping[Any, Any], playbook: str | None = None) -> pd.DataFrame:
