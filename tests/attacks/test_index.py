@@ -58,6 +58,32 @@ ATTACKS = {
         "unit/effects/test_outbox.py::test_what_it_has_or_may_have_is_not_and_the_whole_plan_is_refused",
         "unit/effects/test_outbox.py::test_a_worker_that_lost_its_lease_records_nothing",
     ],
+    "an effect goes without the people whom the policy demands": [
+        "unit/actions/test_matrix.py::test_no_cell_is_wrongly_allowed_or_refused",
+        "attacks/test_firewall.py::test_what_was_tried_and_is_not_there_is_not_sent_once_its_incident_was_closed",
+        "attacks/test_firewall.py::test_a_refusal_holds_though_the_policy_is_turned_back_to_the_one_that_was_agreed_to",
+        "attacks/test_firewall.py::test_a_word_from_a_clock_that_is_ahead_does_not_count_for_what_was_asked_after_it",
+        "attacks/test_firewall.py::test_votes_for_another_target_evidence_or_payload_count_for_nothing",
+        "attacks/test_firewall.py::test_a_row_that_says_it_is_ready_is_judged_all_the_same",
+        "attacks/test_firewall.py::test_a_permit_is_not_good_for_a_second_delivery_nor_for_another_effect",
+        "attacks/test_firewall.py::test_the_same_answer_again_does_not_agree_to_what_was_withdrawn",
+        "attacks/test_firewall.py::test_a_policy_that_is_swapped_while_it_is_read_is_not_kept_for_the_old_one",
+        "unit/stages/test_job.py::test_a_persons_answer_counts_only_for_what_they_were_shown",
+        "dags/test_review.py::test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile",
+        "unit/incident_response/test_beside.py::test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned",
+    ],
+    "undo is a way round the firewall": [
+        "attacks/test_firewall.py::test_undo_is_no_way_round_the_policy",
+        "attacks/test_firewall.py::test_what_takes_back_is_not_taken_back_itself_nor_delivered_without_a_word",
+    ],
+    "votes, claims, the cap and the switch race": [
+        "attacks/test_firewall.py::test_two_processes_neither_exceed_the_cap_nor_use_a_permit_twice",
+        "integration/test_firewall_postgres.py::test_of_racing_claims_one_begins_and_uses_the_permit",
+        "integration/test_firewall_postgres.py::test_nothing_begins_once_the_switch_has_stopped_all",
+        "integration/test_firewall_postgres.py::test_of_two_who_agree_at_once_the_second_one_completes_it",
+        "integration/test_firewall_postgres.py::test_one_person_twice_at_once_is_one_person",
+        "unit/actions/test_firewall.py::test_the_switch_is_looked_at_again_before_anything_is_sent",
+    ],
     "a peer gets the log-in repeated into an error": [
         "unit/effects/test_http.py::test_a_log_in_that_a_peer_repeats_is_removed"
     ],

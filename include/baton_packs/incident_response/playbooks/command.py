@@ -63,7 +63,9 @@ def show(name: Name, json: Json = False) -> None:
 @app.command("dry-run")
 def dry_run(
     name: Name,
-    incident: Annotated[str, typer.Option(help="Id of an incident: its own targets, and how they stand now.")] = "",
+    incident: Annotated[
+        str | None, typer.Option(help="Id of an incident: its own targets, and how they stand now.")
+    ] = None,
     confidence: Annotated[
         float, typer.Option(help="Without an incident: how sure it would be.", min=0.0, max=1.0)
     ] = 0.9,
