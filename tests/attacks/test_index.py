@@ -68,6 +68,7 @@ ATTACKS = {
         "attacks/test_firewall.py::test_a_permit_is_not_good_for_a_second_delivery_nor_for_another_effect",
         "attacks/test_firewall.py::test_the_same_answer_again_does_not_agree_to_what_was_withdrawn",
         "attacks/test_firewall.py::test_a_policy_that_is_swapped_while_it_is_read_is_not_kept_for_the_old_one",
+        "unit/customer_experience/letters/test_replies.py::test_who_accepts_on_a_case_is_the_one_who_logged_in_not_what_they_are_called",
         "unit/stages/test_job.py::test_a_persons_answer_counts_only_for_what_they_were_shown",
         "dags/test_review.py::test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile",
         "unit/incident_response/test_beside.py::test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned",

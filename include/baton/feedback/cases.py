@@ -141,7 +141,7 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
 
 def decide(
     flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None,
-    seen: int | None = None,
+    seen: int | None = None, actor_id: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Record a person's decision on a case, and the labels that follow from it, in one transaction.
 
@@ -149,6 +149,8 @@ def decide(
         text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
             where it says what was offered anyway. The ledger records whether it was changed, not what it says.
         seen: commit of the decision that the person looked at; None: they say nothing of it.
+        actor_id: what they logged in with, where `actor` is what they are called: an answer may be an approval, and two
+            people are told apart by it.
 
     Raises:
         UnknownResolution: the case cannot be answered like that.
@@ -180,6 +182,7 @@ def decide(
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
         values: dict[str, Any] = {"status": "closed", "resolution": resolution, "actor": actor, "note": note}
+        values["actor_id"] = actor_id or actor
         values |= {"text": written, "updated_at": now()}
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
