@@ -52,8 +52,9 @@ ROOMS = {
     "stages": Room(("stages/*.py",), (_unit("stages"), ("tests/integration/test_runs.py", "tests/faults/test_crashes.py"))),
     "effects": Room(
         ("effects/*.py",),
-        (_unit("effects"), ("tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py")),
+        (_unit("effects", *_unit("actions")), ("tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py")),
     ),
+    "actions": Room(("actions/*.py",), (_unit("actions"), ("tests/integration/test_undo.py", *_unit("effects")))),
     "registry": Room(("registry/*.py",), (_unit("registry"), ("tests/integration/test_registry.py",))),
     "record": Room(("record/*.py",), (_unit("record"), (*_unit("stages"), "tests/integration/test_warehouse_postgres.py"))),
     "quarantine": Room(("quarantine/*.py",), (("tests/integration/test_quarantine.py",),)),
