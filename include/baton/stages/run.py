@@ -66,9 +66,11 @@ def _require_shown(job: StageJob[Any]) -> None:
     pure = options.get("params")
     for name, answer in {**options, **(pure if isinstance(pure, Mapping) else {})}.items():
         about = answer.get("about") if isinstance(answer, Mapping) else None
-        for one, ref in job.inputs.items() if isinstance(about, Mapping) else ():
-            same_slot = ref.uri.rpartition("/")[0] == str(about.get("uri")).rpartition("/")[0]
-            if same_slot and ref.content_sha256 != about.get("content_sha256"):
+        if not isinstance(about, Mapping):
+            continue
+        slot = str(about.get("uri")).rpartition("/")[0]
+        for one, ref in job.inputs.items():
+            if ref.uri.rpartition("/")[0] == slot and ref.content_sha256 != about.get("content_sha256"):
                 raise BatonError(
                     f"stage {job.flow}.{job.stage}: input `{one}` was made anew after the answer in `{name}` was asked for: "
                     "clear the task that reviews, so that people are shown what there is now"

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from baton.actions import requests
-from baton.effects import outbox
+from baton.actions.action import Action
+from baton.effects import firewall, outbox
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import warehouse
@@ -19,12 +20,13 @@ from baton.stages import slots
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
-from baton_packs.incident_response.incidents import correlate
+from baton_packs.incident_response.incidents import correlate, respond
 from baton_packs.incident_response.incidents.correlate import ALERT
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
 
 MADE: dict[str, pd.DataFrame] = {}  # what each partition gave
 ROWS: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_rows.py")))
+STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
 alert = ROWS["alert"]
 FLOW = "incident_response"
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"
@@ -169,3 +171,19 @@ def test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned(
             run(job)
     assert run(job).facts["placed"] == 0
     assert (outbox.effects(FLOW), requests.still_open()) == ([], [])
+
+
+def test_looking_back_costs_what_is_new_however_much_was_done_before() -> None:
+    rows = ROWS["decided"](ROWS["brute_force"]()).to_dict("records")
+
+    def asked() -> int:
+        with STAGE["statements"]() as seen:
+            found = respond.earlier(FLOW, SECOND, rows)
+        assert found.effects == []
+        return len(seen)
+
+    before = asked()
+    old = [Action("block_address", f"inc-{n}", f"198.51.100.{n}", {"n": n}, undo={"n": n}) for n in range(40)]
+    with warehouse.write() as conn:
+        firewall.place(conn, FLOW, FLOW, FIRST, old)
+    assert asked() == before

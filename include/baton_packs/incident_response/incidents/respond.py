@@ -55,7 +55,7 @@ class Earlier:
     """What was placed before, by incident, action and target.
 
     Attributes:
-        effects: of all partitions of the flow, about these incidents or their targets.
+        effects: of all partitions of the flow, about these incidents or their targets, and all of this partition; the oldest first.
         closed: incident -> how a person answered its case.
         partition: the one that is placed now.
         merged: incidents that another one takes in now: what waits for people about them is withdrawn.
@@ -106,21 +106,20 @@ class Earlier:
         return ""
 
 
-def earlier(flow: str, partition: str, incidents: Iterable[str]) -> Earlier:
-    """What the warehouse knows of earlier actions of a flow, and of these incidents' cases."""
-    keys, table = sorted(incidents), tables.outbox
+def earlier(flow: str, partition: str, rows: Sequence[Mapping[Any, Any]]) -> Earlier:
+    """What the warehouse knows of earlier actions about these decisions' incidents and targets, and of the incidents' cases."""
+    table, incidents = tables.outbox, {str(row["incident_id"]) for row in rows}
+    targets = {aim.name for row in rows for aims in aims_of(row).values() for aim in aims}
+    query = select(table.c.created_at, table.c.key).where(table.c.flow == flow, table.c.action.is_not(None))
     with warehouse.read() as conn:
-        found = (
-            conn.execute(
-                select(table.c.key)
-                .where(table.c.flow == flow, table.c.action.is_not(None))
-                .order_by(table.c.created_at)
-            )
-            .scalars()
-            .all()
-        )
-        effects = [one for one in (outbox.find(key, conn) for key in found) if one is not None]
-        return Earlier(effects, _answered(conn, flow, keys), partition)
+        found = {
+            tuple(one)
+            for column, values in ((table.c.entity_key, incidents), (table.c.target, targets), (table.c.partition, [partition]))
+            for one in warehouse.among(conn, query, column, values)
+        }  # fmt: skip
+        keys = [key for _, key in sorted(found)]
+        known = {one.key: one for one in outbox.known(conn, keys)}
+        return Earlier([known[key] for key in keys], _answered(conn, flow, incidents), partition)
 
 
 def _answered(conn: Connection, flow: str, incidents: Collection[str]) -> dict[str, str]:
@@ -131,15 +130,11 @@ def _answered(conn: Connection, flow: str, incidents: Collection[str]) -> dict[s
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:
-    known = earlier(job.flow, job.partition, _ids(job))
+    known = earlier(job.flow, job.partition, read_inputs(job.inputs)["decisions"].to_dict("records"))
     others = [[one.key, one.state, one.undone_at] for one in known.effects if one.partition != job.partition]
     return {"policy": policy().model_dump(mode="json"), "others": others, "closed": known.closed,
             "playbooks": [book.model_dump(mode="json") for book in playbooks().values()],
             "actions": _declared(job.pack)}  # fmt: skip
-
-
-def _ids(job: StageJob) -> list[str]:
-    return [str(one) for one in read_inputs(job.inputs)["decisions"]["incident_id"]]
 
 
 def _declared(pack: str) -> Any:
@@ -165,7 +160,7 @@ def place(job: StageJob) -> StageOutput:
     rows = decisions.sort_values(["severity_id", "confidence", "incident_id"], ascending=[False, False, True]).to_dict(
         "records"
     )
-    known = earlier(job.flow, job.partition, [str(row["incident_id"]) for row in rows])
+    known = earlier(job.flow, job.partition, rows)
     known = replace(known, merged=frozenset(str(row["incident_id"]) for row in rows if row["state"] == MERGED))
     plans, actions = planned(job.pack, rows, known)
     levels = dict(

@@ -112,8 +112,11 @@ def _targets(incident: str, playbook: str) -> list[dict[str, Any]]:
     """What the playbook would do about an incident as it is published now."""
     from baton_packs.incident_response.incidents import respond
 
-    rows = respond.dry_run(PACK, respond.published(incident), playbook).astype(object)
-    return rows.where(rows.notna(), None).to_dict("records")
+    frame = respond.dry_run(PACK, respond.published(incident), playbook)
+    # null is not a number where a column has numbers too
+    return [
+        {str(name): None if cell != cell else cell for name, cell in row.items()} for row in frame.to_dict("records")
+    ]
 
 
 def _show(one: Previewed, confidence: float, targets: list[dict[str, Any]] | None) -> None:
