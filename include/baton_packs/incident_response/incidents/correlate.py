@@ -115,16 +115,23 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
     frames, closed, start = read_inputs(job.inputs), _closed(job), parse_key(job.partition)
 
-    def decide(beside: Sequence[Claim]) -> tuple[Correlated, list[Claim]]:
-        found = correlate(
-            frames["alerts"], frames["earlier"], job.partition, job.options, closed, policy().scanners.addresses, beside
+    def beside(claims: Sequence[Claim]) -> Correlated:
+        return correlate(
+            frames["alerts"], frames["earlier"], job.partition, job.options, closed, policy().scanners.addresses, claims
         )
+
+    alone = beside(())
+    marks = {one.mark for one in alone.claims}
+
+    def decide(claims: Sequence[Claim]) -> tuple[Correlated, list[Claim]]:
+        # turns are taken meanwhile: it is done again only where somebody saw the same names
+        found = beside(claims) if any(one.mark in marks for one in claims) else alone
         return found, found.claims
 
     near = job.options.window + job.options.length
     since, until = format_key(start - near), format_key(start + near)
     seen = set(frames["earlier"]["partition"])
-    found = decide(())[0] if job.dry_run else agree(job.slot, since, until, seen, decide)
+    found = alone if job.dry_run else agree(job.slot, since, until, seen, decide)
     frame = pd.DataFrame(found.rows, columns=list(COLUMNS))
     for name in ("opened_at", "first_seen", "last_seen"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
