@@ -146,6 +146,15 @@ def test_the_same_answer_again_does_not_agree_to_what_was_withdrawn(pack: Path) 
     assert states() == {ONE: WAITING}
 
 
+def test_a_word_lives_no_longer_than_its_permit_though_the_plan_drops_the_action_and_wants_it_again(pack: Path) -> None:
+    said = Approval("ann", at=warehouse.now())
+    place(pack, block(confidence=0.1, approvals=(said,)))
+    send(Peer(DOWN), rounds=1)
+    place(pack, kinds=("block",))
+    place(pack, block(confidence=0.1, approvals=(said,)))
+    assert states() == {ONE: WAITING}
+
+
 # --- the policy while it is read ---
 
 

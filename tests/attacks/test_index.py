@@ -67,6 +67,7 @@ ATTACKS = {
         "attacks/test_firewall.py::test_a_row_that_says_it_is_ready_is_judged_all_the_same",
         "attacks/test_firewall.py::test_a_permit_is_not_good_for_a_second_delivery_nor_for_another_effect",
         "attacks/test_firewall.py::test_the_same_answer_again_does_not_agree_to_what_was_withdrawn",
+        "attacks/test_firewall.py::test_a_word_lives_no_longer_than_its_permit_though_the_plan_drops_the_action_and_wants_it_again",
         "attacks/test_firewall.py::test_a_policy_that_is_swapped_while_it_is_read_is_not_kept_for_the_old_one",
         "unit/customer_experience/letters/test_replies.py::test_who_accepts_on_a_case_is_the_one_who_logged_in_not_what_they_are_called",
         "unit/stages/test_job.py::test_a_persons_answer_counts_only_for_what_they_were_shown",

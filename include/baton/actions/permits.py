@@ -88,9 +88,9 @@ def retire(conn: Connection, effect: str, why: str) -> None:
 
 
 def lapsed(conn: Connection, request: int) -> bool:
-    """Whether what people agreed to was not done in time."""
+    """Whether what people agreed to was not done in time, or was dropped since."""
     c = table.c
-    late = (c.request == request, c.used_at.is_(None), c.expires_at <= warehouse.now())
+    late = (c.request == request, c.void_at.is_not(None) | (c.used_at.is_(None) & (c.expires_at <= warehouse.now())))
     return conn.execute(sa.select(c.id).where(*late).limit(1)).first() is not None
 
 
