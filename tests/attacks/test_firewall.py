@@ -194,7 +194,7 @@ def test_undo_is_no_way_round_the_policy(pack: Path) -> None:
     assert firewall.take_back(effect.key, "ann").state == FORBIDDEN
     assert send(peer, undoing=True).sent == 0
     assert len(peer.sent) == 1
-    with pytest.raises(BatonError, match="nobody knows who this is"):
+    with pytest.raises(BatonError, match="nobody knows who asks for it"):
         firewall.take_back(effect.key, "")
 
 
