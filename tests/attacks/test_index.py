@@ -75,6 +75,12 @@ ATTACKS = {
         "dags/test_review.py::test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile",
         "unit/incident_response/test_beside.py::test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned",
     ],
+    "a viewer's forged form approves, takes back, or turns the switch": [
+        "unit/console/test_actions.py::test_two_people_agree_to_what_they_saw",
+        "unit/console/test_actions.py::test_what_was_done_is_taken_back_by_those_who_may",
+        "unit/console/test_actions.py::test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again",
+        "unit/console/test_cases.py::test_forms_need_our_own_page",
+    ],
     "undo is a way round the firewall": [
         "attacks/test_firewall.py::test_undo_is_no_way_round_the_policy",
         "attacks/test_firewall.py::test_what_takes_back_is_not_taken_back_itself_nor_delivered_without_a_word",
