@@ -82,6 +82,7 @@ class Incident:
         """Take in another incident that turned out to be this one."""
         for key, span in other.spans.items():
             _widen(self.spans, key, Sighting(span.first, span.last, span.count, span.ties))
+        twice = len(self.ids.keys() & other.ids.keys())
         self.alerts = {**other.alerts, **self.alerts}
         self.ids = {**other.ids, **self.ids}
         for rule, count in other.rules.items():
@@ -93,7 +94,7 @@ class Incident:
         self.first, self.last, self.total = (
             min(self.first, other.first),
             max(self.last, other.last),
-            self.total + other.total,
+            self.total + other.total - twice,
         )
 
     def names(self, kind: str) -> list[str]:
