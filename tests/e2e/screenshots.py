@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -100,8 +101,7 @@ class Browser:
         button = (
             "return [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === arguments[0]).pop()"
         )
-        reference = self.wait(button, label)
-        self.call("POST", f"/element/{reference[ELEMENT]}/click")
+        self.click_on(self.wait(button, label))
 
     def resize(self, width: int, height: int) -> None:
         """Set the size of the page's picture."""
@@ -111,8 +111,15 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click the first element of a CSS selector, as a mouse would."""
-        element = self.call("POST", "/element", using="css selector", value=selector)
+        self.click_on(self.call("POST", "/element", using="css selector", value=selector))
+
+    def click_on(self, element: dict[str, str]) -> None:
+        """Click an element that a script gave, as a mouse would."""
         self.call("POST", f"/element/{element[ELEMENT]}/click")
+
+    def write(self, element: dict[str, str], text: str) -> None:
+        """Type into an element that a script gave, key by key."""
+        self.call("POST", f"/element/{element[ELEMENT]}/value", text=text)
 
     def frame(self, selector: str | None) -> None:
         """Go into a frame; None goes back to the whole page."""
@@ -162,10 +169,12 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browse
 
 
 def log_in_to_airflow(window: Browser, url: str, user: str, password: str) -> None:
-    """Give the browser the cookie that Airflow's log-in form would give it."""
-    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, trust_env=False)
-    token = answer.raise_for_status().json()["access_token"]
-    window.devtools("Network.setCookie", name="_token", value=token, url=url, path="/")
+    """Fill in Airflow's log-in form."""
+    window.open(f"{url}/auth/login?next={quote(url, safe='')}/baton/today")
+    for field, text in (("username", user), ("password", password)):
+        window.write(window.wait("return document.querySelector(`input[name=${arguments[0]}]`)", field), text)
+    window.press("Sign in")
+    window.wait("return location.pathname === '/baton/today' && document.readyState === 'complete'")
 
 
 def capture(
