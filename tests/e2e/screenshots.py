@@ -11,7 +11,7 @@ Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitori
 dark mode), `mlflow_version` (the champion of card_fraud),
 `replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`;
 `document_grid`, `document_case` (the most urgent open case), `document_queue` and, where a run waits, `document_review` and
-`document_answer` (its decision card).
+`document_answer` (its decision card); where an action of an incident waits for people, `actions` and `incident` (its page).
 """
 
 from __future__ import annotations
@@ -284,6 +284,20 @@ def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]
     return made
 
 
+def capture_incident(window: Browser, folder: Path, airflow: str) -> list[Path]:
+    """An action that people must agree to, with its difference, and the page of its incident; where one waits."""
+    from baton.actions import requests
+
+    made, waiting = [], requests.still_open("incident_response")
+    pages = {"actions": "actions", "incident": f"cases/incident_response/{waiting[0].entity_key}"} if waiting else {}
+    for name, page in pages.items():
+        window.resize(1300, 1000)
+        window.open(f"{airflow}/baton/{page}")
+        window.see("Waiting for your word")
+        made.append(window.save(folder / f"{name}.png"))
+    return made
+
+
 def main() -> int:
     """Parse the arguments, take the pictures, name them."""
     from baton.settings import settings
@@ -315,6 +329,8 @@ def main() -> int:
         for path in capture_replenishment(window, given.output, given.airflow, here.reports_dir):
             sys.stdout.write(f"{path}\n")
         for path in capture_documents(window, given.output, given.airflow):
+            sys.stdout.write(f"{path}\n")
+        for path in capture_incident(window, given.output, given.airflow):
             sys.stdout.write(f"{path}\n")
     return 0
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from sqlalchemy import select
 
 from baton.actions import requests
 from baton.actions.votes import Voter, VoteRefused
+from baton.data.partitions import format_key, parse_key
 from baton.effects import firewall, outbox
 from baton.errors import BatonError
 from baton.quarantine.records import accounting
@@ -326,3 +328,31 @@ def test_undo_by_its_button_takes_somebody_else(
     assert effect(page, "enable account takes back", account)
     assert not [one for one in forms(page) if held.items() <= one.fields.items()], "it has no button any more"
     assert not book.security.get(f"/directory/accounts/{account}")["disabled"]
+
+
+def test_open_cases_are_listed_by_severity(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    page = words(book.desk(SECOND).read("cases?queue=security"))
+    shown = re.findall(r"(Critical|High|Medium|Low|Informational): \w", page)
+    assert len(shown) >= 2
+    assert shown == sorted(shown, key=["Critical", "High", "Medium", "Low", "Informational"].index)
+
+
+def test_the_week_is_measured_and_drawn(
+    told: dict[str, Any], book: IncidentResponsePlaybook, partitions: list[str], demo: Demo
+) -> None:
+    (leak,) = [one for one in told["incidents"] if attacks.EXFILTRATION in one["really"] and one["route"] == "contain"]
+    card = f"cases/{FLOW}/{leak['incident']}"
+    page = book.desk(FIRST).press(
+        card, f"/{card}", "Decide", typed={"resolution": "true_positive", "note": "a curious desk"}
+    )
+    assert f"true_positive by {FIRST}" in words(page)
+    day = parse_key(partitions[0])
+    week = format_key(day - timedelta(days=day.weekday(), hours=day.hour, minutes=day.minute))
+    run = demo.airflow.trigger("incident_report", week)
+    assert demo.airflow.wait("incident_report", [run], timeout=200) == {run: "success"}
+    done = head(Slot("incident_report", "report", week))
+    assert done is not None
+    assert None not in [done.facts[name] for name in ("detect", "triage", "contain", "undone", "false_positives")]
+    drawn = words(book.desk(FIRST).read(f"pages/{done.facts['report']}"))
+    for said in ("min to detect", "min to triage", "min to contain", "% taken back", "% false positives"):
+        assert f"{said}: " in drawn
