@@ -47,7 +47,7 @@ def _json(cell: Any) -> Any:
 def _timeline(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, list):
         return None
-    moments = [
+    moments: list[dict[str, Any]] = [
         {"at": _text(one.get("at")), "text": _text(one.get("text")), "state": _state(one.get("state")), "ids": _texts(one.get("ids"))}
         for one in value if isinstance(one, dict)
     ]  # fmt: skip
