@@ -52,11 +52,15 @@ ROOMS = {
     "stages": Room(("stages/*.py",), (_unit("stages"), ("tests/integration/test_runs.py", "tests/faults/test_crashes.py"))),
     "effects": Room(
         ("effects/*.py",),
-        (_unit("effects"), ("tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py")),
+        (_unit("effects", *_unit("actions")), ("tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py")),
     ),
-    "registry": Room(("registry/*.py",), (_unit("registry"), ("tests/integration/test_registry.py",))),
+    "actions": Room(("actions/*.py",), (_unit("actions"), ("tests/integration/test_undo.py", *_unit("effects")))),
+    "registry": Room(("registry/*.py",), (_unit("registry"), ("tests/integration/test_registry.py", "tests/integration/test_ladder.py"))),
     "record": Room(("record/*.py",), (_unit("record"), (*_unit("stages"), "tests/integration/test_warehouse_postgres.py"))),
-    "quarantine": Room(("quarantine/*.py",), (("tests/integration/test_quarantine.py",),)),
+    "quarantine": Room(
+        ("quarantine/*.py",),
+        (_unit("quarantine"), ("tests/integration/test_quarantine.py", "tests/integration/test_quarantine_texts.py")),
+    ),
     "data": Room(("data/*.py",), (_unit("data"), (*_unit("sources"), *_unit("stages")))),
     "drift": Room(("drift/*.py",), (_unit("drift"), _unit("lifecycle"))),
     "gates": Room(
