@@ -10,7 +10,7 @@ from screenshots import Browser, browser, log_in_to_airflow
 
 from baton.errors import BatonError
 from baton.services.supervisor import Services
-from baton_demo.incident_response.people import CONSOLE, Desk, OverHttp, words
+from baton_demo.incident_response.people import CONSOLE, Desk, OverHttp, said_in
 
 FORM = """return [...document.forms].find(form => form.action.endsWith(arguments[0])
   && [...form.querySelectorAll('button')].some(one => one.innerText.trim() === arguments[1])
@@ -49,7 +49,7 @@ class AtTheBrowser:
     def _shown(self) -> str:
         page = str(self.window.run("return document.documentElement.outerHTML"))
         if (status := self.window.run(STATUS)) >= 400:
-            raise BatonError(f"{status}: {words(page.partition('<main>')[2])}")
+            raise BatonError(f"{status}: {said_in(page)}")
         return page
 
 

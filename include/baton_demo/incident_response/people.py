@@ -86,6 +86,11 @@ def forms(page: str) -> list[Form]:
     return reader.found
 
 
+def said_in(page: str) -> str:
+    """What a whole page says."""
+    return words(page.partition("<main>")[2].partition("</main>")[0])
+
+
 def words(page: str) -> str:
     """What a piece of a page says, without its markup, in one line."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
@@ -96,6 +101,7 @@ class OverHttp:
 
     def __init__(self, airflow: str, name: str, password: str) -> None:
         """Log in to Airflow."""
+        self.airflow = airflow.rstrip("/")
         self.http = httpx.Client(
             base_url=airflow, headers={"Accept": "text/html"}, timeout=60, trust_env=False, follow_redirects=True
         )
@@ -118,9 +124,9 @@ class OverHttp:
             raise BatonError(f"{CONSOLE}/{page} has no button {button!r} of a form {action} with {dict(held)}")
         form, (name, value) = fitting[0], fitting[0].buttons[button]
         body = {**form.fields, **typed, **({name: value} if name else {})}
-        return self._shown(self.http.post(form.action, data=body, headers={"Origin": str(self.http.base_url)[:-1]}))
+        return self._shown(self.http.post(form.action, data=body, headers={"Origin": self.airflow}))
 
     def _shown(self, answer: httpx.Response) -> str:
         if answer.is_error:
-            raise BatonError(f"{answer.status_code}: {words(answer.text.partition('<main>')[2])}")
+            raise BatonError(f"{answer.status_code}: {said_in(answer.text)}")
         return answer.text
