@@ -14,10 +14,11 @@ import pytest
 from baton.errors import BatonError, SpecError
 from baton_packs.incident_response import HERE
 from baton_packs.incident_response.checks import problems
-from baton_packs.incident_response.detection import engine
+from baton_packs.incident_response.detection import engine, stages
 from baton_packs.incident_response.detection.alerts import COLUMNS, rule_alerts
+from baton_packs.incident_response.detection.matched import carried
 from baton_packs.incident_response.detection.rules import load_rules, read_rules
-from baton_packs.incident_response.detection.stages import RULES, carried, detect
+from baton_packs.incident_response.detection.stages import RULES, detect
 from baton_packs.incident_response.detection.taxonomy import CARRIED, attack_of
 
 
@@ -140,6 +141,9 @@ def test_a_burst_is_one_alert_and_a_second_burst_another() -> None:
     assert (found["title"] == "Passwords guessed over SSH").sum() == 2
 
 
+SSH = [one for one in load_rules(RULES) if "SSH" in one.title]
+
+
 def spread(*counts: int) -> list[pd.DataFrame]:
     """Partitions of five minutes with failed log-ins, one a second: in the first's last minute, from the others' start on."""
     parts = []
@@ -151,25 +155,33 @@ def spread(*counts: int) -> list[pd.DataFrame]:
     return parts
 
 
-def carried_of(*parts: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([carried(part) for part in parts], ignore_index=True)
+def found(events: pd.DataFrame, *parts: pd.DataFrame) -> list[str]:
+    """Titles of what is found in events, with what the partitions before them carried."""
+    before = pd.concat([carried(part, SSH) for part in parts], ignore_index=True) if parts else None
+    return list(rule_alerts(events, SSH, before)["title"])
 
 
 def test_what_is_spread_over_partitions_is_found_once_where_it_becomes_true() -> None:
     first, second, third = spread(5, 4, 4)
-    assert detect(first).empty
-    assert detect(second).empty  # alone
-    found = detect(second, carried_of(first))
-    assert found["title"].tolist() == ["Passwords guessed over SSH"]
-    assert found["event_uid"].tolist() == ["p1-e2"]  # the eighth
-    assert "8 events of source address 203.0.113.9" in json.loads(found["reasons"][0])[0]
-    assert "Events behind it: p0-e0, p0-e1" in json.loads(found["reasons"][0])[2]
-    assert detect(second.assign(src_endpoint_ip="203.0.113.8"), carried_of(first)).empty
-    before = carried_of(*spread(5, 60)[:2])
-    assert detect(third, before).empty  # goes on: reported already
+    assert (found(first), found(second)) == ([], [])
+    alerts = detect(second, stages.carried(first))
+    assert alerts["title"].tolist() == ["Passwords guessed over SSH"]
+    assert alerts["event_uid"].tolist() == ["p1-e2"]  # the eighth
+    assert "8 events of source address 203.0.113.9" in json.loads(alerts["reasons"][0])[0]
+    assert "Events behind it: p0-e0, p0-e1" in json.loads(alerts["reasons"][0])[2]
+    assert found(second.assign(src_endpoint_ip="203.0.113.8"), first) == []
+    assert found(third, *spread(5, 60)) == []  # goes on: reported already
     got_in = third.assign(status_id=pd.array([1] * 4, dtype="Int64"))
-    assert detect(got_in, before)["title"].tolist() == ["Password guessed over SSH, then logged in"]
-    assert detect(got_in).empty
+    assert found(got_in, *spread(5, 60)) == ["Password guessed over SSH, then logged in"]
+    assert found(got_in) == []
+
+
+def test_an_event_delivered_again_in_the_next_partition_counts_once_and_another_of_its_name_for_itself() -> None:
+    first, second = spread(5, 4)
+    again = pd.concat([second.iloc[:2], first], ignore_index=True)
+    assert found(again, first) == []
+    assert len(found(again.assign(user_name=["anna"] * 2 + [f"user{n}" for n in range(5)]), first)) == 1
+    assert len(found(second, first, first)) == 1
 
 
 def test_different_values_are_counted_over_partitions() -> None:
@@ -178,31 +190,20 @@ def test_different_values_are_counted_over_partitions() -> None:
     second = first.assign(metadata_uid=names, time=first["time"] + pd.Timedelta(seconds=60))
     others = second.assign(dst_endpoint_port=second["dst_endpoint_port"] + 100)
     assert detect(others).empty
-    assert detect(others, carried(first))["title"].tolist() == ["Many ports of a host tried"]
-    assert detect(second, carried(first)).empty  # the same twelve ports twice
-
-
-def test_an_event_delivered_again_in_the_next_partition_counts_once_and_another_of_its_name_for_itself() -> None:
-    first, second = spread(5, 4)
-    again = pd.concat([second.iloc[:2], first], ignore_index=True)
-    assert detect(again, carried_of(first)).empty
-    renamed = again.assign(user_name=["anna"] * 2 + [f"user{n}" for n in range(5)])
-    assert len(detect(renamed, carried_of(first))) == 1
-    assert len(detect(second, carried_of(first, first))) == 1
+    assert detect(others, stages.carried(first))["title"].tolist() == ["Many ports of a host tried"]
+    assert detect(second, stages.carried(first)).empty  # the same twelve ports twice
 
 
 def test_a_partition_carries_what_may_still_count_and_no_more() -> None:
     (events,) = spread(300)
-    assert len(carried(events)) == 9  # eight make it true, with any more of them
-    assert carried(
-        events.assign(status_id=pd.array([1] * 300, dtype="Int64"))
-    ).empty  # a success completes, it begins nothing
-    late = pd.concat([events.assign(time=events["time"] - pd.Timedelta("2h"), src_endpoint_ip="203.0.113.7"), events])
-    assert len(carried(late)) == 9
-    empty = carried(EVENTS.frame([]))
+    assert len(carried(events, SSH)) == 9  # eight make it true, with any more of them
+    got_in = events.assign(status_id=pd.array([1] * 300, dtype="Int64"))
+    assert carried(got_in, SSH).empty  # a success completes, it begins nothing
+    old = events.assign(time=events["time"] - pd.Timedelta("2h"), src_endpoint_ip="203.0.113.7")
+    assert len(carried(pd.concat([old, events]), SSH)) == 9
+    empty = carried(EVENTS.frame([]), SSH)
     assert list(empty.columns) == list(CARRIED)
-    assert detect(EVENTS.frame([]), empty).empty
-    assert detect(EVENTS.frame([]), carried(events)).empty
+    assert found(EVENTS.frame([]), EVENTS.frame([]), events) == []
 
 
 def test_a_rule_that_reaches_further_back_than_detection_looks_is_a_mistake(tmp_path: Path) -> None:
