@@ -85,12 +85,15 @@ def step(
     path: str,
     options: Mapping[str, Any] | None = None,
     output_contract: str = "",
+    models: Mapping[str, int] | None = None,
+    flow: str = FLOW,
+    since: str | None = None,
     **inputs: StageResult,
 ) -> StageResult:
     """Run a stage as a task does."""
     return run(StageJob(
-        "incident_response", FLOW, stage, partition, path, inputs={name: one.ref for name, one in inputs.items()}, options=dict(options or {}),
-        output_contract=output_contract, connections=AirflowConnections(), run_id="test",
+        "incident_response", flow, stage, partition, path, models=dict(models or {}), inputs={name: one.ref for name, one in inputs.items()}, options=dict(options or {}),
+        output_contract=output_contract, connections=AirflowConnections(), run_id="test", since=since,
     ))  # fmt: skip
 
 
@@ -137,8 +140,10 @@ def scanned(partition: str) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def decide(partition: str, events: StageResult, alerts: StageResult) -> dict[str, StageResult]:
-    """From the alerts to what is placed."""
+def decide(
+    partition: str, events: StageResult, alerts: StageResult, scores: Mapping[str, StageResult] | None = None
+) -> dict[str, StageResult]:
+    """From the alerts to what is placed; `scores` are published beside the decisions."""
     inc = f"{PACK}.incidents"
     earlier = step(
         "earlier__correlate",
@@ -177,6 +182,7 @@ def decide(partition: str, events: StageResult, alerts: StageResult) -> dict[str
         {"case_routes": ["contain", "watch"]},
         output_contract="decisions",
         decisions=decided,
+        **(scores or {}),
     )
     placed = step("respond", partition, f"{inc}.respond:place", decisions=published)
     return {"correlate": correlated, **{f"look_up__{tool}": one for tool, one in looked.items()}, "weigh": weighed, "triage": triage,

@@ -185,7 +185,7 @@ def correlate(
         else:
             count["joined"] += len(numbers)
         for number in numbers:
-            one.add(fresh[number], keys[number], fresh[number]["at"] < start)
+            one.add(fresh[number], keys[number], fresh[number]["at"] < start, partition)
         for other in others:
             one.absorb(other)
             rows.append(_merged(known[other.incident_id], one.incident_id))
