@@ -39,11 +39,13 @@ from baton_packs.incident_response.incidents.links import (
     ADDRESS,
     HOST,
     SWEEP,
+    Declared,
     Key,
     Living,
     Shared,
     Sighting,
     grouped,
+    put_in,
     shared,
     ties,
 )
@@ -93,7 +95,7 @@ def _closed(job: StageJob[CorrelateOptions]) -> dict[str, str]:
 
 
 def _state(job: StageJob[CorrelateOptions]) -> Mapping[str, Any]:
-    return {"closed": _closed(job), "scanners": policy().scanners.addresses}
+    return {"closed": _closed(job), "ties": str(policy().declared)}
 
 
 @engine_step(CorrelateOptions, fingerprint=_state)
@@ -109,9 +111,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
     import pandas as pd
 
     frames = read_inputs(job.inputs)
-    found = correlate(
-        frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().scanners.addresses
-    )
+    found = correlate(frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().declared)
     frame = pd.DataFrame(found.rows, columns=list(COLUMNS))
     for name in ("opened_at", "first_seen", "last_seen"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
@@ -131,7 +131,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
-    closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (),
+    closed: Mapping[str, str] | None = None, declared: Declared = Declared(),  # noqa: B008 - it cannot be changed
 ) -> Correlated:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
@@ -139,7 +139,7 @@ def correlate(
         alerts: columns of `ALERT`, any number of rows; the same alert may be there twice.
         earlier: rows of earlier partitions with the columns of `COLUMNS` and `partition`; the last of an incident counts.
         closed: incidents that a person has answered.
-        scanners: addresses whose scans are meant.
+        declared: what the policy says of ties.
 
     Raises:
         BatonError: a column of the alerts is missing.
@@ -153,7 +153,7 @@ def correlate(
     fresh = [alert for alert in fresh if short(alert["alert_id"]) not in owner]
     facts["duplicates"] += len(again)
 
-    names = _shared(fresh, alive, start, options, scanners)
+    names = _shared(fresh, alive, start, options, declared)
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     living = [
@@ -185,7 +185,8 @@ def correlate(
         else:
             count["joined"] += len(numbers)
         for number in numbers:
-            one.add(fresh[number], keys[number], fresh[number]["at"] < start, partition)
+            alert = fresh[number]
+            one.add(alert, put_in(alert, keys[number], names), keys[number], alert["at"] < start, partition)
         for other in others:
             one.absorb(other)
             rows.append(_merged(known[other.incident_id], one.incident_id))
@@ -200,7 +201,7 @@ def correlate(
     facts |= {
         "incidents": sum(row["state"] != MERGED for row in rows),
         **count,
-        "shared": sorted(names.addresses | names.users)[:NAMED],
+        "shared": sorted((names.addresses | names.users) - declared.infrastructure)[:NAMED],
     }
     rows.sort(key=lambda row: (row["opened_at"], row["incident_id"]))
     return Correlated(rows, {**facts, **({"degraded": said} if said else {})})
@@ -253,13 +254,13 @@ def _shared(
     alive: Iterable[Incident],
     start: float,
     options: CorrelateOptions,
-    scanners: Iterable[str],
+    declared: Declared,
 ) -> Shared:
     since = start - options.window.total_seconds()
     recent = [one for one in alive if one.last >= since]
     sweeps = [name for one in recent for kind, name in one.spans if kind == SWEEP]
     return shared(
-        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners
+        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, declared
     )
 
 

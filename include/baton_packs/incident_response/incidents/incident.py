@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from baton_packs.incident_response.detection.taxonomy import INTRUSION, LOG, count_id
-from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Sighting, shown, ties
+from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Sighting, ties
 
 KEPT_NAMES = 200  # hosts, users and addresses of an incident, the most frequent
 KEPT_IDS = 4_000  # alerts that an incident knows again
@@ -61,16 +61,19 @@ class Incident:
         """Was this alert in it before?"""
         return short(alert_id) in self.ids
 
-    def add(self, alert: Mapping[str, Any], tied: Iterable[Key], late: bool, partition: str) -> None:
+    def add(
+        self, alert: Mapping[str, Any], names: Iterable[Key], tied: Iterable[Key], late: bool, partition: str
+    ) -> None:
         """Take a new alert in.
 
         Args:
+            names: what it puts in, see `links.put_in`.
             tied: the keys that may tie later alerts to it, a sweep among them.
             partition: in whose rows it was found; a late one is not in that of its time.
         """
         at = float(alert["at"])
         may = set(tied)
-        for key in dict.fromkeys([*shown(alert), *tied]):
+        for key in dict.fromkeys(names):
             _widen(self.spans, key, Sighting(at, at, ties=key in may))
         self.alerts[alert["alert_id"]] = dict(alert)
         self.ids[short(alert["alert_id"])] = None
