@@ -48,7 +48,7 @@ def dumped(url: str, target: Path) -> Iterator[Connection]:
     with engine.connect() as conn:
         seen = conn.scalar(sa.text("select pg_export_snapshot()"))  # the tool sees what this transaction does
         os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
-        _run(
+        run(
             "pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={seen}", f"--file={target}"
         )
         yield conn
@@ -87,7 +87,7 @@ def load(url: str, dump: Path) -> None:
         file_of(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         copy(dump, file_of(url))
         return
-    _run("pg_restore", url, "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", str(dump))
+    run("pg_restore", url, "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", str(dump))
 
 
 def require_empty(url: str) -> None:
@@ -102,7 +102,8 @@ def require_empty(url: str) -> None:
         raise BatonError(f"the database {make_url(url)!r} is not empty: a restore writes over nothing")
 
 
-def _run(tool: str, url: str, *options: str) -> None:
+def run(tool: str, url: str, *options: str) -> None:
+    """Run one of Postgres' tools on a database. Raises BatonError: it is missing or fails."""
     program = shutil.which(tool)
     if program is None:
         raise BatonError(f"{tool} is not on PATH: install Postgres' client programs of the server's version or newer")
