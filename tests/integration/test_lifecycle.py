@@ -367,7 +367,7 @@ def test_a_restored_machine_goes_on_where_the_backup_was_taken(
             MODEL: 4
         }  # the model comes from the restored registry
         new = run("verify", "--new")
-        assert (new.exit_code, "4 datasets, 0 model versions" in new.stdout) == (0, True), new.output
+        assert (new.exit_code, "0 model versions since the last check: all" in new.stdout) == (0, True), new.output
         folder = next((tmp_path / "new/mlflow/artifacts").rglob("manifest.sig"))
         folder.write_bytes(bytes(64))
         said = run("verify")

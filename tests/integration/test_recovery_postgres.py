@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from baton.analysis.sql import ask
-from baton.analysis.views import Bounds
+from baton.analysis.views import Extent
 from baton.errors import BatonError
 from baton.record import warehouse
 from baton.recovery import databases, restore
@@ -31,8 +31,8 @@ def test_a_warehouse_in_postgres_comes_back(
     SQL["published"](0, 0.9), SQL["published"](1, 0.8)
     then = warehouse.now()
     SQL["published"](1, 0.3, version=2)
-    questions = [("select * from predictions order by all", Bounds(at=at)) for at in (None, then)]
-    questions += [("select * from decisions order by all", Bounds(at=then)), ("select * from cases", Bounds())]
+    questions = [("select * from predictions order by all", Extent(at=at)) for at in (None, then)]
+    questions += [("select * from decisions order by all", Extent(at=then)), ("select * from cases", Extent())]
     before = [ask(*question).rows for question in questions]
     assert (len(before[0]), before[0] != before[1], len(before[3])) == (6, True, 1)
 

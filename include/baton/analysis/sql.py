@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.analysis.views import PERSONAL, TABLES, Bounds, View
+from baton.analysis.views import PERSONAL, TABLES, Extent, View
 from baton.errors import BatonError
 from baton.progress import tell
 from baton.record import ledger, warehouse
@@ -22,7 +22,7 @@ READ = "personal_data_read"
 
 
 @dataclass(frozen=True)
-class Limits:
+class Allowance:
     """What a question may cost.
 
     Attributes:
@@ -37,7 +37,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """Rows of an answer; `more`: there are further ones, beyond the limit. `notes`: what is not as one may think."""
 
     columns: list[str]
@@ -46,15 +46,15 @@ class Answer:
     notes: list[str]
 
 
-def ask(question: str, bounds: Bounds, limits: Limits | None = None) -> Answer:
-    """Answer one SELECT over the views `predictions`, `decisions`, `labels`, `cases`.
+def ask(question: str, bounds: Extent, limits: Allowance | None = None) -> Response:
+    """Response one SELECT over the views `predictions`, `decisions`, `labels`, `cases`.
 
     Raises:
         BatonError: it is no single SELECT, it is wrong, it wants what is outside, it takes too long or too much memory.
     """
     import duckdb
 
-    bound = limits or Limits()
+    bound = limits or Allowance()
     _require_select(question)
     if bounds.personal:
         _put_on_record(question)
@@ -79,7 +79,7 @@ def ask(question: str, bounds: Bounds, limits: Limits | None = None) -> Answer:
             raise _explained(error, [one for view in views for one in view.failed], bound, started) from error
         finally:
             alarm.cancel()
-    return Answer(columns, rows[: bound.rows], len(rows) > bound.rows, _notes(bounds, scanned))
+    return Response(columns, rows[: bound.rows], len(rows) > bound.rows, _notes(bounds, scanned))
 
 
 def _require_select(question: str) -> None:
@@ -117,7 +117,7 @@ def _put_on_record(question: str) -> None:
         ledger.append(conn, READ, "sql", said)
 
 
-def _explained(error: Exception, failed: list[BaseException], bound: Limits, started: float) -> BatonError:
+def _explained(error: Exception, failed: list[BaseException], bound: Allowance, started: float) -> BatonError:
     own = next((one for one in failed if isinstance(one, BatonError)), None)
     if own is not None:
         return BatonError(str(own))
@@ -134,7 +134,7 @@ def _columns(name: str) -> str:
     return ", ".join(column.name for column in TABLES[name].columns)
 
 
-def _notes(bounds: Bounds, scanned: dict[str, int]) -> list[str]:
+def _notes(bounds: Extent, scanned: dict[str, int]) -> list[str]:
     notes = [
         f"{name}: {', '.join(columns)} are hidden, they may name people; --personal shows them, and goes on record"
         for name, columns in PERSONAL.items() if scanned[name] and not bounds.personal

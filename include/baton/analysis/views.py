@@ -32,7 +32,7 @@ _MADE = {"predictions": "scored_at", "decisions": "decided_at"}
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Extent:
     """Of which rows views consist.
 
     Attributes:
@@ -65,7 +65,7 @@ class View:
     """
 
     name: str
-    bounds: Bounds
+    bounds: Extent
     reading: Callable[[str, int], None] = lambda name, rows: None
     failed: list[BaseException] = field(default_factory=list)
 

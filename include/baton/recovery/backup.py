@@ -27,7 +27,7 @@ from baton.record import anchor, ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.record.tables import ledger as entries
 from baton.recovery import databases, index, sealing, secrets
-from baton.recovery.index import Index, Part
+from baton.recovery.index import Contents, Filed
 from baton.recovery.pool import Pool
 from baton.registry.manifest import signing_key
 from baton.settings import Settings, settings
@@ -79,14 +79,14 @@ def backup(folder: Path, to: "X25519PublicKey | str") -> Written:
         records, parts = _open_parts(pool, folder, here)
         parts[BOX] = _keep_bytes(pool, sealing.seal(secrets.gather(here), to))
         pool.sync()
-        made = Index(name, here.store_url.rstrip("/"), databases.kind(here.warehouse_url), records, parts)
+        made = Contents(name, here.store_url.rstrip("/"), databases.kind(here.warehouse_url), records, parts)
         path = index.write(folder, made, key)
     return Written(path, len(parts), sum(part.size for part in parts.values()), pool.copied, signer)
 
 
-def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str, Part]]:
+def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str, Filed]]:
     """Number of the ledger's entries, and all parts but the secrets."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, Filed] = {}
     checked = anchor.folder() / "verified"
     if checked.exists():  # before the database: what it says was verified is in the copy
         parts[CHECKED] = _keep_bytes(pool, checked.read_bytes())
@@ -104,7 +104,7 @@ def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str
     return records, parts
 
 
-def _keep_bytes(pool: Pool, content: bytes) -> Part:
+def _keep_bytes(pool: Pool, content: bytes) -> Filed:
     path = pool.unfinished / "bytes"
     path.write_bytes(content)
     return pool.keep_file(path)
@@ -160,7 +160,7 @@ def name_of(uri: str, store: str) -> str | None:
     return found[1] if found else None
 
 
-def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Part]]:
+def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Filed]]:
     """Objects of the store that commits name: all that are in force, and earlier ones as far as they are there."""
     total = conn.scalar(sa.select(sa.func.count()).select_from(commits)) or 0
     query = sa.select(commits.c.ref, heads.c.commit_id).select_from(
@@ -179,10 +179,10 @@ def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Pa
                 ) from None
 
 
-def _object(pool: Pool, ref: DatasetRef) -> Part:
+def _object(pool: Pool, ref: DatasetRef) -> Filed:
     size = pool.size(ref.content_sha256)
     if size is not None:
-        return Part(ref.content_sha256, size)
+        return Filed(ref.content_sha256, size)
     with opened(ref.uri) as source:
         part = pool.keep(source)
     if part.sha256 != ref.content_sha256:
@@ -198,7 +198,7 @@ def opened(uri: str) -> BinaryIO:
     return opened
 
 
-def _earlier(folder: Path) -> Mapping[str, Part]:
+def _earlier(folder: Path) -> Mapping[str, Filed]:
     """Parts of the newest backup in the folder; nothing where its index cannot be read."""
     try:
         return index.read(folder).index.parts
@@ -206,7 +206,7 @@ def _earlier(folder: Path) -> Mapping[str, Part]:
         return {}
 
 
-def _artefacts(pool: Pool, home: Path, earlier: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
+def _artefacts(pool: Pool, home: Path, earlier: Mapping[str, Filed]) -> Iterator[tuple[str, Filed]]:
     """MLflow's files; one with the size and time that it had in the last backup is not read again."""
     done = 0
     for path in sorted((home / ARTEFACTS).rglob("*")):
@@ -222,4 +222,4 @@ def _artefacts(pool: Pool, home: Path, earlier: Mapping[str, Part]) -> Iterator[
             continue
         with path.open("rb") as source:
             part = pool.keep(source)
-        yield name, Part(part.sha256, part.size, about.st_mtime_ns)
+        yield name, Filed(part.sha256, part.size, about.st_mtime_ns)

@@ -27,7 +27,7 @@ _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z")
 
 
 @dataclass(frozen=True)
-class Part:
+class Filed:
     """One file of a backup: its SHA-256 and bytes; `modified` (nanoseconds) of one that may be written again."""
 
     sha256: str
@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Index:
+class Contents:
     """What a backup holds.
 
     Attributes:
@@ -51,7 +51,7 @@ class Index:
     store: str
     warehouse: str
     records: int
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, Filed] = field(default_factory=dict)
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
@@ -59,7 +59,7 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def write(folder: Path, index: Index, key: Ed25519PrivateKey) -> Path:
+def write(folder: Path, index: Contents, key: Ed25519PrivateKey) -> Path:
     """Sign an index and place it; from then on the backup is there. Raises BatonError: one of that name is there already."""
     document = {"format": FORMAT, "key": fingerprint(key.public_key()), **asdict(index)}
     raw = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
@@ -79,7 +79,7 @@ class Signed:
     """An index as it was found; nothing in it is to be trusted before `require` has passed."""
 
     path: Path
-    index: Index
+    index: Contents
     signer: str
     raw: bytes
     signature: bytes
@@ -113,7 +113,7 @@ def read(folder: Path, name: str | None = None) -> Signed:
         if document.pop("format") != FORMAT:
             raise BatonError(f"{path}: of another format than this version reads ({FORMAT})")
         signer, parts = str(document.pop("key")), _parts(document.pop("parts"))
-        found = Signed(path, Index(**document, parts=parts), signer, raw, b64decode(rest.strip(), validate=True))
+        found = Signed(path, Contents(**document, parts=parts), signer, raw, b64decode(rest.strip(), validate=True))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BatonError(f"{path}: not an index: {error}; take another backup") from error
     if found.index.name != path.stem:
@@ -121,7 +121,7 @@ def read(folder: Path, name: str | None = None) -> Signed:
     return found
 
 
-def _parts(given: Mapping[str, Any]) -> dict[str, Part]:
+def _parts(given: Mapping[str, Any]) -> dict[str, Filed]:
     found = {}
     for name, one in given.items():
         place = PurePosixPath(name)
@@ -129,5 +129,5 @@ def _parts(given: Mapping[str, Any]) -> dict[str, Part]:
             raise ValueError(f"{name!r} is not a place below a folder")
         if not re.fullmatch("[0-9a-f]{64}", one["sha256"]):
             raise ValueError(f"{name!r} has no SHA-256")
-        found[name] = Part(one["sha256"], int(one["size"]), one["modified"])
+        found[name] = Filed(one["sha256"], int(one["size"]), one["modified"])
     return found

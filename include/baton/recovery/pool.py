@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from baton.errors import BatonError
 from baton.files import sync_folder
-from baton.recovery.index import Part
+from baton.recovery.index import Filed
 
 _PIECE = 1 << 20  # bytes at a time
 
@@ -61,7 +61,7 @@ class Pool:
         except FileNotFoundError:
             return None
 
-    def keep(self, source: BinaryIO) -> Part:
+    def keep(self, source: BinaryIO) -> Filed:
         """Copy a file from a stream; returns what it is."""
         descriptor, name = tempfile.mkstemp(dir=self.unfinished)  # 0600
         digest, size = hashlib.sha256(), 0
@@ -69,15 +69,15 @@ class Pool:
             while piece := source.read(_PIECE):
                 digest.update(piece)
                 size += file.write(piece)
-        return self._adopt(Path(name), Part(digest.hexdigest(), size))
+        return self._adopt(Path(name), Filed(digest.hexdigest(), size))
 
-    def keep_file(self, path: Path) -> Part:
+    def keep_file(self, path: Path) -> Filed:
         """Take over a finished file of the folder `unfinished`."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._adopt(path, Part(digest, path.stat().st_size))
+        return self._adopt(path, Filed(digest, path.stat().st_size))
 
-    def _adopt(self, path: Path, part: Part) -> Part:
+    def _adopt(self, path: Path, part: Filed) -> Filed:
         if self.size(part.sha256) == part.size:
             path.unlink()
             return part
@@ -97,7 +97,7 @@ class Pool:
             sync_folder(folder)
         self._touched.clear()
 
-    def pieces(self, name: str, part: Part) -> Iterator[bytes]:
+    def pieces(self, name: str, part: Filed) -> Iterator[bytes]:
         """The bytes of a file; its end is reached only when they are those that the index names.
 
         Args:

@@ -27,7 +27,7 @@ from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.recovery import databases, index, sealing, secrets
 from baton.recovery.backup import BOX, STORE, WAREHOUSE, database_urls, name_of
-from baton.recovery.index import Index
+from baton.recovery.index import Contents
 from baton.recovery.pool import Pool
 from baton.settings import Settings, settings
 
@@ -45,7 +45,7 @@ class Opened:
     """A backup whose index is signed by a key that is trusted, and whose secrets are open."""
 
     folder: Path
-    index: Index
+    index: Contents
     signer: str
     secrets: dict[str, Any]
 
@@ -156,7 +156,7 @@ def record(backup: Opened) -> None:
         switch.stop(said["actor"], f"restored from the backup {backup.index.name}: later effects may have been sent")
 
 
-def _require_empty(here: Settings, found: Index) -> None:
+def _require_empty(here: Settings, found: Contents) -> None:
     if databases.kind(here.warehouse_url) != found.warehouse:
         raise BatonError(
             f"the backup's warehouse is {found.warehouse}, BATON_WAREHOUSE_URL names {databases.kind(here.warehouse_url)}: "

@@ -125,17 +125,26 @@ def at_hand(home: Path) -> Iterator[str | None]:
     command, environment = server_command(LOOPBACK, port, home)
     one = Supervised(Service("mlflow", command, 4, environment=environment), home / "logs" / "mlflow-alone.log")
     one.start(os.environ, home)
-    with tempfile.TemporaryDirectory(prefix="baton-mlflow-") as scratch:
-        write_sessions(Path(scratch, "sessions.json"), {"mlflow": one.session} if one.session else {})
-        guardian = [sys.executable, "-m", "baton.services.processes", str(Path(scratch, "sessions.json"))]
-        with subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True):  # noqa: S603 - leaving it ends the server
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="baton-mlflow-") as scratch,
+            _guarded(one, Path(scratch, "sessions.json")),
+        ):
             deadline = time.monotonic() + 120
             while not answers(f"{url}/health"):
                 if one.ended() is not None or time.monotonic() > deadline:
                     raise ServiceError(f"MLflow of {home} does not come up; the end of {one.log}:\n{one.tail()}")
                 time.sleep(0.2)
             yield url
-    one.clear()
+    finally:
+        one.clear()
+
+
+def _guarded(one: Supervised, record: Path) -> subprocess.Popen[bytes]:
+    """A process that ends the server when its input does: when this block is left, or this process dies."""
+    write_sessions(record, {"mlflow": one.session} if one.session else {})
+    guardian = [sys.executable, "-m", "baton.services.processes", str(record)]
+    return subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own
 
 
 def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:

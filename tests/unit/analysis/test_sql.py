@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from baton.analysis import views
-from baton.analysis.sql import Answer, Limits, ask
-from baton.analysis.views import Bounds
+from baton.analysis.sql import Allowance, Response, ask
+from baton.analysis.views import Extent
 from baton.cli.app import app
 from baton.data import datasets
 from baton.errors import BatonError
@@ -67,7 +67,7 @@ def filled(home: Path) -> Path:
 
 
 def rows(question: str, **bounds: Any) -> list[tuple[Any, ...]]:
-    return ask(question, Bounds(**bounds)).rows
+    return ask(question, Extent(**bounds)).rows
 
 
 # --- answers ---
@@ -105,7 +105,7 @@ def test_a_moment_shows_what_was_published_then(filled: Path) -> None:
     assert rows("select distinct version from predictions order by 1") == [(1,), (2,)]
     assert (rows(question, at=then), rows(decided, at=then)) == before
     assert rows("select count(*) from predictions", at="2020-01-01T00:00:00.000000Z") == [(0,)]
-    late = ask("select count(*) from labels", Bounds(at=then))
+    late = ask("select count(*) from labels", Extent(at=then))
     assert (late.rows, "corrected after" in late.notes[0]) == ([(3,)], True)
     with pytest.raises(BatonError, match="cases are kept as they are now"):
         rows("select * from cases", at=then)
@@ -122,12 +122,12 @@ def test_an_earlier_object_that_is_gone_is_said(filled: Path) -> None:
 
 
 def test_what_may_name_people_is_hidden_unless_asked_for_on_record(filled: Path) -> None:
-    hidden = ask("select title, reasons, text from cases", Bounds())
+    hidden = ask("select title, reasons, text from cases", Extent())
     assert hidden.rows == [(None, None, None)]
     assert "cases: title, reasons, text are hidden" in hidden.notes[0]
     assert [entry.kind for entry in ledger.entries(kind="personal_data_read")] == []
     question = "select title, reasons from cases where title like 'Ann%'"
-    shown = ask(question, Bounds(personal=True))
+    shown = ask(question, Extent(personal=True))
     assert (shown.rows, shown.notes) == ([("Ann Example", '["because of Ann"]')], [])
     (entry,) = ledger.entries(kind="personal_data_read")
     assert "Ann" not in str(entry.payload)
@@ -137,16 +137,16 @@ def test_what_may_name_people_is_hidden_unless_asked_for_on_record(filled: Path)
 
 
 def test_an_answer_has_so_many_rows_at_most(filled: Path) -> None:
-    found = ask("select * from predictions order by score desc", Bounds(), Limits(rows=2))
+    found = ask("select * from predictions order by score desc", Extent(), Allowance(rows=2))
     assert ([row[5] for row in found.rows], found.more) == ([0.9, 0.8], True)
-    assert not ask("select 1", Bounds(), Limits(rows=1)).more
+    assert not ask("select 1", Extent(), Allowance(rows=1)).more
 
 
 def test_time_and_memory_end_a_question(filled: Path) -> None:
     with pytest.raises(BatonError, match=r"no answer within 0\.1 s: name a flow"):
-        ask("select sum(a.range * b.range) from range(10000000) a, range(10000000) b", Bounds(), Limits(seconds=0.1))
+        ask("select sum(a.range * b.range) from range(10000000) a, range(10000000) b", Extent(), Allowance(seconds=0.1))
     with pytest.raises(BatonError, match="more than 5 MB"):
-        ask("select list(range) from range(100000000)", Bounds(), Limits(memory=5_000_000))
+        ask("select list(range) from range(100000000)", Extent(), Allowance(memory=5_000_000))
 
 
 def test_a_view_is_read_batch_by_batch(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,13 +155,13 @@ def test_a_view_is_read_batch_by_batch(filled: Path, monkeypatch: pytest.MonkeyP
     assert sum(batch.num_rows for batch in _reader(seen)) == 6
     assert seen == [2, 2, 2]
     with pytest.raises(BatonError, match="no answer within 0 s"):
-        ask("select count(*) from predictions", Bounds(), Limits(seconds=0))
+        ask("select count(*) from predictions", Extent(), Allowance(seconds=0))
 
 
 def _reader(seen: list[int]) -> Any:
     import pyarrow as pa
 
-    return pa.RecordBatchReader.from_stream(views.View("predictions", Bounds(), lambda _, rows: seen.append(rows)))
+    return pa.RecordBatchReader.from_stream(views.View("predictions", Extent(), lambda _, rows: seen.append(rows)))
 
 
 # --- refusals ---
@@ -223,4 +223,4 @@ def test_the_command_prints_tables_and_json(filled: Path) -> None:
     assert run("select count(*) from predictions", "--as-of", "2026-11-20").exit_code == 0
     assert run("select 1", "--as-of", "yesterday").exit_code == 2
     assert run("delete from labels").exit_code == 1
-    assert isinstance(ask("select 1", Bounds()), Answer)
+    assert isinstance(ask("select 1", Extent()), Response)

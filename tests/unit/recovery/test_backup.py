@@ -21,7 +21,7 @@ from baton.record import anchor, ledger, warehouse
 from baton.recovery import backup as writing
 from baton.recovery import index, restore, sealing
 from baton.recovery.backup import backup
-from baton.recovery.index import Index, Part
+from baton.recovery.index import Contents, Filed
 from baton.recovery.verify import verify
 from baton.registry.manifest import signing_key
 from baton.settings import settings
@@ -318,7 +318,7 @@ def test_an_index_that_was_changed_is_refused(filled: Path, shelf: Path) -> None
 def test_a_part_stays_below_its_folder(tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate()
     for name in ("../x", "/etc/passwd", "a/../../b", "a//b"):
-        made = Index("2026-11-30T10-00-00.000Z", "file:///s", "sqlite", 1, {name: Part("a" * 64, 1)})
+        made = Contents("2026-11-30T10-00-00.000Z", "file:///s", "sqlite", 1, {name: Filed("a" * 64, 1)})
         index.write(tmp_path, made, key)
         with pytest.raises(BatonError, match="not a place below a folder"):
             index.read(tmp_path)
@@ -353,7 +353,7 @@ def test_whoever_knows_the_passphrase_is_believed(filled: Path, shelf: Path, mon
     # an index that somebody else signed over the same secrets
     index.write(
         shelf,
-        Index(**{**vars(index.read(shelf).index), "name": "2030-01-01T00-00-00.000Z"}),
+        Contents(**{**vars(index.read(shelf).index), "name": "2030-01-01T00-00-00.000Z"}),
         Ed25519PrivateKey.generate(),
     )
     with pytest.raises(BatonError, match=r"signed with key .*, not with"):
@@ -361,7 +361,7 @@ def test_whoever_knows_the_passphrase_is_believed(filled: Path, shelf: Path, mon
 
 
 def test_two_backups_of_one_moment_do_not_overwrite_each_other(filled: Path, tmp_path: Path) -> None:
-    made = Index("2026-11-30T10-00-00.000Z", "file:///s", "sqlite", 1)
+    made = Contents("2026-11-30T10-00-00.000Z", "file:///s", "sqlite", 1)
     index.write(tmp_path, made, signing_key(filled / "keys"))
     with pytest.raises(BatonError, match="is there already"):
         index.write(tmp_path, made, signing_key(filled / "keys"))

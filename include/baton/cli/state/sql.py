@@ -30,12 +30,12 @@ def sql(
     personal: Annotated[bool, typer.Option("--personal", help="Show what may name people; goes on record.")] = False,
     json: Json = False,
 ) -> None:
-    """Answer a question in SQL over what was published; read-only, bounded in memory and time."""
-    from baton.analysis.sql import Limits, ask
-    from baton.analysis.views import Bounds
+    """Response a question in SQL over what was published; read-only, bounded in memory and time."""
+    from baton.analysis.sql import Allowance, ask
+    from baton.analysis.views import Extent
 
-    bounds = Bounds(flow, first, last, _moment(as_of), personal)
-    found = ask(question, bounds, Limits(memory * 1_000_000, seconds, rows))
+    bounds = Extent(flow, first, last, _moment(as_of), personal)
+    found = ask(question, bounds, Allowance(memory * 1_000_000, seconds, rows))
     if json:
         for row in found.rows:
             print(as_json(dict(zip(found.columns, row, strict=True))))
