@@ -54,12 +54,13 @@ class Written:
     signer: str
 
 
-def backup(folder: Path, to: "X25519PublicKey | str") -> Written:
+def backup(folder: Path, to: "X25519PublicKey | str", keep: int | None = None) -> Written:
     """Write a backup into a folder, which may hold earlier ones; services may run meanwhile.
 
     Args:
         folder: outside of BATON_HOME; made if it is not there.
         to: whom the secrets are sealed for: a public key, or a passphrase.
+        keep: so many backups stay, this one among them; the oldest go, with the files that no other one names.
 
     Raises:
         BatonError: something that the databases name is missing or was changed (named); another backup runs there; the folder
@@ -81,7 +82,17 @@ def backup(folder: Path, to: "X25519PublicKey | str") -> Written:
         pool.sync()
         made = Contents(name, here.store_url.rstrip("/"), databases.kind(here.warehouse_url), records, parts)
         path = index.write(folder, made, key)
+        if keep is not None:
+            _forget(pool, folder, keep)
     return Written(path, len(parts), sum(part.size for part in parts.values()), pool.copied, signer)
+
+
+def _forget(pool: Pool, folder: Path, keep: int) -> None:
+    known = index.names(folder)
+    named = {part.sha256 for name in known[-keep:] for part in index.read(folder, name).index.parts.values()}
+    for name in known[:-keep]:  # first the index: without it nothing is a backup
+        (folder / f"{name}.index").unlink()
+    pool.forget(named)
 
 
 def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str, Filed]]:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -96,6 +96,12 @@ class Pool:
         for folder in self._touched:
             sync_folder(folder)
         self._touched.clear()
+
+    def forget(self, named: Collection[str]) -> None:
+        """Remove all files but those of these SHA-256."""
+        for path in list(self._files.rglob("*")):
+            if path.is_file() and path.name not in named:
+                path.unlink()
 
     def pieces(self, name: str, part: Filed) -> Iterator[bytes]:
         """The bytes of a file; its end is reached only when they are those that the index names.

@@ -132,7 +132,9 @@ def restore(backup: Opened) -> None:
             if (staging / part).exists() and url != f"sqlite:///{here.home / part}":
                 databases.load(url, staging / part)
                 (staging / part).unlink()
+    os.sync()  # once, and not for each of many files
     _move(staging, here.home)
+    warehouse.migrate()  # of an earlier version
     _readdress(found.store, here.store_url.rstrip("/"))
     carried = backup.secrets[secrets.AIRFLOW]
     if carried is not None:

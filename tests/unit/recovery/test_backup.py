@@ -165,6 +165,19 @@ def test_a_store_elsewhere_comes_back_elsewhere(
     assert (verify(None).faults, len(list(datasets.objects()))) == ([], 5)
 
 
+def test_only_so_many_stay_and_those_stay_whole(filled: Path, shelf: Path) -> None:
+    names = [backup(shelf, TO).path.stem]
+    for item in list(datasets.objects(lambda name: HOURS[1] in name)):  # an earlier version and the one in force
+        datasets.delete(item.uri)
+    commit(1, rows=4)
+    names += [backup(shelf, TO, keep=2).path.stem, backup(shelf, TO, keep=2).path.stem]
+    assert index.names(shelf) == names[1:]
+    parts = [part.sha256 for name in names[1:] for part in index.read(shelf, name).index.parts.values()]
+    assert {name.rpartition("/")[2] for name in files(shelf) if name.startswith("files/")} == set(parts)
+    for name in names[1:]:
+        assert restore.check(restore.opened(shelf, OWNER, name, any_key=True)) > 0
+
+
 # --- what is written while others write ---
 
 

@@ -57,6 +57,9 @@ def backup(
     folder: Folder,
     to: Annotated[Path | None, typer.Option(help="X25519 public key (PEM) that the secrets are sealed for.")] = None,
     passphrase_file: Passphrase = None,
+    keep: Annotated[
+        int | None, typer.Option(help="How many backups stay in DIR; older ones go. Default: all.", min=1)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Copy all state into DIR, next to earlier backups; what they hold already is not copied again. Services may run."""
@@ -66,7 +69,7 @@ def backup(
     _require_folder(folder)
     if (to is None) == (passphrase_file is None):
         raise typer.BadParameter("secrets are not written open: give one of --to and --passphrase-file")
-    made = backup(folder, sealing.recipient(to) if to else sealing.passphrase(passphrase_file or Path()))
+    made = backup(folder, sealing.recipient(to) if to else sealing.passphrase(passphrase_file or Path()), keep)
     if json:
         print(as_json(made))
         return
