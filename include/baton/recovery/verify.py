@@ -139,8 +139,9 @@ def _dataset(number: int, slot: Slot, ref: DatasetRef) -> Iterator[Damage]:
 
 
 def _versions(registry: Registered | None) -> Iterator[ModelVersion]:
-    for model in registry.models() if registry else ():
-        yield from registry.versions(model)
+    if registry is not None:
+        for model in registry.models():
+            yield from registry.versions(model)
 
 
 def _version(registry: Registered, known: ModelVersion) -> Iterator[Damage]:

@@ -60,7 +60,7 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
                 str(connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)).replace("%", "%%")
             )
 
-        known = dict(
+        known: dict[str, str] = dict(
             connection.execute(sa.text("select datname, pg_encoding_to_char(encoding) from pg_database")).tuples().all()
         )
         roles = set(connection.scalars(sa.text("select rolname from pg_roles")))
