@@ -46,6 +46,21 @@ ATTACKS = {
         "e2e/test_survival.py::test_version_tampered_with_is_refused_and_the_previous_champion_scores",
     ],
     "MLflow runs something for a user": ["integration/test_registry.py::test_nobody_can_make_the_server_run_something"],
+    "a question in SQL changes something, or reaches what is outside": [
+        "unit/analysis/test_sql.py::test_all_but_one_select_is_refused",
+        "unit/analysis/test_sql.py::test_nothing_outside_is_reached",
+        "unit/analysis/test_sql.py::test_what_may_name_people_is_hidden_unless_asked_for_on_record",
+        "unit/analysis/test_sql.py::test_time_and_memory_end_a_question",
+    ],
+    "a backup is read, changed, replaced by another's, or restored over something": [
+        "unit/recovery/test_backup.py::test_secrets_are_nowhere_open",
+        "unit/recovery/test_backup.py::test_every_file_that_is_missing_or_changed_is_refused_by_name",
+        "unit/recovery/test_backup.py::test_an_index_that_was_changed_is_refused",
+        "unit/recovery/test_backup.py::test_a_part_stays_below_its_folder",
+        "unit/recovery/test_backup.py::test_a_public_key_alone_makes_nobody_trusted",
+        "unit/recovery/test_backup.py::test_a_target_that_holds_something_is_refused",
+        "unit/recovery/test_sealing.py::test_a_box_that_was_changed_anywhere_does_not_open",
+    ],
     "a late, doubled or killed attempt commits": [
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_and_leaves_nothing",
         "unit/stages/test_slots.py::test_a_late_attempt_is_refused_while_its_replacement_still_runs",

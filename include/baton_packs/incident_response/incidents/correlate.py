@@ -42,11 +42,13 @@ from baton_packs.incident_response.incidents.links import (
     ADDRESS,
     HOST,
     SWEEP,
+    Declared,
     Key,
     Living,
     Shared,
     Sighting,
     grouped,
+    put_in,
     shared,
     ties,
 )
@@ -97,7 +99,7 @@ def _closed(job: StageJob[CorrelateOptions]) -> dict[str, str]:
 
 
 def _state(job: StageJob[CorrelateOptions]) -> Mapping[str, Any]:
-    return {"closed": _closed(job), "scanners": policy().scanners.addresses}
+    return {"closed": _closed(job), "ties": str(policy().declared)}
 
 
 @engine_step(CorrelateOptions, fingerprint=_state)
@@ -117,7 +119,7 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
     def beside(claims: Sequence[Claim]) -> Correlated:
         return correlate(
-            frames["alerts"], frames["earlier"], job.partition, job.options, closed, policy().scanners.addresses, claims
+            frames["alerts"], frames["earlier"], job.partition, job.options, closed, policy().declared, claims
         )
 
     alone = beside(())
@@ -151,7 +153,9 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
-    closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (), beside: Iterable[Claim] = (),
+    closed: Mapping[str, str] | None = None,
+    declared: Declared = Declared(),  # noqa: B008 - it cannot be changed
+    beside: Iterable[Claim] = (),
 ) -> Correlated:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
@@ -159,7 +163,7 @@ def correlate(
         alerts: columns of `ALERT`, any number of rows; the same alert may be there twice.
         earlier: rows of earlier partitions with the columns of `COLUMNS` and `partition`; the last of an incident counts.
         closed: incidents that a person has answered.
-        scanners: addresses whose scans are meant.
+        declared: what the policy says of ties.
         beside: what partitions that are not among the earlier ones take for theirs.
 
     Raises:
@@ -174,7 +178,7 @@ def correlate(
     fresh = [alert for alert in fresh if short(alert["alert_id"]) not in owner]
     facts["duplicates"] += len(again)
 
-    names = _shared(fresh, alive, start, options, scanners)
+    names = _shared(fresh, alive, start, options, declared)
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
     claimed = _claimed(beside, keys, known)
@@ -211,9 +215,9 @@ def correlate(
         else:
             count["beside"] += 1
         for number in numbers:
-            one.add(fresh[number], keys[number], fresh[number]["at"] < start)
+            alert, at = fresh[number], fresh[number]["at"]
+            one.add(alert, put_in(alert, keys[number], names), keys[number], at < start, partition)
             for key in keys[number]:
-                at = fresh[number]["at"]
                 mine.setdefault((key, one.incident_id), Sighting(at, at)).add(Sighting(at, at))
         for other in others:
             one.absorb(other)
@@ -229,7 +233,7 @@ def correlate(
     facts |= {
         "incidents": sum(row["state"] != MERGED for row in rows),
         **count,
-        "shared": sorted(names.addresses | names.users)[:NAMED],
+        "shared": sorted((names.addresses | names.users) - declared.infrastructure)[:NAMED],
     }
     rows.sort(key=lambda row: (row["opened_at"], row["incident_id"]))
     claims = [Claim(mark(*key), owner, span.first, span.last) for (key, owner), span in mine.items()]
@@ -310,13 +314,13 @@ def _shared(
     alive: Iterable[Incident],
     start: float,
     options: CorrelateOptions,
-    scanners: Iterable[str],
+    declared: Declared,
 ) -> Shared:
     since = start - options.window.total_seconds()
     recent = [one for one in alive if one.last >= since]
     sweeps = [name for one in recent for kind, name in one.spans if kind == SWEEP]
     return shared(
-        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners
+        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, declared
     )
 
 
