@@ -79,7 +79,7 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     """
     cells: dict[str, list[str | None]] = {}
     problems: list[str | None] = []
-    coming = iter(records)
+    coming: Iterator[Any] = iter(records)
     while some := list(islice(coming, _AT_ONCE)):
         before = len(problems)
         for position, record in enumerate(some):

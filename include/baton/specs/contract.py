@@ -44,7 +44,7 @@ class ColumnSpec(Spec):
     shows: Literal["timeline", "graph"] | None = Field(
         default=None,
         description="for decisions: the decision card draws the cell. timeline: a JSON list of {at, text} and perhaps state "
-        "(good, warn, bad); graph: a JSON object of nodes {id, kind} and perhaps label, state, and edges [from, to, text]",
+        "(good, warn, bad) and ids (of actions' evidence that it explains); graph: a JSON object of nodes {id, kind} and perhaps label, state, and edges [from, to, text]",
     )
 
     @model_validator(mode="after")

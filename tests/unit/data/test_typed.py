@@ -135,6 +135,20 @@ def test_typed_columns_are_cast_or_named() -> None:
     assert parsed.dropped_columns == ["x"]
 
 
+def test_rows_of_a_known_source_are_numbered_if_they_are_not_yet() -> None:
+    frame = pd.DataFrame({"key": [1, 2], "amount": [1.0, 2.0], "_source": ["a.csv", "b.csv"]})
+    parsed = adopt(frame, contract({"key": {"type": "int"}, "amount": {"type": "float"}}))
+    assert parsed.frame["_row"].tolist() == [1, 2]
+    assert parsed.frame["_source"].tolist() == ["a.csv", "b.csv"]
+
+
+def test_a_key_may_have_500_characters_and_what_becomes_a_key_with_more_behind_it_400() -> None:
+    spec = contract({"key": {"type": "str"}, "shop": {"type": "str"}})
+    frame = pd.DataFrame({"key": ["k" * 500, "k" * 501, "a"], "shop": ["s" * 400, "s", "s" * 401]})
+    parsed = parse(with_row_identity(frame, "test"), spec, entities=["shop"])
+    assert [(v.row, v.rule, v.column) for v in parsed.bad] == [(2, "too_long", "key"), (3, "too_long", "shop")]
+
+
 def test_infinity_in_a_typed_column_is_named() -> None:
     frame = pd.DataFrame({"key": [1, 2], "amount": [1.0, math.inf]})
     parsed = adopt(frame, contract({"key": {"type": "int"}, "amount": {"type": "float"}}))

@@ -13,9 +13,8 @@ import pandas as pd
 from baton_packs.incident_response.detection.correlation import Occurrence, correlate, singles
 from baton_packs.incident_response.detection.matched import Matched, matched
 from baton_packs.incident_response.detection.rules import CompiledRule
-from baton_packs.incident_response.detection.taxonomy import TACTICS, Attack
+from baton_packs.incident_response.detection.taxonomy import INTRUSION, LOG, RULE, TACTICS, Attack
 
-RULE, INTRUSION, LOG = "rule", "intrusion", "log"
 COLUMNS = (
     "alert_id", "event_uid", "time", "source", "rule", "title", "severity_id", "confidence", "technique", "tactic", "host",
     "user", "src_ip", "dst_ip", "reasons",

@@ -56,7 +56,9 @@ def count_logs(events: pd.DataFrame) -> pd.DataFrame:
     result = result.fillna(0).reset_index()
     starts = result["window"].dt.strftime("%Y-%m-%dT%H:%M:%S")
     named = result.rename(columns={"host": "device_hostname", "window": "time"}).astype(_TYPES)
-    named.insert(0, "count_id", named["device_hostname"].astype(str) + "@" + starts)
+    named.insert(
+        0, "count_id", named["device_hostname"].astype(str) + "@" + starts
+    )  # as `taxonomy.count_id` says it of one
     order = ["count_id", "time", "device_hostname", *_TYPES]
     return named[order].sort_values("count_id", ignore_index=True).assign(_row=np.arange(1, len(named) + 1))
 

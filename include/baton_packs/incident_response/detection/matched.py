@@ -109,7 +109,7 @@ def _again(
     """Take back the matches of events that an earlier partition has carried: collectors deliver again what they are not sure of."""
     uids = {uid for uid, _, _ in known}
     for row in np.flatnonzero([uid in uids for uid in cells["metadata_uid"]]):
-        was = known.get((cells["metadata_uid"][row], int(times[row]), _written(cells, columns, row)))
+        was = known.get((cells["metadata_uid"][row], int(times[row]), _written(cells, columns, int(row))))
         if was is not None:
             hits[row] &= ~was
 
@@ -153,7 +153,7 @@ def carried(events: pd.DataFrame, rules: Sequence[CompiledRule]) -> pd.DataFrame
     ids = [json.dumps([rule.rule_id for rule, hit in zip(plain, kept[row], strict=True) if hit]) for row in rows]
     told = {
         "metadata_uid": found.cells["metadata_uid"][rows], "time": pd.to_datetime(found.times[rows], utc=True),
-        "rules": ids, "cells": [_written(found.cells, columns, row) for row in rows],
+        "rules": ids, "cells": [_written(found.cells, columns, int(row)) for row in rows],
     }  # fmt: skip
     return pd.DataFrame(told, columns=list(CARRIED)).astype({"metadata_uid": object, "rules": object, "cells": object})
 
