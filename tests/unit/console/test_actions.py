@@ -157,8 +157,9 @@ def test_findings_that_spoke_for_an_action_do_not_speak_for_its_undo(empty: Any,
     delivery.deliver("isolate_host", Switchboard(), FLOW, HOUR, via={"conn_id": "directory"})
     (done,) = client("admin").get("/baton/actions").json()["effects"]
     (pack / "actions.yaml").write_text(POLICY.replace("level: notify", "level: one_approver"))
-    client("admin").post("/baton/actions/undo", json={"key": done["key"]}).raise_for_status()
+    client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).raise_for_status()
     (one,) = asked()
+    assert one["reasons"][1:] == ["admin: a false alarm"], "who has to agree reads why"
     assert (one["kind"], one["undoes"]) == ("release_host", True)
     assert one["why_not"] == "admin asked for it; somebody else has to agree"
     page = client("second").get("/baton/actions", headers=HTML).text
