@@ -152,6 +152,7 @@ def _pictures(rows: pd.DataFrame, weeks: Mapping[str, Mapping[str, Any]]) -> lis
         return []
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     week = parse_key(list(weeks)[-1])
     days = sorted({*rows["day"], *((week + timedelta(days=day)).strftime("%Y-%m-%d") for day in range(7))})
@@ -170,7 +171,7 @@ def _pictures(rows: pd.DataFrame, weeks: Mapping[str, Mapping[str, Any]]) -> lis
             axes.bar(days, counts, bottom=base, color=colour, label=name, width=0.6)
             base = [one + more for one, more in zip(base, counts, strict=True)]
         axes.set_xticks(range(len(days)), [day[5:] for day in days])
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(frameon=False, ncols=3, loc="outside upper left")
         found.append(("Incidents by day", _svg(figure, "Incidents by day and route")))
         timed = [(name, rows[name].dropna().tolist()) for name in ("detect", "triage", "contain")]
