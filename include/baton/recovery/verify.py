@@ -93,10 +93,10 @@ def verify(registry: Registered | None, *, new: bool = False) -> StateCheck:
         tell("datasets checked", "datasets", looked)
         faults += _dataset(number, slot, ref)
     marks = dict(before.get("versions", {}))
-    known = list(_versions(registry))
+    known = [one for model in registry.models() for one in registry.versions(model)] if registry else []
     fresh = [one for one in known if one.version > marks.get(one.model, 0)]
     for one in told(fresh, "model versions checked", "versions", len(fresh)):
-        faults += _version(registry, one)
+        faults += _version(registry, one) if registry else ()
     faults += _champions({(one.model, one.version) for one in known})
     marks |= {one.model: one.version for one in known}  # the oldest first
     ledger.remember(chain, getpass.getuser(), None if faults else {"commit": newest, "versions": marks})
@@ -135,11 +135,6 @@ def _dataset(number: int, slot: Slot, ref: DatasetRef) -> Iterator[Damage]:
         except DatasetCorrupt as corrupt:
             says = str(corrupt)
     yield Damage("dataset", str(slot), says)
-
-
-def _versions(registry: Registered | None) -> Iterator[ModelVersion]:
-    for model in registry.models() if registry else ():
-        yield from registry.versions(model)
 
 
 def _version(registry: Registered, known: ModelVersion) -> Iterator[Damage]:
