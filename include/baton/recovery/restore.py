@@ -146,12 +146,16 @@ def record(backup: Opened) -> None:
 
     An effect that was sent since would be sent again; a person compares with those who got them, then starts effects again.
     """
-    name, actor = backup.index.name, getpass.getuser()
-    said = {"backup": name, "records": backup.index.records, "signer": backup.signer, "actor": actor}
+    said: dict[str, Any] = {
+        "backup": backup.index.name,
+        "records": backup.index.records,
+        "signer": backup.signer,
+        "actor": getpass.getuser(),
+    }
     with warehouse.write() as conn:
-        ledger.append(conn, RESTORED, name, said)
+        ledger.append(conn, RESTORED, backup.index.name, said)
     if switch.stopped() is None:
-        switch.stop(actor, f"restored from the backup {name}: later effects may have been sent")
+        switch.stop(said["actor"], f"restored from the backup {backup.index.name}: later effects may have been sent")
 
 
 def _require_empty(here: Settings, found: Contents) -> None:

@@ -93,10 +93,11 @@ def verify(registry: Registered | None, *, new: bool = False) -> StateCheck:
         tell("datasets checked", "datasets", looked)
         faults += _dataset(number, slot, ref)
     marks = dict(before.get("versions", {}))
-    known = [one for model in registry.models() for one in registry.versions(model)] if registry else []
+    known = list(_versions(registry))
     fresh = [one for one in known if one.version > marks.get(one.model, 0)]
-    for one in told(fresh, "model versions checked", "versions", len(fresh)):
-        faults += _version(registry, one) if registry else ()
+    if registry is not None:
+        for one in told(fresh, "model versions checked", "versions", len(fresh)):
+            faults += _version(registry, one)
     faults += _champions({(one.model, one.version) for one in known})
     marks |= {one.model: one.version for one in known}  # the oldest first
     ledger.remember(chain, getpass.getuser(), None if faults else {"commit": newest, "versions": marks})
@@ -135,6 +136,12 @@ def _dataset(number: int, slot: Slot, ref: DatasetRef) -> Iterator[Damage]:
         except DatasetCorrupt as corrupt:
             says = str(corrupt)
     yield Damage("dataset", str(slot), says)
+
+
+def _versions(registry: Registered | None) -> Iterator[ModelVersion]:
+    if registry is not None:
+        for model in registry.models():
+            yield from registry.versions(model)
 
 
 def _version(registry: Registered, known: ModelVersion) -> Iterator[Damage]:
