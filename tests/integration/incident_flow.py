@@ -25,6 +25,7 @@ from baton_demo.incident_response.data import SEEDS
 from baton_demo.incident_response.security.server import SecurityServer
 from baton_demo.incident_response.simulation import hour
 from baton_packs.incident_response.detection import alerts as alert_rows
+from baton_packs.incident_response.detection.taxonomy import CARRIED, LOOK_BACK
 from baton_packs.incident_response.incidents.incident import COLUMNS
 
 FLOW, PACK, TOKEN = "incident_response", "baton_packs.incident_response", "integration-token"
@@ -114,7 +115,10 @@ def detect(partition: str) -> dict[str, StageResult]:
     """From the delivery to the alerts."""
     arrived = step("ingest", partition, "baton.steps.ingest:ingest", {"source": "events"})
     events = step("contract", partition, "baton.steps.contract:contract", {"contract": "events"}, data=arrived)
-    found = step("detect", partition, f"{PACK}.detection.stages:detect", events=events)
+    looking = {"stage": "carried", "columns": list(CARRIED), "partitions": LOOK_BACK}
+    before = step("earlier__carried", partition, "baton.steps.earlier:rows", looking, after=events)
+    found = step("detect", partition, f"{PACK}.detection.stages:detect", events=events, before=before)
+    step("carried", partition, f"{PACK}.detection.stages:carried", events=events)
     models = given("model_alerts", partition, pd.concat([scanned(partition), wrong(partition)], ignore_index=True))
     alerts = step(
         "alerts",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
+from baton.actions import switch
 from baton.data.datasets import DatasetRef, read
 from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import ARRIVED, PERSON, Truth, record_labels
 from baton.record import ledger, tables, warehouse
-from baton.record.warehouse import insert, now, write
+from baton.record.warehouse import insert, now, take_turns, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +176,7 @@ def _row_labels(flow: str, entity_key: str, resolution: str) -> dict[str, list[t
 
 def decide(
     flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None,
-    seen: int | None = None,
+    seen: int | None = None, actor_id: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Record a person's decision on a case, and the labels that follow from it, in one transaction.
 
@@ -183,6 +184,8 @@ def decide(
         text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
             where it says what was offered anyway. The ledger records whether it was changed, not what it says.
         seen: commit of the decision that the person looked at; None: they say nothing of it.
+        actor_id: what they logged in with, where `actor` is what they are called: an answer may be an approval, and two
+            people are told apart by it.
 
     Raises:
         UnknownResolution: the case cannot be answered like that.
@@ -197,6 +200,7 @@ def decide(
     proposed = offered(flow, entity_key) if text is not None else {}
     rows = _row_labels(flow, entity_key, resolution)
     with write() as conn:
+        take_turns(conn, switch.TURNS)  # so that nothing is placed about it while what waits is withdrawn
         here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key))
         case = conn.execute(select(table).where(here)).mappings().first()
         if case is None:
@@ -215,6 +219,7 @@ def decide(
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
         values: dict[str, Any] = {"status": "closed", "resolution": resolution, "actor": actor, "note": note}
+        values["actor_id"] = actor_id or actor
         values |= {"text": written, "updated_at": now()}
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:

@@ -109,8 +109,7 @@ def lines(path: Path, size: int, last: int | None = None) -> Iterator[bytes]:
     """The lines in the first `size` bytes of an anchor, in order; with `last` about the last so many of them, at least."""
     with path.open("rb") as file:
         if last is not None and size > (last + _TAIL) * _LINE:
-            file.seek(size - (last + _TAIL) * _LINE)
-            file.readline()  # the rest of a line
+            file.seek(size - (last + _TAIL) * _LINE)  # the rest of a line has no seal
         left = size - file.tell()
         for one in file:
             left -= len(one)

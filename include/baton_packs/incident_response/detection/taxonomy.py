@@ -24,6 +24,9 @@ DERIVED = {
 }
 """Columns that are made of others: name -> SQL. OCSF says the method of a web request by its activity."""
 COLUMNS = (*TEXTS, *DERIVED, *NUMBERS)
+LOOK_BACK = 12  # partitions of five minutes before its own that a correlation counts with
+CARRIED = ("metadata_uid", "time", "rules", "cells")
+"""Of an event that is carried to them: its uid and time; which rules it matches, and the cells that are needed of it, as JSON."""
 ABSENT = "absent__"  # in front of a field of Sigma's that the events do not carry
 
 PROCESS, NETWORK, HTTP, DNS, LOGON = 1007, 4001, 4002, 4003, 3002

@@ -101,7 +101,7 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
         reasons.insert(1, f"{'The agent thinks' if by == 'agent' else 'By rules'}: {hypothesis}")
     return {
         **{name: row[name] for name in COLUMNS if name in row}, "entity_key": row["incident_id"],
-        "risk": round(max(float(row["confidence"]), (severity - 1) / 4 * 0.5), 4), "route": route, "money": 0.0,
+        "risk": round((severity - 1 + float(row["confidence"])) / 5, 4), "route": route, "money": 0.0,
         "title": f"{SEVERITIES[severity].capitalize()}: {row['title']}", "reasons": json.dumps(reasons), "queue": rules.queue,
         "priority": rules.priorities[severity], "resolutions": json.dumps(RESOLUTIONS), "severity_id": severity,
         "playbook": playbook, "also": own if own != playbook else None, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,

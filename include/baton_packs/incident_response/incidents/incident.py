@@ -85,13 +85,14 @@ class Incident:
         self.severity_id = max(self.severity_id, int(alert["severity_id"]))
         self.first, self.last = min(self.first, at), max(self.last, at)
         self.total, self.new, self.late = self.total + 1, self.new + 1, self.late or late
-        for column, key in rows_behind(alert):
-            self.rows.setdefault(column, {}).setdefault(partition, {})[key] = None
+        for column, identity in rows_behind(alert):
+            self.rows.setdefault(column, {}).setdefault(partition, {})[identity] = None
 
     def absorb(self, other: Incident) -> None:
         """Take in another incident that turned out to be this one."""
         for key, span in other.spans.items():
             _widen(self.spans, key, Sighting(span.first, span.last, span.count, span.ties))
+        twice = len(self.ids.keys() & other.ids.keys())
         self.alerts = {**other.alerts, **self.alerts}
         self.ids = {**other.ids, **self.ids}
         for rule, count in other.rules.items():
@@ -100,13 +101,13 @@ class Incident:
         self.techniques |= other.techniques
         self.tactics |= other.tactics
         for column, found in other.rows.items():
-            for partition, keys in found.items():
-                self.rows.setdefault(column, {}).setdefault(partition, {}).update(keys)
+            for partition, identities in found.items():
+                self.rows.setdefault(column, {}).setdefault(partition, {}).update(identities)
         self.severity_id = max(self.severity_id, other.severity_id)
         self.first, self.last, self.total = (
             min(self.first, other.first),
             max(self.last, other.last),
-            self.total + other.total,
+            self.total + other.total - twice,
         )
 
     def names(self, kind: str) -> list[str]:
