@@ -10,7 +10,7 @@ from screenshots import Browser, browser, log_in_to_airflow
 
 from baton.errors import BatonError
 from baton.services.supervisor import Services
-from baton_demo.incident_response.people import CONSOLE, Seat, OverHttp, said_in
+from baton_demo.incident_response.people import CONSOLE, OverHttp, Seat, said_in
 
 FORM = """return [...document.forms].find(form => form.action.endsWith(arguments[0])
   && [...form.querySelectorAll('button')].some(one => one.textContent.trim() === arguments[1])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton_demo import playbook
-from baton_demo.incident_response.people import Seat, OverHttp, People
+from baton_demo.incident_response.people import OverHttp, People, Seat
 from baton_demo.incident_response.security_client import SecurityClient
 
 if TYPE_CHECKING:
