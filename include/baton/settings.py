@@ -40,6 +40,15 @@ class Settings(BaseSettings):
         # a task may run in another working directory than the command that set the variable
         return value.expanduser().resolve()
 
+    @field_validator("store_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        # a plain path would go through a driver that overwrites and never waits for the disk
+        scheme, mark, rest = value.partition("://")
+        if not (scheme and mark and rest.strip("/")):
+            raise ValueError("BATON_STORE_URL is an address such as file:///srv/store or s3://bucket/folder")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_in_home(cls, data: Any) -> Any:

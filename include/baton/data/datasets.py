@@ -6,28 +6,19 @@ An object is written once, under a name never used before, and is data only when
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
 
+from baton.data import objects
 from baton.data.cells import keys_of
-from baton.errors import BatonError, DatasetCorrupt
-from baton.files import sync_folder
-from baton.settings import settings
+from baton.data.objects import StoreError, no_fault
+from baton.errors import DatasetCorrupt
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-
-class StoreError(BatonError):
-    """An object cannot be written or read; names the store, what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +49,13 @@ class DatasetRef:
         return cls(**value)
 
 
-def _no_fault(point: str) -> None:
-    """Called where a process may die; the crash tests put a killer in its place."""
-
-
 def schema_fingerprint(schema: pa.Schema) -> str:
     """Return a short hash of column names and Arrow types, in order."""
     text = "\n".join(f"{field.name}\t{field.type}" for field in schema)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str], None] = _no_fault) -> DatasetRef:
+def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str], None] = no_fault) -> DatasetRef:
     """Write `frame` (n rows; its index is dropped) as one new object and return its reference.
 
     Args:
@@ -90,7 +77,7 @@ def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str
     return write_table(table, name, partition, at)
 
 
-def write_table(table: Any, name: str, partition: str, at: Callable[[str], None] = _no_fault) -> DatasetRef:
+def write_table(table: Any, name: str, partition: str, at: Callable[[str], None] = no_fault) -> DatasetRef:
     """Write an Arrow table as one new object; see `write`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -98,8 +85,7 @@ def write_table(table: Any, name: str, partition: str, at: Callable[[str], None]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **_writer_options(table.schema))
     body = sink.getvalue()
-    uri = _uri(name)
-    _put(uri, memoryview(body), at)
+    uri = objects.put(name, memoryview(body), at)
     digest = hashlib.sha256(body).hexdigest()
     return DatasetRef(uri, table.num_rows, schema_fingerprint(table.schema), digest, partition)
 
@@ -187,11 +173,7 @@ def verifies(ref: DatasetRef) -> bool:
 
 def _verified(ref: DatasetRef) -> bytes:
     try:
-        if _local(ref.uri):
-            body = path_of(ref.uri).read_bytes()
-        else:
-            fs, path = _remote(ref.uri)
-            body = bytes(fs.cat_file(path))
+        body = objects.get(ref.uri)
     except FileNotFoundError as error:
         raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
     found = hashlib.sha256(body).hexdigest()
@@ -201,152 +183,3 @@ def _verified(ref: DatasetRef) -> bytes:
             "run its stage again to build it anew"
         )
     return body
-
-
-# --- objects ---
-
-_KINDS = (".parquet", ".json")
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """One object of the store; `name` is its path below the store's address."""
-
-    name: str
-    uri: str
-    modified: float
-    size: int
-
-
-def objects(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
-    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
-
-    Args:
-        wanted: of which names; the others are not looked at, which costs a disk access each.
-    """
-    store = settings().store_url.rstrip("/")
-    if _local(store):
-        root = str(path_of(store))
-        for entry in _files(root):
-            name = entry.path.removeprefix(f"{root}/")
-            if not wanted(name):
-                continue
-            try:
-                stat = entry.stat()
-            except FileNotFoundError:  # another process removed it since the listing
-                continue
-            yield StoredObject(name, _uri(name), stat.st_mtime, stat.st_size)
-        return
-    fs, root_path = _remote(store)
-    for found, info in sorted(fs.find(root_path, detail=True).items()):
-        name = found[len(root_path.rstrip("/")) + 1 :]
-        if found.endswith(_KINDS) and wanted(name):
-            yield StoredObject(name, _uri(name), fs.modified(found).timestamp(), int(info["size"]))
-
-
-def _files(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Objects below a folder, in order; a year has 80,000, so no path is made of what the listing knows."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(entry.path)
-        elif entry.name.endswith(_KINDS):
-            yield entry
-
-
-def delete(uri: str) -> None:
-    """Remove an object that no commit names; one that is gone already is fine."""
-    try:
-        if _local(uri):
-            path_of(uri).unlink()
-        else:
-            fs, path = _remote(uri)
-            fs.rm_file(path)
-    except FileNotFoundError:
-        pass
-
-
-def path_of(uri: str) -> Path:
-    """Return the local path of a `file://` URI."""
-    return Path(unquote(urlsplit(uri).path))
-
-
-def _uri(name: str) -> str:
-    store = settings().store_url.rstrip("/")
-    return f"{store}/{quote(name, safe='/:~') if _local(store) else name}"
-
-
-def _local(uri: str) -> bool:
-    return uri.startswith("file://")
-
-
-def _remote(uri: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(uri)
-
-
-def _put(uri: str, body: memoryview, at: Callable[[str], None]) -> None:
-    try:
-        if _local(uri):
-            _put_file(path_of(uri), body, at)
-            return
-        fs, path = _remote(uri)
-        at("writing")
-        fs.pipe_file(path, bytes(body), mode="create")
-        at("written")
-        at("synced")
-    except FileExistsError as error:
-        raise StoreError(
-            f"{uri} exists already: the warehouse is older than its store (was it restored from a backup?); "
-            "set BATON_STORE_URL to an empty folder"
-        ) from error
-    except OSError as error:
-        full = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        raise StoreError(f"{uri}: cannot be written: {full}; nothing was committed, fix that and retry") from error
-
-
-def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
-    made = _make_folders(path.parent)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    try:
-        try:
-            half = len(body) // 2
-            _write_all(descriptor, body[:half])
-            at("writing")
-            _write_all(descriptor, body[half:])
-            at("written")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        for folder in (path.parent, *made):  # else a power cut after the commit could lose the name
-            sync_folder(folder)
-    except BaseException:  # a task's time limit is no Exception
-        path.unlink(missing_ok=True)
-        raise
-    at("synced")
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Create `folder`; returns the folders whose entries changed."""
-    changed = []
-    above = folder
-    while not above.exists():
-        above = above.parent
-        changed.append(above)
-    folder.mkdir(parents=True, exist_ok=True)
-    return changed
-
-
-def _write_all(descriptor: int, body: memoryview) -> None:
-    while body:
-        body = body[os.write(descriptor, body) :]
-
-
-def age(item: StoredObject) -> float:
-    """Return an object's age in seconds, by this machine's clock."""
-    return time.time() - item.modified

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
 from baton.errors import BatonError
@@ -44,7 +44,7 @@ class _Found:
     """The objects of a flow's reach that hold the entity, and what stands in their places."""
 
     newest: int
-    old: list[datasets.StoredObject] = field(default_factory=list)  # with the rows, or of attempts that never committed
+    old: list[objects.StoredObject] = field(default_factory=list)  # with the rows, or of attempts that never committed
     rows: int = 0
     slots: dict[Slot, int] = field(default_factory=dict)  # -> the fence that we took
     refs: dict[int, tuple[DatasetRef, DatasetRef, int]] = field(default_factory=dict)  # commit -> before, after, fence
@@ -103,7 +103,7 @@ def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run
 def _drop(found: _Found, dry_run: bool) -> None:
     """Remove the new objects of an exchange that did not take place."""
     for _, after, _ in () if dry_run else found.refs.values():
-        datasets.delete(after.uri)
+        objects.delete(after.uri)
 
 
 def _traces(flow: str, entities: Iterable[str], dry_run: bool) -> int | str:
@@ -259,7 +259,7 @@ def _deliveries(found: _Found) -> list[str]:
 def _clean(found: _Found, reach: set[str], partitions: Iterable[str], keys: Iterable[str]) -> None:
     """Remove what no transaction holds; repeating it, or an erasure that died before it, does no harm."""
     for item in found.old:
-        datasets.delete(item.uri)
+        objects.delete(item.uri)
     # an attempt that began since, and read an object while it was still there
     warehouse.transact(partial(_fence_off, reach=reach))
     c, here = tables.heads.c, settings()

@@ -159,12 +159,12 @@ def test_what_was_only_quarantined_is_told_from_its_own_contract() -> None:
 
 
 def test_rows_that_cannot_be_read_are_said_to_be_so() -> None:
-    from baton.data import datasets
+    from baton.data import objects
 
     two_sources(["s2"])
     found = head(Slot(FLOW, "contract__stock", HOUR))
     assert found is not None
-    datasets.path_of(found.ref.uri).unlink()
+    objects.path_of(found.ref.uri).unlink()
     with pytest.raises(BatonError, match="object is missing"):
         trace("s2")
     assert "object is missing" in card("s2")["row_problem"]
