@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets, objects
+from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
@@ -172,14 +172,14 @@ def _commit(
     try:
         commit_id = warehouse.transact(work)
     except StaleAttempt:
-        objects.delete(ref.uri)
+        datasets.delete(ref)
         current = _usable(head(slot), row["digest"])
         if current is None:
             raise
         return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
-            objects.delete(ref.uri)
+            datasets.delete(ref)
         raise
     FAULT("committed")
     return _result({**row, "id": commit_id}, cached=False)
@@ -286,7 +286,7 @@ def _where(slot: Slot) -> dict[str, Any]:
 
 
 def object_name(slot: Slot, digest: str, fence: int, owner: str) -> str:
-    """Path of an attempt's object in the store; `owner` is the warehouse's identity."""
+    """Path of an attempt's dataset in the store; `owner` is the warehouse's identity. Parts and manifest begin with it."""
     return f"{slot.folder}/{digest}-{fence}-{owner}.parquet"
 
 
