@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from baton.data import objects, parts
 from baton.data.cells import keys_of
 from baton.data.objects import StoreError, no_fault
-from baton.data.parts import Part
+from baton.data.parts import StoredPart
 from baton.errors import DatasetCorrupt
 from baton.settings import settings
 
@@ -80,12 +80,12 @@ def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str
         StoreError: the store is full or not writable (what was written is removed), the name is taken, or a
             column mixes types.
     """
-    with Writer(name, partition, at) as writer:
+    with DatasetWriter(name, partition, at) as writer:
         writer.add(frame)
         return writer.close()
 
 
-class Writer:
+class DatasetWriter:
     """Rows come frame by frame, in order; more than one part's (`parts.ROWS`, `parts.BYTES`) become parts with a manifest.
 
     No more than a part is held. How the rows were cut into frames makes no difference to what is written. As a context it
@@ -98,7 +98,7 @@ class Writer:
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
         self._rows = self._size = 0  # of those
-        self._parts: list[Part] = []
+        self._parts: list[StoredPart] = []
 
     def add(self, rows: pd.DataFrame | pa.Table) -> None:
         """Take rows; the first decide columns and types.
@@ -134,7 +134,7 @@ class Writer:
             made = parts.put(self._name, self._table(), self._at)
         return DatasetRef(made.uri, made.rows, schema_fingerprint(self._schema), made.sha256, self._partition)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> DatasetWriter:
         """Itself."""
         return self
 
@@ -270,7 +270,7 @@ def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collecti
     """
     import pyarrow.compute as pc
 
-    with Writer(name, ref.partition) as writer:
+    with DatasetWriter(name, ref.partition) as writer:
         for file in _files(ref):
             writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
         return writer.close()
@@ -325,16 +325,16 @@ def _files(ref: DatasetRef) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(pa.BufferReader(_verified(part)))
 
 
-def _parts(ref: DatasetRef) -> list[Part]:
+def _parts(ref: DatasetRef) -> list[StoredPart]:
     if ref.kind == "parquet":
-        return [Part(ref.uri, ref.rows, 0, ref.content_sha256)]
+        return [StoredPart(ref.uri, ref.rows, 0, ref.content_sha256)]
     try:
         return parts.of_manifest(ref.uri, ref.content_sha256)
     except FileNotFoundError as error:
         raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
 
 
-def _verified(part: Part) -> bytes:
+def _verified(part: StoredPart) -> bytes:
     try:
         body = objects.get(part.uri)
     except FileNotFoundError as error:

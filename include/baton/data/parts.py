@@ -26,7 +26,7 @@ _PLAIN, _MANIFEST = ".parquet", ".json"
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredPart:
     """One Parquet object of a dataset: its address, rows, size in bytes and the SHA-256 of them."""
 
     uri: str
@@ -45,7 +45,7 @@ def named(name: str, number: int) -> str:
     return f"{name.removesuffix(_PLAIN)}.{number:05}{_PLAIN}"
 
 
-def put(name: str, table: pa.Table, at: Callable[[str], None]) -> Part:
+def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
     """Write a table as one new Parquet object; see `objects.put`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -53,17 +53,19 @@ def put(name: str, table: pa.Table, at: Callable[[str], None]) -> Part:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **_writer_options(table.schema))
     body = sink.getvalue()
-    return Part(objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest())
+    return StoredPart(
+        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest()
+    )
 
 
-def put_manifest(name: str, parts: Sequence[Part], at: Callable[[str], None]) -> Part:
+def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:
     """Write the manifest of the dataset `name`; rows and bytes are those of all parts."""
     body = json.dumps({"parts": [asdict(part) for part in parts]}, separators=(",", ":")).encode()
     uri = objects.put(name.removesuffix(_PLAIN) + _MANIFEST, memoryview(body), at)
-    return Part(uri, sum(part.rows for part in parts), sum(part.bytes for part in parts), _hash(parts))
+    return StoredPart(uri, sum(part.rows for part in parts), sum(part.bytes for part in parts), _hash(parts))
 
 
-def of_manifest(uri: str, sha256: str) -> list[Part]:
+def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
     """The parts that a manifest names.
 
     Raises:
@@ -71,7 +73,7 @@ def of_manifest(uri: str, sha256: str) -> list[Part]:
         DatasetCorrupt: it names other parts than were committed.
     """
     try:
-        parts = [Part(**one) for one in json.loads(objects.get(uri))["parts"]]
+        parts = [StoredPart(**one) for one in json.loads(objects.get(uri))["parts"]]
         found = _hash(parts)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
@@ -83,7 +85,7 @@ def of_manifest(uri: str, sha256: str) -> list[Part]:
     return parts
 
 
-def _hash(parts: Sequence[Part]) -> str:
+def _hash(parts: Sequence[StoredPart]) -> str:
     said = [[part.rows, part.bytes, part.sha256] for part in parts]
     return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 

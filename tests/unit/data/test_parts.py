@@ -36,7 +36,7 @@ def frame(rows=50, start=0):
 
 
 def streamed(name, *frames):
-    with datasets.Writer(name, "p") as writer:
+    with datasets.DatasetWriter(name, "p") as writer:
         for one in frames:
             writer.add(one)
         return writer.close()
@@ -193,8 +193,8 @@ def test_rows_without_a_key_are_written_anew():
 def test_a_dataset_goes_whole_and_what_it_names_of_others_stays():
     ref, other = datasets.write(frame(), "x.parquet"), datasets.write(frame(7), "other.parquet")
     said = json.loads(objects.get(ref.uri))["parts"]
-    borrowed = parts.Part(other.uri, 7, 0, other.content_sha256)
-    merged = parts.put_manifest("m.parquet", [borrowed, *(parts.Part(**one) for one in said)], lambda point: None)
+    borrowed = parts.StoredPart(other.uri, 7, 0, other.content_sha256)
+    merged = parts.put_manifest("m.parquet", [borrowed, *(parts.StoredPart(**one) for one in said)], lambda point: None)
     both = DatasetRef(merged.uri, merged.rows, ref.schema_fingerprint, merged.sha256, "p")
     pd.testing.assert_frame_equal(datasets.read(both), pd.concat([frame(7), frame()], ignore_index=True))
     datasets.delete(both)
