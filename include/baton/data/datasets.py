@@ -241,6 +241,25 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
             yield batch.select(wanted) if wanted is not None else batch
 
 
+def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
+    """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
+
+    Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+    """
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    have = 0
+    for batch in read_batches(ref, rows=rows):
+        while have + batch.num_rows >= rows:
+            frame = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)]).to_pandas()
+            batch, waiting, have = batch.slice(rows - have), [], 0
+            yield frame
+        waiting, have = [*waiting, batch], have + batch.num_rows
+    if have:
+        yield pa.Table.from_batches(waiting).to_pandas()
+
+
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:
