@@ -89,7 +89,7 @@ def _child(rows: int, seed: int) -> None:
     if read != rows:
         raise RuntimeError(f"{read} of {rows} rows came back")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rows": rows, "seconds": time.monotonic() - began, "peak": peak}))
+    sys.stdout.write(json.dumps({"rows": rows, "seconds": time.monotonic() - began, "peak": peak}))
 
 
 if __name__ == "__main__":
