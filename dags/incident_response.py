@@ -6,7 +6,7 @@ say what it probably is, checked by rules that can only raise severity; decides 
 the playbook's actions through the action firewall: some go at once, others wait for one or two people, some are
 forbidden. Afterwards it looks whether what was done holds.
 
-**Patterns.** *Parallel* (rules, models, look-ups), *state over runs* (`earlier__correlate`), *agent behind rules*, *approval*
+**Patterns.** *Parallel* (rules, models, look-ups), *state over runs* (`earlier__carried`, `earlier__correlate`), *agent behind rules*, *approval*
 (`permits`), *compensation* (`baton undo`), *feedback* (a case's answer is a label).
 
 **When it fails.** A tool or a model that fails holds nothing up: the stage says what stood in (`degraded`), and a repeated run
@@ -17,6 +17,7 @@ Too much happens: `baton actions stop` ends all effects at once. Taken back: the
 from datetime import timedelta
 
 from baton.airflow.flows import Flow
+from baton_packs.incident_response.detection.taxonomy import CARRIED, LOOK_BACK
 from baton_packs.incident_response.incidents.incident import COLUMNS
 
 PACK = "baton_packs.incident_response"
@@ -39,7 +40,9 @@ with Flow(
     arrived = flow.ingest("events")
     events = flow.contract(arrived, "events")
     connections = flow.contract(flow.ingest("connections", also=arrived), "connections")
-    found = flow.stage("detect", f"{DETECTION}:detect", events=events)
+    before = flow.earlier("carried", list(CARRIED), after=events, partitions=LOOK_BACK)
+    found = flow.stage("detect", f"{DETECTION}:detect", events=events, before=before)
+    flow.stage("carried", f"{DETECTION}:carried", events=events)  # what the rules of the next partitions count with
     counts = flow.stage("count_logs", f"{DETECTION}:count_logs", events=events)
     traffic = flow.stage("once", f"{DETECTION}:once", data=connections)
     scores = {  # without any version that can be loaded a rule of thumb scores

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -324,14 +325,10 @@ def verifies(ref: DatasetRef) -> bool:
 
 
 def delete(ref: DatasetRef) -> None:
-    """Remove a dataset that no commit names; parts that a manifest names of other attempts stay."""
-    try:
-        own = [part.uri for part in _parts(ref)]
-    except DatasetCorrupt:  # gc finds its parts by their names
-        own = []
-    for uri in own:
-        if uri.startswith(f"{ref.uri.rpartition('.')[0]}."):
-            objects.delete(uri)
+    """Remove a dataset that no commit names."""
+    with suppress(DatasetCorrupt):  # gc finds parts by their names
+        for part in _parts(ref):
+            objects.delete(part.uri)
     objects.delete(ref.uri)
 
 

@@ -1,7 +1,7 @@
 """Parts: a batch of any size as Parquet objects of bounded size, and the manifest that names them in the order of their rows.
 
-A manifest is JSON: {"parts": [{"uri", "rows", "bytes", "sha256"}, ...]}. Its hash leaves the addresses out: the same rows have
-the same hash, whichever attempt wrote them.
+A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, so that a store may move. Its hash
+leaves the names out: the same rows have the same hash, whichever attempt wrote them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:
     """Write the manifest of the dataset `name`; rows and bytes are those of all parts."""
-    body = json.dumps({"parts": [asdict(part) for part in parts]}, separators=(",", ":")).encode()
+    said = [{"name": part.uri.rpartition("/")[2], **asdict(part)} for part in parts]
+    for one in said:
+        del one["uri"]
+    body = json.dumps({"parts": said}, separators=(",", ":")).encode()
     uri = objects.put(name.removesuffix(_PLAIN) + _MANIFEST, memoryview(body), at)
     return StoredPart(uri, sum(part.rows for part in parts), sum(part.bytes for part in parts), _hash(parts))
 
@@ -73,7 +76,9 @@ def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
         DatasetCorrupt: it names other parts than were committed.
     """
     try:
-        parts = [StoredPart(**one) for one in json.loads(objects.get(uri))["parts"]]
+        said = json.loads(objects.get(uri))["parts"]
+        folder = uri.rpartition("/")[0]
+        parts = [StoredPart(f"{folder}/{one['name']}", one["rows"], one["bytes"], one["sha256"]) for one in said]
         found = _hash(parts)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error

@@ -23,6 +23,7 @@ from baton.stages import garbage
 
 RETAINED = "retained"
 _DONE: Mapping[str, tuple[tuple[sa.Table, tuple[Any, ...]], ...]] = {
+    "datasets": ((tables.claims, ()),),
     "predictions": ((tables.predictions, ()), (tables.decisions, ()), (tables.adjustments, ())),
     "labels": ((tables.labels, ()),),
     "quarantine": ((tables.quarantine, (tables.quarantine.c.status.in_(("resolved", "discarded")),)),),

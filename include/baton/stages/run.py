@@ -29,10 +29,12 @@ def run(job: StageJob[Any]) -> StageResult:
 
     Raises:
         StaleAttempt: a later attempt owns the slot.
+        BatonError: a person's answer among the options is about an earlier version of an input.
         ContractBroken: the output breaks the contract named by `output_contract`.
         SpecError: an option is missing or unknown.
         BatonError: whatever the step itself raises on purpose.
     """
+    _require_shown(job)
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
     params: dict[str, Any] = {"options": as_json(given)}
@@ -58,6 +60,23 @@ def run(job: StageJob[Any]) -> StageResult:
     return run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )
+
+
+def _require_shown(job: StageJob[Any]) -> None:
+    """A review's answer is about what was shown: not about what the same slot holds since, of which nobody has seen a row."""
+    options = job.options if isinstance(job.options, Mapping) else {}
+    pure = options.get("params")
+    for name, answer in {**options, **(pure if isinstance(pure, Mapping) else {})}.items():
+        about = answer.get("about") if isinstance(answer, Mapping) else None
+        if not isinstance(about, Mapping):
+            continue
+        slot = str(about.get("uri")).rpartition("/")[0]
+        for one, ref in job.inputs.items():
+            if ref.uri.rpartition("/")[0] == slot and ref.content_sha256 != about.get("content_sha256"):
+                raise BatonError(
+                    f"stage {job.flow}.{job.stage}: input `{one}` was made anew after the answer in `{name}` was asked for: "
+                    "clear the task that reviews, so that people are shown what there is now"
+                )
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:

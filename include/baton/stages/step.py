@@ -99,7 +99,7 @@ def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:
     try:  # not strictly: a template of Airflow turns numbers into text
         return replace(job, options=kind.model_validate(dict(job.options), strict=False))
     except ValidationError as error:
-        problem, takes = _said(error.errors(include_url=False)[0]), ", ".join(kind.model_fields) or "none"
+        problem, takes = _said(error.errors()[0]), ", ".join(kind.model_fields) or "none"
         raise SpecError(f"{where}: {problem}; it takes {takes}") from error
 
 

@@ -26,6 +26,7 @@ from baton_demo.incident_response.simulation import attacks
 
 if TYPE_CHECKING:
     from baton.actions.requests import Request
+    from baton_demo.incident_response.people import People
     from baton_demo.story import Demo
 
 STAGES = {"events": INGEST, "connections": ingest_of("connections"), "alerts": "alerts", "decide": "decide"}
@@ -33,9 +34,9 @@ FIRST_SLOT, BAD, ENTERED, STOPPED, BROKEN, HEALED = 1, 2, 3, 4, 5, 6  # numbers 
 BROKEN_PART = "reputation"
 
 
-def play(demo: Demo) -> dict[str, Any]:
+def play(demo: Demo, people: People | None = None) -> dict[str, Any]:
     """Train; play the hour: passwords guessed, hosts taken, a dependency broken, data leaking, a scanner; people decide; one undo."""
-    book = IncidentResponsePlaybook(demo)
+    book = IncidentResponsePlaybook(demo, people)
     partitions = slots(FIRST_SLOT, HEALED + 1)
     at = dict(enumerate(partitions, FIRST_SLOT))
 

@@ -117,6 +117,7 @@ def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     assert admin.post(f"/baton/cases/{FLOW}/no-such", json={"resolution": "fraud"}).status_code == 404
     answer = admin.post(address, json={"resolution": "fraud", "note": " card was stolen ", "actor": "somebody else"})
     assert answer.status_code == 200
+    assert answer.json()["actor_id"] == "admin"
     assert (answer.json()["resolution"], answer.json()["actor"], answer.json()["note"]) == (
         "fraud",
         "admin",

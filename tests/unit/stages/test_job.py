@@ -32,6 +32,10 @@ class Numbered(Spec):
     a: int = 0
 
 
+class Answered(Spec):
+    word: dict[str, Any] | None = None
+
+
 @engine_step(Numbered, fingerprint=lambda job: STATE)
 def case_for_each(job: StageJob) -> StageOutput:
     """An engine step that publishes: one case per partition."""
@@ -47,6 +51,11 @@ def case_for_each(job: StageJob) -> StageOutput:
 @engine_step()
 def without_fingerprint(job: StageJob) -> StageOutput:
     return StageOutput(pd.DataFrame({"n": [len(job.inputs)]}))
+
+
+@engine_step(Answered)
+def as_answered(job: StageJob) -> StageOutput:
+    return StageOutput(ORDERS)
 
 
 def counted(orders: pd.DataFrame) -> StageOutput:
@@ -216,3 +225,26 @@ def test_a_corrected_helper_is_computed_anew(pack: Path) -> None:
     assert (run(given).cached, run(given).cached) == (False, True)
     (pack / "rules.py").write_text("FACTOR = 3  # corrected\n")
     assert not run(given).cached
+
+
+def test_a_persons_answer_counts_only_for_what_they_were_shown() -> None:
+    """Published anew between the question and the stage that takes the answer, say by a task cleared alone."""
+    shown = commit("publish", 0, ORDERS)
+    about = {"uri": shown.uri, "content_sha256": shown.content_sha256}
+    asked = job(
+        "settle",
+        HERE + "as_answered",
+        inputs={"decisions": shown},
+        options={"word": {"answer": "approved", "about": about}},
+    )
+    assert run(asked).ref.rows == 3
+    bigger = commit("publish", 0, ORDERS.assign(amount=10_000.0))
+    with pytest.raises(
+        BatonError, match=r"input `decisions` .* made anew after the answer in `word` was asked for: clear .*review"
+    ):
+        run(replace(asked, inputs={"decisions": bigger}))
+    other = commit("publish", 1, ORDERS.assign(amount=1.0))
+    assert run(replace(asked, inputs={"shown": shown, "other": other})).ref.rows == 3
+    pure = job("settle", HERE + "counted", inputs={"orders": bigger}, options={"params": {"word": {"about": about}}})
+    with pytest.raises(BatonError, match="made anew"):
+        run(pure)

@@ -389,6 +389,15 @@ def test_a_stages_partitions_are_those_with_a_result(home):
     assert slots.partitions("flow", "stage") == ["a", "b"]
 
 
+def test_the_heads_of_many_partitions_are_the_present_version_of_each(home):
+    for partition, rows in (("b", 2), ("a", 1), ("c", 3)):
+        stage(Work(rows=rows), Slot("flow", "stage", partition))
+    stage(Work(rows=7), Slot("flow", "stage", "a"), code="corrected")
+    found = slots.heads_of("flow", "stage", ["b", "a", "never"])
+    assert {partition: result.ref.rows for partition, result in found.items()} == {"a": 7, "b": 2}
+    assert list(found) == ["a", "b"]
+
+
 def test_a_few_crashes_with_sigkill(tmp_path):
     """The quick part of tests/faults/test_crashes.py."""
     harness = Path(__file__).parents[2] / "faults" / "crashes.py"

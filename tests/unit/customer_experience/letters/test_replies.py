@@ -288,6 +288,15 @@ def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition(
     assert later().facts["answers"] == 1  # it stays in the plan of the partition that sends it
 
 
+def test_who_accepts_on_a_case_is_the_one_who_logged_in_not_what_they_are_called() -> None:
+    """Else they could agree a second time where people vote, under their id."""
+    suggested("s")
+    cases.decide(FLOW, "s", "accepted", "Ada Lovelace", actor_id="7")
+    later()
+    (vote,) = ledger.entries(kind="action_voted")
+    assert (vote.payload["person"], vote.payload["channel"]) == ("7", "case")
+
+
 def test_a_suggestion_in_other_words_leaves_in_these_once_and_a_rejected_one_never() -> None:
     suggested("s", "e", "n")
     cases.decide(FLOW, "s", "accepted", "ada")
