@@ -1,10 +1,11 @@
-"""What the stand-in servers share: JSON over HTTP on 127.0.0.1, a token, keys of effects, errors as {"error": ...}.
+"""What the stand-in servers share: JSON over HTTP on 127.0.0.1 (or BATON_DEMO_HOST, in a container), a token, keys of effects, errors as {"error": ...}.
 
 A server brings a handler with `do_GET` and `do_POST`, each `self.serve(...)` of a function that returns status and answer.
 """
 
 import hmac
 import json
+import os
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-HOST = "127.0.0.1"
+HOST = os.environ.get("BATON_DEMO_HOST", "127.0.0.1")
 LARGEST = 64_000  # bytes of a request
 _DRAINED = 1 << 20  # bytes of a body that is too large which are read before it is refused
 

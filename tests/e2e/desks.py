@@ -13,9 +13,10 @@ from baton.services.supervisor import Services
 from baton_demo.incident_response.people import CONSOLE, Desk, OverHttp, said_in
 
 FORM = """return [...document.forms].find(form => form.action.endsWith(arguments[0])
-  && [...form.querySelectorAll('button')].some(one => one.innerText.trim() === arguments[1])
+  && [...form.querySelectorAll('button')].some(one => one.textContent.trim() === arguments[1])
   && Object.entries(arguments[2]).every(([name, value]) => form.elements[name]?.value === value))"""
-BUTTON = "return [...arguments[0].querySelectorAll('button')].find(one => one.innerText.trim() === arguments[1])"
+BUTTON = "return [...arguments[0].querySelectorAll('button')].find(one => one.textContent.trim() === arguments[1])"
+FOLDED = "return arguments[0].closest('details:not([open])')?.querySelector('summary')"
 STATUS = "return performance.getEntriesByType('navigation')[0].responseStatus"
 
 
@@ -39,6 +40,8 @@ class AtTheBrowser:
         form = self.window.run(FORM, action, button, held)
         if form is None:
             raise BatonError(f"{CONSOLE}/{page} has no button {button!r} of a form {action} with {dict(held)}")
+        if folded := self.window.run(FOLDED, form):
+            self.window.click_on(folded)
         for name, text in typed.items():
             self.window.write(self.window.run("return arguments[0].elements[arguments[1]]", form, name), text)
         self.window.run("document.body.dataset.before = 'yes'")

@@ -62,6 +62,7 @@ def changed() -> dict[str, pd.DataFrame]:
     guessing = read_history(load_pack(PACK), "connections")[lambda frame: frame["attack"] == "guess"]
     found = {}
     for partition, frame in simulate.changed_connections(PARTITIONS, 21).items():
+        frame = frame.assign(time=pd.to_datetime(frame["time"], utc=True, format="ISO8601"))
         if partition in ATTACKED:
             number = ATTACKED.index(partition)
             rows = guessing.iloc[number * GUESSED : (number + 1) * GUESSED].drop(
@@ -72,7 +73,7 @@ def changed() -> dict[str, pd.DataFrame]:
                    "time": pd.Timestamp(partition, tz="UTC") + pd.Timedelta("2min"),
                    "metadata_uid": [f"{partition}-attack-{at}" for at in range(len(rows))]}  # fmt: skip
             frame = pd.concat([frame, rows.assign(**own)], ignore_index=True)
-        found[partition] = frame.assign(time=pd.to_datetime(frame["time"], utc=True))
+        found[partition] = frame
     return found
 
 

@@ -99,7 +99,7 @@ def test_commands_parse(page: Path) -> None:
 @pytest.mark.parametrize("page", EVERY)
 def test_make_verbs_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
     said = [*lines_of(text, "make"), *(code for code in inline(text) if code.startswith("make "))]
     for line in said:
         verbs = [word for word in line.partition(" #")[0].split()[1:] if "=" not in word]

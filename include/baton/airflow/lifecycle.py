@@ -63,7 +63,7 @@ def train(pack: Pack, spec: ModelSpec) -> DAG:
 
     def stage(task_id: str, step: str, options: dict[str, Any], outlets: Sequence[Asset] = (), **inputs: Any) -> Any:
         return StageOperator(
-            task_id=task_id, step=step, pack=pack.name, run_key=run_key, dag=dag, pool="training", inputs=inputs,
+            task_id=task_id, step=step, pack=pack.name, run_key=run_key, dag=dag, pool="training", queue="training", inputs=inputs,
             options=options, execution_timeout=timedelta(hours=2), outlets=outlets,
         ).output  # fmt: skip
 

@@ -146,7 +146,7 @@ def record(backup: Opened) -> None:
 
     An effect that was sent since would be sent again; a person compares with those who got them, then starts effects again.
     """
-    said = {
+    said: dict[str, Any] = {
         "backup": backup.index.name,
         "records": backup.index.records,
         "signer": backup.signer,

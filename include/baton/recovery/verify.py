@@ -95,8 +95,9 @@ def verify(registry: Registered | None, *, new: bool = False) -> StateCheck:
     marks = dict(before.get("versions", {}))
     known = list(_versions(registry))
     fresh = [one for one in known if one.version > marks.get(one.model, 0)]
-    for one in told(fresh, "model versions checked", "versions", len(fresh)):
-        faults += _version(registry, one)
+    if registry is not None:
+        for one in told(fresh, "model versions checked", "versions", len(fresh)):
+            faults += _version(registry, one)
     faults += _champions({(one.model, one.version) for one in known})
     marks |= {one.model: one.version for one in known}  # the oldest first
     ledger.remember(chain, getpass.getuser(), None if faults else {"commit": newest, "versions": marks})
@@ -138,8 +139,9 @@ def _dataset(number: int, slot: Slot, ref: DatasetRef) -> Iterator[Damage]:
 
 
 def _versions(registry: Registered | None) -> Iterator[ModelVersion]:
-    for model in registry.models() if registry else ():
-        yield from registry.versions(model)
+    if registry is not None:
+        for model in registry.models():
+            yield from registry.versions(model)
 
 
 def _version(registry: Registered, known: ModelVersion) -> Iterator[Damage]:

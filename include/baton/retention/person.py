@@ -198,6 +198,7 @@ def _exchange(
     removal.rows, removal.digests = {}, {}
     for table in _TABLES:
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
+    take(conn, tables.claims, [tables.claims.c.flow == flow, tables.claims.c.owner.in_(entities)], removal, dry_run)
     take(conn, tables.lookups, [tables.lookups.c.digest.in_(_looked_up(entities))], removal, dry_run)
     keys = list(conn.scalars(sa.select(tables.outbox.c.key).where(*mine)))
     blank(conn, mine, removal, dry_run)

@@ -60,15 +60,15 @@ class Companion:
         return [part.replace("{port}", str(port)) for part in self.command]
 
     @staticmethod
-    def url(port: int) -> str:
+    def url(port: int, host: str = LOOPBACK) -> str:
         """Its address."""
-        return f"http://{LOOPBACK}:{port}"
+        return f"http://{host}:{port}"
 
-    def connection(self, port: int) -> dict[str, Any]:
+    def connection(self, port: int, host: str = LOOPBACK) -> dict[str, Any]:
         """Fields of the Airflow connection that leads to it; `password` is the token."""
-        at: dict[str, Any] = {"host": f"{self.url(port)}{self.path}", "port": None, "schema": None}
+        at: dict[str, Any] = {"host": f"{self.url(port, host)}{self.path}", "port": None, "schema": None}
         if self.conn_type == "http":
-            at = {"host": LOOPBACK, "port": port, "schema": "http"}
+            at = {"host": host, "port": port, "schema": "http"}
         token = self.token_file.read_text(encoding="utf-8").strip()
         extra = json.dumps(self.extra) if self.extra else None
         return {"conn_type": self.conn_type, **at, "password": token, "extra": extra}

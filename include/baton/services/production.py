@@ -45,6 +45,9 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
     Args:
         administrator: SQLAlchemy URL of a user that may create both.
         urls: SQLAlchemy URLs, perhaps in Celery's notation (`db+...`); a user that exists gets the password of its URL.
+
+    Raises:
+        ServiceError: a database that is there is encoded otherwise than UTF8.
     """
     engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
     made = []
@@ -57,14 +60,25 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
                 str(connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)).replace("%", "%%")
             )
 
-        known = set(connection.scalars(sa.text("select datname from pg_database")))
+        known: dict[str, str] = dict(
+            connection.execute(sa.text("select datname, pg_encoding_to_char(encoding) from pg_database")).tuples().all()
+        )
         roles = set(connection.scalars(sa.text("select rolname from pg_roles")))
         for url in map(sa.make_url, (one.removeprefix("db+") for one in urls)):
             verb = "alter" if url.username in roles else "create"
             run(f"{verb} role %I login password %L", user=url.username, password=url.password)
             if url.database not in known:
-                run("create database %I owner %I", database=url.database, user=url.username)
+                # of template0, since template1 has the encoding of the server, which need not know every character
+                run(
+                    "create database %I owner %I encoding utf8 template template0",
+                    database=url.database, user=url.username,
+                )  # fmt: skip
                 made.append(str(url.database))
+            elif known[url.database] != "UTF8":
+                raise ServiceError(
+                    f"database {url.database} is encoded as {known[url.database]}: texts need UTF8; dump it and restore it "
+                    "into a database made with encoding 'UTF8' template template0"
+                )
             run("revoke all on database %I from public", database=url.database)
     return made
 

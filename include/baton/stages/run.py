@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from baton.contracts import check as contracts
 from baton.data import typed as parsing
 from baton.data.datasets import read
-from baton.errors import BatonError, ContractBroken
+from baton.errors import ContractBroken
 from baton.packs.pack import pack_folder, spec_paths
+from baton.stages import answers
 from baton.stages.digests import code_of
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
@@ -29,12 +30,12 @@ def run(job: StageJob[Any]) -> StageResult:
 
     Raises:
         StaleAttempt: a later attempt owns the slot.
-        BatonError: a person's answer among the options is about an earlier version of an input.
+        BatonError: a person's yes among the options is not what they said, or about an earlier version of an input.
         ContractBroken: the output breaks the contract named by `output_contract`.
         SpecError: an option is missing or unknown.
         BatonError: whatever the step itself raises on purpose.
     """
-    _require_shown(job)
+    answers.require(job)
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
     params: dict[str, Any] = {"options": as_json(given)}
@@ -58,23 +59,6 @@ def run(job: StageJob[Any]) -> StageResult:
     return run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )
-
-
-def _require_shown(job: StageJob[Any]) -> None:
-    """A review's answer is about what was shown: not about what the same slot holds since, of which nobody has seen a row."""
-    options = job.options if isinstance(job.options, Mapping) else {}
-    pure = options.get("params")
-    for name, answer in {**options, **(pure if isinstance(pure, Mapping) else {})}.items():
-        about = answer.get("about") if isinstance(answer, Mapping) else None
-        if not isinstance(about, Mapping):
-            continue
-        slot = str(about.get("uri")).rpartition("/")[0]
-        for one, ref in job.inputs.items():
-            if ref.uri.rpartition("/")[0] == slot and ref.content_sha256 != about.get("content_sha256"):
-                raise BatonError(
-                    f"stage {job.flow}.{job.stage}: input `{one}` was made anew after the answer in `{name}` was asked for: "
-                    "clear the task that reviews, so that people are shown what there is now"
-                )
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:

@@ -16,7 +16,7 @@ from typing import Any
 
 from baton.errors import ServiceError
 from baton.packs.packaged import packaged
-from baton.settings import LOOPBACK
+from baton_demo.json_service import HOST
 
 CONTEXT = 4_096  # tokens, question and answer together
 
@@ -46,7 +46,7 @@ def serve(model: str, port: int, token: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {alias(model)}
-    params.hostnames, params.port, params.api_keys = [LOOPBACK], port, [token]
+    params.hostnames, params.port, params.api_keys = [HOST], port, [token]
     params.n_ctx, params.n_parallel = CONTEXT, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_threads_http = 2  # one for /health beside a long answer
@@ -56,7 +56,7 @@ def serve(model: str, port: int, token: str) -> Any:
     try:
         return xllamacpp.Server(params)
     except Exception as error:
-        raise ServiceError(f"model server: {path.name} on {LOOPBACK}:{port} does not start: {error}") from error
+        raise ServiceError(f"model server: {path.name} on {HOST}:{port} does not start: {error}") from error
 
 
 def main() -> None:

@@ -210,7 +210,7 @@ def test_a_mistake_names_the_views(filled: Path) -> None:
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, ["sql", *words])
+    return CliRunner().invoke(app, ["sql", *words], env={"COLUMNS": "500"})
 
 
 def test_the_command_prints_tables_and_json(filled: Path) -> None:

@@ -20,7 +20,7 @@ STATE = runpy.run_path(str(Path(__file__).parents[1] / "recovery" / "test_verify
 
 
 def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "500"})
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_an_incident_knows_the_rows_that_it_was_found_in_each_in_the_partition_t
 
 
 def test_incidents_that_become_one_have_the_rows_of_both() -> None:
-    one = correlated([alert(1, event_uid="c1", **SEEN | {"confidence": 0.99})])
+    one = correlated([alert(1, event_uid="c1", **SEEN | {"confidence": 0.999})])
     two = correlated(
         [alert(2, at="10:06", event_uid="srv-db@2026-11-20T10:05:00", source="log", host="srv-db")], past(one), SECOND
     )
@@ -81,7 +81,7 @@ def test_keys_of_the_log_are_those_that_the_log_model_scores() -> None:
 
 
 def test_what_no_incident_has_to_do_with_is_harmless_and_what_stands_beside_one_is_left_open() -> None:
-    found = correlated([alert(1, event_uid="c1", **SEEN | {"confidence": 0.99})]).to_dict("records")
+    found = correlated([alert(1, event_uid="c1", **SEEN | {"confidence": 0.999})]).to_dict("records")
     frame = pd.DataFrame([
         connection("c1", "203.0.113.66", "10.10.0.15"), connection("beside", "203.0.113.66"), connection("other", "10.20.0.11"),
         connection("to_it", "10.20.0.11", "10.10.0.15"), connection("hours_later", "203.0.113.66", at="13:00"),
@@ -100,7 +100,11 @@ def test_beside_a_sweep_its_address_is_left_open_and_the_hosts_that_it_swept_are
     assert harmless(frame, found, "once", 300) == ["desk"]
 
 
-def test_the_last_row_of_an_incident_counts_and_one_that_was_taken_in_not_at_all() -> None:
-    (row,) = correlated([alert(1, event_uid="c1", **SEEN)]).to_dict("records")
-    frame = pd.DataFrame([connection("c1", "203.0.113.66", "10.10.0.15")])
-    assert harmless(frame, [row, row | {"state": "merged"}], "once", 300) == ["c1"]
+def test_every_row_of_an_incident_counts_also_of_one_that_was_taken_in() -> None:
+    one = correlated([alert(1, event_uid="c1", **SEEN)]).to_dict("records")[0]
+    two = correlated([alert(2, event_uid="c2", **SEEN | {"src_ip": "198.51.100.9"})]).to_dict("records")[0]
+    frame = pd.DataFrame(
+        [connection("c1", "203.0.113.66"), connection("c2", "198.51.100.9"), connection("c3", "10.20.0.11")]
+    )
+    rows = [one | {"state": "merged"}, two | {"incident_id": one["incident_id"]}]
+    assert harmless(frame, rows, "once", 300) == ["c3"]

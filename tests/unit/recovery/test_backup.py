@@ -120,10 +120,12 @@ def test_a_second_backup_copies_what_is_new(filled: Path, shelf: Path, monkeypat
     monkeypatch.setattr(writing, "opened", lambda uri: opened.append(uri) or read(uri))
     new = commit(2, rows=6)
     tree = filled / "mlflow/artifacts/1/models/m-1/tree.txt"
+    (shelf / "unfinished/half").write_text("of a backup that was killed")
     kept = {name: body for name, body in files(shelf).items() if name.startswith("files/")}
     backup(shelf, TO)
     assert opened == [new.ref.uri]
     assert kept.items() <= files(shelf).items()
+    assert list((shelf / "unfinished").iterdir()) == []
     assert len(index.names(shelf)) == 2
     tree.write_text("oak!")
     backup(shelf, TO)

@@ -135,6 +135,16 @@ def test_nothing_holds_the_value_and_the_rest_is_as_it_was(filled: Path) -> None
     assert garbage.gc(timedelta(0)).uris == []
 
 
+def test_what_partitions_claimed_for_an_entity_goes_too(filled: Path) -> None:
+    with warehouse.write() as conn:
+        for owner in ("b", "c"):
+            one = {"flow": FLOW, "stage": "s", "partition": HOUR, "mark": "m", "owner": owner}
+            conn.execute(tables.claims.insert().values(**one, first=1.0, last=2.0))
+    erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
+    with warehouse.read() as conn:
+        assert list(conn.scalars(sa.select(tables.claims.c.owner))) == ["c"]
+
+
 def test_evidence_stays(filled: Path) -> None:
     before = ledger.verify().records
     erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)

@@ -1,5 +1,6 @@
-"""docker-compose.yml: which container has which secret, database user and folder. A change of it is a change here."""
+"""docker-compose.yml: which container has which secret, database user and folder, and how it is bound. A change of it is a change here."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,52 +9,73 @@ import yaml
 from sqlalchemy.engine import make_url
 
 _ROOT = Path(__file__).parents[3]
-SERVICES: dict[str, Any] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
+FILE: dict[str, Any] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = FILE["services"]
+DOCKERFILE = (_ROOT / "Dockerfile").read_text()
 
+WORKERS = {"worker", "worker-training"}
+ONCE = {"set-up", "accounts", "data"}  # run to their end
 SECRETS = {
     "AIRFLOW_FERNET_KEY": {"api-server", "scheduler", "triggerer"},
     "AIRFLOW_JWT_SECRET": {"api-server", "scheduler"},
     "AIRFLOW_SECRET_KEY": {"api-server"},
-    "AIRFLOW_ADMIN_PASSWORD": {"set-up"},
+    "AIRFLOW_ADMIN_PASSWORD": {"set-up", "demo"},
     "POSTGRES_PASSWORD": {"postgres", "set-up"},
     "AIRFLOW_DATABASE_PASSWORD": {"set-up", "api-server", "scheduler", "dag-processor", "triggerer"},
-    "CELERY_DATABASE_PASSWORD": {"set-up", "scheduler", "worker"},
-    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "worker"},
+    "CELERY_DATABASE_PASSWORD": {"set-up", "scheduler", *WORKERS},
+    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "demo", *WORKERS},
     "MLFLOW_DATABASE_PASSWORD": {"set-up", "mlflow"},
-    "REDIS_PASSWORD": {"redis", "scheduler", "worker"},
+    "REDIS_PASSWORD": {"redis", "scheduler", *WORKERS},
     "MLFLOW_SECRET_KEY": {"mlflow"},
     "MLFLOW_ADMIN_PASSWORD": {"set-up", "accounts"},
-    "MLFLOW_SERVICE_PASSWORD": {"accounts", "worker"},
-    "MLFLOW_READER_PASSWORD": {"accounts", "api-server", "triggerer"},
+    "MLFLOW_SERVICE_PASSWORD": {"accounts", *WORKERS},
+    "MLFLOW_READER_PASSWORD": {"accounts", "api-server", "triggerer", "demo"},
     "MLFLOW_REVIEWER_PASSWORD": {"accounts"},
+    "S3_SECRET_KEY": {"s3", *WORKERS},
+    "S3_READER_SECRET_KEY": {"s3", "api-server", "demo"},
+    "MODEL_SERVER_TOKEN": {"model-server"},
 }
 VOLUMES = {
     "database": {"postgres": "rw"},
+    "queue": {"redis": "rw"},
     "mlflow": {"set-up": "rw", "mlflow": "rw"},
-    "work": {"worker": "rw", "data": "rw"},  # landing files, packaged models, the key that signs models
-    "ledger": {"api-server": "rw", "worker": "rw"},
-    "store": {"api-server": "ro", "worker": "rw"},
-    "reports": {"api-server": "ro", "worker": "rw"},
-    "logs": {"api-server": "ro", "triggerer": "rw", "worker": "rw"},
+    # landing files, packaged models, the key that signs models
+    "work": {"worker": "rw", "worker-training": "rw", "data": "rw", "demo": "rw"},
+    "ledger": {"api-server": "rw", "worker": "rw", "worker-training": "rw", "demo": "rw"},
+    "store": {"api-server": "ro", "worker": "rw", "worker-training": "rw", "demo": "ro"},
+    "reports": {"api-server": "ro", "worker": "rw", "worker-training": "rw"},
+    "logs": {"api-server": "ro", "triggerer": "rw", "worker": "rw", "worker-training": "rw"},
+    "objects": {"s3": "rw"},
+    "models": {"model-server": "rw"},
 }
+PROFILES = {"data": ["data"], "s3": ["s3"], "model-server": ["models"], "demo": ["demo"]}
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_who_has_a_secret(secret: str) -> None:
-    assert {name for name, service in SERVICES.items() if f"${{{secret}" in str(service)} == SECRETS[secret]
+def test_who_has_a_secret_and_that_it_is_used_there(secret: str) -> None:
+    assert {name for name, service in SERVICES.items() if secret in service.get("secrets", ())} == SECRETS[secret]
+    word = re.compile(rf"({{secret:{secret}}}|/run/secrets/{secret})(?!\w)")
+    assert {name for name, service in SERVICES.items() if word.search(str(service))} == SECRETS[secret]
 
 
-def test_no_other_secret_is_asked_for() -> None:
+def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> None:
+    assert FILE["secrets"] == {name: {"file": f"${{BATON_SECRETS:-./secrets}}/{name}"} for name in SECRETS}
     asked = {part.split(":")[0].split("}")[0] for part in str(SERVICES).split("${")[1:]}
-    harmless = {
+    assert asked == {
         "AIRFLOW_BASE_URL",
         "AIRFLOW_PORT",
         "MLFLOW_PORT",
         "MLFLOW_HOST",
         "BATON_STORE_URL",
+        "BATON_SCHEDULES",
         "BATON_WORKER_CONCURRENCY",
+        "BATON_TRAINING_CONCURRENCY",
+        "BATON_WORKER_MEMORY",
+        "S3_ENDPOINT",
+        "S3_REGION",
+        "S3_KEY_ID",
+        "S3_READER_KEY_ID",
     }
-    assert asked - harmless == set(SECRETS)
 
 
 def test_who_has_a_folder() -> None:
@@ -63,6 +85,7 @@ def test_who_has_a_folder() -> None:
             source, _, mode = volume.partition(":")[0], *volume.partition(":")[2].partition(":")[1:]
             found.setdefault(source, {})[name] = mode or "rw"
     assert found == VOLUMES
+    assert set(FILE["volumes"]) == set(VOLUMES)
 
 
 def test_a_database_user_each_and_none_is_the_administrator() -> None:
@@ -70,23 +93,96 @@ def test_a_database_user_each_and_none_is_the_administrator() -> None:
         for variable, value in service.get("environment", {}).items():
             if "@postgres/" not in str(value):
                 continue
-            url = make_url(str(value).removeprefix("db+").split("${")[0] + "x@postgres/" + str(value).rsplit("/", 1)[1])
+            url = make_url(re.sub(r"\{secret:\w+\}", "x", str(value).removeprefix("db+")))
             assert url.drivername == "postgresql+psycopg2", (name, variable)
             assert url.username == url.database, (name, variable)
             assert url.username != "postgres" or name == "set-up"
+    assert "--encoding=UTF8" in SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"]
 
 
 def test_every_part_that_stays_says_whether_it_is_well() -> None:
-    assert [name for name, one in SERVICES.items() if "healthcheck" not in one] == ["set-up", "accounts", "data"]
+    assert {name for name, one in SERVICES.items() if "healthcheck" not in one} == ONCE
+    for name in SERVICES.keys() - ONCE:
+        check = SERVICES[name]["healthcheck"]
+        seconds = {key: int(check.get(key, "30s")[:-1]) for key in ("interval", "timeout")}
+        assert 10 <= seconds["interval"] <= 30, "seldom enough to cost nothing, often enough to see a crash"
+        assert seconds["timeout"] <= 30
+        # Airflow's own command and Celery's import for seconds at every turn
+        assert {"airflow", "celery"}.isdisjoint(check["test"]), name
+
+
+def test_a_check_asks_for_the_part_that_the_container_is() -> None:
+    parts = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+    for name, part in {**parts, "worker": "worker", "worker-training": "worker"}.items():
+        assert SERVICES[name]["healthcheck"]["test"] == ["CMD", "with-secrets", "alive", part]
+    assert SERVICES["scheduler"]["environment"]["AIRFLOW__CORE__HOSTNAME_CALLABLE"] == "socket.gethostname"
+
+
+def test_nothing_starts_before_what_it_needs() -> None:
+    for name, one in SERVICES.items():
+        for needed, how in one.get("depends_on", {}).items():
+            wanted = "service_completed_successfully" if needed in ONCE else "service_healthy"
+            assert how["condition"] == wanted, (name, needed)
+            assert how.get("required", True) == ("profiles" not in SERVICES[needed]), (name, needed)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_bound(name: str) -> None:
+    one = SERVICES[name]
+    assert one["read_only"] is True
+    assert any(folder.split(":")[0] == "/tmp" for folder in one["tmpfs"])
+    assert one["cap_drop"] == ["ALL"]
+    assert one["security_opt"] == ["no-new-privileges:true"]
+    assert one["user"] == ("50000:50000" if "baton" in one["image"] else name), "none is root"
+    assert {"privileged", "cap_add", "network_mode", "pid"}.isdisjoint(one)
+    limits = one["deploy"]["resources"]["limits"]
+    assert limits["pids"] <= 1000
+    assert re.fullmatch(r"\d+[GM]|\$\{\w+:-\d+G\}", limits["memory"])
+    assert one["restart"] == ("no" if name in ONCE else "unless-stopped")
+
+
+def test_only_these_leave_the_inner_network() -> None:
+    assert FILE["networks"]["inside"] == {"internal": True}
+    out = {name for name, one in SERVICES.items() if "outside" in one["networks"]}
+    assert out == {"mlflow", "api-server", "data", "model-server", "demo"}
+    assert {name for name, one in SERVICES.items() if "ports" in one} == {"mlflow", "api-server"}
+
+
+def test_training_has_a_worker_of_its_own() -> None:
+    queues = {name: SERVICES[name]["command"][SERVICES[name]["command"].index("--queues") + 1] for name in WORKERS}
+    assert queues == {"worker": "default", "worker-training": "training"}
+    assert 'queue="training"' in (_ROOT / "include/baton/airflow/lifecycle.py").read_text()
+
+
+def test_what_the_queue_holds_outlives_it() -> None:
+    assert "--appendonly yes" in SERVICES["redis"]["command"][-1]
+
+
+def test_profiles_and_the_one_file_that_images_are_built_from() -> None:
+    assert {name: one["profiles"] for name, one in SERVICES.items() if "profiles" in one} == PROFILES
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    for one in SERVICES.values():
+        if "build" in one:
+            assert one["build"]["context"] == "."
+            assert one["build"]["target"] in stages
+            target = one["build"]["target"]
+            assert one["image"] == ("baton:local" if target == "baton" else f"baton-{target}:local")
+    assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == ["baton"], "without a target the demo stays out"
+
+
+def test_only_the_demo_has_the_demo() -> None:
+    assert [line for line in DOCKERFILE.splitlines() if "baton_demo" in line and line.startswith("COPY")] == [
+        "COPY include/baton_demo /opt/baton/lib/python3.11/site-packages/baton_demo"
+    ]
 
 
 def test_the_image_has_a_folder_for_each_volume() -> None:
     """Else the new volume would belong to root, and nothing could be written."""
-    made = (_ROOT / "Dockerfile").read_text().split("mkdir -p ", 1)[1].splitlines()[0].split()
+    made = DOCKERFILE.split("mkdir -p ", 1)[1].splitlines()[0].split()
     targets = {
         volume.split(":")[1]
         for name, one in SERVICES.items()
-        if name != "postgres"
+        if name not in ("postgres", "redis")
         for volume in one.get("volumes", [])
     }
     below = {target.removeprefix("/var/lib/baton/") for target in targets - {"/var/lib/baton"}}
@@ -95,4 +191,6 @@ def test_the_image_has_a_folder_for_each_volume() -> None:
 
 def test_the_documentation_makes_every_secret() -> None:
     text = (_ROOT / "SECURITY.md").read_text()
-    assert [name for name in SECRETS if f"{name}=" not in text] == []
+    assert [
+        name for name in SECRETS if not re.search(rf"\b{name}\b", text.split("## Secrets of a production")[1])
+    ] == []

@@ -112,11 +112,11 @@ def test_compose_publishes_on_loopback_and_holds_no_secret() -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
-    words = ("PASSWORD", "SECRET", "FERNET_KEY")
+    words = ("PASSWORD", "SECRET", "FERNET_KEY", "TOKEN")
     for service in services.values():
         for name, value in service.get("environment", {}).items():
             if any(word in name for word in words):
-                assert str(value).startswith("${"), name
+                assert str(value).startswith(("{secret:", "/run/secrets/")), name
 
 
 def test_environment_is_built_from_the_current_one(plan: Plan) -> None:

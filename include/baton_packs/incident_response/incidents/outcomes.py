@@ -21,7 +21,7 @@ from baton.data.partitions import format_key, parse_key
 from baton.specs.base import Duration, Spec
 from baton.stages import StageJob, StageOutput, engine_step
 from baton.stages.slots import heads_of, partitions
-from baton_packs.incident_response.incidents.incident import CONNECTION_ROWS, LOG_ROWS, MERGED, seconds
+from baton_packs.incident_response.incidents.incident import CONNECTION_ROWS, LOG_ROWS, seconds
 from baton_packs.incident_response.incidents.links import SWEEP, named
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ LABELLED = {
     "once": ("metadata_uid", "is_attack", CONNECTION_ROWS, ("src_endpoint_ip", "dst_endpoint_ip", "device_hostname", "user_name")),
     "count_logs": ("count_id", "attacked", LOG_ROWS, ("device_hostname",)),
 }  # fmt: skip
-_READ = ["incident_id", "state", "entities", CONNECTION_ROWS, LOG_ROWS]
+_READ = ["incident_id", "entities", CONNECTION_ROWS, LOG_ROWS]
 
 
 class OutcomeOptions(Spec):
@@ -98,22 +98,19 @@ def harmless(frame: pd.DataFrame, incidents: Iterable[Mapping[Any, Any]], of: st
 
     Args:
         frame: rows of the stage `of`, with `time`.
-        incidents: rows of `correlate`, oldest first; the last of an incident counts.
+        incidents: rows of `correlate`, all of an incident's: one that was made beside another does not hold what that has.
         slack: seconds around what an incident saw of a name.
     """
     key, _, column, names = LABELLED[of]
     if frame.empty:
         return []
-    last = {row["incident_id"]: row for row in incidents}
-    spans, own = defaultdict[str, list[tuple[float, float]]](list), set[str]()
-    for row in last.values():
-        if row["state"] == MERGED:
-            continue  # the one that took it in has all of it
+    spans, own = defaultdict[str, set[tuple[float, float]]](set), set[str]()
+    for row in incidents:
         own.update(one for keys in json.loads(row[column]).values() for one in keys)
         for seen in json.loads(row["entities"]):
             name = seen["name"].partition("|")[0] if seen["kind"] == SWEEP else seen["name"]
             if seen["ties"]:
-                spans[name].append((seconds(seen["first"]) - slack, seconds(seen["last"]) + slack))
+                spans[name].add((seconds(seen["first"]) - slack, seconds(seen["last"]) + slack))
     keys = frame[key].astype(str)
     left = keys.isin(own).to_numpy()
     at = frame["time"].map(seconds).to_numpy()

@@ -155,3 +155,49 @@ def test_linear_models_take_logarithms() -> None:
     one = spec(estimator=LINEAR, params={}, numbers="log")
     board = select(one, Rows(frame, frame["y"].to_numpy()), frame["t"].to_numpy())
     assert 0 <= board.rows[0]["value"] <= 1
+
+
+BOOSTING: dict[str, Any] = {
+    "estimator": "lightgbm.LGBMClassifier", "params": {"n_estimators": 30, "min_child_samples": 10}, "calibration": "sigmoid",
+}  # fmt: skip
+
+
+def together(seed: int = 3, size: int = 1_000) -> pd.DataFrame:
+    """Harmless rows whose two numbers go together; attacks are far out in the first."""
+    rng = np.random.default_rng(seed)
+    both = rng.normal(0, 1, size)
+    y = (np.arange(size) % 10 == 0).astype(int)
+    x0 = np.where(y == 1, 8.0, both + rng.normal(0, 0.1, size))
+    kinds = np.where(y == 1, np.where(np.arange(size) % 20 == 0, "a", "b"), None)
+    return pd.DataFrame(
+        {"id": range(size), "t": range(size), "x0": x0, "x1": both, "shop": "one", "attack": kinds, "y": y}
+    )
+
+
+def test_beside_made_up_rows_what_is_like_no_negative_counts_as_positive() -> None:
+    frame = together()
+    new = frame.iloc[1:2].assign(x0=1.5, x1=-1.5)  # each usual, never together
+    usual = frame.iloc[1:2].assign(x0=1.5, x1=1.5)
+    known, said = Rows(frame, frame["y"].to_numpy()), {}
+    for made_up in (None, 1.0):
+        one = spec(made_up=made_up, **BOOSTING)
+        model = learner("classification").fit(one, one.candidates[0], known)
+        said[made_up] = model.predict(pd.concat([new, usual])).probability
+    assert said[None][0] == pytest.approx(said[None][1], abs=0.05)
+    assert said[1.0][0] > 5 * said[1.0][1]
+    again = learner("classification").fit(one, one.candidates[0], known)
+    np.testing.assert_array_equal(again.predict(new).probability, said[1.0][:1])
+
+
+def test_made_up_rows_need_a_calibration_and_labels() -> None:
+    with pytest.raises(ValidationError, match="made-up positives are none of the world's"):
+        spec(made_up=1.0, **BOOSTING | {"calibration": "none"})
+    frame = together()
+    known = Rows(frame, frame["y"].to_numpy())
+    for kind, estimator, words in (
+        ("classification", DISTANCE, "say nothing to a one-class estimator"),
+        ("anomaly", DISTANCE, "need labels"),
+    ):
+        one = spec(kind, {"scheme": "time"}, estimator=estimator, made_up=1.0, calibration="sigmoid")
+        with pytest.raises(ModelError, match=words):
+            learner(kind).fit_raw(one.candidates[0], ["x0", "x1"], known, 7)

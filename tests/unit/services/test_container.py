@@ -1,0 +1,30 @@
+"""Secrets of a container come out of files, and its environment names them."""
+
+from pathlib import Path
+
+import pytest
+
+from baton.errors import ServiceError
+from baton.services.container import with_secrets
+
+
+def test_a_value_gets_the_secrets_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "ONE").write_text("first\n")
+    (tmp_path / "TWO").write_text("sec%ond{}")
+    given = {"URL": "db://u:{secret:ONE}@h/{secret:TWO}", "PLAIN": "as it is", "KEY": "{secret:TWO}"}
+    assert with_secrets(given, tmp_path) == {"URL": "db://u:first@h/sec%ond{}", "KEY": "sec%ond{}"}
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_secret_that_is_not_there_is_named(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "KEY").write_text(content)
+    with pytest.raises(ServiceError, match=r"KEY is missing or empty: give this container the secret KEY"):
+        with_secrets({"A": "{secret:KEY}"}, tmp_path)
+
+
+def test_a_secret_names_no_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("x")
+    (tmp_path / "secrets").mkdir()
+    with pytest.raises(ServiceError, match="is missing or empty"):
+        with_secrets({"A": "{secret:../passwd}"}, tmp_path / "secrets")
