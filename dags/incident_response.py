@@ -24,8 +24,8 @@ PACK = "baton_packs.incident_response"
 DETECTION, INCIDENTS = f"{PACK}.detection.stages", f"{PACK}.incidents"
 DAY = 288  # partitions: an event may come so late
 PAST = ["incident_id", "hosts", "accounts", "route"]
-LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
-            "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
+LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts"}
+LOOK_UPS |= {"firewall_state": "outside", "account_state": "accounts", "host_state": "known_hosts"}
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
 PEERS = {"firewall": ["block_address"], "tickets": ["open_ticket"],
          "directory": ["disable_account", "isolate_host", "rotate_key"]}  # fmt: skip
@@ -55,9 +55,7 @@ with Flow(
     earlier = flow.earlier("correlate", list(COLUMNS), after=alerts, partitions=DAY)
     incidents = flow.stage("correlate", f"{INCIDENTS}.correlate:stage", alerts=alerts, earlier=earlier)
     gathered = flow.stage("gather", f"{INCIDENTS}.gather:stage", incidents=incidents, events=events)
-    looked = {
-        tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()
-    }
+    looked = {of: flow.look_up(f"look_up__{of}", of, gathered, name, lists=True) for of, name in LOOK_UPS.items()}
     past = flow.earlier("decide", PAST, after=gathered, partitions=DAY)
     weighed = flow.stage("weigh", f"{INCIDENTS}.situation:stage", incidents=gathered, past=past, **looked)
     triage = flow.advise("triage", f"{INCIDENTS}.triage:TRIAGE", conn_id="security_agent", incidents=weighed)

@@ -17,7 +17,7 @@ import pytest
 from baton.actions import policy, requests
 from baton.actions.action import Approval
 from baton.actions.votes import Voter, VoteRefused
-from baton.effects import firewall, outbox
+from baton.effects import delivery, firewall, outbox
 from baton.effects.outbox import FORBIDDEN, PENDING, UNKNOWN, WAITING, WITHDRAWN
 from baton.effects.peer import Outcome
 from baton.errors import BatonError
@@ -74,6 +74,27 @@ def test_what_was_tried_and_is_not_there_is_not_sent_once_its_incident_was_close
     assert states()[ONE] in (WITHDRAWN, FORBIDDEN)
     with pytest.raises(VoteRefused, match="its case was closed: false_positive"):
         firewall.vote(1, Voter("cy"), "approved", requests.find(warehouse.engine().connect(), 1).seen)
+
+
+@pytest.mark.parametrize("point", ["claimed", "asked"])
+def test_an_incident_that_is_closed_between_claim_and_sending_stops_it(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Asking a slow peer what it has takes many seconds: time enough to close the case."""
+    place(pack, block(confidence=0.1))
+    agree("ann")
+    send(peer := Peer(LOST, Outcome("done", answer={})), rounds=1)
+    peer.sent.clear()
+    closed: list[str] = []
+
+    def at(now: str) -> None:
+        if now == point and not closed:
+            closed.append(now)
+            close_the_case()
+
+    monkeypatch.setattr(delivery, "FAULT", at)
+    send(peer, rounds=3)
+    assert (peer.sent, states()) == ([], {ONE: FORBIDDEN})
 
 
 def test_a_refusal_holds_though_the_policy_is_turned_back_to_the_one_that_was_agreed_to(pack: Path) -> None:

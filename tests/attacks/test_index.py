@@ -76,6 +76,7 @@ ATTACKS = {
     "an effect goes without the people whom the policy demands": [
         "unit/actions/test_matrix.py::test_no_cell_is_wrongly_allowed_or_refused",
         "attacks/test_firewall.py::test_what_was_tried_and_is_not_there_is_not_sent_once_its_incident_was_closed",
+        "attacks/test_firewall.py::test_an_incident_that_is_closed_between_claim_and_sending_stops_it",
         "attacks/test_firewall.py::test_a_refusal_holds_though_the_policy_is_turned_back_to_the_one_that_was_agreed_to",
         "attacks/test_firewall.py::test_a_word_from_a_clock_that_is_ahead_does_not_count_for_what_was_asked_after_it",
         "attacks/test_firewall.py::test_votes_for_another_target_evidence_or_payload_count_for_nothing",
@@ -85,9 +86,16 @@ ATTACKS = {
         "attacks/test_firewall.py::test_a_word_lives_no_longer_than_its_permit_though_the_plan_drops_the_action_and_wants_it_again",
         "attacks/test_firewall.py::test_a_policy_that_is_swapped_while_it_is_read_is_not_kept_for_the_old_one",
         "unit/customer_experience/letters/test_replies.py::test_who_accepts_on_a_case_is_the_one_who_logged_in_not_what_they_are_called",
+        "unit/stages/test_job.py::test_an_answer_that_no_review_noted_or_that_was_changed_on_its_way_is_none",
         "unit/stages/test_job.py::test_a_persons_answer_counts_only_for_what_they_were_shown",
         "dags/test_review.py::test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile",
         "unit/incident_response/test_beside.py::test_nothing_is_placed_for_an_incident_that_was_closed_since_it_was_planned",
+    ],
+    "a viewer's forged form approves, takes back, or turns the switch": [
+        "unit/console/test_actions.py::test_two_people_agree_to_what_they_saw",
+        "unit/console/test_actions.py::test_what_was_done_is_taken_back_by_those_who_may",
+        "unit/console/test_actions.py::test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again",
+        "unit/console/test_cases.py::test_forms_need_our_own_page",
     ],
     "undo is a way round the firewall": [
         "attacks/test_firewall.py::test_undo_is_no_way_round_the_policy",

@@ -21,7 +21,7 @@ from baton.airflow.operators.stage import StageOperator
 from baton.airflow.server.answers import CheckedAnswers
 from baton.errors import SpecError
 from baton.feedback import cases
-from baton.record import warehouse
+from baton.record import ledger, warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 PARTITION = "2026-11-20T09:00:00"
@@ -104,7 +104,7 @@ def test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile(monke
 
     fields = {"entity_key": ["a"], "route": "approve", "money": [2.0], "masked": "Dear"}
     review = operator(pd.DataFrame(fields), DAG("asks", schedule=None))
-    shown = {name: review.decisions["ref"][name] for name in ("uri", "content_sha256")}
+    shown = {name: review.decisions["ref"][name] for name in ("uri", "content_sha256", "partition")}
 
     def waits(self: Any, context: Any) -> None:
         raise TaskAwaitingInput(method_name="execute_complete")
@@ -116,6 +116,8 @@ def test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile(monke
     event = {"chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
              "responded_by_user": {"id": "1", "name": "ada"}}  # fmt: skip
     assert review.execute_complete({}, event, **(waiting.value.kwargs or {}))["about"] == shown  # type: ignore[typeddict-item]
+    (noted,) = ledger.entries(kind="review_answered")
+    assert (noted.subject, noted.payload["task"], noted.payload["actor_id"]) == (f"asks/{PARTITION}", "asked", "1")
 
 
 def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:

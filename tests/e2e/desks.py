@@ -10,12 +10,13 @@ from screenshots import Browser, browser, log_in_to_airflow
 
 from baton.errors import BatonError
 from baton.services.supervisor import Services
-from baton_demo.incident_response.people import CONSOLE, Desk, OverHttp, said_in
+from baton_demo.incident_response.people import CONSOLE, OverHttp, Seat, said_in
 
 FORM = """return [...document.forms].find(form => form.action.endsWith(arguments[0])
-  && [...form.querySelectorAll('button')].some(one => one.innerText.trim() === arguments[1])
+  && [...form.querySelectorAll('button')].some(one => one.textContent.trim() === arguments[1])
   && Object.entries(arguments[2]).every(([name, value]) => form.elements[name]?.value === value))"""
-BUTTON = "return [...arguments[0].querySelectorAll('button')].find(one => one.innerText.trim() === arguments[1])"
+BUTTON = "return [...arguments[0].querySelectorAll('button')].find(one => one.textContent.trim() === arguments[1])"
+FOLDED = "return arguments[0].closest('details:not([open])')?.querySelector('summary')"
 STATUS = "return performance.getEntriesByType('navigation')[0].responseStatus"
 
 
@@ -27,18 +28,20 @@ class AtTheBrowser:
         log_in_to_airflow(window, airflow, name, password)
 
     def read(self, page: str) -> str:
-        """See `baton_demo.incident_response.people.Desk`."""
+        """See `baton_demo.incident_response.people.Seat`."""
         self.window.open(f"{self.airflow}{CONSOLE}/{page}")
         return self._shown()
 
     def press(
         self, page: str, action: str, button: str, held: Mapping[str, str] = {}, typed: Mapping[str, str] = {}
     ) -> str:
-        """See `baton_demo.incident_response.people.Desk`."""
+        """See `baton_demo.incident_response.people.Seat`."""
         self.read(page)
         form = self.window.run(FORM, action, button, held)
         if form is None:
             raise BatonError(f"{CONSOLE}/{page} has no button {button!r} of a form {action} with {dict(held)}")
+        if folded := self.window.run(FOLDED, form):
+            self.window.click_on(folded)
         for name, text in typed.items():
             self.window.write(self.window.run("return arguments[0].elements[arguments[1]]", form, name), text)
         self.window.run("document.body.dataset.before = 'yes'")
@@ -59,14 +62,14 @@ class Room:
     def __init__(self, services: Services, stack: ExitStack, *, real: bool) -> None:
         self.services, self.stack, self.real = services, stack, real
         self.pages: list[tuple[str, str, str]] = []  # person, address of the form, the page that came
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, Seat] = {}
 
-    def __call__(self, person: str) -> Desk:
+    def __call__(self, person: str) -> Seat:
         if person not in self._desks:
             self._desks[person] = self._new(person)
         return self._desks[person]
 
-    def _new(self, person: str) -> Desk:
+    def _new(self, person: str) -> Seat:
         where = (self.services.airflow_url, person, self.services.users[person])
         desk = AtTheBrowser(self.stack.enter_context(browser()), *where) if self.real else OverHttp(*where)
         return Kept(person, desk, self.pages)
@@ -79,13 +82,13 @@ class Room:
 class Kept:
     """A desk whose pages are kept."""
 
-    def __init__(self, person: str, desk: Desk, pages: list[tuple[str, str, str]]) -> None:
+    def __init__(self, person: str, desk: Seat, pages: list[tuple[str, str, str]]) -> None:
         self.person, self.desk, self.pages, self.read = person, desk, pages, desk.read
 
     def press(
         self, page: str, action: str, button: str, held: Mapping[str, str] = {}, typed: Mapping[str, str] = {}
     ) -> str:
-        """See `baton_demo.incident_response.people.Desk`."""
+        """See `baton_demo.incident_response.people.Seat`."""
         shown = self.desk.press(page, action, button, held, typed)
         self.pages.append((self.person, action, shown))
         return shown

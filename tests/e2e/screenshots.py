@@ -291,7 +291,7 @@ def capture_incident(window: Browser, folder: Path, airflow: str) -> list[Path]:
     made, waiting = [], requests.still_open("incident_response")
     pages = {"actions": "actions", "incident": f"cases/incident_response/{waiting[0].entity_key}"} if waiting else {}
     for name, page in pages.items():
-        window.resize(1300, 1000)
+        window.resize(1300, 1000 if page == "actions" else 1600)
         window.open(f"{airflow}/baton/{page}")
         window.see("Waiting for your word")
         made.append(window.save(folder / f"{name}.png"))

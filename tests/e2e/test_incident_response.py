@@ -298,11 +298,13 @@ def test_undo_by_its_button_takes_somebody_else(
     assert book.security.get(f"/directory/accounts/{account}")["disabled"]
     (done,) = [one for one in delivered() if (one.kind, one.target) == ("disable_account", account)]
     card, held = f"cases/{FLOW}/{done.entity_key}", {"key": done.key}
-    page = book.desk(FIRST).press(card, "/actions/undo", "Undo", held=held)
+    why = {"reason": "the backup has to run tonight"}
+    page = book.desk(FIRST).press(card, "/actions/undo", "Undo", held=held, typed=why)
     (waiting,) = [one for one in requests.still_open(FLOW) if (one.kind, one.target) == ("enable_account", account)]
     said, form = asked(page, waiting.id), f"/actions/requests/{waiting.id}"
     assert f"Enable account {account} 0 of 1 approval" in said
     assert "disabled yes no" in said
+    assert f"{FIRST}: the backup has to run tonight" in said
     assert f"You cannot approve it: {FIRST} asked for it; somebody else has to agree." in said
     with pytest.raises(BatonError, match="no button 'Approve'"):
         book.desk(FIRST).press(card, form, "Approve")
@@ -321,7 +323,7 @@ def test_undo_by_its_button_takes_somebody_else(
         assert why in words(answer.text)
     assert book.security.get(f"/directory/accounts/{account}")["disabled"]
 
-    book.desk(SECOND).press(card, form, "Approve", typed={"reason": "the backup has to run tonight"})
+    book.desk(SECOND).press(card, form, "Approve", typed={"reason": "it may"})
     book.expect_all(demo.airflow.wait(UNDO, [demo.airflow.wait_for_run(UNDO, known, timeout=60)], timeout=120))
     page = book.desk(SECOND).read(card)
     assert "sent taken back" in effect(page, "disable account", account)

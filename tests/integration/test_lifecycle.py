@@ -375,4 +375,4 @@ def test_a_restored_machine_goes_on_where_the_backup_was_taken(
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, words)
+    return CliRunner().invoke(app, words, env={"COLUMNS": "500"})

@@ -87,6 +87,13 @@ def retire(conn: Connection, effect: str, why: str) -> None:
     conn.execute(table.update().where(*mine).values(void_at=warehouse.now(), void_why=why))
 
 
+def stands(conn: Connection, effect: str) -> bool:
+    """Whether an effect that has begun may go on: nobody took back the permit that it used."""
+    c = table.c
+    mine = (c.effect == effect, c.used_by == effect, c.void_at.is_(None))
+    return conn.execute(sa.select(c.id).where(*mine).limit(1)).first() is not None
+
+
 def lapsed(conn: Connection, request: int) -> bool:
     """Whether what people agreed to was not done in time, or was dropped since."""
     c = table.c

@@ -286,7 +286,9 @@ def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undon
     assert found is not None
     for one in requests.of_effect(conn, placed):  # what somebody refused once may be asked for again by name
         requests.close(conn, one, requests.WITHDRAWN, "it is asked for again", requests.REFUSED)
-    _admitted(conn, done, [(found, action)] if keys else [], before)
+    waiting = _admitted(conn, done, [(found, action)] if keys else [], before).waiting
+    for number in waiting if reason else ():
+        requests.explain(conn, number, f"{requester}: {reason}")
     found = outbox.find(placed, conn)
     assert found is not None
     said = {"effect": key, "by": placed, "asked_by": requester, "reason": reason, "state": found.state}

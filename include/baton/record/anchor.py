@@ -69,7 +69,6 @@ def add(number: int, digest: str, between: Callable[[int, int], Iterable[tuple[i
     """
     known = key()
     own = line(known, number, digest)
-    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(anchor_path(), "a+b", opener=_private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)

@@ -19,8 +19,9 @@ import fsspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets
+from baton.data import objects
 from baton.data.datasets import DatasetRef
+from baton.data.parts import of_manifest
 from baton.errors import BatonError
 from baton.progress import tell, told
 from baton.record import anchor, ledger, warehouse
@@ -39,7 +40,7 @@ BEGUN = "backup_begun"
 BOX, WAREHOUSE, ANCHOR, CHECKED = "secrets.box", "warehouse.db", "ledger/anchor", "ledger/verified"
 MLFLOW, LOG_IN, ARTEFACTS, STORE = "mlflow/mlflow.db", "mlflow/basic_auth.db", "mlflow/artifacts", "store"
 # slot and file, as `baton.stages.slots` names them
-_OBJECT = re.compile(r"/([^/]+/[^/]+/[^/]+/-?\d+/[0-9a-f]{64}-\d+-[0-9a-f]{12}\.parquet)$")
+_OBJECT = re.compile(r"/([^/]+/[^/]+/[^/]+/-?\d+/[0-9a-f]{64}-\d+-[0-9a-f]{12}(?:\.json|(?:\.\d{5})?\.parquet))$")
 PATIENCE = 10.0  # seconds until the last entry has its line in the anchor
 
 
@@ -181,7 +182,8 @@ def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Fi
     for row in told(rows, "store copied", "datasets", total):
         ref = DatasetRef.from_dict(row.ref)
         try:
-            yield f"{STORE}/{name_of(ref.uri, store)}", _object(pool, ref)
+            for uri, part in _stored(pool, ref):
+                yield f"{STORE}/{name_of(uri, store)}", part
         except FileNotFoundError:
             if row.commit_id is not None:
                 raise BatonError(
@@ -190,21 +192,32 @@ def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Fi
                 ) from None
 
 
-def _object(pool: Pool, ref: DatasetRef) -> Filed:
-    size = pool.size(ref.content_sha256)
+def _stored(pool: Pool, ref: DatasetRef) -> Iterator[tuple[str, Filed]]:
+    """The objects of a dataset: one, or its parts and their manifest."""
+    if ref.kind == "parquet":
+        yield ref.uri, _object(pool, ref.uri, ref.content_sha256)
+        return
+    for part in of_manifest(ref.uri, ref.content_sha256):
+        yield part.uri, _object(pool, part.uri, part.sha256)
+    with opened(ref.uri) as manifest:
+        yield ref.uri, pool.keep(manifest)
+
+
+def _object(pool: Pool, uri: str, sha256: str) -> Filed:
+    size = pool.size(sha256)
     if size is not None:
-        return Filed(ref.content_sha256, size)
-    with opened(ref.uri) as source:
+        return Filed(sha256, size)
+    with opened(uri) as source:
         part = pool.keep(source)
-    if part.sha256 != ref.content_sha256:
-        raise BatonError(f"{ref.uri}: has other bytes than were committed; see `baton verify`, then repeat the backup")
+    if part.sha256 != sha256:
+        raise BatonError(f"{uri}: has other bytes than were committed; see `baton verify`, then repeat the backup")
     return part
 
 
 def opened(uri: str) -> BinaryIO:
     """The bytes of an object, piece by piece. Raises FileNotFoundError: it is not there."""
     if uri.startswith("file://"):
-        return datasets.path_of(uri).open("rb")
+        return objects.path_of(uri).open("rb")
     opened: BinaryIO = fsspec.open(uri, "rb").open()
     return opened
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.actions import switch
-from baton.data import datasets
+from baton.data import objects
 from baton.errors import BatonError
 from baton.progress import told
 from baton.record import ledger, warehouse
@@ -171,7 +171,7 @@ def _require_empty(here: Settings, found: Contents) -> None:
         )
     for url in database_urls(here).values():
         databases.require_empty(url)
-    if next(datasets.objects(), None) is not None:
+    if next(objects.listed(), None) is not None:
         raise BatonError(
             f"the store {here.store_url} is not empty: a restore writes over nothing; set BATON_STORE_URL to an empty one"
         )
@@ -202,14 +202,14 @@ def _inside(here: Settings) -> bool:
 
 
 def _address(store: str, name: str) -> str:
-    """Address of an object by its name, as `baton.data.datasets` writes it."""
+    """Address of an object by its name, as `baton.data.objects` writes it."""
     return f"{store}/{quote(name, safe='/:~') if store.startswith('file://') else name}"
 
 
 def _write(uri: str, pieces: Iterator[bytes]) -> None:
     if uri.startswith("file://"):
-        datasets.path_of(uri).parent.mkdir(parents=True, exist_ok=True)
-        with datasets.path_of(uri).open("xb") as file:
+        objects.path_of(uri).parent.mkdir(parents=True, exist_ok=True)
+        with objects.path_of(uri).open("xb") as file:
             file.writelines(pieces)
         return
     with fsspec.open(uri, "wb") as file:
@@ -224,7 +224,7 @@ def _taken_back(here: Settings) -> Iterator[list[str]]:
         yield written
     except BaseException:
         for uri in written:
-            datasets.delete(uri)
+            objects.delete(uri)
         shutil.rmtree(here.home / _STAGING, ignore_errors=True)
         raise
 

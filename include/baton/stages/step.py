@@ -6,7 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -41,6 +41,7 @@ class Seen:
     kept: Any
 
 
+Pure = TypeVar("Pure", bound=Callable[..., Any])
 Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
 
 
@@ -74,6 +75,16 @@ def engine_step(
 ) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
     """Mark a function as an engine step; the class of its options stands in the same module, for `wiring.check`."""
     return lambda func: Step(func, options, fingerprint)
+
+
+def row_local(function: Pure) -> Pure:
+    """Mark a pure function each row of whose result depends on the same row of every input, and on no other row.
+
+    Where an input comes in parts (`baton.data.parts`), it is called for some rows at a time: its inputs must then have the
+    same rows in the same order.
+    """
+    function.row_local = True  # type: ignore[attr-defined]
+    return function
 
 
 def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:

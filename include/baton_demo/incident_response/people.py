@@ -19,7 +19,7 @@ from baton.errors import BatonError
 CONSOLE = "/baton"
 
 
-class Desk(Protocol):
+class Seat(Protocol):
     """Where one person sits; the end-to-end tests put a real browser there where there is one."""
 
     def read(self, page: str) -> str:
@@ -40,7 +40,7 @@ class Desk(Protocol):
         """
 
 
-People = Callable[[str], Desk]  # name -> where they sit
+People = Callable[[str], Seat]  # name -> where they sit
 
 
 class Form:
@@ -109,13 +109,13 @@ class OverHttp:
         self.http.cookies.set("_token", answer.raise_for_status().json()["access_token"])
 
     def read(self, page: str) -> str:
-        """See `Desk`."""
+        """See `Seat`."""
         return self._shown(self.http.get(f"{CONSOLE}/{page}"))
 
     def press(
         self, page: str, action: str, button: str, held: Mapping[str, str] = {}, typed: Mapping[str, str] = {}
     ) -> str:
-        """See `Desk`."""
+        """See `Seat`."""
         fitting = [
             one for one in forms(self.read(page))
             if one.action.endswith(action) and button in one.buttons and held.items() <= one.fields.items()

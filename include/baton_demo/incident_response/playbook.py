@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton_demo import playbook
-from baton_demo.incident_response.people import Desk, OverHttp, People
+from baton_demo.incident_response.people import OverHttp, People, Seat
 from baton_demo.incident_response.security_client import SecurityClient
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Vote:
     reason: str = ""
 
 
-Answers = Callable[["Request"], list[Vote]]
+Votes = Callable[["Request"], list[Vote]]
 
 
 def agree(request: Request) -> list[Vote]:
@@ -65,7 +65,7 @@ class IncidentResponsePlaybook(playbook.Playbook):
         """Take the running services; `people`: where each of them sits, over HTTP if nothing is said."""
         super().__init__(demo)
         here = demo.services.settings
-        self._people, self._desks = people or self._over_http, dict[str, Desk]()
+        self._people, self._desks = people or self._over_http, dict[str, Seat]()
         self.security = SecurityClient.of(here.home, here.services_file)
         self.votes: list[dict[str, Any]] = []
         self._asked: set[int] = set()
@@ -85,20 +85,20 @@ class IncidentResponsePlaybook(playbook.Playbook):
 
     # --- what becomes of it -----------------------------------------------------------------------------------------
 
-    def play(self, partitions: list[str], answers: Answers = agree) -> None:
+    def play(self, partitions: list[str], answers: Votes = agree) -> None:
         """Run partitions one after another; people vote on what waits."""
         with self.demo.progress(f"{FLOW}: {len(partitions)} partitions", len(partitions)) as advance:
             for done, partition in enumerate(partitions):
                 self.run(partition, answers)
                 advance(done + 1)
 
-    def run(self, partition: str, answers: Answers = agree) -> str:
+    def run(self, partition: str, answers: Votes = agree) -> str:
         """Trigger a partition's run, vote on what waits until it is through; returns the run's id."""
         run = self.airflow.trigger(FLOW, partition)
         self.finish(run, partition, answers)
         return run
 
-    def finish(self, run: str, partition: str, answers: Answers = agree, timeout: float = 240) -> None:
+    def finish(self, run: str, partition: str, answers: Votes = agree, timeout: float = 240) -> None:
         """Vote on what waits until a run is through."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
@@ -110,16 +110,16 @@ class IncidentResponsePlaybook(playbook.Playbook):
             time.sleep(0.3)
         self.expect(False, f"{FLOW} {partition} is not through after {timeout:.0f} s")
 
-    def desk(self, person: str) -> Desk:
+    def desk(self, person: str) -> Seat:
         """Where somebody sits, logged in."""
         if person not in self._desks:
             self._desks[person] = self._people(person)
         return self._desks[person]
 
-    def _over_http(self, person: str) -> Desk:
+    def _over_http(self, person: str) -> Seat:
         return OverHttp(self.demo.services.airflow_url, person, self.demo.services.users[person])
 
-    def vote(self, partition: str, answers: Answers) -> int:
+    def vote(self, partition: str, answers: Votes) -> int:
         """Let people answer on the page Actions what is open for a partition; returns how many requests were answered."""
         from baton.actions import requests
         from baton.record import warehouse

@@ -14,7 +14,7 @@ from baton.analysis import views
 from baton.analysis.sql import Allowance, Response, ask
 from baton.analysis.views import Extent
 from baton.cli.app import app
-from baton.data import datasets
+from baton.data import objects
 from baton.errors import BatonError
 from baton.record import ledger, tables, warehouse
 from baton.stages.job import StageJob
@@ -114,8 +114,8 @@ def test_a_moment_shows_what_was_published_then(filled: Path) -> None:
 def test_an_earlier_object_that_is_gone_is_said(filled: Path) -> None:
     then = warehouse.now()
     published(1, 0.3)
-    for item in list(datasets.objects(lambda name: f"score__late/{HOURS[1]}" in name)):
-        datasets.delete(item.uri)
+    for item in list(objects.listed(lambda name: f"score__late/{HOURS[1]}" in name)):
+        objects.delete(item.uri)
     with pytest.raises(BatonError, match=rf"shop, partition {HOURS[1]} as of .*missing.*begin later, with --from"):
         rows("select * from predictions", at=then)
     assert rows("select count(*) from predictions", at=then, last=HOURS[0]) == [(3,)]
@@ -210,7 +210,7 @@ def test_a_mistake_names_the_views(filled: Path) -> None:
 
 
 def run(*words: str) -> Any:
-    return CliRunner().invoke(app, ["sql", *words])
+    return CliRunner().invoke(app, ["sql", *words], env={"COLUMNS": "500"})
 
 
 def test_the_command_prints_tables_and_json(filled: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from baton.cli.app import app
-from baton.data import datasets
+from baton.data import objects
 from baton.record import warehouse
 from baton.recovery import sealing
 from baton.settings import settings
@@ -20,7 +20,7 @@ STATE = runpy.run_path(str(Path(__file__).parents[1] / "recovery" / "test_verify
 
 
 def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "500"})
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_there_and_back(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_verify_lists_what_is_wrong_and_ends_with_code_1(words: Path) -> None:
     assert run("verify").exit_code == 0
-    for item in list(datasets.objects()):
-        datasets.delete(item.uri)
+    for item in list(objects.listed()):
+        objects.delete(item.uri)
     said = run("verify")
     assert (said.exit_code, "missing; run its stage again" in said.stdout) == (1, True)
     assert "1 fault in 1 ledger entry, 1 dataset, 0 model versions" in said.stderr

@@ -146,10 +146,25 @@ def test_what_was_done_is_taken_back_by_those_who_may(empty: Any, pack: Path) ->
     assert client("viewer").get("/baton/actions").json()["effects"][0]["undoable"] is False
     assert client("viewer").post("/baton/actions/undo", json={"key": done["key"]}).status_code == 403
     result = client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).json()
-    assert result["started"] == "run 9"
+    assert result["started"] == "run 9"  # the policy lets it go with a notice: nobody is asked
     again = client("admin").post("/baton/actions/undo", json={"key": done["key"]}).json()
     assert again["key"] == result["key"]  # pressed twice: the same effect, to be delivered once
     assert client("admin").post("/baton/actions/undo", json={"key": "nothing"}).status_code == 404
+
+
+def test_findings_that_spoke_for_an_action_do_not_speak_for_its_undo(empty: Any, pack: Path) -> None:
+    place(pack, "ws-01", "workstation")
+    delivery.deliver("isolate_host", Switchboard(), FLOW, HOUR, via={"conn_id": "directory"})
+    (done,) = client("admin").get("/baton/actions").json()["effects"]
+    (pack / "actions.yaml").write_text(POLICY.replace("level: notify", "level: one_approver"))
+    client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).raise_for_status()
+    (one,) = asked()
+    assert one["reasons"][1:] == ["admin: a false alarm"], "who has to agree reads why"
+    assert (one["kind"], one["undoes"]) == ("release_host", True)
+    assert one["why_not"] == "admin asked for it; somebody else has to agree"
+    page = client("second").get("/baton/actions", headers=HTML).text
+    assert "What spoke for what it takes back: 1 finding" in page
+    assert " sure</span>" not in page
 
 
 def test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again(empty: Any) -> None:

@@ -85,13 +85,13 @@ def test_a_masked_value_of_quarantine_is_for_those_who_decide(empty: None) -> No
 
 
 def test_card_says_why_it_has_no_row(filled: Any) -> None:
-    from baton.data import datasets
+    from baton.data import objects
     from baton.stages.slots import Slot, head
 
     partition, key = filled["cases"][-1]
     found = head(Slot(FLOW, "contract", partition))
     assert found is not None
-    path = datasets.path_of(found.ref.uri)
+    path = objects.path_of(found.ref.uri)
     path.rename(path.with_suffix(".gone"))
     try:
         card = client("admin").get(f"/baton/cases/{FLOW}/{key}").json()

@@ -1,4 +1,4 @@
-"""Text becomes typed rows without guessing; a bad cell names its row; expressions compute and nothing else."""
+"""Text becomes typed rows without guessing; a bad cell names its row."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from baton.data.cells import MASKED
 from baton.data.formats import frame_of_records, read_bytes
 from baton.data.identity import row_shas, with_row_identity
 from baton.data.typed import adopt, parse
-from baton.errors import BatonError, SourceError
-from baton.quarantine.expressions import CellError, Expression
+from baton.errors import SourceError
 from baton.specs.contract import ContractSpec
 
 COLUMNS = {
@@ -140,6 +139,7 @@ def test_rows_of_a_known_source_are_numbered_if_they_are_not_yet() -> None:
     parsed = adopt(frame, contract({"key": {"type": "int"}, "amount": {"type": "float"}}))
     assert parsed.frame["_row"].tolist() == [1, 2]
     assert parsed.frame["_source"].tolist() == ["a.csv", "b.csv"]
+    assert "_row_sha" not in parsed.frame, "no row is hashed for it"
 
 
 def test_a_key_may_have_500_characters_and_what_becomes_a_key_with_more_behind_it_400() -> None:
@@ -339,43 +339,6 @@ def test_what_is_no_parquet_or_no_known_format_is_refused() -> None:
         read_bytes(b"a\n1\n", "f.xls", "xls")
     with pytest.raises(SourceError, match="not a readable Parquet file"):
         read_bytes(b"a\n1\n", "f.parquet", "parquet")
-
-
-# --- expressions --------------------------------------------------------------------------------------------
-
-CELLS = {"amount": "14962", "v1": "-1.5", "name": "shop", "none": None, "big": "1e400"}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("amount/100", "149.62"), ("amount * 0.01", "149.62"), ("-amount", "-14962"), ("(v1 + 2) * 2", "1"),
-        ("v1 - -1", "-0.5"), ("name", "shop"), ("'food'", "food"), ("''", None), ("none", None),
-        ("0.1 + 0.2", "0.3"), ("7", "7"), ("amount/3", "4987.333333333333333333333333"),
-    ],
-)  # fmt: skip
-def test_expressions(text: str, value: str | None) -> None:
-    assert Expression(text).value(CELLS) == value
-
-
-@pytest.mark.parametrize("text", ["amount/0", "0/0", "none + 1", "name * 2", "big + 1", "missing / 2", "missing"])
-def test_expressions_without_a_value_say_why(text: str) -> None:
-    with pytest.raises(CellError):
-        Expression(text).value(CELLS)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "  ", "__import__('os').system('true')", "amount.real", "amount[0]", "lambda: 1", "[1]", "{1}",
-        "amount ** 9999999", "amount % 7", "amount // 7", "1 if 1 else 2", "f'{amount}'", "amount; 1", "a = 1",
-        "'a' + 'b'", "True", "None", "1j", "1e999", "print(1)", "amount and 1", "(x := 1)", "a b", "9" * 300,
-        "(" * 150 + "1" + ")" * 40,
-    ],
-)  # fmt: skip
-def test_everything_else_is_refused(text: str) -> None:
-    with pytest.raises(BatonError, match="expression"):
-        Expression(text)
 
 
 PERSONAL = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.data import datasets
+from baton.data import objects
 from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.feedback.labels import ARRIVED, Bounds, known_labels
@@ -77,7 +77,7 @@ def test_rows_that_cannot_be_read_leave_the_case_open() -> None:
     publish({HOURS[0]: ["c1"]})
     found = head(Slot(FLOW, "publish", HOURS[1]))
     assert found is not None
-    datasets.path_of(found.ref.uri).unlink()
+    objects.path_of(found.ref.uri).unlink()
     with pytest.raises(DatasetCorrupt):
         cases.decide(FLOW, "inc", "yes", "ann")
     assert rows(tables.cases, "status", entity_key="inc") == [("open",)]

@@ -88,12 +88,6 @@ def test_entries_are_numbered_chained_and_anchored(home):
     assert ledger.verify() == ledger.ChainCheck(True, 3, None, stored[2]["hash"], "", 0)
 
 
-def test_the_anchor_is_its_owners_alone(home):
-    append(1)
-    path = anchor.anchor_path()
-    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
-
-
 def test_a_rolled_back_transaction_leaves_no_trace(home):
     with pytest.raises(ZeroDivisionError), warehouse.write() as conn:  # noqa: PT012
         ledger.append(conn, "kind", "subject", {})

@@ -388,16 +388,3 @@ def test_a_warehouse_of_a_build_before_the_first_release_is_refused(migrated: Pa
         conn.execute(sa.text("update alembic_version set version_num = '0003'"))
     with pytest.raises(BatonError, match=r"before 0.1.0 \(revision 0003\): start with an empty BATON_HOME"):
         warehouse.migrate()
-
-
-def test_what_was_deleted_is_in_none_of_the_files_afterwards(migrated):
-    secret = "name of a person " * 20
-    with warehouse.write() as conn:
-        conn.exec_driver_sql("CREATE TABLE letters (words TEXT)")
-        conn.exec_driver_sql("INSERT INTO letters VALUES (?)", (secret,))
-    with warehouse.write() as conn:
-        conn.exec_driver_sql("DELETE FROM letters")
-    held = [path for path in migrated.iterdir() if path.is_file()]
-    assert any(b"name of a person" in path.read_bytes() for path in held), "else this shows nothing"
-    warehouse.compact()
-    assert not [path.name for path in migrated.iterdir() if path.is_file() and b"name of a person" in path.read_bytes()]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from baton.actions import switch
-from baton.data import datasets
+from baton.data import objects, parts
 from baton.errors import BatonError
 from baton.record import anchor, ledger, warehouse
 from baton.recovery import backup as writing
@@ -120,10 +120,12 @@ def test_a_second_backup_copies_what_is_new(filled: Path, shelf: Path, monkeypat
     monkeypatch.setattr(writing, "opened", lambda uri: opened.append(uri) or read(uri))
     new = commit(2, rows=6)
     tree = filled / "mlflow/artifacts/1/models/m-1/tree.txt"
+    (shelf / "unfinished/half").write_text("of a backup that was killed")
     kept = {name: body for name, body in files(shelf).items() if name.startswith("files/")}
     backup(shelf, TO)
     assert opened == [new.ref.uri]
     assert kept.items() <= files(shelf).items()
+    assert list((shelf / "unfinished").iterdir()) == []
     assert len(index.names(shelf)) == 2
     tree.write_text("oak!")
     backup(shelf, TO)
@@ -152,7 +154,7 @@ def test_a_store_elsewhere_comes_back_elsewhere(
     monkeypatch.setenv("BATON_STORE_URL", store.as_uri())
     move_to(tmp_path / "new", monkeypatch)
     come_back(shelf)
-    assert len(list(datasets.objects())) == 3
+    assert len(list(objects.listed())) == 3
     assert (verify(None).faults, (tmp_path / "new/store").exists()) == ([], False)
     # and away again: what was written under the old address and what came under the new one
     commit(2, rows=6)
@@ -162,13 +164,26 @@ def test_a_store_elsewhere_comes_back_elsewhere(
     backup(shelf, TO)
     move_to(tmp_path / "third", monkeypatch)
     come_back(shelf)
-    assert (verify(None).faults, len(list(datasets.objects()))) == ([], 5)
+    assert (verify(None).faults, len(list(objects.listed()))) == ([], 5)
+
+
+def test_a_dataset_of_parts_comes_back_elsewhere(
+    filled: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROWS", 2)
+    monkeypatch.setattr(parts, "STEP", 1)
+    commit(2, rows=5)
+    backup(shelf, TO)
+    monkeypatch.setenv("BATON_STORE_URL", (tmp_path / "an other store").as_uri())
+    move_to(tmp_path / "new", monkeypatch)
+    come_back(shelf)
+    assert (verify(None).faults, len(list(objects.listed()))) == ([], 3 + 4)
 
 
 def test_only_so_many_stay_and_those_stay_whole(filled: Path, shelf: Path) -> None:
     names = [backup(shelf, TO).path.stem]
-    for item in list(datasets.objects(lambda name: HOURS[1] in name)):  # an earlier version and the one in force
-        datasets.delete(item.uri)
+    for item in list(objects.listed(lambda name: HOURS[1] in name)):  # an earlier version and the one in force
+        objects.delete(item.uri)
     commit(1, rows=4)
     names += [backup(shelf, TO, keep=2).path.stem, backup(shelf, TO, keep=2).path.stem]
     assert index.names(shelf) == names[1:]
@@ -211,7 +226,7 @@ def test_an_entry_without_a_line_is_waited_for(filled: Path, shelf: Path, monkey
 
 def test_what_is_in_force_and_missing_or_changed_stops_it(filled: Path, shelf: Path) -> None:
     ref = commit(2, rows=6).ref
-    path = datasets.path_of(ref.uri)
+    path = objects.path_of(ref.uri)
     body = path.read_bytes()
     path.write_bytes(body[:-1] + b"x")
     with pytest.raises(BatonError, match=f"{path.name}: has other bytes than were committed"):
@@ -231,7 +246,7 @@ def test_an_earlier_version_that_was_retained_is_no_loss(filled: Path, shelf: Pa
             .scalars()
             .all()
         )
-    datasets.delete(uris[0])
+    objects.delete(uris[0])
     assert backup(shelf, TO).parts == len(index.read(shelf).index.parts)
 
 
@@ -307,7 +322,7 @@ def test_every_file_that_is_missing_or_changed_is_refused_by_name(
             with pytest.raises(BatonError, match=f"^{name}: "):
                 come_back(shelf)
             left = [*home.iterdir()] if home.exists() else []
-            assert (left, list(datasets.objects())) == ([], []), name
+            assert (left, list(objects.listed())) == ([], []), name
 
 
 def test_an_index_that_was_changed_is_refused(filled: Path, shelf: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.errors import RegistryRefused
 from baton.record import anchor, ledger, warehouse
 from baton.recovery.verify import StateCheck, verify
@@ -74,8 +74,8 @@ def test_all_as_written(shelf: Shelf) -> None:
 
 def test_every_fault_is_named_with_what_to_do(shelf: Shelf) -> None:
     gone, bad = commit(2), commit(3)
-    datasets.delete(gone.ref.uri)
-    path = datasets.path_of(bad.ref.uri)
+    objects.delete(gone.ref.uri)
+    path = objects.path_of(bad.ref.uri)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     shelf.broken.add(("late", 2))
     promoted("early", 5)
@@ -94,7 +94,7 @@ def test_every_fault_is_named_with_what_to_do(shelf: Shelf) -> None:
 
 def test_a_broken_ledger_is_a_fault_beside_the_others(shelf: Shelf) -> None:
     anchor.anchor_path().write_bytes(b"")
-    datasets.delete(commit(2).ref.uri)
+    objects.delete(commit(2).ref.uri)
     assert [what for what, _ in places(verify(shelf))] == ["ledger", "dataset"]
 
 
@@ -122,7 +122,7 @@ def test_new_looks_at_what_came_since(shelf: Shelf, monkeypatch: pytest.MonkeyPa
 def test_what_failed_is_looked_at_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baton.recovery.verify.AGAIN", 0)
     ref = commit(2).ref
-    datasets.delete(ref.uri)
+    objects.delete(ref.uri)
     assert verify(shelf).faults
     assert places(verify(shelf, new=True)) == [("dataset", f"shop/ingest/{HOURS[2]}")]
 
@@ -133,7 +133,7 @@ def test_a_head_that_moved_while_it_was_looked_at_is_no_fault(shelf: Shelf, monk
     def replaced(ref: datasets.DatasetRef) -> bool:
         if ref.partition == HOURS[0] and ref.rows == 3:
             commit(0, rows=5)
-            datasets.delete(ref.uri)
+            objects.delete(ref.uri)
         return verifies(ref)
 
     monkeypatch.setattr(datasets, "verifies", replaced)

@@ -12,7 +12,7 @@ import pytest
 from baton.errors import RegistryRefused
 from baton.registry.download import verified_folder
 from baton.registry.identity import ModelVersion
-from baton.registry.manifest import MAX_BYTES, MAX_FILES
+from baton.registry.manifest import MAX_BYTES, MAX_FILES, MAX_MANIFEST_BYTES
 
 
 class Server:
@@ -44,3 +44,9 @@ def test_more_than_a_model_holds_is_not_fetched(tmp_path: Path, listed: list[tup
         verified_folder(server, tmp_path, version(), lambda: 2)
     assert server.fetched == 0
     assert not list((tmp_path / "models" / "m").iterdir()), "nothing is left of it"
+
+
+def test_the_limits_are_those_that_are_promised() -> None:
+    promise = (Path(__file__).parents[3] / "SECURITY.md").read_text(encoding="utf-8")
+    files, folder, text = MAX_FILES, MAX_BYTES / 1024**3, MAX_MANIFEST_BYTES / 1024**2
+    assert f"at most {files} files of {folder:g} GiB together, their manifest {text:g} MiB" in promise

@@ -363,14 +363,6 @@ def test_the_limits_of_a_folder_are_on_all_its_files_together(scene: Scene, monk
                 verify(scene.folder, public_key(scene.keys), EXPECTED)
 
 
-def test_the_limits_are_those_that_are_promised() -> None:
-    promise = (Path(__file__).parents[3] / "SECURITY.md").read_text(encoding="utf-8")
-    files, folder, text = (
-        manifest_module.MAX_FILES, manifest_module.MAX_BYTES / 1024**3, manifest_module.MAX_MANIFEST_BYTES / 1024**2,
-    )  # fmt: skip
-    assert f"at most {files} files of {folder:g} GiB together, their manifest {text:g} MiB" in promise
-
-
 def test_the_payload_would_have_run(scene: Scene) -> None:
     pickle.loads(scene.pickled)
     assert scene.marker.exists()

@@ -65,7 +65,7 @@ class ReviewOperator(HITLOperator):
         try:
             return super().execute(context)
         except (TaskAwaitingInput, TaskDeferred) as waiting:  # by the time of the answer the input may be another one
-            shown = {name: self.decisions["ref"][name] for name in ("uri", "content_sha256")}
+            shown = {name: self.decisions["ref"][name] for name in ("uri", "content_sha256", "partition")}
             waiting.kwargs = {**(waiting.kwargs or {}), "about": shown}
             raise
 
@@ -82,6 +82,14 @@ class ReviewOperator(HITLOperator):
         self, context: Context, event: dict[str, Any], about: dict[str, str] | None = None
     ) -> dict[str, Any]:
         """The answer as JSON: approved | rejected | timeout, values by entity, who gave it (name and id), when, about what."""
+        from baton.stages import answers
+
+        result = self._result(context, event, about)
+        if about:  # what others make of the XCom is then no answer
+            answers.note(self.dag_id, about["partition"], self.task_id, result)
+        return result
+
+    def _result(self, context: Context, event: dict[str, Any], about: dict[str, str] | None) -> dict[str, Any]:
         if event.get("error_type") == "timeout":
             self.log.warning("nobody answered in time: what waited is not carried out")
             return {"answer": "timeout", "changes": {}, "actor": ""}

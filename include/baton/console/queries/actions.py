@@ -95,7 +95,7 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
         "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
         "asset_class": request.action.get("asset_class") or "", "confidence": request.action.get("confidence"),
         "findings": list({moments[one]["text"]: moments[one] for one in asked.evidence if deciding and one in moments}.values()),
-        "unexplained": sum(one not in moments for one in asked.evidence),
+        "unexplained": sum(one not in moments for one in asked.evidence), "undoes": bool(request.undoes),
         "difference": [list(map(_plain, row)) for row in asked.difference] if deciding else [], "hidden": not deciding,
         "votes": [{name: vote[name] for name in ("name", "answer", "reason", "channel", "at")} for vote in asked.votes],
         "agreed": len(yes), "why_not": why_not,

@@ -69,7 +69,8 @@ def correlate(wanted: Correlation, found: Matched, known: Mapping[str, list[Occu
     """
     keys = found.groups(wanted.group)
     parts = [known[rule] for rule in wanted.rules]
-    complete = None  # groups in which each rule matches: no other can make all of them true
+    # groups in which each rule matches: no other can make all of them true
+    complete: set[tuple[str, ...]] | None = None
     if wanted.kind.startswith("temporal"):
         complete = set.intersection(*({keys[one.at] for one in part} for part in parts))
     groups: dict[tuple[str, ...], list[tuple[int, Occurrence]]] = defaultdict(list)

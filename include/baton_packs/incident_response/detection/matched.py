@@ -78,16 +78,10 @@ def matched(events: pd.DataFrame, rules: Sequence[CompiledRule], before: pd.Data
     if before is not None and len(before):
         before = before.drop_duplicates(list(CARRIED))
         then, was = _times(before["time"]), _hits(before["rules"], plain)
-        _again(
-            cells,
-            times,
-            hits,
-            needed(rules),
-            dict(zip(zip(before["metadata_uid"], then.tolist(), before["cells"], strict=True), was, strict=True)),
-        )
-        told = pd.DataFrame([json.loads(one) for one in before["cells"]]).assign(
-            metadata_uid=before["metadata_uid"].tolist()
-        )
+        names = zip(before["metadata_uid"], then.tolist(), before["cells"], strict=True)
+        _again(cells, times, hits, needed(rules), dict(zip(names, was, strict=True)))
+        told = pd.DataFrame([json.loads(one) for one in before["cells"]])
+        told = told.assign(metadata_uid=before["metadata_uid"].tolist())
         told = told.reindex(columns=list(cells)).astype(object)
         cells = {name: np.concatenate([told[name].to_numpy(), there]) for name, there in cells.items()}
         times, hits = np.concatenate([then, times]), np.concatenate([was, hits])
@@ -103,10 +97,9 @@ def _times(times: pd.Series) -> np.ndarray:
 
 def _hits(ids: pd.Series, rules: Sequence[CompiledRule]) -> np.ndarray:
     """Which of the rules carried events match; one that is gone since matches nothing."""
-    made = np.zeros((len(ids), len(rules)), dtype=bool)
-    for row, named in enumerate(map(json.loads, ids)):
-        made[row] = [rule.rule_id in named for rule in rules]
-    return made
+    codes, texts = pd.factorize(ids)
+    each = [[rule.rule_id in named for rule in rules] for named in map(json.loads, texts)]
+    return np.array(each, dtype=bool).reshape(len(texts), len(rules))[codes]
 
 
 def _again(

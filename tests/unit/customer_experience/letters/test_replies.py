@@ -17,6 +17,7 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
+from baton.stages import answers
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
@@ -58,6 +59,8 @@ def place(frame: pd.DataFrame, **answer: Any) -> Any:
     inputs: dict[str, DatasetRef] = {"decisions": published_ref(frame, "publish")}
     options = {"answer": answer} if answer else {}
     stage = "answer_reviewed" if answer else "answer"
+    if answer:
+        answers.note(FLOW, PARTITION, "review", answer)
     return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.letters.replies:place",
                         inputs=inputs, options=options))  # fmt: skip
 
@@ -224,6 +227,7 @@ def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
     job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
                    "baton_packs.customer_experience.letters.replies:place", inputs={"decisions": ref},
                    options={"answer": {"answer": "approved", "changes": {}, "actor": "ada"}})  # fmt: skip
+    answers.note(FLOW, PARTITION, "review", job.options["answer"])
     with pytest.raises(BatonError, match="decided anew after this request"):
         run(job)
     assert mails() == {}
