@@ -135,7 +135,7 @@ MISTAKEN = [  # what the model, trained on the demo's history, says wrongly of t
     (0, "ws-17", "dc-01", 0.55), (1, "ws-02", "srv-jump", 0.81), (1, "ws-01", "srv-build", 0.69), (2, "ws-10", "srv-build", 0.81),
     (2, "ws-11", "srv-db", 0.74), (6, "ws-10", "srv-jump", 0.51), (8, "ws-05", "srv-files", 0.82), (8, "ws-10", "srv-mail", 0.69),
     (8, "ws-08", "srv-db", 0.58), (8, "ws-01", "srv-backup", 0.52), (9, "ws-10", "dc-01", 0.85), (9, "ws-02", "srv-mail", 0.52),
-    (9, "ws-06", "srv-files", 0.95), (10, "ws-01", "srv-jump", 0.98), (12, "ws-09", "srv-db", 0.61), (13, "ws-09", "srv-mail", 0.69),
+    (9, "ws-06", "srv-files", 0.95), (10, "ws-01", "srv-jump", 0.91), (12, "ws-09", "srv-db", 0.61), (13, "ws-09", "srv-mail", 0.69),
     (14, "ws-06", "srv-jump", 0.83), (14, "ws-09", "dc-01", 0.65), (15, "ws-12", "dc-01", 0.69), (16, "ws-06", "srv-mail", 0.68),
     (17, "ws-17", "srv-mail", 0.66), (25, "ws-09", "srv-build", 0.67), (26, "ws-11", "srv-backup", 0.72), (28, "ws-17", "srv-web", 0.68),
     (30, "ws-07", "srv-mail", 0.68), (32, "ws-14", "srv-backup", 0.84), (38, "ws-15", "srv-jump", 0.6), (39, "ws-21", "srv-mail", 0.62),

@@ -69,20 +69,7 @@ class CandidateSpec(Candidate):
     negatives: int | None = Field(
         default=None, ge=1, description="train on at most that many negative rows, drawn at random; null: all"
     )
-    made_up: float | None = Field(
-        default=None, gt=0.0, le=5.0,
-        description="so many made-up positives for each negative, whose cells are those of negatives, each drawn on its own: what is "
-        "like no negative then counts as positive, also of kinds that nobody has labelled; needs a calibration; null: none",
-    )  # fmt: skip
     seed: int | None = Field(default=None, ge=0, description="null: the training's seed")
-
-    @model_validator(mode="after")
-    def _made_up_rows(self) -> Self:
-        if self.made_up is not None and (self.estimator is None or self.calibration == "none"):
-            raise ValueError(
-                "made_up: of an estimator with a calibration only; made-up positives are none of the world's"
-            )
-        return self
 
 
 class ValidationSpec(Spec):

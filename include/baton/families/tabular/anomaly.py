@@ -167,10 +167,9 @@ class Anomaly:
             or candidate.calibration != "none"
             or candidate.class_weight != "none"
             or candidate.negatives
-            or candidate.made_up
         ):
             raise ModelError(
-                f"candidate {candidate.name!r}: ensemble, calibration, class_weight, negatives and made_up need labels; "
+                f"candidate {candidate.name!r}: ensemble, calibration, class_weight and negatives need labels; "
                 "an anomaly model has none"
             )
         seed = seed if candidate.seed is None else candidate.seed

@@ -123,12 +123,9 @@ class Classification:
         matrix = encoder.transform(part.frame)
         weight = np.ones(len(labels)) if part.weights is None else np.asarray(part.weights, dtype=float)
         weight = np.where(labels == 1, weight * _class_weight(candidate, labels), weight)
-        learnt = matrix, labels, weight
-        if candidate.made_up is not None:
-            learnt = _with_made_up(candidate.made_up, *learnt, seed)
-        plain = rows.weights is None and candidate.class_weight == "none" and candidate.made_up is None
+        plain = rows.weights is None and candidate.class_weight == "none"
         try:
-            predictor = estimators.fit(estimator, kind, *learnt[:2], None if plain else learnt[2])
+            predictor = estimators.fit(estimator, kind, matrix, labels, None if plain else weight)
         except (TypeError, ValueError) as error:
             raise ModelError(f"candidate {candidate.name!r} cannot be fitted: {error}") from error
         return FittedEstimator(candidate.name, path, predictor, encoder, rate, np.nanmedian(matrix, axis=0))
@@ -198,22 +195,6 @@ def _encoder(
     return FrameEncoder.fit(frame, features, layout=kind.layout, impute=not kind.nulls, log=log)
 
 
-def _with_made_up(
-    share: float, matrix: np.ndarray, labels: np.ndarray, weight: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows and behind them made-up positives, `share` of them for each negative, of a negative's mean weight.
-
-    Each cell of a made-up row is that of some negative, drawn on its own: usual values that do not go together. Who learns to tell
-    them from the negatives takes what is like no negative for a positive, also where no known positive is (artificial
-    anomalies: Fan, Miller, Stolfo, Lee & Chan 2001, "Using artificial anomalies to detect unknown and known network intrusions").
-    """
-    rng, usual = np.random.default_rng(seed), matrix[labels == 0]
-    number = round(share * len(usual))
-    made = np.column_stack([column[rng.integers(0, len(usual), number)] for column in usual.T])
-    heavy = np.full(number, float(weight[labels == 0].mean()))
-    return np.vstack([matrix, made]), np.concatenate([labels, np.ones(number, int)]), np.concatenate([weight, heavy])
-
-
 def _one_class(
     candidate: CandidateSpec, estimator: Any, kind: estimators.EstimatorKind, features: list[str], usual: Rows
 ) -> FittedEstimator:
@@ -222,9 +203,9 @@ def _one_class(
     Raises:
         ModelError: an option that a one-class estimator cannot keep, or unusable columns or parameters.
     """
-    if candidate.class_weight != "none" or candidate.negatives is not None or candidate.made_up is not None:
+    if candidate.class_weight != "none" or candidate.negatives is not None:
         raise ModelError(
-            f"candidate {candidate.name!r}: class_weight, negatives and made_up say nothing to a one-class estimator"
+            f"candidate {candidate.name!r}: class_weight and negatives say nothing to a one-class estimator"
         )
     encoder = _encoder(candidate, kind, features, usual.frame)
     matrix = encoder.transform(usual.frame)
