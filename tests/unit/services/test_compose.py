@@ -67,6 +67,7 @@ def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> No
         "MLFLOW_PORT",
         "MLFLOW_HOST",
         "BATON_STORE_URL",
+        "BATON_PACKS",
         "BATON_SCHEDULES",
         "BATON_WORKER_CONCURRENCY",
         "BATON_TRAINING_CONCURRENCY",
