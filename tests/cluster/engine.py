@@ -67,8 +67,8 @@ class Engine:
             "dockerd", "--data-root", str(self.folder / "docker"), "--exec-root", str(self.run_folder / "exec"),
             "--pidfile", str(self.run_folder / "pid"), "--host", self.environment["DOCKER_HOST"],
         ]  # fmt: skip
-        log = (self.folder / "engine.log").open("wb")
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        with (self.folder / "engine.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         for _ in range(120):
             try:
                 self.docker("info")

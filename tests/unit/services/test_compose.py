@@ -37,6 +37,7 @@ SECRETS = {
 }
 VOLUMES = {
     "database": {"postgres": "rw"},
+    "socket": {"postgres": "rw"},
     "queue": {"redis": "rw"},
     "mlflow": {"set-up": "rw", "mlflow": "rw"},
     # landing files, packaged models, the key that signs models
