@@ -37,7 +37,8 @@ def servers() -> None:
         say(f"{name}: data are ready")
     url, password = str(settings().airflow_url), os.environ["AIRFLOW_ADMIN_PASSWORD"]
     airflow = Orchestrator(url, lambda: airflow_token(url, "admin", password, patience=60))
-    bare = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "PYTHON", "BATON_DEMO_"))}
+    kept = ("PATH", "PYTHON", "BATON_HOME", "BATON_DEMO_")  # no secret
+    bare = {name: value for name, value in os.environ.items() if name.startswith(kept)}
     running: dict[str, subprocess.Popen[bytes]] = {}
     for port, one in enumerate(companions(settings()), FIRST_PORT):
         running[one.name] = subprocess.Popen(one.on(port), env=bare)  # noqa: S603 - our own commands

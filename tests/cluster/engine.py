@@ -1,6 +1,6 @@
 """A Docker engine of this test's own: its images and networks touch no other's, and nothing of it stays when it has ended.
 
-The images are kept in a folder (BATON_CLUSTER, default .baton/cluster) for the next time.
+The images are kept in a folder (TEST_COMPOSE_FOLDER, default .baton/cluster) for the next time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Engine:
 
     def __init__(self) -> None:
         default = ROOT / ".baton" / "cluster"
-        self.folder = Path(os.environ.get("BATON_CLUSTER", default)).resolve()
+        self.folder = Path(os.environ.get("TEST_COMPOSE_FOLDER", default)).resolve()
         self.run_folder = Path(tempfile.mkdtemp(prefix="baton-engine-"))  # the path of a socket must be short
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[str, list[str]] = {}
@@ -67,8 +67,8 @@ class Engine:
             "dockerd", "--data-root", str(self.folder / "docker"), "--exec-root", str(self.run_folder / "exec"),
             "--pidfile", str(self.run_folder / "pid"), "--host", self.environment["DOCKER_HOST"],
         ]  # fmt: skip
-        log = (self.folder / "engine.log").open("wb")
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        with (self.folder / "engine.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         for _ in range(120):
             try:
                 self.docker("info")
@@ -121,7 +121,7 @@ class Engine:
 
     def prepare_bases(self) -> str:
         """See to the images that others are built from; returns where they come from."""
-        if os.environ.get("BATON_CLUSTER_BASES") != "debootstrap":
+        if os.environ.get("TEST_COMPOSE_BASES") != "debootstrap":
             try:
                 for image in STAND_INS:
                     self.docker("pull", "--quiet", image, timeout=300)
@@ -147,7 +147,9 @@ class Engine:
             subprocess.run(
                 ["debootstrap", "--variant=minbase", release, str(root), MIRROR], check=True, stdout=subprocess.DEVNULL
             )
-            with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
+            slim = ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./usr/share/doc/*"]
+            slim += ["--exclude=./usr/share/man/*", "--exclude=./usr/share/locale/*"]
+            with subprocess.Popen(["tar", "-C", str(root), *slim, "-c", "."], stdout=subprocess.PIPE) as tar:
                 self.docker("import", "-", f"baton-bases/{release}", stdin=tar.stdout)
 
     def _build_base(self, recipe: Sequence[Path], image: str) -> None:

@@ -46,6 +46,7 @@ class Installation:
             **{name: str(port) for name, port in self.ports.items()},
             "MLFLOW_HOST": f"127.0.0.1:{self.ports['MLFLOW_PORT']}",
             "BATON_SECRETS": str(self.secrets),
+            "BATON_PACKS": "financial_crime,supply_chain",
             "BATON_SCHEDULES": "false",  # what is to run is triggered
         }
         self._numbers: dict[str, str] = {}

@@ -89,7 +89,7 @@ def test_containers_are_bound_as_the_file_says(here: Installation) -> None:
 
 def test_nobody_reaches_out_who_need_not(here: Installation) -> None:
     code = "import socket; socket.create_connection(('198.51.100.1', 80), 3)"
-    with pytest.raises(RuntimeError, match="unreachable"):
+    with pytest.raises(RuntimeError, match="unreachable|timed out"):
         here.run_in("worker", "python", "-c", code)
 
 
@@ -179,7 +179,7 @@ def test_an_object_store_holds_datasets(here: Installation) -> None:
 
 
 def test_the_ledger_is_whole(here: Installation) -> None:
-    assert "ok" in here.run_in("worker", "baton", "ledger", "verify").lower()
+    assert "all as written" in here.run_in("worker", "baton", "ledger", "verify")
 
 
 def train(here: Installation, model: str, **conf: Any) -> str:

@@ -37,6 +37,7 @@ SECRETS = {
 }
 VOLUMES = {
     "database": {"postgres": "rw"},
+    "socket": {"postgres": "rw"},
     "queue": {"redis": "rw"},
     "mlflow": {"set-up": "rw", "mlflow": "rw"},
     # landing files, packaged models, the key that signs models
@@ -67,6 +68,7 @@ def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> No
         "MLFLOW_PORT",
         "MLFLOW_HOST",
         "BATON_STORE_URL",
+        "BATON_PACKS",
         "BATON_SCHEDULES",
         "BATON_WORKER_CONCURRENCY",
         "BATON_TRAINING_CONCURRENCY",
