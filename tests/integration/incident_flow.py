@@ -86,14 +86,14 @@ def step(
     path: str,
     options: Mapping[str, Any] | None = None,
     output_contract: str = "",
-    models: Mapping[str, int] | None = None,
+    versions: Mapping[str, int] | None = None,
     flow: str = FLOW,
     since: str | None = None,
     **inputs: StageResult,
 ) -> StageResult:
     """Run a stage as a task does."""
     return run(StageJob(
-        "incident_response", flow, stage, partition, path, models=dict(models or {}), inputs={name: one.ref for name, one in inputs.items()}, options=dict(options or {}),
+        "incident_response", flow, stage, partition, path, models=dict(versions or {}), inputs={name: one.ref for name, one in inputs.items()}, options=dict(options or {}),
         output_contract=output_contract, connections=AirflowConnections(), run_id="test", since=since,
     ))  # fmt: skip
 

@@ -83,10 +83,10 @@ def through(partition: str, frame: pd.DataFrame, version: int) -> None:
     traffic = given("once", partition, with_row_identity(frame, "connections"))
     models = {MODEL: version}
     scores = step(
-        f"score__{MODEL}", partition, "baton.steps.score:score", {"model": MODEL}, models=models, data=traffic
+        f"score__{MODEL}", partition, "baton.steps.score:score", {"model": MODEL}, versions=models, data=traffic
     )
     if partition not in ATTACKED:
-        step("publish", partition, "baton.steps.publish:publish_predictions", models=models, scores=scores)
+        step("publish", partition, "baton.steps.publish:publish_predictions", versions=models, scores=scores)
         return
     none = pd.DataFrame({"entity_key": [], "score": [], "reasons": []})
     said = F["rows"](scores)
