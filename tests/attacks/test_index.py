@@ -36,7 +36,7 @@ ATTACKS = {
         "unit/console/test_cases.py::test_stored_pages_stay_in_their_folder",
         "unit/console/test_cases.py::test_a_page_belongs_to_its_dag",
     ],
-    "a repair's expression runs code": ["unit/data/test_typed.py::test_everything_else_is_refused"],
+    "a repair's expression runs code": ["unit/quarantine/test_expressions.py::test_everything_else_is_refused"],
     "a model folder runs code, or is another's": [
         "unit/registry/test_manifest.py::test_signed_malice_is_refused",
         "unit/registry/test_manifest.py::test_tampering_is_refused",
@@ -146,7 +146,7 @@ ATTACKS = {
         "integration/test_quarantine_texts.py::test_spreadsheet_formulas_are_quoted_and_come_back_unchanged",
     ],
     "one container reads what another one needs": [
-        "unit/services/test_compose.py::test_who_has_a_secret",
+        "unit/services/test_compose.py::test_who_has_a_secret_and_that_it_is_used_there",
         "unit/services/test_compose.py::test_who_has_a_folder",
         "unit/services/test_compose.py::test_a_database_user_each_and_none_is_the_administrator",
     ],
