@@ -148,23 +148,19 @@ class View:
         refs = [ref for name, ref in sorted(inputs.items()) if name != "decisions"]
         if self.name == "decisions":
             refs = [inputs["decisions"]] if "routes" in commit.facts and "decisions" in inputs else []
-        for ref in refs if "models" in commit.facts else ():
-            try:
-                frame = datasets.read(ref)
-            except BatonError as error:
-                where = f"{commit.flow}, partition {commit.partition} as of {self.bounds.at}"
-                raise BatonError(f"{where}: {error} (or it was retained: begin later, with --from)") from error
-            shared = {
-                "flow": commit.flow,
-                "partition": commit.partition,
-                "commit_id": commit.id,
-                _MADE[self.name]: commit.created_at,
-            }
-            shared |= {"models": json.dumps(commit.facts["models"])} if self.name == "decisions" else {}
-            table = pa.table(
-                {name: _column(frame, name, schema.field(name).type, shared) for name in schema.names}, schema=schema
-            )
-            yield from table.to_batches(AT_ONCE)
+        shared = {"flow": commit.flow, "partition": commit.partition, "commit_id": commit.id}
+        shared[_MADE[self.name]] = commit.created_at
+        if self.name == "decisions":
+            shared["models"] = json.dumps(commit.facts.get("models"))
+        try:
+            for frame in (
+                frame for ref in refs if "models" in commit.facts for frame in datasets.read_frames(ref, AT_ONCE)
+            ):
+                columns = {name: _column(frame, name, schema.field(name).type, shared) for name in schema.names}
+                yield from pa.table(columns, schema=schema).to_batches()
+        except BatonError as error:
+            where = f"{commit.flow}, partition {commit.partition} as of {self.bounds.at}"
+            raise BatonError(f"{where}: {error} (or it was retained: begin later, with --from)") from error
 
 
 def _kind(column: sa.Column[Any], kinds: dict[type, Any], text: Any) -> Any:
