@@ -6,7 +6,7 @@ say what it probably is, checked by rules that can only raise severity; decides 
 the playbook's actions through the action firewall: some go at once, others wait for one or two people, some are
 forbidden. Afterwards it looks whether what was done holds.
 
-**Patterns.** *Parallel* (rules, models, look-ups), *state over runs* (`earlier__correlate`), *agent behind rules*, *approval*
+**Patterns.** *Parallel* (rules, models, look-ups), *state over runs* (`earlier__carried`, `earlier__correlate`), *agent behind rules*, *approval*
 (`permits`), *compensation* (`baton undo`), *feedback* (a case's answer is a label).
 
 **When it fails.** A tool or a model that fails holds nothing up: the stage says what stood in (`degraded`), and a repeated run
@@ -17,14 +17,15 @@ Too much happens: `baton actions stop` ends all effects at once. Taken back: the
 from datetime import timedelta
 
 from baton.airflow.flows import Flow
+from baton_packs.incident_response.detection.taxonomy import CARRIED, LOOK_BACK
 from baton_packs.incident_response.incidents.incident import COLUMNS
 
 PACK = "baton_packs.incident_response"
 DETECTION, INCIDENTS = f"{PACK}.detection.stages", f"{PACK}.incidents"
 DAY = 288  # partitions: an event may come so late
 PAST = ["incident_id", "hosts", "accounts", "route"]
-LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts", "firewall_state": "outside",
-            "account_state": "accounts", "host_state": "known_hosts"}  # fmt: skip
+LOOK_UPS = {"reputation": "indicators", "assets": "known_hosts", "users": "accounts"}
+LOOK_UPS |= {"firewall_state": "outside", "account_state": "accounts", "host_state": "known_hosts"}
 SHOWN = {"firewall_state": "address", "account_state": "account", "host_state": "host"}
 PEERS = {"firewall": ["block_address"], "tickets": ["open_ticket"],
          "directory": ["disable_account", "isolate_host", "rotate_key"]}  # fmt: skip
@@ -39,7 +40,9 @@ with Flow(
     arrived = flow.ingest("events")
     events = flow.contract(arrived, "events")
     connections = flow.contract(flow.ingest("connections", also=arrived), "connections")
-    found = flow.stage("detect", f"{DETECTION}:detect", events=events)
+    before = flow.earlier("carried", list(CARRIED), after=events, partitions=LOOK_BACK)
+    found = flow.stage("detect", f"{DETECTION}:detect", events=events, before=before)
+    flow.stage("carried", f"{DETECTION}:carried", events=events)  # what the rules of the next partitions count with
     counts = flow.stage("count_logs", f"{DETECTION}:count_logs", events=events)
     traffic = flow.stage("once", f"{DETECTION}:once", data=connections)
     scores = {  # without any version that can be loaded a rule of thumb scores
@@ -52,9 +55,7 @@ with Flow(
     earlier = flow.earlier("correlate", list(COLUMNS), after=alerts, partitions=DAY)
     incidents = flow.stage("correlate", f"{INCIDENTS}.correlate:stage", alerts=alerts, earlier=earlier)
     gathered = flow.stage("gather", f"{INCIDENTS}.gather:stage", incidents=incidents, events=events)
-    looked = {
-        tool: flow.look_up(f"look_up__{tool}", tool, gathered, name, lists=True) for tool, name in LOOK_UPS.items()
-    }
+    looked = {of: flow.look_up(f"look_up__{of}", of, gathered, name, lists=True) for of, name in LOOK_UPS.items()}
     past = flow.earlier("decide", PAST, after=gathered, partitions=DAY)
     weighed = flow.stage("weigh", f"{INCIDENTS}.situation:stage", incidents=gathered, past=past, **looked)
     triage = flow.advise("triage", f"{INCIDENTS}.triage:TRIAGE", conn_id="security_agent", incidents=weighed)

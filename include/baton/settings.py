@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     mlflow_port: int | None = Field(default=None, ge=1, le=65535, description="MLflow's port; unset: any free one.")
     warehouse_url: str = Field(default="", description="SQLAlchemy URL; default a SQLite file in home.")
     store_url: str = Field(default="", description="fsspec URL of the dataset store; default a folder in home.")
+    max_frame_rows: int = Field(
+        default=5_000_000,
+        ge=1,
+        description="A stage that wants more rows at once is refused; it can take them in batches.",
+    )
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
@@ -39,6 +44,15 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         # a task may run in another working directory than the command that set the variable
         return value.expanduser().resolve()
+
+    @field_validator("store_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        # a plain path would go through a driver that overwrites and never waits for the disk
+        scheme, mark, rest = value.partition("://")
+        if not (scheme and mark and rest.strip("/")):
+            raise ValueError("BATON_STORE_URL is an address such as file:///srv/store or s3://bucket/folder")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -57,9 +57,12 @@ class Bench:
     ) -> Any:
         """Result of a stage: a step of the pack, such as `replies:place`, or a dotted path."""
         from baton.airflow.connections.lookup import AirflowConnections
+        from baton.stages import answers
         from baton.stages.job import StageJob
         from baton.stages.run import run
 
+        if options and "answer" in options:
+            answers.note(flow, DAY, "review", options["answer"])
         path = step if step.count(".") > 1 else f"{PACK}.{step}"
         job = StageJob("customer_experience", flow, name, DAY, path, inputs=inputs, options=options or {},
                        run_id="manual__bench", connections=AirflowConnections())  # fmt: skip

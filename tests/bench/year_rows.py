@@ -20,7 +20,7 @@ import pandas as pd
 from sqlalchemy import JSON, Connection, Table, event
 from sqlalchemy.sql.dml import Insert
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.drift.decision import Window
 from baton.drift.performance import Performance
 from baton.jsontext import to_json
@@ -94,7 +94,7 @@ def build(size: Size, say: Callable[[str], None]) -> None:
         history.to_parquet(folder / "history.parquet")
         owner = warehouse.transact(warehouse.identity)
         small = datasets.write(pd.DataFrame({"entity_key": ["0"]}), "small.parquet")
-        body = datasets.path_of(small.uri).read_bytes()
+        body = objects.path_of(small.uri).read_bytes()
         commit = 0
         for first in range(0, size.partitions, 240):
             numbers = range(first, min(first + 240, size.partitions))
@@ -135,7 +135,7 @@ def _slots(
             ref = datasets.write(pd.DataFrame(said), name, key)
         else:
             uri = f"{settings().store_url}/{name}"
-            path = datasets.path_of(uri)
+            path = objects.path_of(uri)
             path.parent.mkdir(parents=True)
             path.write_bytes(small[1])
             ref = datasets.DatasetRef(uri, 1, small[0].schema_fingerprint, small[0].content_sha256, key)

@@ -31,6 +31,7 @@ YIELDS = {
     "customer_outcomes.py": ["customer_outcomes"],
     "document_intake.py": ["document_intake"],
     "document_outcomes.py": ["document_outcomes"],
+    "incident_outcomes.py": ["incident_outcomes"],
     "incident_report.py": ["incident_report"],
     "incident_response.py": ["incident_response"],
     "lifecycles.py": [

@@ -21,7 +21,7 @@ from baton.airflow.operators.stage import StageOperator
 from baton.airflow.server.answers import CheckedAnswers
 from baton.errors import SpecError
 from baton.feedback import cases
-from baton.record import warehouse
+from baton.record import ledger, warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 PARTITION = "2026-11-20T09:00:00"
@@ -96,6 +96,28 @@ def test_an_emptied_field_comes_back_as_the_form_sends_it() -> None:
     answer = review.execute_complete({}, event)
     who = {"actor": "ada", "actor_id": "1", "at": "2026-11-20T09:30:01.000005Z"}
     assert answer == {"answer": "approved", "changes": {"a": None, "b": "Dear"}, **who}
+
+
+def test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import DAG
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    fields = {"entity_key": ["a"], "route": "approve", "money": [2.0], "masked": "Dear"}
+    review = operator(pd.DataFrame(fields), DAG("asks", schedule=None))
+    shown = {name: review.decisions["ref"][name] for name in ("uri", "content_sha256", "partition")}
+
+    def waits(self: Any, context: Any) -> None:
+        raise TaskAwaitingInput(method_name="execute_complete")
+
+    monkeypatch.setattr(HITLOperator, "execute", waits)
+    with pytest.raises(TaskAwaitingInput) as waiting:
+        review.execute({"params": {}})  # type: ignore[typeddict-item]
+    review.decisions = {}  # what Airflow fills in when the task goes on may be another publication
+    event = {"chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
+             "responded_by_user": {"id": "1", "name": "ada"}}  # fmt: skip
+    assert review.execute_complete({}, event, **(waiting.value.kwargs or {}))["about"] == shown  # type: ignore[typeddict-item]
+    (noted,) = ledger.entries(kind="review_answered")
+    assert (noted.subject, noted.payload["task"], noted.payload["actor_id"]) == (f"asks/{PARTITION}", "asked", "1")
 
 
 def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:

@@ -20,6 +20,7 @@ from baton_demo.financial_crime.playbook import FinancialCrimePlaybook
 from baton_demo.story import Demo
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))  # the kill drills are shared with `make gameday`
+sys.path.insert(0, str(Path(__file__).parent))  # people's desks
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ Pictures, each `OUTPUT/<name>.png`: `airflow_grid` (runs of transaction_monitori
 dark mode), `mlflow_version` (the champion of card_fraud),
 `replenishment_grid`, `replenishment_report` (of the newest run) and, where a run waits for a person, `replenishment_review`;
 `document_grid`, `document_case` (the most urgent open case), `document_queue` and, where a run waits, `document_review` and
-`document_answer` (its decision card).
+`document_answer` (its decision card); where an action of an incident waits for people, `actions` and `incident` (its page).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -100,8 +101,7 @@ class Browser:
         button = (
             "return [...document.querySelectorAll('button')].filter(b => b.innerText.trim() === arguments[0]).pop()"
         )
-        reference = self.wait(button, label)
-        self.call("POST", f"/element/{reference[ELEMENT]}/click")
+        self.click_on(self.wait(button, label))
 
     def resize(self, width: int, height: int) -> None:
         """Set the size of the page's picture."""
@@ -111,8 +111,15 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click the first element of a CSS selector, as a mouse would."""
-        element = self.call("POST", "/element", using="css selector", value=selector)
+        self.click_on(self.call("POST", "/element", using="css selector", value=selector))
+
+    def click_on(self, element: dict[str, str]) -> None:
+        """Click an element that a script gave, as a mouse would."""
         self.call("POST", f"/element/{element[ELEMENT]}/click")
+
+    def write(self, element: dict[str, str], text: str) -> None:
+        """Type into an element that a script gave, key by key."""
+        self.call("POST", f"/element/{element[ELEMENT]}/value", text=text)
 
     def frame(self, selector: str | None) -> None:
         """Go into a frame; None goes back to the whole page."""
@@ -162,10 +169,12 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browse
 
 
 def log_in_to_airflow(window: Browser, url: str, user: str, password: str) -> None:
-    """Give the browser the cookie that Airflow's log-in form would give it."""
-    answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, trust_env=False)
-    token = answer.raise_for_status().json()["access_token"]
-    window.devtools("Network.setCookie", name="_token", value=token, url=url, path="/")
+    """Fill in Airflow's log-in form."""
+    window.open(f"{url}/auth/login?next={quote(url, safe='')}/baton/today")
+    for field, text in (("username", user), ("password", password)):
+        window.write(window.wait("return document.querySelector(`input[name=${arguments[0]}]`)", field), text)
+    window.press("Sign in")
+    window.wait("return location.pathname === '/baton/today' && document.readyState === 'complete'")
 
 
 def capture(
@@ -275,6 +284,20 @@ def capture_documents(window: Browser, folder: Path, airflow: str) -> list[Path]
     return made
 
 
+def capture_incident(window: Browser, folder: Path, airflow: str) -> list[Path]:
+    """An action that people must agree to, with its difference, and the page of its incident; where one waits."""
+    from baton.actions import requests
+
+    made, waiting = [], requests.still_open("incident_response")
+    pages = {"actions": "actions", "incident": f"cases/incident_response/{waiting[0].entity_key}"} if waiting else {}
+    for name, page in pages.items():
+        window.resize(1300, 1000 if page == "actions" else 1600)
+        window.open(f"{airflow}/baton/{page}")
+        window.see("Waiting for your word")
+        made.append(window.save(folder / f"{name}.png"))
+    return made
+
+
 def main() -> int:
     """Parse the arguments, take the pictures, name them."""
     from baton.settings import settings
@@ -306,6 +329,8 @@ def main() -> int:
         for path in capture_replenishment(window, given.output, given.airflow, here.reports_dir):
             sys.stdout.write(f"{path}\n")
         for path in capture_documents(window, given.output, given.airflow):
+            sys.stdout.write(f"{path}\n")
+        for path in capture_incident(window, given.output, given.airflow):
             sys.stdout.write(f"{path}\n")
     return 0
 

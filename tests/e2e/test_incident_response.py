@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from desks import Room, room
 from sqlalchemy import select
 
 from baton.actions import requests
 from baton.actions.votes import Voter, VoteRefused
+from baton.data.partitions import format_key, parse_key
 from baton.effects import firewall, outbox
+from baton.errors import BatonError
 from baton.quarantine.records import accounting
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.services.supervisor import Services
 from baton.stages.slots import Slot, head, history
 from baton_demo.incident_response import company, story
-from baton_demo.incident_response.playbook import FIRST, FLOW, SECOND, IncidentResponsePlaybook, slots
+from baton_demo.incident_response.people import OverHttp, forms, words
+from baton_demo.incident_response.playbook import FIRST, FLOW, SECOND, UNDO, IncidentResponsePlaybook, slots
 from baton_demo.incident_response.simulation import attacks
 from baton_demo.story import Demo
 
@@ -27,18 +34,29 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def told(demo: Demo) -> dict[str, Any]:
+def people(services: Services, request: pytest.FixtureRequest) -> Iterator[Room]:
+    """Where the people sit who vote: a real browser each, where there is one."""
+    with room(services) as found:
+        where = "in Chromium" if found.real else "over HTTP: there is no chromium and chromedriver"
+        request.config.pluginmanager.getplugin("terminalreporter").write_line(
+            f"\nincident response: people vote {where}"
+        )
+        yield found
+
+
+@pytest.fixture(scope="module")
+def told(demo: Demo, people: Room) -> dict[str, Any]:
     """The story; it stops at the first thing that is not as told."""
     from baton.packs.demos import prepare_data
 
     prepare_data("incident_response")
-    return story.play(demo)
+    return story.play(demo, people)
 
 
 @pytest.fixture(scope="module")
-def book(demo: Demo, told: dict[str, Any]) -> IncidentResponsePlaybook:
+def book(demo: Demo, told: dict[str, Any], people: Room) -> IncidentResponsePlaybook:
     """The moves of the story, for tests that go on from its end."""
-    return IncidentResponsePlaybook(demo)
+    return IncidentResponsePlaybook(demo, people)
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +241,120 @@ def test_a_vote_counts_once_for_each_person(told: dict[str, Any], book: Incident
     assert per_request
     assert set(per_request.values()) == {2}
     assert slots(0)[0] < told["partitions"][0]["partition"]
+
+
+# --- what people see, and press, on the pages ---
+
+
+def asked(page: str, number: int) -> str:
+    """What a page says of an open request."""
+    return words(page.partition(f'id="request-{number}"')[2].partition(">")[2].partition("</article>")[0])
+
+
+def effect(page: str, action: str, target: str) -> str:
+    """What a page says of an effect; the first of its rows that begins with these words."""
+    rows = [words(row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    return next(row for row in rows if row.startswith(f"{action} {target} "))
+
+
+def of(told: dict[str, Any], action: str, target: str) -> int:
+    """The number of the request that the story's people answered."""
+    return int({one["request"] for one in told["votes"] if (one["action"], one["target"]) == (action, target)}.pop())
+
+
+def test_both_approvers_see_what_their_word_came_to(told: dict[str, Any], people: Room) -> None:
+    number = of(told, "isolate_host", company.DATABASE)
+    first = people.shown(FIRST, f"/requests/{number}")
+    said = asked(first, number)
+    assert f"Isolate host {company.DATABASE} 1 of 2 approvals" in said
+    assert "isolated no yes" in said
+    assert f"approved by {FIRST}, " in said
+    assert "You cannot approve it: you have agreed already." in said
+    assert f" waiting request {number}, two approvers" in effect(first, "isolate host", company.DATABASE)
+    second = people.shown(SECOND, f"/requests/{number}")
+    assert asked(second, number) == "", "nobody is asked any more"
+    row = effect(second, "isolate host", company.DATABASE)
+    assert f"request {number}, two approvers: {FIRST}, {SECOND}" in row
+    assert " waiting " not in row
+
+
+def test_a_refusal_is_seen_with_its_reason_and_nobody_can_agree_any_more(
+    told: dict[str, Any], book: IncidentResponsePlaybook, people: Room
+) -> None:
+    number = of(told, "isolate_host", company.JUMP)
+    page = people.shown(SECOND, f"/requests/{number}")
+    assert asked(page, number) == ""
+    said = effect(page, "isolate host", company.JUMP)
+    assert f" refused refused by {SECOND}: the administrators need it to repair the others" in said
+    with pytest.raises(BatonError, match="no button 'Approve'"):
+        book.desk(FIRST).press("actions", f"/requests/{number}", "Approve")
+
+
+def test_undo_by_its_button_takes_somebody_else(
+    told: dict[str, Any], book: IncidentResponsePlaybook, services: Services, demo: Demo
+) -> None:
+    """Whoever pressed Undo cannot agree to it: there is no button, and a form made by hand is refused in words."""
+    account, known = company.SERVICE_ACCOUNT, book.known(UNDO)
+    assert book.security.get(f"/directory/accounts/{account}")["disabled"]
+    (done,) = [one for one in delivered() if (one.kind, one.target) == ("disable_account", account)]
+    card, held = f"cases/{FLOW}/{done.entity_key}", {"key": done.key}
+    why = {"reason": "the backup has to run tonight"}
+    page = book.desk(FIRST).press(card, "/actions/undo", "Undo", held=held, typed=why)
+    (waiting,) = [one for one in requests.still_open(FLOW) if (one.kind, one.target) == ("enable_account", account)]
+    said, form = asked(page, waiting.id), f"/actions/requests/{waiting.id}"
+    assert f"Enable account {account} 0 of 1 approval" in said
+    assert "disabled yes no" in said
+    assert f"{FIRST}: the backup has to run tonight" in said
+    assert f"You cannot approve it: {FIRST} asked for it; somebody else has to agree." in said
+    with pytest.raises(BatonError, match="no button 'Approve'"):
+        book.desk(FIRST).press(card, form, "Approve")
+
+    by_hand = OverHttp(services.airflow_url, FIRST, services.users[FIRST])
+    (given,) = [one for one in forms(by_hand.read(card)) if one.action.endswith(form)]
+    sent = {**given.fields, "answer": "approved"}
+    others = next(one for one in forms(book.desk(SECOND).read(card)) if one.action.endswith(form)).fields["token"]
+    for body, origin, status, why in (
+        (sent, services.airflow_url, 409, f"{FIRST} asked for it; somebody else has to agree"),
+        ({**sent, "token": others}, services.airflow_url, 403, "made for somebody else"),
+        (sent, "https://elsewhere.example", 403, "not from this site"),
+    ):
+        answer = by_hand.http.post(given.action, data=body, headers={"Origin": origin})
+        assert answer.status_code == status, answer.text
+        assert why in words(answer.text)
+    assert book.security.get(f"/directory/accounts/{account}")["disabled"]
+
+    book.desk(SECOND).press(card, form, "Approve", typed={"reason": "it may"})
+    book.expect_all(demo.airflow.wait(UNDO, [demo.airflow.wait_for_run(UNDO, known, timeout=60)], timeout=120))
+    page = book.desk(SECOND).read(card)
+    assert "sent taken back" in effect(page, "disable account", account)
+    assert effect(page, "enable account takes back", account)
+    assert not [one for one in forms(page) if held.items() <= one.fields.items()], "it has no button any more"
+    assert not book.security.get(f"/directory/accounts/{account}")["disabled"]
+
+
+def test_open_cases_are_listed_by_severity(told: dict[str, Any], book: IncidentResponsePlaybook) -> None:
+    page = words(book.desk(SECOND).read("cases?queue=security"))
+    shown = re.findall(r"(Critical|High|Medium|Low|Informational): \w", page)
+    assert len(shown) >= 2
+    assert shown == sorted(shown, key=["Critical", "High", "Medium", "Low", "Informational"].index)
+
+
+def test_the_week_is_measured_and_drawn(
+    told: dict[str, Any], book: IncidentResponsePlaybook, partitions: list[str], demo: Demo
+) -> None:
+    (leak,) = [one for one in told["incidents"] if attacks.EXFILTRATION in one["really"] and one["route"] == "contain"]
+    card = f"cases/{FLOW}/{leak['incident']}"
+    page = book.desk(FIRST).press(
+        card, f"/{card}", "Decide", typed={"resolution": "true_positive", "note": "a curious desk"}
+    )
+    assert f"true_positive by {FIRST}" in words(page)
+    day = parse_key(partitions[0])
+    week = format_key(day - timedelta(days=day.weekday(), hours=day.hour, minutes=day.minute))
+    run = demo.airflow.trigger("incident_report", week)
+    assert demo.airflow.wait("incident_report", [run], timeout=200) == {run: "success"}
+    done = head(Slot("incident_report", "report", week))
+    assert done is not None
+    assert None not in [done.facts[name] for name in ("detect", "triage", "contain", "undone", "false_positives")]
+    drawn = words(book.desk(FIRST).read(f"pages/{done.facts['report']}"))
+    for said in ("min to detect", "min to triage", "min to contain", "% taken back", "% false positives"):
+        assert f"{said}: " in drawn

@@ -26,7 +26,7 @@ import pyarrow.parquet  # noqa: F401 - once, before the attempts are forked
 import sqlalchemy as sa
 from forked import Attempt, Violation, digest
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.errors import StaleAttempt
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, decisions, heads
@@ -173,7 +173,7 @@ def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[
     last, known = made[-1], {commit["id"] for commit in made}
     told = {e.payload["commit"] for e in ledger.entries(subject=str(slot), kind="dataset_committed")}
     acknowledged = {a.result["commit"] for a in every if a.ended == "done"}
-    stored = {item.uri for item in datasets.objects() if item.name.startswith(f"{slot.flow}/")}
+    stored = {item.uri for item in objects.listed() if item.name.startswith(f"{slot.flow}/")}
     holds = {
         "the head is the last commit": all(head[k] == last[k] for k in ("digest", "uri"))
         and head["commit_id"] == last["id"],
@@ -193,5 +193,5 @@ def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[
 
 
 def _verifies(commit: Any) -> bool:
-    path = datasets.path_of(commit["uri"])
+    path = objects.path_of(commit["uri"])
     return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == commit["ref"]["content_sha256"]

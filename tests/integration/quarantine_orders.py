@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,13 +14,15 @@ import yaml
 
 from baton import quarantine
 from baton.contracts import check as contracts
-from baton.data import identity
+from baton.data import datasets, identity
 from baton.data import typed as parsing
 from baton.quarantine.rows import Where
-from baton.record import warehouse
+from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
-from baton.stages.slots import Slot, StageOutput, run_stage
+from baton.stages import run as stages
+from baton.stages.job import StageJob
+from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
 SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
@@ -83,3 +87,37 @@ def balanced(partition: str = HOUR) -> dict[str, int]:
     assert counts["rows_in"] == counts["published"] + counts["open"] + counts["discarded"], counts
     assert counts.pop("superseded") == 0
     return counts
+
+
+def as_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the contract stage find the shop's contract."""
+    monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
+    monkeypatch.setattr(
+        StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
+    )
+
+
+def deliver(frame: pd.DataFrame) -> StageResult:
+    """Rows arrive and are checked; see `as_pack`."""
+    ref = datasets.write(frame, f"{random.random()}.parquet")
+    step = "baton.steps.contract:contract"
+    return stages.run(StageJob("shop", FLOW, "contract", HOUR, step, {"data": ref}, {"contract": "orders"}))
+
+
+def publish(good: StageResult) -> StageResult:
+    """The rest of a flow: decisions on the good rows, behind a stage that looks at their numbers only."""
+
+    def publishing(inputs: dict[str, datasets.DatasetRef]) -> StageOutput:
+        keys = datasets.read(inputs["decisions"])["id"].astype(str)
+
+        def on_commit(conn: Any, commit_id: int) -> None:
+            rows = [{"entity_key": key, "risk": 0.1, "route": "clear", "money": 1.0, "models": {}, "commit_id": commit_id,
+                     "decided_at": "t"} for key in keys]  # fmt: skip
+            warehouse.bulk_replace(conn, tables.decisions, {"flow": FLOW, "partition": HOUR}, rows)
+
+        return StageOutput(keys.to_frame(), {"published": len(keys)}, on_commit)
+
+    same: dict[str, Any] = {"params": {}, "models": {}, "code": "1", "run_id": "t"}
+    numbers = run_stage(Slot(FLOW, "decide", HOUR), lambda inputs: StageOutput(datasets.read(inputs["good"])[["id"]]),
+                        inputs={"good": good.ref}, **same)  # fmt: skip
+    return run_stage(Slot(FLOW, "publish", HOUR), publishing, inputs={"decisions": numbers.ref}, **same)

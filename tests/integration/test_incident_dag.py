@@ -10,10 +10,18 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from baton.actions import requests
 from baton.actions.votes import Voter
 from baton.effects import firewall, outbox
+from baton.errors import BatonError
+from baton.feedback import cases
+from baton.feedback.labels import known_labels
+from baton.lifecycle.monitor import judge_windows
+from baton.lifecycle.promote import record_answer
+from baton.packs.demos import prepare_data
+from baton.record import tables, warehouse
 from baton.settings import settings
 from baton.stages.slots import Slot, head
 from baton_demo.incident_response import company, simulate
@@ -21,6 +29,7 @@ from baton_demo.incident_response.data import SEEDS
 from baton_demo.incident_response.simulation import hour
 
 F: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_flow.py")))
+L: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_learning.py")))
 FLOW, DAGS = F["FLOW"], Path(__file__).resolve().parents[2] / "dags"
 
 pytestmark = pytest.mark.timeout(600)
@@ -115,3 +124,74 @@ def test_the_weeks_report_has_its_numbers(client: httpx.Client) -> None:
     assert found.facts["incidents"] >= 1
     assert found.facts["remedies"] >= 2
     assert (settings().reports_dir / found.facts["report"]).read_text().startswith("<!doctype html>")
+
+
+# --- what people say of incidents comes back to the model; the tests tell one story, in the order of the file ---
+
+
+@pytest.fixture(scope="module")
+def changed(client: httpx.Client) -> Iterator[dict[str, Any]]:
+    """A champion of the history, and an hour of a network that is another one, up to its cases."""
+    patch = pytest.MonkeyPatch()
+    L["smaller"](patch)
+    prepare_data("incident_response")
+    facts = L["train"]().facts
+    assert (facts["version"], L["judge"](1).facts["decision"]) == (1, "PROMOTE")
+    record_answer(L["MODEL"], 1, "approved", "ann", "airflow")
+    L["move"](1)
+    rows: dict[str, Any] = L["changed"]()
+    for partition, frame in rows.items():
+        L["through"](partition, frame, 1)
+    yield rows
+    patch.undo()
+
+
+def watch() -> dict[str, Any]:
+    return judge_windows(L["MODEL"], FLOW)
+
+
+def test_a_changed_network_is_seen_and_waits_for_what_is_true(changed: dict[str, Any]) -> None:
+    outcome = watch()
+    assert outcome["decision"] == "WAITING_FOR_LABELS", outcome
+    assert "service" in outcome["features"]
+
+
+def test_a_verdict_labels_the_rows_of_its_incident_each_in_its_partition(changed: dict[str, Any]) -> None:
+    table = tables.cases.c
+    with warehouse.read() as conn:
+        query = select(table.entity_key).where(table.flow == FLOW, table.partition == L["ATTACKED"][-1])
+        (incident,) = conn.execute(query).scalars()  # one attack, one incident
+    cases.decide(FLOW, incident, "true_positive", "ann")
+    known = known_labels(FLOW, "is_attack")
+    assert set(known["partition"]) == set(L["ATTACKED"])
+    assert known["entity_key"].str.contains("-attack-").all()
+    assert (set(known["label"]), set(known["origin"])) == ({1.0}, {"analyst"})
+    assert len(known) >= 150
+
+
+def test_a_day_later_what_nobody_found_anything_in_is_harmless(changed: dict[str, Any]) -> None:
+    for partition in L["PARTITIONS"]:
+        L["a_day_later"](partition)
+    known = known_labels(FLOW, "is_attack")
+    attack = known["entity_key"].str.contains("-attack-")
+    assert set(known.loc[~attack, "label"]) == {0.0}
+    assert set(known.loc[attack, "label"]) == {
+        1.0
+    }  # also those beside the incident that it was not found in are left open
+    assert (~attack).sum() > 0.5 * sum(map(len, changed.values()))
+
+
+def test_the_monitor_asks_for_training_and_what_it_gives_goes_through_the_gate(changed: dict[str, Any]) -> None:
+    outcome = watch()
+    assert outcome["decision"] == "RETRAIN", outcome
+    since = outcome["since"]
+    facts = L["train"](since).facts
+    assert (facts["version"], facts["since"]) == (2, since)
+    assembled = head(Slot("network_intrusion_train", "assemble", L["PARTITIONS"][-1]))
+    assert assembled is not None
+    assert assembled.facts["recent"] > 1000
+    verdict = L["judge"](2).facts
+    assert verdict["champion"] == 1
+    assert verdict["decision"] in ("PROMOTE", "HOLD"), verdict  # the gate had enough to judge on
+    with pytest.raises(BatonError, match="not approved"):
+        L["move"](2)  # nothing moves without a person

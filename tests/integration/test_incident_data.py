@@ -12,6 +12,7 @@ import pytest
 from baton.contracts import check as contracts
 from baton.data import identity
 from baton.data import typed as parsing
+from baton.data.formats import frame_of_records
 from baton.data.partitions import window
 from baton.packs.demos import prepare_data
 from baton.packs.pack import load_pack
@@ -54,6 +55,28 @@ def verdict(source: str, partition: str) -> tuple[pd.DataFrame, Any]:
     start, end = window(partition, "5m")
     parsed = parsing.parse(identity.with_row_identity(frame, source), spec)
     return frame, contracts.check(parsed, spec, (start.isoformat(), end.isoformat()))
+
+
+@pytest.mark.parametrize("source", ["events", "connections"])
+def test_a_column_that_no_row_of_five_minutes_has_is_empty_where_it_may_be_and_else_stops_the_run(source: str) -> None:
+    spec, cells = load_pack(PACK).contract(source), {"int": "4001", "float": "0.5", "str": "tcp"}
+    must = {name: cells.get(one.type, "2026-11-20T09:00:01Z") for name, one in spec.columns.items() if not one.nullable}
+    within = ("2026-11-20T09:00:00+00:00", "2026-11-20T09:05:00+00:00")
+
+    def judged(rows: list[dict[str, str]]) -> Any:
+        frame = identity.with_row_identity(frame_of_records(rows, source), source)
+        return contracts.check(parsed := parsing.parse(frame, spec), spec, within), parsed
+
+    verdict, parsed = judged([{**must, "metadata_uid": f"e{n}"} for n in range(3)])
+    assert (verdict.status, verdict.violations) == ("passed", [])
+    assert parsed.absent == [name for name in spec.columns if name not in must]
+    assert f"{parsed.absent[0]}: no row has this column, its cells are empty" in verdict.info
+    good = contracts.good_rows(parsed, verdict)
+    assert good[parsed.absent].isna().all().all()
+    assert set(good) >= set(spec.columns)
+    verdict, _ = judged([{name: cell for name, cell in must.items() if name != "class_uid"}])
+    assert verdict.broken_by == ["missing_column"]
+    assert verdict.aggregate_failures[0].startswith("missing_column: class_uid did not arrive with 1 rows")
 
 
 def test_the_prepared_data_are_small_and_made_once(folder: Path) -> None:

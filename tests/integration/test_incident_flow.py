@@ -81,6 +81,22 @@ def test_hosts_and_accounts_wait_for_people(story: Any) -> None:
     assert not client.get(f"/directory/hosts/{company.DATABASE}").json()["isolated"]
 
 
+def test_what_the_model_is_wrong_about_glues_nothing_together(story: Any) -> None:
+    _, runs = story
+    last = all_rows(runs, "decide").drop_duplicates("incident_id", keep="last")
+    last = last[last["state"] != "merged"]
+    wrong = last[last["entities"].str.contains("10.20.0.") & ~last["alerts"].str.contains('"source": "rule"')]
+    wrong = wrong[~wrong["entities"].str.contains('"sweep"')]
+    assert set(wrong["route"]) == {"watch"}
+    for row in wrong.to_dict("records"):  # who did it is one desk, and nothing else ties
+        assert len([one for one in json.loads(row["entities"]) if one["ties"]]) == 1
+        assert json.loads(row["hosts"]) == []
+    attacks = last[last["alerts"].str.contains('"source": "rule"') & (last["route"] == "contain")]
+    assert not attacks["hosts"].str.contains(company.CONTROLLER).any()
+    guessing = attacks[attacks["addresses"].str.contains(company.ATTACKER)].iloc[0]
+    assert not attacks.loc[attacks["playbook"] == "exfiltration", "incident_id"].eq(guessing["incident_id"]).any()
+
+
 def test_our_own_scanner_is_noise_and_glues_nothing_together(story: Any) -> None:
     _, runs = story
     address = company.hosts()[company.SCANNER].address

@@ -1,6 +1,6 @@
 """The ladder with a real registry: a file cut short, a version that is gone, scores out of contract, a server that is down.
 
-The tests tell one story and build on each other, in the order of the file.
+The tests tell one story and build on each other, in the order of the file. Its store is on S3, from the first training on.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from baton.steps.ingest import choose_models
 pytestmark = pytest.mark.timeout(300)
 
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
+S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
 MODEL, FLOW, HOURS = SHOP["MODEL"], SHOP["FLOW"], SHOP["HOURS"]
 train, judge, move, orders, step = (SHOP[name] for name in ("train", "judge", "move", "orders", "step"))
 RULES = "shop_pack.rules:late"
@@ -67,7 +68,12 @@ expectations:
 
 @pytest.fixture(scope="module")
 def yaml(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with SHOP["installed"](tmp_path_factory.mktemp("site"), workbench.home) as path:
+    pytest.importorskip("s3fs", reason="the driver comes with the extras `production` and `dev`")
+    with (
+        S3["serving"]("moto", tmp_path_factory.mktemp("s3")) as address,
+        S3["used"](address),
+        SHOP["installed"](tmp_path_factory.mktemp("site"), workbench.home) as path,
+    ):
         (path.parents[1] / "rules.py").write_text(RULE)
         contract(path, 1.0)
         yield path

@@ -5,6 +5,8 @@ The tests tell one story and build on each other, in the order of the file.
 
 from __future__ import annotations
 
+import json
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from typer.testing import CliRunner
 
+from baton.cli.app import app
 from baton.console.queries.trace import trace
 from baton.errors import BatonError, RegistryRefused
 from baton.lifecycle.assemble import record_start
@@ -20,8 +24,12 @@ from baton.lifecycle.monitor import judge_windows
 from baton.lifecycle.promote import is_champion, record_answer, version_to_judge
 from baton.record import ledger, tables
 from baton.record.warehouse import read, write
+from baton.recovery import secrets
 from baton.registry.client import ALIAS_MOVED, Registry
 from baton.registry.review import champion_moved
+from baton.services.mlflow_server import at_hand
+from baton.services.plan import prepare_home
+from baton.settings import settings
 from baton.stages.slots import Slot, head
 from baton.steps.ingest import choose_models
 
@@ -317,3 +325,54 @@ def test_a_new_champion_starts_without_the_windows_of_the_old_one(home: Path) ->
     outcome = watch()
     assert outcome["decision"] in {"STABLE", "WARN"}, outcome  # one window is no persistence
     assert ledger.verify().ok
+
+
+# --- the machine is lost ---
+
+KNOWN = {
+    "connections": {"desk": {"conn_type": "http", "description": None, "host": "desk.example", "schema": "https", "login": "baton",
+                             "password": "open sesame", "port": 8443, "extra": '{"a": 1}'}},
+    "variables": {"limit": {"value": "12 apples", "description": "of fruit"}},
+}  # fmt: skip
+
+
+def test_a_restored_machine_goes_on_where_the_backup_was_taken(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_home(settings())
+    secrets.give_airflow(settings(), KNOWN)
+    words, shelf = tmp_path / "words", tmp_path / "shelf"
+    words.write_text("correct horse battery staple\n")
+    sealed = ["--passphrase-file", str(words)]
+    assert run("backup", str(shelf), *sealed).exit_code == 0
+    assert [path.name for path in shelf.rglob("*") if path.is_file() and b"open sesame" in path.read_bytes()] == []
+    flow(home, 12, drifted=True)  # after the backup: lost
+    assert "a restore writes over nothing" in run("restore", str(shelf), *sealed).stderr
+
+    monkeypatch.delenv("BATON_MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("BATON_HOME", str(tmp_path / "new"))
+    settings.cache_clear()
+    done = run("restore", str(shelf), *sealed)
+    assert done.exit_code == 0, done.output + done.stderr
+    assert re.search(r"\d+ datasets, 4 model versions: all as written", done.stdout), done.stdout
+    assert json.loads(secrets.gather(settings()))["airflow"] == KNOWN
+
+    with at_hand(tmp_path / "new") as url:
+        monkeypatch.setenv("BATON_MLFLOW_TRACKING_URI", str(url))
+        settings.cache_clear()
+        assert Registry().aliases(MODEL) == {"champion": 4, "previous_champion": 2}
+        (tmp_path / "new/landing/shop").mkdir(parents=True)
+        assert head(Slot(FLOW, "publish", HOURS[12])) is None
+        assert flow(tmp_path / "new", 12, drifted=True).models == {
+            MODEL: 4
+        }  # the model comes from the restored registry
+        new = run("verify", "--new")
+        assert (new.exit_code, "0 model versions since the last check: all" in new.stdout) == (0, True), new.output
+        folder = next((tmp_path / "new/mlflow/artifacts").rglob("manifest.sig"))
+        folder.write_bytes(bytes(64))
+        said = run("verify")
+        assert (said.exit_code, "manifest.sig: signature does not belong" in said.stdout) == (1, True), said.output
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, words, env={"COLUMNS": "500"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import runpy
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +272,23 @@ def test_the_budget_of_a_stage_ends_its_questions(server: Any, pack: Path) -> No
     assert time.monotonic() - start < 4
     assert 2 <= result.facts["live"] <= 10
     assert "not asked: the 1 s for all questions were over" in result.facts["degraded"][0]
+
+
+def test_two_processes_ask_a_tool_no_more_often_than_one_may(tmp_path: Path) -> None:
+    """Each would have a full bucket of its own: twice the questions in a second."""
+    code = f"""
+import time
+from pathlib import Path
+from baton.lookups.bucket import Bucket
+bucket, until = Bucket(Path({str(tmp_path / "rate")!r}), 40.0), time.monotonic() + 60
+times = []
+for _ in range(60):
+    assert bucket.take(until)
+    times.append(time.monotonic())
+print(times)
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=60)[0] for process in started]
+    times = sorted(at for one in told for at in json.loads(one))
+    assert len(times) == 120
+    assert times[-1] - times[0] >= (120 - 40 - 1) / 40, "120 questions at 40 a second, the first 40 at once"

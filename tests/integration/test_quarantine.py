@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import runpy
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -27,31 +25,13 @@ from baton.settings import settings
 from baton.stages import run as stages
 from baton.stages import slots
 from baton.stages.job import StageJob
-from baton.stages.slots import Slot, StageOutput, run_stage
+from baton.stages.slots import Slot
 
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("quarantine_orders.py")))
 FLOW, HOUR, SPEC, ROWS = (SHOP[name] for name in ("FLOW", "HOUR", "SPEC", "ROWS"))
 raw, run, waiting, balanced = (SHOP[name] for name in ("raw", "run", "waiting", "balanced"))
+deliver, publish = SHOP["deliver"], SHOP["publish"]
 home = SHOP["home"]
-
-
-def publish(good: slots.StageResult) -> slots.StageResult:
-    """The rest of a flow: decisions on the good rows, behind a stage that looks at their numbers only."""
-
-    def publishing(inputs: dict[str, datasets.DatasetRef]) -> StageOutput:
-        keys = datasets.read(inputs["decisions"])["id"].astype(str)
-
-        def on_commit(conn: Any, commit_id: int) -> None:
-            rows = [{"entity_key": key, "risk": 0.1, "route": "clear", "money": 1.0, "models": {}, "commit_id": commit_id,
-                     "decided_at": "t"} for key in keys]  # fmt: skip
-            warehouse.bulk_replace(conn, tables.decisions, {"flow": FLOW, "partition": HOUR}, rows)
-
-        return StageOutput(keys.to_frame(), {"published": len(keys)}, on_commit)
-
-    same: dict[str, Any] = {"params": {}, "models": {}, "code": "1", "run_id": "t"}
-    numbers = run_stage(Slot(FLOW, "decide", HOUR), lambda inputs: StageOutput(datasets.read(inputs["good"])[["id"]]),
-                        inputs={"good": good.ref}, **same)  # fmt: skip
-    return run_stage(Slot(FLOW, "publish", HOUR), publishing, inputs={"decisions": numbers.ref}, **same)
 
 
 def test_rows_wait_with_key_rule_value_and_source() -> None:
@@ -188,16 +168,7 @@ def test_answers_given_while_a_run_judges_are_kept() -> None:
 
 
 def test_a_published_hour_that_is_delivered_again_broken_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
-    monkeypatch.setattr(
-        StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
-    )
-
-    def deliver(frame: pd.DataFrame) -> slots.StageResult:
-        ref = datasets.write(frame, f"{random.random()}.parquet")
-        step = "baton.steps.contract:contract"
-        return stages.run(StageJob("shop", FLOW, "contract", HOUR, step, {"data": ref}, {"contract": "orders"}))
-
+    SHOP["as_pack"](monkeypatch)
     first = raw([{"id": str(n), "amount": "10", "kind": "a"} for n in range(1, 21)])
     made = publish(deliver(first))
     assert balanced() == {"rows_in": 20, "published": 20, "open": 0, "discarded": 0}
@@ -225,10 +196,7 @@ def test_a_published_hour_that_is_delivered_again_broken_adds_up(monkeypatch: py
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> StageJob[Any]:
     """The contract stage on an hour whose rows 2 to 5 wait, row 2 repaired."""
-    monkeypatch.setattr(stages, "pack_folder", lambda name: Path(__file__).parent)
-    monkeypatch.setattr(
-        StageJob, "load_pack", lambda job: SimpleNamespace(contract=lambda name: SPEC, models={}, sources={})
-    )
+    SHOP["as_pack"](monkeypatch)
     ref = datasets.write(raw(), "feed.parquet")
     made: StageJob[Any] = StageJob("shop", FLOW, "contract", HOUR, "baton.steps.contract:contract", {"data": ref},
                                    {"contract": "orders"})  # fmt: skip

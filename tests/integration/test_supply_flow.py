@@ -25,6 +25,7 @@ from baton.lifecycle.promote import record_answer
 from baton.record import ledger, tables
 from baton.record.warehouse import read as connection
 from baton.registry.client import Registry
+from baton.stages import answers
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import StageResult
@@ -108,6 +109,8 @@ def forecast(partition: str) -> dict[str, StageResult]:
 
 def place(week: dict[str, StageResult], partition: str, answer: dict[str, Any] | None = None) -> StageResult:
     given = {"answer": answer} if answer else {}
+    if answer:
+        answers.note(FLOW, partition, "review", answer)
     name = "order_reviewed" if answer else "order"
     return step(FLOW, name, partition, f"{STEPS}:place", {MODEL: 1}, decisions=week["publish"], **given)
 

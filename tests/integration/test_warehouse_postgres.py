@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.errors import BatonError, StaleAttempt
 from baton.record import ledger, migrations, tables, used_models, warehouse
 from baton.stages import garbage, slots
@@ -113,7 +113,7 @@ def test_the_slot_protocol(home):
     assert datasets.read(slots.head(slot).ref)["n"].tolist() == [3, 3, 3]
     with pytest.raises(ZeroDivisionError):
         stage(slot, 4, on_commit=lambda conn, commit_id: 1 / 0)
-    assert len(slots.history(slot)) == len(list(datasets.objects())) == 2
+    assert len(slots.history(slot)) == len(list(objects.listed())) == 2
     assert garbage.gc(timedelta(0)).uris == []
     assert ledger.verify().ok
 

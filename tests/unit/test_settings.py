@@ -63,6 +63,13 @@ def test_impossible_port_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch,
         settings()
 
 
+@pytest.mark.parametrize("url", ["/srv/store", "store", "s3://", "://bucket", "s3:bucket"])
+def test_a_store_that_is_no_address_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("BATON_STORE_URL", url)
+    with pytest.raises(ValidationError, match="such as file:///srv/store or s3://bucket/folder"):
+        settings()
+
+
 def test_another_home_does_not_touch_the_cached_settings(home: Path, tmp_path: Path) -> None:
     other = Settings(home=tmp_path / "other")
     assert other.warehouse_url == f"sqlite:///{tmp_path}/other/warehouse.db"

@@ -55,7 +55,7 @@ def admit(conn: Connection, origin: Origin, action: Action, spec: ActionsSpec | 
             requests.close(conn, one, REPLACED, "the action, its evidence or the policy changed")
     same = next((one for one in former if one.subject == subject and one.state in (OPEN, REFUSED)), None)
     if same is not None and same.state == REFUSED:
-        permits.void(conn, origin.effect, "refused")
+        permits.retire(conn, origin.effect, "refused")
         return Admission(FORBIDDEN, _as_asked(same), (f"refused {same.note}",), same.id)
     if same is not None and same.is_open(requests.later(0)):
         return _with_approvals(conn, origin, action, same, digest, action.approvals)
@@ -100,7 +100,11 @@ def _with_approvals(
 
 
 def _stale(conn: Connection, former: Request, request: Request, at: str) -> bool:
-    """Whether a word of that time was about a former request: it counts for no other one, nor once its time is over."""
+    """Whether a word of that time was about a former request: it counts for no other one, nor once its time is over.
+
+    A time that is yet to come is that of a clock that is ahead: nobody knows what the word was about.
+    """
+    at = "" if at > requests.later(0) else at
     if former.subject != request.subject:
         return at <= former.opened_at
     over = former.state in (REFUSED, EXPIRED, WITHDRAWN) or permits.lapsed(conn, former.id)

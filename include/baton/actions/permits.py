@@ -75,24 +75,29 @@ def consume(conn: Connection, origin: Origin, action: Action, policy: str, doubt
     return Verdict(int(found["id"]))
 
 
-def void(conn: Connection, effect: str, why: str, voted_only: bool = False) -> int:
-    """Void the permits of an effect that were not used; returns how many. `voted_only`: those that people gave."""
-    c = table.c
-    mine = [c.effect == effect, c.void_at.is_(None), c.used_at.is_(None)]
-    mine += [c.request.is_not(None)] if voted_only else []
-    return int(conn.execute(table.update().where(*mine).values(void_at=warehouse.now(), void_why=why)).rowcount)
+def void(conn: Connection, effect: str, why: str) -> None:
+    """Void the permits of an effect that were not used."""
+    mine = (table.c.effect == effect, table.c.void_at.is_(None), table.c.used_at.is_(None))
+    conn.execute(table.update().where(*mine).values(void_at=warehouse.now(), void_why=why))
 
 
 def retire(conn: Connection, effect: str, why: str) -> None:
-    """Void all permits of an effect, also a used one: the other side certainly has nothing, and the plan is another."""
+    """Void all permits of an effect, also a used one: nothing is to be sent under it any more."""
     mine = (table.c.effect == effect, table.c.void_at.is_(None))
     conn.execute(table.update().where(*mine).values(void_at=warehouse.now(), void_why=why))
 
 
-def lapsed(conn: Connection, request: int) -> bool:
-    """Whether what people agreed to was not done in time."""
+def stands(conn: Connection, effect: str) -> bool:
+    """Whether an effect that has begun may go on: nobody took back the permit that it used."""
     c = table.c
-    late = (c.request == request, c.used_at.is_(None), c.expires_at <= warehouse.now())
+    mine = (c.effect == effect, c.used_by == effect, c.void_at.is_(None))
+    return conn.execute(sa.select(c.id).where(*mine).limit(1)).first() is not None
+
+
+def lapsed(conn: Connection, request: int) -> bool:
+    """Whether what people agreed to was not done in time, or was dropped since."""
+    c = table.c
+    late = (c.request == request, c.void_at.is_not(None) | (c.used_at.is_(None) & (c.expires_at <= warehouse.now())))
     return conn.execute(sa.select(c.id).where(*late).limit(1)).first() is not None
 
 

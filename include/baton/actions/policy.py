@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from baton.actions.action import Action, digest
+from baton.errors import SpecError
 from baton.packs.pack import find_pack
 from baton.packs.spec_file import raise_for, read_as
 from baton.specs.actions import ActionsSpec, Level, PolicyRule
@@ -50,13 +51,19 @@ def load(pack: str | Path) -> ActionsSpec | None:
         SpecError: there is no such pack, or its file is wrong; lists every mistake with file and line.
     """
     path = find_pack(pack)[1] / FILE
-    return _read(path, hashlib.sha256(path.read_bytes()).hexdigest()) if path.is_file() else None
+    return _read(path, _digest(path)) if path.is_file() else None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, _content: str) -> ActionsSpec:
+def _read(path: Path, content: str) -> ActionsSpec:
     spec, _, problems = read_as(ActionsSpec, path)
     raise_for(problems)
+    if _digest(path) != content:  # else the policy of one text would be kept for another one's
+        raise SpecError(f"{path}: was changed while it was read: try again")
     assert spec is not None
     return spec
 

@@ -133,6 +133,12 @@ def of_effect(conn: Connection, effect: str) -> list[Request]:
     return [Request(*row) for row in conn.execute(query)]
 
 
+def explain(conn: Connection, number: int, words: str) -> None:
+    """Add why it is asked, in a person's words, for those who have to agree; it decides nothing."""
+    request = find(conn, number)
+    conn.execute(table.update().where(table.c.id == number).values(reasons=[*request.reasons, words]))
+
+
 def close(conn: Connection, request: Request, state: str, note: str = "", of: str = OPEN) -> bool:
     """End an open request, or one in the state `of`; False where it is not in that state any more."""
     values = {"state": state, "note": note or None, "updated_at": warehouse.now()}

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from baton.authoring.lint import lint
+from baton.data import objects
 from baton.errors import BatonError
 from baton.packs.pack import packs
 from baton.record import ledger
@@ -42,6 +43,7 @@ def examine() -> Iterator[Finding]:
     yield from _environment()
     yield from _packs(here)
     yield from _home(here)
+    yield from _store(here)
     yield from _state(here)
 
 
@@ -104,6 +106,17 @@ def _secret_files(here: Settings) -> list[Path]:
     folders = [folder for folder in (here.secrets_dir, here.keys_dir, here.home / "ledger") if folder.is_dir()]
     # a public key is for everybody
     return [path for folder in folders for path in folder.iterdir() if path.suffix != ".pub"]
+
+
+def _store(here: Settings) -> Iterator[Finding]:
+    if here.store_url.startswith("file://"):  # lies in the home, or is said to be missing by whoever writes there
+        return
+    try:
+        objects.refuses_a_second_put()
+    except BatonError as error:
+        yield Finding("store", ok=False, says=str(error))
+    else:
+        yield Finding("store", ok=True, says=f"{here.store_url} takes a name once")
 
 
 def _state(here: Settings) -> Iterator[Finding]:

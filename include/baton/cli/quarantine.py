@@ -147,7 +147,7 @@ def _require_rows(flow: str, partition: str) -> None:
     """Refuse a partition without a quarantined row: another one was meant, and its run would do nothing for it."""
     if any(counts(flow, partition).values()):
         return
-    waiting = sorted({row.partition for row in list_rows(Where(flow=flow, status=WAITING), limit=None)})
+    waiting = sorted({row.partition for row in list_rows(Where(flow=flow, status=WAITING))})
     hint = f"rows wait in {', '.join(waiting[-3:])}" if waiting else f"no row of {flow} waits in any partition"
     if not partition[:4].isdigit():  # `history` is a name, so it was let pass; a mistyped date is one too
         hint += "; a partition of a flow is the UTC start of its interval, such as 2026-11-20T09:00:00"

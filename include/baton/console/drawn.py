@@ -20,7 +20,7 @@ def drawn_values(
 
     Returns:
         timeline, graph: each a list of name, description, hidden, left_out (how many are not drawn) and: of a timeline `moments` (at,
-        text, state), of a graph `nodes` (id, kind, label, state) and `edges` (from, to, text). A cell that is something
+        text, state, ids: what evidence calls it), of a graph `nodes` (id, kind, label, state) and `edges` (from, to, text). A cell that is something
         else than its contract says is not there.
     """
     found: dict[str, list[dict[str, Any]]] = {"timeline": [], "graph": []}
@@ -47,8 +47,8 @@ def _json(cell: Any) -> Any:
 def _timeline(value: Any) -> dict[str, Any] | None:
     if not isinstance(value, list):
         return None
-    moments = [
-        {"at": _text(one.get("at")), "text": _text(one.get("text")), "state": _state(one.get("state"))}
+    moments: list[dict[str, Any]] = [
+        {"at": _text(one.get("at")), "text": _text(one.get("text")), "state": _state(one.get("state")), "ids": _texts(one.get("ids"))}
         for one in value if isinstance(one, dict)
     ]  # fmt: skip
     moments.sort(key=lambda one: one["at"])
@@ -77,6 +77,10 @@ def _graph(value: Any) -> dict[str, Any] | None:
 
 def _text(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())[:_LONGEST]
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(one) for one in value] if isinstance(value, list) else []
 
 
 def _state(value: Any) -> str:

@@ -34,7 +34,7 @@ class ContractVerdict:
         rows_in: rows judged, converted or not.
         rows_good: rows that go on, 0 when broken.
         violations: rules that single rows break, in the order of rows.
-        info: what is recorded and stops nothing: severity info, and warnings that name no row.
+        info: what is recorded and stops nothing: severity info, warnings that name no row, columns that no row has.
         aggregate_failures: why the contract is broken, a sentence each with its advice.
         broken_by: names of the rules behind `aggregate_failures`.
         gx_result: GX's validation result as JSON, without its lists of all rows; personal values masked.
@@ -94,6 +94,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, st
         rules = rules_of(spec, within)
     result, failed = validate(parsed.frame, spec, rules)
     found = Findings(parsed, spec)
+    empty = [f"{name}: no row has this column, its cells are empty" for name in parsed.absent]
     unjudged = [one.meta.rule for one in spec.expectations if one.of_partition and within is None]
     for rule, outcome in failed:
         found.add(rule, outcome)
@@ -105,7 +106,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, st
         rows_in=parsed.rows_in,
         rows_good=0 if failures else parsed.rows_in - found.rows_bad,
         violations=sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row),
-        info=[*found.info, *(f"{name}: not judged, the rows are of no partition" for name in unjudged)],
+        info=[*empty, *found.info, *(f"{name}: not judged, the rows are of no partition" for name in unjudged)],
         aggregate_failures=[message for _, message in failures],
         broken_by=list(dict.fromkeys(name for name, _ in failures)),
         dropped_columns=parsed.dropped_columns,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BOOKKEEPING = ("_source", "_row", "_row_sha", "_part", "_weight", "_share", "_partition")
 """Columns that the engine adds to rows; they pass every contract and no source may carry them."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_TEXT = {str, type(None)}
 PROBLEM = "_problem"
 MASKED = "(masked)"
 """What stands for a value of direct personal data wherever somebody reads who may not decide on the row."""
@@ -49,6 +50,18 @@ def as_text(value: object) -> str | None:
         return str(isoformat())
     item = getattr(value, "item", None)  # NumPy scalars print their type in repr
     return as_text(item()) if item is not None else str(value)
+
+
+def empty_cells(rows: int) -> pd.Series:
+    """A column of text in which nothing is."""
+    import pandas as pd
+
+    return pd.Series([None] * rows, dtype=object)
+
+
+def as_texts(values: list[Any]) -> list[str | None]:
+    """`as_text` of each value; where all are text or None already, one look at their types takes a tenth of it."""
+    return values if set(map(type, values)) <= _TEXT else list(map(as_text, values))
 
 
 def guarded(cell: str | None) -> str:

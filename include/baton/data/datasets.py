@@ -1,4 +1,4 @@
-"""Datasets: immutable Parquet objects, named by a `DatasetRef`, in any fsspec store.
+"""Datasets: immutable rows, named by a `DatasetRef`, as one Parquet object or as parts with a manifest, in any fsspec store.
 
 An object is written once, under a name never used before, and is data only when a commit names it
 (`baton.stages.slots`). Reading hashes the very bytes that it parses: nobody gets other rows than were committed.
@@ -6,28 +6,23 @@ An object is written once, under a name never used before, and is data only when
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
 
+from baton.data import objects, parts
 from baton.data.cells import keys_of
-from baton.errors import BatonError, DatasetCorrupt
-from baton.files import sync_folder
+from baton.data.objects import StoreError, no_fault
+from baton.data.parts import StoredPart
+from baton.errors import DatasetCorrupt
 from baton.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-
-class StoreError(BatonError):
-    """An object cannot be written or read; names the store, what is wrong and what to do."""
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -35,10 +30,11 @@ class DatasetRef:
     """What one stage hands to the next.
 
     Attributes:
-        uri: address of the Parquet object.
+        uri: address of the Parquet object, or of the manifest that names several.
         rows: number of rows.
         schema_fingerprint: SHA-256 (first 16 hex digits) of column names and Arrow types, in order.
-        content_sha256: SHA-256 of the object's bytes; equal for equal rows under the same library versions.
+        content_sha256: SHA-256 of the object's bytes, of a manifest over those of its parts; equal for equal rows under the
+            same library versions.
         partition: the partition that the rows belong to.
     """
 
@@ -47,6 +43,11 @@ class DatasetRef:
     schema_fingerprint: str
     content_sha256: str
     partition: str
+
+    @property
+    def kind(self) -> str:
+        """`parquet`: one object; `manifest`: several."""
+        return "manifest" if parts.is_manifest(self.uri) else "parquet"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, small enough for XCom."""
@@ -58,68 +59,140 @@ class DatasetRef:
         return cls(**value)
 
 
-def _no_fault(point: str) -> None:
-    """Called where a process may die; the crash tests put a killer in its place."""
-
-
 def schema_fingerprint(schema: pa.Schema) -> str:
     """Return a short hash of column names and Arrow types, in order."""
     text = "\n".join(f"{field.name}\t{field.type}" for field in schema)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str], None] = _no_fault) -> DatasetRef:
-    """Write `frame` (n rows; its index is dropped) as one new object and return its reference.
+# --- writing ---
+
+
+def write(frame: pd.DataFrame, name: str, partition: str = "", at: Callable[[str], None] = no_fault) -> DatasetRef:
+    """Write `frame` (n rows; its index is dropped) as one new dataset and return its reference.
 
     Args:
         frame: every column of one type that Arrow knows.
         name: path below `settings().store_url`, ending in `.parquet`, never used before.
         partition: carried into the reference.
-        at: called at the points `writing`, `written`, `synced` (crash tests).
+        at: called for each object at the points `writing`, `written`, `synced` (crash tests).
 
     Raises:
-        StoreError: the store is full or not writable (the partial object is removed), the name is taken, or a
+        StoreError: the store is full or not writable (what was written is removed), the name is taken, or a
             column mixes types.
     """
-    import pyarrow as pa
-
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise StoreError(f"{name}: the frame does not fit Parquet: {error}; give each column one type") from error
-    return write_table(table, name, partition, at)
+    with DatasetWriter(name, partition, at) as writer:
+        writer.add(frame)
+        return writer.close()
 
 
-def write_table(table: Any, name: str, partition: str, at: Callable[[str], None] = _no_fault) -> DatasetRef:
-    """Write an Arrow table as one new object; see `write`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class DatasetWriter:
+    """Rows come frame by frame, in order; more than one part's (`parts.ROWS`, `parts.BYTES`) become parts with a manifest.
 
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **_writer_options(table.schema))
-    body = sink.getvalue()
-    uri = _uri(name)
-    _put(uri, memoryview(body), at)
-    digest = hashlib.sha256(body).hexdigest()
-    return DatasetRef(uri, table.num_rows, schema_fingerprint(table.schema), digest, partition)
-
-
-def _writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Fixed options: the bytes, and with them the digests of all later stages, depend on the rows only.
-
-    A dictionary pays for texts only; numbers are split by byte before zstd, which takes half the time to write
-    and to read (ULB, 30 columns) and less space.
+    No more than a part is held. How the rows were cut into frames makes no difference to what is written. As a context it
+    removes what it wrote when an error leaves it.
     """
+
+    def __init__(self, name: str, partition: str = "", at: Callable[[str], None] = no_fault) -> None:
+        """See `write`."""
+        self._name, self._partition, self._at = name, partition, at
+        self._schema: pa.Schema | None = None
+        self._waiting: list[pa.Table] = []
+        self._rows = self._size = 0  # of those
+        self._parts: list[StoredPart] = []
+
+    def add(self, rows: pd.DataFrame | pa.Table) -> None:
+        """Take rows; the first decide columns and types.
+
+        Raises:
+            StoreError: they cannot be stored, see `write`, or have other columns or types than those before.
+        """
+        table = self._fitting(rows)
+        start = 0
+        while start < table.num_rows:
+            if self._full():
+                self._flush()
+            left = table.num_rows - start
+            whole = start == 0 and not self._waiting and left <= parts.ROWS and table.nbytes <= parts.BYTES
+            piece = table.slice(start, left if whole else min(left, parts.STEP - self._rows % parts.STEP))
+            self._waiting.append(piece)
+            self._rows += piece.num_rows
+            self._size += piece.nbytes
+            start += piece.num_rows
+
+    def close(self) -> DatasetRef:
+        """Write what is left and return the reference of all.
+
+        Raises:
+            StoreError: as `write`; nothing was added, not even a frame without rows.
+        """
+        if self._schema is None:
+            raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
+        if self._parts:
+            self._flush()
+            made = parts.put_manifest(self._name, self._parts, self._at)
+        else:
+            made = parts.put(self._name, self._table(), self._at)
+        return DatasetRef(made.uri, made.rows, schema_fingerprint(self._schema), made.sha256, self._partition)
+
+    def __enter__(self) -> DatasetWriter:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the parts when an error came: a task's time limit is no Exception."""
+        if kind is not None:
+            for part in self._parts:
+                objects.delete(part.uri)
+
+    def _full(self) -> bool:
+        return (
+            self._rows > 0 and self._rows % parts.STEP == 0 and (self._rows >= parts.ROWS or self._size >= parts.BYTES)
+        )
+
+    def _flush(self) -> None:
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at))
+        self._waiting, self._rows, self._size = [], 0, 0
+
+    def _table(self) -> pa.Table:
+        """What waits, in one piece: how it came must not show in the bytes."""
+        import pyarrow as pa
+
+        assert self._schema is not None
+        if len(self._waiting) == 1 and self._waiting[0].schema == self._schema:
+            return self._waiting[0]
+        return pa.concat_tables(
+            [one.cast(self._schema) for one in [self._schema.empty_table(), *self._waiting]]
+        ).combine_chunks()
+
+    def _fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        try:
+            table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+            if self._schema is None:
+                self._schema = table.schema
+            elif table.schema != self._schema:
+                if not self._parts and table.schema.names == self._schema.names:
+                    self._schema = _more_known(self._schema, table.schema)
+                table = table.cast(self._schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+            raise StoreError(
+                f"{self._name}: the frame does not fit Parquet: {error}; give each column one type"
+            ) from error
+        return table.replace_schema_metadata(self._schema.metadata)
+
+
+def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
+    """The schema, its columns that held nothing so far with the types that later rows give them."""
     import pyarrow as pa
 
-    numbers = [field.name for field in schema if field.type in (pa.float32(), pa.float64())]
-    texts = [
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type)
-    ]
-    fixed = {"compression": "zstd", "compression_level": 1, "version": "2.6", "row_group_size": 1 << 20}
-    return {**fixed, "use_dictionary": texts or False, "use_byte_stream_split": numbers or False}
+    fields = [new if pa.types.is_null(old.type) else old for old, new in zip(schema, of_later, strict=True)]
+    known = pa.schema(fields)
+    return known.with_metadata((schema if known == schema else of_later).metadata)
+
+
+# --- reading ---
 
 
 def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -130,223 +203,162 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
         columns: only these, in this order; default all.
 
     Raises:
-        DatasetCorrupt: the object is missing or has other bytes than were committed.
-        StoreError: a column is not in the dataset.
+        DatasetCorrupt: an object is missing or has other bytes than were committed.
+        StoreError: a column is not in the dataset, or it has more rows than `settings().max_frame_rows`.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    body = _verified(ref)
-    file = pq.ParquetFile(pa.BufferReader(body))
+    if ref.rows > settings().max_frame_rows:
+        raise StoreError(
+            f"{ref.uri}: {ref.rows:,} rows are too many for one frame (BATON_MAX_FRAME_ROWS={settings().max_frame_rows:,}); "
+            "take them batch by batch with `datasets.read_batches`"
+        )
+    wanted = list(columns) if columns is not None else None
+    tables = []
+    for file in _files(ref):
+        _require(ref, file, wanted)
+        tables.append(file.read(columns=wanted))
+    frame = (tables[0] if len(tables) == 1 else pa.concat_tables(tables)).to_pandas()
+    return frame[wanted] if wanted is not None else frame
+
+
+def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    """Read the rows of `ref` in order, part by part: one is fetched, checked, passed on and dropped before the next.
+
+    Args:
+        ref: a committed dataset of any size.
+        columns: only these, in this order; default all.
+        rows: of a batch, at most.
+
+    Raises:
+        DatasetCorrupt: an object is missing or has other bytes than were committed; rows of the parts before it have been
+            passed on.
+        StoreError: a column is not in the dataset.
+    """
+    wanted = list(columns) if columns is not None else None
+    for file in _files(ref):
+        _require(ref, file, wanted)
+        for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            yield batch.select(wanted) if wanted is not None else batch
+
+
+def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
+    """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
+
+    Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+    """
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    have = 0
+    for batch in read_batches(ref, rows=rows):
+        while have + batch.num_rows >= rows:
+            frame = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)]).to_pandas()
+            batch, waiting, have = batch.slice(rows - have), [], 0
+            yield frame
+        waiting, have = [*waiting, batch], have + batch.num_rows
+    if have:
+        yield pa.Table.from_batches(waiting).to_pandas()
+
+
+def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
     missing = [name for name in columns or [] if name not in file.schema_arrow.names]
     if missing:
         raise StoreError(f"{ref.uri}: no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}")
-    frame = file.read(columns=list(columns) if columns is not None else None).to_pandas()
-    return frame[list(columns)] if columns is not None else frame
 
 
-def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str]) -> tuple[int, Any]:
-    """Look for rows that hold one of `values` as a key.
+def held(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str]) -> int:
+    """Count the rows that hold one of `values` as a key.
 
     Args:
         keys: columns of each key, joined as `cells.keys_of` joins them; one with a column that is not there holds nothing.
 
-    Returns:
-        number of such rows, and the Arrow table of all others, of the same schema; None if there is no such row.
+    Raises:
+        DatasetCorrupt: an object is missing or has other bytes than were committed.
+    """
+    import pyarrow.compute as pc
+
+    return sum(int(pc.sum(_hits(file, keys, values)).as_py() or 0) for file in _files(ref))
+
+
+def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str], name: str) -> DatasetRef:
+    """Write the rows that hold none of `values` as a key (see `held`) as a new dataset `name`, part by part.
 
     Raises:
-        DatasetCorrupt: the object is missing or has other bytes than were committed.
+        DatasetCorrupt: an object is missing or has other bytes than were committed.
+        StoreError: as `write`.
     """
+    import pyarrow.compute as pc
+
+    with DatasetWriter(name, ref.partition) as writer:
+        for file in _files(ref):
+            writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
+        return writer.close()
+
+
+def _hits(file: pq.ParquetFile, keys: Collection[tuple[str, ...]], values: Collection[str]) -> pa.BooleanArray:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(_verified(ref)))
-    there = [list(key) for key in sorted(keys) if set(key) <= set(file.schema_arrow.names)]
-    wanted, hits = pa.array(sorted(values), pa.string()), pa.array([False] * ref.rows)
-    for key in there:
-        columns = file.read(columns=key)
+    wanted, hits = pa.array(sorted(values), pa.string()), pa.array([False] * file.metadata.num_rows, pa.bool_())
+    for key in sorted(keys):
+        if not set(key) <= set(file.schema_arrow.names):
+            continue
+        columns = file.read(columns=list(key))
         found = (
             columns.column(0).cast(pa.string())
             if len(key) == 1
-            else pa.array(keys_of(columns.to_pandas(), key), pa.string())
+            else pa.array(keys_of(columns.to_pandas(), list(key)), pa.string())
         )
         hits = pc.or_(hits, pc.is_in(found, value_set=wanted))
-    count = int(pc.sum(hits).as_py() or 0)
-    return (count, file.read().filter(pc.invert(hits))) if count else (0, None)
+    return hits
 
 
 def verifies(ref: DatasetRef) -> bool:
-    """Return whether the object is there with the recorded bytes."""
+    """Return whether all its objects are there with the recorded bytes."""
     try:
-        _verified(ref)
+        for part in _parts(ref):
+            _verified(part)
     except DatasetCorrupt:
         return False
     return True
 
 
-def _verified(ref: DatasetRef) -> bytes:
+def delete(ref: DatasetRef) -> None:
+    """Remove a dataset that no commit names."""
+    with suppress(DatasetCorrupt):  # gc finds parts by their names
+        for part in _parts(ref):
+            objects.delete(part.uri)
+    objects.delete(ref.uri)
+
+
+def _files(ref: DatasetRef) -> Iterator[pq.ParquetFile]:
+    """Its objects, one at a time, each checked before it is parsed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in _parts(ref):
+        yield pq.ParquetFile(pa.BufferReader(_verified(part)))
+
+
+def _parts(ref: DatasetRef) -> list[StoredPart]:
+    if ref.kind == "parquet":
+        return [StoredPart(ref.uri, ref.rows, 0, ref.content_sha256)]
     try:
-        if _local(ref.uri):
-            body = path_of(ref.uri).read_bytes()
-        else:
-            fs, path = _remote(ref.uri)
-            body = bytes(fs.cat_file(path))
+        return parts.of_manifest(ref.uri, ref.content_sha256)
     except FileNotFoundError as error:
         raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
+
+
+def _verified(part: StoredPart) -> bytes:
+    try:
+        body = objects.get(part.uri)
+    except FileNotFoundError as error:
+        raise DatasetCorrupt(f"{part.uri}: the object is missing; run its stage again to build it anew") from error
     found = hashlib.sha256(body).hexdigest()
-    if found != ref.content_sha256:
+    if found != part.sha256:
         raise DatasetCorrupt(
-            f"{ref.uri}: the bytes have SHA-256 {found[:12]}..., committed was {ref.content_sha256[:12]}...; "
+            f"{part.uri}: the bytes have SHA-256 {found[:12]}..., committed was {part.sha256[:12]}...; "
             "run its stage again to build it anew"
         )
     return body
-
-
-# --- objects ---
-
-_KINDS = (".parquet", ".json")
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """One object of the store; `name` is its path below the store's address."""
-
-    name: str
-    uri: str
-    modified: float
-    size: int
-
-
-def objects(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
-    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
-
-    Args:
-        wanted: of which names; the others are not looked at, which costs a disk access each.
-    """
-    store = settings().store_url.rstrip("/")
-    if _local(store):
-        root = str(path_of(store))
-        for entry in _files(root):
-            name = entry.path.removeprefix(f"{root}/")
-            if not wanted(name):
-                continue
-            try:
-                stat = entry.stat()
-            except FileNotFoundError:  # another process removed it since the listing
-                continue
-            yield StoredObject(name, _uri(name), stat.st_mtime, stat.st_size)
-        return
-    fs, root_path = _remote(store)
-    for found, info in sorted(fs.find(root_path, detail=True).items()):
-        name = found[len(root_path.rstrip("/")) + 1 :]
-        if found.endswith(_KINDS) and wanted(name):
-            yield StoredObject(name, _uri(name), fs.modified(found).timestamp(), int(info["size"]))
-
-
-def _files(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Objects below a folder, in order; a year has 80,000, so no path is made of what the listing knows."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(entry.path)
-        elif entry.name.endswith(_KINDS):
-            yield entry
-
-
-def delete(uri: str) -> None:
-    """Remove an object that no commit names; one that is gone already is fine."""
-    try:
-        if _local(uri):
-            path_of(uri).unlink()
-        else:
-            fs, path = _remote(uri)
-            fs.rm_file(path)
-    except FileNotFoundError:
-        pass
-
-
-def path_of(uri: str) -> Path:
-    """Return the local path of a `file://` URI."""
-    return Path(unquote(urlsplit(uri).path))
-
-
-def _uri(name: str) -> str:
-    store = settings().store_url.rstrip("/")
-    return f"{store}/{quote(name, safe='/:~') if _local(store) else name}"
-
-
-def _local(uri: str) -> bool:
-    return uri.startswith("file://")
-
-
-def _remote(uri: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(uri)
-
-
-def _put(uri: str, body: memoryview, at: Callable[[str], None]) -> None:
-    try:
-        if _local(uri):
-            _put_file(path_of(uri), body, at)
-            return
-        fs, path = _remote(uri)
-        at("writing")
-        fs.pipe_file(path, bytes(body), mode="create")
-        at("written")
-        at("synced")
-    except FileExistsError as error:
-        raise StoreError(
-            f"{uri} exists already: the warehouse is older than its store (was it restored from a backup?); "
-            "set BATON_STORE_URL to an empty folder"
-        ) from error
-    except OSError as error:
-        full = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        raise StoreError(f"{uri}: cannot be written: {full}; nothing was committed, fix that and retry") from error
-
-
-def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
-    made = _make_folders(path.parent)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    try:
-        try:
-            half = len(body) // 2
-            _write_all(descriptor, body[:half])
-            at("writing")
-            _write_all(descriptor, body[half:])
-            at("written")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        for folder in (path.parent, *made):  # else a power cut after the commit could lose the name
-            sync_folder(folder)
-    except BaseException:  # a task's time limit is no Exception
-        path.unlink(missing_ok=True)
-        raise
-    at("synced")
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Create `folder`; returns the folders whose entries changed."""
-    changed = []
-    above = folder
-    while not above.exists():
-        above = above.parent
-        changed.append(above)
-    folder.mkdir(parents=True, exist_ok=True)
-    return changed
-
-
-def _write_all(descriptor: int, body: memoryview) -> None:
-    while body:
-        body = body[os.write(descriptor, body) :]
-
-
-def age(item: StoredObject) -> float:
-    """Return an object's age in seconds, by this machine's clock."""
-    return time.time() - item.modified

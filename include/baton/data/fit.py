@@ -39,14 +39,14 @@ def flaws(cells: pd.Series, longest: int = LONGEST_CELL) -> dict[int, str]:
     for start in range(0, len(cells), _AT_ONCE):
         some = cells.iloc[start : start + _AT_ONCE].tolist()
         try:
-            text = "".join(some)
-        except TypeError:  # an empty cell is None
+            text = "".join(filter(None, some))  # an empty cell is None
+        except TypeError:
             some = [cell if isinstance(cell, str) else "" for cell in some]
             text = "".join(some)
-        short = len(text) <= longest or max(map(len, some)) <= longest
+        short = len(text) <= longest or max(map(len, filter(None, some))) <= longest
         if short and (text.isprintable() or _ODD.search(text) is None):
             continue  # one look at all of them, which takes a tenth of one at each
-        told = ((start + n, flaw(cell, longest)) for n, cell in enumerate(some))
+        told = ((start + n, flaw(cell, longest)) for n, cell in enumerate(some) if cell)
         found |= {position: why for position, why in told if why is not None}
     return found
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from baton.data.cells import BOOKKEEPING, PROBLEM, as_text
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_text, as_texts
 from baton.data.fit import LONGEST_NAME, fit, flaw, flaws
 from baton.errors import SourceError
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("csv", "json", "parquet")
+_AT_ONCE = 4096  # records that are held as objects
+_PIECE = 1 << 20  # characters
 csv.field_size_limit(2**31 - 1)  # a longer cell costs its own row, not the file
 
 _MAGIC = {
@@ -74,48 +77,36 @@ def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -
     Raises:
         SourceError: a record uses a name that the engine reserves.
     """
-    rows: list[dict[str, str | None]] = []
+    cells: dict[str, list[str | None]] = {}
     problems: list[str | None] = []
-    known: set[str] = set()  # names that were looked at
-    for record in records:
-        if isinstance(record, _Twice):
-            problems.append(f"json: key {fit(record.key, LONGEST_NAME)!r} occurs twice")
-            rows.append({})
-        elif isinstance(record, Mapping) and (strange := _strange_key(record, known)):
-            problems.append(f"json: key {fit(strange, LONGEST_NAME)!r} cannot name a column")
-            rows.append({})
-        elif isinstance(record, Mapping):
-            rows.append(
-                {
-                    str(key): value if value is None or value.__class__ is str else as_text(value)
-                    for key, value in record.items()
-                }
-            )
-            problems.append(None)
-        elif isinstance(record, _Unreadable):
-            rows.append({})
-            problems.append(f"json: {record.reason}: {fit(record.text[:200])}")
-        else:
-            rows.append({})
-            problems.append(fit(f"json: not an object but {as_text(record)}"[:200]))
-    names: dict[str, None] = {}
-    for row in rows:
-        if not row.keys() <= names.keys():
-            names.update(dict.fromkeys(row))
-    columns = list(names)
-    cells = [[row.get(column) for row in rows] for column in columns]
-    return _frame(columns, cells, problems, name, first_row)
+    coming: Iterator[Any] = iter(records)
+    while some := list(islice(coming, _AT_ONCE)):
+        before = len(problems)
+        for position, record in enumerate(some):
+            problem = None
+            if record.__class__ is not dict or not record.keys() <= cells.keys():
+                some[position], problem = _row(record, cells, before)
+            problems.append(problem)
+        for column, known in cells.items():
+            known += as_texts([row.get(column) for row in some])
+    return _frame(list(cells), list(cells.values()), problems, name, first_row)
 
 
-def _strange_key(record: Mapping[Any, Any], known: set[str]) -> str | None:
-    """The first key that cannot name a column; those that can are remembered in `known`."""
-    if record.keys() <= known:
-        return None
-    for key in map(str, record):
-        if _strange(key):
-            return key
-        known.add(key)
-    return None
+def _row(record: object, cells: dict[str, list[str | None]], before: int) -> tuple[dict[str, Any], str | None]:
+    """A record by column, and why it is none; a column not seen yet is empty in the `before` rows."""
+    if isinstance(record, _Twice):
+        return {}, f"json: key {fit(record.key, LONGEST_NAME)!r} occurs twice"
+    if isinstance(record, _Unreadable):
+        return {}, f"json: {record.reason}: {fit(record.text[:200])}"
+    if not isinstance(record, Mapping):
+        return {}, fit(f"json: not an object but {as_text(record)}"[:200])
+    row = {str(key): value for key, value in record.items()}
+    strange = next((key for key in row if key not in cells and _strange(key)), None)
+    if strange is not None:
+        return {}, f"json: key {fit(strange, LONGEST_NAME)!r} cannot name a column"
+    for key in row:
+        cells.setdefault(key, [None] * before)
+    return row, None
 
 
 def _parquet(data: bytes, name: str) -> pd.DataFrame:
@@ -169,6 +160,9 @@ class _Twice:
     def __init__(self, key: str) -> None:
         self.key = key
 
+    def __repr__(self) -> str:  # what stands in the cell of one inside a record: the same in every process
+        return f"key {self.key!r} occurs twice"
+
 
 class _Unreadable:
     """A line that is no JSON."""
@@ -185,29 +179,48 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     return _Twice(next(key for key in keys if keys.count(key) > 1))
 
 
+# numbers keep the digits that the sender wrote: an amount is not squeezed through a binary float here
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
+
+
 def _loads(text: str) -> Any:
-    # numbers keep the digits that the sender wrote: an amount is not squeezed through a binary float here
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object)
+    if text.startswith("\ufeff"):
+        json.loads(text)  # says so
+    return _DECODER.decode(text)
 
 
 def _json(text: str, name: str) -> pd.DataFrame:
-    stripped = text.lstrip()
-    if stripped.startswith("["):
-        try:
-            records = _loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise SourceError(f"{name}: not a JSON array: {error}") from error
-        return frame_of_records(records, name)
-    records = []
-    for line in text.splitlines():
+    if not text.lstrip().startswith("["):
+        return frame_of_records(_objects_of(text, name), name)
+    try:
+        records = _loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SourceError(f"{name}: not a JSON array: {error}") from error
+    return frame_of_records(records, name)
+
+
+def _objects_of(text: str, name: str) -> Iterator[Any]:
+    """What each line holds that is not empty. Raises SourceError, at its end, if no line could be read."""
+    reason, readable = "", False
+    for line in _lines(text):
         if line.strip():
             try:
-                records.append(_loads(line))
+                yield _loads(line)
+                readable = True
             except (json.JSONDecodeError, RecursionError) as error:
-                records.append(_Unreadable(line, str(error)))
-    if records and all(isinstance(record, _Unreadable) for record in records):
-        raise SourceError(f"{name}: neither a JSON array of objects nor one JSON object a line ({records[0].reason})")
-    return frame_of_records(records, name)
+                reason = reason or str(error)
+                yield _Unreadable(line, str(error))
+    if reason and not readable:
+        raise SourceError(f"{name}: neither a JSON array of objects nor one JSON object a line ({reason})")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, of which no second copy is made at once."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _PIECE) + 1 or len(text)
+        yield from text[start:end].splitlines()
+        start = end
 
 
 def _checked(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
@@ -227,9 +240,10 @@ def _checked(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
 
 
 def _objects(values: Sequence[Any]) -> pd.Series:
+    import numpy as np
     import pandas as pd
 
-    return pd.Series(values, dtype=object)
+    return pd.Series(np.fromiter(values, dtype=object, count=len(values)), dtype=object)
 
 
 def _frame(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, as_text
+from baton.data.cells import BOOKKEEPING, as_texts
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
             utc = cells.dt.tz_convert("UTC") if cells.dt.tz is not None else cells
             binary.append(utc.to_numpy("datetime64[ns]").view("int64"))
         else:
-            text.append(["\x00" if (cell := as_text(value)) is None else cell for value in cells.tolist()])
+            text.append(["\x00" if cell is None else cell for cell in as_texts(cells.tolist())])
     blob = np.column_stack(binary).tobytes() if binary else b""
     width = 8 * len(binary)
     words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)

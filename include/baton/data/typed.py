@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text, keys_of
+from baton.data.cells import BOOKKEEPING, MASKED, PROBLEM, as_text, empty_cells, keys_of
 from baton.data.conversions import convert
 from baton.data.fit import LONGEST_CELL, LONGEST_ENTITY, LONGEST_KEY, flaws
 from baton.data.identity import plain_index, row_shas, with_row_identity
@@ -86,6 +86,7 @@ class Parsed:
         rows_in: all rows, converted or not.
         dropped_columns: arrived, but the contract does not know them; `(masked)` where they may be a first row.
         missing: the contract names them, but they did not arrive.
+        absent: no row of a sparse contract has them; their cells are empty.
     """
 
     frame: pd.DataFrame
@@ -94,6 +95,7 @@ class Parsed:
     bad_rows: int = 0
     dropped_columns: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
 
 def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "") -> Parsed:
@@ -127,14 +129,15 @@ def parse(frame: pd.DataFrame, spec: ContractSpec, entities: Collection[str] = (
     if "_row" not in frame:
         frame = with_row_identity(frame, "")
     present = [column for column in spec.columns if column in frame]
+    absent = [name for name, one in spec.columns.items() if spec.sparse and one.nullable and name not in frame]
     broken = np.zeros(len(frame), dtype=bool)
     typed: dict[str, pd.Series] = {}
     faults: list[tuple[str, str, np.ndarray]] = []
     unfit: dict[str, dict[int, str]] = {}
     longest = dict.fromkeys(spec.key, LONGEST_KEY) | dict.fromkeys(entities, LONGEST_ENTITY)
-    for column in present:
+    for column in [name for name in spec.columns if name in frame or name in absent]:
         kind = spec.columns[column].type
-        typed[column], bad = convert(frame[column], kind)
+        typed[column], bad = convert(frame[column] if column in frame else empty_cells(len(frame)), kind)
         if bad.any():
             faults.append((column, kind, np.flatnonzero(bad)))
             broken |= bad
@@ -153,7 +156,8 @@ def parse(frame: pd.DataFrame, spec: ContractSpec, entities: Collection[str] = (
         bad=_violations(frame, spec, faults, unfit, unreadable) if broken.any() else [],
         bad_rows=int(broken.sum()),
         dropped_columns=unknown,
-        missing=[column for column in spec.columns if column not in frame],
+        missing=[column for column in spec.columns if column not in typed],
+        absent=absent,
     )
 
 

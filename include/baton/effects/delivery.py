@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import switch
+from baton.actions import permits, switch
 from baton.effects import attempts, outbox
 from baton.effects.attempts import BUSY, SAME, Kept
 from baton.effects.outbox import CONFLICT, FAILED, FORBIDDEN, OPEN, PENDING, SENDING, SENT, UNKNOWN, WAITING, Effect
@@ -144,10 +144,14 @@ def _doubt(effect: Effect) -> str:
 
 
 def _withheld(claimed: Effect) -> str:
-    """Why nothing may be sent though the effect was taken; empty: it may. The switch may have been turned since."""
+    """Why nothing may be sent though the effect was taken; empty: it may. Since then, the switch may have been turned, or
+    what was agreed to have ended: asking the other side takes a while."""
     if not claimed.may_send:
         return "it was asked about; sending it needs a new permit"
-    return str(switch.stopped() or "")
+    with warehouse.read() as conn:
+        if stopped := switch.stopped(conn):
+            return str(stopped)
+        return "" if permits.stands(conn, claimed.key) else "its permit was taken back since the attempt began"
 
 
 def _age(since: str) -> float:

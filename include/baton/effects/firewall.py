@@ -167,6 +167,7 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
             admission.grant(conn, origin, action, after, current)
             outbox.bring(conn, effect.key, READY, None, (WAITING,))
         elif after.state == requests.REFUSED:
+            permits.retire(conn, effect.key, "refused")  # also a used one, which another policy might make good again
             outbox.bring(conn, effect.key, FORBIDDEN, f"refused {after.note}", (WAITING,))
         FAULT("voted")
         return after
@@ -186,7 +187,9 @@ def _judge_anew(conn: Connection, effect: Effect, action: Action, spec: ActionsS
 
 
 def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> list[Request]:
-    """Take back what waits for people, and what they approved and has not begun, about an entity: its case was closed.
+    """Take back what waits for people, and what they approved and is not done, about an entity: its case was closed.
+
+    What the other side may have is asked about, as ever, and not sent again. The caller has the turn of `switch.TURNS`.
 
     Returns:
         the requests that it was about.
@@ -194,10 +197,16 @@ def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> list[Req
     gone, states = [], (requests.OPEN, APPROVED)
     outbox.hold(conn, {one.effect for one in requests.about(conn, flow, entity_key, states)})
     for request in requests.about(conn, flow, entity_key, states):  # as it is now that nobody answers any more
-        if request.state == APPROVED and not permits.void(conn, request.effect, why, voted_only=True):
-            continue  # it has begun
-        requests.close(conn, request, requests.WITHDRAWN, why, request.state)
-        outbox.bring(conn, request.effect, outbox.WITHDRAWN, why, (WAITING, outbox.PENDING, outbox.FAILED))
+        effect = outbox.find(request.effect, conn)
+        if effect is not None and effect.state == outbox.SENT:
+            continue
+        permits.retire(
+            conn, request.effect, why
+        )  # also one that an attempt used: the next attempt would go on under it
+        if outbox.bring(conn, request.effect, outbox.WITHDRAWN, why, (WAITING, outbox.PENDING, outbox.FAILED)):
+            requests.close(conn, request, requests.WITHDRAWN, why, request.state)
+        else:  # in doubt: whoever asks about it and finds nothing finds a refusal as well
+            requests.close(conn, request, requests.REFUSED, f"because {why}", request.state)
         gone.append(request)
     return gone
 
@@ -248,6 +257,8 @@ def take_back(key: str, requester: str, reason: str = "") -> Undone:
 
 def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undone:
     warehouse.take_turns(conn, switch.TURNS)
+    if not requester.strip():  # nobody could be told from those who agree to it
+        raise BatonError("nothing is taken back: nobody knows who asks for it: log in under your own name")
     outbox.hold(conn, [key])
     effect = outbox.find(key, conn)
     if effect is None:
@@ -275,7 +286,9 @@ def _take_back(conn: Connection, key: str, requester: str, reason: str) -> Undon
     assert found is not None
     for one in requests.of_effect(conn, placed):  # what somebody refused once may be asked for again by name
         requests.close(conn, one, requests.WITHDRAWN, "it is asked for again", requests.REFUSED)
-    _admitted(conn, done, [(found, action)] if keys else [], before)
+    waiting = _admitted(conn, done, [(found, action)] if keys else [], before).waiting
+    for number in waiting if reason else ():
+        requests.explain(conn, number, f"{requester}: {reason}")
     found = outbox.find(placed, conn)
     assert found is not None
     said = {"effect": key, "by": placed, "asked_by": requester, "reason": reason, "state": found.state}

@@ -290,6 +290,11 @@ def find(key: str, conn: Connection) -> Effect | None:
     return Effect(*row) if row else None
 
 
+def known(conn: Connection, keys: Collection[str]) -> list[Effect]:
+    """The effects of those keys that there are."""
+    return [Effect(*row) for row in warehouse.among(conn, sa.select(*COLUMNS), outbox.c.key, keys)]
+
+
 def hold(conn: Connection, keys: Collection[str]) -> None:
     """Have nobody else change these effects to the end of the transaction.
 

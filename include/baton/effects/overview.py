@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from baton.actions import policy, requests, undo
 from baton.actions.requests import Request
+from baton.actions.votes import APPROVE
 from baton.effects import attempts
 from baton.effects.outbox import COLUMNS, SENT, Effect
 from baton.errors import BatonError
@@ -39,7 +40,8 @@ class EffectState:
     """An effect as pages show it.
 
     Attributes:
-        level, rule: by which it got its permit, empty before; request: the number of the one it waits for, or was approved by.
+        level, rule: by which it got its permit, empty before; request: the number of the one it waits for, or was approved by;
+            answered: the state of that request, agreed: the names of those who said yes to it.
         undo: kind of the action that takes it back; empty: none does. `undoable`: `baton undo KEY` would be taken now.
     """
 
@@ -47,6 +49,8 @@ class EffectState:
     level: str = ""
     rule: str = ""
     request: int | None = None
+    answered: str = ""
+    agreed: tuple[str, ...] = ()
     undo: str = ""
     undoable: bool = False
 
@@ -132,8 +136,11 @@ def _standing(conn: Connection, effects: Sequence[Effect]) -> list[EffectState]:
     permits, asked, keys = tables.permits, tables.requests, [effect.key for effect in effects]
     given = sa.select(permits).where(permits.c.void_at.is_(None)).order_by(permits.c.id)
     allowed = {row["effect"]: row for row in _mappings(conn, given, permits.c.effect, keys)}
-    waits = sa.select(asked.c.effect, asked.c.id, asked.c.level, asked.c.rule).order_by(asked.c.id)
+    waits = sa.select(asked.c.effect, asked.c.id, asked.c.level, asked.c.rule, asked.c.state).order_by(asked.c.id)
     open_ones = {row["effect"]: row for row in _mappings(conn, waits, asked.c.effect, keys)}
+    said = sa.select(tables.votes.c.request, tables.votes.c.name).where(tables.votes.c.answer == APPROVE)
+    numbers = [row["id"] for row in open_ones.values()]
+    votes = _mappings(conn, said.order_by(tables.votes.c.at), tables.votes.c.request, numbers)
     made = []
     for effect in effects:
         permit, last = allowed.get(effect.key), open_ones.get(effect.key)
@@ -141,7 +148,11 @@ def _standing(conn: Connection, effects: Sequence[Effect]) -> list[EffectState]:
         number = permit["request"] if permit else last["id"] if last else None
         kind = (effect.undo or {}).get("kind", "")
         undoable = bool(kind) and not undo_refused(conn, effect)
-        made.append(EffectState(effect, by.get("level", ""), by.get("rule", ""), number, kind, undoable))
+        answered = last["state"] if last and last["id"] == number else ""
+        agreed = tuple(row["name"] for row in votes if row["request"] == number)
+        made.append(
+            EffectState(effect, by.get("level", ""), by.get("rule", ""), number, answered, agreed, kind, undoable)
+        )
     return made
 
 

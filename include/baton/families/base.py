@@ -204,10 +204,12 @@ class Family(Protocol):
 
     Attributes:
         truth: `labels` when it arrives later and apart, `rows` when the target is a column of the rows themselves.
+        row_local: a row's score depends on no other row, so that a large batch is scored some rows at a time.
     """
 
     name: str
     truth: Literal["labels", "rows"]
+    row_local: bool
 
     def validate(self, spec: Any, candidate: Any, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Judge one candidate (no ensemble) on rows that it did not see.

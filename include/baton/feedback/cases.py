@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
+from baton.actions import switch
 from baton.data.datasets import DatasetRef, read
 from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
-from baton.feedback.labels import PERSON, record_labels
+from baton.feedback.labels import ARRIVED, PERSON, Truth, record_labels
 from baton.record import ledger, tables, warehouse
-from baton.record.warehouse import insert, now, write
+from baton.record.warehouse import insert, now, take_turns, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,13 @@ class UnusableText(BatonError):
     """The text is none that the answer can take, or the answer takes none; the message says which."""
 
 
+ANALYST = "analyst"  # origin of the labels that follow from an answer
 LONGEST_TITLE = 120  # characters of what a case is called
 LONGEST_REASON = 600  # of one of its sentences
 LONGEST_TEXT = 4000  # characters of a text that a person writes
-Resolutions = Mapping[str, Mapping[str, Any]]  # what may be answered -> what is then true: target -> value
+# what may be answered -> what is then true: target -> value; or target -> {column: value}, true of each row that the
+# decision's column names, a JSON object partition -> keys: rows of other partitions than the case's may be among them
+Resolutions = Mapping[str, Mapping[str, Any]]
 
 
 def open_cases(
@@ -53,7 +57,7 @@ def open_cases(
             flow. None: all.
 
     Raises:
-        BatonError: a case would have no answer, or `edits` names an answer that there is not.
+        BatonError: a case would have no answer, `edits` names an answer or an answer names a column that there is not.
     """
     at, table = now(), tables.cases
     mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
@@ -111,6 +115,13 @@ def _answers(flow: str, decision: Mapping[Any, Any], default: Resolutions | None
         raise BatonError(
             f"flow {flow}: `edits` names {strange[0]!r}, which no case is answered; {', '.join(found)} are"
         )
+    meant = {
+        column for answer in found.values() for said in answer.values() if isinstance(said, Mapping) for column in said
+    }
+    if missing := sorted(meant - set(decision)):
+        raise BatonError(
+            f"flow {flow}: an answer is about the rows of the column {missing[0]!r}, which no decision has"
+        )
     return {"resolutions": found, "edits": edits or None}
 
 
@@ -120,27 +131,52 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
     Raises:
         BatonError: the decision cannot be read.
     """
+    found = _published(flow, entity_key, tables.cases.c.edits)
+    if found is None or not found.edits:
+        return {}
+    texts = {answer: row[column] for row in _rows(found, entity_key) for answer, column in found.edits.items()}
+    return {answer: text for answer, text in texts.items() if isinstance(text, str)}
+
+
+def _published(flow: str, entity_key: str, column: Any) -> Any:
+    """A column of a case, and `ref` of the decision that is published about it now; None without one."""
     case, decision, commit = tables.cases, tables.decisions, tables.commits
     query = (
-        select(case.c.edits, commit.c.ref)
+        select(column, commit.c.ref)
         .join(decision, (decision.c.flow == case.c.flow) & (decision.c.partition == case.c.partition)
               & (decision.c.entity_key == case.c.entity_key))
         .join(commit, commit.c.id == decision.c.commit_id)
         .where(case.c.flow == flow, case.c.entity_key == str(entity_key))
     )  # fmt: skip
     with warehouse.read() as conn:
-        found = conn.execute(query).first()
-    if found is None or not found.edits:
-        return {}
+        return conn.execute(query).first()
+
+
+def _rows(found: Any, entity_key: str) -> list[dict[Any, Any]]:
     rows = read(DatasetRef.from_dict(found.ref))
-    rows = rows[rows["entity_key"].astype(str) == str(entity_key)]
-    texts = {answer: row[column] for row in rows.to_dict("records") for answer, column in found.edits.items()}
-    return {answer: text for answer, text in texts.items() if isinstance(text, str)}
+    return rows[rows["entity_key"].astype(str) == str(entity_key)].to_dict("records")
+
+
+def _row_labels(flow: str, entity_key: str, resolution: str) -> dict[str, list[tuple[str, str, Truth]]]:
+    """What an answer says of the rows that the decision names: target -> (key, partition, value); most cases name none."""
+    found = _published(flow, entity_key, tables.cases.c.resolutions)
+    answer = (found.resolutions.get(resolution) or {}) if found is not None else {}
+    meant = {target: of_rows for target, of_rows in answer.items() if isinstance(of_rows, Mapping)}
+    cells = _rows(found, entity_key) if meant else []
+    return {
+        target: [
+            (str(key), partition, value)
+            for column, value in of_rows.items()
+            for row in cells if isinstance(row[column], str)
+            for partition, keys in json.loads(row[column]).items() for key in keys
+        ]
+        for target, of_rows in meant.items()
+    }  # fmt: skip
 
 
 def decide(
     flow: str, entity_key: str, resolution: str, actor: str, note: str = "", text: str | None = None,
-    seen: int | None = None,
+    seen: int | None = None, actor_id: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Record a person's decision on a case, and the labels that follow from it, in one transaction.
 
@@ -148,6 +184,8 @@ def decide(
         text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
             where it says what was offered anyway. The ledger records whether it was changed, not what it says.
         seen: commit of the decision that the person looked at; None: they say nothing of it.
+        actor_id: what they logged in with, where `actor` is what they are called: an answer may be an approval, and two
+            people are told apart by it.
 
     Raises:
         UnknownResolution: the case cannot be answered like that.
@@ -158,8 +196,11 @@ def decide(
     table = tables.cases
     if why := flaw(note, LONGEST_TEXT):
         raise UnusableText(f"note: {why}")
-    proposed = offered(flow, entity_key) if text is not None else {}  # read before the warehouse is locked
+    # read before the warehouse is locked
+    proposed = offered(flow, entity_key) if text is not None else {}
+    rows = _row_labels(flow, entity_key, resolution)
     with write() as conn:
+        take_turns(conn, switch.TURNS)  # so that nothing is placed about it while what waits is withdrawn
         here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key))
         case = conn.execute(select(table).where(here)).mappings().first()
         if case is None:
@@ -178,13 +219,22 @@ def decide(
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
         values: dict[str, Any] = {"status": "closed", "resolution": resolution, "actor": actor, "note": note}
+        values["actor_id"] = actor_id or actor
         values |= {"text": written, "updated_at": now()}
         changed = conn.execute(table.update().where(here, table.c.resolution.is_(None)).values(**values))
         if changed.rowcount != 1:
             raise BatonError(f"case {entity_key!r} was decided by somebody else at the same moment")
         firewall.withdraw(conn, flow, str(entity_key), f"its case was closed: {resolution}")
         for target, value in case["resolutions"][resolution].items():
-            record_labels(conn, flow, "analyst", actor, [(str(entity_key), case["partition"], value)], target, PERSON)
+            truths = (
+                rows.get(target) or [] if isinstance(value, Mapping) else [(str(entity_key), case["partition"], value)]
+            )
+            record_labels(conn, flow, ANALYST, actor, truths, target, PERSON)
+        for target, truths in rows.items():
+            if truths:  # the case's own partition the monitors hear of anyway
+                where = sorted({partition for _, partition, _ in truths})
+                about = {"target": target, "origin": ANALYST, "published": len(truths), "partitions": where}
+                ledger.append(conn, ARRIVED, flow, about)
         ledger.append(conn, "case_decided", f"{flow}/{entity_key}", said)
     return {**case, **values}
 

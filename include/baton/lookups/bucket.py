@@ -1,22 +1,32 @@
-"""A token bucket: so many questions a second, whoever of this process's threads asks."""
+"""A token bucket: so many questions a second, whichever thread or process of this machine asks."""
 
-import threading
+import fcntl
+import json
+import math
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+_LONGEST = 3600.0  # seconds: nobody waits so long for a token
 
 
 class Bucket:
-    """Holds up to a second's tokens, at least one; a question takes one, or waits for it."""
+    """Holds up to a second's tokens, at least one; a question takes one, or waits for it.
+
+    What is left stands in a file, which whoever takes a token locks for that moment: processes that ask the same tool share it.
+    """
 
     def __init__(
         self,
+        path: Path,
         per_second: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,  # of the machine, not of the process
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._rate, self._most = per_second, max(1.0, per_second)
-        self._left, self._at = self._most, clock()
-        self._clock, self._sleep, self._lock = clock, sleep, threading.Lock()
+        self._path, self._rate, self._most = path, per_second, max(1.0, per_second)
+        self._clock, self._sleep = clock, sleep
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def take(self, until: float) -> bool:
         """Take a token, waiting for it if need be.
@@ -27,13 +37,28 @@ class Bucket:
         Returns:
             whether one was taken.
         """
-        with self._lock:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
             now = self._clock()
-            self._left, self._at = min(self._most, self._left + (now - self._at) * self._rate), now
-            wait = max(0.0, (1.0 - self._left) / self._rate)
+            left = self._left(os.read(file, 100), now)
+            wait = max(0.0, (1.0 - left) / self._rate)
             if now + wait > until:
                 return False
-            self._left -= 1.0  # below zero: whoever comes next waits behind this one
+            # below zero: whoever comes next waits behind this one
+            os.pwrite(file, json.dumps([left - 1.0, now]).encode().ljust(100), 0)
+        finally:
+            os.close(file)  # with it the lock ends
         if wait:
             self._sleep(wait)
         return True
+
+    def _left(self, content: bytes, now: float) -> float:
+        """What is in the bucket now; what nobody can have left (the machine was started anew, a disk was full) is a full one."""
+        try:
+            left, at = (float(one) for one in json.loads(content))
+        except (ValueError, TypeError):
+            return self._most
+        if not (-_LONGEST * self._rate <= left < math.inf and at <= now):
+            return self._most
+        return min(self._most, left + (now - at) * self._rate)

@@ -4,6 +4,7 @@ What a tool does never raises here: a value without an answer says so. All of it
 questions wait for nothing but their turn, their own time limit and the budget; a tool that fails is soon left in peace.
 """
 
+import hashlib
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from baton.lookups.cache import Cached
 from baton.lookups.client import ToolClient, ToolReply, unaskable
 from baton.lookups.guard import Guard, Leave
 from baton.progress import duration, told
+from baton.settings import settings
 from baton.specs.tool import ToolSpec
 
 _KEPT_AT_ONCE = 500  # answers: whoever tries again after a crash asks for no more than these
@@ -101,7 +103,9 @@ class _Asking:
         self.asked = 0
         self._fresh: dict[str, dict[str, Any] | None] = {}  # answers that the cache does not have yet
         self._until = time.monotonic() + tool.budget_seconds
-        self._bucket = Bucket(tool.per_second)
+        self._bucket = Bucket(
+            settings().home / "rates" / hashlib.sha256(key.encode()).hexdigest()[:32], tool.per_second
+        )
         self._over = threading.Event()
 
     def ask(self, values: list[str], connect: Callable[[], Endpoint]) -> None:

@@ -23,8 +23,8 @@ _NOTES = ("source", "status", "rules", "advice")
 EditedRow = tuple[str, tuple[str, str, RowKey], dict[str, str | None]]
 
 
-def export(path: Path, where: Where | None = None) -> int:
-    """Write quarantined rows (waiting ones unless `where` names a status) to a new .csv or .json file, mode 0600.
+def export(path: Path, where: Where = Where(status=WAITING)) -> int:  # noqa: B008 - it cannot be changed
+    """Write quarantined rows, without `where` those that wait, to a new .csv or .json file, mode 0600.
 
     Returns:
         number of rows.
@@ -33,7 +33,7 @@ def export(path: Path, where: Where | None = None) -> int:
         BatonError: the file exists (it may hold somebody's edits), has another ending, or there is nothing to write.
     """
     kind = _kind(path)
-    rows = list_rows(where or Where(status=WAITING), limit=None)
+    rows = list_rows(where)
     if not rows:
         raise BatonError("nothing to export: no row in quarantine matches")
     text = _as_json(rows) if kind == ".json" else None
@@ -62,9 +62,7 @@ def repair_file(path: Path, actor: str) -> RepairReport:
         raise BatonError(f"{path}: there are no rows in it")
     there: dict[tuple[str, str, RowKey], QuarantinedRow] = {}
     for flow, partition in sorted({key[:2] for _, key, _ in entries}):
-        there |= {
-            (flow, partition, (row.row_sha, row.row)): row for row in list_rows(Where(flow, partition), limit=None)
-        }
+        there |= {(flow, partition, (row.row_sha, row.row)): row for row in list_rows(Where(flow, partition))}
     problems: list[str] = []
     changes: dict[tuple[str, str, RowKey], dict[str, str | None]] = {}
     for place, key, cells in entries:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data.cells import BOOKKEEPING, PROBLEM, as_text, keys_of
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_text, empty_cells, keys_of
 from baton.data.fit import LONGEST_KEY, fit
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
@@ -84,7 +84,7 @@ def record(
         })  # fmt: skip
     changing = ["entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at"]
     warehouse.upsert(conn, quarantine, rows, update=changing)
-    delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None else None
+    delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None and given_up else None
     passing = [
         key for key, found in known.items()
         if (found.status in WAITING and key not in records)
@@ -180,19 +180,13 @@ def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFram
                 by_column.setdefault(PROBLEM, []).append((places[key], None))
     frame = frame.copy(deep=False)
     for column, changes in by_column.items():
-        cells_now = frame[column].astype(object) if column in frame else _empty(len(frame))
+        cells_now = frame[column].astype(object) if column in frame else empty_cells(len(frame))
         values = cells_now.to_numpy(copy=True)
         for position, value in changes:
             values[position] = value
         frame[column] = values
     gone = [places[key] for key in discarded if key in places]
     return frame.drop(index=gone).reset_index(drop=True) if gone else frame
-
-
-def _empty(rows: int) -> pd.Series:
-    import pandas as pd
-
-    return pd.Series([None] * rows, dtype=object)
 
 
 def repairs_digest(flow: str, partition: str, conn: Connection | None = None) -> str:

@@ -79,7 +79,7 @@ class QuarantinedRow:
         return f"{self.flow} {self.partition} row {self.row}"
 
 
-def list_rows(where: Where | None = None, limit: int | None = 100) -> list[QuarantinedRow]:
+def list_rows(where: Where | None = None, limit: int | None = None) -> list[QuarantinedRow]:
     """Return quarantined rows, one entry a row with all its rules, ordered by flow, partition and row.
 
     A rule in `where` selects rows that break it and still shows all their rules.
@@ -120,7 +120,7 @@ def select(conn: Connection, where: Where, limit: int | None) -> list[Quarantine
     chosen = sa.select(*identity).where(*tests).distinct().order_by(c.flow, c.partition, c.row, c.row_sha)
     # a row with one resolved rule may still be open for another, and single rows are picked below
     exact = where.rows is None and "resolved" not in (statuses or ())
-    picked = (chosen.limit(limit) if exact and limit is not None else chosen).subquery()
+    picked = chosen.limit(limit if exact else None).subquery()
     same_row = sa.and_(*(column == picked.c[column.name] for column in identity))
     query = sa.select(quarantine).join(picked, same_row)
     groups: dict[tuple[Any, ...], list[Any]] = {}

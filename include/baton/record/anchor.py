@@ -69,7 +69,6 @@ def add(number: int, digest: str, between: Callable[[int, int], Iterable[tuple[i
     """
     known = key()
     own = line(known, number, digest)
-    folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(anchor_path(), "a+b", opener=_private) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
@@ -109,8 +108,7 @@ def lines(path: Path, size: int, last: int | None = None) -> Iterator[bytes]:
     """The lines in the first `size` bytes of an anchor, in order; with `last` about the last so many of them, at least."""
     with path.open("rb") as file:
         if last is not None and size > (last + _TAIL) * _LINE:
-            file.seek(size - (last + _TAIL) * _LINE)
-            file.readline()  # the rest of a line
+            file.seek(size - (last + _TAIL) * _LINE)  # the rest of a line has no seal
         left = size - file.tell()
         for one in file:
             left -= len(one)

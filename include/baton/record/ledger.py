@@ -266,10 +266,13 @@ def _stored_hash(conn: Connection, seq: int) -> str | None:
     return conn.execute(sa.select(ledger.c.hash).where(ledger.c.seq == seq)).scalar()
 
 
-def remember(verdict: ChainCheck, actor: str) -> dict[str, Any]:
+def remember(verdict: ChainCheck, actor: str, state: dict[str, Any] | None = None) -> dict[str, Any]:
     """Keep a check's result for the page that shows it and for `verify(new=True)`; returns what is kept.
 
     The head up to which all was well stays when a later check finds a fault.
+
+    Args:
+        state: up to where all that the ledger is about was well, too (`baton.recovery.verify`); None: as before.
     """
     try:
         before = anchor.remembered() or _NOTHING
@@ -279,6 +282,7 @@ def remember(verdict: ChainCheck, actor: str) -> dict[str, Any]:
         "at": warehouse.now(), "by": actor, "ok": verdict.ok, "records": verdict.records,
         "first_broken": verdict.first_broken, "reason": verdict.reason, "unanchored": verdict.unanchored,
         "after": verdict.after, "whole": before["whole"], "head": before["head"],
+        "state": before.get("state", {}) if state is None else state,
     }  # fmt: skip
     if verdict.ok:
         result |= {"whole": verdict.records, "head": verdict.head}

@@ -36,6 +36,10 @@ commits = _table(
     Index(None, "flow", "partition"),
 )
 
+# what a partition took for its own before it committed, seen by those that run beside it; mark: of a key, by SHA-256; first, last:
+# seconds since 1970, see `baton.stages.claims`
+claims = _table("claims", "flow* stage* partition* mark* owner* first:float last:float")
+
 # --- rows ---
 
 # one row per broken rule of a source row; status: open, repaired, discarded, resolved
@@ -71,11 +75,11 @@ labels = _table(
 # work for people; a resolution is a person's and is never overwritten by a run; title: what people call it, reasons: the
 # decision's own sentences, both perhaps with personal data: for those who may decide; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
-# instead of; text: what the person wrote, null where it is what was offered; priority: 1 is first
+# instead of; actor_id: what the person logged in with, actor: what they are called; text: what the person wrote, null where it is what was offered; priority: 1 is first
 cases = _table(
     "cases",
     "flow* entity_key* partition route queue? priority:int? risk:float status title? reasons:json? "
-    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at",
+    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at actor_id?",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
     Index(None, "status", "updated_at", "flow"),

@@ -25,14 +25,10 @@ def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Calla
         RegistryRefused: tampered with, replayed, not signed, or holding something that could run.
         ServiceError: the server is down.
     """
-    title = f"{known.model} version {known.version}"
-    if not known.run_id or not known.logged_model:
-        raise RegistryRefused(f"{title}: has no run or no upload of its own, so Baton did not register it")
-    expected = {"model": known.model, "run_id": known.run_id, "logged_model": known.logged_model}
+    title, expected = _expected(known)
     final = home / "models" / known.model / str(known.version)
     if not final.is_dir():
-        if (first := first_of()) != known.version:
-            raise RegistryRefused(f"{title}: is version {first} registered once more")
+        _require_first(known, first_of())
         _fetch(rest, home, known, final, expected)
     try:
         return final, verify(final, public_key(home / "keys"), expected)
@@ -40,6 +36,38 @@ def verified_folder(rest: Rest, home: Path, known: ModelVersion, first_of: Calla
         raise RegistryRefused(
             f"{title}: {refusal} (cached copy {final}; delete it to fetch the registry's)"
         ) from refusal
+
+
+def stored(rest: Rest, home: Path, known: ModelVersion, first: int) -> Manifest:
+    """Verify the files that the registry holds of a version, whatever copy is on this machine; nothing is kept.
+
+    Args:
+        first: number of the first version that this upload was registered as.
+
+    Raises:
+        RegistryRefused, ServiceError: as `verified_folder`.
+    """
+    title, expected = _expected(known)
+    _require_first(known, first)
+    with tempfile.TemporaryDirectory(prefix="baton-verify-") as scratch:  # mode 0700
+        _fetch_files(rest, known, Path(scratch))
+        try:
+            return verify(Path(scratch), public_key(home / "keys"), expected)
+        except RegistryRefused as refusal:
+            raise RegistryRefused(f"{title}: {refusal}") from refusal
+
+
+def _expected(known: ModelVersion) -> tuple[str, dict[str, str]]:
+    """What a version is called, and what its manifest must have been signed for."""
+    title = f"{known.model} version {known.version}"
+    if not known.run_id or not known.logged_model:
+        raise RegistryRefused(f"{title}: has no run or no upload of its own, so Baton did not register it")
+    return title, {"model": known.model, "run_id": known.run_id, "logged_model": known.logged_model}
+
+
+def _require_first(known: ModelVersion, first: int) -> None:
+    if first != known.version:
+        raise RegistryRefused(f"{known.model} version {known.version}: is version {first} registered once more")
 
 
 def _fetch(rest: Rest, home: Path, known: ModelVersion, final: Path, expected: Mapping[str, str]) -> None:

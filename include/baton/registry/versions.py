@@ -10,7 +10,7 @@ from typing import Any
 
 from baton.errors import RegistryRefused, ServiceError
 from baton.registry.card import with_gate
-from baton.registry.download import verified_folder
+from baton.registry.download import stored, verified_folder
 from baton.registry.identity import Identity, ModelVersion
 from baton.registry.manifest import Manifest
 from baton.registry.package import Submission, package
@@ -127,6 +127,25 @@ class Versions(RunLog):
             token = page.get("next_page_token", "")
             if not token:
                 return sorted(found, key=lambda version: version.version)
+
+    def models(self) -> list[str]:
+        """Names of the registered models, sorted."""
+        found: list[str] = []
+        token = ""
+        while True:
+            page = self.rest.get("/registered-models/search", max_results=1000, page_token=token)
+            found += [entry["name"] for entry in page.get("registered_models", [])]
+            token = page.get("next_page_token", "")
+            if not token:
+                return sorted(found)
+
+    def check(self, known: ModelVersion) -> Manifest:
+        """Verify the files of a version that the registry itself holds; `download` looks at the copy on this machine.
+
+        Raises:
+            RegistryRefused, ServiceError: as `download`.
+        """
+        return stored(self.rest, self.home, known, self._first_of(known.model, known.run_id, known.logged_model))
 
     def version(self, model: str, version: int) -> ModelVersion:
         """One version. Raises RegistryRefused: there is no such version."""

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets
+from baton.data import objects
 from baton.data.partitions import format_key
 from baton.effects.outbox import FORBIDDEN, SENT, WITHDRAWN
 from baton.packs.pack import load_pack, packs
@@ -23,6 +23,7 @@ from baton.stages import garbage
 
 RETAINED = "retained"
 _DONE: Mapping[str, tuple[tuple[sa.Table, tuple[Any, ...]], ...]] = {
+    "datasets": ((tables.claims, ()),),
     "predictions": ((tables.predictions, ()), (tables.decisions, ()), (tables.adjustments, ())),
     "labels": ((tables.labels, ()),),
     "quarantine": ((tables.quarantine, (tables.quarantine.c.status.in_(("resolved", "discarded")),)),),
@@ -63,7 +64,7 @@ def retain(
     ages = {
         flow: {kind: format_key(now - age) for kind, age in policy if age is not None} for flow, policy in given.items()
     }
-    old: dict[str, list[datasets.StoredObject]] = {}
+    old: dict[str, list[objects.StoredObject]] = {}
     for item, slot, _ in garbage.attempts():
         if slot.partition < ages.get(slot.flow, {}).get("datasets", ""):
             old.setdefault(slot.flow, []).append(item)
@@ -76,13 +77,13 @@ def retain(
             continue
         if not dry_run:
             for item in old.get(flow, []):
-                datasets.delete(item.uri)
+                objects.delete(item.uri)
         removals.append(done)
     return removals
 
 
 def _of_flow(
-    conn: Connection, flow: str, before: Mapping[str, str], old: list[datasets.StoredObject], actor: str, dry_run: bool
+    conn: Connection, flow: str, before: Mapping[str, str], old: list[objects.StoredObject], actor: str, dry_run: bool
 ) -> Removal:
     removal = Removal(flow, objects=[item.uri for item in old], size=sum(item.size for item in old))
     if old and not dry_run:

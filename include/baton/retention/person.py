@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets
+from baton.data import datasets, objects
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
 from baton.errors import BatonError
@@ -44,7 +44,7 @@ class _Found:
     """The objects of a flow's reach that hold the entity, and what stands in their places."""
 
     newest: int
-    old: list[datasets.StoredObject] = field(default_factory=list)  # with the rows, or of attempts that never committed
+    old: list[objects.StoredObject] = field(default_factory=list)  # with the rows, or of attempts that never committed
     rows: int = 0
     slots: dict[Slot, int] = field(default_factory=dict)  # -> the fence that we took
     refs: dict[int, tuple[DatasetRef, DatasetRef, int]] = field(default_factory=dict)  # commit -> before, after, fence
@@ -103,7 +103,7 @@ def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run
 def _drop(found: _Found, dry_run: bool) -> None:
     """Remove the new objects of an exchange that did not take place."""
     for _, after, _ in () if dry_run else found.refs.values():
-        datasets.delete(after.uri)
+        datasets.delete(after)
 
 
 def _traces(flow: str, entities: Iterable[str], dry_run: bool) -> int | str:
@@ -152,25 +152,28 @@ def _scan(reach: set[str], columns: set[tuple[str, ...]], entities: Collection[s
     commits = {(Slot(row["flow"], row["stage"], row["partition"], row["map_index"]), row["fence"]): row for row in rows}
     found = _Found(max((row["id"] for row in rows), default=0))
     owner = warehouse.transact(warehouse.identity)
+    written: dict[tuple[Slot, int], list[objects.StoredObject]] = {}  # of an attempt: one object, or parts and manifest
     for item, slot, fence in garbage.attempts():
-        if slot.flow not in reach:
-            continue
+        if slot.flow in reach:
+            written.setdefault((slot, fence), []).append(item)
+    for (slot, fence), items in written.items():
         commit = commits.get((slot, fence))
         if commit is None:  # of an attempt that crashed, or that is about to be refused
-            found.old.append(item)
+            found.old += items
             continue
         ref = DatasetRef.from_dict(commit["ref"])
-        count, rest = datasets.without(ref, columns, entities)
+        count = datasets.held(ref, columns, entities)
         if not count:
             continue
-        found.old.append(item)
+        found.old += items
         found.rows += count
         if dry_run:
             found.refs[commit["id"]] = (ref, ref, fence)
             continue
         mine = warehouse.transact(partial(slots.raise_fence, slot=slot))
         found.slots[slot] = mine
-        after = datasets.write_table(rest, slots.object_name(slot, commit["digest"], mine, owner), slot.partition)
+        name = slots.object_name(slot, commit["digest"], mine, owner)
+        after = datasets.without(ref, columns, entities, name)
         found.refs[commit["id"]] = (ref, after, mine)
     return found
 
@@ -198,6 +201,7 @@ def _exchange(
     removal.rows, removal.digests = {}, {}
     for table in _TABLES:
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
+    take(conn, tables.claims, [tables.claims.c.flow == flow, tables.claims.c.owner.in_(entities)], removal, dry_run)
     take(conn, tables.lookups, [tables.lookups.c.digest.in_(_looked_up(entities))], removal, dry_run)
     keys = list(conn.scalars(sa.select(tables.outbox.c.key).where(*mine)))
     blank(conn, mine, removal, dry_run)
@@ -259,7 +263,7 @@ def _deliveries(found: _Found) -> list[str]:
 def _clean(found: _Found, reach: set[str], partitions: Iterable[str], keys: Iterable[str]) -> None:
     """Remove what no transaction holds; repeating it, or an erasure that died before it, does no harm."""
     for item in found.old:
-        datasets.delete(item.uri)
+        objects.delete(item.uri)
     # an attempt that began since, and read an object while it was still there
     warehouse.transact(partial(_fence_off, reach=reach))
     c, here = tables.heads.c, settings()

@@ -11,15 +11,25 @@ model, so that a reviewer cannot move the alias `champion`. Whoever else has a u
 """
 
 import json
+import os
 import secrets
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from baton.errors import ServiceError
 from baton.files import place
+from baton.services.health import answers
+from baton.services.plan import Service, choose_port
+from baton.services.processes import write_sessions
+from baton.services.supervised import Supervised
+from baton.settings import LOOPBACK, settings
 from baton.tracking.rest import Credentials, Rest, RestError, credentials
 
 USERS = {"admin": "admin", "service": "baton", "reviewer": "reviewer"}
@@ -91,6 +101,50 @@ def server_command(
     environment = {"MLFLOW_AUTH_CONFIG_PATH": config, "MLFLOW_FLASK_SERVER_SECRET_KEY": secret_key}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     return command, {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **quiet}
+
+
+@contextmanager
+def at_hand(home: Path) -> Iterator[str | None]:
+    """Yield the address of the registry that runs; where none does, start that of `home` for the time of the block.
+
+    A guardian ends it also when this process dies. Yields None where no registry was ever made.
+
+    Raises:
+        ServiceError: it does not come up within two minutes; carries the end of its log.
+    """
+    known = settings().mlflow_tracking_uri
+    if known and (not _database(home, "mlflow.db").exists() or answers(f"{known}/health")):
+        yield known
+        return
+    if not _database(home, "mlflow.db").exists():
+        yield None
+        return
+    prepare(home)
+    port = choose_port(None, "MLflow's port")
+    url = f"http://{LOOPBACK}:{port}"
+    command, environment = server_command(LOOPBACK, port, home)
+    one = Supervised(Service("mlflow", command, 4, environment=environment), home / "logs" / "mlflow-alone.log")
+    one.start(os.environ, home)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="baton-mlflow-") as scratch,
+            _guarded(one, Path(scratch, "sessions.json")),
+        ):
+            deadline = time.monotonic() + 120
+            while not answers(f"{url}/health"):
+                if one.ended() is not None or time.monotonic() > deadline:
+                    raise ServiceError(f"MLflow of {home} does not come up; the end of {one.log}:\n{one.tail()}")
+                time.sleep(0.2)
+            yield url
+    finally:
+        one.clear()
+
+
+def _guarded(one: Supervised, record: Path) -> subprocess.Popen[bytes]:
+    """A process that ends the server when its input does: when this block is left, or this process dies."""
+    write_sessions(record, {"mlflow": one.session} if one.session else {})
+    guardian = [sys.executable, "-m", "baton.services.processes", str(record)]
+    return subprocess.Popen(guardian, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own
 
 
 def bootstrap(url: str, home: Path, retry_seconds: float = 120) -> None:

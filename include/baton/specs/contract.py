@@ -44,7 +44,7 @@ class ColumnSpec(Spec):
     shows: Literal["timeline", "graph"] | None = Field(
         default=None,
         description="for decisions: the decision card draws the cell. timeline: a JSON list of {at, text} and perhaps state "
-        "(good, warn, bad); graph: a JSON object of nodes {id, kind} and perhaps label, state, and edges [from, to, text]",
+        "(good, warn, bad) and ids (of actions' evidence that it explains); graph: a JSON object of nodes {id, kind} and perhaps label, state, and edges [from, to, text]",
     )
 
     @model_validator(mode="after")
@@ -144,8 +144,13 @@ class ContractSpec(Spec):
     )
     columns: Annotated[dict[Column, ColumnSpec], BeforeValidator(_expand_ranges)] = Field(
         min_length=1,
-        description="every column by name; `v{1..28}` describes 28 at once. A missing column stops the run, "
-        "one that is not listed is dropped and recorded",
+        description="every column by name; `v{1..28}` describes 28 at once. A missing column stops the run "
+        "(`sparse` says which does not), one that is not listed is dropped and recorded",
+    )
+    sparse: bool = Field(
+        default=False,
+        description="rows name only the cells that they have, as JSON objects do: a `nullable` column that no row has is empty, "
+        "which the verdict says; any other still stops the run",
     )
     tolerated: Share = Field(
         default=0.05, description="share of rows that may be quarantined; above it the whole partition is broken"

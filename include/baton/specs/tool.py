@@ -60,8 +60,12 @@ class ToolSpec(Spec):
         ge=60,
         description="an answer of that age goes from the cache: it stands in for none any more",
     )
-    per_second: float = Field(default=50.0, gt=0, le=10_000, description="questions per second, at most")
-    at_once: int = Field(default=8, ge=1, le=64, description="questions that are open at the same time, at most")
+    per_second: float = Field(
+        default=50.0, gt=0, le=10_000, description="questions per second, at most, of all tasks of a machine"
+    )
+    at_once: int = Field(
+        default=8, ge=1, le=64, description="questions that one task has open at the same time, at most"
+    )
     timeout_seconds: float = Field(default=5.0, gt=0, le=120, description="for one answer")
     budget_seconds: float = Field(
         default=60.0, gt=0, le=600, description="for all questions of a stage; what is left is taken from the cache"

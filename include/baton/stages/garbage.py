@@ -9,13 +9,13 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets
+from baton.data import objects
 from baton.progress import told
 from baton.record import warehouse
 from baton.record.tables import commits, heads
 from baton.stages.slots import NAME, Slot, is_slot
 
-_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})\.parquet")
+_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})(\.json|(\.\d{5})?\.parquet)")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
 
 
@@ -63,23 +63,23 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
         attempt = _parse(name, owner)
         return attempt not in named if attempt else _JOURNAL.fullmatch(name) is not None
 
-    for item in datasets.objects(in_question):
+    for item in objects.listed(in_question):
         attempt = _parse(item.name, owner)
-        if datasets.age(item) < older_than.total_seconds():
+        if objects.age(item) < older_than.total_seconds():
             continue
         if attempt and not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
             continue
         if not dry_run:
-            datasets.delete(item.uri)
+            objects.delete(item.uri)
         uris.append(item.uri)
         size += item.size
     return Garbage(uris, size)
 
 
-def attempts() -> Iterator[tuple[datasets.StoredObject, Slot, int]]:
+def attempts() -> Iterator[tuple[objects.StoredObject, Slot, int]]:
     """Every object that an attempt of this warehouse's stages wrote, with its slot and fence."""
     owner = warehouse.transact(warehouse.identity)
-    for item in told(datasets.objects(), "store looked through", "objects"):
+    for item in told(objects.listed(), "store looked through", "objects"):
         parsed = _parse(item.name, owner)
         if parsed is not None:
             yield item, *parsed

@@ -10,6 +10,8 @@ import json
 import logging
 from typing import Any
 
+from baton.data import objects
+from baton.data.objects import StoreError
 from baton.settings import settings
 
 log = logging.getLogger(__name__)
@@ -35,33 +37,33 @@ class Journal:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """A result that was written before; None if there is none, or half of one."""
-        fs, folder = _store(self._folder)
         try:
-            found = json.loads(fs.cat_file(f"{folder}/{key}.json"))
-        except (OSError, ValueError):
+            found = json.loads(objects.get(f"{self._uri()}/{key}.json"))
+        except (OSError, StoreError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 
     def put(self, key: str, result: dict[str, Any]) -> None:
         """Write a result; if the store does not take it, `problem` says so and the run goes on."""
-        fs, folder = _store(self._folder)
+        fs, folder = objects.driver(self._uri())
         try:
-            fs.makedirs(folder, exist_ok=True)
-            fs.pipe_file(f"{folder}/{key}.json", json.dumps(result).encode())
-        except OSError as error:
-            self.problem = f"results could not be kept for a retry ({type(error).__name__})"
+            with objects.answering(self._uri()):
+                fs.makedirs(folder, exist_ok=True)
+                fs.pipe_file(f"{folder}/{key}.json", json.dumps(result).encode())
+        except (OSError, StoreError) as error:
+            self.problem = f"results could not be kept for a retry ({type(error.__cause__ or error).__name__})"
 
     def clear(self) -> None:
         """Remove all results: the run is over."""
-        fs, folder = _store(self._folder)
+        fs, folder = objects.driver(self._uri())
         try:
-            if fs.exists(folder):
-                fs.rm(folder, recursive=True)
-        except OSError as error:
-            log.warning("results of a committed run stay in %s (%s)", self._folder, type(error).__name__)
+            with objects.answering(self._uri()):
+                if fs.exists(folder):
+                    fs.rm(folder, recursive=True)
+        except (OSError, StoreError) as error:
+            log.warning(
+                "results of a committed run stay in %s (%s)", self._folder, type(error.__cause__ or error).__name__
+            )
 
-
-def _store(folder: str) -> tuple[Any, str]:
-    import fsspec
-
-    return fsspec.core.url_to_fs(f"{settings().store_url.rstrip('/')}/{folder}")
+    def _uri(self) -> str:
+        return f"{settings().store_url.rstrip('/')}/{self._folder}"

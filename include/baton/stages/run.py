@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts import check as contracts
 from baton.data import typed as parsing
-from baton.data.datasets import read
-from baton.errors import ContractBroken
+from baton.data.datasets import read, read_frames
+from baton.errors import BatonError, ContractBroken
 from baton.packs.pack import pack_folder, spec_paths
+from baton.stages import answers
 from baton.stages.digests import code_of
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
@@ -29,10 +30,12 @@ def run(job: StageJob[Any]) -> StageResult:
 
     Raises:
         StaleAttempt: a later attempt owns the slot.
+        BatonError: a person's yes among the options is not what they said, or about an earlier version of an input.
         ContractBroken: the output breaks the contract named by `output_contract`.
         SpecError: an option is missing or unknown.
         BatonError: whatever the step itself raises on purpose.
     """
+    answers.require(job)
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
     params: dict[str, Any] = {"options": as_json(given)}
@@ -44,9 +47,11 @@ def run(job: StageJob[Any]) -> StageResult:
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given.options)
+        rest = output.rest
         if job.output_contract:
             _require_contract(job, output.frame)
-        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit)
+            rest = _checked(job, rest)
+        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit, rest)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
@@ -60,8 +65,43 @@ def run(job: StageJob[Any]) -> StageResult:
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:
     """Call a pure pack function with frames by input name and the option `params` as keywords."""
+    if getattr(function, "row_local", False) and any(ref.kind == "manifest" for ref in inputs.values()):
+        return _some_rows_at_a_time(function, inputs, options)
     result = function(**read_inputs(inputs), **options.params)
     return result if isinstance(result, StageOutput) else StageOutput(result)
+
+
+def _some_rows_at_a_time(
+    function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords
+) -> StageOutput:
+    """Call a function that is `row_local` again and again, while what it made of the rows before is written.
+
+    Raises:
+        BatonError: the inputs have not the same number of rows, or it returns more than a frame.
+    """
+    many = {name: ref.rows for name, ref in inputs.items()}
+    if len(set(many.values())) > 1 or any("." in name for name in inputs):
+        raise BatonError(
+            f"{function.__qualname__} is row_local: its inputs need the same rows in the same order, they have {many}"
+        )
+
+    def frames() -> Iterator[pd.DataFrame]:
+        for some in zip(*map(read_frames, inputs.values()), strict=True):
+            made = function(**dict(zip(inputs, some, strict=True)), **options.params)
+            if isinstance(made, StageOutput) or len(made) != len(some[0]):
+                raise BatonError(
+                    f"{function.__qualname__} is row_local: it returns a frame with one row for each of its inputs'"
+                )
+            yield made
+
+    all_frames = frames()
+    return StageOutput(next(all_frames), rest=all_frames)
+
+
+def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    for frame in frames:
+        _require_contract(job, frame)
+        yield frame
 
 
 def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -71,11 +72,14 @@ class StageOutput:
         facts: small JSON facts about them, stored with the commit and returned again by a cached result.
         on_commit: called with the connection and the commit's id inside the commit's transaction, to write
             other tables together with it; called again if the database asks for a repetition.
+        rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
+            many rows need not hold them all.
     """
 
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
+    rest: Iterable[pd.DataFrame] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,10 @@ def run_stage(
     FAULT("computed")
     facts = json.loads(to_json(output.facts))  # as a cached result will return them
     path = object_name(slot, digest, fence, owner)
-    ref = datasets.write(output.frame, path, slot.partition, at=lambda point: FAULT(point))
+    with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point)) as writer:
+        for frame in chain([output.frame], output.rest):
+            writer.add(frame)
+        ref = writer.close()
     row = {
         **_where(slot),
         "fence": fence,
@@ -172,14 +179,14 @@ def _commit(
     try:
         commit_id = warehouse.transact(work)
     except StaleAttempt:
-        datasets.delete(ref.uri)
+        datasets.delete(ref)
         current = _usable(head(slot), row["digest"])
         if current is None:
             raise
         return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
-            datasets.delete(ref.uri)
+            datasets.delete(ref)
         raise
     FAULT("committed")
     return _result({**row, "id": commit_id}, cached=False)
@@ -286,7 +293,7 @@ def _where(slot: Slot) -> dict[str, Any]:
 
 
 def object_name(slot: Slot, digest: str, fence: int, owner: str) -> str:
-    """Path of an attempt's object in the store; `owner` is the warehouse's identity."""
+    """Path of an attempt's dataset in the store; `owner` is the warehouse's identity. Parts and manifest begin with it."""
     return f"{slot.folder}/{digest}-{fence}-{owner}.parquet"
 
 

@@ -6,7 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -41,6 +41,7 @@ class Seen:
     kept: Any
 
 
+Pure = TypeVar("Pure", bound=Callable[..., Any])
 Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
 
 
@@ -76,6 +77,16 @@ def engine_step(
     return lambda func: Step(func, options, fingerprint)
 
 
+def row_local(function: Pure) -> Pure:
+    """Mark a pure function each row of whose result depends on the same row of every input, and on no other row.
+
+    Where an input comes in parts (`baton.data.parts`), it is called for some rows at a time: its inputs must then have the
+    same rows in the same order.
+    """
+    function.row_local = True  # type: ignore[attr-defined]
+    return function
+
+
 def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:
     """The job with its options read as `kind`.
 
@@ -88,7 +99,7 @@ def with_options(job: StageJob[Any], kind: type[Spec]) -> StageJob[Any]:
     try:  # not strictly: a template of Airflow turns numbers into text
         return replace(job, options=kind.model_validate(dict(job.options), strict=False))
     except ValidationError as error:
-        problem, takes = _said(error.errors(include_url=False)[0]), ", ".join(kind.model_fields) or "none"
+        problem, takes = _said(error.errors()[0]), ", ".join(kind.model_fields) or "none"
         raise SpecError(f"{where}: {problem}; it takes {takes}") from error
 
 

@@ -39,7 +39,8 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     """Check the partition's rows; good rows go on, bad ones go to quarantine with key, rule and value.
 
     Returns:
-        the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`,
+        the good rows, typed; facts with `status` passed | quarantined | broken, `rows_in`, `rows_good`, `absent_columns` (of a
+        sparse contract: no row has them, they are empty),
         `page` (address of the result page below the reports folder) and the aggregate failures; `still_published`, where
         no row goes on: how many rows of an earlier delivery stay in force. A broken contract commits too (its rows are in
         quarantine); the caller then stops the run (`require_good_rows`).
@@ -61,6 +62,8 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
         "rows_good": verdict.rows_good, "page": page, "dropped_columns": verdict.dropped_columns,
         "failures": verdict.aggregate_failures, "broken_by": verdict.broken_by, "seconds": round(verdict.seconds, 3),
     }  # fmt: skip
+    if parsed.absent:
+        facts["absent_columns"] = parsed.absent
     if not verdict.rows_good and (still := records.published(job.flow, job.partition)):
         facts["still_published"] = still
 

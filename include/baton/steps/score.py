@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
-from baton.data.datasets import read
+from baton.data.datasets import read, read_frames
 from baton.families import family
 from baton.packs.pack import find_model
 from baton.record import ledger
@@ -22,7 +23,10 @@ class ScoreOptions(Spec):
     """Options of `score`."""
 
     model: str = Field(description="name of the model")
-    explain: Share = Field(default=0.02, description="share of the rows, highest scores first, that get reason codes")
+    explain: Share = Field(
+        default=0.02,
+        description="share of the rows, highest scores first, that get reason codes; of a batch in parts, of each 100,000 rows",
+    )
     fallback: str = Field(
         default="",
         description="dotted path of a function of the pack that scores where no version can; it gives entity_key, score and "
@@ -52,10 +56,16 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
     _, spec = find_model(name)
     registry, maker = Registry(), family(spec.family)
     model = maker.load(registry.download(name, version))
-    frame = maker.score(spec, model, read(job.inputs["data"]), job.options.explain)
-    frame.insert(1, "model", name)
-    frame.insert(2, "version", version)
-    return StageOutput(frame, {"mlflow": registry.version_url(name, version)})
+    data = job.inputs["data"]
+
+    def scored(rows: pd.DataFrame) -> pd.DataFrame:
+        frame = maker.score(spec, model, rows, job.options.explain)
+        frame.insert(1, "model", name)
+        frame.insert(2, "version", version)
+        return frame
+
+    frames = map(scored, read_frames(data) if maker.row_local and data.kind == "manifest" else [read(data)])
+    return StageOutput(next(frames), {"mlflow": registry.version_url(name, version)}, rest=frames)
 
 
 def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:

@@ -207,7 +207,7 @@ class CustomerExperiencePlaybook(playbook.Playbook):
         from baton import quarantine
         from baton.quarantine.rows import Where
 
-        rows = quarantine.list_rows(Where(flow=DOCUMENTS, partition=partition), limit=None)
+        rows = quarantine.list_rows(Where(flow=DOCUMENTS, partition=partition))
         return dict(Counter(rule for row in rows for rule in row.rules))
 
     def mails(self) -> list[dict[str, Any]]:

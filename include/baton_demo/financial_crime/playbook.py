@@ -75,7 +75,7 @@ class FinancialCrimePlaybook(playbook.Playbook):
         from baton.quarantine.rows import Where
 
         here = Where(flow=FLOW, partition=partition)
-        rows = quarantine.list_rows(here, limit=None)
+        rows = quarantine.list_rows(here)
         self.expect({row.row for row in rows} == set(truth["_row"]), "quarantine must hold exactly the planted rows")
         right = {int(row): cells for row, cells in zip(truth["_row"], truth["repair"], strict=True) if cells}
         changes = {(FLOW, partition, (row.row_sha, row.row)): right[row.row] for row in rows if row.row in right}

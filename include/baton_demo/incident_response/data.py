@@ -6,7 +6,7 @@ of OCSF and NSL-KDD; nothing is taken out of those data sets.
     incident_response/events/slot=00.jsonl .. 11         log-ins, processes, DNS and web requests of five minutes each
     incident_response/connections/slot=00.jsonl .. 11    connections with the 41 features of NSL-KDD
     incident_response/history_connections.parquet        samples of ten days before, with attack and is_attack
-    incident_response/history_log_counts.parquet         what servers logged on the day before, counted, with is_attack
+    incident_response/history_log_counts.parquet         what servers logged on the day before, counted, with attacked
     incident_response/truth.parquet                      what each event and connection was; no stage reads it
     incident_response/manifest.json                      seeds, rows and SHA-256 of each file
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SEEDS = {"hour": 12, "connections": 13, "logs": 14, "later": 15}
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)  # of the hour, as the counts of the day before see it
 # raise the layout when the files below change: older ones are then made again
-ORIGIN: dict[str, Any] = {"layout": 2, "simulated": True, "seeds": SEEDS}
+ORIGIN: dict[str, Any] = {"layout": 3, "simulated": True, "seeds": SEEDS}
 FOLDER = "incident_response"
 SAID = (
     "simulated, seeded: a company of 49 hosts and 60 accounts, its events and connections, three attacks in an hour, late and "
@@ -83,7 +83,7 @@ def _build(builder: Builder, report: Progress) -> dict[str, Any]:
 
 
 def counted(lines: pd.DataFrame) -> pd.DataFrame:
-    """Log lines of the day before as the pack counts them, a row a host and five minutes, with `is_attack`.
+    """Log lines of the day before as the pack counts them, a row a host and five minutes, with `attacked`.
 
     Args:
         lines: events with `seconds` before the hour's start and `is_attack`.
@@ -101,4 +101,4 @@ def counted(lines: pd.DataFrame) -> pd.DataFrame:
     at = timed["time"].dt.floor(f"{STEP}s")
     attacked = timed.groupby(["device_hostname", at])["is_attack"].max()
     keys = pd.MultiIndex.from_frame(counts[["device_hostname", "time"]])
-    return counts.assign(is_attack=attacked.reindex(keys).to_numpy().astype("int64"))
+    return counts.assign(attacked=attacked.reindex(keys).to_numpy().astype("int64"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton_demo import playbook
+from baton_demo.incident_response.people import OverHttp, People, Seat
 from baton_demo.incident_response.security_client import SecurityClient
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ PARTS = ("firewall", "directory", "tickets")
 FIRST, SECOND = "admin", "op"  # two people with log-ins of their own
 
 APPROVED, REFUSED = "approved", "refused"
+BUTTONS = {APPROVED: "Approve", REFUSED: "Refuse"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Vote:
     reason: str = ""
 
 
-People = Callable[["Request"], list[Vote]]
+Votes = Callable[["Request"], list[Vote]]
 
 
 def agree(request: Request) -> list[Vote]:
@@ -59,10 +61,11 @@ def slots(first: int, end: int | None = None) -> list[str]:
 class IncidentResponsePlaybook(playbook.Playbook):
     """Plays five minutes after five minutes: incidents live over them, so their order matters."""
 
-    def __init__(self, demo: Demo) -> None:
-        """Take the running services."""
+    def __init__(self, demo: Demo, people: People | None = None) -> None:
+        """Take the running services; `people`: where each of them sits, over HTTP if nothing is said."""
         super().__init__(demo)
         here = demo.services.settings
+        self._people, self._desks = people or self._over_http, dict[str, Seat]()
         self.security = SecurityClient.of(here.home, here.services_file)
         self.votes: list[dict[str, Any]] = []
         self._asked: set[int] = set()
@@ -82,20 +85,20 @@ class IncidentResponsePlaybook(playbook.Playbook):
 
     # --- what becomes of it -----------------------------------------------------------------------------------------
 
-    def play(self, partitions: list[str], people: People = agree) -> None:
+    def play(self, partitions: list[str], answers: Votes = agree) -> None:
         """Run partitions one after another; people vote on what waits."""
         with self.demo.progress(f"{FLOW}: {len(partitions)} partitions", len(partitions)) as advance:
             for done, partition in enumerate(partitions):
-                self.run(partition, people)
+                self.run(partition, answers)
                 advance(done + 1)
 
-    def run(self, partition: str, people: People = agree) -> str:
+    def run(self, partition: str, answers: Votes = agree) -> str:
         """Trigger a partition's run, vote on what waits until it is through; returns the run's id."""
         run = self.airflow.trigger(FLOW, partition)
-        self.finish(run, partition, people)
+        self.finish(run, partition, answers)
         return run
 
-    def finish(self, run: str, partition: str, people: People = agree, timeout: float = 240) -> None:
+    def finish(self, run: str, partition: str, answers: Votes = agree, timeout: float = 240) -> None:
         """Vote on what waits until a run is through."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
@@ -103,23 +106,32 @@ class IncidentResponsePlaybook(playbook.Playbook):
             self.expect(state != "failed", f"{FLOW} {partition} must go through")
             if state == "success":
                 return
-            self.vote(partition, people)
+            self.vote(partition, answers)
             time.sleep(0.3)
         self.expect(False, f"{FLOW} {partition} is not through after {timeout:.0f} s")
 
-    def vote(self, partition: str, people: People) -> int:
-        """Let people answer what is open for a partition; returns how many requests were answered."""
+    def desk(self, person: str) -> Seat:
+        """Where somebody sits, logged in."""
+        if person not in self._desks:
+            self._desks[person] = self._people(person)
+        return self._desks[person]
+
+    def _over_http(self, person: str) -> Seat:
+        return OverHttp(self.demo.services.airflow_url, person, self.demo.services.users[person])
+
+    def vote(self, partition: str, answers: Votes) -> int:
+        """Let people answer on the page Actions what is open for a partition; returns how many requests were answered."""
         from baton.actions import requests
-        from baton.actions.votes import Voter
-        from baton.effects import firewall
+        from baton.record import warehouse
 
         open_ones = [one for one in requests.still_open(FLOW, partition) if one.id not in self._asked]
         for request in open_ones:
             self._asked.add(request.id)
-            for vote in people(request):
-                after = firewall.vote(
-                    request.id, Voter(vote.person, vote.person), vote.answer, request.seen, vote.reason
-                )
+            for vote in answers(request):
+                form, button = f"/actions/requests/{request.id}", BUTTONS[vote.answer]
+                self.desk(vote.person).press("actions", form, button, typed={"reason": vote.reason})
+                with warehouse.read() as conn:
+                    after = requests.find(conn, request.id)
                 self.votes.append({
                     "request": request.id, "partition": partition, "incident": request.entity_key, "action": request.kind,
                     "target": request.target, "level": request.level, "person": vote.person, "answer": vote.answer,

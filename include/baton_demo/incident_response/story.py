@@ -26,6 +26,7 @@ from baton_demo.incident_response.simulation import attacks
 
 if TYPE_CHECKING:
     from baton.actions.requests import Request
+    from baton_demo.incident_response.people import People
     from baton_demo.story import Demo
 
 STAGES = {"events": INGEST, "connections": ingest_of("connections"), "alerts": "alerts", "decide": "decide"}
@@ -33,9 +34,9 @@ FIRST_SLOT, BAD, ENTERED, STOPPED, BROKEN, HEALED = 1, 2, 3, 4, 5, 6  # numbers 
 BROKEN_PART = "reputation"
 
 
-def play(demo: Demo) -> dict[str, Any]:
+def play(demo: Demo, people: People | None = None) -> dict[str, Any]:
     """Train; play the hour: passwords guessed, hosts taken, a dependency broken, data leaking, a scanner; people decide; one undo."""
-    book = IncidentResponsePlaybook(demo)
+    book = IncidentResponsePlaybook(demo, people)
     partitions = slots(FIRST_SLOT, HEALED + 1)
     at = dict(enumerate(partitions, FIRST_SLOT))
 
@@ -125,6 +126,11 @@ def check(summary: dict[str, Any], book: IncidentResponsePlaybook) -> None:
         book.expect(kind in found, f"{kind} must be an incident that is contained: {list(found)}")
     same = found[attacks.BRUTE_FORCE]["incident"] == found[attacks.LATERAL_MOVEMENT]["incident"]
     book.expect(same, "guessing and moving on must be one incident")
+    for kind in (attacks.BRUTE_FORCE, attacks.LATERAL_MOVEMENT, attacks.EXFILTRATION):
+        of_it = [one["incident"] for one in summary["incidents"] if one["route"] == "contain" and kind in one["really"]]
+        book.expect(len(of_it) == 1, f"{kind} must be one incident: {of_it}")
+    other = found[attacks.EXFILTRATION]["incident"] != found[attacks.BRUTE_FORCE]["incident"]
+    book.expect(other, "what leaks has nothing to do with the guessing, and must be an incident of its own")
     contained = {kind for one in summary["incidents"] if one["route"] == "contain" for kind in one["really"]}
     book.expect(attacks.SCANNER not in contained, f"the scanner is noise: {summary['incidents']}")
     world = summary["world"]

@@ -145,7 +145,7 @@ class SupplyChainPlaybook(playbook.Playbook):
 
         partition = self.week(number)
         here = Where(flow=FLOW, partition=partition)
-        rows = quarantine.list_rows(here, limit=None)
+        rows = quarantine.list_rows(here)
         right = dict(zip(planted["sale_id"], planted["units"], strict=True))
         found = {(row.entity_key, rule) for row in rows for rule in row.rules}
         wanted = set(zip(planted["sale_id"], planted["rule"], strict=True))

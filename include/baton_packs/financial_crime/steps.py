@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import BatonError
+from baton.stages.step import row_local
 
 CLEAR, REVIEW, BLOCK = "clear", "review", "block"
 
 
+@row_local
 def combine(
     transactions: pd.DataFrame,
     card_fraud: pd.DataFrame,

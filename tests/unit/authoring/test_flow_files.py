@@ -169,7 +169,7 @@ def test_a_pack_may_be_named_by_the_folder_of_its_project(shop):
 
 def test_the_shipped_flows_are_read_whole():
     flows = {flow.flow: flow for path in sorted(DAGS.glob("*.py")) for flow in read_flows(path)}
-    assert len(flows) == 9
+    assert len(flows) == 10
     assert flows["replenishment"].stages() >= {"ingest__plan", "contract__stock", "simulate", "score__demand", "send"}
     assert "score__transaction_anomaly" in flows["transaction_monitoring"].stages()
     assert {"earlier__extract", "review", "letters"} <= flows["document_intake"].stages()

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from baton.cli.doctor import examine
+from baton.settings import settings
 
 
 def test_a_home_that_others_can_look_into_is_wrong(home: Path) -> None:
@@ -24,3 +27,17 @@ def test_a_secret_that_others_can_read_is_wrong_and_a_public_key_is_not(home: Pa
     wrong = next(one for one in examine() if one.what == "secrets")
     assert not wrong.ok
     assert "signing.pem: chmod 600 it" in wrong.says
+
+
+@pytest.mark.parametrize(
+    ("url", "ok", "says"),
+    [
+        ("memory://doctor", True, "memory://doctor takes a name once"),
+        ("nowhere://bucket/store", False, "BATON_STORE_URL: no driver for nowhere://"),
+    ],
+)
+def test_an_object_store_is_tried(home: Path, monkeypatch: pytest.MonkeyPatch, url: str, ok: bool, says: str) -> None:
+    monkeypatch.setenv("BATON_STORE_URL", url)
+    settings.cache_clear()
+    found = next(one for one in examine() if one.what == "store")
+    assert (found.ok, found.says[: len(says)]) == (ok, says)

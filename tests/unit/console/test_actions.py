@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from baton.actions.action import Action
+from baton.console.host import Person, Rights
+from baton.console.queries.actions import of_case
 from baton.effects import delivery, firewall, outbox
 from baton.effects.peer import Outcome
 from baton.record import warehouse
@@ -81,6 +83,11 @@ def test_two_people_agree_to_what_they_saw(empty: Any, pack: Path) -> None:
     assert state("srv-db") == outbox.WAITING
     assert answer("second", one["id"], one["seen"]).json()["state"] == "approved"
     assert (asked(), state("srv-db")) == ([], outbox.PENDING)
+    (row,) = client("viewer").get("/baton/actions").json()["effects"]
+    assert (row["answered"], row["agreed"]) == ("approved", ["admin", "second"])
+    assert (
+        f"request {one['id']}, two approvers: admin, second" in client("admin").get("/baton/actions", headers=HTML).text
+    )
 
 
 def test_one_no_ends_it(empty: Any, pack: Path) -> None:
@@ -88,6 +95,28 @@ def test_one_no_ends_it(empty: Any, pack: Path) -> None:
     (one,) = asked()
     assert answer("second", one["id"], one["seen"], "refused").json()["state"] == "refused"
     assert answer("admin", one["id"], one["seen"]).status_code == 409
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    assert '<span class="tag bad">refused</span>' in page, "a person said no: the policy did not forbid it"
+    (row,) = client("admin").get("/baton/actions").json()["effects"]
+    assert (row["state"], row["answered"], row["agreed"]) == ("forbidden", "refused", [])
+
+
+def test_a_request_tells_what_its_evidence_says_where_that_is_known(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    moment = {"at": "2026-11-20T09:02:00", "text": "Stored passwords read out", "state": "bad", "ids": ["alert-1"]}
+    knows = Rights(STAGE["LittleHost"](), Person("admin")), Rights(STAGE["LittleHost"](), Person("viewer"))
+    told, hidden = (of_case(one, FLOW, "incident-7", {"alert-1": moment})["requests"][0] for one in knows)
+    assert (told["findings"], told["unexplained"], told["asset_class"], told["confidence"]) == (
+        [moment],
+        0,
+        "server",
+        0.9,
+    )
+    assert hidden["findings"] == []
+    assert asked()[0]["unexplained"] == 1
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    assert "What speaks for it: 1 finding" in page
+    assert "the rule servers asks for two approvers" in page
 
 
 def test_who_may_not_decide_sees_no_difference_and_strangers_see_nothing(empty: Any, pack: Path) -> None:
@@ -117,10 +146,25 @@ def test_what_was_done_is_taken_back_by_those_who_may(empty: Any, pack: Path) ->
     assert client("viewer").get("/baton/actions").json()["effects"][0]["undoable"] is False
     assert client("viewer").post("/baton/actions/undo", json={"key": done["key"]}).status_code == 403
     result = client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).json()
-    assert result["started"] == "run 9"
+    assert result["started"] == "run 9"  # the policy lets it go with a notice: nobody is asked
     again = client("admin").post("/baton/actions/undo", json={"key": done["key"]}).json()
     assert again["key"] == result["key"]  # pressed twice: the same effect, to be delivered once
     assert client("admin").post("/baton/actions/undo", json={"key": "nothing"}).status_code == 404
+
+
+def test_findings_that_spoke_for_an_action_do_not_speak_for_its_undo(empty: Any, pack: Path) -> None:
+    place(pack, "ws-01", "workstation")
+    delivery.deliver("isolate_host", Switchboard(), FLOW, HOUR, via={"conn_id": "directory"})
+    (done,) = client("admin").get("/baton/actions").json()["effects"]
+    (pack / "actions.yaml").write_text(POLICY.replace("level: notify", "level: one_approver"))
+    client("admin").post("/baton/actions/undo", json={"key": done["key"], "reason": "a false alarm"}).raise_for_status()
+    (one,) = asked()
+    assert one["reasons"][1:] == ["admin: a false alarm"], "who has to agree reads why"
+    assert (one["kind"], one["undoes"]) == ("release_host", True)
+    assert one["why_not"] == "admin asked for it; somebody else has to agree"
+    page = client("second").get("/baton/actions", headers=HTML).text
+    assert "What spoke for what it takes back: 1 finding" in page
+    assert " sure</span>" not in page
 
 
 def test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again(empty: Any) -> None:

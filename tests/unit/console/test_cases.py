@@ -85,13 +85,13 @@ def test_a_masked_value_of_quarantine_is_for_those_who_decide(empty: None) -> No
 
 
 def test_card_says_why_it_has_no_row(filled: Any) -> None:
-    from baton.data import datasets
+    from baton.data import objects
     from baton.stages.slots import Slot, head
 
     partition, key = filled["cases"][-1]
     found = head(Slot(FLOW, "contract", partition))
     assert found is not None
-    path = datasets.path_of(found.ref.uri)
+    path = objects.path_of(found.ref.uri)
     path.rename(path.with_suffix(".gone"))
     try:
         card = client("admin").get(f"/baton/cases/{FLOW}/{key}").json()
@@ -117,6 +117,7 @@ def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     assert admin.post(f"/baton/cases/{FLOW}/no-such", json={"resolution": "fraud"}).status_code == 404
     answer = admin.post(address, json={"resolution": "fraud", "note": " card was stolen ", "actor": "somebody else"})
     assert answer.status_code == 200
+    assert answer.json()["actor_id"] == "admin"
     assert (answer.json()["resolution"], answer.json()["actor"], answer.json()["note"]) == (
         "fraud",
         "admin",

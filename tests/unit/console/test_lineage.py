@@ -159,12 +159,12 @@ def test_what_was_only_quarantined_is_told_from_its_own_contract() -> None:
 
 
 def test_rows_that_cannot_be_read_are_said_to_be_so() -> None:
-    from baton.data import datasets
+    from baton.data import objects
 
     two_sources(["s2"])
     found = head(Slot(FLOW, "contract__stock", HOUR))
     assert found is not None
-    datasets.path_of(found.ref.uri).unlink()
+    objects.path_of(found.ref.uri).unlink()
     with pytest.raises(BatonError, match="object is missing"):
         trace("s2")
     assert "object is missing" in card("s2")["row_problem"]
@@ -193,7 +193,8 @@ def test_only_what_the_decision_rests_on_is_walked(monkeypatch: pytest.MonkeyPat
         event.listen(warehouse.engine(), "before_cursor_execute", lambda *given, to=asked: to.append(given[2]))
         opened: list[str] = []
         with monkeypatch.context() as patch:
-            patch.setattr(datasets, "read", lambda ref, to=opened, by=datasets.read: to.append(ref.uri) or by(ref))
+            by = datasets.read_batches
+            patch.setattr(datasets, "read_batches", lambda ref, to=opened, by=by: to.append(ref.uri) or by(ref))
             found = lineage(FLOW, "o0")
         assert [one.commit["partition"] for one in found.checked] == ["2026-11-20T00:00:00"]
         assert [one["stage"] for one in found.sources] == ["ingest"]

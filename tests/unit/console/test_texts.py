@@ -136,12 +136,12 @@ def test_who_may_not_decide_sees_neither_what_is_offered_nor_what_was_written(le
 
 
 def test_a_store_that_cannot_be_read_refuses_the_text_and_says_why(letters: None) -> None:
-    from baton.data import datasets
+    from baton.data import objects
     from baton.stages.slots import Slot, head
 
     found = head(Slot(FLOW, "publish", LETTERS["HOUR"]))
     assert found is not None
-    datasets.path_of(found.ref.uri).unlink()
+    objects.path_of(found.ref.uri).unlink()
     answer = client("admin").post(CARD, json={"resolution": "edited", "text": "Mine."})
     assert answer.status_code == 503
     assert "missing" in answer.json()["detail"]

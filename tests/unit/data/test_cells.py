@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton.data.cells import as_text, keys_of
+from baton.data.cells import as_text, guarded, keys_of
 from baton.data.conversions import convert
 from baton.data.identity import plain_index, row_shas, with_row_identity
 from baton.data.pages import store_page
@@ -147,6 +147,7 @@ def test_a_name_is_made_of_a_key_only() -> None:
         (pd.Series([pd.Timestamp("2026-01-02T03:00")]), "str", ["2026-01-02T03:00:00"], [False]),
         (pd.Series([pd.Timestamp("2026-01-02T03:00")]), "timestamp", [pd.Timestamp("2026-01-02T03:00Z")], [False]),
         (pd.Series([1, 2]), "str", ["1", "2"], [False, False]),
+        (pd.Series(["a", "", None]), "str", ["a", None, None], [False, False, False]),
         (pd.Series([1.0, 1.5, 2.0**53, 2.0**53 + 2]), "int", [1, None, 2**53, None], [False, True, False, True]),
         (pd.Series([1.0, np.inf, np.nan]), "float", [1.0, np.inf, None], [False, True, False]),
     ],
@@ -164,3 +165,11 @@ def test_a_key_of_several_columns_is_joined() -> None:
     assert keys_of(frame, ["shop"]) == ["7", "8", None]
     assert keys_of(frame, ["shop", "week"]) == ["7@2026-11-16", "8@", None]
     assert keys_of(frame, ["shop", "day"]) == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("=1+1", "'=1+1"), ("-5", "-5"), ("+4e2", "+4e2"), ("-5 apples", "'-5 apples"), ("'a", "''a"), ("a=1", "a=1"), (None, "")],
+)  # fmt: skip
+def test_a_spreadsheet_runs_no_cell_and_keeps_numbers(cell: str | None, written: str) -> None:
+    assert guarded(cell) == written

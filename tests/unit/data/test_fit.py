@@ -26,10 +26,11 @@ from baton.specs.source import DocumentFields
         ("\x1b[2J", "control: holds U+001B", "\ufffd[2J"),
         ("a\x7f", "control: holds U+007F", "a\ufffd"),
         ("\ud800", "encoding: is not UTF-8", "\ufffd"),
+        (chr(0xDFFF), "encoding: is not UTF-8", "\ufffd"),
         ("x" * LONGEST_CELL, None, None),
         ("x" * (LONGEST_CELL + 1), "too_long: has 100,001 characters, 100,000 are allowed", "x" * 500 + "... (100,001 characters)"),
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_a_text_is_fit_or_says_why_not(text: str, why: str | None, shown: str | None) -> None:
     assert (flaw(text), fit(text)) == (why, text if shown is None else shown)

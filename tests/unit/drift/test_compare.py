@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from baton.drift import compare as drift
 from baton.drift.report import report_html
@@ -194,6 +195,35 @@ def test_sub_windows_are_joined_until_they_are_large_enough() -> None:
     assert sizes.sum() == 5_000
 
 
+def test_of_very_many_sub_windows_64_evenly_spaced_ones_are_kept_the_first_and_the_last_among_them() -> None:
+    ref = drift.reference(normal(650, 1), ["x0"], windows=np.repeat(np.arange(65), 10), min_rows=10)
+    assert len(ref["windows"]) == 64
+    assert (ref["windows"][0], ref["windows"][-1]) == ("0", "64")
+
+
+def test_three_sub_windows_of_training_are_named_as_most_alike() -> None:
+    ref = drift.reference(normal(6_000, 1), ["x0"], windows=np.repeat(np.arange(6), 1_000))
+    assert len(drift.compare(ref, normal(1_000, 1, seed=1), SPEC).alike) == 3
+
+
+def test_the_statistic_is_the_likelihood_ratio_also_where_a_bin_holds_one_row() -> None:
+    before, after = ["a"] * 600 + ["b"] * 399 + ["c"] * 40, ["a"] * 500 + ["b"] * 299 + ["c"]
+    row = judged(before, after)
+    expected = stats.chi2_contingency([[600, 399, 40], [500, 299, 1]], correction=False, lambda_="log-likelihood")
+    assert row.statistic == pytest.approx(expected.statistic)
+    assert row.p_value == pytest.approx(expected.pvalue)
+
+
+def test_a_row_says_in_words_all_that_moved() -> None:
+    sure = {"psi": 0.1, "statistic": 9.0, "p_value": 0.0, "q_value": 0.0, "drifted": True}
+    number = DriftRow("amount", "number", 0.31, 0.2, shift=0.5, spread=1.3, nulls=0.25, new_levels=0.0, **sure)
+    assert number.sentence() == (
+        "amount: effect 0.31, ordinary up to 0.20, moved by +0.50 sd, spread x 1.30, 25.0% null"
+    )
+    level = DriftRow("country", "category", 0.4, 0.2, shift=None, spread=None, nulls=0.0, new_levels=0.125, **sure)
+    assert level.sentence() == "country: effect 0.40, ordinary up to 0.20, 12.5% new values"
+
+
 def test_predictions_are_compared_like_a_feature() -> None:
     train, window = normal(20_000), normal(3_000, seed=1)
     rng = np.random.default_rng(0)
@@ -240,3 +270,4 @@ def test_report_is_small_and_calls_no_foreign_host() -> None:
     assert "http" not in page
     assert "<script" not in page
     assert "200 of 200 features moved" in page
+    assert page.index("<h2>What moved</h2>") < page.index("<h2>Shares per bin</h2>")

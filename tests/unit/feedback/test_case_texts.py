@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.data import datasets
+from baton.data import objects
 from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import ledger, tables
@@ -157,7 +157,7 @@ def test_a_text_is_not_taken_while_what_was_offered_cannot_be_read() -> None:
     publish()
     found = head(Slot(FLOW, "publish", HOURS[0]))
     assert found is not None
-    datasets.path_of(found.ref.uri).unlink()
+    objects.path_of(found.ref.uri).unlink()
     with pytest.raises(DatasetCorrupt):
         cases.decide(FLOW, "1", "edited", "ada", text="Mine.")
     assert kept() == ("open", None, None)

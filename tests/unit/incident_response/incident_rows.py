@@ -116,12 +116,7 @@ def lookups(**given: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def correlated(alerts: list[dict[str, Any]], earlier: pd.DataFrame = NONE, partition: str = PARTITION) -> pd.DataFrame:
     """Rows of `correlate`."""
     found = correlate(
-        pd.DataFrame(alerts, columns=list(ALERT)),
-        earlier,
-        partition,
-        CorrelateOptions(),
-        {},
-        policy().scanners.addresses,
+        pd.DataFrame(alerts, columns=list(ALERT)), earlier, partition, CorrelateOptions(), {}, policy().declared
     )
     return pd.DataFrame(found.rows, columns=list(COLUMNS))
 

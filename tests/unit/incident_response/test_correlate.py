@@ -12,6 +12,7 @@ import pytest
 from baton.errors import BatonError
 from baton_packs.incident_response.incidents.correlate import ALERT, Correlated, CorrelateOptions, correlate
 from baton_packs.incident_response.incidents.incident import COLUMNS, MERGED
+from baton_packs.incident_response.incidents.links import Declared
 
 FIRST, SECOND, THIRD = "2026-11-20T10:00:00", "2026-11-20T10:05:00", "2026-11-20T10:10:00"
 NONE = pd.DataFrame(columns=[*COLUMNS, "partition"])
@@ -146,6 +147,62 @@ def test_a_scan_that_grows_over_partitions_takes_its_beginning_in() -> None:
     )
     assert ids(two) == ids(one)
     assert two.rows[0]["alerts_total"] == 30
+
+
+# --- alerts of models alone, and what everybody talks to ---
+
+TIES = Declared(infrastructure=frozenset({"dc-01", "10.10.0.2"}), model_from=0.98)
+UNSURE: dict[str, Any] = {"source": "intrusion", "rule": "network_intrusion", "confidence": 0.7}
+
+
+def declared(given: list[dict[str, Any]], earlier: pd.DataFrame = NONE, partition: str = FIRST) -> Correlated:
+    return correlate(pd.DataFrame(given, columns=list(ALERT)), earlier, partition, CorrelateOptions(), None, TIES)
+
+
+def test_an_unsure_model_joins_what_is_known_of_who_did_it_and_makes_no_two_incidents_one() -> None:
+    guessing = [alert(n, host="srv-jump", src_ip="203.0.113.66") for n in range(2)]
+    leak = [alert("l", host="ws-17", src_ip="10.20.0.27", dst_ip="198.51.100.200", rule="upload")]
+    at_jump = UNSURE | {"dst_ip": "10.10.0.15", "host": "srv-jump"}
+    unsure = [
+        alert("a", src_ip="203.0.113.66", **at_jump),  # the guessing, as the model sees it
+        alert("b", src_ip="10.20.0.27", **at_jump),  # a finger slipped at the desk that leaks
+        alert("c", src_ip="10.20.0.33", **at_jump),  # and at another one
+    ]
+    found = {row["alerts_total"]: row for row in declared([*guessing, *leak, *unsure]).rows}
+    assert {total: json.loads(row["hosts"]) for total, row in found.items()} == {3: ["srv-jump"], 2: ["ws-17"], 1: []}
+    assert set(json.loads(found[1]["addresses"])) == {"10.20.0.33", "10.10.0.15"}
+    ties = {one["name"]: one["ties"] for one in json.loads(found[1]["entities"])}
+    assert ties == {"10.20.0.33": True, "10.10.0.15": False}
+
+
+def test_a_sure_model_ties_as_a_rule_does() -> None:
+    alerts = [alert(n, src_ip=f"10.20.0.{n}", dst_ip="10.10.0.15", host="srv-jump", **UNSURE) for n in range(3)]
+    assert len(ids(declared(alerts))) == 3
+    assert len(ids(declared([one | {"confidence": 0.98} for one in alerts]))) == 1
+
+
+def test_a_strange_log_ties_by_its_host() -> None:
+    log = alert("log", host="srv-jump", source="log", rule="log_anomaly", confidence=0.5)
+    assert len(ids(declared([log, alert(1, host="srv-jump", src_ip="203.0.113.66")]))) == 1
+
+
+def test_infrastructure_ties_nothing_as_an_end_of_a_connection_and_is_no_sweep() -> None:
+    sure = UNSURE | {"confidence": 0.99}
+    calls = [alert(n, src_ip=f"10.20.0.{n}", dst_ip="10.10.0.2", host="dc-01", **sure) for n in range(25)]
+    found = declared(calls)
+    assert len(ids(found)) == 25
+    assert found.facts["shared"] == []
+    later = declared(
+        [alert("x", at="10:06", src_ip="10.20.0.99", dst_ip="10.10.0.2", host="dc-01", **sure)],
+        past((FIRST, found)),
+        SECOND,
+    )
+    assert later.facts["opened"] == 1
+
+
+def test_what_a_rule_finds_on_infrastructure_itself_ties() -> None:
+    found = declared([alert(1, host="dc-01", rule="dump"), alert(2, host="DC-01", rule="account", user="ann")])
+    assert len(ids(found)) == 1
 
 
 def test_a_user_on_more_hosts_than_one_person_has_ties_nothing() -> None:

@@ -44,6 +44,13 @@ def test_who_got_in_and_moves_on_is_lateral_movement_and_more_severe() -> None:
     assert aims(row, "inside_attackers") == [("10.20.0.11", "inside")]
 
 
+def test_a_list_by_risk_is_one_by_severity() -> None:
+    unsure, sure = decided([alert("u", severity_id=4, confidence=0.1)]), decided(brute_force(entered=False))
+    assert unsure.iloc[0]["severity_id"] > sure.iloc[0]["severity_id"]
+    assert unsure.iloc[0]["confidence"] < sure.iloc[0]["confidence"]
+    assert unsure.iloc[0]["risk"] > sure.iloc[0]["risk"]
+
+
 def test_a_domain_controller_makes_it_critical() -> None:
     alerts = [
         *brute_force(),
@@ -197,8 +204,10 @@ def test_whatever_stands_in_the_agents_frame_lowers_nothing_in_the_decision() ->
 def test_findings_and_names_can_be_drawn() -> None:
     row = decided(brute_force()).iloc[0]
     moments, drawn = json.loads(row["timeline"]), json.loads(row["graph"])
-    assert [one["state"] for one in moments] == ["warn"] * 4 + ["bad"]
+    assert [one["state"] for one in moments] == ["warn", "warn", "bad"]
+    assert moments[0]["text"] == "Many failed log-ins: ws-01, anna.adler, 203.0.113.66 (3 times, until 10:01)"
     assert moments[-1]["text"] == "Remote log-in to a server: srv-db, anna.adler, 10.20.0.11"
+    assert set(json.loads(row["evidence"])) <= {name for one in moments for name in one["ids"]}, "evidence is explained"
     nodes = {node["id"]: node["state"] for node in drawn["nodes"]}
     assert nodes["address:203.0.113.66"] == "bad"
     assert ["address:203.0.113.66", "host:ws-01", "Many failed log-ins"] in drawn["edges"]

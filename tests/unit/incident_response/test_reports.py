@@ -159,9 +159,27 @@ def test_a_weeks_numbers() -> None:
 def test_the_weeks_page_has_plots_and_is_the_same_every_time() -> None:
     rows = measured()
     html, pictures = weekly.page("2026-11-16T00:00:00", rows, measures.week(rows))
-    assert pictures == 2
-    assert html.count("<svg") == 2
+    assert pictures == 3
+    assert html.count("<svg") == 3
+    for said in (
+        "min to detect: 4.0",
+        "min to triage: 20.0",
+        "min to contain: 2.0",
+        "% taken back: 50",
+        "% false positives: 50",
+    ):
+        assert said in html
     assert html == weekly.page("2026-11-16T00:00:00", rows, measures.week(rows))[0]
+
+
+def test_a_week_is_compared_with_those_before_what_was_not_measured_is_a_gap() -> None:
+    rows, before = measured(), {"2026-11-09T00:00:00": measures.week(measured().head(0)).facts()}
+    html, pictures = weekly.page("2026-11-16T00:00:00", rows, measures.week(rows), before)
+    assert pictures == 3
+    assert "11-09" in html
+    empty, pictures = weekly.page("2026-11-16T00:00:00", rows.head(0), measures.week(rows.head(0)), before)
+    assert pictures == 1
+    assert "min to contain: –" in empty
 
 
 def test_a_week_without_incidents_has_a_page_too() -> None:

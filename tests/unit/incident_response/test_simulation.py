@@ -195,6 +195,7 @@ def test_bad_rows_cost_themselves_and_nothing_else(events: pd.DataFrame) -> None
     tail = read.iloc[len(frame) :].reset_index(drop=True)
     assert tail.loc[planted["kind"] == "half", "_problem"].notna().all()
     assert tail.loc[planted["kind"] == "binary", "_problem"].notna().all()
+    assert tail.loc[planted["kind"] == "long line", "_problem"].str.startswith("too_long").all()
     assert set(planted["kind"]) == {"long line", "binary", "clock ahead", "clock behind", "class", "type", "half"}
 
 

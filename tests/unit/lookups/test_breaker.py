@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -94,9 +95,9 @@ class Clock:
         self.now += seconds
 
 
-def test_a_bucket_gives_a_seconds_tokens_at_once_and_then_so_many_a_second() -> None:
+def test_a_bucket_gives_a_seconds_tokens_at_once_and_then_so_many_a_second(tmp_path: Path) -> None:
     clock = Clock()
-    bucket = Bucket(5.0, clock, clock.sleep)
+    bucket = Bucket(tmp_path / "rates" / "one", 5.0, clock, clock.sleep)
     assert all(bucket.take(100.0) for _ in range(5))
     assert clock.now == 0.0
     assert all(bucket.take(100.0) for _ in range(10))
@@ -107,11 +108,33 @@ def test_a_bucket_gives_a_seconds_tokens_at_once_and_then_so_many_a_second() -> 
     assert clock.now == pytest.approx(62.2)
 
 
-def test_a_token_that_would_come_too_late_is_not_waited_for() -> None:
+def test_a_token_that_would_come_too_late_is_not_waited_for(tmp_path: Path) -> None:
     clock = Clock()
-    bucket = Bucket(0.5, clock, clock.sleep)
+    bucket = Bucket(tmp_path / "one", 0.5, clock, clock.sleep)
     assert bucket.take(1.0)
     assert not bucket.take(1.0)
     assert clock.now == 0.0
     assert bucket.take(2.0)
     assert clock.now == pytest.approx(2.0)
+
+
+def test_workers_of_a_machine_share_a_bucket_and_a_later_one_finds_it_as_it_was_left(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = (Bucket(tmp_path / "one", 5.0, clock, clock.sleep) for _ in range(2))
+    assert all(bucket.take(100.0) for bucket in (one, other) for _ in range(5))
+    assert clock.now == pytest.approx(1.0), "five a second, not ten"
+    assert Bucket(tmp_path / "other", 5.0, clock, clock.sleep).take(clock.now), "another tool has its own"
+    assert not Bucket(tmp_path / "one", 5.0, clock, clock.sleep).take(clock.now)
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"nonsense", b"[nan, 0.0]", b"[-1e12, 0.0]", b"[5.0, 1e12]", b"[9e99, 0.0]", b"\xff"]
+)
+def test_what_a_crash_or_a_restart_of_the_machine_left_holds_nobody_up_and_gives_nobody_more(
+    left: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "one").write_bytes(left)
+    clock = Clock()
+    bucket = Bucket(tmp_path / "one", 5.0, clock, clock.sleep)
+    assert sum(bucket.take(1.0) for _ in range(50)) == 10
+    assert clock.now <= 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ def test_text_models_bring_their_encoder_with_or_without_a_demo(home: Path, monk
 
 
 def test_an_image_holds_no_demo_and_works_without_one() -> None:
-    assert "include/baton_demo" in (ROOT / ".dockerignore").read_text().splitlines()
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    assert [one.partition("\n")[0].split()[-1] for one in stages if "baton_demo" in one] == ["demo"]
+    assert stages[-1].split() == ["baton"], "what is built without a name"
     code = """
 import sys
 sys.modules["baton_demo"] = None  # as where the folder is not there

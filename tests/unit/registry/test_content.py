@@ -166,6 +166,27 @@ def test_mlmodel_may_be_nested_ten_deep(folder: Path) -> None:
         nested(10)
 
 
+def test_lists_count_as_much_as_mappings_for_how_deep_mlmodel_is(folder: Path) -> None:
+    def nested(depth: int) -> None:
+        deep: Any = "end"
+        for _ in range(depth):
+            deep = [deep]
+        document = {"flavors": {"baton": {}}, "run_id": "run-1", "model_id": "m-1", "metadata": deep}
+        (folder / "MLmodel").write_text(yaml.safe_dump(document))
+        check_content(folder, ["MLmodel"], IDENTITY)
+
+    nested(9)
+    with pytest.raises(RegistryRefused, match="nested deeper"):
+        nested(10)
+
+
+@pytest.mark.parametrize("text", ["tree\nversion=v4\n", "version=v4\n\nend of trees\n"])
+def test_a_text_that_only_begins_or_ends_like_a_booster_is_none(folder: Path, text: str) -> None:
+    (folder / "m.lightgbm.txt").write_text(text)
+    with pytest.raises(RegistryRefused, match="not a LightGBM text model"):
+        check_content(folder, ["MLmodel", "m.lightgbm.txt"], IDENTITY)
+
+
 def test_what_the_families_save_passes(folder: Path) -> None:
     import lightgbm
     import numpy as np

@@ -119,3 +119,12 @@ def test_an_attempt_at_work_on_what_goes_is_refused(filled: Path) -> None:
 def test_a_pack_says_how_long(tmp_path: Path) -> None:
     (tmp_path / "retention.yaml").write_text("f: {datasets: 10d, cases: 1w}\n")
     assert read_pack("p", tmp_path).retention == {"f": FlowRetention(datasets=TEN_DAYS, cases=timedelta(days=7))}
+
+
+def test_claims_go_with_the_rows_that_they_are_about(filled: Path) -> None:
+    with warehouse.write() as conn:
+        for partition in (OLD, NEW):
+            one = {"flow": "f", "stage": "score", "partition": partition, "mark": "m", "owner": "i"}
+            conn.execute(tables.claims.insert().values(**one, first=1.0, last=2.0))
+    [done] = retain(days(datasets=10), "ada", dry_run=False, at=NOW)
+    assert (done.rows, count(tables.claims)) == ({"claims": 1}, 1)

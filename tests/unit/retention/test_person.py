@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from baton.console.queries.lineage import lineage
 from baton.console.queries.trace import trace
-from baton.data import datasets
+from baton.data import datasets, parts
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, StaleAttempt
 from baton.quarantine import files
@@ -135,6 +135,16 @@ def test_nothing_holds_the_value_and_the_rest_is_as_it_was(filled: Path) -> None
     assert garbage.gc(timedelta(0)).uris == []
 
 
+def test_what_partitions_claimed_for_an_entity_goes_too(filled: Path) -> None:
+    with warehouse.write() as conn:
+        for owner in ("b", "c"):
+            one = {"flow": FLOW, "stage": "s", "partition": HOUR, "mark": "m", "owner": owner}
+            conn.execute(tables.claims.insert().values(**one, first=1.0, last=2.0))
+    erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
+    with warehouse.read() as conn:
+        assert list(conn.scalars(sa.select(tables.claims.c.owner))) == ["c"]
+
+
 def test_evidence_stays(filled: Path) -> None:
     before = ledger.verify().records
     erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
@@ -170,7 +180,7 @@ def test_a_run_that_read_the_rows_before_cannot_commit_them_after(filled: Path) 
 
 
 def test_a_run_that_commits_meanwhile_is_looked_into_as_well(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, runs = datasets.write_table, []
+    write, runs = datasets.without, []
 
     def meanwhile(*args: Any, **more: Any) -> DatasetRef:
         if not runs:
@@ -178,11 +188,31 @@ def test_a_run_that_commits_meanwhile_is_looked_into_as_well(filled: Path, monke
             stage("late", ROWS, partition=NEXT)
         return write(*args, **more)
 
-    monkeypatch.setattr(datasets, "write_table", meanwhile)
+    monkeypatch.setattr(datasets, "without", meanwhile)
     erase(["b"], FLOW, "asked", "ada", dry_run=False)
     assert datasets.read(head(Slot(FLOW, "late", NEXT)).ref)["letter_id"].tolist() == ["a", "c"]  # type: ignore[union-attr]
     assert holding(filled) == []
     assert garbage.gc(timedelta(0)).uris == []
+
+
+def test_parts_are_looked_into_and_written_anew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "ROWS", 1)
+    monkeypatch.setattr(parts, "STEP", 1)
+    fill(home)
+    before = head(Slot("m_train", "assemble", "history"))
+    assert before is not None
+    assert before.ref.kind == "manifest"
+    planned = erase(["b"], FLOW, "asked on paper", "ada")
+    done = erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
+    assert done.objects == planned.objects
+    assert (planned.rows["rows of datasets"], len(planned.objects)) == (6, 6 * 4)
+    assert holding(home) == []
+    assert garbage.gc(timedelta(seconds=-60)).uris == []
+    after = head(Slot("m_train", "assemble", "history"))
+    assert after is not None
+    assert datasets.read(after.ref)["letter_id"].tolist() == ["a", "c"]
+    erase(["a", "c"], FLOW, "asked", "ada", dry_run=False)
+    assert datasets.read(head(Slot("m_train", "assemble", "history")).ref).empty  # type: ignore[union-attr]
 
 
 def test_what_a_crashed_attempt_left_goes_too(filled: Path) -> None:

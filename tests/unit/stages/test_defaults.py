@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from baton.errors import BatonError, SourceError
 from baton.packs.pack import load_pack
+from baton.record import warehouse
+from baton.stages import slots
 from baton.stages.connections import Unconnected
 from baton.stages.digests import build_of
 from baton.stages.job import StageJob
 from baton.stages.run import ENGINE
-from baton.stages.slots import Slot
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 
 def test_a_slot_names_its_part_from_the_first_one_on() -> None:
@@ -47,3 +50,15 @@ def test_the_whole_engine_is_part_of_the_code_that_a_digest_knows() -> None:
 def test_a_build_is_named_by_sixteen_characters(tmp_path: Path) -> None:
     (tmp_path / "steps.py").write_text("x = 1\n")
     assert len(build_of(tmp_path)) == 16
+
+
+def test_the_heads_of_many_partitions_are_the_present_version_of_each(home: Path) -> None:
+    warehouse.migrate()
+    for partition, rows, code in (("b", 2, "c"), ("a", 1, "c"), ("c", 3, "c"), ("a", 7, "corrected")):
+        made = StageOutput(pd.DataFrame({"n": range(rows)}))
+        slot = Slot("flow", "stage", partition)
+        run_stage(slot, lambda _, made=made: made, inputs={}, params={}, models={}, code=code, run_id="run")
+    found = slots.heads_of("flow", "stage", ["b", "a", "never"])
+    assert {partition: result.ref.rows for partition, result in found.items()} == {"a": 7, "b": 2}
+    assert list(found) == ["a", "b"]
+    warehouse.engine().dispose()

@@ -14,8 +14,8 @@ import pytest
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.record import ledger, tables
 from baton.specs.base import Spec
+from baton.stages import answers, slots
 from baton.stages import run as stages
-from baton.stages import slots
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, head, history
@@ -30,6 +30,10 @@ STATE: dict[str, Any] = {"file": "a"}
 
 class Numbered(Spec):
     a: int = 0
+
+
+class Answered(Spec):
+    word: dict[str, Any] | None = None
 
 
 @engine_step(Numbered, fingerprint=lambda job: STATE)
@@ -47,6 +51,11 @@ def case_for_each(job: StageJob) -> StageOutput:
 @engine_step()
 def without_fingerprint(job: StageJob) -> StageOutput:
     return StageOutput(pd.DataFrame({"n": [len(job.inputs)]}))
+
+
+@engine_step(Answered)
+def as_answered(job: StageJob) -> StageOutput:
+    return StageOutput(ORDERS)
 
 
 def counted(orders: pd.DataFrame) -> StageOutput:
@@ -216,3 +225,54 @@ def test_a_corrected_helper_is_computed_anew(pack: Path) -> None:
     assert (run(given).cached, run(given).cached) == (False, True)
     (pack / "rules.py").write_text("FACTOR = 3  # corrected\n")
     assert not run(given).cached
+
+
+def test_a_persons_answer_counts_only_for_what_they_were_shown() -> None:
+    """Published anew between the question and the stage that takes the answer, say by a task cleared alone."""
+    shown = commit("publish", 0, ORDERS)
+    answer = {"answer": "approved", "actor": "ada", "about": {"uri": shown.uri, "content_sha256": shown.content_sha256}}
+    asked = job("settle", HERE + "as_answered", inputs={"decisions": shown}, options={"word": answer})
+    answers.note(FLOW, HOURS[0], "review", answer)
+    assert run(asked).ref.rows == 3
+    bigger = commit("publish", 0, ORDERS.assign(amount=10_000.0))
+    with pytest.raises(
+        BatonError, match=r"input `decisions` .* made anew after the answer in `word` was asked for: clear .*review"
+    ):
+        run(replace(asked, inputs={"decisions": bigger}))
+    other = commit("publish", 1, ORDERS.assign(amount=1.0))
+    assert run(replace(asked, inputs={"shown": shown, "other": other})).ref.rows == 3
+    pure = job("settle", HERE + "counted", inputs={"orders": bigger}, options={"params": {"word": answer}})
+    with pytest.raises(BatonError, match="made anew"):
+        run(pure)
+
+
+def test_an_answer_that_no_review_noted_or_that_was_changed_on_its_way_is_none() -> None:
+    """Whoever may use a flow may write its XCom: another person's name, another quantity, yesterday's yes."""
+    shown = commit("publish", 0, ORDERS)
+    about = {"uri": shown.uri, "content_sha256": shown.content_sha256}
+    yes = {"answer": "approved", "actor": "ada", "actor_id": "1", "changes": {"1": 5}, "about": about}
+
+    def settle(answer: dict[str, Any]) -> Any:
+        return run(job("settle", HERE + "as_answered", inputs={"decisions": shown}, options={"word": answer}))
+
+    answers.note(FLOW, HOURS[1], "review", yes)
+    for forged in (yes, {"answer": "approved", "actor": "ada"}):
+        with pytest.raises(
+            BatonError, match=r"`word` is not the last word that a review .* clear the task that reviews"
+        ):
+            settle(forged)
+    answers.note(FLOW, HOURS[0], "review", yes)
+    assert settle(yes).ref.rows == 3
+    for change in ({"actor_id": "2"}, {"changes": {"1": 5000}}):
+        with pytest.raises(BatonError, match="is not the last word"):
+            settle({**yes, **change})
+    answers.note(FLOW, HOURS[0], "review", {**yes, "answer": "rejected"})
+    answers.note(FLOW, HOURS[0], "another", yes | {"changes": {}})
+    with pytest.raises(BatonError, match="is not the last word"):
+        settle(yes)
+    assert settle({**yes, "answer": "rejected"}).ref.rows == 3, "a no needs no proof"
+    assert settle(yes | {"changes": {}}).ref.rows == 3
+    assert all(
+        set(one.payload) == {"task", "answer", "actor", "actor_id", "sha256"}
+        for one in ledger.entries(kind=answers.ANSWERED)
+    )

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baton.data import datasets
+from baton.data import objects
 from baton.record import warehouse
 from baton.record.tables import heads
 from baton.stages.garbage import gc
@@ -24,9 +24,9 @@ def removed(name):
     """Is the object, old and named by no commit, taken for one that an attempt of this warehouse left?"""
     gone = []
     with pytest.MonkeyPatch.context() as patch:
-        found = datasets.StoredObject(name, "file:///object.parquet", 0.0, 1)
-        patch.setattr(datasets, "objects", lambda wanted: [found] if wanted(name) else [])
-        patch.setattr(datasets, "delete", gone.append)
+        found = objects.StoredObject(name, "file:///object.parquet", 0.0, 1)
+        patch.setattr(objects, "listed", lambda wanted: [found] if wanted(name) else [])
+        patch.setattr(objects, "delete", gone.append)
         assert gc().uris == gone
     return bool(gone)
 

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from baton.data import datasets
-from baton.data.datasets import DatasetRef, StoreError
+from baton.data import datasets, objects
+from baton.data.datasets import DatasetRef
+from baton.data.objects import StoreError
 from baton.errors import StaleAttempt
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
@@ -70,7 +71,7 @@ def fence(slot=SLOT):
 
 
 def files():
-    return sorted(item.uri for item in datasets.objects())
+    return sorted(item.uri for item in objects.listed())
 
 
 # --- the usual course ---
@@ -141,7 +142,7 @@ def test_slots_do_not_touch_each_other(home):
 def test_a_damaged_object_is_built_anew(home, damage):
     work = Work()
     first = stage(work)
-    damage(datasets.path_of(first.ref.uri))
+    damage(objects.path_of(first.ref.uri))
     second = stage(work)
     assert (work.calls, second.cached) == (2, False)
     assert second.ref.uri != first.ref.uri
@@ -247,7 +248,7 @@ def test_a_full_disk_commits_nothing(home, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets.os, "write", full)
+        patch.setattr(objects.os, "write", full)
         with pytest.raises(StoreError, match="disk is full"):
             stage(Work(on_commit=publish))
     assert (slots.head(SLOT), files(), published()) == (None, [], [])
@@ -299,7 +300,7 @@ def crash_at(monkeypatch, point):
     with monkeypatch.context() as patch:
         patch.setattr(slots, "FAULT", die)
         # a killed process cleans nothing up
-        patch.setattr(datasets, "delete", lambda uri: None)
+        patch.setattr(objects, "delete", lambda uri: None)
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
         with pytest.raises(Crash):
             stage(Work(), params={"crash": point})
@@ -310,8 +311,8 @@ def test_gc_removes_what_no_commit_names_and_nothing_else(home, monkeypatch):
     for point in ("writing", "synced", "before_commit"):
         crash_at(monkeypatch, point)
     foreign = settings().store_url + "/notes/mine.parquet"
-    datasets.path_of(foreign).parent.mkdir()
-    datasets.path_of(foreign).write_bytes(b"mine")
+    objects.path_of(foreign).parent.mkdir()
+    objects.path_of(foreign).write_bytes(b"mine")
     assert len(files()) == 6
     assert garbage.gc().uris == []  # none is a day old
     planned = garbage.gc(timedelta(0), dry_run=True)
@@ -324,7 +325,7 @@ def test_gc_removes_what_no_commit_names_and_nothing_else(home, monkeypatch):
 
 def test_gc_goes_by_age(home, monkeypatch):
     crash_at(monkeypatch, "synced")
-    path = datasets.path_of(files()[0])
+    path = objects.path_of(files()[0])
     os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 86_500))
     assert len(garbage.gc().uris) == 1
 

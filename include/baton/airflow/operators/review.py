@@ -14,6 +14,7 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import TaskAwaitingInput, TaskDeferred
 
 from baton.jsontext import in_one_line
 
@@ -61,7 +62,12 @@ class ReviewOperator(HITLOperator):
         self.subject = self.subject.replace("{partition}", str(self.decisions["partition"]))
         self.body = f"{self.body or ''}\n\n{self._table(asked)}"
         self.params = ParamsDict({str(row["entity_key"]): self._param(row) for row in asked.to_dict("records")})
-        return super().execute(context)
+        try:
+            return super().execute(context)
+        except (TaskAwaitingInput, TaskDeferred) as waiting:  # by the time of the answer the input may be another one
+            shown = {name: self.decisions["ref"][name] for name in ("uri", "content_sha256", "partition")}
+            waiting.kwargs = {**(waiting.kwargs or {}), "about": shown}
+            raise
 
     def _param(self, row: Mapping[Any, Any]) -> Param:
         title, value = f"{row['entity_key']}: {self.caption}", row[self.field]
@@ -72,8 +78,18 @@ class ReviewOperator(HITLOperator):
             return Param(value, type=["string", "null"], format="multiline", maxLength=LONGEST, title=title)
         return Param(int(value), type="integer", minimum=0, title=title, description_md=f"proposed: {int(value):,}")
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The answer as JSON: approved | rejected | timeout, values by entity, who gave it (name and id) and when."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], about: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The answer as JSON: approved | rejected | timeout, values by entity, who gave it (name and id), when, about what."""
+        from baton.stages import answers
+
+        result = self._result(context, event, about)
+        if about:  # what others make of the XCom is then no answer
+            answers.note(self.dag_id, about["partition"], self.task_id, result)
+        return result
+
+    def _result(self, context: Context, event: dict[str, Any], about: dict[str, str] | None) -> dict[str, Any]:
         if event.get("error_type") == "timeout":
             self.log.warning("nobody answered in time: what waited is not carried out")
             return {"answer": "timeout", "changes": {}, "actor": ""}
@@ -85,6 +101,7 @@ class ReviewOperator(HITLOperator):
             "actor": str(user.get("name") or user.get("id") or "unknown"),
             "actor_id": str(user.get("id") or ""),
             "at": _time(answer.get("responded_at")),
+            **({"about": about} if about else {}),
         }
 
     def _asked(self) -> pd.DataFrame:

@@ -69,4 +69,5 @@ def _message(request: Request, status: int, detail: str, headers: Any = None) ->
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": detail}, status, headers=headers)
     login = host.login_url(str(request.url)) if status == 401 else None
-    return page(request, host, "message.html.j2", status, code=status, detail=detail, login=login)
+    back = "actions" if "/actions/" in request.url.path else "today"
+    return page(request, host, "message.html.j2", status, code=status, detail=detail, login=login, back=back)

@@ -6,8 +6,9 @@ from markupsafe import Markup
 
 from baton.console.pages.drawing import short, svg, tag, text
 
-BOX, HEIGHT, GAP, BETWEEN, HEAD = 220.0, 34.0, 10.0, 90.0, 26.0
+BOX, HEIGHT, GAP, BETWEEN, HEAD = 220.0, 24.0, 6.0, 110.0, 26.0
 LONGEST = 28  # characters of a name
+WIDE = 1180.0  # as the style sheet's widest: a picture of few columns is not blown up
 
 
 def draw(graph: Mapping[str, Sequence[Mapping[str, str]]]) -> Markup:
@@ -25,7 +26,7 @@ def draw(graph: Mapping[str, Sequence[Mapping[str, str]]]) -> Markup:
             places[node["id"]] = (x, top + at * (HEIGHT + GAP))
             drawn.append(_node(node, *places[node["id"]]))
     lines = [_edge(places[edge["from"]], places[edge["to"]], edge["text"]) for edge in graph["edges"]]
-    width = max(len(columns) * (BOX + BETWEEN) - BETWEEN + 4, 1.0)
+    width = max(len(columns) * (BOX + BETWEEN) - BETWEEN + 4, WIDE)
     return svg(width, HEAD + tallest, _in_words(graph), *lines, *drawn, class_="chart graph")
 
 
@@ -42,7 +43,7 @@ def _node(node: Mapping[str, str], x: float, y: float) -> Markup:
         tag("title", f"{node['kind']} {node['label']}"),
         tag("rect", x=x, y=y, width=BOX, height=HEIGHT, rx=5, class_="box"),
         tag("rect", x=x, y=y, width=5.0, height=HEIGHT, rx=2, class_=f"edge-{node['state']}"),
-        text(x + 14, y + 22, short(node["label"], LONGEST)),
+        text(x + 14, y + 17, short(node["label"], LONGEST)),
     )
 
 

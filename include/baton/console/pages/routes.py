@@ -152,7 +152,8 @@ def _decide(rights: Rights, flow: str, entity_key: str, fields: dict[str, Any]) 
             raise HTTPException(404, f"Flow {flow} has no case {entity_key}.")
     try:
         looked_at = int(seen) if seen else None
-        return cases.decide(flow, entity_key, resolution, rights.person.name, note.strip(), text, looked_at)
+        who = rights.person
+        return cases.decide(flow, entity_key, resolution, who.name, note.strip(), text, looked_at, who.id)
     except (cases.UnknownResolution, cases.UnusableText) as error:
         raise HTTPException(422, str(error)) from error
     except DatasetCorrupt:  # what the text is compared with cannot be read

@@ -1,6 +1,6 @@
 """What is to be done outside and waits for people, what was done and can be taken back, and whether all of it is stopped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -42,10 +42,17 @@ def _titles(cases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
         return {(row.flow, row.entity_key): row.title for row in rows if row.title}
 
 
-def of_case(rights: Rights, flow: str, entity_key: str) -> dict[str, list[dict[str, Any]]]:
-    """The part of a decision card: requests that are open, and all effects of the entity."""
+def of_case(
+    rights: Rights, flow: str, entity_key: str, moments: Mapping[str, Mapping[str, Any]] = {}
+) -> dict[str, list[dict[str, Any]]]:
+    """The part of a decision card: requests that are open, and all effects of the entity.
+
+    Args:
+        moments: of the card's timelines, by id: what is known of a request's evidence.
+    """
+    asked = overview.open_requests(flow, entity_key)
     return {
-        "requests": [{**shown_request(rights, one), "title": None} for one in overview.open_requests(flow, entity_key)],
+        "requests": [{**shown_request(rights, one, moments), "title": None} for one in asked],
         "effects": [{**_standing(rights, one), "title": None} for one in overview.of_entity(flow, entity_key)],
     }
 
@@ -61,8 +68,9 @@ def summary(rights: Rights) -> dict[str, Any]:
     }
 
 
-def shown_request(rights: Rights, asked: ShownRequest) -> dict[str, Any]:
-    """A request with its difference and votes; what is personal in it only for those who may decide."""
+def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Mapping[str, Any]] = {}) -> dict[str, Any]:
+    """A request with its difference, votes and, of its evidence, the `findings` that `moments` tell of and how many stay `unexplained`; what is personal
+    in it only for those who may decide."""
     request, deciding = asked.request, rights.decide(asked.request.flow)
     names = (
         "id",
@@ -85,6 +93,9 @@ def shown_request(rights: Rights, asked: ShownRequest) -> dict[str, Any]:
     return {
         **{name: getattr(request, name) for name in names}, "opened_at": request.opened_at, "expires_at": request.expires_at,
         "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
+        "asset_class": request.action.get("asset_class") or "", "confidence": request.action.get("confidence"),
+        "findings": list({moments[one]["text"]: moments[one] for one in asked.evidence if deciding and one in moments}.values()),
+        "unexplained": sum(one not in moments for one in asked.evidence), "undoes": bool(request.undoes),
         "difference": [list(map(_plain, row)) for row in asked.difference] if deciding else [], "hidden": not deciding,
         "votes": [{name: vote[name] for name in ("name", "answer", "reason", "channel", "at")} for vote in asked.votes],
         "agreed": len(yes), "why_not": why_not,
@@ -114,7 +125,7 @@ def _standing(rights: Rights, one: EffectState) -> dict[str, Any]:
     )
     return {
         **{name: getattr(effect, name) for name in names}, "level": one.level, "rule": one.rule, "request": one.request,
-        "undo": one.undo, "undoable": one.undoable and deciding,
+        "answered": one.answered, "agreed": list(one.agreed), "undo": one.undo, "undoable": one.undoable and deciding,
     }  # fmt: skip
 
 

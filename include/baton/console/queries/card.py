@@ -49,11 +49,12 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     checked = line.checked[0] if line.decision and line.checked else None
     source, source_columns, problem = _source(checked, entity_key)
     said, said_columns = _published(line.published if line.decision else None, entity_key)
+    drawn = drawn_values(said, said_columns, deciding)
+    moments = {name: one for picture in drawn["timeline"] for one in picture["moments"] for name in one["ids"]}
     return {
         "case": case if deciding else {**case, **dict.fromkeys((*FOR_DECIDING, "text"))}, "offered": _offered(case) if may_decide else {},
         "decision": line.decision, "proposal": _proposal(said, said_columns, deciding),
-        "actions": actions.of_case(rights, flow, entity_key),
-        "drawn": drawn_values(said, said_columns, deciding),
+        "actions": actions.of_case(rights, flow, entity_key, moments), "drawn": drawn,
         "fields": placed_values(said, said_columns, source, source_columns, deciding),
         "scores": sorted(scores, key=lambda s: -s["score"]), "labels": labels,
         "quarantine": [_quarantined(one, unmask=deciding) for one in quarantined],

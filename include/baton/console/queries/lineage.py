@@ -115,9 +115,12 @@ def stored_row(commit: Mapping[str, Any], key: Sequence[str], entity: str) -> Ro
     ref = datasets.DatasetRef.from_dict(commit["ref"])
     if not ref.rows:
         return None
-    frame = datasets.read(ref)
-    match = frame[[one == entity for one in keys_of(frame, key)]]
-    return None if match.empty else {str(name): value for name, value in match.iloc[0].to_dict().items()}
+    for batch in datasets.read_batches(ref):
+        frame = batch.to_pandas()
+        match = frame[[one == entity for one in keys_of(frame, key)]]
+        if not match.empty:
+            return {str(name): value for name, value in match.iloc[0].to_dict().items()}
+    return None
 
 
 def all_rows(conn: Connection, table: Table, **where: Any) -> list[Row]:

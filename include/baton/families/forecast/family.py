@@ -32,6 +32,7 @@ class Forecast:
 
     name = FAMILY
     truth: Literal["labels", "rows"] = "rows"
+    row_local = False
 
     def validate(
         self, spec: ForecastSpec, candidate: ForecasterSpec, frame: pd.DataFrame

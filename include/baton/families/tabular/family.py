@@ -44,6 +44,7 @@ class Tabular:
     """The family of a learner; see `baton.families.base.Family` for what each method promises."""
 
     truth: Literal["labels", "rows"] = "labels"
+    row_local = True
 
     def __init__(self, learner: Learner) -> None:
         """Take the way to learn."""

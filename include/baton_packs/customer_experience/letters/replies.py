@@ -137,7 +137,11 @@ def place(job: StageJob[ReplyOptions]) -> StageOutput:
     mails, refused = _mails(texts)
     changed = [key for key in asked if key in mails and texts[key][1] != asked[key]["reply"]]
     yes = dict.fromkeys(texts.keys() & asked.keys(), Approval.of_answer(answer))
-    yes |= {key: Approval(who, who, "case", at) for key, row in known.accepted.items() for who, at in [row["accepted"]]}
+    yes |= {
+        key: Approval(who, name, "case", at)
+        for key, row in known.accepted.items()
+        for who, name, at in [row["accepted"]]
+    }
     placed = _Placed(asked, problems | refused, known.left, mails, changed, yes)
     unapproved = placed.waiting if word != NOT_ASKED else []
     kept = {key: rows[key] for key in (*placed.problems, *unapproved) if key in rows}

@@ -37,7 +37,7 @@ class Known:
         elsewhere: entities that another partition answers.
         closed: entities whose case a person has decided.
         accepted: suggestions of earlier partitions that a person accepted or worded anew, and nobody sent: entity -> its
-            decision as it was then, the reply in that person's words, `accepted`: by whom and when.
+            decision as it was then, the reply in that person's words, `accepted`: by whom (id and name) and when.
     """
 
     left: Mapping[str, dict[str, Any]]
@@ -138,5 +138,9 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
         for row in rows[rows["entity_key"] == key].to_dict("records"):
             reply = case["text"] or row["reply"]
             if isinstance(reply, str):
-                found[key] = {**row, "reply": reply, "accepted": (case["actor"], case["updated_at"])}
+                found[key] = {
+                    **row,
+                    "reply": reply,
+                    "accepted": (case["actor_id"] or "", case["actor"], case["updated_at"]),
+                }
     return found

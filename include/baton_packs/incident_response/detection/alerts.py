@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from baton_packs.incident_response.detection.correlation import Occurrence, correlate, single
-from baton_packs.incident_response.detection.engine import matches
+from baton_packs.incident_response.detection.correlation import Occurrence, correlate, singles
+from baton_packs.incident_response.detection.matched import Matched, matched
 from baton_packs.incident_response.detection.rules import CompiledRule
-from baton_packs.incident_response.detection.taxonomy import TACTICS, Attack
+from baton_packs.incident_response.detection.taxonomy import INTRUSION, LOG, RULE, TACTICS, Attack
 
-RULE, INTRUSION, LOG = "rule", "intrusion", "log"
 COLUMNS = (
     "alert_id", "event_uid", "time", "source", "rule", "title", "severity_id", "confidence", "technique", "tactic", "host",
     "user", "src_ip", "dst_ip", "reasons",
@@ -44,44 +43,35 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return made.assign(time=pd.to_datetime(made["time"], utc=True).astype("datetime64[ns, UTC]"))
 
 
-def rule_alerts(events: pd.DataFrame, rules: Sequence[CompiledRule]) -> pd.DataFrame:
+def rule_alerts(
+    events: pd.DataFrame, rules: Sequence[CompiledRule], before: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """What the rules find in a partition's events.
 
     Args:
         events: n rows of the contract `events`.
         rules: as `load_rules` gives them, what a correlation counts before it.
+        before: what partitions before carried to this one (`matched.CARRIED`).
 
     Returns:
         the alerts: one a rule and event that it matches, one a correlation and beginning; rules that only a correlation counts
         give none.
     """
-    events = events.sort_values(["time", "metadata_uid"], kind="stable", ignore_index=True)
-    plain = [rule for rule in rules if rule.correlation is None]
-    at, hits = matches(events, plain)
-    times = pd.to_datetime(events["time"], utc=True)
-    seconds = times.to_numpy(dtype="datetime64[ns]").astype("int64") / 1e9
-    known = {rule.rule_id: single(at[hits[:, n]], seconds) for n, rule in enumerate(plain)}
+    found = matched(events, rules, before)
+    plain = [rule.rule_id for rule in rules if rule.correlation is None]
+    known = {rule: singles(found, number) for number, rule in enumerate(plain)}
     named = {rule.rule_id: rule for rule in rules}
     rows: list[dict[str, Any]] = []
-    cells = {name: events[name].to_numpy() for name in events.columns}
     for rule in rules:
         if rule.correlation is not None:
-            known[rule.rule_id] = correlate(rule.correlation, events, seconds, known)
-        if not rule.alone:
-            continue
-        for one in known[rule.rule_id]:
-            if one.begins:
-                rows.append(_row(rule, one, cells, times, named))
+            known[rule.rule_id] = correlate(rule.correlation, found, known)
+        if rule.alone:
+            rows += [_row(rule, one, found, named) for one in known[rule.rule_id] if one.begins and one.new]
     return frame_of(rows)
 
 
-def _row(
-    rule: CompiledRule,
-    one: Occurrence,
-    cells: Mapping[str, np.ndarray],
-    times: pd.Series,
-    rules: Mapping[str, CompiledRule],
-) -> dict[str, Any]:
+def _row(rule: CompiledRule, one: Occurrence, found: Matched, rules: Mapping[str, CompiledRule]) -> dict[str, Any]:
+    cells = found.cells
     uid = str(cells["metadata_uid"][one.at])
     reasons = [_reason(rule, one, cells)]
     if rule.correlation is not None:
@@ -93,7 +83,7 @@ def _row(
         reasons.append(f"Who does this {TACTICS[rule.attack.tactic]} (ATT&CK {rule.attack.tactic})")
     reasons += [f"Harmless if: {cause}" for cause in rule.harmless[:2]]
     return {
-        "alert_id": alert_id(rule.rule_id, uid), "event_uid": uid, "time": times.iloc[one.at], "source": RULE,
+        "alert_id": alert_id(rule.rule_id, uid), "event_uid": uid, "time": pd.Timestamp(found.times[one.at], unit="ns", tz="UTC"), "source": RULE,
         "rule": rule.rule_id, "title": rule.title, "severity_id": rule.severity_id, "confidence": rule.confidence,
         "technique": rule.attack.technique, "tactic": rule.attack.tactic,
         "host": _cell(cells, "device_hostname", one.at), "user": _cell(cells, "user_name", one.at),

@@ -6,6 +6,7 @@ The SQL is made of rules that the pack brings, by `backend`; texts of events are
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,8 @@ def matches(
     timer.daemon = True
     timer.start()
     try:
-        _lay_out(connection, events)
         hits = ", ".join(f"COALESCE(({rule.where}), FALSE) AS r{n}" for n, rule in enumerate(rules))
+        _lay_out(connection, events, hits)
         either = " OR ".join(f"r{n}" for n in range(len(rules)))
         query = f"SELECT * FROM (SELECT position, {hits} FROM events) WHERE {either} ORDER BY position"  # noqa: S608
         if late.is_set():
@@ -92,26 +93,33 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _lay_out(connection: duckdb.DuckDBPyConnection, events: pd.DataFrame) -> None:
-    """The table `events`: the columns as they are, texts in small letters too, addresses as digits."""
+def _lay_out(connection: duckdb.DuckDBPyConnection, events: pd.DataFrame, sql: str) -> None:
+    """The table `events`, of what the rules' SQL names: columns as they are, texts in small letters too, addresses as digits."""
     import pyarrow as pa
 
-    size = len(events)
+    size, named = len(events), set(re.findall(r"\w+", sql))
+    made = {name: text for name, text in DERIVED.items() if {name, f"{name}__l"} & named}
+    named.update(word for text in made.values() for word in re.findall(r"\w+", text))
     columns: dict[str, Any] = {"position": pa.array(range(size), pa.int64())}
     for name in TEXTS:
-        columns[name] = _texts(events, name)
+        if {name, f"{name}__l", f"{name}__a"} & named:
+            columns[name] = _texts(events, name)
     for name in NUMBERS:
+        if name not in named:
+            continue
         known = events[name].to_numpy(dtype="float64", na_value=float("nan")) if name in events else None
         empty = pa.nulls(size, pa.int64())
         columns[name] = empty if known is None else pa.array(known, from_pandas=True).cast(pa.int64())
     for name in ADDRESSES:
+        if f"{name}__a" not in named:
+            continue
         distinct = columns[name].dictionary_encode()
         written = pa.array([address_digits(text) for text in distinct.dictionary.to_pylist()], pa.string())
         columns[f"{name}__a"] = written.take(distinct.indices)
     connection.register("delivered", pa.table(columns))
-    derived = ", ".join(f"{sql} AS {name}" for name, sql in DERIVED.items())
-    small = ", ".join(f"lower({name}) AS {name}__l" for name in (*TEXTS, *DERIVED))
-    connection.execute(f"CREATE TABLE events AS SELECT *, {small} FROM (SELECT *, {derived} FROM delivered)")  # noqa: S608
+    derived = "".join(f", {text} AS {name}" for name, text in made.items())
+    small = "".join(f", lower({name}) AS {name}__l" for name in (*TEXTS, *DERIVED) if f"{name}__l" in named)
+    connection.execute(f"CREATE TABLE events AS SELECT *{small} FROM (SELECT *{derived} FROM delivered)")  # noqa: S608
     connection.unregister("delivered")
 
 
@@ -137,9 +145,10 @@ def sql_mistake(where: str) -> str:
     import pandas as pd
 
     with connect() as connection:
-        _lay_out(connection, pd.DataFrame({"metadata_uid": ["x"], "raw_data": [""], "process_cmd_line": [""]}))
+        query = f"SELECT COALESCE(({where or 'FALSE'}), FALSE) FROM events"  # noqa: S608
+        _lay_out(connection, pd.DataFrame({"metadata_uid": ["x"], "raw_data": [""], "process_cmd_line": [""]}), query)
         try:
-            connection.execute(f"SELECT COALESCE(({where or 'FALSE'}), FALSE) FROM events").fetchall()  # noqa: S608
+            connection.execute(query).fetchall()
         except duckdb.Error as error:
             return str(error).splitlines()[0]
     return ""

@@ -56,7 +56,9 @@ def count_logs(events: pd.DataFrame) -> pd.DataFrame:
     result = result.fillna(0).reset_index()
     starts = result["window"].dt.strftime("%Y-%m-%dT%H:%M:%S")
     named = result.rename(columns={"host": "device_hostname", "window": "time"}).astype(_TYPES)
-    named.insert(0, "count_id", named["device_hostname"].astype(str) + "@" + starts)
+    named.insert(
+        0, "count_id", named["device_hostname"].astype(str) + "@" + starts
+    )  # as `taxonomy.count_id` says it of one
     order = ["count_id", "time", "device_hostname", *_TYPES]
     return named[order].sort_values("count_id", ignore_index=True).assign(_row=np.arange(1, len(named) + 1))
 
@@ -64,15 +66,15 @@ def count_logs(events: pd.DataFrame) -> pd.DataFrame:
 def _lines(known: pd.DataFrame) -> pd.DataFrame:
     """What is looked at of each line, in the order of time and uid."""
     times = pd.to_datetime(known["time"], utc=True)
-    order = np.lexsort((known["metadata_uid"].to_numpy().astype(str), times.to_numpy()))
+    order = np.lexsort((known["metadata_uid"].to_numpy().astype(str), times.to_numpy("datetime64[ns]")))
     sorted_rows, at = known.iloc[order], times.iloc[order]
     names = pd.Categorical(templates(sorted_rows["raw_data"].tolist()))
     status = sorted_rows["status_id"].to_numpy(dtype=float, na_value=np.nan)
     log_on = sorted_rows["class_uid"].to_numpy() == _LOGON
     return pd.DataFrame(
         {
-            "host": sorted_rows["device_hostname"].to_numpy(), "window": at.dt.floor(WINDOW).to_numpy(),
-            "minute": at.dt.floor("min").to_numpy(), "template": names.codes,
+            "host": sorted_rows["device_hostname"].to_numpy(), "window": at.dt.floor(WINDOW).to_numpy("datetime64[ns]"),
+            "minute": at.dt.floor("min").to_numpy("datetime64[ns]"), "template": names.codes,
             "user": sorted_rows["user_name"].to_numpy(), "address": sorted_rows["src_endpoint_ip"].to_numpy(),
             "failed": log_on & (status == _FAILURE), "accepted": log_on & (status == _SUCCESS),
         }

@@ -8,6 +8,7 @@ is noted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from baton.packs.yaml_marks import Loc
 from baton_packs.incident_response.detection.conditions import condition_of
 from baton_packs.incident_response.detection.engine import sql_mistake
 from baton_packs.incident_response.detection.sigma_files import LEVELS, SigmaDocument, documents_of, rule_files
-from baton_packs.incident_response.detection.taxonomy import ABSENT, LOG_SOURCES, Attack, attack_of
+from baton_packs.incident_response.detection.taxonomy import ABSENT, LOG_SOURCES, LOOK_BACK, Attack, attack_of
 
 CONFIDENCE = {"stable": 0.9, "test": 0.7, "experimental": 0.5}
 """How sure a rule of that status is, 0..1."""
@@ -84,6 +85,21 @@ class Correlation:
     column: str = ""
 
 
+def reach(rules: Sequence[CompiledRule]) -> dict[str, int]:
+    """Seconds for which correlations need a rule's matches after they happened, by its id, also through others that they count.
+
+    What completes an order is not needed any more when it happened. Args: rules: what a correlation counts before it.
+    """
+    made: dict[str, int] = {}
+    for rule in reversed(rules):
+        if (one := rule.correlation) is None:
+            continue
+        for number, counted in enumerate(one.rules):
+            last = one.kind == "temporal_ordered" and number == len(one.rules) - 1
+            made[counted] = max(made.get(counted, 0), made.get(rule.rule_id, 0) + (0 if last else one.seconds))
+    return made
+
+
 def load_rules(folder: Path) -> tuple[CompiledRule, ...]:
     """All rules of a folder, those that a correlation counts before it; read again only when a file is another.
 
@@ -120,6 +136,13 @@ def read_rules(paths: list[Path]) -> tuple[list[CompiledRule], list[Problem]]:
                 document.problem(("correlation", "rules"), "counts a rule that has a mistake, or itself")
             break
         waiting = [one for one in waiting if one not in ready]
+    seconds, back = reach(list(made.values())), LOOK_BACK * 300
+    for document in correlations:
+        rule = made.get(id(document.rule))
+        if rule is not None and rule.correlation and rule.correlation.seconds + seconds.get(rule.rule_id, 0) > back:
+            why = f"reaches further back than the {back // 60} minutes that detection looks, with what counts it"
+            document.problem(("correlation", "timespan"), why, f"{back // 60}m altogether")
+            del made[id(document.rule)]
     problems = [problem for document in documents for problem in document.problems]
     return list(made.values()), sorted(set(problems))
 

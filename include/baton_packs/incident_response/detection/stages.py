@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from baton.errors import BatonError
 from baton_packs.incident_response import HERE
-from baton_packs.incident_response.detection import alerts, log_counts
+from baton_packs.incident_response.detection import alerts, log_counts, matched
 from baton_packs.incident_response.detection.rules import load_rules
 
 if TYPE_CHECKING:
@@ -30,24 +32,27 @@ def once(data: pd.DataFrame) -> pd.DataFrame:
         m <= n rows in their order, `metadata_uid` unique.
     """
     told = [name for name in data.columns if not name.startswith("_")]
-    kept = data[~data.duplicated(told).to_numpy()].reset_index(drop=True)
-    number = kept.groupby("metadata_uid").cumcount() + 1
-    taken = set(kept["metadata_uid"])
-    names = []
-    for uid, nth in zip(kept["metadata_uid"], number, strict=True):
-        name = uid if nth == 1 else f"{uid}~{nth}"
-        while nth > 1 and name in taken:
+    again = data.duplicated("metadata_uid", keep=False).to_numpy()  # a row that repeats another repeats its uid
+    again[again] = data.loc[again, told].duplicated().to_numpy()
+    kept = data[~again].reset_index(drop=True)
+    names = kept["metadata_uid"].tolist()
+    taken, before = set(names), Counter[str]()
+    for at in np.flatnonzero(kept["metadata_uid"].duplicated().to_numpy()):
+        before[names[at]] += 1
+        name = f"{names[at]}~{before[names[at]] + 1}"
+        while name in taken:
             name += "~"
         taken.add(name)
-        names.append(name)
+        names[at] = name
     return kept.assign(metadata_uid=pd.Series(names, dtype=object))
 
 
-def detect(events: pd.DataFrame) -> pd.DataFrame:
+def detect(events: pd.DataFrame, before: pd.DataFrame | None = None) -> pd.DataFrame:
     """Run the pack's Sigma rules over a partition's events.
 
     Args:
         events: n rows of the contract `events`.
+        before: rows of `carried` for the partitions before.
 
     Returns:
         the alerts (contract `alerts`), 0 rows where nothing is found.
@@ -56,7 +61,12 @@ def detect(events: pd.DataFrame) -> pd.DataFrame:
         SpecError: a rule file has a mistake; names file and line.
         BatonError: the rules took too long.
     """
-    return alerts.rule_alerts(once(events), load_rules(RULES))
+    return alerts.rule_alerts(once(events), load_rules(RULES), before)
+
+
+def carried(events: pd.DataFrame) -> pd.DataFrame:
+    """What the rules' correlations need of a partition's events in later partitions, see `matched.carried`."""
+    return matched.carried(once(events), load_rules(RULES))
 
 
 def count_logs(events: pd.DataFrame) -> pd.DataFrame:

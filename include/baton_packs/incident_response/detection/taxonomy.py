@@ -1,10 +1,13 @@
-"""Names: Sigma's fields and log sources as columns of the events (OCSF), ATT&CK's tactics in words.
+"""Names: of findings and of what they are found in, Sigma's fields and log sources as columns of the events (OCSF), ATT&CK's tactics in words.
 
 A field that Sigma knows for a log source and that the events do not carry is `ABSENT`: as Sigma wants it, a comparison with it is
 never true. A name that is in neither table is a mistake.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
+
+RULE, INTRUSION, LOG = "rule", "intrusion", "log"  # who found it
 
 TEXTS = (
     "metadata_uid", "device_hostname", "src_endpoint_ip", "dst_endpoint_ip", "dst_endpoint_hostname", "user_name",
@@ -21,6 +24,9 @@ DERIVED = {
 }
 """Columns that are made of others: name -> SQL. OCSF says the method of a web request by its activity."""
 COLUMNS = (*TEXTS, *DERIVED, *NUMBERS)
+LOOK_BACK = 12  # partitions of five minutes before its own that a correlation counts with
+CARRIED = ("metadata_uid", "time", "rules", "cells")
+"""Of an event that is carried to them: its uid and time; which rules it matches, and the cells that are needed of it, as JSON."""
 ABSENT = "absent__"  # in front of a field of Sigma's that the events do not carry
 
 PROCESS, NETWORK, HTTP, DNS, LOGON = 1007, 4001, 4002, 4003, 3002
@@ -163,3 +169,8 @@ def attack_of(tags: list[str]) -> Attack:
     tactics = [name for name in others if name in TACTICS]
     finest = max(techniques, key=len, default=None)
     return Attack(finest, tactics[0] if tactics else None, tuple(name for name in others if name not in TACTICS))
+
+
+def count_id(host: str, at: datetime) -> str:
+    """The key of the five minutes of a host's log in which a moment (UTC) lies, such as `web-1@2026-11-20T09:05:00`."""
+    return f"{host}@{at.replace(minute=at.minute // 5 * 5, second=0):%Y-%m-%dT%H:%M:%S}"

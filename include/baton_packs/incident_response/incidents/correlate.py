@@ -3,24 +3,27 @@
 An incident's id comes from its first alert, so the same partition gives the same ids however often it runs. A late alert joins the
 incident into whose time it falls; one that is delivered again changes nothing. Where new alerts show that two incidents are one, the
 older takes the other in, whose row says so (`merged_into`). An incident that a person has answered is closed: late and repeated
-alerts still join it, what happens later opens another one that `follows` it.
+alerts still join it, what happens later opens another one that `follows` it. Partitions that run side by side claim what they open
+(`baton.stages.claims`): the second one's alerts go on under the first one's id, and a later partition puts both rows together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from sqlalchemy import select
 
-from baton.data.partitions import parse_key
+from baton.data.partitions import format_key, parse_key
 from baton.errors import BatonError
 from baton.record import tables, warehouse
 from baton.specs.base import Duration, Spec
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
+from baton.stages.claims import Claim, agree, mark
 from baton_packs.incident_response.incidents.incident import (
     COLUMNS,
     MERGED,
@@ -39,11 +42,13 @@ from baton_packs.incident_response.incidents.links import (
     ADDRESS,
     HOST,
     SWEEP,
+    Declared,
     Key,
     Living,
     Shared,
     Sighting,
     grouped,
+    put_in,
     shared,
     ties,
 )
@@ -76,10 +81,11 @@ class CorrelateOptions(Spec):
 
 @dataclass
 class Correlated:
-    """What came of it: rows of `COLUMNS`, and facts to be told."""
+    """What came of it: rows of `COLUMNS`, facts to be told, and what partitions beside this one have to know."""
 
     rows: list[dict[str, Any]]
     facts: dict[str, Any] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
 
 
 def _closed(job: StageJob[CorrelateOptions]) -> dict[str, str]:
@@ -93,7 +99,7 @@ def _closed(job: StageJob[CorrelateOptions]) -> dict[str, str]:
 
 
 def _state(job: StageJob[CorrelateOptions]) -> Mapping[str, Any]:
-    return {"closed": _closed(job), "scanners": policy().scanners.addresses}
+    return {"closed": _closed(job), "ties": str(policy().declared)}
 
 
 @engine_step(CorrelateOptions, fingerprint=_state)
@@ -104,14 +110,30 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
     Returns:
         a row per incident that this partition touches, see `COLUMNS`; facts: alerts, incidents, opened, joined (alerts that
-        joined an earlier incident), merged, duplicates, late, shared (names that tie nothing), `degraded` sentences.
+        joined an earlier incident), beside (incidents of partitions that run beside this one), merged, duplicates, late, shared
+        (names that tie nothing), `degraded` sentences.
     """
     import pandas as pd
 
-    frames = read_inputs(job.inputs)
-    found = correlate(
-        frames["alerts"], frames["earlier"], job.partition, job.options, _closed(job), policy().scanners.addresses
-    )
+    frames, closed, start = read_inputs(job.inputs), _closed(job), parse_key(job.partition)
+
+    def beside(claims: Sequence[Claim]) -> Correlated:
+        return correlate(
+            frames["alerts"], frames["earlier"], job.partition, job.options, closed, policy().declared, claims
+        )
+
+    alone = beside(())
+    marks = {one.mark for one in alone.claims}
+
+    def decide(claims: Sequence[Claim]) -> tuple[Correlated, list[Claim]]:
+        # turns are taken meanwhile: it is done again only where somebody saw the same names
+        found = beside(claims) if any(one.mark in marks for one in claims) else alone
+        return found, found.claims
+
+    near = job.options.window + job.options.length
+    since, until = format_key(start - near), format_key(start + near)
+    seen = set(frames["earlier"]["partition"])
+    found = alone if job.dry_run else agree(job.slot, since, until, seen, decide)
     frame = pd.DataFrame(found.rows, columns=list(COLUMNS))
     for name in ("opened_at", "first_seen", "last_seen"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
@@ -131,7 +153,9 @@ def stage(job: StageJob[CorrelateOptions]) -> StageOutput:
 
 def correlate(
     alerts: pd.DataFrame, earlier: pd.DataFrame, partition: str, options: CorrelateOptions,
-    closed: Mapping[str, str] | None = None, scanners: Iterable[str] = (),
+    closed: Mapping[str, str] | None = None,
+    declared: Declared = Declared(),  # noqa: B008 - it cannot be changed
+    beside: Iterable[Claim] = (),
 ) -> Correlated:  # fmt: skip
     """Put alerts into incidents; costs a sort of the alerts, and a look-up of each in what still lives.
 
@@ -139,7 +163,8 @@ def correlate(
         alerts: columns of `ALERT`, any number of rows; the same alert may be there twice.
         earlier: rows of earlier partitions with the columns of `COLUMNS` and `partition`; the last of an incident counts.
         closed: incidents that a person has answered.
-        scanners: addresses whose scans are meant.
+        declared: what the policy says of ties.
+        beside: what partitions that are not among the earlier ones take for theirs.
 
     Raises:
         BatonError: a column of the alerts is missing.
@@ -153,13 +178,15 @@ def correlate(
     fresh = [alert for alert in fresh if short(alert["alert_id"]) not in owner]
     facts["duplicates"] += len(again)
 
-    names = _shared(fresh, alive, start, options, scanners)
+    names = _shared(fresh, alive, start, options, declared)
     keys = [ties(alert, names) for alert in fresh]
     window = options.window.total_seconds()
+    claimed = _claimed(beside, keys, known)
+    known_ids = {one.incident_id for one in alive}
+    alive += [Incident(one, end) for one in claimed if one not in known_ids]
     living = [
         Living(
-            {**{key: span for key, span in one.spans.items() if span.ties}, **_sweep(one, names)},
-            0.0 if one.incident_id in (closed or {}) else window,
+            _spans(one, names, claimed.get(one.incident_id, {})), 0.0 if one.incident_id in (closed or {}) else window
         )
         for one in alive
     ]
@@ -170,7 +197,8 @@ def correlate(
     for number in range(len(fresh)):
         members.setdefault(groups.find(len(alive) + number), ([], []))[1].append(number)
 
-    rows, count = [], dict.fromkeys(("opened", "joined", "merged", "late"), 0)
+    rows, count = [], dict.fromkeys(("opened", "joined", "beside", "merged", "late"), 0)
+    mine: dict[tuple[Key, str], Sighting] = {}
     for incidents, numbers in members.values():
         if not numbers:
             continue  # nothing new of it in this partition
@@ -182,10 +210,15 @@ def correlate(
                 id_of(first["alert_id"]), end, follows=_followed(keys, numbers, fresh, alive, closed or {}, window)
             )
             count["opened"] += 1
-        else:
+        elif one.incident_id in known_ids:
             count["joined"] += len(numbers)
+        else:
+            count["beside"] += 1
         for number in numbers:
-            one.add(fresh[number], keys[number], fresh[number]["at"] < start)
+            alert, at = fresh[number], fresh[number]["at"]
+            one.add(alert, put_in(alert, keys[number], names), keys[number], at < start, partition)
+            for key in keys[number]:
+                mine.setdefault((key, one.incident_id), Sighting(at, at)).add(Sighting(at, at))
         for other in others:
             one.absorb(other)
             rows.append(_merged(known[other.incident_id], one.incident_id))
@@ -200,16 +233,44 @@ def correlate(
     facts |= {
         "incidents": sum(row["state"] != MERGED for row in rows),
         **count,
-        "shared": sorted(names.addresses | names.users)[:NAMED],
+        "shared": sorted((names.addresses | names.users) - declared.infrastructure)[:NAMED],
     }
     rows.sort(key=lambda row: (row["opened_at"], row["incident_id"]))
-    return Correlated(rows, {**facts, **({"degraded": said} if said else {})})
+    claims = [Claim(mark(*key), owner, span.first, span.last) for (key, owner), span in mine.items()]
+    return Correlated(rows, {**facts, **({"degraded": said} if said else {})}, claims)
+
+
+def _claimed(
+    beside: Iterable[Claim], keys: Iterable[Iterable[Key]], known: Mapping[str, Mapping[Any, Any]]
+) -> dict[str, dict[Key, Sighting]]:
+    """What partitions beside this one saw of the names in its own alerts, by the incident that they took it for."""
+    wanted, found = {mark(*key): key for tied in keys for key in tied}, defaultdict[str, dict[Key, Sighting]](dict)
+    for one in beside:
+        if one.mark in wanted and known.get(one.owner, {}).get("state") != MERGED:
+            span = Sighting(one.first, one.last)
+            found[one.owner].setdefault(wanted[one.mark], span).add(span)
+    return found
 
 
 def _alive(earlier: pd.DataFrame, closed: Mapping[str, str]) -> tuple[dict[str, dict[Any, Any]], list[Incident]]:
-    """The last row of each incident by its id, and the incidents that something may still join."""
-    last = {row["incident_id"]: row for row in earlier.to_dict("records")}  # oldest partition first
-    return last, [of_row(row) for key, row in sorted(last.items()) if row["state"] != MERGED]
+    """The last row of each incident by its id, and the incidents that something may still join.
+
+    A row whose alerts are all new was made beside the others: it adds to them. Any other row holds what was before it.
+    """
+    rows: dict[str, list[dict[Any, Any]]] = {}
+    for row in earlier.to_dict("records"):  # oldest partition first
+        before = rows.get(row["incident_id"], [])
+        apart = bool(before) and row["alerts_total"] == row["new_alerts"] and before[-1]["state"] != MERGED
+        rows[row["incident_id"]] = [*before, row] if apart else [row]
+    alive = []
+    for _, found in sorted(rows.items()):
+        if found[-1]["state"] != MERGED:
+            one = of_row(found[0])
+            for row in found[1:]:
+                one.absorb(of_row(row))
+            one.opened_at = min(seconds(row["opened_at"]) for row in found)
+            alive.append(one)
+    return {key: found[-1] for key, found in rows.items()}, alive
 
 
 def _read(frame: pd.DataFrame, end: float, options: CorrelateOptions) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -253,25 +314,31 @@ def _shared(
     alive: Iterable[Incident],
     start: float,
     options: CorrelateOptions,
-    scanners: Iterable[str],
+    declared: Declared,
 ) -> Shared:
     since = start - options.window.total_seconds()
     recent = [one for one in alive if one.last >= since]
     sweeps = [name for one in recent for kind, name in one.spans if kind == SWEEP]
     return shared(
-        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, scanners
+        [*fresh, *(alert for one in recent for alert in one.alerts.values())], sweeps, options.shared, declared
     )
 
 
-def _sweep(one: Incident, names: Shared) -> dict[Key, Sighting]:
-    return {key: Sighting(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
+def _spans(one: Incident, names: Shared, claimed: Mapping[Key, Sighting]) -> dict[Key, Sighting]:
+    """When an incident saw what may tie something to it, what partitions beside this one say among it."""
+    found = {key: replace(span) for key, span in one.spans.items() if span.ties}
+    found |= {key: Sighting(one.first, one.last) for key in tie_of_one_rule(one, names) if key not in one.spans}
+    for key, span in claimed.items():
+        found.setdefault(key, replace(span)).add(span)
+    return found
 
 
 def _owner(incidents: list[Incident], closed: Mapping[str, str]) -> tuple[Incident | None, list[Incident]]:
     """Whose alerts they are, and the other open incidents that are the same: the oldest open one, else a closed one."""
-    ordered = sorted(incidents, key=lambda one: (one.opened_at, one.incident_id))
+    ordered = sorted(incidents, key=lambda one: (not one.total, one.opened_at, one.incident_id))
     still = [one for one in ordered if one.incident_id not in closed]
-    return (still[0], still[1:]) if still else (ordered[0] if ordered else None, [])
+    # of one that a partition beside this one opened nothing is known yet: it gives its name, and is not taken in
+    return (still[0], [one for one in still[1:] if one.total]) if still else (ordered[0] if ordered else None, [])
 
 
 def _followed(

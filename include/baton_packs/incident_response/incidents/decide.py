@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton_packs.incident_response.incidents import pictures
-from baton_packs.incident_response.incidents.incident import MERGED, NOISE
+from baton_packs.incident_response.incidents.incident import CONNECTION_ROWS, LOG_ROWS, MERGED, NOISE
 from baton_packs.incident_response.incidents.policy import IncidentPolicy, policy
 from baton_packs.incident_response.incidents.situation import SEVERITIES
 from baton_packs.incident_response.incidents.triage import findings
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 
 CONTAIN, WATCH, NOISE_ROUTE = "contain", "watch", "noise"
 LOW = 2  # severity up to which an unsure incident is only watched
+
+
+def _true(verdict: str, attack: int) -> dict[str, Any]:
+    of_rows = {"is_attack": {CONNECTION_ROWS: attack}, "attacked": {LOG_ROWS: attack}}
+    return {"is_incident": attack, "verdict": verdict, **of_rows}
+
+
 RESOLUTIONS = {
-    "true_positive": {"is_incident": 1, "verdict": "true_positive"},
-    "false_positive": {"is_incident": 0, "verdict": "false_positive"},
-    "benign": {"is_incident": 0, "verdict": "benign"},
+    name: _true(name, int(name == "true_positive")) for name in ("true_positive", "false_positive", "benign")
 }
-"""What a case may be answered -> what is then true: a real attack; nothing there; really there and meant."""
+"""What a case may be answered -> what is then true, of the incident and of the rows of both models that it was found in: a real
+attack; nothing there; really there and meant."""
 COLUMNS = (
     "entity_key", "risk", "route", "money", "title", "reasons", "queue", "priority", "resolutions", "severity_id", "confidence",
     "playbook", "also", "hypothesis", "evidence", "triaged_by", "triage_reason", "incident_id", "state", "merged_into", "opened_at",
     "first_seen", "last_seen", "hosts", "users", "accounts", "addresses", "alerts", "alerts_total", "new_alerts", "techniques",
     "tactics", "entities", "conditions", "aims", "asset_class", "known", "late", "follows",
-    "timeline", "graph",
+    "timeline", "graph", "connection_rows", "log_rows",
 )  # fmt: skip
 
 
@@ -95,7 +101,7 @@ def _decided(row: Mapping[Any, Any], said: Mapping[Any, Any] | None, rules: Inci
         reasons.insert(1, f"{'The agent thinks' if by == 'agent' else 'By rules'}: {hypothesis}")
     return {
         **{name: row[name] for name in COLUMNS if name in row}, "entity_key": row["incident_id"],
-        "risk": round(max(float(row["confidence"]), (severity - 1) / 4 * 0.5), 4), "route": route, "money": 0.0,
+        "risk": round((severity - 1 + float(row["confidence"])) / 5, 4), "route": route, "money": 0.0,
         "title": f"{SEVERITIES[severity].capitalize()}: {row['title']}", "reasons": json.dumps(reasons), "queue": rules.queue,
         "priority": rules.priorities[severity], "resolutions": json.dumps(RESOLUTIONS), "severity_id": severity,
         "playbook": playbook, "also": own if own != playbook else None, "hypothesis": hypothesis, "evidence": json.dumps(evidence), "triaged_by": by,

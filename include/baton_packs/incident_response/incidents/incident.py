@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Sighting, shown, ties
+from baton_packs.incident_response.detection.taxonomy import INTRUSION, LOG, count_id
+from baton_packs.incident_response.incidents.links import ADDRESS, HOST, SWEEP, USER, Key, Sighting, ties
 
 KEPT_NAMES = 200  # hosts, users and addresses of an incident, the most frequent
 KEPT_IDS = 4_000  # alerts that an incident knows again
 COLUMNS = (
     "incident_id", "opened_at", "first_seen", "last_seen", "hosts", "users", "addresses", "alerts", "techniques", "severity_id",
     "confidence", "title", "late", "state", "merged_into", "follows", "tactics", "rules", "entities", "alert_ids", "alerts_total",
-    "new_alerts",
+    "new_alerts", "connection_rows", "log_rows",
 )  # fmt: skip
 """Columns of the frame, and what a later run needs of an earlier row."""
 
 OPEN, NOISE, MERGED = "open", "noise", "merged"
+CONNECTION_ROWS, LOG_ROWS = ROWS = "connection_rows", "log_rows"
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Incident:
         alerts: the most severe ones by alert id. ids: short ids of all that are remembered, oldest first.
         rules: rule or model -> alerts. best: rule or model -> highest confidence.
         total: alerts ever, kept or not.
+        rows: what its alerts were found in, which its verdict is about: column -> partition -> keys, see `rows_behind`.
     """
 
     incident_id: str
@@ -52,20 +55,25 @@ class Incident:
     new: int = 0
     late: bool = False
     follows: str = ""
+    rows: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)
 
     def knows(self, alert_id: str) -> bool:
         """Was this alert in it before?"""
         return short(alert_id) in self.ids
 
-    def add(self, alert: Mapping[str, Any], tied: Iterable[Key], late: bool) -> None:
+    def add(
+        self, alert: Mapping[str, Any], names: Iterable[Key], tied: Iterable[Key], late: bool, partition: str
+    ) -> None:
         """Take a new alert in.
 
         Args:
+            names: what it puts in, see `links.put_in`.
             tied: the keys that may tie later alerts to it, a sweep among them.
+            partition: in whose rows it was found; a late one is not in that of its time.
         """
         at = float(alert["at"])
         may = set(tied)
-        for key in dict.fromkeys([*shown(alert), *tied]):
+        for key in dict.fromkeys(names):
             _widen(self.spans, key, Sighting(at, at, ties=key in may))
         self.alerts[alert["alert_id"]] = dict(alert)
         self.ids[short(alert["alert_id"])] = None
@@ -77,11 +85,14 @@ class Incident:
         self.severity_id = max(self.severity_id, int(alert["severity_id"]))
         self.first, self.last = min(self.first, at), max(self.last, at)
         self.total, self.new, self.late = self.total + 1, self.new + 1, self.late or late
+        for column, identity in rows_behind(alert):
+            self.rows.setdefault(column, {}).setdefault(partition, {})[identity] = None
 
     def absorb(self, other: Incident) -> None:
         """Take in another incident that turned out to be this one."""
         for key, span in other.spans.items():
             _widen(self.spans, key, Sighting(span.first, span.last, span.count, span.ties))
+        twice = len(self.ids.keys() & other.ids.keys())
         self.alerts = {**other.alerts, **self.alerts}
         self.ids = {**other.ids, **self.ids}
         for rule, count in other.rules.items():
@@ -89,11 +100,14 @@ class Incident:
             self.best[rule] = max(self.best.get(rule, 0.0), other.best.get(rule, 0.0))
         self.techniques |= other.techniques
         self.tactics |= other.tactics
+        for column, found in other.rows.items():
+            for partition, identities in found.items():
+                self.rows.setdefault(column, {}).setdefault(partition, {}).update(identities)
         self.severity_id = max(self.severity_id, other.severity_id)
         self.first, self.last, self.total = (
             min(self.first, other.first),
             max(self.last, other.last),
-            self.total + other.total,
+            self.total + other.total - twice,
         )
 
     def names(self, kind: str) -> list[str]:
@@ -119,6 +133,27 @@ class Incident:
     def forgets(self) -> bool:
         """Are there more alerts than it can know again?"""
         return len(self.ids) > KEPT_IDS
+
+
+def rows_behind(alert: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of the models in which an alert was found, as (column, key); a verdict on its incident is one on them.
+
+    Of the network model the connection. Of the log model, and of a rule that fired on a host, this host's five minutes of log.
+    """
+    if alert["source"] == INTRUSION:
+        return [(CONNECTION_ROWS, str(alert["event_uid"]))]
+    if alert["source"] == LOG:
+        return [(LOG_ROWS, str(alert["event_uid"]))]
+    return [(LOG_ROWS, count_id(alert["host"], moment(seconds(alert["time"]))))] if alert.get("host") else []
+
+
+def _bounded(found: Mapping[str, Mapping[str, None]]) -> str:
+    """Partition -> keys as JSON, the newest of more than an incident remembers left out: a flood is no better known by more."""
+    left, kept = KEPT_IDS, {}
+    for partition in sorted(found):
+        if keys := list(found[partition])[:left]:
+            kept[partition], left = keys, left - len(keys)
+    return json.dumps(kept)
 
 
 def _widen(spans: dict[Key, Sighting], key: Key, span: Sighting) -> None:
@@ -154,6 +189,7 @@ def row_of(one: Incident, most: int, state: str, title: str) -> dict[str, Any]:
         "title": title, "late": one.late, "state": state, "merged_into": None, "follows": one.follows or None,
         "tactics": json.dumps(sorted(one.tactics)), "rules": json.dumps(rules), "entities": json.dumps(entities),
         "alert_ids": " ".join(list(one.ids)[-KEPT_IDS:]), "alerts_total": one.total, "new_alerts": one.new,
+        **{column: _bounded(one.rows.get(column, {})) for column in ROWS},
     }  # fmt: skip
 
 
@@ -169,6 +205,7 @@ def of_row(row: Mapping[Any, Any]) -> Incident:
         rules={one["rule"]: int(one["alerts"]) for one in rules}, best={one["rule"]: float(one["confidence"]) for one in rules},
         techniques=dict.fromkeys(json.loads(row["techniques"])), tactics=dict.fromkeys(json.loads(row["tactics"])),
         follows=row["follows"] if isinstance(row["follows"], str) else "",
+        rows={column: {partition: dict.fromkeys(keys) for partition, keys in json.loads(row[column]).items()} for column in ROWS},
     )  # fmt: skip
 
 

@@ -5,6 +5,11 @@ than `limit` hosts. Then two things are told apart. One rule that fires for the 
 (a scan, a spray, many hosts that call one server): its alerts are one incident of their own, which takes in nothing else of these
 hosts. Every other alert that has the address is tied by its host and user only, as if it had no address. A user name on more than
 `limit` hosts (root, administrator) ties nothing either.
+
+Two things more are declared in `policy/incidents.yaml`. An alert of a model alone that is not sure has *one* name that ties it, who
+did it (`_who`): so it joins what is known of them and never makes one incident of two, however many wrong alerts there are about a
+server that everybody uses. And *infrastructure* (domain controllers, resolvers, proxies) ties nothing as an end of a
+connection; what a rule finds on such a host itself does.
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from baton_packs.incident_response.detection.taxonomy import RULE
 
 HOST, USER, ADDRESS, SWEEP = "host", "user", "address", "sweep"
 NOBODY = frozenset({"", "-", "?", "none", "null", "unknown", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104
@@ -39,15 +46,28 @@ class Sighting:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What the policy says of ties.
+
+    Attributes:
+        scanners: addresses of the company's own: all that they cause is one sweep.
+        infrastructure: hosts and addresses that everybody talks to, in small letters.
+        model_from: confidence from which on a model's alert ties as a rule's does.
+    """
+
+    scanners: frozenset[str] = frozenset()
+    infrastructure: frozenset[str] = frozenset()
+    model_from: float = 0.0
+
+
+@dataclass(frozen=True)
 class Shared:
     """Names that tie nothing, and the sweeps among them."""
 
     addresses: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     sweeps: frozenset[str] = field(default=frozenset())  # `address|rule`
-    scanners: frozenset[str] = field(
-        default=frozenset()
-    )  # the company's own, by policy: all that they cause is one sweep
+    declared: Declared = field(default_factory=Declared)
 
 
 def named(value: Any) -> str | None:
@@ -71,9 +91,9 @@ def shown(alert: Mapping[str, Any]) -> list[Key]:
 
 
 def shared(
-    alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: int, scanners: Iterable[str] = ()
+    alerts: Iterable[Mapping[str, Any]], sweeps: Iterable[str], limit: int, declared: Declared = Declared()
 ) -> Shared:  # fmt: skip
-    """Which names are on more than `limit` hosts.
+    """Which names are on more than `limit` hosts; infrastructure is, and what goes there is no sweep.
 
     Args:
         alerts: new ones and those of incidents that still live.
@@ -90,7 +110,8 @@ def shared(
             # a network model knows no host name: then the other end stands for it
             place = host or next((other for other in both if other != one), one)
             of_address[one].add(place)
-            of_rule[sweep_name(one, alert)].add(place)
+            if one not in declared.infrastructure:
+                of_rule[sweep_name(one, alert)].add(place)
         if (user := named(alert.get("user"))) is not None and host is not None:
             of_user[user].add(host)
     wide = {name for name, hosts in of_rule.items() if len(hosts) > limit} | set(sweeps)
@@ -98,7 +119,7 @@ def shared(
         name.partition("|")[0] for name in sweeps
     }
     users = frozenset(name for name, hosts in of_user.items() if len(hosts) > limit)
-    return Shared(frozenset(many), users, frozenset(wide), frozenset(scanners))
+    return Shared(frozenset(many) | declared.infrastructure, users, frozenset(wide), declared)
 
 
 def sweep_name(address: str, alert: Mapping[str, Any]) -> str:
@@ -107,14 +128,42 @@ def sweep_name(address: str, alert: Mapping[str, Any]) -> str:
 
 
 def ties(alert: Mapping[str, Any], known: Shared) -> list[Key]:
-    """What ties an alert to others; of an alert of a sweep the sweep alone."""
-    source = named(alert.get("src_ip"))
-    if source in known.scanners:
+    """What ties an alert to others; of an alert of a sweep the sweep alone, of a model's that is not sure one name."""
+    source, declared = named(alert.get("src_ip")), known.declared
+    if source in declared.scanners:
         return [(SWEEP, f"{source}|")]
     for one in addresses(alert):
         if one in known.addresses and (name := sweep_name(one, alert)) in known.sweeps:
             return [(SWEEP, name)]
-    return [key for key in shown(alert) if not ties_nothing(key, known)]
+    by_rule = alert.get("source") == RULE
+    keys = [
+        key for key in shown(alert)
+        if not ties_nothing(key, known) and (by_rule or key[0] != HOST or key[1] not in declared.infrastructure)
+    ]  # fmt: skip
+    return [key for key in keys if key == _who(alert)] if unsure(alert, known) else keys
+
+
+def unsure(alert: Mapping[str, Any], known: Shared) -> bool:
+    """Does a model alone say so, and less surely than the policy asks of one that ties?"""
+    return alert.get("source") != RULE and float(alert.get("confidence") or 0.0) < known.declared.model_from
+
+
+def _who(alert: Mapping[str, Any]) -> Key | None:
+    """Who did what a model alerts about: the source of a connection; of a host's log, which has none, the host."""
+    if (source := named(alert.get("src_ip"))) is not None:
+        return (ADDRESS, source)
+    host = named(alert.get("host"))
+    return None if host is None else (HOST, host)
+
+
+def put_in(alert: Mapping[str, Any], tied: Sequence[Key], known: Shared) -> list[Key]:
+    """The names that an alert puts into its incident: all; of one that is not sure no host and account that does not tie it.
+
+    Else a wrong alert about a desk that uses the domain controller would make an incident of the domain controller's.
+    """
+    if not unsure(alert, known) or any(kind == SWEEP for kind, _ in tied):  # of a sweep it matters who was swept
+        return [*shown(alert), *tied]
+    return [*(key for key in shown(alert) if key[0] == ADDRESS), *tied]
 
 
 def ties_nothing(key: Key, known: Shared) -> bool:

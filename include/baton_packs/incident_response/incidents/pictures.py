@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from baton_packs.incident_response.incidents.links import ADDRESS, HOST, USER, named
 from baton_packs.incident_response.incidents.policy import OUTSIDE, IncidentPolicy
 
-MOMENTS, NODES = 60, 40  # the gravest findings; the names in most of them
+MOMENTS, NODES = 60, 40  # the gravest findings, what is alike counts once; the names in most of them
 GRAVE, MEDIUM = 4, 3  # severities
 
 
 def timeline(row: Mapping[Any, Any]) -> str:
-    """JSON list of {at, text, state}, the gravest findings in the order of time."""
-    alerts = sorted(
-        json.loads(row["alerts"]), key=lambda one: (-one["severity_id"], -one["confidence"], one["alert_id"])
+    """JSON list of {at, text, state, ids}, the gravest findings in the order of time.
+
+    The same finding at the same place is one moment, at its first time: it says how often and until when. The ids are those
+    of actions' evidence.
+    """
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for alert in sorted(json.loads(row["alerts"]), key=lambda one: (one["time"], one["alert_id"])):
+        alike.setdefault(_said(alert), []).append(alert)
+    found = [
+        {"at": same[0]["time"], "text": f"{text}{_repeated(same)}", "state": _state(max(int(one["severity_id"]) for one in same)),
+         "ids": [one["alert_id"] for one in same]}
+        for text, same in sorted(alike.items(), key=lambda pair: _gravity(pair[1]))[:MOMENTS]
+    ]  # fmt: skip
+    return json.dumps(sorted(found, key=lambda one: (one["at"], one["ids"])))
+
+
+def _gravity(same: Sequence[Mapping[str, Any]]) -> tuple[int, float, str]:
+    return (
+        -max(int(one["severity_id"]) for one in same),
+        -max(float(one["confidence"]) for one in same),
+        same[0]["alert_id"],
     )
-    shown = sorted(alerts[:MOMENTS], key=lambda one: (one["time"], one["alert_id"]))
-    return json.dumps(
-        [{"at": one["time"], "text": _said(one), "state": _state(int(one["severity_id"]))} for one in shown]
-    )
+
+
+def _repeated(same: Sequence[Mapping[str, Any]]) -> str:
+    return "" if len(same) == 1 else f" ({len(same)} times, until {str(same[-1]['time'])[11:16]})"
 
 
 def graph(row: Mapping[Any, Any], rules: IncidentPolicy) -> str:

@@ -12,6 +12,7 @@ from baton.effects.mail import is_address
 from baton.packs.policy_file import read_policy
 from baton.specs.base import Seq, Share, Spec
 from baton_packs.incident_response import HERE
+from baton_packs.incident_response.incidents.links import Declared
 
 PATH = HERE / "policy" / "incidents.yaml"
 OUTSIDE, INSIDE, PROTECTED = "outside", "inside", "protected"
@@ -37,12 +38,20 @@ class Scanners(Spec):
     hosts: Seq[str] = Field(default=(), description="their host names")
 
 
+class Ties(Spec):
+    """What makes one incident of several alerts."""
+
+    model_from: Share = Field(description="confidence from which on a model's alert ties as a rule's does")
+    infrastructure: Seq[str] = Field(default=(), description="hosts and addresses that everybody talks to")
+
+
 class IncidentPolicy(Spec):
     """Rules of `incident_response`."""
 
     inside: Seq[str] = Field(min_length=1, description="the company's own networks; what is in none of them is outside")
     protected: Protected = Field(description="never blocked, isolated or disabled")
     scanners: Scanners = Field(description="whose scans are meant")
+    ties: Ties = Field(description="what makes one incident of several alerts")
     bad_reputation: int = Field(ge=1, le=100, description="from this score on an indicator counts as bad")
     sure: Share = Field(description="confidence from which on something counts as sure")
     critical: int = Field(ge=1, le=5, description="criticality from which on a host counts as critical")
@@ -69,6 +78,12 @@ class IncidentPolicy(Spec):
         if set(value) != {1, 2, 3, 4, 5} or not set(value.values()) <= {1, 2, 3}:
             raise ValueError("needs each severity 1..5 once, with a priority 1..3")
         return value
+
+    @property
+    def declared(self) -> Declared:
+        """The part that the correlation reads."""
+        infrastructure = frozenset(one.lower() for one in self.ties.infrastructure)
+        return Declared(frozenset(self.scanners.addresses), infrastructure, self.ties.model_from)
 
     def side(self, address: str) -> str | None:
         """`outside`, `inside` or `protected`; None for what is no address."""

@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from baton.actions import admission
+from baton.actions import admission, switch
 from baton.actions.action import Action
 from baton.actions.policy import FREE
+from baton.data.datasets import read
 from baton.effects import firewall, outbox
 from baton.effects.mail import mail_payload
+from baton.errors import BatonError
 from baton.feedback import cases
+from baton.names import PUBLISH
 from baton.record import tables, warehouse
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
+from baton.stages.slots import Slot, head
 from baton_packs.incident_response.incidents.decide import NOISE_ROUTE
 from baton_packs.incident_response.incidents.incident import MERGED
 from baton_packs.incident_response.incidents.links import HOST, USER, named
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 PACK = "incident_response"
 OUT = (outbox.SENDING, outbox.UNKNOWN, outbox.SENT)  # may have happened: it stays as it is
+OF_THE_INCIDENT = ("open_ticket", "notify")  # each incident has its own
 MOST_EVIDENCE = 20  # alerts that an action names
 COLUMNS = ("incident_id", "playbook", "step", "name", "action", "target", "asset_class", "level", "confidence", "before", "after",
            "undo", "look", "skipped")  # fmt: skip
@@ -50,7 +55,7 @@ class Earlier:
     """What was placed before, by incident, action and target.
 
     Attributes:
-        effects: of all partitions of the flow, about these incidents or their targets.
+        effects: of all partitions of the flow, about these incidents or their targets, and all of this partition; the oldest first.
         closed: incident -> how a person answered its case.
         partition: the one that is placed now.
         merged: incidents that another one takes in now: what waits for people about them is withdrawn.
@@ -96,43 +101,40 @@ class Earlier:
                 return f"the partition {one.partition} has placed it ({one.state})"
             elif one.state not in outbox.HELD:
                 return f"{one.entity_key} has had it done ({one.state})"
-            elif one.state == outbox.WAITING and planned.action not in ("open_ticket", "notify"):
+            elif one.state == outbox.WAITING and planned.action not in OF_THE_INCIDENT:
                 return f"{one.entity_key} has asked for it already"
         return ""
 
 
-def earlier(flow: str, partition: str, incidents: Iterable[str]) -> Earlier:
-    """What the warehouse knows of earlier actions of a flow, and of these incidents' cases."""
-    keys, table, case = sorted(incidents), tables.outbox, tables.cases
+def earlier(flow: str, partition: str, rows: Sequence[Mapping[Any, Any]]) -> Earlier:
+    """What the warehouse knows of earlier actions about these decisions' incidents and targets, and of the incidents' cases."""
+    table, incidents = tables.outbox, {str(row["incident_id"]) for row in rows}
+    targets = {aim.name for row in rows for aims in aims_of(row).values() for aim in aims}
+    query = select(table.c.created_at, table.c.key).where(table.c.flow == flow, table.c.action.is_not(None))
     with warehouse.read() as conn:
-        found = (
-            conn.execute(
-                select(table.c.key)
-                .where(table.c.flow == flow, table.c.action.is_not(None))
-                .order_by(table.c.created_at)
-            )
-            .scalars()
-            .all()
-        )
-        effects = [one for one in (outbox.find(key, conn) for key in found) if one is not None]
-        answered = conn.execute(
-            select(case.c.entity_key, case.c.resolution).where(
-                case.c.flow == flow, case.c.entity_key.in_(keys), case.c.resolution.is_not(None)
-            )
-        )
-        return Earlier(effects, {row.entity_key: str(row.resolution) for row in answered}, partition)
+        found = {
+            tuple(one)
+            for column, values in ((table.c.entity_key, incidents), (table.c.target, targets), (table.c.partition, [partition]))
+            for one in warehouse.among(conn, query, column, values)
+        }  # fmt: skip
+        keys = [key for _, key in sorted(found)]
+        known = {one.key: one for one in outbox.known(conn, keys)}
+        return Earlier([known[key] for key in keys], _answered(conn, flow, incidents), partition)
+
+
+def _answered(conn: Connection, flow: str, incidents: Collection[str]) -> dict[str, str]:
+    """How people answered these incidents' cases, those that they did."""
+    table = tables.cases
+    query = select(table.c.entity_key, table.c.resolution).where(table.c.flow == flow, table.c.resolution.is_not(None))
+    return {row.entity_key: str(row.resolution) for row in warehouse.among(conn, query, table.c.entity_key, incidents)}
 
 
 def _state(job: StageJob) -> Mapping[str, Any]:
-    known = earlier(job.flow, job.partition, _ids(job))
+    known = earlier(job.flow, job.partition, read_inputs(job.inputs)["decisions"].to_dict("records"))
     others = [[one.key, one.state, one.undone_at] for one in known.effects if one.partition != job.partition]
     return {"policy": policy().model_dump(mode="json"), "others": others, "closed": known.closed,
             "playbooks": [book.model_dump(mode="json") for book in playbooks().values()],
             "actions": _declared(job.pack)}  # fmt: skip
-
-
-def _ids(job: StageJob) -> list[str]:
-    return [str(one) for one in read_inputs(job.inputs)["decisions"]["incident_id"]]
 
 
 def _declared(pack: str) -> Any:
@@ -158,7 +160,7 @@ def place(job: StageJob) -> StageOutput:
     rows = decisions.sort_values(["severity_id", "confidence", "incident_id"], ascending=[False, False, True]).to_dict(
         "records"
     )
-    known = earlier(job.flow, job.partition, [str(row["incident_id"]) for row in rows])
+    known = earlier(job.flow, job.partition, rows)
     known = replace(known, merged=frozenset(str(row["incident_id"]) for row in rows if row["state"] == MERGED))
     plans, actions = planned(job.pack, rows, known)
     levels = dict(
@@ -312,6 +314,7 @@ def _record(
     conn: Connection, commit_id: int,
 ) -> None:  # fmt: skip
     """In the commit's own transaction: actions to the firewall, and an end to what belongs to closed or merged incidents."""
+    _require_alone(conn, job, actions, known)
     firewall.place(conn, job.pack, job.flow, job.partition, actions, kinds=kinds(), whole=True)
     for key in known.overtaken(actions, free):
         why = f"the partition {job.partition} does it without asking: the findings are surer by now"
@@ -323,6 +326,40 @@ def _record(
     for incident, into in merged.items():
         firewall.withdraw(conn, job.flow, incident, f"merged into {into}")
         cases.withdraw(conn, job.flow, incident, f"merged into {into}")
+
+
+def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], known: Earlier) -> None:
+    """Raises BatonError: since it was planned a partition placed the same, or a person closed a case; a retry sees that."""
+    warehouse.take_turns(conn, switch.TURNS)
+    for incident, answer in _answered(conn, job.flow, {one.entity_key for one in actions}).items():
+        if incident not in known.closed:
+            raise BatonError(f"{incident} was closed meanwhile as {answer}: run this one again")
+    table, seen = tables.outbox, {one.key for one in known.effects}
+    wanted = {(one.kind, one.target) for one in actions if one.kind not in OF_THE_INCIDENT}
+    query = select(table.c.key, table.c.kind, table.c.target, table.c.partition).where(
+        table.c.flow == job.flow, table.c.partition != job.partition, table.c.state != outbox.WITHDRAWN
+    )
+    for one in warehouse.among(conn, query, table.c.target, sorted({target for _, target in wanted})):
+        if (one.kind, one.target) in wanted and one.key not in seen:
+            raise BatonError(
+                f"{one.kind} on {one.target} was placed meanwhile by the partition {one.partition}: run this one again"
+            )
+
+
+def published(incident: str, flow: str = PACK) -> dict[Any, Any]:
+    """The decision about an incident as it is published now. Raises BatonError: there is none."""
+    table = tables.decisions
+    query = select(table.c.partition).where(table.c.flow == flow, table.c.entity_key == incident)
+    with warehouse.read() as conn:
+        partition = conn.execute(query.order_by(table.c.partition.desc()).limit(1)).scalar()
+    result = head(Slot(flow, PUBLISH, partition)) if partition else None
+    if result is None:
+        raise BatonError(
+            f"flow {flow} has published no incident {incident!r}; its page, or `baton predictions`, names them"
+        )
+    rows = read(result.ref)
+    found: dict[Any, Any] = rows[rows["incident_id"] == incident].iloc[0].to_dict()
+    return found
 
 
 def dry_run(pack: str, row: Mapping[Any, Any], playbook: str | None = None) -> pd.DataFrame:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from baton.stages.slots import StageResult
 
+WEEKS = 12  # the last ones, this one among them, that a page compares
+TRENDS = {"detect": "min to detect", "triage": "min to triage", "contain": "min to contain", "undone": "% taken back",
+          "false_positives": "% false positives"}  # fmt: skip
 _READ = ["incident_id", "severity_id", "route", "alerts_total", "first_seen", "opened_at", "state"]
 
 
@@ -63,10 +66,18 @@ def _warehouse(job: StageJob[WeekOptions]) -> tuple[list[dict[str, Any]], list[d
     return found[0], found[1]
 
 
+def _earlier(job: StageJob[WeekOptions]) -> dict[str, dict[str, Any]]:
+    """Week -> its numbers, of the weeks before that have a report."""
+    known = partitions(job.flow, job.stage, before=job.partition, newest=WEEKS - 1)
+    found = heads_of(job.flow, job.stage, known)
+    return {week: {name: one.facts.get(name) for name in TRENDS} for week, one in found.items()}
+
+
 def _state(job: StageJob[WeekOptions]) -> Mapping[str, Any]:
     cases, effects = _warehouse(job)
     said = sorted(str(sorted(row.items(), key=lambda pair: pair[0])) for row in (*cases, *effects))
     return {
+        "earlier": _earlier(job),
         "heads": {key: one.ref.content_sha256 for key, one in _heads(job).items()},
         "rows": hashlib.sha256("\n".join(said).encode()).hexdigest(),
     }
@@ -91,7 +102,7 @@ def stage(job: StageJob[WeekOptions]) -> StageOutput:
         _effects(effects),
     )
     numbers = measures.week(rows)
-    html, pictures = page(job.partition, rows, numbers)
+    html, pictures = page(job.partition, rows, numbers, _earlier(job))
     digest = hashlib.sha256(html.encode()).hexdigest()[:16]
     address = store_page(f"{job.flow}/{safe_name(job.partition)}-{digest}.html", html)
     return StageOutput(rows, {**numbers.facts(), "report": address, "bytes": len(html.encode()), "pictures": pictures})
@@ -107,11 +118,14 @@ def _effects(found: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(told, columns=["incident_id", "action", "state", "sent_at", "undone"])
 
 
-def page(partition: str, rows: pd.DataFrame, numbers: measures.WeekNumbers) -> tuple[str, int]:
-    """The page, and the number of its pictures."""
+def page(
+    partition: str, rows: pd.DataFrame, numbers: measures.WeekNumbers, earlier: Mapping[str, Mapping[str, Any]] = {}
+) -> tuple[str, int]:
+    """The page, and the number of its pictures; `earlier`: the numbers of the weeks before, as facts, the oldest first."""
     from markupsafe import Markup
 
-    figures = [(title, Markup(svg)) for title, svg in _pictures(rows)]  # noqa: S704 - drawn here, without a text of others
+    weeks = {**earlier, partition: numbers.facts()}
+    figures = [(title, Markup(svg)) for title, svg in _pictures(rows, weeks)]  # noqa: S704 - drawn here, without a text of others
     said = lambda pair: "none timed" if pair is None else f"{pair[0]:,.1f} min"  # noqa: E731
     below = lambda pair: "" if pair is None else f"90 % below {pair[1]:,.1f}"  # noqa: E731
     share = lambda value: "none" if value is None else f"{value:.0%}"  # noqa: E731
@@ -132,26 +146,33 @@ def page(partition: str, rows: pd.DataFrame, numbers: measures.WeekNumbers) -> t
     return html, len(figures)
 
 
-def _pictures(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(title, SVG) of incidents by day and of the times."""
-    if rows.empty:
+def _pictures(rows: pd.DataFrame, weeks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(title, SVG) of the weeks side by side, of this one's incidents by day and of its times."""
+    if rows.empty and len(weeks) == 1:
         return []
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    days, routes = sorted(rows["day"].unique()), (("contain", "#b3261e"), ("watch", "#1565a7"), ("noise", "#a9b4c4"))
+    week = parse_key(list(weeks)[-1])
+    days = sorted({*rows["day"], *((week + timedelta(days=day)).strftime("%Y-%m-%d") for day in range(7))})
+    routes = (("contain", "#b3261e"), ("watch", "#1565a7"), ("noise", "#a9b4c4"))
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "incidents", "font.size": 8.0, "axes.spines.top": False, "axes.spines.right": False,
                   "text.color": "#7a8698", "axes.labelcolor": "#7a8698", "xtick.color": "#7a8698", "ytick.color": "#7a8698", "axes.edgecolor": "#7a8698"}  # fmt: skip
     found = []
     with mpl.rc_context(style):
+        found.append(("Week by week", _svg(_trends(weeks), "Times and shares, a point a week")))
+        if rows.empty:
+            return found
         figure = Figure(figsize=(7.2, 2.2), layout="constrained")
         axes, base = figure.add_subplot(), [0] * len(days)
         for name, colour in routes:
             counts = [int(((rows["day"] == day) & (rows["route"] == name)).sum()) for day in days]
             axes.bar(days, counts, bottom=base, color=colour, label=name, width=0.6)
             base = [one + more for one, more in zip(base, counts, strict=True)]
-        axes.legend(frameon=False, ncols=3, loc="upper left")
-        axes.margins(y=0.25)
+        axes.set_xticks(range(len(days)), [day[5:] for day in days])
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(frameon=False, ncols=3, loc="outside upper left")
         found.append(("Incidents by day", _svg(figure, "Incidents by day and route")))
         timed = [(name, rows[name].dropna().tolist()) for name in ("detect", "triage", "contain")]
         timed = [(name, minutes) for name, minutes in timed if minutes]
@@ -168,6 +189,25 @@ def _pictures(rows: pd.DataFrame) -> list[tuple[str, str]]:
             axes.set_xlabel("minutes")
             found.append(("Times", _svg(figure, "Minutes to detect, triage and contain")))
     return found
+
+
+def _trends(weeks: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A small picture for each number, a point a week: of times the median, of shares per cent; what was not measured is a gap."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 1.7), layout="constrained")
+    labels = [week[5:10] for week in weeks]
+    for place, (name, title) in enumerate(TRENDS.items(), 1):
+        axes, timed = figure.add_subplot(1, len(TRENDS), place), not title.startswith("%")
+        told = [one.get(name) for one in weeks.values()]
+        values = [float("nan") if one is None else one[0] if timed else 100 * one for one in told]
+        axes.plot(range(len(values)), values, color="#1565a7", marker="o", markersize=3, linewidth=1.2)
+        last = values[-1]
+        axes.set_title(f"{title}: {'–' if last != last else f'{last:,.1f}' if timed else f'{last:.0f}'}", fontsize=8)
+        axes.set_ylim(0, max([one for one in values if one == one], default=1.0) * 1.15 or 1.0 if timed else 105)
+        axes.set_xticks(sorted({0, len(labels) - 1}), [labels[at] for at in sorted({0, len(labels) - 1})])
+        axes.set_xlim(-0.4, len(labels) - 0.6)
+    return figure
 
 
 def _svg(figure: Any, label: str) -> str:

@@ -17,6 +17,7 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, warehouse
 from baton.record import tables as tables_of
+from baton.stages import answers
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
@@ -58,6 +59,8 @@ def place(frame: pd.DataFrame, **answer: Any) -> Any:
     inputs: dict[str, DatasetRef] = {"decisions": published_ref(frame, "publish")}
     options = {"answer": answer} if answer else {}
     stage = "answer_reviewed" if answer else "answer"
+    if answer:
+        answers.note(FLOW, PARTITION, "review", answer)
     return run(StageJob("customer_experience", FLOW, stage, PARTITION, "baton_packs.customer_experience.letters.replies:place",
                         inputs=inputs, options=options))  # fmt: skip
 
@@ -224,6 +227,7 @@ def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
     job = StageJob("customer_experience", FLOW, "answer_reviewed", PARTITION,
                    "baton_packs.customer_experience.letters.replies:place", inputs={"decisions": ref},
                    options={"answer": {"answer": "approved", "changes": {}, "actor": "ada"}})  # fmt: skip
+    answers.note(FLOW, PARTITION, "review", job.options["answer"])
     with pytest.raises(BatonError, match="decided anew after this request"):
         run(job)
     assert mails() == {}
@@ -286,6 +290,15 @@ def test_a_suggestion_that_is_accepted_later_leaves_once_with_a_later_partition(
     assert list(left_with(LATER)) == ["s"]
     assert later(THIRD).facts["answers"] == 0
     assert later().facts["answers"] == 1  # it stays in the plan of the partition that sends it
+
+
+def test_who_accepts_on_a_case_is_the_one_who_logged_in_not_what_they_are_called() -> None:
+    """Else they could agree a second time where people vote, under their id."""
+    suggested("s")
+    cases.decide(FLOW, "s", "accepted", "Ada Lovelace", actor_id="7")
+    later()
+    (vote,) = ledger.entries(kind="action_voted")
+    assert (vote.payload["person"], vote.payload["channel"]) == ("7", "case")
 
 
 def test_a_suggestion_in_other_words_leaves_in_these_once_and_a_rejected_one_never() -> None:

@@ -50,6 +50,9 @@ def test_a_clearly_better_challenger_is_promoted_and_the_reverse_held() -> None:
     assert verdict.decision == "PROMOTE"
     assert [row["metric"] for row in verdict.table] == ["average_precision", "cost", "roc_auc"]
     assert verdict.cost["challenger"]["total"] < verdict.cost["champion"]["total"]
+    row = next(row for row in verdict.table if row["metric"] == "cost")
+    (words,) = [note for note in verdict.reasons if note.startswith("The challenger costs")]
+    assert words.endswith(f"interval of the difference {row['low']:+.2f} to {row['high']:+.2f}).")
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 

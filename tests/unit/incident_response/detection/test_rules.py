@@ -14,11 +14,12 @@ import pytest
 from baton.errors import BatonError, SpecError
 from baton_packs.incident_response import HERE
 from baton_packs.incident_response.checks import problems
-from baton_packs.incident_response.detection import engine
+from baton_packs.incident_response.detection import engine, stages
 from baton_packs.incident_response.detection.alerts import COLUMNS, rule_alerts
+from baton_packs.incident_response.detection.matched import carried
 from baton_packs.incident_response.detection.rules import load_rules, read_rules
 from baton_packs.incident_response.detection.stages import RULES, detect
-from baton_packs.incident_response.detection.taxonomy import attack_of
+from baton_packs.incident_response.detection.taxonomy import CARRIED, attack_of
 
 
 def _bench() -> Any:
@@ -138,6 +139,82 @@ def test_a_burst_is_one_alert_and_a_second_burst_another() -> None:
     events = EVENTS.frame([burst, {**burst, "after": 2000}])
     found = rule_alerts(events, load_rules(RULES))
     assert (found["title"] == "Passwords guessed over SSH").sum() == 2
+
+
+SSH = [one for one in load_rules(RULES) if "SSH" in one.title]
+
+
+def spread(*counts: int) -> list[pd.DataFrame]:
+    """Partitions of five minutes with failed log-ins, one a second: in the first's last minute, from the others' start on."""
+    parts = []
+    for number, count in enumerate(counts):
+        after = 300 * number if number else 240
+        events = EVENTS.frame([{"ssh": [2, "anna", "203.0.113.9"], "times": count}])
+        uids = [f"p{number}-{uid}" for uid in events["metadata_uid"]]
+        parts.append(events.assign(metadata_uid=uids, time=events["time"] + pd.Timedelta(seconds=after)))
+    return parts
+
+
+def found(events: pd.DataFrame, *parts: pd.DataFrame) -> list[str]:
+    """Titles of what is found in events, with what the partitions before them carried."""
+    before = pd.concat([carried(part, SSH) for part in parts], ignore_index=True) if parts else None
+    return list(rule_alerts(events, SSH, before)["title"])
+
+
+def test_what_is_spread_over_partitions_is_found_once_where_it_becomes_true() -> None:
+    first, second, third = spread(5, 4, 4)
+    assert (found(first), found(second)) == ([], [])
+    alerts = detect(second, stages.carried(first))
+    assert alerts["title"].tolist() == ["Passwords guessed over SSH"]
+    assert alerts["event_uid"].tolist() == ["p1-e2"]  # the eighth
+    assert "8 events of source address 203.0.113.9" in json.loads(alerts["reasons"][0])[0]
+    assert "Events behind it: p0-e0, p0-e1" in json.loads(alerts["reasons"][0])[2]
+    assert found(second.assign(src_endpoint_ip="203.0.113.8"), first) == []
+    assert found(third, *spread(5, 60)) == []  # goes on: reported already
+    got_in = third.assign(status_id=pd.array([1] * 4, dtype="Int64"))
+    assert found(got_in, *spread(5, 60)) == ["Password guessed over SSH, then logged in"]
+    assert found(got_in) == []
+
+
+def test_an_event_delivered_again_in_the_next_partition_counts_once_and_another_of_its_name_for_itself() -> None:
+    first, second = spread(5, 4)
+    again = pd.concat([second.iloc[:2], first], ignore_index=True)
+    assert found(again, first) == []
+    assert len(found(again.assign(user_name=["anna"] * 2 + [f"user{n}" for n in range(5)]), first)) == 1
+    assert len(found(second, first, first)) == 1
+
+
+def test_different_values_are_counted_over_partitions() -> None:
+    first = EVENTS.frame([{"net": ["10.0.0.9", "{n}"], "times": 12}])
+    names = [f"later-{uid}" for uid in first["metadata_uid"]]
+    second = first.assign(metadata_uid=names, time=first["time"] + pd.Timedelta(seconds=60))
+    others = second.assign(dst_endpoint_port=second["dst_endpoint_port"] + 100)
+    assert detect(others).empty
+    assert detect(others, stages.carried(first))["title"].tolist() == ["Many ports of a host tried"]
+    assert detect(second, stages.carried(first)).empty  # the same twelve ports twice
+
+
+def test_a_partition_carries_what_may_still_count_and_no_more() -> None:
+    (events,) = spread(300)
+    assert len(carried(events, SSH)) == 9  # eight make it true, with any more of them
+    got_in = events.assign(status_id=pd.array([1] * 300, dtype="Int64"))
+    assert carried(got_in, SSH).empty  # a success completes, it begins nothing
+    old = events.assign(time=events["time"] - pd.Timedelta("2h"), src_endpoint_ip="203.0.113.7")
+    assert len(carried(pd.concat([old, events]), SSH)) == 9
+    empty = carried(EVENTS.frame([]), SSH)
+    assert list(empty.columns) == list(CARRIED)
+    assert found(EVENTS.frame([]), EVENTS.frame([]), events) == []
+
+
+def test_a_rule_that_reaches_further_back_than_detection_looks_is_a_mistake(tmp_path: Path) -> None:
+    single = BENCH.HEAD + "name: one\n" + BENCH.PROCESS + "  s: {CommandLine: x}\n  condition: s\n"
+    counts = (
+        BENCH.HEAD.replace("6f9c", "5f9c") + "correlation:\n  type: event_count\n  rules: [one]\n  group-by: [User]\n"
+    )
+    rules, found = rule(tmp_path, f"{single}---\n{counts}  timespan: 2h\n  condition: {{gte: 5}}\n")
+    assert len(rules) == 1
+    assert ["further back than the 60 minutes" in one.message for one in found] == [True]
+    assert rule(tmp_path, f"{single}---\n{counts}  timespan: 1h\n  condition: {{gte: 5}}\n")[1] == []
 
 
 def test_no_events_give_no_alerts_with_the_columns() -> None:

@@ -1,0 +1,107 @@
+"""The store on S3, on two servers that differ: names are taken once, and a flow's life is the same as in a folder."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baton import quarantine
+from baton.cli.doctor import examine
+from baton.data import datasets, objects
+from baton.data.objects import StoreError
+from baton.quarantine.rows import Where
+from baton.record import ledger, warehouse
+from baton.retention import age
+from baton.settings import settings
+from baton.specs.retention import FlowRetention
+from baton.stages import garbage, slots
+from baton.stages.journal import Journal
+from baton.stages.slots import Slot
+
+pytest.importorskip("s3fs", reason="the driver comes with the extras `production` and `dev`")
+
+S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
+SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("quarantine_orders.py")))
+FLOW, HOUR = SHOP["FLOW"], SHOP["HOUR"]
+raw, balanced, deliver, publish = (SHOP[name] for name in ("raw", "balanced", "deliver", "publish"))
+
+
+@pytest.fixture(scope="module", params=S3["SERVERS"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with S3["serving"](request.param, tmp_path_factory.mktemp(request.param)) as address:
+        yield address
+
+
+@pytest.fixture
+def store(server: str, home: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    with S3["used"](server, request.node.originalname):
+        warehouse.migrate()
+        yield settings().store_url
+
+
+def test_of_eight_writers_one_wins_though_answers_get_lost(server: str, home: Path) -> None:
+    with S3["losing"](server, one_in=3) as (address, lost), S3["used"](address):
+        assert S3["race"]() == {"one_winner": 20, "false_losers": 0}
+    assert lost[0] >= 50
+
+
+def test_a_flow_lives_on_it_as_in_a_folder(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert next(one for one in examine() if one.what == "store").ok
+    SHOP["as_pack"](monkeypatch)
+    cents = raw([{"id": str(n), "amount": str(2000 + n), "kind": "a"} for n in range(1, 31)])
+    assert deliver(cents).facts["status"] == "broken"
+    quarantine.repair(Where(FLOW, HOUR), {"amount": "amount/100"}, actor="ann")
+    good = deliver(cents)
+    publish(good)
+    assert balanced() == {"rows_in": 30, "published": 30, "open": 0, "discarded": 0}
+    assert good.ref.uri.startswith("s3://")
+    assert publish(deliver(cents)).cached
+
+    # an attempt that dies leaves an object that no commit names, and what an agent had answered until then
+    def dies(point: str) -> None:
+        if point == "named":
+            raise KeyboardInterrupt
+
+    one = Slot(FLOW, "decide", "2026-01-01T01:00:00")
+    journal = Journal(one.folder, "state")
+    journal.put(journal.key("case"), {"answer": "yes"})
+    assert (journal.problem, journal.get(journal.key("case"))) == ("", {"answer": "yes"})
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "FAULT", dies)
+        patch.setattr(objects, "delete", lambda uri: None)
+        with pytest.raises(KeyboardInterrupt):
+            slots.run_stage(
+                one, lambda _: slots.StageOutput(raw()), inputs={}, params={}, models={}, code="1", run_id="t"
+            )
+    assert garbage.gc().uris == []
+    gone = garbage.gc(timedelta(seconds=-60))  # whatever the server's clock says
+    assert len(gone.uris) == 2
+    assert datasets.verifies(good.ref)
+    assert journal.get(journal.key("case")) is None
+
+    # an object that went is made anew, and what is too old goes
+    objects.delete(good.ref.uri)
+    assert not datasets.verifies(good.ref)
+    again = deliver(cents)
+    assert (again.cached, again.ref.content_sha256) == (False, good.ref.content_sha256)
+    retention = {FLOW: FlowRetention.model_validate({"datasets": "30d"})}
+    (removed,) = age.retain(retention, "ann", dry_run=False)
+    assert len(removed.objects) >= 3
+    assert not datasets.verifies(again.ref)
+    assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("server", ["moto"], indirect=True)  # SeaweedFS makes a bucket for whoever asks
+def test_a_store_that_is_not_there_is_said_to_be_so(server: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3["used"](server):
+        monkeypatch.setenv("BATON_STORE_URL", "s3://no-such-bucket/store")
+        settings.cache_clear()
+        with pytest.raises(StoreError, match="there is no such bucket"):
+            list(objects.listed())
+        with pytest.raises(StoreError, match=r"cannot be written: .*bucket does not exist"):
+            objects.put("x.json", memoryview(b"1"))
