@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from baton.errors import ServiceError
 from baton.services import production
 from baton.services.production import create_databases
 from baton.settings import settings
@@ -32,6 +33,19 @@ def test_each_part_has_a_database_and_a_user_of_its_own(postgres: Any) -> None:
         trespass = sa.create_engine(sa.make_url(urls[name]).set(database=other))
         with pytest.raises(OperationalError, match="permission denied for database"):
             trespass.connect()
+
+
+def test_databases_know_every_character_and_another_is_refused(postgres: Any) -> None:
+    def url(name: str) -> str:
+        return f"postgresql+psycopg2://{name}:x@/{name}?host={postgres.folder}"
+
+    create_databases(postgres.url, [url("letters")])
+    with sa.create_engine(url("letters")).connect() as conn:
+        assert conn.scalar(sa.text("show server_encoding")) == "UTF8"
+    with sa.create_engine(postgres.url, isolation_level="AUTOCOMMIT").connect() as conn:
+        conn.execute(sa.text("create database bytes encoding sql_ascii lc_collate 'C' lc_ctype 'C' template template0"))
+    with pytest.raises(ServiceError, match="database bytes is encoded as SQL_ASCII: texts need UTF8"):
+        create_databases(postgres.url, [url("bytes")])
 
 
 def test_a_changed_password_takes_effect(postgres: Any) -> None:

@@ -60,9 +60,8 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
                 str(connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)).replace("%", "%%")
             )
 
-        known: dict[str, str] = dict(
-            connection.execute(sa.text("select datname, pg_encoding_to_char(encoding) from pg_database")).tuples().all()
-        )
+        encodings = connection.execute(sa.text("select datname, pg_encoding_to_char(encoding) from pg_database"))
+        known: dict[str, str] = {row[0]: row[1] for row in encodings}
         roles = set(connection.scalars(sa.text("select rolname from pg_roles")))
         for url in map(sa.make_url, (one.removeprefix("db+") for one in urls)):
             verb = "alter" if url.username in roles else "create"
