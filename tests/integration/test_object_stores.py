@@ -98,8 +98,8 @@ def test_a_flow_lives_on_it_as_in_a_folder(store: str, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)  # SeaweedFS makes a bucket for whoever asks
 def test_a_store_that_is_not_there_is_said_to_be_so(server: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with S3["used"](server):
-        monkeypatch.setenv("BATON_STORE_URL", "s3://no-such-bucket/store")
+    with S3["used"](server), monkeypatch.context() as patch:  # undone first: else it would put back the store of before
+        patch.setenv("BATON_STORE_URL", "s3://no-such-bucket/store")
         settings.cache_clear()
         with pytest.raises(StoreError, match="there is no such bucket"):
             list(objects.listed())
