@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from baton.actions.action import Action
+from baton.actions.action import Action, digest
 from baton.actions.policy import judge, policy_digest
 from baton.specs.actions import ActionsSpec
 
@@ -89,3 +89,24 @@ def test_an_action_is_another_one_when_anything_that_matters_differs() -> None:
     assert shown.shown != BLOCK.shown
     again = Action.of("block", "i", "203.0.113.7", shown.payload, shown.described())
     assert (again.digest, again.shown) == (shown.digest, shown.shown)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"confidence": 0.0, "amount": 0.0}, ""), ({"confidence": 1, "amount": 3}, ""), ({}, ""),
+        ({"confidence": 1.1}, "its confidence 1.1"), ({"confidence": -0.1}, "its confidence -0.1"), ({"confidence": True}, "its confidence True"),
+        ({"confidence": float("nan")}, "its confidence nan"), ({"amount": -0.01}, "its amount -0.01"), ({"amount": False}, "its amount False"),
+        ({"amount": float("inf")}, "its amount inf"), ({"amount": "7"}, "its amount '7'"), ({"target": ""}, "it has no target"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_says_why(told: dict[str, Any], words: str) -> None:
+    assert replace(BLOCK, confidence=None).flaw() == ""
+    assert replace(BLOCK, **told).flaw().startswith(words)
+    assert bool(replace(BLOCK, **told).flaw()) == bool(words)
+
+
+def test_a_digest_is_sha_256_whatever_the_order_of_keys() -> None:
+    assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    assert len({policy_digest(None, "block"), policy_digest(None, "order"), digest([])}) == 3
+    assert all(len(one) == 64 for one in (policy_digest(None, "block"), digest([])))

@@ -169,7 +169,7 @@ def test_a_key_of_several_columns_is_joined() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "written"),
-    [("=1+1", "'=1+1"), ("-5", "-5"), ("+4e2", "+4e2"), ("-5 apples", "'-5 apples"), ("'a", "''a"), ("a=1", "a=1"), (None, "")],
+    [("=1+1", "'=1+1"), ("-5", "-5"), ("+4e2", "+4e2"), ("-5 apples", "'-5 apples"), ("'a", "''a"), ("a=1", "a=1"), ("a'b", "a'b"), (None, "")],
 )  # fmt: skip
 def test_a_spreadsheet_runs_no_cell_and_keeps_numbers(cell: str | None, written: str) -> None:
     assert guarded(cell) == written

@@ -11,7 +11,7 @@ import pytest
 from baton.errors import BatonError, SourceError
 from baton.packs.pack import load_pack
 from baton.record import warehouse
-from baton.stages import slots
+from baton.stages import claims, slots
 from baton.stages.connections import Unconnected
 from baton.stages.digests import build_of
 from baton.stages.job import StageJob
@@ -62,3 +62,8 @@ def test_the_heads_of_many_partitions_are_the_present_version_of_each(home: Path
     assert {partition: result.ref.rows for partition, result in found.items()} == {"a": 7, "b": 2}
     assert list(found) == ["a", "b"]
     warehouse.engine().dispose()
+
+
+def test_a_claim_names_a_key_by_128_bits() -> None:
+    assert len(claims.mark("host", "dc-01")) == 32
+    assert claims.mark("a", "b") != claims.mark("a,b")
