@@ -54,7 +54,7 @@ def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> st
     Raises:
         StoreError: the store is full, out of reach or not writable (a partial object is removed), or the name is taken.
     """
-    uri = _uri(name)
+    uri = address(name)
     try:
         if _local(uri):
             _put_file(path_of(uri), body, at)
@@ -105,7 +105,7 @@ def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Stored
                 stat = entry.stat()
             except FileNotFoundError:  # another process removed it since the listing
                 continue
-            yield StoredObject(name, _uri(name), stat.st_mtime, stat.st_size)
+            yield StoredObject(name, address(name), stat.st_mtime, stat.st_size)
         return
     fs, root = driver(store)
     try:
@@ -118,7 +118,7 @@ def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Stored
         if found.endswith(_KINDS) and wanted(name):
             # S3's listing says when; asking again would cost a request each
             modified = info["LastModified"] if "LastModified" in info else fs.modified(found)
-            yield StoredObject(name, _uri(name), modified.timestamp(), int(info["size"]))
+            yield StoredObject(name, address(name), modified.timestamp(), int(info["size"]))
 
 
 def delete(uri: str) -> None:
@@ -135,6 +135,12 @@ def delete(uri: str) -> None:
 def age(item: StoredObject) -> float:
     """Return an object's age in seconds, by this machine's clock."""
     return time.time() - item.modified
+
+
+def address(name: str, store: str | None = None) -> str:
+    """Return an object's address in a store, by default `settings().store_url`."""
+    base = (settings().store_url if store is None else store).rstrip("/")
+    return f"{base}/{quote(name, safe='/:~') if _local(base) else name}"
 
 
 def path_of(uri: str) -> Path:
@@ -162,11 +168,6 @@ def refuses_a_second_put() -> None:
 
 
 # --- a store behind a network ---
-
-
-def _uri(name: str) -> str:
-    store = settings().store_url.rstrip("/")
-    return f"{store}/{quote(name, safe='/:~') if _local(store) else name}"
 
 
 def _local(uri: str) -> bool:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import fsspec
 import sqlalchemy as sa
@@ -184,7 +183,7 @@ def _lay(backup: Opened, here: Settings, staging: Path, written: list[str]) -> N
         if name == BOX:
             continue
         if name.startswith(f"{STORE}/") and not inside:
-            uri = _address(here.store_url.rstrip("/"), name.removeprefix(f"{STORE}/"))
+            uri = objects.address(name.removeprefix(f"{STORE}/"), here.store_url)
             written.append(uri)
             _write(uri, pool.pieces(name, part))
             continue
@@ -199,11 +198,6 @@ def _lay(backup: Opened, here: Settings, staging: Path, written: list[str]) -> N
 def _inside(here: Settings) -> bool:
     """Is the store where a home has it?"""
     return here.store_url.rstrip("/") == (here.home / STORE).as_uri()
-
-
-def _address(store: str, name: str) -> str:
-    """Address of an object by its name, as `baton.data.objects` writes it."""
-    return f"{store}/{quote(name, safe='/:~') if store.startswith('file://') else name}"
 
 
 def _write(uri: str, pieces: Iterator[bytes]) -> None:
@@ -242,7 +236,7 @@ def _readdress(before: str, now: str) -> None:
 
     def at(uri: str) -> str:
         name = name_of(uri, before)
-        return uri if name is None else _address(now, name)
+        return uri if name is None else objects.address(name, now)
 
     def batch(conn: Connection) -> int | None:
         query = sa.select(commits.c.id, commits.c.ref, commits.c.inputs).where(commits.c.id > start)
