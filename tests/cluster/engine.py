@@ -19,7 +19,6 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-MIRROR = "http://deb.debian.org/debian"
 # image that the project names -> our stand-in for it, and the release of Debian that it is made of
 STAND_INS = {
     "python:3.11-slim-bookworm": ("python", "bookworm"),
@@ -145,7 +144,7 @@ class Engine:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             root = Path(folder) / "root"
             subprocess.run(
-                ["debootstrap", "--variant=minbase", release, str(root), MIRROR], check=True, stdout=subprocess.DEVNULL
+                ["debootstrap", "--variant=minbase", release, str(root)], check=True, stdout=subprocess.DEVNULL
             )
             slim = ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./usr/share/doc/*"]
             slim += ["--exclude=./usr/share/man/*", "--exclude=./usr/share/locale/*"]
