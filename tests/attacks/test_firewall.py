@@ -21,13 +21,12 @@ from baton.effects import delivery, firewall, outbox
 from baton.effects.outbox import FORBIDDEN, PENDING, UNKNOWN, WAITING, WITHDRAWN
 from baton.effects.peer import Outcome
 from baton.errors import BatonError
-from baton.feedback import cases
 from baton.record import ledger, tables, warehouse
 
 UNIT: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "actions" / "test_firewall.py"))
 FLOW, PART, POLICY, VIA = UNIT["FLOW"], UNIT["PART"], UNIT["POLICY"], UNIT["VIA"]
-pack, Peer, Action, block, place, send, states, agree = (
-    UNIT[name] for name in ("pack", "Peer", "Action", "block", "place", "send", "states", "agree")
+pack, Peer, Action, block, place, send, states, agree, close_the_case = (
+    UNIT[name] for name in ("pack", "Peer", "Action", "block", "place", "send", "states", "agree", "close_the_case")
 )
 DOWN, LOST, NO = Outcome("later", "it is down"), Outcome("unknown", "no answer"), Outcome("failed", "not today")
 ONE = "block 203.0.113.7"
@@ -38,15 +37,6 @@ def migrated(home: Path) -> Iterator[None]:
     warehouse.migrate()
     yield
     warehouse.engine().dispose()
-
-
-def close_the_case() -> None:
-    with warehouse.write() as conn:
-        conn.execute(tables.cases.insert().values(
-            flow=FLOW, entity_key="i1", partition=PART, route="contain", risk=1.0, status="open", opened_at="1", updated_at="1",
-            resolutions={"false_positive": {}},
-        ))  # fmt: skip
-    cases.decide(FLOW, "i1", "false_positive", "bob")
 
 
 def edit(**values: Any) -> None:

@@ -95,6 +95,15 @@ def agree(*people: str) -> None:
             firewall.vote(one.id, Voter(person), "approved", one.seen)
 
 
+def close_the_case() -> None:
+    with warehouse.write() as conn:
+        conn.execute(tables.cases.insert().values(
+            flow=FLOW, entity_key="i1", partition=PART, route="contain", risk=1.0, status="open", opened_at="1", updated_at="1",
+            resolutions={"false_positive": {}},
+        ))  # fmt: skip
+    cases.decide(FLOW, "i1", "false_positive", "bob")
+
+
 # --- placing ---
 
 
@@ -196,12 +205,7 @@ def test_a_closed_case_takes_back_what_waits_and_what_was_approved(pack: Path) -
     place(pack, block(confidence=0.1), block("203.0.113.8", confidence=0.1), block("203.0.113.9"))
     (first, _) = requests.still_open()
     firewall.vote(first.id, Voter("ann"), "approved", first.seen)
-    with warehouse.write() as conn:
-        conn.execute(tables.cases.insert().values(
-            flow=FLOW, entity_key="i1", partition=PART, route="contain", risk=1.0, status="open", opened_at="1", updated_at="1",
-            resolutions={"false_positive": {}},
-        ))  # fmt: skip
-    cases.decide(FLOW, "i1", "false_positive", "bob")
+    close_the_case()
     assert sorted(states().values()) == [PENDING, WITHDRAWN, WITHDRAWN], "what nobody was asked about is no part of it"
     assert send(peer := Peer()).sent == 1
     assert peer.sent[0][1]["target"] == "203.0.113.9"

@@ -152,25 +152,12 @@ def test_a_skops_file_may_unpack_to_the_limit_all_entries_together(
         check_content(folder, ["MLmodel", "m.skops"], IDENTITY)
 
 
-def test_mlmodel_may_be_nested_ten_deep(folder: Path) -> None:
+@pytest.mark.parametrize("within", [lambda deep: {"a": deep}, lambda deep: [deep]], ids=["mappings", "lists"])
+def test_mlmodel_may_be_nested_ten_deep(folder: Path, within: Callable[[Any], Any]) -> None:
     def nested(depth: int) -> None:
         deep: Any = "end"
         for _ in range(depth):
-            deep = {"a": deep}
-        document = {"flavors": {"baton": {}}, "run_id": "run-1", "model_id": "m-1", "metadata": deep}
-        (folder / "MLmodel").write_text(yaml.safe_dump(document))
-        check_content(folder, ["MLmodel"], IDENTITY)
-
-    nested(9)
-    with pytest.raises(RegistryRefused, match="nested deeper"):
-        nested(10)
-
-
-def test_lists_count_as_much_as_mappings_for_how_deep_mlmodel_is(folder: Path) -> None:
-    def nested(depth: int) -> None:
-        deep: Any = "end"
-        for _ in range(depth):
-            deep = [deep]
+            deep = within(deep)
         document = {"flavors": {"baton": {}}, "run_id": "run-1", "model_id": "m-1", "metadata": deep}
         (folder / "MLmodel").write_text(yaml.safe_dump(document))
         check_content(folder, ["MLmodel"], IDENTITY)
