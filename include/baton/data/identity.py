@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _SEPARATOR = "\x1f"
 
 
-def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Give every row `_source`, `_row` (its place in the source, from 1) and `_row_sha`; what is there stays.
+def with_row_identity(frame: pd.DataFrame, source: str, first_row: int = 1) -> pd.DataFrame:
+    """Give every row `_source`, `_row` (its place in the source, from `first_row`) and `_row_sha`; what is there stays.
 
     Raises:
         SourceError: two rows have the same number and content, so that a repair could not tell them apart.
@@ -28,7 +28,7 @@ def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if "_source" not in frame:
         frame["_source"] = source
     if "_row" not in frame:
-        frame["_row"] = range(1, len(frame) + 1)
+        frame["_row"] = range(first_row, first_row + len(frame))
     if "_row_sha" not in frame:
         frame["_row_sha"] = row_shas(frame)
     if not frame["_row"].is_unique:

@@ -19,6 +19,7 @@ from baton.stages.step import Keywords, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from baton.data.datasets import DatasetRef
 
@@ -98,9 +99,11 @@ def _some_rows_at_a_time(
     return StageOutput(next(all_frames), rest=all_frames)
 
 
-def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame | pa.Table]) -> Iterator[pd.DataFrame | pa.Table]:
+    import pandas as pd
+
     for frame in frames:
-        _require_contract(job, frame)
+        _require_contract(job, frame if isinstance(frame, pd.DataFrame) else frame.to_pandas())
         yield frame
 
 
