@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, as_texts
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_texts
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ def with_row_identity(frame: pd.DataFrame, source: str, first_row: int = 1) -> p
 
 
 def row_shas(frame: pd.DataFrame) -> list[str]:
-    """SHA-256 of every row's cells (bookkeeping left out), columns in alphabetical order; 64 hex digits each."""
+    """SHA-256 of every row's cells (bookkeeping left out), columns in alphabetical order; 64 hex digits each.
+
+    What is wrong with a row (`_problem`) counts for that row alone: those beside it are what they would be without it.
+    """
     import numpy as np
     import pandas as pd
 
-    columns = sorted(str(column) for column in frame.columns if column not in BOOKKEEPING)
+    columns = sorted(str(column) for column in frame.columns if column not in BOOKKEEPING and column != PROBLEM)
     header = _SEPARATOR.join(columns).encode()
     binary: list[np.ndarray] = []
     text: list[list[str]] = []
@@ -63,6 +66,9 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
     blob = np.column_stack(binary).tobytes() if binary else b""
     width = 8 * len(binary)
     words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
+    for number, problem in enumerate(frame[PROBLEM].tolist() if PROBLEM in frame else ()):
+        if problem is not None:
+            words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
     start = hashlib.sha256(header)
 
     def digest(number: int, word: bytes) -> str:

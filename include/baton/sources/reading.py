@@ -23,6 +23,7 @@ from baton.settings import settings
 from baton.sources.documents import BatchLimits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, near, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
+from baton.sources.large import LargeFile, large_file
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
@@ -82,7 +83,21 @@ def read_partition(
     return remote(pack, spec, partition)
 
 
-def state_of(spec: Source, batch: RawBatch) -> dict[str, Any]:
+def delivered_large(pack: Pack, source: str, partition: str) -> LargeFile | None:
+    """The file that was delivered for a partition, if it is too large to be held; `read_partition` reads any other.
+
+    Raises:
+        SourceError: it cannot be read, or is not of the format that its name says.
+    """
+    spec: Source = pack.source(source)
+    if not isinstance(spec, FileSource):
+        return None
+    window(partition, spec.step)
+    uri = _delivered(spec, partition)[1]
+    return large_file(uri, format_of(uri, spec.format)) if uri else None
+
+
+def state_of(spec: Source, batch: RawBatch | LargeFile) -> dict[str, Any]:
     """What the rows of a partition depend on, as JSON: equal states mean equal rows."""
     state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}

@@ -134,6 +134,7 @@ def run_stage(
         return found
     output = compute(dict(inputs))
     FAULT("computed")
+    to_json(output.facts)  # what JSON cannot hold is refused before a byte is written
     path = object_name(slot, digest, fence, owner)
     with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point)) as writer:
         for frame in chain([output.frame], output.rest):
