@@ -258,6 +258,22 @@ def test_a_stage_leaves_the_same_whether_its_batch_came_in_parts(
     assert left[0] == left[1]
 
 
+def test_integers_with_gaps_are_the_same_in_every_frame(home: Path, request: pytest.FixtureRequest) -> None:
+    large = 2**60
+    rows = [{"id": large + n, "amount": 5, "kind": None if n == 1 else n} for n in range(9)]
+    frame = identity.with_row_identity(pd.DataFrame(rows, dtype=object), "feed")
+    frame.loc[4, "id"] = None
+    read = []
+    for fixture in ("home", "in_parts"):
+        request.getfixturevalue(fixture)
+        result = SHOP["deliver"](frame)
+        assert [row.rules for row in quarantine.list_rows()] == [("not_null",)]
+        read.append(datasets.read(result.ref))
+    assert read[0]["id"].tolist() == [large + n for n in range(9) if n != 4]
+    assert read[0]["kind"].tolist()[:3] == ["0", None, "2"]
+    pd.testing.assert_frame_equal(*read)
+
+
 def test_what_a_broken_batch_cannot_keep_row_by_row_is_counted(in_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "HELD", 20)
     monkeypatch.setattr(spool, "EXAMPLES", 4)

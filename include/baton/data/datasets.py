@@ -195,12 +195,13 @@ def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
 # --- reading ---
 
 
-def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool = False) -> pd.DataFrame:
     """Read the rows of `ref` after checking its hash.
 
     Args:
         ref: a committed dataset.
         columns: only these, in this order; default all.
+        exact: integers with gaps are objects and not floats, which hold 53 bits and would differ from frame to frame.
 
     Raises:
         DatasetCorrupt: an object is missing or has other bytes than were committed.
@@ -218,7 +219,8 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
     for file in _files(ref):
         _require(ref, file, wanted)
         tables.append(file.read(columns=wanted))
-    frame = (tables[0] if len(tables) == 1 else pa.concat_tables(tables)).to_pandas()
+    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+    frame = table.to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
 
 
@@ -242,10 +244,10 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
             yield batch.select(wanted) if wanted is not None else batch
 
 
-def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
+def read_frames(ref: DatasetRef, rows: int = 100_000, *, exact: bool = False) -> Iterator[pd.DataFrame]:
     """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
 
-    Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+    Two datasets of as many rows give frames that fit each other, however each was cut into parts. `exact`: see `read`.
     """
     import pyarrow as pa
 
@@ -253,12 +255,13 @@ def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
     have = 0
     for batch in read_batches(ref, rows=rows):
         while have + batch.num_rows >= rows:
-            frame = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)]).to_pandas()
+            table = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)])
+            frame = table.to_pandas(integer_object_nulls=exact)
             batch, waiting, have = batch.slice(rows - have), [], 0
             yield frame
         waiting, have = [*waiting, batch], have + batch.num_rows
     if have:
-        yield pa.Table.from_batches(waiting).to_pandas()
+        yield pa.Table.from_batches(waiting).to_pandas(integer_object_nulls=exact)
 
 
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:

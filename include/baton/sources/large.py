@@ -1,4 +1,8 @@
-"""Large files: the rows of one, some at a time, and proof that they are those of the bytes that were hashed."""
+"""Large batches: the rows of a file, or what a database or an interface answered, some at a time.
+
+A file is hashed, and once more while it is read: the rows are those of the bytes that were hashed. Records that are received are on
+a disk as soon as they are many.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ class LargeFile:
         for table, frame in self._pieces():
             known = with_row_identity(frame, source, rows + 1)
             rows += len(known)
-            yield _complete(table, known)
+            yield complete(table, known)
 
     def _pieces(self) -> Iterator[tuple[pa.Table | None, pd.DataFrame]]:
         if self.format == "parquet":
@@ -144,7 +148,7 @@ class _Hashed(io.BufferedIOBase):
         return self._made.hexdigest()
 
 
-def _complete(table: pa.Table | None, frame: pd.DataFrame) -> pa.Table:
+def complete(table: pa.Table | None, frame: pd.DataFrame) -> pa.Table:
     """The rows with what was added to them, every frame of a file with the same types: those of the file, or text."""
     import pyarrow as pa
 

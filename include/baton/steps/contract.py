@@ -62,7 +62,7 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     spec, entities = pack.contract(job.options.contract), {model.data.entity for model in pack.models.values()}
     if job.inputs["data"].kind == "manifest":
         return _in_parts(job, pack, _Batch(job, spec, entities))
-    raw = read(job.inputs["data"])
+    raw = read(job.inputs["data"], exact=True)
     frame = records.apply_repairs(job.flow, job.partition, raw)
     if len(raw) and frame.empty:
         raise NoData(f"{job.flow} {job.partition}: all {len(raw)} rows were discarded")
@@ -120,7 +120,7 @@ class _Batch:
             BatonError: rows are not numbered upwards: over all parts nobody could tell whether one occurs twice.
         """
         before = last = 0
-        for frame in read_frames(self.ref, FRAME_ROWS):
+        for frame in read_frames(self.ref, FRAME_ROWS, exact=True):
             raw = with_row_identity(frame, self._flow, before + 1)
             numbers, before = raw["_row"], before + len(raw)
             if not numbers.is_monotonic_increasing or numbers.iloc[0] <= last:

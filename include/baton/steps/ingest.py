@@ -18,8 +18,7 @@ from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
 from baton.registry.client import CHAMPION, PREVIOUS, Registry, champions
 from baton.registry.review import champion_moved
-from baton.sources.large import LargeFile
-from baton.sources.reading import RawBatch, delivered_large, read_partition, state_of
+from baton.sources.reading import RawBatch, look, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
@@ -35,8 +34,7 @@ class IngestOptions(Spec):
 
 def _source_state(job: StageJob[IngestOptions]) -> Seen:
     pack, source, named = job.load_pack(), job.options.source, files_of(job)
-    batch: RawBatch | LargeFile | None = None if named else delivered_large(pack, source, job.partition)
-    batch = batch or read_partition(pack, source, job.partition, named, job.connections.rows)
+    batch = look(pack, source, job.partition, named, job.connections.rows)
     return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, (batch, named))
 
 
@@ -56,7 +54,8 @@ def files_of(job: StageJob[Any]) -> list[str]:
 def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     """Read one partition of a source as it is; every row gets `_source`, `_row` and `_row_sha`.
 
-    A large file goes on some rows at a time, while it is hashed once more: the rows are those that the state describes.
+    What is too large to be held goes on some rows at a time; a file is hashed once more meanwhile: the rows are those that the state
+    describes.
 
     Files that the trigger form names (`job.files`) are paths below the landing folder: these documents, and no others.
 
@@ -68,13 +67,13 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     batch, named = job.seen
     facts = {"rows_in": 0, "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
     rest: Iterable[pa.Table] = ()
-    if isinstance(batch, LargeFile):
-        rest = _counted(batch.tables(job.options.source), facts)
-        frame = (first := next(rest)).slice(0, 0).to_pandas()
-        rest = chain([first], rest)
-    else:
+    if isinstance(batch, RawBatch):
         frame = with_row_identity(batch.frame, job.options.source)
         facts["rows_in"] = len(frame)
+    else:
+        tables = _counted(batch.tables(job.options.source), facts)
+        frame = (first := next(tables)).slice(0, 0).to_pandas()
+        rest = chain([first], tables)
     if named:  # only how many: names are personal data; the commit has them, logs and XCom do not
         facts["files"] = len(named)
 
