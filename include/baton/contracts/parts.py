@@ -43,6 +43,18 @@ _OF_NAMES = {
 _OF_NAMES |= {f"expect_table_column_count_to_{what}" for what in ("be_between", "equal")}
 
 
+class _Nulls(dict[str, int]):
+    """How many cells of a frame's columns are empty, counted when asked for."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__()
+        self._frame, self.rows = frame, len(frame)
+
+    def __missing__(self, column: str) -> int:
+        self[column] = int(self._frame[column].isna().sum())
+        return self[column]
+
+
 @dataclass
 class _Tally:
     """What the frames so far said about one rule on single rows."""
@@ -54,13 +66,13 @@ class _Tally:
     values: list[Any] = field(default_factory=list)
     masks: dict[int, np.ndarray] = field(default_factory=dict)  # by number of the frame, a bit a row
 
-    def add(self, outcome: Any, frame: pd.DataFrame, number: int, rule: Rule) -> None:
+    def add(self, outcome: Any, nulls: _Nulls, number: int, rule: Rule) -> None:
         import numpy as np
 
         result = outcome.result
         if "element_count" not in result:  # met by each row, and asked for no more than that
-            self.rows += len(frame)
-            self.missing += int(frame[rule.columns[0]].isna().sum())
+            self.rows += nulls.rows
+            self.missing += nulls[rule.columns[0]]
             return
         self.rows += result["element_count"]
         self.missing += result.get("missing_count") or 0
@@ -68,7 +80,7 @@ class _Tally:
         self.values += (result.get("partial_unexpected_list") or [])[: _SHOWN - len(self.values)]
         positions = np.asarray(result.get("unexpected_index_list") or [], dtype=np.int64)
         if len(positions):
-            self.masks[number] = _packed(positions, len(frame))
+            self.masks[number] = _packed(positions, nulls.rows)
 
     def metrics(self) -> dict[str, Any]:
         """See `engine.concluded`."""
@@ -121,8 +133,8 @@ class Judging:
         if self._columns is not None:
             self._columns.__exit__()
 
-    def add(self, parsed: Parsed) -> None:
-        """Judge the rows of the next frame.
+    def add(self, parsed: Parsed) -> bool:
+        """Judge the rows of the next frame, and say whether none breaks a rule by itself.
 
         Raises:
             BatonError: the contract has a rule that cannot be judged in parts, or the frame has other columns.
@@ -136,8 +148,9 @@ class Judging:
         self._frames.append(len(frame))
         if self._all is None or (len(frame) and not len(self._all.frame)):
             self._all = replace(parsed, frame=frame.head(1), bad=[])
+        nulls = _Nulls(frame)
         if self._columns is not None:
-            self._columns.add(frame)
+            self._columns.add(frame, nulls)
         texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._filled]
         self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
         asked = [(n, rules[n]) for n in self._tallies if rules[n].type in _OF_ROWS]
@@ -148,7 +161,8 @@ class Judging:
             if engine.raised(outcome):
                 self._tallies[n].outcome = self._tallies[n].outcome or outcome
             else:
-                self._tallies[n].add(outcome, frame, number, rules[n])
+                self._tallies[n].add(outcome, nulls, number, rules[n])
+        return not parsed.bad and not any(number in tally.masks for tally in self._tallies.values())
 
     def _begin(self, parsed: Parsed) -> None:
         """Sort the rules by what can judge them; those on names are judged by the first frame's."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,14 +125,14 @@ class Columns:
         conn.execute(f"CREATE TABLE kept (n BIGINT, {', '.join(columns)})")
         return conn, folder
 
-    def add(self, frame: pd.DataFrame) -> None:
-        """Take the next rows, typed by the contract."""
+    def add(self, frame: pd.DataFrame, nulls: Mapping[str, int]) -> None:
+        """Take the next rows, typed by the contract, and how many cells of each column are empty."""
         import pyarrow as pa
 
         for name, numbers in self._numbers.items():
             numbers.add(_plain(frame[name]))
         for name in self._nulls:
-            self._nulls[name] += int(frame[name].isna().sum())
+            self._nulls[name] += nulls[name]
         if self._stored:
             cells = {
                 f"c{number}": _array(frame[name], self._spec.columns[name].type)
