@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from baton.contracts.findings import Rule, first_line, raised
 from baton.data.cells import BOOKKEEPING, MASKED
-from baton.errors import BatonError, SpecError
+from baton.errors import SpecError
 from baton.jsontext import to_json
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def concluded(spec: ContractSpec, number: int, rule: Rule, metrics: Mapping[str,
         metrics: `*` at the beginning of a name stands for GX's name of what the rule asks of a row.
 
     Raises:
-        BatonError: GX asks for a metric that is not among them.
+        SpecError: GX asks for a metric that is not among them.
     """
     from great_expectations.execution_engine import PandasExecutionEngine
 
@@ -102,7 +102,7 @@ def concluded(spec: ContractSpec, number: int, rule: Rule, metrics: Mapping[str,
     kind = getattr(expectation, "map_metric", "")
     metrics = {name.replace("*", kind): value for name, value in metrics.items()}
     if unknown := sorted(name for name in wanted if name not in metrics and not name.endswith("_index_query")):
-        raise BatonError(
+        raise SpecError(
             f"contract {_title(spec)}, rule {rule.name}: {rule.type} needs {', '.join(unknown)}; {IN_PARTS}"
         )
     given = {one.id: metrics.get(name) for name, one in wanted.items()}

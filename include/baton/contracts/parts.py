@@ -17,7 +17,7 @@ from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
 from baton.contracts.findings import Findings, Rule, named
 from baton.contracts.whole import SHARED, Columns, merges
 from baton.data.typed import Parsed, Violation
-from baton.errors import BatonError
+from baton.errors import BatonError, SpecError
 from baton.specs.contract import ContractSpec
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ class Judging:
         self._frames: list[int] = []  # rows of each typed frame
         self._bad_rows = self._rows_in = 0
         self._all: Parsed | None = None
-        self._outcomes: dict[int, Any] = {}
         self._failed: list[tuple[Rule, dict[int, np.ndarray]]] = []
         self._filled: set[str] = set()  # columns of text in which anything stands
 
@@ -137,8 +136,7 @@ class Judging:
         """Judge the rows of the next frame, and say whether none breaks a rule by itself.
 
         Raises:
-            BatonError: the contract has a rule that cannot be judged in parts, or the frame has other columns.
-            SpecError: as `check`.
+            SpecError: the contract has a rule that cannot be judged in parts; else as `check`.
         """
         if self._rules is None:
             self._begin(parsed)
@@ -147,7 +145,7 @@ class Judging:
         self._said.update(named(v.rule, v.column) for v in parsed.bad)
         self._frames.append(len(frame))
         if self._all is None or (len(frame) and not len(self._all.frame)):
-            self._all = replace(parsed, frame=frame.head(1), bad=[])
+            self._all = replace(parsed, frame=frame.head(1).copy(), bad=[])
         nulls = _Nulls(frame)
         if self._columns is not None:
             self._columns.add(frame, nulls)
@@ -171,7 +169,7 @@ class Judging:
         unknown = [r for _, r in numbered if not (r.type in _OF_ROWS or r.type in _OF_NAMES or merges(r, self.spec))]
         if unknown:
             listed = "; ".join(f"rule {rule.name} ({rule.type})" for rule in unknown)
-            raise BatonError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
+            raise SpecError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
         self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
         names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
         for n, outcome in engine.judged(parsed.frame, self.spec, names, [n for n, _ in names]).items() if names else ():

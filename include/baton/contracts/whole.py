@@ -45,9 +45,9 @@ _STORED = SHARED | {
 
 def merges(rule: Rule, spec: ContractSpec) -> bool:
     """Whether a rule on a whole batch can be judged exactly by what is kept of its frames."""
-    if "row_condition" in rule.kwargs:
+    if "row_condition" in rule.kwargs or any(name not in spec.columns for name in rule.columns):
         return False
-    kinds = {spec.columns[name].type for name in rule.columns if name in spec.columns}
+    kinds = {spec.columns[name].type for name in rule.columns}
     if rule.type in _NUMBERS:
         return kinds <= {"int", "float"}
     return rule.type in {*SHARED, *_ROW_COUNT, *_ANY_TYPE}

@@ -106,50 +106,59 @@ def _output(
 
 
 class _Batch:
-    """A batch in parts, frame by frame as it arrived, as people repaired it, and typed; the same each time."""
+    """A batch in parts, frame by frame as people repaired it, and typed; the same each time.
+
+    Attributes:
+        sources: of the rows read so far.
+        judged: rows read last, without those that people discarded.
+    """
 
     def __init__(self, job: StageJob[Any], spec: ContractSpec, entities: Collection[str]) -> None:
         self.ref, self.spec, self._entities = job.inputs["data"], spec, entities
         self.answers = records.answers(job.flow, job.partition)
+        self.sources: set[str] = set()
+        self.judged = 0
         self._flow, self._where = job.flow, f"{job.flow} {job.partition}"
 
-    def read(self, doing: str) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, parsing.Parsed]]:
-        """The frames, their rows told as they are `doing`.
+    def read(self, doing: str) -> Iterator[tuple[pd.DataFrame, parsing.Parsed]]:
+        """The frames, their rows told as they are `doing`; whoever takes one lets it go before the next.
 
         Raises:
             BatonError: rows are not numbered upwards: over all parts nobody could tell whether one occurs twice.
         """
-        before = last = 0
+        before = last = self.judged = 0
         for frame in read_frames(self.ref, FRAME_ROWS, exact=True):
-            raw = with_row_identity(frame, self._flow, before + 1)
-            numbers, before = raw["_row"], before + len(raw)
+            frame = with_row_identity(frame, self._flow, before + 1)
+            numbers, before = frame["_row"], before + len(frame)
             if not numbers.is_monotonic_increasing or numbers.iloc[0] <= last:
                 raise BatonError(
                     f"{self._where}: rows of a batch in parts are numbered upwards (`_row`), but {int(numbers.iloc[0])} or one "
                     f"behind it does not follow {last}: give each source a contract of its own before they are put together"
                 )
             last = int(numbers.iloc[-1])
-            judged = self.answers.laid_over(raw)
-            yield raw, judged, parsing.parse(judged, self.spec, self._entities)
+            self.sources |= _sources(frame)
+            frame = self.answers.laid_over(frame)
+            self.judged += len(frame)
+            yield frame, parsing.parse(frame, self.spec, self._entities)
+            del frame, numbers
             tell(doing, "rows", before, self.ref.rows)
 
 
 def _in_parts(job: StageJob[ContractOptions], pack: Pack, batch: _Batch) -> StageOutput:
     """Two readings: the first judges, the second takes out what is bad; each holds a part and a frame."""
-    sources: set[str] = set()
-    judged, within = 0, None
+    within: tuple[str, str] | None = None
     judging: Judging | None = None
     with ExitStack() as held:
-        for raw, frame, parsed in batch.read("rows judged"):
-            sources |= _sources(raw)
+        for frame, parsed in batch.read("rows judged"):
             if judging is None:
-                within = _within(pack, sources, job.partition)
+                within = _within(pack, batch.sources, job.partition)
                 judging = held.enter_context(Judging(batch.spec, within))
             judging.add(parsed)
-            judged += len(frame)
-        if judging is None or not judged:
+            del frame, parsed
+        if judging is None or not batch.judged:
             raise NoData(f"{job.flow} {job.partition}: all {batch.ref.rows} rows were discarded")
         verdict = judging.verdict()
+    sources, judged = batch.sources, batch.judged
     if within != _within(pack, sources, job.partition) and any(one.of_partition for one in batch.spec.expectations):
         raise BatonError(
             f"{job.flow} {job.partition}: rows of {', '.join(sorted(sources))} are in one batch of parts, and a rule of contract "
@@ -161,7 +170,7 @@ def _in_parts(job: StageJob[ContractOptions], pack: Pack, batch: _Batch) -> Stag
 
     def rewritten() -> Iterator[pa.Table]:
         nonlocal shown
-        for number, (_, frame, parsed) in enumerate(batch.read("good rows written")):
+        for number, (frame, parsed) in enumerate(batch.read("good rows written")):
             broken = judging.violations(number, parsed)
             shown = result_pages.first([*shown, *broken])
             waiting.add(spool.of_frame(verdict, broken, frame, whole=bool(whole)))
@@ -169,6 +178,7 @@ def _in_parts(job: StageJob[ContractOptions], pack: Pack, batch: _Batch) -> Stag
                 yield judging.good(number, parsed)
             elif waiting.full:
                 break
+            del frame, parsed, broken
         if verdict.status == "broken" and waiting.rows < judged:
             facts["unlisted"] = judged - waiting.rows
         facts["page"] = result_pages.store(replace(verdict, violations=shown), job.flow, job.partition, job.stage)
