@@ -194,6 +194,7 @@ def in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "ROWS", 8)
     monkeypatch.setattr(parts, "STEP", 1)
     monkeypatch.setattr(step, "FRAME_ROWS", 3)
+    monkeypatch.setattr(spool, "AT_ONCE", 2)
 
 
 def delivered(rng: random.Random, count: int = 30) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def store(verdict: ContractVerdict, flow: str, partition: str, stage: str) -> st
 
 def first(violations: list[Violation]) -> list[Violation]:
     """Those of the first rows, as many as a page shows."""
-    rows = list(dict.fromkeys((one.row, one.row_sha) for one in violations))[:SHOWN]
+    rows = set(list(dict.fromkeys((one.row, one.row_sha) for one in violations))[:SHOWN])
     return [one for one in violations if (one.row, one.row_sha) in rows]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 HELD = 1_000_000
 """Rows that a partition may have in quarantine one by one; a batch with more bad ones is broken."""
+AT_ONCE = 10_000  # rows whose records are held
 EXAMPLES = 10_000
 """Rows on record of a broken batch that has more than `HELD`: no repair of single rows can mend it."""
 
@@ -41,13 +43,6 @@ def bounded(verdict: ContractVerdict, judged: int) -> tuple[ContractVerdict, int
     ), 0
 
 
-def of_frame(verdict: ContractVerdict, violations: Sequence[Violation], frame: pd.DataFrame, *, whole: bool) -> Records:
-    """The records of a frame's rows, see `of_rows`; not `whole`: of a broken contract those alone that break a rule, if any does."""
-    if verdict.status == "broken" and verdict.rows_bad and not whole:
-        frame = frame[frame["_row_sha"].isin({one.row_sha for one in violations})]
-    return of_rows(verdict, violations, frame)
-
-
 class Spool:
     """Records in the order in which they were added; a file without a name, so that it is gone however the process ends."""
 
@@ -57,13 +52,32 @@ class Spool:
         weakref.finalize(self, self._file.close)
         self._most, self.rows = rows, 0
 
-    def add(self, records: Records) -> None:
-        """Take the records of some rows, none of which has any here yet."""
+    def add(
+        self, verdict: ContractVerdict, violations: Sequence[Violation], frame: pd.DataFrame, *, whole: bool
+    ) -> None:
+        """Make the records of a frame's rows, some at a time: see `of_rows`.
+
+        Args:
+            violations: in the order of rows, as the frame is.
+            whole: each row of a broken contract; else only those that break a rule themselves, if any row does.
+        """
+        numbers, places = frame["_row"].to_numpy(), [one.row for one in violations]
+        every = verdict.status == "broken" and (whole or not verdict.rows_bad)
+        start = done = 0
+        while start < len(frame) and not self.full and (every or done < len(violations)):
+            end = int(numbers.searchsorted(numbers[min(start + AT_ONCE, len(frame)) - 1], side="right"))
+            some, rows = violations[done : bisect_right(places, numbers[end - 1])], frame.iloc[start:end]
+            start, done = end, done + len(some)
+            if not every:
+                rows = rows[rows["_row_sha"].isin({one.row_sha for one in some})]
+            if len(rows):
+                self._add(of_rows(verdict, some, rows))
+
+    def _add(self, records: Records) -> None:
         rows = list(dict.fromkeys(key[:2] for key in records))[: self._most - self.rows]
         self.rows += len(rows)
         taken = set(rows)
-        if taken:
-            self._file.write(to_json([[*key, *said] for key, said in records.items() if key[:2] in taken]) + "\n")
+        self._file.write(to_json([[*key, *said] for key, said in records.items() if key[:2] in taken]) + "\n")
 
     @property
     def full(self) -> bool:

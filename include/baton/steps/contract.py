@@ -173,7 +173,7 @@ def _in_parts(job: StageJob[ContractOptions], pack: Pack, batch: _Batch) -> Stag
         for number, (frame, parsed) in enumerate(batch.read("good rows written")):
             broken = judging.violations(number, parsed)
             shown = result_pages.first([*shown, *broken])
-            waiting.add(spool.of_frame(verdict, broken, frame, whole=bool(whole)))
+            waiting.add(verdict, broken, frame, whole=bool(whole))
             if verdict.status != "broken":
                 yield judging.good(number, parsed)
             elif waiting.full:
