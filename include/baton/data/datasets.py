@@ -151,19 +151,22 @@ class DatasetWriter:
         )
 
     def _flush(self) -> None:
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at))
-        self._waiting, self._rows, self._size = [], 0, 0
+        table, self._rows, self._size = self._table(), 0, 0
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), table, self._at))
 
     def _table(self) -> pa.Table:
-        """What waits, in one piece: how it came must not show in the bytes."""
+        """What waits, in one piece, column by column, so that no more is held twice: how it came must not show in the bytes."""
         import pyarrow as pa
 
         assert self._schema is not None
-        if len(self._waiting) == 1 and self._waiting[0].schema == self._schema:
-            return self._waiting[0]
-        return pa.concat_tables(
-            [one.cast(self._schema) for one in [self._schema.empty_table(), *self._waiting]]
-        ).combine_chunks()
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 and waiting[0].schema == self._schema:
+            return waiting[0]
+        tables = [one.cast(self._schema) for one in waiting]
+        columns = [[chunk for one in tables for chunk in one.column(n).chunks] for n in range(len(self._schema))]
+        del tables, waiting
+        made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in self._schema]
+        return pa.Table.from_arrays(made, schema=self._schema)
 
     def _fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -256,9 +259,10 @@ def read_frames(ref: DatasetRef, rows: int = 100_000, *, exact: bool = False) ->
     for batch in read_batches(ref, rows=rows):
         while have + batch.num_rows >= rows:
             table = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)])
-            frame = table.to_pandas(integer_object_nulls=exact)
             batch, waiting, have = batch.slice(rows - have), [], 0
-            yield frame
+            made = [table.to_pandas(integer_object_nulls=exact)]
+            del table
+            yield made.pop()  # whoever takes the frame has it alone
         waiting, have = [*waiting, batch], have + batch.num_rows
     if have:
         yield pa.Table.from_batches(waiting).to_pandas(integer_object_nulls=exact)

@@ -146,7 +146,7 @@ def parquet_frames(stream: IO[bytes], name: str, at_once: int) -> Iterator[tuple
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(stream)
+        file = parquet.ParquetFile(stream, pre_buffer=False)  # else all that was read is kept until the end
         gaps = [one for one in file.schema_arrow.names if _has_gaps(file, one)]
         nothing = [pa.RecordBatch.from_pylist([], file.schema_arrow)] if not file.metadata.num_rows else []
         for batch in chain(file.iter_batches(batch_size=at_once), nothing):

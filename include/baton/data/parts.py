@@ -6,7 +6,9 @@ leaves the names out: the same rows have the same hash, whichever attempt wrote 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +37,16 @@ class StoredPart:
     sha256: str
 
 
+def give_back() -> None:
+    """Return to the system what dropped rows held: allocators keep it for later, and a task's memory would grow by the pieces."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
 def is_manifest(uri: str) -> bool:
     """Whether an address is that of a manifest."""
     return uri.endswith(_MANIFEST)
@@ -47,15 +59,12 @@ def named(name: str, number: int) -> str:
 
 def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
     """Write a table as one new Parquet object; see `objects.put`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # grows by a part of itself, Arrow's own doubles
     pq.write_table(table, sink, **_writer_options(table.schema))
-    body = sink.getvalue()
-    return StoredPart(
-        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest()
-    )
+    body = sink.getbuffer()
+    return StoredPart(objects.put(name, body, at), table.num_rows, len(body), hashlib.sha256(body).hexdigest())
 
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:

@@ -18,6 +18,7 @@ from baton.data import typed as parsing
 from baton.data.datasets import read, read_frames
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own, window
+from baton.data.parts import give_back
 from baton.errors import BatonError, ContractBroken, NoData, StaleAttempt
 from baton.packs.pack import Pack
 from baton.progress import tell
@@ -30,7 +31,7 @@ from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import Seen, engine_step
 
-FRAME_ROWS = 200_000  # of a batch in parts, judged at a time
+FRAME_ROWS = 100_000  # of a batch in parts, judged at a time
 
 
 class ContractOptions(Spec):
@@ -139,8 +140,10 @@ class _Batch:
             self.sources |= _sources(frame)
             frame = self.answers.laid_over(frame)
             self.judged += len(frame)
-            yield frame, parsing.parse(frame, self.spec, self._entities)
+            made = [(frame, parsing.parse(frame, self.spec, self._entities))]
             del frame, numbers
+            yield made.pop()  # whoever takes the frame has it alone
+            give_back()
             tell(doing, "rows", before, self.ref.rows)
 
 
@@ -174,11 +177,12 @@ def _in_parts(job: StageJob[ContractOptions], pack: Pack, batch: _Batch) -> Stag
             broken = judging.violations(number, parsed)
             shown = result_pages.first([*shown, *broken])
             waiting.add(verdict, broken, frame, whole=bool(whole))
-            if verdict.status != "broken":
-                yield judging.good(number, parsed)
+            good = [judging.good(number, parsed)] if verdict.status != "broken" else []
+            del frame, parsed, broken
+            if good:
+                yield good.pop()
             elif waiting.full:
                 break
-            del frame, parsed, broken
         if verdict.status == "broken" and waiting.rows < judged:
             facts["unlisted"] = judged - waiting.rows
         facts["page"] = result_pages.store(replace(verdict, violations=shown), job.flow, job.partition, job.stage)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
+from baton.data.parts import give_back
 from baton.errors import BatonError, RegistryRefused, ServiceError
 from baton.names import promote_of, train_of
 from baton.progress import tell
@@ -93,6 +94,8 @@ def _counted(tables: Iterator[pa.Table], facts: dict[str, Any]) -> Iterator[pa.T
         facts["rows_in"] += table.num_rows
         tell("rows read", "rows", facts["rows_in"])
         yield table
+        del table
+        give_back()
 
 
 def choose_models(
