@@ -163,6 +163,8 @@ class DatasetWriter:
         if len(waiting) == 1 and waiting[0].schema == self._schema:
             return waiting[0]
         tables = [one.cast(self._schema) for one in waiting]
+        if not any(one.num_rows for one in tables):
+            return pa.concat_tables([self._schema.empty_table(), *tables]).combine_chunks()
         columns = [[chunk for one in tables for chunk in one.column(n).chunks] for n in range(len(self._schema))]
         del tables, waiting
         made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in self._schema]
