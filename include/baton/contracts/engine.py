@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +68,18 @@ def validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tupl
     _context()
     named = list(enumerate(rules))
     # the page shows what a median or a row count was also where it is met, unless that costs time
-    explained = {n for n, rule in named if len(frame) <= LARGE and not names_rows(rule.type)}
-    outcomes = judged(frame, spec, named, explained)
+    outcomes = judged(frame, spec, named, lambda n, rule: len(frame) <= LARGE and not names_rows(rule.type))
     return result_of(spec, [outcomes[n] for n, _ in named]), [
         (r, outcomes[n]) for n, r in named if not outcomes[n].success
     ]
 
 
 def judged(
-    frame: pd.DataFrame, spec: ContractSpec, named: list[tuple[int, Rule]], explained: Collection[int]
+    frame: pd.DataFrame, spec: ContractSpec, named: list[tuple[int, Rule]], explained: Callable[[int, Rule], bool]
 ) -> dict[int, Any]:
     """GX's outcomes by number of the rule, COMPLETE where one failed or is to be `explained`."""
     first = _run(frame, spec, named, "BOOLEAN_ONLY")
-    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or n in explained)]
+    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or explained(n, rule))]
     return first | _run(frame, spec, again, _COMPLETE)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
 from baton.contracts.findings import Findings, Rule, named
-from baton.contracts.whole import SHARED, Columns, merges
+from baton.contracts.whole import SHARED, KeptColumns, merges
 from baton.data.typed import Parsed, Violation
 from baton.errors import BatonError, SpecError
 from baton.specs.contract import ContractSpec
@@ -114,7 +114,7 @@ class Judging:
         """As `check`."""
         self.spec, self._within, self._started = spec, within, time.perf_counter()
         self._rules: list[Rule] | None = None
-        self._columns: Columns | None = None  # None: nothing was added, or no rule is on the whole
+        self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
         self._tallies: dict[int, _Tally] = {}
         self._said: Counter[str] = Counter()  # violations of the types
         self._frames: list[int] = []  # rows of each typed frame
@@ -155,7 +155,7 @@ class Judging:
         # a share that is tolerated is one of the whole: each frame says which rows do not meet the rule, all of them
         strict = [(n, replace(r, kwargs={k: v for k, v in r.kwargs.items() if k != "mostly"})) for n, r in asked]
         counted = {n for n, rule in asked if len(rule.columns) != 1 or {"mostly", "row_condition"} & set(rule.kwargs)}
-        for n, outcome in engine.judged(frame, self.spec, strict, counted).items() if asked else ():
+        for n, outcome in engine.judged(frame, self.spec, strict, lambda n, _: n in counted).items() if asked else ():
             if engine.raised(outcome):
                 self._tallies[n].outcome = self._tallies[n].outcome or outcome
             else:
@@ -172,10 +172,10 @@ class Judging:
             raise SpecError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
         self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
         names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
-        for n, outcome in engine.judged(parsed.frame, self.spec, names, [n for n, _ in names]).items() if names else ():
+        for n, outcome in engine.judged(parsed.frame, self.spec, names, lambda n, _: True).items() if names else ():
             self._tallies[n].outcome = outcome
         if whole := [rule for n, rule in numbered if n not in self._tallies]:
-            self._columns = Columns(whole, self.spec)
+            self._columns = KeptColumns(whole, self.spec)
 
     def verdict(self) -> ContractVerdict:
         """What the contract says of all rows; no violation of a single row is in it.

@@ -88,7 +88,7 @@ class _Numbers:
         return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else math.nan
 
 
-class Columns:
+class KeptColumns:
     """What is kept of the columns that rules on the whole look at; a context, which removes it all at its end."""
 
     def __init__(self, rules: Sequence[Rule], spec: ContractSpec) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "json", "parquet")
 _AT_ONCE = 4096  # records that are held as objects
-_PIECE = 1 << 20  # characters
+PIECE = 1 << 20  # characters
 csv.field_size_limit(2**31 - 1)  # a longer cell costs its own row, not the file
 
 _MAGIC = {
@@ -312,7 +312,7 @@ def _objects_of(lines: Iterable[str], name: str) -> Iterator[Any]:
 
 def _lines(text: IO[str]) -> Iterator[str]:
     """The lines of a text that keeps its ends of lines, some of them at a time."""
-    while piece := text.read(_PIECE):
+    while piece := text.read(PIECE):
         yield from (piece + text.readline()).splitlines()
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 2000  # characters of a value or an advice on record
 RecordKey = tuple[str, int, str]  # row_sha, row, rule
-Records = dict[RecordKey, tuple[dict[str, Any], dict[str, Any]]]
+RowRecords = dict[RecordKey, tuple[dict[str, Any], dict[str, Any]]]
 """What is said of each row and rule, and the row's cells; columns that break the same rule share a record."""
 
 
@@ -68,7 +68,7 @@ def record(
 
 
 def put(
-    conn: Connection, flow: str, partition: str, sources: Collection[str], chunks: Iterable[Records],
+    conn: Connection, flow: str, partition: str, sources: Collection[str], chunks: Iterable[RowRecords],
     delivered: Callable[[set[RowKey]], set[RowKey]],
 ) -> dict[str, int]:  # fmt: skip
     """Write records some rows at a time, as `record` does; what waited and is not among them is resolved.
@@ -99,7 +99,7 @@ def put(
 
 
 def _put(
-    conn: Connection, flow: str, partition: str, mine: sa.ColumnElement[bool], records: Records, at: str
+    conn: Connection, flow: str, partition: str, mine: sa.ColumnElement[bool], records: RowRecords, at: str
 ) -> tuple[int, int]:
     """How many records were written, and how many of these waited before."""
     columns = ("row_sha", "row", "rule", "status", "repair", "raw", "first_seen", "updated_at")
@@ -132,7 +132,7 @@ def _put(
     return len(rows), sum(found is not None and found.updated_at == at for found in before_now)
 
 
-def of_rows(verdict: ContractVerdict, violations: Sequence[Violation], frame: pd.DataFrame) -> Records:
+def of_rows(verdict: ContractVerdict, violations: Sequence[Violation], frame: pd.DataFrame) -> RowRecords:
     """The records of some rows.
 
     Args:
@@ -199,7 +199,7 @@ def _set(
 
 
 @dataclass
-class Answers:
+class Decided:
     """What people decided about a partition's rows.
 
     Attributes:
@@ -237,9 +237,9 @@ class Answers:
         return frame.drop(index=[places[key] for key in gone]).reset_index(drop=True) if gone else frame
 
 
-def answers(flow: str, partition: str) -> Answers:
+def answers(flow: str, partition: str) -> Decided:
     """What people decided about the partition's rows so far."""
-    return Answers(*_answers(flow, partition))
+    return Decided(*_answers(flow, partition))
 
 
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:

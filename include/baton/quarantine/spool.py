@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from baton.jsontext import to_json
-from baton.quarantine.records import Records, of_rows
+from baton.quarantine.records import RowRecords, of_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class Spool:
             if len(rows):
                 self._add(of_rows(verdict, some, rows))
 
-    def _add(self, records: Records) -> None:
+    def _add(self, records: RowRecords) -> None:
         rows = list(dict.fromkeys(key[:2] for key in records))[: self._most - self.rows]
         self.rows += len(rows)
         taken = set(rows)
@@ -84,7 +84,7 @@ class Spool:
         """Whether no further row would be taken."""
         return self.rows >= self._most
 
-    def __iter__(self) -> Iterator[Records]:
+    def __iter__(self) -> Iterator[RowRecords]:
         """What was added, a chunk at a time."""
         self._file.seek(0)
         for line in self._file:

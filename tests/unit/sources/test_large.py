@@ -92,7 +92,7 @@ def test_rows_cells_and_hashes_are_those_of_the_file_in_one_piece(
         path = tmp_path / f"rows.{form}"
         path.write_bytes(body)
         monkeypatch.setattr(large, "ROWS", rng.randint(1, 9))
-        monkeypatch.setattr(formats, "_PIECE", rng.randint(1, 40))
+        monkeypatch.setattr(formats, "PIECE", rng.randint(1, 40))
         known = with_row_identity(formats.read_bytes(body, str(path), form), "feed")
         found = large_file(str(path), form)
         assert found is not None
