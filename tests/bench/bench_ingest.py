@@ -1,7 +1,7 @@
 """Ingest and contract of a batch of any size: 1 million rows and 8 million from Parquet and CSV, and small ones as fast as before.
 
-    make bench NAME=batches
-    BATON_BENCH_BEFORE=<another checkout> make bench NAME=batches      # small batches also there, in turns
+    make bench NAME=ingest
+    BATON_BENCH_BEFORE=<another checkout> make bench NAME=ingest      # small batches also there, in turns
 
 Twelve columns, seven rules (a key, a median, ranges, a set, a pattern, row counts, times of the partition), 1 % of the rows bad. Each
 size runs in a process of its own: peak memory is that of a task. The file is written by another process.
@@ -58,7 +58,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
 
 
 def _measured(rows: int, form: str, seed: int, checkout: str | None = None) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="baton-batches-") as home:
+    with tempfile.TemporaryDirectory(prefix="baton-ingest-") as home:
         include = Path(checkout) / "include" if checkout else HERE.parents[2] / "include"
         given = {
             **os.environ, "BATON_HOME": home, "BATON_WAREHOUSE_URL": "", "BATON_STORE_URL": "", "OMP_NUM_THREADS": "1",
