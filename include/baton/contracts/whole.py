@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SHARED = {"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"}
 """Rules that no two rows share their values."""
-_MEMORY = 256_000_000  # bytes of DuckDB's; what does not fit goes into its folder
+_MEMORY = 128_000_000  # bytes of DuckDB's; what does not fit goes into its folder
 _SHOWN = 20  # values of a rule, as many as Great Expectations shows
 _ROW_COUNT = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
 _ANY_TYPE = {
