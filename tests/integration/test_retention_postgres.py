@@ -32,7 +32,7 @@ def tables_with(value: str) -> list[str]:
 def test_a_person_is_erased(postgres_home: Path) -> None:
     PERSON["fill"](postgres_home)
     assert flows_of(["b"]) == [FLOW]
-    assert "predictions" in tables_with(PLANTED)
+    assert "labels" in tables_with(PLANTED)
     planned = erase(["b"], FLOW, "asked", "ada")
     assert erase(["b"], FLOW, "asked", "ada", dry_run=False).rows == planned.rows
     assert tables_with(PLANTED) == []

@@ -74,12 +74,15 @@ class StageOutput:
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
             many rows need not hold them all.
+        beside: writes further datasets that belong to the attempt, given the name of its own, and returns them; they go where the
+            attempt cannot commit. What puts them in force is `on_commit`.
     """
 
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
     rest: Iterable[pd.DataFrame] = ()
+    beside: Callable[[str], list[DatasetRef]] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def run_stage(
         for frame in chain([output.frame], output.rest):
             writer.add(frame)
         ref = writer.close()
+    refs = [ref, *_beside(output, path, ref)]
     row = {
         **_where(slot),
         "fence": fence,
@@ -152,14 +156,23 @@ def run_stage(
         "run_id": run_id,
         "created_at": warehouse.now(),
     }
-    return _commit(slot, row, ref, output.on_commit)
+    return _commit(slot, row, refs, output.on_commit)
+
+
+def _beside(output: StageOutput, path: str, own: DatasetRef) -> list[DatasetRef]:
+    try:
+        return output.beside(path) if output.beside is not None else []
+    except BaseException:
+        datasets.delete(own)
+        raise
 
 
 def _commit(
-    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None
+    slot: Slot, row: dict[str, Any], refs: list[DatasetRef], on_commit: Callable[[Connection, int], None] | None
 ) -> StageResult:
-    """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
-    complete = False  # True once COMMIT may have been sent: from then on the object may be data
+    """Name the first object as the slot's head, together with what `on_commit` writes; or remove all again."""
+    ref = refs[0]
+    complete = False  # True once COMMIT may have been sent: from then on the objects may be data
 
     def work(conn: Connection) -> int:
         nonlocal complete
@@ -179,17 +192,22 @@ def _commit(
     try:
         commit_id = warehouse.transact(work)
     except StaleAttempt:
-        datasets.delete(ref)
+        _delete(refs)
         current = _usable(head(slot), row["digest"])
         if current is None:
             raise
         return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
-            datasets.delete(ref)
+            _delete(refs)
         raise
     FAULT("committed")
     return _result({**row, "id": commit_id}, cached=False)
+
+
+def _delete(refs: list[DatasetRef]) -> None:
+    for ref in refs:
+        datasets.delete(ref)
 
 
 def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.wording import in_words
+from baton.published.rows import DECISIONS, PREDICTIONS, Kind, find
 from baton.record import tables
 
 TOP_CASES = 20
@@ -98,19 +99,19 @@ def _cases(
     """Open cases of these groups in the order they are to be worked, with money and the models' reasons."""
     if not groups:
         return []
-    case, decision = tables.cases, tables.decisions
+    case = tables.cases
     where = [case.c.status == "open", case.c.flow.in_({group["flow"] for group in groups})]
     if wanted.queue:
         where.append(case.c.queue.is_(None) if wanted.queue == NO_QUEUE else case.c.queue == wanted.queue)
     if wanted.route:
         where.append(case.c.route == wanted.route)
-    first = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after).subquery()
-    same = and_(*(decision.c[name] == first.c[name] for name in ("flow", "partition", "entity_key")))
-    query = select(first, decision.c.money).outerjoin(decision, same).order_by(*_urgency(first.c))
+    query = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after)
     rows = [dict(row) for row in conn.execute(query).mappings()]
-    whys = _reasons(conn, list(map(_place, rows)))
+    whys = _reasons(list(map(_place, rows)))
+    money = {_place(row): row["money"] for row in _published(DECISIONS, list(map(_place, rows)))}
     found = []
     for row in rows:
+        row["money"] = money.get(_place(row))
         deciding = rights.decide(row["flow"])
         hidden = {} if deciding else dict.fromkeys(FOR_DECIDING)
         shown = {name: row[name] for name in _CASE} | hidden
@@ -127,17 +128,18 @@ def _urgency(case: Any) -> tuple[Any, ...]:
     return func.coalesce(case.priority, USUAL), case.risk.desc(), case.opened_at, case.flow, case.entity_key
 
 
-def _reasons(
-    conn: Connection, keys: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+def _published(kind: Kind, places: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Published rows of entities in many partitions; each partition is read once."""
+    by_partition: dict[tuple[str, str], list[str]] = {}
+    for flow, partition, entity in places:
+        by_partition.setdefault((flow, partition), []).append(entity)
+    return [row for (flow, partition), keys in by_partition.items() for row in find(kind, flow, partition, keys)]
+
+
+def _reasons(places: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Scores and reasons in words per entity, highest score first."""
-    table = tables.predictions
-    if not keys:
-        return {}
-    here = (table.c.flow, table.c.partition, table.c.entity_key)
-    named = or_(*(and_(*(column == part for column, part in zip(here, key, strict=True))) for key in keys))
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
+    for row in sorted(_published(PREDICTIONS, places), key=lambda row: -row["score"]):
         entry = {name: row[name] for name in ("model", "version", "score")}
         entry["words"] = in_words(row["reasons"], row["category"])
         found.setdefault(_place(row), []).append(entry)

@@ -1,0 +1,221 @@
+"""Writing what a partition publishes: sorted by key, beside the attempt's own dataset, and put in force by its commit."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from baton.data import parts
+from baton.data.datasets import DatasetRef, DatasetWriter, delete
+from baton.errors import BatonError
+from baton.jsontext import to_json
+from baton.published import index
+from baton.published.rows import DECISIONS, KEY, PREDICTIONS, SORTED, Kind, stored
+from baton.record import tables, warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MEMORY = 512_000_000  # bytes, for sorting what is more than a part
+_LEVEL = re.compile(r"q0?\.\d+")  # columns of a forecast
+Frames = Callable[[], Iterable["pd.DataFrame"]]
+
+
+@dataclass
+class Publication:
+    """What one attempt publishes of a partition.
+
+    Attributes:
+        models: version by model, as every decision names them.
+        rows: at most so many of each kind, which says how they are sorted.
+        decisions: frames with entity_key, risk, route, money; None: none are published.
+        predictions: frames with entity_key, model, version, score, reasons (JSON), perhaps category, accepted, strangeness, and
+            `q0.1`, ... of a forecast; of several models one after the other. None: none.
+    """
+
+    flow: str
+    partition: str
+    models: Mapping[str, int]
+    rows: int
+    decisions: Frames | None = None
+    predictions: Frames | None = None
+    _refs: dict[Kind, DatasetRef] = field(default_factory=dict)
+    _segment: tuple[int, DatasetRef] | None = None
+    _entities: int = 0
+
+    def write(self, name: str) -> list[DatasetRef]:
+        """Write the rows beside the attempt's dataset `name`, and a segment of the index; return what was written.
+
+        Raises:
+            BatonError: an entity is published twice; nothing is left behind.
+        """
+        return self.write_announced(name, *warehouse.transact(self.announce))
+
+    def announce(self, conn: Connection) -> tuple[int, int, str]:
+        """Have the index expect the partition's keys; see `write_announced`."""
+        return index.number_of(conn, self.flow, self.partition), *index.begin(conn)
+
+    def write_announced(self, name: str, number: int, segment: int, segment_name: str) -> list[DatasetRef]:
+        """Write as `write` does, with what `announce` returned."""
+        hashes: list[Any] = []
+        self._refs = {}
+        try:
+            for kind, frames in ((DECISIONS, self.decisions), (PREDICTIONS, self.predictions)):
+                if frames is not None:
+                    self._refs[kind] = self._sorted(kind, frames(), name, hashes)
+            self._segment = segment, index.write(segment_name, hashes, number)
+        except BaseException:  # a task's time limit is no Exception
+            for ref in self._refs.values():
+                delete(ref)
+            raise
+        return [*self._refs.values(), self._segment[1]]
+
+    def enforce(self, conn: Connection, commit_id: int) -> None:
+        """Put in force what was written, in the transaction of the commit: the partition is replaced whole.
+
+        Raises:
+            StaleAttempt: `gc` gave it up.
+        """
+        self.put(conn, commit_id, warehouse.now())
+        warehouse.after_commit(conn, partial(index.merge, index.AT_PUBLISH))
+
+    def put(self, conn: Connection, commit_id: int, at: str) -> None:
+        """The same, of a publication that took place at another time."""
+        assert self._segment is not None
+        index.complete(conn, *self._segment)
+        table, refs = tables.published, {kind: ref.to_dict() for kind, ref in self._refs.items()}
+        values = {"commit_id": commit_id, "models": dict(self.models), "entities": self._entities, "at": at}
+        index.number_of(conn, self.flow, self.partition)  # retained since, perhaps
+        conn.execute(
+            table.update()
+            .where(table.c.flow == self.flow, table.c.partition == self.partition)
+            .values(**values, **{kind: refs.get(kind) for kind in (DECISIONS, PREDICTIONS)})
+        )
+
+    def _sorted(self, kind: Kind, frames: Iterable[pd.DataFrame], name: str, hashes: list[Any]) -> DatasetRef:
+        shape = _decisions if kind == DECISIONS else _predictions
+        schema, entities, last = stored(kind), 0, None
+        with DatasetWriter(beside(name, kind), self.partition, key=KEY) as writer:
+            writer.add(schema.empty_table())
+            for table in in_order((shape(frame) for frame in frames), schema, self.rows, SORTED[kind]):
+                keys = list(zip(*(table.column(one).to_pylist() for one in SORTED[kind]), strict=True))
+                _require_once(kind, last, keys)
+                own = [key[0] for key in keys]
+                new = list(dict.fromkeys(own[1:] if last and own and own[0] == last[0] else own))
+                entities += sum(1 for one in new if not last or one != last[0])
+                last = keys[-1] if keys else last
+                hashes.append(index.hashed(list(dict.fromkeys(own))))
+                writer.add(table)
+            ref = writer.close()
+        if kind == DECISIONS or not self._entities:
+            self._entities = entities
+        return ref
+
+
+def beside(name: str, kind: Kind) -> str:
+    """Name of a dataset that lies beside an attempt's own, `name`, and belongs to it."""
+    return f"{name.removesuffix('.parquet')}.{kind}.parquet"
+
+
+def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tuple[str, ...]) -> Iterator[pa.Table]:
+    """Rows sorted by their keys, ascending; what is more than a part is sorted on disk.
+
+    Args:
+        rows: how many there are, about.
+    """
+    import pyarrow as pa
+
+    fitting = (table.cast(schema) for table in tables_)
+    if rows <= parts.ROWS:
+        whole = pa.concat_tables([schema.empty_table(), *fitting]).combine_chunks()
+        yield whole.sort_by([(name, "ascending") for name in by])
+        return
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="baton-sorting-") as spilled:
+        settings = {
+            "memory_limit": f"{MEMORY}B",
+            "threads": "2",
+            "temp_directory": spilled,
+            "preserve_insertion_order": "false",
+        }
+        conn = duckdb.connect(":memory:", config=settings)
+        try:
+            given = (batch for table in fitting for batch in table.to_batches())
+            conn.register("given", pa.RecordBatchReader.from_batches(schema, given))
+            for batch in conn.table("given").order(", ".join(by)).to_arrow_reader(100_000):
+                yield pa.Table.from_batches([batch]).cast(schema)
+        finally:
+            conn.close()
+
+
+def _require_once(kind: Kind, last: tuple[Any, ...] | None, keys: list[tuple[Any, ...]]) -> None:
+    for before, here in zip([last, *keys], keys, strict=False):
+        if before == here:
+            of_model = f" by the model {here[1]}" if len(here) > 1 else ""
+            raise BatonError(
+                f"{here[0]!r} has two {kind}{of_model} in this partition: an entity is published once; "
+                "have the contract check that its key is unique"
+            )
+
+
+def _decisions(frame: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({
+        KEY: _texts(frame[KEY]), "risk": _reals(frame, "risk"), "route": _texts(frame["route"]), "money": _reals(frame, "money"),
+    })  # fmt: skip
+
+
+def _predictions(frame: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({
+        KEY: _texts(frame[KEY]), "model": _texts(frame["model"]), "version": pa.array(frame["version"].astype("int64")),
+        "score": _reals(frame, "score"), "category": _perhaps(frame, "category"),
+        "accepted": _reals(frame, "accepted").cast(pa.int64()), "strangeness": _reals(frame, "strangeness"),
+        "quantiles": _quantiles(frame), "reasons": _perhaps(frame, "reasons"),
+    })  # fmt: skip
+
+
+def _texts(cells: pd.Series) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(cells.astype(str), pa.string())
+
+
+def _reals(frame: pd.DataFrame, name: str) -> pa.Array:
+    """A column that not every family gives; null where there is nothing."""
+    import pyarrow as pa
+
+    if name not in frame:
+        return pa.nulls(len(frame), pa.float64())
+    return pa.array(frame[name].astype("float64").to_numpy(), pa.float64(), from_pandas=True)
+
+
+def _perhaps(frame: pd.DataFrame, name: str) -> pa.Array:
+    """Texts of a column that may lack, or have none in a row."""
+    import pyarrow as pa
+
+    cells = frame[name] if name in frame else [None] * len(frame)
+    return pa.array([one if isinstance(one, str) else None for one in cells], pa.string())
+
+
+def _quantiles(frame: pd.DataFrame) -> pa.Array:
+    """Quantiles of a forecast by level, from its columns `q0.1`, `q0.9`; null for a plain score."""
+    import pyarrow as pa
+
+    if "quantiles" in frame:  # as JSON
+        return _perhaps(frame, "quantiles")
+    columns = [name for name in frame if _LEVEL.fullmatch(str(name))]
+    if not columns:
+        return pa.nulls(len(frame), pa.string())
+    rows = frame[columns].astype("float64").rename(columns=lambda name: str(name).removeprefix("q")).to_dict("records")
+    return pa.array([to_json(row) for row in rows], pa.string())
