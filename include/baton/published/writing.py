@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -101,18 +101,16 @@ class Publication:
 
     def _sorted(self, kind: Kind, frames: Iterable[pd.DataFrame], name: str, hashes: list[Any]) -> DatasetRef:
         shape = _decisions if kind == DECISIONS else _predictions
-        schema, entities, last = stored(kind), 0, None
+        schema, entities = stored(kind), 0
+        last = schema.empty_table()
         with DatasetWriter(beside(name, kind), self.partition, key=KEY) as writer:
             writer.add(schema.empty_table())
             for table in in_order((shape(frame) for frame in frames), schema, self.rows, SORTED[kind]):
-                keys = list(zip(*(table.column(one).to_pylist() for one in SORTED[kind]), strict=True))
-                _require_once(kind, last, keys)
-                own = [key[0] for key in keys]
-                new = list(dict.fromkeys(own[1:] if last and own and own[0] == last[0] else own))
-                entities += sum(1 for one in new if not last or one != last[0])
-                last = keys[-1] if keys else last
-                hashes.append(index.hashed(list(dict.fromkeys(own))))
+                new = _new(kind, table, last)
+                hashes.append(index.hashed(table.column(KEY).filter(new).to_pylist()))
+                entities += len(hashes[-1])
                 writer.add(table)
+                last = table.slice(table.num_rows - 1) if table.num_rows else last
             ref = writer.close()
         if kind == DECISIONS or not self._entities:
             self._entities = entities
@@ -156,14 +154,29 @@ def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tupl
             conn.close()
 
 
-def _require_once(kind: Kind, last: tuple[Any, ...] | None, keys: list[tuple[Any, ...]]) -> None:
-    for before, here in zip([last, *keys], keys, strict=False):
-        if before == here:
-            of_model = f" by the model {here[1]}" if len(here) > 1 else ""
-            raise BatonError(
-                f"{here[0]!r} has two {kind}{of_model} in this partition: an entity is published once; "
-                "have the contract check that its key is unique"
-            )
+def _new(kind: Kind, table: pa.Table, last: pa.Table) -> pa.Array:
+    """Which rows of a sorted table are the first of their entity; `last`: the row before them.
+
+    Raises:
+        BatonError: two rows have the same key.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = pa.concat_tables([last, table]).combine_chunks()
+    before, here = whole.slice(0, max(0, whole.num_rows - 1)), whole.slice(1)
+    same = {name: pc.equal(before.column(name), here.column(name)) for name in SORTED[kind]}
+    twice = reduce(pc.and_, same.values())
+    if pc.any(twice).as_py():
+        key = here.filter(twice).slice(0, 1).select(SORTED[kind]).to_pylist()[0]
+        of_model = f" by the model {key['model']}" if "model" in key else ""
+        raise BatonError(
+            f"{key[KEY]!r} has two {kind}{of_model} in this partition: an entity is published once; "
+            "have the contract check that its key is unique"
+        )
+    new = pc.invert(same[KEY])
+    first = [] if last.num_rows or not table.num_rows else [pa.array([True])]
+    return pa.chunked_array([*first, *new.chunks], pa.bool_())
 
 
 def _decisions(frame: pd.DataFrame) -> pa.Table:

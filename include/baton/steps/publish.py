@@ -13,7 +13,7 @@ from baton.data.datasets import DatasetRef, read, read_batches, read_frames
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
 from baton.feedback import cases, labels
-from baton.published.writing import Publication
+from baton.published.writing import Frames, Publication
 from baton.record import ledger
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
@@ -59,7 +59,8 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     given = job.inputs["decisions"]
     scores = [ref for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes, money, asking = defaultdict[str, int](int), defaultdict[str, float](float), []
-    for frame in _frames(given):
+    decided, said = _source(given), [_source(ref) for ref in scores]
+    for frame in decided():
         for route, count in frame["route"].value_counts().items():
             routes[str(route)] += int(count)
         for route, much in frame.groupby("route")["money"].sum().items():
@@ -69,7 +70,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     sums = {route: round(much, 2) for route, much in money.items()}
     facts = {"published": given.rows, "routes": dict(routes), "money": sums, "models": used}
     rows = max(given.rows, sum(ref.rows for ref in scores))
-    publication = Publication(job.flow, job.partition, used, rows, partial(_frames, given), partial(_each, scores))
+    publication = Publication(job.flow, job.partition, used, rows, decided, partial(_each, said))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
@@ -78,26 +79,34 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
                       {"commit": commit_id, "routes": facts["routes"], "models": used})  # fmt: skip
 
-    frames = _frames(given)
+    frames = iter(decided())
     return StageOutput(next(frames), facts, on_commit, frames, publication.write)
 
 
-def _frames(ref: DatasetRef) -> Iterator[pd.DataFrame]:
-    """Rows some at a time, at least one frame.
+def _source(ref: DatasetRef) -> Frames:
+    """Rows to go over several times, at least one frame each time: one object is held, of parts some rows at a time.
 
     Raises:
         BatonError: a key is none that every warehouse can hold: the contract that let it pass has another key.
     """
+    if ref.kind == "manifest" and ref.rows:
+        return partial(_in_parts, ref)
+    frame = read(ref)
+    _keys(frame["entity_key"])
+    return lambda: iter([frame])
+
+
+def _in_parts(ref: DatasetRef) -> Iterator[pd.DataFrame]:
     start = 0
-    for frame in read_frames(ref) if ref.rows else [read(ref)]:
+    for frame in read_frames(ref):
         _keys(frame["entity_key"], start)
         yield frame
         start += len(frame)
 
 
-def _each(refs: list[DatasetRef]) -> Iterator[pd.DataFrame]:
-    for ref in refs:
-        yield from _frames(ref)
+def _each(sources: list[Frames]) -> Iterator[pd.DataFrame]:
+    for frames in sources:
+        yield from frames()
 
 
 def _keys(cells: pd.Series, start: int = 0) -> pd.Series:
@@ -127,17 +136,17 @@ def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     scores = [ref for _, ref in sorted(job.inputs.items())]
     facts = {"published": max(ref.rows for ref in scores), "models": _used(job, scores)}
-    rows = sum(ref.rows for ref in scores)
-    publication = Publication(job.flow, job.partition, facts["models"], rows, predictions=partial(_each, scores))
+    rows, said = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
+    publication = Publication(job.flow, job.partition, facts["models"], rows, predictions=partial(_each, said))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
         ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", {"commit": commit_id, **facts})
 
     if any(ref.kind == "manifest" for ref in scores):  # of one model, or of several that say the same columns
-        frames = _each(scores)
+        frames = _each(said)
         return StageOutput(next(frames), facts, on_commit, frames, publication.write)
-    together = pd.concat([read(ref) for ref in scores], ignore_index=True)
+    together = pd.concat(list(_each(said)), ignore_index=True)
     return StageOutput(together, facts, on_commit, beside=publication.write)
 
 
