@@ -74,7 +74,13 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
 
     sink = pa.BufferOutputStream()
     options = _writer_options(table.schema)
-    pq.write_table(table, sink, **(options if key is None else {**options, "row_group_size": GROUP}))
+    if key is not None:
+        options["row_group_size"] = GROUP
+        if pa.types.is_integer(
+            table.schema.field(key).type
+        ):  # sorted numbers: what they grow by is less than what they are
+            options["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
+    pq.write_table(table, sink, **options)
     body = sink.getvalue()
     groups = () if key is None else tuple(_groups(body, table.column(key)))
     return StoredPart(
@@ -159,7 +165,8 @@ def _read_groups(said: dict[str, Any]) -> tuple[Group, ...]:
 def _hash(parts: Sequence[StoredPart]) -> str:
     said: list[list[Any]] = [[part.rows, part.bytes, part.sha256] for part in parts]
     for one, part in zip(said, parts, strict=True):
-        one += [[list(asdict(group).values()) for group in part.groups]] if part.groups else []
+        groups = [[at.at, at.bytes, at.sha256, at.rows, at.first, at.last] for at in part.groups]
+        one += [groups] if groups else []
     return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from baton.data import parts
 from baton.data.datasets import DatasetRef, DatasetWriter, delete
-from baton.errors import BatonError
+from baton.errors import BatonError, StaleAttempt
 from baton.jsontext import to_json
 from baton.published import index
 from baton.published.rows import DECISIONS, KEY, PREDICTIONS, SORTED, Kind, stored
@@ -47,6 +47,7 @@ class Publication:
     decisions: Frames | None = None
     predictions: Frames | None = None
     _refs: dict[Kind, DatasetRef] = field(default_factory=dict)
+    _number: int = 0
     _segment: tuple[int, DatasetRef] | None = None
     _entities: int = 0
 
@@ -70,7 +71,7 @@ class Publication:
             for kind, frames in ((DECISIONS, self.decisions), (PREDICTIONS, self.predictions)):
                 if frames is not None:
                     self._refs[kind] = self._sorted(kind, frames(), name, hashes)
-            self._segment = segment, index.write(segment_name, hashes, number)
+            self._number, self._segment = number, (segment, index.write(segment_name, hashes, number))
         except BaseException:  # a task's time limit is no Exception
             for ref in self._refs.values():
                 delete(ref)
@@ -81,7 +82,7 @@ class Publication:
         """Put in force what was written, in the transaction of the commit: the partition is replaced whole.
 
         Raises:
-            StaleAttempt: `gc` gave it up.
+            StaleAttempt: `gc` gave it up, or the partition was retained meanwhile.
         """
         self.put(conn, commit_id, warehouse.now())
         warehouse.after_commit(conn, partial(index.merge, index.AT_PUBLISH))
@@ -92,7 +93,10 @@ class Publication:
         index.complete(conn, *self._segment)
         table, refs = tables.published, {kind: ref.to_dict() for kind, ref in self._refs.items()}
         values = {"commit_id": commit_id, "models": dict(self.models), "entities": self._entities, "at": at}
-        index.number_of(conn, self.flow, self.partition)  # retained since, perhaps
+        if index.number_of(conn, self.flow, self.partition) != self._number:
+            raise StaleAttempt(
+                f"{self.flow}/{self.partition}: was retained while it was being published; run the stage again"
+            )
         conn.execute(
             table.update()
             .where(table.c.flow == self.flow, table.c.partition == self.partition)

@@ -51,6 +51,7 @@ class _Found:
     beside: dict[tuple[int, Kind], tuple[DatasetRef, DatasetRef]] = field(
         default_factory=dict
     )  # number -> before, after
+    gone: dict[int, tuple[int, set[str]]] = field(default_factory=dict)  # number -> entities before, and those that go
     published: dict[Kind, list[str]] = field(default_factory=dict)  # rows of the flow that go, as JSON
 
 
@@ -215,6 +216,7 @@ def _scan_published(
             found.published.setdefault(kind, []).extend(to_json({"partition": one.partition, **row}) for row in rows)
         else:
             found.rows += len(rows)
+        found.gone.setdefault(one.number, (one.entities, set()))[1].update(row[KEY] for row in rows)
         after = ref
         if not dry_run:
             found.slots[slot] = mine = warehouse.transact(partial(slots.raise_fence, slot=slot))
@@ -245,8 +247,8 @@ def _exchange(
             f"{flow}: an effect of it is being delivered right now; repeat in a minute. Nothing was erased"
         )
     removal.rows = {kind: len(rows) for kind, rows in found.published.items()}
-    listed = {kind: "\n".join(sorted(rows)) for kind, rows in found.published.items()}
-    removal.digests = {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in listed.items()}
+    texts = {kind: "\n".join(sorted(rows)) for kind, rows in found.published.items()}
+    removal.digests = {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()}
     for table in _TABLES:
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
     take(conn, tables.claims, [tables.claims.c.flow == flow, tables.claims.c.owner.in_(entities)], removal, dry_run)
@@ -280,10 +282,11 @@ def _repoint(conn: Connection, found: _Found) -> None:
         values = {"uri": after.uri, "ref": after.to_dict(), "fence": fence}
         conn.execute(commits.update().where(commits.c.id == commit_id).values(values))
         conn.execute(heads.update().where(heads.c.commit_id == commit_id).values(uri=after.uri))
+    table = tables.published
     for (number, kind), (_, after) in found.beside.items():
-        conn.execute(
-            tables.published.update().where(tables.published.c.number == number).values({kind: after.to_dict()})
-        )
+        many, gone = found.gone[number]
+        values = {kind: after.to_dict(), "entities": many - len(gone)}
+        conn.execute(table.update().where(table.c.number == number).values(values))
     instead = {before.uri: after.to_dict() for before, after, _ in found.refs.values()}
     changed = {}
     for commit_id, inputs in conn.execute(sa.select(commits.c.id, commits.c.inputs).execution_options(yield_per=2000)):

@@ -18,6 +18,7 @@ from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
 from baton.published import carrying, index, keyed, writing
 from baton.published.rows import DECISIONS, PREDICTIONS, find, in_force, keys_of
 from baton.record import migrations, tables, warehouse
+from baton.recovery.verify import verify
 from baton.stages import garbage
 from baton.stages.slots import Slot, StageOutput, run_stage
 
@@ -198,6 +199,19 @@ def test_what_is_published_no_more_is_garbage_and_the_rest_is_not() -> None:
     assert {uri.rpartition("/")[2] for uri in gone.uris} == {name.rpartition("/")[2] for name in before}
     assert [row["risk"] for row in find(DECISIONS, FLOW, HOURS[0], ["a"])] == [0.2]
     assert garbage.gc(timedelta(0)).uris == []
+
+
+def test_verify_looks_at_what_is_published_and_at_the_index() -> None:
+    seed(FLOW, HOURS[0], decisions=[{"entity_key": "a"}])
+    well = verify(None)
+    assert (well.faults, well.datasets) == ([], 2)
+    for item in list(objects.listed(lambda name: name.endswith(".parquet"))):
+        objects.delete(item.uri)
+    assert [fault.where for fault in verify(None).faults] == [
+        f"{FLOW}/{HOURS[0]}: decisions",
+        "index of published keys",
+    ]
+    assert verify(None, new=True).faults, "nothing is remembered as well that was not"
 
 
 # --- an earlier warehouse ---
