@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEMORY = 512_000_000  # bytes, for sorting what is more than a part
 _LEVEL = re.compile(r"q0?\.\d+")  # columns of a forecast
-Frames = Callable[[], Iterable["pd.DataFrame"]]
+Frames = Callable[[], Iterable["pd.DataFrame | pa.Table"]]
 
 
 @dataclass
@@ -103,13 +103,14 @@ class Publication:
             .values(**values, **{kind: refs.get(kind) for kind in (DECISIONS, PREDICTIONS)})
         )
 
-    def _sorted(self, kind: Kind, frames: Iterable[pd.DataFrame], name: str, hashes: list[Any]) -> DatasetRef:
-        shape = _decisions if kind == DECISIONS else _predictions
+    def _sorted(
+        self, kind: Kind, frames: Iterable[pd.DataFrame | pa.Table], name: str, hashes: list[Any]
+    ) -> DatasetRef:
         schema, entities = stored(kind), 0
         last = schema.empty_table()
         with DatasetWriter(beside(name, kind), self.partition, key=KEY) as writer:
             writer.add(schema.empty_table())
-            for table in in_order((shape(frame) for frame in frames), schema, self.rows, SORTED[kind]):
+            for table in in_order((_shaped(kind, frame) for frame in frames), schema, self.rows, SORTED[kind]):
                 new = _new(kind, table, last)
                 hashes.append(index.hashed(table.column(KEY).filter(new).to_pylist()))
                 entities += len(hashes[-1])
@@ -183,56 +184,40 @@ def _new(kind: Kind, table: pa.Table, last: pa.Table) -> pa.Array:
     return pa.chunked_array([*first, *new.chunks], pa.bool_())
 
 
-def _decisions(frame: pd.DataFrame) -> pa.Table:
+def _shaped(kind: Kind, rows: pd.DataFrame | pa.Table) -> pa.Table:
+    """The columns that are stored, out of a stage's."""
     import pyarrow as pa
 
-    return pa.table({
-        KEY: _texts(frame[KEY]), "risk": _reals(frame, "risk"), "route": _texts(frame["route"]), "money": _reals(frame, "money"),
-    })  # fmt: skip
+    fields = stored(kind)
+    if not isinstance(rows, pa.Table):
+        levels = [name for name in rows if _LEVEL.fullmatch(str(name))]
+        known = [name for name in rows if name in fields.names]
+        rows = pa.Table.from_pandas(rows[[*known, *levels]], preserve_index=False)
+    columns = {field.name: _column(rows, field) for field in fields}
+    levels = [name for name in rows.column_names if _LEVEL.fullmatch(name)]
+    if levels:
+        columns["quantiles"] = _quantiles(rows.select(levels))
+    return pa.table(columns, schema=fields)
 
 
-def _predictions(frame: pd.DataFrame) -> pa.Table:
+def _column(rows: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    """A column in its type; null where a family does not give it, or gives something else than a text."""
     import pyarrow as pa
 
-    return pa.table({
-        KEY: _texts(frame[KEY]), "model": _texts(frame["model"]), "version": pa.array(frame["version"].astype("int64")),
-        "score": _reals(frame, "score"), "category": _perhaps(frame, "category"),
-        "accepted": _reals(frame, "accepted").cast(pa.int64()), "strangeness": _reals(frame, "strangeness"),
-        "quantiles": _quantiles(frame), "reasons": _perhaps(frame, "reasons"),
-    })  # fmt: skip
+    if field.name not in rows.column_names:
+        return pa.nulls(rows.num_rows, field.type)
+    cells = rows.column(field.name)
+    if field.type != pa.string() or cells.type in (pa.string(), pa.large_string(), pa.null()):
+        return cells.cast(field.type)
+    if field.name in ("category", "reasons"):
+        return pa.array([one if isinstance(one, str) else None for one in cells.to_pylist()], pa.string())
+    return pa.array(cells.to_pandas().astype(str), pa.string())
 
 
-def _texts(cells: pd.Series) -> pa.Array:
+def _quantiles(levels: pa.Table) -> pa.Array:
+    """Quantiles of a forecast by level, out of its columns `q0.1`, `q0.9`, as JSON."""
     import pyarrow as pa
 
-    return pa.array(cells.astype(str), pa.string())
-
-
-def _reals(frame: pd.DataFrame, name: str) -> pa.Array:
-    """A column that not every family gives; null where there is nothing."""
-    import pyarrow as pa
-
-    if name not in frame:
-        return pa.nulls(len(frame), pa.float64())
-    return pa.array(frame[name].astype("float64").to_numpy(), pa.float64(), from_pandas=True)
-
-
-def _perhaps(frame: pd.DataFrame, name: str) -> pa.Array:
-    """Texts of a column that may lack, or have none in a row."""
-    import pyarrow as pa
-
-    cells = frame[name] if name in frame else [None] * len(frame)
-    return pa.array([one if isinstance(one, str) else None for one in cells], pa.string())
-
-
-def _quantiles(frame: pd.DataFrame) -> pa.Array:
-    """Quantiles of a forecast by level, from its columns `q0.1`, `q0.9`; null for a plain score."""
-    import pyarrow as pa
-
-    if "quantiles" in frame:  # as JSON
-        return _perhaps(frame, "quantiles")
-    columns = [name for name in frame if _LEVEL.fullmatch(str(name))]
-    if not columns:
-        return pa.nulls(len(frame), pa.string())
-    rows = frame[columns].astype("float64").rename(columns=lambda name: str(name).removeprefix("q")).to_dict("records")
-    return pa.array([to_json(row) for row in rows], pa.string())
+    names = [name.removeprefix("q") for name in levels.column_names]
+    rows = zip(*(column.cast(pa.float64()).to_pylist() for column in levels.columns), strict=True)
+    return pa.array([to_json(dict(zip(names, row, strict=True))) for row in rows], pa.string())

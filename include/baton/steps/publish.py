@@ -1,11 +1,12 @@
 """Last stages of a flow: what other systems and people see, replaced in the transaction of the head update."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import Field
 from sqlalchemy import Connection
 
@@ -13,7 +14,7 @@ from baton.data.datasets import DatasetRef, read, read_batches, read_frames
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
 from baton.feedback import cases, labels
-from baton.published.writing import Frames, Publication
+from baton.published.writing import Publication
 from baton.record import ledger
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
@@ -59,7 +60,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     given = job.inputs["decisions"]
     scores = [ref for name, ref in sorted(job.inputs.items()) if name != "decisions"]
     routes, money, asking = defaultdict[str, int](int), defaultdict[str, float](float), []
-    decided, said = _source(given), [_source(ref) for ref in scores]
+    decided = _source(given)
     for frame in decided():
         for route, count in frame["route"].value_counts().items():
             routes[str(route)] += int(count)
@@ -70,7 +71,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     sums = {route: round(much, 2) for route, much in money.items()}
     facts = {"published": given.rows, "routes": dict(routes), "money": sums, "models": used}
     rows = max(given.rows, sum(ref.rows for ref in scores))
-    publication = Publication(job.flow, job.partition, used, rows, decided, partial(_each, said))
+    publication = Publication(job.flow, job.partition, used, rows, decided, partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
@@ -83,7 +84,7 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     return StageOutput(next(frames), facts, on_commit, frames, publication.write)
 
 
-def _source(ref: DatasetRef) -> Frames:
+def _source(ref: DatasetRef) -> Callable[[], Iterator[pd.DataFrame]]:
     """Rows to go over several times, at least one frame each time: one object is held, of parts some rows at a time.
 
     Raises:
@@ -104,7 +105,17 @@ def _in_parts(ref: DatasetRef) -> Iterator[pd.DataFrame]:
         start += len(frame)
 
 
-def _each(sources: list[Frames]) -> Iterator[pd.DataFrame]:
+def _batches(refs: list[DatasetRef]) -> Iterator[pa.Table]:
+    """Rows of several datasets, one after the other; see `_source`."""
+    for ref in refs:
+        start = 0
+        for batch in read_batches(ref):
+            _keys(batch.column("entity_key").to_pandas(), start)
+            start += batch.num_rows
+            yield pa.Table.from_batches([batch])
+
+
+def _each(sources: list[Callable[[], Iterator[pd.DataFrame]]]) -> Iterator[pd.DataFrame]:
     for frames in sources:
         yield from frames()
 
@@ -137,7 +148,7 @@ def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     scores = [ref for _, ref in sorted(job.inputs.items())]
     facts = {"published": max(ref.rows for ref in scores), "models": _used(job, scores)}
     rows, said = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
-    publication = Publication(job.flow, job.partition, facts["models"], rows, predictions=partial(_each, said))
+    publication = Publication(job.flow, job.partition, facts["models"], rows, predictions=partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
