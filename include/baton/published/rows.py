@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from baton.data.datasets import DatasetRef, read_batches
 from baton.errors import DatasetCorrupt
 from baton.published import keyed
 from baton.record import tables
-from baton.record.warehouse import read
+from baton.record.warehouse import AT_ONCE, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,8 +103,32 @@ def find(kind: Kind, flow: str, partition: str, keys: Collection[str]) -> list[d
     return _patiently(flow, partition, partial(_rows, kind=kind, wanted=keys)) or []
 
 
-def _patiently(flow: str, partition: str, look: Callable[[Published], T]) -> T | None:
-    seen = in_force(flow, partition)
+def find_all(wanted: Mapping[tuple[str, str], Collection[str]], *kinds: Kind) -> list[list[dict[str, Any]]]:
+    """The same of entities in many partitions, (flow, partition) -> keys: a list of rows for each kind.
+
+    Raises:
+        DatasetCorrupt: the objects cannot be read.
+    """
+    table = tables.published
+    partitions = sorted({partition for _, partition in wanted})
+    with read() as conn:
+        places = [
+            one for start in range(0, len(partitions), AT_ONCE)
+            for one in published(conn, table.c.flow.in_({flow for flow, _ in wanted}), table.c.partition.in_(partitions[start : start + AT_ONCE]))
+            if (one.flow, one.partition) in wanted
+        ]  # fmt: skip
+    return [
+        [
+            row for one in places
+            for row in _patiently(
+                one.flow, one.partition, partial(_rows, kind=kind, wanted=wanted[one.flow, one.partition]), one
+            ) or ()
+        ] for kind in kinds
+    ]  # fmt: skip
+
+
+def _patiently(flow: str, partition: str, look: Callable[[Published], T], seen: Published | None = None) -> T | None:
+    seen = seen or in_force(flow, partition)
     while seen is not None:
         try:
             return look(seen)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.wording import in_words
-from baton.published.rows import DECISIONS, PREDICTIONS, Kind, find
+from baton.published.rows import DECISIONS, PREDICTIONS, find_all
 from baton.record import tables
 
 TOP_CASES = 20
@@ -107,8 +107,11 @@ def _cases(
         where.append(case.c.route == wanted.route)
     query = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after)
     rows = [dict(row) for row in conn.execute(query).mappings()]
-    whys = _reasons(list(map(_place, rows)))
-    money = {_place(row): row["money"] for row in _published(DECISIONS, list(map(_place, rows)))}
+    asked: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        asked.setdefault((row["flow"], row["partition"]), []).append(row["entity_key"])
+    decided, said = find_all(asked, DECISIONS, PREDICTIONS)
+    whys, money = _reasons(said), {_place(row): row["money"] for row in decided}
     found = []
     for row in rows:
         row["money"] = money.get(_place(row))
@@ -128,18 +131,10 @@ def _urgency(case: Any) -> tuple[Any, ...]:
     return func.coalesce(case.priority, USUAL), case.risk.desc(), case.opened_at, case.flow, case.entity_key
 
 
-def _published(kind: Kind, places: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """Published rows of entities in many partitions; each partition is read once."""
-    by_partition: dict[tuple[str, str], list[str]] = {}
-    for flow, partition, entity in places:
-        by_partition.setdefault((flow, partition), []).append(entity)
-    return [row for (flow, partition), keys in by_partition.items() for row in find(kind, flow, partition, keys)]
-
-
-def _reasons(places: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+def _reasons(said: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Scores and reasons in words per entity, highest score first."""
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in sorted(_published(PREDICTIONS, places), key=lambda row: -row["score"]):
+    for row in sorted(said, key=lambda row: -row["score"]):
         entry = {name: row[name] for name in ("model", "version", "score")}
         entry["words"] = in_words(row["reasons"], row["category"])
         found.setdefault(_place(row), []).append(entry)
