@@ -22,6 +22,8 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
+from baton.names import PUBLISH
+from baton.published.rows import in_force
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.stages.digests import input_digest
@@ -124,13 +126,13 @@ def run_stage(
         Exception: what `compute` or `on_commit` raise; nothing was committed.
     """
     digest = input_digest(inputs, params, models, code)
-    found = _usable(head(slot), digest)
+    found = _usable(slot, digest)
     if found is not None:
         return found
     FAULT("looked")
     fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
     FAULT("fenced")
-    found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
+    found = _usable(slot, digest)  # committed by another attempt between the first look and the fence
     if found is not None:
         return found
     output = compute(dict(inputs))
@@ -193,7 +195,7 @@ def _commit(
         commit_id = warehouse.transact(work)
     except StaleAttempt:
         _delete(refs)
-        current = _usable(head(slot), row["digest"])
+        current = _usable(slot, row["digest"])
         if current is None:
             raise
         return current
@@ -233,10 +235,14 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(result: StageResult | None, digest: str) -> StageResult | None:
-    if result is not None and result.digest == digest and datasets.verifies(result.ref):
-        return result
-    return None
+def _usable(slot: Slot, digest: str) -> StageResult | None:
+    """The head, if it has this digest and its objects, also those of what it published, are as they were written."""
+    result = head(slot)
+    if result is None or result.digest != digest or not datasets.verifies(result.ref):
+        return None
+    there = in_force(slot.flow, slot.partition) if slot.stage == PUBLISH else None
+    owned = [there.decisions, there.predictions] if there and there.commit_id == result.commit_id else []
+    return result if all(datasets.verifies(ref) for ref in owned if ref is not None) else None
 
 
 # --- what is there ---

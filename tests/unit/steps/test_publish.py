@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.errors import BatonError
+from baton.data import objects
+from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages import slots
@@ -152,6 +153,17 @@ def test_the_same_again_changes_nothing_and_a_dry_run_nothing_at_all() -> None:
     assert publish(0, {"1": "review"}).commit_id == first.commit_id
     publish(0, {"1": "clear", "2": "block"}, dry_run=True)
     assert seen() == before
+
+
+def test_published_rows_that_are_damaged_are_built_anew() -> None:
+    first = publish(0, {"1": "review"})
+    before = seen()
+    for item in list(objects.listed(lambda name: ".predictions.000" in name)):
+        objects.delete(item.uri)
+    with pytest.raises(DatasetCorrupt, match="missing"):
+        seen()
+    assert publish(0, {"1": "review"}).commit_id > first.commit_id
+    assert [row[:6] for row in seen()[1]] == [row[:6] for row in before[1]]
 
 
 def test_nothing_is_seen_of_a_publication_that_does_not_commit(monkeypatch: pytest.MonkeyPatch) -> None:
