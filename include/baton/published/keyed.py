@@ -38,6 +38,7 @@ def find(ref: DatasetRef, key: str, values: Collection[Any], columns: Sequence[s
     wanted = sorted(set(values))
     chosen = None if columns is None else list(dict.fromkeys([key, *columns]))
     found: list[pa.Table] = []
+    these: pa.Array | None = None
     try:
         for part in parts.of_manifest(ref.uri, ref.content_sha256):
             numbers = [number for number, group in enumerate(part.groups[:-1]) if _meets(group, wanted)]
@@ -46,7 +47,7 @@ def find(ref: DatasetRef, key: str, values: Collection[Any], columns: Sequence[s
             about = pq.read_metadata(pa.BufferReader(_verified(part, part.groups[-1])))
             file = pq.ParquetFile(_Pieces(part), metadata=about)
             table = file.read_row_groups(numbers, columns=chosen, use_threads=False)
-            these = pa.array(wanted, table.schema.field(key).type)
+            these = pa.array(wanted, table.schema.field(key).type) if these is None else these
             found.append(table.filter(pc.is_in(table.column(key), value_set=these)))
     except FileNotFoundError as error:
         raise DatasetCorrupt(f"{ref.uri}: an object of it is missing; run its stage again to build it anew") from error
