@@ -52,7 +52,8 @@ def carry(conn: Connection) -> None:
 def _carry(conn: Connection, flow: str, partition: str) -> None:
     here = {table: (table.c.flow == flow, table.c.partition == partition) for table in (PREDICTIONS, DECISIONS)}
     many = {
-        table: conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) for table, where in here.items()
+        table: int(conn.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0)
+        for table, where in here.items()
     }
     first = DECISIONS if many[DECISIONS] else PREDICTIONS
     at = first.c.decided_at if first is DECISIONS else first.c.scored_at

@@ -189,6 +189,11 @@ def merge(most: int | None = None) -> int:
     return done
 
 
+def merge_small() -> None:
+    """What a publication merges after its commit."""
+    merge(AT_PUBLISH)
+
+
 def _due(most: int | None) -> tuple[int, list[tuple[int, DatasetRef]]] | None:
     table = tables.segments.c
     with warehouse.read() as conn:

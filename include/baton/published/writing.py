@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -85,7 +85,7 @@ class Publication:
             StaleAttempt: `gc` gave it up, or the partition was retained meanwhile.
         """
         self.put(conn, commit_id, warehouse.now())
-        warehouse.after_commit(conn, partial(index.merge, index.AT_PUBLISH))
+        warehouse.after_commit(conn, index.merge_small)
 
     def put(self, conn: Connection, commit_id: int, at: str) -> None:
         """The same, of a publication that took place at another time."""
@@ -143,7 +143,7 @@ def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tupl
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="baton-sorting-") as spilled:
-        settings = {
+        settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{MEMORY}B",
             "threads": "2",
             "temp_directory": spilled,

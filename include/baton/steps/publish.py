@@ -146,9 +146,10 @@ def _used(job: StageJob[Any], scores: list[DatasetRef]) -> dict[str, int]:
 def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
     scores = [ref for _, ref in sorted(job.inputs.items())]
-    facts = {"published": max(ref.rows for ref in scores), "models": _used(job, scores)}
+    used = _used(job, scores)
+    facts = {"published": max(ref.rows for ref in scores), "models": used}
     rows, said = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
-    publication = Publication(job.flow, job.partition, facts["models"], rows, predictions=partial(_batches, scores))
+    publication = Publication(job.flow, job.partition, used, rows, predictions=partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         publication.enforce(conn, commit_id)
