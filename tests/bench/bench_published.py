@@ -270,7 +270,8 @@ def card() -> Callable[[], Any]:
 
 def main(name: str) -> None:
     """Time one of them in this process, after its imports."""
-    import pyarrow.parquet  # noqa: F401 - as in Airflow, where tasks and pages find their libraries imported
+    import pandas as pd  # noqa: F401 - as in Airflow, where tasks and pages find their libraries imported
+    import pyarrow.parquet  # noqa: F401 - the same
 
     from baton.record import warehouse
 
