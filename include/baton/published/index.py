@@ -8,6 +8,7 @@ a row is written once a level. What is found are candidates: a partition may hav
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -113,23 +114,21 @@ def candidates(keys: Collection[str], conn: Connection | None = None) -> list[Pu
     Raises:
         DatasetCorrupt: a segment cannot be read.
     """
-    if conn is None:
-        with warehouse.read() as own:
-            return candidates(keys, own)
     wanted = hashed(list(keys)).tolist()
     seen: list[DatasetRef] = []
     while True:
-        refs = [ref for _, ref in _segments(conn)]
-        try:
-            numbers = {number for ref in refs for number in _places(ref, wanted)}
-        except DatasetCorrupt:
-            if refs == seen:
-                raise
-            seen = refs  # perhaps merged since, and removed
-            continue
-        table = tables.published.c
-        found = [one for some in _some(sorted(numbers)) for one in published(conn, table.number.in_(some))]
-        return sorted(found, key=lambda one: (one.flow, one.partition))
+        with warehouse.read() if conn is None else nullcontext(conn) as own:
+            refs = [ref for _, ref in _segments(own)]
+            try:
+                numbers = {number for ref in refs for number in _places(ref, wanted)}
+            except DatasetCorrupt:
+                if refs == seen:
+                    raise
+                seen = refs  # perhaps merged since, and removed: look again, in a transaction that sees it
+                continue
+            table = tables.published.c
+            found = [one for some in _some(sorted(numbers)) for one in published(own, table.number.in_(some))]
+            return sorted(found, key=lambda one: (one.flow, one.partition))
 
 
 def newest(key: str, flow: str | None = None) -> Iterator[Published]:

@@ -24,7 +24,7 @@ from baton.stages.slots import Slot, StageOutput, run_stage
 
 PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 seed, written, read_all = (PUBLISHED[name] for name in ("seed", "written", "read_all"))
-FLOW, HOURS = "shop", [f"2026-{day // 24 + 1:02d}-{day % 24 + 1:02d}T00:00:00" for day in range(40)]
+FLOW, HOURS = "shop", [f"2026-01-01T{hour:02}:00:00" for hour in range(12)]
 
 
 @pytest.fixture(autouse=True)
@@ -153,20 +153,40 @@ def test_the_hash_is_the_same_for_ever() -> None:
     assert index.hashed(["a", "ß", ""]).tolist() == [6975175471489867752, 7493616298220547197, 880122920902532387]
 
 
-def test_segments_are_merged_by_sixteen_and_lose_nothing() -> None:
-    for number, hour in enumerate(HOURS[:35]):
+def test_segments_are_merged_by_their_level_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "FAN", 4)
+    for number, hour in enumerate(HOURS[:9]):
         seed(FLOW, hour, predictions=[{"entity_key": "always"}, {"entity_key": f"only {number}"}])
-    assert segments() == [(1, 32), (1, 32), (0, 2), (0, 2), (0, 2)]
-    assert places("always") == HOURS[:35]
-    assert [places(f"only {number}") for number in range(35)] == [[hour] for hour in HOURS[:35]]
+    assert segments() == [(1, 8), (1, 8), (0, 2)]
+    assert places("always") == HOURS[:9]
+    assert [places(f"only {number}") for number in range(9)] == [[hour] for hour in HOURS[:9]]
     assert places("nobody") == []
-    assert [one.partition for one in index.newest("always")] == [HOURS[34]]
-    assert [item.name for item in objects.listed() if garbage.gc(timedelta(0)).uris and item] == []
-    with warehouse.write() as conn:  # what no partition publishes any more is left out when it is merged
-        conn.execute(tables.published.delete().where(tables.published.c.partition < HOURS[30]))
-    for hour in HOURS[:14]:
+    assert [one.partition for one in index.newest("always")] == [HOURS[8]]
+    assert garbage.gc(timedelta(0)).uris == [], "what was merged is gone already"
+    for hour in HOURS[:3]:
+        if hour == HOURS[2]:  # what no partition publishes any more is left out when it is merged
+            with warehouse.write() as conn:
+                conn.execute(tables.published.delete().where(tables.published.c.partition == HOURS[8]))
         seed("other", hour, decisions=[{"entity_key": "always"}])
-    assert places("always") == sorted([*HOURS[30:35], *HOURS[:14]])
+    assert segments() == [(1, 8), (1, 8), (1, 3)]
+    assert places("always") == [*HOURS[:3], *HOURS[:8]], "of each flow in order"
+
+
+def test_segments_that_are_merged_while_they_are_searched_are_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "FAN", 4)
+    monkeypatch.setattr(index, "AT_PUBLISH", 0)
+    for hour in HOURS[:4]:
+        seed(FLOW, hour, predictions=[{"entity_key": "a"}])
+    look, merged = keyed.find, []
+
+    def meanwhile(*args: Any) -> Any:
+        merged.append(1)
+        if len(merged) == 3:
+            assert index.merge() == 1
+        return look(*args)
+
+    monkeypatch.setattr(keyed, "find", meanwhile)
+    assert places("a") == HOURS[:4]
 
 
 def test_an_entity_that_was_published_once_is_no_longer(home: Path) -> None:
