@@ -7,7 +7,7 @@ a row is written once a level. What is found are candidates: a partition may hav
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -62,17 +62,33 @@ def begin(conn: Connection, level: int = 0) -> tuple[int, str]:
     return int(conn.execute(table.insert().values(row).returning(table.c.number)).scalar_one()), name
 
 
-def write(name: str, hashes: Sequence[np.ndarray], number: int) -> DatasetRef:
-    """Write the segment of one partition.
+def schema() -> pa.Schema:
+    """What is sorted to become a segment."""
+    import pyarrow as pa
 
-    Args:
-        hashes: of its keys, in any order and as often as they come.
-    """
+    return pa.schema([("hash", pa.int64())])
+
+
+def hashes_of(ref: DatasetRef, key: str) -> Iterator[pa.Table]:
+    """Hashes of the keys of a dataset, as often as they come."""
+    import pyarrow as pa
+
+    for batch in read_batches(ref, [key]):
+        yield pa.table({"hash": hashed(batch.column(0).unique().to_pylist())})
+
+
+def write(name: str, hashes: Iterable[pa.Table], number: int) -> DatasetRef:
+    """Write the segment of one partition; the hashes of its keys come sorted, as often as they like."""
     import numpy as np
 
-    every = np.unique(np.concatenate([np.empty(0, dtype="int64"), *hashes]))
+    last = np.empty(0, dtype="int64")
     with DatasetWriter(name, key="hash") as writer:
-        writer.add(_table(every, np.full(len(every), number, dtype="int32")))
+        writer.add(_table(last, last.astype("int32")))
+        for table in hashes:
+            every = np.unique(table.column("hash").to_numpy())
+            every = every[1:] if len(last) and len(every) and every[0] == last[0] else every
+            writer.add(_table(every, np.full(len(every), number, dtype="int32")))
+            last = every[-1:] if len(every) else last
         return writer.close()
 
 

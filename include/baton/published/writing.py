@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-MEMORY = 512_000_000  # bytes, for sorting what is more than a part
+MEMORY = 256_000_000  # bytes, for sorting what is more than a part
 _LEVEL = re.compile(r"q0?\.\d+")  # columns of a forecast
 Frames = Callable[[], Iterable["pd.DataFrame | pa.Table"]]
 
@@ -65,12 +65,14 @@ class Publication:
 
     def write_announced(self, name: str, number: int, segment: int, segment_name: str) -> list[DatasetRef]:
         """Write as `write` does, with what `announce` returned."""
-        hashes: list[Any] = []
         self._refs = {}
         try:
             for kind, frames in ((DECISIONS, self.decisions), (PREDICTIONS, self.predictions)):
                 if frames is not None:
-                    self._refs[kind] = self._sorted(kind, frames(), name, hashes)
+                    self._refs[kind] = self._sorted(kind, frames(), name)
+            refs = self._refs.values()
+            many, shape = sum(ref.rows for ref in refs), index.schema()
+            hashes = in_order((table for ref in refs for table in index.hashes_of(ref, KEY)), shape, many, ("hash",))
             self._number, self._segment = number, (segment, index.write(segment_name, hashes, number))
         except BaseException:  # a task's time limit is no Exception
             for ref in self._refs.values():
@@ -103,17 +105,13 @@ class Publication:
             .values(**values, **{kind: refs.get(kind) for kind in (DECISIONS, PREDICTIONS)})
         )
 
-    def _sorted(
-        self, kind: Kind, frames: Iterable[pd.DataFrame | pa.Table], name: str, hashes: list[Any]
-    ) -> DatasetRef:
+    def _sorted(self, kind: Kind, frames: Iterable[pd.DataFrame | pa.Table], name: str) -> DatasetRef:
         schema, entities = stored(kind), 0
         last = schema.empty_table()
         with DatasetWriter(beside(name, kind), self.partition, key=KEY) as writer:
             writer.add(schema.empty_table())
             for table in in_order((_shaped(kind, frame) for frame in frames), schema, self.rows, SORTED[kind]):
-                new = _new(kind, table, last)
-                hashes.append(index.hashed(table.column(KEY).filter(new).to_pylist()))
-                entities += len(hashes[-1])
+                entities += _new(kind, table, last)
                 writer.add(table)
                 last = table.slice(table.num_rows - 1) if table.num_rows else last
             ref = writer.close()
@@ -159,8 +157,8 @@ def in_order(tables_: Iterable[pa.Table], schema: pa.Schema, rows: int, by: tupl
             conn.close()
 
 
-def _new(kind: Kind, table: pa.Table, last: pa.Table) -> pa.Array:
-    """Which rows of a sorted table are the first of their entity; `last`: the row before them.
+def _new(kind: Kind, table: pa.Table, last: pa.Table) -> int:
+    """How many entities begin in a sorted table; `last`: the row before it.
 
     Raises:
         BatonError: two rows have the same key.
@@ -179,9 +177,8 @@ def _new(kind: Kind, table: pa.Table, last: pa.Table) -> pa.Array:
             f"{key[KEY]!r} has two {kind}{of_model} in this partition: an entity is published once; "
             "have the contract check that its key is unique"
         )
-    new = pc.invert(same[KEY])
-    first = [] if last.num_rows or not table.num_rows else [pa.array([True])]
-    return pa.chunked_array([*first, *new.chunks], pa.bool_())
+    first = 0 if last.num_rows or not table.num_rows else 1
+    return first + int(pc.sum(pc.invert(same[KEY])).as_py() or 0)
 
 
 def _shaped(kind: Kind, rows: pd.DataFrame | pa.Table) -> pa.Table:
