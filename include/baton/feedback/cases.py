@@ -15,7 +15,7 @@ from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import ARRIVED, PERSON, Truth, record_labels
-from baton.published.rows import in_force
+from baton.published.rows import in_force, told_of
 from baton.record import ledger, tables, warehouse
 from baton.record.warehouse import insert, now, take_turns, write
 
@@ -71,6 +71,8 @@ def open_cases(
         for one in decisions.to_dict("records")
     ]  # fmt: skip
     if rows:
+        said = told_of(conn, flow, partition, [row["entity_key"] for row in rows])
+        rows = [{**row, "money": None, "why": None, **said.get(row["entity_key"], {})} for row in rows]
         statement = insert(conn, table)
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.entity_key],
@@ -82,7 +84,7 @@ def open_cases(
 
 
 _FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "title", "reasons", "resolutions", "edits", "status",
-                  "updated_at")  # fmt: skip
+                  "updated_at", "money", "why")  # fmt: skip
 
 
 def _title(cell: Any) -> str | None:

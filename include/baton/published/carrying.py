@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from baton.errors import BatonError
 from baton.jsontext import to_json
 from baton.progress import told
-from baton.published.rows import JSON
+from baton.published.rows import JSON, told_of
 from baton.published.writing import Publication
 from baton.record import tables, warehouse
 from baton.record.columns import columns
@@ -75,6 +75,12 @@ def _carry(conn: Connection, flow: str, partition: str) -> None:
     )  # fmt: skip
     publication.write_announced(_name(uri), *publication.announce(conn))
     publication.put(conn, commit_id, moment)
+    table = tables.cases
+    mine = [table.c.flow == flow, table.c.partition == partition, table.c.status == "open"]
+    for key, said in told_of(
+        conn, flow, partition, list(conn.scalars(sa.select(table.c.entity_key).where(*mine)))
+    ).items():
+        conn.execute(table.update().where(*mine, table.c.entity_key == key).values(said))
 
 
 def _name(uri: str) -> str:

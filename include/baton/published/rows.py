@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from baton.data.datasets import DatasetRef, read_batches
 from baton.errors import DatasetCorrupt
 from baton.published import keyed
 from baton.record import tables
-from baton.record.warehouse import AT_ONCE, read
+from baton.record.warehouse import read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,32 +103,27 @@ def find(kind: Kind, flow: str, partition: str, keys: Collection[str]) -> list[d
     return _patiently(flow, partition, partial(_rows, kind=kind, wanted=keys)) or []
 
 
-def find_all(wanted: Mapping[tuple[str, str], Collection[str]], *kinds: Kind) -> list[list[dict[str, Any]]]:
-    """The same of entities in many partitions, (flow, partition) -> keys: a list of rows for each kind.
+def told_of(conn: Connection, flow: str, partition: str, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What lists show of entities, as it is in force in this transaction: entity -> money, why (model, version, score, category,
+    reasons; the highest score first). Entities that the partition does not publish are left out.
 
     Raises:
         DatasetCorrupt: the objects cannot be read.
     """
-    table = tables.published
-    partitions = sorted({partition for _, partition in wanted})
-    with read() as conn:
-        places = [
-            one for start in range(0, len(partitions), AT_ONCE)
-            for one in published(conn, table.c.flow.in_({flow for flow, _ in wanted}), table.c.partition.in_(partitions[start : start + AT_ONCE]))
-            if (one.flow, one.partition) in wanted
-        ]  # fmt: skip
-    return [
-        [
-            row for one in places
-            for row in _patiently(
-                one.flow, one.partition, partial(_rows, kind=kind, wanted=wanted[one.flow, one.partition]), one
-            ) or ()
-        ] for kind in kinds
-    ]  # fmt: skip
+    one = in_force(flow, partition, conn) if keys else None
+    if one is None:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for row in sorted(_rows(one, PREDICTIONS, keys), key=lambda row: -row["score"]):
+        told = found.setdefault(row[KEY], {"money": None, "why": []})
+        told["why"].append({name: row[name] for name in ("model", "version", "score", "category", "reasons")})
+    for row in _rows(one, DECISIONS, keys):
+        found.setdefault(row[KEY], {"why": []})["money"] = row["money"]
+    return found
 
 
-def _patiently(flow: str, partition: str, look: Callable[[Published], T], seen: Published | None = None) -> T | None:
-    seen = seen or in_force(flow, partition)
+def _patiently(flow: str, partition: str, look: Callable[[Published], T]) -> T | None:
+    seen = in_force(flow, partition)
     while seen is not None:
         try:
             return look(seen)

@@ -70,11 +70,12 @@ labels = _table(
 # work for people; a resolution is a person's and is never overwritten by a run; title: what people call it, reasons: the
 # decision's own sentences, both perhaps with personal data: for those who may decide; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
-# instead of; actor_id: what the person logged in with, actor: what they are called; text: what the person wrote, null where it is what was offered; priority: 1 is first
+# instead of; actor_id: what the person logged in with, actor: what they are called; text: what the person wrote, null where it is what was offered; priority: 1 is first;
+# money, why: what the published decision and scores say, for lists, which read no objects
 cases = _table(
     "cases",
     "flow* entity_key* partition route queue? priority:int? risk:float status title? reasons:json? "
-    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at actor_id?",
+    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at actor_id? money:float? why:json?",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
     Index(None, "status", "updated_at", "flow"),

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.wording import in_words
-from baton.published.rows import DECISIONS, PREDICTIONS, find_all
 from baton.record import tables
 
 TOP_CASES = 20
@@ -107,23 +106,13 @@ def _cases(
         where.append(case.c.route == wanted.route)
     query = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after)
     rows = [dict(row) for row in conn.execute(query).mappings()]
-    asked: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        asked.setdefault((row["flow"], row["partition"]), []).append(row["entity_key"])
-    decided, said = find_all(asked, DECISIONS, PREDICTIONS)
-    whys, money = _reasons(said), {_place(row): row["money"] for row in decided}
     found = []
     for row in rows:
-        row["money"] = money.get(_place(row))
         deciding = rights.decide(row["flow"])
         hidden = {} if deciding else dict.fromkeys(FOR_DECIDING)
         shown = {name: row[name] for name in _CASE} | hidden
-        found.append({**shown, "why": whys.get(_place(row), []), "may_decide": deciding})
+        found.append({**shown, "why": _reasons(row["why"] or []), "may_decide": deciding})
     return found
-
-
-def _place(row: Mapping[Any, Any]) -> tuple[str, str, str]:
-    return row["flow"], row["partition"], row["entity_key"]
 
 
 def _urgency(case: Any) -> tuple[Any, ...]:
@@ -131,11 +120,12 @@ def _urgency(case: Any) -> tuple[Any, ...]:
     return func.coalesce(case.priority, USUAL), case.risk.desc(), case.opened_at, case.flow, case.entity_key
 
 
-def _reasons(said: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Scores and reasons in words per entity, highest score first."""
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in sorted(said, key=lambda row: -row["score"]):
-        entry = {name: row[name] for name in ("model", "version", "score")}
-        entry["words"] = in_words(row["reasons"], row["category"])
-        found.setdefault(_place(row), []).append(entry)
-    return found
+def _reasons(why: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Scores and reasons in words, highest score first, as the case has them."""
+    return [
+        {
+            **{name: one[name] for name in ("model", "version", "score")},
+            "words": in_words(one["reasons"], one["category"]),
+        }
+        for one in why
+    ]

@@ -28,6 +28,8 @@ def upgrade() -> None:
     for name, short in _TABLES.items():
         unique = [sa.UniqueConstraint("flow", "partition", name="uq_published_flow_partition")]
         op.create_table(name, *columns(short), *(unique if name == "published" else []))
+    for column in columns("money:float? why:json?"):
+        op.add_column("cases", column)
     conn, carry = op.get_bind(), op.get_context().config.attributes.get("carry")  # type: ignore[union-attr]
     if any(conn.execute(sa.text(f"select 1 from {name} limit 1")).first() for name in _BEFORE):  # noqa: S608 - our own names
         if carry is None:
@@ -44,5 +46,7 @@ def downgrade() -> None:
     for name, short in _BEFORE.items():
         op.create_table(name, *columns(short))
         op.create_index(f"ix_{name}_entity_key_flow_partition", name, ["entity_key", "flow", "partition"])
+    for name in ("money", "why"):
+        op.drop_column("cases", name)
     for name in _TABLES:
         op.drop_table(name)
