@@ -58,7 +58,9 @@ def run(job: StageJob[Any]) -> StageResult:
             frame, rest = next(frames), frames
         elif job.output_contract:
             _require_contract(job, frame)
-        return StageOutput(frame, output.facts, None if job.dry_run else output.on_commit, rest)
+        if job.dry_run:
+            return StageOutput(frame, output.facts, rest=rest)
+        return StageOutput(frame, output.facts, output.on_commit, rest, output.beside)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
