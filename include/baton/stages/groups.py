@@ -22,7 +22,7 @@ from baton.stages import slots
 from baton.stages.digests import input_digest
 from baton.stages.slots import Made, Slot, StageResult
 
-_TRIES = 20  # of naming the whole, where two tasks that end together are both the last
+TRIES = 20  # of naming the whole, where two tasks that end together are both the last
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def whole(
         slots.FAULT("computed")
         return stored.union(refs, path, lambda point: slots.FAULT(point)), said, None
 
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         try:
             return slots.commit_once(slot, about, make, _named)
         except StaleAttempt:

@@ -250,7 +250,7 @@ def test_a_refused_whole_removes_its_manifest_and_no_part(monkeypatch: pytest.Mo
             slots.warehouse.transact(lambda conn: slots.raise_fence(conn, WHOLE))
 
     refs = [made[0].ref, some(given, second).ref]
-    monkeypatch.setattr(groups, "_TRIES", 0)
+    monkeypatch.setattr(groups, "TRIES", 0)
     monkeypatch.setattr(slots, "FAULT", fault)
     before = [item.name for item in objects.listed()]
     with pytest.raises(StaleAttempt):
