@@ -133,10 +133,10 @@ def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
     return [DatasetRef.from_dict(dict(inputs[name])) for name in numbered]
 
 
-def _named(ref: DatasetRef) -> bool:
+def _named(result: StageResult) -> bool:
     """Whether the manifest is there; its parts are checked by whoever reads them, and each group has checked its own."""
     try:
-        stored.held(ref)
+        stored.held(result.ref)
     except DatasetCorrupt:
         return False
     return True
