@@ -98,14 +98,16 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, name: str, partition: str = "", at: Callable[[str], None] = no_fault, ends: Collection[int] = ()
-    ) -> None:
+        self, name: str, partition: str = "", at: Callable[[str], None] = no_fault, ends: Collection[int] = (),
+        key: str | None = None,
+    ) -> None:  # fmt: skip
         """See `write`.
 
         Args:
             ends: numbers of rows after which a part ends in any case; with any the dataset has a manifest.
+            key: a column that the rows come sorted by, so that one is found in a group of its part.
         """
-        self._name, self._partition, self._at = name, partition, at
+        self._name, self._partition, self._at, self._key = name, partition, at, key
         self._ends = sorted(ends)
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
@@ -141,8 +143,8 @@ class DatasetWriter:
         """
         if self._schema is None:
             raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
-        if self._parts:
-            if self._waiting:
+        if self._parts or self._key is not None:
+            if self._waiting or not self._parts:
                 self._flush()
             made = parts.put_manifest(self._name, self._parts, self._at)
         else:
@@ -170,7 +172,7 @@ class DatasetWriter:
         return next((end - have for end in self._ends if end > have or (end == have and self._rows)), 1 << 62)
 
     def _flush(self) -> None:
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at))
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at, self._key))
         self._waiting, self._rows, self._size = [], 0, 0
 
     def _table(self) -> pa.Table:
@@ -316,8 +318,11 @@ def held(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[
     return sum(int(pc.sum(_hits(file, keys, values)).as_py() or 0) for file in _files(ref))
 
 
-def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str], name: str) -> DatasetRef:
-    """Write the rows that hold none of `values` as a key (see `held`) as a new dataset `name`, part by part.
+def without(
+    ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str], name: str, key: str | None = None
+) -> DatasetRef:
+    """Write the rows that hold none of `values` as a key (see `held`) as a new dataset `name`, part by part, sorted by `key`
+    as they are.
 
     Raises:
         DatasetCorrupt: an object is missing or has other bytes than were committed.
@@ -325,7 +330,7 @@ def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collecti
     """
     import pyarrow.compute as pc
 
-    with DatasetWriter(name, ref.partition) as writer:
+    with DatasetWriter(name, ref.partition, key=key) as writer:
         for file in _files(ref):
             writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
         return writer.close()

@@ -117,7 +117,7 @@ def whole(
 
     def make(path: str) -> Made:
         slots.FAULT("computed")
-        return stored.union(refs, path, lambda point: slots.FAULT(point)), said, None
+        return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, None
 
     for _ in range(TRIES):
         try:
@@ -133,7 +133,7 @@ def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
     return [DatasetRef.from_dict(dict(inputs[name])) for name in numbered]
 
 
-def _named(result: StageResult) -> bool:
+def _named(_slot: Slot, result: StageResult) -> bool:
     """Whether the manifest is there; its parts are checked by whoever reads them, and each group has checked its own."""
     try:
         stored.held(result.ref)

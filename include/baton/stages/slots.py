@@ -22,6 +22,8 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
+from baton.names import PUBLISH
+from baton.published.rows import in_force
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.stages.digests import input_digest
@@ -74,6 +76,8 @@ class StageOutput:
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
             many rows need not hold them all. The facts may change until the last is made.
+        beside: writes further datasets that belong to the attempt, given the name of its own, and returns them; they go where the
+            attempt cannot commit. What puts them in force is `on_commit`.
         ends: see `datasets.DatasetWriter`.
     """
 
@@ -81,6 +85,7 @@ class StageOutput:
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
     rest: Iterable[pd.DataFrame] = ()
+    beside: Callable[[str], list[DatasetRef]] | None = None
     ends: Sequence[int] = ()
 
 
@@ -138,57 +143,73 @@ def run_stage(
         with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point), ends=output.ends) as writer:
             for frame in chain([output.frame], output.rest):
                 writer.add(frame)
-            return writer.close(), output.facts, output.on_commit
+            ref = writer.close()
+        return [ref, *_beside(output, path, ref)], output.facts, output.on_commit
 
     return commit_once(slot, about, make)
 
 
-Made = tuple[DatasetRef, dict[str, Any], Callable[[Connection, int], None] | None]
+Made = tuple[list[DatasetRef], dict[str, Any], Callable[[Connection, int], None] | None]
 
 
-def _verifies(result: StageResult) -> bool:
-    return datasets.verifies(result.ref)
+def _beside(output: StageOutput, path: str, own: DatasetRef) -> list[DatasetRef]:
+    try:
+        return output.beside(path) if output.beside is not None else []
+    except BaseException:
+        datasets.delete(own)
+        raise
+
+
+def _verifies(slot: Slot, result: StageResult) -> bool:
+    """Whether its objects, also those of what it published, are as they were written."""
+    if not datasets.verifies(result.ref):
+        return False
+    there = in_force(slot.flow, slot.partition) if slot.stage == PUBLISH else None
+    owned = [there.decisions, there.predictions] if there and there.commit_id == result.commit_id else []
+    return all(datasets.verifies(ref) for ref in owned if ref is not None)
 
 
 def commit_once(
     slot: Slot,
     about: Mapping[str, Any],
     make: Callable[[str], Made],
-    present: Callable[[StageResult], bool] = _verifies,
+    present: Callable[[Slot, StageResult], bool] = _verifies,
 ) -> StageResult:
     """Return the slot's result of a digest: the one that is there, or a new one.
 
     Args:
         about: of the commit: digest, inputs (as JSON), params, models, code, run_id.
-        make: writes the dataset of the given name; returns its reference, the facts, and what to call in the commit's
-            transaction.
+        make: writes the dataset of the given name; returns its reference and those of what it wrote beside, the facts, and what
+            to call in the commit's transaction.
         present: whether what a result names is still there; by default all its bytes are checked.
 
     Raises:
         StaleAttempt: see `run_stage`.
         Exception: what `make` raises; nothing was committed.
     """
-    found = _usable(head(slot), about["digest"], present)
+    found = _usable(slot, about["digest"], present)
     if found is not None:
         return found
     FAULT("looked")
     fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
     FAULT("fenced")
-    found = _usable(head(slot), about["digest"], present)  # by another attempt, between the first look and the fence
+    found = _usable(slot, about["digest"], present)  # by another attempt, between the first look and the fence
     if found is not None:
         return found
-    ref, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    refs, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    ref = refs[0]
     row = {**_where(slot), **about, "fence": fence, "uri": ref.uri, "ref": ref.to_dict(), "created_at": warehouse.now()}
     row["facts"] = json.loads(to_json(facts))  # as a cached result will return them
-    return _commit(slot, row, ref, on_commit, present)
+    return _commit(slot, row, refs, on_commit, present)
 
 
 def _commit(
-    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None,
-    present: Callable[[StageResult], bool],
+    slot: Slot, row: dict[str, Any], refs: list[DatasetRef], on_commit: Callable[[Connection, int], None] | None,
+    present: Callable[[Slot, StageResult], bool],
 ) -> StageResult:  # fmt: skip
-    """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
-    complete = False  # True once COMMIT may have been sent: from then on the object may be data
+    """Name the first object as the slot's head, together with what `on_commit` writes; or remove all again."""
+    ref = refs[0]
+    complete = False  # True once COMMIT may have been sent: from then on the objects may be data
 
     def work(conn: Connection) -> int:
         nonlocal complete
@@ -208,17 +229,22 @@ def _commit(
     try:
         commit_id = warehouse.transact(work)
     except StaleAttempt:
-        datasets.delete(ref)
-        current = _usable(head(slot), row["digest"], present)
+        _delete(refs)
+        current = _usable(slot, row["digest"], present)
         if current is None:
             raise
         return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
-            datasets.delete(ref)
+            _delete(refs)
         raise
     FAULT("committed")
     return _result({**row, "id": commit_id}, cached=False)
+
+
+def _delete(refs: list[DatasetRef]) -> None:
+    for ref in refs:
+        datasets.delete(ref)
 
 
 def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
@@ -244,10 +270,9 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(result: StageResult | None, digest: str, present: Callable[[StageResult], bool]) -> StageResult | None:
-    if result is not None and result.digest == digest and present(result):
-        return result
-    return None
+def _usable(slot: Slot, digest: str, present: Callable[[Slot, StageResult], bool]) -> StageResult | None:
+    result = head(slot)
+    return result if result is not None and result.digest == digest and present(slot, result) else None
 
 
 # --- what is there ---

@@ -90,7 +90,7 @@ def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:
 
     ends = _ends(data, find_model(name)[1].family in ROW_LOCAL)
     frames = map(scored, read_frames(data, ends=ends) if ends else [read(data)])
-    return StageOutput(next(frames), facts, on_commit, frames, ends)
+    return StageOutput(next(frames), facts, on_commit, frames, ends=ends)
 
 
 def _ends(data: DatasetRef, row_local: bool) -> Sequence[int]:
