@@ -26,7 +26,7 @@ TRIES = 20  # of naming the whole, where two tasks that end together are both th
 
 
 @dataclass(frozen=True)
-class Group:
+class Portion:
     """Which rows of a batch a task has.
 
     Attributes:
@@ -48,7 +48,7 @@ class Group:
         return self.number if self.of > 1 else -1
 
 
-def split(ref: DatasetRef, most: int) -> list[Group]:
+def split(ref: DatasetRef, most: int) -> list[Portion]:
     """Share a batch out among at most so many tasks, by whole parts.
 
     Raises:
@@ -57,10 +57,10 @@ def split(ref: DatasetRef, most: int) -> list[Group]:
     ends = [0, *stored.ends(ref)]
     count = min(len(ends) - 1, most)
     edges = tuple(ends[(len(ends) - 1) * number // count] for number in range(count + 1))
-    return [Group(number, edges) for number in range(count)]
+    return [Portion(number, edges) for number in range(count)]
 
 
-def shared(inputs: Mapping[str, DatasetRef], group: Group) -> list[dict[str, DatasetRef]]:
+def shared(inputs: Mapping[str, DatasetRef], group: Portion) -> list[dict[str, DatasetRef]]:
     """Each group's rows of a stage's inputs.
 
     Raises:

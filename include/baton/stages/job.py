@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from baton.packs.pack import load_pack
 from baton.stages.connections import Connections, Unconnected
-from baton.stages.groups import Group
+from baton.stages.groups import Portion
 from baton.stages.slots import Slot
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StageJob(Generic[O]):
     until: str | None = None
     run_id: str = ""
     map_index: int = -1
-    group: Group | None = None
+    group: Portion | None = None
     dry_run: bool = False
     supersede_models: bool = False
     connections: Connections = field(default_factory=Unconnected, repr=False, compare=False)

@@ -18,7 +18,7 @@ from baton.errors import BatonError, StaleAttempt
 from baton.record import ledger
 from baton.stages import garbage, groups, slots
 from baton.stages import run as stages
-from baton.stages.groups import Group
+from baton.stages.groups import Portion
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageResult, head, history
 from baton.stages.step import row_local
@@ -58,7 +58,7 @@ def inputs(rows: int = 90, orders: pd.DataFrame = ORDERS) -> dict[str, DatasetRe
     return {"orders": commit("contract", 0, orders.head(rows)), "scores": cut}
 
 
-def some(given: dict[str, DatasetRef], group: Group, **more: Any) -> StageResult:
+def some(given: dict[str, DatasetRef], group: Portion, **more: Any) -> StageResult:
     return run(job("decide", "x:priced", inputs=given, group=group, **more))
 
 
@@ -74,8 +74,8 @@ def present() -> StageResult:
 
 def test_a_batch_is_shared_out_by_whole_parts() -> None:
     ref = inputs()["orders"]
-    assert groups.split(ref, 2) == [Group(0, (0, 40, 90)), Group(1, (0, 40, 90))]
-    assert groups.split(ref, 99)[4] == Group(4, (0, 20, 40, 60, 80, 90))
+    assert groups.split(ref, 2) == [Portion(0, (0, 40, 90)), Portion(1, (0, 40, 90))]
+    assert groups.split(ref, 99)[4] == Portion(4, (0, 20, 40, 60, 80, 90))
     (alone,) = groups.split(inputs(20)["orders"], 99)
     assert (alone.edges, alone.map_index) == ((0, 20), -1)
 

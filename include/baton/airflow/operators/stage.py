@@ -202,13 +202,13 @@ class StageOperator(BaseOperator):
     def _job(self, context: Context) -> tuple[StageJob[Any], list[str]]:
         from baton.airflow.connections.lookup import AirflowConnections
         from baton.data.datasets import DatasetRef
-        from baton.stages.groups import Group
+        from baton.stages.groups import Portion
         from baton.stages.job import StageJob
         from baton.steps.ingest import choose_models
 
         results = dict(_results(self.inputs))
         said = self.group and self.group["group"]
-        group = Group(said["number"], tuple(said["edges"])) if said else None
+        group = Portion(said["number"], tuple(said["edges"])) if said else None
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
         for value in results.values():
