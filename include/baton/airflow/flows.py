@@ -237,15 +237,21 @@ class Flow(DAG):
         """The series up to this partition, as the model sees them, and what is known of the future."""
         return self._stage(names.HISTORY, "baton.steps.history:history", {"model": model}, {"data": data, **inputs})
 
-    def score(self, data: Any, model: str, output_contract: str = "scores", fallback: str = "") -> Any:
+    def score(
+        self, data: Any, model: str, output_contract: str = "scores", fallback: str = "", engine: str = "local", conn_id: str = "spark"
+    ) -> Any:  # fmt: skip
         """Score with the version that this run uses.
 
         Args:
             fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
                 model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
                 that is repeated tries the champion again. The contract of the scores must take version 0.
+            engine: `spark`: a cluster scores the parts of the batch; the rows are those of a task.
+            conn_id: of that engine: the connection to the cluster.
         """
         task_id, options = names.score_of(model), {"model": model}
+        if engine != "local":
+            options |= {"engine": engine, "conn_id": conn_id}
         if fallback:
             wiring.check(task_id, fallback, {}, {"data": data})
             options["fallback"] = fallback

@@ -16,7 +16,7 @@ from typing import Any
 from baton.errors import SpecError
 from baton.packs.spec_file import did_you_mean
 
-PURE = ("params",)  # options of a pure function
+PURE = ("params", "engine", "conn_id")  # options of a pure function
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class _Takes:
     Attributes:
         options: names of an engine step's options, of a pure function `PURE`; `needed` of them have no default.
         frames: names of a pure function's parameters; `wanted` of them have no default.
+        row_local: a pure function is marked so.
     """
 
     options: tuple[str, ...] | None = None
     needed: tuple[str, ...] = ()
     frames: tuple[str, ...] | None = None
     wanted: tuple[str, ...] = ()
+    row_local: bool | None = None
 
 
 def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> None:
@@ -50,6 +52,11 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
     if takes.options is not None:
         _all_known(where, "option", options, takes.options)
         _none_missing(where, options, takes.needed)
+    if takes.row_local is False and options.get("engine", "local") != "local":
+        raise SpecError(
+            f"{where}: engine: spark needs a function that is marked `@row_local` (`baton.stages.step`): a cluster's workers "
+            "see some rows each"
+        )
     if takes.frames is not None and inputs is not None and isinstance(params, Mapping):
         given = [*inputs, *params]
         _all_known(where, "frame or parameter", given, takes.frames)
@@ -96,8 +103,10 @@ def _takes(step: str) -> _Takes:
         raise SpecError(f"step {step!r}: module {module} has no {name!r}{did_you_mean(name, functions)}")
     function = found[-1]
     if not function.decorator_list:
-        return _of_pure(function.args)
+        return _of_pure(function.args, False)
     mark = function.decorator_list[0]
+    if len(function.decorator_list) == 1 and isinstance(mark, ast.Name) and mark.id == "row_local":
+        return _of_pure(function.args, True) if _imported(body, "row_local") is not None else _Takes()
     plain = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "engine_step"
     if len(function.decorator_list) > 1 or not plain or _imported(body, "engine_step") is None:
         return _Takes()
@@ -109,13 +118,13 @@ def _takes(step: str) -> _Takes:
     return _Takes() if fields is None else _Takes(tuple(fields), tuple(name for name, must in fields.items() if must))
 
 
-def _of_pure(given: ast.arguments) -> _Takes:
+def _of_pure(given: ast.arguments, row_local: bool) -> _Takes:
     if given.posonlyargs:
-        return _Takes(PURE)
+        return _Takes(PURE, row_local=row_local)
     must = [one.arg for one in given.args[: len(given.args) - len(given.defaults)]]
     must += [one.arg for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
     names = tuple(one.arg for one in (*given.args, *given.kwonlyargs))
-    return _Takes(PURE, frames=None if given.kwarg else names, wanted=tuple(must))
+    return _Takes(PURE, frames=None if given.kwarg else names, wanted=tuple(must), row_local=row_local)
 
 
 def _fields(module: str, name: str) -> dict[str, bool] | None:

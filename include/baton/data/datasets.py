@@ -222,6 +222,17 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
     return frame[wanted] if wanted is not None else frame
 
 
+def table(ref: DatasetRef) -> pa.Table:
+    """Read all rows of `ref` as Arrow has them, after checking its hash; for one part, not for a batch of any size.
+
+    Raises:
+        DatasetCorrupt: an object is missing or has other bytes than were committed.
+    """
+    import pyarrow as pa
+
+    return pa.concat_tables([file.read() for file in _files(ref)])
+
+
 def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
     """Read the rows of `ref` in order, part by part: one is fetched, checked, passed on and dropped before the next.
 

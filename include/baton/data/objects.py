@@ -2,12 +2,13 @@
 
 A name is taken once: a folder by an exclusive create, an object store by a conditional put (`mode="create"` of S3, Google
 and Azure alike). A store behind a network may have kept an object and lost its answer, and the client then asks again and
-hears "exists": so what is there is read back, and equal bytes are our own.
+hears "exists"; a cluster may run a part of its work twice: so what is there is read back, and equal bytes are our own.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from baton.files import sync_folder
 from baton.settings import settings
 
 _KINDS = (".parquet", ".json")
+_BLOCK = 4 << 20
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict"}  # the last: while another writes it
 
 
@@ -48,13 +50,13 @@ def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> st
     """Write one new object and return its address.
 
     Args:
-        name: path below `settings().store_url`, never used before.
+        name: path below `settings().store_url`, or a whole address (a cluster's worker has no such setting); never used before.
         at: called at the points `writing`, `written`, `synced` (crash tests).
 
     Raises:
         StoreError: the store is full, out of reach or not writable (a partial object is removed), or the name is taken.
     """
-    uri = address(name)
+    uri = name if "://" in name else address(name)
     try:
         if _local(uri):
             _put_file(path_of(uri), body, at)
@@ -83,6 +85,22 @@ def get(uri: str) -> bytes:
     fs, path = driver(uri)
     with answering(uri):
         return bytes(fs.cat_file(path))
+
+
+def digest(uri: str) -> tuple[int, str]:
+    """Bytes and SHA-256 of an object, read block by block.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        StoreError: the store is out of reach.
+    """
+    made, size = hashlib.sha256(), 0
+    fs, path = driver(uri)
+    with answering(uri), path_of(uri).open("rb") if _local(uri) else fs.open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            made.update(block)
+            size += len(block)
+    return size, made.hexdigest()
 
 
 def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
@@ -250,7 +268,12 @@ def _files(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
     made = _make_folders(path.parent)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    except FileExistsError:
+        if path.read_bytes() != body:
+            raise
+        return  # a cluster had it written twice
     try:
         try:
             half = len(body) // 2

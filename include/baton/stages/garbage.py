@@ -15,7 +15,7 @@ from baton.record import warehouse
 from baton.record.tables import commits, heads
 from baton.stages.slots import NAME, Slot, is_slot
 
-_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})(\.json|(\.\d{5})?\.parquet)")
+_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})(\.json|(\.\d{5}|\.model)?\.parquet)")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
 
 

@@ -74,12 +74,15 @@ class StageOutput:
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
             many rows need not hold them all.
+        made: writes the rows itself, as a new dataset of the name that it is given, instead of `frame` and `rest` (an
+            engine, `baton.engines`); it leaves nothing when it raises.
     """
 
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
     rest: Iterable[pd.DataFrame] = ()
+    made: Callable[[str], DatasetRef] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,7 @@ def run_stage(
     FAULT("computed")
     facts = json.loads(to_json(output.facts))  # as a cached result will return them
     path = object_name(slot, digest, fence, owner)
-    with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point)) as writer:
-        for frame in chain([output.frame], output.rest):
-            writer.add(frame)
-        ref = writer.close()
+    ref = output.made(path) if output.made is not None else _written(path, slot.partition, output)
     row = {
         **_where(slot),
         "fence": fence,
@@ -153,6 +153,13 @@ def run_stage(
         "created_at": warehouse.now(),
     }
     return _commit(slot, row, ref, output.on_commit)
+
+
+def _written(path: str, partition: str, output: StageOutput) -> DatasetRef:
+    with datasets.DatasetWriter(path, partition, at=lambda point: FAULT(point)) as writer:
+        for frame in chain([output.frame], output.rest):
+            writer.add(frame)
+        return writer.close()
 
 
 def _commit(

@@ -1,0 +1,217 @@
+"""What a task orders of a cluster, and what it makes of the answers: parts that it has hashed itself, named by a reference.
+
+The cluster only carries parts about. Each unit of work is the rows of one part of the first input; a worker reads them from the
+store, checks their hash, runs the stage's function, checks the contract and writes one new part under a name that the task gave
+(`worker`). So the slot's protocol stays the only mechanism: the names carry the attempt's fence, a unit that the cluster runs
+twice meets its own equal bytes, and nothing is data before the task has committed the reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+from baton import errors
+from baton.data import objects, parts
+from baton.data.datasets import DatasetRef
+from baton.data.parts import StoredPart
+from baton.errors import BatonError, DatasetCorrupt, SpecError
+from baton.packs.pack import pack_folder
+from baton.progress import told
+from baton.registry.manifest import MANIFEST
+from baton.settings import settings
+from baton.stages.digests import build_of
+from baton.stages.slots import StageOutput
+from baton.stages.step import as_json
+
+if TYPE_CHECKING:
+    from baton.stages.job import StageJob
+
+Answers = Iterator[tuple[int, str]]  # number of a unit -> JSON, see `worker`
+_LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")  # that scores or a part's bytes depend on
+_ENGINE = Path(__file__).parents[1]
+
+
+class EngineError(BatonError):
+    """A cluster cannot be reached, gave up, or did not do what it was asked for; nothing was committed."""
+
+
+class Distributor(Protocol):
+    """A cluster: it hands the numbers of units to its workers and brings back what `worker.work` says of each."""
+
+    local: bool  # its workers see this machine's folders
+
+    def each(self, order: str, count: int) -> Answers:
+        """What became of the units 0 to `count`, in any order, some perhaps twice. Raises EngineError."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one stored part: `count` of them from `start`."""
+
+    uri: str
+    rows: int
+    sha256: str
+    start: int
+    count: int
+
+
+def build(pack: str) -> dict[str, str]:
+    """What must be the same on both sides, so that the rows are those that the task would have made."""
+    builds = {"baton": build_of(_ENGINE), f"pack {pack}": build_of(pack_folder(pack))}
+    return builds | {name: version(name) for name in _LIBRARIES}
+
+
+def output(
+    cluster: Distributor,
+    job: StageJob[Any],
+    work: str,
+    files: Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> StageOutput:
+    """What a stage returns whose rows a cluster makes; it is asked when the attempt's name is known.
+
+    Args:
+        work: dotted path of what a worker calls with job, frames by input and the folder of `files`: see `worker.pure`.
+        files: a verified model folder.
+
+    Raises:
+        SpecError: the workers could not see the store.
+    """
+    if settings().store_url.startswith("file://") and not cluster.local:
+        raise SpecError(
+            f"stage {job.flow}.{job.stage}, engine: spark: the cluster does not see the folder {settings().store_url}; "
+            "set BATON_STORE_URL to an object store that both reach"
+        )
+    return StageOutput(pd.DataFrame(), dict(facts or {}), made=partial(_made, cluster, job, work, files))
+
+
+def _made(cluster: Distributor, job: StageJob[Any], work: str, files: Path | None, name: str) -> DatasetRef:
+    """Have the parts of the dataset `name` made, hash them, write the manifest; when that fails, remove them."""
+    units = units_of(job.inputs)
+    targets = [name] if len(units) == 1 else [parts.named(name, number) for number in range(len(units))]
+    addresses = [objects.address(target) for target in targets]
+    model = f"{name.removesuffix('.parquet')}.model.parquet"
+    try:
+        order = _order(job, work, units, addresses, shipped(files, model) if files else None)
+        found: dict[int, dict[str, Any]] = {}
+        answers = told(cluster.each(json.dumps(order), len(units)), f"{job.stage}: parts made", "parts", len(units))
+        for number, said in answers:
+            if number not in found:
+                found[number] = _checked(json.loads(said), addresses[number])
+        if missing := sorted(set(range(len(units))) - set(found)):
+            raise EngineError(
+                f"stage {job.flow}.{job.stage}: the cluster said nothing of part {missing[0]}; run it again"
+            )
+        have = [
+            StoredPart(found[n]["uri"], found[n]["rows"], found[n]["bytes"], found[n]["sha256"]) for n in sorted(found)
+        ]
+        prints = {one["fingerprint"] for one in found.values()}
+        if len(prints) > 1:
+            raise BatonError(
+                f"stage {job.flow}.{job.stage}: its parts have different columns or types; give each column one type"
+            )
+        made = have[0] if len(have) == 1 else parts.put_manifest(name, have, objects.no_fault)
+    except BaseException:  # a task's time limit is no Exception; what a worker writes later, gc finds
+        for uri in addresses:
+            with suppress(objects.StoreError):
+                objects.delete(uri)
+        raise
+    finally:
+        if files:
+            with suppress(objects.StoreError):
+                objects.delete(objects.address(model))
+    return DatasetRef(made.uri, made.rows, prints.pop(), made.sha256, job.partition)
+
+
+def _order(
+    job: StageJob[Any], work: str, units: Sequence[Any], addresses: Sequence[str], model: Mapping[str, str] | None
+) -> dict[str, Any]:
+    fields = ("pack", "flow", "stage", "partition", "step", "output_contract", "map_index", "dry_run")
+    return {
+        "work": work,
+        "job": {**{name: getattr(job, name) for name in fields}, "models": dict(job.models), "options": as_json(job)},
+        "units": [{name: [vars(piece) for piece in pieces] for name, pieces in unit.items()} for unit in units],
+        "targets": list(addresses),
+        # of a batch in one part a stage in its task sees all rows at once
+        "at_once": len(units) == 1,
+        "build": build(job.pack),
+        "model": model,
+    }
+
+
+def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, list[Piece]]]:
+    """The inputs' rows cut where the parts of the first one end, whatever the parts of the others.
+
+    Raises:
+        BatonError: they have not the same number of rows.
+        DatasetCorrupt: a manifest is missing or names other parts than were committed.
+    """
+    many = {name: ref.rows for name, ref in inputs.items()}
+    if len(set(many.values())) != 1:
+        raise BatonError(f"engine: spark: the inputs need the same rows in the same order, they have {many}")
+    held = {name: _parts_of(ref) for name, ref in inputs.items()}
+    ends = list(accumulate(part.rows for part in next(iter(held.values()))))
+    return [
+        {name: _between(have, start, end) for name, have in held.items()}
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
+
+
+def _parts_of(ref: DatasetRef) -> list[StoredPart]:
+    if ref.kind == "parquet":
+        return [StoredPart(ref.uri, ref.rows, 0, ref.content_sha256)]
+    try:
+        return parts.of_manifest(ref.uri, ref.content_sha256)
+    except FileNotFoundError as error:
+        raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
+
+
+def _between(have: Sequence[StoredPart], start: int, end: int) -> list[Piece]:
+    found, before = [], 0
+    for part in have:
+        first, last = max(start, before), min(end, before + part.rows)
+        if first < last or len(have) == 1:  # a batch without rows still has columns
+            found.append(Piece(part.uri, part.rows, part.sha256, first - before, last - first))
+        before += part.rows
+    return found
+
+
+def shipped(folder: Path, name: str) -> dict[str, str]:
+    """Put a signed model folder into the store as one object, for the workers; what they need to check it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    content = {
+        "path": [path.relative_to(folder).as_posix() for path in files],
+        "bytes": [path.read_bytes() for path in files],
+    }
+    table = pa.table(content, pa.schema([("path", pa.string()), ("bytes", pa.large_binary())]))
+    put = parts.put(name, table, objects.no_fault)
+    manifest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    key = (settings().keys_dir / "signing.pub").read_text(encoding="utf-8")
+    return {"uri": put.uri, "sha256": put.sha256, "manifest": manifest, "key": key}
+
+
+def _checked(said: Mapping[str, Any], address: str) -> Mapping[str, Any]:
+    """An answer, after the bytes of the part that it names were hashed here.
+
+    Raises:
+        BatonError: what the worker raised; DatasetCorrupt: the part is another than it says.
+    """
+    if "error" in said:
+        kind: Callable[[str], BatonError] = getattr(errors, said["error"], BatonError)
+        raise kind(said["message"])
+    size, sha256 = objects.digest(address)
+    if (said["uri"], said["bytes"], said["sha256"]) != (address, size, sha256):
+        raise DatasetCorrupt(f"{address}: is not what the worker that wrote it says; run the stage again")
+    return said

@@ -1,0 +1,128 @@
+"""Runs on a cluster's worker: one unit of an order at a time, from the store's parts to a new part.
+
+Nothing here knows the cluster. A worker has this package, the pack and the same libraries, rights in the store, and no more: no
+warehouse, no registry, no Airflow. What an order says is checked before it is used: the build, the bytes of each part, signature and
+hash of the model's files. What is wrong for good comes back as an answer, so that the cluster does not try again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from baton.data import datasets, objects, parts
+from baton.data.datasets import DatasetRef, schema_fingerprint
+from baton.engines.orders import build
+from baton.errors import BatonError, RegistryRefused
+from baton.registry.content import refuse_names
+from baton.registry.manifest import public_key, verify
+from baton.stages.job import StageJob
+from baton.stages.run import one_by_one, require_contract
+from baton.stages.step import Keywords, Step, resolve, with_options
+
+FRAME = 100_000  # rows that a function sees at a time, as in a task
+
+Frames = Iterable[Mapping[str, pd.DataFrame]]  # by name of the input
+
+
+def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """For `mapInArrow`: numbers of units in, a row (`part`, `said`) out for each.
+
+    `said` is JSON: uri, rows, bytes, sha256 and fingerprint of the part; or error (a class of `baton.errors`) and message.
+
+    Raises:
+        StoreError: the store does not answer; the cluster may try again.
+    """
+    told = json.loads(order)
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            try:
+                said = _unit(told, number)
+            except objects.StoreError:
+                raise
+            except BatonError as error:
+                said = {"error": type(error).__name__, "message": str(error)}
+            yield pa.RecordBatch.from_pydict({"part": [number], "said": [json.dumps(said)]})
+
+
+def pure(job: StageJob[Any], frames: Frames, files: Path | None) -> Iterator[pd.DataFrame]:
+    """The work of a pack's function that is `row_local`."""
+    return one_by_one(resolve(job.step), frames, job.options)
+
+
+def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
+    _same_build(told)
+    job: StageJob[Any] = StageJob(**told["job"])
+    step = resolve(job.step)
+    job = with_options(job, step.options if isinstance(step, Step) else Keywords)
+    with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:  # mode 0700
+        files = _fetched(told["model"], Path(scratch)) if told["model"] else None
+        frames = resolve(told["work"])(job, _rows(told["units"][number], told["at_once"]), files)
+        made = pa.concat_tables(list(_tables(job, frames)), promote_options="default").combine_chunks()
+    put = parts.put(told["targets"][number], made, objects.no_fault)
+    return {**vars(put), "fingerprint": schema_fingerprint(made.schema)}
+
+
+def _tables(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pa.Table]:
+    for frame in frames:
+        if job.output_contract:
+            require_contract(job, frame)
+        try:
+            yield pa.Table.from_pandas(frame, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+            raise BatonError(
+                f"{job.slot}: the frame does not fit Parquet: {error}; give each column one type"
+            ) from error
+
+
+def _same_build(told: Mapping[str, Any]) -> None:
+    """Raises BatonError: this worker's packages are others than the task's, so its rows might be."""
+    here = build(told["job"]["pack"])
+    for name, wanted in told["build"].items():
+        if here[name] != wanted:
+            raise BatonError(
+                f"the cluster has another {name} ({here[name]}) than the task ({wanted}): install the same wheels there, "
+                "from the same lock"
+            )
+
+
+def _rows(unit: Mapping[str, list[dict[str, Any]]], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
+    """The unit's rows, `FRAME` at a time."""
+    tables = {name: pa.concat_tables([_piece(piece) for piece in pieces]) for name, pieces in unit.items()}
+    count = next(iter(tables.values())).num_rows
+    size = max(count, 1) if at_once else FRAME
+    for start in range(0, max(count, 1), size):
+        yield {name: table.slice(start, size).to_pandas() for name, table in tables.items()}
+
+
+def _piece(piece: Mapping[str, Any]) -> pa.Table:
+    ref = DatasetRef(piece["uri"], piece["rows"], "", piece["sha256"], "")
+    return datasets.table(ref).slice(piece["start"], piece["count"])
+
+
+def _fetched(model: Mapping[str, str], scratch: Path) -> Path:
+    """The model's files in a folder of this process, verified as a task would.
+
+    Raises:
+        DatasetCorrupt: the object is another than the task put there.
+        RegistryRefused: it holds other files than were signed, or another version's.
+    """
+    folder, keys = scratch / "model", scratch / "keys"
+    ref = DatasetRef(model["uri"], 0, "", model["sha256"], "")
+    for path, content in zip(*datasets.table(ref).to_pydict().values(), strict=True):
+        refuse_names(path)
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    keys.mkdir()
+    (keys / "signing.pub").write_text(model["key"], encoding="utf-8")
+    found = verify(folder, public_key(keys))
+    if found.digest != model["manifest"]:
+        raise RegistryRefused(f"{model['uri']}: holds another version ({found.identity.model}) than the task verified")
+    return folder
