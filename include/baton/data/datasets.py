@@ -7,7 +7,7 @@ An object is written once, under a name never used before, and is data only when
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,18 @@ class DatasetWriter:
                 f"{self._name}: the frame does not fit Parquet: {error}; give each column one type"
             ) from error
         return table.replace_schema_metadata(self._schema.metadata)
+
+
+def in_one(frames: Iterable[pd.DataFrame], name: str) -> pa.Table:
+    """Frames as one table, with the columns and types that they would have as the dataset `name`.
+
+    Raises:
+        StoreError: see `DatasetWriter.add`.
+    """
+    writer = DatasetWriter(name)
+    for frame in frames:
+        writer._waiting.append(writer._fitting(frame))
+    return writer._table()
 
 
 def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:

@@ -271,7 +271,7 @@ def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
     except FileExistsError:
-        if path.read_bytes() != body:
+        if path.read_bytes() != bytes(body):
             raise
         return  # a cluster had it written twice
     try:

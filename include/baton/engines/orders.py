@@ -8,10 +8,9 @@ twice meets its own equal bytes, and nothing is data before the task has committ
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -23,13 +22,12 @@ import pandas as pd
 import pyarrow as pa
 
 from baton import errors
-from baton.data import objects, parts
-from baton.data.datasets import DatasetRef
+from baton.data import datasets, objects, parts
+from baton.data.datasets import DatasetRef, schema_fingerprint
 from baton.data.parts import StoredPart
 from baton.errors import BatonError, DatasetCorrupt, SpecError
 from baton.packs.pack import pack_folder
 from baton.progress import told
-from baton.registry.manifest import MANIFEST
 from baton.settings import settings
 from baton.stages.digests import build_of
 from baton.stages.slots import StageOutput
@@ -38,7 +36,7 @@ from baton.stages.step import as_json
 if TYPE_CHECKING:
     from baton.stages.job import StageJob
 
-Answers = Iterator[tuple[int, str]]  # number of a unit -> JSON, see `worker`
+Answers = Generator[tuple[int, str], None, None]  # number of a unit -> JSON, see `worker`
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")  # that scores or a part's bytes depend on
 _ENGINE = Path(__file__).parents[1]
 
@@ -102,37 +100,70 @@ def _made(cluster: Distributor, job: StageJob[Any], work: str, files: Path | Non
     units = units_of(job.inputs)
     targets = [name] if len(units) == 1 else [parts.named(name, number) for number in range(len(units))]
     addresses = [objects.address(target) for target in targets]
+    spare = [parts.named(name, len(units) + number) for number in range(len(units))]  # of parts that are written anew
     model = f"{name.removesuffix('.parquet')}.model.parquet"
     try:
         order = _order(job, work, units, addresses, shipped(files, model) if files else None)
-        found: dict[int, dict[str, Any]] = {}
-        answers = told(cluster.each(json.dumps(order), len(units)), f"{job.stage}: parts made", "parts", len(units))
-        for number, said in answers:
-            if number not in found:
-                found[number] = _checked(json.loads(said), addresses[number])
-        if missing := sorted(set(range(len(units))) - set(found)):
-            raise EngineError(
-                f"stage {job.flow}.{job.stage}: the cluster said nothing of part {missing[0]}; run it again"
-            )
-        have = [
-            StoredPart(found[n]["uri"], found[n]["rows"], found[n]["bytes"], found[n]["sha256"]) for n in sorted(found)
-        ]
-        prints = {one["fingerprint"] for one in found.values()}
-        if len(prints) > 1:
-            raise BatonError(
-                f"stage {job.flow}.{job.stage}: its parts have different columns or types; give each column one type"
-            )
+        have, schemas = _answered(cluster, job, json.dumps(order), addresses)
+        schema = _alike(f"stage {job.flow}.{job.stage}", have, schemas, spare)
         made = have[0] if len(have) == 1 else parts.put_manifest(name, have, objects.no_fault)
     except BaseException:  # a task's time limit is no Exception; what a worker writes later, gc finds
-        for uri in addresses:
-            with suppress(objects.StoreError):
-                objects.delete(uri)
+        _remove([*addresses, *map(objects.address, spare)])
         raise
     finally:
         if files:
-            with suppress(objects.StoreError):
-                objects.delete(objects.address(model))
-    return DatasetRef(made.uri, made.rows, prints.pop(), made.sha256, job.partition)
+            _remove([objects.address(model)])
+    return DatasetRef(made.uri, made.rows, schema_fingerprint(schema), made.sha256, job.partition)
+
+
+def _answered(
+    cluster: Distributor, job: StageJob[Any], order: str, addresses: Sequence[str]
+) -> tuple[list[StoredPart], list[pa.Schema]]:
+    """The parts in order, of each what the cluster said first, and the columns of each."""
+    found: dict[int, Mapping[str, Any]] = {}
+    where = f"stage {job.flow}.{job.stage}"
+    with closing(cluster.each(order, len(addresses))) as answers:
+        for number, said in told(answers, f"{job.stage}: parts made on the cluster", "parts", len(addresses)):
+            if number not in found:
+                found[number] = _checked(json.loads(said), addresses[number])
+    if missing := sorted(set(range(len(addresses))) - set(found)):
+        raise EngineError(
+            f"{where}: the cluster said nothing of part {missing[0]}; nothing was committed, run it again"
+        )
+    ordered = [found[number] for number in range(len(addresses))]
+    have = [StoredPart(one["uri"], one["rows"], one["bytes"], one["sha256"]) for one in ordered]
+    return have, [pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(one["schema"]))) for one in ordered]
+
+
+def _alike(where: str, have: list[StoredPart], schemas: Sequence[pa.Schema], spare: Sequence[str]) -> pa.Schema:
+    """Give all parts the columns of the first, as a task does; a column that holds nothing in it gets a later part's type.
+
+    Raises:
+        BatonError: the cells of a part do not have that type.
+    """
+    known = schemas[0]
+    for schema in schemas:
+        if schema.names == known.names:
+            known = pa.schema(
+                [new if pa.types.is_null(old.type) else old for old, new in zip(known, schema, strict=True)]
+            )
+    for number, (part, schema) in enumerate(zip(have, schemas, strict=True)):
+        if schema != known:
+            try:
+                table = datasets.table(DatasetRef(part.uri, part.rows, "", part.sha256, "")).cast(known)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+                raise BatonError(
+                    f"{where}: part {number} does not fit part 0: {error}; give each column one type"
+                ) from error
+            have[number] = parts.put(spare[number], table, objects.no_fault)
+            objects.delete(part.uri)
+    return known
+
+
+def _remove(addresses: Iterable[str]) -> None:
+    for uri in addresses:
+        with suppress(objects.StoreError):
+            objects.delete(uri)
 
 
 def _order(
@@ -189,7 +220,7 @@ def _between(have: Sequence[StoredPart], start: int, end: int) -> list[Piece]:
 
 
 def shipped(folder: Path, name: str) -> dict[str, str]:
-    """Put a signed model folder into the store as one object, for the workers; what they need to check it."""
+    """Put a signed model folder into the store as one object, for the workers; returns what they need to check it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     content = {
         "path": [path.relative_to(folder).as_posix() for path in files],
@@ -197,9 +228,8 @@ def shipped(folder: Path, name: str) -> dict[str, str]:
     }
     table = pa.table(content, pa.schema([("path", pa.string()), ("bytes", pa.large_binary())]))
     put = parts.put(name, table, objects.no_fault)
-    manifest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     key = (settings().keys_dir / "signing.pub").read_text(encoding="utf-8")
-    return {"uri": put.uri, "sha256": put.sha256, "manifest": manifest, "key": key}
+    return {"uri": put.uri, "sha256": put.sha256, "key": key}
 
 
 def _checked(said: Mapping[str, Any], address: str) -> Mapping[str, Any]:

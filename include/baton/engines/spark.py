@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SAID = 600  # characters of what a server says
 # seconds between the tries of a server that does not answer: 20 in all, where the client's own patience is ten minutes
-_PATIENCE = {"max_retries": 7, "initial_backoff": 50, "backoff_multiplier": 4.0, "max_backoff": 5000, "jitter": 0}
+PATIENCE = {"max_retries": 7, "initial_backoff": 50, "backoff_multiplier": 4.0, "max_backoff": 5000, "jitter": 0}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SparkCluster:
             warnings.simplefilter("ignore")  # that its patience is over, it says by its error, too
             try:
                 session = SparkSession.builder.channelBuilder(address).create()
-                session.client.set_retry_policies([DefaultPolicy(**_PATIENCE)])
+                session.client.set_retry_policies([DefaultPolicy(**PATIENCE)])
                 yield session
                 done = True
             except PySparkException as error:

@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 
 from baton.data import datasets, objects, parts
-from baton.data.datasets import DatasetRef, schema_fingerprint
+from baton.data.datasets import DatasetRef
 from baton.engines.orders import build
-from baton.errors import BatonError, RegistryRefused
+from baton.errors import BatonError
 from baton.registry.content import refuse_names
 from baton.registry.manifest import public_key, verify
 from baton.stages.job import StageJob
@@ -34,7 +34,7 @@ Frames = Iterable[Mapping[str, pd.DataFrame]]  # by name of the input
 def work(order: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """For `mapInArrow`: numbers of units in, a row (`part`, `said`) out for each.
 
-    `said` is JSON: uri, rows, bytes, sha256 and fingerprint of the part; or error (a class of `baton.errors`) and message.
+    `said` is JSON: uri, rows, bytes, sha256 and schema (Arrow's, as hex) of the part; or error (a class of `baton.errors`) and message.
 
     Raises:
         StoreError: the store does not answer; the cluster may try again.
@@ -61,24 +61,25 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
     job: StageJob[Any] = StageJob(**told["job"])
     step = resolve(job.step)
     job = with_options(job, step.options if isinstance(step, Step) else Keywords)
+    tables = {
+        name: pa.concat_tables([_piece(piece) for piece in pieces]) for name, pieces in told["units"][number].items()
+    }
     with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:  # mode 0700
         files = _fetched(told["model"], Path(scratch)) if told["model"] else None
-        frames = resolve(told["work"])(job, _rows(told["units"][number], told["at_once"]), files)
-        made = pa.concat_tables(list(_tables(job, frames)), promote_options="default").combine_chunks()
-    put = parts.put(told["targets"][number], made, objects.no_fault)
-    return {**vars(put), "fingerprint": schema_fingerprint(made.schema)}
+        made = resolve(told["work"])(job, _frames(tables, told["at_once"]), files)
+        try:
+            table = datasets.in_one(_checked(job, made), f"{job.slot}, part {number}")
+        except objects.StoreError as error:  # columns that do not fit each other, not the store
+            raise BatonError(str(error)) from error
+    put = parts.put(told["targets"][number], table, objects.no_fault)
+    return {**vars(put), "schema": table.schema.remove_metadata().serialize().to_pybytes().hex()}
 
 
-def _tables(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pa.Table]:
+def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     for frame in frames:
         if job.output_contract:
             require_contract(job, frame)
-        try:
-            yield pa.Table.from_pandas(frame, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
-            raise BatonError(
-                f"{job.slot}: the frame does not fit Parquet: {error}; give each column one type"
-            ) from error
+        yield frame
 
 
 def _same_build(told: Mapping[str, Any]) -> None:
@@ -92,9 +93,8 @@ def _same_build(told: Mapping[str, Any]) -> None:
             )
 
 
-def _rows(unit: Mapping[str, list[dict[str, Any]]], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
-    """The unit's rows, `FRAME` at a time."""
-    tables = {name: pa.concat_tables([_piece(piece) for piece in pieces]) for name, pieces in unit.items()}
+def _frames(tables: Mapping[str, pa.Table], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
+    """The rows, `FRAME` at a time; a batch without rows is one frame."""
     count = next(iter(tables.values())).num_rows
     size = max(count, 1) if at_once else FRAME
     for start in range(0, max(count, 1), size):
@@ -111,7 +111,7 @@ def _fetched(model: Mapping[str, str], scratch: Path) -> Path:
 
     Raises:
         DatasetCorrupt: the object is another than the task put there.
-        RegistryRefused: it holds other files than were signed, or another version's.
+        RegistryRefused: it holds other files than were signed.
     """
     folder, keys = scratch / "model", scratch / "keys"
     ref = DatasetRef(model["uri"], 0, "", model["sha256"], "")
@@ -122,7 +122,5 @@ def _fetched(model: Mapping[str, str], scratch: Path) -> Path:
         file.write_bytes(content)
     keys.mkdir()
     (keys / "signing.pub").write_text(model["key"], encoding="utf-8")
-    found = verify(folder, public_key(keys))
-    if found.digest != model["manifest"]:
-        raise RegistryRefused(f"{model['uri']}: holds another version ({found.identity.model}) than the task verified")
+    verify(folder, public_key(keys))
     return folder
