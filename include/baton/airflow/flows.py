@@ -250,6 +250,7 @@ class Flow(DAG):
             conn_id: of that engine: the connection to the cluster.
         """
         task_id, options = names.score_of(model), {"model": model}
+        wiring.require_engine(f"stage {task_id}", engine)
         if engine != "local":
             options |= {"engine": engine, "conn_id": conn_id}
         if fallback:
