@@ -15,14 +15,14 @@ INCLUDE = Path(__file__).parents[2] / "include"
 
 
 @contextmanager
-def sailing(log: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def sailing(log: Path, **environment: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Its port and process; it is ended afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # a cluster has none of our settings: what a worker needs is in the order
     own = {name: value for name, value in os.environ.items() if not name.startswith(("BATON_", "AIRFLOW"))}
-    own |= {"PYTHONPATH": str(INCLUDE), "OMP_NUM_THREADS": "1"}
+    own |= {"PYTHONPATH": str(INCLUDE), "OMP_NUM_THREADS": "1", **environment}
     command = [str(Path(sys.executable).with_name("sail")), "spark", "server", "--port", str(port)]
     with log.open("ab") as said:
         process = subprocess.Popen(command, env=own, stdout=said, stderr=subprocess.STDOUT)

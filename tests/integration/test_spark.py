@@ -39,13 +39,22 @@ from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, head, history, run_stage
 from baton.steps import score as scoring
 
+S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
 SAIL: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("spark_server.py")))
 HOUR, ROWS = "2026-01-01T00:00:00", 500
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with SAIL["sailing"](tmp_path_factory.mktemp("sail") / "log") as (port, _):
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with S3["serving"]("moto", tmp_path_factory.mktemp("moto")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[int]:
+    """A cluster whose workers have rights in a bucket, of their own."""
+    rights = {name: value for name, value in S3["environment"](bucket).items() if name.startswith("AWS_")}
+    with SAIL["sailing"](tmp_path_factory.mktemp("sail") / "log", **rights) as (port, _):
         yield port
 
 
@@ -82,6 +91,10 @@ class Clustered(Unconnected):
 
 @pytest.fixture
 def batch(home: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetRef:
+    return delivered(home, saved, monkeypatch)
+
+
+def delivered(home: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetRef:
     """A batch of three parts, and a registry that holds one signed version."""
     warehouse.migrate()
     monkeypatch.setattr(parts, "ROWS", 200)
@@ -141,6 +154,17 @@ def test_the_rows_are_those_of_a_task(batch: DatasetRef, server: int) -> None:
     decided = run(replace(decide, options=options)).ref
     by_a_task = run(replace(decide, stage="here", options={"params": {"block_probability": 0.8}})).ref
     pd.testing.assert_frame_equal(datasets.read(decided), datasets.read(by_a_task))
+
+
+def test_the_workers_reach_an_object_store_by_rights_of_their_own(
+    home: Path, saved: Path, bucket: str, server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with S3["used"](bucket):
+        far = delivered(home, saved, monkeypatch)
+        there = run(score(far, server, engine="spark")).ref
+        assert there.uri.startswith("s3://")
+        assert there.content_sha256 == run(score(far, server, "here")).ref.content_sha256
+        assert len(objects_of("score")) == 4
 
 
 def test_a_part_that_was_altered_is_named_and_a_model_that_was_is_refused(
