@@ -1,13 +1,15 @@
 """Parts: a batch of any size as Parquet objects of bounded size, and the manifest that names them in the order of their rows.
 
-A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, so that a store may move. Its hash
-leaves the names out: the same rows have the same hash, whichever attempt wrote them.
+A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, or, of a result that several tasks
+made, in the folders of these tasks (`../3/name`): a store may move. Its hash leaves the names out: the same rows have the same
+hash, whichever attempts wrote them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ BYTES = 128 << 20  # of a part in memory, about: it ends at the next multiple of
 STEP = 10_000
 
 _PLAIN, _MANIFEST = ".parquet", ".json"
+_NAME = re.compile(r"(\.\./-?\d+/)?[^/]+")  # beside the manifest, or in a folder beside its own; nowhere else
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,13 @@ def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
 
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:
-    """Write the manifest of the dataset `name`; rows and bytes are those of all parts."""
-    said = [{"name": part.uri.rpartition("/")[2], **asdict(part)} for part in parts]
+    """Write the manifest of the dataset `name`; rows and bytes are those of all parts.
+
+    Raises:
+        StoreError: see `objects.put`; or a part lies neither beside it nor in a folder beside its own.
+    """
+    folder = objects.address(name).rpartition("/")[0]
+    said = [{"name": _relative(part.uri, folder), **asdict(part)} for part in parts]
     for one in said:
         del one["uri"]
     body = json.dumps({"parts": said}, separators=(",", ":")).encode()
@@ -75,19 +83,72 @@ def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
         FileNotFoundError: it is not there.
         DatasetCorrupt: it names other parts than were committed.
     """
-    try:
-        said = json.loads(objects.get(uri))["parts"]
-        folder = uri.rpartition("/")[0]
-        parts = [StoredPart(f"{folder}/{one['name']}", one["rows"], one["bytes"], one["sha256"]) for one in said]
-        found = _hash(parts)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
+    parts = read_manifest(uri)
+    found = _hash(parts)
     if found != sha256:
         raise DatasetCorrupt(
             f"{uri}: names other parts than were committed ({found[:12]}..., committed was {sha256[:12]}...); "
             "run its stage again to build it anew"
         )
     return parts
+
+
+def read_manifest(uri: str) -> list[StoredPart]:
+    """The parts that a manifest names, before anybody looked whether they are those that were committed.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DatasetCorrupt: it is no manifest.
+    """
+    folder = uri.rpartition("/")[0]
+    try:
+        said = json.loads(objects.get(uri))["parts"]
+        return [StoredPart(_address(one["name"], folder), one["rows"], one["bytes"], one["sha256"]) for one in said]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
+
+
+def owned(uri: str, parts: Sequence[StoredPart]) -> list[StoredPart]:
+    """Those parts of a manifest that were written with it, and go when it goes; the others are other datasets'."""
+    own = uri.removesuffix(_MANIFEST) + "."
+    return [part for part in parts if part.uri.startswith(own)]
+
+
+def _relative(uri: str, folder: str) -> str:
+    above = folder.rpartition("/")[0]
+    name = uri.removeprefix(f"{folder}/") if uri.startswith(f"{folder}/") else uri.replace(f"{above}/", "../", 1)
+    if not _NAME.fullmatch(name):
+        raise objects.StoreError(
+            f"{uri}: no part of a dataset in {folder}; it lies neither there nor in a folder beside"
+        )
+    return name
+
+
+def _address(name: str, folder: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the part {name!r} would lie elsewhere")
+    return f"{folder.rpartition('/')[0]}/{name[3:]}" if name.startswith("../") else f"{folder}/{name}"
+
+
+def range_of(parts: Sequence[StoredPart], start: int, rows: int) -> tuple[int, list[StoredPart], str]:
+    """Some rows of a dataset: rows to leave out of the first part, the parts that hold them, a hash over both.
+
+    The hash is the same wherever these parts stand: what comes before them in their dataset does not count.
+
+    Raises:
+        ValueError: the dataset has no such rows.
+    """
+    held: list[StoredPart] = []
+    before = skip = 0
+    for part in parts:
+        if part.rows and before < start + rows and before + part.rows > start:
+            skip = skip if held else max(0, start - before)
+            held.append(part)
+        before += part.rows
+    if start < 0 or start + rows > before:
+        raise ValueError(f"no rows {start} to {start + rows} in a dataset of {before}")
+    said = json.dumps([skip, rows, _hash(held)], separators=(",", ":"))
+    return skip, held, hashlib.sha256(said.encode()).hexdigest()
 
 
 def _hash(parts: Sequence[StoredPart]) -> str:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from baton import errors
-from baton.data import datasets, objects, parts
+from baton.data import datasets, objects, parts, stored
 from baton.data.datasets import DatasetRef, schema_fingerprint
 from baton.data.parts import StoredPart
 from baton.errors import BatonError, DatasetCorrupt, SpecError
@@ -52,17 +50,6 @@ class Distributor(Protocol):
 
     def each(self, order: str, count: int) -> Answers:
         """What became of the units 0 to `count`, in any order, some perhaps twice. Raises EngineError."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows of one stored part: `count` of them from `start`."""
-
-    uri: str
-    rows: int
-    sha256: str
-    start: int
-    count: int
 
 
 def build(pack: str) -> dict[str, str]:
@@ -173,7 +160,7 @@ def _order(
     return {
         "work": work,
         "job": {**{name: getattr(job, name) for name in fields}, "models": dict(job.models), "options": as_json(job)},
-        "units": [{name: [vars(piece) for piece in pieces] for name, pieces in unit.items()} for unit in units],
+        "units": [{name: ref.to_dict() for name, ref in unit.items()} for unit in units],
         "targets": list(addresses),
         # of a batch in one part a stage in its task sees all rows at once
         "at_once": len(units) == 1,
@@ -182,7 +169,7 @@ def _order(
     }
 
 
-def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, list[Piece]]]:
+def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, DatasetRef]]:
     """The inputs' rows cut where the parts of the first one end, whatever the parts of the others.
 
     Raises:
@@ -192,31 +179,11 @@ def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, list[Piece]]]:
     many = {name: ref.rows for name, ref in inputs.items()}
     if len(set(many.values())) != 1:
         raise BatonError(f"engine: spark: the inputs need the same rows in the same order, they have {many}")
-    held = {name: _parts_of(ref) for name, ref in inputs.items()}
-    ends = list(accumulate(part.rows for part in next(iter(held.values()))))
-    return [
-        {name: _between(have, start, end) for name, have in held.items()}
-        for start, end in zip([0, *ends], ends, strict=False)
-    ]
-
-
-def _parts_of(ref: DatasetRef) -> list[StoredPart]:
-    if ref.kind == "parquet":
-        return [StoredPart(ref.uri, ref.rows, 0, ref.content_sha256)]
-    try:
-        return parts.of_manifest(ref.uri, ref.content_sha256)
-    except FileNotFoundError as error:
-        raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
-
-
-def _between(have: Sequence[StoredPart], start: int, end: int) -> list[Piece]:
-    found, before = [], 0
-    for part in have:
-        first, last = max(start, before), min(end, before + part.rows)
-        if first < last or len(have) == 1:  # a batch without rows still has columns
-            found.append(Piece(part.uri, part.rows, part.sha256, first - before, last - first))
-        before += part.rows
-    return found
+    edges = [0, *stored.ends(next(iter(inputs.values())))]
+    if len(edges) == 2:
+        return [dict(inputs)]
+    rows = {name: stored.windows(ref, edges) for name, ref in inputs.items()}
+    return [{name: ref[number] for name, ref in rows.items()} for number in range(len(edges) - 1)]
 
 
 def shipped(folder: Path, name: str) -> dict[str, str]:

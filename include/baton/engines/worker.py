@@ -61,16 +61,15 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
     job: StageJob[Any] = StageJob(**told["job"])
     step = resolve(job.step)
     job = with_options(job, step.options if isinstance(step, Step) else Keywords)
-    tables = {
-        name: pa.concat_tables([_piece(piece) for piece in pieces]) for name, pieces in told["units"][number].items()
-    }
     with tempfile.TemporaryDirectory(prefix="baton-model-") as scratch:  # mode 0700
         files = _fetched(told["model"], Path(scratch)) if told["model"] else None
-        made = resolve(told["work"])(job, _frames(tables, told["at_once"]), files)
+        made = resolve(told["work"])(job, _frames(told["units"][number], told["at_once"]), files)
         try:
             table = datasets.in_one(_checked(job, made), f"{job.slot}, part {number}")
-        except objects.StoreError as error:  # columns that do not fit each other, not the store
-            raise BatonError(str(error)) from error
+        except objects.StoreError as error:
+            if not isinstance(error.__cause__, pa.ArrowException | ValueError):
+                raise
+            raise BatonError(str(error)) from error  # columns that do not fit each other, not the store
     put = parts.put(told["targets"][number], table, objects.no_fault)
     return {**vars(put), "schema": table.schema.remove_metadata().serialize().to_pybytes().hex()}
 
@@ -93,17 +92,11 @@ def _same_build(told: Mapping[str, Any]) -> None:
             )
 
 
-def _frames(tables: Mapping[str, pa.Table], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
-    """The rows, `FRAME` at a time; a batch without rows is one frame."""
-    count = next(iter(tables.values())).num_rows
-    size = max(count, 1) if at_once else FRAME
-    for start in range(0, max(count, 1), size):
-        yield {name: table.slice(start, size).to_pandas() for name, table in tables.items()}
-
-
-def _piece(piece: Mapping[str, Any]) -> pa.Table:
-    ref = DatasetRef(piece["uri"], piece["rows"], "", piece["sha256"], "")
-    return datasets.table(ref).slice(piece["start"], piece["count"])
+def _frames(unit: Mapping[str, Mapping[str, Any]], at_once: bool) -> Iterator[dict[str, pd.DataFrame]]:
+    refs = {name: DatasetRef.from_dict(dict(said)) for name, said in unit.items()}
+    read = ([datasets.read(ref)] if at_once else datasets.read_frames(ref, FRAME) for ref in refs.values())
+    for some in zip(*read, strict=True):
+        yield dict(zip(refs, some, strict=True))
 
 
 def _fetched(model: Mapping[str, str], scratch: Path) -> Path:

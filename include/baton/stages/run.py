@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts import check as contracts
+from baton.data import stored
 from baton.data import typed as parsing
 from baton.data.datasets import read, read_frames
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.packs.pack import pack_folder, spec_paths
-from baton.stages import answers
-from baton.stages.digests import code_of
+from baton.stages import answers, groups
+from baton.stages.digests import code_of, input_digest
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, StageResult, run_stage
 from baton.stages.step import Keywords, Step, as_json, resolve, with_options
@@ -28,6 +30,8 @@ ENGINE = Path(__file__).parents[1]
 def run(job: StageJob[Any]) -> StageResult:
     """Run the job's step under the slot protocol: return the head if nothing changed, else compute and commit.
 
+    A job of a group has the group's rows of its inputs, and commits in the group's slot; the last of them names the whole.
+
     Raises:
         StaleAttempt: a later attempt owns the slot.
         BatonError: a person's yes among the options is not what they said, or about an earlier version of an input.
@@ -36,6 +40,9 @@ def run(job: StageJob[Any]) -> StageResult:
         BatonError: whatever the step itself raises on purpose.
     """
     answers.require(job)
+    together = groups.shared(job.inputs, job.group) if job.group is not None and job.group.of > 1 else []
+    if job.group is not None and together:
+        job = replace(job, inputs=together[job.group.number])
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
     params: dict[str, Any] = {"options": as_json(given)}
@@ -51,16 +58,19 @@ def run(job: StageJob[Any]) -> StageResult:
         if job.output_contract and output.made is None:  # a worker of an engine has checked
             require_contract(job, output.frame)
             rest = _checked(job, rest)
-        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit, rest, output.made)
+        return replace(output, on_commit=None if job.dry_run else output.on_commit, rest=rest)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
     # the engine's own steps say in their state what they take of a spec; a pack's function may read any of it
     ours = function.__module__.startswith("baton.")
     code = code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ())
-    return run_stage(
+    result = run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )
+    if together:
+        groups.whole_if_complete(job.slot, [input_digest(one, params, job.models, code) for one in together])
+    return result
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: StageJob[Keywords]) -> StageOutput:
@@ -84,6 +94,8 @@ def _some_rows_at_a_time(
 ) -> StageOutput:
     """Call a function that is `row_local` again and again, while what it made of the rows before is written.
 
+    Its parts end where those of the first input do: so the result is the same however many tasks made it.
+
     Raises:
         BatonError: the inputs have not the same number of rows, or it returns more than a frame.
     """
@@ -93,9 +105,10 @@ def _some_rows_at_a_time(
             f"{function.__qualname__} is row_local: its inputs need the same rows in the same order, they have {many}"
         )
 
-    some = (dict(zip(inputs, one, strict=True)) for one in zip(*map(read_frames, inputs.values()), strict=True))
-    frames = one_by_one(function, some, options)
-    return StageOutput(next(frames), rest=frames)
+    ends = stored.ends(next(iter(inputs.values())))
+    read = (read_frames(ref, ends=ends) for ref in inputs.values())
+    frames = one_by_one(function, (dict(zip(inputs, some, strict=True)) for some in zip(*read, strict=True)), options)
+    return StageOutput(next(frames), rest=frames, ends=ends)
 
 
 def one_by_one(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,8 @@ class StageOutput:
         on_commit: called with the connection and the commit's id inside the commit's transaction, to write
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
-            many rows need not hold them all.
+            many rows need not hold them all. The facts may change until the last is made.
+        ends: see `datasets.DatasetWriter`.
         made: writes the rows itself, as a new dataset of the name that it is given, instead of `frame` and `rest` (an
             engine, `baton.engines`); it leaves nothing when it raises.
     """
@@ -82,6 +83,7 @@ class StageOutput:
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
     rest: Iterable[pd.DataFrame] = ()
+    ends: Sequence[int] = ()
     made: Callable[[str], DatasetRef] | None = None
 
 
@@ -123,48 +125,70 @@ def run_stage(
         StoreError: the rows could not be written; nothing was committed.
         Exception: what `compute` or `on_commit` raise; nothing was committed.
     """
-    digest = input_digest(inputs, params, models, code)
-    found = _usable(head(slot), digest)
-    if found is not None:
-        return found
-    FAULT("looked")
-    fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
-    FAULT("fenced")
-    found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
-    if found is not None:
-        return found
-    output = compute(dict(inputs))
-    FAULT("computed")
-    facts = json.loads(to_json(output.facts))  # as a cached result will return them
-    path = object_name(slot, digest, fence, owner)
-    ref = output.made(path) if output.made is not None else _written(path, slot.partition, output)
-    row = {
-        **_where(slot),
-        "fence": fence,
-        "digest": digest,
-        "uri": ref.uri,
-        "ref": ref.to_dict(),
-        "facts": facts,
+    about = {
+        "digest": input_digest(inputs, params, models, code),
         "inputs": {name: given.to_dict() for name, given in inputs.items()},
         "params": dict(params),
         "models": dict(models),
         "code": code,
         "run_id": run_id,
-        "created_at": warehouse.now(),
     }
-    return _commit(slot, row, ref, output.on_commit)
+
+    def make(path: str) -> Made:
+        output = compute(dict(inputs))
+        FAULT("computed")
+        to_json(output.facts)  # what it cannot hold is refused before a byte is written
+        if output.made is not None:
+            return output.made(path), output.facts, output.on_commit
+        with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point), ends=output.ends) as writer:
+            for frame in chain([output.frame], output.rest):
+                writer.add(frame)
+            return writer.close(), output.facts, output.on_commit
+
+    return commit_once(slot, about, make)
 
 
-def _written(path: str, partition: str, output: StageOutput) -> DatasetRef:
-    with datasets.DatasetWriter(path, partition, at=lambda point: FAULT(point)) as writer:
-        for frame in chain([output.frame], output.rest):
-            writer.add(frame)
-        return writer.close()
+Made = tuple[DatasetRef, dict[str, Any], Callable[[Connection, int], None] | None]
+
+
+def commit_once(
+    slot: Slot,
+    about: Mapping[str, Any],
+    make: Callable[[str], Made],
+    present: Callable[[DatasetRef], bool] | None = None,
+) -> StageResult:
+    """Return the slot's result of a digest: the one that is there, or a new one.
+
+    Args:
+        about: of the commit: digest, inputs (as JSON), params, models, code, run_id.
+        make: writes the dataset of the given name; returns its reference, the facts, and what to call in the commit's
+            transaction.
+        present: whether a dataset is still there; by default all its bytes are checked.
+
+    Raises:
+        StaleAttempt: see `run_stage`.
+        Exception: what `make` raises; nothing was committed.
+    """
+    present = present or datasets.verifies
+    found = _usable(head(slot), about["digest"], present)
+    if found is not None:
+        return found
+    FAULT("looked")
+    fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
+    FAULT("fenced")
+    found = _usable(head(slot), about["digest"], present)  # by another attempt, between the first look and the fence
+    if found is not None:
+        return found
+    ref, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    row = {**_where(slot), **about, "fence": fence, "uri": ref.uri, "ref": ref.to_dict(), "created_at": warehouse.now()}
+    row["facts"] = json.loads(to_json(facts))  # as a cached result will return them
+    return _commit(slot, row, ref, on_commit, present)
 
 
 def _commit(
-    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None
-) -> StageResult:
+    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None,
+    present: Callable[[DatasetRef], bool],
+) -> StageResult:  # fmt: skip
     """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
     complete = False  # True once COMMIT may have been sent: from then on the object may be data
 
@@ -187,7 +211,7 @@ def _commit(
         commit_id = warehouse.transact(work)
     except StaleAttempt:
         datasets.delete(ref)
-        current = _usable(head(slot), row["digest"])
+        current = _usable(head(slot), row["digest"], present)
         if current is None:
             raise
         return current
@@ -222,8 +246,8 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(result: StageResult | None, digest: str) -> StageResult | None:
-    if result is not None and result.digest == digest and datasets.verifies(result.ref):
+def _usable(result: StageResult | None, digest: str, present: Callable[[DatasetRef], bool]) -> StageResult | None:
+    if result is not None and result.digest == digest and present(result.ref):
         return result
     return None
 
@@ -237,6 +261,15 @@ def head(slot: Slot) -> StageResult | None:
     with warehouse.read() as conn:
         row = conn.execute(sa.select(commits).select_from(joined).where(*is_slot(heads, slot))).mappings().first()
     return None if row is None else _result(row)
+
+
+def heads_of_groups(own: Slot, many: int) -> list[StageResult]:
+    """Present versions of the first so many groups of a stage (map index from 0), as far as they are there; see `stages.groups`."""
+    joined = heads.join(commits, heads.c.commit_id == commits.c.id)
+    same = [heads.c[name] == value for name, value in _where(own).items() if name != "map_index"]
+    query = sa.select(commits).select_from(joined).where(*same, heads.c.map_index.between(0, many - 1))
+    with warehouse.read() as conn:
+        return [_result(row) for row in conn.execute(query.order_by(heads.c.map_index)).mappings()]
 
 
 def recomputed_after(slot: Slot) -> int | None:
