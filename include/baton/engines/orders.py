@@ -46,7 +46,9 @@ class EngineError(BatonError):
 class Distributor(Protocol):
     """A cluster: it hands the numbers of units to its workers and brings back what `worker.work` says of each."""
 
-    local: bool  # its workers see this machine's folders
+    @property
+    def local(self) -> bool:
+        """Whether its workers see this machine's folders."""
 
     def each(self, order: str, count: int) -> Answers:
         """What became of the units 0 to `count`, in any order, some perhaps twice. Raises EngineError."""

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from baton.stages.slots import StageOutput
 
 _SAID = 600  # characters of what a server says
-# seconds between the tries of a server that does not answer: 20 in all, where the client's own patience is ten minutes
-PATIENCE = {"max_retries": 7, "initial_backoff": 50, "backoff_multiplier": 4.0, "max_backoff": 5000, "jitter": 0}
+# milliseconds between the tries of a server that does not answer: 20 s in all, where the client's own patience is ten minutes
+PATIENCE: dict[str, Any] = {
+    "max_retries": 7,
+    "initial_backoff": 50,
+    "backoff_multiplier": 4.0,
+    "max_backoff": 5000,
+    "jitter": 0,
+}
 
 
 @dataclass(frozen=True)
