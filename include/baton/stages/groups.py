@@ -107,8 +107,10 @@ def whole(
     said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
     if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
         said["degraded"] = degraded
+    # a group that was computed anew because its object was damaged has the same content elsewhere
+    objects = [ref.uri.rpartition("/")[2] for ref in refs]
     about = {
-        "digest": input_digest(inputs, {"groups": len(refs)}, {}, __name__),
+        "digest": input_digest(inputs, {"objects": objects}, {}, __name__),
         "inputs": {name: ref.to_dict() for name, ref in inputs.items()},
         "params": {"groups": len(refs)}, "models": dict(models), "code": __name__, "run_id": None,
     }  # fmt: skip

@@ -38,6 +38,16 @@ def local(orders: pd.DataFrame) -> pd.DataFrame:
     return orders
 
 
+@row_local
+def priced(orders: pd.DataFrame, factor: int = 2) -> pd.DataFrame:
+    return orders
+
+
+@row_local
+@more.twice
+def marked_twice(orders): ...
+
+
 def gather(**frames: pd.DataFrame) -> pd.DataFrame:
     return frames["a"]
 
@@ -205,3 +215,15 @@ def test_nothing_of_the_step_is_imported() -> None:
         "assert not late, late\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_function_that_is_row_local_is_known_and_its_frames_are_compared(pack: None) -> None:
+    paths = [
+        "wired_pack.steps:priced",
+        "wired_pack.steps:decide",
+        "wired_pack.steps:marked_twice",
+        "baton.steps.score:score",
+    ]
+    assert [wiring.is_row_local(path) for path in paths] == [True, False, False, False]
+    with pytest.raises(SpecError, match="no frame or parameter `ordrs`"):
+        wiring.check("price", paths[0], {}, {"ordrs": None})

@@ -137,6 +137,18 @@ def dies_for_the_whole(real: Any) -> Any:
     return commit_once
 
 
+def test_a_group_that_was_damaged_is_computed_anew_and_the_whole_names_what_it_made() -> None:
+    given = inputs()
+    first, _ = everybody(given)
+    before = present()
+    objects.delete(stored.held(first.ref)[1][0].uri)
+    assert [one.cached for one in everybody(given)] == [False, True]
+    again = present()
+    assert again.ref.content_sha256 == before.ref.content_sha256
+    assert datasets.verifies(again.ref)
+    assert not datasets.verifies(before.ref)
+
+
 def test_only_those_whose_parts_changed_are_computed_again() -> None:
     given = inputs()
     everybody(given, 99)
