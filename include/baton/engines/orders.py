@@ -34,7 +34,7 @@ from baton.stages.step import as_json
 if TYPE_CHECKING:
     from baton.stages.job import StageJob
 
-Answers = Generator[tuple[int, str], None, None]  # number of a unit -> JSON, see `worker`
+Reports = Generator[tuple[int, str], None, None]  # number of a unit -> JSON, see `worker`
 _LIBRARIES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn")  # that scores or a part's bytes depend on
 _ENGINE = Path(__file__).parents[1]
 
@@ -50,7 +50,7 @@ class Distributor(Protocol):
     def local(self) -> bool:
         """Whether its workers see this machine's folders."""
 
-    def each(self, order: str, count: int) -> Answers:
+    def each(self, order: str, count: int) -> Reports:
         """What became of the units 0 to `count`, in any order, some perhaps twice. Raises EngineError."""
 
 

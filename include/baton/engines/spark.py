@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.engines import worker
-from baton.engines.orders import Answers, EngineError, output
+from baton.engines.orders import EngineError, Reports, output
 from baton.errors import SpecError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SparkCluster:
         """See `orders.output`."""
         return output(self, job, work, files, facts)
 
-    def each(self, order: str, count: int) -> Answers:
+    def each(self, order: str, count: int) -> Reports:
         """See `orders.Distributor`; when the caller stops listening, the cluster stops working.
 
         Raises:

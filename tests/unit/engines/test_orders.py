@@ -15,7 +15,7 @@ import pytest
 from baton.data import datasets, objects, parts
 from baton.data.datasets import DatasetRef
 from baton.engines import orders, worker
-from baton.engines.orders import Answers, EngineError
+from baton.engines.orders import EngineError, Reports
 from baton.errors import BatonError, ContractBroken, DatasetCorrupt, SpecError
 from baton.settings import settings
 from baton.stages import run as stages
@@ -68,7 +68,7 @@ class Cluster:
     ) -> None:
         self.says, self.ended = says, 0
 
-    def each(self, order: str, count: int) -> Answers:
+    def each(self, order: str, count: int) -> Reports:
         numbers = [pa.RecordBatch.from_pydict({"id": [number]}) for number in reversed(range(count))]
         rows = pa.Table.from_batches(list(worker.work(order, numbers)))
         try:

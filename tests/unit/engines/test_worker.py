@@ -14,7 +14,7 @@ import pytest
 
 from baton.data import datasets, objects
 from baton.engines import orders, worker
-from baton.engines.orders import Answers
+from baton.engines.orders import Reports
 from baton.errors import DatasetCorrupt, RegistryRefused
 from baton.registry.identity import Identity
 from baton.registry.manifest import sign, signing_key
@@ -63,7 +63,7 @@ class Cluster:
     def __init__(self, changed: int = 0) -> None:
         self.changed, self.seen = changed, ""
 
-    def each(self, order: str, count: int) -> Answers:
+    def each(self, order: str, count: int) -> Reports:
         self.seen = order
         path = objects.path_of(json.loads(order)["model"]["uri"])
         if self.changed:
