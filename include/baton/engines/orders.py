@@ -57,7 +57,7 @@ class Distributor(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartRows:
     """Rows of one stored part: `count` of them from `start`."""
 
     uri: str
@@ -184,7 +184,7 @@ def _order(
     }
 
 
-def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, list[Piece]]]:
+def units_of(inputs: Mapping[str, DatasetRef]) -> list[dict[str, list[PartRows]]]:
     """The inputs' rows cut where the parts of the first one end, whatever the parts of the others.
 
     Raises:
@@ -211,12 +211,12 @@ def _parts_of(ref: DatasetRef) -> list[StoredPart]:
         raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
 
 
-def _between(have: Sequence[StoredPart], start: int, end: int) -> list[Piece]:
+def _between(have: Sequence[StoredPart], start: int, end: int) -> list[PartRows]:
     found, before = [], 0
     for part in have:
         first, last = max(start, before), min(end, before + part.rows)
         if first < last or len(have) == 1:  # a batch without rows still has columns
-            found.append(Piece(part.uri, part.rows, part.sha256, first - before, last - first))
+            found.append(PartRows(part.uri, part.rows, part.sha256, first - before, last - first))
         before += part.rows
     return found
 
