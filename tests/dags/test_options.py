@@ -115,7 +115,7 @@ def test_a_cluster_works_on_stages_whose_rows_depend_on_no_others() -> None:
         ):
             one.score(rows, "transaction_anomaly", engine="sprak")
         with pytest.raises(SpecError, match="engine: spark needs a function that is marked `@row_local`"):
-            one.stage("order", "baton_packs.supply_chain.steps:place", {"engine": "spark"})
+            one.stage("open", "baton_packs.supply_chain.steps:open_orders", {"engine": "spark"}, stock=rows)
     assert scores.operator.options == {"model": "card_fraud", "engine": "spark", "conn_id": "ours"}
     assert decided.operator.options == {"engine": "spark"}
 

@@ -71,7 +71,7 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
             table = datasets.in_one(_checked(job, made), f"{job.slot}, part {number}")
         except objects.StoreError as error:  # columns that do not fit each other, not the store
             raise BatonError(str(error)) from error
-    put = parts.put(told["targets"][number], table, objects.no_fault)
+    put = parts.put(told["targets"][number], table, objects.no_fault, again=True)
     return {**vars(put), "schema": table.schema.remove_metadata().serialize().to_pybytes().hex()}
 
 
