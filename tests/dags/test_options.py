@@ -117,7 +117,7 @@ def test_a_cluster_works_on_stages_whose_rows_depend_on_no_others() -> None:
         ):
             one.score(rows, "transaction_anomaly", engine="sprak")
         with pytest.raises(SpecError, match="engine: spark needs a function that is marked `@row_local`"):
-            one.stage("order", "baton_packs.supply_chain.steps:place", {"engine": "spark"})
+            one.stage("open", "baton_packs.supply_chain.steps:open_orders", {"engine": "spark"}, stock=rows)
     with (
         Flow("forecasting", pack="supply_chain", cron=None, owner="tests", doc_md="", models=["demand"]) as one,
         pytest.raises(

@@ -182,9 +182,10 @@ def test_a_part_that_was_altered_is_named_and_a_model_that_was_is_refused(
     path.write_bytes(content[:-1] + b"x")
     with pytest.raises(DatasetCorrupt, match=rf"{path.name}: the bytes have SHA-256"):
         run(score(batch, server, engine="spark"))
-    assert objects_of("score") == []
     path.write_bytes(content)
     assert run(score(batch, server, engine="spark")).ref.rows == ROWS
+    garbage.gc(timedelta(0))  # what a worker wrote after the task had heard of the altered part
+    assert len(objects_of("score")) == 4
 
 
 def test_a_cluster_that_dies_in_the_middle_is_said_and_the_retry_doubles_nothing(

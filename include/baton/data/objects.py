@@ -2,7 +2,7 @@
 
 A name is taken once: a folder by an exclusive create, an object store by a conditional put (`mode="create"` of S3, Google
 and Azure alike). A store behind a network may have kept an object and lost its answer, and the client then asks again and
-hears "exists"; a cluster may run a part of its work twice: so what is there is read back, and equal bytes are our own.
+hears "exists": so what is there is read back, and equal bytes are our own.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ def no_fault(point: str) -> None:
     """Called where a process may die; the crash tests put a killer in its place."""
 
 
-def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> str:
+def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault, again: bool = False) -> str:
     """Write one new object and return its address.
 
     Args:
         name: path below `settings().store_url`, or a whole address (a cluster's worker has no such setting); never used before.
         at: called at the points `writing`, `written`, `synced` (crash tests).
+        again: whoever asks may have been asked twice: equal bytes under the name are its own, in a folder, too.
 
     Raises:
         StoreError: the store is full, out of reach or not writable (a partial object is removed), or the name is taken.
@@ -63,6 +64,8 @@ def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> st
         else:
             _put_remote(uri, bytes(body), at)
     except FileExistsError as error:
+        if again and get(uri) == bytes(body):
+            return uri
         raise StoreError(
             f"{uri} exists already: the warehouse is older than its store (was it restored from a backup?); "
             "set BATON_STORE_URL to an empty folder"
@@ -268,12 +271,7 @@ def _files(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def _put_file(path: Path, body: memoryview, at: Callable[[str], None]) -> None:
     made = _make_folders(path.parent)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    except FileExistsError:
-        if path.read_bytes() != bytes(body):
-            raise
-        return  # a cluster had it written twice
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
     try:
         try:
             half = len(body) // 2

@@ -48,7 +48,7 @@ def named(name: str, number: int) -> str:
     return f"{name.removesuffix(_PLAIN)}.{number:05}{_PLAIN}"
 
 
-def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
+def put(name: str, table: pa.Table, at: Callable[[str], None], again: bool = False) -> StoredPart:
     """Write a table as one new Parquet object; see `objects.put`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,7 +57,7 @@ def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
     pq.write_table(table, sink, **_writer_options(table.schema))
     body = sink.getvalue()
     return StoredPart(
-        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest()
+        objects.put(name, memoryview(body), at, again), table.num_rows, body.size, hashlib.sha256(body).hexdigest()
     )
 
 
