@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -256,3 +259,10 @@ def test_a_server_that_is_not_there_is_named_without_the_token(
         run(score(batch, 9, engine="spark"))
     assert "secret-word" not in str(told.value) + str(told.value.__cause__)
     assert objects_of("score") == []
+
+
+def test_a_process_without_a_main_file_imports_what_imports_spark() -> None:
+    """As a task of Airflow may be: Spark's client ends such a process where it finds no whole Spark, and GX imports the client."""
+    code = "from baton.contracts.engine import warm; warm(); from pyspark.sql.connect.session import SparkSession"
+    plain = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=plain)
