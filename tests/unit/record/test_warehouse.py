@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,6 +147,14 @@ def test_a_refused_row_does_not_stand_in_the_log(migrated, caplog):
     assert "ann@home" not in caplog.text
 
 
+def test_a_connection_whose_transaction_does_not_begin_goes_back(migrated, monkeypatch):
+    begun = []
+    monkeypatch.setattr(sa.engine.Connection, "begin", lambda conn: begun.append(conn) or 1 / 0)
+    with pytest.raises(ZeroDivisionError), warehouse.read():
+        pass
+    assert [conn.closed for conn in begun] == [True]
+
+
 def test_several_reads_of_one_block_see_one_state(migrated):
     with warehouse.read() as conn:
         assert warehouse.meta_get("a", conn) is None
@@ -198,21 +207,21 @@ def test_a_full_disk_is_a_clear_error_and_commits_nothing(migrated):
     assert count(tables.meta) == 0
 
 
-def test_transact_repeats_a_deadlock_victim(migrated):
-    class Deadlock(Exception):
-        pgcode = "40P01"
-
-    tries = []
+@pytest.mark.parametrize(("bad", "done"), [(2, "done"), (4, "done"), (5, None)])
+def test_transact_repeats_a_deadlock_victim_four_times(migrated, monkeypatch, bad, done):
+    tries, deadlock = [], type("Deadlock", (Exception,), {"pgcode": "40P01"})
 
     def work(conn):
         tries.append(1)
         warehouse.meta_set("a", str(len(tries)), conn)
-        if len(tries) < 3:
-            raise DBAPIError("update", {}, Deadlock())
+        if len(tries) <= bad:
+            raise DBAPIError("update", {}, deadlock())
         return "done"
 
-    assert warehouse.transact(work) == "done"
-    assert warehouse.meta_get("a") == "3"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with nullcontext() if done else pytest.raises(DBAPIError):
+        assert warehouse.transact(work) == done
+    assert (len(tries), warehouse.meta_get("a")) == (min(bad + 1, 5), str(bad + 1) if done else None)
 
 
 def test_an_error_of_the_work_is_not_repeated(migrated):
