@@ -22,7 +22,7 @@ from baton.stages import slots
 from baton.stages.digests import input_digest
 from baton.stages.slots import Made, Slot, StageResult
 
-_TRIES = 20  # of naming the whole, where two tasks that end together are both the last
+TRIES = 20  # of naming the whole, where two tasks that end together are both the last
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def whole(
         slots.FAULT("computed")
         return stored.union(refs, path, lambda point: slots.FAULT(point)), said, None
 
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         try:
             return slots.commit_once(slot, about, make, _named)
         except StaleAttempt:
@@ -133,10 +133,10 @@ def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
     return [DatasetRef.from_dict(dict(inputs[name])) for name in numbered]
 
 
-def _named(ref: DatasetRef) -> bool:
+def _named(result: StageResult) -> bool:
     """Whether the manifest is there; its parts are checked by whoever reads them, and each group has checked its own."""
     try:
-        stored.held(ref)
+        stored.held(result.ref)
     except DatasetCorrupt:
         return False
     return True

@@ -151,11 +151,15 @@ def run_stage(
 Made = tuple[DatasetRef, dict[str, Any], Callable[[Connection, int], None] | None]
 
 
+def _verifies(result: StageResult) -> bool:
+    return datasets.verifies(result.ref)
+
+
 def commit_once(
     slot: Slot,
     about: Mapping[str, Any],
     make: Callable[[str], Made],
-    present: Callable[[DatasetRef], bool] | None = None,
+    present: Callable[[StageResult], bool] = _verifies,
 ) -> StageResult:
     """Return the slot's result of a digest: the one that is there, or a new one.
 
@@ -163,13 +167,12 @@ def commit_once(
         about: of the commit: digest, inputs (as JSON), params, models, code, run_id.
         make: writes the dataset of the given name; returns its reference, the facts, and what to call in the commit's
             transaction.
-        present: whether a dataset is still there; by default all its bytes are checked.
+        present: whether what a result names is still there; by default all its bytes are checked.
 
     Raises:
         StaleAttempt: see `run_stage`.
         Exception: what `make` raises; nothing was committed.
     """
-    present = present or datasets.verifies
     found = _usable(head(slot), about["digest"], present)
     if found is not None:
         return found
@@ -187,7 +190,7 @@ def commit_once(
 
 def _commit(
     slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None,
-    present: Callable[[DatasetRef], bool],
+    present: Callable[[StageResult], bool],
 ) -> StageResult:  # fmt: skip
     """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
     complete = False  # True once COMMIT may have been sent: from then on the object may be data
@@ -246,8 +249,8 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(result: StageResult | None, digest: str, present: Callable[[DatasetRef], bool]) -> StageResult | None:
-    if result is not None and result.digest == digest and present(result.ref):
+def _usable(result: StageResult | None, digest: str, present: Callable[[StageResult], bool]) -> StageResult | None:
+    if result is not None and result.digest == digest and present(result):
         return result
     return None
 

@@ -33,9 +33,9 @@ WHOLE = Slot(FLOW, "decide", HOURS[0])
 @row_local
 def priced(orders: pd.DataFrame, scores: pd.DataFrame, factor: float = 1.0) -> pd.DataFrame:
     CALLS.append(int(orders["order_id"].iloc[0]))
-    late = orders["order_id"] > 60
-    return orders[["order_id"]].assign(amount=orders["amount"] * scores["score"].to_numpy() * factor,
-                                       title=["late" if one else None for one in late])  # fmt: skip
+    titles: list[Any] = ["late" if one > 60 else None for one in orders["order_id"]]
+    made = orders[["order_id"]].assign(amount=orders["amount"] * scores["score"].to_numpy() * factor)
+    return made.assign(title=titles)
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +211,8 @@ def test_two_that_are_both_the_last_agree(monkeypatch: pytest.MonkeyPatch) -> No
     given = inputs()
     first, second = groups.split(given["orders"], 2)
     some(given, first)
-    real, late = slots.commit_once, []
+    real = slots.commit_once
+    late: list[Slot] = []
 
     def twice(slot: Slot, *rest: Any) -> StageResult:
         if slot == WHOLE and not late:
@@ -250,7 +251,7 @@ def test_a_refused_whole_removes_its_manifest_and_no_part(monkeypatch: pytest.Mo
             slots.warehouse.transact(lambda conn: slots.raise_fence(conn, WHOLE))
 
     refs = [made[0].ref, some(given, second).ref]
-    monkeypatch.setattr(groups, "_TRIES", 0)
+    monkeypatch.setattr(groups, "TRIES", 0)
     monkeypatch.setattr(slots, "FAULT", fault)
     before = [item.name for item in objects.listed()]
     with pytest.raises(StaleAttempt):
