@@ -91,7 +91,9 @@ def whole_result(value: Any) -> Any:
     """
     if value is None or isinstance(value, Mapping):
         return value
-    parts = [part for part in value[:] if part]  # a slice: of a mapped task Airflow asks for each result by itself otherwise
+    parts = [
+        part for part in value[:] if part
+    ]  # a slice: of a mapped task Airflow asks for each result by itself otherwise
     if not parts or not all(isinstance(part, Mapping) and "group" in part for part in parts):
         return parts
     first, edges = parts[0], list(parts[0]["group"]["edges"])
