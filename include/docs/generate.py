@@ -119,6 +119,7 @@ def _default(value: Any) -> str:
 
 def connections_page() -> str:
     """The Airflow connections that the shipped packs and DAGs name, and what each type of connection may say."""
+    from baton.airflow.connections import clusters
     from baton.airflow.connections import models as agents
     from baton.airflow.connections import peers as effects
     from baton.airflow.connections import readers as sources
@@ -127,6 +128,7 @@ def connections_page() -> str:
         "Readers: SQL, HTTP, IMAP": sources,
         "Peers of effects: HTTP, SMTP, files": effects,
         "Models of agents": agents,
+        "Clusters: Spark Connect": clusters,
     }
     parts = []
     for title, module in modules.items():
@@ -169,7 +171,15 @@ def _of_tasks() -> Iterator[tuple[str, str]]:
             options = {} if task.is_mapped else getattr(task, "options", {})
             if not isinstance(options, Mapping) or not options.get("conn_id"):
                 continue
-            kind = "pydanticai" if "agent" in options else "http" if "endpoint" in options else "smtp or file"
+            kind = (
+                "spark_connect"
+                if "engine" in options
+                else "pydanticai"
+                if "agent" in options
+                else "http"
+                if "endpoint" in options
+                else "smtp or file"
+            )
             yield str(options["conn_id"]), f"`{dag_id}.{task.task_id}` (type {kind})"
 
 

@@ -105,6 +105,30 @@ def test_the_first_stage_knows_the_models_that_a_later_one_has_a_fallback_for(
     assert list(rows.operator.fallbacks) == []
 
 
+def test_a_cluster_works_on_stages_whose_rows_depend_on_no_others() -> None:
+    decide = "baton_packs.financial_crime.steps:combine"
+    with Flow("clustered", pack="financial_crime", cron=None, owner="tests", doc_md="", models=["card_fraud"]) as one:
+        rows = one.ingest("transactions")
+        scores = one.score(rows, "card_fraud", engine="spark", conn_id="ours")
+        frames = {"transactions": rows, "card_fraud": scores, "transaction_anomaly": scores}
+        decided = one.stage("decide", decide, {"engine": "spark"}, **frames)
+        with pytest.raises(
+            SpecError, match=r"stage score__transaction_anomaly: no engine `sprak`.*There are local, spark"
+        ):
+            one.score(rows, "transaction_anomaly", engine="sprak")
+        with pytest.raises(SpecError, match="engine: spark needs a function that is marked `@row_local`"):
+            one.stage("open", "baton_packs.supply_chain.steps:open_orders", {"engine": "spark"}, stock=rows)
+    with (
+        Flow("forecasting", pack="supply_chain", cron=None, owner="tests", doc_md="", models=["demand"]) as one,
+        pytest.raises(
+            SpecError, match=r"demand is no model of a family whose rows are scored alone \(anomaly, classification"
+        ),
+    ):
+        one.score(one.ingest("sales"), "demand", engine="spark")
+    assert scores.operator.options == {"model": "card_fraud", "engine": "spark", "conn_id": "ours"}
+    assert decided.operator.options == {"engine": "spark"}
+
+
 def test_a_look_up_is_a_stage_with_the_options_of_its_step() -> None:
     with Flow("asking", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
         found = one.look_up("places", "postcodes", one.ingest("transactions"), "postcode", lists=True)

@@ -160,7 +160,8 @@ class Flow(DAG):
         **task: Any,
     ) -> Any:  # fmt: skip
         _all_results(task_id, inputs)
-        over: Any = _shared_by(list(inputs.values())) if row_local else None
+        here = (options or {}).get("engine", "local") == "local"  # a cluster shares the rows out itself
+        over: Any = _shared_by(list(inputs.values())) if row_local and here else None
         if over is not None:
             shared = StageOperator.partial(
                 task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, options=options, inputs=inputs, dag=self,
@@ -272,15 +273,27 @@ class Flow(DAG):
         """The series up to this partition, as the model sees them, and what is known of the future."""
         return self._stage(names.HISTORY, "baton.steps.history:history", {"model": model}, {"data": data, **inputs})
 
-    def score(self, data: Any, model: str, output_contract: str = "scores", fallback: str = "") -> Any:
+    def score(
+        self, data: Any, model: str, output_contract: str = "scores", fallback: str = "", engine: str = "local", conn_id: str = "spark"
+    ) -> Any:  # fmt: skip
         """Score with the version that this run uses.
 
         Args:
             fallback: dotted path of a pure function of the pack, `data` in, entity_key, score and reasons out. With it no
                 model stops the flow: the champion, else the one before, else these rules, said in `degraded`; a run
                 that is repeated tries the champion again. The contract of the scores must take version 0.
+            engine: `spark`: a cluster scores the parts of the batch; the rows are those of a task.
+            conn_id: of that engine: the connection to the cluster.
         """
         task_id, options = names.score_of(model), {"model": model}
+        wiring.require_engine(f"stage {task_id}", engine)
+        if engine != "local":
+            options |= {"engine": engine, "conn_id": conn_id}
+            if not _scores_rows(model):
+                families = ", ".join(sorted(ROW_LOCAL))
+                raise SpecError(
+                    f"stage {task_id}, engine: {engine}: {model} is no model of a family whose rows are scored alone ({families})"
+                )
         if fallback:
             wiring.check(task_id, fallback, {}, {"data": data})
             options["fallback"] = fallback

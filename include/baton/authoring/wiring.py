@@ -16,7 +16,8 @@ from typing import Any
 from baton.errors import SpecError
 from baton.packs.spec_file import did_you_mean
 
-PURE = ("params",)  # options of a pure function
+ENGINES = ("local", "spark")  # of `baton.stages.step.OnEngine`, which is too heavy here
+PURE = ("params", "engine", "conn_id")  # options of a pure function
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,25 @@ def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[s
     if takes.options is not None:
         _all_known(where, "option", options, takes.options)
         _none_missing(where, options, takes.needed)
+    if takes.options == PURE and (engine := options.get("engine", ENGINES[0])) != ENGINES[0]:
+        require_engine(where, engine)
+        if not takes.row_local:
+            raise SpecError(
+                f"{where}: engine: {engine} needs a function that is marked `@row_local` (`baton.stages.step`): a cluster's "
+                "workers see some rows each"
+            )
     if takes.frames is not None and inputs is not None and isinstance(params, Mapping):
         given = [*inputs, *params]
         _all_known(where, "frame or parameter", given, takes.frames)
         _none_missing(where, given, takes.wanted)
+
+
+def require_engine(where: str, engine: str) -> None:
+    """Make sure that there is such an engine. Raises SpecError: there is none; names those that there are."""
+    if engine not in ENGINES:
+        raise SpecError(
+            f"{where}: no engine `{engine}`{did_you_mean(engine, ENGINES) or '.'} There are {', '.join(ENGINES)}."
+        )
 
 
 def with_answers(step: str, options: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:

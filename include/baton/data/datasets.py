@@ -7,7 +7,7 @@ An object is written once, under a name never used before, and is data only when
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -209,6 +209,18 @@ class DatasetWriter:
         return table.replace_schema_metadata(self._schema.metadata)
 
 
+def in_one(frames: Iterable[pd.DataFrame], name: str) -> pa.Table:
+    """Frames as one table, with the columns and types that they would have as the dataset `name`.
+
+    Raises:
+        StoreError: see `DatasetWriter.add`.
+    """
+    writer = DatasetWriter(name)
+    for frame in frames:
+        writer._waiting.append(writer._fitting(frame))
+    return writer._table()
+
+
 def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
     """The schema, its columns that held nothing so far with the types that later rows give them."""
     import pyarrow as pa
@@ -247,6 +259,17 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool =
     table = _joined(tables)
     frame = (table.slice(skip, ref.rows) if ref.of else table).to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
+
+
+def table(ref: DatasetRef) -> pa.Table:
+    """Read all rows of `ref` as Arrow has them, after checking its hash; for one part, not for a batch of any size.
+
+    Raises:
+        DatasetCorrupt: an object is missing or has other bytes than were committed.
+    """
+    import pyarrow as pa
+
+    return pa.concat_tables([file.read() for file in _files(ref)])
 
 
 def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:

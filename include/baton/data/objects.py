@@ -8,6 +8,7 @@ hears "exists": so what is there is read back, and equal bytes are our own.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from baton.files import sync_folder
 from baton.settings import settings
 
 _KINDS = (".parquet", ".json")
+_BLOCK = 4 << 20
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict"}  # the last: while another writes it
 
 
@@ -44,23 +46,26 @@ def no_fault(point: str) -> None:
     """Called where a process may die; the crash tests put a killer in its place."""
 
 
-def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> str:
+def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault, again: bool = False) -> str:
     """Write one new object and return its address.
 
     Args:
-        name: path below `settings().store_url`, never used before.
+        name: path below `settings().store_url`, or a whole address (a cluster's worker has no such setting); never used before.
         at: called at the points `writing`, `written`, `synced` (crash tests).
+        again: whoever asks may have been asked twice: equal bytes under the name are its own, in a folder, too.
 
     Raises:
         StoreError: the store is full, out of reach or not writable (a partial object is removed), or the name is taken.
     """
-    uri = address(name)
+    uri = name if "://" in name else address(name)
     try:
         if _local(uri):
             _put_file(path_of(uri), body, at)
         else:
             _put_remote(uri, bytes(body), at)
     except FileExistsError as error:
+        if again and get(uri) == bytes(body):
+            return uri
         raise StoreError(
             f"{uri} exists already: the warehouse is older than its store (was it restored from a backup?); "
             "set BATON_STORE_URL to an empty folder"
@@ -86,6 +91,22 @@ def get(uri: str, start: int | None = None, end: int | None = None) -> bytes:
     fs, path = driver(uri)
     with answering(uri):
         return bytes(fs.cat_file(path, start=start, end=end))
+
+
+def digest(uri: str) -> tuple[int, str]:
+    """Bytes and SHA-256 of an object, read block by block.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        StoreError: the store is out of reach.
+    """
+    made, size = hashlib.sha256(), 0
+    fs, path = driver(uri)
+    with answering(uri), path_of(uri).open("rb") if _local(uri) else fs.open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            made.update(block)
+            size += len(block)
+    return size, made.hexdigest()
 
 
 def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:

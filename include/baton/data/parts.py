@@ -81,7 +81,9 @@ def named(name: str, number: int) -> str:
     return f"{name.removesuffix(_PLAIN)}.{number:05}{_PLAIN}"
 
 
-def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None = None) -> StoredPart:
+def put(
+    name: str, table: pa.Table, at: Callable[[str], None], key: str | None = None, again: bool = False
+) -> StoredPart:
     """Write a table as one new Parquet object, in groups where it is sorted by `key`; see `objects.put`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -98,7 +100,7 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
     body = sink.getbuffer()
     groups = () if key is None else tuple(_groups(pa.py_buffer(body), table.column(key)))
     digest = hashlib.sha256(body).hexdigest()
-    return StoredPart(objects.put(name, body, at), table.num_rows, len(body), digest, groups)
+    return StoredPart(objects.put(name, body, at, again), table.num_rows, len(body), digest, groups)
 
 
 def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:

@@ -82,7 +82,8 @@ def _write_mlmodel(given: Submission, identity: Identity, target: Path) -> None:
     with warnings.catch_warnings():
         # the hint that integer columns cannot hold missing values; contracts decide that here
         warnings.simplefilter("ignore", UserWarning)
-        signature = infer_signature(given.input_example, given.output_example)
+        example, output = given.input_example, given.output_example
+        signature = infer_signature(example) if output is None else infer_signature(example, output)
     Model(
         artifact_path=None,
         run_id=identity.run_id,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from baton.sources.reading import RawBatch
     from baton.sources.received import LargeRows
     from baton.specs.source import Source
+    from baton.stages.job import StageJob
+    from baton.stages.slots import StageOutput
 
 
 class NoModel(BatonError):
@@ -46,6 +48,13 @@ class Model(Protocol):
         """Does the text hold a secret of the connection?"""
 
 
+class Engine(Protocol):
+    """What works on the rows of a stage whose step is `row_local`; see `baton.engines.orders.output`."""
+
+    def __call__(self, job: StageJob[Any], work: str, files: Path | None, facts: Mapping[str, Any]) -> StageOutput:
+        """What the stage returns."""
+
+
 class Connections(Protocol):
     """How the name of a connection becomes what is behind it."""
 
@@ -60,6 +69,9 @@ class Connections(Protocol):
 
     def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """The partition's rows of a source that is no file (sql, http, mailbox)."""
+
+    def cluster(self, conn_id: str) -> Engine:
+        """The cluster that works on a stage's rows instead of its task."""
 
 
 class Unconnected:
@@ -80,6 +92,10 @@ class Unconnected:
     def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """See `Connections`."""
         raise SourceError(f"source {source.name}: {source.kind} is read through an Airflow connection: use it in a DAG")
+
+    def cluster(self, conn_id: str) -> Engine:
+        """See `Connections`."""
+        raise _outside(conn_id)
 
 
 def _outside(conn_id: str) -> BatonError:

@@ -20,7 +20,7 @@ from baton.record import tables, warehouse
 from baton.record.tables import commits, heads, segments
 from baton.stages.slots import NAME, Slot, is_slot
 
-_FILES = r"(\.json|(\.\d{5})?\.parquet)"  # of a dataset: one, or parts and manifest
+_FILES = r"(\.json|(\.\d{5}|\.model)?\.parquet)"  # of a dataset: one, or parts and manifest; what an engine hands its workers
 _OBJECT = re.compile(
     rf"[0-9a-f]{{64}}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{{12}})(?P<beside>\.{DECISIONS}|\.{PREDICTIONS})?{_FILES}"
 )

@@ -13,7 +13,7 @@ from baton.contracts.parts import Judging
 from baton.data import stored
 from baton.data import typed as parsing
 from baton.data.datasets import read, read_frames
-from baton.errors import BatonError, ContractBroken
+from baton.errors import BatonError, ContractBroken, SpecError
 from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
@@ -58,13 +58,13 @@ def run(job: StageJob[Any]) -> StageResult:
         params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
-        output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given.options)
+        output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
         frame, rest = output.frame, output.rest
         if job.output_contract and rest:
             frames = _checked(job, chain([frame], rest))
             frame, rest = next(frames), frames
-        elif job.output_contract:
-            _require_contract(job, frame)
+        elif job.output_contract and output.made is None:  # a worker of an engine has checked
+            require_contract(job, frame)
         output = replace(output, frame=frame, rest=rest)
         return replace(output, on_commit=None, beside=None) if job.dry_run else output
 
@@ -81,11 +81,19 @@ def run(job: StageJob[Any]) -> StageResult:
     return result
 
 
-def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], options: Keywords) -> StageOutput:
+def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: StageJob[Keywords]) -> StageOutput:
     """Call a pure pack function with frames by input name and the option `params` as keywords."""
-    if getattr(function, "row_local", False) and any(ref.kind == "manifest" for ref in inputs.values()):
-        return _some_rows_at_a_time(function, inputs, options)
-    result = function(**read_inputs(inputs), **options.params)
+    local = getattr(function, "row_local", False)
+    if job.options.engine == "spark":
+        if not local:
+            raise SpecError(
+                f"stage {job.flow}.{job.stage}, engine: spark: {job.step} is not marked `@row_local`; a cluster's workers see "
+                "some rows each, so it must not look at others"
+            )
+        return job.connections.cluster(job.options.conn_id)(job, "baton.engines.worker:pure", None, {})
+    if local and any(ref.kind == "manifest" for ref in inputs.values()):
+        return _some_rows_at_a_time(function, inputs, job.options)
+    result = function(**read_inputs(inputs), **job.options.params)
     return result if isinstance(result, StageOutput) else StageOutput(result)
 
 
@@ -106,22 +114,30 @@ def _some_rows_at_a_time(
         )
 
     ends = stored.ends(next(iter(inputs.values())))
+    read = (read_frames(ref, ends=ends) for ref in inputs.values())
+    frames = one_by_one(function, (dict(zip(inputs, some, strict=True)) for some in zip(*read, strict=True)), options)
+    return StageOutput(next(frames), rest=frames, ends=ends)
 
-    def frames() -> Iterator[pd.DataFrame]:
-        for some in zip(*(read_frames(ref, ends=ends) for ref in inputs.values()), strict=True):
-            made = function(**dict(zip(inputs, some, strict=True)), **options.params)
-            if isinstance(made, StageOutput) or len(made) != len(some[0]):
-                raise BatonError(
-                    f"{function.__qualname__} is row_local: it returns a frame with one row for each of its inputs'"
-                )
-            yield made
 
-    all_frames = frames()
-    return StageOutput(next(all_frames), rest=all_frames, ends=ends)
+def one_by_one(
+    function: Callable[..., Any], frames: Iterable[Mapping[str, pd.DataFrame]], options: Keywords
+) -> Iterator[pd.DataFrame]:
+    """What a function that is `row_local` makes of some rows of its inputs, and of the next, and so on.
+
+    Raises:
+        BatonError: it returns more than a frame, or a frame of another number of rows.
+    """
+    for some in frames:
+        made = function(**some, **options.params)
+        if isinstance(made, StageOutput) or len(made) != len(next(iter(some.values()))):
+            raise BatonError(
+                f"{function.__qualname__} is row_local: it returns a frame with one row for each of its inputs'"
+            )
+        yield made
 
 
 def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame | pa.Table]) -> Iterator[pd.DataFrame | pa.Table]:
-    """As `_require_contract`, of rows that come frame by frame: what no frame can know is judged of them all.
+    """As `require_contract`, of rows that come frame by frame: what no frame can know is judged of them all.
 
     Raises:
         ContractBroken: at the end, before anything is committed.
@@ -151,7 +167,7 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     return {name: many[0] if len(many) == 1 else pd.concat(many, ignore_index=True) for name, many in parts.items()}
 
 
-def _require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
+def require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
     """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
 
     Raises:

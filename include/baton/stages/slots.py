@@ -81,6 +81,8 @@ class StageOutput:
         beside: writes further datasets that belong to the attempt, given the name of its own, and returns them; they go where the
             attempt cannot commit. What puts them in force is `on_commit`.
         ends: see `datasets.DatasetWriter`.
+        made: writes the rows itself, as a new dataset of the name that it is given, instead of `frame` and `rest` (an
+            engine, `baton.engines`); it leaves nothing when it raises.
     """
 
     frame: pd.DataFrame
@@ -89,6 +91,7 @@ class StageOutput:
     rest: Iterable[pd.DataFrame | pa.Table] = ()
     beside: Callable[[str], list[DatasetRef]] | None = None
     ends: Sequence[int] = ()
+    made: Callable[[str], DatasetRef] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ def run_stage(
         output = compute(dict(inputs))
         FAULT("computed")
         to_json(output.facts)  # what it cannot hold is refused before a byte is written
+        if output.made is not None:
+            return [output.made(path)], output.facts, output.on_commit
         with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point), ends=output.ends) as writer:
             for frame in chain([output.frame], output.rest):
                 writer.add(frame)

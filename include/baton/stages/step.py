@@ -6,7 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -24,7 +24,18 @@ class NoOptions(Spec):
     """Of a step that takes none."""
 
 
-class Keywords(Spec):
+class OnEngine(Spec):
+    """Options of a stage whose rows a cluster may work on."""
+
+    engine: Literal["local", "spark"] = Field(
+        default="local",
+        description="where the rows are worked on: in the task, or part by part on a cluster (`spark`), which needs a step that "
+        "is `row_local`",
+    )
+    conn_id: str = Field(default="spark", description="of `engine: spark`: the connection to the cluster")
+
+
+class Keywords(OnEngine):
     """Options of a pure function."""
 
     params: dict[str, Any] = Field(default_factory=dict, description="keyword arguments besides the frames")

@@ -1,27 +1,29 @@
 """Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import Connection
 
 from baton.data import stored
 from baton.data.datasets import DatasetRef, read, read_frames
+from baton.errors import SpecError
 from baton.families import ROW_LOCAL, family
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.registry import rungs
 from baton.registry.client import Registry
-from baton.specs.base import Share, Spec
+from baton.specs.base import Share
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, recomputed_after
-from baton.stages.step import engine_step
+from baton.stages.step import OnEngine, engine_step
 from baton.steps.ladder import Climb
 
 
-class ScoreOptions(Spec):
+class ScoreOptions(OnEngine):
     """Options of `score`."""
 
     model: str = Field(description="name of the model")
@@ -35,6 +37,14 @@ class ScoreOptions(Spec):
         description="dotted path of a function of the pack that scores where no version can; it gives entity_key, score and "
         "reasons for each row of `data`, of a batch in parts some rows at a time. Empty: a model that does not score stops the flow",
     )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.fallback and self.engine != "local":
+            raise ValueError(
+                f"option engine: {self.engine} and a fallback exclude each other: the rules would run here"
+            )
+        return self
 
 
 def _state(job: StageJob[ScoreOptions]) -> dict[str, Any]:
@@ -56,20 +66,35 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
     if job.options.fallback:
         return _with_fallback(job)
     version = job.models[name]
-    _, spec = find_model(name)
-    registry, maker = Registry(), family(spec.family)
-    model = maker.load(registry.download(name, version))
+    registry, maker = Registry(), family(find_model(name)[1].family)
     data = job.inputs["data"]
-
-    def scored(rows: pd.DataFrame) -> pd.DataFrame:
-        frame = maker.score(spec, model, rows, job.options.explain)
-        frame.insert(1, "model", name)
-        frame.insert(2, "version", version)
-        return frame
-
+    facts = {"mlflow": registry.version_url(name, version)}
+    if job.options.engine == "spark":
+        if not maker.row_local:
+            raise SpecError(
+                f"model {name}, engine: spark: a row's score depends on other rows, so a cluster cannot share them out"
+            )
+        files = registry.download(name, version)
+        return job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
     ends = _ends(data, maker.row_local)
-    frames = map(scored, read_frames(data, ends=ends) if ends else [read(data)])
-    return StageOutput(next(frames), {"mlflow": registry.version_url(name, version)}, rest=frames, ends=ends)
+    rows = read_frames(data, ends=ends) if ends else [read(data)]
+    frames = scored(job, ({"data": some} for some in rows), registry.download(name, version))
+    return StageOutput(next(frames), facts, rest=frames, ends=ends)
+
+
+def scored(
+    job: StageJob[ScoreOptions], frames: Iterable[Mapping[str, pd.DataFrame]], files: Path
+) -> Iterator[pd.DataFrame]:
+    """Score some rows, and the next, with the verified model in the folder `files`."""
+    name = job.options.model
+    _, spec = find_model(name)
+    maker = family(spec.family)
+    model = maker.load(files)
+    for some in frames:
+        frame = maker.score(spec, model, some["data"], job.options.explain)
+        frame.insert(1, "model", name)
+        frame.insert(2, "version", job.models[name])
+        yield frame
 
 
 def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:

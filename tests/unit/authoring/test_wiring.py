@@ -34,6 +34,11 @@ def decide(orders: pd.DataFrame, scores: pd.DataFrame, factor: int = 2, *, cap: 
 
 
 @row_local
+def local(orders: pd.DataFrame) -> pd.DataFrame:
+    return orders
+
+
+@row_local
 def priced(orders: pd.DataFrame, factor: int = 2) -> pd.DataFrame:
     return orders
 
@@ -134,6 +139,7 @@ def test_what_fits_is_taken() -> None:
     check("imported", {"anything": 1})  # its source stands elsewhere
     check("renamed", {"limit": 1.0})
     check("needy", {"model": "m"})
+    check("local", {"engine": "spark", "conn_id": "ours"}, orders=1)
     check("decide", {"params": object()}, orders=1, scores=2)  # the result of a stage, known in the run
 
 
@@ -169,6 +175,19 @@ def test_what_the_source_does_not_say_for_sure_is_left_to_the_run(step: str) -> 
         ("decide", {}, {"orders": 1}, r"it needs scores"),
         ("needy", {"share": 0.5}, {}, r"it needs model"),
         ("renamed", {"limits": 1}, {}, r"no option `limits`.*did you mean `limit`"),
+        (
+            "decide",
+            {"engine": "spark"},
+            {"orders": 1, "scores": 2},
+            r"engine: spark needs a function that is marked `@row_local`",
+        ),
+        (
+            "local",
+            {"engine": "sprak"},
+            {"orders": 1},
+            r"no engine `sprak`.*did you mean `spark`.*There are local, spark",
+        ),
+        ("local", {"engine": "spark"}, {"order": 1}, r"no frame or parameter `order`"),
         ("decides", {}, {}, r"has no 'decides'.*did you mean `decide`"),
     ],
 )

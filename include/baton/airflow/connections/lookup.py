@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from baton.airflow.connections.clusters import spark_cluster
 from baton.airflow.connections.models import ConnectedModel
 from baton.airflow.connections.peers import endpoint, mail_server
 from baton.airflow.connections.readers import read_http, read_mailbox, read_sql
@@ -13,7 +14,7 @@ from baton.packs.pack import Pack
 from baton.sources.reading import RawBatch
 from baton.sources.received import LargeRows
 from baton.specs.source import Source
-from baton.stages.connections import Model
+from baton.stages.connections import Engine, Model
 
 _READS: dict[str, Callable[[Pack, Any, str], RawBatch | LargeRows]] = {
     "sql": read_sql,
@@ -40,3 +41,7 @@ class AirflowConnections:
     def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """See `readers`."""
         return _READS[source.kind](pack, source, partition)
+
+    def cluster(self, conn_id: str) -> Engine:
+        """See `clusters.spark_cluster`."""
+        return spark_cluster(conn_id)
