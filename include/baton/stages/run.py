@@ -51,7 +51,9 @@ def run(job: StageJob[Any]) -> StageResult:
         if job.output_contract and output.made is None:  # a worker of an engine has checked
             require_contract(job, output.frame)
             rest = _checked(job, rest)
-        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit, rest, output.made)
+        if job.dry_run:
+            return StageOutput(output.frame, output.facts, rest=rest, made=output.made)
+        return StageOutput(output.frame, output.facts, output.on_commit, rest, output.beside, output.made)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
