@@ -22,7 +22,7 @@ from baton.errors import BatonError
 from baton.files import sync_folder
 from baton.settings import settings
 
-_KINDS = (".parquet", ".json")
+_KINDS = (".parquet", ".json", ".gz")
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict"}  # the last: while another writes it
 
 
@@ -86,7 +86,7 @@ def get(uri: str) -> bytes:
 
 
 def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
-    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
+    """List the objects of the store, datasets, journals and XComs; `modified` in seconds since 1970, `size` in bytes.
 
     Args:
         wanted: of which names; the others are not looked at, which costs a disk access each.

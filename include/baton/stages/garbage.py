@@ -1,4 +1,4 @@
-"""Garbage: what attempts that crashed left, objects that no commit names and journals; found by its name, removed."""
+"""Garbage: what attempts that crashed left, objects that no commit names and journals, and old XComs; found by its name, removed."""
 
 import re
 from collections.abc import Iterator
@@ -17,6 +17,9 @@ from baton.stages.slots import NAME, Slot, is_slot
 
 _OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})(\.json|(\.\d{5})?\.parquet)")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
+_XCOM = re.compile(r"xcom/.+\.gz")  # as `baton.services.container` has Airflow name them
+# Airflow's `db clean` takes rows and leaves what they name; until then a run may wait for people, or be cleared
+XCOMS = timedelta(days=30)
 
 
 def _unescape(segment: str) -> str:
@@ -52,7 +55,7 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
     so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay; a journal names
-    no warehouse, and goes: whose retry still wanted it does its work again.
+    no warehouse, and goes: whose retry still wanted it does its work again. XComs that Airflow keeps in the store go after 30 days.
     """
     uris: list[str] = []
     size = 0
@@ -61,11 +64,12 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
 
     def in_question(name: str) -> bool:
         attempt = _parse(name, owner)
-        return attempt not in named if attempt else _JOURNAL.fullmatch(name) is not None
+        return attempt not in named if attempt else bool(_JOURNAL.fullmatch(name) or _XCOM.fullmatch(name))
 
     for item in objects.listed(in_question):
         attempt = _parse(item.name, owner)
-        if objects.age(item) < older_than.total_seconds():
+        least = max(older_than, XCOMS) if _XCOM.fullmatch(item.name) else older_than
+        if objects.age(item) < least.total_seconds():
             continue
         if attempt and not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
             continue
