@@ -19,6 +19,9 @@ from baton.data import datasets, objects
 from baton.data.objects import StoreError
 from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
+from baton.recovery import index, restore, sealing
+from baton.recovery.backup import backup
+from baton.recovery.verify import verify
 from baton.retention import age
 from baton.services.container import xcoms_of
 from baton.settings import settings
@@ -98,6 +101,31 @@ def test_a_flow_lives_on_it_as_in_a_folder(store: str, monkeypatch: pytest.Monke
     assert len(removed.objects) >= 3
     assert not datasets.verifies(again.ref)
     assert ledger.verify().ok
+
+
+def test_a_backup_into_it_comes_back_into_another_bucket(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "COST", 2**4)
+    SHOP["as_pack"](monkeypatch)
+    cents = raw([{"id": str(n), "amount": str(n), "kind": "a"} for n in range(1, 31)])
+    publish(deliver(cents))
+    shelf = store.replace("/baton/", "/baton/backups-of-")
+    first = backup(shelf, "correct horse battery")
+    second = backup(shelf, "correct horse battery", keep=1)
+    assert second.copied < first.copied
+    assert index.names(shelf) == [second.name]
+    warehouse.engine().dispose()
+    monkeypatch.setenv("BATON_HOME", str(tmp_path / "new"))
+    monkeypatch.setenv("BATON_STORE_URL", f"{store}-restored")
+    settings.cache_clear()
+    found = restore.opened(shelf, "correct horse battery")
+    assert restore.check(found) == second.parts
+    restore.restore(found)
+    restore.record(found)
+    assert verify(None).faults == []
+    assert publish(deliver(cents)).cached
+    assert next(objects.listed()).uri.startswith(f"{store}-restored/")
 
 
 XCOMS = """

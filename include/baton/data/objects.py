@@ -44,17 +44,18 @@ def no_fault(point: str) -> None:
     """Called where a process may die; the crash tests put a killer in its place."""
 
 
-def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> str:
+def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault, store: str | None = None) -> str:
     """Write one new object and return its address.
 
     Args:
-        name: path below `settings().store_url`, never used before.
+        name: path below the store's address, never used before.
         at: called at the points `writing`, `written`, `synced` (crash tests).
+        store: another address than `settings().store_url`.
 
     Raises:
         StoreError: the store is full, out of reach or not writable (a partial object is removed), or the name is taken.
     """
-    uri = address(name)
+    uri = address(name, store)
     try:
         if _local(uri):
             _put_file(path_of(uri), body, at)

@@ -43,14 +43,14 @@ _AT_ONCE = 500
 class Opened:
     """A backup whose index is signed by a key that is trusted, and whose secrets are open."""
 
-    folder: Path
+    where: Path | str
     index: Contents
     signer: str
     secrets: dict[str, Any]
 
 
 def opened(
-    folder: Path,
+    where: Path | str,
     by: "X25519PrivateKey | str",
     name: str | None = None,
     signed_by: Path | None = None,
@@ -72,7 +72,7 @@ def opened(
     """
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    found = index.read(folder, name)
+    found = index.read(where, name)
     if signed_by is not None:
         found.require(_public(signed_by))
     elif not isinstance(by, str) and not any_key:
@@ -80,12 +80,12 @@ def opened(
             f"{found.path}: signed with key {found.signer}, and anybody can seal secrets for a public key: give the signer's public "
             "key, a copy of keys/signing.pub kept elsewhere, with --signed-by; or believe the backup's own with --any-key"
         )
-    box = b"".join(Pool(folder).pieces(BOX, found.index.parts[BOX]))
+    box = b"".join(Pool(where).pieces(BOX, found.index.parts[BOX]))
     known = json.loads(sealing.unseal(box, by))
     own = load_pem_public_key(secrets.files_of(known)["keys/signing.pub"])
     if signed_by is None:
         found.require(own)  # type: ignore[arg-type]
-    return Opened(folder, found.index, found.signer, known)
+    return Opened(where, found.index, found.signer, known)
 
 
 def _public(path: Path) -> "Ed25519PublicKey":
@@ -103,7 +103,7 @@ def _public(path: Path) -> "Ed25519PublicKey":
 
 def check(backup: Opened) -> int:
     """Hash every file of a backup, and write nothing; returns their number. Raises BatonError: one is missing or was changed."""
-    pool, parts = Pool(backup.folder), backup.index.parts
+    pool, parts = Pool(backup.where), backup.index.parts
     for name, part in told(sorted(parts.items()), "backup checked", "files", len(parts)):
         for _ in pool.pieces(name, part):
             pass
@@ -177,7 +177,7 @@ def _require_empty(here: Settings, found: Contents) -> None:
 
 
 def _lay(backup: Opened, here: Settings, staging: Path, written: list[str]) -> None:
-    pool, parts = Pool(backup.folder), backup.index.parts
+    pool, parts = Pool(backup.where), backup.index.parts
     inside = _inside(here)
     for name, part in told(sorted(parts.items()), "restored", "files", len(parts)):
         if name == BOX:
