@@ -24,7 +24,7 @@ _PIECE = 1 << 20  # bytes at a time
 _DEAD = timedelta(days=1)
 
 
-class Folder:
+class FolderShelf:
     """Backups in a folder."""
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class Folder:
         self.place(name).unlink()
 
 
-class Bucket:
+class ObjectShelf:
     """Backups below an address of an object store, by the calls that the dataset store is written with.
 
     What is not finished lies in a temporary folder of this machine (TMPDIR): the copies of the databases need room there.
@@ -228,12 +228,12 @@ class Bucket:
         objects.delete(self.place(name))
 
 
-def at(where: Path | str) -> Folder | Bucket:
+def at(where: Path | str) -> FolderShelf | ObjectShelf:
     """The shelf at a path, or at an address such as `s3://bucket/folder`.
 
     Raises:
         StoreError: no driver for this kind of address is installed.
     """
     if "://" not in str(where):
-        return Folder(Path(where))
-    return Folder(objects.path_of(str(where))) if str(where).startswith("file://") else Bucket(str(where))
+        return FolderShelf(Path(where))
+    return FolderShelf(objects.path_of(str(where))) if str(where).startswith("file://") else ObjectShelf(str(where))
