@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 
 from sqlalchemy import func, select
 
+from baton.analysis.sql import ask
+from baton.analysis.views import Extent
 from baton.effects import outbox
 from baton.quarantine.records import accounting
 from baton.record import tables
@@ -54,11 +56,10 @@ def answers(number):
 
 def account(flow, partition):
     """Rows read, published, open, discarded; rows, keys and commits that are there twice."""
-    table, commits = tables.decisions, tables.commits
-    here = (table.c.flow == flow) & (table.c.partition == partition)
+    asked = "select count(*), count(distinct entity_key) from decisions"
+    ((rows, keys),) = ask(asked, Extent(flow, partition, partition)).rows
+    commits = tables.commits
     with read() as conn:
-        rows = conn.execute(select(func.count()).select_from(table).where(here)).scalar() or 0
-        keys = conn.execute(select(func.count(func.distinct(table.c.entity_key))).where(here)).scalar() or 0
         same = conn.execute(
             select(func.count()).where(commits.c.flow == flow, commits.c.partition == partition)
             .group_by(commits.c.stage, commits.c.map_index, commits.c.digest)
