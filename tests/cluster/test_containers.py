@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +157,9 @@ def test_what_is_killed_comes_back_and_loses_nothing(here: Installation) -> None
     killed, started = [], {}
     for number, partition in enumerate(partitions):
         victim = VICTIMS[(number + number // len(VICTIMS)) % len(VICTIMS)]
-        run = until(lambda: here.airflow.trigger(HOURLY, partition), "a run is triggered", 120)  # noqa: B023 - called at once
+        run = until(partial(here.airflow.trigger, HOURLY, partition), "a run is triggered", 120)
         started[run] = partition
-        until(
-            lambda: [t for t in here.airflow.tasks(HOURLY, run) if t["state"] == "running"],
-            f"a task runs before {victim} goes",
-            240,
-        )  # noqa: B023
+        until(partial(running, here, run), f"a task runs before {victim} goes", 240)
         moment = time.time()
         killed.append((victim, moment, here.kill(victim)))
         say(f"{number + 1}. {victim}: well again after {killed[-1][2]} s")
@@ -235,6 +232,11 @@ def every_row_once(here: Installation, flow: str, partition: str) -> None:
     if flow == HOURLY:
         assert found["rows_in"] == found["published"] + found["open"] + found["discarded"], found
         assert found["published"] == found["rows"], found
+
+
+def running(here: Installation, run: str) -> list[dict[str, Any]]:
+    """Tasks of an hourly run that are at work."""
+    return [task for task in here.airflow.tasks(HOURLY, run) if task["state"] == "running"]
 
 
 def p95(seconds: Iterable[float]) -> float:

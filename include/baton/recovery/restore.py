@@ -163,10 +163,10 @@ def _require_empty(here: Settings, found: Contents) -> None:
             f"the backup's warehouse is {found.warehouse}, BATON_WAREHOUSE_URL names {databases.kind(here.warehouse_url)}: "
             "restore into a database of the same kind"
         )
-    there = sorted(path.name for path in here.home.iterdir()) if here.home.exists() else []
-    if there := [name for name in there if name != _STAGING]:
+    there = sorted(path for path in here.home.iterdir() if path.name != _STAGING) if here.home.exists() else []
+    if full := next((path.name for path in there if _holds_files(path)), None):
         raise BatonError(
-            f"{here.home} is not empty ({there[0]}): a restore writes over nothing; set BATON_HOME to an empty folder"
+            f"{here.home} is not empty ({full}): a restore writes over nothing; set BATON_HOME to an empty folder"
         )
     for url in database_urls(here).values():
         databases.require_empty(url)
@@ -174,6 +174,11 @@ def _require_empty(here: Settings, found: Contents) -> None:
         raise BatonError(
             f"the store {here.store_url} is not empty: a restore writes over nothing; set BATON_STORE_URL to an empty one"
         )
+
+
+def _holds_files(path: Path) -> bool:
+    """Empty folders are none: new volumes of an installation in containers."""
+    return not path.is_dir() or any(not one.is_dir() for one in path.rglob("*"))
 
 
 def _lay(backup: Opened, here: Settings, staging: Path, written: list[str]) -> None:
@@ -226,8 +231,18 @@ def _taken_back(here: Settings) -> Iterator[list[str]]:
 def _move(staging: Path, home: Path) -> None:
     # the warehouse last: without it nothing runs
     for path in sorted(staging.iterdir(), key=lambda one: one.name == WAREHOUSE):
-        path.rename(home / path.name)
+        _place(path, home / path.name)
     staging.rmdir()
+    os.sync()
+
+
+def _place(path: Path, target: Path) -> None:
+    if path.is_dir() and target.is_dir():  # a volume of its own: what is in it goes there
+        for one in path.iterdir():
+            _place(one, target / one.name)
+        path.rmdir()
+    else:
+        shutil.move(path, target)
 
 
 def _readdress(before: str, now: str) -> None:

@@ -2,6 +2,7 @@
 
 `python -m baton.services.production`           databases and their users, migrations, pools, first administrator, MLflow's log-in
 `python -m baton.services.production accounts`  the registry's other accounts, when MLflow answers
+`python -m baton.services.production databases` databases and their users alone, empty, for a restore
 """
 
 import os
@@ -34,13 +35,18 @@ def set_up() -> None:
     Raises:
         ServiceError: a variable is missing, or a step fails; its output is above.
     """
-    administrator = _variable("POSTGRES_ADMIN_URL")
-    create_databases(administrator, [_variable(name) for name in DATABASES])
-    create_reader(administrator, "backup", _variable("BACKUP_DATABASE_PASSWORD"), [_variable(name) for name in SAVED])
+    databases()
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
     mlflow_server.prepare(settings().home, {"admin": _variable(PASSWORDS["admin"])})
     warehouse.migrate()
+
+
+def databases() -> None:
+    """Create the databases and their users."""
+    administrator = _variable("POSTGRES_ADMIN_URL")
+    create_databases(administrator, [_variable(name) for name in DATABASES])
+    create_reader(administrator, "backup", _variable("BACKUP_DATABASE_PASSWORD"), [_variable(name) for name in SAVED])
 
 
 def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
@@ -135,6 +141,6 @@ def _run(command: list[str], text: str | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        {"": set_up, "accounts": accounts}["".join(sys.argv[1:])]()
+        {"": set_up, "accounts": accounts, "databases": databases}["".join(sys.argv[1:])]()
     except BatonError as error:
         sys.exit(f"baton: {error}")

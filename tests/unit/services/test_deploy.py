@@ -124,7 +124,7 @@ def test_nobody_talks_to_anybody_who_is_not_named() -> None:
     # whoever has a secret of a database, the queue or the registry may go there, and no other
     assert into["redis"] == {"scheduler", "worker"}
     database = {name for name, one in COMPOSE.items() if "@postgres/" in str(one.get("environment"))}
-    assert into["postgres"] == (database - {"worker-training", "demo", "backup"})
+    assert into["postgres"] == (database - {"worker-training", "demo", "backup", "restore"})
     registry = {name for name, one in COMPOSE.items() if "MLFLOW_TRACKING_PASSWORD" in one.get("environment", {})}
     assert into["mlflow"] == (registry - {"worker-training", "demo"})
 

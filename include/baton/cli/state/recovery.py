@@ -97,6 +97,10 @@ def restore(
         bool, typer.Option("--any-key", help="Believe the signing key that the backup brings along.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Check signature and every file; write nothing.")] = False,
+    verified: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="End with `baton verify`; not where MLflow starts only afterwards."),
+    ] = True,
 ) -> None:
     """Make an installation of a backup again, in an empty BATON_HOME, and verify it; all effects stay stopped at first."""
     from baton.recovery import restore as recovery
@@ -113,7 +117,10 @@ def restore(
         f"restored {found.index.name}, {plural(found.index.records, 'ledger entry', 'ledger entries')}; not verified yet",
         flush=True,
     )
-    verify()
+    if verified:
+        verify()
+    else:
+        print("start the services, then `baton verify`")
     print("all effects are stopped: compare with those who got what was sent since, then `baton actions start`")
 
 
