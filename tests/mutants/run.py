@@ -52,9 +52,15 @@ ROOMS = {
     "stages": Room(("stages/*.py",), (_unit("stages"), ("tests/integration/test_runs.py", "tests/faults/test_crashes.py"))),
     "effects": Room(
         ("effects/*.py",),
-        (_unit("effects", *_unit("actions")), ("tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py")),
+        (
+            _unit("effects", *_unit("actions")),
+            ("tests/integration/test_undo.py", "tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py"),
+        ),
     ),
-    "actions": Room(("actions/*.py",), (_unit("actions"), ("tests/integration/test_undo.py", *_unit("effects")))),
+    "actions": Room(
+        ("actions/*.py",),
+        (_unit("actions", "tests/attacks/test_firewall.py"), ("tests/integration/test_undo.py", *_unit("effects"))),
+    ),
     "registry": Room(("registry/*.py",), (_unit("registry"), ("tests/integration/test_registry.py", "tests/integration/test_ladder.py"))),
     "record": Room(("record/*.py",), (_unit("record"), (*_unit("stages"), "tests/integration/test_warehouse_postgres.py"))),
     "quarantine": Room(

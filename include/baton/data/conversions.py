@@ -71,7 +71,7 @@ def _text(cells: pd.Series) -> Any:
     import pyarrow.compute as pc
 
     try:
-        array = pa.array(cells, type=pa.string(), from_pandas=True)
+        array = pa.array(cells, type=pa.string())
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects that are not text: SQL decimals, dates, JSON values
         array = pa.array([as_text(cell) for cell in cells.tolist()], type=pa.string())
     if isinstance(array, pa.ChunkedArray):

@@ -167,7 +167,6 @@ class _Run:
         self.sent: dict[str, bool] = {}  # key -> adopted
         self.refused: set[str] = set()
         self.repeated: dict[str, str] = {}  # key -> why an attempt was not the last one
-        self.tried = self.unsettled = False
 
     def round(self, todo: list[Effect]) -> float | None:
         """Try each effect once; returns the wait that the peer asks for."""

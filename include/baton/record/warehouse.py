@@ -78,8 +78,8 @@ def _connect(address: str) -> Engine:
 def _without_rows(context: Any) -> None:
     """Postgres quotes the row that it refuses; an error ends in logs, where no row belongs."""
     for error in (context.original_exception, context.sqlalchemy_exception):
-        if error is not None and error.args:
-            error.args = (_QUOTED.sub("", str(error.args[0])), *error.args[1:])
+        if getattr(error, "args", ()):
+            error.args = (_QUOTED.sub("", str(error.args[0])),)
 
 
 def _prepare_sqlite(raw: Any, _record: Any) -> None:

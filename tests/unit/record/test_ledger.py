@@ -164,9 +164,9 @@ def test_a_torn_line_of_the_anchor_is_passed_over(filled):
     with anchor.anchor_path().open("a") as file:
         file.write("13 abc")
     append(13)
+    assert ledger.verify().unanchored == 0, "its own line stands by itself at once"
     append(14)
-    verdict = ledger.verify()
-    assert (verdict.ok, verdict.unanchored) == (True, 0)
+    assert (ledger.verify().ok, ledger.verify().unanchored) == (True, 0)
     assert anchor.anchor_path().read_text().splitlines()[-2].startswith("13 ")
 
 
@@ -258,16 +258,14 @@ def test_entries_written_over_a_cut_end_do_not_hide_the_cut(filled):
     for number in range(5):
         append(100 + number)
     verdict = ledger.verify()
-    assert (verdict.ok, verdict.first_broken) == (False, RECORDS - 1)
-    assert "rewritten" in verdict.reason
+    assert (verdict.ok, verdict.first_broken, "rewritten" in verdict.reason) == (False, RECORDS - 1, True)
 
 
 def test_a_missing_anchor_is_not_taken_for_wholeness(filled):
     copy = filled / "copy"
     anchor.anchor_path().rename(copy)
     verdict = ledger.verify()
-    assert (verdict.ok, verdict.first_broken) == (False, None)
-    assert "missing" in verdict.reason
+    assert (verdict.ok, verdict.first_broken, "missing" in verdict.reason) == (False, None, True)
     assert ledger.verify(copy).ok
 
 
@@ -364,6 +362,7 @@ def test_only_what_is_new_is_looked_at(filled):
     replace_all(edited(rows(), RECORDS + 1)[0])
     assert ledger.verify(new=True).first_broken == RECORDS + 2
     failed = ledger.remember(ledger.verify(), "tester")
+    assert ledger.last_check() == failed, "the last check, not the first"
     assert (failed["ok"], failed["whole"]) == (False, RECORDS), "the head that was verified stays"
 
 
@@ -394,6 +393,8 @@ def test_without_the_key_nothing_is_written_or_believed(filled):
     (anchor.folder() / "key").rename(filled / "elsewhere")
     with pytest.raises(BatonError, match="bring it back"):
         append(1)
-    verdict = ledger.verify()
-    assert (verdict.ok, verdict.records) == (False, RECORDS)
-    assert "key is missing" in verdict.reason
+    assert (ledger.verify().ok, ledger.verify().records) == (False, RECORDS)
+    assert "key is missing" in ledger.verify().reason
+    replace_all([])
+    assert "key is missing" in ledger.verify().reason, "an empty ledger with an anchor had one"
+    assert not (anchor.folder() / "key").exists()

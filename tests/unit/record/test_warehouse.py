@@ -146,6 +146,14 @@ def test_a_refused_row_does_not_stand_in_the_log(migrated, caplog):
     assert "ann@home" not in caplog.text
 
 
+def test_a_connection_whose_transaction_does_not_begin_goes_back(migrated, monkeypatch):
+    begun = []
+    monkeypatch.setattr(sa.engine.Connection, "begin", lambda conn: begun.append(conn) or 1 / 0)
+    with pytest.raises(ZeroDivisionError), warehouse.read():
+        pass
+    assert [conn.closed for conn in begun] == [True]
+
+
 def test_several_reads_of_one_block_see_one_state(migrated):
     with warehouse.read() as conn:
         assert warehouse.meta_get("a", conn) is None
