@@ -22,7 +22,7 @@ class _Driver:
 
 
 _STORE = settings().store_url
-attach(_STORE.partition("://")[0], fs=_Driver())  # type: ignore[arg-type]  # stands in for one
+attach(_STORE.partition("://")[0], fs=_Driver())
 
 
 class StoredXCom(XComObjectStorageBackend):
