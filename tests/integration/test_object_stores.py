@@ -116,28 +116,30 @@ def test_a_backup_into_it_comes_back_into_another_bucket(
     assert second.copied < first.copied
     assert index.names(shelf) == [second.name]
     warehouse.engine().dispose()
-    monkeypatch.setenv("BATON_HOME", str(tmp_path / "new"))
-    monkeypatch.setenv("BATON_STORE_URL", f"{store}-restored")
+    with monkeypatch.context() as patch:  # undone first: else it would put back the store of before
+        patch.setenv("BATON_HOME", str(tmp_path / "new"))
+        patch.setenv("BATON_STORE_URL", f"{store}-restored")
+        settings.cache_clear()
+        found = restore.opened(shelf, "correct horse battery")
+        assert restore.check(found) == second.parts
+        restore.restore(found)
+        restore.record(found)
+        assert verify(None).faults == []
+        assert publish(deliver(cents)).cached
+        assert next(objects.listed()).uri.startswith(f"{store}-restored/")
+        warehouse.engine().dispose()
     settings.cache_clear()
-    found = restore.opened(shelf, "correct horse battery")
-    assert restore.check(found) == second.parts
-    restore.restore(found)
-    restore.record(found)
-    assert verify(None).faults == []
-    assert publish(deliver(cents)).cached
-    assert next(objects.listed()).uri.startswith(f"{store}-restored/")
 
 
 XCOMS = """
 import sys
 from pathlib import Path
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.dag_processing.dagbag import DagBag
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from baton.airflow.server.initialise import initialise
 initialise()
 bag = DagBag(sys.argv[1])
-sync_bag_to_db(bag, "dags-folder", None)
 done = bag.dags["sizes"].test()
 assert done.state == "success", {task.task_id: str(task.state) for task in done.get_task_instances()}
 with create_session() as session:
@@ -182,7 +184,7 @@ def test_large_xcoms_lie_in_it_and_come_back_in_the_next_task(
     (kept,) = objects.listed()
     assert kept.name.startswith("xcom/sizes/")
     assert kept.size < 20_000, "compressed"
-    assert told == {"large": kept.uri, "small": '["x", "x", "x"]', "count": "[200, 1000, 3]"}
+    assert told == {"large": kept.uri, "small": "['x', 'x', 'x']", "count": "[200, 1000, 3]"}
     assert garbage.gc(timedelta(seconds=-60)).uris == [], "a run may still want it"
     monkeypatch.setattr(garbage, "XCOMS", timedelta(seconds=-60))
     assert garbage.gc(timedelta(seconds=-60)).uris == [kept.uri]
