@@ -12,7 +12,7 @@ from baton.errors import BatonError
 if TYPE_CHECKING:
     from baton.recovery.restore import Opened
 
-Where = Annotated[
+Shelved = Annotated[
     str,
     typer.Argument(
         help="Folder of backups on another disk or machine, or s3://bucket/folder of an object store.", metavar="DIR"
@@ -59,7 +59,7 @@ def verify(
 
 
 def backup(
-    where: Where,
+    where: Shelved,
     to: Annotated[Path | None, typer.Option(help="X25519 public key (PEM) that the secrets are sealed for.")] = None,
     passphrase_file: Passphrase = None,
     keep: Annotated[
@@ -84,7 +84,7 @@ def backup(
 
 
 def restore(
-    where: Where,
+    where: Shelved,
     name: Annotated[
         str | None, typer.Option("--from", help="Which backup, by its index's name; default the newest.")
     ] = None,
