@@ -135,6 +135,23 @@ def test_of_two_effects_on_one_target_one_begins(pack: Path) -> None:
 
 
 @BOTH
+def test_the_same_plan_again_beside_a_vote_does_not_undo_it(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(pack, block(confidence=0.1))
+    again = threading.Thread(target=place, args=(pack, block(confidence=0.1)))
+
+    def meanwhile(point: str) -> None:
+        if point == "voted":
+            again.start()
+            again.join(0.3)
+
+    monkeypatch.setattr(firewall, "FAULT", meanwhile)
+    assert vote("ann")().state == "approved"
+    again.join(20)
+    assert not again.is_alive()
+    assert (len(permits()), states()) == (1, {"block 203.0.113.7": PENDING})
+
+
+@BOTH
 def test_nothing_begins_once_the_switch_has_stopped_all(pack: Path) -> None:
     place(pack, *[block(f"203.0.113.{n}") for n in range(2)])
     ends: list[str] = []

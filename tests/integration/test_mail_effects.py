@@ -184,11 +184,13 @@ def test_a_killed_worker_counts_as_at_it_until_its_lease_ended(post: Any) -> Non
     assert post.counted() == once(1)
 
 
-def test_a_refusal_is_kept_without_address_and_stops_no_other_mail(post: Any) -> None:
+def test_a_refusal_is_kept_without_address_and_stops_no_other_mail(post: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, connect = [], smtplib.SMTP.connect
+    monkeypatch.setattr(smtplib.SMTP, "connect", lambda *args, **named: opened.append(1) or connect(*args, **named))
     post.plan = ["refuse", "refuse_text"]
     enqueue(mail(1, "ada@example.org", "gone@example.org"), mail(2, "gone@example.org"), mail(3))
     done = send(post)
-    assert (done.sent, done.failed) == (1, 2)
+    assert (done.sent, done.failed, len(opened)) == (1, 2, 1), "the connection is good for the mails behind it"
     assert post.seen == 3
     said = f"{done} {[effect.error for effect in outbox.effects(FLOW, HOUR)]} {ledger.entries()}"
     assert "550 5.1.1 about an address" in said

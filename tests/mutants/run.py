@@ -54,7 +54,9 @@ ROOMS = {
         ("effects/*.py",),
         (
             _unit("effects", *_unit("actions")),
-            ("tests/integration/test_undo.py", "tests/integration/test_purchasing.py", "tests/integration/test_mail_effects.py"),
+            tuple(
+                f"tests/integration/test_{name}.py" for name in ("firewall_postgres", "undo", "purchasing", "mail_effects")
+            ),
         ),
     ),
     "actions": Room(

@@ -251,15 +251,16 @@ def transact(work: Callable[[Connection], T]) -> T:
 
     `work` must be repeatable: no effect but what it does through `conn`.
     """
-    for attempt in range(5):
+    for attempt in range(4):
         try:
             with write() as conn:
                 return work(conn)
         except DBAPIError as error:
-            if not _is_conflict(error) or attempt == 4:
+            if not _is_conflict(error):
                 raise
             time.sleep(0.05 * 2**attempt)
-    raise AssertionError("unreachable")
+    with write() as conn:
+        return work(conn)
 
 
 def after_commit(conn: Connection, callback: Callable[[], None]) -> None:

@@ -86,6 +86,13 @@ def test_wide_rows_end_a_part_sooner(monkeypatch):
     assert ref.content_sha256 == streamed("y.parquet", frame(3), frame(47, 3)).content_sha256
 
 
+@pytest.mark.parametrize(("bytes_", "rows"), [(80, 10), (81, 15)])
+def test_a_part_ends_once_it_has_its_bytes(monkeypatch, bytes_, rows):
+    monkeypatch.setattr(parts, "BYTES", bytes_)
+    ref = datasets.write(pd.DataFrame({"number": np.arange(20)}), "x.parquet")  # 8 bytes each
+    assert json.loads(objects.get(ref.uri))["parts"][0]["rows"] == rows
+
+
 def test_batches_come_in_order_and_one_part_is_held_at_a_time(monkeypatch):
     ref = datasets.write(frame(), "x.parquet")
     fetched = []

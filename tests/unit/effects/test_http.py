@@ -194,3 +194,10 @@ def test_secrets_are_those_of_more_than_three_characters_longest_first() -> None
 
 def test_the_clients_own_line_for_each_request_stays_out_of_a_tasks_log() -> None:
     assert logging.getLogger("httpx").level == logging.WARNING
+
+
+def test_what_was_opened_is_closed_at_the_end() -> None:
+    with peer(always(200, HELD)) as opened:
+        assert opened.find("k", PAYLOAD).kind == "done"
+    with pytest.raises(RuntimeError, match="closed"):
+        opened.find("k", PAYLOAD)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -206,21 +207,21 @@ def test_a_full_disk_is_a_clear_error_and_commits_nothing(migrated):
     assert count(tables.meta) == 0
 
 
-def test_transact_repeats_a_deadlock_victim(migrated):
-    class Deadlock(Exception):
-        pgcode = "40P01"
-
-    tries = []
+@pytest.mark.parametrize(("bad", "done"), [(2, "done"), (4, "done"), (5, None)])
+def test_transact_repeats_a_deadlock_victim_four_times(migrated, monkeypatch, bad, done):
+    tries, deadlock = [], type("Deadlock", (Exception,), {"pgcode": "40P01"})
 
     def work(conn):
         tries.append(1)
         warehouse.meta_set("a", str(len(tries)), conn)
-        if len(tries) < 3:
-            raise DBAPIError("update", {}, Deadlock())
+        if len(tries) <= bad:
+            raise DBAPIError("update", {}, deadlock())
         return "done"
 
-    assert warehouse.transact(work) == "done"
-    assert warehouse.meta_get("a") == "3"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with nullcontext() if done else pytest.raises(DBAPIError):
+        assert warehouse.transact(work) == done
+    assert (len(tries), warehouse.meta_get("a")) == (min(bad + 1, 5), str(bad + 1) if done else None)
 
 
 def test_an_error_of_the_work_is_not_repeated(migrated):
