@@ -3,8 +3,8 @@
 Each run is a chain of four tasks in the pools that Baton's flows name; `agents` has one slot, so that tasks wait there. All figures are
 by Airflow's own record of each task: scheduled (what it depends on is done), queued (it has its slot), start, end.
 
-A *hop* is from the end of a task to the start of the next in its run, without the time in which that one waited for a slot that nobody
-could give: its pool or the executor was full. A *turn* lost is a task that was queued although one of a higher priority had been
+A *hop* is from the end of a task to the start of the next in its run, without the time in which that one waited for its turn: until the slot
+of its pool and of the executor that it then got became free. A *turn* lost is a task that was queued although one of a higher priority had been
 scheduled before and its pool had room. Runs of one flow are let in four at a time, as always.
 """
 
@@ -88,16 +88,6 @@ class Slots:
         return found
 
 
-def within(stretches: Sequence[tuple[float, float]], start: float, end: float) -> float:
-    """Seconds between two moments that lie in any of the stretches, which may overlap."""
-    total, reached = 0.0, start
-    for one, other in sorted(stretches):
-        low, high = max(one, reached), min(other, end)
-        if high > low:
-            total, reached = total + high - low, high
-    return total
-
-
 def hops(slots: Slots) -> list[float]:
     """Seconds of each hop."""
     full = {pool: slots.full(pool) + slots.full(None) for pool in slots.pools}
@@ -108,7 +98,9 @@ def hops(slots: Slots) -> list[float]:
         if one.name == order[0]:
             continue
         before = by_name[one.run, order[order.index(one.name) - 1]]
-        found.append(one.start - before.end - within(full[one.pool], one.scheduled, one.queued))
+        # slots that became free before went to others
+        turn = max([until for _, until in full[one.pool] if until <= one.queued], default=0.0)
+        found.append(one.start - before.end - max(0.0, turn - one.scheduled))
     return found
 
 
