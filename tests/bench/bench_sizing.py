@@ -36,7 +36,7 @@ SHAPE: dict[str, dict[str, Any]] = {
     "contract": {"wide": True, "reads": ["ingest"], "whole": True},
     "score": {"wide": True, "reads": ["contract"]},
     "decide": {"reads": ["contract", "score"]},
-    "publish": {"reads": ["decide", "score"], "whole": True},
+    "publish": {"reads": ["decide", "score"]},
 }
 
 

@@ -7,9 +7,8 @@ from contextlib import closing, contextmanager
 
 from sqlalchemy import func, select
 
-from baton.analysis.sql import ask
-from baton.analysis.views import Extent
 from baton.effects import outbox
+from baton.published.rows import DECISIONS, KEY, batches, in_force
 from baton.quarantine.records import accounting
 from baton.record import tables
 from baton.record.warehouse import read
@@ -56,9 +55,9 @@ def answers(number):
 
 def account(flow, partition):
     """Rows read, published, open, discarded; rows, keys and commits that are there twice."""
-    asked = "select count(*), count(distinct entity_key) from decisions"
-    ((rows, keys),) = ask(asked, Extent(flow, partition, partition)).rows
-    commits = tables.commits
+    commits, place = tables.commits, in_force(flow, partition)
+    decided = [key for batch in batches(place, DECISIONS) for key in batch.column(KEY).to_pylist()] if place else []
+    rows, keys = len(decided), len(set(decided))
     with read() as conn:
         same = conn.execute(
             select(func.count()).where(commits.c.flow == flow, commits.c.partition == partition)
