@@ -6,6 +6,10 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
+
+from baton.airflow.flows import Flow
+
 TAGS = {"kind:flow", "kind:lifecycle", "kind:action", "impact:tier1", "impact:tier2"}
 NAMESPACES = ("pack:", "model:")
 POOLS = {"default_pool", "training", "scoring", "agents"}
@@ -62,6 +66,16 @@ def test_tasks_retry_with_back_off_and_time_out(dags: dict[str, Any]) -> None:
             assert task.execution_timeout is not None, task
             assert task.on_failure_callback, task
             assert task.pool in POOLS, task
+
+
+def test_no_task_goes_before_others_because_its_flow_is_long(dags: dict[str, Any]) -> None:
+    ranks = {
+        (task.priority_weight, str(task.weight_rule).rpartition(".")[2]) for dag in dags.values() for task in dag.tasks
+    }
+    assert ranks == {(1, "absolute")}
+    with Flow("urgent", pack="financial_crime", cron=None, owner="o", doc_md="", priority=7) as flow:
+        EmptyOperator(task_id="one")
+    assert flow.get_task("one").priority_weight == 7
 
 
 def test_forms_have_valid_defaults(dags: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +19,11 @@ from baton.data import datasets, objects
 from baton.data.objects import StoreError
 from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
+from baton.recovery import index, restore, sealing
+from baton.recovery.backup import backup
+from baton.recovery.verify import verify
 from baton.retention import age
+from baton.services.container import xcoms_of
 from baton.settings import settings
 from baton.specs.retention import FlowRetention
 from baton.stages import garbage, slots
@@ -94,6 +101,93 @@ def test_a_flow_lives_on_it_as_in_a_folder(store: str, monkeypatch: pytest.Monke
     assert len(removed.objects) >= 3
     assert not datasets.verifies(again.ref)
     assert ledger.verify().ok
+
+
+def test_a_backup_into_it_comes_back_into_another_bucket(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "COST", 2**4)
+    SHOP["as_pack"](monkeypatch)
+    cents = raw([{"id": str(n), "amount": str(n), "kind": "a"} for n in range(1, 31)])
+    publish(deliver(cents))
+    shelf = store.replace("/baton/", "/baton/backups-of-")
+    first = backup(shelf, "correct horse battery")
+    second = backup(shelf, "correct horse battery", keep=1)
+    assert second.copied < first.copied
+    assert index.names(shelf) == [second.name]
+    warehouse.engine().dispose()
+    with monkeypatch.context() as patch:  # undone first: else it would put back the store of before
+        patch.setenv("BATON_HOME", str(tmp_path / "new"))
+        patch.setenv("BATON_STORE_URL", f"{store}-restored")
+        settings.cache_clear()
+        found = restore.opened(shelf, "correct horse battery")
+        assert restore.check(found) == second.parts
+        restore.restore(found)
+        restore.record(found)
+        assert verify(None).faults == []
+        assert publish(deliver(cents)).cached
+        assert next(objects.listed()).uri.startswith(f"{store}-restored/")
+        warehouse.engine().dispose()
+    settings.cache_clear()
+
+
+XCOMS = """
+import sys
+from pathlib import Path
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from baton.airflow.server.initialise import initialise
+initialise()
+bag = DagBag(sys.argv[1])
+done = bag.dags["sizes"].test()
+assert done.state == "success", {task.task_id: str(task.state) for task in done.get_task_instances()}
+with create_session() as session:
+    for row in session.query(XComModel).filter(XComModel.key == "return_value"):
+        print("XCOM", row.task_id, row.value if len(row.value) < 200 else len(row.value))
+"""
+SIZES = """
+from airflow.sdk import dag, task
+
+@dag
+def sizes():
+    @task
+    def large():
+        return ["x" * 1000] * 200
+
+    @task
+    def small():
+        return ["x"] * 3
+
+    @task
+    def count(large, small):
+        return [len(large), len(large[199]), len(small)]
+
+    count(large(), small())
+
+sizes()
+"""
+
+
+@pytest.mark.parametrize("server", ["seaweedfs"], indirect=True)
+def test_large_xcoms_lie_in_it_and_come_back_in_the_next_task(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sizes.py").write_text(SIZES)
+    environment = {**os.environ, **xcoms_of(store), "AIRFLOW_HOME": str(tmp_path / "airflow"),
+                   "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", XCOMS, str(tmp_path / "sizes.py")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    told = dict(line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("XCOM "))
+    (kept,) = objects.listed()
+    assert kept.name.startswith("xcom/sizes/")
+    assert kept.size < 20_000, "compressed"
+    assert told == {"large": kept.uri, "small": "['x', 'x', 'x']", "count": "[200, 1000, 3]"}
+    assert garbage.gc(timedelta(seconds=-60)).uris == [], "a run may still want it"
+    monkeypatch.setattr(garbage, "XCOMS", timedelta(seconds=-60))
+    assert garbage.gc(timedelta(seconds=-60)).uris == [kept.uri]
 
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)  # SeaweedFS makes a bucket for whoever asks

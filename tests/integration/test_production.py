@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from baton.errors import ServiceError
+from baton.recovery import databases
 from baton.services import production
 from baton.services.production import create_databases
 from baton.settings import settings
@@ -33,6 +35,27 @@ def test_each_part_has_a_database_and_a_user_of_its_own(postgres: Any) -> None:
         trespass = sa.create_engine(sa.make_url(urls[name]).set(database=other))
         with pytest.raises(OperationalError, match="permission denied for database"):
             trespass.connect()
+
+
+def test_what_reads_for_backups_changes_nothing_and_sees_no_other_database(postgres: Any, tmp_path: Path) -> None:
+    urls = {name: f"postgresql+psycopg2://{name}:x@/{name}?host={postgres.folder}" for name in ("saved", "other")}
+    create_databases(postgres.url, list(urls.values()))
+    with sa.create_engine(urls["saved"]).begin() as own:
+        own.execute(sa.text("create table rows (id serial)"))
+        own.execute(sa.text("insert into rows default values"))
+    for password in ("before", "after"):
+        production.create_reader(postgres.url, "backup", password, [urls["saved"]])
+    reader = sa.make_url(urls["saved"]).set(username="backup", password="after")
+    with sa.create_engine(reader).connect() as conn:
+        assert conn.scalar(sa.text("select count(*) from rows")) == 1
+        with pytest.raises(ProgrammingError, match="permission denied for table rows"):
+            conn.execute(sa.text("insert into rows default values"))
+    with pytest.raises(OperationalError, match="permission denied for database"):
+        sa.create_engine(reader.set(database="other")).connect()
+    if shutil.which("pg_dump"):
+        with databases.dumped(reader.render_as_string(hide_password=False), tmp_path / "dump"):
+            pass
+        assert (tmp_path / "dump").stat().st_size > 500
 
 
 def test_databases_know_every_character_and_another_is_refused(postgres: Any) -> None:

@@ -30,10 +30,12 @@ _ADVISE, _DELIVER = "baton.steps.advise:advise", "baton.steps.deliver:deliver"
 _LOOK_UP = "baton.steps.look_up:look_up"
 
 
-def default_args(owner: str) -> dict[str, Any]:
-    """Retries with back-off, a timeout, a notification: on every task of Baton."""
+def default_args(owner: str, priority: int = 1) -> dict[str, Any]:
+    """Retries with back-off, a timeout, a notification, one rank for all tasks: on every task of Baton."""
     return {
         "owner": owner,
+        "priority_weight": priority,
+        "weight_rule": "absolute",  # by Airflow's own rule a long flow's tasks go before a short one's, whatever they are worth
         "retries": 3,
         "retry_delay": timedelta(seconds=2),
         "retry_exponential_backoff": 2.0,
@@ -106,6 +108,7 @@ class Flow(DAG):
         models: models whose versions the first stage fixes for the run.
         owner: the team that answers for it.
         step: length of a partition, such as `1h`.
+        priority: where tasks wait for a slot, those of a flow with a higher one go first; trainings and flows that say nothing have 1.
         late: how many intervals after its end a partition is read; 1: as soon as it is complete.
         deadline_minutes: alert when a run takes longer.
         run_timeout: a run that is not through by then is ended; longer than the longest wait for a person.
@@ -115,13 +118,13 @@ class Flow(DAG):
 
     def __init__(
         self, dag_id: str, *, pack: str, cron: str | None, owner: str, doc_md: str | None, models: Sequence[str] = (),
-        step: str = "1h", late: int = 1, deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4,
+        step: str = "1h", late: int = 1, deadline_minutes: float = 30, tags: Sequence[str] = (), max_active_runs: int = 4, priority: int = 1,
         files: bool = False, run_timeout: timedelta = timedelta(hours=6), **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
             dag_id,
             schedule=clocked(cron, late),
-            start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner),
+            start_date=START, catchup=False, max_active_runs=max_active_runs, default_args=default_args(owner, priority),
             dagrun_timeout=run_timeout, deadline=deadline(deadline_minutes), doc_md=doc_md,
             params=flow_params(list(models), files), tags=["kind:flow", f"pack:{pack}", *tags], **kwargs,
         )  # fmt: skip

@@ -26,6 +26,7 @@ from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, bar, plural, table
 from baton.cli.state import recovery as cli_recovery
+from baton.cli.state import sizing as cli_sizing
 from baton.cli.state import sql as cli_sql
 from baton.errors import BatonError
 from baton.lookups import cache
@@ -70,6 +71,7 @@ cli_retention.register(app)
 cli_trial.register(app)
 cli_recovery.register(app)
 cli_sql.register(app)
+cli_sizing.register(app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
         _point.load()(app)
@@ -126,7 +128,10 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what crashed attempts left in the store, published rows that were replaced since, and look-ups past their time."""
+    """Remove what crashed attempts left in the store, published rows that were replaced since, and look-ups past their time.
+
+    XComs that Airflow keeps in an object store go after 30 days, however few hours are named.
+    """
     found = garbage.gc(timedelta(hours=older_than), dry_run)
     past = warehouse.transact(lambda conn: cache.expire(conn, dry_run))
     if json:

@@ -116,7 +116,7 @@ def _store(here: Settings) -> Iterator[Finding]:
     except BatonError as error:
         yield Finding("store", ok=False, says=str(error))
     else:
-        yield Finding("store", ok=True, says=f"{here.store_url} takes a name once")
+        yield Finding("store", ok=True, says=f"{here.store_url} takes a name once; XComs above 64 kB lie there, too")
 
 
 def _state(here: Settings) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from baton.errors import BatonError
 from baton.files import sync_folder
 from baton.settings import settings
 
-_KINDS = (".parquet", ".json")
+_KINDS = (".parquet", ".json", ".gz")
 _BLOCK = 4 << 20
 _TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict"}  # the last: while another writes it
 
@@ -50,7 +50,8 @@ def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault, again
     """Write one new object and return its address.
 
     Args:
-        name: path below `settings().store_url`, or a whole address (a cluster's worker has no such setting); never used before.
+        name: path below `settings().store_url`, or a whole address (of another store, or where there is no such setting); never
+            used before.
         at: called at the points `writing`, `written`, `synced` (crash tests).
         again: whoever asks may have been asked twice: equal bytes under the name are its own, in a folder, too.
 
@@ -110,7 +111,7 @@ def digest(uri: str) -> tuple[int, str]:
 
 
 def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:
-    """List the objects of the store, datasets and journals; `modified` in seconds since 1970, `size` in bytes.
+    """List the objects of the store, datasets, journals and XComs; `modified` in seconds since 1970, `size` in bytes.
 
     Args:
         wanted: of which names; the others are not looked at, which costs a disk access each.

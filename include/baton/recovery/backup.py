@@ -30,7 +30,7 @@ from baton.published.rows import DECISIONS, PREDICTIONS
 from baton.record import anchor, ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.record.tables import ledger as entries
-from baton.recovery import databases, index, sealing, secrets
+from baton.recovery import databases, index, sealing, secrets, shelf
 from baton.recovery.index import Contents, Filed
 from baton.recovery.pool import Pool
 from baton.registry.manifest import signing_key
@@ -53,57 +53,57 @@ PATIENCE = 10.0  # seconds until the last entry has its line in the anchor
 
 @dataclass(frozen=True)
 class Written:
-    """A finished backup: its index, bytes in all, bytes that no earlier backup had, and which key signed it."""
+    """A finished backup: its index, its name, number of parts, bytes in all, bytes that no earlier backup had, and which key signed it."""
 
-    path: Path
+    path: Path | str
+    name: str
     parts: int
     size: int
     copied: int
     signer: str
 
 
-def backup(folder: Path, to: "X25519PublicKey | str", keep: int | None = None) -> Written:
-    """Write a backup into a folder, which may hold earlier ones; services may run meanwhile.
+def backup(where: Path | str, to: "X25519PublicKey | str", keep: int | None = None) -> Written:
+    """Write a backup into a folder or an object store, which may hold earlier ones; services may run meanwhile.
 
     Args:
-        folder: outside of BATON_HOME; made if it is not there.
+        where: a path outside of BATON_HOME, made if it is not there; or an address such as `s3://bucket/folder` outside of the store.
         to: whom the secrets are sealed for: a public key, or a passphrase.
         keep: so many backups stay, this one among them; the oldest go, with the files that no other one names.
 
     Raises:
-        BatonError: something that the databases name is missing or was changed (named); another backup runs there; the folder
-            is inside of BATON_HOME. What is written so far is no backup, and is used by the next one.
+        BatonError: something that the databases name is missing or was changed (named); another backup runs there; it is inside
+            of what it saves. What is written so far is no backup, and is used by the next one.
     """
-    here, pool = settings(), Pool(folder)
-    if folder.resolve().is_relative_to(here.home):
-        raise BatonError(f"{folder} is inside of {here.home}, and would be lost with it; choose another disk")
+    here, pool = settings(), Pool(where)
+    if around := shelf.at(where).inside(here.home, here.store_url):
+        raise BatonError(f"{where} is inside of {around}, and would be lost with it; choose another disk or bucket")
+    target = str(where) if "://" in str(where) else str(Path(where).resolve())
     with pool.writing():
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3] + "Z"
         key = signing_key(here.keys_dir)
         signer = index.fingerprint(key.public_key())
         with warehouse.write() as conn:  # also has the anchor name what processes that died left out
-            ledger.append(
-                conn, BEGUN, name, {"actor": getpass.getuser(), "to": str(folder.resolve()), "signer": signer}
-            )
-        records, parts = _open_parts(pool, folder, here)
+            ledger.append(conn, BEGUN, name, {"actor": getpass.getuser(), "to": target, "signer": signer})
+        records, parts = _open_parts(pool, where, here)
         parts[BOX] = _keep_bytes(pool, sealing.seal(secrets.gather(here), to))
         pool.sync()
         made = Contents(name, here.store_url.rstrip("/"), databases.kind(here.warehouse_url), records, parts)
-        path = index.write(folder, made, key)
+        path = index.write(where, made, key)
         if keep is not None:
-            _forget(pool, folder, keep)
-    return Written(path, len(parts), sum(part.size for part in parts.values()), pool.copied, signer)
+            _forget(pool, where, keep)
+    return Written(path, name, len(parts), sum(part.size for part in parts.values()), pool.copied, signer)
 
 
-def _forget(pool: Pool, folder: Path, keep: int) -> None:
-    known = index.names(folder)
-    named = {part.sha256 for name in known[-keep:] for part in index.read(folder, name).index.parts.values()}
+def _forget(pool: Pool, where: Path | str, keep: int) -> None:
+    known = index.names(where)
+    named = {part.sha256 for name in known[-keep:] for part in index.read(where, name).index.parts.values()}
     for name in known[:-keep]:  # first the index: without it nothing is a backup
-        (folder / f"{name}.index").unlink()
+        shelf.at(where).remove(f"{name}.index")
     pool.forget(named)
 
 
-def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str, Filed]]:
+def _open_parts(pool: Pool, where: Path | str, here: Settings) -> tuple[int, dict[str, Filed]]:
     """Number of the ledger's entries, and all parts but the secrets."""
     parts: dict[str, Filed] = {}
     checked = anchor.folder() / "verified"
@@ -119,7 +119,7 @@ def _open_parts(pool: Pool, folder: Path, here: Settings) -> tuple[int, dict[str
             parts[name] = pool.keep_file(pool.unfinished / "mlflow")
         parts |= _objects(pool, conn, here.store_url.rstrip("/"))
     parts[WAREHOUSE] = pool.keep_file(dump)
-    parts |= _artefacts(pool, here.home, _earlier(folder))
+    parts |= _artefacts(pool, here.home, _earlier(where))
     return records, parts
 
 
@@ -235,10 +235,10 @@ def opened(uri: str) -> BinaryIO:
     return opened
 
 
-def _earlier(folder: Path) -> Mapping[str, Filed]:
-    """Parts of the newest backup in the folder; nothing where its index cannot be read."""
+def _earlier(where: Path | str) -> Mapping[str, Filed]:
+    """Parts of the newest backup there; nothing where its index cannot be read."""
     try:
-        return index.read(folder).index.parts
+        return index.read(where).index.parts
     except BatonError:
         return {}
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from baton.errors import BatonError
-from baton.files import place
+from baton.recovery import shelf
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -59,26 +59,27 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def write(folder: Path, index: Contents, key: Ed25519PrivateKey) -> Path:
+def write(where: Path | str, index: Contents, key: Ed25519PrivateKey) -> Path | str:
     """Sign an index and place it; from then on the backup is there. Raises BatonError: one of that name is there already."""
+    on, name = shelf.at(where), f"{index.name}.index"
     document = {"format": FORMAT, "key": fingerprint(key.public_key()), **asdict(index)}
     raw = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    path = folder / f"{index.name}.index"
-    if not place(path, raw + b"\n" + b64encode(key.sign(DOMAIN + raw)) + b"\n"):
-        raise BatonError(f"{path} is there already: another backup began in the same moment; repeat this one")
-    return path
+    if not on.create(name, raw + b"\n" + b64encode(key.sign(DOMAIN + raw)) + b"\n"):
+        raise BatonError(f"{on.place(name)} is there already: another backup began in the same moment; repeat this one")
+    return on.place(name)
 
 
-def names(folder: Path) -> list[str]:
-    """Names of the whole backups in a folder, oldest first."""
-    return sorted(path.stem for path in folder.glob("*.index") if _NAME.fullmatch(path.stem))
+def names(where: Path | str) -> list[str]:
+    """Names of the whole backups in a folder or an object store, oldest first."""
+    found = (name.removesuffix(".index") for name in shelf.at(where).names() if name.endswith(".index"))
+    return sorted(name for name in found if _NAME.fullmatch(name))
 
 
 @dataclass(frozen=True)
 class Signed:
     """An index as it was found; nothing in it is to be trusted before `require` has passed."""
 
-    path: Path
+    path: Path | str
     index: Contents
     signer: str
     raw: bytes
@@ -96,18 +97,19 @@ class Signed:
             raise BatonError(f"{self.path}: was changed after it was signed; take another backup") from None
 
 
-def read(folder: Path, name: str | None = None) -> Signed:
+def read(where: Path | str, name: str | None = None) -> Signed:
     """Read the index of a backup, the newest without a name.
 
     Raises:
         BatonError: there is none, or it is none.
     """
-    known = names(folder)
+    known = names(where)
     if not known or (name is not None and name not in known):
         there = f"there are: {', '.join(known)}" if known else "none was finished there"
-        raise BatonError(f"{folder}: no backup{f' {name}' if name else ''}; {there}")
-    path = folder / f"{name or known[-1]}.index"
-    raw, _, rest = path.read_bytes().partition(b"\n")
+        raise BatonError(f"{where}: no backup{f' {name}' if name else ''}; {there}")
+    on, wanted = shelf.at(where), name or known[-1]
+    path = on.place(f"{wanted}.index")
+    raw, _, rest = b"".join(on.pieces(f"{wanted}.index")).partition(b"\n")
     try:
         document: dict[str, Any] = json.loads(raw)
         if document.pop("format") != FORMAT:
@@ -116,7 +118,7 @@ def read(folder: Path, name: str | None = None) -> Signed:
         found = Signed(path, Contents(**document, parts=parts), signer, raw, b64decode(rest.strip(), validate=True))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BatonError(f"{path}: not an index: {error}; take another backup") from error
-    if found.index.name != path.stem:
+    if found.index.name != wanted:
         raise BatonError(f"{path}: is the index of {found.index.name}: somebody renamed it")
     return found
 

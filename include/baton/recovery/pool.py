@@ -1,6 +1,5 @@
 """The files of backups, each once under its SHA-256: what a backup has in common with an earlier one is not copied again."""
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -10,22 +9,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from baton.errors import BatonError
-from baton.files import sync_folder
+from baton.recovery import shelf
 from baton.recovery.index import Filed
 
 _PIECE = 1 << 20  # bytes at a time
+_FOLDER = "files"
 
 
 class Pool:
-    """Files below `folder/files`, and a place for those that are not finished.
+    """Files of a shelf, and while it is held for writing a folder of this machine for those that are not finished.
 
     Attributes:
         copied: bytes that were written since it was opened.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._files, self.unfinished = folder / "files", folder / "unfinished"
-        self._touched: set[Path] = set()
+    def __init__(self, where: Path | str) -> None:
+        self._shelf = shelf.at(where)
         self.copied = 0
 
     @contextmanager
@@ -35,31 +34,12 @@ class Pool:
         Raises:
             BatonError: another backup is being written there.
         """
-        for folder in (self._files, self.unfinished):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self._files.parent / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BatonError(
-                    f"{self._files.parent}: another backup is being written there; wait for its end"
-                ) from None
-            self._clear()
-            try:
-                yield
-            finally:
-                self._clear()
-
-    def _clear(self) -> None:
-        for path in self.unfinished.iterdir():
-            path.unlink()
+        with self._shelf.held() as self.unfinished:
+            yield
 
     def size(self, sha256: str) -> int | None:
         """Bytes of a file, None when it is not there."""
-        try:
-            return self._path(sha256).stat().st_size
-        except FileNotFoundError:
-            return None
+        return self._shelf.size(_name(sha256))
 
     def keep(self, source: BinaryIO) -> Filed:
         """Copy a file from a stream; returns what it is."""
@@ -81,27 +61,19 @@ class Pool:
         if self.size(part.sha256) == part.size:
             path.unlink()
             return part
-        with path.open("rb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            os.fsync(file.fileno())
-        target = self._path(part.sha256)
-        target.parent.mkdir(exist_ok=True, mode=0o700)
-        path.replace(target)
-        self._touched |= {target.parent, self._files}
+        self._shelf.take(path, _name(part.sha256))
         self.copied += part.size
         return part
 
     def sync(self) -> None:
-        """Have the names of all new files on the disk."""
-        for folder in self._touched:
-            sync_folder(folder)
-        self._touched.clear()
+        """Have all new files where they stay; raises BatonError: another writer came between."""
+        self._shelf.sync()
 
     def forget(self, named: Collection[str]) -> None:
         """Remove all files but those of these SHA-256."""
-        for path in list(self._files.rglob("*")):
-            if path.is_file() and path.name not in named:
-                path.unlink()
+        for name in self._shelf.below(_FOLDER):
+            if name.rpartition("/")[2] not in named:
+                self._shelf.remove(name)
 
     def pieces(self, name: str, part: Filed) -> Iterator[bytes]:
         """The bytes of a file; its end is reached only when they are those that the index names.
@@ -112,16 +84,20 @@ class Pool:
         Raises:
             BatonError: it is missing or was changed.
         """
-        path, digest = self._path(part.sha256), hashlib.sha256()
+        file, digest = _name(part.sha256), hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
-                    yield piece
+            for piece in self._shelf.pieces(file):
+                digest.update(piece)
+                yield piece
         except FileNotFoundError:
-            raise BatonError(f"{name}: its file {path} is missing from the backup; take another backup") from None
+            raise BatonError(
+                f"{name}: its file {self._shelf.place(file)} is missing from the backup; take another backup"
+            ) from None
         if digest.hexdigest() != part.sha256:
-            raise BatonError(f"{name}: its file {path} was changed after the backup; delete it and take another backup")
+            raise BatonError(
+                f"{name}: its file {self._shelf.place(file)} was changed after the backup; delete it and take another backup"
+            )
 
-    def _path(self, sha256: str) -> Path:
-        return self._files / sha256[:2] / sha256
+
+def _name(sha256: str) -> str:
+    return f"{_FOLDER}/{sha256[:2]}/{sha256}"

@@ -45,14 +45,14 @@ _AT_ONCE = 500
 class Opened:
     """A backup whose index is signed by a key that is trusted, and whose secrets are open."""
 
-    folder: Path
+    where: Path | str
     index: Contents
     signer: str
     secrets: dict[str, Any]
 
 
 def opened(
-    folder: Path,
+    where: Path | str,
     by: "X25519PrivateKey | str",
     name: str | None = None,
     signed_by: Path | None = None,
@@ -74,7 +74,7 @@ def opened(
     """
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    found = index.read(folder, name)
+    found = index.read(where, name)
     if signed_by is not None:
         found.require(_public(signed_by))
     elif not isinstance(by, str) and not any_key:
@@ -82,12 +82,12 @@ def opened(
             f"{found.path}: signed with key {found.signer}, and anybody can seal secrets for a public key: give the signer's public "
             "key, a copy of keys/signing.pub kept elsewhere, with --signed-by; or believe the backup's own with --any-key"
         )
-    box = b"".join(Pool(folder).pieces(BOX, found.index.parts[BOX]))
+    box = b"".join(Pool(where).pieces(BOX, found.index.parts[BOX]))
     known = json.loads(sealing.unseal(box, by))
     own = load_pem_public_key(secrets.files_of(known)["keys/signing.pub"])
     if signed_by is None:
         found.require(own)  # type: ignore[arg-type]
-    return Opened(folder, found.index, found.signer, known)
+    return Opened(where, found.index, found.signer, known)
 
 
 def _public(path: Path) -> "Ed25519PublicKey":
@@ -105,7 +105,7 @@ def _public(path: Path) -> "Ed25519PublicKey":
 
 def check(backup: Opened) -> int:
     """Hash every file of a backup, and write nothing; returns their number. Raises BatonError: one is missing or was changed."""
-    pool, parts = Pool(backup.folder), backup.index.parts
+    pool, parts = Pool(backup.where), backup.index.parts
     for name, part in told(sorted(parts.items()), "backup checked", "files", len(parts)):
         for _ in pool.pieces(name, part):
             pass
@@ -165,10 +165,10 @@ def _require_empty(here: Settings, found: Contents) -> None:
             f"the backup's warehouse is {found.warehouse}, BATON_WAREHOUSE_URL names {databases.kind(here.warehouse_url)}: "
             "restore into a database of the same kind"
         )
-    there = sorted(path.name for path in here.home.iterdir()) if here.home.exists() else []
-    if there := [name for name in there if name != _STAGING]:
+    there = sorted(path for path in here.home.iterdir() if path.name != _STAGING) if here.home.exists() else []
+    if full := next((path.name for path in there if _holds_files(path)), None):
         raise BatonError(
-            f"{here.home} is not empty ({there[0]}): a restore writes over nothing; set BATON_HOME to an empty folder"
+            f"{here.home} is not empty ({full}): a restore writes over nothing; set BATON_HOME to an empty folder"
         )
     for url in database_urls(here).values():
         databases.require_empty(url)
@@ -178,8 +178,13 @@ def _require_empty(here: Settings, found: Contents) -> None:
         )
 
 
+def _holds_files(path: Path) -> bool:
+    """Empty folders are none: new volumes of an installation in containers."""
+    return not path.is_dir() or any(not one.is_dir() for one in path.rglob("*"))
+
+
 def _lay(backup: Opened, here: Settings, staging: Path, written: list[str]) -> None:
-    pool, parts = Pool(backup.folder), backup.index.parts
+    pool, parts = Pool(backup.where), backup.index.parts
     inside = _inside(here)
     for name, part in told(sorted(parts.items()), "restored", "files", len(parts)):
         if name == BOX:
@@ -228,8 +233,18 @@ def _taken_back(here: Settings) -> Iterator[list[str]]:
 def _move(staging: Path, home: Path) -> None:
     # the warehouse last: without it nothing runs
     for path in sorted(staging.iterdir(), key=lambda one: one.name == WAREHOUSE):
-        path.rename(home / path.name)
+        _place(path, home / path.name)
     staging.rmdir()
+    os.sync()
+
+
+def _place(path: Path, target: Path) -> None:
+    if path.is_dir() and target.is_dir():  # a volume of its own: what is in it goes there
+        for one in path.iterdir():
+            _place(one, target / one.name)
+        path.rmdir()
+    else:
+        shutil.move(path, target)
 
 
 def _readdress(before: str, now: str) -> None:

@@ -73,13 +73,11 @@ def _plan(here: Settings) -> Plan:
 
 
 def _airflow(plan: Plan, way: str, text: str = "") -> str:
+    environment = plan.environment()
+    if not Path(environment["AIRFLOW_CONFIG"]).exists():  # its keys come from the environment, as in containers
+        del environment["AIRFLOW_CONFIG"]
     done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", _CARRIED, way],
-        input=text,
-        env=plan.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", _CARRIED, way], input=text, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ServiceError(f"Airflow's connections and variables (`{way}`): {done.stderr.strip()[-800:]}")

@@ -1,6 +1,6 @@
 """Inside a container of an installation: secrets come from files, and a part says whether it is alive.
 
-    with-secrets COMMAND ...                    puts secrets into the environment and becomes the command
+    with-secrets COMMAND ...                    puts secrets, and where large XComs go, into the environment and becomes the command
     with-secrets alive SchedulerJob             ends with 1 when this container's job has told nothing for a minute
     with-secrets alive worker                   the same of its Celery worker, which is asked
 
@@ -41,6 +41,22 @@ def with_secrets(environment: Mapping[str, str], folder: Path = SECRETS) -> dict
     return {name: re.sub(r"\{secret:([^}]*)\}", content, value) for name, value in named.items()}
 
 
+def xcoms_of(store: str) -> dict[str, str]:
+    """Airflow's variables by which XComs above 64 kB lie in an object store, beside the datasets; none where the store is a folder.
+
+    Args:
+        store: BATON_STORE_URL.
+    """
+    if not store or store.startswith("file://"):
+        return {}
+    return {
+        "AIRFLOW__CORE__XCOM_BACKEND": "baton.airflow.xcoms.StoredXCom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"{store.rstrip('/')}/xcom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": str(64 * 1024),
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip",
+    }
+
+
 def alive(part: str) -> None:
     """Ask whether this container's part is alive.
 
@@ -77,7 +93,7 @@ def alive(part: str) -> None:
 
 if __name__ == "__main__":
     try:
-        os.environ.update(with_secrets(os.environ))
+        os.environ.update({**xcoms_of(os.environ.get("BATON_STORE_URL", "")), **os.environ, **with_secrets(os.environ)})
         if sys.argv[1:2] == ["alive"]:
             alive(sys.argv[2])
         else:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from baton.errors import ServiceError
 from baton.files import place
+from baton.services.container import xcoms_of
 from baton.settings import LOOPBACK, Settings
 
 USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
@@ -100,6 +101,7 @@ class Plan:
         no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY"), LOOPBACK, "localhost"]))
         return {
             **airflow_defaults(self.paused),
+            **xcoms_of(self.settings.store_url),
             **inherited,
             **self._fixed(),
             "BATON_HOME": str(home),

@@ -2,6 +2,7 @@
 
 `python -m baton.services.production`           databases and their users, migrations, pools, first administrator, MLflow's log-in
 `python -m baton.services.production accounts`  the registry's other accounts, when MLflow answers
+`python -m baton.services.production databases` databases and their users alone, empty, for a restore
 """
 
 import os
@@ -21,6 +22,8 @@ from baton.tracking.rest import Credentials, Rest, credentials
 DATABASES = (
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CELERY__RESULT_BACKEND", "BATON_WAREHOUSE_URL", "MLFLOW_BACKEND_STORE_URI",
 )  # fmt: skip
+SAVED = ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "MLFLOW_BACKEND_STORE_URI")
+"""Databases that backups read with a user of their own; into the warehouse's ledger a backup is written, by its owner."""
 PASSWORDS = {
     "admin": "MLFLOW_ADMIN_PASSWORD", "service": "MLFLOW_TRACKING_PASSWORD", "reviewer": "MLFLOW_REVIEWER_PASSWORD",
 }  # fmt: skip
@@ -32,11 +35,18 @@ def set_up() -> None:
     Raises:
         ServiceError: a variable is missing, or a step fails; its output is above.
     """
-    create_databases(_variable("POSTGRES_ADMIN_URL"), [_variable(name) for name in DATABASES])
+    databases()
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
     mlflow_server.prepare(settings().home, {"admin": _variable(PASSWORDS["admin"])})
     carrying.migrate()
+
+
+def databases() -> None:
+    """Create the databases and their users."""
+    administrator = _variable("POSTGRES_ADMIN_URL")
+    create_databases(administrator, [_variable(name) for name in DATABASES])
+    create_reader(administrator, "backup", _variable("BACKUP_DATABASE_PASSWORD"), [_variable(name) for name in SAVED])
 
 
 def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
@@ -52,24 +62,16 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
     engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
     made = []
     with engine.connect() as connection:
-
-        def run(statement: str, **values: str | None) -> None:
-            # the server quotes names and passwords: statements that define something take no parameters
-            arguments = ", ".join(f"cast(:{name} as text)" for name in values)
-            connection.exec_driver_sql(
-                str(connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)).replace("%", "%%")
-            )
-
         encodings = connection.execute(sa.text("select datname, pg_encoding_to_char(encoding) from pg_database"))
         known: dict[str, str] = {row[0]: row[1] for row in encodings}
         roles = set(connection.scalars(sa.text("select rolname from pg_roles")))
         for url in map(sa.make_url, (one.removeprefix("db+") for one in urls)):
             verb = "alter" if url.username in roles else "create"
-            run(f"{verb} role %I login password %L", user=url.username, password=url.password)
+            _run_in(connection, f"{verb} role %I login password %L", user=url.username, password=url.password)
             if url.database not in known:
                 # of template0, since template1 has the encoding of the server, which need not know every character
-                run(
-                    "create database %I owner %I encoding utf8 template template0",
+                _run_in(
+                    connection, "create database %I owner %I encoding utf8 template template0",
                     database=url.database, user=url.username,
                 )  # fmt: skip
                 made.append(str(url.database))
@@ -78,8 +80,32 @@ def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:
                     f"database {url.database} is encoded as {known[url.database]}: texts need UTF8; dump it and restore it "
                     "into a database made with encoding 'UTF8' template template0"
                 )
-            run("revoke all on database %I from public", database=url.database)
+            _run_in(connection, "revoke all on database %I from public", database=url.database)
     return made
+
+
+def create_reader(administrator: str, name: str, password: str, urls: Sequence[str]) -> None:
+    """Create a user that reads all of some databases, is let into no other, and changes nothing.
+
+    Args:
+        administrator: SQLAlchemy URL of a user that may create it.
+        name: of the user; one that exists gets the password.
+        urls: SQLAlchemy URLs of the databases, which exist.
+    """
+    engine = sa.create_engine(administrator, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, hide_parameters=True)
+    with engine.connect() as connection:
+        known = connection.scalar(sa.text("select 1 from pg_roles where rolname = :name"), {"name": name})
+        _run_in(connection, f"{'alter' if known else 'create'} role %I login password %L", user=name, password=password)
+        _run_in(connection, "grant pg_read_all_data to %I", user=name)
+        for url in map(sa.make_url, urls):
+            _run_in(connection, "grant connect on database %I to %I", database=url.database, user=name)
+
+
+def _run_in(connection: sa.Connection, statement: str, **values: str | None) -> None:
+    # the server quotes names and passwords: statements that define something take no parameters
+    arguments = ", ".join(f"cast(:{name} as text)" for name in values)
+    made = connection.scalar(sa.text(f"select format('{statement}', {arguments})"), values)
+    connection.exec_driver_sql(str(made).replace("%", "%%"))
 
 
 def _create_administrator(password: str) -> None:
@@ -115,6 +141,6 @@ def _run(command: list[str], text: str | None = None) -> None:
 
 if __name__ == "__main__":
     try:
-        {"": set_up, "accounts": accounts}["".join(sys.argv[1:])]()
+        {"": set_up, "accounts": accounts, "databases": databases}["".join(sys.argv[1:])]()
     except BatonError as error:
         sys.exit(f"baton: {error}")

@@ -1,4 +1,4 @@
-"""Garbage: what attempts that crashed left, objects that no commit names and journals; found by its name, removed."""
+"""Garbage: what attempts that crashed left, objects that no commit names and journals, and old XComs; found by its name, removed."""
 
 import re
 from collections.abc import Iterator
@@ -26,6 +26,9 @@ _OBJECT = re.compile(
 )
 _SEGMENT = re.compile(rf"(?P<stem>{FOLDER}/(?P<owner>[0-9a-f]{{12}})/\d+-[0-9a-f]{{32}}){_FILES}")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
+_XCOM = re.compile(r"xcom/.+\.gz")  # as `baton.services.container` has Airflow name them
+# Airflow's `db clean` takes rows and leaves what they name; until then a run may wait for people, or be cleared
+XCOMS = timedelta(days=30)
 
 
 def _unescape(segment: str) -> str:
@@ -62,7 +65,7 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
     so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay; a journal names
-    no warehouse, and goes: whose retry still wanted it does its work again.
+    no warehouse, and goes: whose retry still wanted it does its work again. XComs that Airflow keeps in the store go after 30 days.
     """
     uris: list[str] = []
     size = 0
@@ -77,11 +80,12 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
             return segment["owner"] == owner and segment["stem"] not in seen
         if attempt and (stem := beside_of(name)):
             return stem not in seen
-        return attempt not in named if attempt else _JOURNAL.fullmatch(name) is not None
+        return attempt not in named if attempt else bool(_JOURNAL.fullmatch(name) or _XCOM.fullmatch(name))
 
     for item in objects.listed(in_question):
         attempt = _parse(item.name, owner)
-        if objects.age(item) < older_than.total_seconds():
+        least = max(older_than, XCOMS) if _XCOM.fullmatch(item.name) else older_than
+        if objects.age(item) < least.total_seconds():
             continue
         asked = partial(_is_garbage, name=item.name, attempt=attempt, dry_run=dry_run)
         if not warehouse.transact(asked):
@@ -126,7 +130,7 @@ def _is_garbage(conn: Connection, name: str, attempt: tuple[Slot, int] | None, d
     if segment := _SEGMENT.fullmatch(name):
         return conn.scalar(sa.select(segments.c.number).where(segments.c.name == f"{segment['stem']}.parquet")) is None
     if attempt is None:
-        return True  # a journal
+        return True  # a journal or an XCom
     slot, fence = attempt
     if stem := beside_of(name):
         here = (tables.published.c.flow == slot.flow, tables.published.c.partition == slot.partition)

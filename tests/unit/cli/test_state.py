@@ -62,5 +62,5 @@ def test_what_is_typed_wrong_is_said(words: Path, tmp_path: Path) -> None:
     key = ("--passphrase-file", words)
     assert run("backup", tmp_path).exit_code == run("backup", tmp_path, *key, "--to", words).exit_code == 2
     assert run("restore", tmp_path).exit_code == run("restore", tmp_path, *key, "--key", words).exit_code == 2
-    assert "not yet: a backup is written to a folder" in run("backup", "s3://bucket/x", *key).stderr
+    assert "no driver for nowhere://" in run("backup", "nowhere://bucket/x", *key).stderr
     assert "none was finished there" in run("restore", tmp_path, *key).stderr

@@ -294,8 +294,13 @@ def test_what_a_killed_restore_left_is_no_hindrance(
     backup(shelf, TO)
     home = move_to(tmp_path / "new", monkeypatch)
     (home / ".restoring/store").mkdir(parents=True)
+    volume, mounted = tmp_path / "volume", home / "ledger"
+    volume.mkdir(), mounted.symlink_to(volume)  # as a new volume of a container: there, and elsewhere
+    (home / "mlflow/artifacts").mkdir(parents=True)
     come_back(shelf)
     assert not (home / ".restoring").exists()
+    assert (volume / "anchor").exists()
+    assert (home / "mlflow/artifacts/1/models/m-1/tree.txt").read_text() == "tree"
 
 
 def damaged(shelf: Path, name: str, how: Callable[[Path], None]) -> None:

@@ -14,42 +14,69 @@ SERVICES: dict[str, Any] = FILE["services"]
 DOCKERFILE = (_ROOT / "Dockerfile").read_text()
 
 WORKERS = {"worker", "worker-training"}
-ONCE = {"set-up", "accounts", "data"}  # run to their end
+ONCE = {"set-up", "accounts", "data", "backup", "restore"}  # run to their end
 SECRETS = {
-    "AIRFLOW_FERNET_KEY": {"api-server", "scheduler", "triggerer"},
+    "AIRFLOW_FERNET_KEY": {"api-server", "scheduler", "triggerer", "backup", "restore"},
     "AIRFLOW_JWT_SECRET": {"api-server", "scheduler"},
     "AIRFLOW_SECRET_KEY": {"api-server"},
     "AIRFLOW_ADMIN_PASSWORD": {"set-up", "demo"},
-    "POSTGRES_PASSWORD": {"postgres", "set-up"},
-    "AIRFLOW_DATABASE_PASSWORD": {"set-up", "api-server", "scheduler", "dag-processor", "triggerer"},
-    "CELERY_DATABASE_PASSWORD": {"set-up", "scheduler", *WORKERS},
-    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "demo", *WORKERS},
-    "MLFLOW_DATABASE_PASSWORD": {"set-up", "mlflow"},
+    "POSTGRES_PASSWORD": {"postgres", "set-up", "restore"},
+    "AIRFLOW_DATABASE_PASSWORD": {"set-up", "api-server", "scheduler", "dag-processor", "triggerer", "restore"},
+    "CELERY_DATABASE_PASSWORD": {"set-up", "scheduler", "restore", *WORKERS},
+    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "demo", "backup", "restore", *WORKERS},
+    "MLFLOW_DATABASE_PASSWORD": {"set-up", "mlflow", "restore"},
     "REDIS_PASSWORD": {"redis", "scheduler", *WORKERS},
     "MLFLOW_SECRET_KEY": {"mlflow"},
     "MLFLOW_ADMIN_PASSWORD": {"set-up", "accounts"},
     "MLFLOW_SERVICE_PASSWORD": {"accounts", *WORKERS},
     "MLFLOW_READER_PASSWORD": {"accounts", "api-server", "triggerer", "demo"},
     "MLFLOW_REVIEWER_PASSWORD": {"accounts"},
-    "S3_SECRET_KEY": {"s3", *WORKERS},
+    "S3_SECRET_KEY": {"s3", "restore", *WORKERS},
     "S3_READER_SECRET_KEY": {"s3", "api-server", "demo"},
     "MODEL_SERVER_TOKEN": {"model-server"},
+    "BACKUP_DATABASE_PASSWORD": {"set-up", "backup", "restore"},
+    "S3_BACKUP_SECRET_KEY": {"s3", "backup"},
+    "BACKUP_PUBLIC_KEY": {"backup"},
+    "BACKUP_PRIVATE_KEY": {"restore"},
+    "BACKUP_SIGNED_BY": {"restore"},
 }
 VOLUMES = {
     "database": {"postgres": "rw"},
     "socket": {"postgres": "rw"},
     "queue": {"redis": "rw"},
-    "mlflow": {"set-up": "rw", "mlflow": "rw"},
+    "mlflow": {"set-up": "rw", "mlflow": "rw", "backup": "ro", "restore": "rw"},
     # landing files, packaged models, the key that signs models
-    "work": {"worker": "rw", "worker-training": "rw", "data": "rw", "demo": "rw"},
-    "ledger": {"api-server": "rw", "worker": "rw", "worker-training": "rw", "demo": "rw"},
-    "store": {"api-server": "ro", "worker": "rw", "worker-training": "rw", "demo": "ro"},
+    "work": {"worker": "rw", "worker-training": "rw", "data": "rw", "demo": "rw", "backup": "rw", "restore": "rw"},
+    "ledger": {
+        "api-server": "rw",
+        "worker": "rw",
+        "worker-training": "rw",
+        "demo": "rw",
+        "backup": "rw",
+        "restore": "rw",
+    },
+    "store": {
+        "api-server": "ro",
+        "worker": "rw",
+        "worker-training": "rw",
+        "demo": "ro",
+        "backup": "ro",
+        "restore": "rw",
+    },
     "reports": {"api-server": "ro", "worker": "rw", "worker-training": "rw"},
     "logs": {"api-server": "ro", "triggerer": "rw", "worker": "rw", "worker-training": "rw"},
     "objects": {"s3": "rw"},
     "models": {"model-server": "rw"},
+    "backups": {"backup": "rw", "restore": "ro"},
 }
-PROFILES = {"data": ["data"], "s3": ["s3"], "model-server": ["models"], "demo": ["demo"]}
+PROFILES = {
+    "data": ["data"],
+    "backup": ["backup"],
+    "restore": ["backup"],
+    "s3": ["s3"],
+    "model-server": ["models"],
+    "demo": ["demo"],
+}
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -77,6 +104,9 @@ def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> No
         "S3_REGION",
         "S3_KEY_ID",
         "S3_READER_KEY_ID",
+        "S3_BACKUP_KEY_ID",
+        "BATON_BACKUPS",
+        "BATON_BACKUPS_KEPT",
     }
 
 
@@ -97,8 +127,8 @@ def test_a_database_user_each_and_none_is_the_administrator() -> None:
                 continue
             url = make_url(re.sub(r"\{secret:\w+\}", "x", str(value).removeprefix("db+")))
             assert url.drivername == "postgresql+psycopg2", (name, variable)
-            assert url.username == url.database, (name, variable)
-            assert url.username != "postgres" or name == "set-up"
+            assert url.username in (url.database, "backup" if name == "backup" else ""), (name, variable)
+            assert url.username != "postgres" or name in ("set-up", "restore")
     assert "--encoding=UTF8" in SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"]
 
 
@@ -146,7 +176,7 @@ def test_every_container_is_bound(name: str) -> None:
 def test_only_these_leave_the_inner_network() -> None:
     assert FILE["networks"]["inside"] == {"internal": True}
     out = {name for name, one in SERVICES.items() if "outside" in one["networks"]}
-    assert out == {"mlflow", "api-server", "data", "model-server", "demo"}
+    assert out == {"mlflow", "api-server", "data", "model-server", "demo", "backup", "restore"}
     assert {name for name, one in SERVICES.items() if "ports" in one} == {"mlflow", "api-server"}
 
 
@@ -187,8 +217,9 @@ def test_the_image_has_a_folder_for_each_volume() -> None:
         if name not in ("postgres", "redis")
         for volume in one.get("volumes", [])
     }
-    below = {target.removeprefix("/var/lib/baton/") for target in targets - {"/var/lib/baton"}}
+    below = {target.removeprefix("/var/lib/baton/") for target in targets - {"/var/lib/baton", "/backups"}}
     assert below <= set(made)
+    assert "mkdir --mode=700 /backups && chown 50000:50000 /backups" in DOCKERFILE
 
 
 def test_the_documentation_makes_every_secret() -> None:

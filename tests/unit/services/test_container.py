@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from baton.errors import ServiceError
-from baton.services.container import with_secrets
+from baton.services.container import with_secrets, xcoms_of
 
 
 def test_a_value_gets_the_secrets_that_it_names(tmp_path: Path) -> None:
@@ -28,3 +28,13 @@ def test_a_secret_names_no_file_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     with pytest.raises(ServiceError, match="is missing or empty"):
         with_secrets({"A": "{secret:../passwd}"}, tmp_path / "secrets")
+
+
+def test_large_xcoms_lie_where_the_datasets_lie_if_that_is_no_folder() -> None:
+    assert xcoms_of("s3://baton/store/") == {
+        "AIRFLOW__CORE__XCOM_BACKEND": "baton.airflow.xcoms.StoredXCom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": "s3://baton/store/xcom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "65536",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip",
+    }
+    assert xcoms_of("file:///srv/store") == xcoms_of("") == {}

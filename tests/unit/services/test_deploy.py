@@ -63,6 +63,13 @@ def test_the_chart_asks_the_same_signs_of_life() -> None:
         assert ["CMD", *CHART[part]["livenessProbe"]["command"]] == COMPOSE[part]["healthcheck"]["test"]
 
 
+def test_every_pod_begins_with_what_reads_its_secrets() -> None:
+    """The image's entry point, which also says where large XComs go; a `command` would take its place."""
+    pods = (*CHART.values(), *VALUES["workers"]["celery"]["sets"], VALUES["workers"]["kubernetes"])
+    assert [one for one in pods if "command" in one] == []
+    assert {"name": "BATON_STORE_URL", "value": "s3://baton/store"} in VALUES["env"]
+
+
 def test_training_goes_to_workers_of_its_own_by_its_queue() -> None:
     celery = VALUES["workers"]["celery"]
     assert VALUES["executor"] == "CeleryExecutor,KubernetesExecutor"
@@ -117,7 +124,7 @@ def test_nobody_talks_to_anybody_who_is_not_named() -> None:
     # whoever has a secret of a database, the queue or the registry may go there, and no other
     assert into["redis"] == {"scheduler", "worker"}
     database = {name for name, one in COMPOSE.items() if "@postgres/" in str(one.get("environment"))}
-    assert into["postgres"] == (database - {"worker-training", "demo"})
+    assert into["postgres"] == (database - {"worker-training", "demo", "backup", "restore"})
     registry = {name for name, one in COMPOSE.items() if "MLFLOW_TRACKING_PASSWORD" in one.get("environment", {})}
     assert into["mlflow"] == (registry - {"worker-training", "demo"})
 

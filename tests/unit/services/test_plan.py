@@ -69,6 +69,16 @@ def test_user_may_tune_airflow(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> N
     assert plan.environment()["AIRFLOW__CORE__PARALLELISM"] == "7"
 
 
+def test_large_xcoms_follow_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("AIRFLOW__CORE__XCOM_BACKEND", "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH")
+    assert set(names).isdisjoint(Plan(settings(), home, home, 1, 2).environment())
+    monkeypatch.setenv("BATON_STORE_URL", "s3://bucket/store")
+    monkeypatch.setenv(names[1], "s3://other/xcom")
+    settings.cache_clear()
+    environment = Plan(settings(), home, home, 1, 2).environment()
+    assert [environment[name] for name in names] == ["baton.airflow.xcoms.StoredXCom", "s3://other/xcom"]
+
+
 def test_services_write_bytecode_and_skip_proxies(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("NO_PROXY", "example.org")

@@ -12,7 +12,12 @@ from baton.errors import BatonError
 if TYPE_CHECKING:
     from baton.recovery.restore import Opened
 
-Folder = Annotated[Path, typer.Argument(help="Folder of backups, on another disk or machine.", metavar="DIR")]
+Shelved = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of backups on another disk or machine, or s3://bucket/folder of an object store.", metavar="DIR"
+    ),
+]
 Passphrase = Annotated[
     Path | None, typer.Option("--passphrase-file", help="File of the passphrase that seals the secrets.")
 ]
@@ -54,7 +59,7 @@ def verify(
 
 
 def backup(
-    folder: Folder,
+    where: Shelved,
     to: Annotated[Path | None, typer.Option(help="X25519 public key (PEM) that the secrets are sealed for.")] = None,
     passphrase_file: Passphrase = None,
     keep: Annotated[
@@ -66,10 +71,9 @@ def backup(
     from baton.recovery import sealing
     from baton.recovery.backup import backup
 
-    _require_folder(folder)
     if (to is None) == (passphrase_file is None):
         raise typer.BadParameter("secrets are not written open: give one of --to and --passphrase-file")
-    made = backup(folder, sealing.recipient(to) if to else sealing.passphrase(passphrase_file or Path()), keep)
+    made = backup(where, sealing.recipient(to) if to else sealing.passphrase(passphrase_file or Path()), keep)
     if json:
         print(as_json(made))
         return
@@ -80,7 +84,7 @@ def backup(
 
 
 def restore(
-    folder: Folder,
+    where: Shelved,
     name: Annotated[
         str | None, typer.Option("--from", help="Which backup, by its index's name; default the newest.")
     ] = None,
@@ -93,11 +97,15 @@ def restore(
         bool, typer.Option("--any-key", help="Believe the signing key that the backup brings along.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Check signature and every file; write nothing.")] = False,
+    verified: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="End with `baton verify`; not where MLflow starts only afterwards."),
+    ] = True,
 ) -> None:
     """Make an installation of a backup again, in an empty BATON_HOME, and verify it; all effects stay stopped at first."""
     from baton.recovery import restore as recovery
 
-    found = _opened(folder, name, key, passphrase_file, signed_by, any_key)
+    found = _opened(where, name, key, passphrase_file, signed_by, any_key)
     if check:
         print(
             f"{found.index.name}: {plural(recovery.check(found), 'file', 'files')}, all as written; signed with key {found.signer}"
@@ -109,29 +117,19 @@ def restore(
         f"restored {found.index.name}, {plural(found.index.records, 'ledger entry', 'ledger entries')}; not verified yet",
         flush=True,
     )
-    verify()
+    if verified:
+        verify()
+    else:
+        print("start the services, then `baton verify`")
     print("all effects are stopped: compare with those who got what was sent since, then `baton actions start`")
 
 
 def _opened(
-    folder: Path,
-    name: str | None,
-    key: Path | None,
-    passphrase_file: Path | None,
-    signed_by: Path | None,
-    any_key: bool,
+    where: str, name: str | None, key: Path | None, passphrase_file: Path | None, signed_by: Path | None, any_key: bool
 ) -> "Opened":
     from baton.recovery import restore, sealing
 
-    _require_folder(folder)
     if (key is None) == (passphrase_file is None):
         raise typer.BadParameter("what opens the secrets? give one of --key and --passphrase-file")
     by = sealing.opener(key) if key else sealing.passphrase(passphrase_file or Path())
-    return restore.opened(folder, by, name, signed_by, any_key)
-
-
-def _require_folder(folder: Path) -> None:
-    if ":/" in str(folder):  # a path has lost the second slash of an address
-        raise BatonError(
-            f"{folder}: not yet: a backup is written to a folder; copy that one, the files first, `*.index` last"
-        )
+    return restore.opened(where, by, name, signed_by, any_key)
