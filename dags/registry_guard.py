@@ -30,6 +30,7 @@ with DAG(
     start_date=START,
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,  # a guard that has to be switched on guards nothing
     default_args=default_args("operations") | {"retries": 10},
     dagrun_timeout=timedelta(hours=1),
     tags=["kind:action"],

@@ -51,7 +51,7 @@ ATTACKS = {
         "integration/test_registry.py::test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it",
         "integration/test_registry.py::test_whose_word_a_review_is",
         "unit/services/test_mlflow_access.py::test_what_is_the_service_accounts_alone",
-        "unit/services/test_mlflow_access.py::test_every_operation_of_the_registry_is_decided_on",
+        "integration/test_registry.py::test_every_operation_of_the_registry_is_decided_on",
         "unit/registry/test_guard.py::test_a_moved_alias_goes_back_and_is_on_the_ledger",
     ],
     "a question in SQL changes something, or reaches what is outside": [

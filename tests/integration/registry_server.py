@@ -123,6 +123,15 @@ ALIAS_PATHS = [
     for name in ("alias", "%61lias", "./alias", "../registered-models/alias")
 ]
 
+_FORM = {"name": MODEL, "alias": "champion", "version": "1"}
+NOT_READ: list[tuple[str, dict[str, Any]]] = [  # what MLflow does not read or route changes nothing either
+    ("/api/2.0/mlflow/registered-models/alias", {"data": _FORM}),
+    ("/api/2.0/mlflow/registered-models/alias/", {"json": _FORM}),
+    ("/api/3.0/mlflow/registered-models/alias", {"json": _FORM}),
+    ("/api/2.0/mlflow//registered-models/alias", {"json": _FORM}),
+    ("/graphql", {"json": {"query": 'mutation { setRegisteredModelAlias(input: {name: "card_fraud"}) { name } }'}}),
+]
+
 
 def taken(judged: dict[str, Any], champion: int) -> list[tuple[str, str, dict[str, Any]]]:
     """Requests that would write Baton's tags, or take its aliases away with what they point at."""

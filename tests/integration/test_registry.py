@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from baton.registry import guard
 from baton.registry.client import Registry
 from baton.registry.review import champion_moved
 from baton.services import mlflow_server
+from baton.services.mlflow_access import reserved
 from baton.settings import settings
 from baton.steps.ingest import choose_models
 from baton.tracking.rest import Credentials, Rest, RestError, credentials
@@ -264,20 +266,7 @@ def test_nobody_but_baton_moves_its_aliases_or_writes_its_tags(
         for path in KIT["ALIAS_PATHS"]:
             for method, how in KIT["SPELLINGS"]:
                 assert client.request(method, path, headers=kind, **how).status_code == 403, (path, how)
-        form = {"data": {"name": MODEL, "alias": "champion", "version": "1"}}
-        for path, how in [
-            (
-                "/api/2.0/mlflow/registered-models/alias",
-                form,
-            ),  # what MLflow does not read or route changes nothing either
-            ("/api/2.0/mlflow/registered-models/alias/", {"json": form["data"]}),
-            ("/api/3.0/mlflow/registered-models/alias", {"json": form["data"]}),
-            ("/api/2.0/mlflow//registered-models/alias", {"json": form["data"]}),
-            (
-                "/graphql",
-                {"json": {"query": 'mutation { setRegisteredModelAlias(input: {name: "card_fraud"}) { name } }'}},
-            ),
-        ]:
+        for path, how in KIT["NOT_READ"]:
             assert client.post(path, **how).status_code in (400, 403, 404, 405, 500), path
             assert registry.aliases(MODEL) == before[0], path
         for method, path, body in KIT["taken"](named, first):
@@ -303,6 +292,14 @@ def test_nobody_but_baton_moves_its_aliases_or_writes_its_tags(
     assert registry.review(MODEL, second, at) is None
 
 
+def test_every_operation_of_the_registry_is_decided_on() -> None:
+    from mlflow.protos.model_registry_pb2 import ModelRegistryService
+
+    asked = SimpleNamespace(name="theirs", alias="mine", key="mine", version="1", tags=[])
+    operations = [method.input_type.name for method in ModelRegistryService.DESCRIPTOR.methods]
+    assert {one: reserved(one, asked, lambda _: {}) for one in operations} == dict.fromkeys(operations)
+
+
 def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
     server: Server, registry: Registry, folder: Path
 ) -> None:
@@ -324,7 +321,7 @@ def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
     kept = ledger.entries(subject=model, kind="alias_reverted")[-1].payload
     assert kept == {"alias": "champion", "from": third, "to": second, "by": None, "scored": []}
     assert guard.watch_over(registry, settle=0) == guard.Found()
-    server.sql("update registered_model_aliases set version = ? where name = ? and alias = 'champion'", third, model)
+    server.sql(MOVE, third, model)
     with warehouse.write() as conn:  # had anything been scored with it, it would be named
         row = {"flow": "a_flow", "partition": "p1", "model": model, "version": third, "recorded_at": warehouse.now()}
         conn.execute(tables.partition_models.insert(), [row])

@@ -105,7 +105,7 @@ def _differences(seen: Mapping[str, Mapping[str, Any]]) -> Iterator[Moved]:
 
 def _revert(registry: Registry, one: Moved) -> Moved:
     done = Moved(one.model, one.alias, one.at, one.recorded, tuple(_scored(one)))
-    said: dict[str, Any] = {"alias": one.alias, "version": one.at, "champion": one.recorded}
+    said: dict[str, Any] = {"alias": one.alias, "version": one.at, one.alias: one.recorded}
     with warehouse.write() as conn:  # before anything is changed
         ledger.append(conn, "foreign_alias", one.model, said)
     registry.put_back(one.model, one.alias, one.recorded)

@@ -60,6 +60,9 @@ class RegistryGuardOperator(BaseOperator):
 
     ui_color = "#fdf3e1"
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
     def execute(self, context: Context) -> dict[str, int]:
         """One pass; returns how many attempts were refused since the last one."""
         from baton.airflow.notify import send
