@@ -118,9 +118,7 @@ SPELLINGS = [  # of the same wish: champion -> version 1
     ("DELETE", {"json": {"name": MODEL, "alias": "challenger"}, "params": {"alias": "free"}}),
 ]
 ALIAS_PATHS = [
-    f"{api}/mlflow/registered-models/{name}"
-    for api in ("/api/2.0", "/ajax-api/2.0")
-    for name in ("alias", "%61lias", "./alias", "../registered-models/alias")
+    f"{api}/mlflow/registered-models/{name}" for api in ("/api/2.0", "/ajax-api/2.0") for name in ("alias", "%61lias")
 ]
 
 _FORM = {"name": MODEL, "alias": "champion", "version": "1"}
