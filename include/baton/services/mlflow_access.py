@@ -139,7 +139,8 @@ def _operations() -> dict[str, type[Any]]:
     from mlflow.server.handlers import HANDLERS
 
     known = {method.input_type.full_name for method in ModelRegistryService.DESCRIPTOR.methods}
-    return {run.__name__: message for message, run in HANDLERS.items() if message.DESCRIPTOR.full_name in known}
+    handlers: dict[Any, Any] = HANDLERS
+    return {run.__name__: message for message, run in handlers.items() if message.DESCRIPTOR.full_name in known}
 
 
 def _aliases(model: str) -> Mapping[str, Any]:
