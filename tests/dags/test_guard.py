@@ -56,11 +56,11 @@ def test_it_wakes_at_the_start_and_on_each_change_only(monkeypatch: pytest.Monke
 
 def test_the_task_is_red_once_something_was_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     moved, tried = (
-        guard.Moved("late", "champion", 3, 2),
+        guard.MovedAlias("late", "champion", 3, 2),
         {"model": "late", "by": "admin", "operation": "SetAlias", "what": "x"},
     )
     told: list[str] = []
-    passes = [guard.Found([moved], [tried]), guard.Found([], [tried]), guard.Found()]
+    passes = [guard.GuardPass([moved], [tried]), guard.GuardPass([], [tried]), guard.GuardPass()]
     monkeypatch.setattr(client, "Registry", lambda: None)
     monkeypatch.setattr(guard, "watch_over", lambda registry: passes.pop(0))
     monkeypatch.setattr(notify, "send", told.append)

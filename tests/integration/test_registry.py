@@ -320,7 +320,7 @@ def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
     assert registry.aliases(model) == {"champion": second, "previous_champion": first, "challenger": third}
     kept = ledger.entries(subject=model, kind="alias_reverted")[-1].payload
     assert kept == {"alias": "champion", "from": third, "to": second, "by": None, "scored": []}
-    assert guard.watch_over(registry, settle=0) == guard.Found()
+    assert guard.watch_over(registry, settle=0) == guard.GuardPass()
     server.sql(MOVE, third, model)
     with warehouse.write() as conn:  # had anything been scored with it, it would be named
         row = {"flow": "a_flow", "partition": "p1", "model": model, "version": third, "recorded_at": warehouse.now()}

@@ -23,7 +23,7 @@ SETTLE = 5.0  # seconds: a promotion moves the alias a moment before its record
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedAlias:
     """An alias that is not where the ledger's moves put it; `scored`: partitions (flow, partition) to repeat."""
 
     model: str
@@ -45,10 +45,10 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Found:
+class GuardPass:
     """What one pass did."""
 
-    reverted: list[Moved] = field(default_factory=list)
+    reverted: list[MovedAlias] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -73,7 +73,7 @@ def wanted(models: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def watch_over(registry: Registry, settle: float = SETTLE) -> Found:
+def watch_over(registry: Registry, settle: float = SETTLE) -> GuardPass:
     """One pass: attempts to the ledger, foreign aliases back; repeating it changes nothing.
 
     Args:
@@ -90,21 +90,21 @@ def watch_over(registry: Registry, settle: float = SETTLE) -> Found:
         time.sleep(settle)
         strange &= set(_differences(wanted(registry.standing())))
     reverted = [_revert(registry, one) for one in sorted(strange, key=lambda one: (one.model, one.alias))]
-    return Found(reverted, refused)
+    return GuardPass(reverted, refused)
 
 
-def _differences(seen: Mapping[str, Mapping[str, Any]]) -> Iterator[Moved]:
+def _differences(seen: Mapping[str, Mapping[str, Any]]) -> Iterator[MovedAlias]:
     for model, standing in seen.items():
         line, aliases = champions(model), standing["aliases"]
         if not line and not ledger.entries(subject=f"{model}/", limit=1):
             continue  # another's model on the same server
         for alias, recorded in zip((CHAMPION, PREVIOUS), [*line, None, None], strict=False):
             if aliases.get(alias) != recorded:
-                yield Moved(model, alias, aliases.get(alias), recorded)
+                yield MovedAlias(model, alias, aliases.get(alias), recorded)
 
 
-def _revert(registry: Registry, one: Moved) -> Moved:
-    done = Moved(one.model, one.alias, one.at, one.recorded, tuple(_scored(one)))
+def _revert(registry: Registry, one: MovedAlias) -> MovedAlias:
+    done = MovedAlias(one.model, one.alias, one.at, one.recorded, tuple(_scored(one)))
     said: dict[str, Any] = {"alias": one.alias, "version": one.at, one.alias: one.recorded}
     with warehouse.write() as conn:  # before anything is changed
         ledger.append(conn, "foreign_alias", one.model, said)
@@ -121,7 +121,7 @@ def _revert(registry: Registry, one: Moved) -> Moved:
     return done
 
 
-def _scored(one: Moved) -> list[tuple[str, str]]:
+def _scored(one: MovedAlias) -> list[tuple[str, str]]:
     """Partitions that took the foreign version since the last move on record, which scoring does not let happen."""
     last = next(iter(ledger.entries(subject=one.model, kind=ALIAS_MOVED, limit=1)), None)
     table = tables.partition_models

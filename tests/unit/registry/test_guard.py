@@ -65,7 +65,7 @@ def shelf(home: Path) -> Shelf:
 
 
 def test_what_is_in_order_is_left_alone(shelf: Shelf) -> None:
-    assert guard.watch_over(shelf, settle=0) == guard.Found()
+    assert guard.watch_over(shelf, settle=0) == guard.GuardPass()
     assert shelf.looks == 1
 
 
@@ -89,14 +89,14 @@ def test_a_moved_alias_goes_back_and_is_on_the_ledger(
     assert [(one["alias"], one["from"], one["to"], one["by"]) for one in said] == [(*one, None) for one in moved]
     assert "nothing was scored with it" in str(found.reverted[0])
     assert shelf.recorded_champion(MODEL) == 2
-    assert guard.watch_over(shelf, settle=0) == guard.Found()
+    assert guard.watch_over(shelf, settle=0) == guard.GuardPass()
 
 
 def test_a_champion_that_was_never_recorded_is_taken_away(home: Path) -> None:
     warehouse.migrate()
     shelf = Shelf()
     shelf.there = {"champion": 1}
-    assert guard.watch_over(shelf, settle=0) == guard.Found()  # of a model that is not Baton's
+    assert guard.watch_over(shelf, settle=0) == guard.GuardPass()  # of a model that is not Baton's
     with warehouse.write() as conn:
         ledger.append(conn, "version_registered", f"{MODEL}/1", {})
     assert [(one.at, one.recorded) for one in guard.watch_over(shelf, settle=0).reverted] == [(1, None)]
@@ -105,7 +105,7 @@ def test_a_champion_that_was_never_recorded_is_taken_away(home: Path) -> None:
 
 def test_a_promotion_under_way_is_waited_for(shelf: Shelf) -> None:
     shelf.there, shelf.settles = {"champion": 3, "previous_champion": 2}, {"champion": 2, "previous_champion": 1}
-    assert guard.watch_over(shelf, settle=0) == guard.Found()
+    assert guard.watch_over(shelf, settle=0) == guard.GuardPass()
     assert ledger.entries(subject=MODEL, kind="alias_reverted") == []
 
 
