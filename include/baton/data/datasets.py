@@ -153,19 +153,24 @@ class DatasetWriter:
         )
 
     def _flush(self) -> None:
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at, self._key))
-        self._waiting, self._rows, self._size = [], 0, 0
+        table, self._rows, self._size = self._table(), 0, 0
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), table, self._at, self._key))
 
     def _table(self) -> pa.Table:
-        """What waits, in one piece: how it came must not show in the bytes."""
+        """What waits, in one piece, column by column, so that no more is held twice: how it came must not show in the bytes."""
         import pyarrow as pa
 
         assert self._schema is not None
-        if len(self._waiting) == 1 and self._waiting[0].schema == self._schema:
-            return self._waiting[0]
-        return pa.concat_tables(
-            [one.cast(self._schema) for one in [self._schema.empty_table(), *self._waiting]]
-        ).combine_chunks()
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 and waiting[0].schema == self._schema:
+            return waiting[0]
+        tables = [one.cast(self._schema) for one in waiting]
+        if not any(one.num_rows for one in tables):
+            return pa.concat_tables([self._schema.empty_table(), *tables]).combine_chunks()
+        columns = [[chunk for one in tables for chunk in one.column(n).chunks] for n in range(len(self._schema))]
+        del tables, waiting
+        made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in self._schema]
+        return pa.Table.from_arrays(made, schema=self._schema)
 
     def _fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -197,12 +202,13 @@ def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
 # --- reading ---
 
 
-def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool = False) -> pd.DataFrame:
     """Read the rows of `ref` after checking its hash.
 
     Args:
         ref: a committed dataset.
         columns: only these, in this order; default all.
+        exact: integers with gaps are objects and not floats, which hold 53 bits and would differ from frame to frame.
 
     Raises:
         DatasetCorrupt: an object is missing or has other bytes than were committed.
@@ -220,7 +226,8 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
     for file in _files(ref):
         _require(ref, file, wanted)
         tables.append(file.read(columns=wanted))
-    frame = (tables[0] if len(tables) == 1 else pa.concat_tables(tables)).to_pandas()
+    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+    frame = table.to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
 
 
@@ -244,10 +251,10 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
             yield batch.select(wanted) if wanted is not None else batch
 
 
-def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
+def read_frames(ref: DatasetRef, rows: int = 100_000, *, exact: bool = False) -> Iterator[pd.DataFrame]:
     """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
 
-    Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+    Two datasets of as many rows give frames that fit each other, however each was cut into parts. `exact`: see `read`.
     """
     import pyarrow as pa
 
@@ -255,12 +262,14 @@ def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
     have = 0
     for batch in read_batches(ref, rows=rows):
         while have + batch.num_rows >= rows:
-            frame = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)]).to_pandas()
+            table = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)])
             batch, waiting, have = batch.slice(rows - have), [], 0
-            yield frame
+            made = [table.to_pandas(integer_object_nulls=exact)]
+            del table
+            yield made.pop()  # whoever takes the frame has it alone
         waiting, have = [*waiting, batch], have + batch.num_rows
     if have:
-        yield pa.Table.from_batches(waiting).to_pandas()
+        yield pa.Table.from_batches(waiting).to_pandas(integer_object_nulls=exact)
 
 
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:

@@ -8,7 +8,9 @@ without its part (`baton.published.keyed`).
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -57,6 +59,16 @@ class StoredPart:
     groups: tuple[Group, ...] = ()
 
 
+def give_back() -> None:
+    """Return to the system what dropped rows held: allocators keep it for later, and a task's memory would grow by the pieces."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
 def is_manifest(uri: str) -> bool:
     """Whether an address is that of a manifest."""
     return uri.endswith(_MANIFEST)
@@ -72,7 +84,7 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # grows by a part of itself, Arrow's own doubles
     options = _writer_options(table.schema)
     if key is not None:
         options["row_group_size"] = GROUP
@@ -81,11 +93,10 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
         ):  # sorted numbers: what they grow by is less than what they are
             options["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
     pq.write_table(table, sink, **options)
-    body = sink.getvalue()
-    groups = () if key is None else tuple(_groups(body, table.column(key)))
-    return StoredPart(
-        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest(), groups
-    )
+    body = sink.getbuffer()
+    groups = () if key is None else tuple(_groups(pa.py_buffer(body), table.column(key)))
+    digest = hashlib.sha256(body).hexdigest()
+    return StoredPart(objects.put(name, body, at), table.num_rows, len(body), digest, groups)
 
 
 def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:

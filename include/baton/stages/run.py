@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baton.contracts import check as contracts
+from baton.contracts.parts import Judging
 from baton.data import typed as parsing
 from baton.data.datasets import read, read_frames
 from baton.errors import BatonError, ContractBroken
@@ -19,8 +21,11 @@ from baton.stages.step import Keywords, Step, as_json, resolve, with_options
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
+    from baton.contracts.check import ContractVerdict
     from baton.data.datasets import DatasetRef
+    from baton.data.typed import Violation
 
 ENGINE = Path(__file__).parents[1]
 
@@ -47,13 +52,15 @@ def run(job: StageJob[Any]) -> StageResult:
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given.options)
-        rest = output.rest
-        if job.output_contract:
-            _require_contract(job, output.frame)
-            rest = _checked(job, rest)
+        frame, rest = output.frame, output.rest
+        if job.output_contract and rest:
+            frames = _checked(job, chain([frame], rest))
+            frame, rest = next(frames), frames
+        elif job.output_contract:
+            _require_contract(job, frame)
         if job.dry_run:
-            return StageOutput(output.frame, output.facts, rest=rest)
-        return StageOutput(output.frame, output.facts, output.on_commit, rest, output.beside)
+            return StageOutput(frame, output.facts, rest=rest)
+        return StageOutput(frame, output.facts, output.on_commit, rest, output.beside)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
@@ -100,10 +107,25 @@ def _some_rows_at_a_time(
     return StageOutput(next(all_frames), rest=all_frames)
 
 
-def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    for frame in frames:
-        _require_contract(job, frame)
-        yield frame
+def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame | pa.Table]) -> Iterator[pd.DataFrame | pa.Table]:
+    """As `_require_contract`, of rows that come frame by frame: what no frame can know is judged of them all.
+
+    Raises:
+        ContractBroken: at the end, before anything is committed.
+    """
+    import pandas as pd
+
+    spec, suspect, before = job.load_pack().contract(job.output_contract), None, 0
+    with Judging(spec) as judging:
+        for number, frame in enumerate(frames):
+            rows = frame if isinstance(frame, pd.DataFrame) else frame.to_pandas()
+            parsed = parsing.adopt(rows, spec, f"{job.flow}/{job.stage}", before + 1)
+            before += len(rows)
+            suspect = (number, parsed) if not judging.add(parsed) and suspect is None else suspect
+            yield frame
+        verdict = judging.verdict()
+    if verdict.status != "passed":
+        raise _broken(job, verdict, judging.violations(*suspect) if suspect is not None else [])
 
 
 def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
@@ -125,6 +147,10 @@ def _require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
     spec = job.load_pack().contract(job.output_contract)
     verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
     if verdict.status != "passed":
-        first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in verdict.violations[:3])
-        failures = "; ".join(verdict.aggregate_failures)
-        raise ContractBroken(f"output of stage {job.stage} breaks contract {job.output_contract}: {failures or first}")
+        raise _broken(job, verdict, verdict.violations)
+
+
+def _broken(job: StageJob[Any], verdict: ContractVerdict, violations: Sequence[Violation]) -> ContractBroken:
+    first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in violations[:3])
+    told = "; ".join(verdict.aggregate_failures) or first or f"{verdict.rows_bad:,} rows share what only one may have"
+    return ContractBroken(f"output of stage {job.stage} breaks contract {job.output_contract}: {told}")

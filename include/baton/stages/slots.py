@@ -30,6 +30,7 @@ from baton.stages.digests import input_digest
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
@@ -71,7 +72,8 @@ class StageOutput:
 
     Attributes:
         frame: the rows (n rows, any columns).
-        facts: small JSON facts about them, stored with the commit and returned again by a cached result.
+        facts: small JSON facts about them, stored with the commit and returned again by a cached result; complete when `rest`
+            is at its end.
         on_commit: called with the connection and the commit's id inside the commit's transaction, to write
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
@@ -83,7 +85,7 @@ class StageOutput:
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
-    rest: Iterable[pd.DataFrame] = ()
+    rest: Iterable[pd.DataFrame | pa.Table] = ()
     beside: Callable[[str], list[DatasetRef]] | None = None
 
 
@@ -137,12 +139,13 @@ def run_stage(
         return found
     output = compute(dict(inputs))
     FAULT("computed")
-    facts = json.loads(to_json(output.facts))  # as a cached result will return them
+    to_json(output.facts)  # what JSON cannot hold is refused before a byte is written
     path = object_name(slot, digest, fence, owner)
     with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point)) as writer:
         for frame in chain([output.frame], output.rest):
             writer.add(frame)
         ref = writer.close()
+    facts = json.loads(to_json(output.facts))  # as a cached result will return them
     refs = [ref, *_beside(output, path, ref)]
     row = {
         **_where(slot),
