@@ -1,8 +1,11 @@
-"""Names of stages and DAGs that more than one room spells: what a flow's verbs and the lifecycle call their tasks."""
+"""Names that more than one room spells: of stages and DAGs, and of what Baton keeps in the registry."""
 
 INGEST, CONTRACT, PUBLISH, HISTORY = "ingest", "contract", "publish", "history"
 ASSEMBLE, REGISTER, JUDGE, APPROVE, MOVE_CHAMPION = "assemble", "register", "judge", "approve", "move_champion"
 JUDGE_WINDOWS, PREPARE = "judge_windows", "prepare"
+# what of the registry only Baton's account writes (`services.mlflow_access` keeps everybody else from it)
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
+OWN_TAGS, REVIEW, REVIEW_BY, REFUSED = "baton.", "baton.review", "baton.review_by", "baton.refused."
 _PART = "__"  # between the verb and what it is about
 
 

@@ -46,6 +46,14 @@ ATTACKS = {
         "e2e/test_survival.py::test_version_tampered_with_is_refused_and_the_previous_champion_scores",
     ],
     "MLflow runs something for a user": ["integration/test_registry.py::test_nobody_can_make_the_server_run_something"],
+    "a champion is made, moved or deleted past the promotion, or an approval forged, by an administrator of MLflow or by SQL": [
+        "integration/test_registry.py::test_nobody_but_baton_moves_its_aliases_or_writes_its_tags",
+        "integration/test_registry.py::test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it",
+        "integration/test_registry.py::test_whose_word_a_review_is",
+        "unit/services/test_mlflow_access.py::test_what_is_the_service_accounts_alone",
+        "integration/test_registry.py::test_every_operation_of_the_registry_is_decided_on",
+        "unit/registry/test_guard.py::test_a_moved_alias_goes_back_and_is_on_the_ledger",
+    ],
     "a question in SQL changes something, or reaches what is outside": [
         "unit/analysis/test_sql.py::test_all_but_one_select_is_refused",
         "unit/analysis/test_sql.py::test_nothing_outside_is_reached",

@@ -22,9 +22,13 @@ class Registry:
 
     said: list[tuple[str, ...]] = []  # noqa: RUF012 - emptied by the fixture
     down = False
+    author: str | None = None
 
     def tags(self, model: str, version: int) -> dict[str, str]:
         return {}
+
+    def answered_by(self, model: str, version: int, answer: str) -> str | None:
+        return self.author
 
     def ask(self, model: str, version: int, tags: dict[str, str]) -> None:
         self.said.append((model, str(version), "asked"))
@@ -69,6 +73,15 @@ def test_the_tag_of_the_version_says_the_answer(approve: Any, given: dict[str, A
     assert approve.execute_complete({}, given)["answer"] == answer
     assert Registry.said == [("late", "3", answer, by)]
     assert approve.recorded[0][0] == ("late", 3, answer)
+
+
+def test_a_tag_is_the_word_of_whom_the_log_in_saw(approve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    approve.execute_complete({}, {"review": "approved"})
+    monkeypatch.setattr(Registry, "author", "grace")
+    approve.execute_complete({}, {"review": "approved"})
+    reviewers = [more["reviewer"] for _, more in approve.recorded]
+    assert reviewers == ["unverified (registry)", "grace (registry)"]
+    assert Registry.said[-1] == ("late", "3", "approved", "grace in MLflow")
 
 
 def test_a_registry_that_is_down_takes_nothing_back(approve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

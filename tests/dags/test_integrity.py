@@ -46,6 +46,7 @@ YIELDS = {
         "network_intrusion_monitor", "network_intrusion_promote", "network_intrusion_train",
         "transaction_anomaly_promote", "transaction_anomaly_train",
     ],
+    "registry_guard.py": ["registry_guard"],
     "replenishment.py": ["replenishment"],
     "transaction_labels.py": ["transaction_labels"],
     "transaction_monitoring.py": ["transaction_monitoring"],

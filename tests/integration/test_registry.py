@@ -3,103 +3,46 @@
 from __future__ import annotations
 
 import json
-import os
+import runpy
 import shutil
-import signal
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import pandas as pd
 import psutil
 import pytest
 
-from baton.data.datasets import DatasetRef
 from baton.errors import RegistryRefused, ServiceError
-from baton.record import ledger, warehouse
+from baton.record import ledger, tables, warehouse
+from baton.registry import guard
 from baton.registry.client import Registry
-from baton.registry.package import Submission
 from baton.registry.review import champion_moved
 from baton.services import mlflow_server
+from baton.services.mlflow_access import reserved
 from baton.settings import settings
-from baton.tracking.rest import Rest, RestError, credentials
+from baton.steps.ingest import choose_models
+from baton.tracking.rest import Credentials, Rest, RestError, credentials
 from baton.tracking.runs import run_name
 
-MODEL = "card_fraud"
-EXAMPLE = pd.DataFrame({"v1": [0.1, -0.2], "hour": [1, 2], "channel": ["web", "pos"]})
-SCORES = pd.DataFrame({"score": [0.2, 0.9]})
-DATA = DatasetRef("file:///store/train.parquet", 1000, "fp1", "ab" * 32, "2026-01-01T00:00:00")
-BOOSTER = "tree\nversion=v4\n\nTree=0\nnum_leaves=1\nleaf_value=0.5\n\nend of trees\n"
-
-
-@dataclass
-class Server:
-    """A started server and how to stop it."""
-
-    home: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command, environment = mlflow_server.server_command("127.0.0.1", self.port, self.home)
-        with (self.home / "mlflow.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, **environment},
-                cwd=self.home,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)  # its own session, so nobody else's
-            self.process.wait()
-            self.process = None
+KIT: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("registry_server.py")))
+MODEL, DATA, BOOSTER, MOVE, Verdict = (KIT[name] for name in ("MODEL", "DATA", "BOOSTER", "MOVE", "Verdict"))
+train, artefacts, as_user = (KIT[name] for name in ("train", "artefacts", "as_user"))
+Server = Any
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        made = Server(home, probe.getsockname()[1])
-    patch = pytest.MonkeyPatch()
-    patch.setenv("BATON_HOME", str(home))
-    patch.setenv("BATON_MLFLOW_TRACKING_URI", made.url)
-    for name in ("BATON_WAREHOUSE_URL", "BATON_STORE_URL"):
-        patch.delenv(name, raising=False)
-    settings.cache_clear()
-    try:
-        warehouse.migrate()
-        mlflow_server.prepare(home)
-        made.start()
-        mlflow_server.bootstrap(made.url, home, retry_seconds=240)
+    with KIT["running"](tmp_path_factory.mktemp("home")) as made:
         yield made
-    finally:
-        made.stop()
-        patch.undo()
-        settings.cache_clear()
 
 
 @pytest.fixture
 def registry(server: Server) -> Registry:
     return Registry()
-
-
-def as_user(server: Server, role: str) -> Rest:
-    return Rest(server.url, credentials(server.home, role), 5)
 
 
 @pytest.fixture
@@ -109,35 +52,6 @@ def folder(tmp_path: Path) -> Path:
     (made / "model.json").write_text('{"format": 1, "family": "classification"}')
     (made / "boosted.lightgbm.txt").write_text(BOOSTER)
     return made
-
-
-def train(registry: Registry, folder: Path, model: str = MODEL, **tags: str) -> int:
-    run = registry.start_run(model, run_name(model, DATA.partition), params={"rows": 1000}, datasets=[DATA])
-    card, metrics = f"# {model}\n\nFor tests.\n", {"average_precision": 0.8, "loss": float("nan")}
-    more: dict[str, Any] = {
-        "tags": {"baton.partition": DATA.partition, **tags},
-        "dataset": DATA,
-        "about": "Owner: fraud team",
-    }
-    version = registry.register(
-        Submission(model, folder, run, "classification", EXAMPLE, card, SCORES, metrics, **more)
-    )
-    registry.end_run(run)
-    registry.set_alias(model, "challenger", version)
-    return version
-
-
-@dataclass
-class Verdict:
-    decision: str = "PROMOTE"
-    reasons: tuple[str, ...] = ("average precision 0.8 over nothing",)
-    table: tuple[dict[str, Any], ...] = ({"check": "floor", "value": 0.8, "ok": True},)
-
-
-def artefacts(server: Server, registry: Registry, version: int, model: str = MODEL) -> Path:
-    """The folder on the server's disk that holds a version's files."""
-    upload = registry.version(model, version).logged_model
-    return next((server.home / "mlflow" / "artifacts").glob(f"*/models/{upload}/artifacts"))
 
 
 def test_only_loopback_and_only_with_log_in(server: Server) -> None:
@@ -339,6 +253,99 @@ def test_a_reviewer_can_tag_and_nothing_else(server: Server, registry: Registry,
             attempt()
 
 
+def test_nobody_but_baton_moves_its_aliases_or_writes_its_tags(
+    server: Server, registry: Registry, folder: Path
+) -> None:
+    first, second = train(registry, folder), train(registry, folder)
+    registry.promote(MODEL, first, registry.recorded_champion(MODEL))
+    at = registry.record_gate(MODEL, second, Verdict())
+    before = registry.aliases(MODEL), registry.tags(MODEL, second)
+    named, user = {"name": MODEL, "version": str(second)}, credentials(server.home, "admin")
+    with httpx.Client(base_url=server.url, auth=(user.username, user.password)) as client:
+        kind = {"Content-Type": "application/json"}
+        for path in KIT["ALIAS_PATHS"]:
+            for method, how in KIT["SPELLINGS"]:
+                assert client.request(method, path, headers=kind, **how).status_code == 403, (path, how)
+        for path, how in KIT["NOT_READ"]:
+            answer = client.post(path, **how)
+            assert answer.status_code >= 300 or "errors" in answer.text, path
+            assert registry.aliases(MODEL) == before[0], path
+        for method, path, body in KIT["taken"](named, first):
+            assert client.request(method, f"/api/2.0/mlflow/{path}", json=body).status_code == 403, path
+        own = {"name": MODEL, "alias": "mine", "version": str(first)}
+        assert client.post("/api/2.0/mlflow/registered-models/alias", json=own).status_code == 200
+        del own["version"]
+        assert client.request("DELETE", "/api/2.0/mlflow/registered-models/alias", json=own).status_code == 200
+    assert (registry.aliases(MODEL), registry.tags(MODEL, second)) == before
+    found = guard.watch_over(registry, settle=0)
+    assert found.reverted == []
+    tried = {entry["operation"]: entry for entry in found.refused if entry["by"] == "admin"}
+    assert set(tried) >= {
+        "SetRegisteredModelAlias",
+        "DeleteRegisteredModel",
+        "DeleteModelVersion",
+        "SetModelVersionTag",
+    }
+    assert tried["SetRegisteredModelAlias"]["times"] == 6 * len(KIT["ALIAS_PATHS"])
+    assert "admin" in {entry.payload["by"] for entry in ledger.entries(subject=MODEL, kind="alias_refused")}
+    assert guard.watch_over(registry, settle=0).refused == []
+    assert registry.review(MODEL, second, at) is None
+
+
+def test_every_operation_of_the_registry_is_decided_on() -> None:
+    from mlflow.protos.model_registry_pb2 import ModelRegistryService
+
+    asked = SimpleNamespace(name="theirs", alias="mine", key="mine", version="1", tags=[])
+    operations = [method.input_type.name for method in ModelRegistryService.DESCRIPTOR.methods]
+    assert {one: reserved(one, asked, lambda _: {}) for one in operations} == dict.fromkeys(operations)
+
+
+def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
+    server: Server, registry: Registry, folder: Path
+) -> None:
+    model = "moved_by_sql"
+    first, second, third = (train(registry, folder, model) for _ in range(3))
+    registry.promote(model, first, None)
+    registry.promote(model, second, first)
+    server.sql(MOVE, third, model)
+    server.sql("delete from registered_model_aliases where name = ? and alias = 'previous_champion'", model)
+    assert registry.alias(model, "champion") == third
+    chosen, said, _ = choose_models("a_flow", "2026-01-01T00:00:00", [model], "recorded")
+    assert chosen == {model: second}
+    assert "moved outside Baton" in said[0]
+    found = guard.watch_over(registry, settle=0)
+    assert [(one.alias, one.at, one.recorded, one.scored) for one in found.reverted] == [
+        ("champion", third, second, ()), ("previous_champion", None, first, ()),
+    ]  # fmt: skip
+    assert registry.aliases(model) == {"champion": second, "previous_champion": first, "challenger": third}
+    kept = ledger.entries(subject=model, kind="alias_reverted")[-1].payload
+    assert kept == {"alias": "champion", "from": third, "to": second, "by": None, "scored": []}
+    assert guard.watch_over(registry, settle=0) == guard.GuardPass()
+    server.sql(MOVE, third, model)
+    with warehouse.write() as conn:  # had anything been scored with it, it would be named
+        row = {"flow": "a_flow", "partition": "p1", "model": model, "version": third, "recorded_at": warehouse.now()}
+        conn.execute(tables.partition_models.insert(), [row])
+    assert guard.watch_over(registry, settle=0).reverted[0].scored == (("a_flow", "p1"),)
+
+
+def test_whose_word_a_review_is(server: Server, registry: Registry, folder: Path) -> None:
+    version = train(registry, folder)
+    at = registry.record_gate(MODEL, version, Verdict())
+    word = {"name": MODEL, "version": str(version), "key": "baton.review", "value": "Approved"}
+    assert registry.answered_by(MODEL, version, "approved") is None
+    as_user(server, "reviewer").post("/model-versions/set-tag", **word)
+    assert registry.review(MODEL, version, at) == "approved"
+    assert registry.answered_by(MODEL, version, "approved") == "reviewer"
+    mlflow_server.ensure_user(as_user(server, "admin"), Credentials("reads", "only-reads-passw0rd"))
+    with pytest.raises(RestError, match="no permission"):  # and does not sign what is not theirs
+        Rest(server.url, Credentials("reads", "only-reads-passw0rd"), 5).post("/model-versions/set-tag", **word)
+    assert registry.answered_by(MODEL, version, "approved") == "reviewer"
+    changed = "update model_version_tags set value = 'rejected' where name = ? and version = ? and key = 'baton.review'"
+    server.sql(changed, MODEL, version)
+    assert registry.review(MODEL, version, at) == "rejected"
+    assert registry.answered_by(MODEL, version, "rejected") is None
+
+
 def test_a_name_taken_by_somebody_else_is_a_clear_error(server: Server, registry: Registry, folder: Path) -> None:
     as_user(server, "reviewer").post("/registered-models/create", name="squatted")
     with pytest.raises(ServiceError, match="belongs to another MLflow user"):
@@ -365,7 +372,7 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
     assert [move.payload["version"] for move in moves] == [first, second, first]
     assert moves[-1].payload["actor"] == "bob"
     assert champion_moved(model, registry.alias(model, "champion"), registry.recorded_champion(model)) is None
-    as_user(server, "admin").post("/registered-models/alias", name=model, alias="champion", version=str(second))
+    server.sql(MOVE, second, model)
     found = champion_moved(model, registry.alias(model, "champion"), registry.recorded_champion(model))
     assert "moved outside Baton" in (found or "")
     third = train(registry, folder, model)

@@ -5,12 +5,11 @@ points `challenger`, which ends when that version is champion; only `promote` an
 the ledger. What a rollback left is no previous champion any more: another rollback goes further back, never forward again, unless the
 version is named.
 
-The back door that MLflow leaves: whoever may edit a registered model may move any of its aliases, there is no
-right for "set aliases, but not champion" (mlflow/mlflow#24742), and MLflow keeps no history of aliases. So
-reviewers get rights on versions only (`mlflow_server.bootstrap`): they can tag, not move. The server's admin
-still can, and moves nothing by it: champion is what the ledger's last move says (`recorded_champion`), and only a version
-that a move made champion may score (`require_promoted`). Where the alias says something else, runs and the console's
-page Today say so (`champion_moved`), and the next promotion or rollback puts it right.
+MLflow has no right for "set aliases, but not champion" (mlflow/mlflow#24742), and keeps no history of aliases. So the
+server's log-in refuses these aliases to everybody but Baton's account (`services.mlflow_access`), and what gets past it (SQL,
+another server, a restored database) moves nothing: champion is what the ledger's last move says (`recorded_champion`), and only
+a version that a move made champion may score (`require_promoted`). Where the alias says something else, runs and the console's
+page Today say so (`champion_moved`), and the guard puts it back (`registry.guard`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from baton.errors import RegistryRefused
-from baton.names import promote_of
+from baton.names import CHALLENGER, CHAMPION, PREVIOUS, REVIEW, promote_of
 from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
 from baton.registry.identity import ModelVersion
@@ -26,10 +25,10 @@ from baton.registry.review import (
     GATE,
     GATE_AT,
     PENDING,
-    REVIEW,
     REVIEW_BEFORE_GATE,
     REVIEW_SAYS,
     GateResult,
+    author,
     counted_review,
     decision_of,
     misread,
@@ -40,7 +39,6 @@ from baton.tracking.runs import run_name
 
 __all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "champions", "run_name"]
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous_champion"
 ALIAS_MOVED = "alias_moved"
 
 
@@ -70,6 +68,13 @@ class Registry(Versions):
         if name == CHAMPION:
             raise RegistryRefused(f"{model}: alias {CHAMPION} is moved by promote or rollback only")
         self._point(model, name, version)
+
+    def put_back(self, model: str, name: str, version: int | None) -> None:
+        """Point an alias at the version that the ledger says; None takes it away. Moves nothing on the record."""
+        if version is None:
+            self._unpoint(model, name)
+        else:
+            self._point(model, name, version)
 
     def _point(self, model: str, name: str, version: int) -> None:
         self.rest.post("/registered-models/alias", name=model, alias=name, version=str(version))
@@ -207,6 +212,10 @@ class Registry(Versions):
         if (said := misread(tags, gate_at)) and tags.get(REVIEW_SAYS) != said:
             self.tag(model, version, REVIEW_SAYS, said)
         return counted_review(tags, gate_at)
+
+    def answered_by(self, model: str, version: int, answer: str) -> str | None:
+        """The MLflow user whose answer stands in tag `baton.review`, or None: nobody knows."""
+        return author(self.tags(model, version), answer)
 
     def ask(self, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Put the review's tag back to `pending`: what it said was another request's answer."""

@@ -1,11 +1,14 @@
 """Reviews, read from tags and aliases by pure functions: the review that counts, a champion that was moved."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
-REVIEW, REVIEW_BEFORE_GATE, REVIEW_SAYS = "baton.review", "baton.review_before_gate", "baton.review_says"
+from baton.names import REVIEW, REVIEW_BY
+
+REVIEW_BEFORE_GATE, REVIEW_SAYS = "baton.review_before_gate", "baton.review_says"
 GATE, GATE_AT = "baton.gate", "baton.gate_at"
-RESERVED = frozenset({REVIEW, REVIEW_BEFORE_GATE, REVIEW_SAYS, GATE, GATE_AT})
+RESERVED = frozenset({REVIEW, REVIEW_BY, REVIEW_BEFORE_GATE, REVIEW_SAYS, GATE, GATE_AT})
 ANSWERS = ("approved", "rejected")
 PENDING = "pending"
 
@@ -54,6 +57,21 @@ def counted_review(tags: Mapping[str, str], gate_at: str | None = None) -> Revie
         return None
     answer = tags.get(REVIEW, "").strip().lower()
     return cast("ReviewAnswer", answer) if answer in ANSWERS else None
+
+
+def author(tags: Mapping[str, str], answer: str) -> str | None:
+    """The MLflow user whose word `answer` is, or None: the server did not see who wrote it.
+
+    The server's log-in signs a word after it is written (`baton.review_by`). A signature that does not belong to the word
+    that stands there (two people at once, a change by SQL) is nobody's.
+    """
+    try:
+        signed = json.loads(tags.get(REVIEW_BY, "{}"))
+        by, word = str(signed["by"]), signed["word"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    standing = tags.get(REVIEW, "")
+    return by if word == standing[:200] and standing.strip().lower() == answer else None
 
 
 def misread(tags: Mapping[str, str], gate_at: str) -> str | None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from baton.errors import RegistryRefused, ServiceError
+from baton.names import REVIEW
 from baton.registry.card import with_gate
 from baton.registry.download import stored, verified_folder
 from baton.registry.identity import Identity, ModelVersion
 from baton.registry.manifest import Manifest
 from baton.registry.package import Submission, package
-from baton.registry.review import PENDING, RESERVED, REVIEW
+from baton.registry.review import PENDING, RESERVED
 from baton.settings import settings
 from baton.tracking.rest import RETRY_SECONDS, Credentials, Rest, RestError, credentials
 from baton.tracking.runs import RunLog
@@ -130,14 +131,17 @@ class Versions(RunLog):
 
     def models(self) -> list[str]:
         """Names of the registered models, sorted."""
-        found: list[str] = []
+        return sorted(entry["name"] for entry in self.standing())
+
+    def standing(self) -> Iterator[dict[str, Any]]:
+        """Every registered model as MLflow gives it: name, aliases, tags, perhaps more."""
         token = ""
         while True:
             page = self.rest.get("/registered-models/search", max_results=1000, page_token=token)
-            found += [entry["name"] for entry in page.get("registered_models", [])]
+            yield from page.get("registered_models", [])
             token = page.get("next_page_token", "")
             if not token:
-                return sorted(found)
+                return
 
     def check(self, known: ModelVersion) -> Manifest:
         """Verify the files of a version that the registry itself holds; `download` looks at the copy on this machine.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baton.registry.review import champion_moved, counted_review, misread
+from baton.registry.review import author, champion_moved, counted_review, misread
 
 JUDGED = {"baton.gate_at": "t1"}
 
@@ -55,3 +55,21 @@ def test_a_word_that_is_no_answer_gets_one(word: str, gate_at: str, says: str | 
 def test_champion_moved(actual: int | None, recorded: int | None, says: str | None) -> None:
     found = champion_moved("card_fraud", actual, recorded)
     assert (found is None) if says is None else (found is not None and says in found)
+
+
+@pytest.mark.parametrize(
+    ("review", "signed", "by"),
+    [
+        ("approved", '{"by": "ada", "word": "approved"}', "ada"),
+        (" Approved", '{"by": "ada", "word": " Approved"}', "ada"),
+        ("approved", '{"by": "ada", "word": "rejected"}', None),  # two people at once
+        ("approved", '{"by": "baton", "word": "pending"}', None),  # changed past the log-in
+        ("rejected", '{"by": "ada", "word": "rejected"}', None),  # another answer than the one on record
+        ("approved", "ada", None),
+        ("approved", "[]", None),
+        ("approved", None, None),
+    ],
+)
+def test_whose_word_it_is(review: str, signed: str | None, by: str | None) -> None:
+    tags = {"baton.review": review} | ({"baton.review_by": signed} if signed else {})
+    assert author(tags, "approved") == by

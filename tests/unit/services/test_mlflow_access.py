@@ -1,10 +1,13 @@
-"""Which parts of MLflow the server does not offer."""
+"""Which parts of MLflow the server does not offer, and what of the registry is the service account's alone."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace as Message
+from typing import Any
+
 import pytest
 
-from baton.services.mlflow_access import is_closed
+from baton.services.mlflow_access import is_closed, reserved
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,38 @@ def test_closed(path: str) -> None:
 )
 def test_open(path: str) -> None:
     assert not is_closed(path)
+
+
+GATE = Message(key="baton.gate")
+
+
+@pytest.mark.parametrize(
+    ("operation", "asked", "what"),
+    [
+        ("SetRegisteredModelAlias", Message(alias="champion"), "alias champion"),
+        ("SetRegisteredModelAlias", Message(alias="Champion "), "alias Champion "),
+        ("SetRegisteredModelAlias", Message(alias="mine"), None),
+        ("DeleteRegisteredModelAlias", Message(alias="previous_champion"), "alias previous_champion"),
+        ("DeleteRegisteredModelAlias", Message(alias="challenger"), "alias challenger"),
+        ("SetModelVersionTag", Message(key="baton.review"), None),
+        ("SetModelVersionTag", Message(key="baton.review_by"), "tag baton.review_by"),
+        ("SetModelVersionTag", Message(key="BATON.gate"), "tag BATON.gate"),
+        ("SetModelVersionTag", Message(key="team"), None),
+        ("DeleteModelVersionTag", Message(key="baton.gate_at"), "tag baton.gate_at"),
+        ("SetRegisteredModelTag", Message(key="baton.review"), "tag baton.review"),
+        ("DeleteRegisteredModelTag", Message(key="baton.refused.1"), "tag baton.refused.1"),
+        ("CreateModelVersion", Message(tags=[Message(key="team"), GATE]), "tag baton.gate"),
+        ("CreateModelVersion", Message(tags=[]), None),
+        ("CreateRegisteredModel", Message(tags=[GATE]), "tag baton.gate"),
+        ("DeleteRegisteredModel", Message(name="fraud"), "alias champion"),
+        ("RenameRegisteredModel", Message(name="fraud"), "alias champion"),
+        ("DeleteRegisteredModel", Message(name="theirs"), None),
+        ("DeleteModelVersion", Message(name="fraud", version="3"), "alias champion"),
+        ("DeleteModelVersion", Message(name="fraud", version="2"), None),
+        ("GetModelVersion", Message(), None),
+        ("CopyAliases", Message(), "operation CopyAliases"),  # of an MLflow that is not known here
+    ],
+)
+def test_what_is_the_service_accounts_alone(operation: str, asked: Any, what: str | None) -> None:
+    aliases = {"fraud": {"champion": 3, "mine": 2}}
+    assert reserved(operation, asked, lambda model: aliases.get(model, {})) == what

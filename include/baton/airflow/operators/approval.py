@@ -122,7 +122,7 @@ class ModelApprovalOperator(ApprovalOperator):
             registry.ask(self.model, version, registry.tags(self.model, version))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Record the answer with its channel and reviewer; a tag in the registry carries no proof of who set it."""
+        """Record the answer with its channel and reviewer; of a tag in the registry, whom MLflow's log-in saw setting it."""
         from baton.lifecycle.promote import record_answer
 
         version = self.verdict["facts"]["version"]
@@ -151,14 +151,17 @@ class ModelApprovalOperator(ApprovalOperator):
 
     def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
         from baton.lifecycle.promote import record_answer
+        from baton.registry.client import Registry
 
         if review == "timeout":
             record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)
             raise AirflowFailException(
                 f"nobody answered for {self.model} version {version} within {self.response_timeout}"
             )
-        record_answer(self.model, version, review, reviewer="unverified (registry)", channel=REGISTRY)
-        self._show_in_registry(version, review, "whoever set the tag")
+        who = Registry().answered_by(self.model, version, review)
+        reviewer = f"{who} (registry)" if who else "unverified (registry)"
+        record_answer(self.model, version, review, reviewer=reviewer, channel=REGISTRY)
+        self._show_in_registry(version, review, f"{who} in MLflow" if who else "whoever set the tag")
         if review == "rejected":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))
         return {"answer": review, "version": version, "channel": REGISTRY}

@@ -1,4 +1,4 @@
-"""Bring Airflow's metadata database up to date; create pools and the connections of companions.
+"""Bring Airflow's metadata database up to date; create pools, roles where users are in it, and the connections of companions.
 
     python -m baton.airflow.server.initialise '{"purchasing": 8090}'      ports of the companions by name
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from baton.airflow.server.roles import make_roles
 from baton.settings import scoring_slots, settings
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ POOLS = {
 
 
 def initialise(ports: Mapping[str, int] | None = None) -> None:
-    """Create or migrate the database, missing pools and connections; what an operator changed stays.
+    """Create or migrate the database, missing pools and connections, Baton's roles; what else an operator changed stays.
 
     Args:
         ports: of the running companions by name.
     """
+    from airflow.configuration import conf
     from airflow.models.pool import Pool
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session
@@ -44,6 +46,8 @@ def initialise(ports: Mapping[str, int] | None = None) -> None:
             if Pool.get_pool(name, session=session) is None:
                 Pool.create_or_update_pool(name, slots, description, include_deferred=False, session=session)
         _connect(ports or {}, session)
+        if conf.get("core", "auth_manager").endswith(".FabAuthManager"):
+            make_roles(session)
 
 
 def _connect(ports: Mapping[str, int], session: Session) -> None:
