@@ -51,22 +51,19 @@ def evidence(model: str, version: int, keys_dir: Path, folder: Path | str, seen:
     made = Evidence(f"model:{model}@{version}", missing=dict(_NOT_YET))
     with warehouse.read() as conn:
         entries = from_ledger.about_model(conn, model, version, at.size)
-        judged = list(_judged(conn, model, version))
-        if not judged and not any(one["subject"] == f"{model}/{version}" for one in entries):
-            raise BatonError(
-                f"{model} version {version}: neither gate nor ledger knows it; `baton status` lists the models"
-            )
         made.files |= from_ledger.proven(conn, entries, at)
         if seen:
             path = [one.hex() for one in from_ledger.continuing(conn, seen, at)]
             made.files[verifier.SEEN] = document({"checkpoint": seen, "path": path})
         rows = {
-            "gate.jsonl": judged,
+            "gate.jsonl": list(_judged(conn, model, version)),
             "approvals.jsonl": list(_answered(conn, model, version)),
             "drift.jsonl": list(_windows(conn, model, version)),
             "usage.jsonl": list(_commits(conn, model, version, (score_of(model),), _usage)),
             "contracts.jsonl": list(_commits(conn, model, version, None, _contract)),
         }
+    if not any(rows.values()) and not any(one["subject"] == f"{model}/{version}" for one in entries):
+        raise BatonError(f"{model} version {version}: nothing on record is about it; `baton status` lists the models")
     made.files |= {name: written(found) for name, found in rows.items()}
     made.from_ledger = [
         ("gate.jsonl", "gate_verdict", ("decision", "reasons", "champion")),

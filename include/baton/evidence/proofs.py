@@ -201,7 +201,9 @@ def root_of(size: int, leaves: dict[int, bytes], nodes: dict[str, str]) -> bytes
     def between(first: int, end: int) -> bytes:
         mine = bisect_left(order, first) < bisect_left(order, end)
         if not mine:
-            return bytes.fromhex(nodes[f"{first}-{end}"])
+            if (found := nodes.get(f"{first}-{end}")) is None:
+                raise Refused(f"the proof lacks the entries {first + 1} to {end}")
+            return bytes.fromhex(found)
         if end - first == 1:
             return leaf(leaves[first])
         middle = first + (1 << (end - first - 1).bit_length() - 1)

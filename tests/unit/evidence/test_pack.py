@@ -157,7 +157,7 @@ def test_without_a_registry_the_pack_says_so(scene: Path, auditor: ModuleType) -
     _, found, well = auditor.verify(packed("no registry"), fingerprint())
     assert well
     assert "signed manifest and card: no registry" in said(found, "not covered")
-    with pytest.raises(BatonError, match="neither gate nor ledger knows it"):
+    with pytest.raises(BatonError, match="nothing on record is about it"):
         evidence("m", 9, settings().keys_dir, "no registry")
 
 
@@ -240,6 +240,33 @@ def test_the_verifiers_own_ed25519_agrees_with_a_library() -> None:
         higher = int.from_bytes(good[32:], "little") + order  # the same signature in another spelling
         assert not proofs.signed_by(public, message, good[:32] + higher.to_bytes(32, "little"))
     assert not proofs.signed_by(b"\xff" * 32, b"", b"\0" * 64)
+
+
+def test_entries_are_proven_together_or_not_at_all() -> None:
+    leaves = [hashlib.sha256(bytes([number])).digest() for number in range(7)]
+    made = tree.Tree(lambda level, number: tree.leaf(leaves[number]) if not level else tree.node(
+        made.range(number << level, (2 * number + 1) << level - 1), made.range((2 * number + 1) << level - 1, number + 1 << level)))  # fmt: skip
+    nodes = {"0-2": made.range(0, 2).hex(), "3-4": made.range(3, 4).hex(), "4-6": made.range(4, 6).hex()}
+    some = {2: leaves[2], 6: leaves[6]}
+    assert proofs.root_of(7, some, nodes) == made.root(7)
+    assert proofs.root_of(7, {**some, 6: leaves[5]}, nodes) != made.root(7)
+    with pytest.raises(proofs.Refused, match="lacks the entries 4 to 4"):
+        proofs.root_of(7, some, {name: one for name, one in nodes.items() if name != "3-4"})
+
+
+def test_another_library_reads_the_index_and_refuses_an_altered_one(scene: Path, auditor: ModuleType) -> None:
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import SSlibKey
+
+    given = json.loads(auditor.unpack(packed(scene))[0][auditor.INDEX])
+    public = signing_key(anchor.folder(), checkpoint.KEY).public_key().public_bytes_raw()
+    key = SSlibKey(fingerprint(), "ed25519", "ed25519", {"public": public.hex()})
+    index = dsse.Envelope.from_dict(given)
+    assert list(index.verify([key], 1)) == [fingerprint()]
+    index.payload += b" "
+    with pytest.raises(VerificationError):
+        index.verify([key], 1)
 
 
 def test_the_verifier_is_for_a_bare_python_3_9() -> None:
