@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from baton.evidence.pack import Evidence
+from baton.evidence.pack import Dossier
 
 # point -> what it asks for, files of the pack that say something of it, what only the provider knows
 _POINTS = (
@@ -18,7 +18,7 @@ _POINTS = (
 )  # fmt: skip
 
 
-def annex_iv(given: Evidence, rows: Mapping[str, int]) -> str:
+def annex_iv(given: Dossier, rows: Mapping[str, int]) -> str:
     """The draft in Markdown; points that the provider fills in are added to `given.missing`.
 
     Args:

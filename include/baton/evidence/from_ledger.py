@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from baton.errors import BatonError
 from baton.evidence import verifier
 from baton.evidence.pack import document, written
-from baton.evidence.proofs import Refused, head
+from baton.evidence.proofs import Unproven, head
 from baton.keys import signing_key
 from baton.record import anchor, tree
 from baton.record.checkpoint import KEY, Checkpoint
@@ -68,7 +68,7 @@ def continuing(conn: Connection, note: str, at: Checkpoint) -> list[bytes]:
     key = signing_key(anchor.folder(), KEY).public_key().public_bytes_raw()
     try:
         size, root = head(note, key)
-    except Refused as refusal:
+    except Unproven as refusal:
         raise BatonError(f"not a checkpoint of this ledger: {refusal}") from None
     kept = tree.kept(conn)
     if size > at.size or kept.root(size) != root:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from baton.errors import BatonError
 from baton.evidence import from_ledger, verifier
 from baton.evidence.annex import annex_iv
-from baton.evidence.pack import Evidence, document, seal, written
+from baton.evidence.pack import Dossier, document, seal, written
 from baton.keys import public_pem, signing_key
 from baton.names import CONTRACT, contract_behind, ingest_of, score_of
 from baton.record import anchor, ledger, tables, warehouse
@@ -48,7 +48,7 @@ def evidence(model: str, version: int, keys_dir: Path, folder: Path | str, seen:
         BatonError: nothing on record is about such a version, or the ledger is broken.
     """
     at = ledger.checkpoint()
-    made = Evidence(f"model:{model}@{version}", missing=dict(_NOT_YET))
+    made = Dossier(f"model:{model}@{version}", missing=dict(_NOT_YET))
     with warehouse.read() as conn:
         entries = from_ledger.about_model(conn, model, version, at.size)
         made.files |= from_ledger.proven(conn, entries, at)
@@ -82,7 +82,7 @@ def evidence(model: str, version: int, keys_dir: Path, folder: Path | str, seen:
     return seal(made, at)
 
 
-def _files(made: Evidence, keys_dir: Path, folder: Path | str) -> dict[str, str]:
+def _files(made: Dossier, keys_dir: Path, folder: Path | str) -> dict[str, str]:
     """Add what of the version's files goes into the pack; returns the key that signed them."""
     if isinstance(folder, str):
         made.missing["model: signed manifest and card"] = folder

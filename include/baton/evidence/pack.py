@@ -18,7 +18,7 @@ _FUTURE = "from __future__ import annotations\n"
 
 
 @dataclass
-class Evidence:
+class Dossier:
     """What is said of an asset.
 
     Attributes:
@@ -54,7 +54,7 @@ def document(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def seal(given: Evidence, at: Checkpoint) -> bytes:
+def seal(given: Dossier, at: Checkpoint) -> bytes:
     """Sign the index over all files, and return the pack.
 
     Args:

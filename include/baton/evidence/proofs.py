@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 
 
-class Refused(Exception):
+class Unproven(Exception):
     """What is wrong, in a sentence."""
 
 
@@ -77,10 +77,10 @@ def public_key(pem: str) -> bytes:
     """The 32 bytes of a public key in PEM."""
     lines = [line.strip() for line in pem.strip().splitlines()]
     if lines[:1] != ["-----BEGIN PUBLIC KEY-----"] or lines[-1] != "-----END PUBLIC KEY-----":
-        raise Refused("not a public key in PEM")
+        raise Unproven("not a public key in PEM")
     code = decoded("".join(lines[1:-1]))
     if len(code) != 44 or not code.startswith(_PEM_HEAD):
-        raise Refused("not an Ed25519 key")
+        raise Unproven("not an Ed25519 key")
     return code[12:]
 
 
@@ -89,9 +89,9 @@ def decoded(text: str) -> bytes:
     try:
         found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused("not base64") from None
+        raise Unproven("not base64") from None
     if base64.b64encode(found).decode() != text:
-        raise Refused("base64 in another spelling")
+        raise Unproven("base64 in another spelling")
     return found
 
 
@@ -103,7 +103,7 @@ def opened(note: str) -> tuple[str, int, bytes, list[tuple[str, bytes]]]:
     text, _, lines = note.partition("\n\n")
     body = text.split("\n")
     if len(body) < 3 or not re.fullmatch(r"0|[1-9][0-9]{0,15}", body[1]) or len(root := decoded(body[2])) != 32:
-        raise Refused("not a checkpoint")
+        raise Unproven("not a checkpoint")
     found = []
     for line in lines.splitlines():
         dash, name, signature = [*line.split(" "), "", ""][:3]
@@ -117,13 +117,13 @@ def _mark(name: str, kind: bytes, key: bytes) -> bytes:
 
 
 def head(note: str, key: bytes) -> tuple[int, bytes]:
-    """Size and root of a checkpoint. Raises Refused: the key did not sign it."""
+    """Size and root of a checkpoint. Raises Unproven: the key did not sign it."""
     text, size, root, signatures = opened(note)
     origin = text.split("\n")[0]
     for name, code in signatures:
         if name == origin and code[:4] == _mark(name, b"\1", key) and signed_by(key, text.encode(), code[4:]):
             return size, root
-    raise Refused("its checkpoint is not signed by the trusted key")
+    raise Unproven("its checkpoint is not signed by the trusted key")
 
 
 def cosigned(note: str, key: bytes) -> int | None:
@@ -202,7 +202,7 @@ def root_of(size: int, leaves: dict[int, bytes], nodes: dict[str, str]) -> bytes
         mine = bisect_left(order, first) < bisect_left(order, end)
         if not mine:
             if (found := nodes.get(f"{first}-{end}")) is None:
-                raise Refused(f"the proof lacks the entries {first + 1} to {end}")
+                raise Unproven(f"the proof lacks the entries {first + 1} to {end}")
             return bytes.fromhex(found)
         if end - first == 1:
             return leaf(leaves[first])

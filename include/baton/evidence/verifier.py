@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from baton.evidence.proofs import Refused, continued, cosigned, decoded, head, opened, public_key, root_of, signed_by
+from baton.evidence.proofs import Unproven, continued, cosigned, decoded, head, opened, public_key, root_of, signed_by
 
 INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN = (
     "index.dsse.json",
@@ -68,7 +68,7 @@ def unpack(data: bytes) -> tuple[dict[str, bytes], str]:
     """Files of a pack by name, in memory, and what is wrong beside their content: empty if nothing.
 
     Raises:
-        Refused: names the byte from which on it is no pack.
+        Unproven: names the byte from which on it is no pack.
     """
     files: dict[str, bytes] = {}
     at, step, last = 0, struct.calcsize(_LOCAL), ""
@@ -77,11 +77,11 @@ def unpack(data: bytes) -> tuple[dict[str, bytes], str]:
         start = at + step + length
         name = data[at + step : start].decode("ascii", "replace")
         if not NAME.fullmatch(name) or len(name) > 200 or name <= last or len(files) >= MAX_FILES:
-            raise Refused(
+            raise Unproven(
                 f"archive: damaged at byte {at}, behind {last or 'its start'}: a file's name, order or number"
             )
         if start + size > len(data):
-            raise Refused(f"archive: damaged at byte {at}: {name} is longer than what is there")
+            raise Unproven(f"archive: damaged at byte {at}: {name} is longer than what is there")
         files[name], at, last = data[start : start + size], start + size, name
     whole = archive(files)
     if whole == data:
@@ -117,31 +117,31 @@ def trusted(given: str, keys: bytes) -> bytes:
         return public_key(Path(given).read_text(encoding="ascii"))
     try:
         key = public_key(json.loads(keys)["evidence"])
-    except (Refused, ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(
+    except (Unproven, ValueError, KeyError, TypeError, RecursionError):
+        raise Unproven(
             "keys.json: altered or missing: no key in it; give the key's file instead of its fingerprint"
         ) from None
     if hashlib.sha256(key).hexdigest() != given.lower():
-        raise Refused(
+        raise Unproven(
             f"keys.json: altered, or {INDEX} is signed by another key: it has not the fingerprint that was given"
         )
     return key
 
 
 def statement(index: bytes, key: bytes) -> dict[str, Any]:
-    """The signed statement. Raises Refused: it was not signed by the key."""
+    """The signed statement. Raises Unproven: it was not signed by the key."""
     try:
         given = json.loads(index)
         payload, signature = decoded(given["payload"]), decoded(given["signatures"][0]["sig"])
-    except (Refused, ValueError, KeyError, TypeError, IndexError, RecursionError):
-        raise Refused(f"{INDEX}: altered: no DSSE envelope") from None
+    except (Unproven, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise Unproven(f"{INDEX}: altered: no DSSE envelope") from None
     if envelope(payload, key, signature) != index:
-        raise Refused(f"{INDEX}: altered, or signed by another key than the trusted one")
+        raise Unproven(f"{INDEX}: altered, or signed by another key than the trusted one")
     if not signed_by(key, to_sign(payload), signature):
-        raise Refused(f"{INDEX}: altered: its signature is not of the trusted key")
+        raise Unproven(f"{INDEX}: altered: its signature is not of the trusted key")
     said: dict[str, Any] = json.loads(payload)
     if said.get("_type") != STATEMENT or said.get("predicateType") != PREDICATE:
-        raise Refused(f"{INDEX}: a statement about something else than a pack of evidence")
+        raise Unproven(f"{INDEX}: a statement about something else than a pack of evidence")
     return said
 
 
@@ -166,15 +166,15 @@ def _entries(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> tuple
     """The entries, once each has its hash and all lead to the signed root; size and root of the ledger."""
     size, root = head(good[CHECKPOINT].decode(), key)
     if about["ledger"] != {"size": size, "root": root.hex()}:
-        raise Refused(f"{CHECKPOINT}: another one than the index speaks of")
+        raise Unproven(f"{CHECKPOINT}: another one than the index speaks of")
     found = [json.loads(line) for line in good[ENTRIES].splitlines()]
     for one in found:
         text = json.dumps([one[name] for name in ("seq", "at", "kind", "subject", "payload", "prev")])
         if hashlib.sha256(text.encode()).hexdigest() != one["hash"]:
-            raise Refused(f"{ENTRIES}: entry {one['seq']} has not the hash of its content")
+            raise Unproven(f"{ENTRIES}: entry {one['seq']} has not the hash of its content")
     leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in found}
     if len(leaves) != len(found) or root_of(size, leaves, json.loads(good[PROOF])) != root:
-        raise Refused(f"{ENTRIES}, {PROOF}: the entries do not lead to the root of the signed checkpoint")
+        raise Unproven(f"{ENTRIES}, {PROOF}: the entries do not lead to the root of the signed checkpoint")
     return found, size, root
 
 
@@ -200,7 +200,7 @@ def claims(
     for one in work:
         try:
             found += one()
-        except Refused as refusal:
+        except Unproven as refusal:
             found.append((FAILED, str(refusal)))
         except KeyError as absent:
             found.append((UNCOVERED, f"what {absent} would show: it is missing, altered, or was not given"))
@@ -242,7 +242,7 @@ def _manifest(good: dict[str, bytes], model: str) -> list[tuple[str, str]]:
     raw, signature = good["model/manifest.json"], good["model/manifest.sig"]
     key = public_key(json.loads(good["keys.json"])["models"])
     if not signed_by(key, b"baton-model-manifest-v1\n" + raw, signature):
-        raise Refused("model/manifest.json: not signed by the key of models that the index vouches for")
+        raise Unproven("model/manifest.json: not signed by the key of models that the index vouches for")
     files = json.loads(raw)["files"]
     found = [(PROVEN, f"the manifest of the model's {len(files)} files is signed by the installation's key of models")]
     if not model:
@@ -253,7 +253,7 @@ def _manifest(good: dict[str, bytes], model: str) -> list[tuple[str, str]]:
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != files[name]["sha256"]
     ]  # fmt: skip
     if wrong:
-        raise Refused(f"{model}: {', '.join(wrong[:3])}: not the file that was signed")
+        raise Unproven(f"{model}: {', '.join(wrong[:3])}: not the file that was signed")
     return [*found, (PROVEN, f"the {len(files)} files in {model} are those that were signed")]
 
 
@@ -262,17 +262,17 @@ def _seen(good: dict[str, bytes], about: dict[str, Any], key: bytes, seen: str, 
     note = Path(seen).read_text(encoding="utf-8") if seen else given["checkpoint"]
     size, root = head(note, key)
     if opened(note)[:3] != opened(given["checkpoint"])[:3]:
-        raise Refused(
+        raise Unproven(
             f"{seen}: not the checkpoint that the pack continues; ask for `baton evidence --seen` with this file"
         )
     now, path = about["ledger"], [bytes.fromhex(one) for one in given["path"]]
     if not continued(size, now["size"], root, bytes.fromhex(now["root"]), path):
-        raise Refused(f"{SEEN}: the ledger does not continue the checkpoint of {size} entries: it was rewritten")
+        raise Unproven(f"{SEEN}: the ledger does not continue the checkpoint of {size} entries: it was rewritten")
     found = [(PROVEN, f"the ledger continues the checkpoint of {size} entries: none of them was changed since")]
     if witness:
         at = cosigned(note, public_key(Path(witness).read_text(encoding="ascii")))
         if at is None:
-            raise Refused("the checkpoint is not cosigned by the witness's key")
+            raise Unproven("the checkpoint is not cosigned by the witness's key")
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         found.append((PROVEN, f"the witness cosigned that checkpoint, by its own clock at {when}"))
     return found
@@ -290,9 +290,9 @@ def verify(data: bytes, given: str, **more: str) -> tuple[dict[str, str], list[t
         files, fault = unpack(data)
         key = trusted(given, files.get("keys.json", b""))
         if INDEX not in files:
-            raise Refused(f"{INDEX}: missing")
+            raise Unproven(f"{INDEX}: missing")
         said = statement(files[INDEX], key)
-    except Refused as refusal:
+    except Unproven as refusal:
         return {}, [(FAILED, str(refusal))], False
     verdicts = judged(files, said)
     found = [(FAILED, fault)] if fault else []
@@ -312,10 +312,10 @@ def main() -> int:
     given = parser.parse_args()
     try:
         if Path(given.pack).stat().st_size > MAX_BYTES:
-            raise Refused(f"{given.pack}: larger than {MAX_BYTES} bytes")
+            raise Unproven(f"{given.pack}: larger than {MAX_BYTES} bytes")
         data = Path(given.pack).read_bytes()
         verdicts, found, well = verify(data, given.key, seen=given.seen, witness=given.witness, model=given.model)
-    except (Refused, OSError, ValueError) as error:
+    except (Unproven, OSError, ValueError) as error:
         sys.stderr.write(f"it cannot be told: {error}\n")
         return 2
     for name, verdict in sorted(verdicts.items()):

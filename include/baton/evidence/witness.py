@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baton.errors import BatonError
-from baton.evidence.proofs import Refused, continued, decoded, head, opened
+from baton.evidence.proofs import Unproven, continued, decoded, head, opened
 from baton.files import place
 from baton.keys import signing_key
 
@@ -47,7 +47,7 @@ def cosign(asked: str, folder: Path, key: bytes, now: float | None = None) -> st
     try:
         size, root = head(note, key)
         path = [decoded(line) for line in lines]
-    except Refused as refusal:
+    except Unproven as refusal:
         raise BatonError(f"not cosigned: {refusal}") from None
     text = opened(note)[0]
     last = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.seen"
@@ -55,7 +55,7 @@ def cosign(asked: str, folder: Path, key: bytes, now: float | None = None) -> st
     if last.exists():
         try:
             old, before = head(last.read_text(encoding="utf-8"), key)
-        except Refused as refusal:
+        except Unproven as refusal:
             raise BatonError(f"{last}: {refusal}; bring back the last checkpoint that was cosigned") from None
     if first != f"old {old}":
         raise BatonError(

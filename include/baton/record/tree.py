@@ -33,7 +33,7 @@ def split(count: int) -> int:
     return 1 << (count - 1).bit_length() - 1
 
 
-class Tree:
+class MerkleTree:
     """A tree of which only complete subtrees are asked for, each once."""
 
     def __init__(self, subtree: Subtree) -> None:
@@ -86,7 +86,7 @@ class Tree:
         return ([] if whole else [self.range(first, end)]) + path[::-1]
 
 
-def kept(conn: Connection) -> Tree:
+def kept(conn: Connection) -> MerkleTree:
     """The tree of the ledger, as far as `grow` has come."""
     blocks: dict[int, list[bytes]] = {}
 
@@ -101,7 +101,7 @@ def kept(conn: Connection) -> Tree:
         at = (number << level) % ENTRIES
         return _folded(blocks[block][at : at + 2**level])
 
-    return Tree(subtree)
+    return MerkleTree(subtree)
 
 
 def _hashes(conn: Connection, block: int) -> Iterable[str]:

@@ -244,13 +244,13 @@ def test_the_verifiers_own_ed25519_agrees_with_a_library() -> None:
 
 def test_entries_are_proven_together_or_not_at_all() -> None:
     leaves = [hashlib.sha256(bytes([number])).digest() for number in range(7)]
-    made = tree.Tree(lambda level, number: tree.leaf(leaves[number]) if not level else tree.node(
+    made = tree.MerkleTree(lambda level, number: tree.leaf(leaves[number]) if not level else tree.node(
         made.range(number << level, (2 * number + 1) << level - 1), made.range((2 * number + 1) << level - 1, number + 1 << level)))  # fmt: skip
     nodes = {"0-2": made.range(0, 2).hex(), "3-4": made.range(3, 4).hex(), "4-6": made.range(4, 6).hex()}
     some = {2: leaves[2], 6: leaves[6]}
     assert proofs.root_of(7, some, nodes) == made.root(7)
     assert proofs.root_of(7, {**some, 6: leaves[5]}, nodes) != made.root(7)
-    with pytest.raises(proofs.Refused, match="lacks the entries 4 to 4"):
+    with pytest.raises(proofs.Unproven, match="lacks the entries 4 to 4"):
         proofs.root_of(7, some, {name: one for name, one in nodes.items() if name != "3-4"})
 
 

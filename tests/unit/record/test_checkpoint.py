@@ -29,7 +29,7 @@ def plain(first: int, end: int) -> bytes:
     return hashlib.sha256(b"\1" + plain(first, first + middle) + plain(first + middle, end)).digest()
 
 
-whole = tree.Tree(lambda level, number: plain(number << level, (number + 1) << level))
+whole = tree.MerkleTree(lambda level, number: plain(number << level, (number + 1) << level))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 13, 64, 129, 300])
@@ -86,7 +86,7 @@ def test_a_checkpoint_is_of_the_whole_ledger_and_signed(filled: Callable[[int], 
         for index in (0, 1, 255, 256, 299):
             assert proofs.included(index, 300, tree.leaf(hashes[index]), kept.inclusion(index, 300), made.root)
     assert ledger.checkpoint() == made
-    with pytest.raises(proofs.Refused, match="not signed by the trusted key"):
+    with pytest.raises(proofs.Unproven, match="not signed by the trusted key"):
         proofs.head(made.note, b"\1" * 32)
 
 

@@ -80,12 +80,12 @@ def witness(
     key: Annotated[Path, typer.Option(help="The ledger's public key (PEM), from `baton ledger key`.")],
 ) -> None:
     """Cosign a checkpoint of somebody's ledger if it continues the last one seen; prints it. Needs no installation."""
-    from baton.evidence.proofs import Refused, public_key
+    from baton.evidence.proofs import Unproven, public_key
     from baton.evidence.witness import cosign
 
     try:
         known = public_key(_read(key))
-    except Refused as refusal:
+    except Unproven as refusal:
         raise BatonError(f"{key}: {refusal}") from None
     sys.stdout.write(cosign(_read(asked), folder, known))
 
