@@ -21,7 +21,13 @@ from baton.record.checkpoint import KEY
 
 _SIGNED = ("manifest.json", "manifest.sig")
 _CARD = "model_card.md"
-_FACTS = ("contract", "status", "rows_in", "rows_good", "dropped_columns", "broken_by")
+_FACTS = (
+    "contract",
+    "status",
+    "rows_in",
+    "rows_good",
+    "broken_by",
+)  # names of columns may be values where a header lacks
 _NOT_YET = {
     "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
     "issues permits for effects only",
