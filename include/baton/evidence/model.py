@@ -21,13 +21,8 @@ from baton.record.checkpoint import KEY
 
 _SIGNED = ("manifest.json", "manifest.sig")
 _CARD = "model_card.md"
-_FACTS = (
-    "contract",
-    "status",
-    "rows_in",
-    "rows_good",
-    "broken_by",
-)  # names of columns may be values where a header lacks
+# no `dropped_columns`: where a header lacks, names of columns are values
+_FACTS = ("contract", "status", "rows_in", "rows_good", "broken_by")
 _NOT_YET = {
     "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
     "issues permits for effects only",

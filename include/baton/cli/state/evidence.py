@@ -73,9 +73,7 @@ def _read(path: Path) -> str:
 
 
 def witness(
-    asked: Annotated[
-        Path, typer.Argument(help="What `baton ledger checkpoint --after` printed, as a file.", metavar="REQUEST")
-    ],
+    request: Annotated[Path, typer.Argument(help="What `baton ledger checkpoint --after` printed, as a file.")],
     folder: Annotated[Path, typer.Option(help="The witness's own, with its key and what it saw; on another machine.")],
     key: Annotated[Path, typer.Option(help="The ledger's public key (PEM), from `baton ledger key`.")],
 ) -> None:
@@ -87,7 +85,7 @@ def witness(
         known = public_key(_read(key))
     except Unproven as refusal:
         raise BatonError(f"{key}: {refusal}") from None
-    sys.stdout.write(cosign(_read(asked), folder, known))
+    sys.stdout.write(cosign(_read(request), folder, known))
 
 
 def checkpoint(
