@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from baton.errors import BatonError
 from baton.evidence import verifier
 from baton.evidence.pack import document, written
-from baton.evidence.proofs import Unproven, head
+from baton.evidence.proofs import Unproven, head, included, root_of
 from baton.keys import signing_key
 from baton.record import anchor, tree
 from baton.record.checkpoint import KEY, Checkpoint
@@ -43,7 +43,11 @@ def _concerns(row: Any, model: str, version: int) -> bool:
 
 
 def proven(conn: Connection, entries: Sequence[dict[str, Any]], at: Checkpoint) -> dict[str, bytes]:
-    """The files `ledger/`: checkpoint, entries, and the nodes by which they lead to its root."""
+    """The files `ledger/`: checkpoint, entries, and the nodes by which they lead to its root.
+
+    Raises:
+        BatonError: what is kept of the tree was changed.
+    """
     kept, order, nodes = tree.kept(conn), [one["seq"] - 1 for one in entries], dict[str, str]()
 
     def cover(first: int, end: int) -> None:
@@ -55,8 +59,18 @@ def proven(conn: Connection, entries: Sequence[dict[str, Any]], at: Checkpoint) 
             cover(middle, end)
 
     cover(0, at.size)
+    leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in entries}
+    _require(root_of(at.size, leaves, nodes) == at.root)
     made = {verifier.CHECKPOINT: at.note.encode(), verifier.ENTRIES: written(entries)}
     return made | {verifier.PROOF: document(nodes)}
+
+
+def _require(proves: bool) -> None:
+    if not proves:
+        raise BatonError(
+            "the entries do not lead to the root that was just signed: the ledger or its table ledger_tree was changed. "
+            "`baton ledger verify` says which: if the ledger is whole, delete `ledger/checkpoint` and the table is made anew"
+        )
 
 
 def continuing(conn: Connection, note: str, at: Checkpoint) -> list[bytes]:
@@ -83,10 +97,12 @@ def inclusion(conn: Connection, number: int, at: Checkpoint) -> str:
     """Proof of one entry (counted from 1), in the form c2sp.org/tlog-proof.
 
     Raises:
-        BatonError: there is no such entry.
+        BatonError: there is no such entry, or what is kept of the tree was changed.
     """
     if not 0 < number <= at.size:
         raise BatonError(f"there is no entry {number}: the ledger has {at.size}")
     path = tree.kept(conn).inclusion(number - 1, at.size)
+    entry = conn.execute(sa.select(ledger.c.hash).where(ledger.c.seq == number)).scalar_one()
+    _require(included(number - 1, at.size, tree.leaf(bytes.fromhex(entry)), path, at.root))
     lines = ["c2sp.org/tlog-proof@v1", f"index {number - 1}", *(base64.b64encode(one).decode() for one in path)]
     return "\n".join(lines) + f"\n\n{at.note}"

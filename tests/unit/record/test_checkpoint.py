@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from baton.errors import BatonError
-from baton.evidence import proofs
+from baton.evidence import from_ledger, proofs
 from baton.keys import signing_key
 from baton.record import anchor, checkpoint, ledger, tables, tree, warehouse
 
@@ -140,6 +140,25 @@ def test_a_tree_without_its_rows_says_what_to_do(filled: Callable[[int], None]) 
     before = checkpoint.path().read_text()
     checkpoint.path().unlink()
     assert ledger.checkpoint().note == before
+
+
+def test_no_proof_is_given_that_does_not_prove(filled: Callable[[int], None]) -> None:
+    filled(220)
+    at = ledger.checkpoint()
+    with warehouse.read() as conn:
+        entry = {
+            "seq": 300,
+            "hash": conn.execute(sa.select(tables.ledger.c.hash).where(tables.ledger.c.seq == 300)).scalar_one(),
+        }
+        assert from_ledger.proven(conn, [entry], at)
+        assert from_ledger.inclusion(conn, 300, at)
+    with warehouse.write() as conn:  # the neighbour that the root itself does not need
+        conn.execute(tables.ledger_tree.update().where(tables.ledger_tree.c.level == 8).values(hash="f" * 64))
+    assert ledger.checkpoint() == at
+    with warehouse.read() as conn, pytest.raises(BatonError, match="its table ledger_tree was changed"):
+        from_ledger.proven(conn, [entry], at)
+    with warehouse.read() as conn, pytest.raises(BatonError, match="its table ledger_tree was changed"):
+        from_ledger.inclusion(conn, 300, at)
 
 
 def test_a_checkpoint_of_another_hand_is_refused(filled: Callable[[int], None]) -> None:
