@@ -69,9 +69,12 @@ def rows(count: int) -> None:
 
 
 @pytest.fixture
-def filled(home: Path) -> Iterator[Callable[[int], None]]:
+def filled(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Twelve entries, in blocks of eight instead of 256."""
+    monkeypatch.setattr(tree, "BLOCK", 3)
+    monkeypatch.setattr(tree, "ENTRIES", 8)
     warehouse.migrate()
-    rows(300)
+    rows(12)
     yield rows
     warehouse.engine().dispose()
 
@@ -79,19 +82,19 @@ def filled(home: Path) -> Iterator[Callable[[int], None]]:
 def test_a_checkpoint_is_of_the_whole_ledger_and_signed(filled: Callable[[int], None]) -> None:
     made = ledger.checkpoint()
     public = signing_key(anchor.folder(), checkpoint.KEY).public_key().public_bytes_raw()
-    assert proofs.head(made.note, public) == (300, made.root)
+    assert proofs.head(made.note, public) == (12, made.root)
     with warehouse.read() as conn:
         hashes = [bytes.fromhex(one) for one in conn.execute(sa.select(tables.ledger.c.hash).order_by("seq")).scalars()]
         kept = tree.kept(conn)
-        for index in (0, 1, 255, 256, 299):
-            assert proofs.included(index, 300, tree.leaf(hashes[index]), kept.inclusion(index, 300), made.root)
+        for index in (0, 1, 7, 8, 11):
+            assert proofs.included(index, 12, tree.leaf(hashes[index]), kept.inclusion(index, 12), made.root)
     assert ledger.checkpoint() == made
     with pytest.raises(proofs.Unproven, match="not signed by the trusted key"):
         proofs.head(made.note, b"\1" * 32)
 
 
 def test_a_checkpoint_reads_what_is_new_and_one_block(filled: Callable[[int], None]) -> None:
-    filled(220)  # 520: two blocks and 8 entries
+    filled(5)  # 17: two blocks and one
     ledger.checkpoint()
     filled(3)
     read: list[str] = []
@@ -102,13 +105,13 @@ def test_a_checkpoint_reads_what_is_new_and_one_block(filled: Callable[[int], No
     sa.event.listen(warehouse.engine(), "before_cursor_execute", note)
     made = ledger.checkpoint()
     sa.event.remove(warehouse.engine(), "before_cursor_execute", note)
-    assert made.size == 523
+    assert made.size == 20
     assert len(read) <= 12
     with warehouse.read() as conn:
         assert conn.execute(sa.select(sa.func.count()).select_from(tables.ledger_tree)).scalar() == 2 + 1
 
 
-@pytest.mark.parametrize("number", [3, 256, 299])
+@pytest.mark.parametrize("number", [3, 8, 12])
 def test_no_checkpoint_is_signed_over_a_rewritten_ledger(filled: Callable[[int], None], number: int) -> None:
     ledger.checkpoint()
     with warehouse.write() as conn:
@@ -122,12 +125,12 @@ def test_no_checkpoint_is_signed_over_a_forged_or_a_missing_entry(filled: Callab
     ledger.checkpoint()
     filled(2)
     with warehouse.write() as conn:
-        conn.execute(tables.ledger.update().where(tables.ledger.c.seq == 301).values(payload="{}"))
-    with pytest.raises(BatonError, match="no checkpoint: entry 301 was changed"):
+        conn.execute(tables.ledger.update().where(tables.ledger.c.seq == 13).values(payload="{}"))
+    with pytest.raises(BatonError, match="no checkpoint: entry 13 was changed"):
         ledger.checkpoint()
     with warehouse.write() as conn:
-        conn.execute(tables.ledger.delete().where(tables.ledger.c.seq > 290))
-    with pytest.raises(BatonError, match="entries 291 to 300 are missing"):
+        conn.execute(tables.ledger.delete().where(tables.ledger.c.seq > 10))
+    with pytest.raises(BatonError, match="entries 11 to 12 are missing"):
         ledger.checkpoint()
 
 
@@ -143,27 +146,27 @@ def test_a_tree_without_its_rows_says_what_to_do(filled: Callable[[int], None]) 
 
 
 def test_no_proof_is_given_that_does_not_prove(filled: Callable[[int], None]) -> None:
-    filled(220)
+    filled(5)
     at = ledger.checkpoint()
     with warehouse.read() as conn:
         entry = {
-            "seq": 300,
-            "hash": conn.execute(sa.select(tables.ledger.c.hash).where(tables.ledger.c.seq == 300)).scalar_one(),
+            "seq": 12,
+            "hash": conn.execute(sa.select(tables.ledger.c.hash).where(tables.ledger.c.seq == 12)).scalar_one(),
         }
         assert from_ledger.proven(conn, [entry], at)
-        assert from_ledger.inclusion(conn, 300, at)
+        assert from_ledger.inclusion(conn, 12, at)
     with warehouse.write() as conn:  # the neighbour that the root itself does not need
-        conn.execute(tables.ledger_tree.update().where(tables.ledger_tree.c.level == 8).values(hash="f" * 64))
+        conn.execute(tables.ledger_tree.update().where(tables.ledger_tree.c.level == 3).values(hash="f" * 64))
     assert ledger.checkpoint() == at
     with warehouse.read() as conn, pytest.raises(BatonError, match="its table ledger_tree was changed"):
         from_ledger.proven(conn, [entry], at)
     with warehouse.read() as conn, pytest.raises(BatonError, match="its table ledger_tree was changed"):
-        from_ledger.inclusion(conn, 300, at)
+        from_ledger.inclusion(conn, 12, at)
 
 
 def test_a_checkpoint_of_another_hand_is_refused(filled: Callable[[int], None]) -> None:
     note = ledger.checkpoint().note
-    checkpoint.path().write_text(note.replace("\n300\n", "\n200\n"))
+    checkpoint.path().write_text(note.replace("\n12\n", "\n10\n"))
     with pytest.raises(BatonError, match="was not signed with"):
         ledger.checkpoint()
 
