@@ -91,8 +91,9 @@ def monitor(new: str) -> Callable[[], Any]:
 
 def _new_hour(rng: Any) -> None:
     """Publish the hour after the last one."""
+    from baton.published.writing import Publication
     from baton.record import tables
-    from baton.record.warehouse import bulk_replace, now, read
+    from baton.record.warehouse import read
     from baton.stages.slots import Slot, StageOutput, run_stage
 
     heads = tables.heads.c
@@ -103,14 +104,12 @@ def _new_hour(rng: Any) -> None:
     number = round((pd.Timestamp(last) - pd.Timestamp("2026-01-01")) / pd.Timedelta("1h")) + 1
     key, rows = YEAR["hour"](number), YEAR["transactions"](number, SIZE, rng)
     scores = pd.DataFrame({"entity_key": rows["transaction_id"].astype(str), "score": rng.random(len(rows))})
-    said = [{"flow": FLOW, "partition": key, "entity_key": one, "model": MODEL, "version": 1, "score": 0.1, "scored_at": now()}
-            for one in scores["entity_key"]]  # fmt: skip
+    said = scores.assign(model=MODEL, version=1, reasons=None)
+    made = Publication(FLOW, key, {MODEL: 1}, len(said), predictions=lambda: [said])
     given: dict[str, Any] = {}
     for stage, frame in (("ingest", rows), ("contract", rows), (f"score__{MODEL}", scores), ("publish", scores)):
-        on_commit = lambda conn, commit: bulk_replace(  # noqa: E731
-            conn, tables.predictions, {"flow": FLOW, "partition": key}, [{**one, "commit_id": commit} for one in said]
-        )
-        output = StageOutput(frame, {"status": "passed"}, on_commit if stage == "publish" else None)
+        more: Any = {"on_commit": made.enforce, "beside": made.write} if stage == "publish" else {}
+        output = StageOutput(frame, {"status": "passed"}, **more)
         done = run_stage(Slot(FLOW, stage, key), lambda _, made=output: made, inputs=given, params={}, models={MODEL: 1},
                          code="bench", run_id=None)  # type: ignore[misc]  # fmt: skip
         given = {"data": done.ref} if stage == "contract" else given

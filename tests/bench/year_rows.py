@@ -25,6 +25,8 @@ from baton.drift.decision import Window
 from baton.drift.performance import Performance
 from baton.jsontext import to_json
 from baton.lifecycle.news import News, remember
+from baton.published import index
+from baton.published.writing import Publication
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.stages.slots import Slot
@@ -103,6 +105,7 @@ def build(size: Size, say: Callable[[str], None]) -> None:
                 commits += _slots(number, size, rng, owner, (small, body), commit)
                 commit += len(STAGES) + 3
             _rows(numbers, size, random.Random(first), commits)
+            index.merge()
             say(f"{numbers.stop:,} of {size.partitions:,} partitions")
         _ledger(size, say)
     for model in MODELS:
@@ -170,15 +173,7 @@ def _rows(numbers: range, size: Size, rng: random.Random, commits: list[dict[str
             key, entities = hour(number), keys(number, size)
             where, at = {"flow": FLOW, "partition": key}, f"{key}.500000Z"
             fraud = {entity for entity in entities if rng.random() < FRAUD}
-            shared = {**where, "commit_id": published[key]}
-            _bulk(conn, tables.predictions, [
-                {**shared, "entity_key": entity, "model": MODEL, "version": 1, "score": rng.random(), "scored_at": at}
-                for entity in entities
-            ])  # fmt: skip
-            _bulk(conn, tables.decisions, [
-                {**shared, "entity_key": entity, "risk": 0.1, "route": "clear", "money": 20.0, "models": {MODEL: 1},
-                 "decided_at": at} for entity in entities
-            ])  # fmt: skip
+            _publish(conn, key, entities, rng, next(one for one in commits if one["id"] == published[key]))
             if number < size.partitions - LAG:
                 _bulk(conn, tables.labels, [
                     {**where, "entity_key": entity, "origin": "chargeback", "target": TARGET, "actor": LABELS, "rank": 2,
@@ -196,6 +191,16 @@ def _rows(numbers: range, size: Size, rng: random.Random, commits: list[dict[str
                  "entity_key": entities[-row - 1], "column": "amount", "value": "-1", "first_seen": at, "updated_at": at,
                  "status": "open" if number > size.partitions - 20 else "resolved"} for row in range(2)
             ])  # fmt: skip
+
+
+def _publish(conn: Connection, key: str, entities: list[str], rng: random.Random, commit: dict[str, Any]) -> None:
+    said = pd.DataFrame({
+        "entity_key": entities, "model": MODEL, "version": 1, "score": [rng.random() for _ in entities], "reasons": None,
+        "risk": 0.1, "route": "clear", "money": 20.0,
+    })  # fmt: skip
+    made = Publication(FLOW, key, {MODEL: 1}, len(said), lambda: [said], lambda: [said])
+    made.write_announced(commit["uri"].removeprefix(f"{settings().store_url}/"), *made.announce(conn))
+    made.put(conn, commit["id"], f"{key}.500000Z")
 
 
 def _bulk(conn: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

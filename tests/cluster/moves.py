@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from sqlalchemy import func, select
 
 from baton.effects import outbox
+from baton.published.rows import DECISIONS, KEY, batches, in_force
 from baton.quarantine.records import accounting
 from baton.record import tables
 from baton.record.warehouse import read
@@ -54,11 +55,10 @@ def answers(number):
 
 def account(flow, partition):
     """Rows read, published, open, discarded; rows, keys and commits that are there twice."""
-    table, commits = tables.decisions, tables.commits
-    here = (table.c.flow == flow) & (table.c.partition == partition)
+    commits, place = tables.commits, in_force(flow, partition)
+    decided = [key for batch in batches(place, DECISIONS) for key in batch.column(KEY).to_pylist()] if place else []
+    rows, keys = len(decided), len(set(decided))
     with read() as conn:
-        rows = conn.execute(select(func.count()).select_from(table).where(here)).scalar() or 0
-        keys = conn.execute(select(func.count(func.distinct(table.c.entity_key))).where(here)).scalar() or 0
         same = conn.execute(
             select(func.count()).where(commits.c.flow == flow, commits.c.partition == partition)
             .group_by(commits.c.stage, commits.c.map_index, commits.c.digest)

@@ -6,13 +6,14 @@ written; `tests/integration/test_second_dataset.py` looks at it more closely, wi
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -153,6 +154,15 @@ def airflow(project: Path, environment: dict[str, str]) -> Iterator[Orchestrator
         yield started
 
 
+def asked(project: Path, question: str) -> dict[str, Any]:
+    """The answer's first column -> its second, as `baton sql` has them."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("BATON_", "AIRFLOW", "MLFLOW_"))}
+    home = {"PYTHONPATH": str(ROOT / "include"), "BATON_HOME": str(project / ".baton"), "BATON_PROJECT": str(project)}
+    command = [sys.executable, "-m", "baton.cli.app", "sql", question, "--json"]
+    done = subprocess.run(command, cwd=project, env={**clean, **home}, capture_output=True, text=True, check=True)
+    return dict(tuple(json.loads(line).values()) for line in done.stdout.splitlines())
+
+
 def test_every_family_is_trained_approved_and_used_as_it_was_written(project: Path, airflow: Orchestrator) -> None:
     from newcomer import answered, succeeded, trained
 
@@ -162,10 +172,9 @@ def test_every_family_is_trained_approved_and_used_as_it_was_written(project: Pa
     for flow, run in runs.items():
         answered(airflow, flow, run, "review")
         succeeded(airflow, flow, run)
-    with sqlite3.connect(f"file:{project / '.baton' / 'warehouse.db'}?mode=ro", uri=True) as warehouse:
-        predicted = dict(warehouse.execute("SELECT flow, count(*) FROM predictions GROUP BY flow"))
-        decided = dict(warehouse.execute("SELECT flow, count(*) FROM decisions GROUP BY flow"))
-        said = dict(warehouse.execute("SELECT entity_key, category FROM predictions WHERE flow = 'note_desk'"))
+    predicted = asked(project, "select flow, count(*) as n from predictions group by flow")
+    decided = asked(project, "select flow, count(*) as n from decisions group by flow")
+    said = asked(project, "select entity_key, category from predictions where flow = 'note_desk'")
     assert predicted["examinations"] == 2 * 60
     assert decided == {"examinations": 60, "note_desk": 9, "staffing": 3 * 7}  # three wards, a week ahead
     assert [said[str(900 + n)] for n in range(6)] == ["pain", "pain", "fever", "fever", "fall", "fall"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +24,8 @@ from baton_demo.story import Demo
 from baton_demo.supply_chain import story
 from baton_demo.supply_chain.playbook import FLOW, MODEL
 from baton_packs.supply_chain.steps import EFFECT
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
@@ -92,9 +96,8 @@ def test_planted_rows_were_quarantined_bridged_and_repaired(told: dict[str, Any]
 
 def test_forecasts_are_published_with_their_distribution_and_met_by_truth(weeks: list[str]) -> None:
     with connection() as conn:
-        table = tables.predictions
-        rows = conn.execute(select(table).where(table.c.flow == FLOW, table.c.partition == weeks[0])).mappings().all()
         truth = conn.execute(select(tables.labels).where(tables.labels.c.flow == FLOW)).mappings().all()
+    rows = PUBLISHED["rows_of"]("predictions", flow=FLOW, partition=weeks[0])
     assert len(rows) == 7 * 4
     for row in rows:
         levels = [row["quantiles"][level] for level in sorted(row["quantiles"], key=float)]

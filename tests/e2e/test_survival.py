@@ -108,12 +108,12 @@ def test_mlflow_that_is_killed_comes_back_and_scoring_goes_on(demo: Demo, book: 
 def test_what_the_database_refuses_does_not_stand_in_the_log_of_the_task(
     demo: Demo, book: FinancialCrimePlaybook
 ) -> None:
-    """A trigger refuses one hour's predictions; once it is gone, the retry goes through."""
+    """A trigger refuses one hour's cases; once it is gone, the retry goes through."""
     partition = book.hours(54)[0]
     logs = demo.services.settings.home / "airflow" / "logs" / f"dag_id={FLOW}"
     with warehouse.write() as conn:
         conn.execute(sa.text(
-            "CREATE TRIGGER refusal BEFORE INSERT ON predictions "
+            "CREATE TRIGGER refusal BEFORE INSERT ON cases "
             f"WHEN NEW.flow = '{FLOW}' AND NEW.partition = '{partition}' BEGIN SELECT RAISE(ABORT, 'not today'); END"
         ))  # fmt: skip
     try:
@@ -123,11 +123,11 @@ def test_what_the_database_refuses_does_not_stand_in_the_log_of_the_task(
         with warehouse.write() as conn:
             conn.execute(sa.text("DROP TRIGGER refusal"))
     assert demo.airflow.wait(FLOW, [run], timeout=180) == {run: "success"}
-    assert "INSERT INTO predictions" in said
+    assert "INSERT INTO cases" in said
     with warehouse.read() as conn:
-        ours = tables.predictions.c
+        ours = tables.cases.c
         keys = conn.scalars(sa.select(ours.entity_key).where(ours.flow == FLOW, ours.partition == partition)).all()
-    assert len(keys) > 100
+    assert keys
     assert [key for key in keys if key in said] == []
 
 

@@ -16,6 +16,7 @@ import psutil
 from sqlalchemy import func, select
 
 from baton.effects import outbox
+from baton.published.rows import DECISIONS, KEY, batches, in_force
 from baton.quarantine.records import accounting
 from baton.record import tables
 from baton.record.warehouse import read
@@ -154,11 +155,10 @@ def rows(partition: str, flow: str = FLOW) -> tuple[int, int]:
     assert good is not None
     assert decided is not None
     accounts = accounting(flow, partition)
-    table, commits = tables.decisions, tables.commits
+    commits, place = tables.commits, in_force(flow, partition)
+    keys = [key for batch in batches(place, DECISIONS) for key in batch.column(KEY).to_pylist()] if place else []
+    published, distinct = len(keys), len(set(keys))
     with read() as conn:
-        here = (table.c.flow == flow) & (table.c.partition == partition)
-        published = conn.execute(select(func.count()).select_from(table).where(here)).scalar() or 0
-        distinct = conn.execute(select(func.count(func.distinct(table.c.entity_key))).where(here)).scalar() or 0
         slots = conn.execute(
             select(func.count()).where(commits.c.flow == flow, commits.c.partition == partition)
             .group_by(commits.c.stage, commits.c.map_index, commits.c.digest)

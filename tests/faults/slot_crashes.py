@@ -26,16 +26,20 @@ import pyarrow.parquet  # noqa: F401 - once, before the attempts are forked
 import sqlalchemy as sa
 from forked import Attempt, Violation, digest
 
-from baton.data import datasets, objects
+from baton.data import datasets, objects, parts
 from baton.errors import StaleAttempt
-from baton.record import ledger, warehouse
-from baton.record.tables import commits, decisions, heads
+from baton.published import index
+from baton.published.rows import DECISIONS, Published, batches, published
+from baton.published.writing import Publication
+from baton.record import ledger, tables, warehouse
+from baton.record.tables import commits, heads
 from baton.stages import garbage, slots
 
 POINTS = ("looked", "fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
 HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the commit's transaction
 NEEDS_LOCK = {"looked", "synced"}  # the step after these needs the warehouse's write lock
 PARTITION = "2026-01-01T00:00:00"
+index.AT_PUBLISH = 0  # merging needs the lock once more, and the director lets one attempt at a time have it
 KEYS = sorted(f"e{number}" for number in range(20))
 
 
@@ -45,15 +49,9 @@ def attempt_once(slot: slots.Slot, version: int) -> slots.StageResult:
     def compute(_inputs: dict[str, datasets.DatasetRef]) -> slots.StageOutput:
         frame = pd.DataFrame({"entity_key": KEYS, "risk": float(version)})
 
-        def publish(conn: sa.Connection, commit_id: int) -> None:
-            rows = [
-                {"entity_key": key, "risk": risk, "route": "clear", "money": None, "models": {},
-                 "commit_id": commit_id, "decided_at": warehouse.now()}
-                for key, risk in zip(frame["entity_key"], frame["risk"], strict=True)
-            ]  # fmt: skip
-            warehouse.bulk_replace(conn, decisions, {"flow": slot.flow, "partition": slot.partition}, rows)
-
-        return slots.StageOutput(frame, {"version": version}, publish)
+        decided = frame.assign(route="clear", money=0.0)
+        publication = Publication(slot.flow, slot.partition, {}, len(frame), decisions=lambda: [decided])
+        return slots.StageOutput(frame, {"version": version}, publication.enforce, beside=publication.write)
 
     return slots.run_stage(
         slot, compute, inputs={}, params={"version": version}, models={}, code="crash harness", run_id="harness"
@@ -169,7 +167,8 @@ def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[
     with warehouse.read() as conn:
         made = list(conn.execute(sa.select(commits).where(*where).order_by(commits.c.id)).mappings())
         head = conn.execute(sa.select(heads).where(heads.c.flow == slot.flow)).mappings().one()
-        rows = list(conn.execute(sa.select(decisions).where(decisions.c.flow == slot.flow)).mappings())
+        places = list(published(conn, tables.published.c.flow == slot.flow))
+    rows = [row for place in places for batch in batches(place, DECISIONS) for row in batch.to_pylist()]
     last, known = made[-1], {commit["id"] for commit in made}
     told = {e.payload["commit"] for e in ledger.entries(subject=str(slot), kind="dataset_committed")}
     acknowledged = {a.result["commit"] for a in every if a.ended == "done"}
@@ -183,13 +182,21 @@ def _violations(slot: slots.Slot, every: list[Attempt], final: Attempt) -> list[
         "no digest was committed twice in a row": all(a["digest"] != b["digest"] for a, b in pairwise(made)),
         "every acknowledged commit is there": acknowledged <= known,
         "every named object verifies": all(_verifies(commit) for commit in made),
-        "after gc the store holds what commits name": stored == {commit["uri"] for commit in made},
+        "after gc the store holds what commits name, and what is published": stored
+        == {commit["uri"] for commit in made} | {uri for place in places for uri in _objects(place)},
         "each row is published once": sorted(row["entity_key"] for row in rows) == KEYS,
         "the published rows are the head's": {(row["commit_id"], row["risk"]) for row in rows}
         == {(last["id"], float(last["facts"]["version"]))},
         "the ledger knows each commit": told == known,
     }
     return failed + [f"does not hold: {sentence}" for sentence, true in holds.items() if not true]
+
+
+def _objects(place: Published) -> set[str]:
+    assert place.decisions is not None
+    return {place.decisions.uri} | {
+        part.uri for part in parts.of_manifest(place.decisions.uri, place.decisions.content_sha256)
+    }
 
 
 def _verifies(commit: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,14 @@ from baton.contracts import check as contracts
 from baton.data import datasets, identity
 from baton.data import typed as parsing
 from baton.quarantine.rows import Where
-from baton.record import tables, warehouse
+from baton.record import warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
 from baton.stages import run as stages
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 
 FLOW, HOUR = "orders", "2026-01-01T00:00:00"
 SPEC = ContractSpec.model_validate(yaml.safe_load((Path(__file__).parent / "orders.yaml").read_text()))
@@ -110,12 +113,9 @@ def publish(good: StageResult) -> StageResult:
     def publishing(inputs: dict[str, datasets.DatasetRef]) -> StageOutput:
         keys = datasets.read(inputs["decisions"])["id"].astype(str)
 
-        def on_commit(conn: Any, commit_id: int) -> None:
-            rows = [{"entity_key": key, "risk": 0.1, "route": "clear", "money": 1.0, "models": {}, "commit_id": commit_id,
-                     "decided_at": "t"} for key in keys]  # fmt: skip
-            warehouse.bulk_replace(conn, tables.decisions, {"flow": FLOW, "partition": HOUR}, rows)
-
-        return StageOutput(keys.to_frame(), {"published": len(keys)}, on_commit)
+        rows = [{"entity_key": key, "money": 1.0} for key in keys]
+        made = PUBLISHED["written"](FLOW, HOUR, decisions=rows)
+        return StageOutput(keys.to_frame(), {"published": len(keys)}, made.enforce)
 
     same: dict[str, Any] = {"params": {}, "models": {}, "code": "1", "run_id": "t"}
     numbers = run_stage(Slot(FLOW, "decide", HOUR), lambda inputs: StageOutput(datasets.read(inputs["good"])[["id"]]),

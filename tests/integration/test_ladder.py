@@ -29,6 +29,7 @@ from baton.steps.ingest import choose_models
 
 pytestmark = pytest.mark.timeout(300)
 
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
 S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
 MODEL, FLOW, HOURS = SHOP["MODEL"], SHOP["FLOW"], SHOP["HOURS"]
@@ -106,9 +107,7 @@ def score(home: Path, hour: int) -> StageResult:
 
 
 def published(hour: int) -> set[tuple[str, int]]:
-    with records.read() as conn:
-        query = tables.predictions.select().where(tables.predictions.c.partition == HOURS[hour])
-        return {(row.model, row.version) for row in conn.execute(query)}
+    return set(PUBLISHED["read_all"]("predictions", "model", "version", partition=HOURS[hour]))
 
 
 def forget(home: Path, version: int) -> None:
@@ -143,9 +142,8 @@ def test_a_flow_with_a_fallback_is_green_in_airflow_without_any_model(home: Path
     dag.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`
     run = dag.test(run_conf={"partition_from": HOURS[6]})
     assert str(run.state) == "success"
+    assert set(PUBLISHED["read_all"]("predictions", "version", flow="shop_laddered")) == {(0,)}
     with records.read() as conn:
-        query = tables.predictions.select().where(tables.predictions.c.flow == "shop_laddered")
-        assert {row.version for row in conn.execute(query)} == {0}
         assert "shop_laddered" in {one["flow"] for one in rungs.in_force(conn)}
     with records.write() as conn:
         conn.execute(tables.rungs.delete().where(tables.rungs.c.flow == "shop_laddered"))

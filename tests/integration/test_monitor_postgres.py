@@ -26,16 +26,14 @@ def hours(postgres_home: Path) -> list[str]:
     """Thirty published hours, each judged and labelled; every tenth drifted, and measured."""
     hours: list[str] = STAGE["grown"](30, ("ingest", "contract", "publish"))
     seen = [Window(hour, 1, "judged", ("a",) if number % 10 == 0 else ()) for number, hour in enumerate(hours)]
-    said = {"flow": FLOW, "model": MODEL, "version": 1, "score": 0.1, "commit_id": 1, "scored_at": warehouse.now()}
+    for hour in hours:
+        STAGE["PUBLISHED"]["seed"](FLOW, hour, predictions=[{"entity_key": f"of {hour}", "model": MODEL}])
     with warehouse.write() as conn:
         conn.execute(tables.drift_windows.insert(), [
             {"model": MODEL, "flow": FLOW, "partition": one.partition, "version": 1, "verdict": "drifted" if one.drifted else "stable",
              "measured": int(bool(one.drifted)), "window": asdict(one), "table": {}, "features": [], "performance": {},
              "judged_at": ""} for one in seen
         ])  # fmt: skip
-        conn.execute(
-            tables.predictions.insert(), [{**said, "partition": hour, "entity_key": f"of {hour}"} for hour in hours]
-        )
         labels.record_labels(conn, FLOW, "outcome", "t", [(f"of {hour}", hour, 1) for hour in hours], "late")
     return hours
 

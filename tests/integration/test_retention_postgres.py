@@ -18,6 +18,11 @@ from baton.stages.slots import Slot, head, partitions
 
 PERSON = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "retention" / "test_person.py"))
 FLOW, PLANTED = PERSON["FLOW"], PERSON["PLANTED"]
+ROWS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "published" / "test_rows.py"))
+
+
+def test_published_rows_of_an_earlier_warehouse_are_carried_over_on_postgres_too(postgres_home: Path) -> None:
+    ROWS["test_rows_of_an_earlier_warehouse_are_carried_into_the_store"]()
 
 
 def tables_with(value: str) -> list[str]:
@@ -32,7 +37,7 @@ def tables_with(value: str) -> list[str]:
 def test_a_person_is_erased(postgres_home: Path) -> None:
     PERSON["fill"](postgres_home)
     assert flows_of(["b"]) == [FLOW]
-    assert "predictions" in tables_with(PLANTED)
+    assert "labels" in tables_with(PLANTED)
     planned = erase(["b"], FLOW, "asked", "ada")
     assert erase(["b"], FLOW, "asked", "ada", dry_run=False).rows == planned.rows
     assert tables_with(PLANTED) == []

@@ -6,13 +6,15 @@ weekly counts of the other families are made up.
 
 from __future__ import annotations
 
+import runpy
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from baton.authoring.lint import lint
 from baton.authoring.new_flow import new_flow
@@ -26,6 +28,7 @@ from baton.registry.client import Registry
 from baton.stages.slots import Slot, head, history
 
 pytestmark = pytest.mark.timeout(600)
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 LIFECYCLES = Path(__file__).resolve().parents[2] / "dags" / "lifecycles.py"
 HOURS = ["2026-11-20T09:00:00", "2026-11-20T10:00:00"]
 
@@ -133,15 +136,7 @@ def test_model_lives_from_its_yaml_alone(clinic: Any) -> None:
 
     for hour in HOURS:
         run("malignancy_score", partition_from=hour)
-    table = tables.predictions
-    with read() as conn:
-        published = dict(
-            conn.execute(
-                select(table.c.partition, func.count())
-                .where(table.c.flow == "malignancy_score")
-                .group_by(table.c.partition)
-            ).fetchall()
-        )
+    published = Counter(row["partition"] for row in PUBLISHED["rows_of"]("predictions", flow="malignancy_score"))
     assert published == {HOURS[0]: 59, HOURS[1]: 58}
     assert counts("malignancy_score")["open"] == 2  # the cells that are no number, one a partition
 
@@ -193,8 +188,8 @@ def test_two_models_decide_open_cases_and_learn_from_late_labels(clinic: Any, wo
     promote("unusual")
     file = written_flow(clinic, dags, "examinations", "rows", "malignancy_rows", ["malignancy", "unusual"])
     run("examinations", file, partition_from=HOURS[0])
-    assert len(rows_of(tables.decisions, "examinations")) == 59
-    assert len(rows_of(tables.predictions, "examinations")) == 2 * 59
+    assert len(PUBLISHED["rows_of"]("decisions", flow="examinations")) == 59
+    assert len(PUBLISHED["rows_of"]("predictions", flow="examinations")) == 2 * 59
     opened = rows_of(tables.cases, "examinations")
     assert opened
     assert opened[0]["resolutions"] == {"yes": {"malignant": 1}, "no": {"malignant": 0}}
@@ -238,7 +233,7 @@ def test_a_text_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) -> N
     promote("note_kind")
     file = written_flow(clinic, dags, "note_desk", "notes", "note_kind_rows", ["note_kind"])
     run("note_desk", file, partition_from=HOURS[0])
-    said = {row["entity_key"]: row["category"] for row in rows_of(tables.predictions, "note_desk")}
+    said = {row["entity_key"]: row["category"] for row in PUBLISHED["rows_of"]("predictions", flow="note_desk")}
     assert [said[str(900 + n)] for n in range(9)] == [kind for kind, _ in notes[:9]]
 
 
@@ -257,4 +252,6 @@ def test_a_forecast_model_and_its_flow(clinic: Any, workbench: Any, dags: Path) 
     promote("visits_ahead")
     file = written_flow(clinic, dags, "staffing", "visits", "visits_ahead_rows", ["visits_ahead"])
     run("staffing", file, partition_from=f"{last}T00:00:00")
-    assert len(rows_of(tables.decisions, "staffing")) == 3 * 7  # three wards, the horizon that was found out
+    assert (
+        len(PUBLISHED["rows_of"]("decisions", flow="staffing")) == 3 * 7
+    )  # three wards, the horizon that was found out

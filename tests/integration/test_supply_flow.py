@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import select
 
 from baton.airflow.connections.lookup import AirflowConnections
 from baton.data.datasets import read
@@ -22,8 +21,7 @@ from baton.errors import BatonError
 from baton.feedback import adjustments
 from baton.lifecycle.monitor import judge_windows
 from baton.lifecycle.promote import record_answer
-from baton.record import ledger, tables
-from baton.record.warehouse import read as connection
+from baton.record import ledger
 from baton.registry.client import Registry
 from baton.stages import answers
 from baton.stages.job import StageJob
@@ -34,6 +32,7 @@ from baton_demo.supply_chain.playbook import FLOW, MODEL, SupplyChainPlaybook
 
 pytestmark = pytest.mark.timeout(400)
 
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 STEPS = "baton_packs.supply_chain.steps"
 FIRST = 114
@@ -189,9 +188,7 @@ def test_the_history_ends_with_this_week_and_goes_on_as_planned(
 def test_forecasts_are_published_by_quantile_and_orders_by_route(
     home: Path, book: SupplyChainPlaybook, week: dict[str, StageResult]
 ) -> None:
-    with connection() as conn:
-        said = conn.execute(select(tables.predictions).where(tables.predictions.c.flow == FLOW)).mappings().all()
-        decided = conn.execute(select(tables.decisions).where(tables.decisions.c.flow == FLOW)).mappings().all()
+    said, decided = (PUBLISHED["rows_of"](kind, flow=FLOW) for kind in ("predictions", "decisions"))
     assert len(said) == 7 * 4
     assert all(row["quantiles"]["0.1"] <= row["score"] <= row["quantiles"]["0.9"] for row in said)
     assert {row["route"] for row in decided} <= {"none", "order", "approve"}

@@ -32,9 +32,9 @@ def home(postgres_home):
     return postgres_home
 
 
-def prediction(key):
-    row = {"entity_key": key, "model": "m", "version": 1, "score": 0.5, "decision": None, "row_sha": "a" * 64}
-    return {**row, "reasons": [["v1", 0.3]], "commit_id": 1, "scored_at": warehouse.now()}
+def case(key):
+    row = {"entity_key": key, "route": "review", "risk": 0.5, "status": "open", "resolutions": {}, "note": None}
+    return {**row, "reasons": [["v1", 0.3]], "opened_at": "t", "updated_at": "t"}
 
 
 def stage(slot, version=1, meanwhile=None, on_commit=None):
@@ -82,17 +82,17 @@ def test_use_before_migration_says_what_to_do(home):
 
 def test_rows_are_replaced_upserted_and_recorded(home):
     here = {"flow": "f", "partition": "p"}
-    rows = [prediction(str(number)) for number in range(8000)]
+    rows = [case(str(number)) for number in range(8000)]
     seconds = []
     for _ in range(3):
         began = time.process_time()
         with warehouse.write() as conn:
-            warehouse.bulk_replace(conn, tables.predictions, here, rows)
+            warehouse.bulk_replace(conn, tables.cases, here, rows)
         seconds.append(time.process_time() - began)
     assert min(seconds) < 0.5
     with warehouse.write() as conn:
-        assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("x")]) == 8000
-        row = conn.execute(sa.select(tables.predictions)).mappings().one()
+        assert warehouse.bulk_replace(conn, tables.cases, here, [case("x")]) == 8000
+        row = conn.execute(sa.select(tables.cases)).mappings().one()
         assert row["reasons"] == [["v1", 0.3]]
     assert used_models.record_models("f", "p", {"a": 1}) == {"a": 1}
     assert used_models.record_models("f", "p", {"a": 2, "b": 1}) == {"a": 1, "b": 1}

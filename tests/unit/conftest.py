@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,11 @@ def _tables_are_made_once() -> Iterator[None]:
     made: list[bytes] = []
     migrate = warehouse.migrate
 
-    def copied() -> None:
+    def copied(carry: Any = None) -> None:
         kind, _, name = settings().warehouse_url.partition(":///")
         path = Path(name)
         if kind != "sqlite" or path.exists():
-            migrate()
+            migrate(carry)
         elif made:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.write_bytes(made[0])

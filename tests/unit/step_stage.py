@@ -5,6 +5,7 @@ Test modules load it by path, because tests are no package: `STAGE = runpy.run_p
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from baton.stages.connections import Unconnected
 from baton.stages.job import StageJob
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 FLOW, HOURS = "shop_flow", [f"2026-11-20T{hour:02d}:00:00" for hour in range(9, 13)]
 
 FILES = {
@@ -163,8 +165,10 @@ def statements() -> Iterator[list[str]]:
         event.remove(warehouse.engine(), "before_cursor_execute", note)
 
 
-def rows(table: Table, *columns: str, **where: Any) -> list[tuple[Any, ...]]:
-    """Sorted rows of a table; of all columns without names."""
+def rows(table: Table | str, *columns: str, **where: Any) -> list[tuple[Any, ...]]:
+    """Sorted rows of a table, or of what is published under a name; of all columns without names."""
+    if isinstance(table, str):
+        return sorted(PUBLISHED["read_all"](table, *columns, **where), key=repr)
     query = select(*[table.c[name] for name in columns or table.c.keys()])
     query = query.where(*(table.c[name] == value for name, value in where.items()))
     with warehouse.read() as conn:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from baton.analysis.views import PERSONAL, TABLES, Extent, View
+from baton.analysis.views import PERSONAL, VIEWS, Extent, View
 from baton.errors import BatonError
 from baton.progress import tell
 from baton.record import ledger, warehouse
@@ -58,7 +58,7 @@ def ask(question: str, bounds: Extent, limits: Allowance | None = None) -> Respo
     _require_select(question)
     if bounds.personal:
         _put_on_record(question)
-    started, scanned = time.monotonic(), dict.fromkeys(TABLES, 0)
+    started, scanned = time.monotonic(), dict.fromkeys(VIEWS, 0)
 
     def reading(name: str, rows: int) -> None:
         scanned[name] += rows
@@ -66,7 +66,7 @@ def ask(question: str, bounds: Extent, limits: Allowance | None = None) -> Respo
         if time.monotonic() - started > bound.seconds:
             raise TimeoutError
 
-    views = [View(name, bounds, reading) for name in TABLES]
+    views = [View(name, bounds, reading) for name in VIEWS]
     with _sandbox(bound.memory) as conn:
         for view in views:
             conn.register(view.name, view)
@@ -127,11 +127,11 @@ def _explained(error: Exception, failed: list[BaseException], bound: Allowance, 
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "Out of Memory" in first:
         return BatonError(f"it needs more than {bound.memory / 1e6:.0f} MB: ask for less, or give it more (--memory)")
-    return BatonError(f"{first}; views: {', '.join(f'{name} ({_columns(name)})' for name in TABLES)}")
+    return BatonError(f"{first}; views: {', '.join(f'{name} ({_columns(name)})' for name in VIEWS)}")
 
 
 def _columns(name: str) -> str:
-    return ", ".join(column.name for column in TABLES[name].columns)
+    return ", ".join(VIEWS[name])
 
 
 def _notes(bounds: Extent, scanned: dict[str, int]) -> list[str]:

@@ -1,7 +1,8 @@
-"""The views `predictions`, `decisions`, `labels`, `cases`: rows of the warehouse as Arrow batches, a batch in memory at a time.
+"""The views `predictions`, `decisions`, `labels`, `cases` as Arrow batches, a batch in memory at a time.
 
-Each scan of a view is one query of the warehouse. As of an earlier moment, predictions and decisions of a partition that was
-published again since are read from the objects of the commit that was in force then, which the store keeps.
+Labels and cases are one query of the warehouse a scan; what is published is read from the store, partition by partition. As of an
+earlier moment, predictions and decisions of a partition that was published again since are read from the objects of the commit
+that was in force then, which the store keeps.
 """
 
 import json
@@ -16,15 +17,19 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError
 from baton.names import PUBLISH
-from baton.record import warehouse
-from baton.record.tables import cases, commits, decisions, heads, labels, predictions
+from baton.published import rows as published
+from baton.published.rows import COLUMNS, DECISIONS, PREDICTIONS, Kind
+from baton.record import tables, warehouse
+from baton.record.tables import cases, commits, heads, labels
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 AT_ONCE = 10_000  # rows
-TABLES = {table.name: table for table in (predictions, decisions, labels, cases)}
+TABLES = {table.name: table for table in (labels, cases)}
+VIEWS: dict[str, tuple[str, ...]] = {kind: COLUMNS[kind] for kind in (PREDICTIONS, DECISIONS)}
+VIEWS |= {name: tuple(table.columns.keys()) for name, table in TABLES.items()}
 # what people wrote or a decision says in words may name people
 PERSONAL = {"cases": ("title", "reasons", "text")}
 _LEVEL = re.compile(r"q0?\.\d+")  # columns of a forecast
@@ -73,6 +78,8 @@ class View:
         """Columns and their types; JSON is text."""
         import pyarrow as pa
 
+        if (kind := self._kind()) is not None:
+            return published.schema(kind)
         kinds = {int: pa.int64(), float: pa.float64()}
         return pa.schema([(column.name, _kind(column, kinds, pa.string())) for column in TABLES[self.name].columns])
 
@@ -95,10 +102,35 @@ class View:
             self.failed.append(error)
             raise
 
+    def _kind(self) -> Kind | None:
+        """Which rows of the store it shows; None for a table's."""
+        return next((kind for kind in (PREDICTIONS, DECISIONS) if kind == self.name), None)
+
     def _batches(self) -> Iterator["pa.RecordBatch"]:
+        kind = self._kind()
+        if kind is None:
+            yield from self._rows(TABLES[self.name])
+            return
+        for one in self._in_force():
+            yield from published.batches(one, kind, AT_ONCE)
+        if self.bounds.at is not None:
+            for partition in self._replaced():
+                yield from self._then(partition, self.schema())
+
+    def _in_force(self) -> list[published.Published]:
+        """What is published now, and was already then."""
+        table, at = tables.published.c, self.bounds.at
+        where = self.bounds.of(table)
+        if at is not None:
+            since = sa.select(commits.c.id).where(commits.c.id == table.commit_id, commits.c.created_at <= at)
+            where.append(since.exists())
+        with warehouse.read() as conn:
+            return list(published.published(conn, *where))
+
+    def _rows(self, table: sa.Table) -> Iterator["pa.RecordBatch"]:
         import pyarrow as pa
 
-        table, schema = TABLES[self.name], self.schema()
+        schema = self.schema()
         hidden = () if self.bounds.personal else PERSONAL.get(self.name, ())
         chosen = [
             sa.null().label(column.name) if column.name in hidden
@@ -111,16 +143,11 @@ class View:
                 yield pa.record_batch(
                     [pa.array(one, kind) for one, kind in zip(columns, schema.types, strict=True)], schema=schema
                 )
-        if self.bounds.at is not None and self.name in _MADE:
-            for partition in self._replaced():
-                yield from self._then(partition, schema)
 
     def _query(self, table: sa.Table, chosen: Sequence[Any]) -> sa.Select[Any]:
         query, at = sa.select(*chosen).where(*self.bounds.of(table.c)), self.bounds.at
         if at is None:
             return query
-        if self.name in _MADE:
-            return query.join(commits, table.c.commit_id == commits.c.id).where(commits.c.created_at <= at)
         if self.name == "labels":
             return query.where(labels.c.known_at <= at)
         raise BatonError("cases are kept as they are now: --as-of knows predictions, decisions and labels")

@@ -128,7 +128,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Say what would go, remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what crashed attempts left in the store, objects that no commit names and journals; and look-ups past their time."""
+    """Remove what crashed attempts left in the store, published rows that were replaced since, and look-ups past their time."""
     found = garbage.gc(timedelta(hours=older_than), dry_run)
     past = warehouse.transact(lambda conn: cache.expire(conn, dry_run))
     if json:

@@ -93,9 +93,11 @@ class DatasetWriter:
     removes what it wrote when an error leaves it.
     """
 
-    def __init__(self, name: str, partition: str = "", at: Callable[[str], None] = no_fault) -> None:
-        """See `write`."""
-        self._name, self._partition, self._at = name, partition, at
+    def __init__(
+        self, name: str, partition: str = "", at: Callable[[str], None] = no_fault, key: str | None = None
+    ) -> None:
+        """See `write`; `key`: a column that the rows come sorted by, so that one is found in a group of its part."""
+        self._name, self._partition, self._at, self._key = name, partition, at, key
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
         self._rows = self._size = 0  # of those
@@ -128,7 +130,7 @@ class DatasetWriter:
         """
         if self._schema is None:
             raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
-        if self._parts:
+        if self._parts or self._key is not None:
             self._flush()
             made = parts.put_manifest(self._name, self._parts, self._at)
         else:
@@ -151,7 +153,7 @@ class DatasetWriter:
         )
 
     def _flush(self) -> None:
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at))
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at, self._key))
         self._waiting, self._rows, self._size = [], 0, 0
 
     def _table(self) -> pa.Table:
@@ -281,8 +283,11 @@ def held(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[
     return sum(int(pc.sum(_hits(file, keys, values)).as_py() or 0) for file in _files(ref))
 
 
-def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str], name: str) -> DatasetRef:
-    """Write the rows that hold none of `values` as a key (see `held`) as a new dataset `name`, part by part.
+def without(
+    ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[str], name: str, key: str | None = None
+) -> DatasetRef:
+    """Write the rows that hold none of `values` as a key (see `held`) as a new dataset `name`, part by part, sorted by `key`
+    as they are.
 
     Raises:
         DatasetCorrupt: an object is missing or has other bytes than were committed.
@@ -290,7 +295,7 @@ def without(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collecti
     """
     import pyarrow.compute as pc
 
-    with DatasetWriter(name, ref.partition) as writer:
+    with DatasetWriter(name, ref.partition, key=key) as writer:
         for file in _files(ref):
             writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
         return writer.close()

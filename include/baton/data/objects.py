@@ -71,18 +71,21 @@ def put(name: str, body: memoryview, at: Callable[[str], None] = no_fault) -> st
     return uri
 
 
-def get(uri: str) -> bytes:
-    """Return an object's bytes.
+def get(uri: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Return an object's bytes; with `start` and `end` only those from the one up to the other.
 
     Raises:
         FileNotFoundError: it is not there.
         StoreError: the store is out of reach.
     """
     if _local(uri):
-        return path_of(uri).read_bytes()
+        if start is None or end is None:
+            return path_of(uri).read_bytes()
+        with path_of(uri).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), end - start, start)
     fs, path = driver(uri)
     with answering(uri):
-        return bytes(fs.cat_file(path))
+        return bytes(fs.cat_file(path, start=start, end=end))
 
 
 def listed(wanted: Callable[[str], bool] = lambda name: True) -> Iterator[StoredObject]:

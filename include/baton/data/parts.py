@@ -1,15 +1,18 @@
 """Parts: a batch of any size as Parquet objects of bounded size, and the manifest that names them in the order of their rows.
 
 A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, so that a store may move. Its hash
-leaves the names out: the same rows have the same hash, whichever attempt wrote them.
+leaves the names out: the same rows have the same hash, whichever attempt wrote them. Of a dataset that is sorted by a key it names
+the row groups of each part as well, with the hash of their bytes and their first and last key: so one row is found, and verified,
+without its part (`baton.published.keyed`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from baton.data import objects
@@ -21,18 +24,37 @@ if TYPE_CHECKING:
 ROWS = 500_000  # of a part, at most
 BYTES = 128 << 20  # of a part in memory, about: it ends at the next multiple of STEP rows
 STEP = 10_000
+GROUP = 50_000  # rows of a group, of a dataset that is sorted by a key
 
 _PLAIN, _MANIFEST = ".parquet", ".json"
 
 
 @dataclass(frozen=True)
+class Group:
+    """Bytes of a part that are read on their own: where they begin, their number and SHA-256, the rows in them, and from which
+    key to which these are."""
+
+    at: int
+    bytes: int
+    sha256: str
+    rows: int
+    first: Any = None
+    last: Any = None
+
+
+@dataclass(frozen=True)
 class StoredPart:
-    """One Parquet object of a dataset: its address, rows, size in bytes and the SHA-256 of them."""
+    """One Parquet object of a dataset: its address, rows, size in bytes and the SHA-256 of them.
+
+    Attributes:
+        groups: of a dataset that is sorted by a key, its row groups, and after them what Parquet says of itself (0 rows).
+    """
 
     uri: str
     rows: int
     bytes: int
     sha256: str
+    groups: tuple[Group, ...] = ()
 
 
 def is_manifest(uri: str) -> bool:
@@ -45,17 +67,58 @@ def named(name: str, number: int) -> str:
     return f"{name.removesuffix(_PLAIN)}.{number:05}{_PLAIN}"
 
 
-def put(name: str, table: pa.Table, at: Callable[[str], None]) -> StoredPart:
-    """Write a table as one new Parquet object; see `objects.put`."""
+def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None = None) -> StoredPart:
+    """Write a table as one new Parquet object, in groups where it is sorted by `key`; see `objects.put`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **_writer_options(table.schema))
+    options = _writer_options(table.schema)
+    if key is not None:
+        options["row_group_size"] = GROUP
+        if pa.types.is_integer(
+            table.schema.field(key).type
+        ):  # sorted numbers: what they grow by is less than what they are
+            options["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
+    pq.write_table(table, sink, **options)
     body = sink.getvalue()
+    groups = () if key is None else tuple(_groups(body, table.column(key)))
     return StoredPart(
-        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest()
+        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest(), groups
     )
+
+
+def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = pq.read_metadata(pa.BufferReader(body))
+    bytes_of, row = memoryview(body), 0
+    starts = [
+        min(_start(about.row_group(number), one) for one in range(about.num_columns))
+        for number in range(about.num_row_groups)
+    ]
+    last = about.row_group(about.num_row_groups - 1) if starts else None
+    ends = (
+        [_start(last, one) + last.column(one).total_compressed_size for one in range(about.num_columns)]
+        if last
+        else [0]
+    )
+    starts.append(max(ends))
+    for number, (start, end) in enumerate(pairwise([*starts, body.size])):
+        digest = hashlib.sha256(bytes_of[start:end]).hexdigest()
+        if number == about.num_row_groups:
+            yield Group(start, end - start, digest, 0)
+            return
+        rows = about.row_group(number).num_rows
+        bounds = (keys[row].as_py(), keys[row + rows - 1].as_py()) if rows else (None, None)
+        yield Group(start, end - start, digest, rows, *bounds)
+        row += rows
+
+
+def _start(group: Any, number: int) -> int:
+    column = group.column(number)
+    return int(column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset)
 
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:
@@ -63,6 +126,8 @@ def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], Non
     said = [{"name": part.uri.rpartition("/")[2], **asdict(part)} for part in parts]
     for one in said:
         del one["uri"]
+        if not one["groups"]:
+            del one["groups"]
     body = json.dumps({"parts": said}, separators=(",", ":")).encode()
     uri = objects.put(name.removesuffix(_PLAIN) + _MANIFEST, memoryview(body), at)
     return StoredPart(uri, sum(part.rows for part in parts), sum(part.bytes for part in parts), _hash(parts))
@@ -78,7 +143,10 @@ def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
     try:
         said = json.loads(objects.get(uri))["parts"]
         folder = uri.rpartition("/")[0]
-        parts = [StoredPart(f"{folder}/{one['name']}", one["rows"], one["bytes"], one["sha256"]) for one in said]
+        parts = [
+            StoredPart(f"{folder}/{one['name']}", one["rows"], one["bytes"], one["sha256"], _read_groups(one))
+            for one in said
+        ]
         found = _hash(parts)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
@@ -90,8 +158,15 @@ def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
     return parts
 
 
+def _read_groups(said: dict[str, Any]) -> tuple[Group, ...]:
+    return tuple(Group(**one) for one in said.get("groups", ()))
+
+
 def _hash(parts: Sequence[StoredPart]) -> str:
-    said = [[part.rows, part.bytes, part.sha256] for part in parts]
+    said: list[list[Any]] = [[part.rows, part.bytes, part.sha256] for part in parts]
+    for one, part in zip(said, parts, strict=True):
+        groups = [[at.at, at.bytes, at.sha256, at.rows, at.first, at.last] for at in part.groups]
+        one += [groups] if groups else []
     return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 
 

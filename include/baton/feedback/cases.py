@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 
 from baton.actions import switch
-from baton.data.datasets import DatasetRef, read
+from baton.data.datasets import DatasetRef, read_batches
 from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
 from baton.feedback.labels import ARRIVED, PERSON, Truth, record_labels
+from baton.published.rows import in_force, told_of
 from baton.record import ledger, tables, warehouse
 from baton.record.warehouse import insert, now, take_turns, write
 
@@ -70,6 +71,8 @@ def open_cases(
         for one in decisions.to_dict("records")
     ]  # fmt: skip
     if rows:
+        said = told_of(conn, flow, partition, [row["entity_key"] for row in rows])
+        rows = [{**row, "money": None, "why": None, **said.get(row["entity_key"], {})} for row in rows]
         statement = insert(conn, table)
         statement = statement.on_conflict_do_update(
             index_elements=[table.c.flow, table.c.entity_key],
@@ -81,7 +84,7 @@ def open_cases(
 
 
 _FROM_THE_RUN = ("partition", "route", "queue", "priority", "risk", "title", "reasons", "resolutions", "edits", "status",
-                  "updated_at")  # fmt: skip
+                  "updated_at", "money", "why")  # fmt: skip
 
 
 def _title(cell: Any) -> str | None:
@@ -139,13 +142,12 @@ def offered(flow: str, entity_key: str) -> dict[str, str]:
 
 
 def _published(flow: str, entity_key: str, column: Any) -> Any:
-    """A column of a case, and `ref` of the decision that is published about it now; None without one."""
-    case, decision, commit = tables.cases, tables.decisions, tables.commits
+    """A column of a case, and `ref` of the decisions that its partition has published; None without any."""
+    case, published, commit = tables.cases, tables.published, tables.commits
     query = (
         select(column, commit.c.ref)
-        .join(decision, (decision.c.flow == case.c.flow) & (decision.c.partition == case.c.partition)
-              & (decision.c.entity_key == case.c.entity_key))
-        .join(commit, commit.c.id == decision.c.commit_id)
+        .join(published, (published.c.flow == case.c.flow) & (published.c.partition == case.c.partition))
+        .join(commit, commit.c.id == published.c.commit_id)
         .where(case.c.flow == flow, case.c.entity_key == str(entity_key))
     )  # fmt: skip
     with warehouse.read() as conn:
@@ -153,8 +155,9 @@ def _published(flow: str, entity_key: str, column: Any) -> Any:
 
 
 def _rows(found: Any, entity_key: str) -> list[dict[Any, Any]]:
-    rows = read(DatasetRef.from_dict(found.ref))
-    return rows[rows["entity_key"].astype(str) == str(entity_key)].to_dict("records")
+    frames = (batch.to_pandas() for batch in read_batches(DatasetRef.from_dict(found.ref)))
+    some = (frame[frame["entity_key"].astype(str) == str(entity_key)] for frame in frames)
+    return [row for frame in some for row in frame.to_dict("records")]
 
 
 def _row_labels(flow: str, entity_key: str, resolution: str) -> dict[str, list[tuple[str, str, Truth]]]:
@@ -248,11 +251,9 @@ def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> bool:
 
 
 def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
-    """The commit that published the decision on a case as it stands now."""
-    table = tables.decisions
-    here = (table.c[name] == case[name] for name in ("flow", "partition", "entity_key"))
-    found = conn.execute(select(table.c.commit_id).where(*here)).scalar()
-    return None if found is None else int(found)
+    """The commit that published the partition of a case as it stands now."""
+    found = in_force(case["flow"], case["partition"], conn)
+    return None if found is None else found.commit_id
 
 
 def _lines(text: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
+from baton.published import index
+from baton.published.rows import keys_of
 from baton.record import tables
 from baton.record.warehouse import among, now, read, upsert
 
@@ -79,16 +81,9 @@ def record_labels(
     return len(records)
 
 
-def predicted_partitions(conn: Connection, flow: str, keys: Select[Any] | Sequence[str]) -> set[str]:
-    """Partitions of a flow whose published predictions are about these entities; `keys` may be a query for them."""
-    said = tables.predictions
-    # the flow is compared here: asked for it, SQLite would walk all that the flow ever predicted
-    query = select(said.c.flow, said.c.partition).distinct()
-    if isinstance(keys, Sequence):
-        rows = among(conn, query, said.c.entity_key, keys)
-    else:
-        rows = iter(conn.execute(query.where(said.c.entity_key.in_(keys))))
-    return {row.partition for row in rows if row.flow == flow}
+def predicted_partitions(conn: Connection, flow: str, keys: Collection[str]) -> set[str]:
+    """Partitions of a flow whose published predictions are, or once were, about these entities."""
+    return {one.partition for one in index.candidates(keys, conn) if one.flow == flow and one.predictions is not None}
 
 
 def replace_labels(
@@ -98,7 +93,7 @@ def replace_labels(
     """Replace what `actor` said before of a partition's entities: a corrected delivery may have taken a label back.
 
     Returns:
-        partitions of the flow `about` whose published predictions are about entities that had or have one of these
+        partitions of the flow `about` whose published predictions may be about entities that had or have one of these
         labels: the caller records them with the ledger entry `ARRIVED`, by which monitors know what to judge again.
     """
     table = tables.labels
@@ -107,10 +102,11 @@ def replace_labels(
         table.c.target == target,
     )  # fmt: skip
     mine = select(table.c.entity_key).where(*here)
-    before = predicted_partitions(conn, about, mine)
+    before = set(conn.scalars(mine))
     conn.execute(table.delete().where(*here))
-    record_labels(conn, about, origin, actor, [(key, partition, value) for key, value in truths], target, rank)
-    return before | predicted_partitions(conn, about, mine)
+    known = [(key, partition, value) for key, value in truths]
+    record_labels(conn, about, origin, actor, known, target, rank)
+    return predicted_partitions(conn, about, before | {key for key, _, _ in known})
 
 
 def digest(labels: pd.DataFrame) -> str:
@@ -137,18 +133,17 @@ def known_labels(
     """
     import pandas as pd
 
-    table, said = tables.labels, tables.predictions
+    table = tables.labels
     columns = ["entity_key", "partition", "label", "category", "origin", "rank", "known_at"]
     query = select(*(table.c[name] for name in columns)).where(table.c.flow == flow, table.c.target == target)
-    if predicted_in is not None:
-        about = select(said.c.entity_key).where(said.c.flow == flow, said.c.partition == predicted_in)
-        query = query.where(table.c.entity_key.in_(about))
     query = query.where(*bounds.within(table.c.partition))
     if partition is not None:
         query = query.where(table.c.partition == partition)
     query = query.where(*_heard(bounds))
+    about = keys_of(flow, predicted_in) if predicted_in is not None else None
     with read() as conn:
-        frame = pd.DataFrame(conn.execute(query).fetchall(), columns=columns)
+        found = conn.execute(query).fetchall() if about is None else list(among(conn, query, table.c.entity_key, about))
+    frame = pd.DataFrame(found, columns=columns)
     frame = frame.sort_values(["entity_key", "rank", "known_at", "origin"]).drop_duplicates("entity_key", keep="last")
     if frame["category"].notna().any():
         frame["label"] = frame["category"]

@@ -24,9 +24,10 @@ from baton.data.fit import LONGEST_KEY, fit
 from baton.data.identity import with_row_identity
 from baton.errors import NoData
 from baton.names import CONTRACT, INGEST
+from baton.published.rows import in_force
 from baton.quarantine.rows import WAITING, RowKey, counts, take_turn
 from baton.record import warehouse
-from baton.record.tables import commits, decisions, heads, predictions, quarantine
+from baton.record.tables import commits, heads, quarantine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,7 +227,7 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
     """Where the partition's rows are, each counted once: rows_in = published + open + discarded after a run.
 
     Returns:
-        rows_in as the contract stage read them, published as the tables hold them, open (repaired rows that
+        rows_in as the contract stage read them, published as others see them, open (repaired rows that
         wait for the next run included) and discarded; superseded: what is published of an earlier delivery, because a
         later one is broken, or its run has not come to the end. It stays in force until a run publishes anew.
 
@@ -260,13 +261,9 @@ def published(flow: str, partition: str) -> int:
 
 
 def _published(conn: Connection, flow: str, partition: str, made: Iterable[Any]) -> dict[int, int]:
-    """Rows in the tables that others read, by commit; a flow that publishes neither decisions nor scores says so in its
-    facts."""
-    for table in (decisions, predictions):
-        query = sa.select(table.c.commit_id, sa.func.count(sa.distinct(table.c.entity_key)))
-        query = query.where(table.c.flow == flow, table.c.partition == partition).group_by(table.c.commit_id)
-        if found := {row[0]: int(row[1]) for row in conn.execute(query)}:
-            return found
+    """Entities that others see, by commit; a flow that publishes neither decisions nor scores says so in its facts."""
+    if (found := in_force(flow, partition, conn)) is not None and found.entities:
+        return {found.commit_id: found.entities}
     return {row.id: int(row.facts["published"]) for row in made if "published" in row.facts}
 
 

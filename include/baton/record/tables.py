@@ -50,20 +50,15 @@ quarantine = _table(
     Index(None, "status"),
     Index(None, "entity_key", "flow", "partition"),
 )
-# one row per entity and model; category: class of the score; accepted: 0 where a model of texts says none of its classes, or
-# not sure, strangeness: what it says so by; quantiles: level -> value of a forecast
-predictions = _table(
-    "predictions",
-    "flow* partition* entity_key* model* version:int score:float category? accepted:int? strangeness:float? "
-    "quantiles:json? decision? reasons:json? row_sha? commit_id:big scored_at",
-    Index(None, "entity_key", "flow", "partition"),
+# what a partition has published, the rows are objects (`baton.published`); number: by which the index names it; commit_id: null
+# before the first commit; models: version by model; entities: number of them; decisions, predictions: the datasets
+published = _table(
+    "published",
+    "number:id* flow partition commit_id:big? models:json? entities:int? decisions:json? predictions:json? at?",
+    UniqueConstraint("flow", "partition"),
 )
-# the models combined: one row per entity; route: clear, review, block
-decisions = _table(
-    "decisions",
-    "flow* partition* entity_key* risk:float route money:float? models:json commit_id:big decided_at",
-    Index(None, "entity_key", "flow", "partition"),
-)
+# sorted lists of the keys that partitions have published, which are objects; ref: null while it is being written
+segments = _table("segments", "number:id* level:int name rows:big ref:json? at")
 # what turned out to be true of a target (0 or 1, a quantity, or a category), and who said so; origin: chargeback,
 # analyst, ...
 labels = _table(
@@ -75,11 +70,12 @@ labels = _table(
 # work for people; a resolution is a person's and is never overwritten by a run; title: what people call it, reasons: the
 # decision's own sentences, both perhaps with personal data: for those who may decide; resolutions: what may be answered ->
 # what is then true (target -> value); edits: answers that come with a text -> column of the decision that it stands
-# instead of; actor_id: what the person logged in with, actor: what they are called; text: what the person wrote, null where it is what was offered; priority: 1 is first
+# instead of; actor_id: what the person logged in with, actor: what they are called; text: what the person wrote, null where it is what was offered; priority: 1 is first;
+# money, why: what the published decision and scores say, for lists, which read no objects
 cases = _table(
     "cases",
     "flow* entity_key* partition route queue? priority:int? risk:float status title? reasons:json? "
-    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at actor_id?",
+    "resolutions:json edits:json? resolution? actor? note? text? opened_at updated_at actor_id? money:float? why:json?",
     Index(None, "flow", "partition"),
     Index(None, "status", "flow", "queue", "route"),
     Index(None, "status", "updated_at", "flow"),

@@ -286,9 +286,13 @@ def take_turns(conn: Connection, name: str) -> None:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
-def migrate() -> None:
-    """Create the tables, or bring them to this version; safe when several processes do it at once."""
-    upgrade(engine())
+def migrate(carry: Callable[[Connection], None] | None = None) -> None:
+    """Create the tables, or bring them to this version; safe when several processes do it at once.
+
+    Args:
+        carry: takes rows into the store that tables held before (`baton.published.carrying`); None: there are none.
+    """
+    upgrade(engine(), carry)
 
 
 # --- rows ---

@@ -25,6 +25,9 @@ from baton.data.parts import of_manifest
 from baton.errors import BatonError
 from baton.keys import signing_key
 from baton.progress import tell, told
+from baton.published import index as keys
+from baton.published.index import FOLDER
+from baton.published.rows import DECISIONS, PREDICTIONS
 from baton.record import anchor, ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.record.tables import ledger as entries
@@ -40,7 +43,11 @@ BEGUN = "backup_begun"
 BOX, WAREHOUSE, ANCHOR, CHECKED = "secrets.box", "warehouse.db", "ledger/anchor", "ledger/verified"
 MLFLOW, LOG_IN, ARTEFACTS, STORE = "mlflow/mlflow.db", "mlflow/basic_auth.db", "mlflow/artifacts", "store"
 # slot and file, as `baton.stages.slots` names them
-_OBJECT = re.compile(r"/([^/]+/[^/]+/[^/]+/-?\d+/[0-9a-f]{64}-\d+-[0-9a-f]{12}(?:\.json|(?:\.\d{5})?\.parquet))$")
+_FILES = r"(?:\.json|(?:\.\d{5})?\.parquet)"
+_OBJECT = re.compile(
+    rf"/([^/]+/[^/]+/[^/]+/-?\d+/[0-9a-f]{{64}}-\d+-[0-9a-f]{{12}}(?:\.(?:{DECISIONS}|{PREDICTIONS}))?{_FILES}"
+    rf"|{FOLDER}/[0-9a-f]{{12}}/\d+-[0-9a-f]{{32}}{_FILES})$"
+)
 PATIENCE = 10.0  # seconds until the last entry has its line in the anchor
 
 
@@ -181,15 +188,21 @@ def _objects(pool: Pool, conn: Connection, store: str) -> Iterator[tuple[str, Fi
     rows = conn.execution_options(yield_per=500).execute(query.order_by(commits.c.id))
     for row in told(rows, "store copied", "datasets", total):
         ref = DatasetRef.from_dict(row.ref)
-        try:
-            for uri, part in _stored(pool, ref):
-                yield f"{STORE}/{name_of(uri, store)}", part
-        except FileNotFoundError:
-            if row.commit_id is not None:
-                raise BatonError(
-                    f"{ref.uri} is in force and missing: if it was erased or retained just now, repeat the backup; "
-                    "else see `baton verify`"
-                ) from None
+        yield from _dataset(pool, ref, store, needed=row.commit_id is not None)
+    for ref in told(keys.named(conn), "store copied", "published datasets"):
+        yield from _dataset(pool, ref, store, needed=True)
+
+
+def _dataset(pool: Pool, ref: DatasetRef, store: str, needed: bool) -> Iterator[tuple[str, Filed]]:
+    try:
+        for uri, part in _stored(pool, ref):
+            yield f"{STORE}/{name_of(uri, store)}", part
+    except FileNotFoundError:
+        if needed:
+            raise BatonError(
+                f"{ref.uri} is in force and missing: if it was erased or retained just now, repeat the backup; "
+                "else see `baton verify`"
+            ) from None
 
 
 def _stored(pool: Pool, ref: DatasetRef) -> Iterator[tuple[str, Filed]]:

@@ -8,7 +8,7 @@ import getpass
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ from baton.actions import switch
 from baton.data import objects
 from baton.errors import BatonError
 from baton.progress import told
-from baton.record import ledger, warehouse
+from baton.published import carrying
+from baton.published.rows import DECISIONS, PREDICTIONS
+from baton.record import ledger, tables, warehouse
 from baton.record.tables import commits, heads
 from baton.recovery import databases, index, sealing, secrets
 from baton.recovery.backup import BOX, STORE, WAREHOUSE, database_urls, name_of
@@ -133,7 +135,7 @@ def restore(backup: Opened) -> None:
                 (staging / part).unlink()
     os.sync()  # once, and not for each of many files
     _move(staging, here.home)
-    warehouse.migrate()  # of an earlier version
+    carrying.migrate()  # of an earlier version
     _readdress(found.store, here.store_url.rstrip("/"))
     carried = backup.secrets[secrets.AIRFLOW]
     if carried is not None:
@@ -231,7 +233,7 @@ def _move(staging: Path, home: Path) -> None:
 
 
 def _readdress(before: str, now: str) -> None:
-    """Have commits and heads name their objects where they are now; the ledger keeps what it said."""
+    """Have all that names objects name them where they are now; the ledger keeps what it said."""
     start = 0
 
     def at(uri: str) -> str:
@@ -252,3 +254,12 @@ def _readdress(before: str, now: str) -> None:
 
     while (last := warehouse.transact(batch)) is not None:
         start = last
+    warehouse.transact(lambda conn: _readdress_published(conn, at))
+
+
+def _readdress_published(conn: Connection, at: Callable[[str], str]) -> None:
+    for table, names in ((tables.published, (DECISIONS, PREDICTIONS)), (tables.segments, ("ref",))):
+        for row in conn.execute(sa.select(table.c.number, *(table.c[name] for name in names))).mappings().all():
+            values = {name: {**row[name], "uri": at(row[name]["uri"])} for name in names if row[name]}
+            if any(values[name] != row[name] for name in values):
+                conn.execute(table.update().where(table.c.number == row["number"]).values(values))

@@ -17,8 +17,10 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, DatasetCorrupt, RegistryRefused
 from baton.progress import tell, told
-from baton.record import ledger, warehouse
-from baton.record.tables import commits, heads
+from baton.published import index
+from baton.published import rows as published
+from baton.record import ledger, tables, warehouse
+from baton.record.tables import commits, heads, segments
 from baton.record.tables import ledger as table
 from baton.registry.client import ALIAS_MOVED, champions
 from baton.registry.identity import ModelVersion
@@ -88,10 +90,16 @@ def verify(registry: Registered | None, *, new: bool = False) -> StateCheck:
     before: dict[str, Any] = ((ledger.last_check() or {}).get("state") or {}) if new else {}
     faults = [] if chain.ok else [Damage("ledger", f"entry {chain.first_broken or '?'}", chain.reason)]
     newest, looked = int(before.get("commit", 0)), 0
+    with warehouse.read() as conn:
+        segment = int(conn.scalar(sa.select(sa.func.max(segments.c.number)).where(segments.c.ref.is_not(None))) or 0)
     for number, slot, ref in _in_force(max(0, newest - AGAIN)):
         newest, looked = max(newest, number), looked + 1
         tell("datasets checked", "datasets", looked)
         faults += _dataset(number, slot, ref)
+    for what, ref in list(_published(max(0, int(before.get("commit", 0)) - AGAIN), int(before.get("segment", 0)))):
+        looked += 1
+        tell("datasets checked", "datasets", looked)
+        faults += _still(what, ref)
     marks = dict(before.get("versions", {}))
     known = list(_versions(registry))
     fresh = [one for one in known if one.version > marks.get(one.model, 0)]
@@ -100,7 +108,9 @@ def verify(registry: Registered | None, *, new: bool = False) -> StateCheck:
             faults += _version(registry, one)
     faults += _champions({(one.model, one.version) for one in known})
     marks |= {one.model: one.version for one in known}  # the oldest first
-    ledger.remember(chain, getpass.getuser(), None if faults else {"commit": newest, "versions": marks})
+    ledger.remember(
+        chain, getpass.getuser(), None if faults else {"commit": newest, "segment": segment, "versions": marks}
+    )
     return StateCheck(faults, chain.records - chain.after, looked, len(fresh), new)
 
 
@@ -116,6 +126,27 @@ def _in_force(after: int) -> Iterator[tuple[int, Slot, DatasetRef]]:
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1].id
+
+
+def _published(after: int, segment: int) -> Iterator[tuple[str, DatasetRef]]:
+    """What is published by later commits, and later segments of the index of its keys."""
+    with warehouse.read() as conn:
+        for one in published.published(conn, tables.published.c.commit_id > after):
+            for kind in (published.DECISIONS, published.PREDICTIONS):
+                if (ref := one.ref(kind)) is not None:
+                    yield f"{one.flow}/{one.partition}: {kind}", ref
+        query = sa.select(segments.c.ref).where(segments.c.ref.is_not(None), segments.c.number > segment)
+        for ref in conn.scalars(query):
+            yield "index of published keys", DatasetRef.from_dict(ref)
+
+
+def _still(where: str, ref: DatasetRef) -> Iterator[Damage]:
+    if datasets.verifies(ref):
+        return
+    with warehouse.read() as conn:
+        if ref in index.named(conn):
+            says = f"{ref.uri}: missing or changed; publish its partition again, or bring it back from a backup"
+            yield Damage("dataset", where, says)
 
 
 def _dataset(number: int, slot: Slot, ref: DatasetRef) -> Iterator[Damage]:

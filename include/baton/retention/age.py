@@ -17,14 +17,14 @@ from baton.data.partitions import format_key
 from baton.effects.outbox import FORBIDDEN, SENT, WITHDRAWN
 from baton.packs.pack import load_pack, packs
 from baton.record import ledger, tables, warehouse
-from baton.retention.evidence import Removal, blank, take
+from baton.retention.evidence import Removal, blank, take, take_published
 from baton.specs.retention import FlowRetention
 from baton.stages import garbage
 
 RETAINED = "retained"
 _DONE: Mapping[str, tuple[tuple[sa.Table, tuple[Any, ...]], ...]] = {
     "datasets": ((tables.claims, ()),),
-    "predictions": ((tables.predictions, ()), (tables.decisions, ()), (tables.adjustments, ())),
+    "predictions": ((tables.adjustments, ()),),
     "labels": ((tables.labels, ()),),
     "quarantine": ((tables.quarantine, (tables.quarantine.c.status.in_(("resolved", "discarded")),)),),
     "cases": ((tables.cases, (tables.cases.c.status != "open",)),),
@@ -66,7 +66,8 @@ def retain(
     }
     old: dict[str, list[objects.StoredObject]] = {}
     for item, slot, _ in garbage.attempts():
-        if slot.partition < ages.get(slot.flow, {}).get("datasets", ""):
+        kind = "predictions" if garbage.beside_of(item.name) else "datasets"
+        if slot.partition < ages.get(slot.flow, {}).get(kind, ""):
             old.setdefault(slot.flow, []).append(item)
     removals = []
     for flow, before in ages.items():
@@ -88,9 +89,17 @@ def _of_flow(
     removal = Removal(flow, objects=[item.uri for item in old], size=sum(item.size for item in old))
     if old and not dry_run:
         heads = tables.heads
-        # the fence goes up first: an attempt that read what goes is refused
-        empty = {"fence": heads.c.fence + 1, "digest": None, "uri": None, "commit_id": None}
-        conn.execute(heads.update().where(heads.c.flow == flow, heads.c.partition < before["datasets"]).values(empty))
+        # the fence goes up first: an attempt that read, or wrote, what goes is refused
+        later = {"fence": heads.c.fence + 1}
+        empty = {**later, "digest": None, "uri": None, "commit_id": None}
+        for kind, values in (("predictions", later), ("datasets", empty)):
+            if kind in before:
+                conn.execute(
+                    heads.update().where(heads.c.flow == flow, heads.c.partition < before[kind]).values(values)
+                )
+    if "predictions" in before:
+        c = tables.published.c
+        take_published(conn, [c.flow == flow, c.partition < before["predictions"]], removal, dry_run)
     for kind, done in _DONE.items():
         for table, more in done if kind in before else ():
             take(conn, table, [table.c.flow == flow, table.c.partition < before[kind], *more], removal, dry_run)

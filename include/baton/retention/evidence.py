@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 
 from baton.effects.outbox import HELD, OPEN, WITHDRAWN
 from baton.jsontext import to_json
-from baton.record import warehouse
+from baton.published.rows import DECISIONS, PREDICTIONS, published
+from baton.record import tables, warehouse
 from baton.record.tables import outbox, requests
 
 BLANK = "content removed"  # what stands in `outbox.error` of an effect without its payload
@@ -52,6 +53,18 @@ def take(conn: Connection, table: sa.Table, where: Sequence[Any], removal: Remov
         removal.rows[table.name], removal.digests[table.name] = count, digest.hexdigest()
         if not dry_run:
             conn.execute(table.delete().where(*where))
+
+
+def take_published(conn: Connection, where: Sequence[Any], removal: Removal, dry_run: bool) -> None:
+    """Count what partitions have published, and take the digest of the datasets' own; then nothing of them is published."""
+    for kind in (DECISIONS, PREDICTIONS):
+        refs = [ref for one in published(conn, *where) if (ref := one.ref(kind)) is not None and ref.rows]
+        if refs:
+            removal.rows[kind] = sum(ref.rows for ref in refs)
+            listed = "\n".join(ref.content_sha256 for ref in refs)
+            removal.digests[kind] = hashlib.sha256(listed.encode()).hexdigest()
+    if not dry_run:
+        conn.execute(tables.published.delete().where(*where))
 
 
 def blank(conn: Connection, where: Sequence[Any], removal: Removal, dry_run: bool) -> None:

@@ -7,7 +7,7 @@ goes are fenced off: before the exchange, and once more when the old objects are
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,9 +19,12 @@ from baton.data import datasets, objects
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
 from baton.errors import BatonError
+from baton.jsontext import to_json
 from baton.lookups import cache
 from baton.names import monitor_of, promote_of, train_of
 from baton.packs.pack import load_pack, packs
+from baton.published import index, keyed, writing
+from baton.published.rows import DECISIONS, KEY, PREDICTIONS, Kind, published
 from baton.record import erased, ledger, tables, warehouse
 from baton.retention.evidence import Removal, blank, take
 from baton.settings import settings
@@ -31,12 +34,9 @@ from baton.stages.slots import Slot, is_slot
 from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import forget
 
-_TABLES = (
-    tables.quarantine, tables.predictions, tables.decisions, tables.labels, tables.cases, tables.adjustments,
-)  # fmt: skip
+_TABLES = (tables.quarantine, tables.labels, tables.cases, tables.adjustments)
 _TRIES = 5
 _PATIENCE = 10.0  # seconds for MLflow
-_KEY = "entity_key"  # what the engine's own stages call it
 
 
 @dataclass
@@ -48,6 +48,11 @@ class _Found:
     rows: int = 0
     slots: dict[Slot, int] = field(default_factory=dict)  # -> the fence that we took
     refs: dict[int, tuple[DatasetRef, DatasetRef, int]] = field(default_factory=dict)  # commit -> before, after, fence
+    beside: dict[tuple[int, Kind], tuple[DatasetRef, DatasetRef]] = field(
+        default_factory=dict
+    )  # number -> before, after
+    gone: dict[int, tuple[int, set[str]]] = field(default_factory=dict)  # number -> entities before, and those that go
+    published: dict[Kind, list[str]] = field(default_factory=dict)  # rows of the flow that go, as JSON
 
 
 def flows_of(entities: Collection[str]) -> list[str]:
@@ -57,7 +62,7 @@ def flows_of(entities: Collection[str]) -> list[str]:
         for table in (*_TABLES, tables.outbox):
             query = sa.select(table.c.flow).where(table.c.entity_key.in_(entities)).distinct()
             found |= set(conn.scalars(query))
-    return sorted(found)
+    return sorted(found | {one.flow for entity in entities for one in index.newest(entity)})
 
 
 def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run: bool = True) -> Removal:
@@ -78,7 +83,7 @@ def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run
     removal = Removal(flow)
     traces = _traces(flow, entities, dry_run)
     for _ in range(_TRIES):
-        found = _scan(reach, columns, entities, dry_run)
+        found = _scan(flow, reach, columns, entities, dry_run)
         places = _places(flow, entities)
         removal = Removal(flow, objects=[item.uri for item in found.old], size=sum(item.size for item in found.old))
         removal.deliveries = _deliveries(found)
@@ -102,7 +107,8 @@ def erase(entities: Collection[str], flow: str, reason: str, actor: str, dry_run
 
 def _drop(found: _Found, dry_run: bool) -> None:
     """Remove the new objects of an exchange that did not take place."""
-    for _, after, _ in () if dry_run else found.refs.values():
+    made = [after for _, after, _ in found.refs.values()] + [after for _, after in found.beside.values()]
+    for after in () if dry_run else made:
         datasets.delete(after)
 
 
@@ -140,10 +146,12 @@ def _key_columns(conn: Connection, flow: str) -> set[tuple[str, ...]]:
     c = tables.commits.c
     newest = sa.select(sa.func.max(c.id)).where(c.flow == flow).group_by(c.stage)
     states = [params.get("state") or {} for params in conn.scalars(sa.select(c.params).where(c.id.in_(newest)))]
-    return {(_KEY,), *(tuple(state["contract"]["key"]) for state in states if "contract" in state)}
+    return {(KEY,), *(tuple(state["contract"]["key"]) for state in states if "contract" in state)}
 
 
-def _scan(reach: set[str], columns: set[tuple[str, ...]], entities: Collection[str], dry_run: bool) -> _Found:
+def _scan(
+    flow: str, reach: set[str], columns: set[tuple[str, ...]], entities: Collection[str], dry_run: bool
+) -> _Found:
     """Look into every object of the reach; write anew those that hold the entity."""
     c = tables.commits.c
     with warehouse.read() as conn:
@@ -153,9 +161,15 @@ def _scan(reach: set[str], columns: set[tuple[str, ...]], entities: Collection[s
     found = _Found(max((row["id"] for row in rows), default=0))
     owner = warehouse.transact(warehouse.identity)
     written: dict[tuple[Slot, int], list[objects.StoredObject]] = {}  # of an attempt: one object, or parts and manifest
+    beside: dict[tuple[str, Slot], list[objects.StoredObject]] = {}  # of what it published
     for item, slot, fence in garbage.attempts():
-        if slot.flow in reach:
+        if slot.flow not in reach:
+            continue
+        if stem := garbage.beside_of(item.name):
+            beside.setdefault((stem, slot), []).append(item)
+        else:
             written.setdefault((slot, fence), []).append(item)
+    _scan_published(found, beside, flow, entities, owner, dry_run)
     for (slot, fence), items in written.items():
         commit = commits.get((slot, fence))
         if commit is None:  # of an attempt that crashed, or that is about to be refused
@@ -178,6 +192,40 @@ def _scan(reach: set[str], columns: set[tuple[str, ...]], entities: Collection[s
     return found
 
 
+def _scan_published(
+    found: _Found, beside: Mapping[tuple[str, Slot], list[objects.StoredObject]], flow: str, entities: Collection[str], owner: str,
+    dry_run: bool,
+) -> None:  # fmt: skip
+    """The same of what is published; what is not any more, or never was, goes whole."""
+    with warehouse.read() as conn:
+        here = tables.published.c.flow.in_({slot.flow for _, slot in beside})
+        in_force = {
+            garbage.named_by(ref.uri): (one, kind, ref)
+            for one in published(conn, here) for kind in (DECISIONS, PREDICTIONS) if (ref := one.ref(kind)) is not None
+        }  # fmt: skip
+    for (stem, slot), items in beside.items():
+        if stem not in in_force:
+            found.old += items
+            continue
+        one, kind, ref = in_force[stem]
+        rows = keyed.find(ref, KEY, entities).to_pylist()
+        if not rows:
+            continue
+        found.old += items
+        if slot.flow == flow:
+            found.published.setdefault(kind, []).extend(to_json({"partition": one.partition, **row}) for row in rows)
+        else:
+            found.rows += len(rows)
+        found.gone.setdefault(one.number, (one.entities, set()))[1].update(row[KEY] for row in rows)
+        after = ref
+        if not dry_run:
+            found.slots[slot] = mine = warehouse.transact(partial(slots.raise_fence, slot=slot))
+            digest = stem.rpartition("/")[2].partition("-")[0]
+            name = writing.beside(slots.object_name(slot, digest, mine, owner), kind)
+            after = datasets.without(ref, {(KEY,)}, entities, name, KEY)
+        found.beside[one.number, kind] = (ref, after)
+
+
 def _exchange(
     conn: Connection, found: _Found, reach: set[str], entities: Collection[str], removal: Removal, said: dict[str, Any],
     dry_run: bool,
@@ -198,7 +246,9 @@ def _exchange(
         raise BatonError(
             f"{flow}: an effect of it is being delivered right now; repeat in a minute. Nothing was erased"
         )
-    removal.rows, removal.digests = {}, {}
+    removal.rows = {kind: len(rows) for kind, rows in found.published.items()}
+    texts = {kind: "\n".join(sorted(rows)) for kind, rows in found.published.items()}
+    removal.digests = {kind: hashlib.sha256(text.encode()).hexdigest() for kind, text in texts.items()}
     for table in _TABLES:
         take(conn, table, [table.c.flow == flow, table.c.entity_key.in_(entities)], removal, dry_run)
     take(conn, tables.claims, [tables.claims.c.flow == flow, tables.claims.c.owner.in_(entities)], removal, dry_run)
@@ -232,6 +282,11 @@ def _repoint(conn: Connection, found: _Found) -> None:
         values = {"uri": after.uri, "ref": after.to_dict(), "fence": fence}
         conn.execute(commits.update().where(commits.c.id == commit_id).values(values))
         conn.execute(heads.update().where(heads.c.commit_id == commit_id).values(uri=after.uri))
+    table = tables.published
+    for (number, kind), (_, after) in found.beside.items():
+        many, gone = found.gone[number]
+        values = {kind: after.to_dict(), "entities": many - len(gone)}
+        conn.execute(table.update().where(table.c.number == number).values(values))
     instead = {before.uri: after.to_dict() for before, after, _ in found.refs.values()}
     changed = {}
     for commit_id, inputs in conn.execute(sa.select(commits.c.id, commits.c.inputs).execution_options(yield_per=2000)):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from baton.errors import BatonError, ServiceError
-from baton.record import warehouse
+from baton.published import carrying
 from baton.services import mlflow_server
 from baton.settings import settings
 from baton.tracking.rest import Credentials, Rest, credentials
@@ -36,7 +36,7 @@ def set_up() -> None:
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))
     mlflow_server.prepare(settings().home, {"admin": _variable(PASSWORDS["admin"])})
-    warehouse.migrate()
+    carrying.migrate()
 
 
 def create_databases(administrator: str, urls: Sequence[str]) -> list[str]:

@@ -29,7 +29,7 @@ from baton.services.watch import POLL, Watch, living_children
 from baton.settings import LOOPBACK, Settings, settings
 
 _GIVE_UP = 4  # ends in a row of processes that were never well
-_MIGRATE = "from baton.record import warehouse; warehouse.migrate()"
+_MIGRATE = "from baton.published.carrying import migrate; migrate()"
 
 
 class Services:

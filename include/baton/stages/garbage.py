@@ -5,17 +5,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.data import objects
 from baton.progress import told
-from baton.record import warehouse
-from baton.record.tables import commits, heads
+from baton.published import index
+from baton.published.index import FOLDER
+from baton.published.rows import DECISIONS, PREDICTIONS, published
+from baton.record import tables, warehouse
+from baton.record.tables import commits, heads, segments
 from baton.stages.slots import NAME, Slot, is_slot
 
-_OBJECT = re.compile(r"[0-9a-f]{64}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{12})(\.json|(\.\d{5})?\.parquet)")
+_FILES = r"(\.json|(\.\d{5})?\.parquet)"  # of a dataset: one, or parts and manifest
+_OBJECT = re.compile(
+    rf"[0-9a-f]{{64}}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{{12}})(?P<beside>\.{DECISIONS}|\.{PREDICTIONS})?{_FILES}"
+)
+_SEGMENT = re.compile(rf"(?P<stem>{FOLDER}/(?P<owner>[0-9a-f]{{12}})/\d+-[0-9a-f]{{32}}){_FILES}")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
 
 
@@ -48,7 +57,8 @@ class Garbage:
 
 
 def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garbage:
-    """Remove objects that no commit names, left by attempts that crashed, and journals of runs that never ended.
+    """Remove objects that nothing names: left by attempts that crashed, of rows that were published and are no more, journals
+    of runs that never ended. What is due of the index is merged.
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
     so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay; a journal names
@@ -56,24 +66,75 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
     """
     uris: list[str] = []
     size = 0
-    named = _named()  # saves looking at each object that is data; the others are asked about again
+    if not dry_run:
+        index.give_up(older_than)
+    named, seen = _named(), _in_force()  # saves looking at each object that is data; the others are asked about again
     owner = warehouse.transact(warehouse.identity)
 
     def in_question(name: str) -> bool:
-        attempt = _parse(name, owner)
+        attempt, segment = _parse(name, owner), _SEGMENT.fullmatch(name)
+        if segment:
+            return segment["owner"] == owner and segment["stem"] not in seen
+        if attempt and (stem := beside_of(name)):
+            return stem not in seen
         return attempt not in named if attempt else _JOURNAL.fullmatch(name) is not None
 
     for item in objects.listed(in_question):
         attempt = _parse(item.name, owner)
         if objects.age(item) < older_than.total_seconds():
             continue
-        if attempt and not warehouse.transact(partial(orphaned, slot=attempt[0], fence=attempt[1], dry_run=dry_run)):
+        asked = partial(_is_garbage, name=item.name, attempt=attempt, dry_run=dry_run)
+        if not warehouse.transact(asked):
             continue
         if not dry_run:
             objects.delete(item.uri)
         uris.append(item.uri)
         size += item.size
+    if not dry_run:
+        index.merge()
     return Garbage(uris, size)
+
+
+def beside_of(name: str) -> str | None:
+    """What the objects of a dataset that lies beside an attempt's own begin with; None for an object of that one."""
+    found = _OBJECT.fullmatch(name.rpartition("/")[2])
+    if found is None or not found["beside"]:
+        return None
+    return name[: len(name) - len(found[0]) + found.end("beside")]
+
+
+def named_by(uri: str) -> str:
+    """What the objects of a published dataset, or of a segment, begin with below the store, by the address of its manifest."""
+    plain = unquote(uri) if uri.startswith("file://") else uri
+    depth = 5 if beside_of(plain) else 3
+    return "/".join(plain.rsplit("/", depth)[1:]).removesuffix(".json")
+
+
+def _in_force(conn: Connection | None = None, *where: Any) -> set[str]:
+    """Beginnings of the names of all published datasets, and of the index's segments."""
+    if conn is None:
+        with warehouse.read() as own:
+            return _in_force(own)
+    refs = [ref for one in published(conn, *where) for ref in (one.decisions, one.predictions) if ref is not None]
+    found = {named_by(ref.uri) for ref in refs}
+    return (
+        found if where else found | {name.removesuffix(".parquet") for name in conn.scalars(sa.select(segments.c.name))}
+    )
+
+
+def _is_garbage(conn: Connection, name: str, attempt: tuple[Slot, int] | None, dry_run: bool) -> bool:
+    if segment := _SEGMENT.fullmatch(name):
+        return conn.scalar(sa.select(segments.c.number).where(segments.c.name == f"{segment['stem']}.parquet")) is None
+    if attempt is None:
+        return True  # a journal
+    slot, fence = attempt
+    if stem := beside_of(name):
+        here = (tables.published.c.flow == slot.flow, tables.published.c.partition == slot.partition)
+        if stem in _in_force(conn, *here):
+            return False
+        if conn.execute(sa.select(commits.c.id).where(*is_slot(commits, slot), commits.c.fence == fence)).first():
+            return True  # was committed, and is in force no more
+    return orphaned(conn, slot, fence, dry_run)
 
 
 def attempts() -> Iterator[tuple[objects.StoredObject, Slot, int]]:

@@ -51,7 +51,9 @@ def run(job: StageJob[Any]) -> StageResult:
         if job.output_contract:
             _require_contract(job, output.frame)
             rest = _checked(job, rest)
-        return StageOutput(output.frame, output.facts, None if job.dry_run else output.on_commit, rest)
+        if job.dry_run:
+            return StageOutput(output.frame, output.facts, rest=rest)
+        return StageOutput(output.frame, output.facts, output.on_commit, rest, output.beside)
 
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)

@@ -22,6 +22,8 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
+from baton.names import PUBLISH
+from baton.published.rows import in_force
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
 from baton.stages.digests import input_digest
@@ -74,12 +76,15 @@ class StageOutput:
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
             many rows need not hold them all.
+        beside: writes further datasets that belong to the attempt, given the name of its own, and returns them; they go where the
+            attempt cannot commit. What puts them in force is `on_commit`.
     """
 
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
     rest: Iterable[pd.DataFrame] = ()
+    beside: Callable[[str], list[DatasetRef]] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,13 @@ def run_stage(
         Exception: what `compute` or `on_commit` raise; nothing was committed.
     """
     digest = input_digest(inputs, params, models, code)
-    found = _usable(head(slot), digest)
+    found = _usable(slot, digest)
     if found is not None:
         return found
     FAULT("looked")
     fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
     FAULT("fenced")
-    found = _usable(head(slot), digest)  # committed by another attempt between the first look and the fence
+    found = _usable(slot, digest)  # committed by another attempt between the first look and the fence
     if found is not None:
         return found
     output = compute(dict(inputs))
@@ -138,6 +143,7 @@ def run_stage(
         for frame in chain([output.frame], output.rest):
             writer.add(frame)
         ref = writer.close()
+    refs = [ref, *_beside(output, path, ref)]
     row = {
         **_where(slot),
         "fence": fence,
@@ -152,14 +158,23 @@ def run_stage(
         "run_id": run_id,
         "created_at": warehouse.now(),
     }
-    return _commit(slot, row, ref, output.on_commit)
+    return _commit(slot, row, refs, output.on_commit)
+
+
+def _beside(output: StageOutput, path: str, own: DatasetRef) -> list[DatasetRef]:
+    try:
+        return output.beside(path) if output.beside is not None else []
+    except BaseException:
+        datasets.delete(own)
+        raise
 
 
 def _commit(
-    slot: Slot, row: dict[str, Any], ref: DatasetRef, on_commit: Callable[[Connection, int], None] | None
+    slot: Slot, row: dict[str, Any], refs: list[DatasetRef], on_commit: Callable[[Connection, int], None] | None
 ) -> StageResult:
-    """Name the object as the slot's head, together with what `on_commit` writes; or remove it again."""
-    complete = False  # True once COMMIT may have been sent: from then on the object may be data
+    """Name the first object as the slot's head, together with what `on_commit` writes; or remove all again."""
+    ref = refs[0]
+    complete = False  # True once COMMIT may have been sent: from then on the objects may be data
 
     def work(conn: Connection) -> int:
         nonlocal complete
@@ -179,17 +194,22 @@ def _commit(
     try:
         commit_id = warehouse.transact(work)
     except StaleAttempt:
-        datasets.delete(ref)
-        current = _usable(head(slot), row["digest"])
+        _delete(refs)
+        current = _usable(slot, row["digest"])
         if current is None:
             raise
         return current
     except BaseException:  # a task's time limit is no Exception
         if not complete:  # else the database may have committed before the connection broke: gc will know
-            datasets.delete(ref)
+            _delete(refs)
         raise
     FAULT("committed")
     return _result({**row, "id": commit_id}, cached=False)
+
+
+def _delete(refs: list[DatasetRef]) -> None:
+    for ref in refs:
+        datasets.delete(ref)
 
 
 def _name(conn: Connection, slot: Slot, row: dict[str, Any]) -> int:
@@ -215,10 +235,14 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(result: StageResult | None, digest: str) -> StageResult | None:
-    if result is not None and result.digest == digest and datasets.verifies(result.ref):
-        return result
-    return None
+def _usable(slot: Slot, digest: str) -> StageResult | None:
+    """The head, if it has this digest and its objects, also those of what it published, are as they were written."""
+    result = head(slot)
+    if result is None or result.digest != digest or not datasets.verifies(result.ref):
+        return None
+    there = in_force(slot.flow, slot.partition) if slot.stage == PUBLISH else None
+    owned = [there.decisions, there.predictions] if there and there.commit_id == result.commit_id else []
+    return result if all(datasets.verifies(ref) for ref in owned if ref is not None) else None
 
 
 # --- what is there ---

@@ -1,19 +1,21 @@
 """Last stages of a flow: what other systems and people see, replaced in the transaction of the head update."""
 
-import json
-import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import Field
 from sqlalchemy import Connection
 
-from baton.data.datasets import read
+from baton.data.datasets import DatasetRef, read, read_batches, read_frames
 from baton.data.fit import LONGEST_KEY, flaws
 from baton.errors import BatonError
 from baton.feedback import cases, labels
-from baton.record import ledger, tables
-from baton.record.warehouse import bulk_replace, now
+from baton.published.writing import Publication
+from baton.record import ledger
 from baton.specs.base import Seq, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
@@ -48,31 +50,78 @@ def publish(job: StageJob[PublishOptions]) -> StageOutput:
     Inputs: `decisions` (entity_key, risk, route, money, reasons) and any number of score datasets.
 
     Returns:
-        the decisions; facts with counts and money by route and the model versions. The tables `decisions`,
-        `predictions` and `cases` change in the same transaction as the head: a partition is replaced whole,
-        a case that a person decided keeps the decision.
+        the decisions; facts with counts and money by route and the model versions. What is published of the partition is
+        replaced whole in the same transaction as the head, and the table `cases` changes: a case that a person decided
+        keeps the decision.
+
+    Raises:
+        BatonError: an entity is there twice, or under a key that cannot be kept.
     """
-    decisions = read(job.inputs["decisions"])
-    scores = [read(ref) for name, ref in sorted(job.inputs.items()) if name != "decisions"]
-    routes = {str(k): int(v) for k, v in decisions["route"].value_counts().items()}
-    money = {str(k): round(float(v), 2) for k, v in decisions.groupby("route")["money"].sum().items()}
+    given = job.inputs["decisions"]
+    scores = [ref for name, ref in sorted(job.inputs.items()) if name != "decisions"]
+    routes, money, asking = defaultdict[str, int](int), defaultdict[str, float](float), []
+    decided = _source(given)
+    for frame in decided():
+        for route, count in frame["route"].value_counts().items():
+            routes[str(route)] += int(count)
+        for route, much in frame.groupby("route")["money"].sum().items():
+            money[str(route)] += float(much)
+        asking.append(frame[frame["route"].isin(job.options.case_routes)])
     used = _used(job, scores)
-    facts = {"published": len(decisions), "routes": routes, "money": money, "models": used}
+    sums = {route: round(much, 2) for route, much in money.items()}
+    facts = {"published": given.rows, "routes": dict(routes), "money": sums, "models": used}
+    rows = max(given.rows, sum(ref.rows for ref in scores))
+    publication = Publication(job.flow, job.partition, used, rows, decided, partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        where, at = {"flow": job.flow, "partition": job.partition}, now()
-        bulk_replace(conn, tables.decisions, where, _decision_rows(job, decisions, used, commit_id, at))
-        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, at))
-        opened = decisions[decisions["route"].isin(job.options.case_routes)]
+        publication.enforce(conn, commit_id)
+        opened = pd.concat([one for one in asking if len(one)] or asking[:1])
         cases.open_cases(conn, job.flow, job.partition, opened, job.options.resolutions)
         ledger.append(conn, "decisions_published", f"{job.flow}/{job.partition}",
-                      {"commit": commit_id, "routes": routes, "models": used})  # fmt: skip
+                      {"commit": commit_id, "routes": facts["routes"], "models": used})  # fmt: skip
 
-    return StageOutput(decisions, facts, on_commit)
+    frames = iter(decided())
+    return StageOutput(next(frames), facts, on_commit, frames, publication.write)
 
 
-def _keys(cells: pd.Series) -> pd.Series:
-    """Entities' keys as text.
+def _source(ref: DatasetRef) -> Callable[[], Iterator[pd.DataFrame]]:
+    """Rows to go over several times, at least one frame each time: one object is held, of parts some rows at a time.
+
+    Raises:
+        BatonError: a key is none that every warehouse can hold: the contract that let it pass has another key.
+    """
+    if ref.kind == "manifest" and ref.rows:
+        return partial(_in_parts, ref)
+    frame = read(ref)
+    _keys(frame["entity_key"])
+    return lambda: iter([frame])
+
+
+def _in_parts(ref: DatasetRef) -> Iterator[pd.DataFrame]:
+    start = 0
+    for frame in read_frames(ref):
+        _keys(frame["entity_key"], start)
+        yield frame
+        start += len(frame)
+
+
+def _batches(refs: list[DatasetRef]) -> Iterator[pa.Table]:
+    """Rows of several datasets, one after the other; see `_source`."""
+    for ref in refs:
+        start = 0
+        for batch in read_batches(ref):
+            _keys(batch.column("entity_key").to_pandas(), start)
+            start += batch.num_rows
+            yield pa.Table.from_batches([batch])
+
+
+def _each(sources: list[Callable[[], Iterator[pd.DataFrame]]]) -> Iterator[pd.DataFrame]:
+    for frames in sources:
+        yield from frames()
+
+
+def _keys(cells: pd.Series, start: int = 0) -> pd.Series:
+    """Entities' keys as text; `start`: number of rows before them.
 
     Raises:
         BatonError: one is none that every warehouse can hold: the contract that let it pass has another key.
@@ -80,78 +129,37 @@ def _keys(cells: pd.Series) -> pd.Series:
     keys = cells.astype(str)
     for position, why in flaws(keys, LONGEST_KEY).items():
         raise BatonError(
-            f"row {position + 1} of what is published cannot be kept under its key: {why}; check the column by a contract "
-            "whose key it is"
+            f"row {start + position + 1} of what is published cannot be kept under its key: {why}; check the column by a "
+            "contract whose key it is"
         )
     return keys
 
 
-def _used(job: StageJob[Any], scores: list[pd.DataFrame]) -> dict[str, int]:
+def _used(job: StageJob[Any], scores: list[DatasetRef]) -> dict[str, int]:
     """Versions by model: those that the run fixed, but for what another rung of a model's ladder scored (0: its rules)."""
-    found = {str(frame["model"].iloc[0]): int(frame["version"].iloc[0]) for frame in scores if len(frame)}
+    first = [next(read_batches(ref, ["model", "version"], rows=1), None) for ref in scores]
+    found = {str(one.column(0)[0]): int(one.column(1)[0].as_py()) for one in first if one is not None and len(one)}
     return {**job.models, **found}
-
-
-def _decision_rows(
-    job: StageJob[Any], frame: pd.DataFrame, used: dict[str, int], commit_id: int, at: Any
-) -> list[dict[str, Any]]:
-    shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "decided_at": at}
-    shared["models"] = used
-    return [
-        {**shared, "entity_key": key, "risk": risk, "route": route, "money": money}
-        for key, risk, route, money in zip(
-            _keys(frame["entity_key"]), frame["risk"].astype(float), frame["route"].astype(str),
-            frame["money"].astype(float), strict=True,
-        )
-    ]  # fmt: skip
-
-
-def _prediction_rows(job: StageJob[Any], scores: list[pd.DataFrame], commit_id: int, at: Any) -> list[dict[str, Any]]:
-    shared = {"flow": job.flow, "partition": job.partition, "commit_id": commit_id, "scored_at": at}
-    return [
-        {**shared, "entity_key": key, "model": model, "version": int(version), "score": score,
-         "category": category, "accepted": accepted, "strangeness": strangeness, "quantiles": quantiles,
-         "reasons": json.loads(reasons) if isinstance(reasons, str) else None}
-        for frame in scores
-        for key, model, version, score, category, accepted, strangeness, reasons, quantiles in zip(
-            _keys(frame["entity_key"]), frame["model"], frame["version"], frame["score"].astype(float),
-            frame["category"] if "category" in frame else [None] * len(frame),
-            _numbers(frame, "accepted", int), _numbers(frame, "strangeness", float), frame["reasons"].tolist(),
-            _quantiles(frame), strict=True,
-        )
-    ]  # fmt: skip
-
-
-def _numbers(frame: pd.DataFrame, name: str, kind: type[int] | type[float]) -> list[Any]:
-    """A column that not every family gives; null where there is nothing."""
-    if name not in frame:
-        return [None] * len(frame)
-    return [None if pd.isna(one) else kind(one) for one in frame[name].tolist()]
-
-
-def _quantiles(frame: pd.DataFrame) -> list[dict[str, float] | None]:
-    """Quantiles of a forecast by level, from its columns `q0.1`, `q0.9`; null for a plain score."""
-    columns = [name for name in frame if re.fullmatch(r"q0?\.\d+", str(name))]
-    if not columns:
-        return [None] * len(frame)
-    return [
-        {str(name).removeprefix("q"): float(value) for name, value in row.items()}
-        for row in frame[columns].to_dict("records")
-    ]
 
 
 @engine_step()
 def publish_predictions(job: StageJob[NoOptions]) -> StageOutput:
     """Publish scores alone (`<model>_score`, flows without routes): no decisions, no cases. Inputs: score datasets."""
-    scores = [read(ref) for _, ref in sorted(job.inputs.items())]
-    facts = {"published": max(map(len, scores)), "models": _used(job, scores)}
+    scores = [ref for _, ref in sorted(job.inputs.items())]
+    used = _used(job, scores)
+    facts = {"published": max(ref.rows for ref in scores), "models": used}
+    rows, said = sum(ref.rows for ref in scores), [_source(ref) for ref in scores]
+    publication = Publication(job.flow, job.partition, used, rows, predictions=partial(_batches, scores))
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        where = {"flow": job.flow, "partition": job.partition}
-        bulk_replace(conn, tables.predictions, where, _prediction_rows(job, scores, commit_id, now()))
+        publication.enforce(conn, commit_id)
         ledger.append(conn, "predictions_published", f"{job.flow}/{job.partition}", {"commit": commit_id, **facts})
 
-    return StageOutput(pd.concat(scores, ignore_index=True), facts, on_commit)
+    if any(ref.kind == "manifest" for ref in scores):  # of one model, or of several that say the same columns
+        frames = _each(said)
+        return StageOutput(next(frames), facts, on_commit, frames, publication.write)
+    together = pd.concat(list(_each(said)), ignore_index=True)
+    return StageOutput(together, facts, on_commit, beside=publication.write)
 
 
 @engine_step(LabelOptions)

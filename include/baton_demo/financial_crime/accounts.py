@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,23 +11,19 @@ if TYPE_CHECKING:
 
 def partition_table(partitions: list[str]) -> list[dict[str, Any]]:
     """One row per partition: rows in, published, open, discarded, superseded, model versions, routes."""
-    from sqlalchemy import func, select
-
+    from baton.published.rows import DECISIONS, batches, in_force
     from baton.quarantine.records import accounting
-    from baton.record import tables
     from baton.record.used_models import recorded_models
-    from baton.record.warehouse import read
 
-    decisions = tables.decisions
     rows = []
     for partition in partitions:
-        with read() as conn:
-            query = (
-                select(decisions.c.route, func.count())
-                .where(decisions.c.flow == FLOW, decisions.c.partition == partition)
-                .group_by(decisions.c.route)
-            )
-            routes = {str(row[0]): int(row[1]) for row in conn.execute(query)}
+        place = in_force(FLOW, partition)
+        said = (
+            [route for batch in batches(place, DECISIONS) for route in batch.column("route").to_pylist()]
+            if place
+            else []
+        )
+        routes = dict(Counter(said))
         counts = accounting(FLOW, partition)
         rows.append({"partition": partition, **counts, "routes": routes, "models": recorded_models(FLOW, partition)})
     return rows
@@ -49,16 +46,12 @@ def average_precision(partitions: list[str]) -> float:
     """Average precision of the published `card_fraud` scores of these hours against the recording's labels."""
     import pandas as pd
     from sklearn.metrics import average_precision_score
-    from sqlalchemy import select
 
-    from baton.record import tables
-    from baton.record.warehouse import read
+    from baton.published.rows import PREDICTIONS, batches, in_force
 
-    table = tables.predictions
-    where = (table.c.flow == FLOW) & table.c.partition.in_(partitions) & (table.c.model == MODEL)
-    with read() as conn:
-        scores = pd.DataFrame(conn.execute(select(table.c.entity_key, table.c.score).where(where)).fetchall(),
-                              columns=["entity_key", "score"])  # fmt: skip
+    places = [place for partition in partitions if (place := in_force(FLOW, partition))]
+    said = pd.concat([batch.to_pandas() for place in places for batch in batches(place, PREDICTIONS)])
+    scores = said.loc[said["model"] == MODEL, ["entity_key", "score"]].reset_index(drop=True)
     labels = scores["entity_key"].map(truth(partitions))
     known = labels.notna()
     return float(average_precision_score(labels[known].astype(int), scores["score"][known]))

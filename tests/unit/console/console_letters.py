@@ -6,7 +6,11 @@ Test modules load it by path, because tests are no package: `LETTERS = runpy.run
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 from typing import Any
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 
 FLOW, HOUR = "letter_desk", "2026-11-20T09:00:00"
 ANSWERS = {"accepted": {"intent": "ask"}, "edited": {"intent": "ask"}, "rejected": {}}
@@ -37,8 +41,6 @@ def fill(text: str = LETTER, contract: dict[str, Any] | None = None, **more: Any
     from sqlalchemy import Connection
 
     from baton.feedback import cases
-    from baton.record import tables
-    from baton.record.warehouse import bulk_replace, now
     from baton.stages.slots import Slot, StageOutput, run_stage
 
     shared: dict[str, Any] = {"models": {}, "code": "test", "run_id": "test"}
@@ -53,12 +55,11 @@ def fill(text: str = LETTER, contract: dict[str, Any] | None = None, **more: Any
         "resolutions": json.dumps(ANSWERS), "edits": json.dumps({"edited": "reply"}), "reply": REPLY, **more,
     })  # fmt: skip
 
+    rows = [{"entity_key": key, "risk": 0.4, "route": "suggest"} for key in ("a", "b")]
+    published = PUBLISHED["written"](FLOW, HOUR, decisions=rows)
+
     def on_commit(conn: Connection, commit_id: int) -> None:
-        where = {"flow": FLOW, "partition": HOUR}
-        bulk_replace(conn, tables.decisions, where, [
-            {**where, "entity_key": key, "risk": 0.4, "route": "suggest", "money": 0.0, "models": {},
-             "commit_id": commit_id, "decided_at": now()} for key in ("a", "b")
-        ])  # fmt: skip
+        published.enforce(conn, commit_id)
         cases.open_cases(conn, FLOW, HOUR, decided)
 
     run_stage(

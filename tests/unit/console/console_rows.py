@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
+import runpy
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 
 FLOW = "transaction_monitoring"
 CONTRACT = {
@@ -76,7 +80,7 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
 
     from baton.feedback import cases
     from baton.record import ledger, tables
-    from baton.record.warehouse import bulk_replace, now
+    from baton.record.warehouse import now
     from baton.stages.slots import Slot, StageOutput, run_stage
 
     models = {"card_fraud": version, "transaction_anomaly": 1}
@@ -116,18 +120,18 @@ def publish_partition(key: str, ids: range, rng: random.Random, version: int) ->
     )
     urgent = decided[decided["route"] != "clear"]
 
+    published = PUBLISHED["written"](
+        FLOW, key, models=models, decisions=decided.drop(columns=["title", "reasons"]).to_dict("records"),
+        predictions=[
+            {"entity_key": row["entity_key"], "model": model, "version": models[model], "score": row["risk"],
+             "reasons": json.dumps(reasons(rng)) if row["route"] != "clear" and model == "card_fraud" else None}
+            for row in decided.to_dict("records") for model in models
+        ],
+    )  # fmt: skip
+
     def on_commit(conn: Connection, commit_id: int) -> None:
         at, where = now(), {"flow": FLOW, "partition": key}
-        bulk_replace(conn, tables.decisions, where, [
-            {**row, **where, "models": models, "commit_id": commit_id, "decided_at": at}
-            for row in decided.drop(columns=["title", "reasons"]).to_dict("records")
-        ])  # fmt: skip
-        bulk_replace(conn, tables.predictions, where, [
-            {**where, "entity_key": row["entity_key"], "model": model, "version": models[model], "score": row["risk"],
-             "reasons": reasons(rng) if row["route"] != "clear" and model == "card_fraud" else None,
-             "commit_id": commit_id, "scored_at": at}
-            for row in decided.to_dict("records") for model in models
-        ])  # fmt: skip
+        published.enforce(conn, commit_id)
         for model, number in models.items():
             conn.execute(tables.partition_models.insert().values(**where, model=model, version=number, recorded_at=at))
         cases.open_cases(conn, FLOW, key, urgent, {"fraud": {"is_fraud": 1}, "legitimate": {"is_fraud": 0}})

@@ -15,11 +15,12 @@ from baton.console.queries.trace import TraceStep, trace
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError
 from baton.record import tables, warehouse
-from baton.record.warehouse import bulk_replace, now, upsert, write
+from baton.record.warehouse import now, upsert, write
 from baton.stages.slots import Slot, StageOutput, StageResult, head, run_stage
 
 FLOW, HOUR, LATER = "desk", "2026-11-20T09:00:00", "2026-11-20T10:00:00"
 HOST = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))["LittleHost"]
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 ORDERS = pd.DataFrame({"order_id": ["o1", "o2", "o3"], "amount": [1.0, 2.0, 3.0], "_row": [1, 2, 3]})
 STOCK = pd.DataFrame({"stock_id": ["s1", "s2"], "on_hand": [7, 8], "_row": [1, 2]})
 ROUTED = pd.DataFrame({"route": ["review"]})
@@ -55,12 +56,9 @@ def check(name: str, contract: str, key: str, data: StageResult, frame: pd.DataF
 
 
 def publish(entities: list[str], inputs: dict[str, StageResult], partition: str = HOUR) -> StageResult:
-    def on_commit(conn: Any, commit_id: int) -> None:
-        where = {"flow": FLOW, "partition": partition}
-        made = {"risk": 0.5, "route": "review", "money": 1.0, "models": {}, "commit_id": commit_id, "decided_at": now()}
-        bulk_replace(conn, tables.decisions, where, [{**where, **made, "entity_key": key} for key in entities])
-
-    return stage("publish", ROUTED, inputs, on_commit=on_commit, partition=partition)
+    made = {"risk": 0.5, "route": "review", "money": 1.0}
+    published = PUBLISHED["written"](FLOW, partition, decisions=[{**made, "entity_key": key} for key in entities])
+    return stage("publish", ROUTED, inputs, on_commit=published.enforce, partition=partition)
 
 
 def quarantine(entity: str, source: str, partition: str = HOUR) -> None:

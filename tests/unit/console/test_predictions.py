@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from baton.cli.app import app
@@ -16,7 +16,9 @@ from baton.console.queries import predictions
 from baton.console.queries.predictions import export
 from baton.errors import BatonError
 from baton.progress import Pace, Standing, heard_by
-from baton.record import tables, warehouse
+from baton.record import warehouse
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 
 HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in (9, 10, 11)]
 
@@ -24,13 +26,13 @@ HOURS = [f"2026-11-20T{hour:02d}:00:00" for hour in (9, 10, 11)]
 @pytest.fixture(autouse=True)
 def published(home: Path) -> Any:
     warehouse.migrate()
-    same = {"commit_id": 1, "scored_at": "2026-11-20T12:00:00.000000Z", "version": 2}
     rows = [
-        {"flow": flow, "partition": hour, "entity_key": key, "model": model, "score": 0.25, "reasons": [["amount", 1.5]], **same}
-        for flow in ("shop", "other") for hour in HOURS for key in ("=a", "b") for model in ("late", "odd")
+        {"entity_key": key, "model": model, "version": 2, "score": 0.25, "reasons": '[["amount", 1.5]]'}
+        for key in ("=a", "b") for model in ("late", "odd")
     ]  # fmt: skip
-    with warehouse.write() as conn:
-        conn.execute(sa.insert(tables.predictions), rows)
+    for flow in ("shop", "other"):
+        for hour in HOURS:
+            PUBLISHED["seed"](flow, hour, predictions=rows)
     yield
     warehouse.engine().dispose()
 
@@ -78,4 +80,4 @@ def test_what_cannot_be_written_leaves_nothing(home: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt), heard_by(Pace(breaks, -1.0, -1.0)):
         export(home / "half.csv", "shop")
     assert not (home / "half.csv").exists()
-    assert predictions.KEPT[0].name == "flow"
+    assert predictions.KEPT[0] == "flow"

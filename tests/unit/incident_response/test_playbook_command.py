@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from baton.actions import requests
 from baton.effects import outbox
 from baton.errors import BatonError
-from baton.record import tables, warehouse
+from baton.record import warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 from baton_packs.incident_response import HERE
 from baton_packs.incident_response.playbooks.command import app
@@ -22,6 +22,7 @@ from baton_packs.incident_response.playbooks.preview import CLASSES
 from baton_packs.incident_response.playbooks.spec import TARGETS, playbooks
 
 ROWS: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_rows.py")))
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 FLOW, PART = "incident_response", "2026-11-20T10:00:00"
 
 
@@ -78,11 +79,8 @@ def test_a_dry_run_of_an_incident_has_its_targets_and_places_nothing(home: Path)
     incident = rows.iloc[0]["incident_id"]
     made = run_stage(Slot(FLOW, "publish", PART), lambda _: StageOutput(rows), inputs={}, params={}, models={}, code="t",
                      run_id="t")  # fmt: skip
-    with warehouse.write() as conn:
-        conn.execute(tables.decisions.insert().values(
-            flow=FLOW, partition=PART, entity_key=incident, risk=1.0, route="contain", models={}, commit_id=made.commit_id,
-            decided_at=warehouse.now(),
-        ))  # fmt: skip
+    decided = [{"entity_key": incident, "risk": 1.0, "route": "contain"}]
+    PUBLISHED["seed"](FLOW, PART, commit_id=made.commit_id, decisions=decided)
     text = said("dry-run", "brute_force", "--incident", incident)
     assert '    policy   203.0.113.66 (outside): auto, {"blocked": false} -> {"blocked": true}' in text
     assert '    policy   anna.adler (standard): one_approver, {"disabled": false} -> {"disabled": true}' in text

@@ -32,6 +32,7 @@ from baton.settings import settings
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
+SEED = STAGE["PUBLISHED"]["seed"]
 committed, rows, statements, FLOW, HOURS = (
     STAGE[name] for name in ("committed", "rows", "statements", "FLOW", "HOURS")
 )
@@ -215,9 +216,8 @@ def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -
     assert watch()["report"]
     assert watch()["report"] is None, "nothing changed: the one on record"
     assert len(ledger.entries(kind="window_judged")) == 1
-    said = {"flow": FLOW, "partition": HOURS[0], "entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}
+    SEED(FLOW, HOURS[0], predictions=[{"entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}])
     with warehouse.write() as conn:
-        conn.execute(tables.predictions.insert().values(**said, commit_id=1, scored_at=warehouse.now()))
         record_labels(conn, FLOW, "analyst", "ann", [("7", HOURS[0], 1)], "late")
         ledger.append(conn, "case_decided", f"{FLOW}/7", {})
     assert watch()["report"]
@@ -247,9 +247,7 @@ def test_a_window_whose_data_turn_out_broken_counts_no_longer_until_they_are_rep
 
 def test_a_label_that_is_taken_back_has_its_window_judged_again(registry: Path) -> None:
     scored(0, 50.0)
-    said = {"flow": FLOW, "partition": HOURS[0], "entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}
-    with warehouse.write() as conn:
-        conn.execute(tables.predictions.insert().values(**said, commit_id=1, scored_at=warehouse.now()))
+    SEED(FLOW, HOURS[0], predictions=[{"entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}])
     watch()
     for known in ([("7", 1.0)], []):
         with warehouse.write() as conn:

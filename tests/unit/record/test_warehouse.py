@@ -42,9 +42,9 @@ def migrated(home):
     return home
 
 
-def prediction(key, **other):
-    row = {"entity_key": key, "model": "m", "version": 1, "score": 0.5, "decision": None, "row_sha": "a" * 64}
-    return {**row, "reasons": [["v1", 0.3]], "commit_id": 1, "scored_at": warehouse.now(), **other}
+def case(key, **other):
+    row = {"entity_key": key, "route": "review", "risk": 0.5, "status": "open", "resolutions": {}, "note": None}
+    return {**row, "reasons": [["v1", 0.3]], "opened_at": "t", "updated_at": "t", **other}
 
 
 def count(table):
@@ -273,39 +273,39 @@ for number in range(25):
 def test_bulk_replace_replaces_what_is_named_and_nothing_else(migrated):
     here, there = {"flow": "f", "partition": "p"}, {"flow": "f", "partition": "q"}
     with warehouse.write() as conn:
-        assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), prediction("b")]) == 0
-        assert warehouse.bulk_replace(conn, tables.predictions, there, [prediction("a")]) == 0
-        assert warehouse.bulk_replace(conn, tables.predictions, here, [prediction("c", score=np.float64(0.7))]) == 2
-        rows = conn.execute(sa.select(tables.predictions).order_by(tables.predictions.c.entity_key)).mappings().all()
-    assert [(row["partition"], row["entity_key"], row["score"]) for row in rows] == [("q", "a", 0.5), ("p", "c", 0.7)]
+        assert warehouse.bulk_replace(conn, tables.cases, here, [case("a"), case("b")]) == 0
+        assert warehouse.bulk_replace(conn, tables.cases, there, [case("d")]) == 0
+        assert warehouse.bulk_replace(conn, tables.cases, here, [case("c", risk=np.float64(0.7))]) == 2
+        rows = conn.execute(sa.select(tables.cases).order_by(tables.cases.c.entity_key)).mappings().all()
+    assert [(row["partition"], row["entity_key"], row["risk"]) for row in rows] == [("p", "c", 0.7), ("q", "d", 0.5)]
     assert rows[0]["reasons"] == [["v1", 0.3]]
     with warehouse.write() as conn:
-        assert warehouse.bulk_replace(conn, tables.predictions, here, []) == 1
-    assert count(tables.predictions) == 1
+        assert warehouse.bulk_replace(conn, tables.cases, here, []) == 1
+    assert count(tables.cases) == 1
 
 
 def test_bulk_replace_refuses_what_would_leave_or_delete_too_much(migrated):
     here = {"flow": "f", "partition": "p"}
     with warehouse.write() as conn:
         with pytest.raises(ValueError, match="whole table"):
-            warehouse.bulk_replace(conn, tables.predictions, {}, [])
+            warehouse.bulk_replace(conn, tables.cases, {}, [])
         with pytest.raises(ValueError, match="row 1 has partition='q'"):
-            warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), prediction("b", partition="q")])
-        short = {k: v for k, v in prediction("b").items() if k != "row_sha"}
-        with pytest.raises(ValueError, match=r"row 1 has other columns: {'row_sha'}"):
-            warehouse.bulk_replace(conn, tables.predictions, here, [prediction("a"), short])
+            warehouse.bulk_replace(conn, tables.cases, here, [case("a"), case("b", partition="q")])
+        short = {k: v for k, v in case("b").items() if k != "note"}
+        with pytest.raises(ValueError, match=r"row 1 has other columns: {'note'}"):
+            warehouse.bulk_replace(conn, tables.cases, here, [case("a"), short])
 
 
 def test_eight_thousand_rows_are_replaced_in_well_under_a_second(migrated):
-    rows = [prediction(str(number)) for number in range(8000)]
+    rows = [case(str(number)) for number in range(8000)]
     seconds = []
     for _ in range(3):
         began = time.process_time()  # of this process: other load on the machine does not count
         with warehouse.write() as conn:
-            warehouse.bulk_replace(conn, tables.predictions, {"flow": "f", "partition": "p"}, rows)
+            warehouse.bulk_replace(conn, tables.cases, {"flow": "f", "partition": "p"}, rows)
         seconds.append(time.process_time() - began)
     assert min(seconds) < 0.3
-    assert count(tables.predictions) == 8000
+    assert count(tables.cases) == 8000
 
 
 def test_upsert_updates_only_what_it_is_told_to(migrated):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from baton.settings import settings
 from baton.stages import garbage
 from baton.stages.journal import Journal
 from baton.stages.slots import Slot, StageOutput, StageResult, head, run_stage
+
+PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "published_rows.py"))
 
 FLOW, HOUR, NEXT = "letters", "2026-11-20T09:00:00", "2026-11-20T10:00:00"
 PLANTED = "Zebulon Quackenbush-Featherstonehaugh"
@@ -61,16 +65,12 @@ def fill(home: Path) -> None:
     good = stage("contract", ROWS, {"data": taken.ref}, params={"state": CONTRACT}, facts={"status": "passed"})
     keyed = ROWS.rename(columns={"letter_id": "entity_key"})
 
-    def publish(conn: sa.Connection, commit_id: int) -> None:
-        for key in keyed["entity_key"]:
-            one = {"flow": FLOW, "partition": HOUR, "entity_key": key, "commit_id": commit_id}
-            conn.execute(
-                tables.decisions.insert().values(**one, risk=0.1, route="reply", models={"m": 1}, decided_at=at)
-            )
-            conn.execute(tables.predictions.insert().values(
-                **one, model="m", version=1, score=0.1, reasons=[[PLANTED if key == "b" else "n", 0.5]], scored_at=at))  # fmt: skip
-
-    stage("publish", keyed, {"data": good.ref}, on_commit=publish)
+    publication = PUBLISHED["written"](
+        FLOW, HOUR, models={"m": 1}, decisions=[{"entity_key": key, "route": "reply"} for key in keyed["entity_key"]],
+        predictions=[{"entity_key": key, "reasons": json.dumps([[PLANTED if key == "b" else "n", 0.5]])}
+                     for key in keyed["entity_key"]],
+    )  # fmt: skip
+    stage("publish", keyed, {"data": good.ref}, on_commit=publication.enforce)
     stage(
         "contract", ROWS, {"data": taken.ref}, params={"state": CONTRACT, "x": 1}, facts={"status": "passed"}
     )  # again
@@ -205,7 +205,7 @@ def test_parts_are_looked_into_and_written_anew(home: Path, monkeypatch: pytest.
     planned = erase(["b"], FLOW, "asked on paper", "ada")
     done = erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
     assert done.objects == planned.objects
-    assert (planned.rows["rows of datasets"], len(planned.objects)) == (6, 6 * 4)
+    assert (planned.rows["rows of datasets"], len(planned.objects)) == (6, 6 * 4 + 2 * 4)  # and what is published
     assert holding(home) == []
     assert garbage.gc(timedelta(seconds=-60)).uris == []
     after = head(Slot("m_train", "assemble", "history"))

@@ -56,13 +56,13 @@ def stage(work, slot=SLOT, params=None, inputs=None, models=None, code="c"):
 
 
 def publish(conn, commit_id):
-    row = {"entity_key": "e", "risk": 0.1, "route": "clear", "models": {}, "commit_id": commit_id, "decided_at": "t"}
-    warehouse.bulk_replace(conn, tables.decisions, {"flow": SLOT.flow, "partition": SLOT.partition}, [row])
+    row = {"commit_id": commit_id, "models": {}, "entities": 1, "at": "t"}
+    warehouse.bulk_replace(conn, tables.published, {"flow": SLOT.flow, "partition": SLOT.partition}, [row])
 
 
 def published():
     with warehouse.read() as conn:
-        return [row.commit_id for row in conn.execute(sa.select(tables.decisions.c.commit_id))]
+        return [row.commit_id for row in conn.execute(sa.select(tables.published.c.commit_id))]
 
 
 def fence(slot=SLOT):

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from baton.errors import BatonError
+from baton.data import objects
+from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import ledger, tables
 from baton.stages import slots
@@ -63,7 +64,7 @@ def publish(*args: Any, **how: Any) -> StageResult:
 
 def seen() -> list[list[tuple[Any, ...]]]:
     """All that other systems and people see."""
-    return [rows(table) for table in (tables.decisions, tables.predictions, tables.cases)]
+    return [rows(table) for table in ("decisions", "predictions", tables.cases)]
 
 
 def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> None:
@@ -72,12 +73,12 @@ def test_decisions_and_the_scores_of_every_model_behind_them_are_published() -> 
         "published": 2, "routes": {"clear": 1, "review": 1}, "money": {"clear": 12.5, "review": 12.5},
         "models": {"late_order": 1, "strange": 3},
     }  # fmt: skip
-    found = rows(tables.decisions, "entity_key", "route", "risk", "money", "models", "commit_id")
+    found = rows("decisions", "entity_key", "route", "risk", "money", "models", "commit_id")
     assert found == [
         ("1", "clear", 0.25, 12.5, {"late_order": 1, "strange": 3}, result.commit_id),
         ("2", "review", 0.25, 12.5, {"late_order": 1, "strange": 3}, result.commit_id),
     ]
-    found = rows(tables.predictions, "entity_key", "model", "version", "score", "reasons", commit_id=result.commit_id)
+    found = rows("predictions", "entity_key", "model", "version", "score", "reasons", commit_id=result.commit_id)
     assert found == [
         ("1", "late_order", 1, 0.9, [["amount", 1.5]]),
         ("1", "strange", 3, 0.1, None),
@@ -105,7 +106,7 @@ def test_what_a_model_accepts_is_published_with_how_strange_each_text_is() -> No
             models={"late_order": 1, "strange": 3},
         )
     )
-    assert rows(tables.predictions, "entity_key", "model", "accepted", "strangeness") == [
+    assert rows("predictions", "entity_key", "model", "accepted", "strangeness") == [
         ("1", "late_order", 1, 0.1),
         ("1", "strange", None, None),
         ("2", "late_order", 0, 0.7),
@@ -117,12 +118,9 @@ def test_superseding_replaces_the_whole_partition_and_no_other() -> None:
     publish(0, {"1": "clear", "2": "clear", "3": "clear"})
     publish(1, {"4": "clear"})
     second = publish(0, {"2": "block"}, version=2)
-    assert rows(tables.decisions, "partition", "entity_key", "route") == [
-        (HOURS[0], "2", "block"),
-        (HOURS[1], "4", "clear"),
-    ]
-    assert rows(tables.predictions, "entity_key", "version", model="late_order") == [("2", 2), ("4", 1)]
-    assert rows(tables.predictions, "commit_id", partition=HOURS[0]) == [(second.commit_id,)] * 2
+    assert rows("decisions", "partition", "entity_key", "route") == [(HOURS[0], "2", "block"), (HOURS[1], "4", "clear")]
+    assert rows("predictions", "entity_key", "version", model="late_order") == [("2", 2), ("4", 1)]
+    assert rows("predictions", "commit_id", partition=HOURS[0]) == [(second.commit_id,)] * 2
 
 
 def test_cases_are_opened_for_their_routes_only_and_keep_what_a_person_decided() -> None:
@@ -145,7 +143,7 @@ def test_cases_are_opened_for_their_routes_only_and_keep_what_a_person_decided()
 def test_a_partition_without_decisions_is_published_too() -> None:
     publish(0, {"1": "review"})
     assert publish(0, {}).facts["published"] == 0
-    assert rows(tables.decisions) == rows(tables.predictions) == []
+    assert rows("decisions") == rows("predictions") == []
     assert cases.counts(FLOW) == {"withdrawn": 1}
 
 
@@ -155,6 +153,17 @@ def test_the_same_again_changes_nothing_and_a_dry_run_nothing_at_all() -> None:
     assert publish(0, {"1": "review"}).commit_id == first.commit_id
     publish(0, {"1": "clear", "2": "block"}, dry_run=True)
     assert seen() == before
+
+
+def test_published_rows_that_are_damaged_are_built_anew() -> None:
+    first = publish(0, {"1": "review"})
+    before = seen()
+    for item in list(objects.listed(lambda name: ".predictions.000" in name)):
+        objects.delete(item.uri)
+    with pytest.raises(DatasetCorrupt, match="missing"):
+        seen()
+    assert publish(0, {"1": "review"}).commit_id > first.commit_id
+    assert [row[:6] for row in seen()[1]] == [row[:6] for row in before[1]]
 
 
 def test_nothing_is_seen_of_a_publication_that_does_not_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +200,9 @@ def test_scores_alone_are_published_without_decisions_and_cases() -> None:
     result = publish_scores(1, "abc")
     assert result.facts == {"published": 3, "models": {"late_order": 1, "strange": 3}}
     assert result.ref.rows == 6
-    assert len(rows(tables.predictions)) == 6
+    assert len(rows("predictions")) == 6
     publish_scores(2, "ab")
-    found = rows(tables.predictions, "entity_key", "model", "version")
+    found = rows("predictions", "entity_key", "model", "version")
     assert found == [("a", "late_order", 2), ("a", "strange", 3), ("b", "late_order", 2), ("b", "strange", 3)]
-    assert rows(tables.decisions) == rows(tables.cases) == []
+    assert rows("decisions") == rows(tables.cases) == []
     assert len(ledger.entries(subject=f"{FLOW}/{HOURS[0]}", kind="predictions_published")) == 2

@@ -16,6 +16,8 @@ from baton.console.spans import placed_values
 from baton.console.wording import in_words
 from baton.errors import BatonError
 from baton.feedback import cases
+from baton.published.index import newest
+from baton.published.rows import DECISIONS, find
 from baton.quarantine.rows import value_of
 from baton.record import tables
 from baton.record.warehouse import read
@@ -35,7 +37,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
         let each version decide), contract, row (name, value, description, hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
-        case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(conn, flow, entity_key)
+        case = first_row(conn, tables.cases, flow=flow, entity_key=entity_key) or _undecided(flow, entity_key)
         if case is None:
             return None
     line = lineage(flow, entity_key, case["partition"])
@@ -77,10 +79,11 @@ def _offered(case: Mapping[str, Any]) -> dict[str, str]:
         return {}  # the source row's section says that the store cannot be read
 
 
-def _undecided(conn: Connection, flow: str, entity_key: str) -> dict[str, Any] | None:
+def _undecided(flow: str, entity_key: str) -> dict[str, Any] | None:
     """The newest decision in the shape of a case that nobody has to decide."""
-    newest = tables.decisions.c.partition.desc()
-    row = first_row(conn, tables.decisions, newest, flow=flow, entity_key=entity_key)
+    row = next(
+        (row for one in newest(entity_key, flow) for row in find(DECISIONS, flow, one.partition, [entity_key])), None
+    )
     if row is None:
         return None
     none = dict.fromkeys(("queue", "priority", "title", "reasons", "edits", "resolution", "actor", "note", "text"))

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, select
 from baton.data import datasets
 from baton.data.cells import keys_of
 from baton.errors import BatonError
+from baton.published import index
+from baton.published.rows import DECISIONS, PREDICTIONS, find
 from baton.record import tables
 from baton.record.warehouse import read
 
@@ -47,8 +49,8 @@ class Lineage:
     """What is on record of one entity in one partition.
 
     Attributes:
-        decision: its row of `decisions`; None where nothing was decided.
-        scores: its rows of `predictions`.
+        decision: its published decision; None where nothing was decided.
+        scores: its published predictions.
         published: the commit that published it; None for what never got that far.
         checked: contracts on the way, the one with the entity's row first, then the nearest.
         sources: commits of all deliveries on the way, nearest first.
@@ -65,11 +67,11 @@ class Lineage:
 
 
 def places(entity: str, flow: str | None = None) -> list[tuple[str, str]]:
-    """Where an entity was published or quarantined: (partition, flow), oldest first."""
-    known = (tables.quarantine, tables.predictions, tables.decisions)
+    """Where an entity was quarantined, and where each flow published it last: (partition, flow), oldest first."""
     with read() as conn:
         where = {"entity_key": entity} | ({} if flow is None else {"flow": flow})
-        return sorted({(row["partition"], row["flow"]) for table in known for row in all_rows(conn, table, **where)})
+        found = {(row["partition"], row["flow"]) for row in all_rows(conn, tables.quarantine, **where)}
+    return sorted(found | {(one.partition, one.flow) for one in index.newest(entity, flow)})
 
 
 def lineage(flow: str, entity: str, partition: str | None = None) -> Lineage:
@@ -89,9 +91,9 @@ def lineage(flow: str, entity: str, partition: str | None = None) -> Lineage:
             raise BatonError(f"flow {flow} has not published or quarantined {entity!r}")
         partition = known[-1][0]
     place = {"flow": flow, "partition": partition, "entity_key": entity}
+    decision = next(iter(find(DECISIONS, flow, partition, [entity])), None)
+    scores = tuple(find(PREDICTIONS, flow, partition, [entity]))
     with read() as conn:
-        decision = first_row(conn, tables.decisions, **place)
-        scores = tuple(all_rows(conn, tables.predictions, **place))
         made = decision or next(iter(scores), None)
         published = first_row(conn, tables.commits, id=made["commit_id"]) if made else None
         starts = [published] if published else _unpublished(conn, flow, partition)

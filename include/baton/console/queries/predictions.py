@@ -2,20 +2,22 @@
 
 import csv
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any
 
 from baton.data.cells import as_text, guarded
+from baton.data.datasets import read_batches
 from baton.errors import BatonError
 from baton.progress import told
-from baton.record.tables import predictions
+from baton.published.rows import COLUMNS, PREDICTIONS, Published, batches, published, schema
+from baton.record import tables
 from baton.record.warehouse import read
 
-KEPT = [column for column in predictions.c if column.name != "commit_id"]
-_JSON = [column.name for column in KEPT if isinstance(column.type, sa.JSON)]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEPT = [name for name in COLUMNS[PREDICTIONS] if name != "commit_id"]
 
 
 def export(
@@ -34,13 +36,15 @@ def export(
     """
     if path.suffix not in (".csv", ".parquet"):
         raise BatonError(f"{path}: the name must end in .csv or .parquet")
-    conditions = [predictions.c.flow == flow]
-    conditions += [predictions.c.model == model] if model else []
-    conditions += [predictions.c.partition >= first] if first else []
-    conditions += [predictions.c.partition <= last] if last else []
+    table = tables.published.c
+    bounds = [table.flow == flow]
+    bounds += [table.partition >= first] if first else []
+    bounds += [table.partition <= last] if last else []
     with read() as conn:
-        partitions = list(conn.scalars(sa.select(predictions.c.partition).where(*conditions).distinct()))
-    if not partitions:
+        places = [one for one in published(conn, *bounds) if one.predictions is not None and one.predictions.rows]
+    if model:
+        places = [one for one in places if model in _models(one)]
+    if not places:
         asked = ", ".join(
             f"{name} {value}" for name, value in (("model", model), ("from", first), ("until", last)) if value
         )
@@ -51,47 +55,51 @@ def export(
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise BatonError(f"{path} exists: choose another name or delete it") from error
-    batches = _batches(conditions, sorted(partitions))
+    given = _tables(places, model)
     try:
         with os.fdopen(handle, "wb") as file:
-            return (_as_csv if path.suffix == ".csv" else _as_parquet)(file, batches)
+            return (_as_csv if path.suffix == ".csv" else _as_parquet)(file, given)
     except BaseException:  # half of them is not what was asked for
         path.unlink(missing_ok=True)
         raise
 
 
-def _batches(conditions: list[Any], partitions: list[str]) -> Iterator[list[Mapping[str, Any]]]:
-    for partition in told(partitions, "predictions written", "partitions"):
-        query = sa.select(*KEPT).where(*conditions, predictions.c.partition == partition)
-        with read() as conn:
-            rows = conn.execute(query.order_by(predictions.c.entity_key, predictions.c.model)).mappings().all()
-        yield [{**row, **{name: None if row[name] is None else as_text(row[name]) for name in _JSON}} for row in rows]
+def _models(one: Published) -> set[str]:
+    assert one.predictions is not None
+    return {name for batch in read_batches(one.predictions, ["model"]) for name in batch.column(0).unique().to_pylist()}
 
 
-def _as_csv(file: Any, batches: Iterator[list[Mapping[str, Any]]]) -> int:
+def _tables(places: list[Published], model: str | None) -> Iterator["pa.Table"]:
+    """The rows, some at a time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for one in told(places, "predictions written", "partitions"):
+        for batch in batches(one, PREDICTIONS):
+            table = pa.Table.from_batches([batch]).select(KEPT)
+            yield table if model is None else table.filter(pc.equal(table.column("model"), model))
+
+
+def _as_csv(file: Any, given: Iterator["pa.Table"]) -> int:
     import io
 
     total = 0
     with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         writer = csv.writer(text)
-        writer.writerow([column.name for column in KEPT])
-        for rows in batches:
-            writer.writerows([guarded(as_text(value)) for value in row.values()] for row in rows)
-            total += len(rows)
+        writer.writerow(KEPT)
+        for table in given:
+            writer.writerows([guarded(as_text(value)) for value in row.values()] for row in table.to_pylist())
+            total += table.num_rows
     return total
 
 
-def _as_parquet(file: Any, batches: Iterator[list[Mapping[str, Any]]]) -> int:
+def _as_parquet(file: Any, given: Iterator["pa.Table"]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    schema = pa.schema([
-        (column.name, pa.string() if column.name in _JSON else kinds.get(column.type.python_type, pa.string())) for column in KEPT
-    ])  # fmt: skip
     total = 0
-    with pq.ParquetWriter(file, schema) as writer:
-        for rows in batches:
-            writer.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema))
-            total += len(rows)
+    with pq.ParquetWriter(file, pa.schema([schema(PREDICTIONS).field(name) for name in KEPT])) as writer:
+        for table in given:
+            writer.write_table(table)
+            total += table.num_rows
     return total

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.wording import in_words
@@ -98,28 +98,21 @@ def _cases(
     """Open cases of these groups in the order they are to be worked, with money and the models' reasons."""
     if not groups:
         return []
-    case, decision = tables.cases, tables.decisions
+    case = tables.cases
     where = [case.c.status == "open", case.c.flow.in_({group["flow"] for group in groups})]
     if wanted.queue:
         where.append(case.c.queue.is_(None) if wanted.queue == NO_QUEUE else case.c.queue == wanted.queue)
     if wanted.route:
         where.append(case.c.route == wanted.route)
-    first = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after).subquery()
-    same = and_(*(decision.c[name] == first.c[name] for name in ("flow", "partition", "entity_key")))
-    query = select(first, decision.c.money).outerjoin(decision, same).order_by(*_urgency(first.c))
+    query = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after)
     rows = [dict(row) for row in conn.execute(query).mappings()]
-    whys = _reasons(conn, list(map(_place, rows)))
     found = []
     for row in rows:
         deciding = rights.decide(row["flow"])
         hidden = {} if deciding else dict.fromkeys(FOR_DECIDING)
         shown = {name: row[name] for name in _CASE} | hidden
-        found.append({**shown, "why": whys.get(_place(row), []), "may_decide": deciding})
+        found.append({**shown, "why": _reasons(row["why"] or []), "may_decide": deciding})
     return found
-
-
-def _place(row: Mapping[Any, Any]) -> tuple[str, str, str]:
-    return row["flow"], row["partition"], row["entity_key"]
 
 
 def _urgency(case: Any) -> tuple[Any, ...]:
@@ -127,18 +120,12 @@ def _urgency(case: Any) -> tuple[Any, ...]:
     return func.coalesce(case.priority, USUAL), case.risk.desc(), case.opened_at, case.flow, case.entity_key
 
 
-def _reasons(
-    conn: Connection, keys: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Scores and reasons in words per entity, highest score first."""
-    table = tables.predictions
-    if not keys:
-        return {}
-    here = (table.c.flow, table.c.partition, table.c.entity_key)
-    named = or_(*(and_(*(column == part for column, part in zip(here, key, strict=True))) for key in keys))
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in conn.execute(select(table).where(named).order_by(table.c.score.desc())).mappings():
-        entry = {name: row[name] for name in ("model", "version", "score")}
-        entry["words"] = in_words(row["reasons"], row["category"])
-        found.setdefault(_place(row), []).append(entry)
-    return found
+def _reasons(why: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Scores and reasons in words, highest score first, as the case has them."""
+    return [
+        {
+            **{name: one[name] for name in ("model", "version", "score")},
+            "words": in_words(one["reasons"], one["category"]),
+        }
+        for one in why
+    ]

@@ -4,6 +4,7 @@ A new revision is the next file in `versions/`: `000N_what.py` with `revision = 
 `down_revision`. A test compares the tables of `baton.record.tables` with what the revisions build.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,8 +29,11 @@ def current(conn: Connection) -> str | None:
     return conn.execute(sa.text("select version_num from alembic_version")).scalar()
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, carry: Callable[[Connection], None] | None = None) -> None:
     """Bring a database to the newest revision in one transaction; several processes may try at once.
+
+    Args:
+        carry: takes rows out of tables that go into the store, which this room does not know.
 
     Raises:
         BatonError: a newer Baton upgraded the database, or a build before the first release made it.
@@ -50,5 +54,5 @@ def upgrade(engine: Engine) -> None:
     with engine.connect().execution_options(baton_write=True) as conn, conn.begin():
         if conn.dialect.name == "postgresql":
             conn.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        config.attributes["connection"] = conn
+        config.attributes |= {"connection": conn, "carry": carry}
         command.upgrade(config, "head")

@@ -25,6 +25,7 @@ from baton.effects.mail import mail_payload
 from baton.errors import BatonError
 from baton.feedback import cases
 from baton.names import PUBLISH
+from baton.published.index import newest
 from baton.record import tables, warehouse
 from baton.stages import StageJob, StageOutput, engine_step, read_inputs
 from baton.stages.slots import Slot, head
@@ -348,11 +349,8 @@ def _require_alone(conn: Connection, job: StageJob, actions: Sequence[Action], k
 
 def published(incident: str, flow: str = PACK) -> dict[Any, Any]:
     """The decision about an incident as it is published now. Raises BatonError: there is none."""
-    table = tables.decisions
-    query = select(table.c.partition).where(table.c.flow == flow, table.c.entity_key == incident)
-    with warehouse.read() as conn:
-        partition = conn.execute(query.order_by(table.c.partition.desc()).limit(1)).scalar()
-    result = head(Slot(flow, PUBLISH, partition)) if partition else None
+    place = next(iter(newest(incident, flow)), None)
+    result = head(Slot(flow, PUBLISH, place.partition)) if place else None
     if result is None:
         raise BatonError(
             f"flow {flow} has published no incident {incident!r}; its page, or `baton predictions`, names them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
 from baton_packs.customer_experience.letters import replies
 
+SEED = runpy.run_path(str(Path(__file__).parents[3] / "published_rows.py"))["seed"]
 FLOW, PARTITION = "document_intake", "2026-11-20T09:00:00"
 
 
@@ -322,12 +324,10 @@ def test_a_suggestion_in_other_words_leaves_in_these_once_and_a_rejected_one_nev
 
 def test_an_edited_suggestion_without_a_change_leaves_as_it_was_offered() -> None:
     suggested("e")
-    with warehouse.write() as conn:  # as the decision stage's own publication records it
+    with warehouse.read() as conn:
         found = conn.execute(select(tables_of.commits.c.id).where(tables_of.commits.c.stage == "publish")).scalar_one()
-        conn.execute(tables_of.decisions.insert().values(
-            flow=FLOW, partition=PARTITION, entity_key="e", risk=0.5, route="suggest", models={}, commit_id=found,
-            decided_at=warehouse.now(),
-        ))  # fmt: skip
+    # as the decision stage's own publication records it
+    SEED(FLOW, PARTITION, commit_id=found, decisions=[{"entity_key": "e", "risk": 0.5, "route": "suggest"}])
     assert cases.decide(FLOW, "e", "edited", "ada", text="Dear e, it takes two days.")["text"] is None
     assert later().facts["answers"] == 1
     assert left_with(LATER)["e"]["body"] == "Dear e, it takes two days.\n"

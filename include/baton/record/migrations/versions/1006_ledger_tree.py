@@ -5,7 +5,7 @@ from alembic import op
 from baton.record.columns import columns
 
 revision = "1006"
-down_revision = "1004"
+down_revision = "1005"
 
 
 def upgrade() -> None:
