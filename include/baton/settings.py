@@ -6,6 +6,7 @@ they live in `home/secrets`, mode 0600.
 """
 
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class Settings(BaseSettings):
         default=5_000_000,
         ge=1,
         description="A stage that wants more rows at once is refused; it can take them in batches.",
+    )
+    scoring_slots: int | None = Field(
+        default=None,
+        ge=1,
+        description="Slots of the pool `scoring` when it is made, default twice the cores; at most twice as many tasks share "
+        "a stage of a large batch.",
     )
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
@@ -134,6 +141,11 @@ def read_services(home: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict):
         raise BatonError(f"{path}: expected an object of services; stop `baton up` and delete the file")
     return content
+
+
+def scoring_slots() -> int:
+    """Slots of the pool `scoring`."""
+    return settings().scoring_slots or 2 * (os.cpu_count() or 1)
 
 
 @lru_cache(maxsize=1)

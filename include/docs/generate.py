@@ -253,7 +253,10 @@ def _task(task: Any) -> tuple[str, str, str, str]:
     given = task.partial_kwargs if task.is_mapped else vars(task)
     what = f"`{given['step']}`" if given.get("step") else made.__name__
     after = ", ".join(f"`{one}`" for one in sorted(task.upstream_task_ids))
-    return f"`{task.task_id}`", what + (", side by side" if task.is_mapped else ""), after, task.pool
+    mapped = task.is_mapped and (
+        "; tasks share a large batch" if "group" in task.expand_input.value else ", side by side"
+    )
+    return f"`{task.task_id}`", what + (mapped or ""), after, task.pool
 
 
 # --- Markdown ---

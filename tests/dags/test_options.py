@@ -17,7 +17,7 @@ from baton.airflow.lifecycle import build
 from baton.airflow.operators import stage
 from baton.airflow.operators.permits import PermitsOperator
 from baton.airflow.operators.stage import StageOperator
-from baton.errors import SpecError
+from baton.errors import BatonError, SpecError
 from baton.packs.pack import load_pack
 from baton.specs.forecast import ForecastSpec
 from baton.stages.job import StageJob
@@ -26,7 +26,9 @@ from baton.stages.step import Keywords, Step, resolve, with_options
 
 def given(task: Any) -> list[dict[str, Any]]:
     """The options of a task, or those of each task that it is mapped to."""
-    return list(task.expand_input.value["options"]) if isinstance(task, MappedOperator) else [task.options]
+    if not isinstance(task, MappedOperator):
+        return [task.options]
+    return list(task.expand_input.value.get("options") or [task.partial_kwargs["options"] or {}])
 
 
 def stages(dag: DAG) -> list[Any]:
@@ -174,3 +176,45 @@ def test_a_long_stage_says_in_its_log_how_far_it_is(monkeypatch: pytest.MonkeyPa
         "scores: 1 of 2 rows",
         "scores: 2 of 2 rows",
     ]
+
+
+def test_stages_whose_rows_depend_on_no_others_are_shared_by_tasks(dags: dict[str, DAG]) -> None:
+    shared = {
+        f"{dag_id}.{task.task_id}": task.expand_input.value["group"].operator.task_id
+        for dag_id, dag in dags.items() for task in stages(dag)
+        if isinstance(task, MappedOperator) and "group" in task.expand_input.value
+    }  # fmt: skip
+    assert shared["transaction_monitoring.score__card_fraud"] == "contract"
+    assert shared["transaction_monitoring.decide"] == "contract"
+    assert shared["customer_experience.score__message_intent"] == "contract"
+    assert not [name for name in shared if name.startswith(("replenishment", "incident_response.score"))]
+    pools = {dag.get_task(name.partition(".")[2]).pool for name in shared for dag in [dags[name.partition(".")[0]]]}
+    assert pools == {"scoring"}
+
+
+def test_what_is_mapped_over_options_is_not_shared_again() -> None:
+    with Flow("twice", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        rows = one.ingest("transactions")
+        simulate = "baton_packs.supply_chain.steps:simulate"
+        inputs = {"proposals": rows, "forecast": rows, "stock": rows}
+        parts = one.mapped("parts", simulate, [{"part": 0, "parts": 1}], **inputs)
+        alone = one.score(parts, "card_fraud")
+        shared = one.score(rows, "transaction_anomaly")
+        combine = "baton_packs.financial_crime.steps:combine"
+        again = one.stage("again", combine, transactions=shared, card_fraud=alone, transaction_anomaly=shared)
+        never = one.stage("never", combine, transactions=shared, card_fraud=parts, transaction_anomaly=shared)
+    assert [one.operator.is_mapped for one in (alone, shared, again, never)] == [False, True, True, False]
+    assert again.operator.expand_input.value["group"].operator.task_id == "score__card_fraud"
+
+
+def test_what_tasks_share_is_one_result_again() -> None:
+    whole = {"ref": {"uri": "a"}, "facts": {}, "models": {}, "partition": "p"}
+    parts = [{**whole, "group": {"number": number, "edges": [0, 5, 9]}} for number in (0, 1)]
+    assert stage.whole_result(parts)["ref"] == whole["ref"]
+    assert stage.whole_result(None) is None
+    options = [{**whole, "ref": {"uri": uri}} for uri in "ab"]
+    assert stage.whole_result([*options, None]) == options
+    made = [{**one, "group": {**one["group"], "flow": "f", "stage": "score"}} for one in parts]
+    of_before = {**made[1], "group": {**made[1]["group"], "edges": [0, 3, 9]}}
+    with pytest.raises(BatonError, match="stage score: 1 of the tasks that share its rows have no result"):
+        stage.whole_result([made[0], of_before])

@@ -247,7 +247,8 @@ def test_no_secret_in_logs_xcom_or_ledger(summary: dict[str, Any], services: Any
     texts = {str(place): place.read_text(errors="replace") for place in places}
     texts["ledger"] = " ".join(json.dumps(entry.payload) for entry in ledger.entries(limit=100_000))
     run = next(run["dag_run_id"] for run in demo.airflow.runs(FLOW) if run["state"] == "success")
-    texts["xcom"] = json.dumps([demo.airflow.xcom(FLOW, run, t["task_id"]) for t in demo.airflow.tasks(FLOW, run)])
+    tasks = demo.airflow.tasks(FLOW, run)
+    texts["xcom"] = json.dumps([demo.airflow.xcom(FLOW, run, t["task_id"], t["map_index"]) for t in tasks])
     assert "facts" in texts["xcom"]
     for place, text in texts.items():
         assert not any(secret in text for secret in secrets), place

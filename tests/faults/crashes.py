@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import group_crashes
 import outbox_crashes
 import slot_crashes
 from forked import Violation, fresh_home
@@ -21,6 +22,7 @@ from forked import Violation, fresh_home
 from baton.record import ledger
 
 KINDS = {"slot": slot_crashes.run_scenario, "outbox": outbox_crashes.run_scenario}
+KINDS["group"] = group_crashes.run_scenario
 KINDS["guarded"] = outbox_crashes.run_guarded
 PER_HOME = 40  # scenarios that share a warehouse; all, where a server holds it: its ledger has one key
 

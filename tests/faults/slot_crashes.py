@@ -36,8 +36,14 @@ from baton.record.tables import commits, heads
 from baton.stages import garbage, slots
 
 POINTS = ("looked", "fenced", "computed", "writing", "written", "synced", "named", "before_commit", "committed")
-HOLDING = {"named", "before_commit"}  # at these points an attempt is inside the commit's transaction
-NEEDS_LOCK = {"looked", "synced"}  # the step after these needs the warehouse's write lock
+# at these points an attempt is inside the commit's transaction; `whole_...` see group_crashes.py
+HOLDING = {"named", "before_commit", "whole_named", "whole_before_commit"}
+NEEDS_LOCK = {
+    "looked",
+    "synced",
+    "whole_looked",
+    "whole_synced",
+}  # the step after these needs the warehouse's write lock
 PARTITION = "2026-01-01T00:00:00"
 index.AT_PUBLISH = 0  # merging needs the lock once more, and the director lets one attempt at a time have it
 KEYS = sorted(f"e{number}" for number in range(20))
@@ -108,7 +114,7 @@ def run_scenario(seed: int, counts: Counter[str]) -> str:
                 continue
             if len(running) == 1 and not waiting_to_start and running[0].at == running[0].sleep_at:
                 counts["woke after its replacement had ended"] += 1
-            _advance(rng, running, holder)
+            advance(rng, running, holder)
             running = [a for a in running if a.ended is None]
         for one in every:
             counts[str(one.ended) if one.ended != "killed" else f"killed at {one.at}"] += 1
@@ -144,7 +150,7 @@ def _cast(seed: int, rng: random.Random) -> list[Cast]:
     return cast
 
 
-def _advance(rng: random.Random, running: list[Attempt], holder: Attempt | None) -> None:
+def advance(rng: random.Random, running: list[Attempt], holder: Attempt | None) -> None:
     """Let one attempt make one step; at most one waits for a lock at a time: the seed decides the order."""
     blocked = [a for a in running if a.waiting]
     ready = [a for a in running if not (a.waiting or (blocked and a is not holder and a.at in NEEDS_LOCK))]

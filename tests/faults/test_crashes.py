@@ -44,6 +44,14 @@ def test_interleaved_and_killed_attempts_leave_one_verified_head(tmp_path: Path)
     assert min(endings[name] for name in ("done", "stale", "gc", "woke after its replacement had ended")) > 0
 
 
+def test_interleaved_and_killed_tasks_that_share_a_stage_leave_one_whole(tmp_path: Path) -> None:
+    summary = scenarios("group", "0:60", tmp_path)
+    assert summary["scenarios"] >= 15
+    endings = summary["endings"]
+    assert sum(f"killed at whole_{point}" in endings for point in COMMIT) >= 5
+    assert min(endings[name] for name in ("done", "gc", "wholes named by the first tries")) > 0
+
+
 def test_interleaved_and_killed_workers_send_each_effect_once(tmp_path: Path) -> None:
     summary = scenarios("outbox", "0:80", tmp_path)
     assert summary["scenarios"] >= 20

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from baton.data import parts
 from baton.data.datasets import read
 from baton.lifecycle.monitor import judge_windows
 from baton.lifecycle.promote import record_answer
@@ -23,7 +25,7 @@ from baton.registry.client import Registry
 from baton.settings import settings
 from baton.stages.job import StageJob
 from baton.stages.run import run
-from baton.stages.slots import StageResult
+from baton.stages.slots import Slot, StageResult, head
 from baton.steps import ingest, ladder
 from baton.steps.ingest import choose_models
 
@@ -38,6 +40,19 @@ RULES = "shop_pack.rules:late"
 RULE = """\
 import pandas as pd
 
+from baton.stages.step import row_local
+
+
+@row_local
+def decide(orders: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    assert orders["order_id"].astype(str).tolist() == scores["entity_key"].tolist()
+    return scores[["entity_key", "score"]].assign(late=scores["score"] > 0.5)
+
+
+def counted(decided: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    assert decided["entity_key"].tolist() == scores["entity_key"].tolist()
+    return pd.DataFrame({"rows": [len(decided)], "keys": [decided["entity_key"].nunique()]})
+
 
 def late(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"entity_key": data["order_id"], "score": (data["x1"] > data["x2"]).astype(float), "reasons": None})
@@ -49,6 +64,16 @@ from baton.airflow.flows import Flow
 with Flow("shop_laddered", pack="shop", cron=None, models=["{MODEL}"], owner="tests", doc_md="") as flow:
     orders = flow.contract(flow.ingest("orders"), "orders")
     flow.publish_scores({{"{MODEL}": flow.score(orders, "{MODEL}", fallback="{RULES}")}})
+"""
+SHARED = f"""
+# Airflow DAG
+from baton.airflow.flows import Flow
+
+with Flow("shop_shared", pack="shop", cron=None, models=["{MODEL}"], owner="tests", doc_md="") as flow:
+    orders = flow.contract(flow.ingest("orders"), "orders")
+    scores = flow.score(orders, "{MODEL}")
+    decided = flow.stage("decide", "shop_pack.rules:decide", orders=orders, scores=scores)
+    flow.stage("counted", "shop_pack.rules:counted", decided=decided, scores=scores)
 """
 SCORES = """\
 contract: scores
@@ -129,8 +154,20 @@ def test_before_the_first_training_the_rules_score(home: Path) -> None:
 
 def test_a_flow_with_a_fallback_is_green_in_airflow_without_any_model(home: Path, yaml: Path, tmp_path: Path) -> None:
     orders(6).drop(columns="late").to_parquet(home / f"landing/shop/orders-{HOURS[6].replace(':', '-')}.parquet")
-    file = tmp_path / "shop_laddered.py"
-    file.write_text(DAG)
+    assert set(in_airflow(tmp_path, "shop_laddered", DAG, HOURS[6])) == {
+        ("ingest", -1), ("contract", -1), (f"score__{MODEL}", -1), ("publish", -1),
+    }  # fmt: skip
+    assert set(PUBLISHED["read_all"]("predictions", "version", flow="shop_laddered")) == {(0,)}
+    with records.read() as conn:
+        assert "shop_laddered" in {one["flow"] for one in rungs.in_force(conn)}
+    with records.write() as conn:
+        conn.execute(tables.rungs.delete().where(tables.rungs.c.flow == "shop_laddered"))
+
+
+def in_airflow(folder: Path, dag_id: str, text: str, partition: str) -> list[tuple[str, int]]:
+    """One green run in this process; its tasks with their map indices."""
+    file = folder / f"{dag_id}.py"
+    file.write_text(text)
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
@@ -138,15 +175,11 @@ def test_a_flow_with_a_fallback_is_green_in_airflow_without_any_model(home: Path
     assert bag.import_errors == {}
     DagBundlesManager().sync_bundles_to_db()
     sync_bag_to_db(bag, "dags-folder", None)  # `dag.test()` stores only what lies in Airflow's own folder
-    dag = bag.dags["shop_laddered"]
+    dag = bag.dags[dag_id]
     dag.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`
-    run = dag.test(run_conf={"partition_from": HOURS[6]})
+    run = dag.test(run_conf={"partition_from": partition})
     assert str(run.state) == "success"
-    assert set(PUBLISHED["read_all"]("predictions", "version", flow="shop_laddered")) == {(0,)}
-    with records.read() as conn:
-        assert "shop_laddered" in {one["flow"] for one in rungs.in_force(conn)}
-    with records.write() as conn:
-        conn.execute(tables.rungs.delete().where(tables.rungs.c.flow == "shop_laddered"))
+    return sorted((task.task_id, task.map_index) for task in run.get_task_instances())
 
 
 def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(home: Path, yaml: Path) -> None:
@@ -161,6 +194,39 @@ def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(hom
     assert recovered.payload["seconds"] > 0
     again = score(home, 0)
     assert (again.facts["rung"], again.facts["version"]) == ("champion", 2), "the first hour does not keep its rules"
+
+
+def test_a_batch_of_parts_is_shared_by_tasks_and_the_next_stage_sees_the_whole(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders(7).drop(columns="late").to_parquet(home / f"landing/shop/orders-{HOURS[7].replace(':', '-')}.parquet")
+    alone = in_airflow(tmp_path, "shop_alone", SHARED.replace("shop_shared", "shop_alone"), HOURS[7])
+    assert [one for one in alone if one[1] >= 0] == [("decide", 0), (f"score__{MODEL}", 0)], "one part, one task"
+    before = {stage: head(Slot("shop_alone", stage, HOURS[7])) for stage in ("decide", f"score__{MODEL}", "counted")}
+    assert before["counted"] is not None
+    assert read(before["counted"].ref).to_dict("records") == [{"rows": 150, "keys": 150}]
+    monkeypatch.setattr(parts, "ROWS", 50)
+    monkeypatch.setattr(parts, "STEP", 10)
+    monkeypatch.setenv("BATON_SCORING_SLOTS", "1")
+    settings.cache_clear()
+    tasks = in_airflow(tmp_path, "shop_shared", SHARED, HOURS[7])
+    assert [one for one in tasks if one[1] >= 0] == [
+        ("decide", 0),
+        ("decide", 1),
+        (f"score__{MODEL}", 0),
+        (f"score__{MODEL}", 1),
+    ]
+    for stage in ("decide", f"score__{MODEL}"):
+        whole = head(Slot("shop_shared", stage, HOURS[7]))
+        assert whole is not None
+        assert whole.ref.kind == "manifest"
+        columns = ["entity_key", "score"]
+        pd.testing.assert_frame_equal(read(whole.ref, columns), read(before[stage].ref, columns))  # type: ignore[union-attr]
+        groups = [head(Slot("shop_shared", stage, HOURS[7], number)) for number in (0, 1)]
+        assert [one.ref.rows for one in groups if one] == [50, 100]
+    counted = head(Slot("shop_shared", "counted", HOURS[7]))
+    assert counted is not None
+    assert read(counted.ref).to_dict("records") == [{"rows": 150, "keys": 150}]
 
 
 def test_a_file_cut_short_is_noticed_and_the_champion_before_scores(home: Path) -> None:

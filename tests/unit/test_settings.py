@@ -1,13 +1,14 @@
 """Settings: defaults, variables, services.json, errors."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from baton.errors import BatonError
-from baton.settings import Settings, settings
+from baton.settings import Settings, scoring_slots, settings
 
 
 def test_everything_derives_from_home(home: Path) -> None:
@@ -30,6 +31,15 @@ def test_variables_win_over_defaults(home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BATON_STORE_URL", "s3://bucket/store")
     assert settings().warehouse_url.startswith("postgresql")
     assert settings().store_url == "s3://bucket/store"
+
+
+def test_the_pool_has_twice_as_many_slots_as_cores_unless_it_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scoring_slots() == 2 * (os.cpu_count() or 1)
+    monkeypatch.setenv("BATON_SCORING_SLOTS", "3")
+    settings.cache_clear()
+    assert scoring_slots() == 3
 
 
 def test_empty_variable_means_default(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Flows: wiring only. `Flow` is an Airflow DAG with Baton's defaults and a verb per kind of stage."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from baton.airflow.operators.runs import OfFlow, flow_params
 from baton.airflow.operators.stage import StageOperator
 from baton.authoring import wiring
 from baton.errors import SpecError
+from baton.families import ROW_LOCAL
+from baton.packs.pack import find_model
 from baton.settings import settings
 
 SOME = "none_failed_min_one_success"  # trigger rule of what goes on although a branch was not taken
@@ -68,12 +71,33 @@ def _all_results(task_id: str, inputs: dict[str, Any]) -> None:
         raise SpecError(f"stage {task_id}: input `{name}` is {said}, no result of a stage; is it an option?")
 
 
+def _shared_by(inputs: list[Any]) -> Any:
+    """The input whose parts tasks share: one that a single task made if there is one, since only its list is renewed whole when
+    a run is repeated. None where one is made by something else, or by a stage that is mapped over options.
+    """
+    alone = [value for value in inputs if isinstance(_made_by(value), StageOperator)]
+    shared = [
+        value for value in inputs if "group" in getattr(getattr(_made_by(value), "expand_input", None), "value", ())
+    ]
+    return next(iter(alone + shared), None) if len(alone) + len(shared) == len(inputs) else None
+
+
 def _made_by(value: Any) -> Any:
     return getattr(value, "operator", None)
 
 
+def _scores_rows(model: str) -> bool:
+    """Whether several tasks may share the rows that a model scores: by its family; of a model that is not there lint speaks."""
+    with suppress(SpecError):
+        return find_model(model)[1].family in ROW_LOCAL
+    return False
+
+
 class Flow(DAG):
     """A business process on partitions.
+
+    Stages whose rows depend on no other rows (`score` of tables and texts, pure functions marked `@row_local`) are mapped: a batch
+    of many parts is shared by several tasks, one of one part is one task.
 
     Args:
         dag_id: snake_case name of the flow.
@@ -126,12 +150,23 @@ class Flow(DAG):
         wiring.check(task_id, step, options, inputs)
         task = {"outlets": list(outlets), "output_contract": output_contract, "uses_models": uses_models}
         given = {name: value for name, value in (("pool", pool), ("trigger_rule", trigger_rule)) if value}
-        return self._stage(task_id, step, options, inputs, **task, **given)
+        alone = bool(outlets or uses_models)  # what is said or fixed once
+        return self._stage(
+            task_id, step, options, inputs, row_local=not alone and wiring.is_row_local(step), **task, **given
+        )
 
     def _stage(
-        self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], **task: Any
-    ) -> Any:
+        self, task_id: str, step: str, options: dict[str, Any] | None, inputs: dict[str, Any], row_local: bool = False,
+        **task: Any,
+    ) -> Any:  # fmt: skip
         _all_results(task_id, inputs)
+        over: Any = _shared_by(list(inputs.values())) if row_local else None
+        if over is not None:
+            shared = StageOperator.partial(
+                task_id=task_id, step=step, pack=self.pack, run_key=self.run_key, options=options, inputs=inputs, dag=self,
+                **{"pool": "scoring", **task},
+            )  # fmt: skip
+            return shared.expand(group=over).output
         made = StageOperator(
             task_id=task_id,
             step=step,
@@ -251,8 +286,9 @@ class Flow(DAG):
             options["fallback"] = fallback
             self._fallbacks.append(model)
         return self._stage(
-            task_id, "baton.steps.score:score", options, {"data": data}, pool="scoring", output_contract=output_contract
-        )
+            task_id, "baton.steps.score:score", options, {"data": data}, row_local=not fallback and _scores_rows(model),
+            pool="scoring", output_contract=output_contract,
+        )  # fmt: skip
 
     def publish(
         self, decisions: Any, scores: dict[str, Any], case_routes: Sequence[str], contract: str = "decisions",

@@ -7,7 +7,7 @@ Values are checked when the stage runs.
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,12 +26,14 @@ class _Takes:
     Attributes:
         options: names of an engine step's options, of a pure function `PURE`; `needed` of them have no default.
         frames: names of a pure function's parameters; `wanted` of them have no default.
+        row_local: whether it is a pure function marked so, see `stages.step`.
     """
 
     options: tuple[str, ...] | None = None
     needed: tuple[str, ...] = ()
     frames: tuple[str, ...] | None = None
     wanted: tuple[str, ...] = ()
+    row_local: bool = False
 
 
 def check(task_id: str, step: str, options: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> None:
@@ -61,6 +63,11 @@ def with_answers(step: str, options: Mapping[str, Any], answers: Mapping[str, An
     if answers and _takes(step).options == PURE:
         return {**options, "params": {**(options.get("params") or {}), **answers}}
     return {**options, **answers}
+
+
+def is_row_local(step: str) -> bool:
+    """Whether a stage's rows may be shared by several tasks: its step is a pure function marked `@row_local`."""
+    return _takes(step).row_local
 
 
 def find(step: str) -> None:
@@ -95,8 +102,8 @@ def _takes(step: str) -> _Takes:
         functions = [node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
         raise SpecError(f"step {step!r}: module {module} has no {name!r}{did_you_mean(name, functions)}")
     function = found[-1]
-    if not function.decorator_list:
-        return _of_pure(function.args)
+    if not function.decorator_list or _marked_row_local(function, body):
+        return replace(_of_pure(function.args), row_local=bool(function.decorator_list))
     mark = function.decorator_list[0]
     plain = isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "engine_step"
     if len(function.decorator_list) > 1 or not plain or _imported(body, "engine_step") is None:
@@ -107,6 +114,12 @@ def _takes(step: str) -> _Takes:
         return _Takes(())
     fields = _fields(module, named[0].id) if isinstance(named[0], ast.Name) else None
     return _Takes() if fields is None else _Takes(tuple(fields), tuple(name for name, must in fields.items() if must))
+
+
+def _marked_row_local(function: ast.FunctionDef, body: list[ast.stmt]) -> bool:
+    mark = function.decorator_list[0]
+    named = len(function.decorator_list) == 1 and isinstance(mark, ast.Name) and mark.id == "row_local"
+    return named and _imported(body, "row_local") is not None
 
 
 def _of_pure(given: ast.arguments) -> _Takes:

@@ -33,18 +33,20 @@ class ContractVerdict:
         status: passed; quarantined (some rows are, the rest goes on); broken (nothing goes on).
         rows_in: rows judged, converted or not.
         rows_good: rows that go on, 0 when broken.
-        violations: rules that single rows break, in the order of rows.
+        rows_bad: rows that break a rule, also of a broken contract.
+        violations: rules that single rows break, in the order of rows; of a batch in parts those of the first rows.
         info: what is recorded and stops nothing: severity info, warnings that name no row, columns that no row has.
         aggregate_failures: why the contract is broken, a sentence each with its advice.
         broken_by: names of the rules behind `aggregate_failures`.
         gx_result: GX's validation result as JSON, without its lists of all rows; personal values masked.
-        bad_positions: rows of `Parsed.frame` that do not go on.
+        bad_positions: rows of `Parsed.frame` that do not go on; empty of a batch in parts (`Judging.good`).
     """
 
     spec: ContractSpec
     status: Status
     rows_in: int
     rows_good: int
+    rows_bad: int
     violations: list[Violation]
     info: list[str]
     aggregate_failures: list[str]
@@ -87,17 +89,25 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, st
     """
     started = time.perf_counter()
     parsed = data if isinstance(data, Parsed) else adopt(data, spec)
-    if parsed.missing:
-        # every other expectation would raise for want of a column: GX is only asked which columns are there
-        rules = [Rule("expect_column_to_exist", {"column": c}, "critical", "missing_column", "") for c in spec.columns]
-    else:
-        rules = rules_of(spec, within)
-    result, failed = validate(parsed.frame, spec, rules)
+    result, failed = validate(parsed.frame, spec, rules_for(parsed, spec, within))
     found = Findings(parsed, spec)
-    empty = [f"{name}: no row has this column, its cells are empty" for name in parsed.absent]
-    unjudged = [one.meta.rule for one in spec.expectations if one.of_partition and within is None]
     for rule, outcome in failed:
         found.add(rule, outcome)
+    return verdict_of(found, result, within, started)
+
+
+def rules_for(parsed: Parsed, spec: ContractSpec, within: tuple[str, str] | None) -> list[Rule]:
+    """What GX is asked about these rows: of rows without all columns only which there are, all else would raise."""
+    if parsed.missing:
+        return [Rule("expect_column_to_exist", {"column": c}, "critical", "missing_column", "") for c in spec.columns]
+    return rules_of(spec, within)
+
+
+def verdict_of(found: Findings, result: Any, within: tuple[str, str] | None, started: float) -> ContractVerdict:
+    """The verdict that findings and GX's result come to; `started`: by `time.perf_counter`."""
+    parsed, spec = found.parsed, found.spec
+    empty = [f"{name}: no row has this column, its cells are empty" for name in parsed.absent]
+    unjudged = [one.meta.rule for one in spec.expectations if one.of_partition and within is None]
     failures = [("missing_column", missing(parsed))] if parsed.missing else found.all_failures()
     status: Status = "broken" if failures else "quarantined" if found.rows_bad else "passed"
     return ContractVerdict(
@@ -105,6 +115,7 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, st
         status=status,
         rows_in=parsed.rows_in,
         rows_good=0 if failures else parsed.rows_in - found.rows_bad,
+        rows_bad=found.rows_bad,
         violations=sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row),
         info=[*empty, *found.info, *(f"{name}: not judged, the rows are of no partition" for name in unjudged)],
         aggregate_failures=[message for _, message in failures],
@@ -117,24 +128,31 @@ def check(data: Parsed | pd.DataFrame, spec: ContractSpec, within: tuple[str, st
 
 
 def good_rows(parsed: Parsed, verdict: ContractVerdict) -> pd.DataFrame:
-    """Return the typed rows that go on, index 0..n-1: none when the contract is broken.
+    """Return the typed rows that go on, index 0..n-1: none when the contract is broken; see `kept`."""
+    import numpy as np
+
+    keep = np.zeros(len(parsed.frame), dtype=bool)
+    if verdict.status != "broken":
+        keep[:] = True
+        keep[verdict.bad_positions] = False
+    return kept(parsed, verdict.spec, keep)
+
+
+def kept(parsed: Parsed, spec: ContractSpec, keep: np.ndarray) -> pd.DataFrame:
+    """The typed rows that `keep` says, index 0..n-1.
 
     A column that may not be empty has its plain type (int64, bool) again, now that empty cells are gone.
     """
     import numpy as np
     import pandas as pd
 
-    keep = np.zeros(len(parsed.frame), dtype=bool)
-    if verdict.status != "broken":
-        keep[:] = True
-        keep[verdict.bad_positions] = False
     frame = parsed.frame.copy(deep=False)
     if not keep.all():
         frame = parsed.frame.take(np.flatnonzero(keep))
         frame.index = pd.RangeIndex(len(frame))
     plain = {"int": "int64", "bool": "bool"}
     nullable = {"int": "Int64", "bool": "boolean"}
-    for name, column in verdict.spec.columns.items():
+    for name, column in spec.columns.items():
         if name in frame and column.type in plain:
             kind: Any = nullable[column.type] if column.nullable else plain[column.type]
             if str(frame[name].dtype) != kind:

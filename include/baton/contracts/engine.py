@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ FEW = 64  # different texts in a sample of a column
 _BY_VALUE = tuple(
     f"expect_column_values_to_{what}" for what in ("be_in_set", "not_be_in_set", "not_be_null", "be_null")
 )
+_COMPLETE = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
+IN_PARTS = "which is not merged over the parts of a batch (`include/docs/how-to/contract.md`): leave the rule out, or keep the batch in one part"
 _SAMPLES = ("partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details")
 _BULKY = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
 
@@ -63,23 +66,62 @@ def names_rows(expectation: str) -> bool:
 def validate(frame: pd.DataFrame, spec: ContractSpec, rules: list[Rule]) -> tuple[Any, list[tuple[Rule, Any]]]:
     """Both passes; returns GX's result (failed expectations COMPLETE) and (rule, outcome) of those that failed."""
     _context()
+    named = list(enumerate(rules))
+    # the page shows what a median or a row count was also where it is met, unless that costs time
+    outcomes = judged(frame, spec, named, lambda n, rule: len(frame) <= LARGE and not names_rows(rule.type))
+    return result_of(spec, [outcomes[n] for n, _ in named]), [
+        (r, outcomes[n]) for n, r in named if not outcomes[n].success
+    ]
+
+
+def judged(
+    frame: pd.DataFrame, spec: ContractSpec, named: list[tuple[int, Rule]], explained: Callable[[int, Rule], bool]
+) -> dict[int, Any]:
+    """GX's outcomes by number of the rule, COMPLETE where one failed or is to be `explained`."""
+    first = _run(frame, spec, named, "BOOLEAN_ONLY")
+    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or explained(n, rule))]
+    return first | _run(frame, spec, again, _COMPLETE)
+
+
+def concluded(spec: ContractSpec, number: int, rule: Rule, metrics: Mapping[str, Any]) -> Any:
+    """GX's outcome of a rule for metrics that were gathered over many frames, by GX's names; no list of rows is in it.
+
+    Args:
+        metrics: `*` at the beginning of a name stands for GX's name of what the rule asks of a row.
+
+    Raises:
+        SpecError: GX asks for a metric that is not among them.
+    """
+    from great_expectations.execution_engine import PandasExecutionEngine
+
+    engine = PandasExecutionEngine()
+    expectation = _configurations(spec, [(number, rule)])[0].to_domain_obj()
+    asked = {"execution_engine": engine, "runtime_configuration": {"result_format": _COMPLETE}}
+    wanted = expectation.get_validation_dependencies(**asked).metric_configurations
+    kind = getattr(expectation, "map_metric", "")
+    metrics = {name.replace("*", kind): value for name, value in metrics.items()}
+    if unknown := sorted(name for name in wanted if name not in metrics and not name.endswith("_index_query")):
+        raise SpecError(
+            f"contract {_title(spec)}, rule {rule.name}: {rule.type} needs {', '.join(unknown)}; {IN_PARTS}"
+        )
+    given = {one.id: metrics.get(name) for name, one in wanted.items()}
+    outcome = expectation.metrics_validate(
+        given, runtime_configuration={"result_format": _COMPLETE}, execution_engine=engine
+    )
+    outcome.result.pop("partial_unexpected_counts", None)  # of a sample they would say something else
+    return outcome
+
+
+def result_of(spec: ContractSpec, ordered: list[Any]) -> Any:
+    """GX's result of a validation, of its outcomes in the order of the rules."""
     from great_expectations import __version__
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.validator.validator import calc_validation_statistics
 
-    named = list(enumerate(rules))
-    first = _run(frame, spec, named, "BOOLEAN_ONLY")
-    # the page shows what a median or a row count was also where it is met, unless that costs time
-    explained = {n for n, rule in named if len(frame) <= LARGE and not names_rows(rule.type)}
-    again = [(n, rule) for n, rule in named if not raised(first[n]) and (not first[n].success or n in explained)]
-    complete = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
-    outcomes = first | _run(frame, spec, again, complete)
-    ordered = [outcomes[n] for n, _ in named]
     statistics = calc_validation_statistics(ordered)
     counted: dict[str, Any] = {"success": statistics.success, "statistics": statistics._asdict()}
     counted |= {"suite_name": _title(spec), "meta": {"great_expectations_version": __version__}}
-    result = ExpectationSuiteValidationResult(results=ordered, **counted)
-    return result, [(rule, outcomes[n]) for n, rule in named if not outcomes[n].success]
+    return ExpectationSuiteValidationResult(results=ordered, **counted)
 
 
 def _run(frame: pd.DataFrame, spec: ContractSpec, rules: list[tuple[int, Rule]], result_format: Any) -> dict[int, Any]:

@@ -98,7 +98,7 @@ class Findings:
         if rows is not None and rule.severity != "info":
             positions = np.asarray(rows, dtype=np.int64)
             self._rows.append(positions)
-            self.violations += self._named(rule, positions)
+            self.violations += self.named(rule, positions)
         if rule.severity == "critical":
             undefined = not len(self.parsed.frame) and result.get("observed_value", 0) is None
             (self._undefined if undefined else self._failures).append((rule.name, self._sentence(rule, result)))
@@ -114,13 +114,16 @@ class Findings:
         share = self.rows_bad / self.parsed.rows_in if self.parsed.rows_in else 0.0
         if share <= self.spec.tolerated:
             return failures
-        violations = [*self.parsed.bad, *self.violations]
-        often = Counter(f"{v.rule} {v.column or ''}".strip() for v in violations).most_common(3)
+        often = self.counted().most_common(3)
         text = (
             f"too_many_bad_rows: {self.rows_bad:,} of {self.parsed.rows_in:,} rows ({share:.1%}) break rules, tolerated "
             f"are {self.spec.tolerated:.1%} (most often {', '.join(f'{name}: {count:,}' for name, count in often)})"
         )
         return [("too_many_bad_rows", text), *failures]
+
+    def counted(self) -> Counter[str]:
+        """How many violations there are of each rule and column, named as messages do."""
+        return Counter(named(v.rule, v.column) for v in [*self.parsed.bad, *self.violations])
 
     def _sentence(self, rule: Rule, result: Mapping[str, Any]) -> str:
         if not len(self.parsed.frame) and self.parsed.rows_in:
@@ -128,7 +131,8 @@ class Findings:
         seen = f"{rule} {_observed(result, hidden=self.spec.personal(rule.columns))}"
         return f"{rule.name}: {rule.advice} [{seen}]" if rule.advice else f"{rule.name}: {seen}"
 
-    def _named(self, rule: Rule, positions: np.ndarray) -> list[Violation]:
+    def named(self, rule: Rule, positions: np.ndarray) -> list[Violation]:
+        """What the rows at these positions of the typed frame break."""
         columns = rule.columns
         chosen = self.parsed.frame.iloc[positions]
         shas = chosen["_row_sha"].tolist() if "_row_sha" in chosen else row_shas(chosen)
@@ -161,6 +165,11 @@ def _observed(result: Mapping[str, Any], *, hidden: bool) -> str:
         return f"is broken by {result['unexpected_count']:,} of {result.get('element_count', 0):,} rows"
     seen = MASKED if hidden else result.get("observed_value")
     return f"observed {seen}" if "observed_value" in result else "failed"
+
+
+def named(rule: str, column: str | None) -> str:
+    """A rule with its columns, as messages count it."""
+    return f"{rule} {column or ''}".strip()
 
 
 def missing(parsed: Parsed) -> str:

@@ -56,6 +56,12 @@ def store(verdict: ContractVerdict, flow: str, partition: str, stage: str) -> st
     return store_page(f"contracts/{flow}/{partition.replace(':', '-')}/{stage}-{digest}.html", page)
 
 
+def first(violations: list[Violation]) -> list[Violation]:
+    """Those of the first rows, as many as a page shows."""
+    rows = set(list(dict.fromkeys((one.row, one.row_sha) for one in violations))[:SHOWN])
+    return [one for one in violations if (one.row, one.row_sha) in rows]
+
+
 def render_page(verdict: ContractVerdict, flow: str = "", partition: str = "") -> str:
     """Return the page as one HTML text without foreign addresses; personal values of class `direct` are masked."""
     spec = verdict.spec
@@ -108,7 +114,7 @@ def _rows(verdict: ContractVerdict) -> Iterator[str]:
         groups.setdefault((violation.row, violation.row_sha), []).append(violation)
     if not groups:
         return
-    of = f", the first {SHOWN} of {len(groups):,}" if len(groups) > SHOWN else ""
+    of = f", the first {SHOWN} of {verdict.rows_bad:,}" if verdict.rows_bad > SHOWN else ""
     key = ", ".join(verdict.spec.key)
     yield f"<h2>Rows that break a rule{of}</h2>"
     yield (

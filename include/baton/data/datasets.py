@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from baton.data import objects, parts
+from baton.data import objects, parts, stored
 from baton.data.cells import keys_of
 from baton.data.objects import StoreError, no_fault
 from baton.data.parts import StoredPart
@@ -34,8 +35,9 @@ class DatasetRef:
         rows: number of rows.
         schema_fingerprint: SHA-256 (first 16 hex digits) of column names and Arrow types, in order.
         content_sha256: SHA-256 of the object's bytes, of a manifest over those of its parts; equal for equal rows under the
-            same library versions.
+            same library versions. Of some rows of a dataset (`window`): over the parts that hold them.
         partition: the partition that the rows belong to.
+        start, of: of some rows of a dataset: the first of them (from 0), and the hash of all.
     """
 
     uri: str
@@ -43,6 +45,8 @@ class DatasetRef:
     schema_fingerprint: str
     content_sha256: str
     partition: str
+    start: int = 0
+    of: str = ""
 
     @property
     def kind(self) -> str:
@@ -51,7 +55,7 @@ class DatasetRef:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, small enough for XCom."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if self.of or name not in ("start", "of")}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> DatasetRef:
@@ -94,10 +98,17 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, name: str, partition: str = "", at: Callable[[str], None] = no_fault, key: str | None = None
-    ) -> None:
-        """See `write`; `key`: a column that the rows come sorted by, so that one is found in a group of its part."""
+        self, name: str, partition: str = "", at: Callable[[str], None] = no_fault, ends: Collection[int] = (),
+        key: str | None = None,
+    ) -> None:  # fmt: skip
+        """See `write`.
+
+        Args:
+            ends: numbers of rows after which a part ends in any case; with any the dataset has a manifest.
+            key: a column that the rows come sorted by, so that one is found in a group of its part.
+        """
         self._name, self._partition, self._at, self._key = name, partition, at, key
+        self._ends = sorted(ends)
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.Table] = []
         self._rows = self._size = 0  # of those
@@ -114,13 +125,15 @@ class DatasetWriter:
         while start < table.num_rows:
             if self._full():
                 self._flush()
-            left = table.num_rows - start
+            left = min(table.num_rows - start, self._until_end())
             whole = start == 0 and not self._waiting and left <= parts.ROWS and table.nbytes <= parts.BYTES
             piece = table.slice(start, left if whole else min(left, parts.STEP - self._rows % parts.STEP))
             self._waiting.append(piece)
             self._rows += piece.num_rows
             self._size += piece.nbytes
             start += piece.num_rows
+            if self._until_end() == 0:
+                self._flush()
 
     def close(self) -> DatasetRef:
         """Write what is left and return the reference of all.
@@ -131,7 +144,8 @@ class DatasetWriter:
         if self._schema is None:
             raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
         if self._parts or self._key is not None:
-            self._flush()
+            if self._waiting or not self._parts:
+                self._flush()
             made = parts.put_manifest(self._name, self._parts, self._at)
         else:
             made = parts.put(self._name, self._table(), self._at)
@@ -152,20 +166,30 @@ class DatasetWriter:
             self._rows > 0 and self._rows % parts.STEP == 0 and (self._rows >= parts.ROWS or self._size >= parts.BYTES)
         )
 
+    def _until_end(self) -> int:
+        """Rows until a part ends in any case."""
+        have = self._rows + sum(part.rows for part in self._parts)
+        return next((end - have for end in self._ends if end > have or (end == have and self._rows)), 1 << 62)
+
     def _flush(self) -> None:
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), self._table(), self._at, self._key))
-        self._waiting, self._rows, self._size = [], 0, 0
+        table, self._rows, self._size = self._table(), 0, 0
+        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), table, self._at, self._key))
 
     def _table(self) -> pa.Table:
-        """What waits, in one piece: how it came must not show in the bytes."""
+        """What waits, in one piece, column by column, so that no more is held twice: how it came must not show in the bytes."""
         import pyarrow as pa
 
         assert self._schema is not None
-        if len(self._waiting) == 1 and self._waiting[0].schema == self._schema:
-            return self._waiting[0]
-        return pa.concat_tables(
-            [one.cast(self._schema) for one in [self._schema.empty_table(), *self._waiting]]
-        ).combine_chunks()
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 and waiting[0].schema == self._schema:
+            return waiting[0]
+        tables = [one.cast(self._schema) for one in waiting]
+        if not any(one.num_rows for one in tables):
+            return pa.concat_tables([self._schema.empty_table(), *tables]).combine_chunks()
+        columns = [[chunk for one in tables for chunk in one.column(n).chunks] for n in range(len(self._schema))]
+        del tables, waiting
+        made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in self._schema]
+        return pa.Table.from_arrays(made, schema=self._schema)
 
     def _fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -175,7 +199,7 @@ class DatasetWriter:
             if self._schema is None:
                 self._schema = table.schema
             elif table.schema != self._schema:
-                if not self._parts and table.schema.names == self._schema.names:
+                if table.schema.names == self._schema.names:  # parts before keep their columns without a type
                     self._schema = _more_known(self._schema, table.schema)
                 table = table.cast(self._schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
@@ -197,19 +221,18 @@ def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
 # --- reading ---
 
 
-def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool = False) -> pd.DataFrame:
     """Read the rows of `ref` after checking its hash.
 
     Args:
         ref: a committed dataset.
         columns: only these, in this order; default all.
+        exact: integers with gaps are objects and not floats, which hold 53 bits and would differ from frame to frame.
 
     Raises:
         DatasetCorrupt: an object is missing or has other bytes than were committed.
         StoreError: a column is not in the dataset, or it has more rows than `settings().max_frame_rows`.
     """
-    import pyarrow as pa
-
     if ref.rows > settings().max_frame_rows:
         raise StoreError(
             f"{ref.uri}: {ref.rows:,} rows are too many for one frame (BATON_MAX_FRAME_ROWS={settings().max_frame_rows:,}); "
@@ -217,10 +240,12 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None) -> pd.DataFrame:
         )
     wanted = list(columns) if columns is not None else None
     tables = []
-    for file in _files(ref):
+    skip, have = stored.held(ref)
+    for file in _files(ref, have):
         _require(ref, file, wanted)
         tables.append(file.read(columns=wanted))
-    frame = (tables[0] if len(tables) == 1 else pa.concat_tables(tables)).to_pandas()
+    table = _joined(tables)
+    frame = (table.slice(skip, ref.rows) if ref.of else table).to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
 
 
@@ -238,29 +263,50 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
         StoreError: a column is not in the dataset.
     """
     wanted = list(columns) if columns is not None else None
-    for file in _files(ref):
+    skip, have = stored.held(ref)
+    left = ref.rows
+    for file in _files(ref, have):
         _require(ref, file, wanted)
         for batch in file.iter_batches(batch_size=rows, columns=wanted):
-            yield batch.select(wanted) if wanted is not None else batch
+            some = batch.slice(skip, left) if ref.of else batch
+            skip, left = max(0, skip - batch.num_rows), left - some.num_rows
+            if some.num_rows or not ref.of:
+                yield some.select(wanted) if wanted is not None else some
 
 
-def read_frames(ref: DatasetRef, rows: int = 100_000) -> Iterator[pd.DataFrame]:
+def read_frames(
+    ref: DatasetRef, rows: int = 100_000, ends: Sequence[int] = (), *, exact: bool = False
+) -> Iterator[pd.DataFrame]:
     """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
 
     Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+
+    Args:
+        ends: numbers of rows after which a frame ends in any case; then the next begins.
+        exact: see `read`.
     """
     import pyarrow as pa
 
-    waiting: list[pa.RecordBatch] = []
-    have = 0
+    edges = sorted({0, *ends, ref.rows})
+    sizes = (min(rows, end - at) for start, end in pairwise(edges) for at in range(start, end, rows))
+    waiting: list[pa.Table] = []
+    have, size = 0, next(sizes, 0)
     for batch in read_batches(ref, rows=rows):
-        while have + batch.num_rows >= rows:
-            frame = pa.Table.from_batches([*waiting, batch.slice(0, rows - have)]).to_pandas()
-            batch, waiting, have = batch.slice(rows - have), [], 0
-            yield frame
-        waiting, have = [*waiting, batch], have + batch.num_rows
-    if have:
-        yield pa.Table.from_batches(waiting).to_pandas()
+        table = pa.Table.from_batches([batch])
+        while table.num_rows and have + table.num_rows >= size:
+            whole = _joined([*waiting, table.slice(0, size - have)])
+            table, waiting, have, size = table.slice(size - have), [], 0, next(sizes, 0)
+            made = [whole.to_pandas(integer_object_nulls=exact)]
+            del whole
+            yield made.pop()  # whoever takes the frame has it alone
+        waiting, have = [*waiting, table], have + table.num_rows
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The tables in one; where a column of one holds nothing, it has the type that another one knows."""
+    import pyarrow as pa
+
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
@@ -322,8 +368,8 @@ def _hits(file: pq.ParquetFile, keys: Collection[tuple[str, ...]], values: Colle
 def verifies(ref: DatasetRef) -> bool:
     """Return whether all its objects are there with the recorded bytes."""
     try:
-        for part in _parts(ref):
-            _verified(part)
+        for part in stored.held(ref)[1]:
+            stored.verified(part)
     except DatasetCorrupt:
         return False
     return True
@@ -332,38 +378,15 @@ def verifies(ref: DatasetRef) -> bool:
 def delete(ref: DatasetRef) -> None:
     """Remove a dataset that no commit names."""
     with suppress(DatasetCorrupt):  # gc finds parts by their names
-        for part in _parts(ref):
+        for part in parts.owned(ref.uri, stored.held(ref)[1]):
             objects.delete(part.uri)
     objects.delete(ref.uri)
 
 
-def _files(ref: DatasetRef) -> Iterator[pq.ParquetFile]:
+def _files(ref: DatasetRef, have: Sequence[StoredPart] | None = None) -> Iterator[pq.ParquetFile]:
     """Its objects, one at a time, each checked before it is parsed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for part in _parts(ref):
-        yield pq.ParquetFile(pa.BufferReader(_verified(part)))
-
-
-def _parts(ref: DatasetRef) -> list[StoredPart]:
-    if ref.kind == "parquet":
-        return [StoredPart(ref.uri, ref.rows, 0, ref.content_sha256)]
-    try:
-        return parts.of_manifest(ref.uri, ref.content_sha256)
-    except FileNotFoundError as error:
-        raise DatasetCorrupt(f"{ref.uri}: the object is missing; run its stage again to build it anew") from error
-
-
-def _verified(part: StoredPart) -> bytes:
-    try:
-        body = objects.get(part.uri)
-    except FileNotFoundError as error:
-        raise DatasetCorrupt(f"{part.uri}: the object is missing; run its stage again to build it anew") from error
-    found = hashlib.sha256(body).hexdigest()
-    if found != part.sha256:
-        raise DatasetCorrupt(
-            f"{part.uri}: the bytes have SHA-256 {found[:12]}..., committed was {part.sha256[:12]}...; "
-            "run its stage again to build it anew"
-        )
-    return body
+    for part in stored.held(ref)[1] if have is None else have:
+        yield pq.ParquetFile(pa.BufferReader(stored.verified(part)))

@@ -12,8 +12,8 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, Any
 
 from baton.data.cells import BOOKKEEPING, PROBLEM, as_text, as_texts
 from baton.data.fit import LONGEST_NAME, fit, flaw, flaws
@@ -21,10 +21,12 @@ from baton.errors import SourceError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
 
 FORMATS = ("csv", "json", "parquet")
 _AT_ONCE = 4096  # records that are held as objects
-_PIECE = 1 << 20  # characters
+PIECE = 1 << 20  # characters
 csv.field_size_limit(2**31 - 1)  # a longer cell costs its own row, not the file
 
 _MAGIC = {
@@ -55,9 +57,7 @@ def read_bytes(data: bytes, name: str, fmt: str) -> pd.DataFrame:
         raise SourceError(f"{name}: format {fmt!r} is not known; allowed are {', '.join(FORMATS)}")
     if fmt == "parquet":
         return _parquet(data, name)
-    for magic, advice in _MAGIC.items():
-        if data.startswith(magic):
-            raise SourceError(f"{name}: this is not {fmt.upper()} but {advice}")
+    require_text(data, name, fmt)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -66,18 +66,28 @@ def read_bytes(data: bytes, name: str, fmt: str) -> pd.DataFrame:
     return _csv(text, name) if fmt == "csv" else _json(text, name)
 
 
-def frame_of_records(records: Iterable[object], name: str, first_row: int = 1) -> pd.DataFrame:
+def require_text(data: bytes, name: str, fmt: str) -> None:
+    """Raises SourceError: by its first bytes a file is something else than CSV or JSON."""
+    for magic, advice in _MAGIC.items():
+        if data.startswith(magic):
+            raise SourceError(f"{name}: this is not {fmt.upper()} but {advice}")
+
+
+def frame_of_records(
+    records: Iterable[object], name: str, first_row: int = 1, columns: Iterable[str] = ()
+) -> pd.DataFrame:
     """Turn decoded JSON objects (an HTTP response's records) into a frame of text.
 
     Args:
         records: mappings from column to value; nested values become JSON text, anything else gets a `_problem`.
         name: the source, for errors.
         first_row: number of the first record.
+        columns: those of rows before and behind; what else there is follows them.
 
     Raises:
         SourceError: a record uses a name that the engine reserves.
     """
-    cells: dict[str, list[str | None]] = {}
+    cells: dict[str, list[str | None]] = {column: [] for column in columns}
     problems: list[str | None] = []
     coming: Iterator[Any] = iter(records)
     while some := list(islice(coming, _AT_ONCE)):
@@ -119,32 +129,93 @@ def _parquet(data: bytes, name: str) -> pd.DataFrame:
         frame = table.to_pandas(integer_object_nulls=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: not a readable Parquet file: {error}") from error
+    return _of_parquet(table, frame, name)
+
+
+def _of_parquet(table: pa.Table, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    import pyarrow as pa
+
     _check_names(table.column_names, name)
     texts = (pa.string(), pa.large_string(), pa.string_view())
     return _checked(frame, [field.name for field in table.schema if field.type in texts])
 
 
+def parquet_frames(stream: IO[bytes], name: str, at_once: int) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
+    """The rows of a Parquet file, at least once: as the file has them, and as `read_bytes` makes them."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(stream, pre_buffer=False)  # else all that was read is kept until the end
+        gaps = [one for one in file.schema_arrow.names if _has_gaps(file, one)]
+        nothing = [pa.RecordBatch.from_pylist([], file.schema_arrow)] if not file.metadata.num_rows else []
+        for batch in chain(file.iter_batches(batch_size=at_once), nothing):
+            table = pa.Table.from_batches([batch])
+            frame = table.to_pandas(integer_object_nulls=True)
+            # what a column is must not depend on where the file is cut
+            frame = frame.astype({one: object for one in gaps if one in frame and frame[one].dtype.kind in "iub"})
+            yield table, _of_parquet(table, frame, name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{name}: not a readable Parquet file: {error}") from error
+
+
+def _has_gaps(file: parquet.ParquetFile, column: str) -> bool:
+    """Whether a column of integers or truth values has an empty cell anywhere."""
+    import pyarrow as pa
+
+    kind = file.schema_arrow.field(column).type
+    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return False
+    place = [file.metadata.schema.column(n).path for n in range(file.metadata.num_columns)].index(column)
+    groups = [file.metadata.row_group(n).column(place).statistics for n in range(file.metadata.num_row_groups)]
+    if all(one is not None and one.has_null_count for one in groups):
+        return any(one.null_count for one in groups)
+    return any(batch.column(0).null_count for batch in file.iter_batches(columns=[column]))
+
+
 def _csv(text: str, name: str) -> pd.DataFrame:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    return next(csv_frames(io.StringIO(text, newline=""), name))
+
+
+def csv_frames(lines: Iterable[str], name: str, at_once: int | None = None) -> Iterator[pd.DataFrame]:
+    """The rows of a CSV file in frames as `read_bytes` makes them, at least one.
+
+    Args:
+        lines: as the file has them, ends of lines and all.
+        at_once: rows of a frame; None: all.
+    """
+    reader, before = csv.reader(lines, strict=True), 0
     rows: list[list[str]] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]
+        _check_header(header, name)
         for cells in reader:
             if cells:  # a blank line is []
                 rows.append(cells)  # one by one: an error tells how many came before it
+            if len(rows) == at_once:
+                made, before, rows = _csv_frame(header, rows, name, before + 1), before + len(rows), []
+                yield made
     except csv.Error as error:
         raise SourceError(
-            f"{name}, line {reader.line_num}, after row {len(rows)}: {error}; quotes inside a cell are written twice"
+            f"{name}, line {reader.line_num}, after row {before + len(rows)}: {error}; quotes inside a cell are written twice"
         ) from error
+    if rows or not before:
+        yield _csv_frame(header, rows, name, before + 1)
+
+
+def _check_header(header: Sequence[str], name: str) -> None:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         raise SourceError(f"{name}, line 1: the header is one cell, {header[0][:80]!r}; separate cells by commas")
     _check_names(header, name)
+
+
+def _csv_frame(header: Sequence[str], rows: list[list[str]], name: str, first_row: int) -> pd.DataFrame:
     width, problems = len(header), [_csv_problem(cells, header) for cells in rows]
     for number, cells in enumerate(rows):
         if len(cells) < width:
             rows[number] = cells + [""] * (width - len(cells))
     columns = [[cells[position] or None for cells in rows] for position in range(width)]
-    return _frame(header, columns, problems, name)
+    return _frame(header, columns, problems, name, first_row)
 
 
 def _csv_problem(cells: Sequence[str], header: Sequence[str]) -> str | None:
@@ -191,7 +262,7 @@ def _loads(text: str) -> Any:
 
 def _json(text: str, name: str) -> pd.DataFrame:
     if not text.lstrip().startswith("["):
-        return frame_of_records(_objects_of(text, name), name)
+        return frame_of_records(_objects_of(_lines(io.StringIO(text, newline="\n")), name), name)
     try:
         records = _loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -199,10 +270,35 @@ def _json(text: str, name: str) -> pd.DataFrame:
     return frame_of_records(records, name)
 
 
-def _objects_of(text: str, name: str) -> Iterator[Any]:
+def json_columns(text: IO[str], name: str) -> list[str]:
+    """The columns of a file with one JSON object a line, as `read_bytes` finds them; none of a file that is one array.
+
+    Raises:
+        SourceError: no line can be read.
+    """
+    cells: dict[str, list[str | None]] = {}
+    for record in _objects_of(_lines(text), name):
+        if record.__class__ is not dict or not record.keys() <= cells.keys():
+            _row(record, cells, 0)
+    return list(cells)
+
+
+def json_frames(text: IO[str], columns: Sequence[str], name: str, at_once: int) -> Iterator[pd.DataFrame]:
+    """The rows of a file with one JSON object a line in frames as `read_bytes` makes them, at least one.
+
+    Args:
+        columns: of all rows, see `json_columns`.
+    """
+    records, before = _objects_of(_lines(text), name), 0
+    while (some := list(islice(records, at_once))) or not before:
+        yield frame_of_records(some, name, before + 1, columns)
+        before += max(len(some), 1)
+
+
+def _objects_of(lines: Iterable[str], name: str) -> Iterator[Any]:
     """What each line holds that is not empty. Raises SourceError, at its end, if no line could be read."""
     reason, readable = "", False
-    for line in _lines(text):
+    for line in lines:
         if line.strip():
             try:
                 yield _loads(line)
@@ -214,13 +310,10 @@ def _objects_of(text: str, name: str) -> Iterator[Any]:
         raise SourceError(f"{name}: neither a JSON array of objects nor one JSON object a line ({reason})")
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of a text, of which no second copy is made at once."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start + _PIECE) + 1 or len(text)
-        yield from text[start:end].splitlines()
-        start = end
+def _lines(text: IO[str]) -> Iterator[str]:
+    """The lines of a text that keeps its ends of lines, some of them at a time."""
+    while piece := text.read(PIECE):
+        yield from (piece + text.readline()).splitlines()
 
 
 def _checked(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:

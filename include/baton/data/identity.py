@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from baton.data.cells import BOOKKEEPING, as_texts
+from baton.data.cells import BOOKKEEPING, PROBLEM, as_texts
 from baton.errors import SourceError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _SEPARATOR = "\x1f"
 
 
-def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Give every row `_source`, `_row` (its place in the source, from 1) and `_row_sha`; what is there stays.
+def with_row_identity(frame: pd.DataFrame, source: str, first_row: int = 1) -> pd.DataFrame:
+    """Give every row `_source`, `_row` (its place in the source, from `first_row`) and `_row_sha`; what is there stays.
 
     Raises:
         SourceError: two rows have the same number and content, so that a repair could not tell them apart.
@@ -28,7 +28,7 @@ def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if "_source" not in frame:
         frame["_source"] = source
     if "_row" not in frame:
-        frame["_row"] = range(1, len(frame) + 1)
+        frame["_row"] = range(first_row, first_row + len(frame))
     if "_row_sha" not in frame:
         frame["_row_sha"] = row_shas(frame)
     if not frame["_row"].is_unique:
@@ -42,11 +42,14 @@ def with_row_identity(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def row_shas(frame: pd.DataFrame) -> list[str]:
-    """SHA-256 of every row's cells (bookkeeping left out), columns in alphabetical order; 64 hex digits each."""
+    """SHA-256 of every row's cells (bookkeeping left out), columns in alphabetical order; 64 hex digits each.
+
+    What is wrong with a row (`_problem`) counts for that row alone: those beside it are what they would be without it.
+    """
     import numpy as np
     import pandas as pd
 
-    columns = sorted(str(column) for column in frame.columns if column not in BOOKKEEPING)
+    columns = sorted(str(column) for column in frame.columns if column not in BOOKKEEPING and column != PROBLEM)
     header = _SEPARATOR.join(columns).encode()
     binary: list[np.ndarray] = []
     text: list[list[str]] = []
@@ -63,6 +66,9 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
     blob = np.column_stack(binary).tobytes() if binary else b""
     width = 8 * len(binary)
     words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
+    for number, problem in enumerate(frame[PROBLEM].tolist() if PROBLEM in frame else ()):
+        if problem is not None:
+            words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
     start = hashlib.sha256(header)
 
     def digest(number: int, word: bytes) -> str:

@@ -1,15 +1,18 @@
 """Parts: a batch of any size as Parquet objects of bounded size, and the manifest that names them in the order of their rows.
 
-A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, so that a store may move. Its hash
-leaves the names out: the same rows have the same hash, whichever attempt wrote them. Of a dataset that is sorted by a key it names
-the row groups of each part as well, with the hash of their bytes and their first and last key: so one row is found, and verified,
-without its part (`baton.published.keyed`).
+A manifest is JSON: {"parts": [{"name", "rows", "bytes", "sha256"}, ...]}. The parts lie beside it, or, of a result that several tasks
+made, in the folders of these tasks (`../3/name`): a store may move. Its hash leaves the names out: the same rows have the same
+hash, whichever attempts wrote them. Of a dataset that is sorted by a key it names the row groups of each part as well, with the hash of
+their bytes and their first and last key: so one row is found, and verified, without its part (`baton.published.keyed`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -27,6 +30,7 @@ STEP = 10_000
 GROUP = 50_000  # rows of a group, of a dataset that is sorted by a key
 
 _PLAIN, _MANIFEST = ".parquet", ".json"
+_NAME = re.compile(r"(\.\./-?\d+/)?[^/]+")  # beside the manifest, or in a folder beside its own; nowhere else
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class StoredPart:
     groups: tuple[Group, ...] = ()
 
 
+def give_back() -> None:
+    """Return to the system what dropped rows held: allocators keep it for later, and a task's memory would grow by the pieces."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others give back by themselves
+    if trim is not None:
+        trim(0)
+
+
 def is_manifest(uri: str) -> bool:
     """Whether an address is that of a manifest."""
     return uri.endswith(_MANIFEST)
@@ -72,7 +86,7 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # grows by a part of itself, Arrow's own doubles
     options = _writer_options(table.schema)
     if key is not None:
         options["row_group_size"] = GROUP
@@ -81,11 +95,10 @@ def put(name: str, table: pa.Table, at: Callable[[str], None], key: str | None =
         ):  # sorted numbers: what they grow by is less than what they are
             options["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
     pq.write_table(table, sink, **options)
-    body = sink.getvalue()
-    groups = () if key is None else tuple(_groups(body, table.column(key)))
-    return StoredPart(
-        objects.put(name, memoryview(body), at), table.num_rows, body.size, hashlib.sha256(body).hexdigest(), groups
-    )
+    body = sink.getbuffer()
+    groups = () if key is None else tuple(_groups(pa.py_buffer(body), table.column(key)))
+    digest = hashlib.sha256(body).hexdigest()
+    return StoredPart(objects.put(name, body, at), table.num_rows, len(body), digest, groups)
 
 
 def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:
@@ -122,8 +135,13 @@ def _start(group: Any, number: int) -> int:
 
 
 def put_manifest(name: str, parts: Sequence[StoredPart], at: Callable[[str], None]) -> StoredPart:
-    """Write the manifest of the dataset `name`; rows and bytes are those of all parts."""
-    said = [{"name": part.uri.rpartition("/")[2], **asdict(part)} for part in parts]
+    """Write the manifest of the dataset `name`; rows and bytes are those of all parts.
+
+    Raises:
+        StoreError: see `objects.put`; or a part lies neither beside it nor in a folder beside its own.
+    """
+    folder = objects.address(name).rpartition("/")[0]
+    said = [{"name": _relative(part.uri, folder), **asdict(part)} for part in parts]
     for one in said:
         del one["uri"]
         if not one["groups"]:
@@ -140,22 +158,75 @@ def of_manifest(uri: str, sha256: str) -> list[StoredPart]:
         FileNotFoundError: it is not there.
         DatasetCorrupt: it names other parts than were committed.
     """
-    try:
-        said = json.loads(objects.get(uri))["parts"]
-        folder = uri.rpartition("/")[0]
-        parts = [
-            StoredPart(f"{folder}/{one['name']}", one["rows"], one["bytes"], one["sha256"], _read_groups(one))
-            for one in said
-        ]
-        found = _hash(parts)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
+    parts = read_manifest(uri)
+    found = _hash(parts)
     if found != sha256:
         raise DatasetCorrupt(
             f"{uri}: names other parts than were committed ({found[:12]}..., committed was {sha256[:12]}...); "
             "run its stage again to build it anew"
         )
     return parts
+
+
+def read_manifest(uri: str) -> list[StoredPart]:
+    """The parts that a manifest names, before anybody looked whether they are those that were committed.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DatasetCorrupt: it is no manifest.
+    """
+    folder = uri.rpartition("/")[0]
+    try:
+        said = json.loads(objects.get(uri))["parts"]
+        return [
+            StoredPart(_address(one["name"], folder), one["rows"], one["bytes"], one["sha256"], _read_groups(one))
+            for one in said
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetCorrupt(f"{uri}: is no manifest ({error}); run its stage again to build it anew") from error
+
+
+def owned(uri: str, parts: Sequence[StoredPart]) -> list[StoredPart]:
+    """Those parts of a manifest that were written with it, and go when it goes; the others are other datasets'."""
+    own = uri.removesuffix(_MANIFEST) + "."
+    return [part for part in parts if part.uri.startswith(own)]
+
+
+def _relative(uri: str, folder: str) -> str:
+    above = folder.rpartition("/")[0]
+    name = uri.removeprefix(f"{folder}/") if uri.startswith(f"{folder}/") else uri.replace(f"{above}/", "../", 1)
+    if not _NAME.fullmatch(name):
+        raise objects.StoreError(
+            f"{uri}: no part of a dataset in {folder}; it lies neither there nor in a folder beside"
+        )
+    return name
+
+
+def _address(name: str, folder: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the part {name!r} would lie elsewhere")
+    return f"{folder.rpartition('/')[0]}/{name[3:]}" if name.startswith("../") else f"{folder}/{name}"
+
+
+def range_of(parts: Sequence[StoredPart], start: int, rows: int) -> tuple[int, list[StoredPart], str]:
+    """Some rows of a dataset: rows to leave out of the first part, the parts that hold them, a hash over both.
+
+    The hash is the same wherever these parts stand: what comes before them in their dataset does not count.
+
+    Raises:
+        ValueError: the dataset has no such rows.
+    """
+    held: list[StoredPart] = []
+    before = skip = 0
+    for part in parts:
+        if part.rows and before < start + rows and before + part.rows > start:
+            skip = skip if held else max(0, start - before)
+            held.append(part)
+        before += part.rows
+    if start < 0 or start + rows > before:
+        raise ValueError(f"no rows {start} to {start + rows} in a dataset of {before}")
+    said = json.dumps([skip, rows, _hash(held)], separators=(",", ":"))
+    return skip, held, hashlib.sha256(said.encode()).hexdigest()
 
 
 def _read_groups(said: dict[str, Any]) -> tuple[Group, ...]:

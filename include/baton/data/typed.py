@@ -98,7 +98,7 @@ class Parsed:
     absent: list[str] = field(default_factory=list)
 
 
-def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "") -> Parsed:
+def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "", first_row: int = 1) -> Parsed:
     """Parse a frame that is typed already (a stage's output, Parquet); rows are numbered if they are not yet.
 
     Unlike `with_row_identity` it does not hash every row: `contracts.check` does that for the bad ones.
@@ -106,7 +106,7 @@ def adopt(frame: pd.DataFrame, spec: ContractSpec, source: str = "") -> Parsed:
     frame = plain_index(frame)
     if "_row" not in frame or "_source" not in frame:
         frame = frame.copy(deep=False)
-        frame["_row"] = frame.get("_row", range(1, len(frame) + 1))
+        frame["_row"] = frame.get("_row", range(first_row, first_row + len(frame)))
         frame["_source"] = frame.get("_source", source)
     return parse(frame, spec)
 

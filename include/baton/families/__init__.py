@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from baton.families.base import Family, Fitted
 
 NAMES = ("anomaly", "classification", "forecast", "text")
+ROW_LOCAL = ("anomaly", "classification", "text")  # a row's score depends on no other row; see `base.Family`
 
 
 def family(name: str) -> Family:

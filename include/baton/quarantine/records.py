@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from baton.contracts.check import ContractVerdict
+    from baton.data.typed import Violation
 
 
 _LONGEST = 2000  # characters of a value or an advice on record
+RecordKey = tuple[str, int, str]  # row_sha, row, rule
+RowRecords = dict[RecordKey, tuple[dict[str, Any], dict[str, Any]]]
+"""What is said of each row and rule, and the row's cells; columns that break the same rule share a record."""
 
 
 def record(
@@ -55,19 +60,58 @@ def record(
     Returns:
         number of records `open` and `resolved` by this verdict.
     """
+    given = frame if raw is None else raw
+
+    def delivered(rows: set[RowKey]) -> set[RowKey]:
+        return rows if raw is None else rows & set(zip(given["_row_sha"], given["_row"].tolist(), strict=True))
+
+    return put(conn, flow, partition, set(given["_source"]), [of_rows(verdict, verdict.violations, frame)], delivered)
+
+
+def put(
+    conn: Connection, flow: str, partition: str, sources: Collection[str], chunks: Iterable[RowRecords],
+    delivered: Callable[[set[RowKey]], set[RowKey]],
+) -> dict[str, int]:  # fmt: skip
+    """Write records some rows at a time, as `record` does; what waited and is not among them is resolved.
+
+    Args:
+        sources: a flow may read several; a verdict speaks for the rows of its own.
+        chunks: all records of a row stand in the same one.
+        delivered: says which of some rows were delivered again.
+    """
     at = warehouse.now()
     here = (quarantine.c.flow == flow) & (quarantine.c.partition == partition)
-    sources = set((frame if raw is None else raw)["_source"])
-    if sources:  # a flow may read several sources; a verdict speaks for the rows of its own
-        here &= quarantine.c.source.in_(sources)
-    columns = ("row_sha", "row", "rule", "status", "repair", "raw", "first_seen")
-    query = sa.select(*(quarantine.c[name] for name in columns)).where(here)
-    known = {(found.row_sha, found.row, found.rule): found for found in conn.execute(query)}
+    mine = here & quarantine.c.source.in_(sources) if sources else here
+    settled = (
+        sa.update(quarantine).where(mine, quarantine.c.status.in_(WAITING)).values(status="resolved", updated_at=at)
+    )
+    resolved, opened = conn.execute(settled).rowcount, 0
+    for records in chunks:
+        made, again = _put(conn, flow, partition, mine, records, at)
+        opened, resolved = opened + made, resolved - again
+    given_up = sa.select(quarantine.c.row_sha, quarantine.c.row, quarantine.c.rule).where(
+        mine, quarantine.c.status == "discarded"
+    )
+    discarded = [(found.row_sha, found.row, found.rule) for found in conn.execute(given_up)]
+    there = delivered({key[:2] for key in discarded}) if discarded else set()
+    gone = [key for key in discarded if key[:2] not in there]
+    _set(conn, flow, partition, gone, {"status": "resolved", "updated_at": at})
+    return {"open": opened, "resolved": resolved + len(gone)}
+
+
+def _put(
+    conn: Connection, flow: str, partition: str, mine: sa.ColumnElement[bool], records: RowRecords, at: str
+) -> tuple[int, int]:
+    """How many records were written, and how many of these waited before."""
+    columns = ("row_sha", "row", "rule", "status", "repair", "raw", "first_seen", "updated_at")
+    query = sa.select(*(quarantine.c[name] for name in columns)).where(mine)
+    shas = {sha for sha, _, _ in records}
+    known = {(found.row_sha, found.row, found.rule): found
+             for found in warehouse.among(conn, query, quarantine.c.row_sha, shas)}  # fmt: skip
     by_row: dict[RowKey, Any] = {}
     for (sha, row, _), found in known.items():
         if (sha, row) not in by_row or found.repair:
             by_row[sha, row] = found
-    records = _records(verdict, frame)
     given_up = {key[:2] for key, found in known.items() if found.status == "discarded"}
     rows = []
     for (sha, row, rule), (details, cells) in records.items():
@@ -85,22 +129,19 @@ def record(
         })  # fmt: skip
     changing = ["entity_key", "column", "value", "advice", "status", "reason", "repair", "updated_at"]
     warehouse.upsert(conn, quarantine, rows, update=changing)
-    delivered = set(zip(raw["_row_sha"], raw["_row"].tolist(), strict=True)) if raw is not None and given_up else None
-    passing = [
-        key for key, found in known.items()
-        if (found.status in WAITING and key not in records)
-        or (found.status == "discarded" and delivered is not None and key[:2] not in delivered)
-    ]  # fmt: skip
-    _set(conn, flow, partition, passing, {"status": "resolved", "updated_at": at})
-    return {"open": len(rows), "resolved": len(passing)}
+    before_now = [known.get((one["row_sha"], one["row"], one["rule"])) for one in rows]
+    return len(rows), sum(found is not None and found.updated_at == at for found in before_now)
 
 
-def _records(
-    verdict: ContractVerdict, frame: pd.DataFrame
-) -> dict[tuple[str, int, str], tuple[dict[str, Any], dict[str, Any]]]:
-    """One record for each row and rule, with the row's cells; columns that break the same rule share a record."""
-    found: dict[tuple[str, int, str], dict[str, Any]] = {}
-    for v in verdict.violations:
+def of_rows(verdict: ContractVerdict, violations: Sequence[Violation], frame: pd.DataFrame) -> RowRecords:
+    """The records of some rows.
+
+    Args:
+        violations: what these rows break; of a broken contract each row has a record.
+        frame: the rows as they were judged, see `record`.
+    """
+    found: dict[RecordKey, dict[str, Any]] = {}
+    for v in violations:
         key = (v.row_sha, v.row, v.rule)
         if key not in found:
             found[key] = {"entity_key": v.key, "column": v.column, "value": v.value, "advice": v.advice}
@@ -158,36 +199,57 @@ def _set(
         )
 
 
+@dataclass
+class Decided:
+    """What people decided about a partition's rows.
+
+    Attributes:
+        met: discarded rows that `laid_over` has left out.
+    """
+
+    repairs: Mapping[RowKey, Mapping[str, str | None]]
+    discarded: Set[RowKey]
+    met: set[RowKey] = field(default_factory=set)
+
+    def laid_over(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """See `apply_repairs`; `frame` has a row's identity already."""
+        if not self.repairs and not self.discarded:
+            return frame
+        places = {
+            key: position
+            for position, key in enumerate(zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), strict=True))
+        }
+        by_column: dict[str, list[tuple[int, str | None]]] = {}
+        for key, cells in self.repairs.items():
+            if key in places:
+                for column, value in cells.items():
+                    by_column.setdefault(column, []).append((places[key], value))
+                if PROBLEM in frame:
+                    by_column.setdefault(PROBLEM, []).append((places[key], None))
+        frame = frame.copy(deep=False)
+        for column, changes in by_column.items():
+            cells_now = frame[column].astype(object) if column in frame else empty_cells(len(frame))
+            values = cells_now.to_numpy(copy=True)
+            for position, value in changes:
+                values[position] = value
+            frame[column] = values
+        gone = [key for key in self.discarded if key in places]
+        self.met.update(gone)
+        return frame.drop(index=[places[key] for key in gone]).reset_index(drop=True) if gone else frame
+
+
+def answers(flow: str, partition: str) -> Decided:
+    """What people decided about the partition's rows so far."""
+    return Decided(*_answers(flow, partition))
+
+
 def apply_repairs(flow: str, partition: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Lay repaired cells over the rows and leave discarded rows out; `_row` and `_row_sha` stay the source's.
 
     A repaired column becomes text (objects), which `typed.parse` converts like any other text. A repaired
     row loses its `_problem`: its cells were put right by a person.
     """
-    frame = with_row_identity(frame, flow)
-    repairs, discarded = _answers(flow, partition)
-    if not repairs and not discarded:
-        return frame
-    places = {
-        key: position
-        for position, key in enumerate(zip(frame["_row_sha"].tolist(), frame["_row"].tolist(), strict=True))
-    }
-    by_column: dict[str, list[tuple[int, str | None]]] = {}
-    for key, cells in repairs.items():
-        if key in places:
-            for column, value in cells.items():
-                by_column.setdefault(column, []).append((places[key], value))
-            if PROBLEM in frame:
-                by_column.setdefault(PROBLEM, []).append((places[key], None))
-    frame = frame.copy(deep=False)
-    for column, changes in by_column.items():
-        cells_now = frame[column].astype(object) if column in frame else empty_cells(len(frame))
-        values = cells_now.to_numpy(copy=True)
-        for position, value in changes:
-            values[position] = value
-        frame[column] = values
-    gone = [places[key] for key in discarded if key in places]
-    return frame.drop(index=gone).reset_index(drop=True) if gone else frame
+    return answers(flow, partition).laid_over(with_row_identity(frame, flow))
 
 
 def repairs_digest(flow: str, partition: str, conn: Connection | None = None) -> str:
@@ -228,7 +290,8 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
 
     Returns:
         rows_in as the contract stage read them, published as others see them, open (repaired rows that
-        wait for the next run included) and discarded; superseded: what is published of an earlier delivery, because a
+        wait for the next run included, and those of a broken batch that are counted only) and discarded; superseded: what is
+        published of an earlier delivery, because a
         later one is broken, or its run has not come to the end. It stays in force until a run publishes anew.
 
     Raises:
@@ -248,7 +311,7 @@ def accounting(flow: str, partition: str) -> dict[str, int]:
     return {
         "rows_in": sum(int(row.facts.get("rows_in", 0)) for row in found[read_by]),
         "published": sum(rows for commit, rows in seen.items() if commit in current),
-        "open": tally["open"] + tally["repaired"],
+        "open": tally["open"] + tally["repaired"] + sum(int(row.facts.get("unlisted", 0)) for row in found[read_by]),
         "discarded": tally["discarded"],
         "superseded": sum(rows for commit, rows in seen.items() if commit not in current),
     }

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.data import datasets, objects
+from baton.data import datasets, objects, stored
 from baton.data.datasets import DatasetRef
 from baton.effects.outbox import SENDING
 from baton.errors import BatonError
@@ -29,6 +29,7 @@ from baton.record import erased, ledger, tables, warehouse
 from baton.retention.evidence import Removal, blank, take
 from baton.settings import settings
 from baton.stages import garbage, slots
+from baton.stages.groups import groups_of
 from baton.stages.journal import Journal
 from baton.stages.slots import Slot, is_slot
 from baton.tracking.rest import Rest, credentials
@@ -155,7 +156,7 @@ def _scan(
     """Look into every object of the reach; write anew those that hold the entity."""
     c = tables.commits.c
     with warehouse.read() as conn:
-        needed = (c.id, c.flow, c.stage, c.partition, c.map_index, c.fence, c.digest, c.ref)
+        needed = (c.id, c.flow, c.stage, c.partition, c.map_index, c.fence, c.digest, c.ref, c.inputs, c.params)
         rows = conn.execute(sa.select(*needed).where(c.flow.in_(reach))).mappings().all()
     commits = {(Slot(row["flow"], row["stage"], row["partition"], row["map_index"]), row["fence"]): row for row in rows}
     found = _Found(max((row["id"] for row in rows), default=0))
@@ -170,24 +171,31 @@ def _scan(
         else:
             written.setdefault((slot, fence), []).append(item)
     _scan_published(found, beside, flow, entities, owner, dry_run)
-    for (slot, fence), items in written.items():
-        commit = commits.get((slot, fence))
+    instead: dict[str, DatasetRef] = {}
+    for slot, fence in sorted(written, key=lambda one: commits[one]["id"] if one in commits else 0):
+        commit, items = commits.get((slot, fence)), written[slot, fence]
         if commit is None:  # of an attempt that crashed, or that is about to be refused
             found.old += items
             continue
         ref = DatasetRef.from_dict(commit["ref"])
-        count = datasets.held(ref, columns, entities)
+        groups = groups_of(commit["params"], commit["inputs"])  # they have the rows, and were committed before it
+        count = sum(group.uri in instead for group in groups) if groups else datasets.held(ref, columns, entities)
         if not count:
             continue
         found.old += items
-        found.rows += count
+        found.rows += 0 if groups else count
         if dry_run:
             found.refs[commit["id"]] = (ref, ref, fence)
+            instead[ref.uri] = ref
             continue
         mine = warehouse.transact(partial(slots.raise_fence, slot=slot))
         found.slots[slot] = mine
         name = slots.object_name(slot, commit["digest"], mine, owner)
-        after = datasets.without(ref, columns, entities, name)
+        if groups:
+            after = stored.union([instead.get(group.uri, group) for group in groups], name)
+        else:
+            after = datasets.without(ref, columns, entities, name)
+        instead[ref.uri] = after
         found.refs[commit["id"]] = (ref, after, mine)
     return found
 

@@ -89,10 +89,10 @@ class Orchestrator:
         """Task instances of a run."""
         return list(self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=200")["task_instances"])
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What a task returned."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=false"
-        value = self.request("GET", path)["value"]
+        value = self.request("GET", f"{path}&map_index={map_index}")["value"]
         return json.loads(value) if isinstance(value, str) else value
 
     def wait(

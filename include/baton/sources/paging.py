@@ -1,7 +1,5 @@
 """The pure parts of SQL and HTTP sources: window parameters, rows in an answer, the next page. No I/O."""
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -95,12 +93,6 @@ def next_page(
             f"right, or look whether the server heeds `{paging.param}`"
         )
     return following
-
-
-def digest(records: Sequence[dict[str, Any]]) -> str:
-    """SHA-256 over received records, in their order, independent of the order of keys."""
-    text = json.dumps(records, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _following(paging: PagingSpec, page: PageRequest, payload: Any, rows: int, base_url: str) -> PageRequest | None:

@@ -23,6 +23,8 @@ from baton.settings import settings
 from baton.sources.documents import BatchLimits, digest
 from baton.sources.files import UNFINISHED, exists, fill, format_of, matching, near, read_bytes
 from baton.sources.folder import read_folder, read_named, read_store
+from baton.sources.large import LargeFile, large_file
+from baton.sources.received import LargeRows
 from baton.sources.replay import lay_on_calendar, recording_start, replay_slot
 from baton.specs.source import FileSource, FolderSource, RecordedSource
 
@@ -53,7 +55,7 @@ class RawBatch:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Remote = Callable[["Pack", "Source", str], RawBatch]  # reads a partition of a source that is no file
+Remote = Callable[["Pack", "Source", str], RawBatch | LargeRows]  # reads a partition of a source that is no file
 
 
 def read_partition(
@@ -79,10 +81,30 @@ def read_partition(
         return _read_file_source(spec, partition)
     if remote is None:
         raise SourceError(f"source {source}: {spec.kind} is read through an Airflow connection: use it in a DAG")
+    found = remote(pack, spec, partition)
+    if isinstance(found, LargeRows):
+        raise SourceError(
+            f"source {source}, partition {partition}: too many rows to be held; a stage (`ingest`) takes them"
+        )
+    return found
+
+
+def look(
+    pack: Pack, source: str, partition: str, named: Sequence[str], remote: Remote
+) -> RawBatch | LargeFile | LargeRows:
+    """As `read_partition`, but a batch that is too large to be held is only looked at: its `tables` give the rows."""
+    spec: Source = pack.source(source)
+    if isinstance(spec, FileSource) and not named:
+        window(partition, spec.step)
+        uri = _delivered(spec, partition)[1]
+        if uri and (large := large_file(uri, format_of(uri, spec.format))):
+            return large
+    if isinstance(spec, FileSource | FolderSource) or named:
+        return read_partition(pack, source, partition, named)
     return remote(pack, spec, partition)
 
 
-def state_of(spec: Source, batch: RawBatch) -> dict[str, Any]:
+def state_of(spec: Source, batch: RawBatch | LargeFile | LargeRows) -> dict[str, Any]:
     """What the rows of a partition depend on, as JSON: equal states mean equal rows."""
     state = {**_meaning(spec), "format": batch.format, "sha256": batch.sha256, "delivered": batch.delivered}
     return state if batch.delivered else {**state, "anchor": format_key(_start(spec))}

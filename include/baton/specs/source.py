@@ -221,7 +221,7 @@ class HttpSource(_Source):
     documents: DocumentFields | None = Field(default=None, description="records are documents, content in base64")
     paging: PagingSpec | None = Field(default=None, description="null: one request")
     max_batch_bytes: int = Field(
-        default=200_000_000, ge=1, description="more in all answers of a partition is an error: they are held in memory"
+        default=200_000_000, ge=1, description="more in all answers of a partition is an error"
     )
     retry: RetrySpec = Field(default_factory=RetrySpec, description="when a request is repeated")
     timeout: Duration = Field(default=timedelta(seconds=30), description="for one request")

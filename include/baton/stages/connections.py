@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from baton.endpoint import Endpoint
     from baton.packs.pack import Pack
     from baton.sources.reading import RawBatch
+    from baton.sources.received import LargeRows
     from baton.specs.source import Source
 
 
@@ -57,7 +58,7 @@ class Connections(Protocol):
     def mail(self, conn_id: str) -> MailServer | Path | None:
         """The mail server; a folder for the file outbox; or None: there is no such connection."""
 
-    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch:
+    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """The partition's rows of a source that is no file (sql, http, mailbox)."""
 
 
@@ -76,7 +77,7 @@ class Unconnected:
         """See `Connections`."""
         raise _outside(conn_id)
 
-    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch:
+    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """See `Connections`."""
         raise SourceError(f"source {source.name}: {source.kind} is read through an Airflow connection: use it in a DAG")
 

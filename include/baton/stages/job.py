@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from baton.packs.pack import load_pack
 from baton.stages.connections import Connections, Unconnected
+from baton.stages.groups import Portion
 from baton.stages.slots import Slot
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class StageJob(Generic[O]):
         files: documents that the run's form names; a source of kind folder reads these and no others.
         since, until: partitions that a training's form names.
         run_id: Airflow's run id, for the record only (not part of the digest).
+        group: of a mapped stage on a large batch, which of its rows are this job's; `inputs` hold all. Else None.
         dry_run: compute under a slot of its own and change no table of the business.
         supersede_models: replace the versions on record for this partition (the form's `champion` choice).
         connections: models, peers and remote sources by the name of a connection.
@@ -58,6 +60,7 @@ class StageJob(Generic[O]):
     until: str | None = None
     run_id: str = ""
     map_index: int = -1
+    group: Portion | None = None
     dry_run: bool = False
     supersede_models: bool = False
     connections: Connections = field(default_factory=Unconnected, repr=False, compare=False)
@@ -67,7 +70,7 @@ class StageJob(Generic[O]):
     def slot(self) -> Slot:
         """The slot; a dry run has a flow name of its own, so it can never become a head of the real one."""
         flow = f"{self.flow}~dry" if self.dry_run else self.flow
-        return Slot(flow, self.stage, self.partition, self.map_index)
+        return Slot(flow, self.stage, self.partition, self.map_index if self.group is None else self.group.map_index)
 
     def load_pack(self) -> Pack:
         """The pack's specs, parsed."""

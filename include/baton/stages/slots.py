@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from baton.stages.digests import input_digest
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
@@ -71,20 +72,23 @@ class StageOutput:
 
     Attributes:
         frame: the rows (n rows, any columns).
-        facts: small JSON facts about them, stored with the commit and returned again by a cached result.
+        facts: small JSON facts about them, stored with the commit and returned again by a cached result; complete when `rest`
+            is at its end.
         on_commit: called with the connection and the commit's id inside the commit's transaction, to write
             other tables together with it; called again if the database asks for a repetition.
         rest: further rows of the same columns, frame by frame, made while those before are written: so a step with
-            many rows need not hold them all.
+            many rows need not hold them all. The facts may change until the last is made.
         beside: writes further datasets that belong to the attempt, given the name of its own, and returns them; they go where the
             attempt cannot commit. What puts them in force is `on_commit`.
+        ends: see `datasets.DatasetWriter`.
     """
 
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     on_commit: Callable[[Connection, int], None] | None = None
-    rest: Iterable[pd.DataFrame] = ()
+    rest: Iterable[pd.DataFrame | pa.Table] = ()
     beside: Callable[[str], list[DatasetRef]] | None = None
+    ends: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -125,40 +129,29 @@ def run_stage(
         StoreError: the rows could not be written; nothing was committed.
         Exception: what `compute` or `on_commit` raise; nothing was committed.
     """
-    digest = input_digest(inputs, params, models, code)
-    found = _usable(slot, digest)
-    if found is not None:
-        return found
-    FAULT("looked")
-    fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
-    FAULT("fenced")
-    found = _usable(slot, digest)  # committed by another attempt between the first look and the fence
-    if found is not None:
-        return found
-    output = compute(dict(inputs))
-    FAULT("computed")
-    facts = json.loads(to_json(output.facts))  # as a cached result will return them
-    path = object_name(slot, digest, fence, owner)
-    with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point)) as writer:
-        for frame in chain([output.frame], output.rest):
-            writer.add(frame)
-        ref = writer.close()
-    refs = [ref, *_beside(output, path, ref)]
-    row = {
-        **_where(slot),
-        "fence": fence,
-        "digest": digest,
-        "uri": ref.uri,
-        "ref": ref.to_dict(),
-        "facts": facts,
+    about = {
+        "digest": input_digest(inputs, params, models, code),
         "inputs": {name: given.to_dict() for name, given in inputs.items()},
         "params": dict(params),
         "models": dict(models),
         "code": code,
         "run_id": run_id,
-        "created_at": warehouse.now(),
     }
-    return _commit(slot, row, refs, output.on_commit)
+
+    def make(path: str) -> Made:
+        output = compute(dict(inputs))
+        FAULT("computed")
+        to_json(output.facts)  # what it cannot hold is refused before a byte is written
+        with datasets.DatasetWriter(path, slot.partition, at=lambda point: FAULT(point), ends=output.ends) as writer:
+            for frame in chain([output.frame], output.rest):
+                writer.add(frame)
+            ref = writer.close()
+        return [ref, *_beside(output, path, ref)], output.facts, output.on_commit
+
+    return commit_once(slot, about, make)
+
+
+Made = tuple[list[DatasetRef], dict[str, Any], Callable[[Connection, int], None] | None]
 
 
 def _beside(output: StageOutput, path: str, own: DatasetRef) -> list[DatasetRef]:
@@ -169,9 +162,53 @@ def _beside(output: StageOutput, path: str, own: DatasetRef) -> list[DatasetRef]
         raise
 
 
-def _commit(
-    slot: Slot, row: dict[str, Any], refs: list[DatasetRef], on_commit: Callable[[Connection, int], None] | None
+def _verifies(slot: Slot, result: StageResult) -> bool:
+    """Whether its objects, also those of what it published, are as they were written."""
+    if not datasets.verifies(result.ref):
+        return False
+    there = in_force(slot.flow, slot.partition) if slot.stage == PUBLISH else None
+    owned = [there.decisions, there.predictions] if there and there.commit_id == result.commit_id else []
+    return all(datasets.verifies(ref) for ref in owned if ref is not None)
+
+
+def commit_once(
+    slot: Slot,
+    about: Mapping[str, Any],
+    make: Callable[[str], Made],
+    present: Callable[[Slot, StageResult], bool] = _verifies,
 ) -> StageResult:
+    """Return the slot's result of a digest: the one that is there, or a new one.
+
+    Args:
+        about: of the commit: digest, inputs (as JSON), params, models, code, run_id.
+        make: writes the dataset of the given name; returns its reference and those of what it wrote beside, the facts, and what
+            to call in the commit's transaction.
+        present: whether what a result names is still there; by default all its bytes are checked.
+
+    Raises:
+        StaleAttempt: see `run_stage`.
+        Exception: what `make` raises; nothing was committed.
+    """
+    found = _usable(slot, about["digest"], present)
+    if found is not None:
+        return found
+    FAULT("looked")
+    fence, owner = warehouse.transact(lambda conn: (raise_fence(conn, slot), warehouse.identity(conn)))
+    FAULT("fenced")
+    found = _usable(slot, about["digest"], present)  # by another attempt, between the first look and the fence
+    if found is not None:
+        return found
+    refs, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    ref = refs[0]
+    row = {**_where(slot), **about, "fence": fence, "uri": ref.uri, "ref": ref.to_dict(), "created_at": warehouse.now()}
+    row["facts"] = json.loads(to_json(facts))  # as a cached result will return them
+    return _commit(slot, row, refs, on_commit, present)
+
+
+def _commit(
+    slot: Slot, row: dict[str, Any], refs: list[DatasetRef], on_commit: Callable[[Connection, int], None] | None,
+    present: Callable[[Slot, StageResult], bool],
+) -> StageResult:  # fmt: skip
     """Name the first object as the slot's head, together with what `on_commit` writes; or remove all again."""
     ref = refs[0]
     complete = False  # True once COMMIT may have been sent: from then on the objects may be data
@@ -195,7 +232,7 @@ def _commit(
         commit_id = warehouse.transact(work)
     except StaleAttempt:
         _delete(refs)
-        current = _usable(slot, row["digest"])
+        current = _usable(slot, row["digest"], present)
         if current is None:
             raise
         return current
@@ -235,14 +272,9 @@ def raise_fence(conn: Connection, slot: Slot) -> int:
     return int(conn.execute(statement.returning(heads.c.fence)).scalar_one())
 
 
-def _usable(slot: Slot, digest: str) -> StageResult | None:
-    """The head, if it has this digest and its objects, also those of what it published, are as they were written."""
+def _usable(slot: Slot, digest: str, present: Callable[[Slot, StageResult], bool]) -> StageResult | None:
     result = head(slot)
-    if result is None or result.digest != digest or not datasets.verifies(result.ref):
-        return None
-    there = in_force(slot.flow, slot.partition) if slot.stage == PUBLISH else None
-    owned = [there.decisions, there.predictions] if there and there.commit_id == result.commit_id else []
-    return result if all(datasets.verifies(ref) for ref in owned if ref is not None) else None
+    return result if result is not None and result.digest == digest and present(slot, result) else None
 
 
 # --- what is there ---
@@ -254,6 +286,15 @@ def head(slot: Slot) -> StageResult | None:
     with warehouse.read() as conn:
         row = conn.execute(sa.select(commits).select_from(joined).where(*is_slot(heads, slot))).mappings().first()
     return None if row is None else _result(row)
+
+
+def heads_of_groups(own: Slot, many: int) -> list[StageResult]:
+    """Present versions of the first so many groups of a stage (map index from 0), as far as they are there; see `stages.groups`."""
+    joined = heads.join(commits, heads.c.commit_id == commits.c.id)
+    same = [heads.c[name] == value for name, value in _where(own).items() if name != "map_index"]
+    query = sa.select(commits).select_from(joined).where(*same, heads.c.map_index.between(0, many - 1))
+    with warehouse.read() as conn:
+        return [_result(row) for row in conn.execute(query.order_by(heads.c.map_index)).mappings()]
 
 
 def recomputed_after(slot: Slot) -> int | None:

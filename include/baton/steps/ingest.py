@@ -1,21 +1,25 @@
 """First stage of a flow: read the partition's source, and fix which model versions this partition uses."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
+import pyarrow as pa
 from pydantic import Field
 from sqlalchemy import Connection
 
 from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
+from baton.data.parts import give_back
 from baton.errors import BatonError, RegistryRefused, ServiceError
 from baton.names import promote_of, train_of
+from baton.progress import tell
 from baton.record import ledger
 from baton.record.used_models import record_models, recorded_models
 from baton.record.warehouse import write
 from baton.registry.client import CHAMPION, PREVIOUS, Registry, champions
 from baton.registry.review import champion_moved
-from baton.sources.reading import read_partition, state_of
+from baton.sources.reading import RawBatch, look, state_of
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, history
@@ -31,7 +35,7 @@ class IngestOptions(Spec):
 
 def _source_state(job: StageJob[IngestOptions]) -> Seen:
     pack, source, named = job.load_pack(), job.options.source, files_of(job)
-    batch = read_partition(pack, source, job.partition, named, job.connections.rows)
+    batch = look(pack, source, job.partition, named, job.connections.rows)
     return Seen({**state_of(pack.source(source), batch), **({"files": named} if named else {})}, (batch, named))
 
 
@@ -51,15 +55,26 @@ def files_of(job: StageJob[Any]) -> list[str]:
 def ingest(job: StageJob[IngestOptions]) -> StageOutput:
     """Read one partition of a source as it is; every row gets `_source`, `_row` and `_row_sha`.
 
+    What is too large to be held goes on some rows at a time; a file is hashed once more meanwhile: the rows are those that the state
+    describes.
+
     Files that the trigger form names (`job.files`) are paths below the landing folder: these documents, and no others.
 
     Raises:
         NoData: nothing was delivered for this partition.
         SourceError: the source cannot be read.
+        StaleAttempt: a large file was changed while it was read.
     """
     batch, named = job.seen
-    frame = with_row_identity(batch.frame, job.options.source)
-    facts = {"rows_in": len(frame), "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    facts = {"rows_in": 0, "format": batch.format, "uri": batch.uri, "source_sha256": batch.sha256}
+    rest: Iterable[pa.Table] = ()
+    if isinstance(batch, RawBatch):
+        frame = with_row_identity(batch.frame, job.options.source)
+        facts["rows_in"] = len(frame)
+    else:
+        tables = _counted(batch.tables(job.options.source), facts)
+        frame = (first := next(tables)).slice(0, 0).to_pandas()
+        rest = chain([first], tables)
     if named:  # only how many: names are personal data; the commit has them, logs and XCom do not
         facts["files"] = len(named)
 
@@ -71,7 +86,16 @@ def ingest(job: StageJob[IngestOptions]) -> StageOutput:
                 f"{dict(job.models)}; the next try follows the record"
             )
 
-    return StageOutput(frame, facts, on_commit)
+    return StageOutput(frame, facts, on_commit, rest)
+
+
+def _counted(tables: Iterator[pa.Table], facts: dict[str, Any]) -> Iterator[pa.Table]:
+    for table in tables:
+        facts["rows_in"] += table.num_rows
+        tell("rows read", "rows", facts["rows_in"])
+        yield table
+        del table
+        give_back()
 
 
 def choose_models(

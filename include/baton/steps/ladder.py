@@ -6,7 +6,6 @@ with the warehouse or the store is raised, and Airflow tries again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -29,72 +28,86 @@ class OutOfContract(BatonError):
     """Scores that are not what their contract promises; the message names rules, no values."""
 
 
-@dataclass
-class Climbed:
-    """Scores, and who made them.
+class Climb:
+    """Scores rows, a batch in parts some at a time, with the first rung that can.
+
+    The way leads on only: rows that a rung cannot score, and all behind them, have the next one.
 
     Attributes:
-        frame: as of `baton.steps.score:score`, with `source`: the rung.
-        rung, version: who scored; None where rules did.
+        rung, version: who scored last; version None where rules did.
         why: what was wrong with those before, one sentence each.
         refused: versions that could not be trusted, and why.
         address: of the version in MLflow's UI; empty for rules.
     """
 
-    frame: pd.DataFrame
-    rung: str
-    version: int | None = None
-    why: list[str] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
-    address: str = ""
+    def __init__(self, job: StageJob[Any], model: str, fixed: int | None, explain: float, rules: str) -> None:
+        """Nothing is fetched yet.
 
+        Args:
+            fixed: the version that the run fixed; None: the model has no champion yet.
+            explain: share of the rows that get reason codes.
+            rules: dotted path of the pack's function.
+        """
+        self._job, self._model, self._fixed, self._explain, self._rules = job, model, fixed, explain, rules
+        self.why: list[str] = [] if fixed is not None else [f"{model} has no champion yet"]
+        self.refused: dict[int, str] = {}
+        self.rung, self.version, self.address = RULES, fixed, ""
+        self._left = list(dict.fromkeys(one for one in (fixed, *champions(model)[:2]) if one is not None))
+        self._loaded: Any = None
+        self._rows = 0  # scored so far
 
-def climb(job: StageJob[Any], model: str, fixed: int | None, data: pd.DataFrame, explain: float, rules: str) -> Climbed:
-    """Score with the first rung that can.
+    def score(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Rows as of `baton.steps.score:score`, with `source`: the rung.
 
-    Args:
-        fixed: the version that the run fixed; None: the model has no champion yet.
-        explain: share of the rows that get reason codes.
-        rules: dotted path of the pack's function.
+        Raises:
+            BatonError: the rules fail too, or what they give is no scores.
+        """
+        frame = self._by_version(data) if self._left else None
+        if frame is None:
+            frame = by_rules(self._job, self._model, data, self._rules)
+            self.rung, self.version, self.address = RULES, None, ""
+            try:
+                _require(self._job, frame)
+            except OutOfContract as error:
+                where = f"stage {self._job.flow}.{self._job.stage}, fallback {self._rules}"
+                raise BatonError(f"{where}: {error}; {'; '.join(self.why)}") from error
+        self._rows += len(data)
+        return frame
 
-    Raises:
-        BatonError: the rules fail too, or what they give is no scores.
-    """
-    why: list[str] = [] if fixed is not None else [f"{model} has no champion yet"]
-    refused: dict[int, str] = {}
-    for version in dict.fromkeys(one for one in (fixed, *champions(model)[:2]) if one is not None):
-        try:
-            registry = Registry(retry_seconds=PATIENCE)
-            rung = AS_FIXED if version == fixed else EARLIER
-            frame = _scored(job, registry, model, version, data, explain).assign(source=rung)
-            _require(job, frame)
-        except Exception as error:  # whatever a model's library raises: the next rung answers
-            why.append(f"{model} version {version} does not score: {_reason(error)}")
-            if isinstance(error, RegistryRefused):
-                refused[version] = str(error)
-            if isinstance(error, ServiceError):
-                break  # nor would it give another version
-            continue
-        return Climbed(frame, rung, version, why, refused, registry.version_url(model, version))
-    frame = by_rules(job, model, data, rules)
-    try:
-        _require(job, frame)
-    except OutOfContract as error:
-        raise BatonError(f"stage {job.flow}.{job.stage}, fallback {rules}: {error}; {'; '.join(why)}") from error
-    return Climbed(frame, RULES, None, why, refused)
+    def _by_version(self, data: pd.DataFrame) -> pd.DataFrame | None:
+        """By the first of the versions that are left; None where none of them can."""
+        model, behind = self._model, f" from row {self._rows + 1} on" if self._rows else ""
+        while self._left:
+            version = self._left[0]
+            try:
+                registry = Registry(retry_seconds=PATIENCE)
+                rung = AS_FIXED if version == self._fixed else EARLIER
+                frame = self._scored(registry, version, data).assign(source=rung)
+                _require(self._job, frame)
+            except Exception as error:  # whatever a model's library raises: the next rung answers
+                self.why.append(f"{model} version {version} does not score{behind}: {_reason(error)}")
+                self._left.pop(0)
+                self._loaded = None
+                if isinstance(error, RegistryRefused):
+                    self.refused[version] = str(error)
+                if isinstance(error, ServiceError):
+                    self._left.clear()  # nor would it give another version
+                continue
+            self.rung, self.version, self.address = rung, version, registry.version_url(model, version)
+            return frame
+        return None
 
-
-def _scored(
-    job: StageJob[Any], registry: Registry, model: str, version: int, data: pd.DataFrame, explain: float
-) -> pd.DataFrame:
-    if not job.dry_run:
-        registry.require_promoted(model, version)
-    _, spec = find_model(model)
-    maker = family(spec.family)
-    frame = maker.score(spec, maker.load(registry.download(model, version)), data, explain)
-    frame.insert(1, "model", model)
-    frame.insert(2, "version", version)
-    return frame
+    def _scored(self, registry: Registry, version: int, data: pd.DataFrame) -> pd.DataFrame:
+        _, spec = find_model(self._model)
+        maker = family(spec.family)
+        if self._loaded is None:
+            if not self._job.dry_run:
+                registry.require_promoted(self._model, version)
+            self._loaded = maker.load(registry.download(self._model, version))
+        frame = maker.score(spec, self._loaded, data, self._explain)
+        frame.insert(1, "model", self._model)
+        frame.insert(2, "version", version)
+        return frame
 
 
 def by_rules(job: StageJob[Any], model: str, data: pd.DataFrame, path: str) -> pd.DataFrame:

@@ -1,13 +1,15 @@
 """Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from pydantic import Field
 from sqlalchemy import Connection
 
-from baton.data.datasets import read, read_frames
-from baton.families import family
+from baton.data import stored
+from baton.data.datasets import DatasetRef, read, read_frames
+from baton.families import ROW_LOCAL, family
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.registry import rungs
@@ -16,7 +18,7 @@ from baton.specs.base import Share, Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import engine_step
-from baton.steps.ladder import climb
+from baton.steps.ladder import Climb
 
 
 class ScoreOptions(Spec):
@@ -25,12 +27,13 @@ class ScoreOptions(Spec):
     model: str = Field(description="name of the model")
     explain: Share = Field(
         default=0.02,
-        description="share of the rows, highest scores first, that get reason codes; of a batch in parts, of each 100,000 rows",
+        description="share of the rows, highest scores first, that get reason codes; of a batch in parts, of each 100,000 rows "
+        "or fewer of a part",
     )
     fallback: str = Field(
         default="",
         description="dotted path of a function of the pack that scores where no version can; it gives entity_key, score and "
-        "reasons for each row of `data`. Empty: a model that does not score stops the flow",
+        "reasons for each row of `data`, of a batch in parts some rows at a time. Empty: a model that does not score stops the flow",
     )
 
 
@@ -64,25 +67,43 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
         frame.insert(2, "version", version)
         return frame
 
-    frames = map(scored, read_frames(data) if maker.row_local and data.kind == "manifest" else [read(data)])
-    return StageOutput(next(frames), {"mlflow": registry.version_url(name, version)}, rest=frames)
+    ends = _ends(data, maker.row_local)
+    frames = map(scored, read_frames(data, ends=ends) if ends else [read(data)])
+    return StageOutput(next(frames), {"mlflow": registry.version_url(name, version)}, rest=frames, ends=ends)
 
 
 def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:
-    name, rules = job.options.model, job.options.fallback
-    done = climb(job, name, job.models.get(name), read(job.inputs["data"]), job.options.explain, rules)
-    reason = "; ".join(done.why)
-    facts: dict[str, Any] = {"rung": done.rung, "version": done.version}
-    if done.address:
-        facts["mlflow"] = done.address
-    if done.rung != rungs.AS_FIXED:
-        instead = f"version {done.version}, another champion," if done.version is not None else f"the rules {rules}"
-        verb = "scores" if done.version is not None else "score"
-        facts["degraded"] = [f"{reason}; {instead} {verb} instead"]
+    name, rules, data = job.options.model, job.options.fallback, job.inputs["data"]
+    climb = Climb(job, name, job.models.get(name), job.options.explain, rules)
+    facts: dict[str, Any] = {}
+
+    def scored(rows: pd.DataFrame) -> pd.DataFrame:
+        frame = climb.score(rows)
+        facts.clear()  # what the last rows are scored with is the lowest rung
+        facts.update(_said(climb, rules))
+        return frame
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        for version, why in done.refused.items():
-            ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": done.version})
-        rungs.record(conn, job.flow, name, job.partition, done.rung, done.version, reason)
+        for version, why in climb.refused.items():
+            ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": climb.version})
+        rungs.record(conn, job.flow, name, job.partition, climb.rung, climb.version, "; ".join(climb.why))
 
-    return StageOutput(done.frame, facts, on_commit)
+    ends = _ends(data, find_model(name)[1].family in ROW_LOCAL)
+    frames = map(scored, read_frames(data, ends=ends) if ends else [read(data)])
+    return StageOutput(next(frames), facts, on_commit, frames, ends=ends)
+
+
+def _ends(data: DatasetRef, row_local: bool) -> Sequence[int]:
+    """Where the parts of the scores end; none where the rows are scored at once."""
+    return stored.ends(data) if row_local and data.kind == "manifest" else ()
+
+
+def _said(climb: Climb, rules: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"rung": climb.rung, "version": climb.version}
+    if climb.address:
+        facts["mlflow"] = climb.address
+    if climb.rung != rungs.AS_FIXED:
+        instead = f"version {climb.version}, another champion," if climb.version is not None else f"the rules {rules}"
+        verb = "scores" if climb.version is not None else "score"
+        facts["degraded"] = [f"{'; '.join(climb.why)}; {instead} {verb} instead"]
+    return facts

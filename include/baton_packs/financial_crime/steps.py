@@ -1,6 +1,7 @@
 """Pure functions of the financial-crime flows: frames and plain parameters in, frames out."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,20 @@ def combine(
     review = likely | (~block & is_strange)
     route = np.select([block, review], [BLOCK, REVIEW], CLEAR)
     risk = np.where(is_strange, np.maximum(p, np.minimum(1.0, review_cost / exposure)), p)
-    texts = list(map(_reasons, route, likely, is_strange, p, expected, quantile, fraud["reasons"], anomaly["reasons"]))
-    columns: dict[str, Any] = {"entity_key": keys, "risk": risk, "route": route, "money": expected}
-    titles = list(map(_title, route, amount, transactions["event_time"]))
-    columns |= {"amount": amount, "title": titles, "reasons": texts}
+    columns: dict[str, Any] = {"entity_key": keys, "risk": risk, "route": route, "money": expected, "amount": amount}
+    shown = np.flatnonzero(route != CLEAR)  # few: words for all would cost more than the decisions
+    said = (
+        route,
+        likely,
+        is_strange,
+        p,
+        expected,
+        quantile,
+        fraud["reasons"].to_numpy(),
+        anomaly["reasons"].to_numpy(),
+    )
+    columns["title"] = _words(len(keys), shown, map(_title, amount[shown], transactions["event_time"].iloc[shown]))
+    columns["reasons"] = _words(len(keys), shown, map(_reasons, *(cells[shown] for cells in said)))
     columns |= {"_row": transactions["_row"]} if "_row" in transactions.columns else {}
     return pd.DataFrame({name: np.asarray(cells) for name, cells in columns.items()})
 
@@ -112,30 +123,35 @@ def _aligned(scores: pd.DataFrame, keys: pd.Series, name: str) -> pd.DataFrame:
     if indexed.index.has_duplicates:
         twice = indexed.index[indexed.index.duplicated()][0]
         raise BatonError(f"{name}: transaction {twice!r} has more than one score")
-    missing, foreign = keys[~keys.isin(indexed.index)], indexed.index[~indexed.index.isin(keys)]
-    if len(missing) or len(foreign):
-        example = missing.iloc[0] if len(missing) else foreign[0]
-        raise BatonError(
-            f"{name}: {len(missing)} transactions have no score and {len(foreign)} scores no transaction, e.g. {example!r}; "
-            "both must come from the same committed dataset"
-        )
-    ordered = indexed.loc[keys]
-    values = ordered["score"].to_numpy(dtype=float)
-    if len(wrong := ordered.index[~((values >= 0) & (values <= 1))]):  # a NaN fails both comparisons
+    if not np.array_equal(indexed.index.to_numpy(), keys.to_numpy()):  # the flow hands them on in one order
+        missing, foreign = keys[~keys.isin(indexed.index)], indexed.index[~indexed.index.isin(keys)]
+        if len(missing) or len(foreign):
+            example = missing.iloc[0] if len(missing) else foreign[0]
+            raise BatonError(
+                f"{name}: {len(missing)} transactions have no score and {len(foreign)} scores no transaction, e.g. "
+                f"{example!r}; both must come from the same committed dataset"
+            )
+        indexed = indexed.loc[keys]
+    values = indexed["score"].to_numpy(dtype=float)
+    if len(wrong := indexed.index[~((values >= 0) & (values <= 1))]):  # a NaN fails both comparisons
         raise BatonError(f"{name}: the score of transaction {wrong[0]!r} is not in 0..1")
-    return ordered
+    return indexed
 
 
-def _title(route: str, amount: float, at: pd.Timestamp) -> str | None:
-    return None if route == CLEAR else f"{amount:,.2f} euros, {at.day} {at:%b %H:%M}"
+def _words(count: int, shown: np.ndarray, texts: Iterable[str]) -> np.ndarray:
+    made: np.ndarray = np.full(count, None, dtype=object)
+    made[shown] = list(texts)
+    return made
+
+
+def _title(amount: float, at: pd.Timestamp) -> str:
+    return f"{amount:,.2f} euros, {at.day} {at:%b %H:%M}"
 
 
 def _reasons(
     route: str, likely: bool, strange: bool, p: float, loss: float, quantile: float, fraud: object, anomaly: object
-) -> str | None:
-    """Plain sentences for an analyst, as JSON; nothing for a cleared transaction."""
-    if route == CLEAR:
-        return None
+) -> str:
+    """Plain sentences for an analyst, as JSON."""
     texts = []
     if route == BLOCK or likely:
         texts.append(f"Probability of fraud {p:.1%}, expected loss {loss:.2f}{_named(fraud, 'driven by')}")

@@ -16,6 +16,7 @@ import numpy_that_is_not_there
 import pandas as pd
 from baton.specs.base import Spec
 from baton.stages import StageJob, StageOutput, engine_step
+from baton.stages.step import row_local
 from pydantic import Field, create_model
 from wired_pack import more
 from wired_pack.more import Settled, imported
@@ -30,6 +31,16 @@ class SettleOptions(Settled):
 
 def decide(orders: pd.DataFrame, scores: pd.DataFrame, factor: int = 2, *, cap: float | None = None) -> pd.DataFrame:
     return orders
+
+
+@row_local
+def priced(orders: pd.DataFrame, factor: int = 2) -> pd.DataFrame:
+    return orders
+
+
+@row_local
+@more.twice
+def marked_twice(orders): ...
 
 
 def gather(**frames: pd.DataFrame) -> pd.DataFrame:
@@ -185,3 +196,15 @@ def test_nothing_of_the_step_is_imported() -> None:
         "assert not late, late\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_function_that_is_row_local_is_known_and_its_frames_are_compared(pack: None) -> None:
+    paths = [
+        "wired_pack.steps:priced",
+        "wired_pack.steps:decide",
+        "wired_pack.steps:marked_twice",
+        "baton.steps.score:score",
+    ]
+    assert [wiring.is_row_local(path) for path in paths] == [True, False, False, False]
+    with pytest.raises(SpecError, match="no frame or parameter `ordrs`"):
+        wiring.check("price", paths[0], {}, {"ordrs": None})

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baton.data import datasets, objects, parts
+from baton.data import datasets, objects, parts, stored
 from baton.data.datasets import DatasetRef
 from baton.data.objects import StoreError
 from baton.errors import DatasetCorrupt
@@ -211,3 +211,71 @@ def test_the_parts_move_with_their_manifest(home, monkeypatch):
     store.rename(store.with_name("moved"))
     moved = DatasetRef.from_dict({**ref.to_dict(), "uri": ref.uri.replace("/store/", "/moved/")})
     pd.testing.assert_frame_equal(datasets.read(moved), frame())
+
+
+@pytest.mark.parametrize("cuts", [[50], [7, 40], range(1, 50)])
+def test_a_part_ends_where_it_is_told_to_however_the_rows_come(cuts):
+    edges = [0, *(cut for cut in cuts if cut < 50), 50]
+    with datasets.DatasetWriter("x.parquet", "p", ends=[8, 30, 50]) as writer:
+        for start, end in itertools.pairwise(edges):
+            writer.add(frame(end - start, start))
+        ref = writer.close()
+    assert [one["rows"] for one in json.loads(objects.get(ref.uri))["parts"]] == [8, 20, 2, 20]
+    assert stored.ends(ref) == [8, 28, 30, 50]
+    pd.testing.assert_frame_equal(datasets.read(ref), frame())
+    assert [len(one) for one in datasets.read_frames(ref, 15, ends=[8, 30, 50])] == [8, 15, 7, 15, 5]
+
+
+def test_some_rows_are_read_from_the_parts_that_hold_them(monkeypatch):
+    ref = datasets.write(frame(), "x.parquet", "p")
+    first, second, third = stored.windows(ref, [0, 20, 25, 50])
+    fetched = []
+    get = objects.get
+    monkeypatch.setattr(objects, "get", lambda uri: fetched.append(uri.rpartition(".0")[2]) or get(uri))
+    pd.testing.assert_frame_equal(datasets.read(second), frame(5, 20))
+    assert [one for one in fetched if one.startswith("000")] == ["0001.parquet"]
+    for rows in (3, 25, 100):
+        assert pd.concat(datasets.read_frames(third, rows))["number"].tolist() == list(range(25, 50))
+        assert sum(one.num_rows for one in datasets.read_batches(third, ["text"], rows)) == 25
+    assert (stored.ends(third), stored.ends(first)) == ([15, 25], [20])
+    again = DatasetRef.from_dict(json.loads(json.dumps(third.to_dict())))
+    assert again == third
+    assert "of" not in ref.to_dict()
+    with pytest.raises(ValueError, match="no rows 50 to 60 in a dataset of 50"):
+        stored.windows(ref, [0, 50, 60])
+
+
+def test_the_hash_of_some_rows_is_that_of_their_parts_wherever_these_stand():
+    one = stored.windows(datasets.write(frame(), "x.parquet"), [0, 20, 40, 50])
+    with datasets.DatasetWriter("y.parquet", ends=[3, 23, 43]) as writer:
+        writer.add(pd.concat([frame(3, 900), frame(40)]))
+        other = stored.windows(writer.close(), [0, 3, 23, 33, 43])
+    assert one[0].content_sha256 == other[1].content_sha256
+    assert len({ref.content_sha256 for ref in (*one, other[2], other[3])}) == 5
+    small = stored.windows(datasets.write(frame(9), "z.parquet"), [0, 4, 9])
+    assert datasets.read(small[1])["number"].tolist() == [4, 5, 6, 7, 8]
+    objects.delete(small[1].uri)
+    assert not datasets.verifies(small[1])
+
+
+def test_rows_that_are_others_by_now_are_not_read():
+    ref = stored.windows(datasets.write(frame(), "x.parquet"), [0, 20, 50])[1]
+    path = objects.path_of(ref.uri)
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({"parts": said["parts"][:1] + said["parts"][:2]}))
+    with pytest.raises(DatasetCorrupt, match="its rows from 20 are others by now"):
+        datasets.read(ref)
+
+
+def test_a_column_that_holds_nothing_in_some_parts_has_the_type_that_others_know():
+    nothing = frame(20).assign(text=None)
+    ref = streamed("x.parquet", nothing, frame(20, 20), nothing.assign(number=range(40, 60)))
+    assert datasets.read(ref)["text"].isna().sum() == 20 + 4 + 20
+    assert [one["text"].notna().sum() for one in datasets.read_frames(ref, 30)] == [8, 8]
+    union = stored.union(
+        [datasets.write(nothing, "y.parquet"), datasets.write(frame(50, 20), "z.parquet")], "u.parquet"
+    )
+    assert (union.rows, union.kind) == (70, "manifest")
+    assert datasets.read(union)["number"].tolist() == list(range(70))
+    datasets.delete(union)
+    assert "y.parquet" in names()

@@ -25,6 +25,7 @@ from baton.recovery.backup import backup
 from baton.recovery.index import Contents, Filed
 from baton.recovery.verify import verify
 from baton.settings import settings
+from baton.stages import groups
 from baton.stages.slots import Slot, head
 
 STATE = runpy.run_path(str(Path(__file__).with_name("test_verify.py")))
@@ -172,12 +173,14 @@ def test_a_dataset_of_parts_comes_back_elsewhere(
 ) -> None:
     monkeypatch.setattr(parts, "ROWS", 2)
     monkeypatch.setattr(parts, "STEP", 1)
-    commit(2, rows=5)
+    groups.whole(
+        Slot("shop", "ingest", HOURS[2], 7), [commit(2, rows=5).ref], [{}], {}
+    )  # names parts in another folder
     backup(shelf, TO)
     monkeypatch.setenv("BATON_STORE_URL", (tmp_path / "an other store").as_uri())
     move_to(tmp_path / "new", monkeypatch)
     come_back(shelf)
-    assert (verify(None).faults, len(list(objects.listed()))) == ([], 3 + 4)
+    assert (verify(None).faults, len(list(objects.listed()))) == ([], 3 + 4 + 1)
 
 
 def test_only_so_many_stay_and_those_stay_whole(filled: Path, shelf: Path) -> None:

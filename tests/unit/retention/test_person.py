@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from baton.console.queries.lineage import lineage
 from baton.console.queries.trace import trace
-from baton.data import datasets, parts
+from baton.data import datasets, objects, parts
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, StaleAttempt
 from baton.quarantine import files
@@ -24,7 +24,7 @@ from baton.record import ledger, tables, warehouse
 from baton.record.used_models import record_models
 from baton.retention.person import erase, flows_of
 from baton.settings import settings
-from baton.stages import garbage
+from baton.stages import garbage, groups
 from baton.stages.journal import Journal
 from baton.stages.slots import Slot, StageOutput, StageResult, head, run_stage
 
@@ -252,3 +252,30 @@ def test_traces_that_cannot_be_removed_are_said_and_the_rest_goes(
 
 def test_which_flows_know_a_key(filled: Path) -> None:
     assert (flows_of(["b"]), flows_of(["nobody"])) == ([FLOW], [])
+
+
+def test_what_several_tasks_made_goes_from_their_parts_and_the_whole_names_the_new_ones(home: Path) -> None:
+    fill(home)
+    halves = [ROWS.iloc[:2], ROWS.iloc[2:].assign(letter_id=["z"])]
+    made = [
+        run_stage(Slot(FLOW, "score", HOUR, number), lambda _, rows=rows: StageOutput(rows.rename(columns={"letter_id": "entity_key"})),
+                  inputs={}, params={"n": number}, models={}, code="c", run_id="r")
+        for number, rows in enumerate(halves)
+    ]  # fmt: skip
+    own = Slot(FLOW, "score", HOUR)
+    whole = groups.whole(own, [one.ref for one in made], [{}, {}], {})
+    later = stage("later", ROWS.head(1), {"scores": whole.ref})
+    would = erase(["b"], FLOW, "asked", "ada")
+    done = erase(["b"], FLOW, "asked", "ada", dry_run=False)
+    assert would.rows["rows of datasets"] == done.rows["rows of datasets"]
+    now = head(own)
+    assert now is not None
+    assert datasets.read(now.ref)["entity_key"].tolist() == ["a", "z"]
+    assert [ref.uri for ref in now.inputs.values()] == [
+        one.ref.uri for number in (0, 1) if (one := head(Slot(FLOW, "score", HOUR, number)))
+    ]
+    assert now.inputs["group.1"] == made[1].ref, "what held nothing of it stays where it is"
+    assert head(Slot(FLOW, "later", HOUR)).inputs["scores"] == now.ref != later.inputs["scores"]  # type: ignore[union-attr]
+    assert not [item for item in objects.listed() if PLANTED.encode() in objects.get(item.uri)]
+    assert garbage.gc(timedelta(seconds=-60)).uris == []
+    assert datasets.verifies(now.ref)

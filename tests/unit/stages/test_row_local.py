@@ -59,7 +59,7 @@ def both(rows: int = 50) -> dict[str, Any]:
 def test_the_rows_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = both()
     by_and_by = run(job("decide", "x:priced", inputs=inputs, options={"params": {"factor": 2.0}})).ref
-    assert CALLS == [7] * 7 + [1]
+    assert CALLS == [7, 7, 6, 7, 7, 6, 7, 3], "frames end where parts do"
     assert by_and_by.kind == "manifest"
     monkeypatch.setattr(priced, "row_local", False)
     at_once = run(job("at_once", "x:priced", inputs=inputs, options={"params": {"factor": 2.0}})).ref
@@ -104,6 +104,24 @@ def test_a_row_that_breaks_the_contract_late_leaves_nothing() -> None:
     assert history(Slot(FLOW, "decide", HOURS[0])) == []
 
 
+def test_keys_that_two_frames_share_break_the_contract_of_the_whole(home: Path) -> None:
+    path = home / "site/shop_pack/contracts/orders.yaml"
+    path.write_text(
+        path.read_text()
+        + """\
+  - type: expect_column_values_to_be_unique
+    kwargs: {column: order_id}
+    severity: critical
+    meta: {rule: twice}
+"""
+    )
+    fine = {"orders": commit("contract", 0, ORDERS), "scores": commit("score", 0, SCORES)}
+    assert run(job("decide", "x:priced", inputs=fine, output_contract="orders")).ref.rows == 50
+    twice = {**fine, "orders": commit("contract", 0, ORDERS.assign(order_id=[*range(49), 0]))}
+    with pytest.raises(ContractBroken, match=r"twice: .* is broken by 2 of 50 rows"):
+        run(job("decide", "x:priced", inputs=twice, output_contract="orders"))
+
+
 def test_a_model_scores_some_rows_at_a_time_and_never_holds_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[Any]] = []
     most: list[int] = []
@@ -133,7 +151,7 @@ def test_a_model_scores_some_rows_at_a_time_and_never_holds_them_all(monkeypatch
     scored = datasets.read(ref)
     assert scored["score"].tolist() == [n / 50 for n in range(50)]
     assert set(scored["version"]) == {3}
-    assert CALLS == [7] * 7 + [1]
+    assert CALLS == [7, 7, 6, 7, 7, 6, 7, 3], "frames end where parts do"
     assert max(most) <= 1, "the frame before may still be there, no other"
     monkeypatch.setattr(Maker, "row_local", False)
     assert (

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.data import parts
 from baton.data.datasets import read
 from baton.errors import BatonError, ModelError, RegistryRefused, ServiceError
 from baton.lifecycle import windows
@@ -162,6 +163,32 @@ def test_whatever_is_wrong_with_the_champion_the_one_before_it_scores(
         (FLOW, MODEL, "previous", 1, HOURS[0])
     ]
     assert bool(heard("version_refused")) == isinstance(problem, RegistryRefused)
+
+
+def test_of_a_batch_in_parts_the_rows_that_a_rung_cannot_score_and_those_behind_have_the_next(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ROWS", 1)
+    monkeypatch.setattr(parts, "STEP", 1)
+    asked = list(shelf.asked)
+    real = Shelf.score
+
+    def fails_at_the_second(self: Shelf, spec: Any, version: int, data: pd.DataFrame, explain: float) -> pd.DataFrame:
+        if version == 2 and 2 in set(data["order_id"]):
+            raise ModelError("it cannot")
+        return real(self, spec, version, data, explain)
+
+    monkeypatch.setattr(Shelf, "score", fails_at_the_second)
+    result = score()
+    assert who(result) == (("champion", 2), ("previous", 1))
+    assert shelf.asked == [*asked, 2, 1], "each is fetched once"
+    assert (result.facts["rung"], result.facts["version"]) == ("previous", 1)
+    assert result.facts["degraded"] == [
+        "late_order version 2 does not score from row 2 on: it cannot; version 1, another champion, scores instead"
+    ]
+    assert [row[3] for row in rows(tables.rungs, "flow", "model", "rung", "version")] == [1]
+    monkeypatch.setattr(Shelf, "score", real)
+    assert who(score()) == (("champion", 2),)
 
 
 def test_without_any_version_the_rules_score_and_are_marked(shelf: Shelf) -> None:

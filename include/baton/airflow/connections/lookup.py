@@ -11,10 +11,15 @@ from baton.effects.smtp import MailServer
 from baton.endpoint import Endpoint
 from baton.packs.pack import Pack
 from baton.sources.reading import RawBatch
+from baton.sources.received import LargeRows
 from baton.specs.source import Source
 from baton.stages.connections import Model
 
-_READS: dict[str, Callable[[Pack, Any, str], RawBatch]] = {"sql": read_sql, "http": read_http, "mailbox": read_mailbox}
+_READS: dict[str, Callable[[Pack, Any, str], RawBatch | LargeRows]] = {
+    "sql": read_sql,
+    "http": read_http,
+    "mailbox": read_mailbox,
+}
 
 
 class AirflowConnections:
@@ -32,6 +37,6 @@ class AirflowConnections:
         """See `peers.mail_server`."""
         return mail_server(conn_id)
 
-    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch:
+    def rows(self, pack: Pack, source: Source, partition: str) -> RawBatch | LargeRows:
         """See `readers`."""
         return _READS[source.kind](pack, source, partition)

@@ -24,8 +24,9 @@ from baton.sources.documents import BatchLimits, of_records
 from baton.sources.documents import digest as digest_of_documents
 from baton.sources.imap import ImapFolder, ImapServer
 from baton.sources.mailbox import read_mails
-from baton.sources.paging import PageRequest, digest, first_page, next_page, records_at, sql_parameters
+from baton.sources.paging import PageRequest, first_page, next_page, records_at, sql_parameters
 from baton.sources.reading import RawBatch
+from baton.sources.received import LargeRows, Received
 from baton.specs.source import DocumentFields, HttpSource, MailboxSource, SqlSource
 
 
@@ -52,29 +53,28 @@ def imap_server(conn_id: str) -> ImapServer:
         raise BatonError(f"{conn_id}: {error}") from error
 
 
-def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch:
+def read_sql(pack: Pack, source: SqlSource, partition: str) -> RawBatch | LargeRows:
     """Run the source's SELECT with the partition's window bound as :start and :end.
 
     Raises:
         SourceError: the connection or the query fails; carries the database's own words.
         NoData: the window holds no rows.
     """
-    hook = BaseHook.get_hook(source.conn_id)
-    records: list[dict[str, Any]] = []
+    hook, received = BaseHook.get_hook(source.conn_id), Received()
     try:
         with hook.get_sqlalchemy_engine().connect().execution_options(stream_results=True) as connection:
             result = connection.execute(text(source.query), sql_parameters(source, partition)).mappings()
             for chunk in result.partitions(source.chunk_rows):
-                records += [dict(row) for row in chunk]
+                received.add(chunk)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise SourceError(
             f"source {source.name} (connection {source.conn_id}), partition {partition}: {reason}"
         ) from error
-    return _batch(records, f"{source.conn_id}:{partition}", "sql", digest(records), source.name, partition)
+    return _batch(received, f"{source.conn_id}:{partition}", "sql", source.name, partition)
 
 
-def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
+def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch | LargeRows:
     """Ask for the partition page by page; each page is retried as the source's spec says.
 
     Raises:
@@ -82,12 +82,14 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch:
             an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
-    records: list[dict[str, Any]] = []
-    for _, rows in _pages(source, partition):
-        records += rows
-    if source.documents is not None and records:
-        return _documents(source, source.documents, partition, records)
-    return _batch(records, f"{source.conn_id}/{source.endpoint}", "http", digest(records), source.name, partition)
+    if source.documents is not None:
+        records = [row for _, rows in _pages(source, partition) for row in rows]
+        if records:
+            return _documents(source, source.documents, partition, records)
+    received = Received()
+    for _, rows in _pages(source, partition) if source.documents is None else ():
+        received.add(rows)
+    return _batch(received, f"{source.conn_id}/{source.endpoint}", "http", source.name, partition)
 
 
 def _documents(source: HttpSource, fields: DocumentFields, partition: str, records: list[dict[str, Any]]) -> RawBatch:
@@ -183,7 +185,9 @@ def _get(hook: Any, source: HttpSource, page: PageRequest, most: int) -> bytes:
         raise SourceError(f"{where}: {error} ({tries})") from error
 
 
-def _batch(records: list[dict[str, Any]], uri: str, kind: str, sha256: str, source: str, partition: str) -> RawBatch:
-    if not records:
+def _batch(received: Received, uri: str, kind: str, source: str, partition: str) -> RawBatch | LargeRows:
+    if many := received.many(kind, uri):
+        return many
+    if not received.few:
         raise NoData(f"source {source}, partition {partition}: no rows from {uri}")
-    return RawBatch(frame_of_records(records, source), kind, uri, sha256)
+    return RawBatch(frame_of_records(received.few, source), kind, uri, received.sha256)

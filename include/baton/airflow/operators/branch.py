@@ -10,6 +10,8 @@ from typing import Any
 from airflow.providers.standard.operators.branch import BaseBranchOperator
 from airflow.sdk import Context
 
+from baton.airflow.operators.stage import whole_result
+
 
 class BranchOperator(BaseBranchOperator):
     """Take the ways whose facts are true; with none of them, what is behind the branch is skipped.
@@ -28,7 +30,7 @@ class BranchOperator(BaseBranchOperator):
 
     def choose_branch(self, context: Context) -> list[str]:
         """Task ids of the ways that are taken."""
-        facts = self.result["facts"]
+        facts = whole_result(self.result)["facts"]
         taken = [task_id for task_id, path in self.ways.items() if fact(facts, path)]
         for task_id, path in self.ways.items():
             self.log.info("%s: %s = %s", task_id, path, fact(facts, path))

@@ -12,6 +12,8 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from baton.airflow.operators.stage import whole_result
+
 
 class PermitsTrigger(BaseTrigger):
     """Wait until no request of a flow's partition is open.
@@ -70,6 +72,7 @@ class PermitsOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Go on, or wait."""
+        self.after = whole_result(self.after)
         partition = str(self.after["partition"])
         dry_run = bool((context.get("params") or {}).get("dry_run"))  # it placed nothing
         if dry_run or not (left := _open(self.dag_id, partition)):
@@ -81,6 +84,7 @@ class PermitsOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """All are answered, or the time is over."""
+        self.after = whole_result(self.after)
         return self._answered(str(self.after["partition"]), int(event["open"]))
 
     def _answered(self, partition: str, left: int) -> dict[str, Any]:

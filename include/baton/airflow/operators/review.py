@@ -16,6 +16,7 @@ from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import TaskAwaitingInput, TaskDeferred
 
+from baton.airflow.operators.stage import whole_result
 from baton.jsontext import in_one_line
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ReviewOperator(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Write the request and wait, unless there is nothing to ask."""
+        self.decisions = whole_result(self.decisions)
         dry_run = bool((context.get("params") or {}).get("dry_run"))  # nothing would come of an answer
         asked = self._asked()
         if asked.empty or dry_run:

@@ -66,12 +66,13 @@ class ReportLink(_FactLink):
 
 
 def _results(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Results of earlier stages by name; those of a mapped stage as `name.0`, `name.1`, ... without skipped ones.
+    """Results of earlier stages by name; of one that is mapped over options as `name.0`, `name.1`, ... without skipped ones.
 
     Raises:
         SpecError: an input is something else; nothing is left out without a word.
     """
     for name, value in inputs.items():
+        value = whole_result(value)
         if isinstance(value, Mapping):
             parts = {name: value}
         else:
@@ -82,8 +83,44 @@ def _results(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
             yield part_name, part
 
 
+def whole_result(value: Any) -> Any:
+    """One result of what a stage whose rows are shared returned, or of what the tasks that shared them did; else the value itself.
+
+    Raises:
+        BatonError: a task of those has no result.
+    """
+    if value is None or isinstance(value, Mapping):
+        return value
+    parts = [
+        part for part in value[:] if part
+    ]  # a slice: of a mapped task Airflow asks for each result by itself otherwise
+    if not parts or not all(isinstance(part, Mapping) and "group" in part for part in parts):
+        return parts
+    first, edges = parts[0], list(parts[0]["group"]["edges"])
+    if "stage" not in first["group"] or len(edges) == 2:
+        return first
+
+    from baton.data.datasets import DatasetRef
+    from baton.errors import BatonError
+    from baton.stages import groups
+    from baton.stages.slots import Slot
+
+    # Airflow keeps what tasks returned that a repeated run, with fewer of them, has no more
+    parts = [part for part in parts if list(part["group"]["edges"]) == edges]
+    missing = len(edges) - 1 - len(parts)
+    if missing:
+        raise BatonError(f"stage {first['group']['stage']}: {missing} of the tasks that share its rows have no result")
+    slot = Slot(first["group"]["flow"], first["group"]["stage"], first["partition"])
+    refs = [DatasetRef.from_dict(part["ref"]) for part in parts]
+    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"])
+    return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}
+
+
 class StageOperator(BaseOperator):
     """Run one stage on one partition.
+
+    What other tasks share the rows of (it is expanded over `group`) returns a list: its result once for each of them, with the
+    rows that the task has. A batch of one part has one.
 
     Args:
         step: dotted path `package.module:function`.
@@ -93,6 +130,7 @@ class StageOperator(BaseOperator):
         run_key: how the DAG names its runs.
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
+        group: of a task that shares its stage's rows with others: an entry of such a list.
 
     Attributes:
         fallbacks: models of `uses_models` whose scoring has a fallback; verbs behind the first stage add to the flow's list.
@@ -104,7 +142,8 @@ class StageOperator(BaseOperator):
 
     def __init__(
         self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (), **kwargs: Any,
+        options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (),
+        group: Mapping[str, Any] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.run_key = run_key
@@ -114,11 +153,14 @@ class StageOperator(BaseOperator):
         self.inputs = dict(inputs or {})
         self.options = dict(options or {})
         self.uses_models = list(uses_models)
+        self.group = group
         self.fallbacks: Sequence[str] = ()
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
         from baton.errors import ContractBroken, NoData, RegistryRefused
+        from baton.settings import scoring_slots
+        from baton.stages import groups
         from baton.stages.run import run
         from baton.steps import contract as checking
 
@@ -139,18 +181,34 @@ class StageOperator(BaseOperator):
         except (ContractBroken, RegistryRefused, SpecError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same rows, files or YAML
         # a StaleAttempt is retried: by then the owner of the slot has committed, and its result is returned
-        return {
+        made = {
             "ref": result.ref.to_dict(), "facts": facts, "models": dict(job.models), "commit": result.commit_id,
             "cached": result.cached, "partition": job.partition,
         }  # fmt: skip
+        if job.group is not None:
+            return made | {
+                "group": {
+                    "number": job.group.number,
+                    "edges": job.group.edges,
+                    "flow": job.slot.flow,
+                    "stage": job.stage,
+                }
+            }
+        if next(self.iter_mapped_dependants(), None) is None:
+            return made
+        shares = groups.split(result.ref, 2 * scoring_slots())
+        return [made | {"group": {"number": one.number, "edges": one.edges}} for one in shares]
 
     def _job(self, context: Context) -> tuple[StageJob[Any], list[str]]:
         from baton.airflow.connections.lookup import AirflowConnections
         from baton.data.datasets import DatasetRef
+        from baton.stages.groups import Portion
         from baton.stages.job import StageJob
         from baton.steps.ingest import choose_models
 
         results = dict(_results(self.inputs))
+        said = self.group and self.group["group"]
+        group = Portion(said["number"], tuple(said["edges"])) if said else None
         models: dict[str, int] = {}
         earlier: str | None = None  # the first stage fixes partition and versions; the others follow it
         for value in results.values():
@@ -173,7 +231,7 @@ class StageOperator(BaseOperator):
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},
             options=self.options, output_contract=self.output_contract, models=models, run_id=context["dag_run"].run_id,
             files=asked.files, since=asked.since, until=asked.until,
-            map_index=context["ti"].map_index if context["ti"].map_index is not None else -1,
+            map_index=context["ti"].map_index if context["ti"].map_index is not None else -1, group=group,
             dry_run=asked.dry_run, supersede_models=supersede, connections=AirflowConnections(),
         ), degraded  # fmt: skip
 

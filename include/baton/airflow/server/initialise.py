@@ -13,12 +13,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from baton.settings import scoring_slots, settings
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 POOLS = {
     "training": (max(2, os.cpu_count() or 1), "Model training: as many candidates at a time as there are cores"),
-    "scoring": (2 * (os.cpu_count() or 1), "Contract checks and scoring of partitions"),
+    "scoring": (scoring_slots(), "Scoring of partitions, and what several tasks share of a large one"),
     "agents": (
         1,
         "Stages that ask a language model; give it more slots where the model server answers several at a time",
@@ -49,7 +51,6 @@ def _connect(ports: Mapping[str, int], session: Session) -> None:
     from sqlalchemy import select
 
     from baton.services.companions import KEPT, companions
-    from baton.settings import settings
 
     for one in companions(settings()):
         if one.name not in ports:

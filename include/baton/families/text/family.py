@@ -28,7 +28,7 @@ class Text:
 
     name = FAMILY
     truth: Literal["labels", "rows"] = "labels"
-    row_local = False
+    row_local = True
 
     def __init__(self, encoder: Encoder | None = None) -> None:
         """Take the sentence encoder; None opens the packaged one where a model needs it."""

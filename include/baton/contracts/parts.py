@@ -1,0 +1,285 @@
+"""A batch in parts under a contract: each frame is judged by Great Expectations, then the whole by what no frame can know.
+
+A rule on single rows is asked of every frame, and what it found is added up; a rule on the batch (how many rows, which of them share
+a key, what a column comes to) is decided by Great Expectations over numbers that were merged exactly (`whole`). A rule that is
+neither is refused. The verdict is that of the same rows in one frame; a mean or a sum may differ from it in its last digit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from baton.contracts import engine
+from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
+from baton.contracts.findings import Findings, Rule, named
+from baton.contracts.whole import SHARED, KeptColumns, merges
+from baton.data.typed import Parsed, Violation
+from baton.errors import BatonError, SpecError
+from baton.specs.contract import ContractSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+
+_SHOWN = 20  # values of a rule, as many as Great Expectations shows
+_OF_ROWS = {f"expect_column_values_to_{what}" for what in (
+    "be_between", "be_in_set", "not_be_in_set", "be_null", "not_be_null", "match_regex", "not_match_regex", "match_regex_list",
+    "not_match_regex_list", "be_dateutil_parseable", "match_strftime_format", "be_json_parseable", "match_json_schema",
+)}  # fmt: skip
+_OF_ROWS |= {f"expect_column_value_lengths_to_{what}" for what in ("be_between", "equal")}
+_OF_ROWS |= {f"expect_column_pair_values_{what}" for what in ("to_be_equal", "to_be_in_set", "a_to_be_greater_than_b")}
+_OF_ROWS |= {"expect_multicolumn_sum_to_equal", "expect_multicolumn_values_to_be_equal"}
+_OF_ROWS |= {"expect_select_column_values_to_be_unique_within_record"}
+_OF_NAMES = {
+    "expect_column_to_exist",
+    "expect_table_columns_to_match_set",
+    "expect_table_columns_to_match_ordered_list",
+}
+_OF_NAMES |= {f"expect_table_column_count_to_{what}" for what in ("be_between", "equal")}
+
+
+class _Nulls(dict[str, int]):
+    """How many cells of a frame's columns are empty, counted when asked for."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__()
+        self._frame, self.rows = frame, len(frame)
+
+    def __missing__(self, column: str) -> int:
+        self[column] = int(self._frame[column].isna().sum())
+        return self[column]
+
+
+@dataclass
+class _Tally:
+    """What the frames so far said about one rule on single rows."""
+
+    outcome: Any = None  # of a frame where Great Expectations raised, or of a rule on names
+    rows: int = 0
+    missing: int = 0
+    unexpected: int = 0
+    values: list[Any] = field(default_factory=list)
+    masks: dict[int, np.ndarray] = field(default_factory=dict)  # by number of the frame, a bit a row
+
+    def add(self, outcome: Any, nulls: _Nulls, number: int, rule: Rule) -> None:
+        import numpy as np
+
+        result = outcome.result
+        if "element_count" not in result:  # met by each row, and asked for no more than that
+            self.rows += nulls.rows
+            self.missing += nulls[rule.columns[0]]
+            return
+        self.rows += result["element_count"]
+        self.missing += result.get("missing_count") or 0
+        self.unexpected += result["unexpected_count"]
+        self.values += (result.get("partial_unexpected_list") or [])[: _SHOWN - len(self.values)]
+        positions = np.asarray(result.get("unexpected_index_list") or [], dtype=np.int64)
+        if len(positions):
+            self.masks[number] = _packed(positions, nulls.rows)
+
+    def metrics(self) -> dict[str, Any]:
+        """See `engine.concluded`."""
+        return {
+            "table.row_count": self.rows, "column_values.nonnull.unexpected_count": self.missing,
+            "*.filtered_row_count": self.rows - self.missing, "*.unexpected_count": self.unexpected,
+            "*.unexpected_values": self.values, "*.unexpected_index_list": [],
+        }  # fmt: skip
+
+
+class _Whole(Findings):
+    """Findings of a batch whose rows are named frame by frame."""
+
+    rows_bad = 0
+
+    def __init__(self, parsed: Parsed, spec: ContractSpec, tally: Counter[str]) -> None:
+        super().__init__(parsed, spec)
+        self.tally = tally
+
+    def counted(self) -> Counter[str]:
+        return self.tally
+
+
+class Judging:
+    """Judges a batch in parts: `add` each frame, `verdict`, then `good` and `violations` of the same frames again.
+
+    A context: what it keeps on a disk is removed at its end.
+    """
+
+    def __init__(self, spec: ContractSpec, within: tuple[str, str] | None = None) -> None:
+        """As `check`."""
+        self.spec, self._within, self._started = spec, within, time.perf_counter()
+        self._rules: list[Rule] | None = None
+        self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
+        self._tallies: dict[int, _Tally] = {}
+        self._said: Counter[str] = Counter()  # violations of the types
+        self._frames: list[int] = []  # rows of each typed frame
+        self._bad_rows = self._rows_in = 0
+        self._all: Parsed | None = None
+        self._failed: list[tuple[Rule, dict[int, np.ndarray]]] = []
+        self._filled: set[str] = set()  # columns of text in which anything stands
+
+    def __enter__(self) -> Judging:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what is on the disk."""
+        if self._columns is not None:
+            self._columns.__exit__()
+
+    def add(self, parsed: Parsed) -> bool:
+        """Judge the rows of the next frame, and say whether none breaks a rule by itself.
+
+        Raises:
+            SpecError: the contract has a rule that cannot be judged in parts; else as `check`.
+        """
+        if self._rules is None:
+            self._begin(parsed)
+        rules, frame, number = self._rules or [], parsed.frame, len(self._frames)
+        self._bad_rows, self._rows_in = self._bad_rows + parsed.bad_rows, self._rows_in + parsed.rows_in
+        self._said.update(named(v.rule, v.column) for v in parsed.bad)
+        self._frames.append(len(frame))
+        if self._all is None or (len(frame) and not len(self._all.frame)):
+            self._all = replace(parsed, frame=frame.head(1).copy(), bad=[])
+        nulls = _Nulls(frame)
+        if self._columns is not None:
+            self._columns.add(frame, nulls)
+        texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._filled]
+        self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
+        asked = [(n, rules[n]) for n in self._tallies if rules[n].type in _OF_ROWS]
+        # a share that is tolerated is one of the whole: each frame says which rows do not meet the rule, all of them
+        strict = [(n, replace(r, kwargs={k: v for k, v in r.kwargs.items() if k != "mostly"})) for n, r in asked]
+        counted = {n for n, rule in asked if len(rule.columns) != 1 or {"mostly", "row_condition"} & set(rule.kwargs)}
+        for n, outcome in engine.judged(frame, self.spec, strict, lambda n, _: n in counted).items() if asked else ():
+            if engine.raised(outcome):
+                self._tallies[n].outcome = self._tallies[n].outcome or outcome
+            else:
+                self._tallies[n].add(outcome, nulls, number, rules[n])
+        return not parsed.bad and not any(number in tally.masks for tally in self._tallies.values())
+
+    def _begin(self, parsed: Parsed) -> None:
+        """Sort the rules by what can judge them; those on names are judged by the first frame's."""
+        self._rules = rules_for(parsed, self.spec, self._within)
+        numbered = list(enumerate(self._rules))
+        unknown = [r for _, r in numbered if not (r.type in _OF_ROWS or r.type in _OF_NAMES or merges(r, self.spec))]
+        if unknown:
+            listed = "; ".join(f"rule {rule.name} ({rule.type})" for rule in unknown)
+            raise SpecError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
+        self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
+        names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
+        for n, outcome in engine.judged(parsed.frame, self.spec, names, lambda n, _: True).items() if names else ():
+            self._tallies[n].outcome = outcome
+        if whole := [rule for n, rule in numbered if n not in self._tallies]:
+            self._columns = KeptColumns(whole, self.spec)
+
+    def verdict(self) -> ContractVerdict:
+        """What the contract says of all rows; no violation of a single row is in it.
+
+        Raises:
+            BatonError: no frame was added.
+        """
+        found = _Whole(
+            replace(self.all, rows_in=self._rows_in, bad_rows=self._bad_rows), self.spec, Counter(self._said)
+        )
+        rules = self._rules or []
+        outcomes = [self._outcome(number, rule) for number, rule in enumerate(rules)]
+        for number, (rule, outcome) in enumerate(zip(rules, outcomes, strict=True)):
+            if outcome.success:
+                continue
+            found.add(rule, outcome)
+            masks = self._masks(number, rule) if rule.severity != "info" and not engine.raised(outcome) else {}
+            if masks:
+                self._failed.append((rule, masks))
+                found.tally[named(rule.name, ", ".join(rule.columns))] += sum(map(_ones, masks.values()))
+        found.rows_bad = self._bad_rows + sum(int(self._bad(number).sum()) for number in range(len(self._frames)))
+        return verdict_of(found, engine.result_of(self.spec, outcomes), self._within, self._started)
+
+    def _outcome(self, number: int, rule: Rule) -> Any:
+        tally = self._tallies.get(number)
+        if tally is None:
+            assert self._columns is not None
+            return engine.concluded(self.spec, number, rule, self._columns.metrics(rule))
+        if tally.outcome is not None:
+            return tally.outcome
+        return engine.concluded(self.spec, number, rule, tally.metrics())
+
+    def _masks(self, number: int, rule: Rule) -> dict[int, np.ndarray]:
+        import numpy as np
+
+        if number in self._tallies:
+            return self._tallies[number].masks
+        if rule.type not in SHARED or self._columns is None:
+            return {}
+        shared, start, found = self._columns.shared(rule), 0, {}
+        for frame, rows in enumerate(self._frames):
+            if shared[start : start + rows].any():
+                found[frame] = np.packbits(shared[start : start + rows])
+            start += rows
+        return found
+
+    def _bad(self, number: int) -> np.ndarray:
+        import numpy as np
+
+        rows = self._frames[number]
+        bad = np.zeros(rows, dtype=bool)
+        for _, masks in self._failed:
+            if number in masks:
+                bad |= np.unpackbits(masks[number], count=rows).astype(bool)
+        return bad
+
+    @property
+    def all(self) -> Parsed:
+        """Names of columns, as every frame has them, and one row, where there is any.
+
+        Raises:
+            BatonError: no frame was added.
+        """
+        if self._all is None:
+            raise BatonError(f"contract {self.spec.contract}: a batch without a frame cannot be judged")
+        return self._all
+
+    def nothing(self) -> pd.DataFrame:
+        """No rows, typed as those that go on; see `kept`."""
+        import numpy as np
+
+        return kept(self.all, self.spec, np.zeros(len(self.all.frame), dtype=bool))
+
+    def good(self, number: int, parsed: Parsed) -> pa.Table:
+        """The rows of a frame that go on, if any do; a column of text that is empty here and not in others is one of text."""
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(kept(parsed, self.spec, ~self._bad(number)), preserve_index=False)
+        schema = table.schema
+        for place, one in enumerate(schema):
+            if one.name in self._filled and pa.types.is_null(one.type):
+                schema = schema.set(place, one.with_type(pa.string()))
+        return table.cast(schema)
+
+    def violations(self, number: int, parsed: Parsed) -> list[Violation]:
+        """What rows of a frame break, in the order of rows."""
+        import numpy as np
+
+        found, rows = Findings(parsed, self.spec), self._frames[number]
+        for rule, masks in self._failed:
+            if number in masks:
+                found.violations += found.named(rule, np.flatnonzero(np.unpackbits(masks[number], count=rows)))
+        return sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row)
+
+
+def _packed(positions: np.ndarray, rows: int) -> np.ndarray:
+    import numpy as np
+
+    mask = np.zeros(rows, dtype=bool)
+    mask[positions] = True
+    return np.packbits(mask)
+
+
+def _ones(mask: np.ndarray) -> int:
+    import numpy as np
+
+    return int(np.unpackbits(mask).sum())

@@ -1,0 +1,142 @@
+"""Groups: a stage whose rows depend on no other rows is done by several tasks where its batch is large.
+
+Each has some of the rows, consecutive parts of the batch, and a slot of its own: its map index is its number. When the last of them
+has committed, their results are one: a manifest that names their parts in order, committed in the stage's own slot (map index
+-1) under its fence, with nothing copied. So whoever reads a stage's head finds all rows, or those of before; a slot of a group is
+nobody's but its stage's, and one that a later, smaller batch has no use for is found from nowhere. A batch of one part is one
+task, and commits in the stage's own slot.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baton.data import stored
+from baton.data.datasets import DatasetRef
+from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
+from baton.stages import slots
+from baton.stages.digests import input_digest
+from baton.stages.slots import Made, Slot, StageResult
+
+TRIES = 20  # of naming the whole, where two tasks that end together are both the last
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Which rows of a batch a task has.
+
+    Attributes:
+        number: from 0.
+        edges: where the groups of the batch begin and end: 0, 1000000, 2000000, the number of all rows.
+    """
+
+    number: int
+    edges: tuple[int, ...]
+
+    @property
+    def of(self) -> int:
+        """How many have the batch between them."""
+        return len(self.edges) - 1
+
+    @property
+    def map_index(self) -> int:
+        """Of its slot; one that has all rows commits in the stage's own."""
+        return self.number if self.of > 1 else -1
+
+
+def split(ref: DatasetRef, most: int) -> list[Portion]:
+    """Share a batch out among at most so many tasks, by whole parts.
+
+    Raises:
+        DatasetCorrupt: its manifest is missing, or another than was committed.
+    """
+    ends = [0, *stored.ends(ref)]
+    count = min(len(ends) - 1, most)
+    edges = tuple(ends[(len(ends) - 1) * number // count] for number in range(count + 1))
+    return [Portion(number, edges) for number in range(count)]
+
+
+def shared(inputs: Mapping[str, DatasetRef], group: Portion) -> list[dict[str, DatasetRef]]:
+    """Each group's rows of a stage's inputs.
+
+    Raises:
+        BatonError: the inputs have not the rows of the batch.
+    """
+    many = {name: ref.rows for name, ref in inputs.items()}
+    if set(many.values()) != {group.edges[-1]}:
+        raise BatonError(
+            f"a stage that several tasks share needs inputs of the same rows in the same order: the batch has {group.edges[-1]}, "
+            f"they have {many}"
+        )
+    rows = {name: stored.windows(ref, group.edges) for name, ref in inputs.items()}
+    return [{name: ref[number] for name, ref in rows.items()} for number in range(group.of)]
+
+
+def whole_if_complete(slot: Slot, digests: Sequence[str]) -> StageResult | None:
+    """Name the groups' results as the stage's, where all are there.
+
+    Args:
+        slot: of one of them.
+        digests: of what each is made of, in order.
+    """
+    own = Slot(slot.flow, slot.stage, slot.partition)
+    found = slots.heads_of_groups(own, len(digests))
+    if [one.digest for one in found] != list(digests):
+        return None
+    mine = found[slot.map_index]
+    return whole(own, [one.ref for one in found], [one.facts for one in found], mine.models)
+
+
+def whole(
+    slot: Slot, refs: Sequence[DatasetRef], facts: Sequence[Mapping[str, Any]], models: Mapping[str, Any]
+) -> StageResult:
+    """Commit the results of a stage's groups as its result; the same again changes nothing.
+
+    Args:
+        slot: the stage's own.
+        refs, facts: of the groups, in order. Facts of all: those that all have alike, and what any of them says of `degraded`.
+
+    Raises:
+        StaleAttempt: another attempt names other results at the same time.
+    """
+    inputs = {f"group.{number}": ref for number, ref in enumerate(refs)}
+    said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
+    if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
+        said["degraded"] = degraded
+    # a group that was computed anew because its object was damaged has the same content elsewhere
+    objects = [ref.uri.rpartition("/")[2] for ref in refs]
+    about = {
+        "digest": input_digest(inputs, {"objects": objects}, {}, __name__),
+        "inputs": {name: ref.to_dict() for name, ref in inputs.items()},
+        "params": {"groups": len(refs)}, "models": dict(models), "code": __name__, "run_id": None,
+    }  # fmt: skip
+
+    def make(path: str) -> Made:
+        slots.FAULT("computed")
+        return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, None
+
+    for _ in range(TRIES):
+        try:
+            return slots.commit_once(slot, about, make, _named)
+        except StaleAttempt:
+            time.sleep(random.uniform(0.01, 0.1))
+    return slots.commit_once(slot, about, make, _named)
+
+
+def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> list[DatasetRef]:
+    """The groups' results that a commit names as one, in order; of any other commit, by its params and inputs, none."""
+    numbered = sorted(inputs, key=lambda name: int(name.rpartition(".")[2])) if set(params) == {"groups"} else []
+    return [DatasetRef.from_dict(dict(inputs[name])) for name in numbered]
+
+
+def _named(_slot: Slot, result: StageResult) -> bool:
+    """Whether the manifest is there; its parts are checked by whoever reads them, and each group has checked its own."""
+    try:
+        stored.held(result.ref)
+    except DatasetCorrupt:
+        return False
+    return True
