@@ -332,17 +332,22 @@ def measure(name: str) -> dict[str, Any]:
     return {"result": result, "seconds": seconds, "cpu": cpu, "statements": len(sent), "peak_mb": peak}
 
 
-def run(seed: int, out: Path) -> list[dict[str, Any]]:
-    """Build the year where it is not there, measure all; the seed of the rows is fixed: they are built once."""
+def built(out: Path) -> dict[str, str]:
+    """The environment of the year's home, which is built where it is not there."""
     home = out / "year"
     environment = {**os.environ, "BATON_HOME": str(home), "BATON_WAREHOUSE_URL": "", "BATON_STORE_URL": ""}
     if not YEAR["fits"](home, SIZE):
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         say(f"building a year of history in {home}: minutes, once")
-        subprocess.run([sys.executable, __file__, "build"], env=environment, check=True)
+        subprocess.run([sys.executable, str(HERE / "bench_year.py"), "build"], env=environment, check=True)
         (home / "built").write_text(YEAR["fingerprint"](SIZE))
-    found = []
+    return environment
+
+
+def run(seed: int, out: Path) -> list[dict[str, Any]]:
+    """Build the year where it is not there, measure all; the seed of the rows is fixed: they are built once."""
+    environment, found = built(out), []
     for name, (seconds, statements, memory) in TARGETS.items():
         done = subprocess.run(
             [sys.executable, __file__, "measure", name], env=environment, capture_output=True, text=True

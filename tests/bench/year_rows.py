@@ -298,6 +298,9 @@ def _ledger(size: Size, say: Callable[[str], None]) -> None:
             payload = {"commit": number, "rows": size.rows, "sha256": f"{number:064x}", "models": {MODEL: 1}}
             if kind == "alias_moved":
                 payload = {"alias": "champion", "version": 1, "before": None, "actor": "ada", "reason": "bench"}
+            if kind == "window_judged":
+                moved = number % 500 == 0
+                payload = {"version": 1, "verdict": "drifted" if moved else "stable", "features": ["amount"] * moved}
             ledger.append(pen, kind, subject, payload)
             pen.callbacks.pop()()
         if number % 240 == 0 or number == size.partitions:

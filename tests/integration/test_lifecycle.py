@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from baton.cli.app import app
 from baton.console.queries.trace import trace
 from baton.errors import BatonError, RegistryRefused
+from baton.evidence import model as evidence
+from baton.evidence import verifier
 from baton.lifecycle.assemble import record_start
 from baton.lifecycle.monitor import judge_windows
 from baton.lifecycle.promote import is_champion, record_answer, version_to_judge
@@ -258,6 +260,19 @@ def test_a_superseded_window_is_judged_against_the_version_that_scores_it_now(ho
     outcome = watch()
     assert judged(2) == before + 1
     assert outcome["partition"] == HOURS[4]
+
+
+def test_what_is_on_record_of_a_version_is_proven_by_its_evidence(home: Path) -> None:
+    version = moves()[-1]
+    folder = Registry().download(MODEL, version)
+    data = evidence.evidence(MODEL, version, home / "keys", folder)
+    verdicts, found, well = verifier.verify(data, str(home / "ledger" / "evidence.pub"), model=str(folder))
+    assert well, found
+    assert set(verdicts.values()) == {"ok"}
+    proven = "\n".join(line for verdict, line in found if verdict == "proven")
+    assert all(
+        name in proven for name in ("gate.jsonl", "approvals.jsonl", "drift.jsonl", "are those that were signed")
+    )
 
 
 def test_drift_asks_for_training_once_and_waits_for_labels_first(home: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from baton.errors import RegistryRefused
-from baton.registry.manifest import public_key, signing_key, verify
+from baton.keys import signing_key
+from baton.registry.manifest import public_key, verify
 
 
 def test_mlflow_runs_the_loader_module_that_is_refused_here(tmp_path: Path) -> None:

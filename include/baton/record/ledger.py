@@ -23,6 +23,7 @@ from baton.errors import BatonError
 from baton.jsontext import to_json
 from baton.progress import tell
 from baton.record import anchor, warehouse
+from baton.record import checkpoint as checkpoints
 from baton.record.tables import ledger
 
 GENESIS = "0" * anchor.HASH
@@ -93,8 +94,13 @@ def append(conn: Connection, kind: str, subject: str, payload: dict[str, Any]) -
     digest = _digest(record)
     sealed = anchor.seal(anchor.key(create=last is None), digest)
     conn.execute(ledger.insert().values(**record, hash=digest, seal=sealed))
-    warehouse.after_commit(conn, lambda: anchor.add(seq, digest, _sealed_between))
+    warehouse.after_commit(conn, lambda: _committed(seq, digest))
     return int(seq)
+
+
+def _committed(seq: int, digest: str) -> None:
+    anchor.add(seq, digest, _sealed_between)
+    checkpoints.when_due(seq, _whole)
 
 
 def _sealed_between(first: int, last: int) -> list[tuple[int, str]]:
@@ -102,6 +108,25 @@ def _sealed_between(first: int, last: int) -> list[tuple[int, str]]:
     query = sa.select(c.seq, c.hash, c.seal).where(c.seq.between(first, last)).order_by(c.seq)
     with warehouse.read() as conn:
         return [(row.seq, row.hash) for row in conn.execute(query) if row.seal == anchor.seal(known, row.hash)]
+
+
+def _whole(conn: Connection, start: int) -> Iterator[str]:
+    """Hashes of the entries behind `start`, each as `verify` wants it. Raises BatonError: the first that is not."""
+    key, prev = anchor.key(), (_stored_hash(conn, start) if start else GENESIS) or ""
+    columns = [ledger.c[name] for name in (*_HASHED, "hash", "seal")]
+    query = sa.select(*columns).where(ledger.c.seq > start).order_by(ledger.c.seq)
+    rows = conn.execute(query.execution_options(yield_per=_AT_ONCE))
+    for number, row in enumerate(rows, start + 1):
+        *content, digest, sealed = row
+        if row.seq != number or row.prev != prev or _hash_of(*content) != digest or anchor.seal(key, digest) != sealed:
+            raise BatonError(f"no checkpoint: {_fault(row, number, prev)}")
+        prev = digest
+        yield digest
+
+
+def checkpoint() -> checkpoints.Checkpoint:
+    """Sign the ledger as it is now, checked since the last checkpoint. Raises BatonError: as `checkpoint.make`."""
+    return checkpoints.make(_whole)
 
 
 def _digest(record: Any) -> str:

@@ -156,3 +156,5 @@ meta = _table("meta", "key* value")
 ledger = _table(
     "ledger", "seq:number* at kind subject payload prev hash seal", Index(None, "subject"), Index(None, "kind")
 )
+# roots of complete subtrees of the ledger as a Merkle tree, of 256 entries (level 8) and more: see `baton.record.tree`
+ledger_tree = _table("ledger_tree", "level:int* number:big* hash")

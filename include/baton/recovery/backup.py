@@ -23,6 +23,7 @@ from baton.data import objects
 from baton.data.datasets import DatasetRef
 from baton.data.parts import of_manifest
 from baton.errors import BatonError
+from baton.keys import signing_key
 from baton.progress import tell, told
 from baton.published import index as keys
 from baton.published.index import FOLDER
@@ -33,7 +34,6 @@ from baton.record.tables import ledger as entries
 from baton.recovery import databases, index, sealing, secrets, shelf
 from baton.recovery.index import Contents, Filed
 from baton.recovery.pool import Pool
-from baton.registry.manifest import signing_key
 from baton.settings import Settings, settings
 
 if TYPE_CHECKING:

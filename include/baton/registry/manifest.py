@@ -21,8 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from baton.errors import BatonError, RegistryRefused
-from baton.files import place
+from baton.errors import RegistryRefused
 from baton.registry.content import check_content, refuse_names
 from baton.registry.identity import Identity
 
@@ -54,29 +53,6 @@ class Manifest:
     digest: str
 
 
-def signing_key(keys_dir: Path) -> Ed25519PrivateKey:
-    """Return the private key in `keys_dir/signing.pem`, created with `signing.pub` on first use.
-
-    Raises:
-        BatonError: the key can be read by other users, or is no Ed25519 key.
-    """
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    private = keys_dir / "signing.pem"
-    if not private.exists():
-        _create_key(keys_dir)
-    _require_private(private)
-    key = serialization.load_pem_private_key(private.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BatonError(
-            f"{private}: not an Ed25519 key; move it away and a new one is made (old versions stay unsigned)"
-        )
-    if not (keys_dir / "signing.pub").exists():
-        place(keys_dir / "signing.pub", _public_pem(key.public_key()), mode=0o644)
-    return key
-
-
 def public_key(keys_dir: Path) -> Ed25519PublicKey:
     """Return the public key in `keys_dir/signing.pub`.
 
@@ -98,30 +74,6 @@ def public_key(keys_dir: Path) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise RegistryRefused(f"{path}: not an Ed25519 key")
     return key
-
-
-def _create_key(keys_dir: Path) -> None:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys_dir.chmod(0o700)
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    # two training tasks may come here at once: only one places its key, and both then read that one
-    place(keys_dir / "signing.pem", pem)
-
-
-def _public_pem(key: Ed25519PublicKey) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _require_private(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise BatonError(f"{path}: mode {mode:04o} lets other users read the signing key; run `chmod 600 {path}`")
 
 
 def sign(folder: Path, key: Ed25519PrivateKey, identity: Identity) -> str:

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.keys import signing_key
 from baton.registry.content import FLAVOUR
 from baton.registry.identity import Identity
-from baton.registry.manifest import sign, signing_key
+from baton.registry.manifest import sign
 
 if TYPE_CHECKING:
     import pandas as pd

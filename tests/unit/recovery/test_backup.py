@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from baton.actions import switch
 from baton.data import objects, parts
 from baton.errors import BatonError
+from baton.keys import signing_key
 from baton.record import anchor, ledger, warehouse
 from baton.recovery import backup as writing
 from baton.recovery import index, restore, sealing
 from baton.recovery.backup import backup
 from baton.recovery.index import Contents, Filed
 from baton.recovery.verify import verify
-from baton.registry.manifest import signing_key
 from baton.settings import settings
 from baton.stages import groups
 from baton.stages.slots import Slot, head

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from baton.errors import RegistryRefused
+from baton.keys import signing_key
 from baton.registry.download import verified_folder
 from baton.registry.identity import ModelVersion
-from baton.registry.manifest import FORMAT, MAX_BYTES, MAX_FILES, MAX_MANIFEST_BYTES, signing_key
+from baton.registry.manifest import FORMAT, MAX_BYTES, MAX_FILES, MAX_MANIFEST_BYTES
 from baton.tracking.rest import RestError
 
 

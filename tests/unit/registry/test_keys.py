@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from baton.errors import BatonError, RegistryRefused
-from baton.registry.manifest import public_key, signing_key
+from baton.keys import signing_key
+from baton.registry.manifest import public_key
 
 
 @pytest.fixture

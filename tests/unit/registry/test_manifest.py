@@ -22,9 +22,10 @@ import pytest
 import yaml
 
 from baton.errors import RegistryRefused
+from baton.keys import signing_key
 from baton.registry import manifest as manifest_module
 from baton.registry.identity import Identity
-from baton.registry.manifest import DOMAIN, public_key, sign, signing_key, verify
+from baton.registry.manifest import DOMAIN, public_key, sign, verify
 
 IDENTITY = Identity("card_fraud", "run-1", "m-1", "d" * 64, "2026-01-01T00:00:00+00:00")
 EXPECTED = {"model": "card_fraud", "run_id": "run-1", "logged_model": "m-1"}

@@ -1,0 +1,1 @@
+"""Evidence: what Baton says of an asset, in one file that an outsider verifies. May import record, registry and below."""
