@@ -253,10 +253,10 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool =
     wanted = list(columns) if columns is not None else None
     tables = []
     skip, have = stored.held(ref)
-    for file in _files(ref, have):
+    for file in stored.files(ref, have):
         _require(ref, file, wanted)
         tables.append(file.read(columns=wanted))
-    table = _joined(tables)
+    table = stored.joined(tables)
     frame = (table.slice(skip, ref.rows) if ref.of else table).to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
 
@@ -269,7 +269,7 @@ def table(ref: DatasetRef) -> pa.Table:
     """
     import pyarrow as pa
 
-    return pa.concat_tables([file.read() for file in _files(ref)])
+    return pa.concat_tables([file.read() for file in stored.files(ref)])
 
 
 def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
@@ -288,7 +288,7 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
     wanted = list(columns) if columns is not None else None
     skip, have = stored.held(ref)
     left = ref.rows
-    for file in _files(ref, have):
+    for file in stored.files(ref, have):
         _require(ref, file, wanted)
         for batch in file.iter_batches(batch_size=rows, columns=wanted):
             some = batch.slice(skip, left) if ref.of else batch
@@ -317,19 +317,12 @@ def read_frames(
     for batch in read_batches(ref, rows=rows):
         table = pa.Table.from_batches([batch])
         while table.num_rows and have + table.num_rows >= size:
-            whole = _joined([*waiting, table.slice(0, size - have)])
+            whole = stored.joined([*waiting, table.slice(0, size - have)])
             table, waiting, have, size = table.slice(size - have), [], 0, next(sizes, 0)
             made = [whole.to_pandas(integer_object_nulls=exact)]
             del whole
             yield made.pop()  # whoever takes the frame has it alone
         waiting, have = [*waiting, table], have + table.num_rows
-
-
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables in one; where a column of one holds nothing, it has the type that another one knows."""
-    import pyarrow as pa
-
-    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 def _require(ref: DatasetRef, file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
@@ -349,7 +342,7 @@ def held(ref: DatasetRef, keys: Collection[tuple[str, ...]], values: Collection[
     """
     import pyarrow.compute as pc
 
-    return sum(int(pc.sum(_hits(file, keys, values)).as_py() or 0) for file in _files(ref))
+    return sum(int(pc.sum(_hits(file, keys, values)).as_py() or 0) for file in stored.files(ref))
 
 
 def without(
@@ -365,7 +358,7 @@ def without(
     import pyarrow.compute as pc
 
     with DatasetWriter(name, ref.partition, key=key) as writer:
-        for file in _files(ref):
+        for file in stored.files(ref):
             writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
         return writer.close()
 
@@ -404,12 +397,3 @@ def delete(ref: DatasetRef) -> None:
         for part in parts.owned(ref.uri, stored.held(ref)[1]):
             objects.delete(part.uri)
     objects.delete(ref.uri)
-
-
-def _files(ref: DatasetRef, have: Sequence[StoredPart] | None = None) -> Iterator[pq.ParquetFile]:
-    """Its objects, one at a time, each checked before it is parsed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for part in stored.held(ref)[1] if have is None else have:
-        yield pq.ParquetFile(pa.BufferReader(stored.verified(part)))

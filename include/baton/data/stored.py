@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +14,9 @@ from baton.data.parts import StoredPart
 from baton.errors import DatasetCorrupt
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     from baton.data.datasets import DatasetRef
 
 
@@ -55,6 +58,22 @@ def verified(part: StoredPart) -> bytes:
             "run its stage again to build it anew"
         )
     return body
+
+
+def files(ref: DatasetRef, have: Sequence[StoredPart] | None = None) -> Iterator[pq.ParquetFile]:
+    """Its objects, one at a time, each checked before it is parsed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in held(ref)[1] if have is None else have:
+        yield pq.ParquetFile(pa.BufferReader(verified(part)))
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The tables in one; where a column of one holds nothing, it has the type that another one knows."""
+    import pyarrow as pa
+
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
 
 
 def ends(ref: DatasetRef) -> list[int]:

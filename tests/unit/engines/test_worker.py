@@ -16,8 +16,9 @@ from baton.data import datasets, objects
 from baton.engines import orders, worker
 from baton.engines.orders import Reports
 from baton.errors import DatasetCorrupt, RegistryRefused
+from baton.keys import signing_key
 from baton.registry.identity import Identity
-from baton.registry.manifest import sign, signing_key
+from baton.registry.manifest import sign
 from baton.settings import settings
 from baton.stages.step import Keywords
 

@@ -370,9 +370,8 @@ def test_a_public_key_alone_makes_nobody_trusted(filled: Path, shelf: Path, tmp_
         restore.opened(shelf, OWNER)
     assert restore.opened(shelf, OWNER, signed_by=filled / "keys/signing.pub").signer == written.signer
     other = tmp_path / "other.pub"
-    other.write_bytes(
-        Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
+    strange = Ed25519PrivateKey.generate().public_key()
+    other.write_bytes(strange.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with pytest.raises(BatonError, match=f"signed with key {written.signer}, not with"):
         restore.opened(shelf, OWNER, signed_by=other)
     other.write_text("no key")
@@ -387,11 +386,8 @@ def test_whoever_knows_the_passphrase_is_believed(filled: Path, shelf: Path, mon
     with pytest.raises(BatonError, match="do not open"):
         restore.opened(shelf, "another horse battery")
     # an index that somebody else signed over the same secrets
-    index.write(
-        shelf,
-        Contents(**{**vars(index.read(shelf).index), "name": "2030-01-01T00-00-00.000Z"}),
-        Ed25519PrivateKey.generate(),
-    )
+    forged = Contents(**{**vars(index.read(shelf).index), "name": "2030-01-01T00-00-00.000Z"})
+    index.write(shelf, forged, Ed25519PrivateKey.generate())
     with pytest.raises(BatonError, match=r"signed with key .*, not with"):
         restore.opened(shelf, "correct horse battery")
 

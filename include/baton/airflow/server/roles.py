@@ -59,6 +59,6 @@ def make_roles(session: Session) -> None:
         role = manager.add_role(name)
         # FAB takes only pairs that are there: makes resource and action as well
         granted = [manager.create_permission(action, resource) for action, resource in sorted(rights)]
-        role.permissions = granted
+        role.permissions = [one for one in granted if one is not None]
         session.flush()
     session.commit()
