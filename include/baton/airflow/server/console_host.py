@@ -137,7 +137,7 @@ def _asked(conf: Any) -> str | None:
 
 
 def _stages(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Task id -> options, of a serialised DAG."""
+    """Task id -> options, of a serialised DAG; those of a mapped task lie a level deeper, in a form of their own."""
     tasks = [task.get("__var", task) for task in dag.get("tasks", ())]
-    options = {str(task["task_id"]): task.get("options") for task in tasks}
-    return {task_id: found if isinstance(found, dict) else {} for task_id, found in options.items()}
+    options = {str(task["task_id"]): {**task.get("partial_kwargs", {}), **task}.get("options") for task in tasks}
+    return {task_id: found.get("__var", found) if isinstance(found, dict) else {} for task_id, found in options.items()}
