@@ -46,7 +46,7 @@ ENV PATH=/opt/baton/bin:$PATH \
 USER 50000:50000
 WORKDIR /var/lib/baton
 # a new volume takes the owner of the folder that it covers
-RUN umask 077 && chmod 700 . && mkdir -p airflow/logs keys ledger mlflow reports store
+RUN umask 077 && chmod 700 . && mkdir -p airflow/logs keys ledger mlflow reports scratch store
 # tini passes TERM on and reaps what tasks leave behind
 ENTRYPOINT ["tini", "--", "with-secrets"]
 CMD ["baton", "--help"]

@@ -32,10 +32,10 @@ HEAD = """\
 """
 # what is so by the way a stage works, and not by measuring
 SHAPE: dict[str, dict[str, Any]] = {
-    "ingest": {"wide": True, "whole": True},
-    "contract": {"wide": True, "reads": ["ingest"], "whole": True},
-    "score": {"wide": True, "reads": ["contract"]},
-    "decide": {"reads": ["contract", "score"]},
+    "ingest": {"wide": True},
+    "contract": {"wide": True, "reads": ["ingest"]},
+    "score": {"wide": True, "reads": ["contract"], "together": True},
+    "decide": {"reads": ["contract", "score"], "together": True},
     "publish": {"reads": ["decide", "score"]},
 }
 
