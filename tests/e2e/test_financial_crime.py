@@ -95,7 +95,7 @@ def test_two_champions_scored_and_the_registry_agrees(summary: dict[str, Any], b
     assert version.tags["baton.review"] == "approved", "answered in Airflow"
     assert registry.alias(MODEL, "challenger") is None
     other = registry.tags("transaction_anomaly", registry.recorded_champion("transaction_anomaly") or 0)
-    assert other["baton.review_says"] == "approved by whoever set the tag"
+    assert other["baton.review_says"] == "approved by reviewer in MLflow"
 
 
 def test_shift_is_found_named_and_answered(summary: dict[str, Any], book: FinancialCrimePlaybook) -> None:
