@@ -144,6 +144,17 @@ class Attempt:
         if self.ended is None:
             self.report()
 
+    def finish(self) -> None:
+        """Start it and have it go on to its end, when no lock can be in its way."""
+        self.start()
+        while self.ended is None:
+            self.step()
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, and of a killed one where, as scenarios count it."""
+        return str(self.ended) if self.ended != "killed" else f"killed at {self.at}"
+
     def bury(self) -> None:
         """Kill it if it is still there."""
         if self.process and self.ended is None:

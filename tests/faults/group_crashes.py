@@ -99,14 +99,12 @@ def run_scenario(seed: int, counts: Counter[str]) -> str:
             advance(rng, running, holder)
             running = [a for a in running if a.ended is None]
         for one in every:
-            counts[str(one.ended) if one.ended != "killed" else f"killed at {one.at}"] += 1
+            counts[one.outcome] += 1
         counts["wholes named by the first tries"] += len(_rows(flow, commits, -1))
         final = [Attempt(Shared(flow, number, of, last).act, [], f"retry {number}") for number in range(of)]
         for one in final:
             every.append(one)
-            one.start()
-            while one.ended is None:
-                one.step()
+            one.finish()
         garbage.gc(timedelta(0))
         if problems := _violations(flow, of, last, every, final):
             raise Violation("; ".join(problems))

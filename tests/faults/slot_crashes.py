@@ -117,12 +117,10 @@ def run_scenario(seed: int, counts: Counter[str]) -> str:
             advance(rng, running, holder)
             running = [a for a in running if a.ended is None]
         for one in every:
-            counts[str(one.ended) if one.ended != "killed" else f"killed at {one.at}"] += 1
+            counts[one.outcome] += 1
         final = Cast(cast[-1].version, None).attempt(slot, [], "retry")
         every.append(final)
-        final.start()
-        while final.ended is None:
-            final.step()
+        final.finish()
         garbage.gc(timedelta(0))
         if problems := _violations(slot, every, final):
             raise Violation("; ".join(problems))

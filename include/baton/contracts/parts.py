@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
 from baton.contracts.findings import Findings, Rule, named
-from baton.contracts.whole import SHARED, KeptColumns, merges
+from baton.contracts.whole import SHARED, SHOWN, KeptColumns, merges
 from baton.data.typed import Parsed, Violation
 from baton.errors import BatonError, SpecError
 from baton.specs.contract import ContractSpec
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_SHOWN = 20  # values of a rule, as many as Great Expectations shows
 _OF_ROWS = {f"expect_column_values_to_{what}" for what in (
     "be_between", "be_in_set", "not_be_in_set", "be_null", "not_be_null", "match_regex", "not_match_regex", "match_regex_list",
     "not_match_regex_list", "be_dateutil_parseable", "match_strftime_format", "be_json_parseable", "match_json_schema",
@@ -77,7 +76,7 @@ class _Tally:
         self.rows += result["element_count"]
         self.missing += result.get("missing_count") or 0
         self.unexpected += result["unexpected_count"]
-        self.values += (result.get("partial_unexpected_list") or [])[: _SHOWN - len(self.values)]
+        self.values += (result.get("partial_unexpected_list") or [])[: SHOWN - len(self.values)]
         positions = np.asarray(result.get("unexpected_index_list") or [], dtype=np.int64)
         if len(positions):
             self.masks[number] = _packed(positions, nulls.rows)

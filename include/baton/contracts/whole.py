@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHARED = {"expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"}
 """Rules that no two rows share their values."""
 _MEMORY = 128_000_000  # bytes of DuckDB's; what does not fit goes into its folder
-_SHOWN = 20  # values of a rule, as many as Great Expectations shows
+SHOWN = 20  # values of a rule, as many as Great Expectations shows
 _ROW_COUNT = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
 _ANY_TYPE = {
     f"expect_column_{what}_to_be_between"
@@ -210,7 +210,7 @@ class KeptColumns:
         outer, judged = ", ".join(columns), self._judged(rule)
         rows = int(self._one(f"SELECT count(*) FROM kept WHERE {judged}"))
         twice = int(self._one(f"SELECT count(*) FROM ({self._twice(rule)})"))
-        query = f"SELECT {outer} FROM kept WHERE n IN (SELECT n FROM ({self._twice(rule)}) ORDER BY n LIMIT {_SHOWN}) ORDER BY n"
+        query = f"SELECT {outer} FROM kept WHERE n IN (SELECT n FROM ({self._twice(rule)}) ORDER BY n LIMIT {SHOWN}) ORDER BY n"
         shown = [
             {name: self._read(name, cell) for name, cell in zip(names, row, strict=True)}
             for row in conn.execute(query).fetchall()

@@ -82,12 +82,11 @@ def read_http(pack: Pack, source: HttpSource, partition: str) -> RawBatch | Larg
             an answer that is not what the spec says.
         NoData: the answer holds no rows.
     """
-    if source.documents is not None:
-        records = [row for _, rows in _pages(source, partition) for row in rows]
-        if records:
-            return _documents(source, source.documents, partition, records)
+    pages = (rows for _, rows in _pages(source, partition))
+    if source.documents is not None and (records := [row for rows in pages for row in rows]):
+        return _documents(source, source.documents, partition, records)
     received = Received()
-    for _, rows in _pages(source, partition) if source.documents is None else ():
+    for rows in pages:
         received.add(rows)
     return _batch(received, f"{source.conn_id}/{source.endpoint}", "http", source.name, partition)
 
