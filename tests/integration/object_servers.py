@@ -23,6 +23,22 @@ from typing import Any
 BUCKET, KEY, SECRET = "baton", "tests", "tests-tests"
 SERVERS = ("moto", "seaweedfs")
 WRITERS, NAMES = 8, 20
+# moto looks whether a name is taken and stores under it in two steps, so of two at once both may be told that they won; a store
+# that may be used does both in one
+_MOTO = """
+import sys, threading
+from moto.s3.responses import S3Response
+from moto.server import main
+
+one, put = threading.Lock(), S3Response.put_object
+
+def alone(*given):
+    with one:
+        return put(*given)
+
+S3Response.put_object = alone
+main(sys.argv[1:])
+"""
 
 
 def _free_ports(number: int) -> list[int]:
@@ -66,7 +82,7 @@ def _answers(port: int) -> bool:
 
 def _moto() -> tuple[list[str], int]:
     (port,) = _free_ports(1)
-    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port
+    return [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)], port
 
 
 def _seaweedfs(folder: Path) -> tuple[list[str], int]:

@@ -195,6 +195,10 @@ def test_a_cluster_that_dies_in_the_middle_is_said_and_the_retry_doubles_nothing
     batch: DatasetRef, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spark, "PATIENCE", {**spark.PATIENCE, "max_retries": 2})
+    # nobody writes into the pipe in the place of the last part: whoever reads it is in the middle until he dies
+    last = objects.path_of(parts.of_manifest(batch.uri, batch.content_sha256)[-1].uri)
+    kept = last.rename(tmp_path / "kept")
+    os.mkfifo(last)
     with SAIL["sailing"](tmp_path / "log") as (port, process), monkeypatch.context() as patch:
         # what is not removed is as what a worker writes after its task has given up
         patch.setattr(objects, "delete", lambda uri: None)
@@ -209,6 +213,7 @@ def test_a_cluster_that_dies_in_the_middle_is_said_and_the_retry_doubles_nothing
         with pytest.raises(EngineError, match=rf"sc://127.0.0.1:{port}: .*nothing was committed"):
             run(replace(score(batch, port, engine="spark"), output_contract=""))
         killer.join()
+    kept.replace(last)
     left = objects_of("score")
     assert left
     assert head(Slot("cards", "score", HOUR)) is None
