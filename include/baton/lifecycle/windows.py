@@ -160,7 +160,9 @@ def _rows(
             raise BatonError(
                 f"{flow} {data.partition}: {scores.ref.rows:,} scores of {data.rows:,} rows; score it again"
             )
-        frames = zip(datasets.read_frames(data, exact=True), datasets.read_frames(scores.ref), strict=True)
+        frames: Iterator[tuple[pd.DataFrame, pd.DataFrame]] = zip(
+            datasets.read_frames(data, exact=True), datasets.read_frames(scores.ref), strict=True
+        )
     else:
         frames = iter([(datasets.read(data, exact=True), datasets.read(scores.ref))])
     for rows, said in frames:
