@@ -136,6 +136,9 @@ class TabularSpec(ModelSpec):
                 named.append((("gate", "cost", "missed"), gate.cost.missed, ("int", "float")))
             for position, part in enumerate(gate.slices):
                 named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+            for position, rule in enumerate(gate.fairness):
+                types = ("int", "float") if rule.bins else ("int", "str", "bool")
+                named.append((("gate", "fairness", position, "column"), rule.column, types))
         return named
 
     def features(self, contract: ContractSpec) -> tuple[str, ...]:
