@@ -43,7 +43,6 @@ def test_card_tells_the_whole_story(filled: Any) -> None:
     page = client("admin").get(f"/baton/cases/{FLOW}/{key}", headers=HTML)
     assert page.status_code == 200
     assert "Note (why), kept on record" in page.text
-    (fraud,) = [one for one in card["scores"] if one["model"] == "card_fraud"]
     assert [one["code"] for one in fraud["sentences"]] == ["pattern"]
     assert "in features that the processor keeps confidential (v14, v10)." in page.text
 
