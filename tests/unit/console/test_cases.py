@@ -133,7 +133,10 @@ def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     assert (label["label"], label["origin"], label["actor"]) == (1, "analyst", "admin")
     entry = ledger.entries(subject=f"{FLOW}/{key}")[0]
     assert (entry.kind, entry.payload["actor"]) == ("case_decided", "admin")
-    assert client("admin").get("/baton/api/today").json()["cases"]["closed_today"] == 1
+    found = client("admin").get("/baton/api/today").json()["cases"]
+    assert found["closed_today"] == 1
+    seen = found["top"][0]["seen"]
+    assert f'name="seen" value="{seen}"' in client("admin").get("/baton/cases", headers=HTML).text, "lists say it, too"
     assert "fraud</span>" in client("admin").get(address, headers=HTML).text
 
 
