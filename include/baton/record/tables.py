@@ -34,6 +34,7 @@ commits = _table(
     UniqueConstraint("flow", "stage", "partition", "map_index", "fence"),
     Index(None, "uri"),
     Index(None, "flow", "partition"),
+    Index(None, "flow", "stage", "created_at"),
 )
 
 # what a partition took for its own before it committed, seen by those that run beside it; mark: of a key, by SHA-256; first, last:
