@@ -62,6 +62,18 @@ def test_the_page_is_drawn_and_a_column_opens_its_report(filled: Any) -> None:
     assert "No champion yet" in client("admin").get("/baton/models?model=untrained", headers=HTML).text
 
 
+def test_what_was_in_force_at_a_moment_that_is_chosen(filled: Any) -> None:
+    assert asked()["as_of"] is None
+    found = asked(model="card_fraud", at=datetime.now(UTC).isoformat())["as_of"]
+    assert (found["version"], found["actor"], found["approval"]["says"]["reviewer"]) == (2, "admin", "admin")
+    page = client("admin").get("/baton/models", params={"model": "card_fraud", "at": found["at"]}, headers=HTML).text
+    for words in ("champion from", "approved by admin (airflow)", f"ledger entry {found['entry']}", "not on record"):
+        assert words in page, words
+    early = client("viewer").get("/baton/models?model=card_fraud&at=2020-01-01", headers=HTML).text
+    assert "had no champion at 2020-01-01" in early
+    assert "&lt;b&gt;&#39; is no moment" in client("viewer").get("/baton/models?at=<b>", headers=HTML).text
+
+
 def test_who_may_not_read_a_model_does_not_learn_of_it(filled: Any) -> None:
     assert asked("stranger") == {"models": [], "model": ""}
     assert client("stranger").get("/baton/models?model=card_fraud").status_code == 404

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, select
 from baton.console.host import Rights
 from baton.console.queries.lineage import first_row
 from baton.console.queries.state import CHAMPION, each_value, known_models
+from baton.errors import BatonError
 from baton.names import PUBLISH, monitor_of, promote_of
-from baton.record import ledger, tables
+from baton.record import asof, ledger, tables
 
 PARTITIONS = 48  # on one page: two days by the hour
 MOVES = 40  # of a champion, on the time line
@@ -54,6 +55,22 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
         "more_features": max(0, len(ranked) - FEATURES), "calibration": _summed(one["calibration"] for one in shown),
         "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
     }  # fmt: skip
+
+
+def as_of(conn: Connection, rights: Rights, model: str, asked: str) -> Row:
+    """What was in force of a model at a moment that a person typed: as `record.asof.of_model`, with `utc` (the zone was assumed) and
+    `uses` (flow, partition, command that replays it); or `problem`: why that cannot be said."""
+    try:
+        at, assumed = asof.moment(asked)
+        found = asof.of_model(conn, model, at)
+    except BatonError as error:
+        return {"asked": asked, "problem": str(error)}
+    version = found["version"]
+    uses = [(flow, last) for flow, last in asof.users_of(conn, model, version) if rights.read(flow)]
+    shown = [
+        {"flow": flow, "partition": last, "command": asof.replay(flow, last, {model: version})} for flow, last in uses
+    ]
+    return {"asked": asked, "problem": None, "utc": assumed, **found, "uses": shown}
 
 
 def _flow_of(conn: Connection, model: str) -> str | None:
