@@ -112,8 +112,9 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
     with warehouse.read() as conn:
         size = from_ledger.size_of(conn, at, as_of)
         models = about_flow.versions_of(conn, made, sorted(versions), size, as_of)
-        entries = _entries(conn, given, size)
-        from_ledger.add(conn, made, about_flow.merged(entries, models), at, seen, as_of)
+        entries = about_flow.merged(_entries(conn, given, size), models)
+        from_ledger.add(conn, made, entries, at, seen, as_of)
+        from_ledger.add_lineage(conn, made, entries)
         found = {
             "scores.jsonl": [_score(one, mask, given) for one in given.scores],
             "contracts.jsonl": [rows.contract(commit) for commit, _ in given.checked],

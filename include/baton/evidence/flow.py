@@ -18,6 +18,7 @@ _COMMITTED = "dataset_committed"
 _NOT_YET = {
     "decisions": "of single entities: `baton evidence decision ENTITY`",
     "effects, requests and permits": "of single entities; they are in the pack of a decision",
+    "lineage: OpenLineage events": "of a flow's history they are many times the rest; `BATON_LINEAGE_URL` tells them as they come",
     "the flow's wiring": "the code of each stage by its digest only; the files are in your version control",
     "usage: calls, tokens and cost": "not recorded with a commit; partitions.jsonl has rows",
     "partitions.jsonl: earlier results": "of a partition that was published several times it has the newest; the ledger has all",

@@ -14,6 +14,7 @@ from baton.evidence import verifier
 from baton.evidence.pack import Dossier, document, written
 from baton.evidence.proofs import Unproven, head, included, root_of
 from baton.keys import signing_key
+from baton.lineage.events import lines, of_entries
 from baton.record import anchor, asof, tree, warehouse
 from baton.record.checkpoint import KEY, Checkpoint
 from baton.record.tables import ledger
@@ -51,6 +52,13 @@ def add(
             "of what a later verdict or answer replaced the pack has the ledger's entry of that time alone; `now` in drift.jsonl "
             "is of today, and so is the checkpoint"
         )
+
+
+def add_lineage(conn: Connection, made: Dossier, entries: Sequence[dict[str, Any]]) -> None:
+    """Add what these entries are as OpenLineage events."""
+    events = list(of_entries(conn, [one for one in entries if "payload" in one]))
+    made.files["lineage.jsonl"] = lines(events).encode()
+    made.asserted.append(f"lineage.jsonl: {len(events)} OpenLineage events, made of entries and commits")
 
 
 def about(conn: Connection, subjects: Iterable[str], size: int, kinds: Collection[str] = ()) -> list[dict[str, Any]]:

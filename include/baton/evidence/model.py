@@ -40,6 +40,7 @@ def evidence(
     with warehouse.read() as conn:
         entries = from_ledger.about_model(conn, model, version, from_ledger.size_of(conn, at, as_of))
         from_ledger.add(conn, made, entries, at, seen, as_of)
+        from_ledger.add_lineage(conn, made, entries)
         found = {
             "gate.jsonl": list(rows.judged(conn, model, version, as_of)),
             "approvals.jsonl": list(rows.answered(conn, model, version, as_of)),
@@ -55,7 +56,7 @@ def evidence(
         ("approvals.jsonl", "approval", ("answer", "reviewer", "channel")),
         ("drift.jsonl", "window_judged", ("version", "verdict", "features")),
     ]
-    made.asserted = [
+    made.asserted += [
         f"usage.jsonl: {len(found['usage.jsonl'])} partitions were scored with it",
         f"contracts.jsonl: {len(found['contracts.jsonl'])} results of contracts on the rows that it scored",
         "gate.jsonl, drift.jsonl: figures beside the fields that the ledger has",

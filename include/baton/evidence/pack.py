@@ -23,7 +23,6 @@ NEVER = {
     "ledger compares with `baton ledger show`",
     "truth": "that what was recorded is so; a signature shows who said it, and a proof that it was not changed since",
     "time": "entries carry the clock of the installation; only a witness adds another one's",
-    "lineage: OpenLineage events": "Baton writes none yet; digests of what was read and written are in the pack's files",
 }
 
 

@@ -36,7 +36,7 @@ auditor, fingerprint, said, fast, told_of_changes = (
     STAGE[name] for name in ("auditor", "fingerprint", "said", "fast", "told_of_changes")
 )
 NAMES = ["annex_iv.md", "approvals.jsonl", "card.md", "contracts.jsonl", "drift.jsonl", "gate.jsonl", "keys.json",
-         "ledger/checkpoint", "ledger/entries.jsonl", "ledger/proof.json", "missing.json", "model/manifest.json",
+         "ledger/checkpoint", "ledger/entries.jsonl", "ledger/proof.json", "lineage.jsonl", "missing.json", "model/manifest.json",
          "model/manifest.sig", "usage.jsonl", "verify.py"]  # fmt: skip
 
 
