@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from baton.console.host import Rights
-from baton.console.queries.lineage import first_row
+from baton.console.queries.lineage import first_row, made_of
 from baton.console.queries.state import CHAMPION, each_value, known_models
 from baton.errors import BatonError
-from baton.names import PUBLISH, monitor_of, promote_of
+from baton.names import PUBLISH, REGISTER, monitor_of, promote_of, train_of
 from baton.record import asof, ledger, tables
 
 PARTITIONS = 48  # on one page: two days by the hour
@@ -36,7 +36,7 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
         model, flow (None where nothing is on record, or the person may not read it), moves (of the champion, oldest first),
         partitions (oldest first: partition, version, verdict, page, metric with interval, effects (feature -> [effect in
         thresholds, drifted]), drifted, routes (counts), money (by route)), features (names, what moved most first),
-        more_features (how many are left out), calibration ([bin, sum said, came true, rows], over these partitions), earlier and
+        more_features (how many are left out), upstream and downstream (see `neighbours`), calibration ([bin, sum said, came true, rows], over these partitions), earlier and
         later (a value of `until`, None where there is nothing).
     """
     flow = _flow_of(conn, model)
@@ -53,8 +53,20 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
     return {
         "model": model, "flow": flow, "moves": moves(model), "partitions": shown, "features": ranked[:FEATURES],
         "more_features": max(0, len(ranked) - FEATURES), "calibration": _summed(one["calibration"] for one in shown),
-        "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
+        **neighbours(conn, rights, model), "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
     }  # fmt: skip
+
+
+def neighbours(conn: Connection, rights: Rights, model: str) -> Row:
+    """What the newest version was made of, and who uses the champion: upstream [(flow, stage)] and ("", source), farthest first;
+    downstream [flow]. Only what the person may read; both by indices, however long the history is."""
+    up = made_of(conn, train_of(model), REGISTER) if rights.read(train_of(model)) else []
+    champion = moves(model)[-1:]
+    users = asof.users_of(conn, model, int(champion[0]["version"])) if champion else []
+    return {
+        "upstream": [list(one) for one in up if not one[0] or rights.read(one[0])],
+        "downstream": [flow for flow, _ in users if rights.read(flow)],
+    }
 
 
 def as_of(conn: Connection, rights: Rights, model: str, asked: str) -> Row:
