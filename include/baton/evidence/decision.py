@@ -104,7 +104,7 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
             f"the decision in force was published at {made_at} (commit {given.published['id']}), after {as_of}: what was in force "
             f"then is not kept by entity; `baton evidence flow:{flow} --as-of` has the commits of that time"
         )
-    mask = _Mask(bytes.fromhex(_salt(flow, given.entity)))
+    mask = _Mask(bytes.fromhex(_salt(flow, given.entity, partition)))
     who = mask("entity", given.entity) or ""
     at = ledger.checkpoint()
     made = Dossier(from_ledger.named(f"decision:{flow}@{partition}#{who[:16]}", as_of), missing=NEVER | _NOT_YET)
@@ -135,13 +135,19 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
     return seal(made, at)
 
 
-def _salt(flow: str, entity: str) -> str:
-    """The entity's salt, made on first use."""
+def _salt(flow: str, entity: str, partition: str) -> str:
+    """The entity's salt, made on first use; it goes with the person, or with the partition's predictions."""
 
     def work(conn: Connection) -> str:
         c = tables.evidence_salts.c
-        row = {"flow": flow, "entity_key": entity, "salt": secrets.token_hex(32), "at": warehouse.now()}
-        warehouse.upsert(conn, tables.evidence_salts, [row], update=[])
+        row = {
+            "flow": flow,
+            "entity_key": entity,
+            "partition": partition,
+            "salt": secrets.token_hex(32),
+            "at": warehouse.now(),
+        }
+        warehouse.upsert(conn, tables.evidence_salts, [row], update=["partition"])
         return str(conn.execute(sa.select(c.salt).where(c.flow == flow, c.entity_key == entity)).scalar_one())
 
     return warehouse.transact(work)

@@ -12,7 +12,7 @@ _NAME = "ix_commits_flow_stage_created_at"
 def upgrade() -> None:
     """Create index and table."""
     op.create_index(_NAME, "commits", ["flow", "stage", "created_at"])
-    op.create_table("evidence_salts", *columns("flow* entity_key* salt at"))
+    op.create_table("evidence_salts", *columns("flow* entity_key* partition salt at"))
 
 
 def downgrade() -> None:
