@@ -138,8 +138,11 @@ def users_of(conn: Connection, model: str, version: int, partition: str = "") ->
 
 
 def replay(flow: str, partition: str, models: Mapping[str, int]) -> str:
-    """The command that computes a partition again with exactly these versions, changing nothing; as rows are now, by today's code."""
-    choice = ",".join(f"{name}={version}" for name, version in sorted(models.items())) or "recorded"
+    """The command that computes a partition again with exactly these versions, changing nothing; as rows are now, by today's code.
+
+    Where a model's rules scored (version 0), that is left to the flow's ladder.
+    """
+    choice = ",".join(f"{name}={version}" for name, version in sorted(models.items()) if version) or "recorded"
     conf = {"partition_from": partition, "partition_to": partition, "model": choice, "dry_run": True}
     return f"airflow dags trigger {flow} --conf {shlex.quote(json.dumps(conf))}"
 

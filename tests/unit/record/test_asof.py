@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from baton.cli.app import app
@@ -127,6 +128,25 @@ def test_what_a_flow_worked_with(record: None) -> None:
     with warehouse.read() as conn:
         entry = conn.execute(tables.ledger.select().where(tables.ledger.c.seq == stages["publish"]["entry"])).one()
     assert (entry.subject, json.loads(entry.payload)["commit"]) == (f"f/publish/{HOUR}", stages["publish"]["commit"])
+
+
+def test_every_question_is_answered_by_an_index(record: None) -> None:
+    sent: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
+        sent.append((statement, given))
+
+    with warehouse.read() as conn:
+        sa.event.listen(conn, "before_cursor_execute", note)
+        asof.of_model(conn, "m", at(12))
+        asof.of_flow(conn, "f", at(12))
+        asof.of_flow(conn, "f", at(12), HOUR)
+        asof.users_of(conn, "m", 1)
+        asof.entries_until(conn, at(9))
+        for statement, given in list(sent):
+            plan = [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)]
+            assert [step for step in plan if not step.startswith(("SEARCH", "USE TEMP"))] == [], statement
+    assert asof.replay("f", HOUR, {"m": 1, "n": 0}).count("=") == 1, "rules are no version"
 
 
 def run(*words: str) -> Any:
