@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from baton.console.pages import charts
 from baton.console.pages.drawing import svg, tag
 from baton.console.queries import models
 from baton.record import tables, warehouse
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 ROWS = STAGE["ROWS"]
@@ -62,6 +64,32 @@ def test_the_page_is_drawn_and_a_column_opens_its_report(filled: Any) -> None:
     for words in ("champion from", "average_precision over 10 labelled partitions", "The same in figures", "fell"):
         assert words in page, words
     assert "No champion yet" in client("admin").get("/baton/models?model=untrained", headers=HTML).text
+
+
+def test_what_was_in_force_at_a_moment_that_is_chosen(filled: Any) -> None:
+    assert asked()["as_of"] is None
+    found = asked(model="card_fraud", at=datetime.now(UTC).isoformat())["as_of"]
+    assert (found["version"], found["actor"], found["approval"]["says"]["reviewer"]) == (2, "admin", "admin")
+    page = client("admin").get("/baton/models", params={"model": "card_fraud", "at": found["at"]}, headers=HTML).text
+    for words in ("champion from", "approved by admin (airflow)", f"ledger entry {found['entry']}", "not on record"):
+        assert words in page, words
+    early = client("viewer").get("/baton/models?model=card_fraud&at=2020-01-01", headers=HTML).text
+    assert "had no champion at 2020-01-01" in early
+    assert "&lt;b&gt;&#39; is no moment" in client("viewer").get("/baton/models?at=<b>", headers=HTML).text
+
+
+def test_where_it_comes_from_and_where_it_goes(filled: Any) -> None:
+    assert asked(model="transaction_anomaly")["downstream"] == [FLOW]
+    made: dict[str, Any] = {"params": {"options": {"source": "history"}}, "models": {}, "code": "c", "run_id": "r"}
+    inputs: dict[str, Any] = {}
+    for stage, facts in (("assemble", {"source_sha256": "a"}), ("contract", {}), ("register", {"version": 2})):
+        frame = pd.DataFrame({"a": [1]})
+        slot, output = Slot("untrained_train", stage, "r1"), StageOutput(frame, facts)
+        inputs = {"data": run_stage(slot, lambda _, output=output: output, inputs=inputs, **made).ref}  # type: ignore[misc]
+    upstream = [["", "history"], ["untrained_train", "contract"], ["untrained_train", "register"]]
+    assert asked(model="untrained")["upstream"] == upstream
+    page = client("viewer").get("/baton/models?model=untrained", headers=HTML).text
+    assert "source <b>history</b> →" in page
 
 
 def test_who_may_not_read_a_model_does_not_learn_of_it(filled: Any) -> None:
