@@ -125,7 +125,9 @@ def test_a_decision_is_a_label_of_the_cases_partition_and_a_ledger_record() -> N
     found = rows(tables.labels, "entity_key", "partition", "label", "origin", "actor")
     assert found == [("1", EARLY, 1, "analyst", "ada"), ("2", LATE, 0, "analyst", "grace")]
     (record,) = ledger.entries(subject=f"{FLOW}/1", kind="case_decided")
-    assert record.payload == {"resolution": "fraud", "actor": "ada", "note": "note"}
+    shown = record.payload.pop("shown")
+    assert record.payload == {"resolution": "fraud", "actor": "ada", "note": "note", "seen": None}
+    assert (shown["commit"], len(shown["sha256"])) == (None, 64)
 
 
 def test_a_withdrawn_case_can_still_be_decided() -> None:

@@ -41,6 +41,7 @@ from baton.families.verdict import GateVerdict
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 HOLDOUT = "holdout"
+EXPLAINED = 50  # rows
 
 
 class Tabular:
@@ -148,10 +149,15 @@ class Tabular:
         return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=seed, notes=notes)
 
     def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
-        """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
+        """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes.
+
+        Of a model that declares sentences for them, at least `EXPLAINED` rows: two in a hundred of a small batch are hardly all
+        that go against somebody.
+        """
         scores = fitted.predict(data).probability
         reasons: np.ndarray = np.full(len(data), None, dtype=object)
-        top = min(len(data), int(np.ceil(explain * len(data))))
+        least = EXPLAINED if spec.reasons and explain else 0
+        top = min(len(data), max(least, int(np.ceil(explain * len(data)))))
         if top:
             rows = np.argpartition(-scores, top - 1)[:top]
             for row, codes in zip(rows, fitted.explain(data.iloc[rows]), strict=True):
