@@ -46,7 +46,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         which = ("now", "before")[turn % 2]
         if which == "now" or before:
             turns[which].append(_measured(FEW, "csv", seed, before if which == "before" else None))
-    for stage in ("ingest", "contract"):
+    for stage in ("ingest", "contract", "ingest cpu", "contract cpu"):
         now, then = (statistics.median(one[stage] for one in turns[which]) if turns[which] else None for which in turns)
         assert now is not None
         results.append({
@@ -151,16 +151,17 @@ def _run(rows: int, form: str, seed: int) -> None:
     StageJob.load_pack = lambda self: pack  # type: ignore[method-assign]
     stages.pack_folder = lambda name: pack.folder  # type: ignore[assignment]
     warehouse.migrate()
-    seconds: dict[str, list[float]] = {"ingest": [], "contract": []}
+    seconds: dict[str, list[float]] = {"ingest": [], "contract": [], "ingest cpu": [], "contract cpu": []}
 
     def stage(name: str, partition: str, inputs: dict[str, Any], options: dict[str, str]) -> Any:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         nothing: Any = SimpleNamespace(rows=None)
         job: StageJob[Any] = StageJob(
             "bench", "bench", name, partition, f"baton.steps.{name}:{name}", inputs, options, connections=nothing  # type: ignore[arg-type]
         )  # fmt: skip
         result = stages.run(job)
         seconds[name].append(time.perf_counter() - began)
+        seconds[f"{name} cpu"].append(time.process_time() - used)
         return result
 
     for partition in _partitions(rows):
