@@ -14,9 +14,11 @@ import pytest
 from baton.console.pages import charts
 from baton.console.pages.drawing import svg, tag
 from baton.console.queries import models
+from baton.record import tables, warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
+ROWS = STAGE["ROWS"]
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
 
@@ -115,6 +117,26 @@ def test_an_empty_warehouse_says_what_to_do(empty: None) -> None:
     page = client("admin").get("/baton/models", headers=HTML)
     assert page.status_code == 200
     assert "card_fraud_train" in page.text
+
+
+def test_the_newest_verdict_stands_there_with_its_groups(empty: None) -> None:
+    page = client("admin").get("/baton/models?model=card_fraud", headers=HTML).text
+    assert "<h2>Gate</h2>" not in page
+    groups = [{"group": "<b>", "counted": 90, "judged": True, "challenger": 0.4, "champion": None},
+              {"group": "c", "counted": 3, "judged": False, "challenger": None}]  # fmt: skip
+    fair = {"name": "branch", "column": "branch", "metric": "true_positive_rate", "max_gap": 0.2, "min_rows": 20,
+            "groups": groups, "gaps": {"challenger": None}}  # fmt: skip
+    for version, rules in ((3, []), (4, [fair])):
+        row = ROWS["approval"]("card_fraud", version, None, None, f"2026-11-20T0{version}:00:00Z")
+        row["verdict"] |= {"fairness": rules}
+        with warehouse.write() as conn:
+            conn.execute(tables.approvals.insert(), row)
+        page = client("admin").get("/baton/models?model=card_fraud", headers=HTML).text
+        assert f"version {version}, judged 2026-11-20 0{version}:00: PROMOTE" in page
+        assert ("No groups are declared" in page) == (not rules)
+    assert asked(model="card_fraud")["gate"]["fairness"] == [fair]
+    for words in ("&lt;b&gt;", "3, too few", "0.4000", "not judged"):
+        assert words in page, words
 
 
 # --- the pictures ---

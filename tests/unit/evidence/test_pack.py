@@ -22,8 +22,9 @@ from baton.cli.app import app
 from baton.drift.decision import Window
 from baton.errors import BatonError
 from baton.evidence import proofs
+from baton.evidence.annex import annex_iv
 from baton.evidence.model import evidence
-from baton.evidence.pack import source
+from baton.evidence.pack import Dossier, source
 from baton.evidence.witness import cosign, request
 from baton.keys import signing_key
 from baton.record import anchor, checkpoint, ledger, tables, tree, warehouse
@@ -289,3 +290,14 @@ def test_the_commands(scene: Path, auditor: ModuleType, tmp_path: Path) -> None:
     size, root = proofs.head(signed, signing_key(anchor.folder(), "evidence").public_key().public_bytes_raw())
     assert proofs.included(2, size, tree.leaf(bytes.fromhex(entry.hash)), [proofs.decoded(one) for one in path], root)
     assert "there is no entry 9" in run("ledger", "prove", 9).stderr
+
+
+def test_the_draft_says_what_the_gate_found_of_groups() -> None:
+    made = Dossier("model:m@7", {"gate.jsonl": b'{"decision": "PROMOTE"}\n'})
+    assert "the model's gate declares none" in annex_iv(made, {})
+    rule = {"column": "branch", "metric": "true_positive_rate", "max_gap": 0.2, "gaps": {"challenger": 0.1},
+            "groups": [{"group": "a", "counted": 90, "judged": True}, {"group": "c", "counted": 3, "judged": False}]}  # fmt: skip
+    made.files["gate.jsonl"] = json.dumps({"fairness": [rule]}).encode()
+    text = annex_iv(made, {})
+    assert "Groups by `branch`, true positive rate: 2 groups, largest gap 0.1000, at most 0.2000." in text
+    assert "Too few rows to judge: c (3 rows)." in text

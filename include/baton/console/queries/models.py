@@ -51,9 +51,21 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
         one["page"] = one["page"] if linked else None
     ranked = _ranked(shown)
     return {
-        "model": model, "flow": flow, "moves": moves(model), "partitions": shown, "features": ranked[:FEATURES],
+        "model": model, "flow": flow, "moves": moves(model), "gate": _gate(conn, model), "partitions": shown, "features": ranked[:FEATURES],
         "more_features": max(0, len(ranked) - FEATURES), "calibration": _summed(one["calibration"] for one in shown),
         **neighbours(conn, rights, model), "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
+    }  # fmt: skip
+
+
+def _gate(conn: Connection, model: str) -> Row | None:
+    """The newest verdict of the model's gate: version, decision, reasons, and its groups where some are declared."""
+    row = first_row(conn, tables.approvals, tables.approvals.c.judged_at.desc(), model=model)
+    if row is None:
+        return None
+    said = row["verdict"]
+    return {
+        "version": row["version"], "at": row["judged_at"], "decision": said.get("decision"),
+        "reasons": list(said.get("reasons") or []), "fairness": list(said.get("fairness") or []),
     }  # fmt: skip
 
 
