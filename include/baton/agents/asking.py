@@ -34,6 +34,7 @@ class Answer:
         rounds: drafts that were written. calls: of the model, in all rounds. replayed: of them, those of an earlier try.
         requests, input_tokens, output_tokens: used, also by what was not accepted. seconds: of the case.
         tool_calls: how often the model looked something up.
+        paid: requests, tokens in and out of what this attempt asked itself.
     """
 
     output: BaseModel | None
@@ -49,6 +50,7 @@ class Answer:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    paid: tuple[int, int, int] = (0, 0, 0)
 
 
 class Caller:
@@ -70,6 +72,11 @@ class Caller:
             model.agent(Remarks, spec.critic_instructions, limits.retries) if isinstance(spec.critic, Critic) else None
         )
         self._cases, self._lost, self._spent = 0, 0, 0.0
+
+    @property
+    def limit(self) -> str:
+        """Why no further cases are asked about."""
+        return f"not asked: the run's limit of {self.limits.max_calls} calls"
 
     def ask(self, case: AgentQuestion) -> Answer:
         """Asks about one case, unless the run's budget is used up or the server was lost; never raises for either."""
@@ -102,13 +109,15 @@ class Caller:
         looked = len(work.tools.calls) if work.tools else 0
         asked = work.drafts, len(work.calls), work.sum("replayed"), looked
         used = work.sum("requests"), work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before
-        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used)
+        new = [outcome for _, _, outcome, _ in work.calls if not outcome.replayed]
+        paid = tuple(sum(getattr(one, name) for one in new) for name in ("requests", "input_tokens", "output_tokens"))
+        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used, paid)
 
     def _stopped(self) -> str:
         if self._lost >= LOST:
             return f"not asked: the model server failed {LOST} times in a row"
         if self._cases >= self.limits.max_calls:
-            return f"not asked: the run's limit of {self.limits.max_calls} calls"
+            return self.limit
         if self._spent >= self.limits.max_seconds:
             return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
         return ""

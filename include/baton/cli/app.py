@@ -29,6 +29,7 @@ from baton.cli.state import evidence as cli_evidence
 from baton.cli.state import recovery as cli_recovery
 from baton.cli.state import sizing as cli_sizing
 from baton.cli.state import sql as cli_sql
+from baton.cli.state import usage as cli_usage
 from baton.errors import BatonError
 from baton.lookups import cache
 from baton.packs.spec_file import did_you_mean
@@ -73,6 +74,7 @@ cli_trial.register(app)
 cli_recovery.register(app)
 cli_sql.register(app)
 cli_sizing.register(app)
+cli_usage.register(app)
 cli_evidence.register(app, ledger_app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo
