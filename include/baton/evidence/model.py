@@ -26,7 +26,7 @@ _FACTS = ("contract", "status", "rows_in", "rows_good", "broken_by")
 _NOT_YET = {
     "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
     "issues permits for effects only",
-    "usage: calls, tokens and cost": "not recorded with a commit; usage.jsonl has partitions and rows",
+    "usage: calls, tokens and cost": "in the table `usage`, not in the pack yet; usage.jsonl has partitions and rows",
     "lineage: OpenLineage events": "Baton writes none yet; digests of what was read and written are in usage.jsonl",
     "who read what": "reading is not recorded",
     "completeness": "a proof shows that an entry is in the ledger, not that the pack has all about the model; who may read the "
