@@ -54,7 +54,12 @@ class Answer:
 
 
 class Caller:
-    """Asks one model about the cases of one run."""
+    """Asks one model about the cases of one run.
+
+    Attributes:
+        spent: seconds of the run so far.
+        broke: why nothing may be asked any more; what an earlier attempt was told still stands. Empty: it may.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,8 @@ class Caller:
         self._critic = (
             model.agent(Remarks, spec.critic_instructions, limits.retries) if isinstance(spec.critic, Critic) else None
         )
-        self._cases, self._lost, self._spent = 0, 0, 0.0
+        self._cases, self._lost, self.spent = 0, 0, 0.0
+        self.broke = ""
 
     @property
     def limit(self) -> str:
@@ -90,11 +96,11 @@ class Caller:
         except Exception as error:  # of the pack's detector or values: without a mask nobody is asked
             return Answer(None, "skipped", f"not asked: masking failed ({type(error).__name__})")
         self._cases += 1
-        allowed = min(self.limits.timeout, self.limits.max_seconds - self._spent)
+        allowed = min(self.limits.timeout, self.limits.max_seconds - self.spent)
         tools = Toolbox(self.spec.tools, case, mask) if self.spec.tools else None
         work = Work(case, mask, hidden, question, allowed, before + allowed, tools)
         answer = self._answer(work, self._rounds(work), before)
-        self._spent += answer.seconds
+        self.spent += answer.seconds
         self._lost = self._lost + 1 if answer.kind == "failed" else 0
         self.records.case(work, self.spec.name, answer.reason, started)
         return answer
@@ -118,7 +124,7 @@ class Caller:
             return f"not asked: the model server failed {LOST} times in a row"
         if self._cases >= self.limits.max_calls:
             return self.limit
-        if self._spent >= self.limits.max_seconds:
+        if self.spent >= self.limits.max_seconds:
             return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
         return ""
 
@@ -149,6 +155,8 @@ class Caller:
         output: type[BaseModel] = Remarks if role == "critic" else self.spec.output
         key = "" if self.journal is None else self.journal.key(work.case.key, role, question)
         outcome = None if self.journal is None else _replayed(self.journal.get(key), output)
+        if outcome is None and self.broke:
+            return CallResult(None, "skipped", self.broke)
         if outcome is None:
             spent = work.sum("input_tokens") + work.sum("output_tokens")
             left = CallBudget(work.until - time.monotonic(), work.allowed, self.limits.max_total_tokens - spent)

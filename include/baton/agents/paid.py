@@ -55,24 +55,30 @@ class Purse:
     """Asks about the cases of one run, down the rungs.
 
     Args:
+        first: whose journal may have the answer to a case that there is no room for; None: nobody is asked.
         rungs: with budgets, of so many cases as are reserved for.
         hold: what is reserved; None: there is no budget.
         rest: why nobody is asked about the others.
     """
 
-    def __init__(self, rungs: Sequence[Rung], hold: Hold | None = None, rest: str = "") -> None:
-        self.rungs, self._hold, self._rest = list(rungs), hold, rest
+    def __init__(
+        self, first: Caller | None, rungs: Sequence[Rung] = (), hold: Hold | None = None, rest: str = ""
+    ) -> None:
+        self._first, self.rungs, self._hold, self._rest = first, list(rungs), hold, rest
 
     def ask(self, case: AgentQuestion) -> Answer:
         """As `Caller.ask`, of the first rung that has room."""
         rung = next((one for one in self.rungs if one.cases), None)
-        if rung is None:
-            return Answer(None, "skipped", self._rest)
-        if self._hold and not self._hold.keep(self._spent(), self._left(), rung.caller.limits.timeout):
-            self._rest = _LAPSED
+        if rung and self._hold and not self._hold.keep(self._spent(), self._left(), rung.caller.limits.timeout):
+            self._rest, rung = _LAPSED, None
             for one in self.rungs:
                 one.cases = 0
-            return Answer(None, "skipped", _LAPSED)
+        if rung is None:
+            if self._first is None:
+                return Answer(None, "skipped", self._rest)
+            self._first.broke = self._rest
+            return self._first.ask(case)
+        rung.caller.spent = sum(one.seconds for one in self.rungs)
         answer = rung.caller.ask(case)
         rung.took(answer)
         return replace(answer, reason=rung.degraded) if answer.output is not None and rung.degraded else answer

@@ -72,7 +72,7 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     spec = _agent(job, options)
     cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
     caller, why = _caller(job, spec, options, options.conn_id, len(cases)) if cases else (None, "")
-    purse, hold = _purse(job, spec, caller, len(cases)) if caller is not None else (Purse([], rest=why), None)
+    purse, hold = _purse(job, spec, caller, len(cases)) if caller is not None else (Purse(None, rest=why), None)
     try:
         answers = [purse.ask(case) for case in told(cases, "agent asked", "cases")]
     finally:
@@ -120,7 +120,7 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
     options = job.options
     under = budgets.of_stage(_consumer(job))
     if not under:
-        return Purse([Rung(first, cases)]), None
+        return Purse(first, [Rung(first, cases)]), None
     callers = {options.conn_id: first}
     for conn_id in dict.fromkeys(name for one in under for name in one.spec.ladder if name != TEMPLATE):
         other, _ = _caller(job, spec, options, conn_id, 0, first.records)
@@ -131,7 +131,7 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
     hold = budgets.reserve(_consumer(job), under, options.conn_id, bounds, wanted, options.timeout)
     why = f"{DEGRADED} ({hold.short.name})" if hold.short is not None else ""
     rungs = [Rung(callers[conn_id], many, why if conn_id != options.conn_id else "") for conn_id, many in hold.plan]
-    return Purse(rungs, hold, why or first.limit), hold
+    return Purse(first, rungs, hold, why or first.limit), hold
 
 
 def _caller(
@@ -226,4 +226,5 @@ def _degraded(spec: AgentSpec, answers: list[Answer], options: AdviseOptions) ->
     reasons = "; ".join(f"{reason} ({count})" for reason, count in why.items())
     said = [f"agent {spec.name}: {sum(why.values())} of {len(answers)} answers are templates: {reasons}"] if why else []
     others = Counter(answer.model for answer in answers if FALLBACK in answer.model)
+    others |= Counter(f"{a.model}: {a.reason}" for a in answers if a.output is not None and a.reason)
     return said + [f"agent {spec.name}: {count} cases were answered by {model}" for model, count in others.items()]

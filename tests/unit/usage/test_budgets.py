@@ -117,7 +117,11 @@ def test_a_budget_that_is_short_degrades_to_the_template_and_says_so(pack: Path)
 def test_the_ladder_goes_over_a_smaller_model(pack: Path) -> None:
     budget(pack, "cost", 1.5 * CASE * 100 / 1e6, ", ladder: [small, template]")
     small = priced(name="scripted:small", price=10.0)
-    frame = read(advise(large=priced(), small=small).ref)
+    result = advise(large=priced(), small=small)
+    frame = read(result.ref)
+    assert result.facts["degraded"] == [
+        "agent clerk: 3 cases were answered by scripted:small: degraded: budget (a_day)"
+    ]
     assert frame["model"].tolist() == ["scripted:large", *["scripted:small"] * 3]
     assert frame["reason"].tolist() == ["", *["degraded: budget (a_day)"] * 3]
     assert sorted(rows(tables.usage, "model", "rows")) == [("scripted:large", 1), ("scripted:small", 3)]
@@ -151,6 +155,17 @@ def test_an_attempt_that_dies_keeps_what_it_used_and_releases_the_rest(pack: Pat
     result = advise(large=priced())
     assert result.facts["replayed"] == 2
     assert used("tokens") == result.facts["input_tokens"] + result.facts["output_tokens"], "nothing counts twice"
+
+
+def test_what_was_paid_for_is_not_thrown_away_when_there_is_no_more_room(pack: Path) -> None:
+    budget(pack, "calls", 6)
+    with pytest.raises(Killed):
+        advise(large=priced(*[{"text": "Dear."}] * 2, Killed()))
+    budget(pack, "calls", 3)
+    model = priced()
+    frame = read(advise(large=model).ref)
+    assert frame["source"].tolist() == ["agent", "agent", "template", "template"]
+    assert not model.asked
 
 
 def test_what_an_attempt_held_that_could_not_say_so_is_free_with_its_fence(pack: Path) -> None:
