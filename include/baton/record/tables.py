@@ -112,7 +112,7 @@ retrains = _table("retrains", "id:id* model reason partition requested_at", Inde
 # null where no price is known; day: of the work, UTC; what an earlier attempt asked is not in it
 usage = _table(
     "usage",
-    "commit_id:big* asset* model* version pack flow stage partition day at rows:big calls:int tokens_in:big tokens_out:big "
+    "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big tokens_out:big "
     "seconds:float cost:float?",
     Index(None, "day", "flow"),
     Index(None, "asset", "version"),

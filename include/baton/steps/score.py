@@ -1,7 +1,8 @@
 """Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,22 +82,24 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
             )
         files = registry.download(name, version)
         output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
-        return replace(output, on_commit=partial(_count, job, began, lambda: version))
+        return replace(output, on_commit=partial(_count, job, began, {version: None}))
     ends = _ends(data, maker.row_local)
     rows = read_frames(data, ends=ends) if ends else [read(data)]
     frames = scored(job, ({"data": some} for some in rows), registry.download(name, version))
-    counted = partial(_count, job, began, lambda: version)
+    counted = partial(_count, job, began, {version: None})
     return StageOutput(next(frames), facts, counted, frames, ends=ends)
 
 
 def _count(
-    job: StageJob[ScoreOptions], began: float, version: Callable[[], int | None], conn: Connection, commit_id: int
+    job: StageJob[ScoreOptions], began: float, by: Mapping[int | None, int | None], conn: Connection, commit_id: int
 ) -> None:
-    """Who scored; rules are no asset that has versions."""
-    if (by := version()) is not None:
-        who = Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
-        use = Use(f"model:{job.options.model}", str(by), seconds=time.monotonic() - began)
-        used.record(conn, commit_id, who, [use])
+    """Who scored how many rows (None: all); rules have no version and are no asset."""
+    who = Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+    seconds = (time.monotonic() - began) / max(len(by), 1)
+    asset = f"model:{job.options.model}"
+    used.record(
+        conn, commit_id, who, [Use(asset, str(v), "", n, seconds=seconds) for v, n in by.items() if v is not None]
+    )
 
 
 def scored(
@@ -118,15 +121,17 @@ def _with_fallback(job: StageJob[ScoreOptions], began: float) -> StageOutput:
     name, rules, data = job.options.model, job.options.fallback, job.inputs["data"]
     climb = Climb(job, name, job.models.get(name), job.options.explain, rules)
     facts: dict[str, Any] = {}
+    by: Counter[int | None] = Counter()
 
     def scored(rows: pd.DataFrame) -> pd.DataFrame:
         frame = climb.score(rows)
+        by[climb.version] += len(frame)
         facts.clear()  # what the last rows are scored with is the lowest rung
         facts.update(_said(climb, rules))
         return frame
 
     def on_commit(conn: Connection, commit_id: int) -> None:
-        _count(job, began, lambda: climb.version, conn, commit_id)
+        _count(job, began, by, conn, commit_id)
         for version, why in climb.refused.items():
             ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": climb.version})
         rungs.record(conn, job.flow, name, job.partition, climb.rung, climb.version, "; ".join(climb.why))

@@ -7,7 +7,7 @@ from baton.record.columns import columns
 revision = "1010"
 down_revision = "1006"
 _TABLES = {
-    "usage": "commit_id:big* asset* model* version pack flow stage partition day at rows:big calls:int tokens_in:big "
+    "usage": "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big "
     "tokens_out:big seconds:float cost:float?",
     "reservations": "id:id* pack flow stage partition map_index:int fence:int at until held:json spent:json",
 }
