@@ -25,7 +25,7 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.specs.budgets import BudgetSpec
+from baton.specs.budgets import SpendingSpec
 from baton.usage import budgets
 from baton.usage.budgets import EVERYWHERE, DeclaredBudget
 from baton.usage.used import Consumer
@@ -255,7 +255,7 @@ def test_partitions_side_by_side_open_one_incident() -> None:
 
 @BOTH
 def test_fifty_stages_side_by_side_take_no_more_than_a_budget_has() -> None:
-    mine = [DeclaredBudget("all", EVERYWHERE, BudgetSpec(period="day", unit="calls", limit=100))]
+    mine = [DeclaredBudget("all", EVERYWHERE, SpendingSpec(period="day", unit="calls", limit=100))]
 
     def stage(number: int) -> tuple[int, float]:
         who = Consumer("shop", "shop_flow", "advise", f"p{number}")

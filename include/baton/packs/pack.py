@@ -15,7 +15,7 @@ from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
 from baton.specs.actions import ActionsSpec
-from baton.specs.budgets import BudgetSpec
+from baton.specs.budgets import SpendingSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
@@ -41,7 +41,7 @@ class Pack:
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
     actions: ActionsSpec | None = None
-    budgets: dict[str, BudgetSpec] = field(default_factory=dict)
+    budgets: dict[str, SpendingSpec] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -179,7 +179,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
     tools: dict[str, ToolSpec] = next((file.spec.root for file in read if file.kind == "tools"), {})
     retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
-    budgets: dict[str, BudgetSpec] = next((file.spec.root for file in read if file.kind == "budgets"), {})
+    budgets: dict[str, SpendingSpec] = next((file.spec.root for file in read if file.kind == "budgets"), {})
     return Pack(
         name=name,
         package=package,

@@ -11,7 +11,7 @@ Unit = Literal["cost", "tokens", "calls", "seconds"]
 Period = Literal["day", "month"]
 
 
-class BudgetSpec(Spec):
+class SpendingSpec(Spec):
     """One budget: a limit, of what, and what stands in when it is used up."""
 
     flow: Name | None = Field(default=None, description="DAG id that it is of; null: all that the file is about")
@@ -31,5 +31,5 @@ class BudgetSpec(Spec):
         return self
 
 
-class BudgetsSpec(RootModel[dict[Name, BudgetSpec]]):
+class BudgetsSpec(RootModel[dict[Name, SpendingSpec]]):
     """The file budgets.yaml: budgets by name."""

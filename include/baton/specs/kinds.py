@@ -6,7 +6,7 @@
     tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
     actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
-    budgets.yaml               -> BudgetsSpec (name -> BudgetSpec)
+    budgets.yaml               -> BudgetsSpec (name -> SpendingSpec)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """

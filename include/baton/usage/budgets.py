@@ -23,7 +23,7 @@ from baton.packs.spec_file import raise_for, read_as
 from baton.record import ledger, warehouse
 from baton.record.tables import heads, reservations, usage
 from baton.settings import settings
-from baton.specs.budgets import TEMPLATE, BudgetSpec, BudgetsSpec
+from baton.specs.budgets import TEMPLATE, BudgetsSpec, SpendingSpec
 from baton.usage.used import Consumer
 
 Amounts = Mapping[str, float]  # by unit: cost (missing where no price is known), tokens, calls, seconds
@@ -45,7 +45,7 @@ class DeclaredBudget:
 
     name: str
     pack: str
-    spec: BudgetSpec
+    spec: SpendingSpec
 
     @property
     def key(self) -> str:
@@ -97,13 +97,13 @@ def declared() -> list[DeclaredBudget]:
     return own + [DeclaredBudget(name, EVERYWHERE, spec) for name, spec in _everywhere().items()]
 
 
-def _everywhere() -> dict[str, BudgetSpec]:
+def _everywhere() -> dict[str, SpendingSpec]:
     path = settings().budgets
     return _read(path, path.stat().st_mtime_ns if path.exists() else 0) if path is not None else {}
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _changed_at: int) -> dict[str, BudgetSpec]:
+def _read(path: Path, _changed_at: int) -> dict[str, SpendingSpec]:
     spec, _, problems = read_as(BudgetsSpec, path)
     raise_for(problems)
     assert spec is not None

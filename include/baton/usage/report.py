@@ -5,7 +5,7 @@ from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,9 +15,8 @@ from baton.record.tables import ledger, reservations, usage
 from baton.usage import budgets
 from baton.usage.budgets import BudgetState
 
-By = Literal["model", "flow", "pack", "day"]
 May = Callable[[str | None], bool]  # whether a person may read about a DAG; None: about DAGs in general
-GROUPS: dict[By, tuple[str, ...]] = {
+GROUPS: dict[str, tuple[str, ...]] = {
     "model": ("asset", "version", "model"),
     "flow": ("flow",),
     "pack": ("pack",),
@@ -29,7 +28,7 @@ RECENT = 7  # whole days that the forecast goes by
 _MOST = 5  # colours of a plot; the rest is one
 
 
-def totals(by: By, since: str = "", until: str = "", may: May = lambda flow: True) -> list[dict[str, Any]]:
+def totals(by: str, since: str = "", until: str = "", may: May = lambda flow: True) -> list[dict[str, Any]]:
     """What was used, summed by the columns of `GROUPS[by]`; the dearest first, days in order.
 
     Args:

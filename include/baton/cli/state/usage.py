@@ -9,7 +9,7 @@ import typer
 from baton.cli.output import Json, as_json, table
 
 
-class By(StrEnum):
+class SummedBy(StrEnum):
     """What is summed by."""
 
     model = "model"
@@ -26,8 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def usage(
     by: Annotated[
-        By, typer.Option(help="What it is summed by; model: each version, and of an agent the model that it asked.")
-    ] = By.model,
+        SummedBy,
+        typer.Option(help="What it is summed by; model: each version, and of an agent the model that it asked."),
+    ] = SummedBy.model,
     since: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD (UTC).")] = "",
     until: Annotated[str, typer.Option("--to", help="Last day.")] = "",
     json: Json = False,
