@@ -6,7 +6,8 @@ from pydantic import Field, RootModel, model_validator
 
 from baton.specs.base import Name, Seq, Spec
 
-TEMPLATE = "template"
+TEMPLATE, CASE = "template", "case"
+ENDS = (TEMPLATE, CASE)  # rungs that cost nothing
 Unit = Literal["cost", "tokens", "calls", "seconds"]
 Period = Literal["day", "month"]
 
@@ -21,13 +22,16 @@ class SpendingSpec(Spec):
     ladder: Seq[str] = Field(
         default=(TEMPLATE,),
         min_length=1,
-        description="what stands in, in this order: connections of smaller models, then `template`",
+        description="what stands in, in this order: connections of smaller models, then `template`, or `case`: the template, put "
+        "to a person",
     )
 
     @model_validator(mode="after")
-    def _ends_in_the_template(self) -> Self:
-        if TEMPLATE in self.ladder[:-1] or self.ladder[-1] != TEMPLATE:
-            raise ValueError(f"ladder: `{TEMPLATE}` is its last rung: it costs nothing, and nothing comes after it")
+    def _ends_in_what_is_free(self) -> Self:
+        if set(ENDS) & set(self.ladder[:-1]) or self.ladder[-1] not in ENDS:
+            raise ValueError(
+                f"ladder: `{TEMPLATE}` or `{CASE}` is its last rung: it costs nothing, nothing comes after it"
+            )
         return self
 
 

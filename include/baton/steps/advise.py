@@ -19,7 +19,7 @@ from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.progress import told
 from baton.record import ledger, warehouse
-from baton.specs.budgets import TEMPLATE
+from baton.specs.budgets import CASE, ENDS, TEMPLATE
 from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
 from baton.stages.journal import Journal
@@ -58,7 +58,8 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     Inputs: frames by the names that the agent's `cases` takes.
 
     Returns:
-        one row per case: `entity_key`, the fields of the agent's output, `source` (agent or template), `reason` (why
+        one row per case: `entity_key`, the fields of the agent's output, `source` (agent, template, or case: a template that a budget
+        wants a person to see), `reason` (why
         it is the template, or of another model; empty for an accepted answer of the connection's model), `model` (empty where none was asked), `prompt_sha`,
         `prompt_version` (in MLflow's registry; 0: not registered), `rounds` (drafts written), `input_tokens`, `output_tokens`, `seconds`. Facts: cases, asked, accepted, refused, templates, requests, tokens,
         seconds, `reasons` (counted) and `degraded` sentences. A committed result is never asked for again while inputs,
@@ -86,7 +87,8 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     short = sum(answer.reason.startswith(DEGRADED) for answer in answers)
     if short:
         facts["over_budget"] = short
-    frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0))
+    last = hold.short.spec.ladder[-1] if hold is not None and hold.short is not None else TEMPLATE
+    frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0), last)
 
     def on_commit(conn: Connection, commit_id: int) -> None:
         used.record(conn, commit_id, _consumer(job), purse.uses(), hold.at if hold else "")
@@ -122,7 +124,7 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
     if not under:
         return Purse(first, [Rung(first, cases)]), None
     callers = {options.conn_id: first}
-    for conn_id in dict.fromkeys(name for one in under for name in one.spec.ladder if name != TEMPLATE):
+    for conn_id in dict.fromkeys(name for one in under for name in one.spec.ladder if name not in ENDS):
         other, _ = _caller(job, spec, options, conn_id, 0, first.records)
         if other is not None:
             callers.setdefault(conn_id, other)
@@ -130,8 +132,9 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
     wanted = min(cases, options.max_calls)
     hold = budgets.reserve(_consumer(job), under, options.conn_id, bounds, wanted, options.timeout)
     why = f"{DEGRADED} ({hold.short.name})" if hold.short is not None else ""
+    rest = f"{why}, for a person" if hold.short is not None and hold.short.spec.ladder[-1] == CASE else why
     rungs = [Rung(callers[conn_id], many, why if conn_id != options.conn_id else "") for conn_id, many in hold.plan]
-    return Purse(first, rungs, hold, why or first.limit), hold
+    return Purse(first, rungs, hold, rest or first.limit), hold
 
 
 def _caller(
@@ -166,15 +169,16 @@ def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
         ) from None
 
 
-def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
+def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int, last: str) -> pd.DataFrame:
     sha = spec.prompt_sha
     rows = []
     for case, answer in zip(cases, answers, strict=True):
         output = answer.output if answer.output is not None else _template(spec, case)
         reason = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+        without = last if answer.reason.startswith(DEGRADED) else TEMPLATE
         rows.append(
             {
-                "entity_key": case.key, **_columns(output), "source": "template" if answer.output is None else "agent",
+                "entity_key": case.key, **_columns(output), "source": without if answer.output is None else "agent",
                 "reason": reason, "model": answer.model, "prompt_sha": sha, "prompt_version": version,
                 "rounds": answer.rounds, "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
                 "seconds": round(answer.seconds, 3),

@@ -23,7 +23,7 @@ from baton.packs.spec_file import raise_for, read_as
 from baton.record import ledger, warehouse
 from baton.record.tables import heads, reservations, usage
 from baton.settings import settings
-from baton.specs.budgets import TEMPLATE, BudgetsSpec, SpendingSpec
+from baton.specs.budgets import ENDS, BudgetsSpec, SpendingSpec
 from baton.usage.used import Consumer
 
 Amounts = Mapping[str, float]  # by unit: cost (missing where no price is known), tokens, calls, seconds
@@ -209,7 +209,7 @@ def reserve(
                 rest -= many
             if rest and short is None:
                 short = budgets[fits.index(min(fits))]
-                rungs = [one for one in short.spec.ladder if one != TEMPLATE]
+                rungs = [one for one in short.spec.ladder if one not in ENDS]
         held = {unit: sum(many * bounds[rung].get(unit, 0.0) for rung, many in plan) for unit in _USED}
         row = {
             **_place(who),

@@ -127,6 +127,13 @@ def test_the_ladder_goes_over_a_smaller_model(pack: Path) -> None:
     assert sorted(rows(tables.usage, "model", "rows")) == [("scripted:large", 1), ("scripted:small", 3)]
 
 
+def test_the_last_rung_may_be_a_case_for_a_person(pack: Path) -> None:
+    budget(pack, "calls", 2, ", ladder: [case]")
+    frame = read(advise(large=priced()).ref)
+    assert frame["source"].tolist() == ["agent", *["case"] * 3]
+    assert frame["reason"].tolist() == ["", *["degraded: budget (a_day), for a person"] * 3]
+
+
 def test_a_model_without_a_price_has_no_room_in_a_budget_of_dollars(pack: Path) -> None:
     budget(pack, "cost", 1e9)
     model = Scripted(good={"text": "Dear all."})
