@@ -5,7 +5,7 @@ from alembic import op
 from baton.record.columns import columns
 
 revision = "1010"
-down_revision = "1006"
+down_revision = "1009"
 _TABLES = {
     "usage": "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big "
     "tokens_out:big seconds:float cost:float?",
