@@ -87,13 +87,14 @@ class BudgetState:
         return self.used / self.limit
 
 
-def declared() -> list[DeclaredBudget]:
-    """All budgets of the packs that run and of the installation.
+def declared(of: Sequence[str] | None = None) -> list[DeclaredBudget]:
+    """All budgets of packs, by default of those that run, and of the installation.
 
     Raises:
         SpecError: a file is wrong; lists every mistake with file and line.
     """
-    own = [DeclaredBudget(name, pack, spec) for pack in packs() for name, spec in load_pack(pack).budgets.items()]
+    chosen = packs() if of is None else of
+    own = [DeclaredBudget(name, pack, spec) for pack in chosen for name, spec in load_pack(pack).budgets.items()]
     return own + [DeclaredBudget(name, EVERYWHERE, spec) for name, spec in _everywhere().items()]
 
 
@@ -112,7 +113,7 @@ def _read(path: Path, _changed_at: int) -> dict[str, SpendingSpec]:
 
 def of_stage(who: Consumer) -> list[DeclaredBudget]:
     """The budgets that a stage is under."""
-    return [b for b in declared() if b.pack in (who.pack, EVERYWHERE) and b.spec.flow in (who.flow, None)]
+    return [one for one in declared([who.pack]) if one.spec.flow in (who.flow, None)]
 
 
 def state(conn: Connection, budget: DeclaredBudget, at: str) -> BudgetState:
