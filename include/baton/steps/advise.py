@@ -94,7 +94,7 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
         used.record(conn, commit_id, _consumer(job), purse.uses(), hold.at if hold else "")
         if hold is not None:
             hold.settle(conn)
-        if hold is not None and hold.short is not None:
+        if short and hold is not None and hold.short is not None:
             said = {"stage": job.stage, "budget": hold.short.key, "cases": short, "asked": hold.plan}
             ledger.append(conn, budgets.DEGRADED, f"{job.flow}/{job.partition}", said)
         # not before: a commit that fails is tried again, and asks for nothing that it has heard
