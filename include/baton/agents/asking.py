@@ -50,7 +50,7 @@ class Answer:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
-    paid: tuple[int, int, int] = (0, 0, 0)
+    paid: tuple[int, ...] = (0, 0, 0)
 
 
 class Caller:

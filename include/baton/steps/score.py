@@ -74,6 +74,7 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
     version = job.models[name]
     registry, maker = Registry(), family(find_model(name)[1].family)
     data = job.inputs["data"]
+    whole: dict[int | None, int | None] = {version: None}
     facts = {"mlflow": registry.version_url(name, version)}
     if job.options.engine == "spark":
         if not maker.row_local:
@@ -82,11 +83,11 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
             )
         files = registry.download(name, version)
         output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
-        return replace(output, on_commit=partial(_count, job, began, {version: None}))
+        return replace(output, on_commit=partial(_count, job, began, whole))
     ends = _ends(data, maker.row_local)
     rows = read_frames(data, ends=ends) if ends else [read(data)]
     frames = scored(job, ({"data": some} for some in rows), registry.download(name, version))
-    counted = partial(_count, job, began, {version: None})
+    counted = partial(_count, job, began, whole)
     return StageOutput(next(frames), facts, counted, frames, ends=ends)
 
 

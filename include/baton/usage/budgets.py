@@ -197,7 +197,8 @@ def reserve(
         for one in budgets:
             _note_change(conn, one)
         left = [state(conn, one, at).left for one in budgets]
-        rungs, plan, short, rest = [first], list[tuple[str, int]](), None, cases
+        short: DeclaredBudget | None = None
+        rungs, plan, rest = [first], list[tuple[str, int]](), cases
         while rungs and rest:
             rung = rungs.pop(0)
             if (bound := bounds.get(rung)) is None:

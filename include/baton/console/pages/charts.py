@@ -202,7 +202,7 @@ def calibration(bins: Sequence[Sequence[float]]) -> Markup:
     )
 
 
-_AMOUNTS = {"cost": ("dollars", wording.figure), "rows": ("rows", wording.count)}
+_AMOUNTS: dict[str, tuple[str, Any]] = {"cost": ("dollars", wording.figure), "rows": ("rows", wording.count)}
 
 
 def used(days: Partitions, order: Sequence[str], what: str) -> Markup:
