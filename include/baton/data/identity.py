@@ -72,7 +72,8 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
         for number, problem in enumerate(frame[PROBLEM].tolist()):
             if problem is not None:
                 words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
-    started, made = hashlib.sha256(header).copy, []
+    started = hashlib.sha256(header).copy
+    made: list[str] = []
     for begin in range(0, len(frame), _BLOCK):
         rows = slice(begin, min(begin + _BLOCK, len(frame)))
         blobs = [b""] * (rows.stop - begin)

@@ -182,7 +182,7 @@ def _groups(body: pa.Buffer, bounds: Sequence[tuple[int, Any, Any]]) -> Iterator
     starts.append(max(ends))
     for number, (start, end) in enumerate(pairwise([*starts, body.size])):
         digest = hashlib.sha256(bytes_of[start:end]).hexdigest()
-        known = (0, None, None) if number == about.num_row_groups else bounds[number]
+        known: tuple[int, Any, Any] = (0, None, None) if number == about.num_row_groups else bounds[number]
         yield Group(start, end - start, digest, *known)
 
 

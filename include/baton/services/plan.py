@@ -27,8 +27,10 @@ USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
 
 # one thread: LocalExecutor forks its workers from this process, and a fork copies only the calling thread
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-# and one heap for Arrow, NumPy and Python, which a task gives back between two frames (`baton.data.parts.give_back`)
+# and one heap for Arrow, NumPy and Python, which a task gives back between two frames (`baton.data.parts.give_back`) and not
+# after each array, which costs more than a small batch
 _SINGLE_THREADED |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+_SINGLE_THREADED |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
 @dataclass(frozen=True)
