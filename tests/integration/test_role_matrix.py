@@ -42,6 +42,7 @@ TABLE = {
     "GET /": (EVERYBODY, PAGE),
     "GET /today": (EVERYBODY, PAGE),
     "GET /api/today": (EVERYBODY, PAGE),
+    "GET /usage": (EVERYBODY, PAGE),
     "GET /models": (EVERYBODY, PAGE),
     "GET /map": (EVERYBODY, PAGE),
     "GET /cases": (EVERYBODY, PAGE),

@@ -25,9 +25,9 @@ from baton.record import ledger, warehouse
 
 # read what is on record, or write files of the caller's own
 LOOK = (
-    "actions list", "actions show", "asof", "data", "demo", "doctor", "evidence", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
+    "actions list", "actions show", "asof", "budgets", "data", "demo", "doctor", "evidence", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
     "new model", "new pack", "outbox list", "playbook dry-run", "playbook lint", "playbook list", "playbook show", "predictions",
-    "quarantine export", "quarantine list", "sizing", "sql", "status", "trace", "try", "witness",
+    "quarantine export", "quarantine list", "sizing", "sql", "status", "trace", "try", "usage", "witness",
 )  # fmt: skip
 # change what is on record, under the name of the account; erase also what was
 CHANGE = (
