@@ -131,10 +131,15 @@ def of_flow(conn: Connection, flow: str, at: str, partition: str = "") -> Row:
 
 def users_of(conn: Connection, model: str, version: int, partition: str = "") -> list[tuple[str, str]]:
     """Flows that are on record with a version, each with its newest partition; of one partition if it is named."""
-    c = partition_models.c
-    query = sa.select(c.flow, sa.func.max(c.partition)).where(c.model == model, c.version == version)
-    query = query.where(c.partition == partition) if partition else query
-    return [(row[0], row[1]) for row in conn.execute(query.group_by(c.flow).order_by(c.flow))]
+    c, found, flow = partition_models.c, list[tuple[str, str]](), ""
+    mine = (c.model == model, c.version == version)
+    while True:  # from one flow to the next: not over all partitions
+        flow = conn.execute(sa.select(sa.func.min(c.flow)).where(*mine, c.flow > flow)).scalar()
+        if flow is None:
+            return found
+        last = sa.select(sa.func.max(c.partition)).where(*mine, c.flow == flow)
+        newest = conn.execute(last.where(c.partition == partition) if partition else last).scalar()
+        found += [(flow, newest)] if newest is not None else []
 
 
 def replay(flow: str, partition: str, models: Mapping[str, int]) -> str:

@@ -90,7 +90,10 @@ adjustments = _table("adjustments", "flow* partition* entity_key* field* propose
 approvals = _table("approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?")
 # the version a partition was scored with; re-runs and backfills use it again
 partition_models = _table(
-    "partition_models", "flow* partition* model* version:int recorded_at", Index(None, "model", "version", "partition")
+    "partition_models",
+    "flow* partition* model* version:int recorded_at",
+    Index(None, "model", "version", "partition"),
+    Index(None, "model", "version", "flow", "partition"),
 )
 # one judgement of one partition for one model version; verdict: drifted, stable, too_few, pending, or what put it out of
 # force: superseded (judged for another version since), broken, missing; measured: 1 where its labelled result says
