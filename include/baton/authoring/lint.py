@@ -145,6 +145,9 @@ class _Folder:
             if isinstance(file.spec, ModelSpec):
                 yield from self._model_problems(file, file.spec)
                 yield from _recent_problems(file, file.spec, flows)
+        for file in self.files:
+            if file.kind == "budgets" and file.spec is not None and flows is not None:
+                yield from _budget_problems(file, flows)
         yield from self._missing_histories()
         yield from own_problems(self.name, self.path)
 
@@ -280,6 +283,10 @@ def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec,
         named += [(("data", "features", position), column, kinds) for column in columns]
         if spec.data.target in columns:
             yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
+        if silent := spec.unexplained(columns):
+            yield file.problem(
+                ("reasons",), f"no sentence is about the feature `{silent[0]}`", "a reason whose features match it"
+            )
 
 
 def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:
@@ -311,6 +318,14 @@ def _argument_problems(file: SpecFile, loc: Loc, path: str, params: Mapping[str,
     for argument, message, allowed in parameters.mistakes(path, params):
         hint = did_you_mean(argument, allowed.split(", ")) if "no argument" in message else ""
         yield file.problem((*loc, argument) if argument in params else loc, message + hint, allowed)
+
+
+def _budget_problems(file: SpecFile, flows: Mapping[str, set[str]]) -> Problems:
+    """A budget of a flow that is none limits nothing."""
+    for name, budget in file.spec.root.items():
+        if budget.flow is not None and budget.flow not in flows:
+            message = f"no flow `{budget.flow}` has a DAG file{did_you_mean(budget.flow, flows)}"
+            yield file.problem((name, "flow"), message, ", ".join(sorted(flows)))
 
 
 def _source_problems(file: SpecFile) -> Problems:

@@ -1,8 +1,9 @@
 """A batch in parts under a contract: each frame is judged by Great Expectations, then the whole by what no frame can know.
 
-A rule on single rows is asked of every frame, and what it found is added up; a rule on the batch (how many rows, which of them share
-a key, what a column comes to) is decided by Great Expectations over numbers that were merged exactly (`whole`). A rule that is
-neither is refused. The verdict is that of the same rows in one frame; a mean or a sum may differ from it in its last digit.
+A rule on single rows is asked of every frame, and what it found is added up; that no cell is empty only of a frame with an empty
+one. A rule on the batch (how many rows, which of them share a key, what a column comes to) is decided by Great Expectations over
+numbers that were merged exactly (`whole`). A rule that is neither is refused. The verdict is that of the same rows in one frame; a
+mean or a sum may differ from it in its last digit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
@@ -34,12 +35,18 @@ _OF_ROWS |= {f"expect_column_value_lengths_to_{what}" for what in ("be_between",
 _OF_ROWS |= {f"expect_column_pair_values_{what}" for what in ("to_be_equal", "to_be_in_set", "a_to_be_greater_than_b")}
 _OF_ROWS |= {"expect_multicolumn_sum_to_equal", "expect_multicolumn_values_to_be_equal"}
 _OF_ROWS |= {"expect_select_column_values_to_be_unique_within_record"}
+_NOT_NULL = "expect_column_values_to_not_be_null"
 _OF_NAMES = {
     "expect_column_to_exist",
     "expect_table_columns_to_match_set",
     "expect_table_columns_to_match_ordered_list",
 }
 _OF_NAMES |= {f"expect_table_column_count_to_{what}" for what in ("be_between", "equal")}
+
+
+def of_rows(rule: Rule) -> bool:
+    """Whether some rows of a batch can be judged by a rule whatever the others are: it is on single rows, and on each of them."""
+    return rule.type in (_OF_ROWS | _OF_NAMES) and "mostly" not in rule.kwargs
 
 
 class _Nulls(dict[str, int]):
@@ -109,9 +116,15 @@ class Judging:
     A context: what it keeps on a disk is removed at its end.
     """
 
-    def __init__(self, spec: ContractSpec, within: tuple[str, str] | None = None) -> None:
-        """As `check`."""
-        self.spec, self._within, self._started = spec, within, time.perf_counter()
+    def __init__(
+        self, spec: ContractSpec, within: tuple[str, str] | None = None, only: Literal["rows", "whole"] | None = None
+    ) -> None:
+        """As `check`.
+
+        Args:
+            only: the rules that `of_rows`, of rows that are some of a batch; or all others, of the batch; None: all rules.
+        """
+        self.spec, self._within, self._only, self._started = spec, within, only, time.perf_counter()
         self._rules: list[Rule] | None = None
         self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
         self._tallies: dict[int, _Tally] = {}
@@ -150,7 +163,12 @@ class Judging:
             self._columns.add(frame, nulls)
         texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._filled]
         self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
-        asked = [(n, rules[n]) for n in self._tallies if rules[n].type in _OF_ROWS]
+        asked = []
+        for n, tally in self._tallies.items():
+            if _filled(rules[n], nulls):
+                tally.rows += nulls.rows
+            elif rules[n].type in _OF_ROWS:
+                asked.append((n, rules[n]))
         # a share that is tolerated is one of the whole: each frame says which rows do not meet the rule, all of them
         strict = [(n, replace(r, kwargs={k: v for k, v in r.kwargs.items() if k != "mostly"})) for n, r in asked]
         counted = {n for n, rule in asked if len(rule.columns) != 1 or {"mostly", "row_condition"} & set(rule.kwargs)}
@@ -169,6 +187,9 @@ class Judging:
         if unknown:
             listed = "; ".join(f"rule {rule.name} ({rule.type})" for rule in unknown)
             raise SpecError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
+        numbered = [(n, r) for n, r in numbered if self._only is None or of_rows(r) == (self._only == "rows")]
+        self._rules = [r for _, r in numbered]
+        numbered = list(enumerate(self._rules))
         self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
         names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
         for n, outcome in engine.judged(parsed.frame, self.spec, names, lambda n, _: True).items() if names else ():
@@ -268,6 +289,11 @@ class Judging:
             if number in masks:
                 found.violations += found.named(rule, np.flatnonzero(np.unpackbits(masks[number], count=rows)))
         return sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row)
+
+
+def _filled(rule: Rule, nulls: _Nulls) -> bool:
+    """Whether a rule asks that no cell is empty, and in this frame none is: then its count is known, which the whole is judged by."""
+    return rule.type == _NOT_NULL and "row_condition" not in rule.kwargs and not nulls[rule.columns[0]]
 
 
 def _packed(positions: np.ndarray, rows: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from baton.feedback import cases
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
+from baton.usage import report
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -49,20 +50,38 @@ def today_as_json(rights: Asking) -> dict[str, Any]:
 
 
 @router.get("/models")
-def models_page(request: Request, rights: Asking, model: str = "", until: str = "") -> Response:
-    """One model over its partitions, the first one unless it is named; as JSON when the caller accepts no HTML."""
+def models_page(request: Request, rights: Asking, model: str = "", until: str = "", at: str = "") -> Response:
+    """One model over its partitions, the first one unless it is named, and as of a moment `at`; as JSON when the caller accepts no HTML."""
     with read() as conn:
         names = models.readable(conn, rights)
         if model and model not in names:
             raise HTTPException(404, f"There is no model {model}, or you may not read about it.")
         chosen = model or next(iter(names), "")
         found = {"models": names, **(models.one_model(conn, rights, chosen, until) if chosen else {"model": ""})}
+        if chosen:
+            found["as_of"] = models.as_of(conn, rights, chosen, at) if at else None
     if not wants_html(request):
         return JSONResponse(found)
     mlflow = settings().mlflow_tracking_uri
     versions = f"{mlflow}/#/models/{quote(chosen)}/versions/" if mlflow else None
     return with_forms(
         request, rights, "models.html.j2", found=found, draw=charts, now=datetime.now(UTC), versions=versions
+    )
+
+
+@router.get("/usage")
+def usage_page(request: Request, rights: Asking, month: str = "") -> Response:
+    """What a month used (`YYYY-MM`, the present one unless it is named), and how budgets stand; as JSON when the caller accepts no HTML."""
+    today = datetime.now(UTC).date()
+    try:
+        of = date.fromisoformat(f"{month}-01") if month else today
+    except ValueError as error:
+        raise HTTPException(422, "month: written YYYY-MM") from error
+    found = report.month(rights.read, min(of, today), today)
+    return (
+        with_forms(request, rights, "usage.html.j2", found=found, draw=charts)
+        if wants_html(request)
+        else JSONResponse(found)
     )
 
 
