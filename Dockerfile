@@ -30,7 +30,8 @@ FROM python:3.11-slim-bookworm AS runtime
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends libgomp1 tini \
   && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
-  && useradd --uid 50000 --create-home --home-dir /var/lib/baton --shell /usr/sbin/nologin baton \
+  && useradd --uid 50000 --no-create-home --home-dir /var/lib/baton --shell /usr/sbin/nologin baton \
+  && install --directory --owner baton --group baton /var/lib/baton \
   && printf '#!/bin/sh\nexec /opt/baton/bin/python -m baton.services.container "$@"\n' > /usr/local/bin/with-secrets \
   && chmod 755 /usr/local/bin/with-secrets
 COPY --chown=root:root dags /opt/project/dags

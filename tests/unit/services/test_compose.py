@@ -238,6 +238,12 @@ def test_the_image_has_a_folder_for_each_volume() -> None:
     assert "mkdir --mode=700 /backups && chown 50000:50000 /backups" in DOCKERFILE
 
 
+def test_a_new_volume_is_empty_but_for_folders() -> None:
+    """A volume takes what the image has there, and a restore writes over nothing: no file of a user's home."""
+    assert "--no-create-home" in DOCKERFILE
+    assert " --create-home" not in DOCKERFILE
+
+
 def test_the_documentation_makes_every_secret() -> None:
     text = (_ROOT / "SECURITY.md").read_text()
     assert [
