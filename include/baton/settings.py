@@ -9,7 +9,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from baton.errors import BatonError
 
 LOOPBACK = "127.0.0.1"
+FOUR_EYES, SINGLE = "four_eyes", "single"
 
 
 class Settings(BaseSettings):
@@ -44,6 +45,11 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
+    governance: Literal["four_eyes", "single"] = Field(
+        default="four_eyes",
+        description="Who agrees to a new champion: `four_eyes`: others than whoever asked, two of them; `single`: one person runs "
+        "this installation and agrees alone, which every page and every pack of evidence says; production refuses it.",
+    )
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")
 
     @field_validator("home", "project")
