@@ -74,6 +74,8 @@ class Settings(BaseSettings):
             return data
         home = Path(data.get("home", ".baton")).expanduser().resolve()
         given = {key: value for key, value in data.items() if value not in (None, "")}
+        said = home / "governance"  # of an installation that one person runs; `baton up` writes it
+        of_home = {"governance": said.read_text(encoding="utf-8").strip()} if said.is_file() else {}
         addresses = read_services(home)
         derived = {
             "warehouse_url": f"sqlite:///{home / 'warehouse.db'}",
@@ -82,7 +84,7 @@ class Settings(BaseSettings):
             "airflow_url": addresses.get("airflow", {}).get("url"),
             "project": _project(),
         }
-        return {**derived, **given}
+        return {**derived, **of_home, **given}
 
     @property
     def data_dir(self) -> Path:
@@ -113,6 +115,11 @@ class Settings(BaseSettings):
     def logs_dir(self) -> Path:
         """One log file per service."""
         return self.home / "logs"
+
+    @property
+    def governance_file(self) -> Path:
+        """Says `single` where one person runs the installation; no file: `four_eyes`."""
+        return self.home / "governance"
 
     @property
     def sessions_file(self) -> Path:

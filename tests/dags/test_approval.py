@@ -85,7 +85,8 @@ class Task:
 
     def hears(self, event: dict[str, Any]) -> Any:
         assert self.waits is not None
-        return self._run(lambda: self.operator.execute_complete(self.context, event, **(self.waits.kwargs or {})))
+        kept = self.waits.kwargs or {}
+        return self._run(lambda: self.operator.execute_complete(self.context, event, **kept))
 
 
 @pytest.fixture(autouse=True)

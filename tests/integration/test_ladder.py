@@ -17,7 +17,6 @@ import pytest
 from baton.data import parts
 from baton.data.datasets import read
 from baton.lifecycle.monitor import judge_windows
-from baton.lifecycle.promote import record_answer
 from baton.record import ledger, tables
 from baton.record import warehouse as records
 from baton.registry import rungs
@@ -31,6 +30,7 @@ from baton.steps.ingest import choose_models
 
 pytestmark = pytest.mark.timeout(300)
 
+ANSWER: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["answer"]
 PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
 S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
@@ -187,7 +187,7 @@ def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(hom
         yaml.write_text(yaml.read_text().replace("C: 0.0000001", strength))
         assert train().facts["version"] == version
         judge(version)
-        record_answer(MODEL, version, "approved", "ada", "airflow")
+        ANSWER(MODEL, version, "ada")
         move(version)
     assert score(home, 1).facts["version"] == 2
     (recovered,) = ledger.entries(kind=rungs.RECOVERED)
