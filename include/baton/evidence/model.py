@@ -18,14 +18,13 @@ from baton.keys import public_pem, signing_key
 from baton.names import CONTRACT, contract_behind, ingest_of, score_of
 from baton.record import anchor, ledger, tables, warehouse
 from baton.record.checkpoint import KEY
+from baton.settings import SINGLE, settings
 
 _SIGNED = ("manifest.json", "manifest.sig")
 _CARD = "model_card.md"
 # no `dropped_columns`: where a header lacks, names of columns are values
 _FACTS = ("contract", "status", "rows_in", "rows_good", "broken_by")
 _NOT_YET = {
-    "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
-    "issues permits for effects only",
     "usage: calls, tokens and cost": "not recorded with a commit; usage.jsonl has partitions and rows",
     "lineage: OpenLineage events": "Baton writes none yet; digests of what was read and written are in usage.jsonl",
     "who read what": "reading is not recorded",
@@ -50,6 +49,8 @@ def evidence(model: str, version: int, keys_dir: Path, folder: Path | str, seen:
     """
     at = ledger.checkpoint()
     made = Dossier(f"model:{model}@{version}", missing=dict(_NOT_YET))
+    if settings().governance == SINGLE:
+        made.missing["governance: four eyes"] = "this installation says `governance: single`: one person agrees alone"
     with warehouse.read() as conn:
         entries = from_ledger.about_model(conn, model, version, at.size)
         made.files |= from_ledger.proven(conn, entries, at)
