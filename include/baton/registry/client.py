@@ -12,8 +12,10 @@ a version that a move made champion may score (`require_promoted`). Where the al
 page Today say so (`champion_moved`), and the guard puts it back (`registry.guard`).
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy.engine import Connection
@@ -25,6 +27,7 @@ from baton.names import CHALLENGER, CHAMPION, PREVIOUS, REVIEW, promote_of
 from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
 from baton.registry.identity import ModelVersion
+from baton.registry.manifest import MANIFEST
 from baton.registry.review import (
     GATE,
     GATE_AT,
@@ -107,7 +110,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: the version does not verify, the champion is not `previous` any more, or there is no permit.
         """
-        self.download(model, version)
+        manifest = _manifest(self.download(model, version))
 
         def move(conn: Connection) -> None:
             warehouse.take_turns(conn, switch.TURNS)
@@ -118,7 +121,7 @@ class Registry(Versions):
                 raise RegistryRefused(
                     f"{model}: champion is version {current}, but the gate compared with {previous}; judge again"
                 )
-            _record(conn, model, version, current, permit(conn))
+            _record(conn, model, version, current, manifest, permit(conn))
 
         warehouse.transact(move)
         if previous is not None and previous != version:
@@ -155,14 +158,14 @@ class Registry(Versions):
         if target == current:
             raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
-        self.download(model, target)
+        manifest = _manifest(self.download(model, target))
 
         def move(conn: Connection) -> None:
             warehouse.take_turns(conn, switch.TURNS)
             if recorded_champion(model, conn) != current:
                 raise RegistryRefused(f"{model}: the champion was moved meanwhile: look, and try again")
             told = rolled_back(conn, model, current, target, actor, reason)
-            _record(conn, model, target, current, {**told, "rollback": True})
+            _record(conn, model, target, current, manifest, {**told, "rollback": True})
 
         warehouse.transact(move)
         self._point(model, CHAMPION, target)
@@ -250,8 +253,17 @@ class Registry(Versions):
         self.tag(model, version, REVIEW_SAYS, f"{answer} by {by}")
 
 
-def _record(conn: Connection, model: str, version: int, before: int | None, told: Mapping[str, Any]) -> None:
-    ledger.append(conn, ALIAS_MOVED, model, {"alias": CHAMPION, "version": version, "before": before, **told})
+def _record(
+    conn: Connection, model: str, version: int, before: int | None, manifest: str | None, told: Mapping[str, Any]
+) -> None:
+    move = {"alias": CHAMPION, "version": version, "before": before, **told}
+    ledger.append(conn, ALIAS_MOVED, model, move | ({"manifest": manifest} if manifest else {}))
+
+
+def _manifest(folder: Path) -> str | None:
+    """SHA-256 of what was signed of a version that was just verified, for the record of its move."""
+    signed = folder / MANIFEST
+    return hashlib.sha256(signed.read_bytes()).hexdigest() if signed.is_file() else None
 
 
 def champions(model: str) -> list[int]:
