@@ -69,16 +69,25 @@ class _Sequence:
         self.champion: int | None = None
         self.yes: set[str] = set()
         self.over = True
+        if self.rng.random() < 0.7:
+            self.champion = 1
+            warehouse.transact(lambda conn: self._record(conn))
         self._judge()
 
     def play(self) -> None:
-        acts = [(self._ask, 3), (self._vote, 10), (self._approve, 3), (self._move, 5), (self._disturb, 2)]
+        acts = [(self._ask, 3), (self._vote, 10), (self._approve, 3), (self._move, 5), (self._disturb, 4)]
         self._ask()
         for step in range(self.rng.randint(6, 14)):
             self.step = step
             self.rng.choices([act for act, _ in acts], [often for _, often in acts])[0]()
         self._move()
+        if self.judged_for is not None:  # rolled back to what the gate compared with: the permit is as it was, and used
+            self._go_back(self.judged_for)
         self._move()
+
+    def _go_back(self, version: int) -> None:
+        self.champion = version
+        warehouse.transact(lambda conn: self._record(conn, rollback=True))
 
     def _judge(self) -> None:
         row = {"model": self.model, "version": 2, "judged_at": f"t{self.rng.random()}", "answer": None, "verdict": {
@@ -128,12 +137,11 @@ class _Sequence:
             self.yes.add(who)
 
     def _disturb(self) -> None:
-        kind = self.rng.choice(["judged", "champion", "files", "gate", "row"])
+        kind = self.rng.choice(["judged", "judged", "champion", "champion", "files", "gate", "row"])
         if kind == "judged":
             self._judge()
         elif kind == "champion":
-            self.champion = self.rng.choice([1, 3])
-            warehouse.transact(lambda conn: self._record(conn, rollback=True))
+            self._go_back(self.rng.choice([1, 1, 3]))
         elif kind == "files":
             self.manifest = "files" if self.manifest != "files" else "other files"
         elif kind == "gate":
