@@ -14,7 +14,7 @@ from baton.record import ledger, warehouse
 
 _CARD = "model_card.md"
 _NOT_YET = {
-    "usage: calls, tokens and cost": "not recorded with a commit; usage.jsonl has partitions and rows",
+    "usage: calls, tokens and cost": "in the table `usage`, not in the pack yet; usage.jsonl has partitions and rows",
     "drift: tables of single features": "they may hold values of entities; the pages stay in the installation",
 }
 

@@ -1,7 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
 <pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml
-<pack>/steps.py  README.md
+<pack>/budgets.yaml  steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
 from baton.specs.actions import ActionsSpec
+from baton.specs.budgets import SpendingSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
@@ -24,7 +25,7 @@ from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
-SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")  # files of which a pack has one
+SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions", "budgets")  # files of which a pack has one
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Pack:
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
     actions: ActionsSpec | None = None
+    budgets: dict[str, SpendingSpec] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -177,6 +179,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
     tools: dict[str, ToolSpec] = next((file.spec.root for file in read if file.kind == "tools"), {})
     retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
+    budgets: dict[str, SpendingSpec] = next((file.spec.root for file in read if file.kind == "budgets"), {})
     return Pack(
         name=name,
         package=package,
@@ -187,6 +190,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         tools=tools,
         retention=retention,
         actions=next((file.spec for file in read if file.kind == "actions"), None),
+        budgets=budgets,
     )
 
 

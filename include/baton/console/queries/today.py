@@ -13,13 +13,14 @@ from baton.console.queries.alias_watch import WATCH
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
+from baton.usage import report
 
 
 def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
-        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, ledger,
+        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, budgets, ledger,
         registry (`compared`, and the address of its UI).
     """
     present = datetime.now(UTC)
@@ -42,6 +43,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
             "healing": state.healing(conn, rights),
+            "budgets": report.warnings(rights.read),
             "ledger": state.ledger_state(conn),
             "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},
         }
