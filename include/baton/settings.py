@@ -9,7 +9,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from baton.errors import BatonError
 
 LOOPBACK = "127.0.0.1"
+FOUR_EYES, SINGLE = "four_eyes", "single"
 
 
 class Settings(BaseSettings):
@@ -45,6 +46,11 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
+    governance: Literal["four_eyes", "single"] = Field(
+        default="four_eyes",
+        description="Who agrees to a new champion: `four_eyes`: others than whoever asked, two of them; `single`: one person runs "
+        "this installation and agrees alone, which every page and every pack of evidence says; production refuses it.",
+    )
     budgets: Path | None = Field(default=None, description="YAML file of budgets over all packs; see budgets.yaml.")
     lineage_url: str = Field(
         default="",
@@ -87,6 +93,8 @@ class Settings(BaseSettings):
             return data
         home = Path(data.get("home", ".baton")).expanduser().resolve()
         given = {key: value for key, value in data.items() if value not in (None, "")}
+        said = home / "governance"  # of an installation that one person runs; `baton up` writes it
+        of_home = {"governance": said.read_text(encoding="utf-8").strip()} if said.is_file() else {}
         addresses = read_services(home)
         derived = {
             "warehouse_url": f"sqlite:///{home / 'warehouse.db'}",
@@ -95,7 +103,7 @@ class Settings(BaseSettings):
             "airflow_url": addresses.get("airflow", {}).get("url"),
             "project": _project(),
         }
-        return {**derived, **given}
+        return {**derived, **of_home, **given}
 
     @property
     def data_dir(self) -> Path:
@@ -126,6 +134,11 @@ class Settings(BaseSettings):
     def logs_dir(self) -> Path:
         """One log file per service."""
         return self.home / "logs"
+
+    @property
+    def governance_file(self) -> Path:
+        """Says `single` where one person runs the installation; no file: `four_eyes`."""
+        return self.home / "governance"
 
     @property
     def sessions_file(self) -> Path:

@@ -1,8 +1,9 @@
-"""The action firewall: the policy matrix, seeded crashes around the action step, and sequences of actions taken back.
+"""The action firewall: the policy matrix, seeded crashes around the action step, sequences of actions taken back, and of votes.
 
 The matrix is compared with a table written by hand (`tests/faults/matrix.py`). A crash scenario counts when its interleaving
 is not that of another; people vote, plans, policy and kill switch change meanwhile. The sequences run against the real
-services of the demo, over HTTP.
+services of the demo, over HTTP. Sequences of votes are about promotions: who may not agree does, what was agreed to changes, a
+permit is used twice, the process dies in between; a book of its own says what may happen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from baton.settings import settings
 
 FAULTS = Path(__file__).parents[1] / "faults"
 LANES = ((0, 620), (620, 1240))
-SEQUENCES = 100
+SEQUENCES, PROMOTIONS = 100, 2_000
 
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
@@ -31,6 +32,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         crashes = _crashes(Path(name), out)
         matrix = _in_a_home(Path(name) / "matrix", _matrix)
         undone = _in_a_home(Path(name) / "undo", _undo)
+        voted = _in_a_home(Path(name) / "votes", _votes)
     none = {"peer": None, "peer_value": None, "ratio": None, "seed": seed}
     zero = {"unit": "", "target": 0, "larger_is_better": False, "required": True, **none}
     return [
@@ -42,6 +44,9 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         {"name": "sequences of actions taken back to the exact state", "value": sum(not one.problems for one in undone),
          "unit": f"of {SEQUENCES}", "target": SEQUENCES, "larger_is_better": True, **none,
          "actions": sum(one.actions for one in undone), "problems": [one.problems for one in undone if one.problems]},
+        {"name": f"{PROMOTIONS:,} sequences of votes on promotions: moved without two who may", "value": len(voted.let_through),
+         "moves": voted.moves, "refused": voted.refused, "problems": voted.let_through[:20], **zero},
+        {"name": "of them not moved, though two who may agreed", "value": len(voted.kept_out), "problems": voted.kept_out[:20], **zero},
     ]  # fmt: skip
 
 
@@ -70,6 +75,12 @@ def _crashes(folder: Path, out: Path) -> dict[str, Any]:
     killed = sum(count for one in summaries for name, count in one["endings"].items() if "killed" in name)
     violations = [found for one in summaries for found in one["violations"]]
     return {"distinct": len(traces), "kills": killed, "violations": violations}
+
+
+def _votes(folder: Path) -> Any:
+    from vote_sequences import play
+
+    return play(range(PROMOTIONS))
 
 
 def _matrix(folder: Path) -> Any:

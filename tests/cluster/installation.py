@@ -100,10 +100,12 @@ class Installation:
     @cached_property
     def airflow(self) -> Orchestrator:
         """Airflow behind the published port, as its administrator."""
+        return self.airflow_as("admin", self.secret("AIRFLOW_ADMIN_PASSWORD"))
+
+    def airflow_as(self, user: str, password: str) -> Orchestrator:
+        """Airflow behind the published port, as one user."""
         url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
-        return Orchestrator(
-            url, lambda: airflow_token(url, "admin", self.secret("AIRFLOW_ADMIN_PASSWORD"), patience=60)
-        )
+        return Orchestrator(url, lambda: airflow_token(url, user, password, patience=60))
 
     def registry(self, user: str, password: str) -> Rest:
         """MLflow behind the published port, as one user."""

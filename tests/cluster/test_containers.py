@@ -26,6 +26,7 @@ from baton.errors import ServiceError
 pytestmark = pytest.mark.timeout(1800)
 LARGEST = 1_600_000_000  # bytes of the image that all parts but those of the profiles share
 HOURLY, WEEKLY, FIRST_WEEK = "transaction_monitoring", "replenishment", 114
+COLLEAGUE = "colleague"
 MODELS = ("card_fraud", "transaction_anomaly", "demand")
 VICTIMS = ("worker", "scheduler", "redis", "postgres", "api-server")
 KILLS, FIRST_KILL = 5, 36  # of each; the hour of the first
@@ -117,10 +118,10 @@ def test_card_fraud_is_trained_approved_and_scores(here: Installation) -> None:
         tasks = here.airflow.tasks(f"{model}_train", run)
         assert {task["queue"] for task in tasks} == {"training"}
         assert {task["hostname"] for task in tasks} == {here.container("worker-training")["Config"]["Hostname"]}
-    run = promotion(here, "card_fraud")
-    here.airflow.answer("card_fraud_promote", run, "approve", approve=True, timeout=180)
-    assert here.airflow.wait("card_fraud_promote", [run], timeout=180) == {run: "success"}
-    approve_in_registry(here, "transaction_anomaly")
+    here.run_in("api-server", "airflow", "users", "create", "--username", COLLEAGUE, "--role", "BatonReviewer", "--password", COLLEAGUE,
+                "--firstname", "C", "--lastname", "C", "--email", "colleague@example.org")  # fmt: skip
+    for model in MODELS[:2]:
+        two_agree(here, model)
     partitions = here.moves("hours", "33", "36")
     started = {here.airflow.trigger(HOURLY, partition): partition for partition in partitions}
     states = here.airflow.wait(HOURLY, list(started), timeout=400)
@@ -135,7 +136,7 @@ def test_card_fraud_is_trained_approved_and_scores(here: Installation) -> None:
 def test_replenishment_is_trained_approved_and_orders_once(here: Installation) -> None:
     run = train(here, "demand", until=here.moves("week", str(FIRST_WEEK - 1)))
     assert here.airflow.wait("demand_train", [run], timeout=600) == {run: "success"}
-    approve_in_registry(here, "demand")
+    two_agree(here, "demand")
     partition = here.moves("deliver", str(FIRST_WEEK))
     run = here.airflow.trigger(WEEKLY, partition)
     review = until(
@@ -243,9 +244,10 @@ def promotion(here: Installation, model: str) -> str:
     return here.airflow.wait_for_run(f"{model}_promote", set(), timeout=120)
 
 
-def approve_in_registry(here: Installation, model: str) -> None:
-    """Approve as the reviewer does in MLflow, behind its published port."""
+def two_agree(here: Installation, model: str) -> None:
+    """A colleague of who trained it approves in Airflow, the reviewer in MLflow, each behind its published port."""
     run = promotion(here, model)
+    here.airflow_as(COLLEAGUE, COLLEAGUE).answer(f"{model}_promote", run, "approve", approve=True, timeout=180)
     asks = ("awaiting_input", "deferred")
     until(lambda: [t for t in here.airflow.tasks(f"{model}_promote", run) if t["task_id"] == "approve" and t["state"] in asks],
           f"{model} asks", 180)  # fmt: skip

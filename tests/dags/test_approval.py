@@ -1,20 +1,32 @@
-"""An answer on a version, wherever it was given, is on record and in the registry's tags."""
+"""Answers on a version are votes wherever they are given; what they come to is on record and in the registry's tags."""
 
 from __future__ import annotations
 
+import runpy
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time import hitl
 
+from baton.actions import requests
+from baton.actions.votes import Voter
 from baton.airflow.operators.approval import ModelApprovalOperator
+from baton.effects import firewall
 from baton.errors import ServiceError
-from baton.lifecycle import promote
+from baton.lifecycle.assemble import record_start
+from baton.lifecycle.promote import record_of
+from baton.record import ledger, warehouse
 from baton.registry import client
+from baton.settings import settings
 
+JUDGED: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["judged"]
 FACTS = {"decision": "PROMOTE", "version": 3, "gate_at": "t1"}
+TI = "0b9e1d4e-6f8b-4a50-9c39-2f5a0b0c0d0e"
 
 
 class Registry:
@@ -33,26 +45,69 @@ class Registry:
     def ask(self, model: str, version: int, tags: dict[str, str]) -> None:
         self.said.append((model, str(version), "asked"))
 
+    def say(self, model: str, version: int, words: str) -> None:
+        self.said.append((model, str(version), words))
+
     def show_answer(self, model: str, version: int, answer: str, by: str) -> None:
         if self.down:
             raise ServiceError("MLflow did not answer within 30 s")
         self.said.append((model, str(version), answer, by))
 
 
-@pytest.fixture
-def approve(monkeypatch: pytest.MonkeyPatch) -> ModelApprovalOperator:
-    recorded: list[Any] = []
+class Task:
+    """The approval of version 3 of `late`, as Airflow's worker runs it: what it waits for, how often it asked."""
+
+    def __init__(self, by: str | None = None, source: str = "", mode: str = "either") -> None:
+        self.operator = ModelApprovalOperator(
+            task_id="approve", model="late", mode=mode, verdict={"facts": FACTS}, subject="?"
+        )
+        self.skipped: list[Any] = []
+        self.operator.skip = lambda **what: self.skipped.append(what)  # type: ignore[method-assign]
+        event = SimpleNamespace(source_run_id=source)
+        self.context: Any = {
+            "ti": SimpleNamespace(id=TI), "dag_run": SimpleNamespace(triggering_user_name=by),
+            "triggering_asset_events": {"challenger": [event]}, "task": SimpleNamespace(get_direct_relatives=lambda **_: []),
+        }  # fmt: skip
+        self.waits: TaskDeferred | None = None
+
+    def _run(self, work: Any) -> Any:
+        self.waits = None
+        try:
+            return work()
+        except TaskDeferred as waiting:
+            self.waits = waiting
+            return None
+
+    def start(self) -> requests.Request:
+        self._run(lambda: self.operator.execute(self.context))
+        (asked,) = requests.still_open()
+        return asked
+
+    def hears(self, event: dict[str, Any]) -> Any:
+        assert self.waits is not None
+        kept = self.waits.kwargs or {}
+        return self._run(lambda: self.operator.execute_complete(self.context, event, **kept))
+
+
+@pytest.fixture(autouse=True)
+def _parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    warehouse.migrate()
+    JUDGED("late", 3)
     monkeypatch.setattr(client, "Registry", Registry)
-    monkeypatch.setattr(promote, "record_answer", lambda *said, **more: recorded.append((said, more)))
-    monkeypatch.setattr(ApprovalOperator, "execute_complete", lambda self, context, event: None)
     monkeypatch.setattr(Registry, "said", [])
-    made = ModelApprovalOperator(task_id="approve", model="late", mode="either", verdict={"facts": FACTS}, subject="?")
-    made.recorded = recorded  # type: ignore[attr-defined]
-    return made
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **what: Registry.said.append(("required actions",)))
+    yield
+    warehouse.engine().dispose()
 
 
-def event(option: str) -> dict[str, Any]:
-    user = {"id": "1", "name": "ada"}
+@pytest.fixture
+def single(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+    settings.cache_clear()
+
+
+def event(option: str, id_: str = "1", name: str = "ada") -> dict[str, Any]:
+    user = {"id": id_, "name": name}
     return {
         "chosen_options": [option],
         "params_input": {},
@@ -61,42 +116,101 @@ def event(option: str) -> dict[str, Any]:
     }
 
 
+ASKED = [("required actions",)]
+
+
 @pytest.mark.parametrize(
     ("given", "answer", "by"),
     [
         (event("Approve"), "approved", "ada in Airflow"),
         (event("Reject"), "rejected", "ada in Airflow"),
-        ({"review": "approved"}, "approved", "whoever set the tag"),
+        ({"review": "approved"}, "approved", "grace in MLflow"),
     ],
 )
-def test_the_tag_of_the_version_says_the_answer(approve: Any, given: dict[str, Any], answer: str, by: str) -> None:
-    assert approve.execute_complete({}, given)["answer"] == answer
-    assert Registry.said == [("late", "3", answer, by)]
-    assert approve.recorded[0][0] == ("late", 3, answer)
-
-
-def test_a_tag_is_the_word_of_whom_the_log_in_saw(approve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    approve.execute_complete({}, {"review": "approved"})
-    monkeypatch.setattr(Registry, "author", "grace")
-    approve.execute_complete({}, {"review": "approved"})
-    reviewers = [more["reviewer"] for _, more in approve.recorded]
-    assert reviewers == ["unverified (registry)", "grace (registry)"]
-    assert Registry.said[-1] == ("late", "3", "approved", "grace in MLflow")
-
-
-def test_a_registry_that_is_down_takes_nothing_back(approve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Registry, "down", True)
-    assert approve.execute_complete({}, event("Approve"))["answer"] == "approved"
-    assert len(approve.recorded) == 1
-
-
-@pytest.mark.parametrize(("before", "asked"), [(None, []), ("approved", [("late", "3", "asked")])])
-def test_a_cleared_task_is_not_answered_by_the_tag_of_its_last_answer(
-    approve: Any, before: str | None, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_the_tag_of_the_version_says_the_answer(
+    given: dict[str, Any], answer: str, by: str, single: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Registry, "author", "grace")
+    task = Task()
+    task.start()
+    assert task.hears(given)["answer"] == answer
+    assert Registry.said == [*ASKED, ("late", "3", answer, by)]
+    assert (record_of("late", 3) or {})["answer"] == answer
+    assert bool(task.skipped) == (answer == "rejected")
+
+
+def test_two_people_have_to_agree_and_who_started_it_is_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    record_start("late", "train1", "eve")
+    task = Task(by="dan", source="train1")
+    asked = task.start()
+    assert asked.barred == {"eve": "started its training", "dan": "started its promotion"}
+    for given in (event("Approve", "4", "dan"), event("Approve", "5", "eve"), event("Approve", "6", "ada")):
+        assert task.hears(given) is None
+        assert task.waits is not None
+    monkeypatch.setattr(Registry, "author", "ada")
+    assert task.hears({"review": "approved"}) is None  # the same person again
+    said = "approved: request 1: ada has answered it already; another person is needed"
+    assert [*ASKED * 4, ("late", "3", "asked"), ("late", "3", said), *ASKED] == Registry.said
+    monkeypatch.setattr(Registry, "author", "grace")
+    assert task.hears({"review": "approved"})["answer"] == "approved"
+    assert Registry.said[-1] == ("late", "3", "approved", "ada in Airflow, grace in MLflow")
+    (entry,) = ledger.entries(subject="late/3", kind="approval")
+    assert entry.payload == {
+        "answer": "approved", "reviewer": "ada, grace", "channel": "airflow, registry", "request": asked.id,
+    }  # fmt: skip
+
+
+def test_a_tag_without_a_proven_author_is_a_comment(single: None) -> None:
+    task = Task()
+    task.start()
+    assert task.hears({"review": "approved"}) is None
+    assert Registry.said[1] == ("late", "3", "asked")
+    assert "a comment only" in Registry.said[2][2]
+    assert requests.still_open()
+
+
+def test_votes_on_our_own_pages_end_the_wait() -> None:
+    task = Task(mode="registry")
+    asked = task.start()
+    for person in ("bob", "cy"):
+        firewall.vote(asked.id, Voter(person, person, "command line"), "approved", asked.seen)
+    assert task.hears({"closed": "approved"}) == {"answer": "approved", "version": 3, "channel": "command line"}
+    assert Registry.said == [("late", "3", "approved", "bob on the command line, cy on the command line")]
+
+
+def test_a_version_that_was_judged_anew_meanwhile_is_not_promoted(single: None) -> None:
+    task = Task()
+    task.start()
+    JUDGED("late", 3, at="later")
+    with pytest.raises(AirflowFailException, match="the request is replaced: nothing is promoted; clear `judge`"):
+        task.hears(event("Approve"))
+
+
+def test_nobody_in_time_fails_the_task_and_ends_the_request() -> None:
+    task = Task()
+    asked = task.start()
+    with pytest.raises(AirflowFailException, match="nobody, or too few, answered for late version 3"):
+        task.hears({"review": "timeout"})
+    with warehouse.read() as conn:
+        assert requests.find(conn, asked.id).state == requests.EXPIRED
+    assert (record_of("late", 3) or {})["answer"] == "timeout"
+
+
+def test_a_registry_that_is_down_takes_nothing_back(single: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Registry, "down", True)
+    task = Task()
+    task.start()
+    assert task.hears(event("Approve"))["answer"] == "approved"
+    assert len(ledger.entries(kind="approval")) == 1
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_cleared_task_is_not_answered_by_the_tag_of_its_last_answer(before: bool, single: None) -> None:
     """A tag that was set between the verdict and the first request is an answer, and stays."""
-    monkeypatch.setattr(promote, "record_of", lambda model, version: {"answer": before})
-    monkeypatch.setattr(ApprovalOperator, "execute", lambda self, context: None)
-    monkeypatch.setattr(ModelApprovalOperator, "defer", lambda self, **how: None)
-    approve.execute({"ti": SimpleNamespace(id="0b9e1d4e-6f8b-4a50-9c39-2f5a0b0c0d0e")})
-    assert Registry.said == asked
+    if before:
+        task = Task()
+        task.start()
+        task.hears(event("Approve"))
+        Registry.said.clear()
+    Task().start()
+    assert Registry.said == [*([("late", "3", "asked")] if before else []), *ASKED]

@@ -15,23 +15,35 @@ import httpx
 import psutil
 import pytest
 
+from baton.actions.votes import Voter
+from baton.effects import firewall
+from baton.services.airflow_api import Orchestrator
+
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 ROWS = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "console" / "console_rows.py"))
 FLOW = ROWS["FLOW"]
 HTML = {"accept": "text/html"}
 # the promotion's approval with nothing before it, with what else people are asked for: a number, in time
 DAG = """
+from datetime import timedelta
+
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronPartitionTimetable, DAG, Param
 
 from baton.airflow.flows import deadline
+from baton.airflow.operators.approval import ModelApprovalOperator
 from baton.airflow.operators.runs import flow_params
 
 with DAG("card_fraud_promote", schedule=None, deadline=deadline(30)):
     ApprovalOperator(
         task_id="approve", subject="Make the challenger the champion of card_fraud?",
         params={"quantity": Param(3, type="integer", minimum=0)},
+    )
+with DAG("card_fraud_by_two", schedule=None, deadline=deadline(30)):
+    ModelApprovalOperator(
+        task_id="approve", model="card_fraud", mode="airflow", subject="Make the challenger the champion of card_fraud?", retries=0,
+        verdict={"facts": {"decision": "PROMOTE", "version": 3, "gate_at": "t"}}, response_timeout=timedelta(hours=1),
     )
 with DAG("hourly", schedule=CronPartitionTimetable("0 * * * *", timezone="UTC"), params=flow_params([])):
     EmptyOperator(task_id="nothing")
@@ -75,6 +87,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     dags = home.parent / "dags"
     dags.mkdir()
     (dags / "promote.py").write_text(DAG)
+    home.mkdir()
+    (home / "governance").write_text("four_eyes\n")
     (dags / "monitor.py").write_text(MONITOR)
     for name in ("transaction_monitoring.py", "transaction_labels.py"):
         shutil.copy(Path(__file__).parents[2] / "dags" / name, dags)
@@ -186,6 +200,23 @@ def test_waiting_approval_shows_with_its_gate_verdict(site: Site) -> None:
         admin.patch(path, json={"chosen_options": ["Approve"], "params_input": {}}).raise_for_status()
         later = admin.get("/baton/api/today").json()["approvals"][0]
         assert later["request"] is None, "answered: no run asks any more"
+
+
+def test_airflow_asks_again_until_two_agree_who_did_not_start_it(site: Site) -> None:
+    dag_id, asked = "card_fraud_by_two", "/baton/actions"
+    people = {name: Orchestrator(site.url, lambda name=name: site.tokens[name]) for name in ("admin", "op")}
+    run = people["admin"].trigger(dag_id)
+    people["admin"].answer(dag_id, run, "approve", approve=True)  # they started it
+    people["op"].answer(dag_id, run, "approve", approve=True)
+    with site.client("op") as op:
+        (request,) = _wait(lambda: [one for one in op.get(asked).json()["requests"] if one["agreed"] == 1])
+        assert [vote["name"] for vote in request["votes"]] == ["op"]
+        assert request["why_not"] == "you have agreed already"
+        with site.client("admin") as admin:
+            assert admin.get(asked).json()["requests"][0]["why_not"].startswith("admin started its promotion")
+    assert next(task["state"] for task in people["admin"].tasks(dag_id, run)) != "success"
+    firewall.vote(request["id"], Voter("carla"), "approved", request["seen"])
+    assert people["admin"].wait(dag_id, [run], timeout=120) == {run: "success"}
 
 
 def test_browser_decides_a_case(site: Site) -> None:

@@ -19,7 +19,6 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.feedback.labels import known_labels
 from baton.lifecycle.monitor import judge_windows
-from baton.lifecycle.promote import record_answer
 from baton.packs.demos import prepare_data
 from baton.record import tables, warehouse
 from baton.settings import settings
@@ -30,6 +29,7 @@ from baton_demo.incident_response.simulation import hour
 
 F: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_flow.py")))
 L: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("incident_learning.py")))
+ANSWER: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["answer"]
 FLOW, DAGS = F["FLOW"], Path(__file__).resolve().parents[2] / "dags"
 
 pytestmark = pytest.mark.timeout(600)
@@ -137,7 +137,7 @@ def changed(client: httpx.Client) -> Iterator[dict[str, Any]]:
     prepare_data("incident_response")
     facts = L["train"]().facts
     assert (facts["version"], L["judge"](1).facts["decision"]) == (1, "PROMOTE")
-    record_answer(L["MODEL"], 1, "approved", "ann", "airflow")
+    ANSWER(L["MODEL"], 1, "ann")
     L["move"](1)
     rows: dict[str, Any] = L["changed"]()
     for partition, frame in rows.items():

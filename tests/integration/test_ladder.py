@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.actions import requests
+from baton.actions.votes import Voter, VoteRefused
 from baton.data import parts
 from baton.data.datasets import read
+from baton.effects import firewall
 from baton.lifecycle.monitor import judge_windows
-from baton.lifecycle.promote import record_answer
 from baton.record import ledger, tables
 from baton.record import warehouse as records
 from baton.registry import rungs
@@ -31,6 +33,7 @@ from baton.steps.ingest import choose_models
 
 pytestmark = pytest.mark.timeout(300)
 
+ANSWER: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["answer"]
 PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
 S3: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("object_servers.py")))
@@ -64,6 +67,13 @@ from baton.airflow.flows import Flow
 with Flow("shop_laddered", pack="shop", cron=None, models=["{MODEL}"], owner="tests", doc_md="") as flow:
     orders = flow.contract(flow.ingest("orders"), "orders")
     flow.publish_scores({{"{MODEL}": flow.score(orders, "{MODEL}", fallback="{RULES}")}})
+"""
+PROMOTION = f"""
+# Airflow DAG
+from baton.airflow.lifecycle import build
+from baton.packs.pack import find_model
+
+globals().update(build(*find_model("{MODEL}"), only="{MODEL}_promote"))
 """
 SHARED = f"""
 # Airflow DAG
@@ -164,7 +174,7 @@ def test_a_flow_with_a_fallback_is_green_in_airflow_without_any_model(home: Path
         conn.execute(tables.rungs.delete().where(tables.rungs.c.flow == "shop_laddered"))
 
 
-def in_airflow(folder: Path, dag_id: str, text: str, partition: str) -> list[tuple[str, int]]:
+def in_airflow(folder: Path, dag_id: str, text: str, partition: str = "") -> list[tuple[str, int]]:
     """One green run in this process; its tasks with their map indices."""
     file = folder / f"{dag_id}.py"
     file.write_text(text)
@@ -177,23 +187,51 @@ def in_airflow(folder: Path, dag_id: str, text: str, partition: str) -> list[tup
     sync_bag_to_db(bag, "dags-folder", None)  # `dag.test()` stores only what lies in Airflow's own folder
     dag = bag.dags[dag_id]
     dag.deadline = None  # Airflow 3.3.2 cannot store a deadline alert in `dag.test()`
-    run = dag.test(run_conf={"partition_from": partition})
+    run = dag.test(run_conf={"partition_from": partition} if partition else None)
     assert str(run.state) == "success"
     return sorted((task.task_id, task.map_index) for task in run.get_task_instances())
 
 
-def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(home: Path, yaml: Path) -> None:
-    for version, strength in ((1, "C: 0.0000001"), (2, "C: 1.0")):
-        yaml.write_text(yaml.read_text().replace("C: 0.0000001", strength))
-        assert train().facts["version"] == version
-        judge(version)
-        record_answer(MODEL, version, "approved", "ada", "airflow")
-        move(version)
+def test_two_champions_later_the_newest_scores_and_the_recovery_is_on_record(
+    home: Path, yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time import hitl
+
+    assert train().facts["version"] == 1
+    judge(1)
+    ANSWER(MODEL, 1, "ada")
+    move(1)
+    yaml.write_text(yaml.read_text().replace("C: 0.0000001", "C: 1.0"))
+    assert train().facts["version"] == 2
+    with monkeypatch.context() as four_eyes:
+        four_eyes.setenv("BATON_GOVERNANCE", "four_eyes")
+        settings.cache_clear()
+        four_eyes.setattr(hitl, "upsert_hitl_detail", lambda **_: two_others_agree())
+        states = in_airflow(tmp_path, f"{MODEL}_promote", PROMOTION)
+    settings.cache_clear()
+    assert states == [("approve", -1), ("judge", -1), ("move_champion", -1)]
+    moved = ledger.entries(subject=MODEL, kind="alias_moved", limit=1)[0].payload
+    assert (moved["version"], moved["before"], moved["actor"], moved["reason"]) == (
+        2,
+        1,
+        "ann, bob",
+        "approved by test",
+    )
+    assert Registry().aliases(MODEL) == {"champion": 2, "previous_champion": 1}
     assert score(home, 1).facts["version"] == 2
     (recovered,) = ledger.entries(kind=rungs.RECOVERED)
     assert recovered.payload["seconds"] > 0
     again = score(home, 0)
     assert (again.facts["rung"], again.facts["version"]) == ("champion", 2), "the first hour does not keep its rules"
+
+
+def two_others_agree() -> None:
+    """As soon as the run asks: whoever started it may not, two others do."""
+    (asked,) = requests.still_open(f"{MODEL}_promote")
+    with pytest.raises(VoteRefused, match="dag_test started its promotion; somebody else has to agree"):
+        firewall.vote(asked.id, Voter("dag_test"), "approved", asked.seen)
+    for person in ("ann", "bob"):
+        firewall.vote(asked.id, Voter(person, person, "test"), "approved", asked.seen)
 
 
 def test_a_batch_of_parts_is_shared_by_tasks_and_the_next_stage_sees_the_whole(

@@ -23,7 +23,7 @@ from baton.evidence import model as evidence
 from baton.evidence import verifier
 from baton.lifecycle.assemble import record_start
 from baton.lifecycle.monitor import judge_windows
-from baton.lifecycle.promote import is_champion, record_answer, version_to_judge
+from baton.lifecycle.promote import is_champion, version_to_judge
 from baton.record import ledger, tables
 from baton.record.warehouse import read, write
 from baton.recovery import secrets
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.timeout(300)
 SHOP: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("lifecycle_shop.py")))
 MODEL, FLOW, HOURS = SHOP["MODEL"], SHOP["FLOW"], SHOP["HOURS"]
 train, judge, move, flow, tell, orders = (SHOP[name] for name in ("train", "judge", "move", "flow", "tell", "orders"))
+ANSWER: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["answer"]
 WEAK, GOOD = "C: 0.0000001", "C: 1.0"
 
 
@@ -98,13 +99,13 @@ def test_a_version_becomes_champion_by_gate_and_answer_only(home: Path) -> None:
     assert verdict.facts["champion"] is None
     with pytest.raises(BatonError, match="not approved"):
         move(1)  # judged, not answered
-    record_answer(MODEL, 1, "rejected", "ada", "airflow")
+    ANSWER(MODEL, 1, "ada", answer="refused")
     with pytest.raises(BatonError, match="not approved"):
         move(1)
     assert moves() == []
 
     assert judge(1).cached  # a new request for the same version on the same evidence
-    record_answer(MODEL, 1, "approved", "ada", "airflow")
+    ANSWER(MODEL, 1, "ada")
     assert move(1).facts["previous"] is None
     assert is_champion(MODEL, 1)
     assert move(1).cached
@@ -126,7 +127,7 @@ def test_changed_params_train_a_new_version_on_the_same_rows(home: Path, yaml: P
 
     verdict = judge(2).facts
     assert (verdict["decision"], verdict["champion"]) == ("PROMOTE", 1), verdict
-    record_answer(MODEL, 2, "approved", "ada", "registry")
+    ANSWER(MODEL, 2, "ada", channel="registry")
     assert move(2).facts["previous"] == 1
     assert Registry().aliases(MODEL) == {"champion": 2, "previous_champion": 1}
 
@@ -146,7 +147,7 @@ def test_after_a_rollback_only_a_new_answer_moves_the_alias_again(home: Path) ->
     assert not again.cached
     with pytest.raises(BatonError, match="not approved"):
         move(2)  # judged anew, so the old answer is gone
-    record_answer(MODEL, 2, "approved", "grace", "airflow")
+    ANSWER(MODEL, 2, "grace")
     move(2)
     assert registry.alias(MODEL, "champion") == 2
     assert moves() == [1, 2, 1, 2]
@@ -160,9 +161,9 @@ def test_a_worse_version_is_held_whatever_anybody_answers(home: Path, yaml: Path
     assert train().facts["version"] == 3
     verdict = judge(3).facts
     assert (verdict["decision"], verdict["champion"]) == ("HOLD", 2), verdict
-    record_answer(MODEL, 3, "approved", "ada", "airflow")
-    with pytest.raises(BatonError, match="late_order version 3 is not approved"):
-        move(3)
+    for act in (lambda: ANSWER(MODEL, 3, "ada"), lambda: move(3)):
+        with pytest.raises(RegistryRefused, match="late_order version 3 is not approved: the gate says HOLD"):
+            act()
     assert Registry().alias(MODEL, "champion") == 2
     yaml.write_text(text)
 
@@ -329,7 +330,7 @@ def test_drift_that_lasts_asks_again_after_the_pause_until_the_budget_is_used_up
 
 
 def test_an_answer_counts_only_while_the_champion_is_the_one_that_was_compared(home: Path) -> None:
-    record_answer(MODEL, 4, "approved", "ada", "airflow")
+    ANSWER(MODEL, 4, "ada")
     registry = Registry()
     registry.rollback(MODEL, actor="ada", reason="test")
     with pytest.raises(RegistryRefused, match="champion is version 1, but the gate compared with 2; judge again"):
@@ -340,7 +341,7 @@ def test_an_answer_counts_only_while_the_champion_is_the_one_that_was_compared(h
 
 def test_a_new_champion_starts_without_the_windows_of_the_old_one(home: Path) -> None:
     assert not judge(4).cached  # the champion moved twice since
-    record_answer(MODEL, 4, "approved", "ada", "airflow")
+    ANSWER(MODEL, 4, "ada")
     move(4)
     flow(home, 11, drifted=True)
     outcome = watch()

@@ -28,6 +28,7 @@ from baton.steps.ingest import choose_models
 from baton.tracking.rest import Credentials, Rest, RestError, credentials
 from baton.tracking.runs import run_name
 
+BY: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["by"]
 KIT: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("registry_server.py")))
 MODEL, DATA, BOOSTER, MOVE, Verdict = (KIT[name] for name in ("MODEL", "DATA", "BOOSTER", "MOVE", "Verdict"))
 train, artefacts, as_user = (KIT[name] for name in ("train", "artefacts", "as_user"))
@@ -257,7 +258,7 @@ def test_nobody_but_baton_moves_its_aliases_or_writes_its_tags(
     server: Server, registry: Registry, folder: Path
 ) -> None:
     first, second = train(registry, folder), train(registry, folder)
-    registry.promote(MODEL, first, registry.recorded_champion(MODEL))
+    registry.promote(MODEL, first, registry.recorded_champion(MODEL), permit=BY())
     at = registry.record_gate(MODEL, second, Verdict())
     before = registry.aliases(MODEL), registry.tags(MODEL, second)
     named, user = {"name": MODEL, "version": str(second)}, credentials(server.home, "admin")
@@ -305,8 +306,8 @@ def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
 ) -> None:
     model = "moved_by_sql"
     first, second, third = (train(registry, folder, model) for _ in range(3))
-    registry.promote(model, first, None)
-    registry.promote(model, second, first)
+    registry.promote(model, first, None, permit=BY())
+    registry.promote(model, second, first, permit=BY())
     server.sql(MOVE, third, model)
     server.sql("delete from registered_model_aliases where name = ? and alias = 'previous_champion'", model)
     assert registry.alias(model, "champion") == third
@@ -359,12 +360,12 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
         registry.set_alias(model, "champion", first)
     with pytest.raises(RegistryRefused, match="no previous champion"):
         registry.rollback(model)
-    registry.promote(model, first, None, actor="ada")
+    registry.promote(model, first, None, permit=BY("ada"))
     assert registry.aliases(model) == {"champion": first, "challenger": second}
     with pytest.raises(RegistryRefused, match="judge again"):
-        registry.promote(model, second, None)
-    registry.promote(model, second, first, actor="ada")
-    registry.promote(model, second, first, actor="ada")  # a repeated try adds no record
+        registry.promote(model, second, None, permit=BY())
+    registry.promote(model, second, first, permit=BY("ada"))
+    registry.promote(model, second, first, permit=BY("ada"))  # a repeated try adds no record
     assert registry.aliases(model) == {"champion": second, "previous_champion": first}
     assert registry.rollback(model, actor="bob", reason="too many false alarms") == first
     assert registry.aliases(model) == {"champion": first}
@@ -378,7 +379,7 @@ def test_promotion_rollback_and_the_back_door(server: Server, registry: Registry
     third = train(registry, folder, model)
     (artefacts(server, registry, third, model) / "model.json").write_text("{}")
     with pytest.raises(RegistryRefused, match="not those that were signed"):
-        registry.promote(model, third, second)
+        registry.promote(model, third, second, permit=BY())
     assert registry.alias(model, "champion") == second
 
 

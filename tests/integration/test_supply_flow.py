@@ -20,7 +20,6 @@ from baton.effects import outbox
 from baton.errors import BatonError
 from baton.feedback import adjustments
 from baton.lifecycle.monitor import judge_windows
-from baton.lifecycle.promote import record_answer
 from baton.record import ledger
 from baton.registry.client import Registry
 from baton.stages import answers
@@ -32,6 +31,7 @@ from baton_demo.supply_chain.playbook import FLOW, MODEL, SupplyChainPlaybook
 
 pytestmark = pytest.mark.timeout(400)
 
+ANSWER: Any = runpy.run_path(str(Path(__file__).parents[1] / "approving.py"))["answer"]
 PUBLISHED: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "published_rows.py"))
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("purchasing_server.py")))
 STEPS = "baton_packs.supply_chain.steps"
@@ -168,7 +168,7 @@ def test_the_gate_weighs_a_first_version_in_error_and_in_order_cost(home: Path) 
     verdict = step(f"{MODEL}_promote", "judge", "version-1", "baton.lifecycle.promote:judge", model=MODEL)
     assert verdict.facts["decision"] == "PROMOTE", verdict.facts
     assert "fixed safety stock" in " ".join(verdict.facts["reasons"])
-    record_answer(MODEL, 1, "approved", "ada", "airflow")
+    ANSWER(MODEL, 1, "ada")
     step(f"{MODEL}_promote", "move_champion", "version-1", "baton.lifecycle.promote:move_champion", model=MODEL)
     assert Registry().alias(MODEL, "champion") == 1
 

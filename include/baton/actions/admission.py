@@ -50,10 +50,15 @@ def admit(conn: Connection, origin: Origin, action: Action, spec: ActionsSpec | 
     digest = policy.policy_digest(spec, action.kind)
     former = requests.of_effect(conn, origin.effect)
     subject = requests.subject_of(action, digest)
-    for one in former:
-        if one.state == OPEN and one.subject != subject:
-            requests.close(conn, one, REPLACED, "the action, its evidence or the policy changed")
-    same = next((one for one in former if one.subject == subject and one.state in (OPEN, REFUSED)), None)
+    another = [
+        one
+        for one in former
+        if one.state == OPEN and (one.subject != subject or not set(origin.barred) <= set(one.barred or {}))
+    ]
+    for one in another:
+        requests.close(conn, one, REPLACED, "the action, its evidence, who had a part in it or the policy changed")
+    left = [one for one in former if one not in another and one.subject == subject]
+    same = next((one for one in left if one.state in (OPEN, REFUSED)), None)
     if same is not None and same.state == REFUSED:
         permits.retire(conn, origin.effect, "refused")
         return Admission(FORBIDDEN, _as_asked(same), (f"refused {same.note}",), same.id)

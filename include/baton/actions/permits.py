@@ -15,10 +15,11 @@ from baton.record.tables import permits as table
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an effect may begin: `permit` is its number; `why` not."""
+    """Whether an effect may begin: `permit` is its number; `why` not; `request`: the one that people agreed to."""
 
     permit: int | None
     why: str = ""
+    request: int | None = None
 
 
 def issue(conn: Connection, origin: Origin, action: Action, judged: Judgement, policy: str, request: int | None) -> int:
@@ -46,12 +47,15 @@ def _subject(effect: str, action: Action, policy: str, expires: str, nonce: str)
     return digest(bound)
 
 
-def consume(conn: Connection, origin: Origin, action: Action, policy: str, doubtful: bool = False) -> Verdict:
+def consume(
+    conn: Connection, origin: Origin, action: Action, policy: str, doubtful: bool = False, *, once: bool = False
+) -> Verdict:
     """Use an effect's permit, in the transaction in which the effect begins; one that it used itself it may go on under.
 
     Args:
         action: as the outbox has it now; `policy`: its digest as it is now.
         doubtful: the other side may have it already: a permit that it used holds on after its end.
+        once: it is done by this very transaction, so that nothing goes on under a permit that was used.
     """
     c = table.c
     mine = sa.select(table).where(c.effect == origin.effect, c.void_at.is_(None)).order_by(c.id.desc()).limit(1)
@@ -62,17 +66,20 @@ def consume(conn: Connection, origin: Origin, action: Action, policy: str, doubt
         return Verdict(None, "the policy was changed after its permit was issued")
     if found["subject"] != _subject(origin.effect, action, policy, found["expires_at"], found["nonce"]):
         return Verdict(None, "it is not what its permit was issued for")
+    if once and found["used_at"] is not None:
+        return Verdict(None, f"its permit was used at {found['used_at'][:19]}")
     at = warehouse.now()
     if found["expires_at"] <= at and not (doubtful and found["used_at"] is not None):
         return Verdict(None, f"its permit expired at {found['expires_at'][:19]}")
-    free = (c.id == found["id"], c.void_at.is_(None), c.used_at.is_(None) | (c.used_by == origin.effect))
+    free = [c.id == found["id"], c.void_at.is_(None), c.used_at.is_(None)]
+    free[2] = free[2] if once else free[2] | (c.used_by == origin.effect)
     values = {"used_at": sa.func.coalesce(c.used_at, at), "used_by": origin.effect}
     if conn.execute(table.update().where(*free).values(values)).rowcount != 1:
         return Verdict(None, "its permit was used by another effect")
     if found["used_at"] is None:
         said = {"permit": found["id"], "effect": origin.effect, "request": found["request"], "level": found["level"]}
-        ledger.append(conn, "permit_used", f"{origin.flow}/{origin.partition}/{action.entity_key}", said)
-    return Verdict(int(found["id"]))
+        ledger.append(conn, "permit_used", origin.named(action), said)
+    return Verdict(int(found["id"]), request=found["request"])
 
 
 def void(conn: Connection, effect: str, why: str) -> None:

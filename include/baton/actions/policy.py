@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from baton.actions import assets
 from baton.actions.action import Action, digest
 from baton.errors import SpecError
 from baton.packs.pack import find_pack
@@ -43,13 +44,15 @@ class Judgement:
 
 
 def load(pack: str | Path) -> ActionsSpec | None:
-    """The actions of a pack by name or folder as they are now; None: it declares none.
+    """The actions of a pack by name or folder, or the changes of an asset (`model:NAME`), as they are now; None: none declared.
 
     The file is read each time, because a permit is checked against the policy as it is at that moment.
 
     Raises:
         SpecError: there is no such pack, or its file is wrong; lists every mistake with file and line.
     """
+    if isinstance(pack, str) and pack.startswith(assets.KINDS):
+        return assets.policy_of(pack)
     path = find_pack(pack)[1] / FILE
     return _read(path, _digest(path)) if path.is_file() else None
 

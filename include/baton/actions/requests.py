@@ -1,4 +1,5 @@
-"""Requests: effects that wait for people. One is about exactly one action under one policy; anything else is another one.
+"""Requests: effects, and changes of assets, that wait for people. One is about exactly one action under one policy; anything
+else is another one.
 
 open       people may answer until `expires_at`
 approved   enough of them agreed: a permit was issued
@@ -8,8 +9,8 @@ withdrawn  what it was about is settled or was dropped from the plan
 replaced   payload, target, evidence or policy changed: its votes count for nothing
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,17 +25,19 @@ from baton.record.tables import requests as table
 
 OPEN, APPROVED, REFUSED = "open", "approved", "refused"
 EXPIRED, WITHDRAWN, REPLACED = "expired", "withdrawn", "replaced"
+CHANGE = "change:"  # keys of changes begin so; no key of an effect has a colon
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an effect comes from.
+    """Where an effect, or a change of an asset, comes from.
 
     Attributes:
         effect: its key.
-        pack: whose `actions.yaml` decides.
-        requester: who wants it: `flow:<flow>`, or the id of a person; they cannot approve it.
+        pack: whose `actions.yaml` decides; of a change the asset, see `policy.load`.
+        requester: who wants it: `flow:<flow>`, or the id or name of a person; they cannot approve it.
         undoes: key of the effect that it takes back.
+        barred: who else cannot approve it, by id or name -> why, as in "ada started the training".
     """
 
     effect: str
@@ -43,6 +46,11 @@ class Origin:
     pack: str
     requester: str
     undoes: str | None = None
+    barred: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, action: Action) -> str:
+        """How errors and the ledger call it."""
+        return _named(self.effect, self.flow, self.partition, action.entity_key)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,12 @@ class Request:
     opened_at: str
     updated_at: str
     expires_at: str
+    barred: dict[str, str] | None = None
+
+    @property
+    def of_asset(self) -> bool:
+        """Whether it is about a change of an asset, which no outbox carries out."""
+        return self.effect.startswith(CHANGE)
 
     @property
     def undoes(self) -> str | None:
@@ -79,14 +93,18 @@ class Request:
     @property
     def named(self) -> str:
         """How errors and the ledger call it."""
-        return f"{self.flow}/{self.partition}/{self.entity_key}"
+        return _named(self.effect, self.flow, self.partition, self.entity_key)
 
     def is_open(self, at: str) -> bool:
         """Whether people may answer it at that time."""
         return self.state == OPEN and self.expires_at > at
 
 
-_COLUMNS = [table.c[field.name] for field in fields(Request)]
+def _named(effect: str, flow: str, partition: str, entity_key: str) -> str:
+    return entity_key if effect.startswith(CHANGE) else f"{flow}/{partition}/{entity_key}"
+
+
+_COLUMNS = [table.c[one.name] for one in fields(Request)]
 
 
 def subject_of(action: Action, policy: str) -> str:
@@ -109,12 +127,13 @@ def ask(conn: Connection, origin: Origin, action: Action, judged: Judgement, pol
         "needs": judged.needs, "reasons": list(judged.reasons), "requester": origin.requester, "action": told,
         "subject": subject, "seen": digest([subject, judged.level, origin.requester, origin.effect]),
         "evidence": action.evidence_digest, "policy": policy, "state": OPEN, "opened_at": at, "updated_at": at,
-        "expires_at": later(judged.answer_minutes),
+        "expires_at": later(judged.answer_minutes), "barred": dict(origin.barred) or None,
     }  # fmt: skip
     number = conn.execute(table.insert().values(values).returning(table.c.id)).scalar_one()
     found = find(conn, int(number))
     said = {"request": found.id, "effect": origin.effect, "action": action.kind, "level": found.level, "rule": found.rule,
-            "needs": found.needs, "requester": found.requester, "seen": found.seen, "expires_at": found.expires_at}  # fmt: skip
+            "needs": found.needs, "requester": found.requester, "seen": found.seen, "expires_at": found.expires_at,
+            **({"barred": found.barred} if found.barred else {})}  # fmt: skip
     ledger.append(conn, "action_requested", found.named, said)
     return found
 

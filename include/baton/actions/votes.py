@@ -1,6 +1,8 @@
 """Votes: one person's word on one request. What is checked here no setting turns off, and administrators are not exempt."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -34,15 +36,21 @@ class Voter:
         """The id as it is compared: upper and lower case are the same person."""
         return self.person.strip().casefold()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All that they are known by: Airflow knows people by an id and a name, what they started says the name alone."""
+        return frozenset({self.id, self.name.strip().casefold()} - {""})
 
-def flaw(voter: Voter, requester: str) -> str:
-    """Why somebody cannot approve what this requester wants; empty: they can."""
+
+def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) -> str:
+    """Why somebody cannot approve what this requester wants, and what those who are barred had a part in; empty: they can."""
     if voter.id in _NOBODY:
         return "nobody knows who this is: log in under your own name"
     if voter.id in _SERVICES or voter.id.startswith(_PROGRAMS):
         return f"{voter.person} is an account of a service, not a person"
-    if voter.id == requester.strip().casefold():
-        return f"{voter.person} asked for it; somebody else has to agree"
+    for one, why in {**(barred or {}), requester: "asked for it"}.items():
+        if one.strip().casefold() in voter.names:
+            return f"{voter.person} {why}; somebody else has to agree"
     return ""
 
 
@@ -69,14 +77,15 @@ def cast(
     if answer not in (APPROVE, REFUSE):
         raise VoteRefused(f"answer {answer!r}: allowed are {APPROVE} and {REFUSE}")
     # whoever asked may take it back, which is no approval
-    if why := flaw(voter, request.requester if answer == APPROVE else ""):
+    if why := flaw(voter, *((request.requester, request.barred) if answer == APPROVE else ("",))):
         raise VoteRefused(f"request {request.id}: {why}")
-    mine = (table.c.request == request.id, table.c.person == voter.id)
-    known = conn.execute(sa.select(table.c.answer).where(*mine)).scalar()
-    if known == answer:
-        raise VoteRefused(f"request {request.id}: {voter.person} has answered it already; another person is needed")
-    if known is not None:
-        conn.execute(table.delete().where(*mine))
+    here = table.c.request == request.id
+    for row in conn.execute(sa.select(table).where(here)).all():
+        if not voter.names & Voter(row.person, row.name).names:
+            continue
+        if row.answer == answer:
+            raise VoteRefused(f"request {request.id}: {voter.person} has answered it already; another person is needed")
+        conn.execute(table.delete().where(here, table.c.person == row.person))
     values = {"request": request.id, "person": voter.id, "name": voter.name or voter.person, "answer": answer}
     values |= {"reason": reason or None, "seen": seen, "channel": voter.channel, "at": at or now}
     conn.execute(table.insert().values(values))
@@ -92,5 +101,14 @@ def cast(
 
 def approvers(conn: Connection, request: Request) -> list[str]:
     """Ids of those who said yes to what the request is now."""
-    query = sa.select(table.c.person).where(table.c.request == request.id, table.c.answer == APPROVE)
-    return list(conn.scalars(query.where(table.c.seen == request.seen).order_by(table.c.at)))
+    return list(conn.scalars(_said(request, APPROVE, table.c.person)))
+
+
+def of(conn: Connection, request: Request, answer: str) -> list[tuple[str, str]]:
+    """Name and channel of those who gave this answer to what the request is now, the first one first."""
+    return [(row.name, row.channel) for row in conn.execute(_said(request, answer, table.c.name, table.c.channel))]
+
+
+def _said(request: Request, answer: str, *columns: Any) -> sa.Select[Any]:
+    here = (table.c.request == request.id, table.c.answer == answer, table.c.seen == request.seen)
+    return sa.select(*columns).where(*here).order_by(table.c.at)

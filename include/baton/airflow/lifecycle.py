@@ -88,7 +88,8 @@ def promote(pack: Pack, spec: ModelSpec) -> DAG:
     dag = _dag(
         pack, spec, names.promote_of(spec.model),
         "Judges the challenger on rows that neither version trained on: PROMOTE, HOLD or MORE_DATA, with reasons. "
-        "Only a PROMOTE is put to a person (here under *Required Actions*, or by the tag `baton.review` in MLflow); "
+        "Only a PROMOTE is put to people (here under *Required Actions*, on Baton's page Actions, or by the tag `baton.review` "
+        "in MLflow); whoever started it, or the training, is none of those who agree; "
         "only this DAG moves the alias `champion`.",
         schedule=assets.challenger(spec.model), dagrun_timeout=spec.approval.timeout + timedelta(hours=1),
         params={"version": Param(0, type="integer", minimum=0, title="Version", description_md=(

@@ -1,15 +1,19 @@
 """`baton rollback`, `baton trace`, `baton predictions`: what concerns models and the decisions made with them."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from baton.actions.assets import LOOK_HOURS
+from baton.actions.votes import Voter, flaw
+from baton.cli.actions import person
 from baton.cli.output import Json, as_json, bar, plural, table
+from baton.errors import BatonError
 from baton.packs.pack import find_model
 from baton.record import ledger
+from baton.settings import SINGLE, settings
 
 
 def register(app: typer.Typer) -> None:
@@ -23,14 +27,30 @@ def rollback(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")],
     to: Annotated[int | None, typer.Option(help="The version, if not the one before: also one that was left.")] = None,
+    by: Annotated[str, typer.Option(help="Who you are, where many use this account, as in a container.")] = "",
 ) -> None:
-    """Make the previous champion the champion again; the next batch scores with it."""
+    """Make the previous champion the champion again; the next batch scores with it. Somebody else is asked to look at it."""
     from baton.registry.client import ALIAS_MOVED, Registry
 
     if not ledger.entries(subject=model, kind=ALIAS_MOVED, limit=1):
         find_model(model)  # says which there are
-    version = Registry().rollback(model, to, actor=getpass.getuser(), reason=reason)
+    version = Registry().rollback(model, to, actor=_who(by), reason=reason)
     print(f"{model}: version {version} is champion again")
+    if settings().governance != SINGLE:
+        print(f"somebody else looks at it within {LOOK_HOURS} h: `baton actions list`, or Baton's page Actions")
+
+
+def _who(by: str) -> str:
+    """Who rolls back: a person's own account; of an account that is nobody's own, what they say, where it is needed.
+
+    Raises:
+        BatonError: another's name is given in an account of one's own.
+    """
+    me = person()
+    own = not flaw(me, "")
+    if by and own and Voter(by).id not in me.names:
+        raise BatonError(f"--by {by}: you are logged in as {me.person}; it is for accounts that many use")
+    return me.person if own or (not by and settings().governance == SINGLE) else by
 
 
 def trace(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from baton.actions import admission, permits, policy, requests, switch, undo, votes
+from baton.actions import admission, assets, permits, policy, promotions, requests, switch, undo, votes
 from baton.actions.action import Action, digest, require_kind
 from baton.actions.admission import FORBIDDEN, READY, WAITING
 from baton.actions.policy import Judgement
@@ -19,7 +19,7 @@ from baton.actions.votes import Voter
 from baton.effects import attempts, outbox
 from baton.effects.outbox import Effect, Enqueued, Wish
 from baton.effects.overview import undo_refused
-from baton.errors import BatonError
+from baton.errors import BatonError, RegistryRefused
 from baton.record import ledger, warehouse
 from baton.specs.actions import ActionsSpec
 
@@ -153,6 +153,8 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
         warehouse.take_turns(conn, switch.TURNS)
         outbox.hold(conn, [requests.find(conn, number).effect])
         request = requests.find(conn, number)
+        if request.of_asset:
+            return _vote_on_change(conn, request, voter, answer, seen, reason)
         effect = outbox.find(request.effect, conn)
         if effect is None or request.state != requests.OPEN:
             return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
@@ -176,6 +178,31 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
     if isinstance(done, str):
         raise votes.VoteRefused(f"request {number}: {done}")
     return done
+
+
+def _vote_on_change(
+    conn: Connection, request: Request, voter: Voter, answer: str, seen: str, reason: str
+) -> Request | str:
+    if request.state != requests.OPEN:
+        return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
+    why = "the gate's verdict, the champion or the policy changed since it was asked"
+    try:
+        origin, action = promotions.standing(conn, request)
+    except RegistryRefused as refusal:
+        why, action = str(refusal), None
+    current = policy.policy_digest(policy.load(request.pack), request.kind)
+    if action is None or requests.subject_of(action, current) != request.subject:
+        requests.close(conn, request, requests.REPLACED, why)
+        permits.void(conn, request.effect, why)
+        return f"{why}: it has to be asked anew"
+    after = votes.cast(conn, request, voter, answer, seen, reason)
+    if after.state == APPROVED and request.kind != assets.LOOK_AGAIN:
+        admission.grant(conn, origin, action, after, current)
+    elif after.state == requests.REFUSED:
+        permits.retire(conn, request.effect, "refused")
+    promotions.note(conn, after)
+    FAULT("voted")
+    return after
 
 
 def _judge_anew(conn: Connection, effect: Effect, action: Action, spec: ActionsSpec | None) -> admission.Admission:
@@ -221,6 +248,7 @@ def sweep() -> list[Request]:
         for one in over:
             if requests.close(conn, one, EXPIRED, "nobody answered in time"):
                 outbox.bring(conn, one.effect, outbox.WITHDRAWN, "nobody answered in time", (WAITING,))
+                promotions.note(conn, requests.find(conn, one.id))
         return over
 
     with warehouse.read() as conn:

@@ -14,8 +14,6 @@ from baton.record import ledger, warehouse
 
 _CARD = "model_card.md"
 _NOT_YET = {
-    "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
-    "issues permits for effects only",
     "usage: calls, tokens and cost": "in the table `usage`, not in the pack yet; usage.jsonl has partitions and rows",
     "drift: tables of single features": "they may hold values of entities; the pages stay in the installation",
 }

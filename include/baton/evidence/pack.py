@@ -12,6 +12,7 @@ from baton.evidence import proofs, verifier
 from baton.keys import public_pem, signing_key
 from baton.record import anchor
 from baton.record.checkpoint import KEY, Checkpoint
+from baton.settings import SINGLE, settings
 
 _IMPORT = re.compile(r"^from baton\.evidence\.proofs import (\([^)]*\)|.*)\n", re.MULTILINE)
 _FUTURE = "from __future__ import annotations\n"
@@ -80,6 +81,8 @@ def seal(given: Dossier, at: Checkpoint) -> bytes:
     Args:
         at: the checkpoint that the proofs among the files lead to.
     """
+    if settings().governance == SINGLE:
+        given.missing["governance: four eyes"] = "this installation says `governance: single`: one person agrees alone"
     files = given.files | {"missing.json": document(given.missing), "verify.py": source().encode()}
     names = sorted(files)
     predicate = {

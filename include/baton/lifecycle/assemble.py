@@ -11,12 +11,14 @@ from baton.feedback.known_rows import Recent, known_state, taken_rows
 from baton.feedback.labels import Bounds
 from baton.names import ASSEMBLE, CONTRACT, train_of
 from baton.packs.pack import find_model
-from baton.record import tables
-from baton.record.warehouse import meta_get, meta_set, now, read
+from baton.record import ledger, tables
+from baton.record.warehouse import meta_get, meta_set, now, read, write
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step
+
+TRAINING_STARTED = "training_started"
 
 
 class ModelOptions(Spec):
@@ -72,9 +74,16 @@ def occasions(model: str) -> list[str]:
         return sorted((row.partition for row in conn.execute(query)), reverse=True)
 
 
-def record_start(model: str) -> None:
-    """Note that a training began: it answers the monitor's request even if all its stages turn out to be cached."""
-    meta_set(f"training_started:{model}", now())
+def record_start(model: str, run_id: str = "", by: str = "") -> None:
+    """Note that a training began: it answers the monitor's request even if all its stages turn out to be cached.
+
+    Args:
+        run_id, by: the run, and the name of the person who triggered it, who cannot approve what comes of it; empty: nobody did.
+    """
+    with write() as conn:
+        meta_set(f"training_started:{model}", now(), conn)
+        if by:
+            ledger.append(conn, TRAINING_STARTED, model, {"run": run_id, "by": by})
 
 
 def last_training(model: str, conn: Connection | None = None) -> str | None:

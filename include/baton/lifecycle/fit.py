@@ -221,7 +221,8 @@ def _hand_over(job: StageJob[Any], trained: Trained) -> dict[str, Any]:
     if not ledger.entries(subject=subject, kind="version_registered", limit=1):
         with write() as conn:
             ledger.append(conn, "version_registered", subject,
-                          {"winner": trained.board.best, "metrics": trained.metrics, "dataset": dataset})  # fmt: skip
+                          {"winner": trained.board.best, "metrics": trained.metrics, "dataset": dataset,
+                           "run": job.run_id})  # fmt: skip
     return {"model": model, "version": version, "mlflow": registry.version_url(model, version)}
 
 

@@ -1,21 +1,23 @@
-"""The promotion DAG's stages: judge the challenger, record a person's answer, move the alias, and the way back."""
+"""The promotion DAG's stages: judge the challenger, and move the champion once people agreed; they are asked in between."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from sqlalchemy import select
 
+from baton.actions.action import digest
+from baton.actions.promotions import permitted
 from baton.data import datasets
-from baton.errors import BatonError
+from baton.errors import BatonError, RegistryRefused
 from baton.families import family
 from baton.families.base import JUDGED, SEEN
-from baton.lifecycle.assemble import ModelOptions, occasions
+from baton.lifecycle.assemble import TRAINING_STARTED, ModelOptions, occasions
 from baton.names import CONTRACT, REGISTER, train_of
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
-from baton.record.warehouse import now, read, upsert, write
+from baton.record.warehouse import now, read, upsert
 from baton.registry.card import gate_table
 from baton.registry.client import ALIAS_MOVED, CHALLENGER, Registry
 from baton.registry.review import MEANS
@@ -76,14 +78,21 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Any, commit_id: int) -> None:
-        row = {"model": spec.model, "version": version, "verdict": {**verdict.to_dict(), "champion_version": champion}, "judged_at": now(),
-               "answer": None, "reviewer": None, "channel": None, "answered_at": None}  # fmt: skip
+        judged = {**verdict.to_dict(), "champion_version": champion, "manifest": registry.manifest(spec.model, version),
+                  "gate": gate_of(spec)}  # fmt: skip
+        row = {"model": spec.model, "version": version, "verdict": judged, "judged_at": now(), "answer": None, "reviewer": None,
+               "channel": None, "answered_at": None, "request": None}  # fmt: skip
         upsert(conn, tables.approvals, [row])
         ledger.append(conn, "gate_verdict", f"{spec.model}/{version}",
                       {k: facts[k] for k in ("decision", "reasons", "champion")})  # fmt: skip
 
     facts["gate_at"] = registry.record_gate(spec.model, version, verdict)
     return StageOutput(pd.DataFrame(verdict.table), facts, on_commit)
+
+
+def gate_of(spec: ModelSpec) -> str:
+    """SHA-256 over the policy of a model's gate: what people agree to was judged by it."""
+    return digest(spec.gate.model_dump(mode="json"))
 
 
 def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) -> Any:
@@ -147,23 +156,18 @@ def _summary(spec: ModelSpec, version: int, champion: int | None, verdict: Any) 
     return "\n".join([*head, *(f"- {reason}" for reason in verdict.reasons), "", *gate_table(verdict.table)])
 
 
-def record_answer(model: str, version: int, answer: str, reviewer: str, channel: str) -> None:
-    """Record a person's answer (approved, rejected, timeout) with who gave it and where.
+def had_a_part(model: str, version: int, runs: Collection[str], by: str) -> dict[str, str]:
+    """Who cannot approve a version: by name what they did, as far as the record knows it.
 
-    Raises:
-        BatonError: no gate has judged this version.
+    Args:
+        runs: of the training that woke the promotion; those that registered the version are added.
+        by: who triggered the promotion's run; empty: nobody did.
     """
-    table = tables.approvals
-    with write() as conn:
-        found = conn.execute(
-            table.update()
-            .where(table.c.model == model, table.c.version == version)
-            .values(answer=answer, reviewer=reviewer, channel=channel, answered_at=now())
-        )
-        if found.rowcount != 1:
-            raise BatonError(f"{model} version {version} was never judged: there is nothing to answer")
-        ledger.append(conn, "approval", f"{model}/{version}",
-                      {"answer": answer, "reviewer": reviewer, "channel": channel})  # fmt: skip
+    registered = ledger.entries(subject=f"{model}/{version}", kind="version_registered")
+    told = {*runs, *(entry.payload.get("run") for entry in registered)}
+    started = ledger.entries(subject=model, kind=TRAINING_STARTED, limit=10_000)
+    found = {entry.payload["by"]: "started its training" for entry in started if entry.payload["run"] in told}
+    return found | ({by: "started its promotion"} if by else {})
 
 
 def _record(job: StageJob[ModelOptions]) -> Mapping[str, Any] | None:
@@ -182,7 +186,8 @@ def record_of(model: str, version: int) -> Mapping[str, Any] | None:
 
 def _answer_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     """Every answer moves the alias once: the same version can be promoted again after a rollback."""
-    return {"answered_at": (_record(job) or {}).get("answered_at")}
+    record = _record(job) or {}
+    return {name: record.get(name) for name in ("answered_at", "request")}
 
 
 @engine_step(ModelOptions, fingerprint=_answer_state)
@@ -190,17 +195,19 @@ def move_champion(job: StageJob[ModelOptions]) -> StageOutput:
     """Point `champion` at the approved version; the one before becomes `previous_champion`.
 
     Raises:
-        BatonError: gate and answer on record do not both say yes to exactly this version.
+        RegistryRefused: people have not agreed to exactly this move (`baton.actions.promotions`), or it was made.
     """
-    model, version = job.options.model, int(job.partition.removeprefix("version-"))
+    _, spec = find_model(job.options.model)
+    model, version = spec.model, int(job.partition.removeprefix("version-"))
     record = _record(job)
-    if record is None or record["answer"] != "approved" or record["verdict"]["decision"] != PROMOTE:
-        raise BatonError(
-            f"{model} version {version} is not approved: gate and answer on record are {dict(record or {})}"
-        )
+    if record is None:
+        raise RegistryRefused(f"{model} version {version} is not approved: it was never judged")
     registry = Registry()
     previous = record["verdict"].get("champion_version")
-    registry.promote(model, version, previous, actor=record["reviewer"], reason=f"approved by {record['channel']}")
+    files = registry.manifest(model, version)
+    registry.promote(
+        model, version, previous, permit=lambda conn: permitted(conn, model, version, files, gate_of(spec))
+    )
     facts = {"model": model, "version": version, "previous": previous, "mlflow": registry.version_url(model, version)}
 
     return StageOutput(pd.DataFrame([{"model": model, "version": version}]), facts)

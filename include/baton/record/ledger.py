@@ -337,8 +337,10 @@ def kinds() -> list[str]:
         return sorted(conn.execute(sa.select(ledger.c.kind).distinct()).scalars())
 
 
-def entries(subject: str | None = None, kind: str | None = None, limit: int = 100) -> list[LedgerEntry]:
-    """Return the newest entries first.
+def entries(
+    subject: str | None = None, kind: str | None = None, limit: int = 100, conn: Connection | None = None
+) -> list[LedgerEntry]:
+    """Return the newest entries first, as a transaction sees them if `conn` is given.
 
     Args:
         subject: only of this subject, or of all subjects below it when it ends in `/`.
@@ -351,8 +353,10 @@ def entries(subject: str | None = None, kind: str | None = None, limit: int = 10
         query = query.where(below if subject.endswith("/") else ledger.c.subject == subject)
     if kind is not None:
         query = query.where(ledger.c.kind == kind)
-    with warehouse.read() as conn:
-        return [
-            LedgerEntry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
-            for row in conn.execute(query)
-        ]
+    if conn is None:
+        with warehouse.read() as own:
+            return entries(subject, kind, limit, own)
+    return [
+        LedgerEntry(row.seq, row.at, row.kind, row.subject, json.loads(row.payload), row.hash)
+        for row in conn.execute(query)
+    ]

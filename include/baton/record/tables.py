@@ -86,8 +86,11 @@ adjustments = _table("adjustments", "flow* partition* entity_key* field* propose
 
 # --- models ---
 
-# the gate's verdict on a version (judged_at) and the person's answer: approved, rejected, timeout
-approvals = _table("approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at?")
+# the gate's verdict on a version (judged_at), the request about its promotion, and what people's votes on that came to:
+# approved, rejected, timeout; the votes themselves are in `votes`
+approvals = _table(
+    "approvals", "model* version:int* verdict:json answer? reviewer? channel? judged_at answered_at? request:big?"
+)
 # the version a partition was scored with; re-runs and backfills use it again
 partition_models = _table(
     "partition_models",
@@ -154,12 +157,13 @@ outbox = _table(
     Index(None, "flow", "entity_key"),
     Index(None, "updated_at"),
 )
-# an effect that people are asked about; subject: digest of all that it would be approved for, seen: of what is shown;
-# state: open, approved, refused, expired, withdrawn, replaced
+# an effect, or a change of an asset, that people are asked about; pack: whose policy decides, a pack or an asset (`model:NAME`);
+# subject: digest of all that it would be approved for, seen: of what is shown; barred: who cannot approve it besides the
+# requester -> why; state: open, approved, refused, expired, withdrawn, replaced
 requests = _table(
     "requests",
     "id:id* effect flow partition entity_key kind target pack level rule needs:int reasons:json requester action:json subject "
-    "seen evidence policy state note? opened_at updated_at expires_at",
+    "seen evidence policy state note? opened_at updated_at expires_at barred:json?",
     Index(None, "effect"),
     Index(None, "state", "flow", "partition"),
     Index(None, "flow", "entity_key"),

@@ -13,7 +13,7 @@ from baton.services.plan import Plan
 from baton.settings import Settings
 
 _FOLDERS = ("keys", "secrets")
-_FILES = ("ledger/key", "ledger/evidence.pem")
+_FILES = ("ledger/key", "ledger/evidence.pem", "governance")
 _CARRIED = "baton.airflow.server.carried"
 AIRFLOW = "airflow"
 

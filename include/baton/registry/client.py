@@ -13,11 +13,15 @@ page Today say so (`champion_moved`), and the guard puts it back (`registry.guar
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from sqlalchemy.engine import Connection
+
+from baton.actions import switch
+from baton.actions.promotions import ALIAS_MOVED, line, moves, recorded_champion, rolled_back
 from baton.errors import RegistryRefused
 from baton.names import CHALLENGER, CHAMPION, PREVIOUS, REVIEW, promote_of
 from baton.record import ledger, warehouse
@@ -40,9 +44,7 @@ from baton.registry.versions import Versions
 from baton.tracking.rest import RestError
 from baton.tracking.runs import run_name
 
-__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "champions", "run_name"]
-
-ALIAS_MOVED = "alias_moved"
+__all__ = ["ALIAS_MOVED", "CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "champions", "run_name"]
 
 
 class Registry(Versions):
@@ -86,82 +88,97 @@ class Registry(Versions):
         self.rest.delete("/registered-models/alias", name=model, alias=name)
 
     def promote(
-        self, model: str, version: int, previous: int | None = None, *, actor: str = "promote", reason: str = ""
+        self,
+        model: str,
+        version: int,
+        previous: int | None = None,
+        *,
+        permit: Callable[[Connection], Mapping[str, Any]],
     ) -> None:
         """Make a version champion; the one it replaces keeps the alias `previous_champion`.
 
         The version is fetched and verified first, so that scoring never meets a champion that it must refuse.
-        Repeating an interrupted promotion finishes it.
+        The record comes first, the aliases follow it. Repeating an interrupted promotion finishes it.
 
         Args:
             model: name of the registered model.
             version: the new champion.
             previous: the champion that the gate compared it with; None when there was none.
-            actor: who decided, for the ledger.
-            reason: why, for the ledger.
+            permit: called in the transaction in which the move is recorded, to use up what lets it happen
+                (`baton.actions.promotions.permitted`); returns the record's actor, reason and more. It raises, and nothing moves.
 
         Raises:
-            RegistryRefused: the version does not verify, or the champion is not `previous` any more.
+            RegistryRefused: the version does not verify, the champion is not `previous` any more, or there is no permit.
         """
         manifest = _manifest(self.download(model, version))
-        current = self.recorded_champion(model)
-        if current not in (previous, version):
-            raise RegistryRefused(
-                f"{model}: champion is version {current}, but the gate compared with {previous}; judge again"
-            )
+
+        def move(conn: Connection) -> None:
+            warehouse.take_turns(conn, switch.TURNS)
+            current = recorded_champion(model, conn)
+            if current == version:
+                return  # an earlier try recorded it
+            if current != previous:
+                raise RegistryRefused(
+                    f"{model}: champion is version {current}, but the gate compared with {previous}; judge again"
+                )
+            _record(conn, model, version, current, manifest, permit(conn))
+
+        warehouse.transact(move)
         if previous is not None and previous != version:
             self._point(model, PREVIOUS, previous)
-        self._move_champion(model, version, current, actor, reason or "promoted", manifest)
+        self._point(model, CHAMPION, version)
         if self.alias(model, CHALLENGER) == version:
             self._unpoint(model, CHALLENGER)
 
-    def rollback(self, model: str, to: int | None = None, *, actor: str = "rollback", reason: str = "") -> int:
-        """Make an earlier champion the champion again; return its version.
+    def rollback(self, model: str, to: int | None = None, *, actor: str = "", reason: str = "") -> int:
+        """Make an earlier champion the champion again, on one person's word; return its version.
+
+        Somebody else is asked to look at it afterwards (`baton.actions.promotions.rolled_back`).
 
         Args:
             to: the version; None: the champion that the present one replaced.
+            actor: who does it, as they logged in.
+            reason: why.
 
         Raises:
-            RegistryRefused: there is no such champion (and which was left by a rollback), it was never promoted, or it does
-                not verify.
+            RegistryRefused: there is no such champion (and which was left by a rollback), it was never promoted, it does
+                not verify, nobody knows who asks, or no reason is given.
         """
-        moves = _moves(model)
-        line = _line(moves)
-        current = line[-1] if line else None
-        target = to if to is not None else line[-2] if len(line) > 1 else None
+        moved = moves(model)
+        known = line(moved)
+        current = known[-1] if known else None
+        target = to if to is not None else known[-2] if len(known) > 1 else None
         if target is None:
-            left = next((move for move in moves if move.get("rollback")), None)
-            known = (
+            left = next((move for move in moved if move.get("rollback")), None)
+            said = (
                 f"; version {left['before']} was left by {left['actor']} ({left['reason']}): --to {left['before']} restores it"
                 if left else ""
             )  # fmt: skip
-            raise RegistryRefused(f"{model}: there is no previous champion to go back to{known}")
+            raise RegistryRefused(f"{model}: there is no previous champion to go back to{said}")
         if target == current:
             raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
         manifest = _manifest(self.download(model, target))
-        self._move_champion(model, target, current, actor, reason or "rolled back", manifest, rollback=True)
-        after = _line(_moves(model))
+
+        def move(conn: Connection) -> None:
+            warehouse.take_turns(conn, switch.TURNS)
+            if recorded_champion(model, conn) != current:
+                raise RegistryRefused(f"{model}: the champion was moved meanwhile: look, and try again")
+            told = rolled_back(conn, model, current, target, actor, reason)
+            _record(conn, model, target, current, manifest, {**told, "rollback": True})
+
+        warehouse.transact(move)
+        self._point(model, CHAMPION, target)
+        after = line(moves(model))
         if len(after) > 1:
             self._point(model, PREVIOUS, after[-2])
         elif self.alias(model, PREVIOUS) is not None:
             self._unpoint(model, PREVIOUS)
         return target
 
-    def _move_champion(
-        self, model: str, version: int, before: int | None, actor: str, reason: str, manifest: str | None, *, rollback: bool = False
-    ) -> None:  # fmt: skip
-        self._point(model, CHAMPION, version)
-        if before == version == self.recorded_champion(model):
-            return  # repeats a promotion that was complete
-        move = {"alias": CHAMPION, "version": version, "before": before, "actor": actor, "reason": reason}
-        move |= ({"manifest": manifest} if manifest else {}) | ({"rollback": True} if rollback else {})
-        with warehouse.write() as conn:
-            ledger.append(conn, ALIAS_MOVED, model, move)
-
     def recorded_champion(self, model: str) -> int | None:
         """The champion: the version of the ledger's last move, whatever the alias says by now."""
-        return next((int(move["version"]) for move in _moves(model)), None)
+        return recorded_champion(model)
 
     def require_promoted(self, model: str, version: int) -> None:
         """Refuse a version that the ledger does not know as approved: no move ever made it champion.
@@ -169,7 +186,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: saying what may be done with it.
         """
-        if version not in {int(move["version"]) for move in _moves(model)}:
+        if version not in {int(move["version"]) for move in moves(model)}:
             raise RegistryRefused(
                 f"{model} version {version} was never promoted: the gate and a person have to say yes in {promote_of(model)} "
                 "before it may score; until then try it with a dry run"
@@ -226,10 +243,21 @@ class Registry(Versions):
         if tags.get(REVIEW_SAYS):
             self.tag(model, version, REVIEW_SAYS, "asked again: no answer yet")
 
+    def say(self, model: str, version: int, words: str) -> None:
+        """Answer a reviewer's word that does not count, or not alone, in the tag `baton.review_says`."""
+        self.tag(model, version, REVIEW_SAYS, words)
+
     def show_answer(self, model: str, version: int, answer: str, by: str) -> None:
         """Write an answer, given wherever, to the version's tags: it is `pending` no more."""
         self.tag(model, version, REVIEW, answer)
         self.tag(model, version, REVIEW_SAYS, f"{answer} by {by}")
+
+
+def _record(
+    conn: Connection, model: str, version: int, before: int | None, manifest: str | None, told: Mapping[str, Any]
+) -> None:
+    move = {"alias": CHAMPION, "version": version, "before": before, **told}
+    ledger.append(conn, ALIAS_MOVED, model, move | ({"manifest": manifest} if manifest else {}))
 
 
 def _manifest(folder: Path) -> str | None:
@@ -238,25 +266,6 @@ def _manifest(folder: Path) -> str | None:
     return hashlib.sha256(signed.read_bytes()).hexdigest() if signed.is_file() else None
 
 
-def _moves(model: str) -> list[dict[str, Any]]:
-    """The ledger's moves of the champion, the newest first: version, before, actor, reason, perhaps rollback."""
-    entries = ledger.entries(subject=model, kind=ALIAS_MOVED, limit=10_000)
-    return [entry.payload for entry in entries if entry.payload.get("alias") == CHAMPION]
-
-
 def champions(model: str) -> list[int]:
     """The champion by the ledger, the one that it replaced, and so on, without those that a rollback left."""
-    return _line(_moves(model))[::-1]
-
-
-def _line(moves: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Champions of which each replaced the one before it, up to the present one, without those that a rollback left."""
-    line: list[int] = []
-    for move in reversed(moves):
-        version = int(move["version"])
-        if move.get("rollback") and version in line:
-            while line[-1] != version:
-                line.pop()
-        elif line[-1:] != [version]:
-            line.append(version)
-    return line
+    return line(moves(model))[::-1]

@@ -186,6 +186,15 @@ class Versions(RunLog):
         """
         return self._verified(model, version)[0]
 
+    def manifest(self, model: str, version: int) -> str:
+        """SHA-256 of the signed manifest of a version, which has the digests of all its files.
+
+        Raises:
+            RegistryRefused: as `download`.
+            ServiceError: the server is down.
+        """
+        return self._verified(model, version)[1].digest
+
     def identity(self, model: str, version: int) -> Identity:
         """What was signed about a version: its run and its training data's hash.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from baton.errors import ServiceError
 from baton.files import place
 from baton.services.container import xcoms_of
-from baton.settings import LOOPBACK, Settings
+from baton.settings import LOOPBACK, SINGLE, Settings
 
 USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
 """Users of the local installation and their roles in Airflow's simple auth manager."""
@@ -210,7 +210,11 @@ def users_file(settings: Settings) -> Path:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the home and its folders and, once, Airflow's keys and passwords (files 0600, home and secret folders 0700)."""
+    """Create the home and its folders and, once, Airflow's keys and passwords (files 0600, home and secret folders 0700).
+
+    A new home says `governance: single`: one person starts it and has all its passwords, so that a second vote would be
+    theirs too. Whoever writes `four_eyes` into the file has it at the next start.
+    """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.home.chmod(0o700)
     for folder in (settings.home / "airflow", settings.logs_dir, settings.reports_dir, settings.data_dir):
@@ -219,6 +223,8 @@ def prepare_home(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     users = users_file(settings)
+    if not users.exists() and not settings.governance_file.exists():
+        place(settings.governance_file, f"{SINGLE}\n")
     if not users.exists():
         place(users, json.dumps({user: secrets.token_urlsafe(16) for user in USERS}))
     config = settings.secrets_dir / "airflow.cfg"

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from baton.errors import BatonError, ServiceError
 from baton.published import carrying
 from baton.services import mlflow_server
-from baton.settings import settings
+from baton.settings import SINGLE, settings
 from baton.tracking.rest import Credentials, Rest, credentials
 
 # each names a database and the user that owns it
@@ -33,8 +33,13 @@ def set_up() -> None:
     """Bring an installation to the present version.
 
     Raises:
-        ServiceError: a variable is missing, or a step fails; its output is above.
+        ServiceError: a variable is missing, a step fails (its output is above), or somebody wants to agree alone.
     """
+    if settings().governance == SINGLE:
+        raise ServiceError(
+            "governance: single is for an installation that one person runs on their own machine: in production two people agree "
+            f"to a new champion; take BATON_GOVERNANCE away, or {settings().governance_file}"
+        )
     databases()
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])
     _create_administrator(_variable("AIRFLOW_ADMIN_PASSWORD"))

@@ -91,7 +91,8 @@ class ApprovalSpec(Spec):
     """Who says yes."""
 
     mode: Literal["airflow", "registry", "either"] = Field(
-        default="either", description="answer in the Airflow UI, by a tag in the registry, or whichever comes first"
+        default="either",
+        description="where people are asked besides Baton's pages: in the Airflow UI, by a tag in the registry, or both",
     )
     timeout: Duration = Field(default=timedelta(hours=24), description="no answer by then: not promoted")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from baton.record import ledger, warehouse
 from baton.registry.client import Registry
 
 MODEL = "late_order"
+BY: Any = runpy.run_path(str(Path(__file__).parents[2] / "approving.py"))["by"]
 
 
 class Shelf(Registry):
@@ -52,7 +54,7 @@ def shelf(home: Path) -> Shelf:
 
 def test_a_second_rollback_goes_further_back_and_not_to_what_was_left(shelf: Shelf) -> None:
     for version in (1, 2, 3):
-        shelf.promote(MODEL, version, version - 1 or None)
+        shelf.promote(MODEL, version, version - 1 or None, permit=BY())
     assert shelf.there == {"champion": 3, "previous_champion": 2}
     assert shelf.rollback(MODEL, actor="ada", reason="noise") == 2
     assert shelf.there == {"champion": 2, "previous_champion": 1}
@@ -70,7 +72,7 @@ def test_a_second_rollback_goes_further_back_and_not_to_what_was_left(shelf: She
 
 
 def test_only_what_was_champion_can_be_named(shelf: Shelf) -> None:
-    shelf.promote(MODEL, 1)
+    shelf.promote(MODEL, 1, permit=BY())
     with pytest.raises(RegistryRefused, match="version 2 was never promoted"):
         shelf.rollback(MODEL, 2)
     with pytest.raises(RegistryRefused, match="version 1 is champion already"):
@@ -79,10 +81,10 @@ def test_only_what_was_champion_can_be_named(shelf: Shelf) -> None:
 
 def test_the_champion_is_no_challenger_any_more(shelf: Shelf) -> None:
     shelf.there["challenger"] = 2
-    shelf.promote(MODEL, 1)
+    shelf.promote(MODEL, 1, permit=BY())
     assert shelf.there == {"challenger": 2, "champion": 1}
-    shelf.promote(MODEL, 2, 1)
-    shelf.promote(MODEL, 2, 1)  # an interrupted one is finished
+    shelf.promote(MODEL, 2, 1, permit=BY())
+    shelf.promote(MODEL, 2, 1, permit=BY())  # an interrupted one is finished
     assert shelf.there == {"champion": 2, "previous_champion": 1}
 
 
@@ -110,5 +112,5 @@ def test_a_move_says_what_was_signed_of_the_version(
 ) -> None:
     (tmp_path / "manifest.json").write_bytes(b"signed")
     monkeypatch.setattr(shelf, "download", lambda model, version: tmp_path)
-    shelf.promote(MODEL, 1)
+    shelf.promote(MODEL, 1, permit=BY())
     assert ledger.entries(subject=MODEL)[0].payload["manifest"] == hashlib.sha256(b"signed").hexdigest()

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from baton.errors import ServiceError
+from baton.services import production
 from baton.services.plan import USERS, Plan, choose_port, prepare_home, users_file
-from baton.settings import settings
+from baton.settings import Settings, settings
 
 _ROOT = Path(__file__).parents[3]
 
@@ -54,6 +55,23 @@ def test_secrets_are_made_once_and_for_the_owner_alone(plan: Plan) -> None:
     prepare_home(plan.settings)
     assert stat.S_IMODE(plan.settings.home.stat().st_mode) == 0o700
     assert [path.read_bytes() for path in files] == before
+
+
+def test_a_new_home_is_one_persons_until_they_say_otherwise(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATON_HOME", str(plan.settings.home))
+    assert Settings().governance == "four_eyes"
+    prepare_home(plan.settings)
+    assert Settings().governance == "single"
+    plan.settings.governance_file.write_text("four_eyes\n")
+    prepare_home(plan.settings)
+    assert Settings().governance == "four_eyes"
+    plan.settings.governance_file.unlink()  # of a home that is not new nobody makes it one person's
+    prepare_home(plan.settings)
+    assert Settings().governance == "four_eyes"
+    settings.cache_clear()
+    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+    with pytest.raises(ServiceError, match="governance: single is for an installation that one person runs"):
+        production.set_up()
 
 
 def test_log_in_cannot_be_switched_off_from_outside(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

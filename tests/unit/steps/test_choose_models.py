@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from baton.steps import ingest
 from baton.steps.ingest import choose_models
 
 FLOW, HOUR, MODEL = "shop_score", "2026-11-20T09:00:00", "late_order"
+BY: Any = runpy.run_path(str(Path(__file__).parents[2] / "approving.py"))["by"]
 
 
 class Shelf(Registry):
@@ -44,8 +46,8 @@ def shelf(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     warehouse.migrate()
     made = Shelf()
     monkeypatch.setattr(ingest, "Registry", lambda: made)
-    made.promote(MODEL, 1)
-    made.promote(MODEL, 2, 1)
+    made.promote(MODEL, 1, permit=BY())
+    made.promote(MODEL, 2, 1, permit=BY())
     yield made
     warehouse.engine().dispose()
 
@@ -81,7 +83,7 @@ def test_an_alias_moved_by_hand_moves_nothing_and_is_said(shelf: Shelf, moved: i
         assert "moved outside Baton; the version of the ledger scores" in degraded[0]
     entry = ledger.entries(subject=MODEL)[0]
     assert (entry.kind, entry.payload) == ("foreign_alias", {"alias": "champion", "version": moved, "champion": 2})
-    shelf.promote(MODEL, 4, 2)
+    shelf.promote(MODEL, 4, 2, permit=BY())
     assert shelf.there["champion"] == 4, "the next promotion puts the alias right"
     assert choose() == ({MODEL: 4}, [], False)
 
@@ -97,11 +99,13 @@ def test_what_stands_in_for_a_refused_champion_was_promoted_too(shelf: Shelf) ->
     shelf.there["previous_champion"] = 3
     with pytest.raises(RegistryRefused, match="version 3 was never promoted"):
         choose()
-    assert shelf.rollback(MODEL) == 1, "what it replaced by the ledger, whatever the alias says"
+    assert shelf.rollback(MODEL, actor="ada", reason="noise") == 1, (
+        "what it replaced by the ledger, whatever the alias says"
+    )
 
 
 def test_a_promotion_that_was_interrupted_is_finished(shelf: Shelf) -> None:
     shelf.there["champion"] = 3  # the alias was moved, then the process died
     assert choose()[0] == {MODEL: 2}
-    shelf.promote(MODEL, 3, 2)
+    shelf.promote(MODEL, 3, 2, permit=BY())
     assert choose() == ({MODEL: 3}, [], False)

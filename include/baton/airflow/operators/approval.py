@@ -1,9 +1,10 @@
-"""The approval operator: a person's yes or no to one model version, by either of two answers to one wait.
+"""The approval operator: people's yes or no to one model version, however they give it.
 
-The Airflow UI's answer (Required Actions) and the tag `baton.review = approved | rejected` on exactly this
-version in the MLflow registry resume the same task. A plain `awaiting_input` wait cannot be ended by a
-trigger, so the task writes the request as `ApprovalOperator` does, and then defers on a trigger that polls
-the tag; the UI's answer resumes a deferred task too.
+A request about the promotion is opened as for any action (`baton.actions.promotions`). People answer it on Baton's pages, by
+`baton actions`, in the Airflow UI (Required Actions), or by the tag `baton.review = approved | rejected` on exactly this
+version in the MLflow registry, if MLflow's log-in saw who set it. Each answer is one person's vote, by the same rules; the task
+asks on until the request is closed. A plain `awaiting_input` wait cannot be ended by a trigger, so the task asks as
+`ApprovalOperator` does, and defers on a trigger that polls request and tag; the UI's answer resumes a deferred task too.
 """
 
 import asyncio
@@ -14,59 +15,67 @@ from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time import hitl
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
+OPEN = "open"
 
 
 class ReviewTrigger(BaseTrigger):
-    """Wait until the version's tag `baton.review` says approved or rejected.
+    """Wait until the request is closed, or the version's tag `baton.review` says approved or rejected.
 
-    The first look is after one interval; an unreachable registry is waited for, since the wait is long anyway.
+    The first look is after one interval; an unreachable registry or warehouse is waited for, since the wait is long anyway.
+
+    Args:
+        request: number of the request about the promotion.
+        tagged: whether the tag is looked at.
     """
 
     def __init__(
-        self, model: str, version: int, gate_at: str, ti_id: UUID | str, until: str | None = None, interval: float = 2.0
-    ) -> None:
+        self, model: str, version: int, gate_at: str, ti_id: UUID | str, request: int, tagged: bool = True,
+        until: str | None = None, interval: float = 2.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.model, self.version, self.gate_at, self.ti_id = model, version, gate_at, UUID(str(ti_id))
-        self.until, self.interval = until, interval
+        self.request, self.tagged, self.until, self.interval = request, tagged, until, interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger as the metadata database keeps it."""
         arguments = {"model": self.model, "version": self.version, "gate_at": self.gate_at, "ti_id": str(self.ti_id),
-                     "until": self.until, "interval": self.interval}  # fmt: skip
+                     "request": self.request, "tagged": self.tagged, "until": self.until, "interval": self.interval}  # fmt: skip
         return "baton.airflow.operators.approval.ReviewTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the review, or that the time is over."""
+        """Yield one event: what the request came to, the tag's word, or that the time is over."""
         while True:
             await asyncio.sleep(self.interval)
-            review = None
+            state, review = OPEN, None
             try:
-                review = await asyncio.to_thread(_review, self.model, self.version, self.gate_at)
+                state = await asyncio.to_thread(_state, self.request)
+                if state == OPEN and self.tagged:
+                    review = await asyncio.to_thread(_review, self.model, self.version, self.gate_at)
             except Exception as error:  # the time runs on all the same
-                self.log.warning("registry not reachable, asking again in %s s: %s", self.interval, error)
-            if review:
-                await asyncio.to_thread(self._close_request, review)
-                yield TriggerEvent({"review": review})
+                self.log.warning("not reachable, asking again in %s s: %s", self.interval, error)
+            if state != OPEN or review:
+                if state != OPEN:
+                    await asyncio.to_thread(self._close_request, state)
+                yield TriggerEvent({"closed": state} if state != OPEN else {"review": review})
                 return
             if self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until):
                 yield TriggerEvent({"review": "timeout"})
                 return
 
-    def _close_request(self, review: str) -> None:
+    def _close_request(self, state: str) -> None:
         """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere.
 
         Only the triggerer may do this: a task's own supervisor does not take this message.
         """
-        from airflow.sdk.execution_time.hitl import update_hitl_detail_response
-
-        option = ModelApprovalOperator.APPROVE if review == "approved" else ModelApprovalOperator.REJECT
+        option = ModelApprovalOperator.APPROVE if state == "approved" else ModelApprovalOperator.REJECT
         try:
-            update_hitl_detail_response(ti_id=self.ti_id, chosen_options=[option], params_input={})
-        except Exception as error:  # the answer in the registry stands; only the request's display is behind
+            hitl.update_hitl_detail_response(ti_id=self.ti_id, chosen_options=[option], params_input={})
+        except Exception as error:  # the answer stands; only the request's display is behind
             self.log.warning("the request in Airflow could not be closed: %s", error)
 
 
@@ -76,14 +85,23 @@ def _review(model: str, version: int, gate_at: str) -> str | None:
     return Registry().heard(model, version, gate_at)
 
 
-class ModelApprovalOperator(ApprovalOperator):
-    """Ask a person about the version that the gate would promote.
+def _state(number: int) -> str:
+    from baton.actions import requests
+    from baton.record import warehouse
 
-    Skips itself when the gate did not say PROMOTE. A rejection skips what follows; a timeout fails the task.
+    with warehouse.read() as conn:
+        return requests.find(conn, number).state
+
+
+class ModelApprovalOperator(ApprovalOperator):
+    """Ask people about the version that the gate would promote.
+
+    Skips itself when the gate did not say PROMOTE. A refusal skips what follows; a timeout, or that the version would not be
+    promoted like this any more, fails the task.
 
     Args:
         model: name of the model.
-        mode: `airflow`, `registry` or `either`: whose answer counts.
+        mode: `airflow`, `registry` or `either`: where people are asked besides Baton's pages and `baton actions`.
         verdict: result of the gate task.
     """
 
@@ -94,7 +112,12 @@ class ModelApprovalOperator(ApprovalOperator):
         self.model, self.mode, self.verdict = model, mode, verdict
 
     def execute(self, context: Context) -> Any:
-        """Write the request, then wait for either answer."""
+        """Open the request, then wait for people."""
+        from baton.actions import promotions
+        from baton.airflow.operators.runs import waking_runs
+        from baton.errors import RegistryRefused
+        from baton.lifecycle.promote import had_a_part
+
         facts = self.verdict["facts"]
         if facts["decision"] != "PROMOTE":
             means = facts.get("means", "")
@@ -102,15 +125,29 @@ class ModelApprovalOperator(ApprovalOperator):
                 f"no approval asked: the gate says {facts['decision']}, {means}: {facts['reasons']}"
             )
         self._forget_an_old_answer(facts["version"])
-        if self.mode != REGISTRY:  # an answer that would not count is not asked for
-            try:
-                super().execute(context)
-            except TaskAwaitingInput:
-                if self.mode == AIRFLOW:
-                    raise
+        by = context["dag_run"].triggering_user_name or ""
+        try:
+            barred = had_a_part(self.model, facts["version"], waking_runs(context), by)
+            asked = promotions.ask(self.model, facts["version"], barred)
+        except RegistryRefused as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("request %s: %s of the people have to agree; %s", asked.id, asked.needs, "; ".join(asked.reasons))
         until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
-        trigger = ReviewTrigger(self.model, facts["version"], facts["gate_at"], context["ti"].id, until)
-        self.defer(trigger=trigger, method_name="execute_complete")
+        self._wait(context, {"number": asked.id, "seen": asked.seen, "until": until})
+
+    def _wait(self, context: Context, asked: dict[str, Any]) -> None:
+        """Ask in Airflow, again if somebody answered already, and wait for whoever answers next."""
+        facts = self.verdict["facts"]
+        if self.mode != REGISTRY:  # an answer that would not count is not asked for
+            # of a task that was answered it takes the answer away, and people are asked again
+            hitl.upsert_hitl_detail(
+                ti_id=context["ti"].id, options=self.options, subject=self.subject, body=self.body, params={},
+            )  # fmt: skip
+        trigger = ReviewTrigger(
+            self.model, facts["version"], facts["gate_at"], context["ti"].id, asked["number"], self.mode != AIRFLOW,
+            asked["until"],
+        )  # fmt: skip
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"asked": asked})
 
     def _forget_an_old_answer(self, version: int) -> None:
         """The task was cleared after it had an answer: the tag still says that one, and must not answer for a person again."""
@@ -121,47 +158,77 @@ class ModelApprovalOperator(ApprovalOperator):
             registry = Registry()
             registry.ask(self.model, version, registry.tags(self.model, version))
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Record the answer with its channel and reviewer; of a tag in the registry, whom MLflow's log-in saw setting it."""
-        from baton.lifecycle.promote import record_answer
+    def execute_complete(self, context: Context, event: dict[str, Any], asked: dict[str, Any] | None = None) -> Any:
+        """Take an answer as its person's vote; go on once the request is closed, else ask on."""
+        from baton.actions import promotions
+        from baton.actions.votes import Voter
 
-        version = self.verdict["facts"]["version"]
-        if "review" in event:
-            return self._answered_in_registry(context, version, event["review"])
-        if "error" in event:
-            record_answer(self.model, version, "timeout", reviewer="", channel=AIRFLOW)
-            return super().execute_complete(context, event)
-        user = event.get("responded_by_user") or {}
-        answer = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
-        reviewer = str(user.get("name") or user.get("id") or "")
-        record_answer(self.model, version, answer, reviewer=reviewer, channel=AIRFLOW)
-        self._show_in_registry(version, answer, f"{reviewer} in Airflow")
-        super().execute_complete(context, event)
-        return {"answer": answer, "version": version, "channel": AIRFLOW}
+        assert asked is not None
+        version, state = self.verdict["facts"]["version"], OPEN
+        if "closed" in event:
+            state = str(event["closed"])
+        elif "error" in event or event.get("review") == "timeout":
+            said = f"nobody, or too few, answered for {self.model} version {version} within {self.response_timeout}"
+            promotions.give_up(asked["number"], said)
+            raise AirflowFailException(said)
+        elif "review" in event:
+            state = self._tagged(version, str(event["review"]), asked)
+        else:
+            user = event.get("responded_by_user") or {}
+            voter = Voter(str(user.get("id") or ""), str(user.get("name") or ""), AIRFLOW)
+            yes = event["chosen_options"] == [self.APPROVE]
+            state, _ = self._vote(asked, voter, "approved" if yes else "refused")
+        if state == OPEN:
+            self._wait(context, asked)
+        return self._closed(context, version, state)
 
-    def _show_in_registry(self, version: int, answer: str, by: str) -> None:
-        """The version's tags say the answer too; one that cannot be written changes nothing of what is on record."""
-        from baton.errors import BatonError
-        from baton.registry.client import Registry
+    def _vote(self, asked: dict[str, Any], voter: Any, answer: str) -> tuple[str, str]:
+        """The request's state after a person's vote, and why that did not count."""
+        from baton.actions.votes import VoteRefused
+        from baton.effects import firewall
 
         try:
-            Registry().show_answer(self.model, version, answer, by)
-        except BatonError as error:
-            self.log.warning("the answer is on record, but not in the registry's tags: %s", error)
+            after = firewall.vote(asked["number"], voter, answer, asked["seen"])
+        except VoteRefused as refusal:
+            self.log.warning("%s", refusal)
+            return _state(asked["number"]), str(refusal)
+        left = "" if after.state != OPEN else f"{voter.name or voter.person} agreed; another person is needed"
+        return after.state, left
 
-    def _answered_in_registry(self, context: Context, version: int, review: str) -> dict[str, Any]:
-        from baton.lifecycle.promote import record_answer
+    def _tagged(self, version: int, review: str, asked: dict[str, Any]) -> str:
+        """The request's state after the tag's word; a word that does not close it goes back to `pending`, and is answered."""
+        from baton.actions.votes import Voter
         from baton.registry.client import Registry
 
-        if review == "timeout":
-            record_answer(self.model, version, "timeout", reviewer="", channel=REGISTRY)
-            raise AirflowFailException(
-                f"nobody answered for {self.model} version {version} within {self.response_timeout}"
+        registry = Registry()
+        who = registry.answered_by(self.model, version, review)
+        state, said = OPEN, "a comment only: MLflow's log-in did not see who set it; answer in Airflow, or set it again"
+        if who is not None:
+            state, said = self._vote(
+                asked, Voter(who, who, REGISTRY), "approved" if review == "approved" else "refused"
             )
-        who = Registry().answered_by(self.model, version, review)
-        reviewer = f"{who} (registry)" if who else "unverified (registry)"
-        record_answer(self.model, version, review, reviewer=reviewer, channel=REGISTRY)
-        self._show_in_registry(version, review, f"{who} in MLflow" if who else "whoever set the tag")
-        if review == "rejected":
+        if state == OPEN:
+            registry.ask(self.model, version, {})
+            registry.say(self.model, version, f"{review}: {said}")
+        return state
+
+    def _closed(self, context: Context, version: int, state: str) -> dict[str, Any]:
+        """Show what the request came to, and go on, skip or fail."""
+        from baton.actions import promotions
+        from baton.errors import BatonError
+        from baton.lifecycle.promote import record_of
+        from baton.registry.client import Registry
+
+        record = record_of(self.model, version) or {}
+        answer, channel = record.get("answer"), record.get("channel")
+        if state not in ("approved", "refused") or answer is None:
+            raise AirflowFailException(
+                f"{self.model} version {version}: the request is {state}: nothing is promoted; clear `judge` to have it asked anew"
+            )
+        try:
+            Registry().show_answer(self.model, version, str(answer), promotions.voices(int(record["request"])))
+        except BatonError as error:  # one that cannot be written changes nothing of what is on record
+            self.log.warning("the answer is on record, but not in the registry's tags: %s", error)
+        if state == "refused":
             self.skip(ti=context["ti"], tasks=context["task"].get_direct_relatives(upstream=False))
-        return {"answer": review, "version": version, "channel": REGISTRY}
+        return {"answer": answer, "version": version, "channel": channel}

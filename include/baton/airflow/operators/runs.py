@@ -110,7 +110,8 @@ class OfTraining:
         if earlier is None:  # the run's first stage
             from baton.lifecycle.assemble import as_of, record_start
 
-            record_start(self.model)
+            run = context["dag_run"]
+            record_start(self.model, run.run_id, run.triggering_user_name or "")
             earlier = as_of(self.model, until)
         return Asked(earlier, since=since, until=until)
 
@@ -138,6 +139,12 @@ class OfPromotion:
 def _named(params: Mapping[str, Any]) -> list[str]:
     """Files that the form names."""
     return [line.strip() for line in str(params.get("files") or "").splitlines() if line.strip()]
+
+
+def waking_runs(context: Context) -> set[str]:
+    """Runs whose asset events started this one."""
+    events = (context.get("triggering_asset_events") or {}).values()
+    return {str(one.source_run_id) for many in events for one in many if getattr(one, "source_run_id", None)}
 
 
 def event_extra(context: Context) -> dict[str, Any]:

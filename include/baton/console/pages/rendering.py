@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from baton.console import wording
 from baton.console.host import Host
 from baton.console.pages.sparkline import Point, sparkline
+from baton.settings import SINGLE, settings
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -45,7 +46,8 @@ def page(request: Request, host: Host, template: str, status: int = 200, **value
     """Render a template; `console` and `airflow` are the paths that links start with."""
     nonce = secrets.token_urlsafe(16)
     html = environment().get_template(template).render(
-        nonce=nonce, console=request.scope.get("root_path", ""), airflow=host.root, **values
+        nonce=nonce, console=request.scope.get("root_path", ""), airflow=host.root,
+        single=settings().governance == SINGLE, **values
     )  # fmt: skip
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; "

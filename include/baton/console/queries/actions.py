@@ -1,12 +1,12 @@
 """What is to be done outside and waits for people, what was done and can be taken back, and whether all of it is stopped."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select, tuple_
 
-from baton.actions import requests, switch
+from baton.actions import assets, promotions, requests, switch
 from baton.actions.votes import APPROVE, Voter, flaw
 from baton.console.host import Rights
 from baton.effects import overview
@@ -58,12 +58,19 @@ def of_case(
 
 
 def summary(rights: Rights) -> dict[str, Any]:
-    """The part of Today: how many requests wait, what went with a notice, and the switch."""
+    """The part of Today: how many requests wait (promotions stand by themselves), what went with a notice, the switch, and
+    `unseen`: rollbacks that nobody else has looked at in time."""
     stopped = switch.stopped()
+    waiting = [one for one in requests.still_open() if one.kind != assets.PROMOTE or not one.of_asset]
     return {
         "stopped": asdict(stopped) if stopped else None,
         "may_stop": rights.decide(None),
-        "waiting": sum(rights.read(one.flow) for one in requests.still_open()),
+        "waiting": sum(rights.read(one.flow) for one in waiting),
+        "unseen": [
+            {"id": one.id, "target": one.target, "by": one.requester, "at": one.opened_at, "why": one.reasons[-1]}
+            for one in promotions.unseen()
+            if rights.read(one.flow)
+        ],
         "notices": sum(count for flow, count in overview.notice_counts().items() if rights.read(flow)),
     }
 
@@ -87,12 +94,10 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
         "seen",
     )
     yes = [vote for vote in asked.votes if vote["answer"] == APPROVE]
-    why_not = (
-        _why_not(rights, asked, [vote["person"] for vote in yes]) if deciding else "answering takes the right to decide"
-    )
+    why_not = _why_not(rights, asked, yes) if deciding else "answering takes the right to decide"
     return {
         **{name: getattr(request, name) for name in names}, "opened_at": request.opened_at, "expires_at": request.expires_at,
-        "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
+        "change": request.of_asset, "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
         "asset_class": request.action.get("asset_class") or "", "confidence": request.action.get("confidence"),
         "findings": list({moments[one]["text"]: moments[one] for one in asked.evidence if deciding and one in moments}.values()),
         "unexplained": sum(one not in moments for one in asked.evidence), "undoes": bool(request.undoes),
@@ -102,10 +107,12 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
     }  # fmt: skip
 
 
-def _why_not(rights: Rights, asked: ShownRequest, agreed: list[str]) -> str:
+def _why_not(rights: Rights, asked: ShownRequest, agreed: Sequence[Mapping[str, Any]]) -> str:
     """Why this person cannot approve; empty: they can."""
     voter = Voter(rights.person.id, rights.person.name)
-    return "you have agreed already" if voter.id in agreed else flaw(voter, asked.request.requester)
+    if any(voter.names & Voter(one["person"], one["name"]).names for one in agreed):
+        return "you have agreed already"
+    return flaw(voter, asked.request.requester, asked.request.barred)
 
 
 def _standing(rights: Rights, one: EffectState) -> dict[str, Any]:

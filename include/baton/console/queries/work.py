@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.engine import RowMapping
 
+from baton.actions.requests import find
+from baton.actions.votes import approvers
 from baton.console.host import OpenRequest, Rights, RunsOfDag
 from baton.names import promote_of
 from baton.quarantine.rows import value_of
@@ -40,7 +42,8 @@ def with_partitions(conn: Connection, runs: Sequence[RunsOfDag]) -> list[RunsOfD
 def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest]) -> list[dict[str, Any]]:
     """Versions that the gate would promote and nobody has answered for, newest first.
 
-    `request` is where to answer in Airflow's UI; None when no run waits for this answer (any more).
+    `request` is where to answer in Airflow's UI; None when no run waits for this answer (any more). `needs`: how many people
+    have to agree, `agreed`: how many did; 0 where nobody was asked yet.
     """
     waiting = {request.dag_id: request for request in requests}
     found = []
@@ -50,8 +53,15 @@ def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest])
             continue
         request = waiting.get(dag_id)
         where = {"request": required_actions(request) if request else None, "asked_at": request and request.asked_at}
-        found.append({**verdict_of(row), "dag_id": dag_id, **where})
+        found.append({**verdict_of(row), "dag_id": dag_id, **where, **_agreed(conn, row["request"])})
     return found
+
+
+def _agreed(conn: Connection, number: int | None) -> dict[str, int]:
+    if number is None:
+        return {"needs": 0, "agreed": 0}
+    asked = find(conn, number)
+    return {"needs": asked.needs, "agreed": len(approvers(conn, asked))}
 
 
 def newest_verdicts(conn: Connection) -> list[RowMapping]:

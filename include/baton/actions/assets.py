@@ -1,0 +1,42 @@
+"""How many people have to agree to a change of an asset. What is said here no pack and no file of policy makes fewer.
+
+An asset is named by kind and name, `model:card_fraud`. Its policy is an `actions.yaml` that nobody wrote: so requests, votes
+and permits about changes are those of effects.
+"""
+
+from baton.settings import SINGLE, settings
+from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
+
+KINDS = ("model:",)
+PROMOTE, LOOK_AGAIN = "promote", "look_again"
+LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
+_LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
+_MONTH = 60 * 24 * 30
+
+
+def votes_needed(asset: str) -> int:
+    """How many different people have to agree to a change of an asset: 1 or 2.
+
+    One where the installation says that one person runs it. Else two: of no asset is it known that less is at stake.
+    """
+    return 1 if settings().governance == SINGLE else 2
+
+
+def policy_of(asset: str) -> ActionsSpec:
+    """The changes of an asset and who has to agree, as of now."""
+    needs = votes_needed(asset)
+    name = "governance_single" if settings().governance == SINGLE else f"votes_{needs}"
+    changes = {
+        PROMOTE: "makes a version the champion: it scores from then on",
+        LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
+    }
+    return ActionsSpec(
+        actions={
+            kind: ActionSpec(description=said, recovery="reversible_by_others", reach="record")
+            for kind, said in changes.items()
+        },
+        policy=(
+            PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver", answer_minutes=_MONTH),
+            PolicyRule(name=name, level=_LEVELS[needs], permit_minutes=60 * 24, answer_minutes=_MONTH),
+        ),
+    )

@@ -1,0 +1,235 @@
+"""Who is champion, by the ledger, and the request that a version becomes it: asked, answered and used up like an effect's.
+
+What people agree to is one move: this version instead of this champion, on this verdict of the gate, with these signed files
+and this policy of the gate. It is recomputed when they vote and when the champion moves; what differs then is another one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.actions import admission, assets, permits, policy, requests, switch, votes
+from baton.actions.action import Action, digest
+from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
+from baton.errors import RegistryRefused
+from baton.names import CHAMPION, promote_of
+from baton.record import ledger, tables, warehouse
+from baton.settings import SINGLE, settings
+
+ALIAS_MOVED = "alias_moved"
+GATE_SAYS = "PROMOTE"
+table = tables.approvals
+_WHERE = {"airflow": "in Airflow", "registry": "in MLflow", "command line": "on the command line"}
+
+
+def moves(model: str, conn: Connection | None = None) -> list[dict[str, Any]]:
+    """The ledger's moves of the champion, the newest first: version, before, actor, reason, perhaps rollback."""
+    entries = ledger.entries(subject=model, kind=ALIAS_MOVED, limit=10_000, conn=conn)
+    return [entry.payload for entry in entries if entry.payload.get("alias") == CHAMPION]
+
+
+def recorded_champion(model: str, conn: Connection | None = None) -> int | None:
+    """The champion: the version of the ledger's last move, whatever the alias says by now."""
+    return next((int(move["version"]) for move in moves(model, conn)), None)
+
+
+def promotion(
+    conn: Connection, model: str, version: int, barred: Mapping[str, str] | None = None, **now: str
+) -> tuple[Origin, Action]:
+    """The move as it would be now, of which people are asked.
+
+    Args:
+        barred: who had a part in the version, by name -> what, as in "ada started the training".
+        now: `manifest` and `gate`, digests of the signed files and of the gate's policy, where they are at hand; else they are
+            taken as the verdict has them.
+
+    Raises:
+        RegistryRefused: no verdict says PROMOTE, or it was about another champion.
+    """
+    query = sa.select(table.c.verdict, table.c.judged_at).where(table.c.model == model, table.c.version == version)
+    row = conn.execute(query).first()
+    if row is None:
+        raise RegistryRefused(f"{model} version {version} was never judged: there is nothing to answer")
+    verdict, champion = row.verdict, recorded_champion(model, conn)
+    if verdict.get("decision") != GATE_SAYS:
+        raise RegistryRefused(f"{model} version {version} is not approved: the gate says {verdict.get('decision')}")
+    if champion != verdict.get("champion_version"):
+        raise RegistryRefused(
+            f"{model} version {version} is not approved: champion is version {champion}, but the gate compared with "
+            f"{verdict.get('champion_version')}; judge again"
+        )
+    target = f"model:{model}"
+    parts = {"verdict": digest([verdict, row.judged_at])}
+    parts |= {name: now.get(name) or str(verdict.get(name) or "") for name in ("manifest", "gate")}
+    evidence = [f"{name} {value}" for name, value in parts.items()]
+    action = Action(
+        assets.PROMOTE, f"{model}/{version}", target, {"from": champion, "to": version}, evidence=evidence,
+        before={CHAMPION: champion}, after={CHAMPION: version},
+    )  # fmt: skip
+    flow = promote_of(model)
+    key = f"{CHANGE}{assets.PROMOTE}:{target}:{version}"
+    return Origin(key, flow, f"version-{version}", target, f"flow:{flow}", barred=dict(barred or {})), action
+
+
+def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
+    """Ask people whether a version becomes champion, in a transaction of its own; what was said to an earlier request is void.
+
+    Where the installation says that one person runs it nobody is barred; the request says so.
+
+    Args:
+        barred: see `promotion`; who was barred once is for this version barred for good.
+
+    Raises:
+        RegistryRefused: see `promotion`.
+    """
+
+    def work(conn: Connection) -> Request:
+        warehouse.take_turns(conn, switch.TURNS)
+        origin, action = promotion(conn, model, version, barred)
+        former = requests.of_effect(conn, origin.effect)
+        for one in former:  # whoever starts the promotion again asks again
+            requests.close(conn, one, WITHDRAWN, "it is asked for again", REFUSED)
+        single = settings().governance == SINGLE
+        known = {} if single else {who: why for one in former for who, why in (one.barred or {}).items()}
+        origin = replace(origin, barred={} if single else known | dict(barred))
+        asked = admission.admit(conn, origin, action, policy.load(origin.pack)).request
+        assert asked is not None  # the policy of an asset lets nothing through by itself
+        if single:
+            part = ", ".join(f"{who} {why}" for who, why in barred.items())
+            said = "this installation says `governance: single`: one person agrees alone"
+            requests.explain(conn, asked, f"{said}; {part}" if part else said)
+        here = (table.c.model == model, table.c.version == version)
+        conn.execute(table.update().where(*here).values({**dict.fromkeys(_ANSWER), "request": asked}))
+        return requests.find(conn, asked)
+
+    return warehouse.transact(work)
+
+
+_ANSWER = ("answer", "reviewer", "channel", "answered_at")
+
+
+def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
+    """What a request about a change asks for, as it would be now.
+
+    Raises:
+        RegistryRefused: it would not be at all.
+    """
+    if request.kind == assets.PROMOTE:
+        model, _, version = request.entity_key.rpartition("/")
+        return promotion(conn, model, int(version))
+    told = {**request.action}
+    action = Action.of(request.kind, request.entity_key, request.target, told.get("payload") or {}, told)
+    return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action
+
+
+def note(conn: Connection, request: Request) -> None:
+    """Write what a closed request came to where pages and evidence look for it, with its ledger entry."""
+    if request.kind != assets.PROMOTE or request.state == OPEN:
+        return
+    answer = {requests.APPROVED: "approved", REFUSED: "rejected", EXPIRED: "timeout"}.get(request.state)
+    if answer is None:
+        return
+    said = votes.of(conn, request, {"approved": votes.APPROVE, "rejected": votes.REFUSE}.get(answer, ""))
+    values: dict[str, Any] = {
+        "answer": answer, "reviewer": ", ".join(name for name, _ in said),
+        "channel": ", ".join(dict.fromkeys(channel for _, channel in said)),
+    }  # fmt: skip
+    here = table.c.request == request.id
+    conn.execute(table.update().where(here).values({**values, "answered_at": warehouse.now()}))
+    ledger.append(conn, "approval", request.named, {**values, "request": request.id})
+
+
+def voices(number: int) -> str:
+    """Who gave a request the answer that it has, and where, in words."""
+    with warehouse.read() as conn:
+        request = requests.find(conn, number)
+        said = votes.of(conn, request, request.state)
+    return ", ".join(f"{name} {_WHERE.get(channel, f'in {channel}')}" for name, channel in said)
+
+
+def give_up(number: int, why: str) -> None:
+    """Nobody answered in time: end a request that is still open."""
+
+    def work(conn: Connection) -> None:
+        warehouse.take_turns(conn, switch.TURNS)
+        if requests.close(conn, requests.find(conn, number), EXPIRED, why):
+            note(conn, requests.find(conn, number))
+
+    warehouse.transact(work)
+
+
+def permitted(conn: Connection, model: str, version: int, manifest: str, gate: str) -> dict[str, Any]:
+    """Use up the permit of a move, in the transaction in which the move is recorded; returns who decided, and where.
+
+    Args:
+        manifest, gate: digests of the signed files and of the gate's policy, as they are now.
+
+    Raises:
+        RegistryRefused: there is no permit for exactly this move, or it was used; says what people have to do.
+    """
+    origin, action = promotion(conn, model, version, manifest=manifest, gate=gate)
+    now = policy.policy_digest(policy.load(origin.pack), action.kind)
+    verdict = permits.consume(conn, origin, action, now, once=True)
+    if verdict.permit is None or verdict.request is None:
+        raise RegistryRefused(f"{model} version {version} is not approved: {verdict.why}")
+    said = votes.of(conn, requests.find(conn, verdict.request), votes.APPROVE)
+    channels = ", ".join(dict.fromkeys(channel for _, channel in said))
+    actor = ", ".join(name for name, _ in said)
+    return {"actor": actor, "reason": f"approved by {channels}", "request": verdict.request, "permit": verdict.permit}
+
+
+def rolled_back(
+    conn: Connection, model: str, version: int | None, to: int, actor: str, reason: str
+) -> dict[str, Any]:  # fmt: skip
+    """Let one person go back to a version that was champion, and ask for a second look; in the transaction of the move's record.
+
+    Returns:
+        actor, reason, and the number of the request that asks for the second look; None where one person runs the installation.
+
+    Raises:
+        RegistryRefused: nobody knows who it is, or why.
+    """
+    single = settings().governance == SINGLE
+    if (why := votes.flaw(votes.Voter(actor), "")) and not (single and actor.strip()):
+        raise RegistryRefused(f"{model}: not rolled back: {why}")
+    if not reason.strip():
+        raise RegistryRefused(f"{model}: not rolled back: say why, for whoever looks at it afterwards")
+    told: dict[str, Any] = {"actor": actor, "reason": reason, "second_look": None}
+    if single:
+        return {**told, "governance": SINGLE}
+    action = Action(
+        assets.LOOK_AGAIN, f"{model}/{to}", f"model:{model}", {"from": version, "to": to},
+        before={CHAMPION: version}, after={CHAMPION: to},
+    )  # fmt: skip
+    key = f"{CHANGE}{assets.LOOK_AGAIN}:{action.target}:{to}:{warehouse.now()}"
+    origin = Origin(key, promote_of(model), f"version-{to}", action.target, actor)
+    asked = admission.admit(conn, origin, action, policy.load(origin.pack)).request
+    assert asked is not None  # the policy of an asset lets nothing through by itself
+    requests.explain(conn, asked, f"{actor} rolled it back: {reason}")
+    return {**told, "second_look": asked}
+
+
+def unseen(conn: Connection | None = None) -> list[Request]:
+    """Emergency rollbacks that nobody else has looked at in time, the oldest first."""
+    late = requests.later(-60 * assets.LOOK_HOURS)
+    return [one for one in requests.still_open(conn=conn) if one.kind == assets.LOOK_AGAIN and one.opened_at < late]
+
+
+def line(moved: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Champions of which each replaced the one before it, up to the present one, without those that a rollback left.
+
+    Args:
+        moved: as `moves` gives them.
+    """
+    found: list[int] = []
+    for move in reversed(moved):
+        version = int(move["version"])
+        if move.get("rollback") and version in found:
+            while found[-1] != version:
+                found.pop()
+        elif found[-1:] != [version]:
+            found.append(version)
+    return found
