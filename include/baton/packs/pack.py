@@ -1,7 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
 <pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml
-<pack>/steps.py  README.md
+<pack>/governance.yaml  steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
 from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
+from baton.specs.governance import GovernanceSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
 from baton.specs.retention import FlowRetention
@@ -24,7 +25,7 @@ from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
-SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions")  # files of which a pack has one
+SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions", "governance")  # files of which a pack has one
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Pack:
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
     actions: ActionsSpec | None = None
+    governance: GovernanceSpec | None = None
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -187,6 +189,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         tools=tools,
         retention=retention,
         actions=next((file.spec for file in read if file.kind == "actions"), None),
+        governance=next((file.spec for file in read if file.kind == "governance"), None),
     )
 
 

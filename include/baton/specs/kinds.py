@@ -1,4 +1,4 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions, governance.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
@@ -6,6 +6,7 @@
     tools.yaml                 -> ToolsSpec (name -> ToolSpec)
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
     actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
+    governance.yaml            -> GovernanceSpec (who answers for what the pack has, and who may use it)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field, RootModel
 from baton.specs.actions import ActionsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.forecast import ForecastSpec
+from baton.specs.governance import GovernanceSpec
 from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
@@ -28,10 +30,10 @@ class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "tools", "retention", "actions"]
+Kind = Literal["model", "contract", "sources", "tools", "retention", "actions", "governance"]
 KINDS: dict[Kind, type[BaseModel]] = {
     "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
-    "retention": RetentionSpec, "actions": ActionsSpec,
+    "retention": RetentionSpec, "actions": ActionsSpec, "governance": GovernanceSpec,
 }  # fmt: skip
 
 
