@@ -100,7 +100,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: the version does not verify, or the champion is not `previous` any more.
         """
-        self.download(model, version)
+        self.verified(model, version)
         current = self.recorded_champion(model)
         if current not in (previous, version):
             raise RegistryRefused(
@@ -136,7 +136,7 @@ class Registry(Versions):
         if target == current:
             raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
-        self.download(model, target)
+        self.verified(model, target)
         self._move_champion(model, target, current, actor, reason or "rolled back", rollback=True)
         after = _line(_moves(model))
         if len(after) > 1:

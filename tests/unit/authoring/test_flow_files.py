@@ -57,7 +57,9 @@ TOOLS = """\
 postcodes: {description: where it is, conn_id: post, path: "codes/{value}", answer: {town: text}}
 """
 
-GOVERNANCE = "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01, consumers: [orders]}\n"
+GOVERNANCE = (
+    "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01, consumers: [orders]}\n"
+)
 
 
 @pytest.fixture

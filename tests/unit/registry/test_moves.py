@@ -39,7 +39,7 @@ class Shelf(Registry):
     def tags(self, model: str, version: int) -> dict[str, str]:
         return self.said
 
-    def download(self, model: str, version: int) -> Path:
+    def verified(self, model: str, version: int) -> Path:
         return Path()
 
 

@@ -62,7 +62,7 @@ def _folder(model: str, version: int) -> Path | str:
     from baton.services.mlflow_server import at_hand
 
     with at_hand(settings().home) as url:
-        return Registry(url).download(model, version) if url else "no registry was ever made in this BATON_HOME"
+        return Registry(url).verified(model, version) if url else "no registry was ever made in this BATON_HOME"
 
 
 def _read(path: Path) -> str:
