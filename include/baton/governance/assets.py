@@ -117,7 +117,7 @@ def terms_of(pack: Pack, kind: AssetKind, name: str) -> Terms:
 
 
 def votes_needed(asset: str) -> int:
-    """How many people have to agree to a change of an asset: 1 of low impact, else 2, or more where its pack says so.
+    """How many people have to agree to a change of an asset: 1 of low impact, else 2, or 2 of low impact too where its pack says so.
 
     Raises:
         SpecError: there is no such asset, or nobody answers for it.

@@ -151,6 +151,10 @@ permits = _table(
     Index(None, "pack", "rule", "issued_at"),
     Index(None, "level", "issued_at"),
 )
+# who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with
+grants = _table(
+    "grants", "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?", Index(None, "asset", "duty")
+)
 meta = _table("meta", "key* value")
 # append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only
 ledger = _table(

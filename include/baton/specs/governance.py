@@ -11,7 +11,7 @@ from baton.specs.base import Name, Seq, Spec
 AssetKind = Literal["model", "prompt", "agent", "contract", "rules", "flow", "source", "effect"]
 Impact = Literal["low", "medium", "high"]
 ASSET_KINDS: tuple[AssetKind, ...] = get_args(AssetKind)
-VOTES: dict[Impact, int] = {"low": 1, "medium": 2, "high": 2}  # a pack may ask for more, never for fewer
+VOTES: dict[Impact, int] = {"low": 1, "medium": 2, "high": 2}  # a pack may ask for more of these, never for fewer
 
 
 def _date(text: object) -> object:
@@ -57,7 +57,7 @@ class TermsSpec(Spec):
     review: Day | None = Field(default=None, description="day until which somebody looks at it again")
     consumers: Seq[Name] | None = Field(default=None, description="flows that may use it; any other is refused")
     votes: int | None = Field(
-        default=None, ge=1, le=5, description="people who have to agree to a change; 1 of low impact, else 2, or more"
+        default=None, ge=1, le=2, description="people who have to agree to a change; without: 1 of low impact, else 2"
     )
 
     def over(self, default: "TermsSpec | None") -> dict[str, object]:

@@ -49,7 +49,7 @@ def test_what_an_asset_does_not_say_is_the_defaults(tmp_path: Path) -> None:
         (DEFAULT + "source:\n  rows:\n    deputy: ann\n", 3, "source.rows", "owner and deputy are both `ann`"),
         (DEFAULT + "source:\n  row: {impact: low}\n", 3, "source.row", "no source `row`, did you mean `rows`?"),
         (DEFAULT + "rules:\n  policy/limits: {votes: 0}\n", 3, "rules.policy/limits.votes", ""),
-        (DEFAULT + "rules:\n  policy/limits: {votes: 3}\n", 3, "rules.policy/limits", "no rules `policy/limits`"),
+        (DEFAULT + "rules:\n  policy/limits: {votes: 2}\n", 3, "rules.policy/limits", "no rules `policy/limits`"),
         (DEFAULT.replace("2030-01-01", "soon"), 1, "default.review", "should be a date"),
         ("source:\n  rows: {owner: ann}\n", 2, "source.rows", "missing, here and in `default`"),
         ("contract:\n  any: " + DEFAULT.removeprefix("default: "), 1, "", "nobody answers for source:rows"),

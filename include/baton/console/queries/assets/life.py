@@ -35,7 +35,12 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
         place (the pack's file and the line of what governs it), versions (of a model, newest first), over (of a model: as the page Models has it),
         partitions (of a flow), cases (open, by flow), events and troubles (of the ledger, newest first).
     """
-    found: Row = {"place": "/".join(place(asset, "owner").rsplit("/", 2)[1:]), "versions": [], "over": None, "partitions": []}
+    found: Row = {
+        "place": "/".join(place(asset, "owner").rsplit("/", 2)[1:]),
+        "versions": [],
+        "over": None,
+        "partitions": [],
+    }
     flows = [asset.name] if asset.kind == "flow" else list(asset.terms.consumers)
     subjects = [asset.id]
     if asset.kind == "model":
