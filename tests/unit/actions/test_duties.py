@@ -27,7 +27,14 @@ def migrated(home: Path) -> Iterator[None]:
 
 
 def given(asset: str, person: str, until: str = "2999-01-01T00:00:00.000000Z", **more: str) -> None:
-    values = {"asset": asset, "person": person, "duty": "approve", "given_by": "op", "at": warehouse.now(), "valid_to": until}
+    values = {
+        "asset": asset,
+        "person": person,
+        "duty": "approve",
+        "given_by": "op",
+        "at": warehouse.now(),
+        "valid_to": until,
+    }
     with warehouse.write() as conn:
         conn.execute(tables.grants.insert().values({**values, **more}))
 

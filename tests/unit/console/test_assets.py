@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -103,3 +103,34 @@ def test_versions_are_drawn_in_lanes_and_said_in_words() -> None:
     assert len(tree.findall(".//circle")) == 4
     assert "approved by &lt;ada&gt;" in drawn
     assert timeline.versions([lone], datetime(2026, 11, 5, tzinfo=UTC)) == ""
+
+
+def test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide(empty: Any) -> None:
+    until = (datetime.now(UTC).date() + timedelta(30)).isoformat()
+    asked_for = {
+        "asset": "model:card_fraud",
+        "duty": "approve",
+        "person": "ann",
+        "until": until,
+        "reason": "she knows it",
+    }
+
+    def send(name: str, path: str = "grants", **changed: str) -> Any:
+        return client(name).post(f"/baton/{path}", json={**asked_for, **changed})
+
+    codes = {name: send(name).status_code for name in ("stranger", "viewer", "second", "admin")}
+    assert codes == {"stranger": 404, "viewer": 403, "second": 409, "admin": 200}, (
+        "second decides in Airflow, and owns nothing"
+    )
+    assert send("admin", until="soon").status_code == 422
+    assert send("admin", person="admin").status_code == 409
+    assert client(None).post("/baton/grants", json=asked_for).status_code == 401
+    (grant,) = asked("assets/model:card_fraud")["grants"]
+    assert (grant["person"], grant["given_by"], grant["good"]) == ("ann", "admin", True)
+    page = client("admin").get("/baton/assets/model:card_fraud", headers=HTML).text
+    assert "she knows it" in page
+    assert 'action="/baton/grants/end"' in page
+    assert 'action="/baton/grants' not in client("second").get("/baton/assets/model:card_fraud", headers=HTML).text
+    assert send("admin", "grants/end", grant="99").status_code == 404
+    assert send("second", "grants/end", grant=str(grant["id"])).status_code == 409
+    assert send("admin", "grants/end", grant=str(grant["id"])).json()["ended_by"] == "admin"

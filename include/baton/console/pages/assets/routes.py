@@ -13,6 +13,7 @@ from baton.console.pages.assets import timeline
 from baton.console.queries.assets import life, listing
 from baton.errors import SpecError
 from baton.governance.assets import find
+from baton.governance.duties import DUTIES
 from baton.record.warehouse import read
 
 router = APIRouter()
@@ -35,7 +36,14 @@ def one_asset(request: Request, rights: Asking, asset: str) -> Response:
     if not wants_html(request):
         return JSONResponse(found)
     return with_forms(
-        request, rights, "assets/one.html.j2", found=found, draw=charts, line=timeline, now=datetime.now(UTC)
+        request,
+        rights,
+        "assets/one.html.j2",
+        found=found,
+        draw=charts,
+        line=timeline,
+        now=datetime.now(UTC),
+        duties=DUTIES,
     )
 
 

@@ -8,9 +8,12 @@ from sqlalchemy import Connection, func, select
 
 from baton.console.host import Rights
 from baton.console.queries import models
+from baton.console.queries.assets.listing import decides
+from baton.governance import duties
 from baton.governance.assets import Asset, place
 from baton.names import PUBLISH
 from baton.record import tables
+from baton.record.warehouse import now
 
 VERSIONS = 12  # of a model, the newest, on the time line
 EVENTS = 40  # of the ledger, and cases
@@ -33,7 +36,7 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
 
     Returns:
         place (the pack's file and the line of what governs it), versions (of a model, newest first), over (of a model: as the page Models has it),
-        partitions (of a flow), cases (open, by flow), events and troubles (of the ledger, newest first).
+        partitions (of a flow), cases (open, by flow), grants (newest first; `good`: in force), may_give (whether the person may give them), events and troubles (of the ledger, newest first).
     """
     found: Row = {
         "place": "/".join(place(asset, "owner").rsplit("/", 2)[1:]),
@@ -50,9 +53,12 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
         found["over"] = models.one_model(conn, rights, asset.name)
     elif asset.kind == "flow":
         found["partitions"] = _partitions(conn, asset.name)
+    who = duties.Who(rights.person.id, rights.person.name)
+    found["grants"] = [{**vars(one), "good": one.holds(now())} for one in duties.of_asset(conn, asset.id, EVENTS)]
+    found["may_give"] = who.among(asset.terms.owner, asset.terms.deputy) and decides(rights, asset)
     told = _events(conn, subjects)
     found["cases"] = _open_cases(conn, [flow for flow in flows if rights.read(flow)])
-    found["events"] = [one for one in told if one["subject"] == asset.id]
+    found["events"] = [one for one in told if one["subject"] == asset.id and one["kind"] not in _TROUBLE]
     found["troubles"] = [one for one in told if one["kind"] in _TROUBLE]
     return found
 

@@ -45,10 +45,19 @@ class Filter:
 
 def readable(rights: Rights, asset: Asset) -> bool:
     """Whether a person may read about an asset: about its own DAG, or about a flow that uses it."""
+    return any(map(rights.read, _dags(asset)))
+
+
+def decides(rights: Rights, asset: Asset) -> bool:
+    """Whether the host lets a person decide on an asset: on its own DAG, or on every flow that uses it."""
+    return all(map(rights.decide, _dags(asset)))
+
+
+def _dags(asset: Asset) -> list[str | None]:
+    """DAGs by which the host is asked about an asset; None: DAGs in general."""
     if asset.kind == "model":
-        return rights.read(promote_of(asset.name))
-    flows = [asset.name] if asset.kind == "flow" else asset.terms.consumers
-    return any(map(rights.read, flows)) or (not flows and rights.read(None))
+        return [promote_of(asset.name)]
+    return [asset.name] if asset.kind == "flow" else [*asset.terms.consumers] or [None]
 
 
 def row_of(asset: Asset, today: date) -> dict[str, Any]:
