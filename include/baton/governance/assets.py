@@ -13,7 +13,7 @@ from pathlib import Path
 from baton.errors import SpecError
 from baton.packs.pack import Pack, find_model, load_pack, packs
 from baton.packs.spec_file import did_you_mean, read_marked
-from baton.specs.governance import ASSET_KINDS, AssetKind, Terms
+from baton.specs.governance import ASSET_KINDS, AssetKind, AssetTerms
 
 FILE = "governance.yaml"
 ALONE: tuple[AssetKind, ...] = ("model", "flow")  # kinds whose names one installation has once
@@ -28,7 +28,7 @@ class Asset:
     kind: AssetKind
     name: str
     pack: str
-    terms: Terms
+    terms: AssetTerms
 
     @property
     def id(self) -> str:
@@ -102,7 +102,7 @@ def find(asset: str) -> Asset:
     return Asset(kind, name, owners[0].name, terms_of(owners[0], kind, name))
 
 
-def terms_of(pack: Pack, kind: AssetKind, name: str) -> Terms:
+def terms_of(pack: Pack, kind: AssetKind, name: str) -> AssetTerms:
     """What holds for an asset of a pack. Raises SpecError: nobody answers for it."""
     if pack.governance is None:
         raise SpecError(

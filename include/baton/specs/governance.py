@@ -30,12 +30,12 @@ Day = Annotated[
     PlainSerializer(lambda day: day.isoformat(), return_type=str),
     WithJsonSchema({"type": "string", "format": "date", "examples": ["2027-06-30"]}),
 ]
-Person = Annotated[str, StringConstraints(pattern=r"^[^\s:/]{1,128}$")]
+LoginName = Annotated[str, StringConstraints(pattern=r"^[^\s:/]{1,128}$")]
 AssetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_./-]{0,127}$")]
 
 
 @dataclass(frozen=True)
-class Terms:
+class AssetTerms:
     """What holds for one asset, with what it inherits."""
 
     owner: str
@@ -47,22 +47,22 @@ class Terms:
     votes: int
 
 
-class TermsSpec(Spec):
+class AssetTermsSpec(Spec):
     """What is said of an asset; what is not said is the default's."""
 
-    owner: Person | None = Field(default=None, description="log-in name of who answers for it, and may approve it")
-    deputy: Person | None = Field(default=None, description="log-in name of who does it in the owner's absence")
+    owner: LoginName | None = Field(default=None, description="log-in name of who answers for it, and may approve it")
+    deputy: LoginName | None = Field(default=None, description="log-in name of who does it in the owner's absence")
     impact: Impact | None = Field(default=None, description="what a mistake of it would cost")
     intended_use: str | None = Field(default=None, min_length=1, description="what it is for, in a sentence")
     review: Day | None = Field(default=None, description="day until which somebody looks at it again")
-    consumers: Seq[Name] | None = Field(default=None, description="flows that may use it; any other is refused")
+    consumers: Seq[Name] | None = Field(default=None, description="flows that may use it; of a model any other is refused")
     votes: int | None = Field(
         default=None, ge=1, le=2, description="people who have to agree to a change; without: 1 of low impact, else 2"
     )
 
-    def over(self, default: "TermsSpec | None") -> dict[str, object]:
+    def over(self, default: "AssetTermsSpec | None") -> dict[str, object]:
         """What is said here and, where nothing is, in the default; None where neither says it."""
-        below = default or TermsSpec()
+        below = default or AssetTermsSpec()
         return {
             name: own if (own := getattr(self, name)) is not None else getattr(below, name)
             for name in type(self).model_fields
@@ -72,35 +72,39 @@ class TermsSpec(Spec):
 class GovernanceSpec(Spec):
     """The file governance.yaml: `default`, then by kind and name what differs from it."""
 
-    default: TermsSpec | None = Field(default=None, description="what holds for every asset that says nothing else")
-    model: dict[AssetName, TermsSpec] = Field(default={}, description="by the model's name")
-    prompt: dict[AssetName, TermsSpec] = Field(default={}, description="by the file's name below prompts/")
-    agent: dict[AssetName, TermsSpec] = Field(default={}, description="by the name of the file with its instructions")
-    contract: dict[AssetName, TermsSpec] = Field(default={}, description="by the contract's name")
-    rules: dict[AssetName, TermsSpec] = Field(
+    default: AssetTermsSpec | None = Field(
+        default=None, description="what holds for every asset that says nothing else"
+    )
+    model: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by the model's name")
+    prompt: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by the file's name below prompts/")
+    agent: dict[AssetName, AssetTermsSpec] = Field(
+        default={}, description="by the name of the file with its instructions"
+    )
+    contract: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by the contract's name")
+    rules: dict[AssetName, AssetTermsSpec] = Field(
         default={},
         description="`actions`, `retention`, `tools`, or a file of rules by its path in the pack, such as policy/limits",
     )
-    flow: dict[AssetName, TermsSpec] = Field(default={}, description="by DAG id")
-    source: dict[AssetName, TermsSpec] = Field(default={}, description="by its name in sources.yaml")
-    effect: dict[AssetName, TermsSpec] = Field(default={}, description="by the action's name in actions.yaml")
+    flow: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by DAG id")
+    source: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by its name in sources.yaml")
+    effect: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by the action's name in actions.yaml")
 
-    def entries(self, kind: AssetKind) -> dict[str, TermsSpec]:
+    def entries(self, kind: AssetKind) -> dict[str, AssetTermsSpec]:
         """What is said by name of the assets of a kind."""
-        found: dict[str, TermsSpec] = getattr(self, kind)
+        found: dict[str, AssetTermsSpec] = getattr(self, kind)
         return found
 
-    def terms(self, kind: AssetKind, name: str) -> Terms | None:
+    def terms(self, kind: AssetKind, name: str) -> AssetTerms | None:
         """What holds for an asset; None: it is not named, and there is no default."""
         entry = self.entries(kind).get(name)
         if entry is None and self.default is None:
             return None
-        return _terms((entry or TermsSpec()).over(self.default))
+        return _terms((entry or AssetTermsSpec()).over(self.default))
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         named = [(f"{kind}.{name}", one) for kind in ASSET_KINDS for name, one in self.entries(kind).items()]
-        for at, entry in [*named, *([("default", TermsSpec())] if self.default else [])]:
+        for at, entry in [*named, *([("default", AssetTermsSpec())] if self.default else [])]:
             values = entry.over(self.default)
             missing = [key for key, value in values.items() if value is None and key not in ("consumers", "votes")]
             if missing:
@@ -117,8 +121,8 @@ class GovernanceSpec(Spec):
         return self
 
 
-def _terms(values: dict[str, object]) -> Terms:
+def _terms(values: dict[str, object]) -> AssetTerms:
     impact: Impact = values["impact"]  # type: ignore[assignment]
     votes: int = values["votes"] or 0  # type: ignore[assignment]
     whole = {**values, "consumers": values["consumers"] or (), "votes": max(votes, VOTES[impact])}
-    return Terms(**whole)  # type: ignore[arg-type]
+    return AssetTerms(**whole)  # type: ignore[arg-type]

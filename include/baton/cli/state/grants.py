@@ -13,7 +13,7 @@ from baton.governance.assets import find
 from baton.record import warehouse
 
 app = typer.Typer(help="Duties on assets: who may approve, audit, ...", no_args_is_help=True)
-Asset = Annotated[str, typer.Argument(help="Such as model:card_fraud, or contract:PACK/NAME.")]
+AssetArgument = Annotated[str, typer.Argument(help="Such as model:card_fraud, or contract:PACK/NAME.")]
 Reason = Annotated[str, typer.Option(help="Why; goes on record.")]
 
 
@@ -24,7 +24,7 @@ def register(into: typer.Typer) -> None:
 
 @app.command()
 def give(
-    asset: Asset,
+    asset: AssetArgument,
     duty: Annotated[str, typer.Argument(help=f"One of {', '.join(duties.DUTIES)}.")],
     to: Annotated[str, typer.Argument(help="What they log in with.")],
     until: Annotated[str, typer.Option(help="Last day, such as 2027-06-30.")],

@@ -13,10 +13,11 @@ PER_PAGE = 50
 SOON = 30  # days before its review is due from which an asset is on Today
 FACETS = ("kind", "pack", "owner", "impact")
 _RANK = {"high": 0, "medium": 1, "low": 2}
+_FIRST = ("model", "agent", "flow", "effect", "rules", "prompt", "contract", "source")
 
 
 @dataclass(frozen=True)
-class Filter:
+class AssetFilter:
     """Which assets are asked for; empty: all of them.
 
     Attributes:
@@ -71,13 +72,13 @@ def row_of(asset: Asset, today: date) -> dict[str, Any]:
 
 
 def rows(rights: Rights, today: date | None = None) -> list[dict[str, Any]]:
-    """All assets that a person may read about: of high impact first, then by kind and name."""
+    """All assets that a person may read about: of high impact first, then models, agents, flows, ..., by name."""
     present = today or datetime.now(UTC).date()
     found = [row_of(one, present) for one in every() if readable(rights, one)]
-    return sorted(found, key=lambda one: (_RANK[one["impact"]], one["kind"], one["name"], one["pack"]))
+    return sorted(found, key=lambda one: (_RANK[one["impact"]], _FIRST.index(one["kind"]), one["name"], one["pack"]))
 
 
-def one_page(rights: Rights, wanted: Filter, page: int, today: date | None = None) -> dict[str, Any]:
+def one_page(rights: Rights, wanted: AssetFilter, page: int, today: date | None = None) -> dict[str, Any]:
     """One page of the assets that are asked for.
 
     Returns:
@@ -99,6 +100,6 @@ def due(known: Collection[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted((one for one in known if one["due_in"] <= SOON), key=lambda one: (one["due_in"], one["id"]))
 
 
-def wanted_of(given: dict[str, str]) -> Filter:
+def wanted_of(given: dict[str, str]) -> AssetFilter:
     """The filter that an address asks for."""
-    return Filter(**{one.name: given.get(one.name, "") for one in fields(Filter)})
+    return AssetFilter(**{one.name: given.get(one.name, "") for one in fields(AssetFilter)})
