@@ -46,7 +46,7 @@ ATTACKS = {
         "e2e/test_survival.py::test_version_tampered_with_is_refused_and_the_previous_champion_scores",
     ],
     "a flow uses a model that is not for it": [
-        "integration/test_lifecycle.py::test_a_flow_of_another_pack_gets_no_model_that_is_not_for_it",
+        "integration/test_ladder.py::test_a_flow_of_another_pack_gets_no_model_that_is_not_for_it",
         "unit/steps/test_choose_models.py::test_a_flow_that_is_no_consumer_is_refused_whatever_it_asks_for",
         "unit/governance/test_governance_file.py::test_a_foreign_flow_is_told_whom_to_ask_and_where_it_is_written",
     ],

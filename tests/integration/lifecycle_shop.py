@@ -52,7 +52,7 @@ drift:
 GOVERNANCE_YAML = """\
 default: {owner: ann, deputy: bob, impact: low, intended_use: tests, review: 2030-01-01}
 model:
-  late_order: {consumers: [shop_flow, shop_laddered, shop_shared]}
+  late_order: {consumers: [shop_flow, shop_laddered, shop_shared, shop_alone]}
 """
 CONTRACT_YAML = """\
 contract: {name}

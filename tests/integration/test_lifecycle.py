@@ -182,15 +182,6 @@ def test_an_alias_moved_by_hand_moves_nothing(home: Path) -> None:
     assert [entry.payload["version"] for entry in ledger.entries(subject=MODEL, kind="foreign_alias")] == [3]
 
 
-def test_a_flow_of_another_pack_gets_no_model_that_is_not_for_it(home: Path) -> None:
-    with pytest.raises(
-        RegistryRefused, match=r"theirs may not use model late_order: .*owner ann .*governance.yaml:\d+"
-    ):
-        choose_models("theirs", HOURS[0], [MODEL], "recorded")
-    with pytest.raises(RegistryRefused, match="theirs may not use model late_order"):  # nor by a step of its own
-        Registry().download(MODEL, 1, "theirs")
-
-
 def test_a_partition_keeps_the_version_it_was_scored_with(home: Path) -> None:
     flow(home, 0)
     with pytest.raises(BatonError, match=r"allowed are recorded, champion, late_order=<version>"):
