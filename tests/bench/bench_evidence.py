@@ -30,6 +30,11 @@ FIGURES: dict[str, tuple[str, float | None, bool]] = {
     "pack of a model": ("s", 20.0, False),
     "size of the pack": ("MB", 20.0, False),
     "the same bytes when repeated": ("", 1.0, True),
+    "as of a moment, a model": ("s", 0.5, False),
+    "as of a moment, a flow": ("s", 0.5, False),
+    "pack of a flow": ("s", 20.0, False),
+    "size of the flow's pack": ("MB", 20.0, False),
+    "pack of a decision": ("s", 20.0, False),
     "proof of an old entry, mean": ("ms", 10.0, False),
     "verify.py on a bare Python": ("s", None, False),
     "verify.py says that all is as signed": ("", 1.0, True),
@@ -56,13 +61,17 @@ def append(count: int) -> None:
 
 def measure() -> dict[str, float]:
     """Each figure, in the home of the environment."""
+    from baton.console.queries.lineage import lineage
+    from baton.evidence import decision
+    from baton.evidence import flow as of_flow
     from baton.evidence.from_ledger import inclusion
     from baton.evidence.model import evidence
     from baton.evidence.pack import source
-    from baton.record import anchor, checkpoint, ledger, tables, warehouse
+    from baton.record import anchor, asof, checkpoint, ledger, tables, warehouse
     from baton.settings import settings
 
-    model = runpy.run_path(str(Path(__file__).parent / "year_rows.py"))["MODEL"]
+    year = runpy.run_path(str(Path(__file__).parent / "year_rows.py"))
+    model, flow = year["MODEL"], year["FLOW"]
     found: dict[str, float] = {}
     checkpoint.path().unlink(missing_ok=True)  # of an earlier measurement
     with warehouse.write() as conn:
@@ -83,6 +92,24 @@ def measure() -> dict[str, float]:
     found["pack of a model"], data = timed(pack)
     found["size of the pack"] = len(data) / 1e6
     found["the same bytes when repeated"] = float(hashlib.sha256(data).digest() == hashlib.sha256(pack()).digest())
+    with warehouse.read() as conn:
+        found["as of a moment, a model"], _ = timed(lambda: asof.of_model(conn, model, warehouse.now()))
+        found["as of a moment, a flow"], _ = timed(lambda: asof.of_flow(conn, flow, f"{year['hour'](4380)}.000000Z"))
+    keys_dir: Path = settings().keys_dir
+    found["pack of a flow"], large = timed(lambda: of_flow.evidence(flow, keys_dir, lambda *_: NONE))
+    found["size of the flow's pack"] = len(large) / 1e6
+
+    def of_decision() -> bytes:
+        entity = year["keys"](4380, year["Size"]())[7]
+        line = lineage(flow, entity)
+        assert line.published is not None
+        checked = [(one.commit, one.row) for one in line.checked]
+        basis = decision.Basis(
+            flow, entity, line.partition, line.decision, line.scores, line.published, checked, line.sources
+        )
+        return decision.evidence(basis, keys_dir, lambda *_: NONE)
+
+    found["pack of a decision"], _ = timed(of_decision)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "pack.zip").write_bytes(data)
         Path(folder, "verify.py").write_text(source())

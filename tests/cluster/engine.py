@@ -156,7 +156,7 @@ class Engine:
         with tempfile.TemporaryDirectory() as folder:
             for path in [*recipe, _AUTHORITIES]:
                 shutil.copy(path, folder)
-            self.docker("build", "--tag", image, folder)
+            self.docker("build", "--force-rm", "--tag", image, folder)
 
 
 def leftovers() -> list[str]:

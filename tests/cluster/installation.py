@@ -55,7 +55,7 @@ class Installation:
         """Build the images; returns their sizes in bytes."""
         for target, image in TARGETS.items():
             say(f"building {image}")
-            self.engine.docker("build", "--target", target, "--tag", image, str(ROOT))
+            self.engine.docker("build", "--force-rm", "--target", target, "--tag", image, str(ROOT))
         return {
             image: int(self.engine.docker("image", "inspect", "--format", "{{.Size}}", image))
             for image in TARGETS.values()
@@ -67,8 +67,12 @@ class Installation:
         return self.engine.docker("compose", *file, "--profile", profiles, *arguments, env=self.environment, **kwargs)
 
     def down(self) -> None:
-        """End everything and remove volumes and networks."""
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "60")
+        """Keep what the containers said, in `containers.log` beside the engine's; end everything, remove volumes and networks."""
+        try:
+            log = self.compose("logs", "--no-color", "--timestamps")
+            (self.engine.folder / "containers.log").write_text(log)
+        finally:
+            self.compose("down", "--volumes", "--remove-orphans", "--timeout", "60")
 
     def secret(self, name: str) -> str:
         """A secret's value."""

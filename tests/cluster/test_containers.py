@@ -127,6 +127,9 @@ def test_card_fraud_is_trained_approved_and_scores(here: Installation) -> None:
     assert set(states.values()) == {"success"}, states
     for partition in partitions:
         every_row_once(here, HOURLY, partition)
+    rows = [here.airflow.run(HOURLY, run) for run in started]
+    took = [at(row["end_date"]) - at(row["start_date"]) for row in rows]
+    say(f"{len(took)} runs at once that nothing hits: {max(took):.0f} s at most")
 
 
 def test_replenishment_is_trained_approved_and_orders_once(here: Installation) -> None:
@@ -165,23 +168,25 @@ def test_what_is_killed_comes_back_and_loses_nothing(here: Installation) -> None
         say(f"{number + 1}. {victim}: well again after {killed[-1][2]} s")
     states = here.airflow.wait(HOURLY, list(started), timeout=600)
     began_ended = sorted(
-        (datetime.fromisoformat(task["start_date"]).timestamp(), datetime.fromisoformat(task["end_date"]).timestamp())
+        (at(task["start_date"]), at(task["end_date"]))
         for run in started for task in here.airflow.tasks(HOURLY, run) if task["state"] == "success"
     )  # fmt: skip
-    works = [min(end for start, end in began_ended if start > moment) - moment for _, moment, _ in killed]
+    ended = [at(here.airflow.run(HOURLY, run)["end_date"]) for run in started]
+    found = [
+        (victim, {
+            "well by its own check": well,
+            "a task that began later done": min(end for start, end in began_ended if start > moment) - moment,
+            "the run that was hit green": end - moment,  # what is killed meanwhile hits it as well
+        })
+        for (victim, moment, well), end in zip(killed, ended, strict=True)
+    ]  # fmt: skip
     for victim in VICTIMS:
-        mine = [(well, work) for (name, _, well), work in zip(killed, works, strict=True) if name == victim]
-        say(
-            f"{victim}: well again after at most {max(mine)[0]:.0f} s, a task that began later done after at most {max(work for _, work in mine):.0f} s"
-        )
-    recovery = p95(well for _, _, well in killed)
-    say(
-        f"{len(killed)} kills: p95 of recovery {recovery:.0f} s, until a task that began later is done {p95(works):.0f} s"
-    )
+        say(f"{victim}, at most: {told(max, (times for name, times in found if name == victim))}")
+    say(f"{len(found)} kills, p95: {told(p95, (times for _, times in found))}")
     assert set(states.values()) == {"success"}, states
     for partition in partitions:
         every_row_once(here, HOURLY, partition)
-    assert recovery <= 60
+    assert p95(times["well by its own check"] for _, times in found) <= 60
 
 
 def test_an_object_store_holds_datasets(here: Installation) -> None:
@@ -239,9 +244,20 @@ def running(here: Installation, run: str) -> list[dict[str, Any]]:
     return [task for task in here.airflow.tasks(HOURLY, run) if task["state"] == "running"]
 
 
-def p95(seconds: Iterable[float]) -> float:
+def at(moment: str) -> float:
+    """A moment of Airflow's, as seconds."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def told(of: Callable[[Iterable[float]], float], times: Iterable[dict[str, float]]) -> str:
+    """Each kind of time, of all kills in one figure."""
+    known = list(times)
+    return ", ".join(f"{kind} {of(one[kind] for one in known):.0f} s" for kind in known[0])
+
+
+def p95(values: Iterable[float]) -> float:
     """The value that one in twenty exceeds."""
-    known = sorted(seconds)
+    known = sorted(values)
     return known[int(0.95 * len(known))]
 
 

@@ -238,7 +238,9 @@ def test_what_tasks_share_is_one_result_again() -> None:
     assert stage.whole_result(None) is None
     options = [{**whole, "ref": {"uri": uri}} for uri in "ab"]
     assert stage.whole_result([*options, None]) == options
-    made = [{**one, "group": {**one["group"], "flow": "f", "stage": "score"}} for one in parts]
+    made = [
+        {**one, "group": {**one["group"], "flow": "f", "stage": "score", "pack": "", "contract": ""}} for one in parts
+    ]
     of_before = {**made[1], "group": {**made[1]["group"], "edges": [0, 3, 9]}}
     with pytest.raises(BatonError, match="stage score: 1 of the tasks that share its rows have no result"):
         stage.whole_result([made[0], of_before])

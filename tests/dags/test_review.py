@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -112,12 +113,15 @@ def test_an_answer_is_about_what_was_shown_whatever_is_published_meanwhile(monke
     monkeypatch.setattr(HITLOperator, "execute", waits)
     with pytest.raises(TaskAwaitingInput) as waiting:
         review.execute({"params": {}})  # type: ignore[typeddict-item]
+    form = json.dumps([review.subject, review.body, {"a": "Dear"}], sort_keys=True)
+    shown["form_sha256"] = hashlib.sha256(form.encode()).hexdigest()
     review.decisions = {}  # what Airflow fills in when the task goes on may be another publication
     event = {"chosen_options": ["Approve"], "params_input": {}, "responded_at": datetime.now(UTC),
              "responded_by_user": {"id": "1", "name": "ada"}}  # fmt: skip
     assert review.execute_complete({}, event, **(waiting.value.kwargs or {}))["about"] == shown  # type: ignore[typeddict-item]
     (noted,) = ledger.entries(kind="review_answered")
     assert (noted.subject, noted.payload["task"], noted.payload["actor_id"]) == (f"asks/{PARTITION}", "asked", "1")
+    assert noted.payload["shown"] == shown
 
 
 def test_what_a_person_decided_on_its_case_is_not_asked_about_again() -> None:

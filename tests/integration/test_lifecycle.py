@@ -28,6 +28,7 @@ from baton.record import ledger, tables
 from baton.record.warehouse import read, write
 from baton.recovery import secrets
 from baton.registry.client import ALIAS_MOVED, Registry
+from baton.registry.manifest import public_key, verify
 from baton.registry.review import champion_moved
 from baton.services.mlflow_server import at_hand
 from baton.services.plan import prepare_home
@@ -273,6 +274,11 @@ def test_what_is_on_record_of_a_version_is_proven_by_its_evidence(home: Path) ->
     assert all(
         name in proven for name in ("gate.jsonl", "approvals.jsonl", "drift.jsonl", "are those that were signed")
     )
+    said = CliRunner().invoke(app, ["asof", ledger.entries(limit=1)[0].at, f"model:{MODEL}", "--json"]).stdout
+    then = json.loads(said)
+    assert (then["version"], then["manifest"]) == (version, verify(folder, public_key(home / "keys")).digest)
+    assert None not in [then[name] for name in ("gate", "approval", "registered", "spec", "contract", "code")]
+    assert then["dataset"] == then["registered"]["says"]["dataset"]
 
 
 def test_drift_asks_for_training_once_and_waits_for_labels_first(home: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from baton.effects import outbox
 from baton.effects.delivery import Delivery, decide, deliver
-from baton.effects.mail import mail_payload
+from baton.effects.mail import disclosure, mail_payload
 from baton.effects.mail_folder import FileOutbox
 from baton.effects.smtp import MailServer, SmtpPeer
 from baton.errors import BatonError
@@ -89,7 +89,9 @@ def test_a_smooth_delivery_uses_one_connection_and_leaves_the_text_as_it_was(pos
     assert max(map(len, first["text"].splitlines())) <= 998
     got = next(one for one in post.mails() if one["To"] == "ada1@example.org")
     assert got["Subject"] == "Ihre Anfrage № 1"
-    assert got.get_content().replace("\r\n", "\n").rstrip("\n") == mail(1)[1]["body"].rstrip("\n")
+    wanted = mail(1)[1]
+    assert got.get_content().replace("\r\n", "\n") == wanted["body"].rstrip("\n") + f"\n\n{disclosure(wanted)}\n"
+    assert got["X-AI-Generated"] == "yes"
     assert got["Bcc"] is None
     effect = outbox.effects(FLOW, HOUR)[0]
     assert effect.answer is not None

@@ -293,6 +293,10 @@ def _feature_problems(file: SpecFile, spec: TabularSpec, contract: ContractSpec,
         named += [(("data", "features", position), column, kinds) for column in columns]
         if spec.data.target in columns:
             yield file.problem(("data", "features", position), f"`{spec.data.target}` is the target itself")
+        if silent := spec.unexplained(columns):
+            yield file.problem(
+                ("reasons",), f"no sentence is about the feature `{silent[0]}`", "a reason whose features match it"
+            )
 
 
 def _columns_of(contract: ContractSpec, types: Sequence[str]) -> str:

@@ -25,8 +25,10 @@ from baton.cli import retention as cli_retention
 from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, bar, plural, table
+from baton.cli.state import asof as cli_asof
 from baton.cli.state import evidence as cli_evidence
 from baton.cli.state import grants as cli_grants
+from baton.cli.state import lineage as cli_lineage
 from baton.cli.state import recovery as cli_recovery
 from baton.cli.state import sizing as cli_sizing
 from baton.cli.state import sql as cli_sql
@@ -75,6 +77,8 @@ cli_recovery.register(app)
 cli_sql.register(app)
 cli_sizing.register(app)
 cli_grants.register(app)
+cli_asof.register(app)
+cli_lineage.register(app)
 cli_evidence.register(app, ledger_app)
 for _point in entry_points(group="baton.commands"):  # of other packages, such as `baton demo`
     if find_spec(_point.module.partition(".")[0]) is not None:  # an image for production holds no demo

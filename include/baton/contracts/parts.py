@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
@@ -40,6 +40,11 @@ _OF_NAMES = {
     "expect_table_columns_to_match_ordered_list",
 }
 _OF_NAMES |= {f"expect_table_column_count_to_{what}" for what in ("be_between", "equal")}
+
+
+def of_rows(rule: Rule) -> bool:
+    """Whether some rows of a batch can be judged by a rule whatever the others are: it is on single rows, and on each of them."""
+    return rule.type in (_OF_ROWS | _OF_NAMES) and "mostly" not in rule.kwargs
 
 
 class _Nulls(dict[str, int]):
@@ -109,9 +114,15 @@ class Judging:
     A context: what it keeps on a disk is removed at its end.
     """
 
-    def __init__(self, spec: ContractSpec, within: tuple[str, str] | None = None) -> None:
-        """As `check`."""
-        self.spec, self._within, self._started = spec, within, time.perf_counter()
+    def __init__(
+        self, spec: ContractSpec, within: tuple[str, str] | None = None, only: Literal["rows", "whole"] | None = None
+    ) -> None:
+        """As `check`.
+
+        Args:
+            only: the rules that `of_rows`, of rows that are some of a batch; or all others, of the batch; None: all rules.
+        """
+        self.spec, self._within, self._only, self._started = spec, within, only, time.perf_counter()
         self._rules: list[Rule] | None = None
         self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
         self._tallies: dict[int, _Tally] = {}
@@ -169,6 +180,9 @@ class Judging:
         if unknown:
             listed = "; ".join(f"rule {rule.name} ({rule.type})" for rule in unknown)
             raise SpecError(f"contract {self.spec.contract} v{self.spec.version}: {listed}: {engine.IN_PARTS}")
+        numbered = [(n, r) for n, r in numbered if self._only is None or of_rows(r) == (self._only == "rows")]
+        self._rules = [r for _, r in numbered]
+        numbered = list(enumerate(self._rules))
         self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
         names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
         for n, outcome in engine.judged(parsed.frame, self.spec, names, lambda n, _: True).items() if names else ():

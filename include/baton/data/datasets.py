@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baton.data import objects, parts, stored
 from baton.data.cells import keys_of
 from baton.data.objects import StoreError, no_fault
-from baton.data.parts import StoredPart
+from baton.data.parts import PartWriter, StoredPart
 from baton.errors import DatasetCorrupt
 from baton.settings import settings
 
@@ -110,8 +110,7 @@ class DatasetWriter:
         self._name, self._partition, self._at, self._key = name, partition, at, key
         self._ends = sorted(ends)
         self._schema: pa.Schema | None = None
-        self._waiting: list[pa.Table] = []
-        self._rows = self._size = 0  # of those
+        self._part, self._size = PartWriter(key), 0
         self._parts: list[StoredPart] = []
 
     def add(self, rows: pd.DataFrame | pa.Table) -> None:
@@ -120,17 +119,16 @@ class DatasetWriter:
         Raises:
             StoreError: they cannot be stored, see `write`, or have other columns or types than those before.
         """
-        table = self._fitting(rows)
+        table = self.fitting(rows)
         start = 0
         while start < table.num_rows:
             if self._full():
                 self._flush()
             left = min(table.num_rows - start, self._until_end())
-            whole = start == 0 and not self._waiting and left <= parts.ROWS and table.nbytes <= parts.BYTES
-            piece = table.slice(start, left if whole else min(left, parts.STEP - self._rows % parts.STEP))
-            self._waiting.append(piece)
-            self._rows += piece.num_rows
+            whole = start == 0 and not self._part.rows and left <= parts.ROWS and table.nbytes <= parts.BYTES
+            piece = table.slice(start, left if whole else min(left, parts.STEP - self._part.rows % parts.STEP))
             self._size += piece.nbytes
+            self._part.add(piece, self.schema)
             start += piece.num_rows
             if self._until_end() == 0:
                 self._flush()
@@ -141,15 +139,25 @@ class DatasetWriter:
         Raises:
             StoreError: as `write`; nothing was added, not even a frame without rows.
         """
-        if self._schema is None:
-            raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
+        schema = self.schema
         if self._parts or self._key is not None:
-            if self._waiting or not self._parts:
+            if self._part.rows or not self._parts:
                 self._flush()
             made = parts.put_manifest(self._name, self._parts, self._at)
         else:
-            made = parts.put(self._name, self._table(), self._at)
-        return DatasetRef(made.uri, made.rows, schema_fingerprint(self._schema), made.sha256, self._partition)
+            made = self._part.put(self._name, schema, self._at)
+        return DatasetRef(made.uri, made.rows, schema_fingerprint(schema), made.sha256, self._partition)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and types so far.
+
+        Raises:
+            StoreError: nothing was added, not even a frame without rows.
+        """
+        if self._schema is None:
+            raise StoreError(f"{self._name}: no frame was added, so its columns are not known; add one without rows")
+        return self._schema
 
     def __enter__(self) -> DatasetWriter:
         """Itself."""
@@ -162,36 +170,21 @@ class DatasetWriter:
                 objects.delete(part.uri)
 
     def _full(self) -> bool:
-        return (
-            self._rows > 0 and self._rows % parts.STEP == 0 and (self._rows >= parts.ROWS or self._size >= parts.BYTES)
-        )
+        rows = self._part.rows
+        return rows > 0 and rows % parts.STEP == 0 and (rows >= parts.ROWS or self._size >= parts.BYTES)
 
     def _until_end(self) -> int:
         """Rows until a part ends in any case."""
-        have = self._rows + sum(part.rows for part in self._parts)
-        return next((end - have for end in self._ends if end > have or (end == have and self._rows)), 1 << 62)
+        now = self._part.rows
+        have = now + sum(part.rows for part in self._parts)
+        return next((end - have for end in self._ends if end > have or (end == have and now)), 1 << 62)
 
     def _flush(self) -> None:
-        table, self._rows, self._size = self._table(), 0, 0
-        self._parts.append(parts.put(parts.named(self._name, len(self._parts)), table, self._at, self._key))
+        part, self._part, self._size = self._part, PartWriter(self._key), 0
+        self._parts.append(part.put(parts.named(self._name, len(self._parts)), self.schema, self._at))
 
-    def _table(self) -> pa.Table:
-        """What waits, in one piece, column by column, so that no more is held twice: how it came must not show in the bytes."""
-        import pyarrow as pa
-
-        assert self._schema is not None
-        waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1 and waiting[0].schema == self._schema:
-            return waiting[0]
-        tables = [one.cast(self._schema) for one in waiting]
-        if not any(one.num_rows for one in tables):
-            return pa.concat_tables([self._schema.empty_table(), *tables]).combine_chunks()
-        columns = [[chunk for one in tables for chunk in one.column(n).chunks] for n in range(len(self._schema))]
-        del tables, waiting
-        made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in self._schema]
-        return pa.Table.from_arrays(made, schema=self._schema)
-
-    def _fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
+    def fitting(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
+        """The rows under the schema so far, which they may complete; see `add`."""
         import pyarrow as pa
 
         try:
@@ -216,9 +209,8 @@ def in_one(frames: Iterable[pd.DataFrame], name: str) -> pa.Table:
         StoreError: see `DatasetWriter.add`.
     """
     writer = DatasetWriter(name)
-    for frame in frames:
-        writer._waiting.append(writer._fitting(frame))
-    return writer._table()
+    tables = [writer.fitting(frame) for frame in frames]
+    return parts.in_one(tables, writer.schema)
 
 
 def _more_known(schema: pa.Schema, of_later: pa.Schema) -> pa.Schema:
@@ -256,6 +248,7 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool =
     for file in stored.files(ref, have):
         _require(ref, file, wanted)
         tables.append(file.read(columns=wanted))
+        del file  # its bytes go before the next one's come
     table = stored.joined(tables)
     frame = (table.slice(skip, ref.rows) if ref.of else table).to_pandas(integer_object_nulls=exact)
     return frame[wanted] if wanted is not None else frame
@@ -295,6 +288,7 @@ def read_batches(ref: DatasetRef, columns: Sequence[str] | None = None, rows: in
             skip, left = max(0, skip - batch.num_rows), left - some.num_rows
             if some.num_rows or not ref.of:
                 yield some.select(wanted) if wanted is not None else some
+        del file  # its bytes go before the next one's come
 
 
 def read_frames(
@@ -360,6 +354,7 @@ def without(
     with DatasetWriter(name, ref.partition, key=key) as writer:
         for file in stored.files(ref):
             writer.add(file.read().filter(pc.invert(_hits(file, keys, values))))
+            del file
         return writer.close()
 
 

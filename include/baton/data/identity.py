@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _SEPARATOR = "\x1f"
+_BLOCK = 4096  # rows whose cells are put side by side at a time: what fits the cache
 
 
 def with_row_identity(frame: pd.DataFrame, source: str, first_row: int = 1) -> pd.DataFrame:
@@ -56,28 +58,32 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
     for column in columns:
         cells = frame[column]
         if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iufb":
-            values = cells.to_numpy("float64" if cells.dtype.kind == "f" else "int64")
-            binary.append(np.where(values != values, np.nan, values).view("int64"))
+            values = cells.to_numpy("float64")
+            empty = values != values
+            binary.append((np.where(empty, np.nan, values) if empty.any() else values).view("int64"))
         elif pd.api.types.is_datetime64_any_dtype(cells.dtype):
             utc = cells.dt.tz_convert("UTC") if cells.dt.tz is not None else cells
             binary.append(utc.to_numpy("datetime64[ns]").view("int64"))
         else:
             text.append(["\x00" if cell is None else cell for cell in as_texts(cells.tolist())])
-    blob = np.column_stack(binary).tobytes() if binary else b""
-    width = 8 * len(binary)
-    words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else [b""] * len(frame)
-    for number, problem in enumerate(frame[PROBLEM].tolist() if PROBLEM in frame else ()):
-        if problem is not None:
-            words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
-    start = hashlib.sha256(header)
-
-    def digest(number: int, word: bytes) -> str:
-        made = start.copy()
-        made.update(blob[number * width : (number + 1) * width])
-        made.update(word)
-        return made.hexdigest()
-
-    return [digest(number, word) for number, word in enumerate(words)]
+    words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else []
+    if PROBLEM in frame:
+        words = words or [b""] * len(frame)
+        for number, problem in enumerate(frame[PROBLEM].tolist()):
+            if problem is not None:
+                words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
+    started, made = hashlib.sha256(header).copy, []
+    for begin in range(0, len(frame), _BLOCK):
+        rows = slice(begin, min(begin + _BLOCK, len(frame)))
+        blobs = [b""] * (rows.stop - begin)
+        if binary:
+            side_by_side = np.column_stack([values[rows] for values in binary])
+            blobs = side_by_side.view(f"V{8 * len(binary)}").ravel().tolist()
+        for row in map(operator.add, blobs, words[rows]) if words else blobs:
+            one = started()
+            one.update(row)
+            made.append(one.hexdigest())
+    return made
 
 
 def row_keys(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:

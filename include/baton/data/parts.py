@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROWS = 500_000  # of a part, at most
 BYTES = 128 << 20  # of a part in memory, about: it ends at the next multiple of STEP rows
 STEP = 10_000
-GROUP = 50_000  # rows of a group, of a dataset that is sorted by a key
+GROUP = 50_000  # rows of a group within a part
 
 _PLAIN, _MANIFEST = ".parquet", ".json"
 _NAME = re.compile(r"(\.\./-?\d+/)?[^/]+")  # beside the manifest, or in a folder beside its own; nowhere else
@@ -84,31 +84,91 @@ def named(name: str, number: int) -> str:
 def put(
     name: str, table: pa.Table, at: Callable[[str], None], key: str | None = None, again: bool = False
 ) -> StoredPart:
-    """Write a table as one new Parquet object, in groups where it is sorted by `key`; see `objects.put`."""
+    """Write a table as one new Parquet object, see `PartWriter` and `objects.put`."""
+    part = PartWriter(key)
+    part.add(table, table.schema)
+    return part.put(name, table.schema, at, again)
+
+
+class PartWriter:
+    """A part as it grows: full groups of rows are encoded at once, so that beside its bytes no more than a group is held.
+
+    A group ends after the same rows however they came. While a column's type is not known, all wait: an object has one schema.
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        """`key`: a column that the rows come sorted by, of which each group's bounds are told."""
+        self._key, self._sink = key, io.BytesIO()  # grows by a part of itself, Arrow's own doubles
+        self._waiting: list[pa.Table] = []
+        self._held = self.rows = 0
+        self._bounds: list[tuple[int, Any, Any]] = []
+        self._writer: Any = None
+
+    def add(self, rows: pa.Table, schema: pa.Schema) -> None:
+        """Take rows; `schema`: of all that were added and can be cast to it, the same once a part of them is encoded."""
+        import pyarrow as pa
+
+        self._waiting.append(rows)
+        self._held, self.rows = self._held + rows.num_rows, self.rows + rows.num_rows
+        if self._held >= GROUP and not any(pa.types.is_null(field.type) for field in schema):
+            self._encode(schema, self._held // GROUP * GROUP)
+
+    def put(self, name: str, schema: pa.Schema, at: Callable[[str], None], again: bool = False) -> StoredPart:
+        """Write the object; see `objects.put`."""
+        import pyarrow as pa
+
+        if self._held or self._writer is None:
+            self._encode(schema, self._held)
+        self._writer.close()
+        body = self._sink.getbuffer()
+        groups = () if self._key is None else tuple(_groups(pa.py_buffer(body), self._bounds))
+        digest = hashlib.sha256(body).hexdigest()
+        return StoredPart(objects.put(name, body, at, again), self.rows, len(body), digest, groups)
+
+    def _encode(self, schema: pa.Schema, rows: int) -> None:
+        import pyarrow.parquet as pq
+
+        waiting, self._waiting = self._waiting, []
+        whole = in_one(waiting, schema)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._sink, whole.schema, **_writer_options(whole.schema, self._key))
+        for start in range(0, max(rows, 1), GROUP):
+            group = whole.slice(start, min(GROUP, rows - start))
+            self._writer.write_table(group, row_group_size=GROUP)
+            if self._key is not None:
+                keys = group.column(self._key)
+                ends = (keys[0].as_py(), keys[-1].as_py()) if len(keys) else (None, None)
+                self._bounds.append((len(keys), *ends))
+        self._held -= rows
+        if self._held:
+            self._waiting = [whole.slice(rows)]
+
+
+def in_one(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The tables in one piece, column by column, so that no more is held twice: how they came must not show in the bytes.
+
+    The list is emptied.
+    """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    sink = io.BytesIO()  # grows by a part of itself, Arrow's own doubles
-    options = _writer_options(table.schema)
-    if key is not None:
-        options["row_group_size"] = GROUP
-        if pa.types.is_integer(
-            table.schema.field(key).type
-        ):  # sorted numbers: what they grow by is less than what they are
-            options["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
-    pq.write_table(table, sink, **options)
-    body = sink.getbuffer()
-    groups = () if key is None else tuple(_groups(pa.py_buffer(body), table.column(key)))
-    digest = hashlib.sha256(body).hexdigest()
-    return StoredPart(objects.put(name, body, at, again), table.num_rows, len(body), digest, groups)
+    if len(tables) == 1 and tables[0].schema == schema:
+        return tables.pop()
+    cast = [one.cast(schema) for one in tables]
+    tables.clear()
+    if not any(one.num_rows for one in cast):
+        return pa.concat_tables([schema.empty_table(), *cast]).combine_chunks()
+    columns = [[chunk for one in cast for chunk in one.column(n).chunks] for n in range(len(schema))]
+    del cast
+    made = [pa.chunked_array(columns.pop(0), field.type).combine_chunks() for field in schema]
+    return pa.Table.from_arrays(made, schema=schema)
 
 
-def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:
+def _groups(body: pa.Buffer, bounds: Sequence[tuple[int, Any, Any]]) -> Iterator[Group]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     about = pq.read_metadata(pa.BufferReader(body))
-    bytes_of, row = memoryview(body), 0
+    bytes_of = memoryview(body)
     starts = [
         min(_start(about.row_group(number), one) for one in range(about.num_columns))
         for number in range(about.num_row_groups)
@@ -122,13 +182,8 @@ def _groups(body: pa.Buffer, keys: pa.ChunkedArray) -> Iterator[Group]:
     starts.append(max(ends))
     for number, (start, end) in enumerate(pairwise([*starts, body.size])):
         digest = hashlib.sha256(bytes_of[start:end]).hexdigest()
-        if number == about.num_row_groups:
-            yield Group(start, end - start, digest, 0)
-            return
-        rows = about.row_group(number).num_rows
-        bounds = (keys[row].as_py(), keys[row + rows - 1].as_py()) if rows else (None, None)
-        yield Group(start, end - start, digest, rows, *bounds)
-        row += rows
+        known = (0, None, None) if number == about.num_row_groups else bounds[number]
+        yield Group(start, end - start, digest, *known)
 
 
 def _start(group: Any, number: int) -> int:
@@ -243,7 +298,7 @@ def _hash(parts: Sequence[StoredPart]) -> str:
     return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 
 
-def _writer_options(schema: pa.Schema) -> dict[str, Any]:
+def _writer_options(schema: pa.Schema, key: str | None) -> dict[str, Any]:
     """Fixed options: the bytes, and with them the digests of all later stages, depend on the rows only.
 
     A dictionary pays for texts only; numbers are split by byte before zstd, which takes half the time to write
@@ -257,5 +312,8 @@ def _writer_options(schema: pa.Schema) -> dict[str, Any]:
         for field in schema
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type) or pa.types.is_dictionary(field.type)
     ]
-    fixed = {"compression": "zstd", "compression_level": 1, "version": "2.6", "row_group_size": 1 << 20}
+    fixed: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "version": "2.6"}
+    if key is not None and pa.types.is_integer(schema.field(key).type):
+        # sorted numbers: what they grow by is less than what they are
+        fixed["column_encoding"] = {key: "DELTA_BINARY_PACKED"}
     return {**fixed, "use_dictionary": texts or False, "use_byte_stream_split": numbers or False}

@@ -58,7 +58,15 @@ def calibration(said: Any, true: Any) -> list[list[float]]:
 
 
 def performance(
-    y: Any, score: Any, reference: float, spec: Any, *, confidence: float = 0.9, resamples: int = 400, seed: int = 7
+    y: Any,
+    score: Any,
+    reference: float,
+    spec: Any,
+    *,
+    of: int | None = None,
+    confidence: float = 0.9,
+    resamples: int = 400,
+    seed: int = 7,
 ) -> Performance:
     """Metric of labelled rows against the champion's reference, with a stratified bootstrap interval.
 
@@ -66,6 +74,7 @@ def performance(
         y: (n,) labels 0/1, all rows of the window; NaN or null where the truth is not known yet.
         score: (n,) the champion's scores.
         reference: the champion's metric at its promotion.
+        of: rows of the window, where those without a truth are left out of `y`; None: all are in it.
         spec: `metric` (average_precision | roc_auc), `max_drop`, `min_positives`.
         confidence: level of the interval; `resamples`, `seed`: of the bootstrap.
 
@@ -89,7 +98,7 @@ def performance(
     rows = int(known.sum())
     if len(positive) < max(spec.min_positives, 1) or not len(negative):
         return Performance(spec.metric, None, None, None, reference, len(positive), rows, "too_few")
-    if rows < COVERAGE * len(labels):
+    if rows < COVERAGE * (len(labels) if of is None else of):
         return Performance(spec.metric, None, None, None, reference, len(positive), rows, "partial")
     levels, hits = np.unique(-positive, return_counts=True)  # best score first
     above, upto = (np.searchsorted(-negative, levels, side=side) for side in ("left", "right"))

@@ -2,6 +2,9 @@
 
 The same payload under the same key gives the same message, but for its date; its Message-ID is made of the key, so
 that a receiver (and an archive) can recognise a repetition. No error repeats an address or a word of the mail.
+
+Programs write the mails that Baton sends, so each says so, to people in a last line and to machines in its header. A payload
+can say that a person read or edited the text; nothing that it can say leaves line and header out.
 """
 
 import re
@@ -24,20 +27,58 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
 _FIELDS = {"to", "subject", "body"}
+_MAY_SAY = {"written", "language"}
+
+MACHINE, READ, EDITED = (
+    "machine",
+    "read",
+    "edited",
+)  # what a person had to do with a text: nothing known, approved it, changed it
+_LINES = {
+    "en": {
+        MACHINE: "This message was written automatically, with the help of AI.",
+        READ: "This message was written automatically, with the help of AI; a person has read and approved it.",
+        EDITED: "This message was written with the help of AI and edited by a person.",
+    },
+    "de": {
+        MACHINE: "Diese Nachricht wurde automatisch verfasst, mit Hilfe von KI.",
+        READ: "Diese Nachricht wurde automatisch verfasst, mit Hilfe von KI; ein Mensch hat sie gelesen und freigegeben.",
+        EDITED: "Diese Nachricht wurde mit Hilfe von KI verfasst und von einem Menschen bearbeitet.",
+    },
+    "fr": {
+        MACHINE: "Ce message a été rédigé automatiquement, à l'aide de l'IA.",
+        READ: "Ce message a été rédigé automatiquement, à l'aide de l'IA ; une personne l'a lu et approuvé.",
+        EDITED: "Ce message a été rédigé à l'aide de l'IA et modifié par une personne.",
+    },
+    "nl": {
+        MACHINE: "Dit bericht is automatisch geschreven, met behulp van AI.",
+        READ: "Dit bericht is automatisch geschreven, met behulp van AI; een mens heeft het gelezen en goedgekeurd.",
+        EDITED: "Dit bericht is geschreven met behulp van AI en bewerkt door een mens.",
+    },
+}
+# words of the individual Internet-Draft draft-abaris-aicdh (for HTTP; mail has no standard): with a person's part, without one
+_MODES = {MACHINE: "machine-generated", READ: "ai-originated", EDITED: "ai-originated"}
+_MARKS = {MACHINE: "yes", READ: "yes; approved-by=person", EDITED: "yes; edited-by=person"}
 
 
-def mail_payload(to: Sequence[str], subject: str, body: str) -> dict[str, Any]:
+def mail_payload(
+    to: Sequence[str], subject: str, body: str, written: str = MACHINE, language: str = ""
+) -> dict[str, Any]:
     """Return the payload of a mail for `outbox.enqueue`, checked; there are no copies, no attachments, no threads.
 
     Args:
         to: 1 to 5 bare addresses, e.g. `ada@example.org`.
         subject: one line, at most 250 characters.
         body: plain text, at most 100,000 characters.
+        written: MACHINE; READ or EDITED where a person approved or changed the text.
+        language: of the line that says how it was written: en, de, fr, nl; another, or empty: en.
 
     Raises:
         BatonError: a field breaks a rule; names the field and the rule, never what stands there.
     """
     payload: dict[str, Any] = {"to": list(to), "subject": subject, "body": body}
+    payload |= {"written": written} if written != MACHINE else {}
+    payload |= {"language": language} if language in _LINES else {}
     if problem := mail_problem(payload):
         raise BatonError(f"mail: {problem}")
     return payload
@@ -45,11 +86,20 @@ def mail_payload(to: Sequence[str], subject: str, body: str) -> dict[str, Any]:
 
 def mail_problem(payload: dict[str, Any]) -> str | None:
     """Return which rule a payload breaks, None if it is a mail."""
-    missing, unknown = sorted(_FIELDS - set(payload)), sorted(set(payload) - _FIELDS)
+    missing, unknown = sorted(_FIELDS - set(payload)), sorted(set(payload) - _FIELDS - _MAY_SAY)
     if missing or unknown:
         known = ", ".join(sorted(_FIELDS))
         return f"{missing[0]} is missing" if missing else f"{len(unknown)} fields are none of a mail: {known}"
+    if payload.get("written", MACHINE) not in tuple(_MARKS):  # any JSON may stand there
+        return f"written: should be one of {', '.join(_MARKS)}"
+    if payload.get("language", "en") not in tuple(_LINES):
+        return f"language: should be one of {', '.join(_LINES)}"
     return _recipients_problem(payload["to"]) or _text_problem(payload["subject"], payload["body"])
+
+
+def disclosure(payload: dict[str, Any]) -> str:
+    """Return the line that tells people how the mail was written; it ends every mail."""
+    return _LINES[payload.get("language", "en")][payload.get("written", MACHINE)]
 
 
 def is_address(text: object) -> bool:
@@ -77,8 +127,10 @@ def message(key: str, payload: dict[str, Any], sender: str, at: datetime | None 
     mail["Date"] = format_datetime((at or datetime.now(UTC)).astimezone(UTC))
     # keeps automata (also our own intake) from answering it: RFC 3834
     mail["Auto-Submitted"] = "auto-generated"
-    body = payload["body"].replace("\r\n", "\n").replace("\r", "\n")
-    mail.set_content(body, charset="utf-8", cte="quoted-printable")
+    written = payload.get("written", MACHINE)
+    mail["X-AI-Generated"], mail["AI-Disclosure"] = _MARKS[written], f"mode={_MODES[written]}"
+    body = payload["body"].replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+    mail.set_content(f"{body}\n\n{disclosure(payload)}\n", charset="utf-8", cte="quoted-printable")
     # the standard library would write a long one as an encoded word, which no reader takes for an identity
     return f"Message-ID: {message_id(key, sender)}\r\n".encode("ascii") + mail.as_bytes()
 

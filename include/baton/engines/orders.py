@@ -28,6 +28,7 @@ from baton.packs.pack import pack_folder
 from baton.progress import told
 from baton.settings import settings
 from baton.stages.digests import build_of
+from baton.stages.run import require_whole
 from baton.stages.slots import StageOutput
 from baton.stages.step import as_json
 
@@ -95,6 +96,8 @@ def _made(cluster: Distributor, job: StageJob[Any], work: str, files: Path | Non
         order = _order(job, work, units, addresses, shipped(files, model) if files else None)
         have, schemas = _answered(cluster, job, json.dumps(order), addresses)
         schema = _alike(f"stage {job.flow}.{job.stage}", have, schemas, spare)
+        if len(have) > 1:
+            require_whole(job, [DatasetRef(one.uri, one.rows, "", one.sha256, job.partition) for one in have])
         made = have[0] if len(have) == 1 else parts.put_manifest(name, have, objects.no_fault)
     except BaseException:  # a task's time limit is no Exception; what a worker writes later, gc finds
         _remove([*addresses, *map(objects.address, spare)])

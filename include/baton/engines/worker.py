@@ -23,7 +23,7 @@ from baton.errors import BatonError
 from baton.registry.content import refuse_names
 from baton.registry.manifest import public_key, verify
 from baton.stages.job import StageJob
-from baton.stages.run import one_by_one, require_contract
+from baton.stages.run import checked, one_by_one
 from baton.stages.step import Keywords, Step, resolve, with_options
 
 FRAME = 100_000  # rows that a function sees at a time, as in a task
@@ -65,20 +65,15 @@ def _unit(told: Mapping[str, Any], number: int) -> dict[str, Any]:
         files = _fetched(told["model"], Path(scratch)) if told["model"] else None
         made = resolve(told["work"])(job, _frames(told["units"][number], told["at_once"]), files)
         try:
-            table = datasets.in_one(_checked(job, made), f"{job.slot}, part {number}")
+            table = datasets.in_one(
+                checked(job, made, alone=told["at_once"], some=not told["at_once"]), f"{job.slot}, part {number}"
+            )
         except objects.StoreError as error:
             if not isinstance(error.__cause__, pa.ArrowException | ValueError):
                 raise
             raise BatonError(str(error)) from error  # columns that do not fit each other, not the store
     put = parts.put(told["targets"][number], table, objects.no_fault, again=True)
     return {**vars(put), "schema": table.schema.remove_metadata().serialize().to_pybytes().hex()}
-
-
-def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    for frame in frames:
-        if job.output_contract:
-            require_contract(job, frame)
-        yield frame
 
 
 def _same_build(told: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A draft of the technical documentation that Annex IV of the EU's AI Act asks for: where the pack has it, what is left to the provider."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 
 from baton.evidence.pack import Dossier
 
@@ -30,6 +31,24 @@ def annex_iv(given: Dossier, rows: Mapping[str, int]) -> str:
         here = [name for name in files if name in given.files and rows.get(name, 1)]
         lines += [f"## {number}. {title[0].upper()}{title[1:]}", ""]
         lines += [f"In this pack: {', '.join(f'`{name}`' for name in here)}." if here else "In this pack: nothing.", ""]
+        lines += [*_groups(given), ""] if number == 3 else []
         lines += [f"To be filled in by the provider: {left}.", ""]
         given.missing[f"Annex IV, point {number}"] = f"{'partial' if here else 'nothing'}; the provider fills in {left}"
     return "\n".join(lines)
+
+
+def _groups(given: Dossier) -> Iterator[str]:
+    """What the gate found for declared groups of rows."""
+    rules = [
+        rule
+        for line in given.files.get("gate.jsonl", b"").splitlines()
+        for rule in json.loads(line).get("fairness") or []
+    ]
+    for rule in rules:
+        what, gap = str(rule["metric"]).replace("_", " "), rule["gaps"].get("challenger")
+        found = "not judged" if gap is None else f"{gap:.4f}, at most {rule['max_gap']:.4f}"
+        yield f"Groups by `{rule['column']}`, {what}: {len(rule['groups'])} groups, largest gap {found}."
+        if few := [f"{one['group']} ({one['counted']} rows)" for one in rule["groups"] if not one["judged"]]:
+            yield f"Too few rows to judge: {', '.join(few)}."
+    if not rules:
+        yield "Groups: the model's gate declares none (`gate.fairness`), so nothing is known of them."

@@ -3,7 +3,7 @@
 import base64
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,14 +11,77 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import BatonError
 from baton.evidence import verifier
-from baton.evidence.pack import document, written
+from baton.evidence.pack import Dossier, document, written
 from baton.evidence.proofs import Unproven, head, included, root_of
 from baton.keys import signing_key
-from baton.record import anchor, tree
+from baton.lineage.events import lines, of_entries
+from baton.record import anchor, asof, tree, warehouse
 from baton.record.checkpoint import KEY, Checkpoint
 from baton.record.tables import ledger
 
 _FIELDS = ("seq", "at", "kind", "subject", "payload", "prev", "hash")
+
+
+def named(about: str, as_of: str) -> str:
+    """What a pack is about, with the moment if it leaves out what is of later."""
+    return f"{about} as of {as_of}" if as_of else about
+
+
+def size_of(conn: Connection, at: Checkpoint, as_of: str) -> int:
+    """How many entries there were at a moment; without one, those of the checkpoint."""
+    return min(asof.entries_until(conn, as_of), at.size) if as_of else at.size
+
+
+def add(
+    conn: Connection, made: Dossier, entries: Sequence[dict[str, Any]], at: Checkpoint, seen: str, as_of: str
+) -> None:
+    """Add the files `ledger/` to a pack, and what of a moment it cannot say.
+
+    Args:
+        seen: a checkpoint that the reader kept; empty: none.
+
+    Raises:
+        BatonError: as `proven` and `continuing`.
+    """
+    made.files |= proven(conn, entries, at)
+    if seen:
+        path = [one.hex() for one in continuing(conn, seen, at)]
+        made.files[verifier.SEEN] = document({"checkpoint": seen, "path": path})
+    if as_of:
+        made.missing["as of: rows that were changed later"] = (
+            "of what a later verdict or answer replaced the pack has the ledger's entry of that time alone; `now` in drift.jsonl "
+            "is of today, and so is the checkpoint"
+        )
+
+
+def add_lineage(conn: Connection, made: Dossier, entries: Sequence[dict[str, Any]]) -> None:
+    """Add what these entries are as OpenLineage events."""
+    events = list(of_entries(conn, [one for one in entries if "payload" in one]))
+    made.files["lineage.jsonl"] = lines(events).encode()
+    made.asserted.append(f"lineage.jsonl: {len(events)} OpenLineage events, made of entries and commits")
+
+
+def about(conn: Connection, subjects: Iterable[str], size: int, kinds: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Entries about exactly these subjects, in their order.
+
+    Args:
+        size: only of the first so many entries.
+        kinds: only of these; empty: all.
+    """
+    query = sa.select(*(ledger.c[name] for name in _FIELDS)).where(ledger.c.seq <= size)
+    rows = warehouse.among(conn, query, ledger.c.subject, list(dict.fromkeys(subjects)))
+    found = [dict(row._mapping) for row in rows]
+    return sorted((one for one in found if not kinds or one["kind"] in kinds), key=lambda one: int(one["seq"]))
+
+
+def about_version(conn: Connection, model: str, version: int, size: int) -> list[dict[str, Any]]:
+    """Entries about a version itself, and the moves of the champion to and from it."""
+    found = about(conn, [f"{model}/{version}", model], size)
+    return [
+        one
+        for one in found
+        if one["subject"] != model or (one["kind"] == "alias_moved" and _concerns(one, model, version))
+    ]
 
 
 def about_model(conn: Connection, model: str, version: int, size: int) -> list[dict[str, Any]]:

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from baton.evidence import proofs, verifier
-from baton.keys import signing_key
+from baton.keys import public_pem, signing_key
 from baton.record import anchor
 from baton.record.checkpoint import KEY, Checkpoint
 
 _IMPORT = re.compile(r"^from baton\.evidence\.proofs import (\([^)]*\)|.*)\n", re.MULTILINE)
 _FUTURE = "from __future__ import annotations\n"
+_SIGNED = ("manifest.json", "manifest.sig")
+# of no pack
+NEVER = {
+    "who read what": "reading is not recorded, but for `baton sql --personal`",
+    "completeness": "a proof shows that an entry is in the ledger, not that the pack has all about its subject; who may read the "
+    "ledger compares with `baton ledger show`",
+    "truth": "that what was recorded is so; a signature shows who said it, and a proof that it was not changed since",
+    "time": "entries carry the clock of the installation; only a witness adds another one's",
+}
 
 
 @dataclass
@@ -22,7 +31,7 @@ class Dossier:
     """What is said of an asset.
 
     Attributes:
-        about: `model:<name>@<version>`.
+        about: `model:<name>@<version>`, `flow:<dag_id>`, `decision:<flow>@<partition>#<digest of the entity>`.
         files: content by name.
         from_ledger: (file of JSON lines with a `subject`, kind of entry, fields that must be as the entry says).
         asserted: what the files say that nothing in the pack proves.
@@ -52,6 +61,17 @@ def written(rows: Iterable[Mapping[str, Any]]) -> bytes:
 def document(value: Any) -> bytes:
     """A value as JSON for people."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def signed(folder: Path, name: str) -> dict[str, bytes]:
+    """What was signed of a version, as files of a pack below `name`."""
+    return {f"{name}/{one}": (folder / one).read_bytes() for one in _SIGNED}
+
+
+def keys(keys_dir: Path | None) -> bytes:
+    """The file keys.json: the key of checkpoints and packs, and with a folder that of models."""
+    found = {KEY: public_pem(signing_key(anchor.folder(), KEY).public_key()).decode()}
+    return document(found | ({"models": (keys_dir / "signing.pub").read_text(encoding="ascii")} if keys_dir else {}))
 
 
 def seal(given: Dossier, at: Checkpoint) -> bytes:

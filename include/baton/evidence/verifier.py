@@ -26,18 +26,20 @@ from typing import Any
 
 from baton.evidence.proofs import Unproven, continued, cosigned, decoded, head, opened, public_key, root_of, signed_by
 
-INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN = (
+INDEX, CHECKPOINT, ENTRIES, PROOF, SEEN, MANIFEST = (
     "index.dsse.json",
     "ledger/checkpoint",
     "ledger/entries.jsonl",
     "ledger/proof.json",
     "ledger/seen.json",
+    "model/manifest.json",
 )
 STATEMENT, PAYLOAD, PREDICATE = (
     "https://in-toto.io/Statement/v1",
     "application/vnd.in-toto+json",
     "x-baton://evidence/v1",
 )
+WITHHELD = {"seq", "kind", "hash"}  # what a pack has of an entry that names an entity
 MAX_BYTES, MAX_FILES = 512 * 1024 * 1024, 10_000
 NAME = re.compile(r"[a-z0-9_][a-z0-9_.\-]*(/[a-z0-9_][a-z0-9_.\-]*)*")
 _LOCAL, _CENTRAL, _END = "<4sHHHHHIIIHH", "<4sHHHHHHIIIHHHHHII", "<4sHHHHIIH"
@@ -169,6 +171,8 @@ def _entries(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> tuple
         raise Unproven(f"{CHECKPOINT}: another one than the index speaks of")
     found = [json.loads(line) for line in good[ENTRIES].splitlines()]
     for one in found:
+        if set(one) == WITHHELD:  # its place is shown, not its content
+            continue
         text = json.dumps([one[name] for name in ("seq", "at", "kind", "subject", "payload", "prev")])
         if hashlib.sha256(text.encode()).hexdigest() != one["hash"]:
             raise Unproven(f"{ENTRIES}: entry {one['seq']} has not the hash of its content")
@@ -221,7 +225,11 @@ def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[t
     found = [
         (PROVEN, f"{len(entries)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed")
     ]
-    last = {(one["subject"], one["kind"]): json.loads(one["payload"]) for one in entries}
+    whole = [one for one in entries if set(one) != WITHHELD]
+    if len(whole) < len(entries):
+        said = f"{len(entries) - len(whole)} of these entries are withheld but for place, kind and hash: they name an entity"
+        found.append((ASSERTED, f"{ENTRIES}: {said}"))
+    last = {(one["subject"], one["kind"]): json.loads(one["payload"]) for one in whole}
     for name, kind, fields in about["from_ledger"]:
         rows = [json.loads(line) for line in good[name].splitlines()]
         pairs = [(row, last[row["subject"], kind]) for row in rows if (row["subject"], kind) in last]
@@ -239,14 +247,20 @@ def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[t
 
 
 def _manifest(good: dict[str, bytes], model: str) -> list[tuple[str, str]]:
-    raw, signature = good["model/manifest.json"], good["model/manifest.sig"]
-    key = public_key(json.loads(good["keys.json"])["models"])
-    if not signed_by(key, b"baton-model-manifest-v1\n" + raw, signature):
-        raise Unproven("model/manifest.json: not signed by the key of models that the index vouches for")
-    files = json.loads(raw)["files"]
-    found = [(PROVEN, f"the manifest of the model's {len(files)} files is signed by the installation's key of models")]
+    names = [name for name in good if re.fullmatch(r"(model|models/[^/]+)/manifest\.json", name)] or [MANIFEST]
+    key = public_key(json.loads(good["keys.json"])["models"]) if names[0] in good else b""
+    found: list[tuple[str, str]] = []
+    for name in names:
+        signature = good[f"{name[:-5]}.sig"] if name in good else b""
+        if not signed_by(key, b"baton-model-manifest-v1\n" + good[name], signature):
+            raise Unproven(f"{name}: not signed by the key of models that the index vouches for")
+        count = len(json.loads(good[name])["files"])
+        found.append(
+            (PROVEN, f"{name}: the manifest of the model's {count} files is signed by the installation's key of models")
+        )
     if not model:
         return [*found, (UNCOVERED, "the model's own files, which are not in the pack: give their folder with --model")]
+    files = json.loads(good[MANIFEST])["files"]
     paths = {name: Path(model, name) for name in files}
     wrong = [
         name for name, path in paths.items()

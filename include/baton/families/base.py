@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -153,6 +153,11 @@ class Watched:
     calibration: list[list[float]] = field(default_factory=list)
 
 
+Window = Iterable[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]
+"""Some rows of a partition, and the next, at least once: what was scored; what `score` said then; entity_key and value of what is
+known of these by now. Where a row's score depends on other rows (`Family.row_local`) all at once."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a model says of rows that it did not learn from, for people to look at.
@@ -264,16 +269,8 @@ class Family(Protocol):
             step: length of a partition: by it the training's period is cut into windows that later ones may be like.
         """
 
-    def watch(
-        self, spec: Any, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
-    ) -> Watched:
-        """Compare a published partition with the reference.
-
-        Args:
-            data: what was scored.
-            scored: what `score` said then.
-            truth: columns entity_key, value: what is known by now.
-        """
+    def watch(self, spec: Any, reference: Json, window: Window) -> Watched:
+        """Compare a published partition with the reference; how its rows are cut makes no difference."""
 
     def describe(self, spec: Any, frame: pd.DataFrame) -> Description:
         """What the model card says of the training data, the model's use and its limits."""

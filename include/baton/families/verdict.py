@@ -9,7 +9,8 @@ applies decides; the table is filled as far as possible):
 4. Money, where the spec prices errors: the challenger must not cost more than the champion; a first version must cost less
    than the policies that need no model.
 5. No slice of the cases (range, class, segment) may lose more than is tolerated, unless the loss is within noise.
-6. The gain in the metric: PROMOTE when the lower end of its paired bootstrap interval reaches `min_gain` and the gain is
+6. The gap between declared groups must keep its bound, champion or not.
+7. The gain in the metric: PROMOTE when the lower end of its paired bootstrap interval reaches `min_gain` and the gain is
    above zero; MORE_DATA when the challenger looks better but the interval does not show it; else HOLD.
 
 A `min_gain` of 0 asks for an interval above 0. One case that differs, of however many, is absent from a third of the
@@ -47,6 +48,8 @@ class GateVerdict:
         thresholds: alert thresholds by `champion` and `challenger` that were cheapest on all judged rows; empty without a price.
         cost: money figures of both, each row decided by a threshold that it had no part in; empty without a price.
         slices: one dict per slice: slice, positives, champion, challenger, difference, low, high, judged.
+        fairness: one dict per rule: name, column, metric, max_gap, min_rows, gaps (by model) and groups (one dict each: group,
+            counted, judged, challenger, champion).
     """
 
     decision: Decision
@@ -58,6 +61,7 @@ class GateVerdict:
     thresholds: dict[str, float] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     slices: list[dict[str, Any]] = field(default_factory=list)
+    fairness: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; an infinite threshold (alert nobody) is written as null."""
@@ -104,13 +108,14 @@ class Ladder:
         self.notes: list[str] = []
         self.table: list[dict[str, Any]] = []
         self.slices: list[dict[str, Any]] = []
+        self.fairness: list[dict[str, Any]] = []
         self.thresholds: dict[str, float] = {}
         self.cost: dict[str, Any] = {}
 
     def climb(self, *rules: GateRule) -> GateVerdict:
         """The verdict of the first rule that decides."""
         decision, reason = first(*rules)
-        judged = self.metric, self.size, self.positives, self.thresholds, self.cost, self.slices
+        judged = self.metric, self.size, self.positives, self.thresholds, self.cost, self.slices, self.fairness
         return GateVerdict(decision, [reason, *self.notes], self.table, *judged)
 
     def by_bound(self, bound: float) -> Ruling | None:
@@ -161,6 +166,45 @@ class Ladder:
             else:
                 held.append(f"{text} ({interval}).")
         return ("HOLD", " ".join(held)) if held else None
+
+    def by_gaps(self, rules: Iterable[Mapping[str, Any]]) -> Ruling | None:
+        """Hold a challenger that treats groups too differently; a group too small to be judged becomes a note.
+
+        Args:
+            rules: as `GateVerdict.fairness` has them.
+        """
+        held: list[str] = []
+        for rule in rules:
+            self.fairness.append(dict(rule))
+            what, gaps = str(rule["metric"]).replace("_", " "), rule["gaps"]
+            for one in rule["groups"]:
+                size = f"{one['counted']}{'' if one['judged'] else ', too few'}"
+                self._compare(f"{what}, {rule['name']} {one['group']} ({size})", one)
+            self._compare(f"gap of {what}, {rule['name']}", gaps)
+            judged = [one for one in rule["groups"] if one["judged"]]
+            if small := [f"{one['group']} ({one['counted']})" for one in rule["groups"] if not one["judged"]]:
+                self.notes.append(
+                    f"Fairness by {rule['name']}: not judged for want of {rule['min_rows']} rows that the {what} counts: {', '.join(small)}."
+                )
+            gap = gaps["challenger"]
+            if gap is None:
+                self.notes.append(f"Fairness by {rule['name']} is not judged: fewer than two groups are large enough.")
+            elif gap > rule["max_gap"] + ROUNDING:
+                least, most = (pick(judged, key=lambda one: one["challenger"]) for pick in (min, max))
+                text = (
+                    f"By {rule['name']} the challenger's {what} is {least['challenger']:.4f} in {least['group']} and "
+                    f"{most['challenger']:.4f} in {most['group']}: a gap of {gap:.4f}, more than the {rule['max_gap']:.4f} allowed"
+                )
+                before = gaps.get("champion")
+                held.append(f"{text} (the champion's: {before:.4f})." if before is not None else f"{text}.")
+        return ("HOLD", " ".join(held)) if held else None
+
+    def _compare(self, name: str, values: Mapping[str, Any]) -> None:
+        """A line of the table without an interval."""
+        challenger, champion = values["challenger"], values.get("champion")
+        between = None if None in (challenger, champion) else challenger - champion
+        self.table.append({**dict.fromkeys(self.table[0]), "metric": name, "champion": champion, "challenger": challenger,
+                           "difference": between})  # fmt: skip
 
     def by_gain(self, bound: float, cases: str) -> Ruling:
         """The last rule: the gain in the metric; a first version has kept the bound.

@@ -14,8 +14,10 @@ from baton.data.datasets import DatasetRef, read_batches
 from baton.data.fit import fit, flaw
 from baton.effects import firewall
 from baton.errors import BatonError
+from baton.feedback import reasons
 from baton.feedback.labels import ARRIVED, PERSON, Truth, record_labels
-from baton.published.rows import in_force, told_of
+from baton.feedback.shown import shown
+from baton.published.rows import told_of
 from baton.record import ledger, tables, warehouse
 from baton.record.warehouse import insert, now, take_turns, write
 
@@ -72,6 +74,7 @@ def open_cases(
     ]  # fmt: skip
     if rows:
         said = told_of(conn, flow, partition, [row["entity_key"] for row in rows])
+        reasons.put_into_words([one for told in said.values() for one in told["why"]])
         rows = [{**row, "money": None, "why": None, **said.get(row["entity_key"], {})} for row in rows]
         statement = insert(conn, table)
         statement = statement.on_conflict_do_update(
@@ -186,7 +189,7 @@ def decide(
     Args:
         text: what the person wrote, for an answer that comes with a text (the case's `edits`). On the case it is null
             where it says what was offered anyway. The ledger records whether it was changed, not what it says.
-        seen: commit of the decision that the person looked at; None: they say nothing of it.
+        seen: commit of the decision that the person looked at; None: they say nothing of it, which goes on record, too.
         actor_id: what they logged in with, where `actor` is what they are called: an answer may be an approval, and two
             people are told apart by it.
 
@@ -212,12 +215,14 @@ def decide(
             raise UnknownResolution(f"resolution {resolution!r}: allowed are {', '.join(case['resolutions'])}")
         if case["resolution"] is not None:
             raise BatonError(f"case {entity_key!r} was already decided {case['resolution']} by {case['actor']}")
-        if seen is not None and seen != _commit_of(conn, case):
+        there = shown(conn, case)
+        if seen is not None and seen != there["commit"]:
             raise BatonError(
                 f"case {entity_key!r} was decided anew by a later run since you looked: reload and read it"
             )
         written = _written(resolution, text, case["edits"] or {})
-        said: dict[str, Any] = {"resolution": resolution, "actor": actor, "note": note}
+        # `seen` null: they did not say what they looked at; then `shown` is only what there was
+        said: dict[str, Any] = {"resolution": resolution, "actor": actor, "note": note, "seen": seen, "shown": there}
         if written is not None:
             written = None if written == _lines(proposed.get(resolution, "")) else written
             said["text_changed"] = written is not None
@@ -248,12 +253,6 @@ def withdraw(conn: Connection, flow: str, entity_key: str, why: str) -> bool:
     here = (table.c.flow == flow) & (table.c.entity_key == str(entity_key)) & (table.c.status == "open")
     done = conn.execute(table.update().where(here).values(status="withdrawn", note=why, updated_at=now()))
     return bool(done.rowcount)
-
-
-def _commit_of(conn: Connection, case: Mapping[Any, Any]) -> int | None:
-    """The commit that published the partition of a case as it stands now."""
-    found = in_force(case["flow"], case["partition"], conn)
-    return None if found is None else found.commit_id
 
 
 def _lines(text: str) -> str:

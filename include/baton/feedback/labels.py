@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from baton.published import index
-from baton.published.rows import keys_of
+from baton.published.rows import of_keys
 from baton.record import tables
 from baton.record.warehouse import among, now, read, upsert
 
@@ -114,17 +114,40 @@ def digest(labels: pd.DataFrame) -> str:
     import pandas as pd
 
     rows = pd.util.hash_pandas_object(labels[["entity_key", "partition", "label"]], index=False)
-    return f"{len(rows)}-{int(rows.sum()) % 2**64:016x}"
+    return _written((len(rows), int(rows.sum())))
+
+
+def digest_of(flow: str, target: str | None, partition: str) -> str:
+    """`digest` of the labels of the entities that a partition's published predictions are about, some at a time."""
+
+    def ask(keys: list[str]) -> tuple[int, int]:
+        return _read(digest(known_labels(flow, target, keys=keys)))
+
+    said = of_keys(flow, partition, ask)
+    return _written((sum(count for count, _ in said), sum(total for _, total in said)))
+
+
+def _written(sums: tuple[int, int]) -> str:
+    return f"{sums[0]}-{sums[1] % 2**64:016x}"
+
+
+def _read(written: str) -> tuple[int, int]:
+    count, _, total = written.partition("-")
+    return int(count), int(total, 16)
 
 
 def known_labels(
-    flow: str, target: str | None, predicted_in: str | None = None, bounds: Bounds = ALL, partition: str | None = None
+    flow: str,
+    target: str | None,
+    keys: Collection[str] | None = None,
+    bounds: Bounds = ALL,
+    partition: str | None = None,
 ) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins, of equal ranks the one written last.
 
     Args:
         target: of which the truth is asked; None: there is none.
-        predicted_in: only of entities that this partition's published predictions are about.
+        keys: only of these entities.
         bounds: which labels count at all.
         partition: only labels of this partition.
 
@@ -140,9 +163,8 @@ def known_labels(
     if partition is not None:
         query = query.where(table.c.partition == partition)
     query = query.where(*_heard(bounds))
-    about = keys_of(flow, predicted_in) if predicted_in is not None else None
     with read() as conn:
-        found = conn.execute(query).fetchall() if about is None else list(among(conn, query, table.c.entity_key, about))
+        found = conn.execute(query).fetchall() if keys is None else list(among(conn, query, table.c.entity_key, keys))
     frame = pd.DataFrame(found, columns=columns)
     frame = frame.sort_values(["entity_key", "rank", "known_at", "origin"]).drop_duplicates("entity_key", keep="last")
     if frame["category"].notna().any():

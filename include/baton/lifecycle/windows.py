@@ -15,8 +15,9 @@ from baton.data.pages import store_page
 from baton.data.partitions import safe_name
 from baton.drift.decision import CONCLUSIVE, Window, window_from
 from baton.drift.report import report_html
+from baton.errors import BatonError
 from baton.families import family
-from baton.feedback.labels import digest, known_labels
+from baton.feedback.labels import digest_of, known_labels
 from baton.names import CONTRACT, INGEST, PUBLISH, score_of
 from baton.progress import told
 from baton.record import ledger, tables
@@ -28,6 +29,7 @@ from baton.stages.slots import heads_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from baton.families.base import Family
     from baton.specs.model import ModelSpec
     from baton.stages.slots import StageResult
 
@@ -109,14 +111,14 @@ def _judged(
 ) -> tuple[Window, str | None] | None:
     """The window by its scores; None where its version was trained before its spec had a `drift` block."""
     version = _version(spec.model, scores)
-    known = known_labels(flow, spec.data.target, predicted_in=partition)
+    heard = digest_of(flow, spec.data.target, partition)  # what is heard from now on has the window judged again
     judged = record and (record["version"], record["commit_id"], record["performance"].get("labels"))
-    if record and judged == (version, scores.commit_id, digest(known)):
+    if record and judged == (version, scores.commit_id, heard):
         return window_from(record["window"]), None
     stored = Registry().verified(spec.model, version) / "reference.json"
     if not stored.exists():
         return None
-    return _judge(spec, flow, Window(partition, version), scores, json.loads(stored.read_text(encoding="utf-8")), known)
+    return _judge(spec, flow, Window(partition, version), scores, json.loads(stored.read_text(encoding="utf-8")), heard)
 
 
 def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str, Mapping[Any, Any]]:
@@ -128,24 +130,46 @@ def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str
 
 
 def _judge(
-    spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], known: pd.DataFrame
+    spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], heard: str
 ) -> tuple[Window, str]:
-    rows, truth = (
-        datasets.read(scores.inputs["data"]),
-        known.rename(columns={"label": "value"})[["entity_key", "value"]],
-    )
-    maker = family(spec.family)
-    seen = maker.watch(spec, reference, rows, datasets.read(scores.ref), truth)
+    maker, rows = family(spec.family), scores.inputs["data"].rows
+    seen = maker.watch(spec, reference, _rows(spec, flow, maker, scores))
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
     if maker.truth == "rows" and not seen.truths:
         status = "pending"  # a forecast of which nothing has happened yet
     window = replace(
-        window, status=status, drifted=tuple(table.drifted), rows=len(rows), truths=seen.truths, performance=seen.performance
+        window, status=status, drifted=tuple(table.drifted), rows=rows, truths=seen.truths, performance=seen.performance
     )  # fmt: skip
     page = _report(spec.model, window, table)
-    known_by = {"labels": digest(known), "calibration": seen.calibration}
+    known_by = {"labels": heard, "calibration": seen.calibration}
     _record(spec.model, flow, window, table, scores.commit_id, known_by, page)
     return window, page
+
+
+def _rows(
+    spec: ModelSpec, flow: str, maker: Family, scores: StageResult
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """A partition's rows, what was said of them, and what is known; of a batch in parts a frame is held at a time.
+
+    Raises:
+        BatonError: the scores are not those of these rows, one by one.
+    """
+    data = scores.inputs["data"]
+    if maker.row_local and data.kind == "manifest":
+        if data.rows != scores.ref.rows:
+            raise BatonError(
+                f"{flow} {data.partition}: {scores.ref.rows:,} scores of {data.rows:,} rows; score it again"
+            )
+        frames: Iterator[tuple[pd.DataFrame, pd.DataFrame]] = zip(
+            datasets.read_frames(data, exact=True), datasets.read_frames(scores.ref), strict=True
+        )
+    else:
+        frames = iter([(datasets.read(data, exact=True), datasets.read(scores.ref))])
+    for rows, said in frames:
+        if data.kind == "manifest" and maker.row_local and (maker.keys(spec, rows) != said["entity_key"]).any():
+            raise BatonError(f"{flow} {data.partition}: the scores are not in the order of the rows; score it again")
+        known = known_labels(flow, spec.data.target, said["entity_key"].unique())
+        yield rows, said, known.rename(columns={"label": "value"})[["entity_key", "value"]]
 
 
 def _report(model: str, window: Window, table: Any) -> str:

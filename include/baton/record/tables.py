@@ -34,6 +34,7 @@ commits = _table(
     UniqueConstraint("flow", "stage", "partition", "map_index", "fence"),
     Index(None, "uri"),
     Index(None, "flow", "partition"),
+    Index(None, "flow", "stage", "created_at"),
 )
 
 # what a partition took for its own before it committed, seen by those that run beside it; mark: of a key, by SHA-256; first, last:
@@ -155,6 +156,9 @@ permits = _table(
 grants = _table(
     "grants", "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?", Index(None, "asset", "duty")
 )
+# what the digests in packs of evidence about an entity's decision are salted with; partition: of the last decision that one was about.
+# An erasure takes it, and age with the predictions: the digests say nothing any more
+evidence_salts = _table("evidence_salts", "flow* entity_key* partition salt at")
 meta = _table("meta", "key* value")
 # append-only, hash-chained, sealed with a key outside the database; written through `baton.record.ledger` only
 ledger = _table(

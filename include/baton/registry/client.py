@@ -12,8 +12,10 @@ a version that a move made champion may score (`require_promoted`). Where the al
 page Today say so (`champion_moved`), and the guard puts it back (`registry.guard`).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from baton.errors import RegistryRefused
@@ -21,6 +23,7 @@ from baton.names import CHALLENGER, CHAMPION, PREVIOUS, REVIEW, promote_of
 from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
 from baton.registry.identity import ModelVersion
+from baton.registry.manifest import MANIFEST
 from baton.registry.review import (
     GATE,
     GATE_AT,
@@ -100,7 +103,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: the version does not verify, or the champion is not `previous` any more.
         """
-        self.verified(model, version)
+        manifest = _manifest(self.verified(model, version))
         current = self.recorded_champion(model)
         if current not in (previous, version):
             raise RegistryRefused(
@@ -108,7 +111,7 @@ class Registry(Versions):
             )
         if previous is not None and previous != version:
             self._point(model, PREVIOUS, previous)
-        self._move_champion(model, version, current, actor, reason or "promoted")
+        self._move_champion(model, version, current, actor, reason or "promoted", manifest)
         if self.alias(model, CHALLENGER) == version:
             self._unpoint(model, CHALLENGER)
 
@@ -136,8 +139,8 @@ class Registry(Versions):
         if target == current:
             raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
-        self.verified(model, target)
-        self._move_champion(model, target, current, actor, reason or "rolled back", rollback=True)
+        manifest = _manifest(self.verified(model, target))
+        self._move_champion(model, target, current, actor, reason or "rolled back", manifest, rollback=True)
         after = _line(_moves(model))
         if len(after) > 1:
             self._point(model, PREVIOUS, after[-2])
@@ -146,13 +149,13 @@ class Registry(Versions):
         return target
 
     def _move_champion(
-        self, model: str, version: int, before: int | None, actor: str, reason: str, *, rollback: bool = False
-    ) -> None:
+        self, model: str, version: int, before: int | None, actor: str, reason: str, manifest: str | None, *, rollback: bool = False
+    ) -> None:  # fmt: skip
         self._point(model, CHAMPION, version)
         if before == version == self.recorded_champion(model):
             return  # repeats a promotion that was complete
         move = {"alias": CHAMPION, "version": version, "before": before, "actor": actor, "reason": reason}
-        move |= {"rollback": True} if rollback else {}
+        move |= ({"manifest": manifest} if manifest else {}) | ({"rollback": True} if rollback else {})
         with warehouse.write() as conn:
             ledger.append(conn, ALIAS_MOVED, model, move)
 
@@ -227,6 +230,12 @@ class Registry(Versions):
         """Write an answer, given wherever, to the version's tags: it is `pending` no more."""
         self.tag(model, version, REVIEW, answer)
         self.tag(model, version, REVIEW_SAYS, f"{answer} by {by}")
+
+
+def _manifest(folder: Path) -> str | None:
+    """SHA-256 of what was signed of a version that was just verified, for the record of its move."""
+    signed = folder / MANIFEST
+    return hashlib.sha256(signed.read_bytes()).hexdigest() if signed.is_file() else None
 
 
 def _moves(model: str) -> list[dict[str, Any]]:

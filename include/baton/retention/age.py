@@ -24,7 +24,7 @@ from baton.stages import garbage
 RETAINED = "retained"
 _DONE: Mapping[str, tuple[tuple[sa.Table, tuple[Any, ...]], ...]] = {
     "datasets": ((tables.claims, ()),),
-    "predictions": ((tables.adjustments, ()),),
+    "predictions": ((tables.adjustments, ()), (tables.evidence_salts, ())),
     "labels": ((tables.labels, ()),),
     "quarantine": ((tables.quarantine, (tables.quarantine.c.status.in_(("resolved", "discarded")),)),),
     "cases": ((tables.cases, (tables.cases.c.status != "open",)),),

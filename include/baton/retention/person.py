@@ -35,7 +35,7 @@ from baton.stages.slots import Slot, is_slot
 from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import forget
 
-_TABLES = (tables.quarantine, tables.labels, tables.cases, tables.adjustments)
+_TABLES = (tables.quarantine, tables.labels, tables.cases, tables.adjustments, tables.evidence_salts)
 _TRIES = 5
 _PATIENCE = 10.0  # seconds for MLflow
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from baton.specs.base import Column, Cron, Duration, InnerShare, Name, Seq, Share, Spec
 
 Metric = Literal["average_precision", "roc_auc"]
+FairnessMetric = Literal["true_positive_rate", "false_positive_rate", "selection_rate"]
 
 
 class CostSpec(Spec):
@@ -37,6 +38,33 @@ class SliceSpec(Spec):
         return value
 
 
+class FairnessSpec(Spec):
+    """A bound on how differently a new version may treat groups of rows."""
+
+    name: Name = Field(description="how the gate's table calls it")
+    column: Column = Field(description="column that says of which group a row is; the model need not see it")
+    bins: Seq[float] = Field(
+        default=(), description="rising edges that cut a numeric column into groups; none: each value is a group"
+    )
+    metric: FairnessMetric = Field(
+        default="true_positive_rate",
+        description="of a group: positives that are alerted, negatives that are, or all rows that are",
+    )
+    max_gap: Share = Field(description="largest difference of the metric between two groups")
+    min_rows: int = Field(
+        default=50,
+        ge=1,
+        description="a group with fewer rows for the metric is listed, not judged, and the verdict says so",
+    )
+
+    @field_validator("bins")
+    @classmethod
+    def _edges(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) == 1 or any(b <= a for a, b in pairwise(value)):
+            raise ValueError("edges should rise; at least 2, or none")
+        return value
+
+
 class GatePolicy(Spec):
     """What the gate of every family has: two models are compared on the same cases, with a paired bootstrap."""
 
@@ -56,6 +84,7 @@ class GateSpec(GatePolicy):
     cost: CostSpec | None = Field(default=None, description="decide in money too; null: only in the metric")
     slices: Seq[SliceSpec] = Field(default=(), description="parts of the rows that are looked at one by one")
     slice_floor: Share = Field(default=0.05, description="largest loss of the metric that is tolerated in a slice")
+    fairness: Seq[FairnessSpec] = Field(default=(), description="groups that must not be treated too differently")
 
 
 class ApprovalSpec(Spec):

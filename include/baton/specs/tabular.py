@@ -97,6 +97,18 @@ class ValidationSpec(Spec):
         return self
 
 
+class ReasonSpec(Spec):
+    """What a person is told when features speak against them."""
+
+    code: Name = Field(description="how programs and letters call the reason")
+    features: Seq[Column] = Field(
+        min_length=1, description="features that it is about, or globs; the first reason that matches counts"
+    )
+    text: str = Field(
+        min_length=1, max_length=300, description="a sentence; `{features}` is replaced by those that raised the score"
+    )
+
+
 class TabularSpec(ModelSpec):
     """The whole life of a model that scores rows of a table."""
 
@@ -107,6 +119,10 @@ class TabularSpec(ModelSpec):
     validation: ValidationSpec = Field(default_factory=ValidationSpec, description="how candidates are compared")
     gate: GateSpec = Field(default_factory=GateSpec, description="when a challenger may replace the champion")
     drift: DriftSpec | None = Field(default=None, description="when it is retrained; null: never by itself")
+    reasons: Seq[ReasonSpec] = Field(
+        default=(),
+        description="sentences for a score that opens a case, by what raised it; none: features by name only",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -136,7 +152,15 @@ class TabularSpec(ModelSpec):
                 named.append((("gate", "cost", "missed"), gate.cost.missed, ("int", "float")))
             for position, part in enumerate(gate.slices):
                 named.append((("gate", "slices", position, "column"), part.column, ("int", "float")))
+            for position, rule in enumerate(gate.fairness):
+                types = ("int", "float") if rule.bins else ("int", "str", "bool")
+                named.append((("gate", "fairness", position, "column"), rule.column, types))
         return named
+
+    def unexplained(self, features: Iterable[str]) -> list[str]:
+        """Features that no sentence is about, where the model declares sentences."""
+        patterns = [pattern for reason in self.reasons for pattern in reason.features]
+        return [name for name in features if patterns and not any(fnmatchcase(name, one) for one in patterns)]
 
     def features(self, contract: ContractSpec) -> tuple[str, ...]:
         """Writes the feature globs out against a contract's columns, in spec order, each column once.

@@ -19,9 +19,12 @@ _YES = "approved"
 
 
 def note(flow: str, partition: str, task: str, answer: Mapping[str, Any]) -> None:
-    """Put an answer on the ledger: who gave which, and its digest; values and texts stay out."""
+    """Put an answer on the ledger: who gave which, its digest, and what was shown; values and texts stay out.
+
+    `shown` names the decisions (address and SHA-256) and the digest of the form, which Airflow keeps with the request.
+    """
     told = {name: str(answer.get(name) or "") for name in ("answer", "actor", "actor_id")}
-    said = {"task": task, **told, "sha256": _digest(answer)}
+    said = {"task": task, **told, "sha256": _digest(answer), "shown": answer.get("about")}
     warehouse.transact(lambda conn: ledger.append(conn, ANSWERED, f"{flow}/{partition}", said))
 
 

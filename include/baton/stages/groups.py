@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,29 +76,39 @@ def shared(inputs: Mapping[str, DatasetRef], group: Portion) -> list[dict[str, D
     return [{name: ref[number] for name, ref in rows.items()} for number in range(group.of)]
 
 
-def whole_if_complete(slot: Slot, digests: Sequence[str]) -> StageResult | None:
+Judge = Callable[[Sequence[DatasetRef]], object]
+"""Raises ContractBroken where results that were judged one by one break a rule together."""
+
+
+def whole_if_complete(slot: Slot, digests: Sequence[str], judge: Judge = len) -> StageResult | None:
     """Name the groups' results as the stage's, where all are there.
 
     Args:
         slot: of one of them.
         digests: of what each is made of, in order.
+        judge: see `whole`.
     """
     own = Slot(slot.flow, slot.stage, slot.partition)
     found = slots.heads_of_groups(own, len(digests))
     if [one.digest for one in found] != list(digests):
         return None
     mine = found[slot.map_index]
-    return whole(own, [one.ref for one in found], [one.facts for one in found], mine.models)
+    return whole(own, [one.ref for one in found], [one.facts for one in found], mine.models, judge)
 
 
 def whole(
-    slot: Slot, refs: Sequence[DatasetRef], facts: Sequence[Mapping[str, Any]], models: Mapping[str, Any]
+    slot: Slot,
+    refs: Sequence[DatasetRef],
+    facts: Sequence[Mapping[str, Any]],
+    models: Mapping[str, Any],
+    judge: Judge = len,
 ) -> StageResult:
     """Commit the results of a stage's groups as its result; the same again changes nothing.
 
     Args:
         slot: the stage's own.
         refs, facts: of the groups, in order. Facts of all: those that all have alike, and what any of them says of `degraded`.
+        judge: asked before they are named; by default they have no contract.
 
     Raises:
         StaleAttempt: another attempt names other results at the same time.
@@ -116,6 +126,7 @@ def whole(
     }  # fmt: skip
 
     def make(path: str) -> Made:
+        judge(refs)
         slots.FAULT("computed")
         return [stored.union(refs, path, lambda point: slots.FAULT(point))], said, None
 

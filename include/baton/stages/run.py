@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.contracts import check as contracts
-from baton.contracts.parts import Judging
+from baton.contracts import outputs
 from baton.data import stored
-from baton.data import typed as parsing
 from baton.data.datasets import read, read_frames
-from baton.errors import BatonError, ContractBroken, SpecError
+from baton.errors import BatonError, SpecError
 from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from baton.contracts.check import ContractVerdict
     from baton.data.datasets import DatasetRef
-    from baton.data.typed import Violation
 
 ENGINE = Path(__file__).parents[1]
 
@@ -59,13 +56,9 @@ def run(job: StageJob[Any]) -> StageResult:
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
-        frame, rest = output.frame, output.rest
-        if job.output_contract and rest:
-            frames = _checked(job, chain([frame], rest))
-            frame, rest = next(frames), frames
-        elif job.output_contract and output.made is None:  # a worker of an engine has checked
-            require_contract(job, frame)
-        output = replace(output, frame=frame, rest=rest)
+        if output.made is None:  # else the workers of an engine have checked
+            frames = checked(job, chain([output.frame], output.rest), alone=not output.rest, some=bool(together))
+            output = replace(output, frame=next(frames), rest=frames)
         return replace(output, on_commit=None, beside=None) if job.dry_run else output
 
     function = found.func if isinstance(found, Step) else found
@@ -77,7 +70,8 @@ def run(job: StageJob[Any]) -> StageResult:
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )
     if together:
-        groups.whole_if_complete(job.slot, [input_digest(one, params, job.models, code) for one in together])
+        digests = [input_digest(one, params, job.models, code) for one in together]
+        groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
     return result
 
 
@@ -136,25 +130,34 @@ def one_by_one(
         yield made
 
 
-def _checked(job: StageJob[Any], frames: Iterable[pd.DataFrame | pa.Table]) -> Iterator[pd.DataFrame | pa.Table]:
-    """As `require_contract`, of rows that come frame by frame: what no frame can know is judged of them all.
+def checked(
+    job: StageJob[Any], frames: Iterable[pd.DataFrame | pa.Table], *, alone: bool, some: bool
+) -> Iterator[pd.DataFrame | pa.Table]:
+    """Pass a stage's output on, judged by its contract, if it has one: see `outputs`.
+
+    Args:
+        alone: all of it is one frame, which is judged before it is passed on.
+        some: others have other rows of it; all together are judged by `require_whole`.
 
     Raises:
-        ContractBroken: at the end, before anything is committed.
+        ContractBroken: before anything is committed.
     """
-    import pandas as pd
-
-    spec, suspect, before = job.load_pack().contract(job.output_contract), None, 0
-    with Judging(spec) as judging:
-        for number, frame in enumerate(frames):
-            rows = frame if isinstance(frame, pd.DataFrame) else frame.to_pandas()
-            parsed = parsing.adopt(rows, spec, f"{job.flow}/{job.stage}", before + 1)
-            before += len(rows)
-            suspect = (number, parsed) if not judging.add(parsed) and suspect is None else suspect
+    spec = job.load_pack().contract(job.output_contract) if job.output_contract else None
+    if spec is None:
+        yield from frames
+    elif alone and not some:
+        for frame in frames:
+            outputs.require(spec, f"{job.flow}/{job.stage}", frame)
             yield frame
-        verdict = judging.verdict()
-    if verdict.status != "passed":
-        raise _broken(job, verdict, judging.violations(*suspect) if suspect is not None else [])
+    else:
+        yield from outputs.checked(spec, f"{job.flow}/{job.stage}", frames, "rows" if some else None)
+
+
+def require_whole(job: StageJob[Any], refs: Sequence[DatasetRef]) -> None:
+    """Judge what the rows of a stage's groups, or of a cluster's parts, can break only together: see `outputs.require_whole`."""
+    if job.output_contract:
+        spec = job.load_pack().contract(job.output_contract)
+        outputs.require_whole(spec, f"{job.flow}/{job.stage}", refs)
 
 
 def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
@@ -165,21 +168,3 @@ def read_inputs(inputs: Mapping[str, DatasetRef]) -> dict[str, pd.DataFrame]:
     for name, ref in inputs.items():
         parts.setdefault(name.partition(".")[0], []).append(read(ref))
     return {name: many[0] if len(many) == 1 else pd.concat(many, ignore_index=True) for name, many in parts.items()}
-
-
-def require_contract(job: StageJob[Any], frame: pd.DataFrame) -> None:
-    """Check a stage's own output (model output, published result): here a violation is our fault, so it stops.
-
-    Raises:
-        ContractBroken: naming contract, rule, row and value of the first violations.
-    """
-    spec = job.load_pack().contract(job.output_contract)
-    verdict = contracts.check(parsing.adopt(frame, spec, f"{job.flow}/{job.stage}"), spec)
-    if verdict.status != "passed":
-        raise _broken(job, verdict, verdict.violations)
-
-
-def _broken(job: StageJob[Any], verdict: ContractVerdict, violations: Sequence[Violation]) -> ContractBroken:
-    first = "; ".join(f"row {v.row} {v.column}={v.value!r} breaks {v.rule}" for v in violations[:3])
-    told = "; ".join(verdict.aggregate_failures) or first or f"{verdict.rows_bad:,} rows share what only one may have"
-    return ContractBroken(f"output of stage {job.stage} breaks contract {job.output_contract}: {told}")

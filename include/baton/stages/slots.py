@@ -9,9 +9,10 @@ there and runs nothing.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
+from baton.lineage.telling import tell
 from baton.names import PUBLISH
 from baton.published.rows import in_force
 from baton.record import ledger, warehouse
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
@@ -217,9 +220,10 @@ def _commit(
     """Name the first object as the slot's head, together with what `on_commit` writes; or remove all again."""
     ref = refs[0]
     complete = False  # True once COMMIT may have been sent: from then on the objects may be data
+    entry = 0
 
     def work(conn: Connection) -> int:
-        nonlocal complete
+        nonlocal complete, entry
         complete = False
         commit_id = _name(conn, slot, row)
         FAULT("named")
@@ -228,7 +232,7 @@ def _commit(
         payload = {"commit": commit_id, "rows": ref.rows, "sha256": ref.content_sha256, "uri": ref.uri}
         payload |= {name: row[name] for name in ("fence", "digest", "models", "run_id")}
         payload["inputs"] = {name: given["content_sha256"] for name, given in row["inputs"].items()}
-        ledger.append(conn, "dataset_committed", str(slot), payload)
+        entry = ledger.append(conn, "dataset_committed", str(slot), payload)
         FAULT("before_commit")
         complete = True
         return commit_id
@@ -246,7 +250,17 @@ def _commit(
             _delete(refs)
         raise
     FAULT("committed")
-    return _result({**row, "id": commit_id}, cached=False)
+    made = _result({**row, "id": commit_id}, cached=False)
+    return replace(made, facts={**made.facts, "lineage": waits}) if (waits := _told(entry)) else made
+
+
+def _told(entry: int) -> str:
+    """Tell of what was committed; what is wrong with that stops nothing and is said in the result."""
+    try:
+        return tell(entry - 1)
+    except Exception as error:
+        log.exception("lineage")
+        return f"lineage: not told, {type(error).__name__}: {error}"
 
 
 def _delete(refs: list[DatasetRef]) -> None:

@@ -106,7 +106,7 @@ def choose_models(
 
     Args:
         choice: `recorded` (what this partition used before, else the champion), `champion` (today's
-            champions, superseding), or `<model>=<version>` for one of the models.
+            champions, superseding), or `<model>=<version>` for some of the models, with commas between.
         dry_run: nothing comes of the run, so a version that was never promoted may be named.
         fallbacks: models whose flow declares a fallback: theirs is the version that should score; whether it can is seen when
             it does (`baton.steps.ladder`), and a partition that is repeated tries it again.
@@ -123,9 +123,9 @@ def choose_models(
     for model in models:
         _require_consumer(model, flow)
     wanted: dict[str, int] = {}
-    if choice not in {"recorded", "champion"}:
-        name, _, version = choice.partition("=")
-        if name not in models or not version.isdigit():
+    for one in choice.split(",") if choice not in {"recorded", "champion"} else ():
+        name, _, version = one.partition("=")
+        if name not in models or not version.isdigit() or name in wanted:
             allowed = ", ".join(f"{model}=<version>" for model in models)
             raise BatonError(f"model choice {choice!r}: allowed are recorded, champion, {allowed}")
         wanted[name] = int(version)

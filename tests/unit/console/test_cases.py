@@ -43,6 +43,8 @@ def test_card_tells_the_whole_story(filled: Any) -> None:
     page = client("admin").get(f"/baton/cases/{FLOW}/{key}", headers=HTML)
     assert page.status_code == 200
     assert "Note (why), kept on record" in page.text
+    assert [one["code"] for one in fraud["sentences"]] == ["pattern"]
+    assert "in features that the processor keeps confidential (v14, v10)." in page.text
 
 
 def test_direct_personal_data_are_for_those_who_decide(filled: Any) -> None:
@@ -131,7 +133,10 @@ def test_decision_goes_on_record_under_the_persons_name(filled: Any) -> None:
     assert (label["label"], label["origin"], label["actor"]) == (1, "analyst", "admin")
     entry = ledger.entries(subject=f"{FLOW}/{key}")[0]
     assert (entry.kind, entry.payload["actor"]) == ("case_decided", "admin")
-    assert client("admin").get("/baton/api/today").json()["cases"]["closed_today"] == 1
+    found = client("admin").get("/baton/api/today").json()["cases"]
+    assert found["closed_today"] == 1
+    seen = found["top"][0]["seen"]
+    assert f'name="seen" value="{seen}"' in client("admin").get("/baton/cases", headers=HTML).text, "lists say it, too"
     assert "fraud</span>" in client("admin").get(address, headers=HTML).text
 
 

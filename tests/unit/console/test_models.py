@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from baton.console.pages import charts
 from baton.console.pages.drawing import svg, tag
 from baton.console.queries import models
+from baton.record import tables, warehouse
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
+ROWS = STAGE["ROWS"]
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
 
@@ -62,6 +66,32 @@ def test_the_page_is_drawn_and_a_column_opens_its_report(filled: Any) -> None:
     assert "No champion yet" in client("admin").get("/baton/models?model=untrained", headers=HTML).text
 
 
+def test_what_was_in_force_at_a_moment_that_is_chosen(filled: Any) -> None:
+    assert asked()["as_of"] is None
+    found = asked(model="card_fraud", at=datetime.now(UTC).isoformat())["as_of"]
+    assert (found["version"], found["actor"], found["approval"]["says"]["reviewer"]) == (2, "admin", "admin")
+    page = client("admin").get("/baton/models", params={"model": "card_fraud", "at": found["at"]}, headers=HTML).text
+    for words in ("champion from", "approved by admin (airflow)", f"ledger entry {found['entry']}", "not on record"):
+        assert words in page, words
+    early = client("viewer").get("/baton/models?model=card_fraud&at=2020-01-01", headers=HTML).text
+    assert "had no champion at 2020-01-01" in early
+    assert "&lt;b&gt;&#39; is no moment" in client("viewer").get("/baton/models?at=<b>", headers=HTML).text
+
+
+def test_where_it_comes_from_and_where_it_goes(filled: Any) -> None:
+    assert asked(model="transaction_anomaly")["downstream"] == [FLOW]
+    made: dict[str, Any] = {"params": {"options": {"source": "history"}}, "models": {}, "code": "c", "run_id": "r"}
+    inputs: dict[str, Any] = {}
+    for stage, facts in (("assemble", {"source_sha256": "a"}), ("contract", {}), ("register", {"version": 2})):
+        frame = pd.DataFrame({"a": [1]})
+        slot, output = Slot("untrained_train", stage, "r1"), StageOutput(frame, facts)
+        inputs = {"data": run_stage(slot, lambda _, output=output: output, inputs=inputs, **made).ref}  # type: ignore[misc]
+    upstream = [["", "history"], ["untrained_train", "contract"], ["untrained_train", "register"]]
+    assert asked(model="untrained")["upstream"] == upstream
+    page = client("viewer").get("/baton/models?model=untrained", headers=HTML).text
+    assert "source <b>history</b> →" in page
+
+
 def test_who_may_not_read_a_model_does_not_learn_of_it(filled: Any) -> None:
     assert asked("stranger") == {"models": [], "model": ""}
     assert client("stranger").get("/baton/models?model=card_fraud").status_code == 404
@@ -87,6 +117,26 @@ def test_an_empty_warehouse_says_what_to_do(empty: None) -> None:
     page = client("admin").get("/baton/models", headers=HTML)
     assert page.status_code == 200
     assert "card_fraud_train" in page.text
+
+
+def test_the_newest_verdict_stands_there_with_its_groups(empty: None) -> None:
+    page = client("admin").get("/baton/models?model=card_fraud", headers=HTML).text
+    assert "<h2>Gate</h2>" not in page
+    groups = [{"group": "<b>", "counted": 90, "judged": True, "challenger": 0.4, "champion": None},
+              {"group": "c", "counted": 3, "judged": False, "challenger": None}]  # fmt: skip
+    fair = {"name": "branch", "column": "branch", "metric": "true_positive_rate", "max_gap": 0.2, "min_rows": 20,
+            "groups": groups, "gaps": {"challenger": None}}  # fmt: skip
+    for version, rules in ((3, []), (4, [fair])):
+        row = ROWS["approval"]("card_fraud", version, None, None, f"2026-11-20T0{version}:00:00Z")
+        row["verdict"] |= {"fairness": rules}
+        with warehouse.write() as conn:
+            conn.execute(tables.approvals.insert(), row)
+        page = client("admin").get("/baton/models?model=card_fraud", headers=HTML).text
+        assert f"version {version}, judged 2026-11-20 0{version}:00: PROMOTE" in page
+        assert ("No groups are declared" in page) == (not rules)
+    assert asked(model="card_fraud")["gate"]["fairness"] == [fair]
+    for words in ("&lt;b&gt;", "3, too few", "0.4000", "not judged"):
+        assert words in page, words
 
 
 # --- the pictures ---

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from baton.data import datasets, objects, parts, stored
@@ -21,6 +23,7 @@ def small(home, monkeypatch):
     """Parts of 20 rows, looked at every 5."""
     monkeypatch.setattr(parts, "ROWS", 20)
     monkeypatch.setattr(parts, "STEP", 5)
+    monkeypatch.setattr(parts, "GROUP", 8)
 
 
 def frame(rows=50, start=0):
@@ -73,6 +76,31 @@ def test_how_rows_come_makes_no_difference(rows, cuts):
     whole = datasets.write(frame(rows), "another/name.parquet", "p")
     assert ref.content_sha256 == whole.content_sha256
     assert (ref.schema_fingerprint, ref.rows, ref.kind) == (whole.schema_fingerprint, rows, whole.kind)
+
+
+@pytest.mark.parametrize("key", [None, "number"])
+def test_a_part_is_encoded_group_by_group_while_its_rows_come(monkeypatch, key):
+    monkeypatch.setattr(parts, "ROWS", 10_000)
+    monkeypatch.setattr(parts, "GROUP", 1_000)
+    most, one = 0, pa.Table.from_pandas(frame(350).assign(text="t" * 100), preserve_index=False)
+    before = pa.total_allocated_bytes()
+    with datasets.DatasetWriter("x.parquet", key=key) as writer:
+        for _ in range(20):
+            writer.add(one)
+            most = max(most, pa.total_allocated_bytes() - before)
+        ref = writer.close()
+    (part,) = stored.held(ref)[1]
+    about = pq.read_metadata(objects.path_of(part.uri))
+    assert [about.row_group(number).num_rows for number in range(about.num_row_groups)] == [1_000] * 7
+    assert most < 3 * one.nbytes  # of 20: a group, and what Parquet holds of it
+
+
+def test_rows_wait_while_a_column_holds_nothing_and_the_bytes_are_those_of_one_frame(monkeypatch):
+    monkeypatch.setattr(parts, "GROUP", 4)
+    rows = frame(18).assign(text=[None] * 11 + ["a"] * 7)
+    ref = streamed("x.parquet", rows[:6], rows[6:11].reset_index(drop=True), rows[11:].reset_index(drop=True))
+    assert ref.content_sha256 == datasets.write(rows, "y.parquet").content_sha256
+    assert datasets.read(ref)["text"].tolist() == rows["text"].tolist()
 
 
 def test_wide_rows_end_a_part_sooner(monkeypatch):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from itertools import pairwise
+from operator import add
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +44,26 @@ def test_effect_does_not_depend_on_the_number_of_rows(rows: int) -> None:
     assert effects["x2"] == pytest.approx(0.30, abs=0.05)
     assert effects["x4"] == pytest.approx(0.33, abs=0.05)
     assert max(value for name, value in effects.items() if name not in ("x2", "x4")) < 0.12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_counts_of_parts_add_up_to_those_of_all_rows_however_these_are_cut(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = 3_000
+
+    def some(shift: float) -> pd.DataFrame:
+        frame = normal(rows, 2, int(rng.integers(1 << 30))) + shift
+        frame.loc[rng.random(rows) < 0.1, "x0"] = rng.choice([np.nan, np.inf, -np.inf])
+        whole = pd.Series(rng.integers(0, 9, rows)).astype(object).where(rng.random(rows) < 0.8)
+        kinds = pd.Series(rng.choice(list("abcdefg"), rows)).where(rng.random(rows) < 0.9)
+        return frame.assign(whole=whole, kind=kinds, flag=rng.random(rows) < 0.3)
+
+    train, window, said = some(0.0), some(0.4), rng.random(rows)
+    ref = json.loads(json.dumps(drift.reference(train, list(train), rng.random(rows))))
+    edges = [0, *np.sort(rng.integers(0, rows, 5)).tolist(), rows]
+    counts = [drift.count(ref, window[a:b], said[a:b]) for a, b in pairwise(edges)]
+    rng.shuffle(counts)
+    assert drift.judged(ref, reduce(add, counts), SPEC) == drift.compare(ref, window, SPEC, said)
 
 
 def test_shift_and_spread_say_how_it_moved() -> None:

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baton.effects.mail import is_address, mail_payload, mail_problem, message, message_id
+from baton.effects.mail import (
+    EDITED,
+    MACHINE,
+    READ,
+    disclosure,
+    is_address,
+    mail_payload,
+    mail_problem,
+    message,
+    message_id,
+)
 from baton.effects.mail_folder import FileOutbox
 from baton.effects.peer import Outcome
 from baton.effects.smtp import MailServer
@@ -53,6 +63,9 @@ def parsed(payload: dict[str, Any]) -> EmailMessage:
         ({"in_reply_to": "<a@b>\r\nBcc: eve@example.org"}, "1 fields are none of a mail"),
         ({"bcc": ["eve@example.org"]}, "1 fields are none of a mail"),
         ({"attachments": []}, "1 fields are none of a mail"),
+        ({"written": "person"}, "written: should be one of machine, read, edited"),
+        ({"written": ""}, "written: should be one of"),
+        ({"language": "eve"}, "language: should be one of en, de, fr, nl"),
     ],
 )
 def test_what_a_mail_may_not_hold_is_refused_and_not_repeated(change: dict[str, Any], rule: str) -> None:
@@ -93,6 +106,39 @@ def test_a_mail_is_known_by_its_key_and_stops_automata() -> None:
     assert mail["Date"].datetime == AT
 
 
+@pytest.mark.parametrize("language", ["en", "de", "fr", "nl", "", "xx", "nan"])
+@pytest.mark.parametrize(
+    ("written", "mark", "mode"),
+    [
+        (MACHINE, "yes", "mode=machine-generated"),
+        (READ, "yes; approved-by=person", "mode=ai-originated"),
+        (EDITED, "yes; edited-by=person", "mode=ai-originated"),
+    ],
+)
+def test_every_mail_says_in_header_and_last_line_how_it_was_written(
+    language: str, written: str, mark: str, mode: str
+) -> None:
+    payload = mail_payload(**GOOD, written=written, language=language)
+    mail = parsed(payload)
+    assert (mail.get_all("X-AI-Generated"), mail.get_all("AI-Disclosure")) == ([mark], [mode])
+    last = cast("bytes", mail.get_payload(decode=True)).decode().rstrip("\r\n").splitlines()[-1]
+    assert last == disclosure(payload)
+    assert "AI" in last or "KI" in last or "IA" in last
+    assert last.endswith(".")
+
+
+@pytest.mark.parametrize("change", [{"written": None}, {"written": False}, {"written": "none"}, {"language": None}, {"language": []}])  # fmt: skip
+def test_nothing_in_a_payload_leaves_the_line_out(change: dict[str, Any], tmp_path: Path) -> None:
+    said = FileOutbox(tmp_path, SENDER).place(KEY, {**GOOD, **change})
+    assert (said.kind, said.words.partition(":")[0]) == ("failed", next(iter(change)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_text_that_ends_with_the_line_still_gets_its_own() -> None:
+    payload = {**GOOD, "body": f"{GOOD['body']}\n\n{disclosure(GOOD)}"}
+    assert parsed(payload).get_content().count(disclosure(GOOD)) == 2
+
+
 _WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=250)
 
 
@@ -109,7 +155,7 @@ def test_any_text_arrives_as_it_was_in_seven_bits(subject: str, body: str) -> No
     assert "Bcc" not in mail
     assert mail["Subject"].split() == subject.split()
     got = cast("bytes", mail.get_payload(decode=True)).decode().replace("\r\n", "\n")
-    assert got.rstrip("\n") == payload["body"].rstrip("\n")
+    assert got.rstrip("\n") == payload["body"].rstrip("\n") + f"\n\n{disclosure(payload)}"
 
 
 def test_the_file_outbox_takes_a_name_once(tmp_path: Path) -> None:

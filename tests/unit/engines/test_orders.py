@@ -176,6 +176,20 @@ def test_an_input_that_was_altered_is_named(inputs: dict[str, DatasetRef]) -> No
     assert stored() == []
 
 
+def test_a_key_twice_is_found_whether_one_part_has_both_or_two_have_one(
+    home: Path, inputs: dict[str, DatasetRef]
+) -> None:
+    path = home / "site/shop_pack/contracts/orders.yaml"
+    rule = "expect_column_values_to_be_unique, kwargs: {column: order_id}, severity: critical, meta: {rule: twice}"
+    path.write_text(path.read_text() + "  - {type: " + rule + "}\n")
+    assert there(inputs, output_contract="orders").ref.rows == 50
+    for number, ids in enumerate(([*range(49), 0], [8, *range(1, 50)]), 1):  # in two parts; in two frames of one
+        twice = {**inputs, "orders": commit("contract", number, ORDERS.assign(order_id=ids))}
+        with pytest.raises(ContractBroken, match=r"twice: .* by 2 of 50 rows"):
+            there(twice, output_contract="orders")
+    assert len(stored()) == 4, "those of the first time"
+
+
 def test_what_is_wrong_with_rows_comes_back_as_what_it_is(inputs: dict[str, DatasetRef]) -> None:
     with pytest.raises(ContractBroken, match="amount_negative"):
         there(inputs, params={"factor": -1.0}, output_contract="orders")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import random
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +15,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from baton.cli.app import app
 from baton.drift.decision import Window
 from baton.errors import BatonError
 from baton.evidence import proofs
+from baton.evidence.annex import annex_iv
 from baton.evidence.model import evidence
-from baton.evidence.pack import source
+from baton.evidence.pack import Dossier, source
 from baton.evidence.witness import cosign, request
 from baton.keys import signing_key
 from baton.record import anchor, checkpoint, ledger, tables, tree, warehouse
@@ -32,22 +32,13 @@ from baton.record.warehouse import now
 from baton.registry.manifest import DOMAIN
 from baton.settings import settings
 
+STAGE = runpy.run_path(str(Path(__file__).with_name("auditor_stage.py")))
+auditor, fingerprint, said, fast, told_of_changes = (
+    STAGE[name] for name in ("auditor", "fingerprint", "said", "fast", "told_of_changes")
+)
 NAMES = ["annex_iv.md", "approvals.jsonl", "card.md", "contracts.jsonl", "drift.jsonl", "gate.jsonl", "keys.json",
-         "ledger/checkpoint", "ledger/entries.jsonl", "ledger/proof.json", "missing.json", "model/manifest.json",
+         "ledger/checkpoint", "ledger/entries.jsonl", "ledger/proof.json", "lineage.jsonl", "missing.json", "model/manifest.json",
          "model/manifest.sig", "usage.jsonl", "verify.py"]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def auditor(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The one file as the auditor has it, imported as it stands."""
-    path = tmp_path_factory.mktemp("auditor") / "verify.py"
-    path.write_text(source())
-    spec = importlib.util.spec_from_file_location("auditors_verify", path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
 
 
 @pytest.fixture
@@ -106,15 +97,6 @@ def packed(folder: Path | str, seen: str = "") -> bytes:
     return evidence("m", 7, settings().keys_dir, folder, seen)
 
 
-def fingerprint() -> str:
-    key = signing_key(anchor.folder(), checkpoint.KEY).public_key()
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()
-
-
-def said(found: list[tuple[str, str]], verdict: str) -> str:
-    return "\n".join(line for one, line in found if one == verdict)
-
-
 def test_a_pack_proves_what_the_ledger_has_and_says_what_it_does_not(scene: Path, auditor: ModuleType) -> None:
     data = packed(scene)
     verdicts, found, well = auditor.verify(data, fingerprint(), model=str(scene))
@@ -141,6 +123,26 @@ def test_the_key_of_a_pack_is_not_believed(scene: Path, auditor: ModuleType, tmp
     assert auditor.verify(data, str(anchor.folder() / "evidence.pub"))[2]
 
 
+def test_a_pack_of_a_moment_leaves_out_what_came_later(
+    scene: Path, auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # judged and answered anew, next year
+        patch.setattr(warehouse, "now", lambda: "2027-01-01T00:00:00.000000Z")
+        with warehouse.write() as conn:
+            later = {"judged_at": warehouse.now(), "answered_at": warehouse.now(), "reviewer": "mallory"}
+            conn.execute(tables.approvals.update().values(later))
+            ledger.append(conn, "approval", "m/7", {"answer": "approved", "reviewer": "mallory", "channel": "mlflow"})
+    data = evidence("m", 7, settings().keys_dir, scene, as_of="2026-12-31T00:00:00.000000Z")
+    _, found, well = auditor.verify(data, fingerprint())
+    assert well
+    assert "5 entries are in the ledger of 9" in said(found, "proven")
+    assert "model:m@7 as of 2026-12-31T00:00:00.000000Z" in said(found, "proven")
+    assert "the ledger's entry of that time alone" in said(found, "not covered")
+    files = auditor.unpack(data)[0]
+    assert b"mallory" not in data
+    assert (files["approvals.jsonl"], files["gate.jsonl"]) == (b"", b"")
+
+
 def test_what_says_otherwise_than_the_ledger_is_named(scene: Path, auditor: ModuleType) -> None:
     with warehouse.write() as conn:
         conn.execute(tables.approvals.update().values(reviewer="eve"))
@@ -161,68 +163,11 @@ def test_without_a_registry_the_pack_says_so(scene: Path, auditor: ModuleType) -
         evidence("m", 9, settings().keys_dir, "no registry")
 
 
-def fast(key: bytes, message: bytes, signature: bytes) -> bool:
-    """As the verifier's own, which takes ten milliseconds and is compared with this one below."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
 def test_a_thousand_changes_to_a_pack_are_all_named(
     scene: Path, auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auditor, "signed_by", fast)
-    data, key, rng = packed(scene), fingerprint(), random.Random(14)
-    files = auditor.unpack(data)[0]
-    names = sorted(files)
-    told = 0
-    for number in range(1000):
-        changed, want = mutated(number % 5, data, dict(files), names, rng, auditor)
-        verdicts, found, well = auditor.verify(changed, key)
-        text = "\n".join([*(f"{name}: {one}" for name, one in verdicts.items()), said(found, "failed")])
-        assert not well, (number, want)
-        assert any(all(word in text for word in words) for words in want), (number, want, text)
-        told += 1
-    assert told == 1000
-
-
-def mutated(
-    kind: int, data: bytes, files: dict[str, bytes], names: list[str], rng: random.Random, auditor: ModuleType
-) -> tuple[bytes, list[tuple[str, ...]]]:  # fmt: skip
-    """A changed pack, and what must be said of it: one of these, with all its words."""
-    name, other = rng.sample([one for one in names if one != auditor.INDEX], 2)
-    if kind == 0:  # a byte anywhere
-        at = rng.randrange(len(data))
-        changed = data[:at] + bytes([data[at] ^ rng.randrange(1, 256)]) + data[at + 1 :]
-        return changed, [("archive: damaged at byte",), (auditor.INDEX, "altered"), ("keys.json: altered",)]
-    if kind == 1:  # a byte of a file, in a pack that is whole
-        at = rng.randrange(len(files[name]))
-        files[name] = files[name][:at] + bytes([files[name][at] ^ rng.randrange(1, 256)]) + files[name][at + 1 :]
-        return auditor.archive(files), [(f"{name}: altered",)]
-    if kind == 2:
-        files[name], files[other] = files[other], files[name]
-        return auditor.archive(files), [(f"{name}: altered", f"{other}: altered"), ("keys.json: altered",)]
-    if kind == 3:
-        if rng.random() < 0.5:
-            gone = rng.choice(names)
-            del files[gone]
-            return auditor.archive(files), [(f"{gone}: missing",), ("keys.json: altered or missing",)]
-        extra = f"extra_{rng.randrange(10**6)}.md"
-        return auditor.archive(files | {extra: b"x"}), [(f"{extra}: extra",)]
-    stranger = Ed25519PrivateKey.from_private_bytes(
-        rng.randbytes(32)
-    )  # an index signed anew, over whatever is there now
-    files[name] += b"\n"
-    payload = auditor.decoded(json.loads(files[auditor.INDEX])["payload"])
-    said = json.loads(payload)
-    for one in said["subject"]:
-        one["digest"]["sha256"] = hashlib.sha256(files[one["name"]]).hexdigest()
-    payload = json.dumps(said).encode()
-    public = stranger.public_key().public_bytes_raw()
-    files[auditor.INDEX] = auditor.envelope(payload, public, stranger.sign(auditor.to_sign(payload)))
-    return auditor.archive(files), [(auditor.INDEX, "another key"), ("keys.json: altered",)]
+    assert told_of_changes(auditor, packed(scene), 1000) == 1000
 
 
 def test_the_verifiers_own_ed25519_agrees_with_a_library() -> None:
@@ -323,7 +268,12 @@ def test_the_commands(scene: Path, auditor: ModuleType, tmp_path: Path) -> None:
     assert "bytes, sha256" in run("evidence", "model:m@7", "--to", to).stdout
     assert auditor.verify(to.read_bytes(), fingerprint())[2]
     assert "is there already" in run("evidence", "model:m@7", "--to", to).stderr
-    assert "not made yet" in run("evidence", "flow:f").stderr
+    assert "flow f: nothing was ever committed" in run("evidence", "flow:f").stderr
+    assert "say model:NAME@VERSION" in run("evidence", "model:m").stderr
+    assert "say model:NAME@VERSION" in run("evidence", "decision").stderr
+    assert "no flow has published a decision on '1'" in run("evidence", "decision", "1").stderr
+    now = warehouse.now()
+    assert "m-7.zip" in run("evidence", "model:m", "--as-of", now, "--to", tmp_path / "m-7.zip").stdout
     assert run("evidence", "--verifier").stdout == source()
     said = run("ledger", "key")
     assert f"sha256 {fingerprint()}" in said.stderr
@@ -340,3 +290,14 @@ def test_the_commands(scene: Path, auditor: ModuleType, tmp_path: Path) -> None:
     size, root = proofs.head(signed, signing_key(anchor.folder(), "evidence").public_key().public_bytes_raw())
     assert proofs.included(2, size, tree.leaf(bytes.fromhex(entry.hash)), [proofs.decoded(one) for one in path], root)
     assert "there is no entry 9" in run("ledger", "prove", 9).stderr
+
+
+def test_the_draft_says_what_the_gate_found_of_groups() -> None:
+    made = Dossier("model:m@7", {"gate.jsonl": b'{"decision": "PROMOTE"}\n'})
+    assert "the model's gate declares none" in annex_iv(made, {})
+    rule = {"column": "branch", "metric": "true_positive_rate", "max_gap": 0.2, "gaps": {"challenger": 0.1},
+            "groups": [{"group": "a", "counted": 90, "judged": True}, {"group": "c", "counted": 3, "judged": False}]}  # fmt: skip
+    made.files["gate.jsonl"] = json.dumps({"fairness": [rule]}).encode()
+    text = annex_iv(made, {})
+    assert "Groups by `branch`, true positive rate: 2 groups, largest gap 0.1000, at most 0.2000." in text
+    assert "Too few rows to judge: c (3 rows)." in text

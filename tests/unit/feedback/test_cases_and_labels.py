@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from baton.errors import BatonError
 from baton.feedback import cases, labels
+from baton.published.rows import of_keys
 from baton.record import ledger, tables, warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 
@@ -124,7 +125,9 @@ def test_a_decision_is_a_label_of_the_cases_partition_and_a_ledger_record() -> N
     found = rows(tables.labels, "entity_key", "partition", "label", "origin", "actor")
     assert found == [("1", EARLY, 1, "analyst", "ada"), ("2", LATE, 0, "analyst", "grace")]
     (record,) = ledger.entries(subject=f"{FLOW}/1", kind="case_decided")
-    assert record.payload == {"resolution": "fraud", "actor": "ada", "note": "note"}
+    shown = record.payload.pop("shown")
+    assert record.payload == {"resolution": "fraud", "actor": "ada", "note": "note", "seen": None}
+    assert (shown["commit"], len(shown["sha256"])) == (None, 64)
 
 
 def test_a_withdrawn_case_can_still_be_decided() -> None:
@@ -164,7 +167,10 @@ def predicted(partition: str, *keys: str) -> None:
 
 
 def known(predicted_in: str | None = None) -> list[tuple[str, int, str]]:
-    frame = labels.known_labels(FLOW, "late", predicted_in)
+    frames = of_keys(FLOW, predicted_in, lambda keys: labels.known_labels(FLOW, "late", keys)) if predicted_in else []
+    frame = frames[0] if predicted_in else labels.known_labels(FLOW, "late")
+    if predicted_in:
+        assert labels.digest_of(FLOW, "late", predicted_in) == labels.digest(frame)
     return list(zip(frame["entity_key"], frame["label"], frame["origin"], strict=True))
 
 
@@ -279,7 +285,7 @@ def test_what_is_asked_of_labels_is_found_by_an_index_however_many_there_are() -
         warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
     )
     bounds = labels.Bounds(upto=LATE, heard_by="2027")
-    labels.known_labels(FLOW, "late", predicted_in=EARLY)
+    labels.digest_of(FLOW, "late", EARLY)
     labels.known_labels(FLOW, "late", bounds=bounds, partition=EARLY)
     labels.partitions_known(FLOW, "contract", 5, "late", bounds)
     labels.counts(FLOW, "late", [EARLY, LATE], bounds)

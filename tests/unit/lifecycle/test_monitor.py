@@ -9,6 +9,7 @@ import json
 import runpy
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import update
 
+from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.drift import compare as drift
 from baton.drift.decision import Window, decide
@@ -43,6 +45,7 @@ drift:
   cooldown: 2h
   budget: {retrains: 1, per: 7d}
   min_labelled_positives: 10
+  performance: {}
 """
 
 
@@ -180,7 +183,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     reference = drift.reference(known, ["amount"], np.random.default_rng(1).random(2000)) | {"metrics": {}}
     (tmp_path / "reference.json").write_text(json.dumps(reference))
     monkeypatch.setattr(
-        lifecycle_windows, "Registry", lambda: SimpleNamespace(download=lambda model, version: tmp_path)
+        lifecycle_windows, "Registry", lambda: SimpleNamespace(verified=lambda model, version: tmp_path)
     )
     return tmp_path
 
@@ -209,6 +212,50 @@ def test_rows_that_moved_are_a_drifted_window_with_a_page(registry: Path) -> Non
     page = (settings().reports_dir / outcome["report"]).read_text()
     assert "late_order" in page
     assert "amount" in page
+
+
+def in_parts(hour: int, frame: pd.DataFrame, stage: str = "contract", **about: Any) -> StageResult:
+    """Commit rows in parts of 170."""
+    ends = [*range(170, len(frame), 170), len(frame)]
+    about = {"inputs": {}, "models": {}} | about
+    return run_stage(
+        Slot(FLOW, stage, HOURS[hour]), lambda inputs: StageOutput(frame, {"status": "passed"}, ends=ends), params={},
+        code=stage, run_id="test", **about,
+    )  # fmt: skip
+
+
+def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = json.loads((registry / "reference.json").read_text()) | {"metrics": {"average_precision": 0.9}}
+    (registry / "reference.json").write_text(json.dumps(reference))
+    rng = np.random.default_rng(7)
+    orders = pd.DataFrame({"order_id": np.arange(600), "amount": rng.normal(90.0, 5.0, 600)})
+    said = pd.DataFrame({"entity_key": orders["order_id"].astype(str), "score": rng.random(600)})
+    for hour in (0, 1):
+        SEED(FLOW, HOURS[hour], predictions=[
+            {"entity_key": key, "model": "late_order", "version": 1, "score": value} for key, value in said.to_numpy()
+        ])  # fmt: skip
+    with warehouse.write() as conn:
+        record_labels(conn, FLOW, "analyst", "ann", [(str(n), HOURS[0], int(n % 3 == 0)) for n in range(590)], "late")
+    score(0, committed("contract", 0, orders, status="passed").ref, said)
+    committed("publish", 0, FRAME)
+    watch()
+    data = in_parts(1, orders).ref
+    in_parts(1, said, "score__late_order", inputs={"data": data}, models={"late_order": 1})
+    committed("publish", 1, FRAME)
+    monkeypatch.setenv("BATON_MAX_FRAME_ROWS", "300")
+    settings.cache_clear()
+    monkeypatch.setattr(datasets, "read_frames", partial(datasets.read_frames, rows=110))
+    assert watch()["windows"][-1]["drifted"] == ["amount"]
+    found = [
+        (verdict, {**table, "page": ""}, measured, window["truths"])
+        for verdict, table, measured, window in rows(
+            tables.drift_windows, "verdict", "table", "performance", "window"
+        )
+    ]  # fmt: skip
+    assert found[0][2]["rows"] == 590
+    assert found[0] == found[1]
 
 
 def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -> None:

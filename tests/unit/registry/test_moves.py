@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,12 @@ def test_an_answer_given_elsewhere_is_on_the_version_and_a_misspelt_one_is_answe
     assert shelf.heard(MODEL, 2, "t1") == "approved"
     shelf.ask(MODEL, 2, shelf.said)
     assert (shelf.heard(MODEL, 2, "t1"), shelf.said["baton.review_says"]) == (None, "asked again: no answer yet")
+
+
+def test_a_move_says_what_was_signed_of_the_version(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"signed")
+    monkeypatch.setattr(shelf, "download", lambda model, version: tmp_path)
+    shelf.promote(MODEL, 1)
+    assert ledger.entries(subject=MODEL)[0].payload["manifest"] == hashlib.sha256(b"signed").hexdigest()

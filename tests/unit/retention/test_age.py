@@ -58,6 +58,7 @@ def filled(home: Path) -> Path:
         place = {"flow": "f", "partition": partition}
         PUBLISHED["seed"]("f", partition, decisions=[{"entity_key": "e"}])
         with warehouse.write() as conn:
+            conn.execute(tables.evidence_salts.insert().values(**place, entity_key=partition, salt="ab", at=at))
             for status in ("open", "closed"):
                 conn.execute(tables.cases.insert().values(
                     **place, entity_key=f"{status} {partition}", route="r", risk=0.1, status=status, resolutions={},
@@ -76,7 +77,10 @@ def days(**given: int) -> dict[str, FlowRetention]:
 def test_a_dry_run_says_what_would_go_and_removes_nothing(filled: Path) -> None:
     [planned] = retain(days(datasets=10, predictions=10, cases=10, effects=10), "ada", at=NOW)
     # of the stage one, of what is published the rows and their manifest
-    assert (len(planned.objects), planned.rows) == (1 + 2, {"decisions": 1, "cases": 1, "outbox": 1})
+    assert (len(planned.objects), planned.rows) == (
+        1 + 2,
+        {"decisions": 1, "evidence_salts": 1, "cases": 1, "outbox": 1},
+    )
     assert (decided(), datasets.verifies(history(Slot("f", "score", OLD))[0].ref)) == (3, True)
     [done] = retain(days(datasets=10, predictions=10, cases=10, effects=10), "ada", dry_run=False, at=NOW)
     assert done == planned
@@ -100,7 +104,8 @@ def test_the_digests_stay_and_the_ledger_says_who(filled: Path) -> None:
     assert history(Slot("f", "score", OLD)) == before
     [said] = ledger.entries("f", "retained")
     assert said.payload["before"] == {"datasets": EDGE, "predictions": EDGE}
-    assert (said.payload["rows"], said.payload["objects"], said.payload["actor"]) == ({"decisions": 1}, 1 + 2, "ada")
+    assert (said.payload["rows"], said.payload["objects"], said.payload["actor"]) == (
+        {"decisions": 1, "evidence_salts": 1}, 1 + 2, "ada")  # fmt: skip
     assert len(said.payload["rows_sha256"]["decisions"]) == 64
     assert ledger.verify().ok
 

@@ -84,6 +84,7 @@ def fill(home: Path) -> None:
         text=f"Dear {PLANTED}", opened_at=at, updated_at=at)  # fmt: skip
     add(tables.quarantine, row_sha="a" * 64, row=2, rule="r", source="s", value=PLANTED, status="open", repair=None,
         raw={"name": PLANTED}, first_seen=at, updated_at=at)  # fmt: skip
+    add(tables.evidence_salts, salt=PLANTED, at=at)
     add(tables.adjustments, field="text", proposed=1.0, decided=2.0, actor="ada", reason=PLANTED, at=at)
     effect()
     for path in ("outbox/mail-b-1.eml", "reports/contracts/letters/2026-11-20T09-00-00/contract-1.html"):
@@ -114,7 +115,7 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(filled: Path) -> None:
     planned = erase(["b"], FLOW, "asked on paper", "ada")
     assert holding(filled) == before
     assert planned.rows == {"quarantine": 1, "predictions": 1, "decisions": 1, "labels": 1, "cases": 1, "adjustments": 1,
-                            "outbox": 1, "rows of datasets": 6}  # fmt: skip
+                            "evidence_salts": 1, "outbox": 1, "rows of datasets": 6}  # fmt: skip
     assert planned.deliveries == ["landing/letters.csv"]
     done = erase(["b"], FLOW, "asked on paper", "ada", dry_run=False)
     assert (done.rows, done.objects) == (planned.rows, planned.objects)

@@ -86,6 +86,13 @@ def test_who_has_a_secret_and_that_it_is_used_there(secret: str) -> None:
     assert {name for name, service in SERVICES.items() if word.search(str(service))} == SECRETS[secret]
 
 
+def test_what_writes_watchers_without_the_key_writes_what_the_triggerer_can_read() -> None:
+    """Airflow makes a key up where none is said to be there; a triggerer that meets what is written with it ends."""
+    keys = {name: of.get("environment", {}).get("AIRFLOW__CORE__FERNET_KEY") for name, of in SERVICES.items()}
+    assert keys["dag-processor"] == ""
+    assert keys["triggerer"] == keys["scheduler"] == keys["api-server"] == "{secret:AIRFLOW_FERNET_KEY}"
+
+
 def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> None:
     assert FILE["secrets"] == {name: {"file": f"${{BATON_SECRETS:-./secrets}}/{name}"} for name in SECRETS}
     asked = {part.split(":")[0].split("}")[0] for part in str(SERVICES).split("${")[1:]}

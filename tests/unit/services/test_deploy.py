@@ -58,6 +58,11 @@ def test_the_chart_gives_no_secret_to_every_pod() -> None:
     assert VALUES["workers"]["kubernetes"]["extraVolumes"] == VALUES["workers"]["celery"]["extraVolumes"]
 
 
+def test_what_writes_watchers_has_no_key_that_is_made_up() -> None:
+    assert {"name": "AIRFLOW__CORE__FERNET_KEY", "value": ""} in CHART["dag-processor"]["env"]
+    assert COMPOSE["dag-processor"]["environment"]["AIRFLOW__CORE__FERNET_KEY"] == ""
+
+
 def test_the_chart_asks_the_same_signs_of_life() -> None:
     for part in ("scheduler", "dag-processor", "triggerer", "worker"):
         assert ["CMD", *CHART[part]["livenessProbe"]["command"]] == COMPOSE[part]["healthcheck"]["test"]

@@ -14,7 +14,7 @@ import pytest
 
 from baton.data import datasets, objects, parts, stored
 from baton.data.datasets import DatasetRef
-from baton.errors import BatonError, StaleAttempt
+from baton.errors import BatonError, ContractBroken, StaleAttempt
 from baton.record import ledger
 from baton.stages import garbage, groups, slots
 from baton.stages import run as stages
@@ -105,6 +105,36 @@ def test_the_whole_is_there_only_when_the_last_is() -> None:
     assert head(WHOLE) is None
     some(given, second)
     assert present().ref.rows == 90
+
+
+RULES = """\
+  - {type: expect_column_values_to_be_unique, kwargs: {column: order_id}, severity: critical, meta: {rule: twice}}
+  - {type: expect_table_row_count_to_be_between, kwargs: {min_value: 80}, severity: critical, meta: {rule: all_there}}
+  - type: expect_column_values_to_be_between
+    kwargs: {column: amount, max_value: 70, mostly: 0.8}
+    severity: critical
+    meta: {rule: few_large}
+"""
+
+
+@pytest.mark.parametrize("ids", [[*range(89), 3], [*range(89), 88]], ids=["of two groups", "of one group"])
+def test_a_key_twice_is_found_when_the_groups_are_named_as_one(home: Path, ids: list[int]) -> None:
+    path = home / "site/shop_pack/contracts/orders.yaml"
+    path.write_text(path.read_text() + RULES)
+    given = inputs(orders=ORDERS.assign(order_id=ids))
+    for _ in range(2):
+        with pytest.raises(ContractBroken, match=r"stage decide breaks contract orders: twice: .* by 2 of 90 rows"):
+            everybody(given, 3, output_contract="orders")
+        assert head(WHOLE) is None
+
+
+def test_a_rule_on_the_whole_is_not_asked_of_a_group(home: Path) -> None:
+    path = home / "site/shop_pack/contracts/orders.yaml"
+    path.write_text(path.read_text() + RULES)
+    assert len(everybody(inputs(), 3, output_contract="orders")) == 3
+    assert present().ref.rows == 90, "a group has 30 rows, and the last one more large ones than are tolerated"
+    with pytest.raises(ContractBroken, match="amount_negative"):
+        everybody(inputs(), 3, output_contract="orders", options={"params": {"factor": -1.0}})
 
 
 def test_one_that_is_repeated_computes_nothing_and_names_nothing_anew() -> None:

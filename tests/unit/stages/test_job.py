@@ -273,6 +273,6 @@ def test_an_answer_that_no_review_noted_or_that_was_changed_on_its_way_is_none()
     assert settle({**yes, "answer": "rejected"}).ref.rows == 3, "a no needs no proof"
     assert settle(yes | {"changes": {}}).ref.rows == 3
     assert all(
-        set(one.payload) == {"task", "answer", "actor", "actor_id", "sha256"}
+        set(one.payload) == {"task", "answer", "actor", "actor_id", "sha256", "shown"}
         for one in ledger.entries(kind=answers.ANSWERED)
     )

@@ -6,6 +6,8 @@ waits for it. Airflow keeps request and answer in its database: a text with pers
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -68,8 +70,14 @@ class ReviewOperator(HITLOperator):
             return super().execute(context)
         except (TaskAwaitingInput, TaskDeferred) as waiting:  # by the time of the answer the input may be another one
             shown = {name: self.decisions["ref"][name] for name in ("uri", "content_sha256", "partition")}
+            shown["form_sha256"] = self._form()
             waiting.kwargs = {**(waiting.kwargs or {}), "about": shown}
             raise
+
+    def _form(self) -> str:
+        """SHA-256 over what the person sees: subject, table, and each field with the value that is proposed."""
+        said = [self.subject, self.body, dict(self.params)]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def _param(self, row: Mapping[Any, Any]) -> Param:
         title, value = f"{row['entity_key']}: {self.caption}", row[self.field]

@@ -16,7 +16,7 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
     An optional text is null by default: the UI takes an empty string in a plain text field for a missing one.
     """
     versions = ", ".join(f"`{model}=3`" for model in models)
-    choices = f"`recorded`, `champion`, or a version ({versions})" if models else "`recorded`"
+    choices = f"`recorded`, `champion`, or versions with commas between ({versions})" if models else "`recorded`"
     named = {
         "files": Param(
             None, type=["null", "string"], title="Files", section="Partitions", format="multiline",
@@ -37,7 +37,7 @@ def flow_params(models: list[str], files: bool = False) -> dict[str, Param]:
         **(named if files else {}),
         "model": Param(
             "recorded", type="string", title="Model", section="Models",
-            pattern=r"^(recorded|champion|[a-z0-9_]+=\d+)$", examples=["recorded", "champion"],
+            pattern=r"^(recorded|champion|[a-z0-9_]+=\d+(,[a-z0-9_]+=\d+)*)$", examples=["recorded", "champion"],
             description_md=f"{choices}. *recorded* repeats a partition with the versions it used before (else "
             "today's champion); *champion* supersedes it with today's champion. A version that was never promoted takes a dry run.",
         ),

@@ -100,8 +100,10 @@ def whole_result(value: Any) -> Any:
     if "stage" not in first["group"] or len(edges) == 2:
         return first
 
+    from baton.contracts.outputs import require_whole
     from baton.data.datasets import DatasetRef
     from baton.errors import BatonError
+    from baton.packs.pack import load_pack
     from baton.stages import groups
     from baton.stages.slots import Slot
 
@@ -112,7 +114,13 @@ def whole_result(value: Any) -> Any:
         raise BatonError(f"stage {first['group']['stage']}: {missing} of the tasks that share its rows have no result")
     slot = Slot(first["group"]["flow"], first["group"]["stage"], first["partition"])
     refs = [DatasetRef.from_dict(part["ref"]) for part in parts]
-    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"])
+
+    def judge(results: Sequence[DatasetRef]) -> None:
+        if contract := first["group"]["contract"]:
+            spec = load_pack(first["group"]["pack"]).contract(contract)
+            require_whole(spec, f"{slot.flow}/{slot.stage}", results)
+
+    made = groups.whole(slot, refs, [part["facts"] for part in parts], first["models"], judge)
     return {**first, "ref": made.ref.to_dict(), "facts": made.facts, "commit": made.commit_id, "cached": made.cached}
 
 
@@ -192,6 +200,8 @@ class StageOperator(BaseOperator):
                     "edges": job.group.edges,
                     "flow": job.slot.flow,
                     "stage": job.stage,
+                    "pack": job.pack,
+                    "contract": job.output_contract,
                 }
             }
         if next(self.iter_mapped_dependants(), None) is None:

@@ -3,16 +3,23 @@
 import hashlib
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from baton.errors import BatonError
-from baton.record import ledger, warehouse
+from baton.record import asof, ledger, warehouse
+from baton.record.erased import erasures
 from baton.settings import settings
 
-_MODEL = re.compile(r"model:([A-Za-z][A-Za-z0-9_\-]{0,99})@([1-9][0-9]{0,8})")
+if TYPE_CHECKING:
+    from baton.evidence.decision import Basis
+
+_MODEL = re.compile(r"model:([A-Za-z][A-Za-z0-9_\-]{0,99})(?:@([1-9][0-9]{0,8}))?")
+_FLOW = re.compile(r"flow:([A-Za-z][A-Za-z0-9_.~\-]{0,99})")
 
 
 def register(app: typer.Typer, ledger_app: typer.Typer) -> None:
@@ -25,44 +32,107 @@ def register(app: typer.Typer, ledger_app: typer.Typer) -> None:
 
 
 def evidence(
-    about: Annotated[str | None, typer.Argument(help="model:NAME@VERSION")] = None,
-    to: Annotated[Path | None, typer.Option(help="The pack, a new .zip file; default NAME-VERSION.zip here.")] = None,
+    about: Annotated[str | None, typer.Argument(help="model:NAME@VERSION, flow:DAG_ID, or the word decision.")] = None,
+    entity: Annotated[
+        str | None, typer.Argument(help="Of a decision: the entity's key, as its flow publishes it.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The pack, a new .zip file; default a name of its own here.")] = None,
+    flow: Annotated[str | None, typer.Option(help="Of a decision: DAG id, when several flows know the key.")] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="Leave out what is of later; without a zone it is UTC. A model needs no version then."),
+    ] = None,
     seen: Annotated[
         Path | None, typer.Option(help="A checkpoint that the reader kept, perhaps cosigned: the pack continues it.")
     ] = None,
     verifier: Annotated[bool, typer.Option("--verifier", help="Print verify.py, for a bare Python, instead.")] = False,
 ) -> None:
-    """Write what is on record of a model version into one ZIP file that an auditor verifies without Baton."""
-    from baton.evidence.model import evidence as pack
+    """Write what is on record of a model version, a flow or a decision into one ZIP file that an auditor verifies without Baton."""
+    from baton.evidence import decision as of_decision
+    from baton.evidence import flow as of_flow
+    from baton.evidence import model as of_model
     from baton.evidence.pack import source
     from baton.files import place
 
     if verifier:
         sys.stdout.write(source())
         return
-    if (named := _MODEL.fullmatch(about or "")) is None:
+    then, naive = asof.moment(as_of) if as_of else ("", False)
+    keys, kept = settings().keys_dir, _read(seen) if seen else ""
+    made: Callable[[of_flow.Folder], bytes]
+    if about == "decision" and entity:
+        basis = _basis(entity, flow)
+        name, made = f"decision-{basis.flow}", lambda folder: of_decision.evidence(basis, keys, folder, kept, then)
+    elif (named := _FLOW.fullmatch(about or "")) and not entity:
+        dag = named[1]
+        name, made = dag, lambda folder: of_flow.evidence(dag, keys, folder, kept, then)
+    elif (named := _MODEL.fullmatch(about or "")) and not entity and (named[2] or then):
+        model = named[1]
+        version = int(named[2]) if named[2] else _champion(model, then)
+        name = f"{model}-{version}"
+        made = lambda folder: of_model.evidence(model, version, keys, folder(model, version), kept, then)  # noqa: E731
+    else:
         raise BatonError(
-            f"{about or 'nothing'}: say model:NAME@VERSION; packs about flows and decisions are not made yet"
+            f"{about or 'nothing'}: say model:NAME@VERSION (without a version with --as-of), flow:DAG_ID, or decision ENTITY"
         )
-    model, version = named[1], int(named[2])
-    to = to or Path(f"{model}-{version}.zip")
+    to = to or Path(f"{name}.zip")
     if to.exists():
         raise BatonError(f"{to} is there already: name another file with --to")
-    made = pack(model, version, settings().keys_dir, _folder(model, version), _read(seen) if seen else "")
-    place(to.absolute(), made)
-    print(f"{to}: {len(made):,} bytes, sha256 {hashlib.sha256(made).hexdigest()}")
+    with _versions(strict=(about or "").startswith("model:")) as folder:
+        data = made(folder)
+    place(to.absolute(), data)
+    print(f"{to}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    if naive:
+        print(f"as of {then}: the moment had no zone, it was read as UTC")
     print(
         "verify it with `python verify.py PACK --key KEY`: the file from `baton evidence --verifier`, the key from `baton ledger key`"
     )
 
 
-def _folder(model: str, version: int) -> Path | str:
-    """The verified files of a version, or why there are none."""
+@contextmanager
+def _versions(strict: bool) -> Iterator[Callable[[str, int], Path | str]]:
+    """What gives the verified files of a version, or says why there are none; strict: what does not verify is an error."""
     from baton.registry.client import Registry
     from baton.services.mlflow_server import at_hand
 
     with at_hand(settings().home) as url:
-        return Registry(url).verified(model, version) if url else "no registry was ever made in this BATON_HOME"
+        registry = Registry(url) if url else None
+
+        def folder(model: str, version: int) -> Path | str:
+            if registry is None:
+                return "no registry was ever made in this BATON_HOME"
+            try:
+                return registry.verified(model, version)
+            except BatonError as refusal:  # gone, or it does not verify
+                if strict:
+                    raise
+                return f"the registry's files cannot be had: {refusal}"
+
+        yield folder
+
+
+def _champion(model: str, then: str) -> int:
+    with warehouse.read() as conn:
+        return int(asof.of_model(conn, model, then)["version"])
+
+
+def _basis(entity: str, flow: str | None) -> "Basis":
+    """What the decision in force on an entity rests on."""
+    from baton.console.queries.lineage import lineage, places
+    from baton.evidence.decision import Basis
+
+    known = places(entity, flow)
+    if len(flows := sorted({one for _, one in known})) > 1:
+        raise BatonError(f"{entity!r} is known to {', '.join(flows)}: name one with --flow")
+    gone = erasures(entity, flow)
+    line = lineage(known[-1][1], entity, known[-1][0]) if known else None
+    if line is None or line.published is None:
+        erased = f": erased on {gone[0].at[:10]}, and the salt of its digests with it" if gone else ""
+        raise BatonError(
+            f"no flow has published a decision on {entity!r}{erased}; check the key, or wait for its partition"
+        )
+    checked = [(one.commit, one.row) for one in line.checked]
+    return Basis(line.flow, entity, line.partition, line.decision, line.scores, line.published, checked, line.sources)
 
 
 def _read(path: Path) -> str:

@@ -49,14 +49,16 @@ def today_as_json(rights: Asking) -> dict[str, Any]:
 
 
 @router.get("/models")
-def models_page(request: Request, rights: Asking, model: str = "", until: str = "") -> Response:
-    """One model over its partitions, the first one unless it is named; as JSON when the caller accepts no HTML."""
+def models_page(request: Request, rights: Asking, model: str = "", until: str = "", at: str = "") -> Response:
+    """One model over its partitions, the first one unless it is named, and as of a moment `at`; as JSON when the caller accepts no HTML."""
     with read() as conn:
         names = models.readable(conn, rights)
         if model and model not in names:
             raise HTTPException(404, f"There is no model {model}, or you may not read about it.")
         chosen = model or next(iter(names), "")
         found = {"models": names, **(models.one_model(conn, rights, chosen, until) if chosen else {"model": ""})}
+        if chosen:
+            found["as_of"] = models.as_of(conn, rights, chosen, at) if at else None
     if not wants_html(request):
         return JSONResponse(found)
     mlflow = settings().mlflow_tracking_uri

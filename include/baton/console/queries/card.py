@@ -33,7 +33,7 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
     Returns:
         case, offered (answer -> text that the person may change), decision, proposal (what the flow decided beside the
         route, named as row), actions (see `actions.of_case`), drawn (its pictures, see `drawn.drawn_values`), fields (what was read out of a text, see
-        `spans.placed_values`), scores (with reasons and who
+        `spans.placed_values`), scores (with reasons, the sentences that were kept on the case, and who
         let each version decide), contract, row (name, value, description, hidden), row_problem, labels, quarantine, history.
     """
     with read() as conn:
@@ -42,7 +42,10 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
             return None
     line = lineage(flow, entity_key, case["partition"])
     with read() as conn:
-        scores = [_score(conn, row) for row in line.scores]
+        said = {(one["model"], one["version"]): one.get("sentences") or [] for one in case.get("why") or []}
+        scores = [
+            {**_score(conn, row), "sentences": said.get((row["model"], row["version"]), [])} for row in line.scores
+        ]
         labels = all_rows(conn, tables.labels, flow=flow, entity_key=entity_key)
         quarantined = all_rows(conn, tables.quarantine, flow=flow, entity_key=entity_key)
         history = _history(conn, flow, entity_key, case["partition"])

@@ -108,6 +108,18 @@ def lineage(flow: str, entity: str, partition: str | None = None) -> Lineage:
     return Lineage(flow, entity, partition, decision, scores, published, _with_row(checked, entity), sources)
 
 
+def made_of(conn: Connection, flow: str, stage: str) -> list[tuple[str, str]]:
+    """What the newest result of a stage was made of, farthest first: (flow, its stage), and for deliveries ("", the source)."""
+    commits = tables.commits
+    start = first_row(conn, commits, commits.c.created_at.desc(), flow=flow, stage=stage)
+    found = _walk(conn, [start]) if start is not None else {}
+    names = [
+        ("", _name_of(one) or one["stage"]) if _is_delivery(one) else (one["flow"], one["stage"])
+        for one in found.values()
+    ]
+    return list(dict.fromkeys(names))[::-1]
+
+
 def stored_row(commit: Mapping[str, Any], key: Sequence[str], entity: str) -> Row | None:
     """The entity's row of a committed dataset, by the columns `key`; None where it has none.
 

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from baton.console.host import Rights
-from baton.console.queries.lineage import first_row
+from baton.console.queries.lineage import first_row, made_of
 from baton.console.queries.state import CHAMPION, each_value, known_models
-from baton.names import PUBLISH, monitor_of, promote_of
-from baton.record import ledger, tables
+from baton.errors import BatonError
+from baton.names import PUBLISH, REGISTER, monitor_of, promote_of, train_of
+from baton.record import asof, ledger, tables
 
 PARTITIONS = 48  # on one page: two days by the hour
 MOVES = 40  # of a champion, on the time line
@@ -35,7 +36,7 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
         model, flow (None where nothing is on record, or the person may not read it), moves (of the champion, oldest first),
         partitions (oldest first: partition, version, verdict, page, metric with interval, effects (feature -> [effect in
         thresholds, drifted]), drifted, routes (counts), money (by route)), features (names, what moved most first),
-        more_features (how many are left out), calibration ([bin, sum said, came true, rows], over these partitions), earlier and
+        more_features (how many are left out), upstream and downstream (see `neighbours`), calibration ([bin, sum said, came true, rows], over these partitions), earlier and
         later (a value of `until`, None where there is nothing).
     """
     flow = _flow_of(conn, model)
@@ -50,10 +51,50 @@ def one_model(conn: Connection, rights: Rights, model: str, until: str = "") -> 
         one["page"] = one["page"] if linked else None
     ranked = _ranked(shown)
     return {
-        "model": model, "flow": flow, "moves": moves(model), "partitions": shown, "features": ranked[:FEATURES],
+        "model": model, "flow": flow, "moves": moves(model), "gate": _gate(conn, model), "partitions": shown, "features": ranked[:FEATURES],
         "more_features": max(0, len(ranked) - FEATURES), "calibration": _summed(one["calibration"] for one in shown),
-        "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
+        **neighbours(conn, rights, model), "earlier": before[-1]["partition"] if before else None, "later": _later(conn, model, shown, until),
     }  # fmt: skip
+
+
+def _gate(conn: Connection, model: str) -> Row | None:
+    """The newest verdict of the model's gate: version, decision, reasons, and its groups where some are declared."""
+    row = first_row(conn, tables.approvals, tables.approvals.c.judged_at.desc(), model=model)
+    if row is None:
+        return None
+    said = row["verdict"]
+    return {
+        "version": row["version"], "at": row["judged_at"], "decision": said.get("decision"),
+        "reasons": list(said.get("reasons") or []), "fairness": list(said.get("fairness") or []),
+    }  # fmt: skip
+
+
+def neighbours(conn: Connection, rights: Rights, model: str) -> Row:
+    """What the newest version was made of, and who uses the champion: upstream [(flow, stage)] and ("", source), farthest first;
+    downstream [flow]. Only what the person may read; both by indices, however long the history is."""
+    up = made_of(conn, train_of(model), REGISTER) if rights.read(train_of(model)) else []
+    champion = moves(model)[-1:]
+    users = asof.users_of(conn, model, int(champion[0]["version"])) if champion else []
+    return {
+        "upstream": [list(one) for one in up if not one[0] or rights.read(one[0])],
+        "downstream": [flow for flow, _ in users if rights.read(flow)],
+    }
+
+
+def as_of(conn: Connection, rights: Rights, model: str, asked: str) -> Row:
+    """What was in force of a model at a moment that a person typed: as `record.asof.of_model`, with `utc` (the zone was assumed) and
+    `uses` (flow, partition, command that replays it); or `problem`: why that cannot be said."""
+    try:
+        at, assumed = asof.moment(asked)
+        found = asof.of_model(conn, model, at)
+    except BatonError as error:
+        return {"asked": asked, "problem": str(error)}
+    version = found["version"]
+    uses = [(flow, last) for flow, last in asof.users_of(conn, model, version) if rights.read(flow)]
+    shown = [
+        {"flow": flow, "partition": last, "command": asof.replay(flow, last, {model: version})} for flow, last in uses
+    ]
+    return {"asked": asked, "problem": None, "utc": assumed, **found, "uses": shown}
 
 
 def _flow_of(conn: Connection, model: str) -> str | None:

@@ -95,23 +95,31 @@ def _summed(groups: Iterable[Mapping[str, Any]], parts: tuple[str, str]) -> list
 def _cases(
     conn: Connection, rights: Rights, groups: Sequence[Mapping[str, Any]], wanted: Filter, most: int, after: int = 0
 ) -> list[dict[str, Any]]:
-    """Open cases of these groups in the order they are to be worked, with money and the models' reasons."""
+    """Open cases of these groups in the order they are to be worked, with money, the models' reasons, and `seen`, the commit that says so."""
     if not groups:
         return []
-    case = tables.cases
+    case, published = tables.cases, tables.published
+    here = (published.c.flow == case.c.flow) & (published.c.partition == case.c.partition)
     where = [case.c.status == "open", case.c.flow.in_({group["flow"] for group in groups})]
     if wanted.queue:
         where.append(case.c.queue.is_(None) if wanted.queue == NO_QUEUE else case.c.queue == wanted.queue)
     if wanted.route:
         where.append(case.c.route == wanted.route)
-    query = select(case).where(*where).order_by(*_urgency(case.c)).limit(most).offset(after)
+    query = (
+        select(case, published.c.commit_id.label("seen"))
+        .outerjoin(published, here)
+        .where(*where)
+        .order_by(*_urgency(case.c))
+        .limit(most)
+        .offset(after)
+    )
     rows = [dict(row) for row in conn.execute(query).mappings()]
     found = []
     for row in rows:
         deciding = rights.decide(row["flow"])
         hidden = {} if deciding else dict.fromkeys(FOR_DECIDING)
         shown = {name: row[name] for name in _CASE} | hidden
-        found.append({**shown, "why": _reasons(row["why"] or []), "may_decide": deciding})
+        found.append({**shown, "why": _reasons(row["why"] or []), "may_decide": deciding, "seen": row["seen"]})
     return found
 
 

@@ -6,6 +6,8 @@ time-ordered folds of the rest, whose scores calibrate the winner; the gate judg
 
 import json
 from datetime import timedelta
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,7 @@ from baton.families.base import (
     Rows,
     Tried,
     Watched,
+    Window,
     unseen,
 )
 from baton.families.tabular import gate
@@ -38,6 +41,7 @@ from baton.families.verdict import GateVerdict
 from baton.specs.tabular import CandidateSpec, TabularSpec
 
 HOLDOUT = "holdout"
+EXPLAINED = 50  # rows
 
 
 class Tabular:
@@ -145,10 +149,15 @@ class Tabular:
         return gate.decide(spec.gate, y, scores[0], scores[1], money, holdout, seed=seed, notes=notes)
 
     def score(self, spec: TabularSpec, fitted: Scorer, data: pd.DataFrame, explain: float) -> pd.DataFrame:
-        """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes."""
+        """Score is a probability or an anomaly quantile; the highest share `explain` of the rows gets reason codes.
+
+        Of a model that declares sentences for them, at least `EXPLAINED` rows: two in a hundred of a small batch are hardly all
+        that go against somebody.
+        """
         scores = fitted.predict(data).probability
         reasons: np.ndarray = np.full(len(data), None, dtype=object)
-        top = min(len(data), int(np.ceil(explain * len(data))))
+        least = EXPLAINED if spec.reasons and explain else 0
+        top = min(len(data), max(least, int(np.ceil(explain * len(data)))))
         if top:
             rows = np.argpartition(-scores, top - 1)[:top]
             for row, codes in zip(rows, fitted.explain(data.iloc[rows]), strict=True):
@@ -178,25 +187,29 @@ class Tabular:
         counts = drift.reference(data, fitted.features, scores, windows=windows, min_rows=spec.drift.min_rows)
         return {**counts, "metrics": metrics}
 
-    def watch(
-        self, spec: TabularSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
-    ) -> Watched:
-        """Features and scores against the training rows; the metric once enough labels are in."""
+    def watch(self, spec: TabularSpec, reference: Json, window: Window) -> Watched:
+        """Features and scores against the training rows; the metric once enough labels are in.
+
+        What is held beside some rows are counts, and of each row whose truth is known 16 bytes.
+        """
         policy = spec.drift
         assert policy is not None
-        said = data[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
-        table = drift.compare(reference, data, policy, said)
-        labelled = scored["entity_key"].map(truth.set_index("entity_key")["value"])
+        counted, labelled, rows, heard = [], [], 0, 0
+        for data, scored, truth in window:
+            said = data[spec.data.entity].astype(str).map(scored.set_index("entity_key")["score"]).to_numpy()
+            counted.append(drift.count(reference, data, said))
+            value = scored["entity_key"].map(truth.set_index("entity_key")["value"]).to_numpy(dtype=float)
+            known = ~np.isnan(value)
+            labelled.append((value[known], scored["score"].to_numpy(dtype=float)[known]))
+            rows, heard = rows + len(scored), heard + len(truth)
+        table = drift.judged(reference, reduce(add, counted), policy)
+        true, score = map(np.concatenate, zip(*labelled, strict=True))
         result = None
         expected = reference.get("metrics", {}).get(policy.performance.metric) if policy.performance else None
-        if expected is not None and len(truth):
-            result = performance(
-                labelled.to_numpy(dtype=float), scored["score"].to_numpy(), expected, policy.performance
-            )
-        seen = (
-            calibration(scored["score"], labelled.astype(float)) if spec.data.target else []
-        )  # else no chances are said
-        return Watched(table, result, int(labelled.fillna(0).sum()), seen)
+        if expected is not None and heard:
+            result = performance(true, score, expected, policy.performance, of=rows)
+        seen = calibration(score, true) if spec.data.target else []  # else no chances are said
+        return Watched(table, result, int(true.sum()), seen)
 
     def describe(self, spec: TabularSpec, frame: pd.DataFrame) -> Description:
         """Rows and positives of the training part."""

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from baton.errors import BatonError
+from baton.families.fairness import by_groups
 from baton.families.tabular.bootstrap import compare
 from baton.families.tabular.metrics import METRICS, cheapest, cost_at, losses, thresholds_elsewhere
 from baton.families.verdict import GateRule, GateVerdict, Ladder, Ruling, Slice
@@ -48,7 +49,7 @@ def decide(
         champion: scores of shape (n,), or None when there is no champion yet.
         challenger: scores of shape (n,), higher is more suspicious.
         money: shape (n,), amounts in currency units, needed if the cost is a column.
-        slices: n rows with the columns that the spec's slices name, needed if it names any.
+        slices: n rows with the columns that the spec's slices and fairness rules name, needed if it names any.
         seed: of the bootstrap, and of the parts in which thresholds are chosen.
         notes: what is to be said of the holdout.
 
@@ -98,7 +99,7 @@ class _Judge(Ladder):
     def rules(self) -> tuple[GateRule, ...]:
         """From the first to the last; `_compared` only fills the table."""
         before = (self._usable, self._enough, self._comparable, self._compared)
-        return *before, self._floor, self._money, self._slices, self._gain
+        return *before, self._floor, self._money, self._slices, self._fair, self._gain
 
     def _usable(self) -> Ruling | None:
         reason = _unusable(self.challenger)
@@ -198,6 +199,18 @@ class _Judge(Ladder):
         low, high = found.interval[metric]
         row |= {"champion": found.champion[metric], "difference": found.difference[metric], "low": low, "high": high}
         return row | {"judged": True}
+
+    def _fair(self) -> Ruling | None:
+        if not self.spec.fairness:
+            return None
+        models = {"challenger": self.challenger} | ({} if self.champion is None else {"champion": self.champion})
+        # without a price, as many alerts as there are positives
+        alerted = {
+            name: scores >= self.thresholds.get(name, np.sort(scores)[::-1][self.positives - 1])
+            for name, scores in models.items()
+        }
+        frame = pd.DataFrame() if self.frame is None else self.frame
+        return self.by_gaps(by_groups(rule, frame, self.y, alerted) for rule in self.spec.fairness)
 
     def _gain(self) -> Ruling:
         return self.by_gain(self.spec.floor, f"{self.positives} positives")

@@ -10,7 +10,18 @@ import pandas as pd
 
 from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import REFITTED, Description, Evidence, Json, Leaderboard, Tried, Watched, parts_of, unseen
+from baton.families.base import (
+    REFITTED,
+    Description,
+    Evidence,
+    Json,
+    Leaderboard,
+    Tried,
+    Watched,
+    Window,
+    parts_of,
+    unseen,
+)
 from baton.families.text import judging, measures, ranking, strangers, watching
 from baton.families.text.cases import Cases, seen, split, texts_of
 from baton.families.text.features import members
@@ -178,11 +189,9 @@ class Text:
         """See `watching.reference`."""
         return {**watching.reference(spec, fitted, frame, self._encoder, step), "metrics": metrics}
 
-    def watch(
-        self, spec: TextSpec, reference: Json, data: pd.DataFrame, scored: pd.DataFrame, truth: pd.DataFrame
-    ) -> Watched:
+    def watch(self, spec: TextSpec, reference: Json, window: Window) -> Watched:
         """See `watching.watch`; what counts for a retraining are texts whose class is known."""
-        return Watched(*watching.watch(spec, reference, data, scored, truth, self._encoder))
+        return Watched(*watching.watch(spec, reference, window, self._encoder))
 
     def describe(self, spec: TextSpec, frame: pd.DataFrame) -> Description:
         """Texts per class, and which classes are not learnt."""

@@ -14,6 +14,8 @@ only, and not where the model has learnt those too; the rest on all. The referen
 
 from collections import Counter
 from datetime import timedelta
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
 from baton.drift.performance import COVERAGE, Performance, calibration
-from baton.families.base import Json
+from baton.families.base import Json, Window
 from baton.families.text.cases import split, texts_of
 from baton.families.text.features.encoder import Encoder, packaged_encoder, require
 from baton.families.text.features.names import Names
@@ -83,12 +85,7 @@ def reference(
 
 
 def watch(
-    spec: TextSpec,
-    reference: Json,
-    data: pd.DataFrame,
-    scored: pd.DataFrame,
-    truth: pd.DataFrame,
-    encoder: Encoder | None = None,
+    spec: TextSpec, reference: Json, window: Window, encoder: Encoder | None = None
 ) -> tuple[table.DriftTable, Performance | None, int, list[list[float]]]:
     """Compare a window; see `baton.families.base.Family.watch`.
 
@@ -101,18 +98,23 @@ def watch(
         encoder = None
     else:
         encoder = require(encoder or packaged_encoder(), reference["encoder"], f"the drift reference of {spec.model}")
-    signals = _signals(texts_of(data, spec.data.text), set(reference["words"]), reference["directions"], encoder)
-    said = scored.set_index("entity_key").reindex(data[spec.data.entity].astype(str))
-    signals["category"] = said["category"].to_numpy(dtype=object)
-    signals["accepted"] = [None if pd.isna(one) else "yes" if one else "no" for one in said["accepted"]]
-    table = drift.compare(reference, signals, policy, said["score"].to_numpy(dtype=float))
-    known = scored["entity_key"].map(truth.set_index("entity_key")["value"])
-    expected = reference.get("metrics", {}).get("accuracy")
-    result, right = None, (known.astype(str) == scored["category"].astype(str)).to_numpy()
-    if policy.performance is not None and expected is not None and len(truth):
-        result = accuracy(right, known.notna().to_numpy(), float(expected), policy.performance, spec.training.seed)
-    seen = calibration(scored["score"], np.where(known.notna(), right, np.nan))
-    return table, result, int(known.notna().sum()), seen
+    words_known, counted, heard = set(reference["words"]), [], 0
+    said_of: list[tuple[np.ndarray, ...]] = []  # right, known, score: ten bytes a text
+    for data, scored, truth in window:
+        signals = _signals(texts_of(data, spec.data.text), words_known, reference["directions"], encoder)
+        said = scored.set_index("entity_key").reindex(data[spec.data.entity].astype(str))
+        signals["category"] = said["category"].to_numpy(dtype=object)
+        signals["accepted"] = [None if pd.isna(one) else "yes" if one else "no" for one in said["accepted"]]
+        counted.append(drift.count(reference, signals, said["score"].to_numpy(dtype=float)))
+        value, heard = scored["entity_key"].map(truth.set_index("entity_key")["value"]), heard + len(truth)
+        hit = (value.astype(str) == scored["category"].astype(str)).to_numpy()
+        said_of.append((hit, value.notna().to_numpy(), scored["score"].to_numpy(dtype=float)))
+    table = drift.judged(reference, reduce(add, counted), policy)
+    right, known, score = map(np.concatenate, zip(*said_of, strict=True))
+    expected, result = reference.get("metrics", {}).get("accuracy"), None
+    if policy.performance is not None and expected is not None and heard:
+        result = accuracy(right, known, float(expected), policy.performance, spec.training.seed)
+    return table, result, int(known.sum()), calibration(score, np.where(known, right, np.nan))
 
 
 def accuracy(right: np.ndarray, known: np.ndarray, expected: float, policy: AccuracySpec, seed: int) -> Performance:

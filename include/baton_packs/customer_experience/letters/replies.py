@@ -15,6 +15,7 @@ from baton.actions.action import Action, Approval
 from baton.agents.masking import Mask
 from baton.data.datasets import read
 from baton.effects import firewall
+from baton.effects.mail import EDITED, READ
 from baton.errors import BatonError
 from baton.record import ledger
 from baton.specs.base import Spec
@@ -256,7 +257,7 @@ def _approved(
         if whole is None:
             problems[key] = "the edited text is none, or holds a placeholder of nothing"
         else:
-            answers[key] = (row, whole)
+            answers[key] = ({**row, "written": READ if whole == row["reply"] else EDITED}, whole)
     return answers, problems
 
 

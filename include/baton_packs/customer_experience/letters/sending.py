@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from baton.actions.action import Action
 from baton.data.datasets import read
 from baton.effects import outbox
-from baton.effects.mail import mail_payload
+from baton.effects.mail import EDITED, MACHINE, READ, mail_payload
 from baton.errors import BatonError
 from baton.feedback.cases import decided_cases
 from baton.names import PUBLISH
@@ -37,7 +37,8 @@ class Known:
         elsewhere: entities that another partition answers.
         closed: entities whose case a person has decided.
         accepted: suggestions of earlier partitions that a person accepted or worded anew, and nobody sent: entity -> its
-            decision as it was then, the reply in that person's words, `accepted`: by whom (id and name) and when.
+            decision as it was then, the reply in that person's words, `written` (see `baton.effects.mail`), `accepted`: by whom (id
+            and name) and when.
     """
 
     left: Mapping[str, dict[str, Any]]
@@ -115,10 +116,14 @@ def superseded(job: StageJob) -> bool:
 def payload_of(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
     """A mail as the outbox carries it; its subject is always the same, since a letter's own could be anything.
 
+    Args:
+        row: the decision; `written`, where a person had to do with the text: see `baton.effects.mail`.
+
     Raises:
         BatonError: the address is none, or the text none that a mail may hold; names the rule, never the text.
     """
-    return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text))
+    written = row.get("written", MACHINE)
+    return mail_payload([row["sender"]], SUBJECT, _BREAKS.sub("\n", text), written, str(row.get("language") or ""))
 
 
 def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict[str, Mapping[Any, Any]]:
@@ -141,6 +146,7 @@ def _accepted(flow: str, cases: Mapping[str, Any], gone: frozenset[str]) -> dict
                 found[key] = {
                     **row,
                     "reply": reply,
+                    "written": EDITED if case["text"] else READ,
                     "accepted": (case["actor_id"] or "", case["actor"], case["updated_at"]),
                 }
     return found

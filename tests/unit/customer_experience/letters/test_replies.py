@@ -85,6 +85,7 @@ def test_answers_that_need_nobody_go_to_the_outbox_and_the_others_wait() -> None
     assert {key: one["to"] for key, one in mails().items()} == {"a": ["a@example.org"]}
     assert mails()["a"]["subject"] == "Re: your message"
     assert mails()["a"]["body"].startswith("Dear Ann Example,")
+    assert "written" not in mails()["a"]
 
 
 def test_who_approves_sees_placeholders_and_what_leaves_has_the_names() -> None:
@@ -97,6 +98,7 @@ def test_who_approves_sees_placeholders_and_what_leaves_has_the_names() -> None:
     assert (facts["changed"], facts["held_back"]) == (1, 0)
     assert "Dear Ann Example," in mails()["b"]["body"]
     assert "Your address b@example.org was noted." in mails()["b"]["body"]
+    assert mails()["b"]["written"] == "edited"
     (record,) = ledger.entries(kind="answers_reviewed")
     assert record.payload["changed"] == ["b"]
     assert "Ann" not in str(record.payload)
@@ -220,6 +222,7 @@ def test_a_name_that_looks_like_a_placeholder_leaves_as_it_is() -> None:
     frame = joined(decision("b", "approve", sender_name="[NAME_9]"))
     place(frame, answer="approved", changes={}, actor="ada")
     assert "Dear [NAME_9]," in mails()["b"]["body"]
+    assert mails()["b"]["written"] == "read"
 
 
 def test_a_word_on_decisions_that_were_made_anew_sends_nothing() -> None:
@@ -314,6 +317,7 @@ def test_a_suggestion_in_other_words_leaves_in_these_once_and_a_rejected_one_nev
         "s": "Dear s, it takes two days.\n", "e": "Dear e,\nit takes a week.",
     }  # fmt: skip
     assert sent["e"]["to"] == ["e@example.org"]
+    assert {key: one["written"] for key, one in sent.items()} == {"s": "read", "e": "edited"}
     keys = [outbox.key_of(FLOW, LATER, key, "mail") for key in ("e", "s")]
     assert sorted(keys) == sorted(one.key for one in outbox.effects(FLOW, LATER, "mail"))
     assert later(THIRD).facts["answers"] == 0

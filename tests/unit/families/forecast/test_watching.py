@@ -33,7 +33,7 @@ def published(make_spec: Any, make_history: Any, trained: Any) -> dict[str, Any]
 
 def watch(published: dict[str, Any], truth: pd.DataFrame, **fields: Any) -> Any:
     made = {**published, **fields}
-    return Forecast().watch(made["spec"], made["reference"], made["frame"], made["scored"], truth)
+    return Forecast().watch(made["spec"], made["reference"], [(made["frame"], made["scored"], truth)])
 
 
 def raised(published: dict[str, Any], items: list[str], factor: float) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def watched(made, case):
 
 def window(watched, data, truth=NOTHING):
     spec, family, model, reference = watched
-    return family.watch(spec, reference, data, family.score(spec, model, data, 0.0), truth)
+    return family.watch(spec, reference, [(data, family.score(spec, model, data, 0.0), truth)])
 
 
 def test_texts_like_those_of_the_training_are_stable(watched, case):
@@ -112,7 +112,7 @@ def test_the_reference_of_another_encoder_is_refused(watched, case):
     data = case.texts(60, seed=16)
     scored = family.score(spec, model, data, 0.0)
     with pytest.raises(ModelError, match="drift reference of kind_of_mail"):
-        Text(case.WordVectors("c" * 64)).watch(spec, reference, data, scored, NOTHING)
+        Text(case.WordVectors("c" * 64)).watch(spec, reference, [(data, scored, NOTHING)])
 
 
 def test_the_reference_holds_shared_words_and_no_others(watched, made):

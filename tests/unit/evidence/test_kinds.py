@@ -1,0 +1,214 @@
+"""Packs of evidence about a flow and about one decision: proven where the ledger has it, and nothing of whom it is about."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import random
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from baton.cli.app import app
+from baton.console.queries.lineage import lineage
+from baton.errors import BatonError
+from baton.evidence import decision, flow
+from baton.feedback.cases import decide
+from baton.keys import signing_key
+from baton.record import ledger, tables, warehouse
+from baton.registry.manifest import DOMAIN
+from baton.settings import settings
+
+STAGE = runpy.run_path(str(Path(__file__).with_name("auditor_stage.py")))
+ROWS = runpy.run_path(str(Path(__file__).parents[1] / "console" / "console_rows.py"))
+auditor, fingerprint, said, fast, told_of_changes = (
+    STAGE[name] for name in ("auditor", "fingerprint", "said", "fast", "told_of_changes")
+)
+FLOW, KEYS = ROWS["FLOW"], ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
+SECRETS = (b"Ada Example", b"10.9.8.7", b"she called at noon", b"a reason of hers")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
+    """Two published partitions; a case of the second decided, an effect of it permitted; yields the entity and what gives files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATON_HOME", str(tmp_path_factory.mktemp("home")))
+        settings.cache_clear()
+        warehouse.migrate()
+        yield filled(tmp_path_factory.mktemp("model"))
+        warehouse.engine().dispose()
+    settings.cache_clear()
+
+
+def filled(folder: Path) -> tuple[str, Any]:
+    rng = random.Random(3)
+    for number, key in enumerate(KEYS):
+        cased = ROWS["publish_partition"](
+            key, range(87654320 + 4 * number, 87654324 + 4 * number), rng, version=number + 1
+        )
+    entity = cased[0]
+    decide(FLOW, entity, "fraud", "ada", "she called at noon")
+    named = {"flow": FLOW, "partition": KEYS[1], "entity_key": entity}
+    at = warehouse.now()
+    effect = {**named, "key": f"{FLOW}:{entity}", "kind": "block", "payload": {"ip": "10.9.8.7"}, "state": "sent", "attempts": 1,
+              "created_at": at, "updated_at": at, "sent_at": at, "target": "10.9.8.7"}  # fmt: skip
+    asked = {**named, "effect": effect["key"], "kind": "block", "target": "10.9.8.7", "pack": "p", "level": "approve", "rule": "r",
+             "needs": 1, "reasons": ["a reason of hers"], "requester": f"flow:{FLOW}", "action": {"target": "10.9.8.7"}, "subject": "s",
+             "seen": "x", "evidence": "[]", "policy": "p", "state": "approved", "opened_at": at, "updated_at": at, "expires_at": at}  # fmt: skip
+    with warehouse.write() as conn:
+        conn.execute(tables.outbox.insert().values(effect))
+        number = conn.execute(tables.requests.insert().values(asked)).inserted_primary_key[0]
+        conn.execute(tables.votes.insert().values(request=number, person="7", name="ben", answer="approved", reason="a reason of hers",
+                                                  seen="x", channel="console", at=at))  # fmt: skip
+        conn.execute(tables.permits.insert().values(effect=effect["key"], request=number, pack="p", level="approve", rule="r",
+                                                    subject="s", policy="p", nonce="n", issued_at=at, expires_at=at))  # fmt: skip
+        verdict = {"decision": "PROMOTE", "reasons": ["better"], "champion_version": 1}
+        conn.execute(tables.approvals.insert().values(model="card_fraud", version=2, verdict=verdict, answer="approved", reviewer="ada",
+                                                      channel="airflow", judged_at=at, answered_at=at))  # fmt: skip
+        for kind, subject, payload in (
+            ("gate_verdict", "card_fraud/2", {"decision": "PROMOTE", "reasons": ["better"], "champion": 1}),
+            ("approval", "card_fraud/2", {"answer": "approved", "reviewer": "ada", "channel": "airflow"}),
+            ("alias_moved", "card_fraud", {"alias": "champion", "version": 2, "before": 1}),
+            ("permit_used", f"{FLOW}/{KEYS[1]}/{entity}", {"target": "10.9.8.7"}),
+        ):
+            ledger.append(conn, kind, subject, payload)
+    raw = json.dumps({"format": 1, "identity": {}, "files": {}}).encode()
+    (folder / "manifest.json").write_bytes(raw)
+    (folder / "manifest.sig").write_bytes(signing_key(settings().keys_dir).sign(DOMAIN + raw))
+    return entity, lambda model, version: folder if (model, version) == ("card_fraud", 2) else "the registry lost it"
+
+
+def of_flow(scene: tuple[str, Any], as_of: str = "") -> bytes:
+    return flow.evidence(FLOW, settings().keys_dir, scene[1], as_of=as_of)
+
+
+def of_decision(scene: tuple[str, Any], as_of: str = "") -> bytes:
+    line = lineage(FLOW, scene[0])
+    assert line.published is not None
+    checked = [(one.commit, one.row) for one in line.checked]
+    basis = decision.Basis(
+        FLOW, scene[0], line.partition, line.decision, line.scores, line.published, checked, line.sources
+    )
+    return decision.evidence(basis, settings().keys_dir, scene[1], as_of=as_of)
+
+
+def lines(files: dict[str, bytes], name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in files[name].splitlines()]
+
+
+def test_a_flow_and_what_it_published(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    data = of_flow(scene)
+    verdicts, found, well = auditor.verify(data, fingerprint())
+    assert well, found
+    assert set(verdicts.values()) == {"ok"}
+    assert "partitions.jsonl: commit, rows, sha256, models of 2 of 2 are as an entry `dataset_committed` says" in said(
+        found, "proven"
+    )
+    assert "approvals.jsonl: answer, reviewer, channel of 1 of 1" in said(found, "proven")
+    assert "models/card_fraud-2/manifest.json: the manifest of the model's 0 files is signed" in said(found, "proven")
+    assert "transaction_anomaly version 1: the registry lost it" in said(found, "not covered")
+    files = auditor.unpack(data)[0]
+    assert [one["partition"] for one in lines(files, "partitions.jsonl")] == list(KEYS)
+    assert [(one["model"], one["version"]) for one in lines(files, "versions.jsonl")] == [
+        ("card_fraud", 1), ("card_fraud", 2), ("transaction_anomaly", 1)]  # fmt: skip
+    assert json.loads(files["flow.json"])["models"] == {"card_fraud": 2, "transaction_anomaly": 1}
+    assert not any(secret in data for secret in SECRETS)
+    assert of_flow(scene) == data
+
+
+def test_a_flow_as_of_a_moment(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    commits = tables.commits
+    with warehouse.read() as conn:
+        then = (
+            conn.execute(commits.select().where(commits.c.partition == KEYS[0]).order_by(commits.c.id.desc()))
+            .first()
+            .created_at
+        )  # type: ignore[union-attr]
+    data = of_flow(scene, then)
+    assert auditor.verify(data, fingerprint())[2]
+    files = auditor.unpack(data)[0]
+    assert [one["partition"] for one in lines(files, "partitions.jsonl")] == [KEYS[0]]
+    with pytest.raises(BatonError, match="had committed nothing"):
+        of_flow(scene, "2020-01-01T00:00:00.000000Z")
+    with pytest.raises(BatonError, match=r"was published at .* after 2020"):
+        of_decision(scene, "2020-01-01T00:00:00.000000Z")
+
+
+def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    entity, data = scene[0], of_decision(scene)
+    _, found, well = auditor.verify(data, fingerprint())
+    assert well, found
+    assert "2 of these entries are withheld but for place, kind and hash" in said(found, "asserted")
+    assert "duty audit: grants are not asked yet" in said(found, "not covered")
+    files = auditor.unpack(data)[0]
+    assert not any(secret in content for secret in SECRETS for content in files.values())
+    assert not any(entity.encode() in content for content in files.values())
+    told = json.loads(files["decision.json"])
+    assert told["row"]["amount"].keys() == {"value"}
+    assert {told["row"][name].keys() == {"digest"} for name in ("card_holder", "transaction_id")} == {True}
+    assert told["published"]["decisions"]["group_rows"] == 4
+    assert len(told["published"]["decisions"]["group_sha256"]) == 64
+    with warehouse.read() as conn:
+        salt = bytes.fromhex(conn.execute(tables.evidence_salts.select()).one().salt)
+    assert (
+        told["row"]["card_holder"]["digest"] == hmac.new(salt, b"card_holder\0Ada Example", hashlib.sha256).hexdigest()
+    )
+    assert [(one["resolution"], one["actor"]) for one in lines(files, "answers.jsonl")] == [("fraud", "ada")]
+    assert [(one["name"], one["answer"]) for one in lines(files, "votes.jsonl")] == [("ben", "approved")]
+    assert (
+        lines(files, "effects.jsonl")[0]["target"] == hmac.new(salt, b"target\x0010.9.8.7", hashlib.sha256).hexdigest()
+    )
+    assert len(lines(files, "permits.jsonl")) == len(lines(files, "requests.jsonl")) == 1
+    assert {one["model"] for one in lines(files, "scores.jsonl")} == {"card_fraud", "transaction_anomaly"}
+    assert of_decision(scene) == data
+
+
+@pytest.mark.parametrize("made", [of_flow, of_decision])
+def test_changes_are_named(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch, made: Any
+) -> None:
+    monkeypatch.setattr(auditor, "signed_by", fast)
+    assert told_of_changes(auditor, made(scene), 200) == 200
+
+
+def test_a_withheld_entry_is_in_the_ledger_or_there_is_no_pack(
+    scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = hashlib.sha256(b"other").hexdigest()
+    with monkeypatch.context() as patch:  # an owner who shows another hash for what is withheld
+        about = decision.from_ledger.about
+        patch.setattr(decision.from_ledger, "about", lambda conn, subjects, size, kinds=(): [
+            {**one, "hash": other} if one["kind"] == "permit_used" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
+        with pytest.raises(BatonError, match="do not lead to the root"):
+            of_decision(scene)
+
+
+def test_the_commands(
+    scene: tuple[str, Any], auditor: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, list(words), env={"COLUMNS": "500"})
+
+    assert f"{FLOW}.zip" in run("evidence", f"flow:{FLOW}").stdout
+    assert f"decision-{FLOW}.zip" in run("evidence", "decision", scene[0]).stdout
+    for name in (FLOW, f"decision-{FLOW}"):
+        assert auditor.verify((tmp_path / f"{name}.zip").read_bytes(), fingerprint())[2]
+
+
+def test_rows_that_were_erased_since_are_no_contradiction(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    c = tables.commits.c
+    with warehouse.write() as conn:
+        row = conn.execute(tables.commits.select().where(c.stage == "publish", c.partition == KEYS[0])).one()
+        ref = {**row.ref, "content_sha256": "f" * 64, "rows": 3}
+        conn.execute(tables.commits.update().where(c.id == row.id).values(ref=ref))
+    data = of_flow(scene)
+    assert auditor.verify(data, fingerprint())[2]
+    assert lines(auditor.unpack(data)[0], "partitions.jsonl")[0]["now"] == "f" * 64
