@@ -9,13 +9,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from sqlalchemy import event
 
 from baton.console.host import Rights
 from baton.console.pages.assets import timeline
-from baton.console.queries.assets import listing
-from baton.governance.assets import every
+from baton.console.queries.assets import life, listing
+from baton.governance.assets import every, find
 from baton.record import ledger
-from baton.record.warehouse import write
+from baton.record.warehouse import read, write
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
@@ -134,3 +135,23 @@ def test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide(empty: Any)
     assert send("admin", "grants/end", grant="99").status_code == 404
     assert send("second", "grants/end", grant=str(grant["id"])).status_code == 409
     assert send("admin", "grants/end", grant=str(grant["id"])).json()["ended_by"] == "admin"
+
+
+def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: Any) -> None:
+    rights = Rights(STAGE["LittleHost"](), STAGE["Person"]("admin"))
+    asked_for: list[tuple[str, Any]] = []
+
+    def note(conn: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked_for.append((statement, parameters))
+
+    with read() as conn:
+        event.listen(conn, "before_cursor_execute", note)
+        for asset in ("model:card_fraud", f"flow:{FLOW}"):
+            life.life(conn, rights, find(asset))
+        event.remove(conn, "before_cursor_execute", note)
+        plans = {
+            said: [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", given)]
+            for said, given in asked_for
+        }
+    assert len(plans) >= 7
+    assert {said: steps for said, steps in plans.items() if any(one.startswith("SCAN") for one in steps)} == {}
