@@ -55,7 +55,9 @@ class AssetTermsSpec(Spec):
     impact: Impact | None = Field(default=None, description="what a mistake of it would cost")
     intended_use: str | None = Field(default=None, min_length=1, description="what it is for, in a sentence")
     review: Day | None = Field(default=None, description="day until which somebody looks at it again")
-    consumers: Seq[Name] | None = Field(default=None, description="flows that may use it; of a model any other is refused")
+    consumers: Seq[Name] | None = Field(
+        default=None, description="flows that may use it; of a model any other is refused"
+    )
     votes: int | None = Field(
         default=None, ge=1, le=2, description="people who have to agree to a change; without: 1 of low impact, else 2"
     )

@@ -51,7 +51,7 @@ def _end(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
     with write() as conn:
         known = {str(one.id): one for one in duties.of_asset(conn, asset.id)}
         if number not in known:
-            raise HTTPException(404, f"{asset.id} has no grant {number}.")
+            raise HTTPException(422, f"grant: {asset.id} has none of the number {number!r}")
         return duties.end(conn, known[number].id, _who(rights), str(fields.get("reason", ""))[:2000])
 
 
@@ -65,7 +65,9 @@ def _asset(rights: Rights, named: str) -> Asset:
     except SpecError:
         asset = None
     if asset is None or not listing.readable(rights, asset):
-        raise HTTPException(404, f"There is no asset {named}, or you may not read about it.")
+        if rights.decide(None):  # who may decide nothing learns nothing of what there is
+            raise HTTPException(404, f"There is no asset {named}, or you may not read about it.")
+        raise HTTPException(403, f"{rights.person.name} may read only.")
     if not listing.decides(rights, asset):
         raise HTTPException(403, f"{rights.person.name} may read about {named}, not decide.")
     return asset
