@@ -41,9 +41,9 @@ def _give(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
         until = date.fromisoformat(str(fields.get("until", "")))
     except ValueError:
         raise HTTPException(422, "until: a day such as 2027-06-30") from None
-    told = (str(fields.get(name, "")) for name in ("duty", "person"))
+    duty, person, why = (str(fields.get(name, "")) for name in ("duty", "person", "reason"))
     with write() as conn:
-        return duties.give(conn, asset.id, *told, _who(rights), until, str(fields.get("reason", ""))[:2000])
+        return duties.give(conn, asset.id, duty, person, _who(rights), until, why[:2000])
 
 
 def _end(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
