@@ -109,6 +109,6 @@ def test_a_move_says_what_was_signed_of_the_version(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "manifest.json").write_bytes(b"signed")
-    monkeypatch.setattr(shelf, "download", lambda model, version: tmp_path)
+    monkeypatch.setattr(shelf, "verified", lambda model, version: tmp_path)
     shelf.promote(MODEL, 1)
     assert ledger.entries(subject=MODEL)[0].payload["manifest"] == hashlib.sha256(b"signed").hexdigest()
