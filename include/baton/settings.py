@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(default=None, description="Default: what services.json says.")
     airflow_url: str | None = Field(default=None, description="Default: what services.json says.")
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
+    budgets: Path | None = Field(default=None, description="YAML file of budgets over all packs; see budgets.yaml.")
     lineage_url: str = Field(
         default="",
         description="Who is told of datasets, model versions and decisions as OpenLineage events: file:///path.jsonl, or an "
@@ -52,11 +53,11 @@ class Settings(BaseSettings):
     )
     schedules: bool = Field(default=True, description="False: DAGs run only when triggered (demo, tests).")
 
-    @field_validator("home", "project")
+    @field_validator("home", "project", "budgets")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | None) -> Path | None:
         # a task may run in another working directory than the command that set the variable
-        return value.expanduser().resolve()
+        return None if value is None else value.expanduser().resolve()
 
     @field_validator("store_url")
     @classmethod

@@ -91,7 +91,7 @@ def measure(sizes: list[int], seed: int, publish: bool) -> list[dict[str, Any]]:
 def _part(folder: Path, part: str, *arguments: int) -> dict[str, Any]:
     """A part of the bench in a process of its own, single-threaded as the services' are."""
     given = {**os.environ, "BATON_WAREHOUSE_URL": "", "BATON_STORE_URL": "", "BATON_HOME": str(folder / "home"),
-             "JE_ARROW_MALLOC_CONF": "background_thread:false", "MALLOC_ARENA_MAX": "1",
+             "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1",
              **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}  # fmt: skip
     script = [str(Path(__file__).with_name("batches_peer.py"))] if part == "peer" else [__file__, "--part", part]
     command = [sys.executable, *script, str(folder), *map(str, arguments)]

@@ -45,6 +45,7 @@ class Engine:
         default = ROOT / ".baton" / "cluster"
         self.folder = Path(os.environ.get("TEST_COMPOSE_FOLDER", default)).resolve()
         self.run_folder = Path(tempfile.mkdtemp(prefix="baton-engine-"))  # the path of a socket must be short
+        self.stands_in = False  # whether bases were made here
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[str, list[str]] = {}
         self._forwarding = Path("/proc/sys/net/ipv4/ip_forward")
@@ -127,6 +128,7 @@ class Engine:
                 return "of their makers"
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 say(f"no registry answers ({str(error).splitlines()[-1][-150:]}): bases are made here by debootstrap")
+        self.stands_in = True
         for image, (name, release) in STAND_INS.items():
             recipe = sorted((HERE / "bases" / name).iterdir())
             digest = hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in recipe)).hexdigest()

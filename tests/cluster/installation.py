@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from engine import ROOT, Engine, say
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from engine import HERE, ROOT, Engine, say
 
 from baton.services.airflow_api import Orchestrator
 from baton.services.health import airflow_token
 from baton.tracking.rest import Credentials, Rest
 
 PROJECT = "baton-cluster-test"
-TARGETS = {"baton": "baton:local", "demo": "baton-demo:local", "s3": "baton-s3:local"}
+TARGETS = {"baton": "baton:local", "demo": "baton-demo:local", "s3": "baton-s3:local", "backup": "baton-backup:local"}
 
 
 class Installation:
@@ -41,6 +43,13 @@ class Installation:
             (self.secrets / name).write_text(
                 urlsafe_b64encode(secrets.token_bytes(32)).decode() if name == "AIRFLOW_FERNET_KEY" else value
             )
+        opens = X25519PrivateKey.generate()
+        (self.secrets / "BACKUP_PRIVATE_KEY").write_bytes(
+            opens.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        (self.secrets / "BACKUP_PUBLIC_KEY").write_bytes(
+            opens.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
         self.ports = {"AIRFLOW_PORT": _free_port(), "MLFLOW_PORT": _free_port()}
         self.environment = {
             **{name: str(port) for name, port in self.ports.items()},
@@ -55,7 +64,10 @@ class Installation:
         """Build the images; returns their sizes in bytes."""
         for target, image in TARGETS.items():
             say(f"building {image}")
-            self.engine.docker("build", "--force-rm", "--target", target, "--tag", image, str(ROOT))
+            source = ["--target", target, str(ROOT)]
+            if target == "backup" and self.engine.stands_in:  # no registry, no package server of Postgres either
+                source = [str(HERE / "bases" / "clients")]
+            self.engine.docker("build", "--force-rm", "--tag", image, *source)
         return {
             image: int(self.engine.docker("image", "inspect", "--format", "{{.Size}}", image))
             for image in TARGETS.values()
@@ -65,6 +77,13 @@ class Installation:
         """Run `docker compose` on the project's own file."""
         file = ["--project-name", PROJECT, "--file", str(ROOT / "docker-compose.yml")]
         return self.engine.docker("compose", *file, "--profile", profiles, *arguments, env=self.environment, **kwargs)
+
+    def lose(self, kept: str) -> None:
+        """End everything and remove all volumes but one."""
+        self.compose("down", "--timeout", "60")
+        volumes = self.engine.docker("volume", "ls", "--quiet").split()
+        self.engine.docker("volume", "rm", *(name for name in volumes if name != f"{PROJECT}_{kept}"))
+        self._numbers.clear()
 
     def down(self) -> None:
         """Keep what the containers said, in `containers.log` beside the engine's; end everything, remove volumes and networks."""

@@ -187,6 +187,8 @@ def test_what_is_killed_comes_back_and_loses_nothing(here: Installation) -> None
     for partition in partitions:
         every_row_once(here, HOURLY, partition)
     assert p95(times["well by its own check"] for _, times in found) <= 60
+    # nothing waits until Airflow takes a task for stuck that a killed worker had taken and not begun
+    assert max(times["the run that was hit green"] for _, times in found) < 300
 
 
 def test_an_object_store_holds_datasets(here: Installation) -> None:
@@ -204,6 +206,31 @@ def test_an_object_store_holds_datasets(here: Installation) -> None:
 
 def test_the_ledger_is_whole(here: Installation) -> None:
     assert "all as written" in here.run_in("worker", "baton", "ledger", "verify")
+
+
+def test_a_backup_brings_back_what_is_lost(here: Installation) -> None:
+    partitions = here.moves("hours", "33", "36")
+    before = [here.moves("account", HOURLY, partition) for partition in partitions]
+    began = time.monotonic()
+    here.compose("run", "--rm", "-T", "backup", profiles="backup")
+    say(f"backup written in {time.monotonic() - began:.0f} s")
+    signed = here.run_in("worker", "cat", "/var/lib/baton/keys/signing.pub")
+    (here.secrets / "BACKUP_SIGNED_BY").write_text(signed)
+    here.lose(kept="backups")
+    began = time.monotonic()
+    here.compose("run", "--rm", "-T", "restore", profiles="backup")
+    restored = time.monotonic()
+    here.compose("up", "--detach", "--wait", "--no-build", profiles="demo")
+    assert "all as written" in here.run_in("worker", "baton", "verify")
+    say(f"all lost: restored in {restored - began:.0f} s, up and verified after {time.monotonic() - began:.0f} s")
+    del here.airflow  # another server, another token
+    assert [here.moves("account", HOURLY, partition) for partition in partitions] == before
+    here.run_in("worker", "baton", "actions", "start")
+    here.airflow.request("PATCH", f"/dags/{HOURLY}", json={"is_paused": False})
+    (partition,) = here.moves("hours", "32", "33")
+    run = here.airflow.trigger(HOURLY, partition)
+    assert here.airflow.wait(HOURLY, [run], timeout=240) == {run: "success"}
+    every_row_once(here, HOURLY, partition)
 
 
 def train(here: Installation, model: str, **conf: Any) -> str:

@@ -9,6 +9,7 @@ import runpy
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from baton.errors import BatonError
 from baton.feedback import cases
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
+from baton.specs.budgets import SpendingSpec
+from baton.usage import budgets
+from baton.usage.budgets import EVERYWHERE, DeclaredBudget
+from baton.usage.used import Consumer
 
 UNIT = Path(__file__).parents[1] / "unit"
 ON_BOTH = ("actions/test_firewall", "actions/test_matrix", "effects/test_outbox", "effects/test_delivery", "lookups/test_records",
@@ -246,3 +251,21 @@ def test_partitions_side_by_side_open_one_incident() -> None:
         lambda: BESIDE["correlated"](BESIDE["EARLY"], one), lambda: BESIDE["correlated"](BESIDE["LATE"], other)
     )
     assert BESIDE["ids"](found[0]) == BESIDE["ids"](found[1])
+
+
+@BOTH
+def test_fifty_stages_side_by_side_take_no_more_than_a_budget_has() -> None:
+    mine = [DeclaredBudget("all", EVERYWHERE, SpendingSpec(period="day", unit="calls", limit=100))]
+
+    def stage(number: int) -> tuple[int, float]:
+        who = Consumer("shop", "shop_flow", "advise", f"p{number}")
+        hold = budgets.reserve(who, mine, "large", {"large": {"calls": 1}}, 3, 60)
+        (seen,) = budgets.states(mine)
+        hold.end({"calls": len(hold.plan)})  # of up to three cases it asked about one
+        return len(hold.plan), seen.used + seen.held
+
+    found = at_once(*[partial(stage, number) for number in range(50)])
+    assert max(taken for _, taken in found) <= 100
+    (left,) = budgets.states(mine)
+    assert (left.used, left.held) == (sum(asked for asked, _ in found), 0)
+    assert left.used >= 34, "a hundred is enough for three cases each of so many"

@@ -34,6 +34,7 @@ class Answer:
         rounds: drafts that were written. calls: of the model, in all rounds. replayed: of them, those of an earlier try.
         requests, input_tokens, output_tokens: used, also by what was not accepted. seconds: of the case.
         tool_calls: how often the model looked something up.
+        paid: requests, tokens in and out of what this attempt asked itself.
     """
 
     output: BaseModel | None
@@ -49,10 +50,16 @@ class Answer:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    paid: tuple[int, ...] = (0, 0, 0)
 
 
 class Caller:
-    """Asks one model about the cases of one run."""
+    """Asks one model about the cases of one run.
+
+    Attributes:
+        spent: seconds of the run so far.
+        broke: why nothing may be asked any more; what an earlier attempt was told still stands. Empty: it may.
+    """
 
     def __init__(
         self,
@@ -69,7 +76,13 @@ class Caller:
         self._critic = (
             model.agent(Remarks, spec.critic_instructions, limits.retries) if isinstance(spec.critic, Critic) else None
         )
-        self._cases, self._lost, self._spent = 0, 0, 0.0
+        self._cases, self._lost, self.spent = 0, 0, 0.0
+        self.broke = ""
+
+    @property
+    def limit(self) -> str:
+        """Why no further cases are asked about."""
+        return f"not asked: the run's limit of {self.limits.max_calls} calls"
 
     def ask(self, case: AgentQuestion) -> Answer:
         """Asks about one case, unless the run's budget is used up or the server was lost; never raises for either."""
@@ -83,11 +96,11 @@ class Caller:
         except Exception as error:  # of the pack's detector or values: without a mask nobody is asked
             return Answer(None, "skipped", f"not asked: masking failed ({type(error).__name__})")
         self._cases += 1
-        allowed = min(self.limits.timeout, self.limits.max_seconds - self._spent)
+        allowed = min(self.limits.timeout, self.limits.max_seconds - self.spent)
         tools = Toolbox(self.spec.tools, case, mask) if self.spec.tools else None
         work = Work(case, mask, hidden, question, allowed, before + allowed, tools)
         answer = self._answer(work, self._rounds(work), before)
-        self._spent += answer.seconds
+        self.spent += answer.seconds
         self._lost = self._lost + 1 if answer.kind == "failed" else 0
         self.records.case(work, self.spec.name, answer.reason, started)
         return answer
@@ -102,14 +115,16 @@ class Caller:
         looked = len(work.tools.calls) if work.tools else 0
         asked = work.drafts, len(work.calls), work.sum("replayed"), looked
         used = work.sum("requests"), work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before
-        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used)
+        new = [outcome for _, _, outcome, _ in work.calls if not outcome.replayed]
+        paid = tuple(sum(getattr(one, name) for one in new) for name in ("requests", "input_tokens", "output_tokens"))
+        return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used, paid)
 
     def _stopped(self) -> str:
         if self._lost >= LOST:
             return f"not asked: the model server failed {LOST} times in a row"
         if self._cases >= self.limits.max_calls:
-            return f"not asked: the run's limit of {self.limits.max_calls} calls"
-        if self._spent >= self.limits.max_seconds:
+            return self.limit
+        if self.spent >= self.limits.max_seconds:
             return f"not asked: the run's limit of {self.limits.max_seconds:g} seconds"
         return ""
 
@@ -140,6 +155,8 @@ class Caller:
         output: type[BaseModel] = Remarks if role == "critic" else self.spec.output
         key = "" if self.journal is None else self.journal.key(work.case.key, role, question)
         outcome = None if self.journal is None else _replayed(self.journal.get(key), output)
+        if outcome is None and self.broke:
+            return CallResult(None, "skipped", self.broke)
         if outcome is None:
             spent = work.sum("input_tokens") + work.sum("output_tokens")
             left = CallBudget(work.until - time.monotonic(), work.allowed, self.limits.max_total_tokens - spent)

@@ -126,7 +126,7 @@ class _Folder:
                 folder.models[file.path.stem] = file
             elif file.kind == "contract":
                 folder.contracts[file.path.stem] = file
-            elif file.kind != "retention":
+            elif file.kind in ("sources", "tools", "actions", "governance"):
                 setattr(folder, file.kind, file)
         return folder
 
@@ -148,6 +148,9 @@ class _Folder:
             if isinstance(file.spec, ModelSpec):
                 yield from self._model_problems(file, file.spec)
                 yield from _recent_problems(file, file.spec, flows)
+        for file in self.files:
+            if file.kind == "budgets" and file.spec is not None and flows is not None:
+                yield from _budget_problems(file, flows)
         yield from self._missing_histories()
         yield from own_problems(self.name, self.path)
 
@@ -328,6 +331,14 @@ def _argument_problems(file: SpecFile, loc: Loc, path: str, params: Mapping[str,
     for argument, message, allowed in parameters.mistakes(path, params):
         hint = did_you_mean(argument, allowed.split(", ")) if "no argument" in message else ""
         yield file.problem((*loc, argument) if argument in params else loc, message + hint, allowed)
+
+
+def _budget_problems(file: SpecFile, flows: Mapping[str, set[str]]) -> Problems:
+    """A budget of a flow that is none limits nothing."""
+    for name, budget in file.spec.root.items():
+        if budget.flow is not None and budget.flow not in flows:
+            message = f"no flow `{budget.flow}` has a DAG file{did_you_mean(budget.flow, flows)}"
+            yield file.problem((name, "flow"), message, ", ".join(sorted(flows)))
 
 
 def _source_problems(file: SpecFile) -> Problems:

@@ -32,6 +32,7 @@ from baton.cli.state import lineage as cli_lineage
 from baton.cli.state import recovery as cli_recovery
 from baton.cli.state import sizing as cli_sizing
 from baton.cli.state import sql as cli_sql
+from baton.cli.state import usage as cli_usage
 from baton.errors import BatonError
 from baton.lookups import cache
 from baton.packs.spec_file import did_you_mean
@@ -77,6 +78,7 @@ cli_recovery.register(app)
 cli_sql.register(app)
 cli_sizing.register(app)
 cli_grants.register(app)
+cli_usage.register(app)
 cli_asof.register(app)
 cli_lineage.register(app)
 cli_evidence.register(app, ledger_app)

@@ -73,6 +73,12 @@ def partition(value: str | None) -> str:
     return (value or "") if found is None else f"{found.day} {found.strftime('%b %H:%M')}"
 
 
+def day(value: str) -> str:
+    """A day for people: `20 Nov`."""
+    found = moment(value)
+    return value if found is None else f"{found.day} {found.strftime('%b')}"
+
+
 def ago(value: str | datetime | None, now: datetime | None = None) -> str:
     """How long ago: `40 s`, `12 min`, `5 h`, `3 d`."""
     found = moment(value)

@@ -1,8 +1,9 @@
 """A batch in parts under a contract: each frame is judged by Great Expectations, then the whole by what no frame can know.
 
-A rule on single rows is asked of every frame, and what it found is added up; a rule on the batch (how many rows, which of them share
-a key, what a column comes to) is decided by Great Expectations over numbers that were merged exactly (`whole`). A rule that is
-neither is refused. The verdict is that of the same rows in one frame; a mean or a sum may differ from it in its last digit.
+A rule on single rows is asked of every frame, and what it found is added up; that no cell is empty only of a frame with an empty
+one. A rule on the batch (how many rows, which of them share a key, what a column comes to) is decided by Great Expectations over
+numbers that were merged exactly (`whole`). A rule that is neither is refused. The verdict is that of the same rows in one frame; a
+mean or a sum may differ from it in its last digit.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _OF_ROWS |= {f"expect_column_value_lengths_to_{what}" for what in ("be_between",
 _OF_ROWS |= {f"expect_column_pair_values_{what}" for what in ("to_be_equal", "to_be_in_set", "a_to_be_greater_than_b")}
 _OF_ROWS |= {"expect_multicolumn_sum_to_equal", "expect_multicolumn_values_to_be_equal"}
 _OF_ROWS |= {"expect_select_column_values_to_be_unique_within_record"}
+_NOT_NULL = "expect_column_values_to_not_be_null"
 _OF_NAMES = {
     "expect_column_to_exist",
     "expect_table_columns_to_match_set",
@@ -161,7 +163,12 @@ class Judging:
             self._columns.add(frame, nulls)
         texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._filled]
         self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
-        asked = [(n, rules[n]) for n in self._tallies if rules[n].type in _OF_ROWS]
+        asked = []
+        for n, tally in self._tallies.items():
+            if _filled(rules[n], nulls):
+                tally.rows += nulls.rows
+            elif rules[n].type in _OF_ROWS:
+                asked.append((n, rules[n]))
         # a share that is tolerated is one of the whole: each frame says which rows do not meet the rule, all of them
         strict = [(n, replace(r, kwargs={k: v for k, v in r.kwargs.items() if k != "mostly"})) for n, r in asked]
         counted = {n for n, rule in asked if len(rule.columns) != 1 or {"mostly", "row_condition"} & set(rule.kwargs)}
@@ -282,6 +289,11 @@ class Judging:
             if number in masks:
                 found.violations += found.named(rule, np.flatnonzero(np.unpackbits(masks[number], count=rows)))
         return sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row)
+
+
+def _filled(rule: Rule, nulls: _Nulls) -> bool:
+    """Whether a rule asks that no cell is empty, and in this frame none is: then its count is known, which the whole is judged by."""
+    return rule.type == _NOT_NULL and "row_condition" not in rule.kwargs and not nulls[rule.columns[0]]
 
 
 def _packed(positions: np.ndarray, rows: int) -> np.ndarray:

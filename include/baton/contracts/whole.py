@@ -120,13 +120,16 @@ class KeptColumns:
             "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": "2",
             "temp_directory": str(Path(folder.name) / "spilled"),
         })  # fmt: skip
+        conn.execute("PRAGMA disable_checkpoint_on_shutdown")  # the file is removed, not kept
         types = {"int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "timestamp": "BIGINT", "str": "VARCHAR"}
         columns = [f"c{number} {types[self._spec.columns[name].type]}" for number, name in enumerate(self._stored)]
+        conn.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
         conn.execute(f"CREATE TABLE kept (n BIGINT, {', '.join(columns)})")
         return conn, folder
 
     def add(self, frame: pd.DataFrame, nulls: Mapping[str, int]) -> None:
         """Take the next rows, typed by the contract, and how many cells of each column are empty."""
+        import numpy as np
         import pyarrow as pa
 
         for name, numbers in self._numbers.items():
@@ -139,9 +142,7 @@ class KeptColumns:
                 for number, name in enumerate(self._stored)
             }
             first = self.rows
-            self._database[0].register(
-                "given", pa.table({"n": pa.array(range(first, first + len(frame)), pa.int64()), **cells})
-            )
+            self._database[0].register("given", pa.table({"n": np.arange(first, first + len(frame)), **cells}))
             self._database[0].execute("INSERT INTO kept SELECT * FROM given")
             self._database[0].unregister("given")
         self.rows += len(frame)

@@ -250,7 +250,7 @@ def read(ref: DatasetRef, columns: Sequence[str] | None = None, *, exact: bool =
         tables.append(file.read(columns=wanted))
         del file  # its bytes go before the next one's come
     table = stored.joined(tables)
-    frame = (table.slice(skip, ref.rows) if ref.of else table).to_pandas(integer_object_nulls=exact)
+    frame = stored.frame_of(table.slice(skip, ref.rows) if ref.of else table, exact=exact)
     return frame[wanted] if wanted is not None else frame
 
 
@@ -313,7 +313,7 @@ def read_frames(
         while table.num_rows and have + table.num_rows >= size:
             whole = stored.joined([*waiting, table.slice(0, size - have)])
             table, waiting, have, size = table.slice(size - have), [], 0, next(sizes, 0)
-            made = [whole.to_pandas(integer_object_nulls=exact)]
+            made = [stored.frame_of(whole, exact=exact)]
             del whole
             yield made.pop()  # whoever takes the frame has it alone
         waiting, have = [*waiting, table], have + table.num_rows

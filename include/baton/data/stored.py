@@ -14,10 +14,13 @@ from baton.data.parts import StoredPart
 from baton.errors import DatasetCorrupt
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from baton.data.datasets import DatasetRef
+
+_SAMPLE = 1_000  # cells of a column, by which is seen whether its texts repeat
 
 
 def held(ref: DatasetRef) -> tuple[int, list[StoredPart]]:
@@ -74,6 +77,21 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
     import pyarrow as pa
 
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+
+
+def frame_of(table: pa.Table, *, exact: bool = False) -> pd.DataFrame:
+    """The rows as pandas has them; `exact`: see `datasets.read`.
+
+    Equal texts of a column are one object, which costs a look-up for each cell; where they hardly repeat (keys, hashes) none is made.
+    """
+    import pyarrow as pa
+
+    texts = [n for n, one in enumerate(table.schema) if table.num_rows > _SAMPLE and pa.types.is_string(one.type)]
+    apart = [n for n in texts if len(table.column(n).slice(0, _SAMPLE).unique()) > _SAMPLE // 2]
+    frame = table.select([n for n in range(table.num_columns) if n not in apart]).to_pandas(integer_object_nulls=exact)
+    for n in apart:
+        frame.insert(n, table.field(n).name, table.column(n).to_pandas(deduplicate_objects=False))
+    return frame
 
 
 def ends(ref: DatasetRef) -> list[int]:

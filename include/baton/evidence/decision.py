@@ -31,7 +31,6 @@ _SHOWN = (
     "predictions_published",
     "contract_verdict",
 )  # of entries about the partition; they name nobody
-_INNER = {"_source", "_row", "_row_sha"}
 _NOT_YET = {
     "duty audit": "grants are not asked yet: whoever has the account that `baton` runs under may write this pack",
     "values": "personal and free ones are digests, salted per entity; the salt stays in the warehouse and goes with the person",
@@ -175,6 +174,7 @@ def _slot(commit: Mapping[str, Any]) -> str:
 def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
     said = given.decision or {}
     row = next(((commit, cells) for commit, cells in given.checked if cells is not None), None)
+    # a column that no contract names has a header that may be a value
     columns = row[0]["params"]["state"]["contract"]["columns"] if row else {}
     made = given.published
     return {
@@ -183,7 +183,7 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
         "commit": {name: made[name] for name in ("id", "created_at", "digest", "code", "run_id")}
         | {"rows": made["ref"]["rows"], "sha256": made["ref"]["content_sha256"]},
         "published": {kind: _group(given, kind) for kind in (DECISIONS, PREDICTIONS)},
-        "row": {name: mask.cell(name, value, columns) for name, value in sorted(row[1].items()) if name not in _INNER}
+        "row": {name: mask.cell(name, value, columns) for name, value in sorted(row[1].items()) if name in columns}
         if row and row[1] else {},
     }  # fmt: skip
 

@@ -101,7 +101,7 @@ def _contracts(conn: Connection, flow: str, until: str) -> Iterator[dict[str, An
     query = sa.select(*(c[name] for name in names)).where(c.flow == flow, rows.of_contract())
     query = query.where(c.created_at <= until) if until else query
     for row in conn.execute(query.order_by(c.id).execution_options(yield_per=500)).mappings():
-        yield rows.contract(row)
+        yield rows.contract(dict(row))
 
 
 # --- what packs say of the versions that were used ---

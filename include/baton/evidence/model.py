@@ -16,7 +16,7 @@ _CARD = "model_card.md"
 _NOT_YET = {
     "approvals: votes and permits of the version": "Baton asks one person about a model, as approvals.jsonl has it, and "
     "issues permits for effects only",
-    "usage: calls, tokens and cost": "not recorded with a commit; usage.jsonl has partitions and rows",
+    "usage: calls, tokens and cost": "in the table `usage`, not in the pack yet; usage.jsonl has partitions and rows",
     "drift: tables of single features": "they may hold values of entities; the pages stay in the installation",
 }
 

@@ -18,7 +18,7 @@ from baton.specs.governance import ASSET_KINDS, AssetKind, AssetTerms
 FILE = "governance.yaml"
 ALONE: tuple[AssetKind, ...] = ("model", "flow")  # kinds whose names one installation has once
 _READ = ("models", "contracts", "prompts")  # folders whose YAML is no table of rules
-_TABLES = ("actions", "retention", "tools")
+_TABLES = ("actions", "budgets", "retention", "tools")
 
 
 @dataclass(frozen=True)

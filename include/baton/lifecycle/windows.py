@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select, union, union_all
 
-from baton.data import datasets
+from baton.data import datasets, stored
 from baton.data.pages import store_page
 from baton.data.partitions import safe_name
 from baton.drift.decision import CONCLUSIVE, Window, window_from
@@ -160,11 +160,11 @@ def _rows(
             raise BatonError(
                 f"{flow} {data.partition}: {scores.ref.rows:,} scores of {data.rows:,} rows; score it again"
             )
-        frames: Iterator[tuple[pd.DataFrame, pd.DataFrame]] = zip(
-            datasets.read_frames(data, exact=True), datasets.read_frames(scores.ref), strict=True
-        )
+        ends = stored.ends(data)  # the frames are those that were scored
+        halves = (datasets.read_frames(ref, ends=ends) for ref in (data, scores.ref))
+        frames: Iterator[tuple[pd.DataFrame, pd.DataFrame]] = zip(*halves, strict=True)
     else:
-        frames = iter([(datasets.read(data, exact=True), datasets.read(scores.ref))])
+        frames = iter([(datasets.read(data), datasets.read(scores.ref))])
     for rows, said in frames:
         if data.kind == "manifest" and maker.row_local and (maker.keys(spec, rows) != said["entity_key"]).any():
             raise BatonError(f"{flow} {data.partition}: the scores are not in the order of the rows; score it again")

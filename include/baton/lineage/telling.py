@@ -100,7 +100,7 @@ def _waiting(why: str = "") -> str:
 def newest() -> int:
     """Number of the ledger's last entry."""
     with warehouse.read() as conn:
-        return conn.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0
+        return int(conn.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0)
 
 
 def _take(after: int, again: bool) -> tuple[Told, list[int], list[Event]] | None:

@@ -1,7 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
 <pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml
-<pack>/governance.yaml  steps.py  README.md
+<pack>/budgets.yaml  governance.yaml  steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from baton.errors import SpecError
 from baton.packs.spec_file import SpecFile, did_you_mean, raise_for, read_spec
 from baton.settings import settings
 from baton.specs.actions import ActionsSpec
+from baton.specs.budgets import SpendingSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.governance import GovernanceSpec
 from baton.specs.kinds import Kind
@@ -25,7 +26,14 @@ from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
-SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions", "governance")  # files of which a pack has one
+SINGLE: tuple[Kind, ...] = (
+    "sources",
+    "tools",
+    "retention",
+    "actions",
+    "budgets",
+    "governance",
+)  # a pack has one file of each
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Pack:
     retention: dict[str, FlowRetention] = field(default_factory=dict)
     actions: ActionsSpec | None = None
     governance: GovernanceSpec | None = None
+    budgets: dict[str, SpendingSpec] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
         """The contract of that name. Raises SpecError: there is none; names those that exist."""
@@ -179,6 +188,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
     sources: dict[str, Source] = next((file.spec.root for file in read if file.kind == "sources"), {})
     tools: dict[str, ToolSpec] = next((file.spec.root for file in read if file.kind == "tools"), {})
     retention: dict[str, FlowRetention] = next((file.spec.root for file in read if file.kind == "retention"), {})
+    budgets: dict[str, SpendingSpec] = next((file.spec.root for file in read if file.kind == "budgets"), {})
     return Pack(
         name=name,
         package=package,
@@ -190,6 +200,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         retention=retention,
         actions=next((file.spec for file in read if file.kind == "actions"), None),
         governance=next((file.spec for file in read if file.kind == "governance"), None),
+        budgets=budgets,
     )
 
 

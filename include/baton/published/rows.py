@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -38,6 +38,7 @@ SORTED: dict[Kind, tuple[str, ...]] = {"decisions": (KEY,), "predictions": (KEY,
 JSON = ("models", "quantiles", "reasons")  # text in the objects and in the views
 _WHOLE, _REAL = ("version", "accepted", "commit_id"), ("risk", "money", "score", "strangeness")
 _MADE: dict[Kind, str] = {"decisions": "decided_at", "predictions": "scored_at"}
+_WHY = ("model", "version", "score", "category", "reasons")
 _NEVER = ("decision", "row_sha")  # no flow says them yet
 
 
@@ -114,10 +115,9 @@ def told_of(conn: Connection, flow: str, partition: str, keys: Collection[str]) 
     if one is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for row in sorted(_rows(one, PREDICTIONS, keys), key=lambda row: -row["score"]):
-        told = found.setdefault(row[KEY], {"money": None, "why": []})
-        told["why"].append({name: row[name] for name in ("model", "version", "score", "category", "reasons")})
-    for row in _rows(one, DECISIONS, keys):
+    for row in sorted(_cells(one, PREDICTIONS, keys, _WHY), key=lambda row: -row["score"]):
+        found.setdefault(row.pop(KEY), {"money": None, "why": []})["why"].append(row)
+    for row in _cells(one, DECISIONS, keys, ("money",)):
         found.setdefault(row[KEY], {"why": []})["money"] = row["money"]
     return found
 
@@ -164,11 +164,22 @@ def _of_keys(one: Published, kind: Kind, ask: Callable[[list[str]], T]) -> list[
 def _rows(one: Published, kind: Kind, wanted: Collection[str]) -> list[dict[str, Any]]:
     ref = one.ref(kind)
     found = [] if ref is None else keyed.find(ref, KEY, wanted).to_batches()
-    rows = [row for batch in found for row in _whole(one, kind, batch).to_pylist()]
-    return [
-        {name: json.loads(cell) if name in JSON and cell is not None else cell for name, cell in row.items()}
-        for row in rows
-    ]
+    return [row for batch in found for row in _decoded(_whole(one, kind, batch))]
+
+
+def _cells(one: Published, kind: Kind, wanted: Collection[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Of the rows of some entities only what is stored in some columns, and the key: a partition may open 100,000 cases."""
+    ref = one.ref(kind)
+    return iter(()) if ref is None else _decoded(keyed.find(ref, KEY, wanted, columns))
+
+
+def _decoded(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    texts = [name for name in JSON if name in rows.schema.names]
+    for row in rows.to_pylist():
+        for name in texts:
+            if row[name] is not None:
+                row[name] = json.loads(row[name])
+        yield row
 
 
 def _whole(one: Published, kind: Kind, batch: pa.RecordBatch) -> pa.RecordBatch:

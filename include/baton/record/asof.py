@@ -176,7 +176,7 @@ def _chosen(*where: Any) -> sa.Select[Any]:
 
 def _newest(conn: Connection, flow: str, at: str) -> list[Row]:
     """The newest commit of each stage until a moment: one look into the index a stage."""
-    rows = []
+    rows: list[Any] = []
     for stage in _stages(conn, flow):
         query = _chosen(commits.c.flow == flow, commits.c.stage == stage, commits.c.created_at <= at)
         rows += conn.execute(query.order_by(commits.c.created_at.desc()).limit(1)).mappings().all()

@@ -106,6 +106,26 @@ drift_windows = _table(
 # each time drift asked for training; the budget and the cool-down count these
 retrains = _table("retrains", "id:id* model reason partition requested_at", Index(None, "model", "partition"))
 
+# --- what is used up ---
+
+# one row per model version, or agent and model that it asked, that a commit is made with; asset: `model:NAME` or `agent:NAME`; version:
+# of the model, of an agent the beginning of its prompt's SHA-256; model: that the agent asked, else empty; rows: scored, or cases; calls: requests; cost: dollars,
+# null where no price is known; day: of the work, UTC; what an earlier attempt asked is not in it
+usage = _table(
+    "usage",
+    "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big tokens_out:big "
+    "seconds:float cost:float?",
+    Index(None, "day", "flow"),
+    Index(None, "asset", "version"),
+)
+# one row per attempt under a budget that has not committed: held: what it may still use up, by unit, until then or until its slot has
+# another owner (fence); spent: what it has used; the row of one that never commits stays for that
+reservations = _table(
+    "reservations",
+    "id:id* pack flow stage partition map_index:int fence:int at until held:json spent:json",
+    Index(None, "at"),
+)
+
 # --- what heals ---
 
 # what tools answered, under a digest of tool and value; value: null where it is personal; answer: null where the tool did not

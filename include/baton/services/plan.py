@@ -27,7 +27,8 @@ USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
 
 # one thread: LocalExecutor forks its workers from this process, and a fork copies only the calling thread
 _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-_SINGLE_THREADED |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# and one heap for Arrow, NumPy and Python, which a task gives back between two frames (`baton.data.parts.give_back`)
+_SINGLE_THREADED |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy import Connection
 
 from baton.agents.asking import Answer, Caller
 from baton.agents.calls import FALLBACK, Limits
 from baton.agents.case import AgentQuestion
+from baton.agents.paid import DEGRADED, Purse, Rung, bound
 from baton.agents.records import Records, open_records
 from baton.agents.spec import META, AgentSpec
 from baton.errors import BatonError, SpecError
 from baton.progress import told
-from baton.record import warehouse
+from baton.record import ledger, warehouse
+from baton.specs.budgets import CASE, ENDS, TEMPLATE
 from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
 from baton.stages.journal import Journal
@@ -24,6 +28,9 @@ from baton.stages.slots import StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
 from baton.tracking.traces import cost
+from baton.usage import budgets, used
+from baton.usage.budgets import Hold
+from baton.usage.used import Consumer
 
 
 class AdviseOptions(Limits):
@@ -46,13 +53,14 @@ def _state(job: StageJob[AdviseOptions]) -> dict[str, Any]:
 
 @engine_step(AdviseOptions, fingerprint=_state)
 def advise(job: StageJob[AdviseOptions]) -> StageOutput:
-    """Ask the agent about each of its cases, in their order, within the limits.
+    """Ask the agent about each of its cases, in their order, within the limits and the budgets that the stage is under.
 
     Inputs: frames by the names that the agent's `cases` takes.
 
     Returns:
-        one row per case: `entity_key`, the fields of the agent's output, `source` (agent or template), `reason` (why
-        it is the template; empty for an accepted answer), `model` (empty where none was asked), `prompt_sha`,
+        one row per case: `entity_key`, the fields of the agent's output, `source` (agent, template, or case: a template that a budget
+        wants a person to see), `reason` (why
+        it is the template, or of another model; empty for an accepted answer of the connection's model), `model` (empty where none was asked), `prompt_sha`,
         `prompt_version` (in MLflow's registry; 0: not registered), `rounds` (drafts written), `input_tokens`, `output_tokens`, `seconds`. Facts: cases, asked, accepted, refused, templates, requests, tokens,
         seconds, `reasons` (counted) and `degraded` sentences. A committed result is never asked for again while inputs,
         options, prompt, code and model are the same: not even one made of templates.
@@ -64,23 +72,36 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     options = job.options
     spec = _agent(job, options)
     cases = spec.cases(**read_inputs(job.inputs), **spec.rules(), **options.params)
-    caller, why = _caller(job, spec, options, len(cases)) if cases else (None, "")
-    answers = [
-        Answer(None, "skipped", why) if caller is None else caller.ask(case)
-        for case in told(cases, "agent asked", "cases")
-    ]
+    caller, why = _caller(job, spec, options, options.conn_id, len(cases)) if cases else (None, "")
+    purse, hold = _purse(job, spec, caller, len(cases)) if caller is not None else (Purse(None, rest=why), None)
+    try:
+        answers = [purse.ask(case) for case in told(cases, "agent asked", "cases")]
+    finally:
+        purse.close()
     records = caller.records if caller is not None else Records()
     facts = _facts(spec, answers, caller.model.name if caller is not None else "") | records.facts()
     if records.prices:
         facts["cost"] = round(sum(cost(facts["input_tokens"], facts["output_tokens"], records.prices)), 6)
     if sentences := [*_degraded(spec, answers, options), *_not_kept(spec, caller)]:
         facts["degraded"] = sentences
-    frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0))
-    journal = caller.journal if caller is not None else None
-    if journal is None:
-        return StageOutput(frame, facts)
-    # not before: a commit that fails is tried again, and asks for nothing that it has heard
-    return StageOutput(frame, facts, lambda conn, commit_id: warehouse.after_commit(conn, journal.clear))
+    short = sum(answer.reason.startswith(DEGRADED) for answer in answers)
+    if short:
+        facts["over_budget"] = short
+    last = hold.short.spec.ladder[-1] if hold is not None and hold.short is not None else TEMPLATE
+    frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0), last)
+
+    def on_commit(conn: Connection, commit_id: int) -> None:
+        used.record(conn, commit_id, _consumer(job), purse.uses(), hold.at if hold else "")
+        if hold is not None:
+            hold.settle(conn)
+        if short and hold is not None and hold.short is not None:
+            said = {"stage": job.stage, "budget": hold.short.key, "cases": short, "asked": hold.plan}
+            ledger.append(conn, budgets.DEGRADED, f"{job.flow}/{job.partition}", said)
+        # not before: a commit that fails is tried again, and asks for nothing that it has heard
+        if caller is not None and caller.journal is not None:
+            warehouse.after_commit(conn, caller.journal.clear)
+
+    return StageOutput(frame, facts, on_commit)
 
 
 def _agent(job: StageJob[AdviseOptions], options: AdviseOptions) -> AgentSpec:
@@ -92,17 +113,47 @@ def _agent(job: StageJob[AdviseOptions], options: AdviseOptions) -> AgentSpec:
     return found
 
 
+def _consumer(job: StageJob[AdviseOptions]) -> Consumer:
+    return Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+
+
+def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: int) -> tuple[Purse, Hold | None]:
+    """Who is asked about how many cases; what is reserved for that, where there is a budget."""
+    options = job.options
+    under = budgets.of_stage(_consumer(job))
+    if not under:
+        return Purse(first, [Rung(first, cases)]), None
+    callers = {options.conn_id: first}
+    for conn_id in dict.fromkeys(name for one in under for name in one.spec.ladder if name not in ENDS):
+        other, _ = _caller(job, spec, options, conn_id, 0, first.records)
+        if other is not None:
+            callers.setdefault(conn_id, other)
+    bounds = {conn_id: bound(spec, options, one.model.prices) for conn_id, one in callers.items()}
+    wanted = min(cases, options.max_calls)
+    hold = budgets.reserve(_consumer(job), under, options.conn_id, bounds, wanted, options.timeout)
+    why = f"{DEGRADED} ({hold.short.name})" if hold.short is not None else ""
+    rest = f"{why}, for a person" if hold.short is not None and hold.short.spec.ladder[-1] == CASE else why
+    rungs = [Rung(callers[conn_id], many, why if conn_id != options.conn_id else "") for conn_id, many in hold.plan]
+    return Purse(first, rungs, hold, rest or first.limit), hold
+
+
 def _caller(
-    job: StageJob[AdviseOptions], spec: AgentSpec, options: AdviseOptions, cases: int
+    job: StageJob[AdviseOptions],
+    spec: AgentSpec,
+    options: AdviseOptions,
+    conn_id: str,
+    cases: int,
+    records: Records | None = None,
 ) -> tuple[Caller | None, str]:
     """Whom to ask, or why nobody is."""
-    if not options.conn_id:
+    if not conn_id:
         return None, "no model is asked"
     try:
-        model = job.connections.model(options.conn_id)
+        model = job.connections.model(conn_id)
         # a dry run commits nothing that would end its journal
         journal = None if job.dry_run else Journal(job.slot.folder, {"agent": spec.state(), "model": model.name})
-        return Caller(spec, model, options, open_records(spec, job, cases, model.prices), journal), ""
+        kept = replace(records, prices=model.prices) if records else open_records(spec, job, cases, model.prices)
+        return Caller(spec, model, options, kept, journal), ""
     except NoModel as error:
         return None, f"no model: {error}"
 
@@ -118,15 +169,16 @@ def _template(spec: AgentSpec, case: AgentQuestion) -> BaseModel:
         ) from None
 
 
-def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int) -> pd.DataFrame:
+def _frame(spec: AgentSpec, cases: list[AgentQuestion], answers: list[Answer], version: int, last: str) -> pd.DataFrame:
     sha = spec.prompt_sha
     rows = []
     for case, answer in zip(cases, answers, strict=True):
         output = answer.output if answer.output is not None else _template(spec, case)
         reason = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+        without = last if answer.reason.startswith(DEGRADED) else TEMPLATE
         rows.append(
             {
-                "entity_key": case.key, **_columns(output), "source": "template" if answer.output is None else "agent",
+                "entity_key": case.key, **_columns(output), "source": without if answer.output is None else "agent",
                 "reason": reason, "model": answer.model, "prompt_sha": sha, "prompt_version": version,
                 "rounds": answer.rounds, "input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens,
                 "seconds": round(answer.seconds, 3),
@@ -178,4 +230,5 @@ def _degraded(spec: AgentSpec, answers: list[Answer], options: AdviseOptions) ->
     reasons = "; ".join(f"{reason} ({count})" for reason, count in why.items())
     said = [f"agent {spec.name}: {sum(why.values())} of {len(answers)} answers are templates: {reasons}"] if why else []
     others = Counter(answer.model for answer in answers if FALLBACK in answer.model)
+    others |= Counter(f"{a.model}: {a.reason}" for a in answers if a.output is not None and a.reason)
     return said + [f"agent {spec.name}: {count} cases were answered by {model}" for model, count in others.items()]

@@ -1,6 +1,10 @@
 """Scoring stage: one verified model version on one partition; where a flow declares a fallback, the first rung that can."""
 
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +25,8 @@ from baton.stages.job import StageJob
 from baton.stages.slots import StageOutput, recomputed_after
 from baton.stages.step import OnEngine, engine_step
 from baton.steps.ladder import Climb
+from baton.usage import used
+from baton.usage.used import Consumer, Use
 
 
 class ScoreOptions(OnEngine):
@@ -62,12 +68,13 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
         family adds (quantiles of a forecast). With a fallback also source: champion, previous or rules (then version is
         0), and the facts rung, version and perhaps `degraded`.
     """
-    name = job.options.model
+    name, began = job.options.model, time.monotonic()
     if job.options.fallback:
-        return _with_fallback(job)
+        return _with_fallback(job, began)
     version = job.models[name]
     registry, maker = Registry(), family(find_model(name)[1].family)
     data = job.inputs["data"]
+    whole: dict[int | None, int | None] = {version: None}
     facts = {"mlflow": registry.version_url(name, version)}
     if job.options.engine == "spark":
         if not maker.row_local:
@@ -75,11 +82,25 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
                 f"model {name}, engine: spark: a row's score depends on other rows, so a cluster cannot share them out"
             )
         files = registry.download(name, version, job.flow)
-        return job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
+        output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
+        return replace(output, on_commit=partial(_count, job, began, whole))
     ends = _ends(data, maker.row_local)
     rows = read_frames(data, ends=ends) if ends else [read(data)]
     frames = scored(job, ({"data": some} for some in rows), registry.download(name, version, job.flow))
-    return StageOutput(next(frames), facts, rest=frames, ends=ends)
+    counted = partial(_count, job, began, whole)
+    return StageOutput(next(frames), facts, counted, frames, ends=ends)
+
+
+def _count(
+    job: StageJob[ScoreOptions], began: float, by: Mapping[int | None, int | None], conn: Connection, commit_id: int
+) -> None:
+    """Who scored how many rows (None: all); rules have no version and are no asset."""
+    who = Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+    seconds = (time.monotonic() - began) / max(len(by), 1)
+    asset = f"model:{job.options.model}"
+    used.record(
+        conn, commit_id, who, [Use(asset, str(v), "", n, seconds=seconds) for v, n in by.items() if v is not None]
+    )
 
 
 def scored(
@@ -97,18 +118,21 @@ def scored(
         yield frame
 
 
-def _with_fallback(job: StageJob[ScoreOptions]) -> StageOutput:
+def _with_fallback(job: StageJob[ScoreOptions], began: float) -> StageOutput:
     name, rules, data = job.options.model, job.options.fallback, job.inputs["data"]
     climb = Climb(job, name, job.models.get(name), job.options.explain, rules)
     facts: dict[str, Any] = {}
+    by: Counter[int | None] = Counter()
 
     def scored(rows: pd.DataFrame) -> pd.DataFrame:
         frame = climb.score(rows)
+        by[climb.version] += len(frame)
         facts.clear()  # what the last rows are scored with is the lowest rung
         facts.update(_said(climb, rules))
         return frame
 
     def on_commit(conn: Connection, commit_id: int) -> None:
+        _count(job, began, by, conn, commit_id)
         for version, why in climb.refused.items():
             ledger.append(conn, "version_refused", f"{name}/{version}", {"reason": why, "instead": climb.version})
         rungs.record(conn, job.flow, name, job.partition, climb.rung, climb.version, "; ".join(climb.why))

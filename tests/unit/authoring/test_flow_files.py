@@ -178,3 +178,13 @@ def test_the_shipped_flows_are_read_whole():
     assert flows["replenishment"].stages() >= {"ingest__plan", "contract__stock", "simulate", "score__demand", "send"}
     assert "score__transaction_anomaly" in flows["transaction_monitoring"].stages()
     assert {"earlier__extract", "review", "letters"} <= flows["document_intake"].stages()
+
+
+def test_a_budget_of_a_flow_that_is_none_would_limit_nothing(shop):
+    file = shop / "shop" / "budgets.yaml"
+    file.write_text("a_day: {flow: order, period: day, unit: calls, limit: 9}\n")
+    (problem,) = lint([shop / "shop"])
+    assert (problem.file, problem.line, problem.field) == (str(file), 1, "a_day.flow")
+    assert "did you mean `orders`" in problem.message
+    file.write_text("a_day: {flow: orders, period: day, unit: calls, limit: 9}\n")
+    assert lint([shop / "shop"]) == []

@@ -25,7 +25,7 @@ from baton.record import ledger, warehouse
 
 # read what is on record, or write files of the caller's own
 LOOK = (
-    "actions list", "actions show", "data", "demo", "doctor", "evidence", "grants list", "ledger key", "ledger prove", "ledger show", "lint", "new flow",
+    "actions list", "actions show", "asof", "data", "demo", "doctor", "evidence", "grants list", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
     "new model", "new pack", "outbox list", "playbook dry-run", "playbook lint", "playbook list", "playbook show", "predictions",
     "quarantine export", "quarantine list", "sizing", "sql", "status", "trace", "try", "witness",
 )  # fmt: skip

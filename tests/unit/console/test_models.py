@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -85,7 +86,7 @@ def test_where_it_comes_from_and_where_it_goes(filled: Any) -> None:
     for stage, facts in (("assemble", {"source_sha256": "a"}), ("contract", {}), ("register", {"version": 2})):
         frame = pd.DataFrame({"a": [1]})
         slot, output = Slot("untrained_train", stage, "r1"), StageOutput(frame, facts)
-        inputs = {"data": run_stage(slot, lambda _, output=output: output, inputs=inputs, **made).ref}  # type: ignore[misc]
+        inputs = {"data": run_stage(slot, partial(lambda found, _: found, output), inputs=inputs, **made).ref}
     upstream = [["", "history"], ["untrained_train", "contract"], ["untrained_train", "register"]]
     assert asked(model="untrained")["upstream"] == upstream
     page = client("viewer").get("/baton/models?model=untrained", headers=HTML).text

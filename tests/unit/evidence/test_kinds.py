@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from baton.cli.app import app
 from baton.console.queries.lineage import lineage
 from baton.errors import BatonError
-from baton.evidence import decision, flow
+from baton.evidence import decision, flow, from_ledger
 from baton.feedback.cases import decide
 from baton.keys import signing_key
 from baton.record import ledger, tables, warehouse
@@ -63,7 +63,7 @@ def filled(folder: Path) -> tuple[str, Any]:
              "seen": "x", "evidence": "[]", "policy": "p", "state": "approved", "opened_at": at, "updated_at": at, "expires_at": at}  # fmt: skip
     with warehouse.write() as conn:
         conn.execute(tables.outbox.insert().values(effect))
-        number = conn.execute(tables.requests.insert().values(asked)).inserted_primary_key[0]
+        number = conn.execute(tables.requests.insert().values(asked).returning(tables.requests.c.id)).scalar_one()
         conn.execute(tables.votes.insert().values(request=number, person="7", name="ben", answer="approved", reason="a reason of hers",
                                                   seen="x", channel="console", at=at))  # fmt: skip
         conn.execute(tables.permits.insert().values(effect=effect["key"], request=number, pack="p", level="approve", rule="r",
@@ -182,8 +182,8 @@ def test_a_withheld_entry_is_in_the_ledger_or_there_is_no_pack(
 ) -> None:
     other = hashlib.sha256(b"other").hexdigest()
     with monkeypatch.context() as patch:  # an owner who shows another hash for what is withheld
-        about = decision.from_ledger.about
-        patch.setattr(decision.from_ledger, "about", lambda conn, subjects, size, kinds=(): [
+        about = from_ledger.about
+        patch.setattr(from_ledger, "about", lambda conn, subjects, size, kinds=(): [
             {**one, "hash": other} if one["kind"] == "permit_used" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
         with pytest.raises(BatonError, match="do not lead to the root"):
             of_decision(scene)

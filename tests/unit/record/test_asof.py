@@ -38,7 +38,7 @@ def record(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                "uri": f"{flow}/{stage}/{moment}", "ref": {"content_sha256": "a" * 64}, "facts": {}, "inputs": {}, "params": {},
                "models": {}, "code": "c" * 64, "created_at": moment} | more  # fmt: skip
         with warehouse.write() as conn:
-            number = conn.execute(tables.commits.insert().values(row)).inserted_primary_key[0]
+            number = conn.execute(tables.commits.insert().values(row).returning(tables.commits.c.id)).scalar_one()
             head = {name: row[name] for name in ("flow", "stage", "partition", "map_index", "fence")}
             warehouse.upsert(conn, tables.heads, [{**head, "commit_id": number}])
         said(moment, "dataset_committed", f"{flow}/{stage}/{partition}", {"commit": number})

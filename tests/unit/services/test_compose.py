@@ -193,6 +193,15 @@ def test_training_has_a_worker_of_its_own() -> None:
     assert 'queue="training"' in (_ROOT / "include/baton/airflow/lifecycle.py").read_text()
 
 
+def test_what_a_killed_worker_had_taken_and_not_begun_comes_back_in_time() -> None:
+    """Airflow's own patience is a day, and it gives a task up as stuck, and queues it again, after ten minutes."""
+    for name in ("scheduler", *WORKERS):
+        of = SERVICES[name]["environment"]
+        option = "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__"
+        assert of[f"{option}VISIBILITY_TIMEOUT"] == of["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"]
+        assert of[f"{option}UNACKED_RESTORE_THROTTLE"] == "1"  # the broker is looked through every ten seconds
+
+
 def test_what_the_queue_holds_outlives_it() -> None:
     assert "--appendonly yes" in SERVICES["redis"]["command"][-1]
 

@@ -135,6 +135,9 @@ def test_the_champion_scores_and_nothing_is_said(shelf: Shelf) -> None:
     assert who(result) == (("champion", 2),)
     assert result.facts == {"rung": "champion", "version": 2, "mlflow": "http://mlflow/2"}
     assert rows(tables.rungs) == []
+    assert rows(tables.usage, "commit_id", "asset", "version", "rows") == [
+        (result.commit_id, "model:late_order", "2", 2)
+    ]
     assert score().cached
 
 
@@ -187,6 +190,7 @@ def test_of_a_batch_in_parts_the_rows_that_a_rung_cannot_score_and_those_behind_
         "late_order version 2 does not score from row 2 on: it cannot; version 1, another champion, scores instead"
     ]
     assert [row[3] for row in rows(tables.rungs, "flow", "model", "rung", "version")] == [1]
+    assert rows(tables.usage, "version", "rows") == [("1", 1), ("2", 1)]
     monkeypatch.setattr(Shelf, "score", real)
     assert who(score()) == (("champion", 2),)
 
@@ -198,6 +202,7 @@ def test_without_any_version_the_rules_score_and_are_marked(shelf: Shelf) -> Non
     assert frame["score"].tolist() == [0.0, 1.0]
     assert frame["entity_key"].tolist() == ["1", "2"]
     assert (set(frame["source"]), set(frame["version"]), set(frame["model"])) == ({"rules"}, {0}, {MODEL})
+    assert rows(tables.usage) == []
     assert json.loads(frame["reasons"][0]) == [["amount", 1.0]]
     assert frame["_row"].tolist() == [1, 2]
     assert (result.facts["rung"], result.facts["version"], "mlflow" in result.facts) == ("rules", None, False)

@@ -200,3 +200,20 @@ def calibration(bins: Sequence[Sequence[float]]) -> Markup:
         *parts,
         class_="chart square",
     )
+
+
+_AMOUNTS: dict[str, tuple[str, Any]] = {"cost": ("dollars", wording.figure), "rows": ("rows", wording.count)}
+
+
+def used(days: Partitions, order: Sequence[str], what: str) -> Markup:
+    """What each day used, an asset a colour; the highest column is the picture's height.
+
+    Args:
+        days: day (YYYY-MM-DD), and amounts by asset under `what`: cost or rows.
+    """
+    top = max((sum(one[what].values()) for one in days), default=0.0)
+    if top <= 0:
+        return Markup("")
+    name, say = _AMOUNTS[what]
+    named = [{"partition": wording.day(one["day"])} for one in days]
+    return _stacked(named, order, [one[what] for one in days], top, name, say, say(top))

@@ -24,7 +24,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     words = (
-        wording.when, wording.partition, wording.ago, wording.count, wording.money, wording.figure, wording.plural,
+        wording.when, wording.day, wording.partition, wording.ago, wording.count, wording.money, wording.figure, wording.plural,
         wording.cell, wording.meaning, wording.details, wording.sentence,
     )  # fmt: skip
     made.filters |= {one.__name__: one for one in words}

@@ -1,6 +1,6 @@
 """The console's pages. Who asks is settled before any of them runs (see `app.create_app`)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from baton.feedback import cases
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
+from baton.usage import report
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -65,6 +66,22 @@ def models_page(request: Request, rights: Asking, model: str = "", until: str = 
     versions = f"{mlflow}/#/models/{quote(chosen)}/versions/" if mlflow else None
     return with_forms(
         request, rights, "models.html.j2", found=found, draw=charts, now=datetime.now(UTC), versions=versions
+    )
+
+
+@router.get("/usage")
+def usage_page(request: Request, rights: Asking, month: str = "") -> Response:
+    """What a month used (`YYYY-MM`, the present one unless it is named), and how budgets stand; as JSON when the caller accepts no HTML."""
+    today = datetime.now(UTC).date()
+    try:
+        of = date.fromisoformat(f"{month}-01") if month else today
+    except ValueError as error:
+        raise HTTPException(422, "month: written YYYY-MM") from error
+    found = report.month(rights.read, min(of, today), today)
+    return (
+        with_forms(request, rights, "usage.html.j2", found=found, draw=charts)
+        if wants_html(request)
+        else JSONResponse(found)
     )
 
 

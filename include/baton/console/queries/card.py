@@ -42,9 +42,9 @@ def find_card(rights: Rights, flow: str, entity_key: str) -> dict[str, Any] | No
             return None
     line = lineage(flow, entity_key, case["partition"])
     with read() as conn:
-        said = {(one["model"], one["version"]): one.get("sentences") or [] for one in case.get("why") or []}
+        told = {(one["model"], one["version"]): one.get("sentences") or [] for one in case.get("why") or []}
         scores = [
-            {**_score(conn, row), "sentences": said.get((row["model"], row["version"]), [])} for row in line.scores
+            {**_score(conn, row), "sentences": told.get((row["model"], row["version"]), [])} for row in line.scores
         ]
         labels = all_rows(conn, tables.labels, flow=flow, entity_key=entity_key)
         quarantined = all_rows(conn, tables.quarantine, flow=flow, entity_key=entity_key)

@@ -14,13 +14,14 @@ from baton.console.queries.assets import listing
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
+from baton.usage import report
 
 
 def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
-        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, reviews (assets that are due), ledger,
+        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, reviews (assets that are due), budgets, ledger,
         registry (`compared`, and the address of its UI).
     """
     present = datetime.now(UTC)
@@ -44,6 +45,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "champions": state.champions(conn, rights, aliases),
             "healing": state.healing(conn, rights),
             "reviews": listing.due(listing.rows(rights, present.date())),
+            "budgets": report.warnings(rights.read),
             "ledger": state.ledger_state(conn),
             "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},
         }

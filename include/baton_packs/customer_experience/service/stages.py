@@ -140,7 +140,8 @@ def _suggested_instead(resolutions: str) -> str:
 
 
 def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame | None = None) -> StageOutput:
-    """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself.
+    """Decisions with their replies and the entries that these cite; a reply that cites nothing is never sent by itself, nor is
+    one that a budget left to a person.
 
     Returns:
         columns of `replies.join`, cites (JSON list of entries), edits (JSON: the answer that a suggestion is worded anew
@@ -153,8 +154,9 @@ def compose(decisions: pd.DataFrame, found: pd.DataFrame, drafts: pd.DataFrame |
     listed = [cites.get(key) for key in output.frame["entity_key"]]
     whole = output.frame.assign(cites=pd.Series(listed, index=output.frame.index, dtype=object))
     bare = (whole["route"] == SEND) & whole["cites"].map(lambda cell: not json.loads(cell or "[]"))
-    whole.loc[bare, "route"] = SUGGEST
-    whole.loc[bare, "resolutions"] = whole.loc[bare, "resolutions"].map(_suggested_instead)
+    seen = bare | ((whole["route"] == SEND) & (whole["written_by"] == "case"))  # a budget wants a person to see it
+    whole.loc[seen, "route"] = SUGGEST
+    whole.loc[seen, "resolutions"] = whole.loc[seen, "resolutions"].map(_suggested_instead)
     edits = [json.dumps({EDITED: "reply"}) if route == SUGGEST else None for route in whole["route"]]
     whole["edits"] = pd.Series(edits, index=whole.index, dtype=object)
     return StageOutput(whole, {**output.facts, "without_citation": int(bare.sum())})

@@ -86,6 +86,18 @@ def test_what_nobody_could_name_is_no_label_by_being_closed() -> None:
     assert answers["none of them"] == {}
 
 
+def test_a_reply_that_a_budget_left_to_a_person_does_not_leave_by_itself() -> None:
+    drafts = pd.DataFrame({
+        "entity_key": ["a"], "text": ["It takes two days."], "cites": ['["A"]'], "source": ["case"],
+        "reason": ["degraded: budget (a_day), for a person"],
+    })  # fmt: skip
+    found = pd.DataFrame({"message_id": ["a"], "entries": [json.dumps([{"entry": "an-entry"}])]})
+    output = service.compose(pd.DataFrame([{**decided(), "entity_key": "a"}]), found, drafts)
+    (row,) = output.frame.to_dict("records")
+    assert (row["route"], row["written_by"]) == ("suggest", "case")
+    assert row["template_because"] == "degraded: budget (a_day), for a person"
+
+
 def test_a_reply_that_cites_nothing_does_not_leave_by_itself() -> None:
     decisions = pd.DataFrame([{**decided(), "entity_key": key} for key in "ab"])
     decisions.loc[2] = {**decided(found={"best_score": 0.0}), "entity_key": "c"}  # a person answers it

@@ -85,7 +85,7 @@ class GovernanceSpec(Spec):
     contract: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by the contract's name")
     rules: dict[AssetName, AssetTermsSpec] = Field(
         default={},
-        description="`actions`, `retention`, `tools`, or a file of rules by its path in the pack, such as policy/limits",
+        description="`actions`, `budgets`, `retention`, `tools`, or a file of rules by its path in the pack, such as policy/limits",
     )
     flow: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by DAG id")
     source: dict[AssetName, AssetTermsSpec] = Field(default={}, description="by its name in sources.yaml")

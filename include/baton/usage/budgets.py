@@ -1,0 +1,269 @@
+"""Budgets: what a stage may use up is reserved before it asks, and settled in its commit's transaction.
+
+Reservations take turns, and each sees all that was used and all that others still may use: so however many stages run side
+by side, a limit is exceeded at most by what a server takes above the bound of one call.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.packs.pack import load_pack, packs
+from baton.packs.spec_file import raise_for, read_as
+from baton.record import ledger, warehouse
+from baton.record.tables import heads, reservations, usage
+from baton.settings import settings
+from baton.specs.budgets import ENDS, BudgetsSpec, SpendingSpec
+from baton.usage.used import Consumer
+
+Amounts = Mapping[str, float]  # by unit: cost (missing where no price is known), tokens, calls, seconds
+
+DEGRADED, CHANGED = "degraded_by_budget", "budget_changed"  # on the ledger
+EVERYWHERE = ""  # pack of the budgets that BATON_BUDGETS names
+LEASE = 120.0  # seconds beside a call's own: an attempt that was silent for longer may not ask any more
+_NO_SLOT = -1  # fence of a dry run: nobody takes its slot over
+_SLOT = ("flow", "stage", "partition", "map_index")
+_USED = {
+    "cost": usage.c.cost, "tokens": usage.c.tokens_in + usage.c.tokens_out, "calls": usage.c.calls,
+    "seconds": usage.c.seconds,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DeclaredBudget:
+    """A declared budget: its name, and the pack that declares it (`EVERYWHERE`: all packs)."""
+
+    name: str
+    pack: str
+    spec: SpendingSpec
+
+    @property
+    def key(self) -> str:
+        """Its name among all."""
+        return f"{self.pack or 'all'}/{self.name}"
+
+    @property
+    def scope(self) -> str:
+        """What it is of, for people."""
+        return self.spec.flow or (f"pack {self.pack}" if self.pack else "all packs")
+
+    def begins(self, at: str) -> str:
+        """First day of the period that holds a moment."""
+        return at[:10] if self.spec.period == "day" else f"{at[:7]}-01"
+
+    def within(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """Rows of a table that it is about."""
+        wanted = {"flow": self.spec.flow, "pack": self.pack}
+        return [table.c[name] == value for name, value in wanted.items() if value]
+
+
+@dataclass(frozen=True)
+class BudgetState:
+    """What was used of a budget in this period, of the limit in force, and what attempts hold that still run."""
+
+    budget: DeclaredBudget
+    limit: float
+    used: float
+    held: float
+
+    @property
+    def left(self) -> float:
+        """What may still be reserved."""
+        return max(0.0, self.limit - self.used - self.held)
+
+    @property
+    def share(self) -> float:
+        """Used share of the limit; above 1 where a server took more than it was allowed."""
+        return self.used / self.limit
+
+
+def declared(of: Sequence[str] | None = None) -> list[DeclaredBudget]:
+    """All budgets of packs, by default of those that run, and of the installation.
+
+    Raises:
+        SpecError: a file is wrong; lists every mistake with file and line.
+    """
+    chosen = packs() if of is None else of
+    own = [DeclaredBudget(name, pack, spec) for pack in chosen for name, spec in load_pack(pack).budgets.items()]
+    return own + [DeclaredBudget(name, EVERYWHERE, spec) for name, spec in _everywhere().items()]
+
+
+def _everywhere() -> dict[str, SpendingSpec]:
+    path = settings().budgets
+    return _read(path, path.stat().st_mtime_ns if path.exists() else 0) if path is not None else {}
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _changed_at: int) -> dict[str, SpendingSpec]:
+    spec, _, problems = read_as(BudgetsSpec, path)
+    raise_for(problems)
+    assert spec is not None
+    return dict(spec.root)
+
+
+def of_stage(who: Consumer) -> list[DeclaredBudget]:
+    """The budgets that a stage is under."""
+    return [one for one in declared([who.pack]) if one.spec.flow in (who.flow, None)]
+
+
+def state(conn: Connection, budget: DeclaredBudget, at: str) -> BudgetState:
+    """How a budget stands at a moment of now."""
+    spent, held = 0.0, 0.0
+    unit, since = budget.spec.unit, budget.begins(at)
+    r = reservations.c
+    joined = reservations.outerjoin(heads, sa.and_(*(r[name] == heads.c[name] for name in _SLOT)))
+    query = sa.select(r.spent, r.held, r.until, r.fence, heads.c.fence.label("owner")).select_from(joined)
+    # these first: what is settled in between is then counted twice for this moment, and not left out
+    for row in conn.execute(query.where(r.at >= since, *budget.within(reservations))):
+        spent += row.spent.get(unit, 0.0)
+        if row.until > at and row.fence in (row.owner, _NO_SLOT):
+            held += row.held.get(unit, 0.0)
+    mine = (usage.c.day >= since, usage.c.calls > 0, *budget.within(usage))
+    used = conn.execute(sa.select(sa.func.coalesce(sa.func.sum(_USED[unit]), 0.0)).where(*mine)).scalar_one()
+    return BudgetState(budget, granted(conn, budget), float(used) + spent, held)
+
+
+def states(budgets: Sequence[DeclaredBudget] | None = None) -> list[BudgetState]:
+    """How all budgets stand now."""
+    wanted = declared() if budgets is None else budgets
+    if not wanted:
+        return []
+    with warehouse.read() as conn:
+        return [state(conn, one, warehouse.now()) for one in wanted]
+
+
+class Hold:
+    """What one attempt has reserved.
+
+    Attributes:
+        plan: connections in the order of the ladder, and how many of the cases each is asked about, the first ones first.
+        short: the budget that the rest has no room in; None: all cases are in the plan.
+        at: when it was reserved: the period that it counts in.
+    """
+
+    def __init__(self, number: int, at: str, plan: Sequence[tuple[str, int]], short: DeclaredBudget | None) -> None:
+        self._number, self.at, self.plan, self.short = number, at, plan, short
+
+    def keep(self, spent: Amounts, held: Amounts, seconds: float) -> bool:
+        """Say what was used so far and what is held on to, for so many seconds and some; False: it has lapsed, ask no more."""
+        c, at = reservations.c, warehouse.now()
+        values = {"spent": dict(spent), "held": dict(held), "until": _later(at, seconds)}
+        mine = (c.id == self._number, c.until > at)
+        return (
+            warehouse.transact(lambda conn: conn.execute(reservations.update().where(*mine).values(values))).rowcount
+            == 1
+        )
+
+    def end(self, spent: Amounts) -> None:
+        """Release what was not used; what was used counts, whatever becomes of the attempt."""
+        values = {"spent": dict(spent), "held": {}}
+        mine = reservations.c.id == self._number
+        warehouse.transact(lambda conn: conn.execute(reservations.update().where(mine).values(values)))
+
+    def settle(self, conn: Connection) -> None:
+        """In the commit's transaction, beside `used.record`, which has the same amounts."""
+        conn.execute(reservations.delete().where(reservations.c.id == self._number))
+
+
+def reserve(
+    who: Consumer,
+    budgets: Sequence[DeclaredBudget],
+    first: str,
+    bounds: Mapping[str, Amounts],
+    cases: int,
+    seconds: float,
+) -> Hold:
+    """Reserve for as many of the cases as the budgets have room for; the others go down the ladder of the one that is short.
+
+    Args:
+        first: connection of the model that the stage is to ask.
+        bounds: what a case may use up at most, by connection; those of the ladders that are missing cannot be asked.
+        seconds: that a case may take.
+    """
+
+    def work(conn: Connection) -> Hold:
+        warehouse.take_turns(conn, "budgets")
+        at = warehouse.now()
+        for one in budgets:
+            _note_change(conn, one)
+        left = [state(conn, one, at).left for one in budgets]
+        short: DeclaredBudget | None = None
+        rungs, plan, rest = [first], list[tuple[str, int]](), cases
+        while rungs and rest:
+            rung = rungs.pop(0)
+            if (bound := bounds.get(rung)) is None:
+                continue
+            fits = [_times(room, bound.get(one.spec.unit)) for one, room in zip(budgets, left, strict=True)]
+            many = int(min(rest, *fits))
+            if many:
+                plan.append((rung, many))
+                left = [room - many * bound.get(one.spec.unit, 0.0) for one, room in zip(budgets, left, strict=True)]
+                rest -= many
+            if rest and short is None:
+                short = budgets[fits.index(min(fits))]
+                rungs = [one for one in short.spec.ladder if one not in ENDS]
+        held = {unit: sum(many * bounds[rung].get(unit, 0.0) for rung, many in plan) for unit in _USED}
+        row = {
+            **_place(who),
+            "fence": _fence(conn, who),
+            "at": at,
+            "until": _later(at, seconds),
+            "held": held,
+            "spent": {},
+        }
+        number = conn.execute(reservations.insert().values(row).returning(reservations.c.id)).scalar_one()
+        return Hold(number, at, plan, short)
+
+    return warehouse.transact(work)
+
+
+def granted(conn: Connection, budget: DeclaredBudget) -> float:
+    """The limit in force.
+
+    A raise is to wait for people's votes here, and the limit before it to be in force until then; so far what a file says is
+    in force at once, and on record.
+    """
+    return budget.spec.limit
+
+
+def _note_change(conn: Connection, budget: DeclaredBudget) -> None:
+    key = f"budget:{budget.key}"
+    now = {"limit": budget.spec.limit, "unit": budget.spec.unit, "period": budget.spec.period}
+    text = json.dumps(now)
+    if (before := warehouse.meta_get(key, conn)) != text:
+        warehouse.meta_set(key, text, conn)
+        said = {**now, "before": json.loads(before) if before else None}
+        ledger.append(conn, CHANGED, budget.key, said)
+
+
+def _times(left: float, bound: float | None) -> float:
+    """How often a bound fits; never where it is not known, such as the cost at a model without a price."""
+    if bound is None:
+        return 0
+    return math.inf if bound == 0 else math.floor(left / bound + 1e-9)
+
+
+def _place(who: Consumer) -> dict[str, Any]:
+    return {name: getattr(who, name) for name in ("pack", *_SLOT)}
+
+
+def _fence(conn: Connection, who: Consumer) -> int:
+    if who.dry_run:
+        return _NO_SLOT
+    mine = [heads.c[name] == getattr(who, name) for name in _SLOT]
+    return int(conn.execute(sa.select(heads.c.fence).where(*mine)).scalar() or _NO_SLOT)
+
+
+def _later(at: str, seconds: float) -> str:
+    then = datetime.fromisoformat(at).astimezone(UTC) + timedelta(seconds=seconds + LEASE)
+    return then.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
