@@ -278,7 +278,7 @@ def test_schemas_for_editors_are_written(tmp_path):
     written = export(tmp_path / "schemas")
     assert [path.name for path in written] == [
         f"{kind}.schema.json"
-        for kind in ("model", "contract", "sources", "tools", "retention", "actions", "governance")
+        for kind in ("model", "contract", "sources", "tools", "retention", "actions", "budgets", "governance")
     ]
     types = json.loads(written[1].read_text())["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"]
     assert "expect_column_values_to_be_between" in types
