@@ -45,6 +45,16 @@ ATTACKS = {
         "integration/test_registry.py::test_tampering_on_the_server_is_refused",
         "e2e/test_survival.py::test_version_tampered_with_is_refused_and_the_previous_champion_scores",
     ],
+    "a flow uses a model that is not for it": [
+        "integration/test_ladder.py::test_a_flow_of_another_pack_gets_no_model_that_is_not_for_it",
+        "unit/steps/test_choose_models.py::test_a_flow_that_is_no_consumer_is_refused_whatever_it_asks_for",
+        "unit/governance/test_governance_file.py::test_a_foreign_flow_is_told_whom_to_ask_and_where_it_is_written",
+    ],
+    "somebody approves, or gives duties, who may not": [
+        "unit/actions/test_duties.py::test_a_vote_without_the_duty_does_not_count",
+        "unit/governance/test_duties.py::test_what_cannot_be_given_is_said",
+        "unit/console/test_assets.py::test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide",
+    ],
     "MLflow runs something for a user": ["integration/test_registry.py::test_nobody_can_make_the_server_run_something"],
     "a champion is made, moved or deleted past the promotion, or an approval forged, by an administrator of MLflow or by SQL": [
         "integration/test_registry.py::test_nobody_but_baton_moves_its_aliases_or_writes_its_tags",

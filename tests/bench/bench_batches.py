@@ -150,7 +150,7 @@ class Shelf:
 
     folder = Path()
 
-    def download(self, model: str, version: int) -> Path:
+    def download(self, model: str, version: int, consumer: str) -> Path:
         return self.folder / model
 
     def version_url(self, model: str, version: int) -> str:

@@ -66,7 +66,7 @@ def job(ref: DatasetRef, stage: str, attempt: int, port: int = 0, map_index: int
 
 def on_the_shelf(folder: Path) -> None:
     """Have the step find its version in a folder."""
-    shelf = SimpleNamespace(download=lambda name, number: folder, version_url=lambda name, number: "")
+    shelf = SimpleNamespace(download=lambda name, number, consumer: folder, version_url=lambda name, number: "")
     scoring.Registry = lambda: shelf  # type: ignore[assignment,misc]
 
 

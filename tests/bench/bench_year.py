@@ -76,7 +76,7 @@ def monitor(new: str) -> Callable[[], Any]:
     known = YEAR["transactions"](0, YEAR["Size"](rows=20_000), rng)
     reference = compare.reference(known, [*YEAR["FEATURES"], "amount"], rng.random(len(known)))
     (folder / "reference.json").write_text(json.dumps(reference | {"metrics": {"average_precision": 0.8}}))
-    windows.Registry = lambda: SimpleNamespace(download=lambda model, version: folder)  # type: ignore[misc,assignment]
+    windows.Registry = lambda: SimpleNamespace(verified=lambda model, version: folder)  # type: ignore[misc,assignment]
     judge_windows(MODEL, FLOW)
     if new == "window":
         _new_hour(rng)

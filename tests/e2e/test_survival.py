@@ -64,7 +64,7 @@ def test_version_tampered_with_is_refused_and_the_previous_champion_scores(
     """Here a byte of the cached champion changes after it was signed; nothing of it is opened."""
     registry = Registry()
     aliases = registry.aliases(MODEL)
-    folder = registry.download(MODEL, aliases["champion"])
+    folder = registry.verified(MODEL, aliases["champion"])
     victim = next(path for path in sorted(folder.rglob("*")) if path.suffix in {".txt", ".skops"})
     stored = _artifact(demo, folder, victim)
     original = stored.read_bytes()

@@ -49,6 +49,11 @@ drift:
   performance: {min_positives: 10}
   min_labelled_positives: 40
 """
+GOVERNANCE_YAML = """\
+default: {owner: ann, deputy: bob, impact: low, intended_use: tests, review: 2030-01-01}
+model:
+  late_order: {consumers: [shop_flow, shop_laddered, shop_shared, shop_alone]}
+"""
 CONTRACT_YAML = """\
 contract: {name}
 version: 1
@@ -89,6 +94,7 @@ def installed(root: Path, home: Path) -> Iterator[Path]:
     for name, label in (("orders", ""), ("labelled_orders", "  late: {type: int}\n")):
         (package / f"contracts/{name}.yaml").write_text(CONTRACT_YAML.format(name=name, label=label))
     (package / "sources.yaml").write_text(SOURCES_YAML)
+    (package / "governance.yaml").write_text(GOVERNANCE_YAML)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-pack\nVersion: 0.1.0\n")
     (metadata / "entry_points.txt").write_text("[baton.packs]\nshop = shop_pack\n")
     history = pd.concat([orders(-hour) for hour in range(HISTORY_HOURS, 0, -1)], ignore_index=True)

@@ -19,6 +19,7 @@ from baton.actions.votes import Voter, VoteRefused
 from baton.data import parts
 from baton.data.datasets import read
 from baton.effects import firewall
+from baton.errors import RegistryRefused
 from baton.lifecycle.monitor import judge_windows
 from baton.record import ledger, tables
 from baton.record import warehouse as records
@@ -232,6 +233,23 @@ def two_others_agree() -> None:
         firewall.vote(asked.id, Voter("dag_test"), "approved", asked.seen)
     for person in ("ann", "bob"):
         firewall.vote(asked.id, Voter(person, person, "test"), "approved", asked.seen)
+
+
+def test_a_flow_of_another_pack_gets_no_model_that_is_not_for_it(home: Path) -> None:
+    who = r"theirs may not use model late_order: .*owner ann .*governance.yaml:\d+"
+    for given in ({"choice": "recorded"}, {"choice": f"{MODEL}=1"}, {"choice": "champion", "fallbacks": [MODEL]}):
+        with pytest.raises(RegistryRefused, match=who):
+            choose_models("theirs", HOURS[0], [MODEL], **given)  # type: ignore[arg-type]
+    for consumer in (
+        "theirs",
+        "",
+        f"{MODEL}_score",
+    ):  # nor past the first stage, by a step that asks the registry itself
+        with pytest.raises(RegistryRefused, match="may not use model late_order"):
+            Registry().download(MODEL, 1, consumer)
+    assert {one.payload["flow"] for one in ledger.entries(subject=f"model:{MODEL}", kind="consume_refused")} == {
+        "theirs"
+    }
 
 
 def test_a_batch_of_parts_is_shared_by_tasks_and_the_next_stage_sees_the_whole(

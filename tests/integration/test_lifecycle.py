@@ -266,7 +266,7 @@ def test_a_superseded_window_is_judged_against_the_version_that_scores_it_now(ho
 
 def test_what_is_on_record_of_a_version_is_proven_by_its_evidence(home: Path) -> None:
     version = moves()[-1]
-    folder = Registry().download(MODEL, version)
+    folder = Registry().verified(MODEL, version)
     data = evidence.evidence(MODEL, version, home / "keys", folder)
     verdicts, found, well = verifier.verify(data, str(home / "ledger" / "evidence.pub"), model=str(folder))
     assert well, found

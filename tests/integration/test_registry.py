@@ -128,12 +128,12 @@ def test_mlflow_itself_sees_run_version_schema_and_data(
 
 def test_download_verifies_and_caches(registry: Registry, folder: Path) -> None:
     version = train(registry, folder)
-    got = registry.download(MODEL, version)
+    got = registry.verified(MODEL, version)
     assert got == settings().home / "models" / MODEL / str(version)
     assert (got / "boosted.lightgbm.txt").read_text() == BOOSTER
     assert registry.identity(MODEL, version).dataset == DATA.content_sha256
     began = time.perf_counter()
-    assert registry.download(MODEL, version) == got
+    assert registry.verified(MODEL, version) == got
     assert time.perf_counter() - began < 1.0
 
 
@@ -142,23 +142,23 @@ def test_tampering_on_the_server_is_refused(server: Server, registry: Registry, 
     stored = artefacts(server, registry, version) / "boosted.lightgbm.txt"
     stored.write_text(BOOSTER.replace("0.5", "0.9"))
     with pytest.raises(RegistryRefused, match=rf"{MODEL} version {version}: boosted.* not those that were signed"):
-        registry.download(MODEL, version)
+        registry.verified(MODEL, version)
     assert not (settings().home / "models" / MODEL / str(version)).exists()
     stored.write_text(BOOSTER)
     (stored.parent / "code").mkdir()
     (stored.parent / "code" / "evil.py").write_text("import os\n")
     with pytest.raises(RegistryRefused, match="folder of code"):
-        registry.download(MODEL, version)
+        registry.verified(MODEL, version)
 
 
 def test_tampering_with_the_cache_is_refused(registry: Registry, folder: Path) -> None:
     version = train(registry, folder)
-    cached = registry.download(MODEL, version)
+    cached = registry.verified(MODEL, version)
     (cached / "boosted.lightgbm.txt").write_text(BOOSTER.replace("0.5", "0.9"))
     with pytest.raises(RegistryRefused, match="cached copy"):
-        registry.download(MODEL, version)
+        registry.verified(MODEL, version)
     shutil.rmtree(cached)
-    assert registry.download(MODEL, version) == cached
+    assert registry.verified(MODEL, version) == cached
 
 
 def test_replays_are_refused(server: Server, registry: Registry, folder: Path) -> None:
@@ -168,17 +168,17 @@ def test_replays_are_refused(server: Server, registry: Registry, folder: Path) -
     shutil.rmtree(target)
     shutil.copytree(artefacts(server, registry, old), target)
     with pytest.raises(RegistryRefused, match="replayed"):
-        registry.download(MODEL, new)
+        registry.verified(MODEL, new)
     # the old upload registered once more, and under another model
     admin, known = as_user(server, "admin"), registry.version(MODEL, old)
     body = {"source": f"models:/{known.logged_model}", "run_id": known.run_id, "model_id": known.logged_model}
     again = int(admin.post("/model-versions/create", name=MODEL, **body)["model_version"]["version"])
     with pytest.raises(RegistryRefused, match=f"is version {old} registered once more"):
-        registry.download(MODEL, again)
+        registry.verified(MODEL, again)
     admin.post("/registered-models/create", name="other_model")
     admin.post("/model-versions/create", name="other_model", **body)
     with pytest.raises(RegistryRefused, match="signed for model 'card_fraud'"):
-        registry.download("other_model", 1)
+        registry.verified("other_model", 1)
 
 
 def test_a_version_that_baton_did_not_register_is_refused(server: Server, registry: Registry, folder: Path) -> None:
@@ -188,9 +188,9 @@ def test_a_version_that_baton_did_not_register_is_refused(server: Server, regist
     source = f"mlflow-artifacts:/1/{known.run_id}/artifacts/model"
     admin.post("/model-versions/create", name="by_hand", source=source, run_id=known.run_id)
     with pytest.raises(RegistryRefused, match="did not register"):
-        registry.download("by_hand", 1)
+        registry.verified("by_hand", 1)
     with pytest.raises(RegistryRefused, match="not in the registry"):
-        registry.download("by_hand", 9)
+        registry.verified("by_hand", 9)
 
 
 def test_a_pickle_is_never_registered(registry: Registry, folder: Path) -> None:
@@ -311,7 +311,7 @@ def test_an_alias_moved_by_sql_goes_back_and_nothing_was_scored_with_it(
     server.sql(MOVE, third, model)
     server.sql("delete from registered_model_aliases where name = ? and alias = 'previous_champion'", model)
     assert registry.alias(model, "champion") == third
-    chosen, said, _ = choose_models("a_flow", "2026-01-01T00:00:00", [model], "recorded")
+    chosen, said, _ = choose_models(f"{model}_monitor", "2026-01-01T00:00:00", [model], "recorded")
     assert chosen == {model: second}
     assert "moved outside Baton" in said[0]
     found = guard.watch_over(registry, settle=0)

@@ -47,6 +47,10 @@ TABLE = {
     "GET /map": (EVERYBODY, PAGE),
     "GET /cases": (EVERYBODY, PAGE),
     "GET /actions": (EVERYBODY, PAGE),
+    "GET /assets": (EVERYBODY, PAGE),
+    "GET /assets/{asset:path}": (EVERYBODY, FLOW),
+    "POST /grants": (DECIDERS, FLOW),  # beside this they have to own the asset
+    "POST /grants/end": (DECIDERS, FLOW),
     "GET /pages/{path:path}": (EVERYBODY, FLOW),
     "GET /cases/{flow}/{entity_key:path}": (EVERYBODY, FLOW),
     "POST /cases/{flow}/{entity_key:path}": (DECIDERS, FLOW),
@@ -183,11 +187,13 @@ def routes() -> set[str]:
 def ask(console: TestClient, identity: Identity, route: str, there: dict[str, Any]) -> Any:
     method, _, path = route.partition(" ")
     values = {"{path:path}": f"contracts/{there['flow']}/p/x.html", "{flow}": there["flow"],
-              "{entity_key:path}": str(there["case"]), "{number:int}": str(there["number"])}  # fmt: skip
+              "{entity_key:path}": str(there["case"]), "{number:int}": str(there["number"]), "{asset:path}": f"flow:{there['flow']}"}  # fmt: skip
     for name, value in values.items():
         path = path.replace(name, value)
     assert "{" not in path, f"give a value for the parameters of {path}"
-    body = {"json": WRONG.get(route, {"key": there["key"]})} if method == "POST" else {}
+    body = (
+        {"json": WRONG.get(route, {"key": there["key"], "asset": f"flow:{there['flow']}"})} if method == "POST" else {}
+    )
     headers = {"authorization": f"Bearer {identity}"} if identity.role else {}
     return console.request(method, f"/baton{path}", headers=headers, **body)
 

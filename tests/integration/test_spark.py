@@ -112,7 +112,7 @@ def delivered(home: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> Datas
         settings().keys_dir,
     )
     assert load(folder)
-    shelf = SimpleNamespace(download=lambda name, version: folder, version_url=lambda name, version: "url")
+    shelf = SimpleNamespace(download=lambda name, version, consumer: folder, version_url=lambda name, version: "url")
     monkeypatch.setattr(scoring, "Registry", lambda: shelf)
     frame = transactions(np.random.default_rng(2), ROWS)
     return run_stage(

@@ -46,6 +46,9 @@ training:
 candidates:
   - {name: logistic, estimator: sklearn.linear_model.LogisticRegression}
 """,
+    "governance.yaml": """\
+default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01, consumers: [shop_flow]}
+""",
     "contracts/orders.yaml": """\
 contract: orders
 version: 1

@@ -4,6 +4,7 @@ An asset is named by kind and name, `model:card_fraud`. Its policy is an `action
 and permits about changes are those of effects.
 """
 
+from baton.governance import assets
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
 
@@ -17,9 +18,12 @@ _MONTH = 60 * 24 * 30
 def votes_needed(asset: str) -> int:
     """How many different people have to agree to a change of an asset: 1 or 2.
 
-    One where the installation says that one person runs it. Else two: of no asset is it known that less is at stake.
+    One where the installation says that one person runs it. Else what its pack's governance.yaml says.
+
+    Raises:
+        SpecError: there is no such asset, or nobody answers for it: then nothing of it can be changed.
     """
-    return 1 if settings().governance == SINGLE else 2
+    return 1 if settings().governance == SINGLE else assets.votes_needed(asset)
 
 
 def policy_of(asset: str) -> ActionsSpec:

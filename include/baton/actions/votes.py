@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from baton.actions import requests
 from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
 from baton.errors import BatonError
+from baton.governance import duties
 from baton.record import ledger, warehouse
 from baton.record.tables import votes as table
 
@@ -54,6 +55,11 @@ def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) 
     return ""
 
 
+def asset_of(request: Request) -> str:
+    """The asset that a request is about: what it names itself, or the effect of its pack."""
+    return request.pack if ":" in request.pack else f"effect:{request.pack}/{request.kind}"
+
+
 def cast(
     conn: Connection, request: Request, voter: Voter, answer: str, seen: str, reason: str = "", at: str = ""
 ) -> Request:
@@ -78,6 +84,10 @@ def cast(
         raise VoteRefused(f"answer {answer!r}: allowed are {APPROVE} and {REFUSE}")
     # whoever asked may take it back, which is no approval
     if why := flaw(voter, *((request.requester, request.barred) if answer == APPROVE else ("",))):
+        raise VoteRefused(f"request {request.id}: {why}")
+    if answer == APPROVE and (
+        why := duties.lacks(conn, asset_of(request), "approve", duties.Who(voter.id, voter.name))
+    ):
         raise VoteRefused(f"request {request.id}: {why}")
     here = table.c.request == request.id
     for row in conn.execute(sa.select(table).where(here)).all():

@@ -79,6 +79,13 @@ class FlowFile:
         """Name of its pack; empty where it is not to be told."""
         return self.head.word("pack")
 
+    def scores_with(self) -> list[str]:
+        """Models of its pack that it scores with, as far as the file tells."""
+        own = self.head.given.get("models", ())
+        listed = own if isinstance(own, list | tuple) else ()
+        scored = [call.word("model") for call in self.calls if call.verb == "score"]
+        return list(dict.fromkeys(one for one in [*listed, *scored] if isinstance(one, str) and one))
+
     def problem(self, line: int, field: str, message: str, allowed: Iterable[str] = ()) -> Problem:
         """A mistake in this file."""
         return Problem(str(self.path), line, field, message, ", ".join(allowed))

@@ -18,6 +18,8 @@ from baton.authoring.flow_files import FlowFile, read_flows
 from baton.contracts.expectations import COLUMN_ARGUMENTS, known_expectations
 from baton.errors import SpecError
 from baton.families import parameters
+from baton.governance import mistakes
+from baton.governance.assets import inventory
 from baton.packs.demos import has_demo
 from baton.packs.own_checks import own_files, own_problems
 from baton.packs.pack import SINGLE, find_pack, pack_folder, packs, read_folder
@@ -66,6 +68,7 @@ def lint(paths: Sequence[Path | str] = ()) -> list[Problem]:
         stages |= {names.scoring_of(model): {*alone, names.score_of(model)} for model in owners}
     for folder in folders.values():
         problems += folder.problems(stages)
+        problems += folder.governance_problems(flows, stages)
     for flow in flows:
         if flow.pack in folders:
             problems += folders[flow.pack].flow_problems(flow, stages or {})
@@ -112,6 +115,8 @@ class _Folder:
     contracts: dict[str, SpecFile] = field(default_factory=dict)
     sources: SpecFile | None = None
     tools: SpecFile | None = None
+    actions: SpecFile | None = None
+    governance: SpecFile | None = None
 
     @classmethod
     def read(cls, name: str, path: Path) -> Self:
@@ -121,10 +126,8 @@ class _Folder:
                 folder.models[file.path.stem] = file
             elif file.kind == "contract":
                 folder.contracts[file.path.stem] = file
-            elif file.kind == "sources":
-                folder.sources = file
-            elif file.kind == "tools":
-                folder.tools = file
+            elif file.kind in ("sources", "tools", "actions", "governance"):
+                setattr(folder, file.kind, file)
         return folder
 
     def problems(self, flows: Flows) -> Problems:
@@ -150,6 +153,16 @@ class _Folder:
                 yield from _budget_problems(file, flows)
         yield from self._missing_histories()
         yield from own_problems(self.name, self.path)
+
+    def governance_problems(self, flows: Sequence[FlowFile], stages: Flows) -> Problems:
+        """What `governance.yaml` says of what is not there, and of whom it says nothing; `flows` may be of any pack."""
+        uses = {one.flow: one.scores_with() for one in flows if one.flow and one.pack == self.name}
+        sources = self.sources.marked.data if self.sources is not None else {}
+        declared = self.actions.marked.data if self.actions is not None else {}
+        effects = declared.get("actions") if isinstance(declared, dict) else ()
+        named = [one if isinstance(one, dict) else () for one in (sources, effects)]  # also of a file with mistakes
+        has = inventory(self.path, self.models, self.contracts, *named)
+        yield from mistakes.problems(self.path, self.governance, has, uses if stages is not None else None, stages)
 
     def flow_problems(self, flow: FlowFile, flows: Mapping[str, Any]) -> Problems:
         """What a flow of this pack names that the pack does not have."""

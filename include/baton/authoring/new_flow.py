@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from baton.authoring.files import check_name, cron_of, render, write
+from baton.authoring.files import check_name, cron_of, govern, render, write
 from baton.errors import SpecError
 from baton.packs.pack import Pack, open_pack
 from baton.packs.spec_file import did_you_mean
@@ -70,7 +70,15 @@ def new_flow(
             text = render(template, **values, made=made, key=key, kinds=_kinds(found, specs))
             files[found.folder / "contracts" / f"{made}.yaml"] = text
     written = write(files)
-    return [*written, *_learn_from(name, found, models)]
+    uses = f"intended_use: Decide with {' and '.join(models)}"
+    governed = govern(found.folder, found.name, "flow", name, uses)
+    if folder / f"{name}_labels.py" in files:
+        governed += govern(
+            found.folder, found.name, "flow", f"{name}_labels", "intended_use: Take in what became known later"
+        )
+    for model in models:
+        governed += govern(found.folder, found.name, "model", model, f"intended_use: Score for {name}", name)
+    return [*written, *dict.fromkeys(governed), *_learn_from(name, found, models)]
 
 
 def _model(pack: Pack, name: str) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from baton.authoring import roles
 from baton.authoring.column_types import column_types, in_ranges
 from baton.authoring.commented import commented
-from baton.authoring.files import check_name, cron_of, render, write
+from baton.authoring.files import check_name, cron_of, govern, render, write
 from baton.authoring.profile import Learnt
 from baton.errors import SpecError
 from baton.names import CONTRACT, scoring_of
@@ -151,7 +152,9 @@ def new_model(asked: NewModel) -> list[Path]:
         more["about"] = asked.about
         more["labelled"] = part == "training" and FAMILIES[asked.family] is TabularSpec
         texts[f"contracts/{asked.name}_{part}.yaml"] = render("contract.yaml.j2", **values, **more)
-    return write({pack.folder / name: text for name, text in texts.items()})
+    written = write({pack.folder / name: text for name, text in texts.items()})
+    says = f"intended_use: {json.dumps(f'Say what {asked.target} is')}, consumers: []"
+    return [*written, *govern(pack.folder, pack.name, "model", asked.name, says)]
 
 
 def _check(asked: NewModel, pack: Pack) -> None:

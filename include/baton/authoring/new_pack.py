@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from baton.authoring.files import check_name, render, write
+from baton.authoring.files import check_name, in_a_year, render, write
 from baton.authoring.new_flow import new_flow
 from baton.authoring.new_model import NewModel, RowNotes, new_model
 from baton.authoring.profile import Profile, profile, rules
@@ -151,10 +151,11 @@ def new_pack(name: str, into: Path) -> list[Path]:
         raise SpecError(f"{root} exists already")
     package = f"baton_{name}"
     written = []
-    for file in ("pyproject.toml", "__init__.py", "sources.yaml", "steps.py", "README.md"):
+    for file in ("pyproject.toml", "__init__.py", "sources.yaml", "governance.yaml", "steps.py", "README.md"):
         path = root / file if file == "pyproject.toml" else root / package / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(f"pack/{file.replace('__', '')}.txt", name=name), encoding="utf-8")
+        text = render(f"pack/{file.replace('__', '')}.txt", name=name, review=in_a_year())
+        path.write_text(text, encoding="utf-8")
         written.append(path)
     for part in ("models", "contracts"):
         (root / package / part).mkdir()
@@ -197,7 +198,7 @@ def pack_from(name: str, look: Look, given: Mapping[str, str], into: Path, dags:
         for path in dags.glob(f"{name}_*.py"):
             path.unlink(missing_ok=True)
         raise
-    return made
+    return list(dict.fromkeys(made))
 
 
 def _from_sqlite(file: str, table: str) -> pd.DataFrame:

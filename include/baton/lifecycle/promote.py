@@ -102,8 +102,8 @@ def compare(spec: ModelSpec, registry: Any, version: int, champion: int | None) 
         BatonError: the rows that the version was trained from are not in the store any more.
     """
     maker = family(spec.family)
-    before = maker.load(registry.download(spec.model, champion)) if champion else None  # the one that scores
-    folder = registry.download(spec.model, version)
+    before = maker.load(registry.verified(spec.model, champion)) if champion else None  # the one that scores
+    folder = registry.verified(spec.model, version)
     judged = maker.load(folder / JUDGED if (folder / JUDGED).is_dir() else folder)
     frame = _training_rows(spec, registry, version)
     if frame is None:

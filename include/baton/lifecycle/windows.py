@@ -115,7 +115,7 @@ def _judged(
     judged = record and (record["version"], record["commit_id"], record["performance"].get("labels"))
     if record and judged == (version, scores.commit_id, heard):
         return window_from(record["window"]), None
-    stored = Registry().download(spec.model, version) / "reference.json"
+    stored = Registry().verified(spec.model, version) / "reference.json"
     if not stored.exists():
         return None
     return _judge(spec, flow, Window(partition, version), scores, json.loads(stored.read_text(encoding="utf-8")), heard)

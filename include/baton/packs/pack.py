@@ -1,7 +1,7 @@
 """Packs: the business folders, found through the entry-point group `baton.packs`, whoever installed them.
 
 <pack>/models/<model>.yaml  contracts/<contract>.yaml  sources.yaml  tools.yaml  retention.yaml  actions.yaml
-<pack>/budgets.yaml  steps.py  README.md
+<pack>/budgets.yaml  governance.yaml  steps.py  README.md
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from baton.settings import settings
 from baton.specs.actions import ActionsSpec
 from baton.specs.budgets import SpendingSpec
 from baton.specs.contract import ContractSpec
+from baton.specs.governance import GovernanceSpec
 from baton.specs.kinds import Kind
 from baton.specs.model import ModelSpec
 from baton.specs.retention import FlowRetention
@@ -25,7 +26,14 @@ from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
 
-SINGLE: tuple[Kind, ...] = ("sources", "tools", "retention", "actions", "budgets")  # files of which a pack has one
+SINGLE: tuple[Kind, ...] = (
+    "sources",
+    "tools",
+    "retention",
+    "actions",
+    "budgets",
+    "governance",
+)  # a pack has one file of each
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Pack:
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     retention: dict[str, FlowRetention] = field(default_factory=dict)
     actions: ActionsSpec | None = None
+    governance: GovernanceSpec | None = None
     budgets: dict[str, SpendingSpec] = field(default_factory=dict)
 
     def contract(self, name: str) -> ContractSpec:
@@ -190,6 +199,7 @@ def read_pack(name: str, folder: Path, package: str = "") -> Pack:
         tools=tools,
         retention=retention,
         actions=next((file.spec for file in read if file.kind == "actions"), None),
+        governance=next((file.spec for file in read if file.kind == "governance"), None),
         budgets=budgets,
     )
 

@@ -16,7 +16,7 @@ from baton.specs.kinds import KINDS, Kind, ModelFile
 from baton.specs.model import ESTIMATORS
 
 M = TypeVar("M", bound=BaseModel)
-_FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:\[\d+\][\w.]*)*): (?P<message>.+)$", re.DOTALL)
+_FIELD_PREFIX = re.compile(r"^(?P<path>[a-z_][\w.]*(?:/[\w./-]*)?(?:\[\d+\][\w.]*)*): (?P<message>.+)$", re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)

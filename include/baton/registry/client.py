@@ -110,7 +110,7 @@ class Registry(Versions):
         Raises:
             RegistryRefused: the version does not verify, the champion is not `previous` any more, or there is no permit.
         """
-        manifest = _manifest(self.download(model, version))
+        manifest = _manifest(self.verified(model, version))
 
         def move(conn: Connection) -> None:
             warehouse.take_turns(conn, switch.TURNS)
@@ -158,7 +158,7 @@ class Registry(Versions):
         if target == current:
             raise RegistryRefused(f"{model}: version {target} is champion already")
         self.require_promoted(model, target)
-        manifest = _manifest(self.download(model, target))
+        manifest = _manifest(self.verified(model, target))
 
         def move(conn: Connection) -> None:
             warehouse.take_turns(conn, switch.TURNS)

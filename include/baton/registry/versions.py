@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from baton.errors import RegistryRefused, ServiceError
+from baton.governance.consume import require_consumer
 from baton.names import REVIEW
 from baton.registry.card import with_gate
 from baton.registry.download import stored, verified_folder
@@ -174,16 +175,24 @@ class Versions(RunLog):
         """Set a tag of a version."""
         self.rest.post("/model-versions/set-tag", name=model, version=str(version), key=key, value=value)
 
-    def download(self, model: str, version: int) -> Path:
-        """Return a local folder with the verified files of a version.
+    def download(self, model: str, version: int, consumer: str) -> Path:
+        """Return a local folder with the verified files of a version, for a flow that may use it.
 
         The folder is fetched once into `home/models/<model>/<version>`; signature, identity and the hash of
         every file are checked on each call, before any model library opens it.
 
+        Args:
+            consumer: DAG id of the flow, or of one of the model's own DAGs.
+
         Raises:
-            RegistryRefused: tampered with, replayed, not signed, or holding something that could run.
+            RegistryRefused: not for this consumer, tampered with, replayed, not signed, or holding something that could run.
             ServiceError: the server is down.
         """
+        require_consumer(model, consumer)
+        return self._verified(model, version)[0]
+
+    def verified(self, model: str, version: int) -> Path:
+        """As `download`, for whoever looks at the files and scores nothing."""
         return self._verified(model, version)[0]
 
     def manifest(self, model: str, version: int) -> str:

@@ -1,4 +1,4 @@
-"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions, budgets.
+"""The YAML of a pack as strict pydantic models: models, contracts, sources, tools, retention, actions, budgets, governance.
 
     models/<model>.yaml        -> TabularSpec | ForecastSpec | TextSpec, by `family`
     contracts/<contract>.yaml  -> ContractSpec
@@ -7,6 +7,7 @@
     retention.yaml             -> RetentionSpec (DAG id -> FlowRetention)
     actions.yaml               -> ActionsSpec (what may be done outside, and who has to agree)
     budgets.yaml               -> BudgetsSpec (name -> SpendingSpec)
+    governance.yaml            -> GovernanceSpec (who answers for what the pack has, and who may use it)
 
 `baton.packs` loads them, `baton.authoring.lint` explains mistakes, `baton.authoring.schemas` writes JSON Schema for editors.
 """
@@ -19,6 +20,7 @@ from baton.specs.actions import ActionsSpec
 from baton.specs.budgets import BudgetsSpec
 from baton.specs.contract import ContractSpec
 from baton.specs.forecast import ForecastSpec
+from baton.specs.governance import GovernanceSpec
 from baton.specs.retention import RetentionSpec
 from baton.specs.source import SourcesSpec
 from baton.specs.tabular import TabularSpec
@@ -30,10 +32,11 @@ class ModelFile(RootModel[Annotated[TabularSpec | ForecastSpec | TextSpec, Field
     """models/<model>.yaml: the family decides which fields there are."""
 
 
-Kind = Literal["model", "contract", "sources", "tools", "retention", "actions", "budgets"]
+Kind = Literal["model", "contract", "sources", "tools", "retention", "actions", "budgets", "governance"]
 KINDS: dict[Kind, type[BaseModel]] = {
     "model": ModelFile, "contract": ContractSpec, "sources": SourcesSpec, "tools": ToolsSpec,
     "retention": RetentionSpec, "actions": ActionsSpec, "budgets": BudgetsSpec,
+    "governance": GovernanceSpec,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from baton.data.identity import with_row_identity
 from baton.data.partitions import is_own
 from baton.data.parts import give_back
 from baton.errors import BatonError, RegistryRefused, ServiceError
+from baton.governance.consume import require_consumer
 from baton.names import promote_of, train_of
 from baton.progress import tell
 from baton.record import ledger
@@ -116,9 +117,11 @@ def choose_models(
 
     Raises:
         BatonError: a model has no champion, or the choice names something unknown.
-        RegistryRefused: the version named or on record was never promoted, or cannot be trusted; or neither the champion
-            nor the previous champion can.
+        RegistryRefused: the flow is no consumer of a model; the version named or on record was never promoted, or cannot be
+            trusted; or neither the champion nor the previous champion can.
     """
+    for model in models:
+        _require_consumer(model, flow)
     wanted: dict[str, int] = {}
     for one in choice.split(",") if choice not in {"recorded", "champion"} else ():
         name, _, version = one.partition("=")
@@ -143,13 +146,13 @@ def choose_models(
             try:
                 if not dry_run:
                     registry.require_promoted(model, known)
-                registry.download(model, known)
+                registry.download(model, known, flow)
             except RegistryRefused as refusal:
                 _record_refusal(model, known, refusal, None)
                 raise
             chosen[model] = known
         else:
-            chosen[model], notes = _trusted_champion(registry, model)
+            chosen[model], notes = _trusted_champion(registry, model, flow)
             degraded += notes
     return chosen, degraded, choice != "recorded"
 
@@ -178,7 +181,7 @@ def _foreign(model: str, alias: int | None, champion: int | None) -> tuple[str |
     return foreign, [f"{foreign}; the version of the ledger scores"]
 
 
-def _trusted_champion(registry: Registry, model: str) -> tuple[int, list[str]]:
+def _trusted_champion(registry: Registry, model: str, flow: str) -> tuple[int, list[str]]:
     """The ledger's champion if its files verify, else the previous one; what is not as it should be, also on the ledger."""
     champion, aliases = registry.recorded_champion(model), registry.aliases(model)
     foreign, notes = _foreign(model, aliases.get(CHAMPION), champion)
@@ -188,16 +191,26 @@ def _trusted_champion(registry: Registry, model: str) -> tuple[int, list[str]]:
             f"{why}model {model!r} has no champion yet: trigger {train_of(model)}, then approve in {promote_of(model)}"
         )
     try:
-        registry.download(model, champion)
+        registry.download(model, champion, flow)
     except RegistryRefused as refusal:
         previous = aliases.get(PREVIOUS)
         _record_refusal(model, champion, refusal, previous)
         if previous is None or previous == champion:
             raise
         registry.require_promoted(model, previous)
-        registry.download(model, previous)
+        registry.download(model, previous, flow)
         return previous, [*notes, f"{model} version {champion} refused ({refusal}); version {previous} scores instead"]
     return champion, notes
+
+
+def _require_consumer(model: str, flow: str) -> None:
+    """A refusal is on the ledger too: whoever owns the model sees who tried."""
+    try:
+        require_consumer(model, flow)
+    except RegistryRefused as refusal:
+        with write() as conn:
+            ledger.append(conn, "consume_refused", f"model:{model}", {"flow": flow, "reason": str(refusal)})
+        raise
 
 
 def _record_refusal(model: str, version: int, refusal: RegistryRefused, instead: int | None) -> None:

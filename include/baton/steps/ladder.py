@@ -103,7 +103,7 @@ class Climb:
         if self._loaded is None:
             if not self._job.dry_run:
                 registry.require_promoted(self._model, version)
-            self._loaded = maker.load(registry.download(self._model, version))
+            self._loaded = maker.load(registry.download(self._model, version, self._job.flow))
         frame = maker.score(spec, self._loaded, data, self._explain)
         frame.insert(1, "model", self._model)
         frame.insert(2, "version", version)

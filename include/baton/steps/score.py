@@ -81,12 +81,12 @@ def score(job: StageJob[ScoreOptions]) -> StageOutput:
             raise SpecError(
                 f"model {name}, engine: spark: a row's score depends on other rows, so a cluster cannot share them out"
             )
-        files = registry.download(name, version)
+        files = registry.download(name, version, job.flow)
         output = job.connections.cluster(job.options.conn_id)(job, "baton.steps.score:scored", files, facts)
         return replace(output, on_commit=partial(_count, job, began, whole))
     ends = _ends(data, maker.row_local)
     rows = read_frames(data, ends=ends) if ends else [read(data)]
-    frames = scored(job, ({"data": some} for some in rows), registry.download(name, version))
+    frames = scored(job, ({"data": some} for some in rows), registry.download(name, version, job.flow))
     counted = partial(_count, job, began, whole)
     return StageOutput(next(frames), facts, counted, frames, ends=ends)
 

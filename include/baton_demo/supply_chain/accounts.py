@@ -49,7 +49,7 @@ def cost_of_versions(book: SupplyChainPlaybook, versions: list[int], numbers: li
     number = (truth["seconds"] // (7 * 86_400)).astype(int)
     found = {}
     for version in versions:
-        model: Any = maker.load(registry.download(MODEL, version))
+        model: Any = maker.load(registry.verified(MODEL, version))
         found[f"version {version}"] = _cost(spec, model, truth, number, numbers)
     return found
 

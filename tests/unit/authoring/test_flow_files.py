@@ -57,6 +57,10 @@ TOOLS = """\
 postcodes: {description: where it is, conn_id: post, path: "codes/{value}", answer: {town: text}}
 """
 
+GOVERNANCE = (
+    "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01, consumers: [orders]}\n"
+)
+
 
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
@@ -70,6 +74,7 @@ def shop(tmp_path, monkeypatch):
         (pack / "contracts" / f"{name}.yaml").write_text(CONTRACT.format(name=name))
     (pack / "sources.yaml").write_text(SOURCES)
     (pack / "tools.yaml").write_text(TOOLS)
+    (pack / "governance.yaml").write_text(GOVERNANCE)
     (tmp_path / "dags" / "orders.py").write_text(FLOW)
     monkeypatch.setenv("BATON_PROJECT", str(tmp_path))
     settings.cache_clear()

@@ -60,9 +60,13 @@ rows:
 """
 
 
+GOVERNANCE = "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01, consumers: []}\n"
+
+
 @pytest.fixture
 def pack(tmp_path):
-    for name, text in {"models/fraud.yaml": MODEL, "contracts/rows.yaml": CONTRACT, "sources.yaml": SOURCES}.items():
+    files = {"models/fraud.yaml": MODEL, "contracts/rows.yaml": CONTRACT, "sources.yaml": SOURCES}
+    for name, text in {**files, "governance.yaml": GOVERNANCE}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "history.csv").write_text("id\n")
@@ -273,7 +277,8 @@ def test_schemas_for_editors_are_written(tmp_path):
 
     written = export(tmp_path / "schemas")
     assert [path.name for path in written] == [
-        f"{kind}.schema.json" for kind in ("model", "contract", "sources", "tools", "retention", "actions")
+        f"{kind}.schema.json"
+        for kind in ("model", "contract", "sources", "tools", "retention", "actions", "budgets", "governance")
     ]
     types = json.loads(written[1].read_text())["$defs"]["ExpectationSpec"]["properties"]["type"]["enum"]
     assert "expect_column_values_to_be_between" in types

@@ -48,7 +48,12 @@ def asked(pack, **changes):
 
 def test_a_new_model_passes_lint_and_loads(pack):
     written = new_model(asked(pack))
-    assert sorted(path.name for path in written) == ["rain.yaml", "rain_rows.yaml", "rain_training.yaml"]
+    assert sorted(path.name for path in written) == [
+        "governance.yaml",
+        "rain.yaml",
+        "rain_rows.yaml",
+        "rain_training.yaml",
+    ]
     assert lint([pack]) == []
     loaded = read_pack("rainfall", pack)
     model, contract = loaded.models["rain"], loaded.contracts["rain_training"]
@@ -105,7 +110,12 @@ def test_the_first_version_must_do_a_little_better_than_chance(pack, tmp_path, p
 
 def test_an_anomaly_model_for_a_flow_has_no_scoring_of_its_own(pack):
     written = new_model(asked(pack, name="odd", family="anomaly", scoring=False))
-    assert sorted(path.name for path in written) == ["odd.yaml", "odd_rows.yaml", "odd_training.yaml"]
+    assert sorted(path.name for path in written) == [
+        "governance.yaml",
+        "odd.yaml",
+        "odd_rows.yaml",
+        "odd_training.yaml",
+    ]
     assert read_pack("rainfall", pack).models["odd"].scoring is None
 
 

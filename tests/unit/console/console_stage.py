@@ -141,7 +141,13 @@ def client(name: str | None, *, cookie: bool = False) -> TestClient:
 def routes() -> list[tuple[str, str]]:
     """Every (method, address) of the console, with values for its parameters."""
     app = create_app(who, LittleHost())
-    values = {"{path:path}": "contracts/f/p/x.html", "{flow}": FLOW, "{entity_key:path}": "1", "{number:int}": "1"}
+    values = {
+        "{path:path}": "contracts/f/p/x.html",
+        "{flow}": FLOW,
+        "{entity_key:path}": "1",
+        "{number:int}": "1",
+        "{asset:path}": "model:card_fraud",
+    }
     found = []
     for route in app.routes:
         path = route.path  # type: ignore[attr-defined]

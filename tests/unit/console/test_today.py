@@ -36,7 +36,7 @@ def test_every_route_asks_who_is_there() -> None:
 
 def test_viewer_may_not_write(filled: Any) -> None:
     writes = [(method, path) for method, path in routes() if method not in ("GET", "HEAD")]
-    assert len(writes) == 5
+    assert len(writes) == 7
     for method, path in writes:
         assert client("viewer").request(method, path, json={"resolution": "fraud"}).status_code == 403, path
     page = client("viewer").get("/baton/today", headers=HTML).text

@@ -64,7 +64,7 @@ class Models:
         monkeypatch.setattr(maker, "load", lambda folder: versions[folder.name])
         monkeypatch.setattr(promote, "family", lambda name: maker)
 
-    def download(self, model: str, version: int) -> Path:
+    def verified(self, model: str, version: int) -> Path:
         return self.home / f"v{version}"
 
     def identity(self, model: str, version: int) -> Any:

@@ -183,7 +183,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     reference = drift.reference(known, ["amount"], np.random.default_rng(1).random(2000)) | {"metrics": {}}
     (tmp_path / "reference.json").write_text(json.dumps(reference))
     monkeypatch.setattr(
-        lifecycle_windows, "Registry", lambda: SimpleNamespace(download=lambda model, version: tmp_path)
+        lifecycle_windows, "Registry", lambda: SimpleNamespace(verified=lambda model, version: tmp_path)
     )
     return tmp_path
 

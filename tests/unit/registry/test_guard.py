@@ -52,7 +52,7 @@ class Shelf(Registry):
         else:
             del self.there[body["alias"]]
 
-    def download(self, model: str, version: int) -> Path:
+    def verified(self, model: str, version: int) -> Path:
         return Path()
 
 

@@ -42,7 +42,7 @@ class Shelf(Registry):
     def tags(self, model: str, version: int) -> dict[str, str]:
         return self.said
 
-    def download(self, model: str, version: int) -> Path:
+    def verified(self, model: str, version: int) -> Path:
         return Path()
 
 
@@ -111,6 +111,6 @@ def test_a_move_says_what_was_signed_of_the_version(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "manifest.json").write_bytes(b"signed")
-    monkeypatch.setattr(shelf, "download", lambda model, version: tmp_path)
+    monkeypatch.setattr(shelf, "verified", lambda model, version: tmp_path)
     shelf.promote(MODEL, 1, permit=BY())
     assert ledger.entries(subject=MODEL)[0].payload["manifest"] == hashlib.sha256(b"signed").hexdigest()

@@ -21,9 +21,12 @@ policy:
   - {name: rest, level: two_approvers}
 """
 
+GOVERNANCE = "default: {owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01}\n"
+
 
 def pack(folder: Path, text: str) -> Path:
     (folder / "actions.yaml").write_text(text)
+    (folder / "governance.yaml").write_text(GOVERNANCE)
     return folder
 
 

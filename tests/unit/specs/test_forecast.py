@@ -95,6 +95,8 @@ def pack(tmp_path: Path) -> Path:
         'sales: {kind: file, description: s, path: "{landing}/{partition}.*", history: "{pack}/h.csv"}\n'
     )
     (tmp_path / "h.csv").touch()
+    terms = "{owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01}"
+    (tmp_path / "governance.yaml").write_text(f"default: {terms}\n")
     (tmp_path / "models/demand.yaml").write_text(json.dumps(MODEL, indent=1))  # JSON is YAML
     return tmp_path
 

@@ -30,6 +30,8 @@ assets:
 def pack(tmp_path: Path) -> Path:
     (tmp_path / "tools.yaml").write_text(TOOLS)
     (tmp_path / "models").mkdir()
+    terms = "{owner: ann, deputy: bob, impact: low, intended_use: shop, review: 2030-01-01}"
+    (tmp_path / "governance.yaml").write_text(f"default: {terms}\n")
     return tmp_path
 
 

@@ -140,7 +140,7 @@ def test_a_model_scores_some_rows_at_a_time_and_never_holds_them_all(monkeypatch
                 {"entity_key": rows["order_id"].astype(str), "score": rows["amount"] / 50, "reasons": None}
             )
 
-    shelf = SimpleNamespace(download=lambda name, version: "model", version_url=lambda name, version: "url")
+    shelf = SimpleNamespace(download=lambda name, version, consumer: "model", version_url=lambda name, version: "url")
     monkeypatch.setattr(scoring, "Registry", lambda: shelf)
     monkeypatch.setattr(scoring, "family", lambda name: Maker())
     options = {"model": "late_order"}

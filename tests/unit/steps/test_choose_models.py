@@ -35,10 +35,18 @@ class Shelf(Registry):
     def delete(self, path: str, **body: Any) -> Any:
         del self.there[body["alias"]]
 
-    def download(self, model: str, version: int) -> Path:
+    def download(self, model: str, version: int, consumer: str) -> Path:
+        return self.verified(model, version)
+
+    def verified(self, model: str, version: int) -> Path:
         if version in self.broken:
             raise RegistryRefused(f"{model} version {version}: not those that were signed")
         return Path()
+
+
+def only_shop(model: str, consumer: str) -> None:
+    if consumer != FLOW:
+        raise RegistryRefused(f"flow {consumer} may not use model {model}: its consumers are {FLOW}")
 
 
 @pytest.fixture
@@ -46,6 +54,7 @@ def shelf(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     warehouse.migrate()
     made = Shelf()
     monkeypatch.setattr(ingest, "Registry", lambda: made)
+    monkeypatch.setattr(ingest, "require_consumer", only_shop)
     made.promote(MODEL, 1, permit=BY())
     made.promote(MODEL, 2, 1, permit=BY())
     yield made
@@ -63,6 +72,15 @@ def kinds() -> list[str]:
 def test_the_champion_scores_and_a_former_one_may_be_named(shelf: Shelf) -> None:
     assert choose() == (*choose("champion")[:2], False) == ({MODEL: 2}, [], False)
     assert choose(f"{MODEL}=1") == ({MODEL: 1}, [], True)
+
+
+@pytest.mark.parametrize("how", [{}, {"dry_run": True}, {"fallbacks": [MODEL]}])
+def test_a_flow_that_is_no_consumer_is_refused_whatever_it_asks_for(shelf: Shelf, how: dict[str, Any]) -> None:
+    for choice in ("recorded", "champion", f"{MODEL}=1"):
+        with pytest.raises(RegistryRefused, match="flow theirs may not use model late_order"):
+            choose_models("theirs", HOUR, [MODEL], choice, **how)
+    entry = ledger.entries()[0]
+    assert (entry.kind, entry.subject, entry.payload["flow"]) == ("consume_refused", f"model:{MODEL}", "theirs")
 
 
 def test_a_version_that_was_never_promoted_scores_in_a_dry_run_only(shelf: Shelf) -> None:

@@ -46,11 +46,12 @@ def test_several_versions_may_be_named_and_each_model_once(home: Path, monkeypat
         def require_promoted(self, model: str, version: int) -> None:
             raise AssertionError("a dry run may name any version")
 
-        def download(self, model: str, version: int) -> Path:
+        def download(self, model: str, version: int, consumer: str) -> Path:
             return Path()
 
     warehouse.migrate()
     monkeypatch.setattr(ingest, "Registry", Shelf)
+    monkeypatch.setattr(ingest, "require_consumer", lambda model, flow: None)
     assert choose_models("f", HOUR, ["a", "b"], "a=7,b=3", dry_run=True) == ({"a": 7, "b": 3}, [], True)
     for choice in ("a=7,a=8", "a=7,", "a=7,c=1", "recorded,a=7"):
         with pytest.raises(BatonError, match="allowed are recorded, champion, a=<version>, b=<version>"):

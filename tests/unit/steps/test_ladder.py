@@ -79,7 +79,7 @@ class Shelf:
     def version_url(self, model: str, version: int) -> str:
         return f"http://mlflow/{version}"
 
-    def download(self, model: str, version: int) -> int:
+    def download(self, model: str, version: int, consumer: str) -> int:
         self.asked.append(version)
         problem = self.wrong.get(version, self.wrong.get(0))
         if isinstance(problem, Exception):
@@ -332,7 +332,7 @@ def test_what_another_version_scored_is_judged_for_that_version(shelf: Shelf, mo
     monkeypatch.setattr(
         windows,
         "Registry",
-        lambda: SimpleNamespace(download=lambda model, version: asked.append(version) or Path("none")),
+        lambda: SimpleNamespace(verified=lambda model, version: asked.append(version) or Path("none")),
     )
     _, spec = find_model(MODEL)
     list(windows.judge(spec, FLOW, {HOURS[0]: "published"}))

@@ -102,7 +102,7 @@ def _versions(strict: bool) -> Iterator[Callable[[str, int], Path | str]]:
             if registry is None:
                 return "no registry was ever made in this BATON_HOME"
             try:
-                return registry.download(model, version)
+                return registry.verified(model, version)
             except BatonError as refusal:  # gone, or it does not verify
                 if strict:
                     raise

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException as AnyHttpException
 
 from baton.console.host import Host, Person
 from baton.console.pages import action_routes
+from baton.console.pages.assets import grants
+from baton.console.pages.assets import routes as asset_routes
 from baton.console.pages.rendering import page
 from baton.console.pages.routes import router
 from baton.errors import BatonError
@@ -39,6 +41,8 @@ def create_app(current_user: Callable[..., Any], host: Host) -> FastAPI:
     app.state.host = host
     app.include_router(router)
     app.include_router(action_routes.router)
+    app.include_router(asset_routes.router)
+    app.include_router(grants.router)
     app.middleware("http")(_with_headers)
     app.add_exception_handler(AnyHttpException, _refused)
     app.add_exception_handler(BatonError, _broken)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from baton.console.host import Rights
 from baton.console.queries import actions, queues, state, work
 from baton.console.queries.alias_watch import WATCH
+from baton.console.queries.assets import listing
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
@@ -20,7 +21,7 @@ def gather(rights: Rights) -> dict[str, Any]:
     """Everything on the page, as JSON-ready values; only what the person may read.
 
     Returns:
-        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, budgets, ledger,
+        at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, reviews (assets that are due), budgets, ledger,
         registry (`compared`, and the address of its UI).
     """
     present = datetime.now(UTC)
@@ -43,6 +44,7 @@ def gather(rights: Rights) -> dict[str, Any]:
             "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
             "healing": state.healing(conn, rights),
+            "reviews": listing.due(listing.rows(rights, present.date())),
             "budgets": report.warnings(rights.read),
             "ledger": state.ledger_state(conn),
             "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},

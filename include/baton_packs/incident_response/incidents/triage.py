@@ -144,6 +144,6 @@ def template(case: AgentQuestion) -> Triage:
 
 
 TRIAGE = AgentSpec(
-    "incident_triage", HERE / "prompts" / "triage.md", output=Triage, cases=cases, check=check, template=template, rules=rules,
+    "incident_triage", HERE / "prompts" / "incident_triage.md", output=Triage, cases=cases, check=check, template=template, rules=rules,
     longest=400,
 )  # fmt: skip

@@ -50,7 +50,7 @@ def report(job: StageJob) -> StageOutput:
     frames, registry = read_inputs(job.inputs), Registry()
     _, spec = find_model(MODEL)
     assert isinstance(spec, ForecastSpec)
-    fitted = family(spec.family).load(registry.download(MODEL, job.models[MODEL]))
+    fitted = family(spec.family).load(registry.download(MODEL, job.models[MODEL], job.flow))
     week = report_page.Week(
         job.partition, job.models[MODEL], job.dry_run, ordering.load(), frames["decisions"], frames["simulated"],
         frames["forecast"], frames["history"], frames["stock"], backtest(spec, fitted, frames["history"]), notes(job),

@@ -66,6 +66,7 @@ def test_lint_names_text_columns_of_a_wrong_type_a_missing_class_and_unknown_arg
         "models/kind_of_mail.yaml": MODEL,
         "contracts/mails.yaml": CONTRACT,
         "sources.yaml": SOURCES,
+        "governance.yaml": "default: {owner: ann, deputy: bob, impact: low, intended_use: mails, review: 2030-01-01}\n",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")

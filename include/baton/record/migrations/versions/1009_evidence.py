@@ -5,7 +5,7 @@ from alembic import op
 from baton.record.columns import columns
 
 revision = "1009"
-down_revision = "1007"
+down_revision = "1008"
 _COMMITS, _USES = "ix_commits_flow_stage_created_at", "ix_partition_models_model_version_flow_partition"
 
 

@@ -1,0 +1,165 @@
+"""Duties: who may approve, audit, ... an asset, by grants with an end date that its owner or deputy gives.
+
+A duty that was never granted on an asset is anybody's whom Airflow lets; once it was, it is its owner's, its deputy's, and of those
+whose grant is good: a grant that ended opens nothing to others. Airflow's auth manager is asked by the host beside this: both must
+say yes.
+"""
+
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal, get_args
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.errors import BatonError, SpecError
+from baton.governance.assets import find
+from baton.record import ledger, warehouse
+from baton.record.tables import grants as table
+
+Duty = Literal["read", "consume", "modify", "approve", "activate", "spend", "audit"]
+DUTIES: tuple[Duty, ...] = get_args(Duty)
+LONGEST = 366  # days that a grant may last
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One row of `grants`: who may do what on which asset, until the end of the day `valid_to`, unless it was ended before."""
+
+    id: int
+    asset: str
+    person: str
+    duty: str
+    given_by: str
+    reason: str | None
+    at: str
+    valid_to: str
+    ended_at: str | None
+    ended_by: str | None
+
+    def holds(self, at: str) -> bool:
+        """Whether it is good at that time."""
+        return self.ended_at is None and self.valid_to > at
+
+
+@dataclass(frozen=True)
+class Who:
+    """Somebody as the host knows them: the id that they logged in with, and what they are called."""
+
+    id: str
+    name: str = ""
+
+    def among(self, *people: str) -> bool:
+        """Whether they are one of these, by id or name; upper and lower case are the same person."""
+        mine = {one.strip().casefold() for one in (self.id, self.name)} - {""}
+        return bool(mine & {one.strip().casefold() for one in people})
+
+
+_COLUMNS = [table.c[field.name] for field in fields(Grant)]
+
+
+def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until: date, reason: str) -> Grant:
+    """Give somebody a duty on an asset until the end of a day, with its ledger entry.
+
+    Raises:
+        BatonError: the giver is neither owner nor deputy, gives it to themselves, or what is said cannot be.
+        SpecError: there is no such asset, or nobody answers for it.
+    """
+    known, today = find(asset), datetime.now(UTC).date()
+    if duty not in DUTIES:
+        raise BatonError(f"duty {duty!r}: there are {', '.join(DUTIES)}")
+    _require_owner(known.id, giver)
+    who = person.strip()
+    if not who or len(who) > 128 or who.startswith(("flow:", "agent:", "service:")):
+        raise BatonError(f"person {person!r}: name somebody by what they log in with")
+    if giver.among(who):
+        raise BatonError(
+            f"{known.id}: {giver.name or giver.id} gives nothing to themselves: owner and deputy have it already"
+        )
+    if not today <= until <= today + timedelta(days=LONGEST):
+        raise BatonError(f"until {until}: a grant ends within {LONGEST} days, and not before today")
+    if not reason.strip():
+        raise BatonError("reason: say why, for whoever looks at it afterwards")
+    end = datetime.combine(until + timedelta(days=1), time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    values = {
+        "asset": known.id,
+        "person": who,
+        "duty": duty,
+        "given_by": giver.name or giver.id,
+        "reason": reason.strip(),
+    }
+    values |= {"at": warehouse.now(), "valid_to": end}
+    number = conn.execute(table.insert().values(values).returning(table.c.id)).scalar_one()
+    ledger.append(
+        conn, "grant_given", known.id, {"grant": int(number), **{k: v for k, v in values.items() if k != "at"}}
+    )
+    return _one(conn, int(number))
+
+
+def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
+    """End a grant now, with its ledger entry: its asset's owner or deputy, or whoever has it, may.
+
+    Raises:
+        BatonError: there is none of that number, it is over, or it is not theirs to end.
+    """
+    grant = _one(conn, number)
+    if not by.among(grant.person):
+        _require_owner(grant.asset, by)
+    if not grant.holds(warehouse.now()):
+        raise BatonError(f"grant {number} is over since {(grant.ended_at or grant.valid_to)[:19]}")
+    values = {"ended_at": warehouse.now(), "ended_by": by.name or by.id}
+    conn.execute(table.update().where(table.c.id == number, table.c.ended_at.is_(None)).values(values))
+    ledger.append(conn, "grant_ended", grant.asset, {"grant": number, "by": values["ended_by"], "reason": reason})
+    return _one(conn, number)
+
+
+def of_asset(conn: Connection, asset: str, limit: int = 200) -> list[Grant]:
+    """Grants on an asset, the newest first, also those that are over."""
+    query = sa.select(*_COLUMNS).where(table.c.asset == asset).order_by(table.c.id.desc()).limit(limit)
+    return [Grant(*row) for row in conn.execute(query)]
+
+
+def in_force(conn: Connection, limit: int = 1000) -> list[Grant]:
+    """Grants that are good now, by asset."""
+    good = (table.c.ended_at.is_(None), table.c.valid_to > warehouse.now())
+    query = sa.select(*_COLUMNS).where(*good).order_by(table.c.asset, table.c.id).limit(limit)
+    return [Grant(*row) for row in conn.execute(query)]
+
+
+def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
+    """Why somebody has not the duty on an asset; empty: they have it.
+
+    Where governance.yaml cannot be read, nobody has it by nature, so that only whose grant is good remains.
+    """
+    here = (table.c.asset == asset, table.c.duty == duty)
+    given = conn.execute(sa.select(table.c.person, table.c.valid_to, table.c.ended_at).where(*here)).all()
+    if not given:
+        return ""
+    now = warehouse.now()
+    if any(who.among(one.person) for one in given if one.ended_at is None and one.valid_to > now):
+        return ""
+    try:
+        terms = find(asset).terms
+    except SpecError as error:
+        return f"{who.name or who.id} has no grant to {duty} {asset}, and who answers for it is not to be read: {error}"
+    if who.among(terms.owner, terms.deputy):
+        return ""
+    return (
+        f"{who.name or who.id} may not {duty} {asset}: that is for {terms.owner}, {terms.deputy} and whoever they gave the duty to "
+        "(`baton grants list`)"
+    )
+
+
+def _require_owner(asset: str, who: Who) -> None:
+    terms = find(asset).terms
+    if not who.among(terms.owner, terms.deputy):
+        raise BatonError(
+            f"{asset}: {who.name or who.id or 'nobody'} gives and ends no duties on it; its owner {terms.owner} and deputy {terms.deputy} do"
+        )
+
+
+def _one(conn: Connection, number: int) -> Grant:
+    row = conn.execute(sa.select(*_COLUMNS).where(table.c.id == number)).first()
+    if row is None:
+        raise BatonError(f"no grant has the number {number}; `baton grants list` shows those that are good")
+    return Grant(*row)

@@ -1,0 +1,100 @@
+"""Duties on assets: given by whoever answers for it, with an end; a vote without the duty does not count, owners' do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from baton.errors import BatonError
+from baton.governance import duties
+from baton.governance.duties import Grant, Who
+from baton.record import ledger, tables, warehouse
+
+ASSET, OWNER, ANN = "model:card_fraud", Who("op"), Who("7", "ann")
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.fixture(autouse=True)
+def made(home: Path) -> Iterator[None]:
+    warehouse.migrate()
+    yield
+    warehouse.engine().dispose()
+
+
+def give(person: str = "ann", giver: Who = OWNER, days: int = 30, asset: str = ASSET, duty: Any = "approve") -> Grant:
+    with warehouse.write() as conn:
+        return duties.give(conn, asset, duty, person, giver, TODAY + timedelta(days), "she knows it")
+
+
+def lacks(who: Who, asset: str = ASSET, duty: Any = "approve") -> str:
+    with warehouse.read() as conn:
+        return duties.lacks(conn, asset, duty, who)
+
+
+def test_a_duty_is_anybodys_until_it_is_given_and_never_again() -> None:
+    assert lacks(Who("bob")) == ""
+    grant = give()
+    assert "bob may not approve model:card_fraud: that is for op, admin" in lacks(Who("bob"))
+    assert [lacks(who) for who in (ANN, Who("ANN"), OWNER, Who("9", "Admin"))] == ["", "", "", ""]
+    assert lacks(Who("bob"), duty="audit") == "" == lacks(Who("bob"), "model:demand")
+    with warehouse.write() as conn:
+        duties.end(conn, grant.id, OWNER, "she left")
+    assert [bool(lacks(who)) for who in (ANN, Who("bob"), OWNER)] == [True, True, False], "it opens nothing to others"
+    assert [entry.kind for entry in ledger.entries(subject=ASSET)] == ["grant_ended", "grant_given"]
+
+
+def test_a_grant_is_good_until_its_day_is_over() -> None:
+    grant = give(days=0)
+    assert lacks(ANN) == ""
+    assert grant.valid_to == f"{TODAY + timedelta(1)}T00:00:00.000000Z"
+    with warehouse.write() as conn:
+        conn.execute(tables.grants.update().values(valid_to=warehouse.now()))
+    assert lacks(ANN)
+    with warehouse.write() as conn, pytest.raises(BatonError, match="is over since"):
+        duties.end(conn, grant.id, OWNER, "late")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"giver": Who("bob")}, "its owner op and deputy admin do"),
+        ({"giver": Who("")}, "nobody gives and ends no duties"),
+        ({"person": "op"}, "gives nothing to themselves"),
+        ({"person": "OP "}, "gives nothing to themselves"),
+        ({"person": "flow:x"}, "name somebody by what they log in with"),
+        ({"person": " "}, "name somebody"),
+        ({"days": -1}, "not before today"),
+        ({"days": 400}, "ends within 366 days"),
+        ({"duty": "rule"}, "there are read, consume"),
+        ({"asset": "model:nothing"}, "no model `nothing`"),
+    ],
+)
+def test_what_cannot_be_given_is_said(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(BatonError, match=words):
+        give(**given)
+    with warehouse.read() as conn:
+        assert conn.execute(sa.select(sa.func.count()).select_from(tables.grants)).scalar() == 0
+
+
+def test_only_whoever_answers_or_has_it_ends_a_grant() -> None:
+    first, second = give(), give("eve")
+    with warehouse.write() as conn, pytest.raises(BatonError, match="bob gives and ends no duties"):
+        duties.end(conn, first.id, Who("bob"), "")
+    with warehouse.write() as conn:
+        assert duties.end(conn, first.id, Who("ann"), "I leave").ended_by == "ann"
+        duties.end(conn, second.id, Who("admin"), "")
+        assert duties.in_force(conn) == []
+        assert len(duties.of_asset(conn, ASSET)) == 2
+
+
+def test_where_nobody_can_be_read_to_answer_only_grants_count() -> None:
+    give()
+    with warehouse.write() as conn:
+        conn.execute(tables.grants.update().values(asset="model:gone"))
+    assert lacks(ANN, "model:gone") == ""
+    assert "is not to be read" in lacks(OWNER, "model:gone")
