@@ -134,9 +134,10 @@ def users_of(conn: Connection, model: str, version: int, partition: str = "") ->
     c, found, flow = partition_models.c, list[tuple[str, str]](), ""
     mine = (c.model == model, c.version == version)
     while True:  # from one flow to the next: not over all partitions
-        flow = conn.execute(sa.select(sa.func.min(c.flow)).where(*mine, c.flow > flow)).scalar()
-        if flow is None:
+        after = conn.execute(sa.select(sa.func.min(c.flow)).where(*mine, c.flow > flow)).scalar()
+        if after is None:
             return found
+        flow = str(after)
         last = sa.select(sa.func.max(c.partition)).where(*mine, c.flow == flow)
         newest = conn.execute(last.where(c.partition == partition) if partition else last).scalar()
         found += [(flow, newest)] if newest is not None else []
