@@ -123,7 +123,6 @@ class KeptColumns:
         conn.execute("PRAGMA disable_checkpoint_on_shutdown")  # the file is removed, not kept
         types = {"int": "BIGINT", "float": "DOUBLE", "bool": "BOOLEAN", "timestamp": "BIGINT", "str": "VARCHAR"}
         columns = [f"c{number} {types[self._spec.columns[name].type]}" for number, name in enumerate(self._stored)]
-        conn.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
         conn.execute(f"CREATE TABLE kept (n BIGINT, {', '.join(columns)})")
         return conn, folder
 
