@@ -4,6 +4,7 @@ An asset is named by kind and name, `model:card_fraud`. Its policy is an `action
 and permits about changes are those of effects.
 """
 
+from baton.errors import SpecError
 from baton.governance import assets
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
@@ -18,12 +19,15 @@ _MONTH = 60 * 24 * 30
 def votes_needed(asset: str) -> int:
     """How many different people have to agree to a change of an asset: 1 or 2.
 
-    One where the installation says that one person runs it. Else what its pack's governance.yaml says.
-
-    Raises:
-        SpecError: there is no such asset, or nobody answers for it: then nothing of it can be changed.
+    One where the installation says that one person runs it. Else what its pack's governance.yaml says; two where no pack has it
+    any more or the file is not to be read: an emergency rollback must not wait for that.
     """
-    return 1 if settings().governance == SINGLE else assets.votes_needed(asset)
+    if settings().governance == SINGLE:
+        return 1
+    try:
+        return assets.votes_needed(asset)
+    except SpecError:
+        return 2
 
 
 def policy_of(asset: str) -> ActionsSpec:

@@ -153,7 +153,7 @@ class Watched:
     calibration: list[list[float]] = field(default_factory=list)
 
 
-Window = Iterable[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]
+Watchable = Iterable[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]
 """Some rows of a partition, and the next, at least once: what was scored; what `score` said then; entity_key and value of what is
 known of these by now. Where a row's score depends on other rows (`Family.row_local`) all at once."""
 
@@ -269,7 +269,7 @@ class Family(Protocol):
             step: length of a partition: by it the training's period is cut into windows that later ones may be like.
         """
 
-    def watch(self, spec: Any, reference: Json, window: Window) -> Watched:
+    def watch(self, spec: Any, reference: Json, window: Watchable) -> Watched:
         """Compare a published partition with the reference; how its rows are cut makes no difference."""
 
     def describe(self, spec: Any, frame: pd.DataFrame) -> Description:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from baton.data.partitions import HOUR
 from baton.errors import ModelError
-from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watched, Window, parts_of, ranked
+from baton.families.base import Description, Evidence, Json, Leaderboard, Tried, Watchable, Watched, parts_of, ranked
 from baton.families.forecast import backtest, intervals, losses, orders, reconcile
 from baton.families.forecast.judging import judge
 from baton.families.forecast.methods.boosting import needed
@@ -173,7 +173,7 @@ class Forecast:
         """See `watching.reference`; forecasts are compared series by series, not by windows of time."""
         return {**reference(spec, fitted, frame), "metrics": metrics}
 
-    def watch(self, spec: ForecastSpec, reference: Json, window: Window) -> Watched:
+    def watch(self, spec: ForecastSpec, reference: Json, window: Watchable) -> Watched:
         """See `watching.watch`; what counts for a retraining are the known (series, period) pairs."""
         ((_, scored, truth),) = window
         table, performance = watch(spec, reference, scored, truth)

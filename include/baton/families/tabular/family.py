@@ -28,8 +28,8 @@ from baton.families.base import (
     OutOfFold,
     Rows,
     Tried,
+    Watchable,
     Watched,
-    Window,
     unseen,
 )
 from baton.families.tabular import gate
@@ -187,7 +187,7 @@ class Tabular:
         counts = drift.reference(data, fitted.features, scores, windows=windows, min_rows=spec.drift.min_rows)
         return {**counts, "metrics": metrics}
 
-    def watch(self, spec: TabularSpec, reference: Json, window: Window) -> Watched:
+    def watch(self, spec: TabularSpec, reference: Json, window: Watchable) -> Watched:
         """Features and scores against the training rows; the metric once enough labels are in.
 
         What is held beside some rows are counts, and of each row whose truth is known 16 bytes.

@@ -17,8 +17,8 @@ from baton.families.base import (
     Json,
     Leaderboard,
     Tried,
+    Watchable,
     Watched,
-    Window,
     parts_of,
     unseen,
 )
@@ -189,7 +189,7 @@ class Text:
         """See `watching.reference`."""
         return {**watching.reference(spec, fitted, frame, self._encoder, step), "metrics": metrics}
 
-    def watch(self, spec: TextSpec, reference: Json, window: Window) -> Watched:
+    def watch(self, spec: TextSpec, reference: Json, window: Watchable) -> Watched:
         """See `watching.watch`; what counts for a retraining are texts whose class is known."""
         return Watched(*watching.watch(spec, reference, window, self._encoder))
 

@@ -26,7 +26,7 @@ from baton.drift import compare as drift
 from baton.drift import table
 from baton.drift.bins import sub_windows
 from baton.drift.performance import COVERAGE, Performance, calibration
-from baton.families.base import Json, Window
+from baton.families.base import Json, Watchable
 from baton.families.text.cases import split, texts_of
 from baton.families.text.features.encoder import Encoder, packaged_encoder, require
 from baton.families.text.features.names import Names
@@ -85,7 +85,7 @@ def reference(
 
 
 def watch(
-    spec: TextSpec, reference: Json, window: Window, encoder: Encoder | None = None
+    spec: TextSpec, reference: Json, window: Watchable, encoder: Encoder | None = None
 ) -> tuple[table.DriftTable, Performance | None, int, list[list[float]]]:
     """Compare a window; see `baton.families.base.Family.watch`.
 
