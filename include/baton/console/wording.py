@@ -102,9 +102,11 @@ def money(value: float | None) -> str:
 
 
 def figure(value: Any) -> str:
-    """Any figure of a table: four significant digits, text as it is."""
+    """Any figure of a table: four significant digits, from 10,000 on all digits before the point; text as it is."""
     if value is None:
         return "–"
+    if isinstance(value, float) and 10_000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
