@@ -163,15 +163,16 @@ class ModelApprovalOperator(ApprovalOperator):
         from baton.actions import promotions
         from baton.actions.votes import Voter
 
-        assert asked is not None
         version, state = self.verdict["facts"]["version"], OPEN
         if "closed" in event:
-            state = str(event["closed"])
-        elif "error" in event or event.get("review") == "timeout":
+            return self._closed(context, version, str(event["closed"]))
+        if asked is None:  # it was asked by an earlier Baton
+            raise AirflowFailException(f"{self.model} version {version}: nobody knows what was answered: clear `judge`")
+        if "error" in event or event.get("review") == "timeout":
             said = f"nobody, or too few, answered for {self.model} version {version} within {self.response_timeout}"
             promotions.give_up(asked["number"], said)
             raise AirflowFailException(said)
-        elif "review" in event:
+        if "review" in event:
             state = self._tagged(version, str(event["review"]), asked)
         else:
             user = event.get("responded_by_user") or {}
