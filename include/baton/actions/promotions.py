@@ -213,9 +213,10 @@ def rolled_back(
 
 
 def unseen(conn: Connection | None = None) -> list[Request]:
-    """Emergency rollbacks that nobody else has looked at in time, the oldest first."""
+    """Emergency rollbacks that nobody else has looked at in time, the oldest first; no age takes one off."""
     late = requests.later(-60 * assets.LOOK_HOURS)
-    return [one for one in requests.still_open(conn=conn) if one.kind == assets.LOOK_AGAIN and one.opened_at < late]
+    found = requests.of_kind(assets.LOOK_AGAIN, (OPEN, EXPIRED), conn)
+    return [one for one in found if one.of_asset and one.opened_at < late]
 
 
 def line(moved: Sequence[Mapping[str, Any]]) -> list[int]:

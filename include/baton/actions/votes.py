@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import requests
+from baton.actions import assets, requests
 from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
 from baton.errors import BatonError
 from baton.governance import duties
@@ -82,8 +82,9 @@ def cast(
         raise VoteRefused(f"request {request.id} is not what you saw: look at it again, then answer")
     if answer not in (APPROVE, REFUSE):
         raise VoteRefused(f"answer {answer!r}: allowed are {APPROVE} and {REFUSE}")
-    # whoever asked may take it back, which is no approval
-    if why := flaw(voter, *((request.requester, request.barred) if answer == APPROVE else ("",))):
+    # whoever asked may take it back, which is no approval; a second look is another's, whatever they find
+    others = answer == APPROVE or (request.of_asset and request.kind == assets.LOOK_AGAIN)
+    if why := flaw(voter, *((request.requester, request.barred) if others else ("",))):
         raise VoteRefused(f"request {request.id}: {why}")
     if answer == APPROVE and (
         why := duties.lacks(conn, asset_of(request), "approve", duties.Who(voter.id, voter.name))

@@ -176,6 +176,27 @@ def test_a_rollback_takes_one_person_a_reason_and_a_second_look() -> None:
     assert ledger.entries(kind="permit_issued") == [], "it is done already"
 
 
+def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    (asked,) = requests.still_open()
+    with pytest.raises(VoteRefused, match="7 asked for it; somebody else has to agree"):
+        vote(asked, Voter("7", "Ann"), answer="refused")
+    assert asked.expires_at > requests.later(60 * 24 * 365 * 50)
+    past = {"opened_at": requests.later(-60 * 24 * 40), "expires_at": requests.later(-60 * 24)}
+    with warehouse.write() as conn:
+        conn.execute(tables.requests.update().values(past))
+    assert [one.id for one in promotions.unseen()] == [asked.id]
+    firewall.sweep()
+    assert [(one.id, one.state) for one in promotions.unseen()] == [(asked.id, requests.EXPIRED)]
+
+
+def test_a_second_look_may_say_no() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    (asked,) = requests.still_open()
+    assert vote(asked, Voter("bob"), answer="refused").state == requests.REFUSED
+    assert promotions.unseen() == []
+
+
 def test_no_random_sequence_moves_a_champion_that_people_did_not_agree_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(FAULTS)
     from vote_sequences import play
