@@ -101,8 +101,8 @@ def _parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def single(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+def single(home: Path) -> None:
+    (home / "governance").write_text("single\n")
     settings.cache_clear()
 
 

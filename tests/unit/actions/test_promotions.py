@@ -129,14 +129,14 @@ def test_what_the_gate_holds_is_not_asked_about() -> None:
         promotions.ask(M, 2, {})
 
 
-def test_where_one_person_runs_it_they_agree_alone_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+def test_where_one_person_runs_it_they_agree_alone_and_the_record_says_so(home: Path) -> None:
+    (home / "governance").write_text("single\n")
     settings.cache_clear()
     judged(M, 2)
     asked = vote(promotions.ask(M, 2, {"ann": "started its training"}), Voter("ann"))
     assert (asked.state, asked.rule) == (requests.APPROVED, "governance_single")
     assert "`governance: single`: one person agrees alone; ann started its training" in asked.reasons[-1]
-    monkeypatch.delenv("BATON_GOVERNANCE")
+    (home / "governance").unlink()
     settings.cache_clear()
     with pytest.raises(RegistryRefused, match="the policy was changed after its permit was issued"):
         use()  # what was agreed to alone is worth nothing where two are needed
