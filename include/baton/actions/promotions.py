@@ -47,7 +47,7 @@ def promotion(
             taken as the verdict has them.
 
     Raises:
-        RegistryRefused: no verdict says PROMOTE, or it was about another champion.
+        RegistryRefused: no verdict says PROMOTE, it was about another champion, or does not say which files it judged.
     """
     query = sa.select(table.c.verdict, table.c.judged_at).where(table.c.model == model, table.c.version == version)
     row = conn.execute(query).first()
@@ -56,6 +56,8 @@ def promotion(
     verdict, champion = row.verdict, recorded_champion(model, conn)
     if verdict.get("decision") != GATE_SAYS:
         raise RegistryRefused(f"{model} version {version} is not approved: the gate says {verdict.get('decision')}")
+    if not (verdict.get("manifest") and verdict.get("gate")):  # a permit for it would fit no move
+        raise RegistryRefused(f"{model} version {version} was judged by an earlier Baton: judge again (clear `judge`)")
     if champion != verdict.get("champion_version"):
         raise RegistryRefused(
             f"{model} version {version} is not approved: champion is version {champion}, but the gate compared with "
@@ -63,7 +65,7 @@ def promotion(
         )
     target = f"model:{model}"
     parts = {"verdict": digest([verdict, row.judged_at])}
-    parts |= {name: now.get(name) or str(verdict.get(name) or "") for name in ("manifest", "gate")}
+    parts |= {name: now.get(name) or str(verdict[name]) for name in ("manifest", "gate")}
     evidence = [f"{name} {value}" for name, value in parts.items()]
     action = Action(
         assets.PROMOTE, f"{model}/{version}", target, {"from": champion, "to": version}, evidence=evidence,

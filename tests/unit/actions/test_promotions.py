@@ -129,6 +129,19 @@ def test_what_the_gate_holds_is_not_asked_about() -> None:
         promotions.ask(M, 2, {})
 
 
+@pytest.mark.parametrize("missing", ["manifest", "gate"])
+def test_a_verdict_that_cannot_bind_is_not_asked_about(missing: str) -> None:
+    """Of an earlier Baton: what two people agreed to would be refused when the champion is moved."""
+    judged(M, 2)
+    verdict = {"decision": "PROMOTE", "champion_version": None, "manifest": "files", "gate": "gate"}
+    del verdict[missing]
+    with warehouse.write() as conn:
+        conn.execute(tables.approvals.update().values(verdict=verdict))
+    with pytest.raises(RegistryRefused, match="version 2 was judged by an earlier Baton: judge again"):
+        promotions.ask(M, 2, {})
+    assert requests.still_open() == []
+
+
 def test_where_one_person_runs_it_they_agree_alone_and_the_record_says_so(home: Path) -> None:
     (home / "governance").write_text("single\n")
     settings.cache_clear()
