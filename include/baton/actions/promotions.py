@@ -77,7 +77,10 @@ def promotion(
 
 
 def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
-    """Ask people whether a version becomes champion, in a transaction of its own; what was said to an earlier request is void.
+    """Ask people whether a version becomes champion, in a transaction of its own.
+
+    Asked again about the same, with nobody barred who was not, it is the same request with its votes; judged anew, with
+    somebody more who had a part in it, or once it is over, it is another one, and what was said before is void.
 
     Where the installation says that one person runs it nobody is barred; the request says so.
 
