@@ -92,6 +92,7 @@ def _part(folder: Path, part: str, *arguments: int) -> dict[str, Any]:
     """A part of the bench in a process of its own, single-threaded as the services' are."""
     given = {**os.environ, "BATON_WAREHOUSE_URL": "", "BATON_STORE_URL": "", "BATON_HOME": str(folder / "home"),
              "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1",
+             "JE_ARROW_MALLOC_CONF": "background_thread:false",
              "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
              **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}  # fmt: skip
     script = [str(Path(__file__).with_name("batches_peer.py"))] if part == "peer" else [__file__, "--part", part]

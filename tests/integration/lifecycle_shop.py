@@ -50,7 +50,7 @@ drift:
   min_labelled_positives: 40
 """
 GOVERNANCE_YAML = """\
-default: {owner: ann, deputy: bob, impact: low, intended_use: tests, review: 2030-01-01}
+default: {owner: ann, deputy: bob, impact: high, intended_use: tests, review: 2030-01-01}
 model:
   late_order: {consumers: [shop_flow, shop_laddered, shop_shared, shop_alone]}
 """

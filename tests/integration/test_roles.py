@@ -57,7 +57,9 @@ def asked(manager: Any, user: Any) -> dict[str, Callable[[], bool]]:
         return getattr(MenuItem, item) in manager.filter_authorized_menu_items([getattr(MenuItem, item)], user=user)
 
     return {
-        "see *Today*, *Models*, *Map*": lambda: manager.is_authorized_view(access_view=AccessView.PLUGINS, user=user),
+        "see *Today*, *Models*, *Map*, *Assets*": lambda: manager.is_authorized_view(
+            access_view=AccessView.PLUGINS, user=user
+        ),
         "see DAGs, runs, logs, requests": lambda: all(
             dag("GET", one) for one in (None, "RUN", "TASK_INSTANCE", "TASK_LOGS", "XCOM", "HITL_DETAIL")
         ),

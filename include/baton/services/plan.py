@@ -30,6 +30,9 @@ _SINGLE_THREADED = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "
 # and one heap for Arrow, NumPy and Python, which a task gives back between two frames (`baton.data.parts.give_back`) and not
 # after each array, which costs more than a small batch
 _SINGLE_THREADED |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+_SINGLE_THREADED |= {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false"
+}  # also the allocator that is not used starts a thread
 _SINGLE_THREADED |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 

@@ -3,8 +3,8 @@
 Airflow loads this module through the entry point `airflow.policy` while it initialises, before an executor
 forks its workers: what is imported here, a task has for nothing (5-12 s of imports otherwise). Only the
 scheduler (LocalExecutor) and a Celery worker pay for it. The parent must stay single-threaded, because a fork
-copies only the calling thread: the services switch the thread pools of BLAS and OpenMP off for it and let Arrow allocate
-as all else does (`services.Plan`), and nothing is called here that starts one. What a stage's digest needs of each file is read
+copies only the calling thread: the services switch the thread pools of BLAS and OpenMP off for it, let Arrow allocate
+as all else does and keep its own allocators without threads (`services.Plan`), and nothing is called here that starts one. What a stage's digest needs of each file is read
 here, too: a task then only asks whether a file has changed since.
 """
 
