@@ -203,6 +203,14 @@ def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> 
     assert [(one.id, one.state) for one in promotions.unseen()] == [(asked.id, requests.EXPIRED)]
 
 
+def test_a_second_look_is_at_what_was_done_whatever_the_policy_says_by_now() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    with warehouse.write() as conn:
+        conn.execute(tables.requests.update().values(subject="under the policy of an earlier Baton"))
+    (asked,) = requests.still_open()
+    assert vote(asked, Voter("bob")).state == requests.APPROVED
+
+
 def test_a_second_look_may_say_no() -> None:
     warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
     (asked,) = requests.still_open()
