@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     governance: Literal["four_eyes", "single"] = Field(
         default="four_eyes",
         description="Who agrees to a new champion: `four_eyes`: others than whoever asked, two of them; `single`: one person runs "
-        "this installation and agrees alone, which every page and every pack of evidence says; production refuses it.",
+        "this installation and agrees alone, which every page and every pack of evidence says; only the file `governance` of the home "
+        "makes it so, a variable may only say the stricter; production refuses it.",
     )
     budgets: Path | None = Field(default=None, description="YAML file of budgets over all packs; see budgets.yaml.")
     lineage_url: str = Field(
@@ -95,6 +96,11 @@ class Settings(BaseSettings):
         given = {key: value for key, value in data.items() if value not in (None, "")}
         said = home / "governance"  # of an installation that one person runs; `baton up` writes it
         of_home = {"governance": said.read_text(encoding="utf-8").strip()} if said.is_file() else {}
+        if given.get("governance") == SINGLE != of_home.get("governance"):  # else any shell could agree alone
+            raise BatonError(
+                f"BATON_GOVERNANCE=single: a variable lets nobody agree alone; an installation is one person's where {said} says it, "
+                "which `baton up` writes into a new home: take the variable away"
+            )
         addresses = read_services(home)
         derived = {
             "warehouse_url": f"sqlite:///{home / 'warehouse.db'}",

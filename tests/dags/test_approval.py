@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from airflow.sdk.execution_time import hitl
 
 from baton.actions import requests
 from baton.actions.votes import Voter
-from baton.airflow.operators.approval import ModelApprovalOperator
+from baton.airflow.operators.approval import ModelApprovalOperator, ReviewTrigger
 from baton.effects import firewall
 from baton.errors import ServiceError
 from baton.lifecycle.assemble import record_start
@@ -43,6 +44,8 @@ class Registry:
         return self.author
 
     def ask(self, model: str, version: int, tags: dict[str, str]) -> None:
+        if self.down:
+            raise ServiceError("MLflow did not answer within 30 s")
         self.said.append((model, str(version), "asked"))
 
     def say(self, model: str, version: int, words: str) -> None:
@@ -101,8 +104,8 @@ def _parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def single(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+def single(home: Path) -> None:
+    (home / "governance").write_text("single\n")
     settings.cache_clear()
 
 
@@ -214,3 +217,31 @@ def test_a_cleared_task_is_not_answered_by_the_tag_of_its_last_answer(before: bo
         Registry.said.clear()
     Task().start()
     assert Registry.said == [*([("late", "3", "asked")] if before else []), *ASKED]
+
+
+def test_a_recorded_vote_outlives_a_registry_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that failed here would be cleared, and the word in the tag be lost or counted anew."""
+    monkeypatch.setattr(Registry, "author", "grace")
+    task = Task()
+    asked = task.start()
+    monkeypatch.setattr(Registry, "down", True)
+    assert task.hears({"review": "approved"}) is None
+    assert task.waits is not None, "it asks on"
+    monkeypatch.setattr(Registry, "down", False)
+    firewall.vote(asked.id, Voter("ada"), "approved", asked.seen)
+    assert task.hears({"closed": "approved"})["answer"] == "approved"
+
+
+def test_a_task_that_waited_before_an_upgrade_says_what_to_clear() -> None:
+    trigger = ReviewTrigger(model="late", version=3, gate_at="t1", ti_id=TI, interval=0)
+
+    async def first() -> Any:
+        return await anext(aiter(trigger.run()))
+
+    event_ = asyncio.run(first())
+    task = Task()
+    for kept in ({}, {"asked": None}):
+        with pytest.raises(AirflowFailException, match="asked by an earlier Baton: clear `judge`"):
+            task.operator.execute_complete(task.context, event_.payload, **kept)
+    with pytest.raises(AirflowFailException, match="asked by an earlier Baton: clear `judge`"):
+        task.operator.execute_complete(task.context, event("Approve"))

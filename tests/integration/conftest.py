@@ -57,7 +57,7 @@ def workbench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     patch.setenv("BATON_HOME", str(home))
     patch.setenv("BATON_MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     patch.setenv("BATON_SCHEDULES", "false")
-    patch.setenv("BATON_GOVERNANCE", "single")  # most of these are not about who agrees
+    (home / "governance").write_text("single\n")  # most of these are not about who agrees
     settings.cache_clear()
     mlflow_server.prepare(home)
     command, environment = mlflow_server.server_command("127.0.0.1", port, home)

@@ -14,6 +14,7 @@ PROMOTE, LOOK_AGAIN = "promote", "look_again"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
 _MONTH = 60 * 24 * 30
+_NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
 
 
 def votes_needed(asset: str) -> int:
@@ -44,7 +45,9 @@ def policy_of(asset: str) -> ActionsSpec:
             for kind, said in changes.items()
         },
         policy=(
-            PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver", answer_minutes=_MONTH),
+            PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver").model_copy(
+                update={"answer_minutes": _NO_END}
+            ),
             PolicyRule(name=name, level=_LEVELS[needs], permit_minutes=60 * 24, answer_minutes=_MONTH),
         ),
     )

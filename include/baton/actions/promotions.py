@@ -47,7 +47,7 @@ def promotion(
             taken as the verdict has them.
 
     Raises:
-        RegistryRefused: no verdict says PROMOTE, or it was about another champion.
+        RegistryRefused: no verdict says PROMOTE, it was about another champion, or does not say which files it judged.
     """
     query = sa.select(table.c.verdict, table.c.judged_at).where(table.c.model == model, table.c.version == version)
     row = conn.execute(query).first()
@@ -56,6 +56,8 @@ def promotion(
     verdict, champion = row.verdict, recorded_champion(model, conn)
     if verdict.get("decision") != GATE_SAYS:
         raise RegistryRefused(f"{model} version {version} is not approved: the gate says {verdict.get('decision')}")
+    if not (verdict.get("manifest") and verdict.get("gate")):  # a permit for it would fit no move
+        raise RegistryRefused(f"{model} version {version} was judged by an earlier Baton: judge again (clear `judge`)")
     if champion != verdict.get("champion_version"):
         raise RegistryRefused(
             f"{model} version {version} is not approved: champion is version {champion}, but the gate compared with "
@@ -63,7 +65,7 @@ def promotion(
         )
     target = f"model:{model}"
     parts = {"verdict": digest([verdict, row.judged_at])}
-    parts |= {name: now.get(name) or str(verdict.get(name) or "") for name in ("manifest", "gate")}
+    parts |= {name: now.get(name) or str(verdict[name]) for name in ("manifest", "gate")}
     evidence = [f"{name} {value}" for name, value in parts.items()]
     action = Action(
         assets.PROMOTE, f"{model}/{version}", target, {"from": champion, "to": version}, evidence=evidence,
@@ -75,7 +77,10 @@ def promotion(
 
 
 def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
-    """Ask people whether a version becomes champion, in a transaction of its own; what was said to an earlier request is void.
+    """Ask people whether a version becomes champion, in a transaction of its own.
+
+    Asked again about the same, with nobody barred who was not, it is the same request with its votes; judged anew, with
+    somebody more who had a part in it, or once it is over, it is another one, and what was said before is void.
 
     Where the installation says that one person runs it nobody is barred; the request says so.
 
@@ -213,9 +218,10 @@ def rolled_back(
 
 
 def unseen(conn: Connection | None = None) -> list[Request]:
-    """Emergency rollbacks that nobody else has looked at in time, the oldest first."""
+    """Emergency rollbacks that nobody else has looked at in time, the oldest first; no age takes one off."""
     late = requests.later(-60 * assets.LOOK_HOURS)
-    return [one for one in requests.still_open(conn=conn) if one.kind == assets.LOOK_AGAIN and one.opened_at < late]
+    found = requests.of_kind(assets.LOOK_AGAIN, (OPEN, EXPIRED), conn)
+    return [one for one in found if one.of_asset and one.opened_at < late]
 
 
 def line(moved: Sequence[Mapping[str, Any]]) -> list[int]:

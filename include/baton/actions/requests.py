@@ -173,6 +173,12 @@ def still_open(flow: str | None = None, partition: str | None = None, conn: Conn
     return _read(query.order_by(table.c.id), conn)
 
 
+def of_kind(kind: str, states: Sequence[str], conn: Connection | None = None) -> list[Request]:
+    """Requests about actions of a kind in one of the states, whatever their age, the oldest first."""
+    here = (table.c.kind == kind, table.c.state.in_(states))
+    return _read(sa.select(*_COLUMNS).where(*here).order_by(table.c.id), conn)
+
+
 def overdue(conn: Connection) -> list[Request]:
     """Requests that are over because nobody answered, and do not say so yet."""
     query = sa.select(*_COLUMNS).where(table.c.state == OPEN, table.c.expires_at <= warehouse.now())

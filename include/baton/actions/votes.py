@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import requests
+from baton.actions import assets, requests
 from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
 from baton.errors import BatonError
 from baton.governance import duties
@@ -15,6 +15,7 @@ from baton.record import ledger, warehouse
 from baton.record.tables import votes as table
 
 APPROVE, REFUSE = "approved", "refused"
+COMMAND_LINE = "command line"  # whose full names people write themselves: they bar somebody, and give nobody a duty
 _PROGRAMS = ("flow:", "agent:", "service:")
 _NOBODY = {"", "unknown", "anonymous", "none", "null", "nobody"}
 _SERVICES = {"service", "baton", "airflow", "mlflow", "root", "system", "scheduler", "postgres"}
@@ -82,12 +83,12 @@ def cast(
         raise VoteRefused(f"request {request.id} is not what you saw: look at it again, then answer")
     if answer not in (APPROVE, REFUSE):
         raise VoteRefused(f"answer {answer!r}: allowed are {APPROVE} and {REFUSE}")
-    # whoever asked may take it back, which is no approval
-    if why := flaw(voter, *((request.requester, request.barred) if answer == APPROVE else ("",))):
+    # whoever asked may take it back, which is no approval; a second look is another's, whatever they find
+    others = answer == APPROVE or (request.of_asset and request.kind == assets.LOOK_AGAIN)
+    if why := flaw(voter, *((request.requester, request.barred) if others else ("",))):
         raise VoteRefused(f"request {request.id}: {why}")
-    if answer == APPROVE and (
-        why := duties.lacks(conn, asset_of(request), "approve", duties.Who(voter.id, voter.name))
-    ):
+    who = duties.Who(voter.id, voter.name if voter.channel != COMMAND_LINE else "")
+    if answer == APPROVE and (why := duties.lacks(conn, asset_of(request), "approve", who)):
         raise VoteRefused(f"request {request.id}: {why}")
     here = table.c.request == request.id
     for row in conn.execute(sa.select(table).where(here)).all():

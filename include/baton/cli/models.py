@@ -34,7 +34,8 @@ def rollback(
 
     if not ledger.entries(subject=model, kind=ALIAS_MOVED, limit=1):
         find_model(model)  # says which there are
-    version = Registry().rollback(model, to, actor=_who(by), reason=reason)
+    actor = _who(by)
+    version = Registry().rollback(model, to, actor=actor, reason=reason, report=print)
     print(f"{model}: version {version} is champion again")
     if settings().governance != SINGLE:
         print(f"somebody else looks at it within {LOOK_HOURS} h: `baton actions list`, or Baton's page Actions")
@@ -44,13 +45,18 @@ def _who(by: str) -> str:
     """Who rolls back: a person's own account; of an account that is nobody's own, what they say, where it is needed.
 
     Raises:
-        BatonError: another's name is given in an account of one's own.
+        BatonError: another's name is given in an account of one's own, or no person's in one that many use.
     """
     me = person()
     own = not flaw(me, "")
     if by and own and Voter(by).id not in me.names:
         raise BatonError(f"--by {by}: you are logged in as {me.person}; it is for accounts that many use")
-    return me.person if own or (not by and settings().governance == SINGLE) else by
+    if own or (not by and settings().governance == SINGLE):
+        return me.person
+    if why := flaw(Voter(by), ""):
+        whose = f"the account {me.person} is nobody's own" if me.person else "this account has no name"
+        raise BatonError(f"not rolled back: {whose}: say who you are, --by NAME" + (f"; {by}: {why}" if by else ""))
+    return by
 
 
 def trace(

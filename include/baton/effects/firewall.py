@@ -191,12 +191,13 @@ def _vote_on_change(
     except RegistryRefused as refusal:
         why, action = str(refusal), None
     current = policy.policy_digest(policy.load(request.pack), request.kind)
-    if action is None or requests.subject_of(action, current) != request.subject:
+    done = request.kind == assets.LOOK_AGAIN  # and nobody could ask about it anew
+    if action is None or (not done and requests.subject_of(action, current) != request.subject):
         requests.close(conn, request, requests.REPLACED, why)
         permits.void(conn, request.effect, why)
         return f"{why}: it has to be asked anew"
     after = votes.cast(conn, request, voter, answer, seen, reason)
-    if after.state == APPROVED and request.kind != assets.LOOK_AGAIN:
+    if after.state == APPROVED and not done:
         admission.grant(conn, origin, action, after, current)
     elif after.state == requests.REFUSED:
         permits.retire(conn, request.effect, "refused")

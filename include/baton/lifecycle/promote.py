@@ -71,6 +71,7 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     version = int(job.partition.removeprefix("version-"))
     champion = registry.recorded_champion(spec.model)
     verdict = compare(spec, registry, version, champion)
+    files = registry.manifest(spec.model, version)  # before the commit: no writer waits for MLflow and for hashing
     facts = {
         "decision": verdict.decision, "means": MEANS[verdict.decision], "reasons": verdict.reasons, "model": spec.model, "version": version,
         "champion": champion, "mlflow": registry.version_url(spec.model, version),
@@ -78,8 +79,7 @@ def judge(job: StageJob[ModelOptions]) -> StageOutput:
     }  # fmt: skip
 
     def on_commit(conn: Any, commit_id: int) -> None:
-        judged = {**verdict.to_dict(), "champion_version": champion, "manifest": registry.manifest(spec.model, version),
-                  "gate": gate_of(spec)}  # fmt: skip
+        judged = {**verdict.to_dict(), "champion_version": champion, "manifest": files, "gate": gate_of(spec)}
         row = {"model": spec.model, "version": version, "verdict": judged, "judged_at": now(), "answer": None, "reviewer": None,
                "channel": None, "answered_at": None, "request": None}  # fmt: skip
         upsert(conn, tables.approvals, [row])

@@ -13,6 +13,7 @@ page Today say so (`champion_moved`), and the guard puts it back (`registry.guar
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from baton.actions import switch
 from baton.actions.promotions import ALIAS_MOVED, line, moves, recorded_champion, rolled_back
-from baton.errors import RegistryRefused
+from baton.errors import RegistryRefused, ServiceError
 from baton.names import CHALLENGER, CHAMPION, PREVIOUS, REVIEW, promote_of
 from baton.record import ledger, warehouse
 from baton.registry.card import with_gate
@@ -45,6 +46,7 @@ from baton.tracking.rest import RestError
 from baton.tracking.runs import run_name
 
 __all__ = ["ALIAS_MOVED", "CHALLENGER", "CHAMPION", "PREVIOUS", "ModelVersion", "Registry", "champions", "run_name"]
+_log = logging.getLogger(__name__)
 
 
 class Registry(Versions):
@@ -130,15 +132,19 @@ class Registry(Versions):
         if self.alias(model, CHALLENGER) == version:
             self._unpoint(model, CHALLENGER)
 
-    def rollback(self, model: str, to: int | None = None, *, actor: str = "", reason: str = "") -> int:
+    def rollback(
+        self, model: str, to: int | None = None, *, actor: str = "", reason: str = "", report: Callable[[str], None] = _log.warning,
+    ) -> int:  # fmt: skip
         """Make an earlier champion the champion again, on one person's word; return its version.
 
-        Somebody else is asked to look at it afterwards (`baton.actions.promotions.rolled_back`).
+        Somebody else is asked to look at it afterwards (`baton.actions.promotions.rolled_back`). The record is what counts: once
+        it is made, a registry that is away is no error, since whoever met one would roll back again, and go back twice.
 
         Args:
             to: the version; None: the champion that the present one replaced.
             actor: who does it, as they logged in.
             reason: why.
+            report: gets a line where the aliases lag behind the record.
 
         Raises:
             RegistryRefused: there is no such champion (and which was left by a rollback), it was never promoted, it does
@@ -168,12 +174,18 @@ class Registry(Versions):
             _record(conn, model, target, current, manifest, {**told, "rollback": True})
 
         warehouse.transact(move)
-        self._point(model, CHAMPION, target)
         after = line(moves(model))
-        if len(after) > 1:
-            self._point(model, PREVIOUS, after[-2])
-        elif self.alias(model, PREVIOUS) is not None:
-            self._unpoint(model, PREVIOUS)
+        try:
+            self._point(model, CHAMPION, target)
+            if len(after) > 1:
+                self._point(model, PREVIOUS, after[-2])
+            elif self.alias(model, PREVIOUS) is not None:
+                self._unpoint(model, PREVIOUS)
+        except ServiceError as error:
+            report(
+                f"{model}: version {target} is champion by the ledger, which scoring takes: do not roll back again. MLflow's aliases "
+                f"lag behind ({error}): trigger registry_guard once it answers"
+            )
         return target
 
     def recorded_champion(self, model: str) -> int | None:

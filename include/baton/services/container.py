@@ -57,6 +57,20 @@ def xcoms_of(store: str) -> dict[str, str]:
     }
 
 
+def refuse_single(environment: Mapping[str, str]) -> None:
+    """Refuse to start what would let one person agree alone: that is for no installation of containers.
+
+    Raises:
+        ServiceError: BATON_GOVERNANCE, or without it the file of the home, says so.
+    """
+    file = Path(environment.get("BATON_HOME", ".baton")) / "governance"
+    said = environment.get("BATON_GOVERNANCE") or (file.read_text(encoding="utf-8") if file.is_file() else "")
+    if said.strip() == "single":
+        raise ServiceError(
+            f"governance: single is for one person's own machine: let BATON_GOVERNANCE be four_eyes, and take {file} away"
+        )
+
+
 def alive(part: str) -> None:
     """Ask whether this container's part is alive.
 
@@ -97,6 +111,7 @@ if __name__ == "__main__":
         if sys.argv[1:2] == ["alive"]:
             alive(sys.argv[2])
         else:
+            refuse_single(os.environ)
             os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the container's own command
     except BatonError as error:
         sys.exit(f"baton: {error}")

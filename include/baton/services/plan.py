@@ -215,8 +215,8 @@ def users_file(settings: Settings) -> Path:
 def prepare_home(settings: Settings) -> None:
     """Create the home and its folders and, once, Airflow's keys and passwords (files 0600, home and secret folders 0700).
 
-    A new home says `governance: single`: one person starts it and has all its passwords, so that a second vote would be
-    theirs too. Whoever writes `four_eyes` into the file has it at the next start.
+    A new home says `governance: single`, unless BATON_GOVERNANCE says otherwise: one person starts it and has all its
+    passwords, so that a second vote would be theirs too. Whoever writes `four_eyes` into the file has it at the next start.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.home.chmod(0o700)
@@ -227,12 +227,26 @@ def prepare_home(settings: Settings) -> None:
         folder.chmod(0o700)
     users = users_file(settings)
     if not users.exists() and not settings.governance_file.exists():
-        place(settings.governance_file, f"{SINGLE}\n")
+        place(settings.governance_file, f"{settings.governance if _is_said(settings) else SINGLE}\n")
     if not users.exists():
         place(users, json.dumps({user: secrets.token_urlsafe(16) for user in USERS}))
     config = settings.secrets_dir / "airflow.cfg"
     if not config.exists():
         place(config, _airflow_cfg())
+
+
+def unsaid(settings: Settings) -> str:
+    """What to tell of a home with users, as an earlier Baton made it, that does not say who agrees; empty: it says it, or is new."""
+    if _is_said(settings) or not users_file(settings).exists():
+        return ""
+    return (
+        f"{settings.governance_file} is not there: four_eyes, so two people have to agree to a new champion; "
+        f"write `{SINGLE}` into it if one person runs this installation"
+    )
+
+
+def _is_said(settings: Settings) -> bool:
+    return "governance" in settings.model_fields_set
 
 
 def _airflow_cfg() -> str:

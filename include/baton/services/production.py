@@ -38,7 +38,7 @@ def set_up() -> None:
     if settings().governance == SINGLE:
         raise ServiceError(
             "governance: single is for an installation that one person runs on their own machine: in production two people agree "
-            f"to a new champion; take BATON_GOVERNANCE away, or {settings().governance_file}"
+            f"to a new champion; take {settings().governance_file} away"
         )
     databases()
     _run([sys.executable, "-m", "baton.airflow.server.initialise"])

@@ -23,7 +23,7 @@ from baton.files import place
 from baton.services import mlflow_server
 from baton.services.companions import Companion, companions
 from baton.services.health import airflow_token
-from baton.services.plan import Plan, Service, choose_port, prepare_home, users_file
+from baton.services.plan import Plan, Service, choose_port, prepare_home, unsaid, users_file
 from baton.services.processes import Session, read_sessions
 from baton.services.watch import POLL, Watch, living_children
 from baton.settings import LOOPBACK, Settings, settings
@@ -81,6 +81,8 @@ class Services:
         """
         began = time.monotonic()
         try:
+            if line := unsaid(self.settings):
+                self._report(line)
             prepare_home(self.settings)
             mlflow_server.prepare(self.settings.home)
             self._take_lock()

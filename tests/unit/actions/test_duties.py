@@ -11,7 +11,7 @@ import pytest
 
 from baton.actions import requests, votes
 from baton.actions.action import Action
-from baton.actions.votes import VoteRefused
+from baton.actions.votes import Voter, VoteRefused
 from baton.effects import firewall
 from baton.record import tables, warehouse
 
@@ -55,6 +55,16 @@ def test_a_vote_without_the_duty_does_not_count(pack: Path) -> None:
     given(asset, "carl")
     agree("carl")
     assert requests.still_open() == []
+
+
+def test_on_the_command_line_a_full_name_is_nobodys_log_in(pack: Path) -> None:
+    """The account's full name is what whoever has it may write there (`chfn`)."""
+    place(pack, Action("wipe", "i1", "srv-db", {}))
+    (asked,) = requests.still_open()
+    given(votes.asset_of(asked), "ann")
+    with pytest.raises(VoteRefused, match="mallory has no grant to approve"):
+        firewall.vote(asked.id, Voter("mallory", "ann", "command line"), "approved", asked.seen)
+    assert firewall.vote(asked.id, Voter("ann", "Ann Smith", "command line"), "approved", asked.seen)
 
 
 def test_nobody_needs_a_duty_to_say_no(pack: Path) -> None:

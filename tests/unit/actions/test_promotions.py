@@ -129,14 +129,27 @@ def test_what_the_gate_holds_is_not_asked_about() -> None:
         promotions.ask(M, 2, {})
 
 
-def test_where_one_person_runs_it_they_agree_alone_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+@pytest.mark.parametrize("missing", ["manifest", "gate"])
+def test_a_verdict_that_cannot_bind_is_not_asked_about(missing: str) -> None:
+    """Of an earlier Baton: what two people agreed to would be refused when the champion is moved."""
+    judged(M, 2)
+    verdict = {"decision": "PROMOTE", "champion_version": None, "manifest": "files", "gate": "gate"}
+    del verdict[missing]
+    with warehouse.write() as conn:
+        conn.execute(tables.approvals.update().values(verdict=verdict))
+    with pytest.raises(RegistryRefused, match="version 2 was judged by an earlier Baton: judge again"):
+        promotions.ask(M, 2, {})
+    assert requests.still_open() == []
+
+
+def test_where_one_person_runs_it_they_agree_alone_and_the_record_says_so(home: Path) -> None:
+    (home / "governance").write_text("single\n")
     settings.cache_clear()
     judged(M, 2)
     asked = vote(promotions.ask(M, 2, {"ann": "started its training"}), Voter("ann"))
     assert (asked.state, asked.rule) == (requests.APPROVED, "governance_single")
     assert "`governance: single`: one person agrees alone; ann started its training" in asked.reasons[-1]
-    monkeypatch.delenv("BATON_GOVERNANCE")
+    (home / "governance").unlink()
     settings.cache_clear()
     with pytest.raises(RegistryRefused, match="the policy was changed after its permit was issued"):
         use()  # what was agreed to alone is worth nothing where two are needed
@@ -174,6 +187,35 @@ def test_a_rollback_takes_one_person_a_reason_and_a_second_look() -> None:
     assert vote(asked, Voter("bob")).state == requests.APPROVED
     assert promotions.unseen() == []
     assert ledger.entries(kind="permit_issued") == [], "it is done already"
+
+
+def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    (asked,) = requests.still_open()
+    with pytest.raises(VoteRefused, match="7 asked for it; somebody else has to agree"):
+        vote(asked, Voter("7", "Ann"), answer="refused")
+    assert asked.expires_at > requests.later(60 * 24 * 365 * 50)
+    past = {"opened_at": requests.later(-60 * 24 * 40), "expires_at": requests.later(-60 * 24)}
+    with warehouse.write() as conn:
+        conn.execute(tables.requests.update().values(past))
+    assert [one.id for one in promotions.unseen()] == [asked.id]
+    firewall.sweep()
+    assert [(one.id, one.state) for one in promotions.unseen()] == [(asked.id, requests.EXPIRED)]
+
+
+def test_a_second_look_is_at_what_was_done_whatever_the_policy_says_by_now() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    with warehouse.write() as conn:
+        conn.execute(tables.requests.update().values(subject="under the policy of an earlier Baton"))
+    (asked,) = requests.still_open()
+    assert vote(asked, Voter("bob")).state == requests.APPROVED
+
+
+def test_a_second_look_may_say_no() -> None:
+    warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
+    (asked,) = requests.still_open()
+    assert vote(asked, Voter("bob"), answer="refused").state == requests.REFUSED
+    assert promotions.unseen() == []
 
 
 def test_no_random_sequence_moves_a_champion_that_people_did_not_agree_to(monkeypatch: pytest.MonkeyPatch) -> None:

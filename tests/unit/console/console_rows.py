@@ -153,7 +153,7 @@ def approval(model: str, version: int, champion: int | None, answer: str | None,
     """A row of `approvals`."""
     gain = "average precision 0.842 against 0.611: +0.231, 90 % interval +0.118 to +0.344"
     verdict = {
-        "decision": "PROMOTE", "champion_version": champion,
+        "decision": "PROMOTE", "champion_version": champion, "manifest": "files", "gate": "gate",
         "reasons": [gain, "costs 4,120 less than the champion on 31 labelled frauds"] if champion else ["reaches the floor of 0.5"],
         "table": [{"metric": "average_precision", "champion": 0.611, "challenger": 0.842, "difference": 0.231}],
     }  # fmt: skip

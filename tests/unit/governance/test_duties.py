@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from baton.actions.votes import Voter
+from baton.cli.app import app
+from baton.cli.state import grants as cli
 from baton.errors import BatonError
 from baton.governance import duties
 from baton.governance.duties import Grant, Who
@@ -98,3 +102,17 @@ def test_where_nobody_can_be_read_to_answer_only_grants_count() -> None:
         conn.execute(tables.grants.update().values(asset="model:gone"))
     assert lacks(ANN, "model:gone") == ""
     assert "is not to be read" in lacks(OWNER, "model:gone")
+
+
+def test_a_command_is_the_log_ins_and_not_the_full_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    grant = give("ann")
+    monkeypatch.setattr(cli, "person", lambda: Voter("mallory", "op", "command line"))
+    days = ["--until", str(TODAY + timedelta(3)), "--reason", "so"]
+    for command in (["give", ASSET, "approve", "bob", *days], ["end", str(grant.id), "--reason", "so"]):
+        done = CliRunner().invoke(app, ["grants", *command])
+        assert done.exit_code == 1
+        assert "mallory gives and ends no duties on it" in done.output
+    monkeypatch.setattr(cli, "person", lambda: Voter("op", "Olga P.", "command line"))
+    assert CliRunner().invoke(app, ["grants", "give", ASSET, "approve", "bob", *days]).exit_code == 0
+    with warehouse.read() as conn:
+        assert duties.of_asset(conn, ASSET)[0].given_by == "op"

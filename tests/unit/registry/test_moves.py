@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from baton.actions.promotions import line, moves
+from baton.actions.votes import Voter
+from baton.cli import models as cli
 from baton.cli.app import app
-from baton.errors import RegistryRefused
+from baton.errors import RegistryRefused, ServiceError
 from baton.record import ledger, warehouse
 from baton.registry.client import Registry
 
@@ -69,6 +72,36 @@ def test_a_second_rollback_goes_further_back_and_not_to_what_was_left(shelf: She
     assert [(move.payload["version"], move.payload.get("rollback", False)) for move in reversed(moves)] == [
         (1, False), (2, False), (3, False), (2, True), (1, True), (3, True),
     ]  # fmt: skip
+
+
+def test_a_registry_that_is_away_makes_nobody_go_back_twice(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is what counts: an error for an alias that lags would have people repeat what is done."""
+    for version in (1, 2, 3):
+        shelf.promote(MODEL, version, version - 1 or None, permit=BY())
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ServiceError("MLflow did not answer within 30 s")
+
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf, "post", away)
+        assert shelf.rollback(MODEL, actor="ada", reason="noise", report=said.append) == 2
+    assert [line(moves(MODEL))[-1], shelf.there["champion"]] == [2, 3]
+    (told,) = said
+    assert "version 2 is champion by the ledger" in told
+    assert "MLflow did not answer" in told
+    assert "do not roll back again" in told
+    assert "registry_guard" in told
+
+
+def test_an_account_that_many_use_is_told_how_to_say_who_it_is(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.promote(MODEL, 1, permit=BY())
+    shelf.promote(MODEL, 2, 1, permit=BY())
+    monkeypatch.setattr(cli, "person", lambda: Voter("baton", "baton", "command line"))
+    for how in ([], ["--by", "service"]):
+        done = CliRunner().invoke(app, ["rollback", MODEL, "--reason", "noise", *how])
+        assert done.exit_code == 1
+        assert "--by NAME" in str(done.exception) + done.output
 
 
 def test_only_what_was_champion_can_be_named(shelf: Shelf) -> None:

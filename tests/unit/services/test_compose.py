@@ -23,7 +23,7 @@ SECRETS = {
     "POSTGRES_PASSWORD": {"postgres", "set-up", "restore"},
     "AIRFLOW_DATABASE_PASSWORD": {"set-up", "api-server", "scheduler", "dag-processor", "triggerer", "restore"},
     "CELERY_DATABASE_PASSWORD": {"set-up", "scheduler", "restore", *WORKERS},
-    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "demo", "backup", "restore", *WORKERS},
+    "BATON_DATABASE_PASSWORD": {"set-up", "api-server", "triggerer", "demo", "backup", "restore", *WORKERS},
     "MLFLOW_DATABASE_PASSWORD": {"set-up", "mlflow", "restore"},
     "REDIS_PASSWORD": {"redis", "scheduler", *WORKERS},
     "MLFLOW_SECRET_KEY": {"mlflow"},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from baton.errors import ServiceError
-from baton.services.container import with_secrets, xcoms_of
+from baton.services.container import refuse_single, with_secrets, xcoms_of
 
 
 def test_a_value_gets_the_secrets_that_it_names(tmp_path: Path) -> None:
@@ -38,3 +38,13 @@ def test_large_xcoms_lie_where_the_datasets_lie_if_that_is_no_folder() -> None:
         "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip",
     }
     assert xcoms_of("file:///srv/store") == xcoms_of("") == {}
+
+
+def test_no_container_lets_one_person_agree_alone(tmp_path: Path) -> None:
+    here = {"BATON_HOME": str(tmp_path)}
+    refuse_single(here)
+    (tmp_path / "governance").write_text("single\n")
+    refuse_single({**here, "BATON_GOVERNANCE": "four_eyes"})
+    for said in ({}, {"BATON_GOVERNANCE": "single"}):
+        with pytest.raises(ServiceError, match="governance: single is for one person's own machine"):
+            refuse_single({**here, **said})

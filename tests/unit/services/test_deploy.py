@@ -52,6 +52,20 @@ def test_each_part_has_the_secrets_that_it_has_in_compose(part: str) -> None:
     assert used == found
 
 
+def test_what_waits_for_votes_reads_them() -> None:
+    """A trigger asks the warehouse how a request stands; without it no vote ends the wait, wherever it was given."""
+    url = COMPOSE["api-server"]["environment"]["BATON_WAREHOUSE_URL"]
+    assert COMPOSE["triggerer"]["environment"]["BATON_WAREHOUSE_URL"] == url
+    assert {"name": "BATON_WAREHOUSE_URL", "value": url} in CHART["triggerer"]["env"]
+
+
+def test_single_is_said_nowhere_and_four_eyes_everywhere() -> None:
+    ours = {name for name, one in COMPOSE.items() if "BATON_PACKS" in one.get("environment", {})}
+    assert ours >= {*CHART, "set-up", "backup"}
+    assert {COMPOSE[name]["environment"]["BATON_GOVERNANCE"] for name in ours} == {"four_eyes"}
+    assert {"name": "BATON_GOVERNANCE", "value": "four_eyes"} in VALUES["env"]
+
+
 def test_the_chart_gives_no_secret_to_every_pod() -> None:
     assert set(VALUES["enableBuiltInSecretEnvVars"].values()) == {False}
     assert "secret:" not in str(VALUES["env"])

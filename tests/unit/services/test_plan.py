@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from baton.errors import ServiceError
+from baton.errors import BatonError, ServiceError
 from baton.services import production
-from baton.services.plan import USERS, Plan, choose_port, prepare_home, users_file
+from baton.services.plan import USERS, Plan, choose_port, prepare_home, unsaid, users_file
 from baton.settings import Settings, settings
 
 _ROOT = Path(__file__).parents[3]
@@ -68,10 +68,47 @@ def test_a_new_home_is_one_persons_until_they_say_otherwise(plan: Plan, monkeypa
     plan.settings.governance_file.unlink()  # of a home that is not new nobody makes it one person's
     prepare_home(plan.settings)
     assert Settings().governance == "four_eyes"
+    plan.settings.governance_file.write_text("single\n")
     settings.cache_clear()
-    monkeypatch.setenv("BATON_GOVERNANCE", "single")
     with pytest.raises(ServiceError, match="governance: single is for an installation that one person runs"):
         production.set_up()
+
+
+def test_a_variable_makes_an_installation_stricter_and_never_one_persons(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATON_HOME", str(plan.settings.home))
+    monkeypatch.setenv("BATON_GOVERNANCE", "single")
+    for said in (None, "four_eyes\n"):
+        if said:
+            plan.settings.governance_file.write_text(said)
+        with pytest.raises(BatonError, match=r"BATON_GOVERNANCE=single.*home/governance says it") as refused:
+            Settings()
+        assert str(plan.settings.governance_file) in str(refused.value)
+    plan.settings.governance_file.write_text("single\n")
+    assert Settings().governance == "single", "both agree"
+    monkeypatch.setenv("BATON_GOVERNANCE", "four_eyes")
+    assert Settings().governance == "four_eyes"
+
+
+def test_a_new_home_keeps_what_was_said_at_its_first_start(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATON_HOME", str(plan.settings.home))
+    monkeypatch.setenv("BATON_GOVERNANCE", "four_eyes")
+    prepare_home(Settings())
+    assert plan.settings.governance_file.read_text() == "four_eyes\n"
+    monkeypatch.delenv("BATON_GOVERNANCE")
+    assert Settings().governance == "four_eyes"
+
+
+def test_a_home_that_does_not_say_who_agrees_is_told_so(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATON_HOME", str(plan.settings.home))
+    assert unsaid(Settings()) == ""
+    prepare_home(Settings())
+    assert unsaid(Settings()) == ""
+    plan.settings.governance_file.unlink()
+    assert str(plan.settings.governance_file) in unsaid(Settings())
+    monkeypatch.setenv("BATON_GOVERNANCE", "four_eyes")
+    assert unsaid(Settings()) == ""
 
 
 def test_log_in_cannot_be_switched_off_from_outside(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

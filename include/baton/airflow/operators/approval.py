@@ -21,6 +21,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
 OPEN = "open"
+_EARLIER = "people were asked by an earlier Baton: clear `judge` to have the version judged and asked about anew"
 
 
 class ReviewTrigger(BaseTrigger):
@@ -29,13 +30,13 @@ class ReviewTrigger(BaseTrigger):
     The first look is after one interval; an unreachable registry or warehouse is waited for, since the wait is long anyway.
 
     Args:
-        request: number of the request about the promotion.
+        request: number of the request about the promotion; None: an earlier Baton stored the trigger, and asked nobody's vote.
         tagged: whether the tag is looked at.
     """
 
     def __init__(
-        self, model: str, version: int, gate_at: str, ti_id: UUID | str, request: int, tagged: bool = True,
-        until: str | None = None, interval: float = 2.0,
+        self, model: str, version: int, gate_at: str, ti_id: UUID | str, request: int | None = None,
+        tagged: bool = True, until: str | None = None, interval: float = 2.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.model, self.version, self.gate_at, self.ti_id = model, version, gate_at, UUID(str(ti_id))
@@ -49,6 +50,9 @@ class ReviewTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: what the request came to, the tag's word, or that the time is over."""
+        if self.request is None:
+            yield TriggerEvent({"error": _EARLIER})
+            return
         while True:
             await asyncio.sleep(self.interval)
             state, review = OPEN, None
@@ -166,8 +170,8 @@ class ModelApprovalOperator(ApprovalOperator):
         version, state = self.verdict["facts"]["version"], OPEN
         if "closed" in event:
             return self._closed(context, version, str(event["closed"]))
-        if asked is None:  # it was asked by an earlier Baton
-            raise AirflowFailException(f"{self.model} version {version}: nobody knows what was answered: clear `judge`")
+        if asked is None:  # whatever was answered, it is no vote on a request
+            raise AirflowFailException(_EARLIER)
         if "error" in event or event.get("review") == "timeout":
             said = f"nobody, or too few, answered for {self.model} version {version} within {self.response_timeout}"
             promotions.give_up(asked["number"], said)
@@ -199,6 +203,7 @@ class ModelApprovalOperator(ApprovalOperator):
     def _tagged(self, version: int, review: str, asked: dict[str, Any]) -> str:
         """The request's state after the tag's word; a word that does not close it goes back to `pending`, and is answered."""
         from baton.actions.votes import Voter
+        from baton.errors import BatonError
         from baton.registry.client import Registry
 
         registry = Registry()
@@ -209,8 +214,11 @@ class ModelApprovalOperator(ApprovalOperator):
                 asked, Voter(who, who, REGISTRY), "approved" if review == "approved" else "refused"
             )
         if state == OPEN:
-            registry.ask(self.model, version, {})
-            registry.say(self.model, version, f"{review}: {said}")
+            try:
+                registry.ask(self.model, version, {})
+                registry.say(self.model, version, f"{review}: {said}")
+            except BatonError as error:  # a vote stands; a tag that still says it counts no second time
+                self.log.warning("the tag was not answered: %s", error)
         return state
 
     def _closed(self, context: Context, version: int, state: str) -> dict[str, Any]:

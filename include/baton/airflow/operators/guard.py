@@ -16,8 +16,8 @@ INTERVAL = 20.0  # seconds between two looks; a look is one request
 class AliasesChanged(BaseEventTrigger):
     """Fire when the aliases `champion` and `previous_champion` of any model, or the attempts on them, are not as last seen.
 
-    The first look fires too: what happened while no triggerer ran is looked at. It reads the registry only, so the triggerer
-    needs no warehouse; what is right, the woken task decides. An unreachable registry is waited for.
+    The first look fires too: what happened while no triggerer ran is looked at. It reads the registry only; what
+    is right, the woken task decides. An unreachable registry is waited for.
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:

@@ -37,7 +37,7 @@ def give(
         raise BatonError(f"--until {until}: write a day such as 2027-06-30") from None
     who = person()
     with warehouse.write() as conn:
-        made = duties.give(conn, asset, duty, to, duties.Who(who.id, who.name), day, reason)
+        made = duties.give(conn, asset, duty, to, duties.Who(who.id), day, reason)
     print(f"grant {made.id}: {made.person} may {made.duty} {made.asset} until the end of {until}")
 
 
@@ -46,7 +46,7 @@ def end(number: Annotated[int, typer.Argument(help="From `baton grants list`.")]
     """End a grant now; its asset's owner and deputy may, and whoever has it."""
     who = person()
     with warehouse.write() as conn:
-        duties.end(conn, number, duties.Who(who.id, who.name), reason)
+        duties.end(conn, number, duties.Who(who.id), reason)
     print(f"grant {number}: ended")
 
 
