@@ -24,13 +24,13 @@ from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
 from baton.stages.journal import Journal
 from baton.stages.run import read_inputs
-from baton.stages.slots import StageOutput
+from baton.stages.slots import ATTEMPT, StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
 from baton.tracking.traces import cost
 from baton.usage import budgets, used
 from baton.usage.budgets import Hold
-from baton.usage.used import Consumer
+from baton.usage.used import NO_SLOT, Consumer
 
 
 class AdviseOptions(Limits):
@@ -114,7 +114,8 @@ def _agent(job: StageJob[AdviseOptions], options: AdviseOptions) -> AgentSpec:
 
 
 def _consumer(job: StageJob[AdviseOptions]) -> Consumer:
-    return Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+    fence = NO_SLOT if job.dry_run else ATTEMPT.get()
+    return Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, fence)
 
 
 def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: int) -> tuple[Purse, Hold | None]:

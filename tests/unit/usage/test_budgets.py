@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
-from baton.errors import SpecError
+from baton.errors import SpecError, StaleAttempt
 from baton.packs.pack import load_pack
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
@@ -178,14 +178,35 @@ def test_what_was_paid_for_is_not_thrown_away_when_there_is_no_more_room(pack: P
 def test_what_an_attempt_held_that_could_not_say_so_is_free_with_its_fence(pack: Path) -> None:
     budget(pack, "tokens", 4 * CASE)
     slot = job("advise").slot
-    warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
-    who = Consumer("shop", FLOW, "advise", HOURS[0])
+    fence = warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
+    who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fence)
     hold = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"tokens": CASE}}, 4, 30.0)
     other = Consumer("shop", FLOW, "advise", HOURS[1])
     again = budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0)
     assert (hold.plan, again.plan) == ([("large", 4)], [])
     warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
     assert budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0).plan
+
+
+def test_an_attempt_that_lost_its_slot_asks_no_more(pack: Path) -> None:
+    budget(pack, "calls", 8)
+    slot = job("advise").slot
+
+    model = priced()
+    play, fences = model._play, list[int]()
+
+    async def overtaken(*given: Any) -> Any:
+        if not fences:
+            fences.append(warehouse.transact(lambda conn: slots.raise_fence(conn, slot)))
+        return await play(*given)
+
+    model._play = overtaken
+    with pytest.raises(StaleAttempt):
+        advise(large=model)
+    assert len(model.asked) == 1
+    who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fences[0] - 1)
+    late = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"calls": 1}}, 1, 30.0)
+    assert not late.keep({}, {"calls": 1}, 30.0), "it does not get the fence of the one that owns the slot now"
 
 
 def test_an_attempt_that_was_silent_for_too_long_asks_no_more(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
