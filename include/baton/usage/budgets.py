@@ -216,14 +216,7 @@ def reserve(
                 short = budgets[fits.index(min(fits))]
                 rungs = [one for one in short.spec.ladder if one not in ENDS]
         held = {unit: sum(many * bounds[rung].get(unit, 0.0) for rung, many in plan) for unit in _USED}
-        row = {
-            **_place(who),
-            "fence": who.fence,
-            "at": at,
-            "until": _later(at, seconds),
-            "held": held,
-            "spent": {},
-        }
+        row = {**_place(who), "fence": who.fence, "at": at, "until": _later(at, seconds), "held": held, "spent": {}}
         number = conn.execute(reservations.insert().values(row).returning(reservations.c.id)).scalar_one()
         return Hold(number, at, plan, short)
 

@@ -9,7 +9,6 @@ from sqlalchemy.engine import Connection
 from baton.record import warehouse
 from baton.record.tables import commits, usage
 
-
 NO_SLOT = -1  # fence of what no other attempt can take over
 
 
