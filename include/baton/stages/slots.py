@@ -39,9 +39,7 @@ log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
-ATTEMPT: ContextVar[int] = ContextVar(
-    "attempt", default=-1
-)  # fence of the one that this code runs in, whoever owns the slot
+ATTEMPT: ContextVar[int] = ContextVar("attempt", default=-1)  # fence of the one that this code runs in
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
 
 
