@@ -29,4 +29,5 @@ def lineage(
     if waits := telling.tell(telling.newest(), again=True):
         raise BatonError(waits)
     known = telling.standing()
-    print(f"told up to ledger entry {known.seq if known else 0}")
+    left_out = f"; {known.refused} entries were refused and are left out" if known and known.refused else ""
+    print(f"told up to ledger entry {known.seq if known else 0}{left_out}")
