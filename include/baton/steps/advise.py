@@ -27,7 +27,6 @@ from baton.stages.run import read_inputs
 from baton.stages.slots import ATTEMPT, StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
-from baton.tracking.traces import cost
 from baton.usage import budgets, used
 from baton.usage.budgets import Hold
 from baton.usage.used import NO_SLOT, Consumer
@@ -80,8 +79,8 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
         purse.close()
     records = caller.records if caller is not None else Records()
     facts = _facts(spec, answers, caller.model.name if caller is not None else "") | records.facts()
-    if records.prices:
-        facts["cost"] = round(sum(cost(facts["input_tokens"], facts["output_tokens"], records.prices)), 6)
+    if (dollars := purse.cost()) is not None:
+        facts["cost"] = round(dollars, 6)
     if sentences := [*_degraded(spec, answers, options), *_not_kept(spec, caller)]:
         facts["degraded"] = sentences
     short = sum(answer.reason.startswith(DEGRADED) for answer in answers)
