@@ -194,15 +194,13 @@ def test_an_attempt_that_lost_its_slot_asks_no_more(pack: Path) -> None:
     budget(pack, "calls", 8)
     slot = job("advise").slot
 
-    model = priced()
-    play, fences = model._play, list[int]()
+    fences: list[int] = []
 
-    async def overtaken(*given: Any) -> Any:
-        if not fences:
-            fences.append(warehouse.transact(lambda conn: slots.raise_fence(conn, slot)))
-        return await play(*given)
+    def overtaken() -> dict[str, str]:
+        fences.append(warehouse.transact(lambda conn: slots.raise_fence(conn, slot)))
+        return {"text": "Dear."}
 
-    model._play = overtaken
+    model = priced(overtaken)
     with pytest.raises(StaleAttempt):
         advise(large=model)
     assert len(model.asked) == 1
