@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +72,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def endpoint(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+def endpoint(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], Any]) -> None:
     """Events go to an endpoint that answers so."""
 
     class Client(httpx.AsyncClient):
@@ -246,6 +247,17 @@ def test_an_answer_that_is_not_about_the_event_loses_none(
     assert telling.tell() == f"lineage: 2 ledger entries wait to be told: OSError: the endpoint answered {status}"
     assert telling.tell(again=True) == ""
     assert heard == [1, 2, 3, 3, 4], "what it took is not told again"
+
+
+def test_an_answer_without_an_end_is_given_up(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(_: httpx.Request) -> httpx.Response:  # as far as the client knows, bytes still come
+        await asyncio.Event().wait()
+        return httpx.Response(201)
+
+    endpoint(monkeypatch, hangs)
+    monkeypatch.setattr(telling, "PATIENCE", 0.01)
+    versions(1)
+    assert telling.tell(again=True).endswith("the endpoint cannot be reached: TimeoutError")
 
 
 def test_the_command_says_that_another_tells(told: Path) -> None:

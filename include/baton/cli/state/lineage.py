@@ -19,7 +19,7 @@ def lineage(
         int | None, typer.Option(help="Begin again behind this entry of the ledger; 0: all there is.", min=0)
     ] = None,
 ) -> None:
-    """Tell BATON_LINEAGE_URL what it was not told yet of datasets, model versions and decisions; exit code 1 if something waits."""
+    """Tell BATON_LINEAGE_URL what it was not told yet of datasets, model versions and decisions; exit code 1 if something waits or was refused."""
     if not settings().lineage_url:
         raise BatonError(
             "nobody is told: set BATON_LINEAGE_URL, a file such as file:///srv/lineage.jsonl or an endpoint"
