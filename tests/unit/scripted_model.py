@@ -18,7 +18,8 @@ from baton.stages.connections import Model
 
 
 class Scripted(Model):
-    """A dict is an answer, a text a raw one, a number hangs so long, an error is raised, a response is itself.
+    """A dict is an answer, a text a raw one, a number hangs so long, an error is raised, a response is itself; a function is
+    called for one of these.
 
     At the end of its script it gives the answer `good`.
     """
@@ -47,6 +48,7 @@ class Scripted(Model):
     async def _play(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         self.asked.append((messages, info))
         move = self.script.pop(0) if self.script else self.good
+        move = move() if callable(move) else move
         if isinstance(move, BaseException):
             raise move
         if isinstance(move, ModelResponse):

@@ -34,7 +34,8 @@ class Answer:
         rounds: drafts that were written. calls: of the model, in all rounds. replayed: of them, those of an earlier try.
         requests, input_tokens, output_tokens: used, also by what was not accepted. seconds: of the case.
         tool_calls: how often the model looked something up.
-        paid: requests, tokens in and out of what this attempt asked itself.
+        paid: requests, tokens in and out of what this attempt asked itself, with the most that requests may have used whose
+            answers did not come.
     """
 
     output: BaseModel | None
@@ -116,7 +117,8 @@ class Caller:
         asked = work.drafts, len(work.calls), work.sum("replayed"), looked
         used = work.sum("requests"), work.sum("input_tokens"), work.sum("output_tokens"), time.monotonic() - before
         new = [outcome for _, _, outcome, _ in work.calls if not outcome.replayed]
-        paid = tuple(sum(getattr(one, name) for one in new) for name in ("requests", "input_tokens", "output_tokens"))
+        names = ("requests", "input_tokens", "output_tokens")
+        paid = tuple(sum(getattr(one, name) + one.unheard[n] for one in new) for n, name in enumerate(names))
         return Answer(done if isinstance(done, BaseModel) else None, kind, reason, detail, model, *asked, *used, paid)
 
     def _stopped(self) -> str:
@@ -228,7 +230,7 @@ def _replayed(found: Mapping[str, Any] | None, output: type[BaseModel]) -> CallR
     try:
         requests, read, written = (int(found[name]) for name in ("requests", "input_tokens", "output_tokens"))
         said, model = output.model_validate(found["output"]), str(found["model"])
-        return CallResult(said, "accepted", "", model, requests, read, written, now, now, True)
+        return CallResult(said, "accepted", "", model, requests, read, written, started=now, ended=now, replayed=True)
     except (ValidationError, KeyError, TypeError, ValueError):  # torn, or not ours: it is asked again
         return None
 

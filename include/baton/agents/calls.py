@@ -39,7 +39,8 @@ class CallResult:
 
     Attributes:
         model: that answered, or the first one asked.
-        requests, input_tokens, output_tokens: used, also without an output. started, ended: nanoseconds since 1970.
+        requests, input_tokens, output_tokens: used, also without an output. unheard: beside them, the most that a request
+            may have used whose answer did not come. started, ended: nanoseconds since 1970.
         replayed: it was asked by an earlier attempt of the run.
     """
 
@@ -50,6 +51,7 @@ class CallResult:
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    unheard: tuple[int, int, int] = (0, 0, 0)
     started: int = 0
     ended: int = 0
     replayed: bool = False
@@ -75,9 +77,13 @@ def call(
     usage, started = RunUsage(), time.time_ns()
     model.answered = ""
 
-    def ended(kind: str, reason: str = "", output: BaseModel | None = None) -> CallResult:
+    def ended(
+        kind: str, reason: str = "", output: BaseModel | None = None, lost: int = 0, worked: bool = True
+    ) -> CallResult:
         used = usage.requests, usage.input_tokens, usage.output_tokens
-        return CallResult(output, kind, reason, model.answered or model.name, *used, started, time.time_ns())
+        rest = max(left.tokens - usage.input_tokens - usage.output_tokens, 0) if lost and worked else 0
+        unheard = lost, rest - min(rest, limits.max_tokens), min(rest, limits.max_tokens)
+        return CallResult(output, kind, reason, model.answered or model.name, *used, unheard, started, time.time_ns())
 
     late = f"no answer within {round(left.allowed, 1):g} seconds"
     if left.seconds <= 0:
@@ -92,14 +98,27 @@ def call(
         own: dict[str, Any] = {"usage": usage, "usage_limits": most, "model_settings": settings, "toolsets": sets}
         result = agent.run_sync(question, timeout=left.seconds, **own)
     except (RunTimedOut, TimeoutError):
-        return ended("failed", late)
+        return ended("failed", late, lost=1)
     except UsageLimitExceeded:
         return ended("invalid", f"more than {limits.max_total_tokens} tokens")
     except UnexpectedModelBehavior:
         return ended("invalid", f"no valid answer in {max(1, usage.requests)} tries")
     except Exception as error:  # whatever a foreign server makes its client raise: the run goes on without it
-        return ended("failed", _failure(error))  # its text stays here: a server may echo the key in it
+        lost, worked = _sent(error)
+        return ended(
+            "failed", _failure(error), lost=lost, worked=worked
+        )  # its text stays here: a server may echo the key in it
     return ended("accepted", output=result.output)
+
+
+def _sent(error: BaseException) -> tuple[int, bool]:
+    """How many requests failed that a server got, and whether one may have used tokens: one that was answered with a status did not."""
+    if isinstance(error, BaseExceptionGroup):  # of a chain of fallbacks
+        each = [_sent(one) for one in error.exceptions]
+        return sum(requests for requests, _ in each), any(worked for _, worked in each)
+    if getattr(error, "phase", None) in ("pool", "connect"):
+        return 0, False
+    return 1, not isinstance(getattr(error, "status_code", None), int)
 
 
 def _failure(error: BaseException) -> str:

@@ -38,7 +38,8 @@ class Rung:
     seconds: float = 0.0
 
     def took(self, answer: Answer) -> None:
-        self.cases -= 1
+        if not answer.calls or answer.calls > answer.replayed:  # what an earlier attempt paid for takes nobody's place
+            self.cases -= 1
         self.asked += 1
         self.seconds += answer.seconds
         requests, tokens_in, tokens_out = answer.paid
@@ -65,6 +66,7 @@ class Purse:
         self, first: Caller | None, rungs: Sequence[Rung] = (), hold: Hold | None = None, rest: str = ""
     ) -> None:
         self._first, self.rungs, self._hold, self._rest = first, list(rungs), hold, rest
+        self._costs: list[float | None] = []
 
     def ask(self, case: AgentQuestion) -> Answer:
         """As `Caller.ask`, of the first rung that has room."""
@@ -77,11 +79,26 @@ class Purse:
             if self._first is None:
                 return Answer(None, "skipped", self._rest)
             self._first.broke = self._rest
-            return self._first.ask(case)
+            return self._priced(self._first, self._first.ask(case))
         rung.caller.spent = sum(one.seconds for one in self.rungs)
-        answer = rung.caller.ask(case)
+        answer = self._priced(rung.caller, rung.caller.ask(case))
         rung.took(answer)
-        return replace(answer, reason=rung.degraded) if answer.output is not None and rung.degraded else answer
+        if not rung.degraded:
+            return answer
+        return replace(answer, reason=": ".join(filter(None, (rung.degraded, answer.reason))))  # whatever came of it
+
+    def cost(self) -> float | None:
+        """Dollars of all answers, also of those that an earlier attempt paid for; None where a price is not known."""
+        known = [one for one in self._costs if one is not None]
+        if self._first is None or len(known) < len(self._costs) or not (known or self._first.model.prices):
+            return None
+        return sum(known)
+
+    def _priced(self, caller: Caller, answer: Answer) -> Answer:
+        prices = caller.model.prices
+        if prices or answer.requests:
+            self._costs.append(sum(cost(answer.input_tokens, answer.output_tokens, prices)) if prices else None)
+        return answer
 
     def close(self) -> None:
         """Release what was not used: nobody is asked any more."""

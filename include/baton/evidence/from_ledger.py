@@ -4,6 +4,7 @@ import base64
 import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,7 +57,7 @@ def add(
 
 def add_lineage(conn: Connection, made: Dossier, entries: Sequence[dict[str, Any]]) -> None:
     """Add what these entries are as OpenLineage events."""
-    events = list(of_entries(conn, [one for one in entries if "payload" in one]))
+    events = list(chain(*of_entries(conn, [one for one in entries if "payload" in one])))
     made.files["lineage.jsonl"] = lines(events).encode()
     made.asserted.append(f"lineage.jsonl: {len(events)} OpenLineage events, made of entries and commits")
 

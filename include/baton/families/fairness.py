@@ -14,7 +14,7 @@ from baton.errors import BatonError
 from baton.specs.policy import FairnessSpec
 
 MOST_GROUPS = 30
-UNKNOWN = "unknown"  # a row without a value is of this group, so that nobody is left out
+EMPTY = "(empty)"  # a row without a value is of this group, so that nobody is left out; in more brackets where that is a value
 
 
 def by_groups(
@@ -73,11 +73,14 @@ def by_groups(
 def _groups(rule: FairnessSpec, column: pd.Series) -> pd.Series:
     """The group of each row, as a text."""
     if not rule.bins:
-        return column.astype(object).where(column.notna(), UNKNOWN).map(str)
+        texts, empty = column.astype(object).map(str), EMPTY
+        while (texts == empty).any():
+            empty = f"({empty})"
+        return texts.where(column.notna(), empty)
     edges = [-np.inf, *rule.bins, np.inf]
     names = [f"below {rule.bins[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(rule.bins, rule.bins[1:], strict=False))]
     cut = pd.cut(column.astype(float), edges, right=False, labels=[*names, f"{rule.bins[-1]:g} and above"])
-    return cut.astype(object).where(cut.notna(), UNKNOWN).map(str)
+    return cut.astype(object).where(cut.notna(), EMPTY).map(str)
 
 
 def _rate(value: Any, counted: int) -> float | None:

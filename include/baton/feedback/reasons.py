@@ -14,7 +14,8 @@ from baton.specs.tabular import ReasonSpec
 
 MOST = 4  # sentences; more explain nothing
 NONE = "none"  # code where there is no reason to give
-_NOT_COMPUTED = "No reasons were computed for this score: it is not among the highest of its batch."
+# true of a score beyond those explained, of rules (version 0), and of a stage that explains none
+_NOT_COMPUTED = "No reasons were computed for this score: only a model's highest scores of a batch have them, as many as its stage explains."
 _NOTHING = "Nothing that the model sees raised this score."
 
 

@@ -33,8 +33,8 @@ _TOLD = ("decision", "answer", "before", "alias", "rollback", "manifest", "datas
 Event = dict[str, Any]
 
 
-def of_entries(conn: Connection, entries: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
-    """Events of ledger entries (seq, at, kind, subject, payload as text, hash), in their order; of other kinds than `KINDS` none.
+def of_entries(conn: Connection, entries: Sequence[Mapping[str, Any]]) -> Iterator[list[Event]]:
+    """Events of each ledger entry (seq, at, kind, subject, payload as text, hash), in their order; of other kinds than `KINDS` none.
 
     The same entry gives the same events: what is told twice has the same run id.
     """
@@ -47,9 +47,9 @@ def of_entries(conn: Connection, entries: Sequence[Mapping[str, Any]]) -> Iterat
     made = {row.uri: f"{row.flow}/{row.stage}" for row in warehouse.among(conn, names, commits.c.uri, sorted(uris))}
     for one in entries:
         if one["kind"] == COMMITTED:
-            yield from _run(namespace, one, said[one["seq"]], rows.get(said[one["seq"]]["commit"]), made)
-        elif one["kind"] in KINDS:
-            yield _model(namespace, one, said[one["seq"]])
+            yield list(_run(namespace, one, said[one["seq"]], rows.get(said[one["seq"]]["commit"]), made))
+        else:
+            yield [_model(namespace, one, said[one["seq"]])] if one["kind"] in KINDS else []
 
 
 def _run(

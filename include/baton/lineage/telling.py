@@ -1,46 +1,80 @@
 """Telling somebody: entries of the ledger that were not told yet go to a file or an endpoint, behind the commits, in their order.
 
 The ledger is the outbox: its numbers are in the order of the commits, so one number in the table `meta` says what was told. An endpoint
-that is down, or refuses, stops no flow and loses nothing: what waits is told at the next commit after a minute, or by
+that is down stops no flow and loses nothing: what waits is told at the next commit after a minute, or by
 `baton lineage`; how much waits, and why, is in the result of the stage. What is told twice (a process died in between) has the same ids.
+An entry whose event the endpoint refuses as such is logged, counted in the result and left out, so that it does not stop those behind it.
 """
 
+import asyncio
 import fcntl
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.lineage.events import KINDS, Event, lines, of_entries
+from baton.lineage.events import Event, lines, of_entries
 from baton.record import warehouse
 from baton.record.tables import ledger, meta
 from baton.settings import settings
 
 AT_ONCE = 200  # entries
-PATIENCE = 5.0  # seconds for an answer, and for all that is told after one commit
+PATIENCE = 5.0  # seconds for an answer, and after which no further event is sent for one commit
 PAUSE = 60.0  # seconds until an endpoint that did not take an event is asked again
-LEASE = 30.0  # seconds for which one process tells and the others leave it to it
+LEASE = 30.0  # seconds for which one process tells and the others leave it to it; it sends nothing in the last ones
+_OURS = (
+    401,
+    403,
+    404,
+    405,
+    408,
+    429,
+)  # answers about address, token or load: the same event is taken once that is mended
 _KEY = "lineage"
 _COLUMNS = ("seq", "at", "kind", "subject", "payload", "hash")
 
-Tell = Callable[[list[Event]], None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Of a list of entries: how many from the first on are done with, why not all, and which of them were refused, by place."""
+
+    done: int
+    why: str = ""
+    refused: tuple[int, ...] = ()
+
+
+Tell = Callable[[list[list[Event]], float], Sent]  # events by entry; sends nothing more at a moment of time.monotonic()
 
 
 @dataclass(frozen=True)
 class Told:
-    """How far it is: `seq` entries are told; who tells until `lease`; asked again at `retry` (seconds since 1970), and why not before."""
+    """How far it is: entries up to `seq` are told.
+
+    Attributes:
+        lease: until then somebody tells (seconds since 1970).
+        retry: asked again then, and `why` not before.
+        first: entries up to it are not told, as it was switched on then.
+        refused: entries that the endpoint refused, which are left out.
+    """
 
     seq: int
     lease: float = 0.0
     retry: float = 0.0
     why: str = ""
+    first: int = 0
+    refused: int = 0
 
 
 def tell(after: int = 0, *, again: bool = False, tell_to: Tell | None = None) -> str:
@@ -49,38 +83,58 @@ def tell(after: int = 0, *, again: bool = False, tell_to: Tell | None = None) ->
     Args:
         after: where this is the first time, entries up to this number are not told.
         again: now, though the endpoint did not answer a moment ago, and all of it.
-        tell_to: takes a list of events, raises OSError if they were not taken; default the setting's.
+        tell_to: takes the events of each entry, raises OSError if none was taken; default the setting's.
 
     Returns:
-        empty, or why what waits was not told, and how many entries it is about.
+        empty, or why what waits was not told, and how many entries it is about; how many were refused.
     """
     where = settings().lineage_url
     if not where and tell_to is None:
         return ""
-    began, send = time.monotonic(), tell_to or _teller(where)
+    due, send, refused = time.monotonic() + PATIENCE, tell_to or _teller(where), 0
     while True:
+        lease = (
+            time.monotonic() + LEASE - 2 * PATIENCE
+        )  # what is sent before then is answered, or given up, before the other end
         found = _take(after, again)
         if found is None:
-            return _waiting()
+            return _said(
+                refused, _waiting("another process is telling, or died less than a minute ago" if again else "")
+            )
         mine, entries, events = found
-        try:
-            if entries:
-                send(events)
-            told = replace(mine, seq=entries[-1] if entries else mine.seq, lease=0.0)
-        except OSError as error:
-            told = replace(mine, lease=0.0, retry=time.time() + PAUSE, why=f"{type(error).__name__}: {error}"[:200])
-        _swap(mine, told)
+        sent = _sent(send, events, lease if again else min(lease, due)) if entries else Sent(0)
+        for place in sent.refused:
+            log.warning("lineage: the endpoint refuses ledger entry %s, which is left out", entries[place])
+        refused += len(sent.refused)
+        told = replace(
+            mine, seq=entries[sent.done - 1] if sent.done else mine.seq, lease=0.0, why=sent.why,
+            retry=time.time() + PAUSE if sent.why else 0.0, refused=mine.refused + len(sent.refused),
+        )  # fmt: skip
+        told = _swap(mine, told)
         if told.why:
-            return _waiting()
-        if not again and time.monotonic() - began > PATIENCE:
-            return _waiting("more than can be told after one commit")
-        if not entries and newest() == told.seq:  # who committed meanwhile has left it to this one
-            return ""
+            return _said(refused, _waiting())
+        # who committed meanwhile has left it to this one
+        if sent.done == len(entries) < AT_ONCE and newest() == told.seq:
+            return _said(refused)
+        if not again and time.monotonic() >= due:
+            return _said(refused, _waiting("more than can be told after one commit"))
+
+
+def _sent(send: Tell, events: list[list[Event]], until: float) -> Sent:
+    try:
+        return send(events, until)
+    except OSError as error:
+        return Sent(0, f"{type(error).__name__}: {error}"[:200])
+
+
+def _said(refused: int, waits: str = "") -> str:
+    left_out = f"lineage: {refused} ledger entries were refused and are left out" if refused else ""
+    return "; ".join(filter(None, (waits, left_out)))
 
 
 def restart(after: int) -> None:
     """Have all entries behind a number told, once more if they were."""
-    warehouse.meta_set(_KEY, json.dumps(asdict(Told(after))))
+    warehouse.meta_set(_KEY, json.dumps(asdict(Told(after, first=after))))
 
 
 def standing() -> Told | None:
@@ -103,13 +157,17 @@ def newest() -> int:
         return int(conn.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0)
 
 
-def _take(after: int, again: bool) -> tuple[Told, list[int], list[Event]] | None:
-    """Become the one who tells, and what is next: numbers of the entries looked at, and their events; None: it is not our turn."""
+def _take(after: int, again: bool) -> tuple[Told, list[int], list[list[Event]]] | None:
+    """Become the one who tells, and what is next: numbers of the entries looked at, and the events of each; None: it is not our turn."""
 
     def work(conn: Connection) -> Told | None:
-        warehouse.upsert(conn, meta, [{"key": _KEY, "value": json.dumps(asdict(Told(after)))}], update=[])
-        text = conn.execute(sa.select(meta.c.value).where(meta.c.key == _KEY).with_for_update()).scalar_one()
-        known, now = Told(**json.loads(text)), time.time()
+        warehouse.upsert(conn, meta, [{"key": _KEY, "value": json.dumps(asdict(Told(after, first=after)))}], update=[])
+        known, now = _read(conn), time.time()
+        if (
+            after < known.first
+        ):  # of the commits at switch-on another was the quicker one: its events are told once more
+            known = replace(known, seq=min(known.seq, after), first=after)
+            warehouse.meta_set(_KEY, json.dumps(asdict(known)), conn)
         if known.lease > now or (known.retry > now and not again):
             return None
         mine = replace(known, lease=now + LEASE, retry=0.0, why="")
@@ -122,15 +180,26 @@ def _take(after: int, again: bool) -> tuple[Told, list[int], list[Event]] | None
     with warehouse.read() as conn:
         query = sa.select(*(ledger.c[name] for name in _COLUMNS)).where(ledger.c.seq > mine.seq)
         rows = [dict(row) for row in conn.execute(query.order_by(ledger.c.seq).limit(AT_ONCE)).mappings()]
-        events = list(of_entries(conn, [row for row in rows if row["kind"] in KINDS]))
-    return mine, [row["seq"] for row in rows], events
+        return mine, [row["seq"] for row in rows], list(of_entries(conn, rows))
 
 
-def _swap(mine: Told, told: Told) -> None:
-    """Note how far it is, unless another took over because this one took too long."""
-    before, after = (json.dumps(asdict(one)) for one in (mine, told))
-    where = (meta.c.key == _KEY, meta.c.value == before)
-    warehouse.transact(lambda conn: conn.execute(meta.update().where(*where).values(value=after)))
+def _swap(mine: Told, told: Told) -> Told:
+    """Note how far it is, unless another took over because this one took too long; returns what is noted."""
+
+    def work(conn: Connection) -> Told:
+        known = _read(conn)
+        if known.lease != mine.lease:
+            return known
+        now = replace(told, seq=known.seq, first=known.first) if known.first < mine.first else told
+        warehouse.meta_set(_KEY, json.dumps(asdict(now)), conn)
+        return now
+
+    return warehouse.transact(work)
+
+
+def _read(conn: Connection) -> Told:
+    text = conn.execute(sa.select(meta.c.value).where(meta.c.key == _KEY).with_for_update()).scalar_one()
+    return Told(**json.loads(text))
 
 
 # --- where to ---
@@ -139,16 +208,17 @@ def _swap(mine: Told, told: Told) -> None:
 def _teller(where: str) -> Tell:
     parts = urlsplit(where)
     if parts.scheme == "file":
-        return lambda events: _append(Path(unquote(parts.path)), events)
-    return lambda events: _post(where, events)
+        return lambda events, until: _append(Path(unquote(parts.path)), events)
+    return lambda events, until: _alone_in_a_loop(_post(where, events, until))
 
 
-def _append(path: Path, events: list[Event]) -> None:
+def _append(path: Path, events: list[list[Event]]) -> Sent:
     """JSON lines at the end of a file, whole, and on the disk."""
     with path.open("a", encoding="utf-8") as file, _alone(file.fileno()):
-        file.write(lines(events))
+        file.write(lines(chain(*events)))
         file.flush()
         os.fsync(file.fileno())
+    return Sent(len(events))
 
 
 @contextmanager
@@ -160,17 +230,35 @@ def _alone(number: int) -> Iterator[None]:
         fcntl.flock(number, fcntl.LOCK_UN)
 
 
-def _post(where: str, events: list[Event]) -> None:
+def _alone_in_a_loop(work: Coroutine[Any, Any, Sent]) -> Sent:
+    loop = asyncio.new_event_loop()  # `asyncio.run` would take its loop from whoever has set one
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+async def _post(where: str, events: list[list[Event]], until: float) -> Sent:
     """One request an event, as the interface of OpenLineage has it; a token is in `secrets/lineage_token` of BATON_HOME."""
     import httpx  # heavy: DAG files import what imports this
 
     token = settings().secrets_dir / "lineage_token"
     headers = {"Authorization": f"Bearer {token.read_text(encoding='utf-8').strip()}"} if token.is_file() else {}
-    try:
-        with httpx.Client(headers=headers, timeout=PATIENCE, follow_redirects=False) as client:
-            for event in events:
-                answer = client.post(where, json=event)
+    refused = list[int]()
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE, follow_redirects=False) as client:
+        for place, of_entry in enumerate(events):
+            for event in of_entry:
+                if time.monotonic() >= until:
+                    return Sent(place, refused=tuple(refused))
+                try:
+                    async with asyncio.timeout(PATIENCE):  # the client's own begins anew with each byte
+                        answer = await client.post(where, json=event)
+                except (httpx.HTTPError, TimeoutError) as error:
+                    why = f"OSError: the endpoint cannot be reached: {type(error).__name__}"
+                    return Sent(place, why, tuple(refused))
+                if 400 <= answer.status_code < 500 and answer.status_code not in _OURS:
+                    refused.append(place)
+                    break
                 if not answer.is_success:
-                    raise OSError(f"the endpoint answered {answer.status_code}")
-    except httpx.HTTPError as error:
-        raise OSError(f"the endpoint cannot be reached: {type(error).__name__}") from error
+                    return Sent(place, f"OSError: the endpoint answered {answer.status_code}", tuple(refused))
+    return Sent(len(events), refused=tuple(refused))

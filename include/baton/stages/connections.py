@@ -5,6 +5,7 @@ The Airflow layer hands a job what knows Airflow's connections; tests hand it a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from baton.specs.source import Source
     from baton.stages.job import StageJob
     from baton.stages.slots import StageOutput
+
+
+_PRICES = '`prices` of its extra must be {"input": ..., "output": ...}, dollars for a million tokens, 0 or more'
 
 
 class NoModel(BatonError):
@@ -46,6 +50,23 @@ class Model(Protocol):
 
     def reveals(self, text: str) -> bool:
         """Does the text hold a secret of the connection?"""
+
+
+def prices_of(conn_id: str, given: Any) -> dict[str, float]:
+    """Dollars for a million tokens, as a connection's extra says them; half a price list is none, since it would tell a wrong cost.
+
+    Raises:
+        NoModel: they are no prices.
+    """
+    if given is None:
+        return {}
+    try:
+        found = {name: float(given[name]) for name in ("input", "output")}
+    except (TypeError, KeyError, ValueError) as error:
+        raise NoModel(f"connection {conn_id}: {_PRICES}") from error
+    if wrong := [name for name, price in found.items() if not 0 <= price < math.inf]:
+        raise NoModel(f"connection {conn_id}: {_PRICES}; {wrong[0]} is {found[wrong[0]]}")
+    return found
 
 
 class Engine(Protocol):

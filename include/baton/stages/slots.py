@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
+ATTEMPT: ContextVar[int] = ContextVar("attempt", default=-1)  # fence of the one that this code runs in
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*")
 
 
@@ -206,7 +208,11 @@ def commit_once(
     found = _usable(slot, about["digest"], present)  # by another attempt, between the first look and the fence
     if found is not None:
         return found
-    refs, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    outer = ATTEMPT.set(fence)
+    try:
+        refs, facts, on_commit = make(object_name(slot, about["digest"], fence, owner))
+    finally:
+        ATTEMPT.reset(outer)
     ref = refs[0]
     row = {**_where(slot), **about, "fence": fence, "uri": ref.uri, "ref": ref.to_dict(), "created_at": warehouse.now()}
     row["facts"] = json.loads(to_json(facts))  # as a cached result will return them

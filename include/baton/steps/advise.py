@@ -24,13 +24,12 @@ from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
 from baton.stages.journal import Journal
 from baton.stages.run import read_inputs
-from baton.stages.slots import StageOutput
+from baton.stages.slots import ATTEMPT, StageOutput
 from baton.stages.step import engine_step, resolve
 from baton.tracking.prompts import prompt_name
-from baton.tracking.traces import cost
 from baton.usage import budgets, used
 from baton.usage.budgets import Hold
-from baton.usage.used import Consumer
+from baton.usage.used import NO_SLOT, Consumer
 
 
 class AdviseOptions(Limits):
@@ -80,8 +79,8 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
         purse.close()
     records = caller.records if caller is not None else Records()
     facts = _facts(spec, answers, caller.model.name if caller is not None else "") | records.facts()
-    if records.prices:
-        facts["cost"] = round(sum(cost(facts["input_tokens"], facts["output_tokens"], records.prices)), 6)
+    if (dollars := purse.cost()) is not None:
+        facts["cost"] = round(dollars, 6)
     if sentences := [*_degraded(spec, answers, options), *_not_kept(spec, caller)]:
         facts["degraded"] = sentences
     short = sum(answer.reason.startswith(DEGRADED) for answer in answers)
@@ -114,7 +113,8 @@ def _agent(job: StageJob[AdviseOptions], options: AdviseOptions) -> AgentSpec:
 
 
 def _consumer(job: StageJob[AdviseOptions]) -> Consumer:
-    return Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+    fence = NO_SLOT if job.dry_run else ATTEMPT.get()
+    return Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, fence)
 
 
 def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: int) -> tuple[Purse, Hold | None]:

@@ -95,7 +95,7 @@ def _count(
     job: StageJob[ScoreOptions], began: float, by: Mapping[int | None, int | None], conn: Connection, commit_id: int
 ) -> None:
     """Who scored how many rows (None: all); rules have no version and are no asset."""
-    who = Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index, job.dry_run)
+    who = Consumer(job.pack, job.flow, job.stage, job.partition, job.slot.map_index)
     seconds = (time.monotonic() - began) / max(len(by), 1)
     asset = f"model:{job.options.model}"
     used.record(

@@ -1,7 +1,8 @@
 """Budgets: what a stage may use up is reserved before it asks, and settled in its commit's transaction.
 
 Reservations take turns, and each sees all that was used and all that others still may use: so however many stages run side
-by side, a limit is exceeded at most by what a server takes above the bound of one call.
+by side, a limit is exceeded at most by what a server takes above the bound of a call, and by the calls that were on their way when
+their attempts were killed or lost their slots: one each.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ from baton.record import ledger, warehouse
 from baton.record.tables import heads, reservations, usage
 from baton.settings import settings
 from baton.specs.budgets import ENDS, BudgetsSpec, SpendingSpec
-from baton.usage.used import Consumer
+from baton.usage.used import NO_SLOT, Consumer
 
 Amounts = Mapping[str, float]  # by unit: cost (missing where no price is known), tokens, calls, seconds
 
 DEGRADED, CHANGED = "degraded_by_budget", "budget_changed"  # on the ledger
 EVERYWHERE = ""  # pack of the budgets that BATON_BUDGETS names
 LEASE = 120.0  # seconds beside a call's own: an attempt that was silent for longer may not ask any more
-_NO_SLOT = -1  # fence of a dry run: nobody takes its slot over
 _SLOT = ("flow", "stage", "partition", "map_index")
 _USED = {
     "cost": usage.c.cost, "tokens": usage.c.tokens_in + usage.c.tokens_out, "calls": usage.c.calls,
@@ -126,7 +126,7 @@ def state(conn: Connection, budget: DeclaredBudget, at: str) -> BudgetState:
     # these first: what is settled in between is then counted twice for this moment, and not left out
     for row in conn.execute(query.where(r.at >= since, *budget.within(reservations))):
         spent += row.spent.get(unit, 0.0)
-        if row.until > at and row.fence in (row.owner, _NO_SLOT):
+        if row.until > at and row.fence in (row.owner, NO_SLOT):
             held += row.held.get(unit, 0.0)
     mine = (usage.c.day >= since, usage.c.calls > 0, *budget.within(usage))
     used = conn.execute(sa.select(sa.func.coalesce(sa.func.sum(_USED[unit]), 0.0)).where(*mine)).scalar_one()
@@ -155,14 +155,17 @@ class Hold:
         self._number, self.at, self.plan, self.short = number, at, plan, short
 
     def keep(self, spent: Amounts, held: Amounts, seconds: float) -> bool:
-        """Say what was used so far and what is held on to, for so many seconds and some; False: it has lapsed, ask no more."""
+        """Say what was used so far and what is held on to, for so many seconds and some.
+
+        Returns:
+            False: it has lapsed, or another attempt owns the slot: ask no more.
+        """
         c, at = reservations.c, warehouse.now()
         values = {"spent": dict(spent), "held": dict(held), "until": _later(at, seconds)}
-        mine = (c.id == self._number, c.until > at)
-        return (
-            warehouse.transact(lambda conn: conn.execute(reservations.update().where(*mine).values(values))).rowcount
-            == 1
-        )
+        owner = sa.select(heads.c.fence).where(*(heads.c[name] == c[name] for name in _SLOT)).scalar_subquery()
+        mine = (c.id == self._number, c.until > at, sa.or_(c.fence == NO_SLOT, c.fence == owner))
+        changed = warehouse.transact(lambda conn: conn.execute(reservations.update().where(*mine).values(values)))
+        return changed.rowcount == 1
 
     def end(self, spent: Amounts) -> None:
         """Release what was not used; what was used counts, whatever becomes of the attempt."""
@@ -213,14 +216,7 @@ def reserve(
                 short = budgets[fits.index(min(fits))]
                 rungs = [one for one in short.spec.ladder if one not in ENDS]
         held = {unit: sum(many * bounds[rung].get(unit, 0.0) for rung, many in plan) for unit in _USED}
-        row = {
-            **_place(who),
-            "fence": _fence(conn, who),
-            "at": at,
-            "until": _later(at, seconds),
-            "held": held,
-            "spent": {},
-        }
+        row = {**_place(who), "fence": who.fence, "at": at, "until": _later(at, seconds), "held": held, "spent": {}}
         number = conn.execute(reservations.insert().values(row).returning(reservations.c.id)).scalar_one()
         return Hold(number, at, plan, short)
 
@@ -247,21 +243,14 @@ def _note_change(conn: Connection, budget: DeclaredBudget) -> None:
 
 
 def _times(left: float, bound: float | None) -> float:
-    """How often a bound fits; never where it is not known, such as the cost at a model without a price."""
-    if bound is None:
+    """How often a bound fits; never where it is not known, such as the cost at a model without a price, or is none."""
+    if bound is None or not bound >= 0:
         return 0
     return math.inf if bound == 0 else math.floor(left / bound + 1e-9)
 
 
 def _place(who: Consumer) -> dict[str, Any]:
     return {name: getattr(who, name) for name in ("pack", *_SLOT)}
-
-
-def _fence(conn: Connection, who: Consumer) -> int:
-    if who.dry_run:
-        return _NO_SLOT
-    mine = [heads.c[name] == getattr(who, name) for name in _SLOT]
-    return int(conn.execute(sa.select(heads.c.fence).where(*mine)).scalar() or _NO_SLOT)
 
 
 def _later(at: str, seconds: float) -> str:

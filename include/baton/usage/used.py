@@ -9,17 +9,19 @@ from sqlalchemy.engine import Connection
 from baton.record import warehouse
 from baton.record.tables import commits, usage
 
+NO_SLOT = -1  # fence of what no other attempt can take over
+
 
 @dataclass(frozen=True)
 class Consumer:
-    """Who uses: the stage of a flow for a partition."""
+    """Who uses: the stage of a flow for a partition, in the attempt that a fence names; `NO_SLOT`: in none, such as a dry run."""
 
     pack: str
     flow: str
     stage: str
     partition: str
     map_index: int = -1
-    dry_run: bool = False
+    fence: int = NO_SLOT
 
 
 @dataclass(frozen=True)

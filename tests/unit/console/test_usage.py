@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from baton.console.queries.assets import listing
+from baton.errors import SpecError
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.usage import budgets, report
@@ -78,6 +80,23 @@ def test_today_says_what_is_nearly_used_up_and_what_is(empty: Any, a_budget: Non
     page = client("admin").get("/baton/today", headers=HTML).text
     assert "80 % of 2.5 calls a day are used" in page
     assert "it is exhausted: 3 cases had no room" in page
+
+
+def test_today_stands_where_a_file_is_broken(empty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATON_BUDGETS", str(tmp_path / "gone.yaml"))
+    settings.cache_clear()
+    found = client("admin").get("/baton/api/today").raise_for_status().json()
+    (said,) = found["problems"]
+    assert "gone.yaml" in said
+    assert found["budgets"] == []
+    assert said.partition("\n")[0][:40] in client("admin").get("/baton/today", headers=HTML).text
+    assert "gone.yaml" not in client("stranger").get("/baton/today", headers=HTML).text
+
+    def broken(*_: Any) -> Any:
+        raise SpecError("shop/pack.yaml:3: no such field")
+
+    monkeypatch.setattr(listing, "rows", broken)
+    assert client("admin").get("/baton/api/today").json()["problems"] == ["shop/pack.yaml:3: no such field", said]
 
 
 def test_only_what_may_be_read_is_summed(empty: Any, a_budget: None) -> None:

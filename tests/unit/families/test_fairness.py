@@ -71,7 +71,16 @@ def test_rows_without_a_group_are_a_group() -> None:
     some = pd.Series(GROUP, dtype=object).where(GROUP == "a")
     verdict = judged(UNEVEN, group=some)
     assert verdict.decision == "HOLD"
-    assert {one["group"] for one in verdict.fairness[0]["groups"]} == {"a", "unknown"}
+    assert {one["group"] for one in verdict.fairness[0]["groups"]} == {"a", "(empty)"}
+
+
+@pytest.mark.parametrize(("value", "group"), [("unknown", "(empty)"), ("(empty)", "((empty))")])
+def test_no_value_falls_into_the_group_of_rows_without_one(value: str, group: str) -> None:
+    some = pd.Series(np.tile([value, None], 200), dtype=object)
+    assert {one["group"]: one["counted"] for one in judged(EVEN, group=some).fairness[0]["groups"]} == {
+        value: 40,
+        group: 40,
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,7 +93,7 @@ def test_rates_are_those_of_counting_by_hand(metric: str, counts: int | None, se
     amount[:5] = np.nan
     found = by_groups(rule(metric=metric, bins=[10.0, 50.0]), pd.DataFrame({"branch": amount}), y, {"challenger": said})
     where = {
-        "below 10": amount < 10, "10 to 50": (amount >= 10) & (amount < 50), "50 and above": amount >= 50, "unknown": np.isnan(amount),
+        "below 10": amount < 10, "10 to 50": (amount >= 10) & (amount < 50), "50 and above": amount >= 50, "(empty)": np.isnan(amount),
     }  # fmt: skip
     assert {one["group"] for one in found["groups"]} == set(where)
     for one in found["groups"]:

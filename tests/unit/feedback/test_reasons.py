@@ -46,6 +46,9 @@ def test_a_feature_without_a_sentence_is_named_and_no_reason_is_said() -> None:
     for nothing in (None, []):
         (one,) = reasons.sentences(RULES, nothing)
         assert (one["code"], "No reasons were computed" in one["text"]) == ("none", True)
+        assert "it is not among" not in one["text"], (
+            "rules, and a stage that explains none, have scores among the highest"
+        )
     assert reasons.sentences([], [("amount", 1.0)]) == []
     assert len(reasons.sentences(RULES, [(f"x{n}", 1.0) for n in range(9)])) == reasons.MOST
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -69,6 +72,27 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def endpoint(monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], Any]) -> None:
+    """Events go to an endpoint that answers so."""
+
+    class Client(httpx.AsyncClient):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**given, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(httpx, "AsyncClient", Client)
+    monkeypatch.setenv("BATON_LINEAGE_URL", "http://lineage.example/api/v1/lineage")
+    settings.cache_clear()
+
+
+def versions(many: int) -> None:
+    for number in range(1, many + 1):
+        happened("approval", f"m/{number}", {"answer": "approved"})
+
+
+def version(request: httpx.Request) -> int:
+    return int(json.loads(request.content)["dataset"]["facets"]["version"]["datasetVersion"])
+
+
 def facets(event: Any) -> Iterator[dict[str, Any]]:
     for value in event.values() if isinstance(event, dict) else event if isinstance(event, list) else ():
         if isinstance(value, dict) and "_schemaURL" in value:
@@ -107,8 +131,6 @@ def test_commits_versions_and_decisions_are_told_in_their_order(told: Path) -> N
 
 
 def test_a_deaf_endpoint_stops_nothing_and_loses_nothing(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATON_LINEAGE_URL", "http://lineage.example/api/v1/lineage")
-    settings.cache_clear()
     deaf, heard = [True], list[dict[str, Any]]()
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -117,11 +139,7 @@ def test_a_deaf_endpoint_stops_nothing_and_loses_nothing(told: Path, monkeypatch
         heard.append(json.loads(request.content) | {"token": request.headers.get("authorization")})
         return httpx.Response(201)
 
-    class Client(httpx.Client):
-        def __init__(self, **given: Any) -> None:
-            super().__init__(**given, transport=httpx.MockTransport(answer))
-
-    monkeypatch.setattr(httpx, "Client", Client)
+    endpoint(monkeypatch, answer)
     settings().secrets_dir.mkdir(parents=True)
     (settings().secrets_dir / "lineage_token").write_text("s3cret\n")
     delivered = commit("ingest", {"rows": 1})
@@ -148,16 +166,143 @@ def test_a_deaf_endpoint_stops_nothing_and_loses_nothing(told: Path, monkeypatch
 def test_one_process_tells_and_takes_along_what_others_left_to_it(told: Path) -> None:
     told_of: list[int] = []
 
-    def slow(events: list[dict[str, Any]]) -> None:
+    def slow(events: list[list[dict[str, Any]]], until: float) -> telling.Sent:
         told_of.append(len(events))
         if len(told_of) == 1:  # another process commits while this one tells
             happened("approval", "m/7", {"answer": "approved", "reviewer": "ada"})
-            assert telling.tell(tell_to=lambda _: told_of.append(-1)) == ""
+            assert telling.tell(tell_to=lambda *_: pytest.fail("two tell")) == ""
+        return telling.Sent(len(events))
 
     happened("approval", "m/7", {"answer": "rejected", "reviewer": "ada"})
     assert telling.tell(tell_to=slow) == ""
     assert told_of == [1, 1]
     assert telling.standing() == telling.Told(2)
+
+
+def test_a_slow_endpoint_holds_a_stage_for_seconds_and_not_for_each_entry(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, heard = [0.0], list[int]()
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        clock[0] += 3.0
+        heard.append(version(request))
+        return httpx.Response(201)
+
+    endpoint(monkeypatch, slow)
+    monkeypatch.setattr(telling, "time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
+    versions(30)
+    assert telling.tell() == "lineage: 28 ledger entries wait to be told: more than can be told after one commit"
+    assert heard == [1, 2], "the third would begin after five seconds"
+    assert telling.tell(again=True) == ""
+    assert heard == list(range(1, 31)), "what was told is not told again, though it took many leases"
+
+
+def test_nothing_is_sent_once_the_lease_is_nearly_over(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, longest = [0.0], 0.0
+
+    def send(events: list[list[dict[str, Any]]], until: float) -> telling.Sent:
+        nonlocal longest
+        longest = max(longest, until - clock[0])
+        return telling.Sent(len(events))
+
+    monkeypatch.setattr(telling, "time", SimpleNamespace(time=time.time, monotonic=lambda: clock[0]))
+    versions(1)
+    telling.tell(again=True, tell_to=send)
+    assert 0 < longest <= telling.LEASE - telling.PATIENCE
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+def test_an_event_that_is_refused_blocks_nothing_behind_it(
+    told: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    heard: list[int] = []
+
+    def picky(request: httpx.Request) -> httpx.Response:
+        heard.append(version(request))
+        return httpx.Response(status if heard[-1] == 2 else 201)
+
+    endpoint(monkeypatch, picky)
+    versions(4)
+    assert telling.tell() == "lineage: 1 ledger entries were refused and are left out"
+    assert heard == [1, 2, 3, 4]
+    assert "refuses ledger entry 2" in caplog.text
+    said = CliRunner().invoke(app, ["lineage"])
+    assert (said.exit_code, heard) == (0, [1, 2, 3, 4])
+    assert said.stdout == "told up to ledger entry 4; 1 entries were refused and are left out\n"
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 408, 429, 503])
+def test_an_answer_that_is_not_about_the_event_loses_none(
+    told: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    heard: list[int] = []
+
+    def busy(request: httpx.Request) -> httpx.Response:
+        heard.append(version(request))
+        return httpx.Response(status if heard.count(3) == 1 and heard[-1] == 3 else 201)
+
+    endpoint(monkeypatch, busy)
+    versions(4)
+    assert telling.tell() == f"lineage: 2 ledger entries wait to be told: OSError: the endpoint answered {status}"
+    assert telling.tell(again=True) == ""
+    assert heard == [1, 2, 3, 3, 4], "what it took is not told again"
+
+
+def test_an_answer_without_an_end_is_given_up(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(_: httpx.Request) -> httpx.Response:  # as far as the client knows, bytes still come
+        await asyncio.Event().wait()
+        return httpx.Response(201)
+
+    endpoint(monkeypatch, hangs)
+    monkeypatch.setattr(telling, "PATIENCE", 0.01)
+    versions(1)
+    assert telling.tell(again=True).endswith("the endpoint cannot be reached: TimeoutError")
+
+
+def test_the_command_says_that_another_tells(told: Path) -> None:
+    def dies(*_: Any) -> telling.Sent:
+        raise KeyboardInterrupt
+
+    versions(3)
+    with pytest.raises(KeyboardInterrupt):
+        telling.tell(tell_to=dies)
+    said = CliRunner().invoke(app, ["lineage"])
+    assert said.exit_code == 1
+    assert "3 ledger entries wait to be told: another process is telling, or died" in " ".join(said.stderr.split())
+
+
+def test_of_two_first_commits_both_are_told(told: Path) -> None:
+    versions(2)
+    telling.tell(1)
+    telling.tell(0)
+    assert [one["dataset"]["facets"]["version"]["datasetVersion"] for one in read(told)] == ["2", "1", "2"]
+    telling.tell(0)
+    assert len(read(told)) == 3
+    waits: list[str] = []
+
+    def meanwhile(events: list[list[dict[str, Any]]], until: float) -> telling.Sent:
+        if not waits:
+            waits.append(telling.tell(3, tell_to=lambda *_: pytest.fail("two tell")))
+        return telling.Sent(len(events))
+
+    versions(3)
+    telling.restart(4)
+    telling.tell(4, tell_to=meanwhile)
+    assert telling.standing() == telling.Told(5, first=3)
+
+
+def test_a_commit_is_told_in_two_transactions(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(1)
+    counted, real = [0], warehouse.write
+
+    def write() -> Any:
+        counted[0] += 1
+        return real()
+
+    monkeypatch.setattr(warehouse, "write", write)
+    telling.tell()
+    assert (counted[0], telling.standing()) == (2, telling.Told(1))
 
 
 def test_nobody_is_told_unless_asked_and_an_address_is_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +325,6 @@ def test_an_entry_whose_commit_is_gone_still_has_its_event(told: Path) -> None:
         conn.execute(tables.commits.delete())
     with warehouse.read() as conn:
         rows = [dict(row) for row in conn.execute(tables.ledger.select()).mappings()]
-        events = list(of_entries(conn, rows))
+        events = [event for of_entry in of_entries(conn, rows) for event in of_entry]
     assert [one["kind"] for one in rows if one["kind"] in KINDS] == ["dataset_committed"]
     assert [one["eventType"] for one in events] == ["START", "COMPLETE"]

@@ -11,15 +11,17 @@ from typing import Any
 import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
+from pydantic_ai.exceptions import ModelConnectionError, ModelHTTPError
 
 from baton.agents.case import AgentQuestion
 from baton.agents.spec import AgentSpec
 from baton.data.datasets import read
-from baton.errors import SpecError
+from baton.errors import SpecError, StaleAttempt
 from baton.packs.pack import load_pack
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.stages import slots
+from baton.stages.connections import NoModel, prices_of
 from baton.stages.run import run
 from baton.usage import budgets
 from baton.usage.used import Consumer, Use, record
@@ -178,14 +180,33 @@ def test_what_was_paid_for_is_not_thrown_away_when_there_is_no_more_room(pack: P
 def test_what_an_attempt_held_that_could_not_say_so_is_free_with_its_fence(pack: Path) -> None:
     budget(pack, "tokens", 4 * CASE)
     slot = job("advise").slot
-    warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
-    who = Consumer("shop", FLOW, "advise", HOURS[0])
+    fence = warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
+    who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fence)
     hold = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"tokens": CASE}}, 4, 30.0)
     other = Consumer("shop", FLOW, "advise", HOURS[1])
     again = budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0)
     assert (hold.plan, again.plan) == ([("large", 4)], [])
     warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
     assert budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0).plan
+
+
+def test_an_attempt_that_lost_its_slot_asks_no_more(pack: Path) -> None:
+    budget(pack, "calls", 8)
+    slot = job("advise").slot
+
+    fences: list[int] = []
+
+    def overtaken() -> dict[str, str]:
+        fences.append(warehouse.transact(lambda conn: slots.raise_fence(conn, slot)))
+        return {"text": "Dear."}
+
+    model = priced(overtaken)
+    with pytest.raises(StaleAttempt):
+        advise(large=model)
+    assert len(model.asked) == 1
+    who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fences[0] - 1)
+    late = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"calls": 1}}, 1, 30.0)
+    assert not late.keep({}, {"calls": 1}, 30.0), "it does not get the fence of the one that owns the slot now"
 
 
 def test_an_attempt_that_was_silent_for_too_long_asks_no_more(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +216,69 @@ def test_an_attempt_that_was_silent_for_too_long_asks_no_more(pack: Path, monkey
     frame = read(advise(large=model).ref)
     assert not model.asked
     assert set(frame["reason"]) == {"degraded: budget (what was reserved has lapsed)"}
+
+
+def test_a_retry_turns_no_case_away_that_there_is_room_for(pack: Path) -> None:
+    budget(pack, "calls", 8)
+    with pytest.raises(Killed):
+        advise(large=priced(*[{"text": "Dear."}] * 3, Killed()))
+    model = priced()
+    result = advise(large=model)
+    assert read(result.ref)["source"].tolist() == ["agent"] * 4
+    assert ("over_budget" in result.facts, len(model.asked), used("calls")) == (False, 1, 4)
+
+
+@pytest.mark.parametrize(("end", "source"), [("case", "case"), ("template", "template")])
+def test_what_the_smaller_model_fails_at_is_degraded_all_the_same(pack: Path, end: str, source: str) -> None:
+    budget(pack, "cost", 1.5 * CASE * 100 / 1e6, f", ladder: [small, {end}]")
+    small = priced(*["nonsense"] * 40, name="scripted:small", price=1.0)
+    result = advise(large=priced(), small=small)
+    frame = read(result.ref)
+    assert frame["source"].tolist() == ["agent", *[source] * 3]
+    assert frame["reason"].tolist()[1:] == ["degraded: budget (a_day): no valid answer in 2 tries"] * 3
+    assert result.facts["over_budget"] == 3
+    (entry,) = ledger.entries(kind="degraded_by_budget")
+    assert entry.payload["cases"] == 3
+
+
+def test_the_cost_of_a_ladder_is_that_of_each_model(pack: Path) -> None:
+    budget(pack, "cost", 1.5 * CASE * 100 / 1e6, ", ladder: [small, template]")
+    result = advise(large=priced(), small=priced(name="scripted:small", price=1.0))
+    costs = [cost for (cost,) in rows(tables.usage, "cost")]
+    assert len(costs) == 2
+    assert result.facts["cost"] == pytest.approx(sum(costs), abs=1e-6)
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_what_is_no_price_is_none(pack: Path, price: float) -> None:
+    with pytest.raises(NoModel, match=r"connection large: `prices` of its extra must be .* 0 or more; input is"):
+        prices_of("large", {"input": price, "output": 2})
+    with pytest.raises(NoModel, match="must be"):
+        prices_of("large", {"input": 1})
+    assert prices_of("large", {"input": "0.5", "output": 0}) == {"input": 0.5, "output": 0}
+    budget(pack, "cost", 1e-9)
+    who = Consumer("shop", FLOW, "advise", HOURS[0])
+    assert budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"cost": price}}, 4, 30.0).plan == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "calls", "tokens"),
+    [
+        (TimeoutError(), 1, CASE),
+        (RuntimeError("what a server sent is none of its interface"), 1, CASE),
+        (ModelHTTPError(503, "large"), 1, 0),
+        (ModelConnectionError("large", "refused", phase="connect"), 0, 0),
+        (ModelConnectionError("large", "broke off", phase="read"), 1, CASE),
+    ],
+)
+def test_a_request_whose_answer_did_not_come_counts_as_much_as_it_may_have_used(
+    pack: Path, failure: Exception, calls: int, tokens: int
+) -> None:
+    budget(pack, "tokens", 100 * CASE)
+    result = advise(large=priced(failure))
+    facts, (row,) = result.facts, rows(tables.usage, "calls", "tokens_in", "tokens_out")
+    assert (row[0], row[1] + row[2]) == (3 + calls, facts["input_tokens"] + facts["output_tokens"] + tokens)
+    assert facts["requests"] == 3, "the facts have what was answered"
 
 
 def test_a_dry_run_uses_the_budget_and_leaves_no_usage(pack: Path) -> None:

@@ -17,7 +17,7 @@ from airflow.sdk.log import redact
 from pydantic import BaseModel
 
 from baton.agents.calls import FALLBACK
-from baton.stages.connections import Model, NoModel
+from baton.stages.connections import Model, NoModel, prices_of
 
 # one line for each request would bury a task's own log
 for _name in ("httpx", "httpx2"):
@@ -46,7 +46,7 @@ class ConnectedModel(Model):
         self.name = str(extra.get("model") or "")
         if not self.name:
             raise NoModel(f"connection {conn_id} names no model; give its extra a `model`")
-        self.prices = _prices(conn_id, extra.get("prices"))
+        self.prices = prices_of(conn_id, extra.get("prices"))
 
     def agent(self, output: type[BaseModel], instructions: str, retries: int) -> Agent[Any, Any]:
         """An agent of common.ai's hook whose answers the server constrains to the output's JSON Schema."""
@@ -89,13 +89,3 @@ class ConnectedModel(Model):
     def reveals(self, text: str) -> bool:
         """Whether the text holds a secret that Airflow masks: passwords and keys of every connection read so far."""
         return bool(redact(text) != text)
-
-
-def _prices(conn_id: str, given: Any) -> dict[str, float]:
-    """Dollars for a million tokens; half a price list is none, since it would tell a wrong cost."""
-    if given is None:
-        return {}
-    try:
-        return {name: float(given[name]) for name in ("input", "output")}
-    except (TypeError, KeyError, ValueError) as error:
-        raise NoModel(f'connection {conn_id}: `prices` of its extra must be {{"input": ..., "output": ...}}') from error

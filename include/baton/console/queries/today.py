@@ -1,9 +1,10 @@
 """The page Today as data: the same for the HTML page and for `/baton/api/today`."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 
@@ -11,10 +12,13 @@ from baton.console.host import Rights
 from baton.console.queries import actions, queues, state, work
 from baton.console.queries.alias_watch import WATCH
 from baton.console.queries.assets import listing
+from baton.errors import SpecError
 from baton.record import tables
 from baton.record.warehouse import read
 from baton.settings import settings
 from baton.usage import report
+
+T = TypeVar("T")
 
 
 def gather(rights: Rights) -> dict[str, Any]:
@@ -22,13 +26,15 @@ def gather(rights: Rights) -> dict[str, Any]:
 
     Returns:
         at, person, totals, runs, approvals, requests, cases, quarantine, drift, champions, healing, reviews (assets that are due), budgets, ledger,
-        registry (`compared`, and the address of its UI).
+        problems (of the files of packs and budgets, as sentences), registry (`compared`, and the address of its UI).
     """
     present = datetime.now(UTC)
     midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
     runs = rights.host.runs(rights.person, midnight)
     requests = rights.host.requests(rights.person)
-    aliases = WATCH.look(_models())
+    aliases, problems = WATCH.look(_models()), list[str]()
+    reviews = _readable(lambda: listing.due(listing.rows(rights, present.date())), rights, problems)
+    budgets = _readable(lambda: report.warnings(rights.read), rights, problems)
     with read() as conn:
         approvals = work.approvals(conn, rights, requests)
         found: dict[str, Any] = {
@@ -44,13 +50,24 @@ def gather(rights: Rights) -> dict[str, Any]:
             "actions": actions.summary(rights),
             "champions": state.champions(conn, rights, aliases),
             "healing": state.healing(conn, rights),
-            "reviews": listing.due(listing.rows(rights, present.date())),
-            "budgets": report.warnings(rights.read),
+            "reviews": reviews,
+            "budgets": budgets,
+            "problems": problems,
             "ledger": state.ledger_state(conn),
             "registry": {"compared": aliases is not None, "url": settings().mlflow_tracking_uri},
         }
     found["totals"] = _totals(found)
     return found
+
+
+def _readable(look: Callable[[], list[T]], rights: Rights, problems: list[str]) -> list[T]:
+    """What is found in files that a person writes; nothing, and a sentence, where one is broken: the rest of the page does not need it."""
+    try:
+        return look()
+    except SpecError as error:
+        said = str(error) if rights.read(None) else "a file of a pack, or of budgets, cannot be read"
+        problems += [said] if said not in problems else []
+        return []
 
 
 def _models() -> list[str]:
