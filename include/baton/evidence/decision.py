@@ -25,6 +25,8 @@ from baton.jsontext import to_json
 from baton.published.rows import DECISIONS, PREDICTIONS, Kind, in_force
 from baton.record import ledger, tables, warehouse
 
+# columns with an effect's key -> the name that its digest is made under
+_EFFECT = {"key": "effect", "used_by": "effect"}
 _LONGEST = 64  # characters of a text that is shown; what is longer is a digest, whatever its contract calls it
 _SHOWN = (
     "decisions_published",
@@ -231,10 +233,12 @@ def _rows(conn: Connection, table: sa.Table, until: str, time: str, **where: Any
 def _shown(
     found: Iterator[dict[str, Any]], mask: _Mask, names: str, hidden: str
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows with some columns as they are, and some as their digests."""
+    """Rows with some columns as they are, and some as their digests; an effect's key has the same one wherever it stands."""
     return [
-        {name: row[name] for name in names.split()} | {name: mask(name, row[name]) for name in hidden.split()} for row in found
-    ]  # fmt: skip
+        {name: row[name] for name in names.split()}
+        | {name: mask(_EFFECT.get(name, name), row[name]) for name in hidden.split()}
+        for row in found
+    ]
 
 
 def _people(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[str, list[dict[str, Any]]]:
@@ -264,5 +268,5 @@ def _effects(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[st
         "effects.jsonl": _shown(iter(placed), mask, "kind partition state attempts created_at updated_at sent_at undone_at", "key target payload"),
         "requests.jsonl": _shown(iter(asked), mask, "id kind pack level rule needs requester policy state opened_at updated_at expires_at", "effect target subject seen action reasons note"),
         "votes.jsonl": _shown(given_by, mask, "request person name answer channel at", "seen reason"),
-        "permits.jsonl": _shown(allowed, mask, "id request pack level rule policy issued_at expires_at used_at used_by void_at", "effect subject void_why"),
+        "permits.jsonl": _shown(allowed, mask, "id request pack level rule policy issued_at expires_at used_at void_at", "effect used_by subject void_why"),
     }  # fmt: skip

@@ -67,7 +67,8 @@ def filled(folder: Path) -> tuple[str, Any]:
         conn.execute(tables.votes.insert().values(request=number, person="7", name="ben", answer="approved", reason="a reason of hers",
                                                   seen="x", channel="console", at=at))  # fmt: skip
         conn.execute(tables.permits.insert().values(effect=effect["key"], request=number, pack="p", level="approve", rule="r",
-                                                    subject="s", policy="p", nonce="n", issued_at=at, expires_at=at))  # fmt: skip
+                                                    subject="s", policy="p", nonce="n", issued_at=at, expires_at=at,
+                                                    used_at=at, used_by=effect["key"]))  # fmt: skip
         verdict = {"decision": "PROMOTE", "reasons": ["better"], "champion_version": 1}
         conn.execute(tables.approvals.insert().values(model="card_fraud", version=2, verdict=verdict, answer="approved", reviewer="ada",
                                                       channel="airflow", judged_at=at, answered_at=at))  # fmt: skip
@@ -164,6 +165,8 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     assert (
         lines(files, "effects.jsonl")[0]["target"] == hmac.new(salt, b"target\x0010.9.8.7", hashlib.sha256).hexdigest()
     )
+    effect, asked, permit = (lines(files, f"{name}.jsonl")[0] for name in ("effects", "requests", "permits"))
+    assert effect["key"] == asked["effect"] == permit["effect"] == permit["used_by"]
     assert len(lines(files, "permits.jsonl")) == len(lines(files, "requests.jsonl")) == 1
     assert {one["model"] for one in lines(files, "scores.jsonl")} == {"card_fraud", "transaction_anomaly"}
     assert of_decision(scene) == data
