@@ -1,8 +1,9 @@
 """Evidence about one decision: what it was made of and by whom it was agreed to, without the data of whom it is about.
 
-What a contract does not call personal is shown; every other value, key, address and free text is a digest: HMAC-SHA-256 under a
-salt of the entity's own, which is in the warehouse only and goes when the entity is erased. Whoever knows salt and value can show that
-a digest is of it; nobody else can tell, also not by trying all values. People who answered are named, as the ledger has them.
+What a contract calls not personal is shown, and numbers of columns that nobody marked, but never its key; every other value, key,
+address and free text is a digest: HMAC-SHA-256 under a salt of the entity's own, which is in the warehouse only and goes when the
+entity is erased. Whoever knows salt and value can show that a digest is of it; nobody else can tell, also not by trying all values.
+People who answered are named, as the ledger has them.
 """
 
 import hashlib
@@ -77,14 +78,15 @@ class _Mask:
         text = f"{name}\0{value if isinstance(value, str) else to_json(value)}"
         return hmac.new(self.salt, text.encode(), hashlib.sha256).hexdigest()
 
-    def cell(self, name: str, value: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """A cell: its value where the contract calls it not personal, else its digest."""
+    def cell(self, name: str, value: Any, contract: Mapping[str, Any]) -> dict[str, Any]:
+        """A cell: its value where the contract calls it not personal, else its digest; of a column that nobody marked numbers only."""
         plain = value.item() if hasattr(value, "item") else value
         if plain is None or plain != plain or type(plain).__name__ in ("NaTType", "NAType"):
             return {"value": None}
-        short = isinstance(plain, (bool, int, float)) or len(str(plain)) <= _LONGEST
-        if columns.get(name, {}).get("pii") == "none" and short:
-            return {"value": plain if isinstance(plain, (bool, int, float)) else str(plain)}
+        number, pii = isinstance(plain, (bool, int, float)), contract["columns"][name]["pii"]
+        shown = pii in ("none", None) if number else pii == "none" and len(str(plain)) <= _LONGEST
+        if shown and name not in contract["key"]:  # the key says who it is
+            return {"value": plain if number else str(plain)}
         return {"digest": self(name, str(plain))}
 
 
@@ -177,7 +179,7 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
     said = given.decision or {}
     row = next(((commit, cells) for commit, cells in given.checked if cells is not None), None)
     # a column that no contract names has a header that may be a value
-    columns = row[0]["params"]["state"]["contract"]["columns"] if row else {}
+    contract = row[0]["params"]["state"]["contract"] if row else {"columns": {}}
     made = given.published
     return {
         "flow": given.flow, "partition": given.partition, "entity": who,
@@ -185,7 +187,7 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
         "commit": {name: made[name] for name in ("id", "created_at", "digest", "code", "run_id")}
         | {"rows": made["ref"]["rows"], "sha256": made["ref"]["content_sha256"]},
         "published": {kind: _group(given, kind) for kind in (DECISIONS, PREDICTIONS)},
-        "row": {name: mask.cell(name, value, columns) for name, value in sorted(row[1].items()) if name in columns}
+        "row": {name: mask.cell(name, value, contract) for name, value in sorted(row[1].items()) if name in contract["columns"]}
         if row and row[1] else {},
     }  # fmt: skip
 
