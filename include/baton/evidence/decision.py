@@ -39,7 +39,9 @@ _NOT_YET = {
     "values": "personal and free ones are digests, salted per entity; the salt stays in the warehouse and goes with the person",
     "proof of the published row": "decision.json has the hash of the row group that holds it, checked against the store when the "
     "pack was written; the group itself has other entities' rows. The ledger has the hash of the commit's own dataset",
-    "entries that name the entity": "by place, kind and hash; whoever may read the ledger compares with `baton ledger show`",
+    "entries that name the entity": "by place and kind; whoever may read the ledger looks there with `baton ledger show`. What is beside one "
+    "that is shown has its hash here, as its `prev` or in ledger/proof.json: a guess at all of its content can be tried by that, "
+    "also after an erasure",
     "reasons in words": "they are made from figures that scores.jsonl has, and may quote the row",
     "the system that was asked or told": "its own records",
 }
@@ -157,16 +159,14 @@ def _salt(flow: str, entity: str, partition: str) -> str:
 
 
 def _entries(conn: Connection, given: Basis, size: int) -> list[dict[str, Any]]:
-    """Entries about the commits and the partition; those that name the entity, or may, without their content."""
+    """Entries about the commits and the partition; those that name the entity, or may, by place and kind."""
     commits = [given.published, *(commit for commit, _ in given.checked), *given.sources]
     subjects = {_slot(one) for one in commits}
     flows = {(one["flow"], one["partition"]) for one in commits}
     found = from_ledger.about(conn, subjects, size, ["dataset_committed"])
     found += from_ledger.about(conn, [f"{flow}/{partition}" for flow, partition in sorted(flows)], size, _SHOWN)
     named = [f"{given.flow}/{given.entity}", f"{given.flow}/{given.partition}/{given.entity}"]
-    hidden = [
-        {name: one[name] for name in ("seq", "kind", "hash")} for one in from_ledger.about(conn, sorted(named), size)
-    ]
+    hidden = [{name: one[name] for name in ("seq", "kind")} for one in from_ledger.about(conn, sorted(named), size)]
     return about_flow.merged(found, hidden)
 
 
@@ -237,10 +237,15 @@ def _shown(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Rows with some columns as they are, and some as their digests; an effect's key has the same one wherever it stands."""
     return [
-        {name: row[name] for name in names.split()}
+        {name: _to_the_second(name, row[name]) for name in names.split()}
         | {name: mask(_EFFECT.get(name, name), row[name]) for name in hidden.split()}
         for row in found
     ]
+
+
+def _to_the_second(name: str, value: Any) -> Any:
+    """Of a time its seconds: to the microsecond it would be a help to guess a withheld entry by."""
+    return f"{value[:19]}Z" if value and (name == "at" or name.endswith(("_at", "_seen"))) else value
 
 
 def _people(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[str, list[dict[str, Any]]]:

@@ -148,7 +148,7 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     entity, data = scene[0], of_decision(scene)
     _, found, well = auditor.verify(data, fingerprint())
     assert well, found
-    assert "2 of these entries are withheld but for place, kind and hash" in said(found, "asserted")
+    assert "2 more are withheld but for place and kind" in said(found, "asserted")
     assert "duty audit: grants are not asked yet" in said(found, "not covered")
     files = auditor.unpack(data)[0]
     assert not any(secret in content for secret in SECRETS for content in files.values())
@@ -183,16 +183,53 @@ def test_changes_are_named(
     assert told_of_changes(auditor, made(scene), 200) == 200
 
 
-def test_a_withheld_entry_is_in_the_ledger_or_there_is_no_pack(
-    scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_is_in_the_ledger_or_there_is_no_pack(scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     other = hashlib.sha256(b"other").hexdigest()
-    with monkeypatch.context() as patch:  # an owner who shows another hash for what is withheld
+    with monkeypatch.context() as patch:  # an owner who shows another hash
         about = from_ledger.about
         patch.setattr(from_ledger, "about", lambda conn, subjects, size, kinds=(): [
-            {**one, "hash": other} if one["kind"] == "permit_used" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
+            {**one, "hash": other} if one["kind"] == "dataset_committed" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
         with pytest.raises(BatonError, match="do not lead to the root"):
             of_decision(scene)
+
+
+def test_a_withheld_entry_and_times_help_nobody_to_guess_it(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    files = auditor.unpack(of_decision(scene))[0]
+    withheld = [one for one in lines(files, "ledger/entries.jsonl") if "payload" not in one]
+    assert [one.keys() for one in withheld] == [{"seq", "kind"}] * 2
+    assert {one["kind"] for one in withheld} == {"case_decided", "permit_used"}
+    for name in ("answers", "effects", "requests", "votes", "permits"):
+        row = lines(files, f"{name}.jsonl")[0]
+        assert all(len(row[one]) == 20 for one in row if one.split("_")[-1] == "at" and row[one]), row
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"), [(of_flow, "gate_verdict"), (of_flow, "alias_moved"), (of_decision, "gate_verdict")]
+)
+def test_only_a_decision_withholds_entries_and_none_that_proves_a_file(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch, made: Any, kind: str
+) -> None:
+    proven = from_ledger.proven
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [{name: one[name] for name in ("seq", "kind")} if one["kind"] == kind else one for one in entries], at))  # fmt: skip
+    _, found, well = auditor.verify(made(scene), fingerprint())
+    assert not well
+    assert f"(`{kind}`) is withheld, and no such may be in this pack" in said(found, "failed")
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [{name: one[name] for name in ("seq", "kind", "hash")} if one["kind"] == kind else one for one in entries], at))  # fmt: skip
+    _, found, well = auditor.verify(made(scene), fingerprint())
+    assert not well, "one without its content is not `not covered`"
+    assert "has not the hash of its content" in said(found, "failed")
+
+
+def test_what_the_pack_leaves_out_is_not_said_of_the_ledger(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = from_ledger.proven
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [one for one in entries if one["kind"] != "gate_verdict"], at))  # fmt: skip
+    found = auditor.verify(of_flow(scene), fingerprint())[1]
+    assert "gate.jsonl: 1 of 1: the pack has no entry `gate_verdict`" in said(found, "asserted")
 
 
 def test_the_commands(
