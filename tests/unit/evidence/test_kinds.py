@@ -8,10 +8,12 @@ import json
 import random
 import runpy
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -24,6 +26,7 @@ from baton.keys import signing_key
 from baton.record import ledger, tables, warehouse
 from baton.registry.manifest import DOMAIN
 from baton.settings import settings
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("auditor_stage.py")))
 ROWS = runpy.run_path(str(Path(__file__).parents[1] / "console" / "console_rows.py"))
@@ -126,15 +129,15 @@ def test_a_flow_and_what_it_published(scene: tuple[str, Any], auditor: ModuleTyp
     assert of_flow(scene) == data
 
 
-def test_a_flow_as_of_a_moment(scene: tuple[str, Any], auditor: ModuleType) -> None:
-    commits = tables.commits
+def committed(partition: str) -> str:
+    """When the ledger has the newest result of a partition."""
     with warehouse.read() as conn:
-        then = (
-            conn.execute(commits.select().where(commits.c.partition == KEYS[0]).order_by(commits.c.id.desc()))
-            .first()
-            .created_at
-        )  # type: ignore[union-attr]
-    data = of_flow(scene, then)
+        found = from_ledger.about(conn, [f"{FLOW}/publish/{partition}"], 10**9, ["dataset_committed"])
+    return str(found[-1]["at"])
+
+
+def test_a_flow_as_of_a_moment(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    data = of_flow(scene, committed(KEYS[0]))
     assert auditor.verify(data, fingerprint())[2]
     files = auditor.unpack(data)[0]
     assert [one["partition"] for one in lines(files, "partitions.jsonl")] == [KEYS[0]]
@@ -255,3 +258,47 @@ def test_rows_that_were_erased_since_are_no_contradiction(scene: tuple[str, Any]
     data = of_flow(scene)
     assert auditor.verify(data, fingerprint())[2]
     assert lines(auditor.unpack(data)[0], "partitions.jsonl")[0]["now"] == "f" * 64
+
+
+def publish_again(number: int) -> None:
+    run_stage(Slot(FLOW, "publish", KEYS[0]), lambda _: StageOutput(pd.DataFrame({"a": [number]}), {"routes": {}}), inputs={},
+              params={"n": number}, models={"card_fraud": 1}, code="c", run_id="r")  # fmt: skip
+
+
+def test_what_is_committed_while_a_pack_is_written_is_not_in_it(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = ledger.checkpoint
+
+    def overtaken() -> Any:
+        at = signed()
+        publish_again(1)
+        return at
+
+    monkeypatch.setattr(ledger, "checkpoint", overtaken)
+    before = committed(KEYS[0])
+    data = of_flow(scene)
+    _, found, well = auditor.verify(data, fingerprint())
+    assert well, found
+    assert before < committed(KEYS[0])
+    assert "of 2 of 2 are as an entry `dataset_committed` says" in said(found, "proven")
+    stages = json.loads(auditor.unpack(data)[0]["flow.json"])["stages"]
+    assert max(one["at"] for one in stages) == committed(KEYS[1]) < committed(KEYS[0])
+
+
+def test_a_result_is_there_from_the_moment_of_its_entry(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    publish_again(2)
+    c = tables.commits.c
+    with warehouse.read() as conn:
+        made = conn.execute(tables.commits.select().where(c.stage == "publish").order_by(c.id.desc())).first()
+    assert made is not None
+    at = committed(KEYS[0])
+    assert made.created_at == at, "as the ledger says, not as it was stamped before its turn"
+    before = (datetime.fromisoformat(at) - timedelta(microseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for moment, many in ((before, 0), (at, 1)):
+        data = of_flow(scene, moment)
+        _, found, well = auditor.verify(data, fingerprint())
+        assert well, found
+        files = auditor.unpack(data)[0]
+        assert [one["commit"] for one in lines(files, "partitions.jsonl")].count(made.id) == many
+        assert (json.loads(files["flow.json"])["published"]["commit"] == made.id) == bool(many)
