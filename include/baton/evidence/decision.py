@@ -8,6 +8,7 @@ People who answered are named, as the ledger has them.
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from baton.record import ledger, tables, warehouse
 
 # columns with an effect's key -> the name that its digest is made under
 _EFFECT = {"key": "effect", "used_by": "effect"}
+# times that are filled in later -> what is filled in with them
+_FILLED = {"sent_at": (), "undone_at": (), "used_at": ("used_by",), "void_at": ("void_why",)}
 _LONGEST = 64  # characters of a text that is shown; what is longer is a digest, whatever its contract calls it
 _SHOWN = (
     "decisions_published",
@@ -117,7 +120,7 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
     with warehouse.read() as conn:
         size = from_ledger.size_of(conn, at, as_of)
         models = about_flow.versions_of(conn, made, sorted(versions), size, as_of)
-        entries = about_flow.merged(_entries(conn, given, size), models)
+        entries = about_flow.merged(_entries(conn, given, size), models, *_judged(conn, given, versions, size))
         from_ledger.add(conn, made, entries, at, seen, as_of)
         from_ledger.add_lineage(conn, made, entries)
         found = {
@@ -168,6 +171,15 @@ def _entries(conn: Connection, given: Basis, size: int) -> list[dict[str, Any]]:
     named = [f"{given.flow}/{given.entity}", f"{given.flow}/{given.partition}/{given.entity}"]
     hidden = [{name: one[name] for name in ("seq", "kind")} for one in from_ledger.about(conn, sorted(named), size)]
     return about_flow.merged(found, hidden)
+
+
+def _judged(
+    conn: Connection, given: Basis, versions: set[tuple[str, int]], size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Entries about how the partition was judged for these versions, and for no other."""
+    for model, version in sorted(versions):
+        found = from_ledger.about(conn, [f"{model}/{given.partition}"], size, ["window_judged"])
+        yield [one for one in found if json.loads(one["payload"]).get("version") == version]
 
 
 def _slot(commit: Mapping[str, Any]) -> str:
@@ -243,6 +255,12 @@ def _shown(
     ]
 
 
+def _until(row: dict[str, Any], until: str) -> dict[str, Any]:
+    """A row without what was filled in after the moment."""
+    later = [name for name in _FILLED if until and (row.get(name) or "") > until]
+    return row | {one: None for name in later for one in (name, *_FILLED[name])}
+
+
 def _to_the_second(name: str, value: Any) -> Any:
     """Of a time its seconds: to the microsecond it would be a help to guess a withheld entry by."""
     return f"{value[:19]}Z" if value and (name == "at" or name.endswith(("_at", "_seen"))) else value
@@ -271,9 +289,11 @@ def _effects(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[st
     asked = list(_rows(conn, tables.requests, until, "opened_at", **who))
     given_by = _rows(conn, tables.votes, until, "at", request=[one["id"] for one in asked])
     allowed = _rows(conn, tables.permits, until, "issued_at", effect=[one["key"] for one in placed])
+    placed, asked = ([one for one in some if not until or one["updated_at"] <= until] for some in (placed, asked))
+    placed, permits = ([_until(one, until) for one in some] for some in (placed, allowed))
     return {
         "effects.jsonl": _shown(iter(placed), mask, "kind partition state attempts created_at updated_at sent_at undone_at", "key target payload"),
         "requests.jsonl": _shown(iter(asked), mask, "id kind pack level rule needs requester policy state opened_at updated_at expires_at", "effect target subject seen action reasons note"),
         "votes.jsonl": _shown(given_by, mask, "request person name answer channel at", "seen reason"),
-        "permits.jsonl": _shown(allowed, mask, "id request pack level rule policy issued_at expires_at used_at void_at", "effect used_by subject void_why"),
+        "permits.jsonl": _shown(iter(permits), mask, "id request pack level rule policy issued_at expires_at used_at void_at", "effect used_by subject void_why"),
     }  # fmt: skip

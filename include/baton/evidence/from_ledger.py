@@ -49,7 +49,8 @@ def add(
         made.files[verifier.SEEN] = document({"checkpoint": seen, "path": path})
     if as_of:
         made.missing["as of: rows that were changed later"] = (
-            "of what a later verdict or answer replaced the pack has the ledger's entry of that time alone; `now` in drift.jsonl "
+            "of what changed later (a verdict, an answer, a case, an effect, a request, a quarantined row) the pack has the ledger's "
+            "entry of that time alone; `now` in drift.jsonl "
             "is of today, and so is the checkpoint"
         )
 
