@@ -43,7 +43,7 @@ _NOT_YET = {
     "proof of the published row": "decision.json has the hash of the row group that holds it, checked against the store when the "
     "pack was written; the group itself has other entities' rows. The ledger has the hash of the commit's own dataset",
     "entries that name the entity": "by place and kind; whoever may read the ledger looks there with `baton ledger show`. What is beside one "
-    "that is shown has its hash here, as its `prev` or in ledger/proof.json: a guess at all of its content can be tried by that, "
+    "that is shown, or newest, has its hash here, as its `prev` or in ledger/proof.json: a guess at all of its content can be tried by that, "
     "also after an erasure",
     "reasons in words": "they are made from figures that scores.jsonl has, and may quote the row",
     "the system that was asked or told": "its own records",
