@@ -1,12 +1,14 @@
 """Evidence about one decision: what it was made of and by whom it was agreed to, without the data of whom it is about.
 
-What a contract does not call personal is shown; every other value, key, address and free text is a digest: HMAC-SHA-256 under a
-salt of the entity's own, which is in the warehouse only and goes when the entity is erased. Whoever knows salt and value can show that
-a digest is of it; nobody else can tell, also not by trying all values. People who answered are named, as the ledger has them.
+What a contract calls not personal is shown, and numbers of columns that nobody marked, but never its key; every other value, key,
+address and free text is a digest: HMAC-SHA-256 under a salt of the entity's own, which is in the warehouse only and goes when the
+entity is erased. Whoever knows salt and value can show that a digest is of it; nobody else can tell, also not by trying all values.
+People who answered are named, as the ledger has them.
 """
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,10 @@ from baton.jsontext import to_json
 from baton.published.rows import DECISIONS, PREDICTIONS, Kind, in_force
 from baton.record import ledger, tables, warehouse
 
+# columns with an effect's key -> the name that its digest is made under
+_EFFECT = {"key": "effect", "used_by": "effect"}
+# times that are filled in later -> what is filled in with them
+_FILLED = {"sent_at": (), "undone_at": (), "used_at": ("used_by",), "void_at": ("void_why",)}
 _LONGEST = 64  # characters of a text that is shown; what is longer is a digest, whatever its contract calls it
 _SHOWN = (
     "decisions_published",
@@ -36,7 +42,9 @@ _NOT_YET = {
     "values": "personal and free ones are digests, salted per entity; the salt stays in the warehouse and goes with the person",
     "proof of the published row": "decision.json has the hash of the row group that holds it, checked against the store when the "
     "pack was written; the group itself has other entities' rows. The ledger has the hash of the commit's own dataset",
-    "entries that name the entity": "by place, kind and hash; whoever may read the ledger compares with `baton ledger show`",
+    "entries that name the entity": "by place and kind; whoever may read the ledger looks there with `baton ledger show`. What is beside one "
+    "that is shown, or newest, has its hash here, as its `prev` or in ledger/proof.json: a guess at all of its content can be tried by that, "
+    "also after an erasure",
     "reasons in words": "they are made from figures that scores.jsonl has, and may quote the row",
     "the system that was asked or told": "its own records",
 }
@@ -75,14 +83,15 @@ class _Mask:
         text = f"{name}\0{value if isinstance(value, str) else to_json(value)}"
         return hmac.new(self.salt, text.encode(), hashlib.sha256).hexdigest()
 
-    def cell(self, name: str, value: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """A cell: its value where the contract calls it not personal, else its digest."""
+    def cell(self, name: str, value: Any, contract: Mapping[str, Any]) -> dict[str, Any]:
+        """A cell: its value where the contract calls it not personal, else its digest; of a column that nobody marked numbers only."""
         plain = value.item() if hasattr(value, "item") else value
         if plain is None or plain != plain or type(plain).__name__ in ("NaTType", "NAType"):
             return {"value": None}
-        short = isinstance(plain, (bool, int, float)) or len(str(plain)) <= _LONGEST
-        if columns.get(name, {}).get("pii") == "none" and short:
-            return {"value": plain if isinstance(plain, (bool, int, float)) else str(plain)}
+        number, pii = isinstance(plain, (bool, int, float)), contract["columns"][name]["pii"]
+        shown = pii in ("none", None) if number else pii == "none" and len(str(plain)) <= _LONGEST
+        if shown and name not in contract["key"]:  # the key says who it is
+            return {"value": plain if number else str(plain)}
         return {"digest": self(name, str(plain))}
 
 
@@ -111,7 +120,7 @@ def evidence(given: Basis, keys_dir: Path, folder: about_flow.Folder, seen: str 
     with warehouse.read() as conn:
         size = from_ledger.size_of(conn, at, as_of)
         models = about_flow.versions_of(conn, made, sorted(versions), size, as_of)
-        entries = about_flow.merged(_entries(conn, given, size), models)
+        entries = about_flow.merged(_entries(conn, given, size), models, *_judged(conn, given, versions, size))
         from_ledger.add(conn, made, entries, at, seen, as_of)
         from_ledger.add_lineage(conn, made, entries)
         found = {
@@ -153,17 +162,24 @@ def _salt(flow: str, entity: str, partition: str) -> str:
 
 
 def _entries(conn: Connection, given: Basis, size: int) -> list[dict[str, Any]]:
-    """Entries about the commits and the partition; those that name the entity, or may, without their content."""
+    """Entries about the commits and the partition; those that name the entity, or may, by place and kind."""
     commits = [given.published, *(commit for commit, _ in given.checked), *given.sources]
     subjects = {_slot(one) for one in commits}
     flows = {(one["flow"], one["partition"]) for one in commits}
     found = from_ledger.about(conn, subjects, size, ["dataset_committed"])
     found += from_ledger.about(conn, [f"{flow}/{partition}" for flow, partition in sorted(flows)], size, _SHOWN)
     named = [f"{given.flow}/{given.entity}", f"{given.flow}/{given.partition}/{given.entity}"]
-    hidden = [
-        {name: one[name] for name in ("seq", "kind", "hash")} for one in from_ledger.about(conn, sorted(named), size)
-    ]
+    hidden = [{name: one[name] for name in ("seq", "kind")} for one in from_ledger.about(conn, sorted(named), size)]
     return about_flow.merged(found, hidden)
+
+
+def _judged(
+    conn: Connection, given: Basis, versions: set[tuple[str, int]], size: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Entries about how the partition was judged for these versions, and for no other."""
+    for model, version in sorted(versions):
+        found = from_ledger.about(conn, [f"{model}/{given.partition}"], size, ["window_judged"])
+        yield [one for one in found if json.loads(one["payload"]).get("version") == version]
 
 
 def _slot(commit: Mapping[str, Any]) -> str:
@@ -175,7 +191,7 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
     said = given.decision or {}
     row = next(((commit, cells) for commit, cells in given.checked if cells is not None), None)
     # a column that no contract names has a header that may be a value
-    columns = row[0]["params"]["state"]["contract"]["columns"] if row else {}
+    contract = row[0]["params"]["state"]["contract"] if row else {"columns": {}}
     made = given.published
     return {
         "flow": given.flow, "partition": given.partition, "entity": who,
@@ -183,7 +199,7 @@ def _decision(given: Basis, mask: _Mask, who: str) -> dict[str, Any]:
         "commit": {name: made[name] for name in ("id", "created_at", "digest", "code", "run_id")}
         | {"rows": made["ref"]["rows"], "sha256": made["ref"]["content_sha256"]},
         "published": {kind: _group(given, kind) for kind in (DECISIONS, PREDICTIONS)},
-        "row": {name: mask.cell(name, value, columns) for name, value in sorted(row[1].items()) if name in columns}
+        "row": {name: mask.cell(name, value, contract) for name, value in sorted(row[1].items()) if name in contract["columns"]}
         if row and row[1] else {},
     }  # fmt: skip
 
@@ -231,10 +247,23 @@ def _rows(conn: Connection, table: sa.Table, until: str, time: str, **where: Any
 def _shown(
     found: Iterator[dict[str, Any]], mask: _Mask, names: str, hidden: str
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows with some columns as they are, and some as their digests."""
+    """Rows with some columns as they are, and some as their digests; an effect's key has the same one wherever it stands."""
     return [
-        {name: row[name] for name in names.split()} | {name: mask(name, row[name]) for name in hidden.split()} for row in found
-    ]  # fmt: skip
+        {name: _to_the_second(name, row[name]) for name in names.split()}
+        | {name: mask(_EFFECT.get(name, name), row[name]) for name in hidden.split()}
+        for row in found
+    ]
+
+
+def _until(row: dict[str, Any], until: str) -> dict[str, Any]:
+    """A row without what was filled in after the moment."""
+    later = [name for name in _FILLED if until and (row.get(name) or "") > until]
+    return row | {one: None for name in later for one in (name, *_FILLED[name])}
+
+
+def _to_the_second(name: str, value: Any) -> Any:
+    """Of a time its seconds: to the microsecond it would be a help to guess a withheld entry by."""
+    return f"{value[:19]}Z" if value and (name == "at" or name.endswith(("_at", "_seen"))) else value
 
 
 def _people(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[str, list[dict[str, Any]]]:
@@ -260,9 +289,11 @@ def _effects(conn: Connection, given: Basis, mask: _Mask, until: str) -> dict[st
     asked = list(_rows(conn, tables.requests, until, "opened_at", **who))
     given_by = _rows(conn, tables.votes, until, "at", request=[one["id"] for one in asked])
     allowed = _rows(conn, tables.permits, until, "issued_at", effect=[one["key"] for one in placed])
+    placed, asked = ([one for one in some if not until or one["updated_at"] <= until] for some in (placed, asked))
+    placed, permits = ([_until(one, until) for one in some] for some in (placed, allowed))
     return {
         "effects.jsonl": _shown(iter(placed), mask, "kind partition state attempts created_at updated_at sent_at undone_at", "key target payload"),
         "requests.jsonl": _shown(iter(asked), mask, "id kind pack level rule needs requester policy state opened_at updated_at expires_at", "effect target subject seen action reasons note"),
         "votes.jsonl": _shown(given_by, mask, "request person name answer channel at", "seen reason"),
-        "permits.jsonl": _shown(allowed, mask, "id request pack level rule policy issued_at expires_at used_at used_by void_at", "effect subject void_why"),
+        "permits.jsonl": _shown(iter(permits), mask, "id request pack level rule policy issued_at expires_at used_at void_at", "effect used_by subject void_why"),
     }  # fmt: skip

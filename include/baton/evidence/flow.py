@@ -1,13 +1,14 @@
 """Evidence about a flow: what it published with which versions, under which contracts; of entities there are counts and digests only."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from baton.errors import BatonError
 from baton.evidence import from_ledger, rows
 from baton.evidence.pack import NEVER, Dossier, document, keys, seal, signed, written
 from baton.names import PUBLISH
@@ -34,7 +35,7 @@ def evidence(flow: str, keys_dir: Path, folder: Folder, seen: str = "", as_of: s
         seen, as_of: as `model.evidence` takes them.
 
     Raises:
-        BatonError: the flow had committed nothing until then, or the ledger is broken.
+        BatonError: the flow had committed nothing until then, or the ledger is broken or names a commit that is gone.
     """
     at = ledger.checkpoint()
     made = Dossier(from_ledger.named(f"flow:{flow}", as_of), missing=NEVER | _NOT_YET)
@@ -42,16 +43,14 @@ def evidence(flow: str, keys_dir: Path, folder: Folder, seen: str = "", as_of: s
         size = from_ledger.size_of(conn, at, as_of)
         newest = conn.execute(sa.select(tables.ledger.c.at).where(tables.ledger.c.seq == at.size)).scalar_one()
         wiring = asof.of_flow(conn, flow, as_of or newest)
-        partitions = {row["subject"]: row for row in _published(conn, flow, as_of)}
-        entries = from_ledger.about(conn, partitions, size, [_COMMITTED])
-        for one in entries:
-            _as_committed(partitions[one["subject"]], json.loads(one["payload"]))
+        entries = _committed(conn, flow, size)
+        partitions = _published(conn, flow, entries)
         versions = list(_versions(conn, flow, as_of))
         models = versions_of(conn, made, [(row["model"], row["version"]) for row in versions], size, as_of)
         from_ledger.add(conn, made, merged(entries, models), at, seen, as_of)
         contracts = list(_contracts(conn, flow, as_of))
     made.files |= {
-        "flow.json": document(wiring), "partitions.jsonl": written(partitions.values()), "versions.jsonl": written(versions),
+        "flow.json": document(wiring), "partitions.jsonl": written(partitions), "versions.jsonl": written(versions),
         "contracts.jsonl": written(contracts),
     }  # fmt: skip
     made.from_ledger = [("partitions.jsonl", _COMMITTED, ("commit", "rows", "sha256", "models")), *made.from_ledger]
@@ -64,26 +63,38 @@ def evidence(flow: str, keys_dir: Path, folder: Folder, seen: str = "", as_of: s
     return seal(made, at)
 
 
-def _published(conn: Connection, flow: str, until: str) -> Iterator[dict[str, Any]]:
-    """The newest result of each partition, a row a partition in the order of their first ones."""
+def _committed(conn: Connection, flow: str, size: int) -> list[dict[str, Any]]:
+    """Entries about what a flow published, of the first so many of the ledger."""
+    c = tables.heads.c
+    there = sa.select(c.partition).where(c.flow == flow, c.stage == PUBLISH, c.map_index == -1)
+    subjects = [f"{flow}/{PUBLISH}/{one}" for one in conn.execute(there).scalars()]
+    return from_ledger.about(conn, subjects, size, [_COMMITTED])
+
+
+def _published(conn: Connection, flow: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The newest result of each partition by its entries (in order), a row a partition in the order of their first ones.
+
+    By entries, not by the time of commits: that is of before their transaction, and more may be committed while this is read.
+    """
+    newest = {one["subject"]: json.loads(one["payload"]) for one in entries}
     c = tables.commits.c
-    names = ("id", "partition", "ref", "facts", "models", "created_at")
-    query = sa.select(*(c[name] for name in names)).where(c.flow == flow, c.stage == PUBLISH, c.map_index == -1)
-    query = query.where(c.created_at <= until) if until else query
-    found: dict[str, dict[str, Any]] = {}
-    for row in conn.execute(query.order_by(c.id).execution_options(yield_per=500)).mappings():
-        found[row["partition"]] = {
-            "subject": f"{flow}/{PUBLISH}/{row['partition']}", "partition": row["partition"], "commit": row["id"],
-            "rows": row["ref"]["rows"], "sha256": row["ref"]["content_sha256"], "models": row["models"],
-            "routes": row["facts"].get("routes"), "created_at": row["created_at"],
-        }  # fmt: skip
-    yield from found.values()
+    query = sa.select(*(c[name] for name in ("id", "partition", "ref", "facts", "models", "created_at")))
+    there = {row.id: row for row in warehouse.among(conn, query, c.id, [said["commit"] for said in newest.values()])}
+    if gone := [str(said["commit"]) for said in newest.values() if said["commit"] not in there]:
+        raise BatonError(
+            f"commits {', '.join(gone[:3])} of {flow} are on the ledger and not in the table `commits`: `baton verify` says more"
+        )
+    return [_row(there[said["commit"]], subject, said) for subject, said in newest.items()]
 
 
-def _as_committed(row: dict[str, Any], said: dict[str, Any]) -> None:
+def _row(commit: Any, subject: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """Rows and hash as they were committed: an erasure writes the rows anew, and says so on the ledger."""
-    if said.get("commit") == row["commit"] and said.get("sha256") != row["sha256"]:
-        row |= {"sha256": said["sha256"], "rows": said["rows"], "now": row["sha256"]}
+    ref = commit.ref
+    row = {"subject": subject, "partition": commit.partition, "commit": commit.id, "rows": ref["rows"], "sha256": ref["content_sha256"],
+           "models": commit.models, "routes": commit.facts.get("routes"), "created_at": commit.created_at}  # fmt: skip
+    if said["sha256"] != row["sha256"]:
+        row |= {"sha256": said["sha256"], "rows": said["rows"], "now": ref["content_sha256"]}
+    return row
 
 
 def _versions(conn: Connection, flow: str, until: str) -> Iterator[dict[str, Any]]:

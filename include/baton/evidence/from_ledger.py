@@ -50,7 +50,8 @@ def add(
         made.files[verifier.SEEN] = document({"checkpoint": seen, "path": path})
     if as_of:
         made.missing["as of: rows that were changed later"] = (
-            "of what a later verdict or answer replaced the pack has the ledger's entry of that time alone; `now` in drift.jsonl "
+            "of what changed later (a verdict, an answer, a case, an effect, a request, a quarantined row) the pack has the ledger's "
+            "entry of that time alone; `now` in drift.jsonl "
             "is of today, and so is the checkpoint"
         )
 
@@ -107,12 +108,13 @@ def _concerns(row: Any, model: str, version: int) -> bool:
 
 
 def proven(conn: Connection, entries: Sequence[dict[str, Any]], at: Checkpoint) -> dict[str, bytes]:
-    """The files `ledger/`: checkpoint, entries, and the nodes by which they lead to its root.
+    """The files `ledger/`: checkpoint, entries, and the nodes by which those that are not withheld lead to its root.
 
     Raises:
         BatonError: what is kept of the tree was changed.
     """
-    kept, order, nodes = tree.kept(conn), [one["seq"] - 1 for one in entries], dict[str, str]()
+    leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in entries if set(one) != verifier.WITHHELD}
+    kept, order, nodes = tree.kept(conn), list(leaves), dict[str, str]()
 
     def cover(first: int, end: int) -> None:
         if bisect_left(order, first) == bisect_left(order, end):
@@ -123,7 +125,6 @@ def proven(conn: Connection, entries: Sequence[dict[str, Any]], at: Checkpoint) 
             cover(middle, end)
 
     cover(0, at.size)
-    leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in entries}
     _require(root_of(at.size, leaves, nodes) == at.root)
     made = {verifier.CHECKPOINT: at.note.encode(), verifier.ENTRIES: written(entries)}
     return made | {verifier.PROOF: document(nodes)}

@@ -39,7 +39,10 @@ STATEMENT, PAYLOAD, PREDICATE = (
     "application/vnd.in-toto+json",
     "x-baton://evidence/v1",
 )
-WITHHELD = {"seq", "kind", "hash"}  # what a pack has of an entry that names an entity
+WITHHELD = {
+    "seq",
+    "kind",
+}  # what the pack of a decision has of an entry that names an entity: by its hash a guess could be tried
 MAX_BYTES, MAX_FILES = 512 * 1024 * 1024, 10_000
 NAME = re.compile(r"[a-z0-9_][a-z0-9_.\-]*(/[a-z0-9_][a-z0-9_.\-]*)*")
 _LOCAL, _CENTRAL, _END = "<4sHHHHHIIIHH", "<4sHHHHHHIIIHHHHHII", "<4sHHHHIIH"
@@ -164,22 +167,32 @@ def judged(files: dict[str, bytes], said: dict[str, Any]) -> dict[str, str]:
 PROVEN, ASSERTED, UNCOVERED, FAILED = "proven", "asserted", "not covered", "failed"
 
 
-def _entries(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> tuple[list[dict[str, Any]], int, bytes]:
-    """The entries, once each has its hash and all lead to the signed root; size and root of the ledger."""
+def _entries(
+    good: dict[str, bytes], about: dict[str, Any], key: bytes
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, bytes]:
+    """The entries, once each has its hash and all lead to the signed root; those withheld; size and root of the ledger."""
     size, root = head(good[CHECKPOINT].decode(), key)
     if about["ledger"] != {"size": size, "root": root.hex()}:
         raise Unproven(f"{CHECKPOINT}: another one than the index speaks of")
     found = [json.loads(line) for line in good[ENTRIES].splitlines()]
-    for one in found:
-        if set(one) == WITHHELD:  # its place is shown, not its content
-            continue
-        text = json.dumps([one[name] for name in ("seq", "at", "kind", "subject", "payload", "prev")])
-        if hashlib.sha256(text.encode()).hexdigest() != one["hash"]:
-            raise Unproven(f"{ENTRIES}: entry {one['seq']} has not the hash of its content")
-    leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in found}
-    if len(leaves) != len(found) or root_of(size, leaves, json.loads(good[PROOF])) != root:
+    whole = [one for one in found if set(one) != WITHHELD]
+    withheld = [one for one in found if set(one) == WITHHELD]
+    needed = {kind for _, kind, _ in about["from_ledger"]}
+    for one in withheld:
+        if not about["about"].startswith("decision:") or one["kind"] in needed:
+            raise Unproven(
+                f"{ENTRIES}: entry {one['seq']} (`{one['kind']}`) is withheld, and no such may be in this pack"
+            )
+        if not 1 <= one["seq"] <= size:
+            raise Unproven(f"{ENTRIES}: entry {one['seq']} is withheld, and the ledger has {size}")
+    for one in whole:
+        text = json.dumps([one.get(name) for name in ("seq", "at", "kind", "subject", "payload", "prev")])
+        if hashlib.sha256(text.encode()).hexdigest() != one.get("hash"):
+            raise Unproven(f"{ENTRIES}: entry {one.get('seq')} has not the hash of its content")
+    leaves = {one["seq"] - 1: bytes.fromhex(one["hash"]) for one in whole}
+    if len({one["seq"] for one in found}) != len(found) or root_of(size, leaves, json.loads(good[PROOF])) != root:
         raise Unproven(f"{ENTRIES}, {PROOF}: the entries do not lead to the root of the signed checkpoint")
-    return found, size, root
+    return whole, withheld, size, root
 
 
 def claims(
@@ -221,18 +234,17 @@ def claims(
 
 
 def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[tuple[str, str]]:
-    entries, size, root = _entries(good, about, key)
+    whole, withheld, size, root = _entries(good, about, key)
     found = [
-        (PROVEN, f"{len(entries)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed")
+        (PROVEN, f"{len(whole)} entries are in the ledger of {size} whose root {root.hex()} the trusted key signed")
     ]
-    whole = [one for one in entries if set(one) != WITHHELD]
-    if len(whole) < len(entries):
-        said = f"{len(entries) - len(whole)} of these entries are withheld but for place, kind and hash: they name an entity"
+    if withheld:
+        said = f"{len(withheld)} more are withheld but for place and kind: they name an entity"
         found.append((ASSERTED, f"{ENTRIES}: {said}"))
     last = {(one["subject"], one["kind"]): json.loads(one["payload"]) for one in whole}
     for name, kind, fields in about["from_ledger"]:
         rows = [json.loads(line) for line in good[name].splitlines()]
-        pairs = [(row, last[row["subject"], kind]) for row in rows if (row["subject"], kind) in last]
+        pairs = [(row, last[row.get("subject"), kind]) for row in rows if (row.get("subject"), kind) in last]
         wrong = [row["subject"] for row, entry in pairs if any(row.get(one) != entry.get(one) for one in fields)]
         if wrong:
             found.append((FAILED, f"{name}: {len(wrong)} say otherwise than the ledger: {', '.join(wrong[:3])}"))
@@ -240,9 +252,7 @@ def _ledger(good: dict[str, bytes], about: dict[str, Any], key: bytes) -> list[t
             said = f"{', '.join(fields)} of {len(pairs) - len(wrong)} of {len(rows)} are as an entry `{kind}` says"
             found.append((PROVEN, f"{name}: {said}"))
         if len(pairs) < len(rows):
-            found.append(
-                (ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the ledger has no entry `{kind}`")
-            )
+            found.append((ASSERTED, f"{name}: {len(rows) - len(pairs)} of {len(rows)}: the pack has no entry `{kind}`"))
     return found
 
 

@@ -1,6 +1,6 @@
 """As of a moment: what was in force then, by the ledger and the commits, each statement with the number of its entry.
 
-The clock is the installation's, which stamps entries and commits. What of a version's evidence was written later is left out,
+The clock is the installation's, which stamps entries; a commit has the time of its entry. What of a version's evidence was written later is left out,
 so the answer about a moment does not change any more.
 """
 

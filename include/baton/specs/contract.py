@@ -30,10 +30,10 @@ class ColumnSpec(Spec):
         description="what cells are converted to; one that does not convert is quarantined (rule `type`)"
     )
     nullable: bool = Field(default=False, description="whether the cell may be empty")
-    pii: Literal["none", "quasi", "direct"] = Field(
-        default="none",
+    pii: Literal["none", "quasi", "direct"] | None = Field(
+        default=None,
         description="personal data: none, quasi (identifies together with others), direct (shown to people who may decide "
-        "and to nobody else)",
+        "and to nobody else). Where nothing is said it counts as none, but a pack of evidence shows its numbers only",
     )
     description: str = Field(default="", description="what the column means, with its unit")
     spans: Column | None = Field(

@@ -29,6 +29,7 @@ from baton.names import PUBLISH
 from baton.published.rows import in_force
 from baton.record import ledger, warehouse
 from baton.record.tables import commits, heads
+from baton.record.tables import ledger as entries
 from baton.stages.digests import input_digest
 
 if TYPE_CHECKING:
@@ -239,6 +240,10 @@ def _commit(
         payload |= {name: row[name] for name in ("fence", "digest", "models", "run_id")}
         payload["inputs"] = {name: given["content_sha256"] for name, given in row["inputs"].items()}
         entry = ledger.append(conn, "dataset_committed", str(slot), payload)
+        # committed when the ledger says so: what was stamped before waited for its turn, and others may have come between
+        said = sa.select(entries.c.at).where(entries.c.seq == entry).scalar_subquery()
+        timed = commits.update().where(commits.c.id == commit_id).values(created_at=said)
+        row["created_at"] = conn.execute(timed.returning(commits.c.created_at)).scalar_one()
         FAULT("before_commit")
         complete = True
         return commit_id

@@ -146,7 +146,7 @@ def test_the_command_asks_at_most_five_questions_and_none_with_yes(project: Path
     assert done.output.endswith("next: pip install --no-deps -e shop, then baton try returned\n")
     made = read_pack("shop", project / "shop" / "baton_shop")
     assert made.sources["rows"].step_text == "1h"
-    assert made.contracts["returned_rows"].columns["customer_name"].pii == "none"
+    assert made.contracts["returned_rows"].columns["customer_name"].pii is None
     silent = CliRunner().invoke(app, ["new", "pack", "other", "--from", str(file), "--yes", "--target", "returned"])
     assert silent.exit_code == 0, silent.output
     assert "?" not in silent.output

@@ -8,10 +8,12 @@ import json
 import random
 import runpy
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -24,12 +26,16 @@ from baton.keys import signing_key
 from baton.record import ledger, tables, warehouse
 from baton.registry.manifest import DOMAIN
 from baton.settings import settings
+from baton.stages.slots import Slot, StageOutput, run_stage
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("auditor_stage.py")))
 ROWS = runpy.run_path(str(Path(__file__).parents[1] / "console" / "console_rows.py"))
 auditor, fingerprint, said, fast, told_of_changes = (
     STAGE[name] for name in ("auditor", "fingerprint", "said", "fast", "told_of_changes")
 )
+COLUMNS = ROWS["CONTRACT"]["columns"]
+COLUMNS["transaction_id"]["pii"] = "none"  # the key: it says who it is, whatever its contract says
+COLUMNS["event_time"]["pii"] = COLUMNS["v10"]["pii"] = None  # as a contract that does not mark them
 FLOW, KEYS = ROWS["FLOW"], ("2026-11-20T09:00:00", "2026-11-20T10:00:00")
 SECRETS = (b"Ada Example", b"10.9.8.7", b"she called at noon", b"a reason of hers")
 
@@ -67,7 +73,8 @@ def filled(folder: Path) -> tuple[str, Any]:
         conn.execute(tables.votes.insert().values(request=number, person="7", name="ben", answer="approved", reason="a reason of hers",
                                                   seen="x", channel="console", at=at))  # fmt: skip
         conn.execute(tables.permits.insert().values(effect=effect["key"], request=number, pack="p", level="approve", rule="r",
-                                                    subject="s", policy="p", nonce="n", issued_at=at, expires_at=at))  # fmt: skip
+                                                    subject="s", policy="p", nonce="n", issued_at=at, expires_at=at,
+                                                    used_at=at, used_by=effect["key"]))  # fmt: skip
         verdict = {"decision": "PROMOTE", "reasons": ["better"], "champion_version": 1}
         conn.execute(tables.approvals.insert().values(model="card_fraud", version=2, verdict=verdict, answer="approved", reviewer="ada",
                                                       channel="airflow", judged_at=at, answered_at=at))  # fmt: skip
@@ -122,15 +129,15 @@ def test_a_flow_and_what_it_published(scene: tuple[str, Any], auditor: ModuleTyp
     assert of_flow(scene) == data
 
 
-def test_a_flow_as_of_a_moment(scene: tuple[str, Any], auditor: ModuleType) -> None:
-    commits = tables.commits
+def committed(partition: str) -> str:
+    """When the ledger has the newest result of a partition."""
     with warehouse.read() as conn:
-        then = (
-            conn.execute(commits.select().where(commits.c.partition == KEYS[0]).order_by(commits.c.id.desc()))
-            .first()
-            .created_at
-        )  # type: ignore[union-attr]
-    data = of_flow(scene, then)
+        found = from_ledger.about(conn, [f"{FLOW}/publish/{partition}"], 10**9, ["dataset_committed"])
+    return str(found[-1]["at"])
+
+
+def test_a_flow_as_of_a_moment(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    data = of_flow(scene, committed(KEYS[0]))
     assert auditor.verify(data, fingerprint())[2]
     files = auditor.unpack(data)[0]
     assert [one["partition"] for one in lines(files, "partitions.jsonl")] == [KEYS[0]]
@@ -144,14 +151,14 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     entity, data = scene[0], of_decision(scene)
     _, found, well = auditor.verify(data, fingerprint())
     assert well, found
-    assert "2 of these entries are withheld but for place, kind and hash" in said(found, "asserted")
+    assert "2 more are withheld but for place and kind" in said(found, "asserted")
     assert "duty audit: grants are not asked yet" in said(found, "not covered")
     files = auditor.unpack(data)[0]
     assert not any(secret in content for secret in SECRETS for content in files.values())
     assert not any(entity.encode() in content for content in files.values())
     told = json.loads(files["decision.json"])
-    assert told["row"]["amount"].keys() == {"value"}
-    assert {told["row"][name].keys() == {"digest"} for name in ("card_holder", "transaction_id")} == {True}
+    assert {name for name, cell in told["row"].items() if cell.keys() == {"value"}} == {"amount", "v10", "v14"}
+    assert all(told["row"][name].keys() == {"digest"} for name in ("card_holder", "transaction_id", "event_time"))
     assert told["published"]["decisions"]["group_rows"] == 4
     assert len(told["published"]["decisions"]["group_sha256"]) == 64
     with warehouse.read() as conn:
@@ -164,6 +171,8 @@ def test_a_decision_without_whom_it_is_about(scene: tuple[str, Any], auditor: Mo
     assert (
         lines(files, "effects.jsonl")[0]["target"] == hmac.new(salt, b"target\x0010.9.8.7", hashlib.sha256).hexdigest()
     )
+    effect, asked, permit = (lines(files, f"{name}.jsonl")[0] for name in ("effects", "requests", "permits"))
+    assert effect["key"] == asked["effect"] == permit["effect"] == permit["used_by"]
     assert len(lines(files, "permits.jsonl")) == len(lines(files, "requests.jsonl")) == 1
     assert {one["model"] for one in lines(files, "scores.jsonl")} == {"card_fraud", "transaction_anomaly"}
     assert of_decision(scene) == data
@@ -177,16 +186,53 @@ def test_changes_are_named(
     assert told_of_changes(auditor, made(scene), 200) == 200
 
 
-def test_a_withheld_entry_is_in_the_ledger_or_there_is_no_pack(
-    scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_is_in_the_ledger_or_there_is_no_pack(scene: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     other = hashlib.sha256(b"other").hexdigest()
-    with monkeypatch.context() as patch:  # an owner who shows another hash for what is withheld
+    with monkeypatch.context() as patch:  # an owner who shows another hash
         about = from_ledger.about
         patch.setattr(from_ledger, "about", lambda conn, subjects, size, kinds=(): [
-            {**one, "hash": other} if one["kind"] == "permit_used" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
+            {**one, "hash": other} if one["kind"] == "dataset_committed" else one for one in about(conn, subjects, size, kinds)])  # fmt: skip
         with pytest.raises(BatonError, match="do not lead to the root"):
             of_decision(scene)
+
+
+def test_a_withheld_entry_and_times_help_nobody_to_guess_it(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    files = auditor.unpack(of_decision(scene))[0]
+    withheld = [one for one in lines(files, "ledger/entries.jsonl") if "payload" not in one]
+    assert [one.keys() for one in withheld] == [{"seq", "kind"}] * 2
+    assert {one["kind"] for one in withheld} == {"case_decided", "permit_used"}
+    for name in ("answers", "effects", "requests", "votes", "permits"):
+        row = lines(files, f"{name}.jsonl")[0]
+        assert all(len(row[one]) == 20 for one in row if one.split("_")[-1] == "at" and row[one]), row
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"), [(of_flow, "gate_verdict"), (of_flow, "alias_moved"), (of_decision, "gate_verdict")]
+)
+def test_only_a_decision_withholds_entries_and_none_that_proves_a_file(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch, made: Any, kind: str
+) -> None:
+    proven = from_ledger.proven
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [{name: one[name] for name in ("seq", "kind")} if one["kind"] == kind else one for one in entries], at))  # fmt: skip
+    _, found, well = auditor.verify(made(scene), fingerprint())
+    assert not well
+    assert f"(`{kind}`) is withheld, and no such may be in this pack" in said(found, "failed")
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [{name: one[name] for name in ("seq", "kind", "hash")} if one["kind"] == kind else one for one in entries], at))  # fmt: skip
+    _, found, well = auditor.verify(made(scene), fingerprint())
+    assert not well, "one without its content is not `not covered`"
+    assert "has not the hash of its content" in said(found, "failed")
+
+
+def test_what_the_pack_leaves_out_is_not_said_of_the_ledger(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = from_ledger.proven
+    monkeypatch.setattr(from_ledger, "proven", lambda conn, entries, at: proven(
+        conn, [one for one in entries if one["kind"] != "gate_verdict"], at))  # fmt: skip
+    found = auditor.verify(of_flow(scene), fingerprint())[1]
+    assert "gate.jsonl: 1 of 1: the pack has no entry `gate_verdict`" in said(found, "asserted")
 
 
 def test_the_commands(
@@ -203,6 +249,49 @@ def test_the_commands(
         assert auditor.verify((tmp_path / f"{name}.zip").read_bytes(), fingerprint())[2]
 
 
+def test_a_decision_as_of_a_moment_shows_no_later_state(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    then, later = warehouse.now(), "2999-01-01T00:00:00.000000Z"
+    tables_of = (tables.outbox, tables.requests, tables.permits)
+    with warehouse.read() as conn:
+        before = [dict(conn.execute(table.select()).mappings().one()) for table in tables_of]
+    with warehouse.write() as conn:
+        conn.execute(tables.outbox.update().values(state="undone", undone_at=later, updated_at=later))
+        conn.execute(tables.requests.update().values(state="withdrawn", updated_at=later))
+        conn.execute(tables.permits.update().values(used_at=later, void_at=later, void_why="dropped"))
+    try:
+        files = auditor.unpack(of_decision(scene, then))[0]
+    finally:
+        with warehouse.write() as conn:
+            for table, row in zip(tables_of, before, strict=True):
+                conn.execute(table.update().values(row))
+    assert (files["effects.jsonl"], files["requests.jsonl"]) == (b"", b"")
+    permit = lines(files, "permits.jsonl")[0]
+    assert [permit[name] for name in ("used_at", "used_by", "void_at", "void_why")] == [None] * 4
+    assert len(lines(files, "votes.jsonl")) == 1
+    assert lines(auditor.unpack(of_decision(scene, then))[0], "permits.jsonl")[0]["used_at"] is not None
+
+
+def test_what_was_judged_of_the_partition_is_compared_with_the_ledger(
+    scene: tuple[str, Any], auditor: ModuleType
+) -> None:
+    table, about = tables.drift_windows, f"card_fraud/{KEYS[1]}"
+    with warehouse.write() as conn:
+        ledger.append(conn, "window_judged", about, {"version": 2, "verdict": "stable", "features": []})
+        ledger.append(conn, "window_judged", about, {"version": 3, "verdict": "drifted", "features": ["amount"]})
+        window = {"status": "judged", "drifted": [], "rows": 4}
+        conn.execute(table.insert().values(model="card_fraud", partition=KEYS[1], version=2, flow=FLOW, verdict="superseded", measured=0,
+                                           window=window, features=[], commit_id=1, judged_at=warehouse.now(), table={}))  # fmt: skip
+    try:
+        _, found, well = auditor.verify(of_decision(scene), fingerprint())
+    finally:
+        with warehouse.write() as conn:
+            conn.execute(table.delete())
+    assert well, found
+    assert "drift.jsonl: version, verdict, features of 1 of 1 are as an entry `window_judged` says" in said(
+        found, "proven"
+    )
+
+
 def test_rows_that_were_erased_since_are_no_contradiction(scene: tuple[str, Any], auditor: ModuleType) -> None:
     c = tables.commits.c
     with warehouse.write() as conn:
@@ -212,3 +301,47 @@ def test_rows_that_were_erased_since_are_no_contradiction(scene: tuple[str, Any]
     data = of_flow(scene)
     assert auditor.verify(data, fingerprint())[2]
     assert lines(auditor.unpack(data)[0], "partitions.jsonl")[0]["now"] == "f" * 64
+
+
+def publish_again(number: int) -> None:
+    run_stage(Slot(FLOW, "publish", KEYS[0]), lambda _: StageOutput(pd.DataFrame({"a": [number]}), {"routes": {}}), inputs={},
+              params={"n": number}, models={"card_fraud": 1}, code="c", run_id="r")  # fmt: skip
+
+
+def test_what_is_committed_while_a_pack_is_written_is_not_in_it(
+    scene: tuple[str, Any], auditor: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = ledger.checkpoint
+
+    def overtaken() -> Any:
+        at = signed()
+        publish_again(1)
+        return at
+
+    monkeypatch.setattr(ledger, "checkpoint", overtaken)
+    before = committed(KEYS[0])
+    data = of_flow(scene)
+    _, found, well = auditor.verify(data, fingerprint())
+    assert well, found
+    assert before < committed(KEYS[0])
+    assert "of 2 of 2 are as an entry `dataset_committed` says" in said(found, "proven")
+    stages = json.loads(auditor.unpack(data)[0]["flow.json"])["stages"]
+    assert max(one["at"] for one in stages) == committed(KEYS[1]) < committed(KEYS[0])
+
+
+def test_a_result_is_there_from_the_moment_of_its_entry(scene: tuple[str, Any], auditor: ModuleType) -> None:
+    publish_again(2)
+    c = tables.commits.c
+    with warehouse.read() as conn:
+        made = conn.execute(tables.commits.select().where(c.stage == "publish").order_by(c.id.desc())).first()
+    assert made is not None
+    at = committed(KEYS[0])
+    assert made.created_at == at, "as the ledger says, not as it was stamped before its turn"
+    before = (datetime.fromisoformat(at) - timedelta(microseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for moment, many in ((before, 0), (at, 1)):
+        data = of_flow(scene, moment)
+        _, found, well = auditor.verify(data, fingerprint())
+        assert well, found
+        files = auditor.unpack(data)[0]
+        assert [one["commit"] for one in lines(files, "partitions.jsonl")].count(made.id) == many
+        assert (json.loads(files["flow.json"])["published"]["commit"] == made.id) == bool(many)
