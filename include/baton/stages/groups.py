@@ -16,9 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import sqlalchemy as sa
+
 from baton.data import stored
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
+from baton.record import warehouse
+from baton.record.tables import commits
 from baton.stages import slots
 from baton.stages.digests import input_digest
 from baton.stages.slots import Made, Slot, StageResult
@@ -143,8 +147,12 @@ def whole(
 
 def _together(refs: Sequence[DatasetRef]) -> dict[str, DatasetRef]:
     """The inputs of which groups have some rows each, all rows of them; what they did not share is left out."""
-    given = slots.inputs_of([ref.uri for ref in refs])
-    each = {name: [one[name] for one in given if name in one] for name in (given[-1] if given else ())}
+    query = sa.select(commits.c.inputs).where(commits.c.uri.in_([ref.uri for ref in refs])).order_by(commits.c.id)
+    with warehouse.read() as conn:
+        given = list(conn.scalars(query))
+    each = {
+        name: [DatasetRef.from_dict(one[name]) for one in given if name in one] for name in (given[-1] if given else ())
+    }
     return {
         name: replace(some[-1], rows=sum(ref.rows for ref in some), start=0, content_sha256=some[-1].of, of="")
         for name, some in each.items() if len(some) == len(refs) and len({ref.of for ref in some}) == 1 and some[-1].of

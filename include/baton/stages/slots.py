@@ -316,13 +316,6 @@ def heads_of_groups(own: Slot, many: int) -> list[StageResult]:
         return [_result(row) for row in conn.execute(query.order_by(heads.c.map_index)).mappings()]
 
 
-def inputs_of(uris: Collection[str]) -> list[dict[str, DatasetRef]]:
-    """What the commits that name these objects were made of, oldest first; an object that none names is left out."""
-    query = sa.select(commits.c.inputs).where(commits.c.uri.in_(uris)).order_by(commits.c.id)
-    with warehouse.read() as conn:
-        return [_refs(inputs) for inputs in conn.scalars(query)]
-
-
 def recomputed_after(slot: Slot) -> int | None:
     """The degraded result that a repetition computes anew; as part of a step's state it makes a digest of its own.
 
@@ -372,14 +365,11 @@ def history(slot: Slot) -> list[StageResult]:
 
 
 def _result(row: Mapping[Any, Any], cached: bool = True) -> StageResult:
+    inputs = {name: DatasetRef.from_dict(given) for name, given in row["inputs"].items()}
     return StageResult(
         DatasetRef.from_dict(row["ref"]), row["facts"], row["id"], cached, row["digest"], row["created_at"], row["params"],
-        row["models"], _refs(row["inputs"]),
+        row["models"], inputs,
     )  # fmt: skip
-
-
-def _refs(inputs: Mapping[str, Any]) -> dict[str, DatasetRef]:
-    return {name: DatasetRef.from_dict(given) for name, given in inputs.items()}
 
 
 def _where(slot: Slot) -> dict[str, Any]:
