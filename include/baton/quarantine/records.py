@@ -341,7 +341,8 @@ def _made_of(conn: Connection, flow: str, partition: str, roots: set[int]) -> se
     contents = {row.ref["content_sha256"] for row in rows if row.id in roots}
     made = set(roots)
     for row in rows:  # in the order of their commits: inputs come before what is made of them
-        if any(given["content_sha256"] in contents for given in row.inputs.values()):
+        # some rows of a dataset have a hash of their own, and that of all beside it
+        if any({given["content_sha256"], given.get("of")} & contents for given in row.inputs.values()):
             made.add(row.id)
             contents.add(row.ref["content_sha256"])
     return made

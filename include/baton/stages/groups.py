@@ -2,7 +2,8 @@
 
 Each has some of the rows, consecutive parts of the batch, and a slot of its own: its map index is its number. When the last of them
 has committed, their results are one: a manifest that names their parts in order, committed in the stage's own slot (map index
--1) under its fence, with nothing copied. So whoever reads a stage's head finds all rows, or those of before; a slot of a group is
+-1) under its fence, with nothing copied. Its inputs are the groups' results (`group.0`, ...), and under their own names what those
+were made of, as one task would have had it. So whoever reads a stage's head finds all rows, or those of before; a slot of a group is
 nobody's but its stage's, and one that a later, smaller batch has no use for is found from nowhere. A batch of one part is one
 task, and commits in the stage's own slot.
 """
@@ -12,16 +13,21 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import sqlalchemy as sa
 
 from baton.data import stored
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
+from baton.record import warehouse
+from baton.record.tables import commits
 from baton.stages import slots
 from baton.stages.digests import input_digest
 from baton.stages.slots import Made, Slot, StageResult
 
+_GROUP = "group."
 TRIES = 20  # of naming the whole, where two tasks that end together are both the last
 
 
@@ -113,14 +119,15 @@ def whole(
     Raises:
         StaleAttempt: another attempt names other results at the same time.
     """
-    inputs = {f"group.{number}": ref for number, ref in enumerate(refs)}
+    parts = {f"{_GROUP}{number}": ref for number, ref in enumerate(refs)}
+    inputs = {**_together(refs), **parts}
     said = {name: value for name, value in facts[0].items() if all(one.get(name) == value for one in facts)}
     if degraded := sorted({str(reason) for one in facts for reason in one.get("degraded", ())}):
         said["degraded"] = degraded
     # a group that was computed anew because its object was damaged has the same content elsewhere
     objects = [ref.uri.rpartition("/")[2] for ref in refs]
     about = {
-        "digest": input_digest(inputs, {"objects": objects}, {}, __name__),
+        "digest": input_digest(parts, {"objects": objects}, {}, __name__),
         "inputs": {name: ref.to_dict() for name, ref in inputs.items()},
         "params": {"groups": len(refs)}, "models": dict(models), "code": __name__, "run_id": None,
     }  # fmt: skip
@@ -138,10 +145,24 @@ def whole(
     return slots.commit_once(slot, about, make, _named)
 
 
+def _together(refs: Sequence[DatasetRef]) -> dict[str, DatasetRef]:
+    """The inputs of which groups have some rows each, all rows of them; what they did not share is left out."""
+    query = sa.select(commits.c.inputs).where(commits.c.uri.in_([ref.uri for ref in refs])).order_by(commits.c.id)
+    with warehouse.read() as conn:
+        given = list(conn.scalars(query))
+    each = {
+        name: [DatasetRef.from_dict(one[name]) for one in given if name in one] for name in (given[-1] if given else ())
+    }
+    return {
+        name: replace(some[-1], rows=sum(ref.rows for ref in some), start=0, content_sha256=some[-1].of, of="")
+        for name, some in each.items() if len(some) == len(refs) and len({ref.of for ref in some}) == 1 and some[-1].of
+    }  # fmt: skip
+
+
 def groups_of(params: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> list[DatasetRef]:
     """The groups' results that a commit names as one, in order; of any other commit, by its params and inputs, none."""
-    numbered = sorted(inputs, key=lambda name: int(name.rpartition(".")[2])) if set(params) == {"groups"} else []
-    return [DatasetRef.from_dict(dict(inputs[name])) for name in numbered]
+    many = params["groups"] if set(params) == {"groups"} else 0
+    return [DatasetRef.from_dict(dict(inputs[f"{_GROUP}{number}"])) for number in range(many)]
 
 
 def _named(_slot: Slot, result: StageResult) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +31,7 @@ from baton.lifecycle.monitor import judge_windows
 from baton.packs.pack import find_model
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
+from baton.stages import groups
 from baton.stages.slots import Slot, StageOutput, StageResult, run_stage
 
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_stage.py"))
@@ -224,6 +225,20 @@ def in_parts(hour: int, frame: pd.DataFrame, stage: str = "contract", **about: A
     )  # fmt: skip
 
 
+def shared(hour: int, data: DatasetRef, said: pd.DataFrame) -> StageResult:
+    """Commit what two tasks said of a partition's rows, and name it as one."""
+    made = []
+    for group in groups.split(data, 2):
+        rows = said.iloc[group.edges[group.number] : group.edges[group.number + 1]].reset_index(drop=True)
+        given = groups.shared({"data": data}, group)[group.number]
+        slot = Slot(FLOW, "score__late_order", HOURS[hour], group.map_index)
+        made.append(run_stage(slot, lambda _, rows=rows: StageOutput(rows), inputs=given, params={}, models={"late_order": 1},
+                              code="test", run_id="test"))  # fmt: skip
+    return groups.whole(
+        replace(slot, map_index=-1), [one.ref for one in made], [one.facts for one in made], {"late_order": 1}
+    )
+
+
 def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
     registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +247,7 @@ def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
     rng = np.random.default_rng(7)
     orders = pd.DataFrame({"order_id": np.arange(600), "amount": rng.normal(90.0, 5.0, 600)})
     said = pd.DataFrame({"entity_key": orders["order_id"].astype(str), "score": rng.random(600)})
-    for hour in (0, 1):
+    for hour in (0, 1, 2):
         SEED(FLOW, HOURS[hour], predictions=[
             {"entity_key": key, "model": "late_order", "version": 1, "score": value} for key, value in said.to_numpy()
         ])  # fmt: skip
@@ -244,6 +259,8 @@ def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
     data = in_parts(1, orders).ref
     in_parts(1, said, "score__late_order", inputs={"data": data}, models={"late_order": 1})
     committed("publish", 1, FRAME)
+    shared(2, in_parts(2, orders).ref, said)
+    committed("publish", 2, FRAME)
     monkeypatch.setenv("BATON_MAX_FRAME_ROWS", "300")
     settings.cache_clear()
     monkeypatch.setattr(datasets, "read_frames", partial(datasets.read_frames, rows=110))
@@ -255,7 +272,7 @@ def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
         )
     ]  # fmt: skip
     assert found[0][2]["rows"] == 590
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -> None:

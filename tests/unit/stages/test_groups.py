@@ -15,6 +15,7 @@ import pytest
 from baton.data import datasets, objects, parts, stored
 from baton.data.datasets import DatasetRef
 from baton.errors import BatonError, ContractBroken, StaleAttempt
+from baton.quarantine.records import accounting
 from baton.record import ledger
 from baton.stages import garbage, groups, slots
 from baton.stages import run as stages
@@ -72,6 +73,10 @@ def present() -> StageResult:
     return found
 
 
+def results_of(whole: StageResult) -> list[DatasetRef]:
+    return groups.groups_of(whole.params, {name: ref.to_dict() for name, ref in whole.inputs.items()})
+
+
 def test_a_batch_is_shared_out_by_whole_parts() -> None:
     ref = inputs()["orders"]
     assert groups.split(ref, 2) == [Portion(0, (0, 40, 90)), Portion(1, (0, 40, 90))]
@@ -92,9 +97,22 @@ def test_the_whole_is_what_one_task_makes_and_copies_nothing(most: int) -> None:
     assert len(own) == 1
     assert own[0].endswith(".json")
     assert sum(one.ref.rows for one in made) == whole.ref.rows == 90
-    assert [ref.uri for ref in whole.inputs.values()] == [one.ref.uri for one in made]
+    assert [ref.uri for ref in results_of(whole)] == [one.ref.uri for one in made]
+    assert {name: ref for name, ref in whole.inputs.items() if not name.startswith("group.")} == given
     told = [entry.payload["commit"] for entry in ledger.entries(kind="dataset_committed", subject=str(WHOLE))]
     assert told == [whole.commit_id]
+
+
+def test_the_rows_that_several_tasks_made_are_accounted_for() -> None:
+    given = {**inputs(), "orders": commit("contract", 0, ORDERS.assign(note="y"), rows_in=90)}
+    everybody(given)
+    for made, part in ((present(), 0), (slots.heads_of_groups(WHOLE, 1)[0], 50)):  # a group's rows are the batch's too
+        slots.run_stage(
+            Slot(FLOW, "publish", HOURS[0]), lambda _, part=part: slots.StageOutput(ORDERS, {"published": 90 - part}),
+            inputs={"decisions": made.ref}, params={}, models={}, code="test", run_id="test",
+        )  # fmt: skip
+        found = accounting(FLOW, HOURS[0])
+        assert (found["rows_in"], found["published"], found["superseded"]) == (90, 90 - part, 0)
 
 
 def test_the_whole_is_there_only_when_the_last_is() -> None:
@@ -200,7 +218,7 @@ def test_another_number_of_tasks_gives_the_same_whole_and_what_lies_beyond_it_is
     everybody(given, 2)
     again = present()
     assert again.ref.content_sha256 == before.ref.content_sha256
-    assert len(again.inputs) == 2
+    assert len(results_of(again)) == 2
     assert len(slots.heads_of_groups(WHOLE, 9)) == 4  # two are left over
     everybody(inputs(60), 2)
     assert present().ref.rows == 60
