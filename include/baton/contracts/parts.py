@@ -165,7 +165,7 @@ class Judging:
         self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
         asked = []
         for n, tally in self._tallies.items():
-            if _filled(rules[n], nulls):
+            if _filled(rules[n], self.spec, nulls):
                 tally.rows += nulls.rows
             elif rules[n].type in _OF_ROWS:
                 asked.append((n, rules[n]))
@@ -291,9 +291,14 @@ class Judging:
         return sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row)
 
 
-def _filled(rule: Rule, nulls: _Nulls) -> bool:
-    """Whether a rule asks that no cell is empty, and in this frame none is: then its count is known, which the whole is judged by."""
-    return rule.type == _NOT_NULL and "row_condition" not in rule.kwargs and not nulls[rule.columns[0]]
+def _filled(rule: Rule, spec: ContractSpec, nulls: _Nulls) -> bool:
+    """Whether a rule asks that no cell is empty, and in this frame none is: then its count is known, which the whole is judged by.
+
+    Of no rule that Great Expectations might refuse: it has the word on columns that a contract does not name, and on arguments.
+    """
+    plain = rule.type == _NOT_NULL and set(rule.kwargs) <= {"column", "mostly"}
+    column = rule.kwargs.get("column")
+    return plain and column in spec.columns and not nulls[column]
 
 
 def _packed(positions: np.ndarray, rows: int) -> np.ndarray:
