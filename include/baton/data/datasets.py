@@ -296,7 +296,7 @@ def read_frames(
 ) -> Iterator[pd.DataFrame]:
     """Read the rows of `ref` in order, as frames of exactly `rows` rows, the last of what is left: see `read_batches`.
 
-    Two datasets of as many rows give frames that fit each other, however each was cut into parts.
+    Two datasets of as many rows give frames that fit each other, however each was cut into parts; one of no rows gives one without any.
 
     Args:
         ends: numbers of rows after which a frame ends in any case; then the next begins.
@@ -304,6 +304,9 @@ def read_frames(
     """
     import pyarrow as pa
 
+    if not ref.rows:
+        yield read(ref, exact=exact)
+        return
     edges = sorted({0, *ends, ref.rows})
     sizes = (min(rows, end - at) for start, end in pairwise(edges) for at in range(start, end, rows))
     waiting: list[pa.Table] = []

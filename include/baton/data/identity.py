@@ -58,7 +58,8 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
     for column in columns:
         cells = frame[column]
         if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iufb":
-            values = cells.to_numpy("float64")
+            # a number without a sign is hashed as the signed one of the same bits, as it always was
+            values = (cells.astype("int64") if cells.dtype.kind == "u" else cells).to_numpy("float64")
             empty = values != values
             binary.append((np.where(empty, np.nan, values) if empty.any() else values).view("int64"))
         elif pd.api.types.is_datetime64_any_dtype(cells.dtype):

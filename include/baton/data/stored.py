@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING
 
 from baton.data import objects, parts
@@ -84,14 +84,25 @@ def frame_of(table: pa.Table, *, exact: bool = False) -> pd.DataFrame:
 
     Equal texts of a column are one object, which costs a look-up for each cell; where they hardly repeat (keys, hashes) none is made.
     """
+    import pandas as pd
     import pyarrow as pa
 
     texts = [n for n, one in enumerate(table.schema) if table.num_rows > _SAMPLE and pa.types.is_string(one.type)]
-    apart = [n for n in texts if len(table.column(n).slice(0, _SAMPLE).unique()) > _SAMPLE // 2]
-    frame = table.select([n for n in range(table.num_columns) if n not in apart]).to_pandas(integer_object_nulls=exact)
-    for n in apart:
-        frame.insert(n, table.field(n).name, table.column(n).to_pandas(deduplicate_objects=False))
-    return frame
+    apart = {n for n in texts if len(table.column(n).slice(0, _SAMPLE).unique()) > _SAMPLE // 2}
+    kept = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    if not apart or any(isinstance(one, str) for one in kept):  # an index that is a column belongs to all others
+        return table.to_pandas(integer_object_nulls=exact)
+    halves = [  # as tables: what pandas knew of a column, such as its dtype, is in a table's metadata
+        table.select([n for n in range(table.num_columns) if (n in apart) == alone]).to_pandas(
+            integer_object_nulls=exact, deduplicate_objects=not alone
+        )
+        for alone in (False, True)
+    ]
+    runs, taken = [], [0, 0]
+    for alone, run in groupby(range(table.num_columns), apart.__contains__):
+        start, taken[alone] = taken[alone], taken[alone] + len(list(run))
+        runs.append(halves[alone].iloc[:, start : taken[alone]])
+    return pd.concat(runs, axis=1, copy=False)
 
 
 def ends(ref: DatasetRef) -> list[int]:

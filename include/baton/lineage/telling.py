@@ -120,6 +120,15 @@ def tell(after: int = 0, *, again: bool = False, tell_to: Tell | None = None) ->
             return _said(refused, _waiting("more than can be told after one commit"))
 
 
+def tell_of(entry: int) -> str:
+    """Tell of what was just committed; what is wrong with that stops nothing and is returned as `tell` does."""
+    try:
+        return tell(entry - 1)
+    except Exception as error:
+        log.exception("lineage")
+        return f"lineage: not told, {type(error).__name__}: {error}"
+
+
 def _sent(send: Tell, events: list[list[Event]], until: float) -> Sent:
     try:
         return send(events, until)

@@ -9,7 +9,6 @@ there and runs nothing.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -24,7 +23,7 @@ from baton.data import datasets
 from baton.data.datasets import DatasetRef
 from baton.errors import StaleAttempt
 from baton.jsontext import to_json
-from baton.lineage.telling import tell
+from baton.lineage.telling import tell_of
 from baton.names import PUBLISH
 from baton.published.rows import in_force
 from baton.record import ledger, warehouse
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-log = logging.getLogger(__name__)
 FAULT: Callable[[str], None] = lambda point: None  # noqa: E731 - a hook: crash tests put a killer here
 """Called in turn with looked, fenced, computed, writing, written, synced, named, before_commit, committed."""
 
@@ -262,16 +260,7 @@ def _commit(
         raise
     FAULT("committed")
     made = _result({**row, "id": commit_id}, cached=False)
-    return replace(made, facts={**made.facts, "lineage": waits}) if (waits := _told(entry)) else made
-
-
-def _told(entry: int) -> str:
-    """Tell of what was committed; what is wrong with that stops nothing and is said in the result."""
-    try:
-        return tell(entry - 1)
-    except Exception as error:
-        log.exception("lineage")
-        return f"lineage: not told, {type(error).__name__}: {error}"
+    return replace(made, facts={**made.facts, "lineage": waits}) if (waits := tell_of(entry)) else made
 
 
 def _delete(refs: list[DatasetRef]) -> None:

@@ -61,7 +61,7 @@ def contract(job: StageJob[ContractOptions]) -> StageOutput:
     """
     pack = job.load_pack()
     spec, entities = pack.contract(job.options.contract), {model.data.entity for model in pack.models.values()}
-    if job.inputs["data"].kind == "manifest":
+    if job.inputs["data"].kind == "manifest" and job.inputs["data"].rows:
         return _in_parts(job, pack, _Batch(job, spec, entities))
     raw = read(job.inputs["data"], exact=True)
     frame = records.apply_repairs(job.flow, job.partition, raw)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from baton.data import datasets, objects
+from baton.data import datasets, objects, stored
 from baton.data.datasets import DatasetRef
 from baton.data.objects import StoreError
 from baton.errors import DatasetCorrupt
@@ -57,6 +58,23 @@ def test_values_and_dtypes_come_back(store):
     assert (ref.rows, ref.partition) == (50, "2026-01-01T00:00:00")
     pd.testing.assert_frame_equal(datasets.read(ref), frame())
     assert datasets.verifies(ref)
+
+
+@pytest.mark.parametrize("dtype", ["object", "string"])
+@pytest.mark.parametrize("index", [None, "key"])
+def test_a_column_of_texts_has_its_type_whether_these_repeat_or_not(dtype, index):
+    texts = pd.array([f"a{n}" if n % 3 else None for n in range(1_500)], dtype=dtype)
+    known = pd.DataFrame({"a": texts, "n": range(1_500), "same": "x", "b": texts, "key": texts[::-1]})
+    table = pa.Table.from_pandas(known.set_index(index) if index else known)
+    found = stored.frame_of(table)
+    pd.testing.assert_frame_equal(found, table.to_pandas())
+    assert (found.dtypes[["a", "b"]] == dtype).all()
+
+
+def test_columns_may_share_a_name():
+    texts = pa.array([f"a{n}" for n in range(1_500)])
+    table = pa.Table.from_arrays([texts, pa.nulls(1_500, pa.int64()), texts], ["a", "a", "a"])
+    pd.testing.assert_frame_equal(stored.frame_of(table), table.to_pandas())
 
 
 def test_the_same_rows_have_the_same_hash_whatever_their_index(store):

@@ -295,6 +295,13 @@ def test_rows_that_are_others_by_now_are_not_read():
         datasets.read(ref)
 
 
+def test_no_rows_are_one_frame_with_the_columns():
+    empty = [datasets.write(frame(0), f"{n}.parquet") for n in range(2)]
+    for ref in (*empty, stored.union(empty, "all.parquet"), streamed("none.parquet", frame(0), frame(0))):
+        (found,) = datasets.read_frames(ref)
+        pd.testing.assert_frame_equal(found, datasets.read(ref))
+
+
 def test_a_column_that_holds_nothing_in_some_parts_has_the_type_that_others_know():
     nothing = frame(20).assign(text=None)
     ref = streamed("x.parquet", nothing, frame(20, 20), nothing.assign(number=range(40, 60)))
