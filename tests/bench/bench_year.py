@@ -259,8 +259,15 @@ def series() -> Callable[[], Any]:
 def labels() -> Callable[[], Any]:
     """The labels of a partition's predictions."""
     from baton.feedback.labels import digest_of
+    from baton.published.rows import in_force
 
-    return lambda: int(digest_of(FLOW, TARGET, YEAR["hour"](SIZE.partitions // 2)).partition("-")[0])
+    def count() -> int:
+        there = in_force(FLOW, YEAR["hour"](SIZE.partitions // 2))
+        assert there is not None
+        assert there.predictions is not None
+        return int(digest_of(FLOW, TARGET, there.predictions)[0].partition("-")[0])
+
+    return count
 
 
 def delivered() -> Callable[[], Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from baton.data.datasets import DatasetRef, read_batches
 from baton.published import index
-from baton.published.rows import of_keys
+from baton.published.rows import KEY
 from baton.record import tables
 from baton.record.warehouse import among, now, read, upsert
 
@@ -114,26 +115,28 @@ def digest(labels: pd.DataFrame) -> str:
     import pandas as pd
 
     rows = pd.util.hash_pandas_object(labels[["entity_key", "partition", "label"]], index=False)
-    return _written((len(rows), int(rows.sum())))
+    return _written(len(rows), int(rows.sum()))
 
 
-def digest_of(flow: str, target: str | None, partition: str) -> str:
-    """`digest` of the labels of the entities that a partition's published predictions are about, some at a time."""
+def digest_of(flow: str, target: str | None, scores: DatasetRef) -> tuple[str, bool]:
+    """`digest` of the labels of a dataset's entities, some at a time, and whether any is the name of a category.
 
-    def ask(keys: list[str]) -> tuple[int, int]:
-        return _read(digest(known_labels(flow, target, keys=keys)))
+    Args:
+        scores: with a column entity_key; one that is in two batches counts twice.
+    """
+    from pandas.api.types import is_numeric_dtype
 
-    said = of_keys(flow, partition, ask)
-    return _written((sum(count for count, _ in said), sum(total for _, total in said)))
+    count, total, categories = 0, 0, False
+    for batch in read_batches(scores, [KEY]):
+        known = known_labels(flow, target, batch.column(0).unique().to_pylist())
+        many, _, sums = digest(known).partition("-")
+        count, total = count + int(many), total + int(sums, 16)
+        categories |= not is_numeric_dtype(known["label"])
+    return _written(count, total), categories
 
 
-def _written(sums: tuple[int, int]) -> str:
-    return f"{sums[0]}-{sums[1] % 2**64:016x}"
-
-
-def _read(written: str) -> tuple[int, int]:
-    count, _, total = written.partition("-")
-    return int(count), int(total, 16)
+def _written(count: int, total: int) -> str:
+    return f"{count}-{total % 2**64:016x}"
 
 
 def known_labels(
@@ -142,6 +145,7 @@ def known_labels(
     keys: Collection[str] | None = None,
     bounds: Bounds = ALL,
     partition: str | None = None,
+    categories: bool | None = None,
 ) -> pd.DataFrame:
     """One label per entity: the origin of highest rank wins, of equal ranks the one written last.
 
@@ -150,6 +154,7 @@ def known_labels(
         keys: only of these entities.
         bounds: which labels count at all.
         partition: only labels of this partition.
+        categories: whether the target has categories: then a number is no label; None: where any of these labels names one.
 
     Returns:
         columns entity_key (str), partition (str), label (float, or str for categories), origin (str).
@@ -167,10 +172,9 @@ def known_labels(
         found = conn.execute(query).fetchall() if keys is None else list(among(conn, query, table.c.entity_key, keys))
     frame = pd.DataFrame(found, columns=columns)
     frame = frame.sort_values(["entity_key", "rank", "known_at", "origin"]).drop_duplicates("entity_key", keep="last")
-    if frame["category"].notna().any():
-        frame["label"] = frame["category"]
-    else:
-        frame["label"] = frame["label"].astype(float)
+    if categories is None:
+        categories = bool(frame["category"].notna().any())
+    frame["label"] = frame["category"] if categories else frame["label"].astype(float)
     return frame[["entity_key", "partition", "label", "origin"]].reset_index(drop=True)
 
 

@@ -111,9 +111,9 @@ def _judged(
 ) -> tuple[Window, str | None] | None:
     """The window by its scores; None where its version was trained before its spec had a `drift` block."""
     version = _version(spec.model, scores)
-    heard = digest_of(flow, spec.data.target, partition)  # what is heard from now on has the window judged again
+    heard = digest_of(flow, spec.data.target, scores.ref)  # what is heard from now on has the window judged again
     judged = record and (record["version"], record["commit_id"], record["performance"].get("labels"))
-    if record and judged == (version, scores.commit_id, heard):
+    if record and judged == (version, scores.commit_id, heard[0]):
         return window_from(record["window"]), None
     stored = Registry().verified(spec.model, version) / "reference.json"
     if not stored.exists():
@@ -130,10 +130,10 @@ def _in_force(conn: Connection, model: str, wanted: Collection[str]) -> dict[str
 
 
 def _judge(
-    spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], heard: str
+    spec: ModelSpec, flow: str, window: Window, scores: StageResult, reference: dict[str, Any], heard: tuple[str, bool]
 ) -> tuple[Window, str]:
     maker, rows = family(spec.family), scores.inputs["data"].rows
-    seen = maker.watch(spec, reference, _rows(spec, flow, maker, scores))
+    seen = maker.watch(spec, reference, _rows(spec, flow, maker, scores, heard[1]))
     table, status = seen.table, "too_few" if seen.table.too_few else "judged"
     if maker.truth == "rows" and not seen.truths:
         status = "pending"  # a forecast of which nothing has happened yet
@@ -141,15 +141,18 @@ def _judge(
         window, status=status, drifted=tuple(table.drifted), rows=rows, truths=seen.truths, performance=seen.performance
     )  # fmt: skip
     page = _report(spec.model, window, table)
-    known_by = {"labels": heard, "calibration": seen.calibration}
+    known_by = {"labels": heard[0], "calibration": seen.calibration}
     _record(spec.model, flow, window, table, scores.commit_id, known_by, page)
     return window, page
 
 
 def _rows(
-    spec: ModelSpec, flow: str, maker: Family, scores: StageResult
+    spec: ModelSpec, flow: str, maker: Family, scores: StageResult, categories: bool
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
     """A partition's rows, what was said of them, and what is known; of a batch in parts a frame is held at a time.
+
+    Args:
+        categories: see `known_labels`; the same for all frames, whichever labels one happens to have.
 
     Raises:
         BatonError: the scores are not those of these rows, one by one.
@@ -168,7 +171,7 @@ def _rows(
     for rows, said in frames:
         if data.kind == "manifest" and maker.row_local and (maker.keys(spec, rows) != said["entity_key"]).any():
             raise BatonError(f"{flow} {data.partition}: the scores are not in the order of the rows; score it again")
-        known = known_labels(flow, spec.data.target, said["entity_key"].unique())
+        known = known_labels(flow, spec.data.target, said["entity_key"].unique(), categories=categories)
         yield rows, said, known.rename(columns={"label": "value"})[["entity_key", "value"]]
 
 

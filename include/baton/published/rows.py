@@ -146,21 +146,6 @@ def batches(one: Published, kind: Kind, size: int = 65_536) -> Iterator[pa.Recor
         yield _whole(one, kind, batch)
 
 
-def of_keys(flow: str, partition: str, ask: Callable[[list[str]], T], kind: Kind = PREDICTIONS) -> list[T]:
-    """What `ask` says of some of a partition's entities, and of the next, in their order: none is in two of these."""
-    return _patiently(flow, partition, partial(_of_keys, kind=kind, ask=ask)) or []
-
-
-def _of_keys(one: Published, kind: Kind, ask: Callable[[list[str]], T]) -> list[T]:
-    ref, last = one.ref(kind), None
-    said = []
-    for batch in () if ref is None else read_batches(ref, [KEY]):
-        keys = [key for key in batch.column(0).unique().to_pylist() if key != last]
-        last = keys[-1] if keys else last
-        said.append(ask(keys))
-    return said
-
-
 def _rows(one: Published, kind: Kind, wanted: Collection[str]) -> list[dict[str, Any]]:
     ref = one.ref(kind)
     found = [] if ref is None else keyed.find(ref, KEY, wanted).to_batches()

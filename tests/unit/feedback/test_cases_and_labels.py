@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from sqlalchemy import event
 
+from baton.data.datasets import DatasetRef, read
 from baton.errors import BatonError
 from baton.feedback import cases, labels
-from baton.published.rows import of_keys
+from baton.published.rows import in_force
 from baton.record import ledger, tables, warehouse
 from baton.stages.slots import Slot, StageOutput, run_stage
 
@@ -166,11 +167,18 @@ def predicted(partition: str, *keys: str) -> None:
     PUBLISHED["seed"](FLOW, partition, predictions=[{"entity_key": key} for key in keys])
 
 
+def predictions(partition: str) -> DatasetRef:
+    there = in_force(FLOW, partition)
+    assert there is not None
+    assert there.predictions is not None
+    return there.predictions
+
+
 def known(predicted_in: str | None = None) -> list[tuple[str, int, str]]:
-    frames = of_keys(FLOW, predicted_in, lambda keys: labels.known_labels(FLOW, "late", keys)) if predicted_in else []
-    frame = frames[0] if predicted_in else labels.known_labels(FLOW, "late")
-    if predicted_in:
-        assert labels.digest_of(FLOW, "late", predicted_in) == labels.digest(frame)
+    ref = predictions(predicted_in) if predicted_in else None
+    frame = labels.known_labels(FLOW, "late", read(ref, ["entity_key"])["entity_key"] if ref else None)
+    if ref:
+        assert labels.digest_of(FLOW, "late", ref) == (labels.digest(frame), False)
     return list(zip(frame["entity_key"], frame["label"], frame["origin"], strict=True))
 
 
@@ -203,6 +211,16 @@ def test_targets_of_one_entity_stand_side_by_side_and_categories_are_words() -> 
     assert labels.known_labels(FLOW, "type")["label"].tolist() == ["invoice"]
     assert labels.known_labels(FLOW, "risky")["label"].tolist() == [0.0]
     assert labels.known_labels(FLOW, None).empty
+
+
+def test_whether_a_target_has_categories_is_decided_for_all_its_rows_alike() -> None:
+    predicted(EARLY, "1", "2")
+    with warehouse.write() as conn:
+        labels.record_labels(conn, FLOW, "analyst", "ada", [("1", EARLY, 0), ("2", EARLY, "invoice")], "type")
+    (_, categories), known = labels.digest_of(FLOW, "type", predictions(EARLY)), []
+    for key in ("1", "2"):
+        known += labels.known_labels(FLOW, "type", [key], categories=categories)["label"].tolist()
+    assert known == labels.known_labels(FLOW, "type")["label"].tolist() == [None, "invoice"]
 
 
 def test_an_answer_may_settle_several_targets() -> None:
@@ -285,7 +303,7 @@ def test_what_is_asked_of_labels_is_found_by_an_index_however_many_there_are() -
         warehouse.engine(), "before_cursor_execute", lambda c, cur, text, values, *_: sent.append((text, values))
     )
     bounds = labels.Bounds(upto=LATE, heard_by="2027")
-    labels.digest_of(FLOW, "late", EARLY)
+    labels.digest_of(FLOW, "late", predictions(EARLY))
     labels.known_labels(FLOW, "late", bounds=bounds, partition=EARLY)
     labels.partitions_known(FLOW, "contract", 5, "late", bounds)
     labels.counts(FLOW, "late", [EARLY, LATE], bounds)

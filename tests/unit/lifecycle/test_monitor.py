@@ -40,6 +40,7 @@ committed, rows, statements, FLOW, HOURS = (
     STAGE[name] for name in ("committed", "rows", "statements", "FLOW", "HOURS")
 )
 FRAME = pd.DataFrame({"order_id": [1, 2]})
+SAID = pd.DataFrame({"entity_key": ["1", "2"], "score": [0.1, 0.2]})
 DRIFT = """\
 drift:
   persistence: {k: 2, n: 2}
@@ -65,7 +66,7 @@ def reach(hour: int, *stages: str, status: str = "passed") -> None:
         committed(stage, hour, FRAME, **({"status": status} if stage == "contract" else {}))
 
 
-def score(hour: int, data: DatasetRef, scored: pd.DataFrame = FRAME, model: int = 1) -> StageResult:
+def score(hour: int, data: DatasetRef, scored: pd.DataFrame = SAID, model: int = 1) -> StageResult:
     """Commit what a version said of a partition's rows."""
     return run_stage(
         Slot(FLOW, "score__late_order", HOURS[hour]), lambda inputs: StageOutput(scored), inputs={"data": data}, params={},
@@ -227,16 +228,17 @@ def in_parts(hour: int, frame: pd.DataFrame, stage: str = "contract", **about: A
 
 def shared(hour: int, data: DatasetRef, said: pd.DataFrame) -> StageResult:
     """Commit what two tasks said of a partition's rows, and name it as one."""
-    made = []
-    for group in groups.split(data, 2):
+    whole, models = Slot(FLOW, "score__late_order", HOURS[hour]), {"late_order": 1}
+
+    def some(group: groups.Portion) -> StageResult:
         rows = said.iloc[group.edges[group.number] : group.edges[group.number + 1]].reset_index(drop=True)
-        given = groups.shared({"data": data}, group)[group.number]
-        slot = Slot(FLOW, "score__late_order", HOURS[hour], group.map_index)
-        made.append(run_stage(slot, lambda _, rows=rows: StageOutput(rows), inputs=given, params={}, models={"late_order": 1},
-                              code="test", run_id="test"))  # fmt: skip
-    return groups.whole(
-        replace(slot, map_index=-1), [one.ref for one in made], [one.facts for one in made], {"late_order": 1}
-    )
+        return run_stage(
+            replace(whole, map_index=group.map_index), lambda inputs: StageOutput(rows),
+            inputs=groups.shared({"data": data}, group)[group.number], params={}, models=models, code="test", run_id="test",
+        )  # fmt: skip
+
+    made = [some(group) for group in groups.split(data, 2)]
+    return groups.whole(whole, [one.ref for one in made], [one.facts for one in made], models)
 
 
 def test_a_partition_too_large_for_a_frame_is_judged_as_it_would_be_in_one(
@@ -287,6 +289,18 @@ def test_a_window_is_judged_again_when_labels_or_scores_change(registry: Path) -
     assert watch()["report"]
     scored(0, 90.0, model=2)
     assert (watch()["decision"], judged()[-1]) == ("WARN", (HOURS[0], 2, "drifted", ["amount"]))
+
+
+def test_what_is_known_of_a_row_that_is_scored_and_not_published_has_its_window_judged_again(registry: Path) -> None:
+    SEED(FLOW, HOURS[0], predictions=[{"entity_key": "7", "model": "late_order", "version": 1, "score": 0.2}])
+    scored(0, 50.0)
+    assert watch()["report"]
+    with warehouse.write() as conn:
+        record_labels(conn, FLOW, "analyst", "ann", [("8", HOURS[0], 1)], "late")
+        ledger.append(conn, ARRIVED, FLOW, {"partitions": [HOURS[0]]})
+    assert watch()["report"]
+    ((_, window),) = rows(tables.drift_windows, "partition", "window")
+    assert window["truths"] == 1
 
 
 def test_a_window_that_cannot_be_compared_is_missing(registry: Path) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from baton.data import datasets, objects, parts
 from baton.errors import BatonError, DatasetCorrupt, StaleAttempt
 from baton.published import carrying, index, keyed, writing
-from baton.published.rows import DECISIONS, PREDICTIONS, find, in_force, of_keys
+from baton.published.rows import DECISIONS, PREDICTIONS, find, in_force
 from baton.record import migrations, tables, warehouse
 from baton.recovery.verify import verify
 from baton.stages import garbage
@@ -194,7 +194,7 @@ def test_an_entity_that_was_published_once_is_no_longer(home: Path) -> None:
         seed(FLOW, hour, decisions=[{"entity_key": "a"}])
     seed(FLOW, HOURS[1], commit_id=2, decisions=[{"entity_key": "b"}])
     assert [one.partition for one in index.newest("a")] == [HOURS[0]]
-    assert of_keys(FLOW, HOURS[1], list, DECISIONS) == [["b"]]
+    assert [row["entity_key"] for row in find(DECISIONS, FLOW, HOURS[1], ["a", "b"])] == ["b"]
 
 
 def test_a_segment_that_took_too_long_is_refused() -> None:
