@@ -60,7 +60,10 @@ def split(ref: DatasetRef, most: int) -> list[Portion]:
     Raises:
         DatasetCorrupt: its manifest is missing, or another than was committed.
     """
-    ends = [0, *stored.ends(ref)]
+    ends = [
+        0,
+        *(sorted({*stored.ends(ref)} - {0}) or [0]),
+    ]  # a part of no rows is nobody's work, a batch of none is one task's
     count = min(len(ends) - 1, most)
     edges = tuple(ends[(len(ends) - 1) * number // count] for number in range(count + 1))
     return [Portion(number, edges) for number in range(count)]

@@ -85,6 +85,13 @@ def test_a_batch_is_shared_out_by_whole_parts() -> None:
     assert (alone.edges, alone.map_index) == ((0, 20), -1)
 
 
+def test_a_batch_of_no_rows_is_one_tasks_and_a_part_of_none_is_nobodys() -> None:
+    none, some_rows = (datasets.write(ORDERS.head(many), f"{many}.parquet") for many in (0, 5))
+    assert groups.split(stored.union([none, none], "none.parquet"), 2) == [Portion(0, (0, 0))]
+    both = stored.union([none, some_rows, none, some_rows], "both.parquet")
+    assert groups.split(both, 9) == [Portion(0, (0, 5, 10)), Portion(1, (0, 5, 10))]
+
+
 @pytest.mark.parametrize("most", [2, 3, 99])
 def test_the_whole_is_what_one_task_makes_and_copies_nothing(most: int) -> None:
     given = inputs()
