@@ -60,4 +60,5 @@ def test_usage_is_summed_by_what_is_asked_for() -> None:
 def test_budgets_say_how_they_stand() -> None:
     one = next(one for one in said("budgets") if one["name"] == "a_month")  # the packs have theirs
     assert (one["name"], one["scope"], one["used"], one["held"]) == ("a_month", "all packs", 540, 0)
-    assert "small > template" in CliRunner().invoke(app, ["budgets"]).output
+    shown = CliRunner().invoke(app, ["budgets"], env={"COLUMNS": "200"}).output
+    assert "small > template" in shown
