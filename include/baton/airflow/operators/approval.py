@@ -15,12 +15,13 @@ from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
 from airflow.sdk.execution_time import hitl
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
 OPEN = "open"
+_ANSWERED = 409  # what the server says of a request that has an answer
 _EARLIER = "people were asked by an earlier Baton: clear `judge` to have the version judged and asked about anew"
 
 
@@ -63,24 +64,31 @@ class ReviewTrigger(BaseTrigger):
             except Exception as error:  # the time runs on all the same
                 self.log.warning("not reachable, asking again in %s s: %s", self.interval, error)
             if state != OPEN or review:
-                if state != OPEN:
-                    await asyncio.to_thread(self._close_request, state)
+                if state != OPEN and not await asyncio.to_thread(self._close_request, state):
+                    # the answer in Airflow has resumed the task, and this trigger is about to be removed: SQLite gives its number
+                    # to the next one, whose task would take an event from here for its own
+                    continue
                 yield TriggerEvent({"closed": state} if state != OPEN else {"review": review})
                 return
             if self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until):
                 yield TriggerEvent({"review": "timeout"})
                 return
 
-    def _close_request(self, state: str) -> None:
-        """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere.
+    def _close_request(self, state: str) -> bool:
+        """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere; False: it was answered there.
 
         Only the triggerer may do this: a task's own supervisor does not take this message.
         """
         option = ModelApprovalOperator.APPROVE if state == "approved" else ModelApprovalOperator.REJECT
         try:
             hitl.update_hitl_detail_response(ti_id=self.ti_id, chosen_options=[option], params_input={})
+        except AirflowRuntimeError as error:
+            if (error.error.detail or {}).get("status_code") == _ANSWERED:
+                return False
+            self.log.warning("the request in Airflow could not be closed: %s", error)
         except Exception as error:  # the answer stands; only the request's display is behind
             self.log.warning("the request in Airflow could not be closed: %s", error)
+        return True
 
 
 def _review(model: str, version: int, gate_at: str) -> str | None:
