@@ -114,7 +114,7 @@ def subject_of(action: Action, policy: str) -> str:
 
 def later(minutes: float) -> str:
     """The time in so many minutes, as all tables write it."""
-    return (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return warehouse.stamp(datetime.now(UTC) + timedelta(minutes=minutes))
 
 
 def ask(conn: Connection, origin: Origin, action: Action, judged: Judgement, policy: str) -> Request:

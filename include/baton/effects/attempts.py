@@ -169,7 +169,7 @@ def _take(conn: Connection, effect: Effect, lease: float, may_send: bool) -> Eff
     Args:
         lease: seconds after which another worker may take it over.
     """
-    until = (datetime.now(UTC) + timedelta(seconds=lease)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    until = warehouse.stamp(datetime.now(UTC) + timedelta(seconds=lease))
     free = (table.c.state != SENDING) | (table.c.lease_until <= warehouse.now())
     statement = (
         table.update()

@@ -80,7 +80,7 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
         raise BatonError(f"until {until}: a grant ends within {LONGEST} days, and not before today")
     if not reason.strip():
         raise BatonError("reason: say why, for whoever looks at it afterwards")
-    end = datetime.combine(until + timedelta(days=1), time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    end = warehouse.stamp(datetime.combine(until + timedelta(days=1), time(), UTC))
     values = {
         "asset": known.id,
         "person": who,

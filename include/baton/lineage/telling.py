@@ -32,14 +32,8 @@ AT_ONCE = 200  # entries
 PATIENCE = 5.0  # seconds for an answer, and after which no further event is sent for one commit
 PAUSE = 60.0  # seconds until an endpoint that did not take an event is asked again
 LEASE = 30.0  # seconds for which one process tells and the others leave it to it; it sends nothing in the last ones
-_OURS = (
-    401,
-    403,
-    404,
-    405,
-    408,
-    429,
-)  # answers about address, token or load: the same event is taken once that is mended
+# answers about address, token or load: the same event is taken once that is mended
+_OURS = (401, 403, 404, 405, 408, 429)
 _KEY = "lineage"
 _COLUMNS = ("seq", "at", "kind", "subject", "payload", "hash")
 
@@ -93,9 +87,8 @@ def tell(after: int = 0, *, again: bool = False, tell_to: Tell | None = None) ->
         return ""
     due, send, refused = time.monotonic() + PATIENCE, tell_to or _teller(where), 0
     while True:
-        lease = (
-            time.monotonic() + LEASE - 2 * PATIENCE
-        )  # what is sent before then is answered, or given up, before the other end
+        # what is sent before then is answered, or given up, while the lease still holds
+        lease = time.monotonic() + LEASE - 2 * PATIENCE
         found = _take(after, again)
         if found is None:
             return _said(

@@ -38,7 +38,7 @@ def moment(text: str) -> tuple[str, bool]:
     try:
         read = datetime.fromisoformat(text.strip())
         naive = read.tzinfo is None
-        at = (read.replace(tzinfo=UTC) if naive else read.astimezone(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = warehouse.stamp(read.replace(tzinfo=UTC) if naive else read.astimezone(UTC))
     except (ValueError, OverflowError):
         example = "2026-11-20T10:00 (UTC), or with a zone: 2026-11-20T10:00+01:00"
         raise BatonError(f"{text!r} is no moment; write it as {example}") from None

@@ -42,7 +42,12 @@ _ENGINES: dict[tuple[int, str], Engine] = {}
 
 def now() -> str:
     """Return the present time as the text that all tables use, e.g. `2026-11-22T10:00:00.000000Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """A moment in UTC as the text that all tables use: it sorts by time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # --- connections ---

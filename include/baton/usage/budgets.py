@@ -254,5 +254,4 @@ def _place(who: Consumer) -> dict[str, Any]:
 
 
 def _later(at: str, seconds: float) -> str:
-    then = datetime.fromisoformat(at).astimezone(UTC) + timedelta(seconds=seconds + LEASE)
-    return then.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return warehouse.stamp(datetime.fromisoformat(at).astimezone(UTC) + timedelta(seconds=seconds + LEASE))

@@ -7,6 +7,7 @@ nobody, or whoever asked.
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,8 @@ CHANGE = (
 # count as the word of a person who is not the one that asked
 WORD = ("actions approve", "actions refuse")
 
-FLOW, PART = "incident_response", "2026-11-20T09:00:00"
-POLICY = """\
-actions:
-  block: {description: Blocks an address., recovery: reversible, reach: network, undo: unblock}
-  unblock: {description: Lets it through again., recovery: reversible, reach: network, undo: block}
-policy:
-  - {name: blocks, actions: [block], level: two_approvers}
-  - {name: back, actions: [unblock], level: notify}
-"""
+TWIN = runpy.run_path(str(Path(__file__).with_name("test_actions.py")))  # the same request that waits for two people
+FLOW, PART, POLICY = (TWIN[name] for name in ("FLOW", "PART", "POLICY"))
 
 
 @pytest.fixture
