@@ -22,7 +22,7 @@ from baton.effects import firewall
 from baton.errors import ServiceError
 from baton.lifecycle.assemble import record_start
 from baton.lifecycle.promote import record_of
-from baton.record import ledger, warehouse
+from baton.record import ledger, tables, warehouse
 from baton.registry import client
 from baton.settings import settings
 
@@ -88,9 +88,11 @@ class Task:
         return asked
 
     def hears(self, event: dict[str, Any]) -> Any:
+        """It goes on by an event of its own trigger, or by an answer in Airflow."""
         assert self.waits is not None
         kept = self.waits.kwargs or {}
-        return self._run(lambda: self.operator.execute_complete(self.context, event, **kept))
+        given = event if "chosen_options" in event else {"request": kept["asked"]["number"], **event}
+        return self._run(lambda: self.operator.execute_complete(self.context, given, **kept))
 
 
 @pytest.fixture(autouse=True)
@@ -248,24 +250,71 @@ def test_a_task_that_waited_before_an_upgrade_says_what_to_clear() -> None:
         task.operator.execute_complete(task.context, event("Approve"))
 
 
-def test_a_trigger_of_a_request_that_was_answered_in_airflow_fires_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its task goes on by that answer; SQLite gives the trigger's number to the next, whose task would take the event for its own."""
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Airflow's server keeps of the question: an answer once given is not changed."""
+    kept: dict[str, Any] = {}
+
+    def give(**answer: Any) -> None:
+        if kept:
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 409}))
+        kept.update(answer, responded_by_user=None)
+
+    def seen(**_: Any) -> Any:
+        return SimpleNamespace(response_received=bool(kept), **{"responded_by_user": None, **kept})
+
+    monkeypatch.setattr(hitl, "update_hitl_detail_response", give)
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", seen)
+    return kept
+
+
+def fires(asked: requests.Request) -> dict[str, Any]:
+    trigger = ReviewTrigger(model="late", version=3, gate_at="t1", ti_id=TI, request=asked.id, interval=0)
+
+    async def first() -> Any:
+        return await asyncio.wait_for(anext(aiter(trigger.run())), 10)
+
+    return dict(asyncio.run(first()).payload)
+
+
+def test_a_question_that_an_earlier_trigger_has_closed_ends_the_wait_of_the_next(shown: dict[str, Any]) -> None:
+    """A vote of another page came while the task took one of Airflow's: its old trigger closes the question, and wakes nobody."""
     task = Task()
     asked = task.start()
     for person in ("ada", "grace"):
         firewall.vote(asked.id, Voter(person), "approved", asked.seen)
-    tries: list[str] = []
+    assert fires(asked) == {"closed": "approved", "request": asked.id}
+    assert shown["chosen_options"] == ["Approve"]
+    assert fires(asked) == {"closed": "approved", "request": asked.id}
+    assert task.hears({"closed": "approved"})["answer"] == "approved"
 
-    def answered(**_: Any) -> None:
-        tries.append("asked")
-        if len(tries) < 3:
-            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 409}))
 
-    monkeypatch.setattr(hitl, "update_hitl_detail_response", answered)
-    trigger = ReviewTrigger(model="late", version=3, gate_at="t1", ti_id=TI, request=asked.id, interval=0)
+def test_an_answer_that_came_before_the_task_waited_is_a_vote(single: None, shown: dict[str, Any]) -> None:
+    task = Task()
+    asked = task.start()
+    shown.update(chosen_options=["Approve"], responded_by_user=SimpleNamespace(id="1", name="ada"))
+    given = fires(asked)
+    assert given == {
+        "chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "ada"}, "request": asked.id,
+    }  # fmt: skip
+    assert task.hears(given)["answer"] == "approved"
 
-    async def first() -> Any:
-        return await anext(aiter(trigger.run()))
 
-    assert asyncio.run(first()).payload == {"closed": "approved"}
-    assert len(tries) == 3, "while Airflow has an answer of its own there is no event"
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"closed": "approved", "request": 77},
+        {"review": "timeout", "request": 77},
+        {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "ada"}, "request": 77},
+        {"open": 0},
+    ],
+)
+def test_an_event_of_another_wait_changes_nothing(foreign: dict[str, Any], single: None) -> None:
+    """With SQLite the next task gets the number of a trigger that is just ending, and with it its event."""
+    task = Task()
+    asked = task.start()
+    assert task.hears({"request": 77, **foreign}) is None
+    assert task.waits is not None
+    assert requests.still_open() == [asked]
+    with warehouse.read() as conn:
+        assert conn.execute(tables.votes.select()).all() == []

@@ -79,6 +79,9 @@ def test_it_waits_without_a_worker_until_all_are_answered(pack: Path) -> None:
     quick = {**arguments, "interval": 0.01}
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(asyncio.wait_for(_next(PermitsTrigger(**quick)), 0.2))
+    with pytest.raises(TaskDeferred) as again:  # an event of another wait
+        waiting().execute_complete({}, {"open": 0}, **deferred.value.kwargs)  # type: ignore[typeddict-item,arg-type]
+    assert again.value.kwargs == deferred.value.kwargs
     firewall.vote(asked.id, Voter("ann"), "approved", asked.seen)
     assert first(PermitsTrigger(**quick)) == {"open": 0}
     done = waiting().execute_complete({}, {"open": 0})  # type: ignore[typeddict-item]

@@ -15,13 +15,12 @@ from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time import hitl
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
 OPEN = "open"
-_ANSWERED = 409  # what the server says of a request that has an answer
 _EARLIER = "people were asked by an earlier Baton: clear `judge` to have the version judged and asked about anew"
 
 
@@ -50,45 +49,65 @@ class ReviewTrigger(BaseTrigger):
         return "baton.airflow.operators.approval.ReviewTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: what the request came to, the tag's word, or that the time is over."""
+        """Yield one event with the request's number: an answer in Airflow, what the request came to, the tag's word, or the end.
+
+        A trigger runs on for a moment after its task went on, and SQLite gives its number to the next one: that task would get
+        the event, and knows by the request that it is none of its own.
+        """
         if self.request is None:
             yield TriggerEvent({"error": _EARLIER})
             return
-        while True:
-            await asyncio.sleep(self.interval)
-            state, review = OPEN, None
-            try:
-                state = await asyncio.to_thread(_state, self.request)
-                if state == OPEN and self.tagged:
-                    review = await asyncio.to_thread(_review, self.model, self.version, self.gate_at)
-            except Exception as error:  # the time runs on all the same
-                self.log.warning("not reachable, asking again in %s s: %s", self.interval, error)
-            if state != OPEN or review:
-                if state != OPEN and not await asyncio.to_thread(self._close_request, state):
-                    # the answer in Airflow has resumed the task, and this trigger is about to be removed: SQLite gives its number
-                    # to the next one, whose task would take an event from here for its own
-                    continue
-                yield TriggerEvent({"closed": state} if state != OPEN else {"review": review})
-                return
-            if self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until):
-                yield TriggerEvent({"review": "timeout"})
-                return
+        await asyncio.sleep(self.interval)
+        event = await asyncio.to_thread(self._answered_early)
+        while event is None:
+            event = await asyncio.to_thread(self._look)
+            if event is None:
+                await asyncio.sleep(self.interval)
+        if "closed" in event:
+            await asyncio.to_thread(self._close_request, event["closed"])
+        yield TriggerEvent({**event, "request": self.request})
 
-    def _close_request(self, state: str) -> bool:
-        """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere; False: it was answered there.
+    def _look(self) -> dict[str, Any] | None:
+        """What there is to tell; None: nothing yet."""
+        state, review = OPEN, None
+        try:
+            state = _state(self.request or 0)
+            if state == OPEN and self.tagged:
+                review = _review(self.model, self.version, self.gate_at)
+        except Exception as error:  # the time runs on all the same
+            self.log.warning("not reachable, asking again in %s s: %s", self.interval, error)
+        if state != OPEN:
+            return {"closed": state}
+        if review:
+            return {"review": review}
+        over = self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until)
+        return {"review": "timeout"} if over else None
+
+    def _answered_early(self) -> dict[str, Any] | None:
+        """A person's answer that Airflow took between the task's question and its wait: it resumed nothing, and asks no more.
+
+        Later answers resume the task themselves.
+        """
+        try:
+            given = hitl.get_hitl_detail_content_detail(ti_id=self.ti_id)
+        except Exception as error:  # where only the registry is asked there is none
+            self.log.info("no request in Airflow: %s", error)
+            return None
+        if not given.response_received or given.responded_by_user is None:
+            return None
+        user = {"id": given.responded_by_user.id, "name": given.responded_by_user.name}
+        return {"chosen_options": list(given.chosen_options or []), "responded_by_user": user}
+
+    def _close_request(self, state: str) -> None:
+        """Answer the request in Airflow too, so that nobody is asked for what was answered elsewhere.
 
         Only the triggerer may do this: a task's own supervisor does not take this message.
         """
         option = ModelApprovalOperator.APPROVE if state == "approved" else ModelApprovalOperator.REJECT
         try:
             hitl.update_hitl_detail_response(ti_id=self.ti_id, chosen_options=[option], params_input={})
-        except AirflowRuntimeError as error:
-            if (error.error.detail or {}).get("status_code") == _ANSWERED:
-                return False
-            self.log.warning("the request in Airflow could not be closed: %s", error)
         except Exception as error:  # the answer stands; only the request's display is behind
             self.log.warning("the request in Airflow could not be closed: %s", error)
-        return True
 
 
 def _review(model: str, version: int, gate_at: str) -> str | None:
@@ -176,11 +195,15 @@ class ModelApprovalOperator(ApprovalOperator):
         from baton.actions.votes import Voter
 
         version, state = self.verdict["facts"]["version"], OPEN
-        if "closed" in event:
-            return self._closed(context, version, str(event["closed"]))
         if asked is None:  # whatever was answered, it is no vote on a request
             raise AirflowFailException(_EARLIER)
-        if "error" in event or event.get("review") == "timeout":
+        resumed = "chosen_options" in event and "request" not in event  # by Airflow itself, for a person's answer
+        if not resumed and event.get("request") != asked["number"]:
+            self.log.info("an event of another wait: %s", event)
+            self._wait(context, asked)
+        if "closed" in event:
+            return self._closed(context, version, str(event["closed"]))
+        if event.get("review") == "timeout":
             said = f"nobody, or too few, answered for {self.model} version {version} within {self.response_timeout}"
             promotions.give_up(asked["number"], said)
             raise AirflowFailException(said)

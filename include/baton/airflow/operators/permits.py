@@ -78,14 +78,21 @@ class PermitsOperator(BaseOperator):
         if dry_run or not (left := _open(self.dag_id, partition)):
             return self._answered(partition, 0)
         self.log.info("%s requests wait for people: `baton actions list`, or Baton's page Actions", left)
-        until = (datetime.now(UTC) + self.longest).isoformat()
-        self.defer(trigger=PermitsTrigger(self.dag_id, partition, until), method_name="execute_complete")
+        self._wait(partition, (datetime.now(UTC) + self.longest).isoformat())
         return None
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """All are answered, or the time is over."""
+    def _wait(self, partition: str, until: str) -> None:
+        trigger = PermitsTrigger(self.dag_id, partition, until)
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"until": until})
+
+    def execute_complete(self, context: Context, event: dict[str, Any], until: str | None = None) -> dict[str, Any]:
+        """All are answered, or the time is over; the event only wakes, for with SQLite it may be meant for another wait."""
         self.after = whole_result(self.after)
-        return self._answered(str(self.after["partition"]), int(event["open"]))
+        partition = str(self.after["partition"])
+        left = _open(self.dag_id, partition)
+        if left and until and datetime.now(UTC) < datetime.fromisoformat(until):
+            self._wait(partition, until)
+        return self._answered(partition, left)
 
     def _answered(self, partition: str, left: int) -> dict[str, Any]:
         from baton.effects import outbox
