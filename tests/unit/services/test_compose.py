@@ -104,6 +104,8 @@ def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> No
         "BATON_STORE_URL",
         "BATON_PACKS",
         "BATON_SCHEDULES",
+        "BATON_BUDGETS",
+        "BATON_LINEAGE_URL",
         "BATON_WORKER_CONCURRENCY",
         "BATON_TRAINING_CONCURRENCY",
         "BATON_WORKER_MEMORY",
@@ -115,6 +117,17 @@ def test_secrets_are_files_and_nothing_secret_comes_from_the_environment() -> No
         "BATON_BACKUPS",
         "BATON_BACKUPS_KEPT",
     }
+
+
+def test_budgets_and_lineage_are_known_wherever_they_are_read() -> None:
+    """What a stage is held to is what the page Usage shows."""
+    for name in ("BATON_BUDGETS", "BATON_LINEAGE_URL"):
+        said = {
+            service["environment"][name]
+            for service in SERVICES.values()
+            if "BATON_PACKS" in service.get("environment", {})
+        }
+        assert said == {f"${{{name}:-}}"}
 
 
 def test_who_has_a_folder() -> None:
