@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _SEPARATOR = "\x1f"
+_EXACT = 2**53  # integers beyond it have neighbours that are the same float
 _BLOCK = 4096  # rows whose cells are put side by side at a time: what fits the cache
 
 
@@ -55,11 +56,16 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
     header = _SEPARATOR.join(columns).encode()
     binary: list[np.ndarray] = []
     text: list[list[str]] = []
+    exact: list[tuple[int, str]] = []  # number of the row, and what of it no float holds
     for column in columns:
         cells = frame[column]
         if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iufb":
             # a number without a sign is hashed as the signed one of the same bits, as it always was
-            values = (cells.astype("int64") if cells.dtype.kind == "u" else cells).to_numpy("float64")
+            whole = (cells.astype("int64") if cells.dtype.kind == "u" else cells).to_numpy()
+            if whole.dtype == np.int64:
+                large = np.flatnonzero((whole > _EXACT) | (whole < -_EXACT)).tolist()
+                exact += [(number, f"{column}{_SEPARATOR}{whole[number]}") for number in large]
+            values = whole.astype("float64")
             empty = values != values
             binary.append((np.where(empty, np.nan, values) if empty.any() else values).view("int64"))
         elif pd.api.types.is_datetime64_any_dtype(cells.dtype):
@@ -69,10 +75,12 @@ def row_shas(frame: pd.DataFrame) -> list[str]:
             text.append(["\x00" if cell is None else cell for cell in as_texts(cells.tolist())])
     words = [_SEPARATOR.join(cells).encode() for cells in zip(*text, strict=True)] if text else []
     if PROBLEM in frame:
+        problems = enumerate(frame[PROBLEM].tolist())
+        exact += [(number, f"{PROBLEM}{_SEPARATOR}{problem}") for number, problem in problems if problem is not None]
+    if exact:
         words = words or [b""] * len(frame)
-        for number, problem in enumerate(frame[PROBLEM].tolist()):
-            if problem is not None:
-                words[number] += f"{_SEPARATOR}{PROBLEM}{_SEPARATOR}{problem}".encode()
+        for number, said in exact:
+            words[number] += f"{_SEPARATOR}{said}".encode()
     started = hashlib.sha256(header).copy
     made: list[str] = []
     for begin in range(0, len(frame), _BLOCK):

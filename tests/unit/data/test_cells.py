@@ -61,6 +61,18 @@ def test_hashes_depend_on_every_cell_and_on_nothing_else() -> None:
     assert row_shas(large) == row_shas(pd.DataFrame({"i": [-(2**63), 1]}))
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+def test_large_integers_that_are_one_float_are_two_rows(kind: str) -> None:
+    """An account's number of 18 digits and the next one."""
+    frame = pd.DataFrame({"id": pd.Series([2**53, 2**53 + 1, 2**53 + 2, 7], dtype=kind)})
+    found = row_shas(frame)
+    assert len(set(found)) == 4
+    assert found[3] == row_shas(frame.iloc[[3]].reset_index(drop=True).astype("float64"))[0], (
+        "small ones are what they were"
+    )
+    assert row_shas(frame.iloc[[1, 3]].reset_index(drop=True)) == [found[1], found[3]]
+
+
 def test_an_identity_that_is_there_stays() -> None:
     frame = pd.DataFrame({"x": [1, 1], "_source": "a", "_row": [7, 8], "_row_sha": ["p", "q"]}, index=[3, 4])
     given = with_row_identity(frame, "b")
