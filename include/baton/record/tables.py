@@ -122,7 +122,7 @@ usage = _table(
     "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big tokens_out:big "
     "seconds:float cost:float?",
     Index(None, "day", "flow"),
-    Index(None, "asset", "version"),
+    Index(None, "asset", "day"),
 )
 # one row per attempt under a budget that has not committed: held: what it may still use up, by unit, until then or until its slot has
 # another owner (fence); spent: what it has used; the row of one that never commits stays for that

@@ -17,9 +17,11 @@ from baton.console.queries.assets import life, listing
 from baton.governance.assets import every, find
 from baton.record import ledger
 from baton.record.warehouse import read, write
+from baton.usage import report
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
+use, put = (runpy.run_path(str(Path(__file__).with_name("test_usage.py")))[name] for name in ("row", "put"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
 
 
@@ -146,7 +148,7 @@ def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: 
 
     with read() as conn:
         event.listen(conn, "before_cursor_execute", note)
-        for asset in ("model:card_fraud", f"flow:{FLOW}"):
+        for asset in ("model:card_fraud", "agent:inventory", f"flow:{FLOW}"):
             life.life(conn, rights, find(asset))
         event.remove(conn, "before_cursor_execute", note)
         plans = {
@@ -155,3 +157,34 @@ def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: 
         }
     assert len(plans) >= 7
     assert {said: steps for said, steps in plans.items() if any(one.startswith("SCAN") for one in steps)} == {}
+
+
+def test_what_versions_were_used_for_is_shown_by_month(empty: Any) -> None:
+    today = datetime.now(UTC).date()
+    last = today.replace(day=1) - timedelta(days=1)
+    old = today - timedelta(days=400)
+    put(
+        use(today, 1, "model:card_fraud", version="2", rows=900, cost=None, calls=0),
+        use(last, 2, "model:card_fraud", version="1", rows=100, cost=None, calls=0),
+        use(today, 3, "model:card_fraud", version="1", flow="hidden_flow", rows=7),
+        use(old, 4, "model:card_fraud", version="1", rows=5000),
+        use(today, 5, "agent:inventory", pack="supply_chain", version="abc", model="small"),
+        use(today, 6, "agent:inventory", pack="another", version="abc", model="small"),
+    )
+    used = asked("assets/model:card_fraud")["used"]
+    assert [(one["month"], one["version"], one["rows"], one["cost"]) for one in used["rows"]] == [
+        (f"{today:%Y-%m}", "1", 7, 0.5), (f"{today:%Y-%m}", "2", 900, None), (f"{last:%Y-%m}", "1", 100, None),
+    ]  # fmt: skip
+    assert sum(one["rows"] for one in used["rows"]) == 1007, "of the last twelve months"
+    assert [one["month"] for one in used["months"]] == [f"{last:%Y-%m}", f"{today:%Y-%m}"]
+    assert used["months"][0]["rows"] == {"1": 100}
+    (one,) = asked("assets/agent:supply_chain/inventory")["used"]["rows"]
+    assert (one["version"], one["model"], one["calls"], one["tokens_in"], one["cost"]) == ("abc", "small", 2, 200, 0.5)
+    page = client("admin").get("/baton/assets/agent:supply_chain/inventory", headers=HTML).text
+    for words in ("Use and cost", "dollars over 1 month", "rows over 1 month", "abc"):
+        assert words in page, words
+    assert "rows over 2 months" in client("admin").get("/baton/assets/model:card_fraud", headers=HTML).text
+    assert "Use and cost" not in client("admin").get(f"/baton/assets/flow:{FLOW}", headers=HTML).text
+    with read() as conn:
+        seen = report.of_asset(conn, "model:card_fraud", None, today, lambda flow: flow == FLOW)
+    assert [one["rows"] for one in seen["rows"]] == [900, 100], "what a person may not read about is not summed"
