@@ -158,7 +158,7 @@ outbox = _table(
     Index(None, "updated_at"),
 )
 # an effect, or a change of an asset, that people are asked about; pack: whose policy decides, a pack or an asset (`model:NAME`);
-# subject: digest of all that it would be approved for, seen: of what is shown; barred: who cannot approve it besides the
+# subject: digest of all that it would be approved for, seen: of that, and of who asks and how many agree; barred: who cannot approve it besides the
 # requester -> why; state: open, approved, refused, expired, withdrawn, replaced
 requests = _table(
     "requests",
