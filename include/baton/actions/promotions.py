@@ -15,6 +15,7 @@ from baton.actions import admission, assets, permits, policy, requests, switch, 
 from baton.actions.action import Action, digest
 from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
+from baton.governance import duties
 from baton.names import CHAMPION, promote_of
 from baton.record import ledger, tables, warehouse
 from baton.settings import SINGLE, settings
@@ -196,12 +197,14 @@ def rolled_back(
 
     Raises:
         RegistryRefused: nobody knows who it is, or why.
+        BatonError: activating the model is others' duty.
     """
     single = settings().governance == SINGLE
     if (why := votes.flaw(votes.Voter(actor), "")) and not (single and actor.strip()):
         raise RegistryRefused(f"{model}: not rolled back: {why}")
     if not reason.strip():
         raise RegistryRefused(f"{model}: not rolled back: say why, for whoever looks at it afterwards")
+    duties.require(conn, f"model:{model}", "activate", duties.Who(actor))
     told: dict[str, Any] = {"actor": actor, "reason": reason, "second_look": None}
     if single:
         return {**told, "governance": SINGLE}

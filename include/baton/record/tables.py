@@ -181,7 +181,10 @@ permits = _table(
 )
 # who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with
 grants = _table(
-    "grants", "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?", Index(None, "asset", "duty")
+    "grants",
+    "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?",
+    Index(None, "asset", "duty"),
+    Index(None, "duty", "asset"),
 )
 # what the digests in packs of evidence about an entity's decision are salted with; partition: of the last decision that one was about.
 # An erasure takes it, and age with the predictions: the digests say nothing any more

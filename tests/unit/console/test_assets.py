@@ -14,6 +14,7 @@ from sqlalchemy import event
 from baton.console.host import Rights
 from baton.console.pages.assets import timeline
 from baton.console.queries.assets import life, listing
+from baton.governance import duties
 from baton.governance.assets import every, find
 from baton.record import ledger
 from baton.record.warehouse import read, write
@@ -137,6 +138,42 @@ def test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide(empty: Any)
     assert send("admin", "grants/end", grant="99").status_code == 422
     assert send("second", "grants/end", grant=str(grant["id"])).status_code == 409
     assert send("admin", "grants/end", grant=str(grant["id"])).json()["ended_by"] == "admin"
+
+
+def test_what_others_were_given_to_read_is_on_no_page(empty: Any) -> None:
+    put(use(datetime.now(UTC).date(), 1, "model:card_fraud", rows=77))
+
+    def grant(asset: str, person: str) -> None:
+        with write() as conn:
+            day = datetime.now(UTC).date()
+            duties.give(conn, asset, "read", person, duties.Who("op"), day, "of the team")
+
+    paths = (f"assets/flow:{FLOW}", "assets/model:card_fraud", "assets/contract:financial_crime/decisions")
+
+    def codes(name: str) -> list[int]:
+        return [client(name).get(f"/baton/{path}").status_code for path in paths]
+
+    assert codes("viewer") == [200, 200, 200]
+    grant(f"flow:{FLOW}", "ann")
+    assert [codes(name) for name in ("viewer", "second", "admin")] == [
+        [404, 200, 200],
+        [404, 200, 200],
+        [200, 200, 200],
+    ]
+    assert FLOW not in client("viewer").get("/baton/api/today").text
+    assert [one["dag_id"] for one in asked("api/today")["runs"]] == [FLOW]
+    assert FLOW not in [one["name"] for one in asked(name="viewer", kind="flow")["assets"]]
+    assert asked("usage", "second")["models"] == []
+    assert [f"'{FLOW}'" in str(asked("map", name)) for name in ("admin", "viewer")] == [True, False]
+    case = {"resolution": 7}
+    assert client("second").post(f"/baton/cases/{FLOW}/1", json=case).status_code == 403, "nor is it theirs to decide"
+    grant("model:card_fraud", "ann")
+    grant("contract:financial_crime/decisions", "ann")
+    assert codes("viewer") == [404, 404, 404]
+    assert "card_fraud" not in asked("models", "viewer")["models"]
+    assert "card_fraud" not in str(asked("api/today", "viewer")["approvals"])
+    grant("model:card_fraud", "VIEWER")
+    assert codes("viewer") == [404, 200, 404]
 
 
 def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: Any) -> None:

@@ -30,8 +30,8 @@ def gather(rights: Rights) -> dict[str, Any]:
     """
     present = datetime.now(UTC)
     midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
-    runs = rights.host.runs(rights.person, midnight)
-    requests = rights.host.requests(rights.person)
+    runs = rights.runs(midnight)
+    requests = rights.requests()
     aliases, problems = WATCH.look(_models()), list[str]()
     reviews = readable(lambda: listing.due(listing.rows(rights, present.date())), rights, problems)
     budgets = readable(lambda: report.warnings(rights.read), rights, problems)

@@ -38,7 +38,7 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
 
     Returns:
         place (the pack's file and the line of what governs it), versions (of a model, newest first), over (of a model: as the page Models has it),
-        used (of a model or an agent, by version and month, of flows that the person may read), partitions (of a flow), cases (open, by flow), grants (newest first; `good`: in force), may_give (whether the person may give them), events and troubles (of the ledger, newest first).
+        used (of a model or an agent, by version and month, of flows that the person may read), partitions (of a flow), cases (open, by flow), grants (newest first; `good`: in force, `asked`: something asks for the duty), may_give (whether the person may give them), events and troubles (of the ledger, newest first).
     """
     found: Row = {
         "place": "/".join(place(asset, "owner").rsplit("/", 2)[1:]),
@@ -57,7 +57,11 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
     elif asset.kind == "flow":
         found["partitions"] = _partitions(conn, asset.name)
     who = duties.Who(rights.person.id, rights.person.name)
-    found["grants"] = [{**vars(one), "good": one.holds(now())} for one in duties.of_asset(conn, asset.id, EVENTS)]
+    asked = duties.asked_on(asset.kind)
+    found["grants"] = [
+        {**vars(one), "good": one.holds(now()), "asked": one.duty in asked}
+        for one in duties.of_asset(conn, asset.id, EVENTS)
+    ]
     found["may_give"] = who.among(asset.terms.owner, asset.terms.deputy) and decides(rights, asset)
     told = _events(conn, subjects)
     found["cases"] = _open_cases(conn, [flow for flow in flows if rights.read(flow)])
