@@ -193,7 +193,8 @@ def rolled_back(
     """Let one person go back to a version that was champion, and ask for a second look; in the transaction of the move's record.
 
     Returns:
-        actor, reason, and the number of the request that asks for the second look; None where one person runs the installation.
+        actor, reason, and the number of the request that asks for the second look; None where one person runs the installation,
+        and then `duty`: what is to be said where activating the model is others' duty.
 
     Raises:
         RegistryRefused: nobody knows who it is, or why.
@@ -204,10 +205,10 @@ def rolled_back(
         raise RegistryRefused(f"{model}: not rolled back: {why}")
     if not reason.strip():
         raise RegistryRefused(f"{model}: not rolled back: say why, for whoever looks at it afterwards")
-    duties.require(conn, f"model:{model}", "activate", duties.Who(actor))
+    said = duties.require(conn, f"model:{model}", "activate", duties.Who(actor))
     told: dict[str, Any] = {"actor": actor, "reason": reason, "second_look": None}
     if single:
-        return {**told, "governance": SINGLE}
+        return {**told, "governance": SINGLE, **({"duty": said} if said else {})}
     action = Action(
         assets.LOOK_AGAIN, f"{model}/{to}", f"model:{model}", {"from": version, "to": to},
         before={CHAMPION: version}, after={CHAMPION: to},

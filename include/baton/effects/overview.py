@@ -132,7 +132,8 @@ _ASKED = ("level", "needs", "requester", "policy", "barred")
 
 def _void(former: Request, by: Sequence[Voter], now: Request) -> VoidVotes:
     actions = [
-        Action.of(one.kind, one.entity_key, one.target, one.action["payload"], one.action) for one in (former, now)
+        Action.of(one.kind, one.entity_key, one.target, one.action.get("payload") or {}, one.action)
+        for one in (former, now)
     ]
     then, mine = ({name: getattr(one, name) or {} for name in _ASKED} for one in (former, now))
     changed = [row for name in ("payload", *_SHOWN) for row in _differs(name, *(getattr(one, name) for one in actions))]

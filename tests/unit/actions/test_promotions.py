@@ -201,6 +201,10 @@ def test_who_may_roll_back_is_the_owners_word_once_they_gave_it() -> None:
         back("bob")
     assert requests.still_open() == []
     assert back("ann")["second_look"]
+    (settings().home / "governance").write_text("single\n")
+    settings.cache_clear()
+    assert "bob may not activate" in back("bob")["duty"], "done, and said on the ledger and by the command"
+    assert "duty" not in back("ann")
 
 
 def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> None:
