@@ -176,8 +176,8 @@ class Registry(Versions):
             return told
 
         told = warehouse.transact(move)
-        if said := told.get("duty"):
-            report(str(said))
+        if allowed := told.get("duty"):
+            report(str(allowed))
         after = line(moves(model))
         try:
             self._point(model, CHAMPION, target)
