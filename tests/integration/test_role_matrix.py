@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ from baton.actions.action import Action
 from baton.airflow.server.roles import ROLES
 from baton.effects import firewall, outbox, overview
 from baton.feedback import cases
-from baton.record import warehouse
+from baton.governance import duties
+from baton.record import tables, warehouse
 from baton.settings import settings
 
 pytest.importorskip("airflow.providers.fab", reason="users in a database are of the extra `production`")
@@ -219,6 +221,31 @@ def test_each_identity_may_what_the_table_says(
             if (identity.narrow or not identity.role) and any(one in answer.text for one in SECRETS):
                 wrong.append(f"{identity}: {route}: shows what is of another pack")
     assert not wrong
+
+
+def test_what_others_were_given_to_read_is_as_of_another_pack(
+    console: TestClient, house: dict[str, dict[str, Any]]
+) -> None:
+    """The duty `read` only takes away: its owners and who has it keep their roles' rights, the others lose this flow alone."""
+    with warehouse.write() as conn:
+        day = datetime.now(UTC).date()
+        made = duties.give(conn, f"flow:{FOREIGN}", "read", "BatonOwner", duties.Who("op"), day, "hers alone")
+    try:
+        wrong = []
+        for identity in WHOLE[1:]:
+            keeps = identity.role in ("BatonOwner", "Admin")  # has it; is the deputy
+            for route, (_, about) in TABLE.items():
+                for flow, there in house.items():
+                    answer = ask(console, identity, route, there)
+                    may = identity.may(route, flow) and (keeps or flow == OWN or about != FLOW)
+                    if (answer.status_code not in REFUSED) != may or answer.status_code >= 500:
+                        wrong.append(f"{identity}: {route} of {flow}: {answer.status_code} {answer.text[:100]}")
+                    if not keeps and any(one in answer.text for one in SECRETS):
+                        wrong.append(f"{identity}: {route}: shows what is others' to read")
+        assert not wrong
+    finally:
+        with warehouse.write() as conn:
+            conn.execute(tables.grants.delete().where(tables.grants.c.id == made.id))
 
 
 def test_who_may_read_all_sees_what_the_others_must_not(console: TestClient, house: dict[str, dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from baton.actions import admission, assets, permits, policy, requests, switch, 
 from baton.actions.action import Action, digest
 from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
+from baton.governance import duties
 from baton.names import CHAMPION, promote_of
 from baton.record import ledger, tables, warehouse
 from baton.settings import SINGLE, settings
@@ -192,19 +193,22 @@ def rolled_back(
     """Let one person go back to a version that was champion, and ask for a second look; in the transaction of the move's record.
 
     Returns:
-        actor, reason, and the number of the request that asks for the second look; None where one person runs the installation.
+        actor, reason, and the number of the request that asks for the second look; None where one person runs the installation,
+        and then `duty`: what is to be said where activating the model is others' duty.
 
     Raises:
         RegistryRefused: nobody knows who it is, or why.
+        BatonError: activating the model is others' duty.
     """
     single = settings().governance == SINGLE
     if (why := votes.flaw(votes.Voter(actor), "")) and not (single and actor.strip()):
         raise RegistryRefused(f"{model}: not rolled back: {why}")
     if not reason.strip():
         raise RegistryRefused(f"{model}: not rolled back: say why, for whoever looks at it afterwards")
+    said = duties.require(conn, f"model:{model}", "activate", duties.Who(actor))
     told: dict[str, Any] = {"actor": actor, "reason": reason, "second_look": None}
     if single:
-        return {**told, "governance": SINGLE}
+        return {**told, "governance": SINGLE, **({"duty": said} if said else {})}
     action = Action(
         assets.LOOK_AGAIN, f"{model}/{to}", f"model:{model}", {"from": version, "to": to},
         before={CHAMPION: version}, after={CHAMPION: to},

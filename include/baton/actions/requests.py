@@ -79,6 +79,7 @@ class Request:
     updated_at: str
     expires_at: str
     barred: dict[str, str] | None = None
+    policy: str = ""
 
     @property
     def of_asset(self) -> bool:

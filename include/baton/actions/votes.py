@@ -12,6 +12,7 @@ from baton.actions.requests import APPROVED, OPEN, REFUSED, Request
 from baton.errors import BatonError
 from baton.governance import duties
 from baton.record import ledger, warehouse
+from baton.record.tables import requests as asked
 from baton.record.tables import votes as table
 
 APPROVE, REFUSE = "approved", "refused"
@@ -118,6 +119,21 @@ def approvers(conn: Connection, request: Request) -> list[str]:
 def of(conn: Connection, request: Request, answer: str) -> list[tuple[str, str]]:
     """Name and channel of those who gave this answer to what the request is now, the first one first."""
     return [(row.name, row.channel) for row in conn.execute(_said(request, answer, table.c.name, table.c.channel))]
+
+
+def void(conn: Connection, request: Request) -> tuple[Request, list[Voter]] | None:
+    """The last request about the same effect, before this one, that somebody agreed to, and who did: it is another one, so their yes
+    counts for nothing here."""
+    agreed = (table.c.request == asked.c.id, table.c.seen == asked.c.seen, table.c.answer == APPROVE)
+    earlier = (asked.c.effect == request.effect, asked.c.id < request.id)
+    last = conn.execute(
+        sa.select(asked.c.id).join(table, sa.and_(*agreed)).where(*earlier).order_by(asked.c.id.desc()).limit(1)
+    ).scalar()
+    if last is None:
+        return None
+    former = requests.find(conn, last)
+    said = conn.execute(_said(former, APPROVE, table.c.person, table.c.name, table.c.channel))
+    return former, [Voter(*row) for row in said]
 
 
 def _said(request: Request, answer: str, *columns: Any) -> sa.Select[Any]:

@@ -47,12 +47,18 @@ def list_(flow: Annotated[str | None, typer.Option(help="Only of this flow.")] =
         return
     if stopped := switch.stopped():
         print(f"{stopped}; `baton actions start` lets them begin again")
+    me = person()
     for one in found:
         request = one.request
         there = sum(vote["answer"] == votes.APPROVE for vote in one.votes)
         print(
             f"{request.id}  {request.kind} on {request.target}  {there} of {request.needs} approvals  {request.named}"
         )
+        if one.void and one.void.of(me) and not any(me.names & Voter(v["person"], v["name"]).names for v in one.votes):
+            again = "only what is shown changed" if one.void.display else "it is another one"
+            print(
+                f"    you agreed to request {one.void.request}: {again}; `baton actions approve {request.id}` shows it and asks"
+            )
     print(f"{plural(len(found), 'request', 'requests')} open")
 
 
@@ -153,7 +159,11 @@ def _plain(found: ShownRequest) -> dict[str, object]:
     shown = ("id", "flow", "partition", "entity_key", "kind", "target", "level", "rule", "needs", "reasons", "requester",
              "state", "note", "seen", "opened_at", "expires_at")  # fmt: skip
     request = {name: getattr(found.request, name) for name in shown}
-    more = {"difference": found.difference, "evidence": found.evidence, "votes": found.votes}
+    void = found.void and {
+        "request": found.void.request, "by": [one.person for one in found.void.by], "display": found.void.display,
+        "changed": found.void.changed,
+    }  # fmt: skip
+    more = {"difference": found.difference, "evidence": found.evidence, "votes": found.votes, "void": void}
     return {**request, **more, "recovery": found.recovery, "description": found.description}
 
 
@@ -174,4 +184,10 @@ def _print(found: ShownRequest) -> None:
         print(
             f"    {vote['answer']} by {vote['name']} ({vote['channel']}, {vote['at'][:19]}) {vote['reason'] or ''}".rstrip()
         )
+    if void := found.void:
+        who = "you" if void.of(person()) else ", ".join(one.name or one.person for one in void.by)
+        what = "only what is shown changed" if void.display else "this is another request"
+        print(f"    {who} agreed to request {void.request}, which counts for nothing here: {what}")
+        for name, then, now in void.changed:
+            print(f"        {name}: {plain.dumps(then)} -> {plain.dumps(now)}")
     print(f"    seen: {request.seen}")

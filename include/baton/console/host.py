@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from baton.governance import duties
+from baton.names import monitor_of, promote_of, scoring_of, train_of
+from baton.record.warehouse import read
+
 Access = Literal["read", "decide"]
+_OF_MODELS = (train_of, promote_of, monitor_of, scoring_of)
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,23 @@ class Host(Protocol):
 
 
 class Rights:
-    """What one person may do, each question asked of the host once."""
+    """What one person may do: the host has to let them, and the duty `read` on the DAG's asset must not be others'.
+
+    Each question is asked once; that about duties at once, before a page holds a connection of its own.
+
+    Attributes:
+        withheld: assets that others were given to read.
+    """
 
     def __init__(self, host: Host, person: Person) -> None:
         self.host, self.person = host, person
         self._known: dict[tuple[Access, str | None], bool] = {}
+        with read() as conn:
+            self.withheld = frozenset(duties.withheld(conn, "read", duties.Who(person.id, person.name)))
+        named = [one.partition(":") for one in self.withheld]
+        flows = {name for kind, _, name in named if kind == "flow"}
+        models = {dag_of(name) for kind, _, name in named if kind == "model" for dag_of in _OF_MODELS}
+        self._hidden = flows | models
 
     def read(self, dag_id: str | None) -> bool:
         """May read about this DAG."""
@@ -133,7 +150,20 @@ class Rights:
         """May answer what this DAG asks people."""
         return self._ask("decide", dag_id)
 
+    def runs(self, since: datetime) -> list[RunsOfDag]:
+        """As the host has them, of what the person may read."""
+        return [one for one in self.host.runs(self.person, since) if one.dag_id not in self._hidden]
+
+    def requests(self) -> list[OpenRequest]:
+        """As the host has them, of what the person may read."""
+        return [one for one in self.host.requests(self.person) if one.dag_id not in self._hidden]
+
+    def wirings(self) -> list[Wiring]:
+        """As the host has them, of what the person may read."""
+        return [one for one in self.host.wirings(self.person) if one.dag_id not in self._hidden]
+
     def _ask(self, action: Access, dag_id: str | None) -> bool:
         if (action, dag_id) not in self._known:
-            self._known[action, dag_id] = self.host.allowed(self.person, action, dag_id)
+            may = self.host.allowed(self.person, action, dag_id)
+            self._known[action, dag_id] = may and dag_id not in self._hidden
         return self._known[action, dag_id]

@@ -7,13 +7,34 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import policy, requests, undo
+from baton.actions import policy, requests, undo, votes
+from baton.actions.action import Action
 from baton.actions.requests import Request
-from baton.actions.votes import APPROVE
+from baton.actions.votes import APPROVE, Voter
 from baton.effects import attempts
 from baton.effects.outbox import COLUMNS, SENT, Effect
 from baton.errors import BatonError
 from baton.record import tables, warehouse
+
+
+@dataclass(frozen=True)
+class VoidVotes:
+    """Yeses to an earlier request about the same effect.
+
+    Attributes:
+        request: its number. by: who said so.
+        display: only what is shown differs; kind, target, payload, evidence, policy, and who has to agree are the same.
+        changed: (what, then, now) of all that differs.
+    """
+
+    request: int
+    by: tuple[Voter, ...]
+    display: bool
+    changed: list[tuple[str, Any, Any]]
+
+    def of(self, voter: Voter) -> bool:
+        """Whether one of them is theirs."""
+        return any(voter.names & one.names for one in self.by)
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,7 @@ class ShownRequest:
         evidence: ids of what speaks for it.
         votes: person, name, answer, reason, channel, at; of what the request is now.
         recovery: reversible, reversible_by_others or irreversible; description: of the action, for people.
+        void: what people agreed to of the same effect before, which counts for nothing here; None: nothing.
     """
 
     request: Request
@@ -33,6 +55,7 @@ class ShownRequest:
     votes: list[dict[str, Any]] = field(default_factory=list)
     recovery: str = ""
     description: str = ""
+    void: VoidVotes | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ def request(number: int) -> ShownRequest:
 def _asked(conn: Connection, found: Request) -> ShownRequest:
     table = tables.votes
     query = sa.select(table).where(table.c.request == found.id, table.c.seen == found.seen).order_by(table.c.at)
-    votes = [dict(row) for row in conn.execute(query).mappings()]
+    said = [dict(row) for row in conn.execute(query).mappings()]
     declared = None
     try:
         spec = policy.load(found.pack)
@@ -91,7 +114,42 @@ def _asked(conn: Connection, found: Request) -> ShownRequest:
         pass
     told, evidence = found.action, [str(one) for one in found.action.get("evidence") or ()]
     recovery, words = (declared.recovery, declared.description) if declared is not None else ("", "")
-    return ShownRequest(found, difference(told), evidence, votes, recovery, words)
+    former = votes.void(conn, found) if found.state == requests.OPEN else None
+    void = _void(*former, found) if former else None
+    return ShownRequest(found, difference(told), evidence, said, recovery, words, void)
+
+
+_SHOWN = (
+    "before",
+    "after",
+    "undo",
+    "asset_class",
+    "confidence",
+    "amount",
+)  # of an action, beside what makes it another one
+_ASKED = ("level", "needs", "requester", "policy", "barred")
+
+
+def _void(former: Request, by: Sequence[Voter], now: Request) -> VoidVotes:
+    actions = [
+        Action.of(one.kind, one.entity_key, one.target, one.action.get("payload") or {}, one.action)
+        for one in (former, now)
+    ]
+    then, mine = ({name: getattr(one, name) or {} for name in _ASKED} for one in (former, now))
+    changed = [row for name in ("payload", *_SHOWN) for row in _differs(name, *(getattr(one, name) for one in actions))]
+    changed += [("evidence", ", ".join(a.evidence), ", ".join(b.evidence)) for a, b in [actions]
+                if a.evidence_digest != b.evidence_digest]  # fmt: skip
+    changed += [(name, then[name], mine[name]) for name in ("level", "requester") if then[name] != mine[name]]
+    changed += [("policy", "as it was", "changed")] if then["policy"] != mine["policy"] else []
+    changed += [(f"{who} cannot agree", None, why) for who, why in mine["barred"].items() if who not in then["barred"]]
+    display = actions[0].digest == actions[1].digest and then == mine
+    return VoidVotes(former.id, tuple(by), display, changed)
+
+
+def _differs(name: str, then: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return [(name, then, now)] if then != now else []
+    return [(f"{name}: {key}", then.get(key), now.get(key)) for key in {**then, **now} if then.get(key) != now.get(key)]
 
 
 def of_entity(flow: str, entity_key: str) -> list[EffectState]:

@@ -1,8 +1,8 @@
 """Duties: who may approve, audit, ... an asset, by grants with an end date that its owner or deputy gives.
 
 A duty that was never granted on an asset is anybody's whom Airflow lets; once it was, it is its owner's, its deputy's, and of those
-whose grant is good: a grant that ended opens nothing to others. Airflow's auth manager is asked by the host beside this: both must
-say yes.
+whose grant is good: a grant that ended opens nothing to others. `audit`, to which no log-in of Airflow's is asked, is theirs from the
+start. Airflow's auth manager is asked by the host beside this: both must say yes.
 """
 
 from dataclasses import dataclass, fields
@@ -16,10 +16,21 @@ from baton.errors import BatonError, SpecError
 from baton.governance.assets import find
 from baton.record import ledger, warehouse
 from baton.record.tables import grants as table
+from baton.settings import SINGLE, settings
+from baton.specs.governance import ASSET_KINDS, AssetKind
 
 Duty = Literal["read", "consume", "modify", "approve", "activate", "spend", "audit"]
 DUTIES: tuple[Duty, ...] = get_args(Duty)
 LONGEST = 366  # days that a grant may last
+# on which kinds of assets something asks for a duty; what nothing asks for is not given, since it would open and close nothing
+ASKED: dict[Duty, tuple[AssetKind, ...]] = {
+    "read": ASSET_KINDS,  # `console.host.Rights`, `console.queries.assets.listing`
+    "approve": ("model", "effect"),  # `actions.votes`
+    "modify": ("model",),  # a training by hand
+    "activate": ("model",),  # a promotion by hand, and a rollback
+    "audit": ("flow",),  # evidence about a decision
+}
+_CLOSED: tuple[Duty, ...] = ("audit",)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,11 @@ class Who:
 _COLUMNS = [table.c[field.name] for field in fields(Grant)]
 
 
+def asked_on(kind: str) -> list[Duty]:
+    """Duties that something asks for on assets of a kind."""
+    return [duty for duty in DUTIES if kind in ASKED.get(duty, ())]
+
+
 def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until: date, reason: str) -> Grant:
     """Give somebody a duty on an asset until the end of a day, with its ledger entry.
 
@@ -69,6 +85,10 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
     if duty not in DUTIES:
         raise BatonError(f"duty {duty!r}: there are {', '.join(DUTIES)}")
     _require_owner(known.id, giver)
+    if duty not in (there := asked_on(known.kind)):
+        said = ", ".join(there)
+        raise BatonError(f"duty {duty!r} on {known.id}: nothing asks for it, so nothing is given. Of a {known.kind} there are {said}"
+                         + ("; which flows may use it say `consumers` in governance.yaml" if duty == "consume" else ""))  # fmt: skip
     who = person.strip()
     if not who or len(who) > 128 or who.startswith(("flow:", "agent:", "service:")):
         raise BatonError(f"person {person!r}: name somebody by what they log in with")
@@ -133,7 +153,7 @@ def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
     """
     here = (table.c.asset == asset, table.c.duty == duty)
     given = conn.execute(sa.select(table.c.person, table.c.valid_to, table.c.ended_at).where(*here)).all()
-    if not given:
+    if not given and duty not in _CLOSED:
         return ""
     now = warehouse.now()
     if any(who.among(one.person) for one in given if one.ended_at is None and one.valid_to > now):
@@ -141,13 +161,33 @@ def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
     try:
         terms = find(asset).terms
     except SpecError as error:
-        return f"{who.name or who.id} has no grant to {duty} {asset}, and who answers for it is not to be read: {error}"
+        return f"{who.name or who.id or 'nobody'} has no grant to {duty} {asset}, and who answers for it is not to be read: {error}"
     if who.among(terms.owner, terms.deputy):
         return ""
     return (
-        f"{who.name or who.id} may not {duty} {asset}: that is for {terms.owner}, {terms.deputy} and whoever they gave the duty to "
+        f"{who.name or who.id or 'nobody'} may not {duty} {asset}: that is for {terms.owner}, {terms.deputy} and whoever they gave the duty to "
         "(`baton grants list`)"
     )
+
+
+def require(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
+    """Refuse whoever has not the duty on an asset, but where one person runs the installation: then it returns what is to be said.
+
+    Raises:
+        BatonError: they have it not; says who has.
+    """
+    why = lacks(conn, asset, duty, who)
+    if why and settings().governance != SINGLE:
+        raise BatonError(why)
+    return (
+        f"{why}. Allowed all the same: this installation says `governance: single`, one person runs it" if why else ""
+    )
+
+
+def withheld(conn: Connection, duty: Duty, who: Who) -> list[str]:
+    """Assets on which a duty was given to others, and not to them."""
+    given = conn.scalars(sa.select(table.c.asset).where(table.c.duty == duty).distinct()).all()
+    return [asset for asset in given if lacks(conn, asset, duty, who)]
 
 
 def _require_owner(asset: str, who: Who) -> None:

@@ -122,7 +122,7 @@ usage = _table(
     "commit_id:big* asset* version* model* pack flow stage partition day at rows:big calls:int tokens_in:big tokens_out:big "
     "seconds:float cost:float?",
     Index(None, "day", "flow"),
-    Index(None, "asset", "version"),
+    Index(None, "asset", "day"),
 )
 # one row per attempt under a budget that has not committed: held: what it may still use up, by unit, until then or until its slot has
 # another owner (fence); spent: what it has used; the row of one that never commits stays for that
@@ -158,7 +158,7 @@ outbox = _table(
     Index(None, "updated_at"),
 )
 # an effect, or a change of an asset, that people are asked about; pack: whose policy decides, a pack or an asset (`model:NAME`);
-# subject: digest of all that it would be approved for, seen: of what is shown; barred: who cannot approve it besides the
+# subject: digest of all that it would be approved for, seen: of that, and of who asks and how many agree; barred: who cannot approve it besides the
 # requester -> why; state: open, approved, refused, expired, withdrawn, replaced
 requests = _table(
     "requests",
@@ -181,7 +181,10 @@ permits = _table(
 )
 # who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with
 grants = _table(
-    "grants", "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?", Index(None, "asset", "duty")
+    "grants",
+    "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?",
+    Index(None, "asset", "duty"),
+    Index(None, "duty", "asset"),
 )
 # what the digests in packs of evidence about an entity's decision are salted with; partition: of the last decision that one was about.
 # An erasure takes it, and age with the predictions: the digests say nothing any more

@@ -144,11 +144,12 @@ class Registry(Versions):
             to: the version; None: the champion that the present one replaced.
             actor: who does it, as they logged in.
             reason: why.
-            report: gets a line where the aliases lag behind the record.
+            report: gets a line where the aliases lag behind the record, or others had to do it but for one person's installation.
 
         Raises:
             RegistryRefused: there is no such champion (and which was left by a rollback), it was never promoted, it does
                 not verify, nobody knows who asks, or no reason is given.
+            BatonError: activating the model is others' duty.
         """
         moved = moves(model)
         known = line(moved)
@@ -166,14 +167,17 @@ class Registry(Versions):
         self.require_promoted(model, target)
         manifest = _manifest(self.verified(model, target))
 
-        def move(conn: Connection) -> None:
+        def move(conn: Connection) -> dict[str, Any]:
             warehouse.take_turns(conn, switch.TURNS)
             if recorded_champion(model, conn) != current:
                 raise RegistryRefused(f"{model}: the champion was moved meanwhile: look, and try again")
             told = rolled_back(conn, model, current, target, actor, reason)
             _record(conn, model, target, current, manifest, {**told, "rollback": True})
+            return told
 
-        warehouse.transact(move)
+        told = warehouse.transact(move)
+        if allowed := told.get("duty"):
+            report(str(allowed))
         after = line(moves(model))
         try:
             self._point(model, CHAMPION, target)

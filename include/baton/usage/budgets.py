@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from baton.errors import SpecError
 from baton.packs.pack import load_pack, packs
 from baton.packs.spec_file import raise_for, read_as
 from baton.record import ledger, warehouse
@@ -100,7 +101,16 @@ def declared(of: Sequence[str] | None = None) -> list[DeclaredBudget]:
 
 def _everywhere() -> dict[str, SpendingSpec]:
     path = settings().budgets
-    return _read(path, path.stat().st_mtime_ns if path.exists() else 0) if path is not None else {}
+    if path is None:
+        return {}
+    try:
+        changed_at = path.stat().st_mtime_ns
+    except OSError as error:  # no budget would be no limit
+        raise SpecError(
+            f"BATON_BUDGETS names {path}, which cannot be read ({error.strerror}): write the file there, or take the setting away; "
+            "until then no stage that asks an agent runs"
+        ) from error
+    return _read(path, changed_at)
 
 
 @lru_cache(maxsize=4)

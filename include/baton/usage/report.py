@@ -3,7 +3,7 @@
 import json
 from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 SUMS = ("rows", "calls", "tokens_in", "tokens_out", "seconds", "cost")
 NEARLY = 0.8  # share of a budget from which Today says so
 RECENT = 7  # whole days that the forecast goes by
+MONTHS = 12  # of one asset
 _MOST = 5  # colours of a plot; the rest is one
 
 
@@ -41,12 +42,18 @@ def totals(by: str, since: str = "", until: str = "", may: May = lambda flow: Tr
 
 
 def _sums(by: tuple[str, ...], since: str, until: str) -> list[dict[str, Any]]:
-    c, keys = usage.c, [usage.c[name] for name in dict.fromkeys(by)]
-    sums = [sa.func.sum(c[name]).label(name) for name in SUMS]
-    query = sa.select(*keys, sa.func.count().label("uses"), *sums).group_by(*keys)
+    c = usage.c
     bounds = [*([c.day >= since] if since else []), *([c.day <= until] if until else [])]
     with warehouse.read() as conn:
-        return [dict(row) for row in conn.execute(query.where(*bounds)).mappings()]
+        return _read(conn, [c[name] for name in dict.fromkeys(by)], bounds)
+
+
+def _read(
+    conn: Connection, keys: Sequence[sa.ColumnElement[Any]], bounds: Sequence[sa.ColumnElement[bool]]
+) -> list[dict[str, Any]]:
+    sums = [sa.func.sum(usage.c[name]).label(name) for name in SUMS]
+    query = sa.select(*keys, sa.func.count().label("uses"), *sums).where(*bounds).group_by(*keys)
+    return [dict(row) for row in conn.execute(query).mappings()]
 
 
 def _added(rows: list[dict[str, Any]], by: tuple[str, ...], may: May) -> list[dict[str, Any]]:
@@ -139,11 +146,11 @@ def forecast(days: Mapping[str, float], today: date) -> dict[str, float] | None:
 
 
 def month(may: May, of: date, today: date) -> dict[str, Any]:
-    """The page Usage: a month's days for the plots, sums by model and by flow, budgets, forecast.
+    """The page Usage: a month's days for the plots, sums by model and by flow, forecast.
 
     Returns:
         month, earlier, later (`YYYY-MM`, empty where there is none), days (day, cost and rows by asset), order of the assets, models, flows,
-        budgets, forecast (of cost; of the month that it is, else None), uncommitted.
+        forecast (of cost; of the month that it is, else None), uncommitted.
     """
     first, last = of.replace(day=1), of.replace(day=monthrange(of.year, of.month)[1])
     rows = [row for row in _sums(("day", *GROUPS["model"], "flow"), str(first), str(last)) if may(row["flow"])]
@@ -166,5 +173,38 @@ def month(may: May, of: date, today: date) -> dict[str, Any]:
         "month": f"{of:%Y-%m}", "earlier": f"{first - timedelta(days=1):%Y-%m}",
         "later": f"{last + timedelta(days=1):%Y-%m}" if last < today else "", "days": list(days.values()),
         "order": list(dict.fromkeys(named.values())), "models": models, "flows": _added(rows, GROUPS["flow"], may),
-        "budgets": standing(may), "forecast": ahead, "uncommitted": uncommitted(str(first), str(last), may),
+        "forecast": ahead, "uncommitted": uncommitted(str(first), str(last), may),
     }  # fmt: skip
+
+
+def of_asset(conn: Connection, asset: str, pack: str | None, today: date, may: May) -> dict[str, Any]:
+    """What the versions of a model or an agent were used for in the last `MONTHS` months, this one included.
+
+    Args:
+        asset: `model:NAME` or `agent:NAME`. pack: of the flows, where names are a pack's own; None: of all packs.
+
+    Returns:
+        months (month as `YYYY-MM`, cost and rows by version; from the first one with use), order of the versions (the one used last first,
+        the oldest ones as `earlier`), and rows: by month, newest first, version and asked model, with `uses` and `SUMS`.
+    """
+    c = usage.c
+    first = today.replace(day=1)
+    wanted = [f"{first:%Y-%m}"]
+    while len(wanted) < MONTHS:
+        first = (first - timedelta(days=1)).replace(day=1)
+        wanted.insert(0, f"{first:%Y-%m}")
+    bounds = [c.asset == asset, c.day >= str(first), *([c.pack == pack] if pack is not None else [])]
+    month_of = sa.func.substr(c.day, 1, 7).label("month")
+    found = _read(conn, [month_of, c.version, c.model, c.flow], bounds)
+    rows = _added(found, ("month", "version", "model"), may)
+    rows.sort(key=lambda one: one["month"], reverse=True)  # and of one month the dearest first
+    order = list(dict.fromkeys(one["version"] for one in rows))
+    named = {version: version if place < _MOST else "earlier" for place, version in enumerate(order)}
+    used: dict[str, dict[str, Any]] = {
+        month: {"month": month, "cost": defaultdict(float), "rows": defaultdict(float)}
+        for month in wanted if rows and month >= rows[-1]["month"]
+    }  # fmt: skip
+    for one in rows:
+        for what in ("cost", "rows"):
+            used[one["month"]][what][named[one["version"]]] += one[what] or 0.0
+    return {"months": list(used.values()), "order": list(dict.fromkeys(named.values())), "rows": rows}

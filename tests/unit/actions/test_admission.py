@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,27 @@ def test_a_request_is_open_until_its_end_and_not_at_it(pack: Path) -> None:
     )
     assert asked.is_open(just_before)
     assert not asked.is_open(asked.expires_at)
+
+
+def test_what_a_vote_names_covers_the_action_and_all_of_its_difference(pack: Path) -> None:
+    def seen(**changed: Any) -> str:
+        place(pack, replace(block(confidence=0.1, before={"blocked": False}, after={"blocked": True}), **changed))
+        return requests.still_open()[-1].seen
+
+    known = seen()
+    assert seen() == known, "the same is not asked about anew"
+    for changed in (
+        {"before": {"blocked": None}},
+        {"after": None},
+        {"asset_class": "lab"},
+        {"evidence": ("x",)},
+        {"payload": {"action": "block"}},
+    ):
+        assert seen(**changed) not in (known, ""), changed
+    (now,) = requests.still_open()
+    with warehouse.write() as conn:
+        requests.explain(conn, now.id, "ann: because")
+        assert requests.find(conn, now.id).seen == now.seen, "why it is asked decides nothing"
 
 
 def test_what_people_agreed_to_is_on_the_ledger_with_their_names(pack: Path) -> None:

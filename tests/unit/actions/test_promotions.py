@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from baton.actions import promotions, requests
 from baton.actions.votes import Voter, VoteRefused
 from baton.effects import firewall, overview
-from baton.errors import RegistryRefused
+from baton.errors import BatonError, RegistryRefused
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 
@@ -187,6 +187,24 @@ def test_a_rollback_takes_one_person_a_reason_and_a_second_look() -> None:
     assert vote(asked, Voter("bob")).state == requests.APPROVED
     assert promotions.unseen() == []
     assert ledger.entries(kind="permit_issued") == [], "it is done already"
+
+
+def test_who_may_roll_back_is_the_owners_word_once_they_gave_it() -> None:
+    row = {"asset": f"model:{M}", "person": "ann", "duty": "activate", "given_by": "op", "at": warehouse.now()}
+    with warehouse.write() as conn:
+        conn.execute(tables.grants.insert().values({**row, "valid_to": "2999-01-01T00:00:00.000000Z"}))
+
+    def back(actor: str) -> Any:
+        return warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, actor, "noise"))
+
+    with pytest.raises(BatonError, match=f"bob may not activate model:{M}: that is for op, admin"):
+        back("bob")
+    assert requests.still_open() == []
+    assert back("ann")["second_look"]
+    (settings().home / "governance").write_text("single\n")
+    settings.cache_clear()
+    assert "bob may not activate" in back("bob")["duty"], "done, and said on the ledger and by the command"
+    assert "duty" not in back("ann")
 
 
 def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> None:

@@ -126,3 +126,19 @@ def test_the_person_is_the_account_of_the_process(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LOGNAME", "somebody_else")
     assert cli.person().id != "somebody_else"
     assert cli.person().channel == "command line"
+
+
+def test_whoever_agreed_before_is_told_what_changed_since(placed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert baton("actions", "approve", "1", typed="y\n")[0] == 0
+    action = Action("block", "i1", "203.0.113.7", {"action": "block"}, before={"blocked": None}, after={"blocked": True},
+                    evidence=("event 7",))  # fmt: skip
+    warehouse.transact(lambda conn: firewall.place(conn, placed, FLOW, PART, [action]))
+    _, said = baton("actions", "list")
+    assert "you agreed to request 1: only what is shown changed; `baton actions approve 2` shows it and asks" in said
+    code, said = baton("actions", "approve", "2", typed="y\n")
+    assert "you agreed to request 1, which counts for nothing here: only what is shown changed" in said
+    assert "before: blocked: false -> null" in said
+    assert (code, "you agreed" in baton("actions", "list")[1]) == (0, False)
+    as_person(monkeypatch, "bob")
+    assert "ann agreed to request 1" in baton("actions", "show", "2")[1]
+    assert json.loads(baton("actions", "show", "2", "--json")[1])["void"]["display"] is True

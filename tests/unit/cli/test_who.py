@@ -24,7 +24,7 @@ from baton.cli.app import app
 from baton.effects import firewall, outbox
 from baton.record import ledger, warehouse
 
-# read what is on record, or write files of the caller's own
+# read what is on record, or write files of the caller's own; `evidence` of one entity is for who has the duty (tests/unit/evidence)
 LOOK = (
     "actions list", "actions show", "asof", "budgets", "data", "demo", "doctor", "evidence", "grants list", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
     "new model", "new pack", "outbox list", "playbook dry-run", "playbook lint", "playbook list", "playbook show", "predictions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,12 @@ def pack(tmp_path: Path) -> Path:
     return folder
 
 
-def place(pack: Path, host: str, asset_class: str) -> None:
+def place(pack: Path, host: str, asset_class: str, **changed: Any) -> None:
     action = Action(
         "isolate_host", "incident-7", host, {"action": "isolate_host", "target": host}, asset_class=asset_class,
         confidence=0.9, evidence=["alert-1"], before={"isolated": False}, after={"isolated": True},
     )  # fmt: skip
+    action = replace(action, **changed)
     with warehouse.write() as conn:
         firewall.place(conn, pack, FLOW, HOUR, [action], kinds=["isolate_host"], whole=False)
 
@@ -88,6 +90,69 @@ def test_two_people_agree_to_what_they_saw(empty: Any, pack: Path) -> None:
     assert (
         f"request {one['id']}, two approvers: admin, second" in client("admin").get("/baton/actions", headers=HTML).text
     )
+
+
+def test_whoever_agreed_says_it_again_by_one_click_where_only_what_is_shown_changed(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (first,) = asked()
+    assert first["void"] is None
+    answer("admin", first["id"], first["seen"])
+    place(
+        pack, "srv-db", "server", before={"isolated": False, "owner": "ada"}, after={"isolated": True, "owner": "ada"}
+    )
+    (now,) = asked()
+    assert (now["agreed"], now["why_not"]) == (0, ""), "a yes is to what was seen"
+    assert now["void"] == {
+        "request": first["id"], "by": ["admin"], "display": True, "mine": True,
+        "changed": [["before: owner", None, "ada"], ["after: owner", None, "ada"]],
+    }  # fmt: skip
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    for words in (
+        f"You agreed to request {first['id']}, which counts for nothing here",
+        "only what is shown changed",
+        "Agree again",
+    ):
+        assert words in page, words
+    other = client("second").get("/baton/actions", headers=HTML).text
+    assert f"admin agreed to request {first['id']}" in other
+    assert "Agree again" not in other
+    assert asked("viewer")[0]["void"]["changed"] == []
+    assert answer("admin", now["id"], first["seen"]).status_code == 409, "what was seen then is not what is asked"
+    assert answer("admin", now["id"], now["seen"]).json()["state"] == "open"
+    assert answer("second", now["id"], now["seen"]).json()["state"] == "approved"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"evidence": ["alert-2"]}, ["evidence", "alert-1", "alert-2"]),
+        ({"payload": {"action": "isolate_host", "target": "srv-db", "minutes": 5}}, ["payload: minutes", None, 5]),
+    ],
+)
+def test_a_yes_to_another_subject_stays_void(empty: Any, pack: Path, changed: dict[str, Any], named: list[Any]) -> None:
+    place(pack, "srv-db", "server")
+    (first,) = asked()
+    answer("admin", first["id"], first["seen"])
+    place(pack, "srv-db", "server", **changed)
+    (now,) = asked()
+    assert (now["agreed"], now["void"]["display"], now["void"]["changed"]) == (0, False, [named])
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    assert "this is another request" in page
+    assert "Approve this one" in page
+    assert "Agree again" not in page
+
+
+def test_a_changed_policy_is_another_request(empty: Any, pack: Path) -> None:
+    place(pack, "srv-db", "server")
+    (first,) = asked()
+    answer("admin", first["id"], first["seen"])
+    (pack / "actions.yaml").write_text(
+        POLICY.replace("level: two_approvers", "level: two_approvers, permit_minutes: 9")
+    )
+    place(pack, "srv-db", "server", confidence=0.8)
+    (now,) = asked()
+    assert now["void"]["display"] is False
+    assert now["void"]["changed"] == [["confidence", 0.9, 0.8], ["policy", "as it was", "changed"]]
 
 
 def test_one_no_ends_it(empty: Any, pack: Path) -> None:

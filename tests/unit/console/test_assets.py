@@ -14,12 +14,15 @@ from sqlalchemy import event
 from baton.console.host import Rights
 from baton.console.pages.assets import timeline
 from baton.console.queries.assets import life, listing
+from baton.governance import duties
 from baton.governance.assets import every, find
 from baton.record import ledger
 from baton.record.warehouse import read, write
+from baton.usage import report
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
+use, put = (runpy.run_path(str(Path(__file__).with_name("test_usage.py")))[name] for name in ("row", "put"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
 
 
@@ -137,6 +140,42 @@ def test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide(empty: Any)
     assert send("admin", "grants/end", grant=str(grant["id"])).json()["ended_by"] == "admin"
 
 
+def test_what_others_were_given_to_read_is_on_no_page(empty: Any) -> None:
+    put(use(datetime.now(UTC).date(), 1, "model:card_fraud", rows=77))
+
+    def grant(asset: str, person: str) -> None:
+        with write() as conn:
+            day = datetime.now(UTC).date()
+            duties.give(conn, asset, "read", person, duties.Who("op"), day, "of the team")
+
+    paths = (f"assets/flow:{FLOW}", "assets/model:card_fraud", "assets/contract:financial_crime/decisions")
+
+    def codes(name: str) -> list[int]:
+        return [client(name).get(f"/baton/{path}").status_code for path in paths]
+
+    assert codes("viewer") == [200, 200, 200]
+    grant(f"flow:{FLOW}", "ann")
+    assert [codes(name) for name in ("viewer", "second", "admin")] == [
+        [404, 200, 200],
+        [404, 200, 200],
+        [200, 200, 200],
+    ]
+    assert FLOW not in client("viewer").get("/baton/api/today").text
+    assert [one["dag_id"] for one in asked("api/today")["runs"]] == [FLOW]
+    assert FLOW not in [one["name"] for one in asked(name="viewer", kind="flow")["assets"]]
+    assert asked("usage", "second")["models"] == []
+    assert [f"'{FLOW}'" in str(asked("map", name)) for name in ("admin", "viewer")] == [True, False]
+    case = {"resolution": 7}
+    assert client("second").post(f"/baton/cases/{FLOW}/1", json=case).status_code == 403, "nor is it theirs to decide"
+    grant("model:card_fraud", "ann")
+    grant("contract:financial_crime/decisions", "ann")
+    assert codes("viewer") == [404, 404, 404]
+    assert "card_fraud" not in asked("models", "viewer")["models"]
+    assert "card_fraud" not in str(asked("api/today", "viewer")["approvals"])
+    grant("model:card_fraud", "VIEWER")
+    assert codes("viewer") == [404, 200, 404]
+
+
 def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: Any) -> None:
     rights = Rights(STAGE["LittleHost"](), STAGE["Person"]("admin"))
     asked_for: list[tuple[str, Any]] = []
@@ -146,7 +185,7 @@ def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: 
 
     with read() as conn:
         event.listen(conn, "before_cursor_execute", note)
-        for asset in ("model:card_fraud", f"flow:{FLOW}"):
+        for asset in ("model:card_fraud", "agent:inventory", f"flow:{FLOW}"):
             life.life(conn, rights, find(asset))
         event.remove(conn, "before_cursor_execute", note)
         plans = {
@@ -155,3 +194,34 @@ def test_what_a_page_asks_is_answered_by_an_index_however_much_there_is(filled: 
         }
     assert len(plans) >= 7
     assert {said: steps for said, steps in plans.items() if any(one.startswith("SCAN") for one in steps)} == {}
+
+
+def test_what_versions_were_used_for_is_shown_by_month(empty: Any) -> None:
+    today = datetime.now(UTC).date()
+    last = today.replace(day=1) - timedelta(days=1)
+    old = today - timedelta(days=400)
+    put(
+        use(today, 1, "model:card_fraud", version="2", rows=900, cost=None, calls=0),
+        use(last, 2, "model:card_fraud", version="1", rows=100, cost=None, calls=0),
+        use(today, 3, "model:card_fraud", version="1", flow="hidden_flow", rows=7),
+        use(old, 4, "model:card_fraud", version="1", rows=5000),
+        use(today, 5, "agent:inventory", pack="supply_chain", version="abc", model="small"),
+        use(today, 6, "agent:inventory", pack="another", version="abc", model="small"),
+    )
+    used = asked("assets/model:card_fraud")["used"]
+    assert [(one["month"], one["version"], one["rows"], one["cost"]) for one in used["rows"]] == [
+        (f"{today:%Y-%m}", "1", 7, 0.5), (f"{today:%Y-%m}", "2", 900, None), (f"{last:%Y-%m}", "1", 100, None),
+    ]  # fmt: skip
+    assert sum(one["rows"] for one in used["rows"]) == 1007, "of the last twelve months"
+    assert [one["month"] for one in used["months"]] == [f"{last:%Y-%m}", f"{today:%Y-%m}"]
+    assert used["months"][0]["rows"] == {"1": 100}
+    (one,) = asked("assets/agent:supply_chain/inventory")["used"]["rows"]
+    assert (one["version"], one["model"], one["calls"], one["tokens_in"], one["cost"]) == ("abc", "small", 2, 200, 0.5)
+    page = client("admin").get("/baton/assets/agent:supply_chain/inventory", headers=HTML).text
+    for words in ("Use and cost", "dollars over 1 month", "rows over 1 month", "abc"):
+        assert words in page, words
+    assert "rows over 2 months" in client("admin").get("/baton/assets/model:card_fraud", headers=HTML).text
+    assert "Use and cost" not in client("admin").get(f"/baton/assets/flow:{FLOW}", headers=HTML).text
+    with read() as conn:
+        seen = report.of_asset(conn, "model:card_fraud", None, today, lambda flow: flow == FLOW)
+    assert [one["rows"] for one in seen["rows"]] == [900, 100], "what a person may not read about is not summed"

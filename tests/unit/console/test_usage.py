@@ -14,6 +14,7 @@ from baton.errors import SpecError
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
 from baton.usage import budgets, report
+from baton.usage.used import Consumer
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 FLOW, HTML, client = (STAGE[name] for name in ("FLOW", "HTML", "client"))
@@ -31,7 +32,7 @@ def row(day: date, number: int, asset: str = "agent:clerk", flow: str = FLOW, **
         "stage": "advise",
         "partition": f"{day}T00:00:00",
     }
-    return {"commit_id": number, "asset": asset, "day": str(day), "at": f"{day}T00:00:00.000000Z", **place, **used}
+    return {**place, "commit_id": number, "asset": asset, "day": str(day), "at": f"{day}T00:00:00.000000Z", **used}
 
 
 def put(*rows: dict[str, Any]) -> None:
@@ -99,11 +100,34 @@ def test_today_stands_where_a_file_is_broken(empty: Any, tmp_path: Path, monkeyp
     assert client("admin").get("/baton/api/today").json()["problems"] == ["shop/pack.yaml:3: no such field", said]
 
 
+def test_usage_stands_where_the_file_of_budgets_is_gone(
+    empty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(row(TODAY, 1))
+    monkeypatch.setenv("BATON_BUDGETS", str(tmp_path / "gone.yaml"))
+    settings.cache_clear()
+    found = client("admin").get("/baton/usage").raise_for_status().json()
+    assert found["models"][0]["rows"] == 5
+    (said,) = found["problems"]
+    assert said.startswith(
+        f"BATON_BUDGETS names {tmp_path / 'gone.yaml'}, which cannot be read (No such file or directory)"
+    )
+    assert "write the file there, or take the setting away" in said
+    page = client("admin").get("/baton/usage", headers=HTML).text
+    assert "BATON_BUDGETS names" in page
+    assert "No budget is declared" not in page, "nobody knows what the file would say"
+    assert "gone.yaml" not in client("stranger").get("/baton/usage", headers=HTML).text
+    with pytest.raises(SpecError, match=r"gone\.yaml"):  # and a stage asks nobody
+        budgets.of_stage(Consumer("financial_crime", FLOW, "advise", f"{TODAY}T00:00:00"))
+
+
 def test_only_what_may_be_read_is_summed(empty: Any, a_budget: None) -> None:
     put(row(TODAY, 1), row(TODAY, 2, flow="hidden_flow"))
     seen = report.month(lambda flow: flow == FLOW, TODAY, TODAY)
     assert [one["rows"] for one in seen["models"]] == [5]
-    assert [one["name"] for one in seen["budgets"]] == ["calm"], "one of all packs is for those who may read all"
+    assert [one["name"] for one in report.standing(lambda flow: flow == FLOW)] == ["calm"], (
+        "one of all packs is for those who may read all"
+    )
 
 
 def test_a_forecast_goes_by_the_last_whole_days() -> None:

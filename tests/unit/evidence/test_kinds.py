@@ -8,7 +8,7 @@ import json
 import random
 import runpy
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +17,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from baton.actions.votes import Voter
 from baton.cli.app import app
+from baton.cli.state import evidence as cli
 from baton.console.queries.lineage import lineage
 from baton.errors import BatonError
 from baton.evidence import decision, flow, from_ledger
 from baton.feedback.cases import decide
+from baton.governance import duties
 from baton.keys import signing_key
 from baton.record import ledger, tables, warehouse
 from baton.registry.manifest import DOMAIN
@@ -243,10 +246,46 @@ def test_the_commands(
     def run(*words: str) -> Any:
         return CliRunner().invoke(app, list(words), env={"COLUMNS": "500"})
 
+    monkeypatch.setattr(cli, "person", lambda: Voter("op", "Olga P.", "command line"))
     assert f"{FLOW}.zip" in run("evidence", f"flow:{FLOW}").stdout
     assert f"decision-{FLOW}.zip" in run("evidence", "decision", scene[0]).stdout
     for name in (FLOW, f"decision-{FLOW}"):
         assert auditor.verify((tmp_path / f"{name}.zip").read_bytes(), fingerprint())[2]
+
+
+def test_evidence_about_one_decision_is_for_who_has_the_duty(
+    scene: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(who: str, to: str) -> Any:
+        monkeypatch.setattr(cli, "person", lambda: Voter(who, "op", "command line"))
+        return CliRunner().invoke(app, ["evidence", "decision", scene[0], "--to", to], env={"COLUMNS": "500"})
+
+    for who in ("ann", "root", ""):  # what they call themselves gives them nothing
+        refused = run(who, "a.zip")
+        assert refused.exit_code == 1
+        assert f"{who or 'nobody'} may not audit flow:{FLOW}: that is for op, admin" in refused.stderr
+    assert not (tmp_path / "a.zip").exists()
+    with warehouse.write() as conn:
+        day = datetime.now(UTC).date()
+        made = duties.give(conn, f"flow:{FLOW}", "audit", "ann", duties.Who("op"), day, "the auditor of this year")
+    assert run("ann", "a.zip").exit_code == 0
+    with warehouse.write() as conn:
+        duties.end(conn, made.id, duties.Who("op"), "done")
+    assert run("ann", "b.zip").exit_code == 1
+    alone = settings().home / "governance"
+    alone.write_text("single\n")
+    settings.cache_clear()
+    try:
+        done = run("ann", "b.zip")
+    finally:
+        alone.unlink()
+        settings.cache_clear()
+    assert (done.exit_code, "Allowed all the same: this installation says `governance: single`" in done.stdout) == (
+        0,
+        True,
+    )
 
 
 def test_a_decision_as_of_a_moment_shows_no_later_state(scene: tuple[str, Any], auditor: ModuleType) -> None:

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from baton.actions import assets
 from baton.actions.votes import Voter
 from baton.cli.app import app
 from baton.cli.state import grants as cli
@@ -18,6 +19,7 @@ from baton.errors import BatonError
 from baton.governance import duties
 from baton.governance.duties import Grant, Who
 from baton.record import ledger, tables, warehouse
+from baton.settings import settings
 
 ASSET, OWNER, ANN = "model:card_fraud", Who("op"), Who("7", "ann")
 TODAY = datetime.now(UTC).date()
@@ -45,7 +47,7 @@ def test_a_duty_is_anybodys_until_it_is_given_and_never_again() -> None:
     grant = give()
     assert "bob may not approve model:card_fraud: that is for op, admin" in lacks(Who("bob"))
     assert [lacks(who) for who in (ANN, Who("ANN"), OWNER, Who("9", "Admin"))] == ["", "", "", ""]
-    assert lacks(Who("bob"), duty="audit") == "" == lacks(Who("bob"), "model:demand")
+    assert lacks(Who("bob"), duty="modify") == "" == lacks(Who("bob"), "model:demand")
     with warehouse.write() as conn:
         duties.end(conn, grant.id, OWNER, "she left")
     assert [bool(lacks(who)) for who in (ANN, Who("bob"), OWNER)] == [True, True, False], "it opens nothing to others"
@@ -75,6 +77,12 @@ def test_a_grant_is_good_until_its_day_is_over() -> None:
         ({"days": -1}, "not before today"),
         ({"days": 400}, "ends within 366 days"),
         ({"duty": "rule"}, "there are read, consume"),
+        (
+            {"duty": "audit"},
+            "nothing asks for it, so nothing is given. Of a model there are read, modify, approve, activate",
+        ),
+        ({"duty": "consume"}, "which flows may use it say `consumers` in governance.yaml"),
+        ({"duty": "spend", "asset": "flow:transaction_monitoring"}, "Of a flow there are read, audit"),
         ({"asset": "model:nothing"}, "no model `nothing`"),
     ],
 )
@@ -102,6 +110,47 @@ def test_where_nobody_can_be_read_to_answer_only_grants_count() -> None:
         conn.execute(tables.grants.update().values(asset="model:gone"))
     assert lacks(ANN, "model:gone") == ""
     assert "is not to be read" in lacks(OWNER, "model:gone")
+
+
+def test_every_duty_is_asked_for_somewhere_or_cannot_be_given() -> None:
+    named = {kind.rstrip(":") for kind in assets.KINDS}
+    assert set(duties.ASKED["approve"]) == {*named, "effect"}, "of what people are asked about"
+    assert {*duties.DUTIES} - {*duties.ASKED} == {"consume", "spend"}, "include/docs/governance.md says so"
+
+
+def test_what_is_personal_is_the_owners_from_the_start() -> None:
+    flow = "flow:transaction_monitoring"
+    assert [bool(lacks(who, flow, "audit")) for who in (Who("bob"), Who(""), OWNER, Who("1", "admin"))] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert "is not to be read" in lacks(OWNER, "flow:nobodys", "audit")
+    give("bob", asset=flow, duty="audit")
+    assert lacks(Who("Bob"), flow, "audit") == ""
+
+
+def test_nobody_known_is_refused_what_was_given_to_others(home: Path) -> None:
+    give("ann", duty="activate")
+    with warehouse.read() as conn:
+        for who in (Who(""), Who("unknown"), Who("dag_test")):
+            with pytest.raises(BatonError, match="may not activate model:card_fraud: that is for op, admin"):
+                duties.require(conn, ASSET, "activate", who)
+        assert duties.require(conn, ASSET, "activate", ANN) == ""
+        (home / "governance").write_text("single\n")
+        settings.cache_clear()
+        said = duties.require(conn, ASSET, "activate", Who(""))
+    assert "nobody may not activate" in said
+    assert said.endswith("Allowed all the same: this installation says `governance: single`, one person runs it")
+
+
+def test_which_assets_are_withheld_is_found_by_an_index() -> None:
+    give("ann", duty="read")
+    give("ann", asset="flow:transaction_monitoring", duty="read")
+    give("bob", asset="flow:transaction_monitoring", duty="read")
+    with warehouse.read() as conn:
+        found = {who.id: duties.withheld(conn, "read", who) for who in (ANN, OWNER, Who("bob"), Who(""))}
+        plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN SELECT DISTINCT asset FROM grants WHERE duty = 'read'").all()
+    assert found == {"7": [], "op": [], "bob": [ASSET], "": ["flow:transaction_monitoring", ASSET]}
+    assert "ix_grants_duty_asset" in str(plan)
 
 
 def test_a_command_is_the_log_ins_and_not_the_full_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 """Run configuration: partition, model choice, dry run, as a DAG run was asked for them. Nothing reads `logical_date`."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from baton.errors import BatonError
+
+_log = logging.getLogger(__name__)
 KEY_PATTERN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{6})?)?)?)?Z?$"  # see `read_key`
 
 
@@ -111,6 +115,7 @@ class OfTraining:
             from baton.lifecycle.assemble import as_of, record_start
 
             run = context["dag_run"]
+            _require("modify", self.model, context)
             record_start(self.model, run.run_id, run.triggering_user_name or "")
             earlier = as_of(self.model, until)
         return Asked(earlier, since=since, until=until)
@@ -129,11 +134,29 @@ class OfPromotion:
 
         if earlier is not None:
             return Asked(earlier)
+        _require("activate", self.model, context)
         asked = int((context.get("params") or {}).get("version") or event_extra(context).get("version") or 0)
         version = version_to_judge(self.model, asked)
         if is_champion(self.model, version):  # a training on unchanged rows announces the same version again
             raise AirflowSkipException(f"{self.model} version {version} is champion already: nothing to judge")
         return Asked(f"version-{version}")
+
+
+def _require(duty: Literal["modify", "activate"], model: str, context: Context) -> None:
+    """Refuse whoever started the run by hand without the duty; a run that the clock, an event or the monitor started has no person."""
+    from baton.governance.duties import Who, require
+    from baton.record.warehouse import read
+
+    by = getattr(context["dag_run"], "triggering_user_name", None)
+    if by is None:
+        return
+    try:
+        with read() as conn:
+            said = require(conn, f"model:{model}", duty, Who(by))
+    except BatonError as refusal:
+        raise AirflowFailException(f"run not allowed: {refusal}") from refusal
+    if said:
+        _log.warning("%s", said)
 
 
 def _named(params: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baton.cli.actions import person
 from baton.errors import BatonError
+from baton.governance import duties
 from baton.record import asof, ledger, warehouse
 from baton.record.erased import erasures
 from baton.settings import settings
@@ -124,6 +126,8 @@ def _basis(entity: str, flow: str | None) -> "Basis":
     known = places(entity, flow)
     if len(flows := sorted({one for _, one in known})) > 1:
         raise BatonError(f"{entity!r} is known to {', '.join(flows)}: name one with --flow")
+    for one in flows:
+        _require_auditor(one)
     gone = erasures(entity, flow)
     line = lineage(known[-1][1], entity, known[-1][0]) if known else None
     if line is None or line.published is None:
@@ -133,6 +137,18 @@ def _basis(entity: str, flow: str | None) -> "Basis":
         )
     checked = [(one.commit, one.row) for one in line.checked]
     return Basis(line.flow, entity, line.partition, line.decision, line.scores, line.published, checked, line.sources)
+
+
+def _require_auditor(flow: str) -> None:
+    """Only who has the duty gets what is of one entity, masked as it is.
+
+    Raises:
+        BatonError: they have it not; says who has.
+    """
+    with warehouse.read() as conn:
+        said = duties.require(conn, f"flow:{flow}", "audit", duties.Who(person().id))
+    if said:
+        print(said)
 
 
 def _read(path: Path) -> str:

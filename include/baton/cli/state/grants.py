@@ -25,7 +25,9 @@ def register(into: typer.Typer) -> None:
 @app.command()
 def give(
     asset: AssetArgument,
-    duty: Annotated[str, typer.Argument(help=f"One of {', '.join(duties.DUTIES)}.")],
+    duty: Annotated[
+        str, typer.Argument(help="One that is asked for on such an asset: read, approve, modify, activate, audit.")
+    ],
     to: Annotated[str, typer.Argument(help="What they log in with.")],
     until: Annotated[str, typer.Option(help="Last day, such as 2027-06-30.")],
     reason: Reason,
@@ -50,6 +52,10 @@ def end(number: Annotated[int, typer.Argument(help="From `baton grants list`.")]
     print(f"grant {number}: ended")
 
 
+def _unasked(one: duties.Grant) -> str:
+    return "" if one.duty in duties.asked_on(one.asset.partition(":")[0]) else " (nothing asks for it)"
+
+
 @app.command("list")
 def list_(
     asset: Annotated[str | None, typer.Argument(help="Only of this asset, also what is over.")] = None,
@@ -63,7 +69,15 @@ def list_(
             print(as_json(vars(one)))
         return
     rows = [
-        [str(one.id), one.asset, one.duty, one.person, one.given_by, one.valid_to[:10], (one.ended_at or "")[:19]]
+        [
+            str(one.id),
+            one.asset,
+            one.duty + _unasked(one),
+            one.person,
+            one.given_by,
+            one.valid_to[:10],
+            (one.ended_at or "")[:19],
+        ]
         for one in found
     ]
     table(["number", "asset", "duty", "person", "given by", "good before", "ended"], rows)

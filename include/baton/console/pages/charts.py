@@ -126,12 +126,21 @@ def _stacked(
     name: str,
     say: Any,
     most: str,
+    of: str = "partition",
 ) -> Markup:
     columns = Columns([one["partition"] for one in partitions])
     parts = [text(LEFT - 12, 62, name, "end"), text(LEFT - 12, 18, most, "end", "tick")]
     for at, (one, found) in enumerate(zip(partitions, values, strict=True)):
         told = ", ".join(f"{route} {say(found[route])}" for route in order if found.get(route))
-        drawn, below = [tag("title", f"{wording.partition(one['partition'])}: {told or 'nothing published'}")], 104.0
+        drawn, below = (
+            [
+                tag(
+                    "title",
+                    f"{wording.partition(one['partition'])}: {told or ('nothing published' if of == 'partition' else 'nothing')}",
+                )
+            ],
+            104.0,
+        )
         for number, route in enumerate(order):
             height = 96 * max(found.get(route, 0.0), 0.0) / top
             if height:
@@ -140,7 +149,7 @@ def _stacked(
                 drawn.append(tag("rect", **place, class_=f"c{min(number, COLOURS - 1)}"))
         parts.append(tag("g", *drawn))
     parts.append(columns.ticks(122))
-    return svg(WIDTH, 128, f"{name} over {len(partitions)} partitions", *parts)
+    return svg(WIDTH, 128, f"{name} over {wording.plural(len(partitions), of)}", *parts)
 
 
 def heat(features: Sequence[str], partitions: Partitions, console: str) -> Markup:
@@ -205,15 +214,15 @@ def calibration(bins: Sequence[Sequence[float]]) -> Markup:
 _AMOUNTS: dict[str, tuple[str, Any]] = {"cost": ("dollars", wording.figure), "rows": ("rows", wording.count)}
 
 
-def used(days: Partitions, order: Sequence[str], what: str) -> Markup:
-    """What each day used, an asset a colour; the highest column is the picture's height.
+def used(columns: Partitions, order: Sequence[str], what: str, of: str = "day") -> Markup:
+    """What each day or month used, an asset or a version a colour; the highest column is the picture's height.
 
     Args:
-        days: day (YYYY-MM-DD), and amounts by asset under `what`: cost or rows.
+        columns: under `of` the day (YYYY-MM-DD) or month (YYYY-MM), and amounts by asset or version under `what`: cost or rows.
     """
-    top = max((sum(one[what].values()) for one in days), default=0.0)
+    top = max((sum(one[what].values()) for one in columns), default=0.0)
     if top <= 0:
         return Markup("")
     name, say = _AMOUNTS[what]
-    named = [{"partition": wording.day(one["day"])} for one in days]
-    return _stacked(named, order, [one[what] for one in days], top, name, say, say(top))
+    named = [{"partition": wording.day(one[of]) if of == "day" else one[of]} for one in columns]
+    return _stacked(named, order, [one[what] for one in columns], top, name, say, say(top), of)

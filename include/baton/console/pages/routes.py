@@ -9,14 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from baton.console.host import Rights
-from baton.console.pages import charts, forms, graph_drawing, map_drawing
+from baton.console.pages import charts, forms, graph_drawing, map_drawing, stored_pages
 from baton.console.pages.asking import asking, back_to, wants_html, with_forms
-from baton.console.pages.stored_pages import POLICY, find_page, readable
 from baton.console.queries import models, orchestra, queues
 from baton.console.queries.card import find_card
 from baton.console.queries.lineage import first_row
 from baton.console.queries.state import verify_ledger
-from baton.console.queries.today import gather
+from baton.console.queries.today import gather, readable
 from baton.errors import BatonError, DatasetCorrupt
 from baton.feedback import cases
 from baton.record import tables
@@ -77,7 +76,9 @@ def usage_page(request: Request, rights: Asking, month: str = "") -> Response:
         of = date.fromisoformat(f"{month}-01") if month else today
     except ValueError as error:
         raise HTTPException(422, "month: written YYYY-MM") from error
-    found = report.month(rights.read, min(of, today), today)
+    problems: list[str] = []
+    budgets = readable(lambda: report.standing(rights.read), rights, problems)
+    found = report.month(rights.read, min(of, today), today) | {"budgets": budgets, "problems": problems}
     return (
         with_forms(request, rights, "usage.html.j2", found=found, draw=charts)
         if wants_html(request)
@@ -97,11 +98,11 @@ def map_page(request: Request, rights: Asking) -> Response:
 @router.get("/pages/{path:path}")
 def stored_page(path: str, rights: Asking) -> Response:
     """A stored page: validation result or drift report."""
-    found = find_page(settings().reports_dir, path)
+    found = stored_pages.find_page(settings().reports_dir, path)
     # the same answer for a page that is not there and one that is not theirs
-    if found is None or not readable(rights, path):
+    if found is None or not stored_pages.readable(rights, path):
         raise HTTPException(404, "There is no such page, or you may not read about the DAG that it belongs to.")
-    return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+    return FileResponse(found, media_type="text/html", headers={"Content-Security-Policy": stored_pages.POLICY})
 
 
 @router.get("/cases")

@@ -103,7 +103,18 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
         "unexplained": sum(one not in moments for one in asked.evidence), "undoes": bool(request.undoes),
         "difference": [list(map(_plain, row)) for row in asked.difference] if deciding else [], "hidden": not deciding,
         "votes": [{name: vote[name] for name in ("name", "answer", "reason", "channel", "at")} for vote in asked.votes],
-        "agreed": len(yes), "why_not": why_not,
+        "agreed": len(yes), "why_not": why_not, "void": _void(rights, asked, deciding),
+    }  # fmt: skip
+
+
+def _void(rights: Rights, asked: ShownRequest, deciding: bool) -> dict[str, Any] | None:
+    """Yeses to what was asked before; what differs only for those who may decide."""
+    if (void := asked.void) is None:
+        return None
+    return {
+        "request": void.request, "by": [one.name or one.person for one in void.by], "display": void.display,
+        "mine": void.of(Voter(rights.person.id, rights.person.name)),
+        "changed": [list(map(_plain, row)) for row in void.changed] if deciding else [],
     }  # fmt: skip
 
 

@@ -53,8 +53,8 @@ def gather(rights: Rights) -> dict[str, Any]:
         scores, labels, wakes or sends.
     """
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    runs = {one.dag_id: one for one in rights.host.runs(rights.person, midnight)}
-    wirings = [one for one in rights.host.wirings(rights.person) if one.tagged("kind")]
+    runs = {one.dag_id: one for one in rights.runs(midnight)}
+    wirings = [one for one in rights.wirings() if one.tagged("kind")]
     packs: dict[str, dict[str, Node]] = {}
     edges: dict[tuple[str, str], str] = {}
     with read() as conn:

@@ -30,11 +30,11 @@ def gather(rights: Rights) -> dict[str, Any]:
     """
     present = datetime.now(UTC)
     midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
-    runs = rights.host.runs(rights.person, midnight)
-    requests = rights.host.requests(rights.person)
+    runs = rights.runs(midnight)
+    requests = rights.requests()
     aliases, problems = WATCH.look(_models()), list[str]()
-    reviews = _readable(lambda: listing.due(listing.rows(rights, present.date())), rights, problems)
-    budgets = _readable(lambda: report.warnings(rights.read), rights, problems)
+    reviews = readable(lambda: listing.due(listing.rows(rights, present.date())), rights, problems)
+    budgets = readable(lambda: report.warnings(rights.read), rights, problems)
     with read() as conn:
         approvals = work.approvals(conn, rights, requests)
         found: dict[str, Any] = {
@@ -60,7 +60,7 @@ def gather(rights: Rights) -> dict[str, Any]:
     return found
 
 
-def _readable(look: Callable[[], list[T]], rights: Rights, problems: list[str]) -> list[T]:
+def readable(look: Callable[[], list[T]], rights: Rights, problems: list[str]) -> list[T]:
     """What is found in files that a person writes; nothing, and a sentence, where one is broken: the rest of the page does not need it."""
     try:
         return look()

@@ -12,8 +12,8 @@ from baton.console.pages.asking import asking, wants_html, with_forms
 from baton.console.pages.assets import timeline
 from baton.console.queries.assets import life, listing
 from baton.errors import SpecError
+from baton.governance import duties
 from baton.governance.assets import find
-from baton.governance.duties import DUTIES
 from baton.record.warehouse import read
 
 router = APIRouter()
@@ -43,7 +43,7 @@ def one_asset(request: Request, rights: Asking, asset: str) -> Response:
         draw=charts,
         line=timeline,
         now=datetime.now(UTC),
-        duties=DUTIES,
+        duties=duties.asked_on(found["kind"]),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -14,6 +15,7 @@ from baton.governance.assets import Asset, place
 from baton.names import PUBLISH
 from baton.record import tables
 from baton.record.warehouse import now
+from baton.usage import report
 
 VERSIONS = 12  # of a model, the newest, on the time line
 EVENTS = 40  # of the ledger, and cases
@@ -36,12 +38,13 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
 
     Returns:
         place (the pack's file and the line of what governs it), versions (of a model, newest first), over (of a model: as the page Models has it),
-        partitions (of a flow), cases (open, by flow), grants (newest first; `good`: in force), may_give (whether the person may give them), events and troubles (of the ledger, newest first).
+        used (of a model or an agent, by version and month, of flows that the person may read), partitions (of a flow), cases (open, by flow), grants (newest first; `good`: in force, `asked`: something asks for the duty), may_give (whether the person may give them), events and troubles (of the ledger, newest first).
     """
     found: Row = {
         "place": "/".join(place(asset, "owner").rsplit("/", 2)[1:]),
         "versions": [],
         "over": None,
+        "used": _used(conn, rights, asset),
         "partitions": [],
     }
     flows = [asset.name] if asset.kind == "flow" else list(asset.terms.consumers)
@@ -54,7 +57,11 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
     elif asset.kind == "flow":
         found["partitions"] = _partitions(conn, asset.name)
     who = duties.Who(rights.person.id, rights.person.name)
-    found["grants"] = [{**vars(one), "good": one.holds(now())} for one in duties.of_asset(conn, asset.id, EVENTS)]
+    asked = duties.asked_on(asset.kind)
+    found["grants"] = [
+        {**vars(one), "good": one.holds(now()), "asked": one.duty in asked}
+        for one in duties.of_asset(conn, asset.id, EVENTS)
+    ]
     found["may_give"] = who.among(asset.terms.owner, asset.terms.deputy) and decides(rights, asset)
     told = _events(conn, subjects)
     found["cases"] = _open_cases(conn, [flow for flow in flows if rights.read(flow)])
@@ -109,6 +116,14 @@ def _scored(conn: Connection, model: str, version: int) -> Row:
     query = select(func.count(), func.min(table.partition), func.max(table.partition))
     count, first, last = conn.execute(query.where(table.model == model, table.version == version)).one()
     return {"scored": count, "first": first, "last": last}
+
+
+def _used(conn: Connection, rights: Rights, asset: Asset) -> Row | None:
+    """What a model, or an agent of its pack, used; None: of other kinds nothing is counted."""
+    if asset.kind not in ("model", "agent"):
+        return None
+    pack = asset.pack if asset.kind == "agent" else None  # names of models are there once
+    return report.of_asset(conn, f"{asset.kind}:{asset.name}", pack, datetime.now(UTC).date(), rights.read)
 
 
 def _partitions(conn: Connection, flow: str) -> list[Row]:

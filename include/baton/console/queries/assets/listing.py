@@ -45,8 +45,8 @@ class AssetFilter:
 
 
 def readable(rights: Rights, asset: Asset) -> bool:
-    """Whether a person may read about an asset: about its own DAG, or about a flow that uses it."""
-    return any(map(rights.read, _dags(asset)))
+    """Whether a person may read about an asset: about its own DAG, or about a flow that uses it, unless reading it is others' duty."""
+    return any(map(rights.read, _dags(asset))) and asset.id not in rights.withheld
 
 
 def decides(rights: Rights, asset: Asset) -> bool:
