@@ -134,6 +134,7 @@ class Rights:
         return self._ask("decide", dag_id)
 
     def _ask(self, action: Access, dag_id: str | None) -> bool:
+        dag_id = dag_id or None  # a request about a pack's file is of no DAG: who answers it may answer for all
         if (action, dag_id) not in self._known:
             self._known[action, dag_id] = self.host.allowed(self.person, action, dag_id)
         return self._known[action, dag_id]

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import SpecError
 from baton.governance.assets import FILE, TABLES, asset_id, inventory
-from baton.packs.pack import pack_folder
+from baton.packs.pack import find_model, pack_folder
 from baton.record import ledger, tables, warehouse
 from baton.specs.governance import AssetKind
 
@@ -38,7 +38,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
-class Content:
+class FileContent:
     """What a file says: `digest` is over what counts of it, `text` is the file's."""
 
     digest: str
@@ -108,6 +108,17 @@ def read_by_code(pack: str) -> list[Named]:
     ]
 
 
+def trained_by(model: str) -> Named:
+    """The contract of what a model learns from."""
+    pack, spec = find_model(model)
+    return pack.name, "contract", spec.training.contract
+
+
+def table_of(pack: str, name: str) -> list[Named]:
+    """A table of rules that the engine reads itself; nothing where the pack has none."""
+    return [(pack, "rules", name)] if (pack_folder(pack) / f"{name}.yaml").is_file() else []
+
+
 def owned(path: Path, pack: str) -> Named:
     """Which asset a file below `prompts` of a pack is. Raises SpecError: it lies elsewhere, so nobody answers for it."""
     if path.resolve().parent != (pack_folder(pack) / "prompts").resolve():
@@ -117,7 +128,7 @@ def owned(path: Path, pack: str) -> Named:
     return pack, "agent" if path.suffix == ".md" else "prompt", path.stem
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> FileContent:
     """The content of a file, read again only when its time or size is another. Raises SpecError: it cannot be read."""
     try:
         about = path.stat()
@@ -127,10 +138,10 @@ def read(path: Path) -> Content:
 
 
 @lru_cache(maxsize=1024)
-def _read(path: Path, _changed_at: int, _size: int) -> Content:
+def _read(path: Path, _changed_at: int, _size: int) -> FileContent:
     text = path.read_text(encoding="utf-8")
     counts = json.dumps(list(_parts(text))) if path.suffix in _TWO_YAML else text
-    return Content(hashlib.sha256(counts.encode()).hexdigest(), text)
+    return FileContent(hashlib.sha256(counts.encode()).hexdigest(), text)
 
 
 def _parts(text: str) -> Iterator[list[Any]]:
@@ -153,7 +164,7 @@ def in_force(conn: Connection, assets: Collection[str]) -> dict[str, InForce]:
 
 
 def put_in_force(
-    conn: Connection, asset: str, content: Content, before: InForce | None, how: str, by: Collection[str] = (), **told: Any
+    conn: Connection, asset: str, content: FileContent, before: InForce | None, how: str, by: Collection[str] = (), **told: Any
 ) -> None:  # fmt: skip
     """Record that a content is in force from now on, with its text.
 
@@ -167,7 +178,7 @@ def put_in_force(
     ledger.append(conn, ACTIVATED, asset, said)
 
 
-def difference(conn: Connection, before: InForce | None, now: Content) -> tuple[dict[str, str], dict[str, str]]:
+def difference(conn: Connection, before: InForce | None, now: FileContent) -> tuple[dict[str, str], dict[str, str]]:
     """What differs from the content in force, for people: by place, before and after; values that look secret are not in it."""
     old = {"digest": before.digest if before else ""}
     new = {"digest": now.digest}

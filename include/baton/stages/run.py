@@ -53,14 +53,14 @@ def run(job: StageJob[Any]) -> StageResult:
     function = found.func if isinstance(found, Step) else found
     # the engine's own steps say what they take of a pack; a pack's function may read any of it
     ours = function.__module__.startswith("baton.")
-    if not job.dry_run:  # which tries what people have not agreed to yet
-        changes.require(_used(given, found, ours), f"stage {job.flow}.{job.stage}")
     params: dict[str, Any] = {"options": as_json(given)}
     if isinstance(found, Step):
         given, state = found.look(given)
         params["state"] = dict(state)
     if job.output_contract:
         params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+    if not job.dry_run:  # which tries what people have not agreed to yet
+        changes.require(_used(given, found, ours), f"stage {job.flow}.{job.stage}")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)

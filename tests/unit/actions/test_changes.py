@@ -9,13 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from baton.actions import changes, requests
+from baton.actions.action import Action
 from baton.actions.votes import Voter, VoteRefused
-from baton.effects import firewall, overview
-from baton.errors import BatonError, NotAgreed, RegistryRefused
+from baton.cli.app import app
+from baton.cli.state import change as cli
+from baton.effects import attempts, firewall, outbox, overview
+from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
 from baton.governance import content
-from baton.record import ledger
+from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.stages.run import run
 
@@ -23,6 +27,12 @@ STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "step_sta
 job, commit = STAGE["job"], STAGE["commit"]
 ORDERS = pd.DataFrame({"order_id": [1, 2, 3], "amount": [10.0, 20.0, 30.0]})
 CONTRACT, GOVERNANCE, LIMITS = "contract:shop/orders", "rules:shop/governance", "rules:shop/policy/limits"
+POLICY = """\
+actions:
+  block: {description: blocks, recovery: irreversible, reach: network}
+policy:
+  - {name: all, level: two_approvers}
+"""
 ANN, BOB, CY = Voter("ann"), Voter("bob"), Voter("cy")
 
 
@@ -170,7 +180,7 @@ def test_comments_and_layout_are_no_change(pack: Path) -> None:
     path = pack / "contracts" / "orders.yaml"
     path.write_text("# of the tills\n" + path.read_text().replace("tolerated: 0.5", "tolerated:   0.5 # half"))
     checked()
-    edit(path, "tolerated:   0.5", "tolerated:   '0.5'")
+    edit(path, "owner: tests", "owner: 'tests'")
     with pytest.raises(NotAgreed):
         checked()
 
@@ -202,6 +212,67 @@ def test_a_function_of_a_pack_works_by_rules_that_were_agreed_to(pack: Path) -> 
     changes.require([("shop", "contract", "orders")], "a step of the engine")  # which reads no rule of the pack
     agree(changes.ask(LIMITS, "dan"), ANN, BOB)
     assert doubled(1).ref.rows == 3
+
+
+def test_effects_go_by_the_policy_that_was_agreed_to(pack: Path) -> None:
+    """Else whoever edits actions.yaml lets their own effect through."""
+    path = pack / "actions.yaml"
+    path.write_text(POLICY)
+    block = Action("block", "i1", "203.0.113.7", {"a": 1}, before={"blocked": False}, after={"blocked": True})
+
+    def place() -> Any:
+        return warehouse.transact(lambda conn: firewall.place(conn, "shop", "shop_flow", "p", [block]))
+
+    (number,) = place().waiting
+    asked = overview.request(number).request
+    agree(asked, ANN)
+    edit(path, "two_approvers", "one_approver")
+    with pytest.raises(NotAgreed, match="rules:shop/actions"):
+        place()
+    with pytest.raises(VoteRefused, match="rules:shop/actions"):
+        agree(asked, BOB)
+    edit(path, "one_approver", "two_approvers")
+    agree(asked, BOB)
+    edit(path, "two_approvers", "one_approver")
+    (effect,) = outbox.effects("shop_flow", "p")
+    kept = attempts.claim(effect, 60)
+    assert isinstance(kept, attempts.Kept)
+    assert "the action firewall uses what nobody agreed to" in kept.words
+    agree(changes.ask("rules:shop/actions", "dan"), ANN, BOB)
+    assert isinstance(attempts.claim(effect, 60), outbox.Effect)
+
+
+def test_an_agent_writes_by_the_prompt_that_was_agreed_to(pack: Path) -> None:
+    prompt = pack / "prompts" / "reply.md"
+    prompt.parent.mkdir()
+    prompt.write_text("Answer politely.\n")
+    one = content.owned(prompt, "shop")
+    assert one == ("shop", "agent", "reply")
+    changes.require([one], "stage shop_flow.advise")
+    prompt.write_text("Promise everything.\n")
+    with pytest.raises(NotAgreed, match="agent:shop/reply"):
+        changes.require([one], "stage shop_flow.advise")
+    with pytest.raises(RegistryRefused, match="its file is an agent's: name it as agent:shop/reply"):
+        changes.ask("prompt:shop/reply", "dan")
+    assert changes.pending() == [
+        ("agent:shop/reply", activated("agent:shop/reply")[0]["digest"], content.read(prompt).digest)
+    ]
+    with pytest.raises(SpecError, match="lies in its folder prompts"):
+        content.owned(pack / "reply.md", "shop")
+
+
+def test_on_the_command_line_whoever_types_asks(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doubled()
+    edit(pack / "policy" / "limits.yaml", "5", "6")
+    monkeypatch.setattr(cli, "person", lambda: Voter("dan", "Dan", "command line"))
+    listed = CliRunner().invoke(app, ["change", "list"]).output
+    assert LIMITS in listed
+    assert "1 file differs" in listed
+    said = CliRunner().invoke(app, ["change", "ask", LIMITS, "--reason", "more room"]).output
+    (asked,) = requests.still_open()
+    assert f"request {asked.id}: {LIMITS} waits for 2 people to agree" in said
+    assert asked.requester == "dan"
+    assert asked.reasons[-1] == "dan: more room"
 
 
 def test_what_looks_secret_is_not_shown(pack: Path) -> None:
