@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from baton.errors import SpecError
 from baton.governance.assets import FILE, TABLES, asset_id, inventory
-from baton.packs.pack import find_model, pack_folder
+from baton.packs.pack import find_model, pack_folder, packs
 from baton.record import ledger, tables, warehouse
 from baton.specs.governance import AssetKind
 
@@ -83,7 +83,7 @@ def file_of(one: Named) -> Path:
         if [path.suffix for path in found] == [".md"]:
             raise SpecError(f"{asset}: its file is an agent's: name it as {asset_id('agent', name, pack)}")
         found = [path for path in found if path.suffix != ".md"]
-    there = [path for path in found if path.is_file() and path.resolve().is_relative_to(folder.resolve())]
+    there = [path for path in found if ".." not in path.parts and path.is_file()]
     if len(there) != 1:
         said = f"{' and '.join(path.name for path in there)} have the name" if there else "its file is not there"
         raise SpecError(f"{asset}: {said}")
@@ -98,7 +98,8 @@ def named(pack: str) -> list[Named]:
     governance = [GOVERNANCE] if (folder / FILE).is_file() else []
     found: list[Named] = [(pack, "contract", name) for name in rules["contract"]]
     found += [(pack, "rules", name) for name in [*governance, *rules["rules"]]]
-    return found + [owned(path, pack) for path in sorted((folder / "prompts").glob("*.*"))]
+    prompts = [path for path in sorted((folder / "prompts").glob("*.*")) if not path.name.startswith(".")]
+    return found + [(pack, "agent" if path.suffix == ".md" else "prompt", path.stem) for path in prompts]
 
 
 def read_by_code(pack: str) -> list[Named]:
@@ -119,11 +120,13 @@ def table_of(pack: str, name: str) -> list[Named]:
     return [(pack, "rules", name)] if (pack_folder(pack) / f"{name}.yaml").is_file() else []
 
 
-def owned(path: Path, pack: str) -> Named:
-    """Which asset a file below `prompts` of a pack is. Raises SpecError: it lies elsewhere, so nobody answers for it."""
-    if path.resolve().parent != (pack_folder(pack) / "prompts").resolve():
+def owned(path: Path) -> Named:
+    """Which asset the file of a prompt is. Raises SpecError: it lies in no pack's folder `prompts`, so nobody answers for it."""
+    folder = path.resolve().parent
+    pack = next((one for one in packs() if (pack_folder(one) / "prompts").resolve() == folder), None)
+    if pack is None:
         raise SpecError(
-            f"{path}: a prompt of pack {pack} lies in its folder prompts: else nobody is asked about a change"
+            f"{path}: a prompt lies in the folder prompts of a pack that runs: else nobody is asked about a change"
         )
     return pack, "agent" if path.suffix == ".md" else "prompt", path.stem
 

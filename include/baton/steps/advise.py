@@ -52,11 +52,10 @@ def _state(job: StageJob[AdviseOptions]) -> dict[str, Any]:
 
 
 def _uses(job: StageJob[AdviseOptions]) -> list[content.Named]:
-    """The agent's prompts, the budgets, and whatever its functions may read."""
+    """The agent's prompts, and whatever its functions may read."""
     spec = _agent(job, job.options)
     prompts = [spec.prompt, *([spec.critic.prompt] if isinstance(spec.critic, Critic) else [])]
-    told = [content.owned(path, job.pack) for path in prompts]
-    return [*told, *content.table_of(job.pack, "budgets"), *content.read_by_code(job.pack)]
+    return [*map(content.owned, prompts), *content.read_by_code(job.pack)]
 
 
 @engine_step(AdviseOptions, fingerprint=_state, uses=_uses)

@@ -100,6 +100,10 @@ def test_a_changed_contract_is_not_used_until_two_others_agreed_to_it(pack: Path
     assert (last["requester"], last["request"]) == ("dan", asked.id)
     assert last["permit"]
     assert checked().ref.rows == 3
+    told = CliRunner().invoke(app, ["asof", warehouse.now(), CONTRACT]).output
+    assert new in told
+    assert "agreed, by ann, bob (entry " in told
+    assert "the page Assets know" in CliRunner().invoke(app, ["asof", "2026-01-01", "contract:shop/none"]).output
 
 
 def test_the_old_content_is_not_used_either_once_the_new_one_was_agreed_to(pack: Path) -> None:
@@ -239,14 +243,16 @@ def test_effects_go_by_the_policy_that_was_agreed_to(pack: Path) -> None:
     assert isinstance(kept, attempts.Kept)
     assert "the action firewall uses what nobody agreed to" in kept.words
     agree(changes.ask("rules:shop/actions", "dan"), ANN, BOB)
-    assert isinstance(attempts.claim(effect, 60), outbox.Effect)
+    kept = attempts.claim(effect, 60)  # judged anew, by what holds now
+    assert isinstance(kept, attempts.Kept)
+    assert "one_approver" in kept.words
 
 
 def test_an_agent_writes_by_the_prompt_that_was_agreed_to(pack: Path) -> None:
     prompt = pack / "prompts" / "reply.md"
     prompt.parent.mkdir()
     prompt.write_text("Answer politely.\n")
-    one = content.owned(prompt, "shop")
+    one = content.owned(prompt)
     assert one == ("shop", "agent", "reply")
     changes.require([one], "stage shop_flow.advise")
     prompt.write_text("Promise everything.\n")
@@ -257,8 +263,8 @@ def test_an_agent_writes_by_the_prompt_that_was_agreed_to(pack: Path) -> None:
     assert changes.pending() == [
         ("agent:shop/reply", activated("agent:shop/reply")[0]["digest"], content.read(prompt).digest)
     ]
-    with pytest.raises(SpecError, match="lies in its folder prompts"):
-        content.owned(pack / "reply.md", "shop")
+    with pytest.raises(SpecError, match="lies in the folder prompts of a pack"):
+        content.owned(pack / "reply.md")
 
 
 def test_on_the_command_line_whoever_types_asks(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
