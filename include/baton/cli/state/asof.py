@@ -33,7 +33,7 @@ def asof(
         _of_file(about, at, naive, json)
         return
     if (named := _ASSET.fullmatch(about)) is None:
-        raise BatonError(f"{about}: say model:NAME, flow:DAG_ID, or contract:, prompt:, agent:, rules:PACK/NAME")
+        raise BatonError(f"{about}: say model:NAME or flow:DAG_ID, or contract:, prompt:, agent: or rules:PACK/NAME")
     key = partition_key(partition) or ""
     with warehouse.read() as conn:
         if named[1] == "model":
