@@ -33,6 +33,10 @@ class RegistryRefused(BatonError):
     """A model version was refused before anything of it was opened; the message is the reason."""
 
 
+class NotAgreed(BatonError):
+    """A file of a pack is not the one that people agreed to; names asset, both digests and the command that asks them."""
+
+
 class ServiceError(BatonError):
     """A service cannot be started or reached; names the service, its log and what to do."""
 

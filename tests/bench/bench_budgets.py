@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def home(url: str) -> Iterator[None]:
             patch.setenv("BATON_WAREHOUSE_URL", url)
         settings.cache_clear()
         with STAGE["warehouse_and_pack"](Path(name), patch) as folder:
+            prompt = folder / "prompts" / "clerk.md"  # where people answer for it
+            prompt.parent.mkdir()
+            prompt.write_text(SPEC.instructions)
+            patch.setattr(f"{__name__}.SPEC", replace(SPEC, prompt=prompt))
             (folder / "budgets.yaml").write_text(f"a_day: {{period: day, unit: tokens, limit: {LIMIT}}}\n")
             yield
     settings.cache_clear()

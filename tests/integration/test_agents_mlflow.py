@@ -24,6 +24,7 @@ from baton.stages.slots import Slot, StageOutput, run_stage
 from baton.tracking.prompts import prompt_name, register
 from baton.tracking.rest import Rest, credentials
 from baton.tracking.traces import Span, Tracer, now
+from baton_packs.customer_experience import HERE
 
 Scripted = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "scripted_model.py"))["Scripted"]
 STAGE: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "step_stage.py"))
@@ -44,7 +45,7 @@ def _cases(people: pd.DataFrame) -> list[AgentQuestion]:
     ]
 
 
-PROMPT = Path(__file__).with_name("model_server.py")  # any text will do
+PROMPT = HERE / "prompts" / "customer_reply.md"  # any of a pack will do
 SPEC = AgentSpec(
     "scribe",
     PROMPT,
@@ -52,7 +53,7 @@ SPEC = AgentSpec(
     _cases,
     lambda case, reply: reply,
     lambda case: Reply(text="-"),
-    critic=Critic(Path(__file__).with_name("purchasing_server.py")),
+    critic=Critic(HERE / "prompts" / "document_reply.md"),
 )
 
 

@@ -28,6 +28,7 @@ from baton.stages.connections import NoModel
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageOutput, run_stage
+from baton_packs.customer_experience import HERE
 
 SERVER: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("model_server.py")))
 KEY = SERVER["KEY"]
@@ -51,8 +52,9 @@ def orders(case: AgentQuestion, year: int) -> dict[str, int]:
     return {"orders": 7, "year": year}
 
 
-SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="as it is"))
-LOOKS_UP = AgentSpec("looks_up", Path(__file__), Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="-"),
+PROMPT = HERE / "prompts" / "customer_reply.md"  # any of a pack will do
+SPEC = AgentSpec("clerk", PROMPT, Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="as it is"))
+LOOKS_UP = AgentSpec("looks_up", PROMPT, Reply, _cases, lambda case, reply: reply, lambda case: Reply(text="-"),
                      tools=(Tool("orders", orders, reads=("orders",)),))  # fmt: skip
 CASE = AgentQuestion("a", {}, {"message": "Ann Lee"}, personal={"NAME": ["Ann Lee"]})
 

@@ -5,12 +5,13 @@ and permits about changes are those of effects.
 """
 
 from baton.errors import SpecError
-from baton.governance import assets
+from baton.governance import assets, content
+from baton.record import warehouse
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
 
-KINDS = ("model:",)
-PROMOTE, LOOK_AGAIN = "promote", "look_again"
+KINDS = ("model:", *(f"{kind}:" for kind in content.KINDS))
+PROMOTE, LOOK_AGAIN, EDIT = "promote", "look_again", "edit"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
 _MONTH = 60 * 24 * 30
@@ -21,14 +22,25 @@ def votes_needed(asset: str) -> int:
     """How many different people have to agree to a change of an asset: 1 or 2.
 
     One where the installation says that one person runs it. Else what its pack's governance.yaml says; two where no pack has it
-    any more or the file is not to be read: an emergency rollback must not wait for that.
+    any more or the file is not to be read: an emergency rollback must not wait for that. Two also while that file is not the one
+    that people agreed to, and to agree to it: no pack makes them fewer by itself.
     """
     if settings().governance == SINGLE:
         return 1
     try:
-        return assets.votes_needed(asset)
+        found = assets.find(asset)
+        return found.terms.votes if found.terms.votes > 1 or _governance_agreed(found.pack) else 2
     except SpecError:
         return 2
+
+
+def _governance_agreed(pack: str) -> bool:
+    """Whether the pack's governance.yaml is in force, or none was ever recorded."""
+    one: content.Named = (pack, "rules", content.GOVERNANCE)
+    now = content.read(content.file_of(one))
+    with warehouse.read() as conn:
+        known = content.in_force(conn, [content.id_of(one)]).get(content.id_of(one))
+    return known is None or known.digest == now.digest
 
 
 def policy_of(asset: str) -> ActionsSpec:
@@ -37,6 +49,7 @@ def policy_of(asset: str) -> ActionsSpec:
     name = "governance_single" if settings().governance == SINGLE else f"votes_{needs}"
     changes = {
         PROMOTE: "makes a version the champion: it scores from then on",
+        EDIT: "puts a changed file in force: stages work with it from then on, and with the one before no more",
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
     }
     return ActionsSpec(

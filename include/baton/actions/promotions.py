@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.actions import admission, assets, permits, policy, requests, switch, votes
+from baton.actions import admission, assets, changes, permits, policy, requests, switch, votes
 from baton.actions.action import Action, digest
 from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
@@ -126,6 +126,8 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
     if request.kind == assets.PROMOTE:
         model, _, version = request.entity_key.rpartition("/")
         return promotion(conn, model, int(version))
+    if request.kind == assets.EDIT:
+        return changes.change(conn, request.pack)
     told = {**request.action}
     action = Action.of(request.kind, request.entity_key, request.target, told.get("payload") or {}, told)
     return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action
@@ -133,6 +135,8 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
 
 def note(conn: Connection, request: Request) -> None:
     """Write what a closed request came to where pages and evidence look for it, with its ledger entry."""
+    if request.kind == assets.EDIT:
+        changes.note(conn, request)
     if request.kind != assets.PROMOTE or request.state == OPEN:
         return
     answer = {requests.APPROVED: "approved", REFUSED: "rejected", EXPIRED: "timeout"}.get(request.state)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.actions import switch, votes
+from baton.actions import assets, switch, votes
 from baton.actions.requests import APPROVED, Request
 from baton.actions.votes import Voter
 from baton.cli.output import Json, as_json, plural
@@ -84,6 +84,8 @@ def approve(
     after = _vote(number, votes.APPROVE, seen, reason)
     if after.state != APPROVED:
         print(f"request {number}: recorded; another person has to agree")
+    elif after.kind == assets.EDIT and after.of_asset:
+        print(f"request {number}: approved; what {after.target} says is in force. Clear the tasks that failed for it")
     elif after.undoes:
         print(f"request {number}: approved; {_deliver(after.flow, after.partition)}")
     else:

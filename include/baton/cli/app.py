@@ -26,6 +26,7 @@ from baton.cli import services as cli_services
 from baton.cli import trial as cli_trial
 from baton.cli.output import Json, as_json, bar, plural, table
 from baton.cli.state import asof as cli_asof
+from baton.cli.state import change as cli_change
 from baton.cli.state import evidence as cli_evidence
 from baton.cli.state import grants as cli_grants
 from baton.cli.state import lineage as cli_lineage
@@ -78,6 +79,7 @@ cli_recovery.register(app)
 cli_sql.register(app)
 cli_sizing.register(app)
 cli_grants.register(app)
+cli_change.register(app)
 cli_usage.register(app)
 cli_asof.register(app)
 cli_lineage.register(app)

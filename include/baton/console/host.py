@@ -163,6 +163,7 @@ class Rights:
         return [one for one in self.host.wirings(self.person) if one.dag_id not in self._hidden]
 
     def _ask(self, action: Access, dag_id: str | None) -> bool:
+        dag_id = dag_id or None  # a request about a pack's file is of no DAG: who answers it may answer for all
         if (action, dag_id) not in self._known:
             may = self.host.allowed(self.person, action, dag_id)
             self._known[action, dag_id] = may and dag_id not in self._hidden

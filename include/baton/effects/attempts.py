@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from baton.actions import admission, permits, policy, switch
+from baton.actions import admission, changes, permits, policy, switch
 from baton.actions.admission import FORBIDDEN, READY, Admission
 from baton.effects import outbox
 from baton.effects.outbox import CONFLICT, FAILED, OPEN, PENDING, SENDING, SENT, UNKNOWN, Effect
@@ -80,7 +80,7 @@ def _gate(conn: Connection, effect: Effect) -> Kept | None:
         return Kept(STOPPED, f"{stopped}; `baton actions start` lets them begin again")
     try:
         action, origin = effect.judged(), effect.origin()
-        spec = policy.load(origin.pack)
+        spec = changes.policy_in_force(conn, origin.pack)
     except (BatonError, SpecError) as error:
         return Kept(STOPPED, str(error))
     if kept := _busy(conn, effect, spec):

@@ -6,11 +6,12 @@ at once under a permit, to people as a request, or nowhere. Votes, withdrawals a
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from baton.actions import admission, assets, permits, policy, promotions, requests, switch, undo, votes
+from baton.actions import admission, assets, changes, permits, policy, promotions, requests, switch, undo, votes
 from baton.actions.action import Action, digest, require_kind
 from baton.actions.admission import FORBIDDEN, READY, WAITING
 from baton.actions.policy import Judgement
@@ -19,7 +20,7 @@ from baton.actions.votes import Voter
 from baton.effects import attempts, outbox
 from baton.effects.outbox import Effect, Enqueued, Wish
 from baton.effects.overview import undo_refused
-from baton.errors import BatonError, RegistryRefused
+from baton.errors import BatonError, NotAgreed, RegistryRefused
 from baton.record import ledger, warehouse
 from baton.specs.actions import ActionsSpec
 
@@ -71,7 +72,7 @@ def place(
         SpecError: the pack's `actions.yaml` is wrong.
     """
     warehouse.take_turns(conn, switch.TURNS)
-    given, spec = list(actions), policy.load(pack)
+    given, spec = list(actions), changes.policy_in_force(conn, pack)
     of = set(kinds) or {one.kind for one in given}
     for kind in of:
         require_kind(kind)
@@ -101,9 +102,10 @@ def _admitted(
     """Bring effects as far as they may go; one ledger entry for all that the policy lets through by itself."""
     placed = Placement(done.new, done.same, done.replaced, done.withdrawn)
     free: dict[tuple[str, str], list[str]] = {}
+    spec_of = cache(lambda pack: changes.policy_in_force(conn, pack))
     for effect, action in judged:
         origin = effect.origin()
-        admitted = admission.admit(conn, origin, action, policy.load(origin.pack))
+        admitted = admission.admit(conn, origin, action, spec_of(origin.pack))
         placed.keys.append(effect.key)
         level = admitted.judged.level if admitted.state != FORBIDDEN else FORBIDDEN
         placed.levels[level] = placed.levels.get(level, 0) + 1
@@ -159,7 +161,10 @@ def vote(number: int, voter: Voter, answer: str, seen: str, reason: str = "") ->
         if effect is None or request.state != requests.OPEN:
             return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
         action, origin = effect.judged(), effect.origin()
-        spec = policy.load(origin.pack)
+        try:
+            spec = changes.policy_in_force(conn, origin.pack)
+        except NotAgreed as error:
+            raise votes.VoteRefused(f"request {number}: {error}") from error
         current = policy.policy_digest(spec, action.kind)
         if requests.subject_of(action, current) != request.subject:
             admitted = _judge_anew(conn, effect, action, spec)
@@ -185,7 +190,11 @@ def _vote_on_change(
 ) -> Request | str:
     if request.state != requests.OPEN:
         return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
-    why = "the gate's verdict, the champion or the policy changed since it was asked"
+    why = (
+        changes.VOID
+        if request.kind == assets.EDIT
+        else "the gate's verdict, the champion or the policy changed since it was asked"
+    )
     try:
         origin, action = promotions.standing(conn, request)
     except RegistryRefused as refusal:

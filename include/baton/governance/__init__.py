@@ -1,1 +1,1 @@
-"""Who answers for what, who may use it, and how many have to agree. Imports packs, record, specs."""
+"""Who answers for what, who may use it, how many have to agree, and which content of a file is in force. Imports packs, record, specs."""

@@ -18,7 +18,7 @@ from baton.specs.governance import ASSET_KINDS, AssetKind, AssetTerms
 FILE = "governance.yaml"
 ALONE: tuple[AssetKind, ...] = ("model", "flow")  # kinds whose names one installation has once
 _READ = ("models", "contracts", "prompts")  # folders whose YAML is no table of rules
-_TABLES = ("actions", "budgets", "retention", "tools")
+TABLES = ("actions", "budgets", "retention", "tools")  # that the engine reads itself
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def inventory(
         effects: the actions that it declares.
     """
     prompts = sorted((folder / "prompts").glob("*.*"))
-    tables = [name for name in _TABLES if (folder / f"{name}.yaml").is_file()]
+    tables = [name for name in TABLES if (folder / f"{name}.yaml").is_file()]
     files = [path.relative_to(folder) for path in [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]]
     tables += [path.with_suffix("").as_posix() for path in files if len(path.parts) > 1 and path.parts[0] not in _READ]
     found: dict[AssetKind, Iterable[str]] = {

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from baton.data.identity import with_row_identity
 from baton.feedback.known_rows import Recent, known_state, taken_rows
 from baton.feedback.labels import Bounds
+from baton.governance import content
 from baton.names import ASSEMBLE, CONTRACT, train_of
 from baton.packs.pack import find_model
 from baton.record import ledger, tables
@@ -34,7 +35,7 @@ def _training_state(job: StageJob[ModelOptions]) -> Mapping[str, Any]:
     return {**asked, **known_state(pack, spec, Bounds(upto=job.until))}
 
 
-@engine_step(ModelOptions, fingerprint=_training_state)
+@engine_step(ModelOptions, fingerprint=_training_state, uses=lambda job: [content.trained_by(job.options.model)])
 def assemble(job: StageJob[ModelOptions]) -> StageOutput:
     """Put together what a version learns from and what it is judged on.
 

@@ -109,6 +109,11 @@ def pack_folder(name: str) -> Path:
     return folder
 
 
+def is_installed(name: str) -> bool:
+    """Whether a pack of that name is installed, whichever of them run."""
+    return name in _installed()
+
+
 def package_of(name: str) -> str:
     """Name of the package that an installed pack is."""
     return _installed()[name].value

@@ -20,7 +20,7 @@ from baton.record import warehouse
 from baton.record.tables import commits, heads, ledger, partition_models
 
 ENTRIES = 100  # about a version, that an answer lists: the newest
-_MOVED = "alias_moved"
+_MOVED, _ACTIVATED = "alias_moved", "asset_activated"
 _HEX = frozenset("0123456789abcdef")
 
 Row = dict[str, Any]
@@ -127,6 +127,32 @@ def of_flow(conn: Connection, flow: str, at: str, partition: str = "") -> Row:
         "models": {str(name): int(number) for name, number in (made["facts"].get("models") or made["models"]).items()},
         "stages": sorted(stages, key=lambda row: row["commit"]),
     }  # fmt: skip
+
+
+def of_file(conn: Connection, asset: str, at: str) -> Row:
+    """The content of a pack's file that was in force at a moment.
+
+    Args:
+        asset: as the ledger calls it, such as `contract:PACK/NAME`.
+
+    Returns:
+        asset, at, digest (SHA-256 of the content), since, entry (number of what records it), how it came into force, by (who agreed).
+
+    Raises:
+        BatonError: nothing of it was in force then; it says since when there is a record.
+    """
+    found = list(_about(conn, asset, _ACTIVATED))
+    before = [one for one in found if one["at"] <= at]
+    if not before:
+        since = (
+            f"its record begins at {found[0]['at']}"
+            if found
+            else "`baton change list` and the page Assets know what there is"
+        )
+        raise BatonError(f"{asset}: nothing of it was in force at {at}; {since}")
+    last = before[-1]
+    said = {name: last["says"].get(name) for name in ("digest", "how", "by")}
+    return {"asset": asset, "at": at, "since": last["at"], "entry": last["number"], **said}
 
 
 def users_of(conn: Connection, model: str, version: int, partition: str = "") -> list[tuple[str, str]]:

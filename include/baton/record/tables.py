@@ -186,6 +186,8 @@ grants = _table(
     Index(None, "asset", "duty"),
     Index(None, "duty", "asset"),
 )
+# texts of files that are or were in force (`baton.governance.content`), by what counts of them; which is, the ledger says
+asset_contents = _table("asset_contents", "digest* content at")
 # what the digests in packs of evidence about an entity's decision are salted with; partition: of the last decision that one was about.
 # An erasure takes it, and age with the predictions: the digests say nothing any more
 evidence_salts = _table("evidence_salts", "flow* entity_key* partition salt at")

@@ -9,10 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baton.actions import changes
 from baton.contracts import outputs
 from baton.data import stored
 from baton.data.datasets import read, read_frames
 from baton.errors import BatonError, SpecError
+from baton.governance import content
 from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
 from baton.stages.digests import code_of, input_digest
@@ -38,6 +40,7 @@ def run(job: StageJob[Any]) -> StageResult:
         StaleAttempt: a later attempt owns the slot.
         BatonError: a person's yes among the options is not what they said, or about an earlier version of an input.
         ContractBroken: the output breaks the contract named by `output_contract`.
+        NotAgreed: a file of the pack that the stage works by is not the one that people agreed to.
         SpecError: an option is missing or unknown.
         BatonError: whatever the step itself raises on purpose.
     """
@@ -47,12 +50,17 @@ def run(job: StageJob[Any]) -> StageResult:
         job = replace(job, inputs=together[job.group.number])
     found = resolve(job.step)
     given = with_options(job, found.options if isinstance(found, Step) else Keywords)
+    function = found.func if isinstance(found, Step) else found
+    # the engine's own steps say what they take of a pack; a pack's function may read any of it
+    ours = function.__module__.startswith("baton.")
     params: dict[str, Any] = {"options": as_json(given)}
     if isinstance(found, Step):
         given, state = found.look(given)
         params["state"] = dict(state)
     if job.output_contract:
         params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+    if not job.dry_run:  # which tries what people have not agreed to yet
+        changes.require(_used(given, found, ours), f"stage {job.flow}.{job.stage}")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
@@ -61,10 +69,7 @@ def run(job: StageJob[Any]) -> StageResult:
             output = replace(output, frame=next(frames), rest=frames)
         return replace(output, on_commit=None, beside=None) if job.dry_run else output
 
-    function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
-    # the engine's own steps say in their state what they take of a spec; a pack's function may read any of it
-    ours = function.__module__.startswith("baton.")
     code = code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ())
     result = run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
@@ -73,6 +78,14 @@ def run(job: StageJob[Any]) -> StageResult:
         digests = [input_digest(one, params, job.models, code) for one in together]
         groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
     return result
+
+
+def _used(job: StageJob[Any], found: Step | Callable[..., Any], ours: bool) -> list[content.Named]:
+    """The files of packs that the stage works by, as far as people agree to them."""
+    used: list[content.Named] = [(job.pack, "contract", job.output_contract)] if job.output_contract else []
+    if isinstance(found, Step) and found.uses is not None:
+        used += found.uses(job)
+    return used if ours else [*used, *content.read_by_code(job.pack)]
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: StageJob[Keywords]) -> StageOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from baton.stages.slots import StageOutput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from baton.governance.content import Named
     from baton.stages.job import StageJob
 
 
@@ -54,6 +55,7 @@ class Seen:
 
 Pure = TypeVar("Pure", bound=Callable[..., Any])
 Fingerprint = Callable[["StageJob[Any]"], Mapping[str, Any] | Seen]
+Uses = Callable[["StageJob[Any]"], "Collection[Named]"]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Step:
         options: what the stage may be told, checked before anything runs.
         fingerprint: what the result depends on besides inputs, options, models and code (a source file's hash, a
             contract's text, repairs); its value becomes part of the input digest.
+        uses: files of the packs that it works by, which people have to have agreed to (`baton.actions.changes`).
     """
 
     func: Callable[[StageJob[Any]], StageOutput]
     options: type[Spec] = NoOptions
     fingerprint: Fingerprint | None = None
+    uses: Uses | None = None
 
     def look(self, job: StageJob[Any]) -> tuple[StageJob[Any], Mapping[str, Any]]:
         """The job with what the fingerprint read, and the state."""
@@ -82,10 +86,10 @@ class Step:
 
 
 def engine_step(
-    options: type[Spec] = NoOptions, fingerprint: Fingerprint | None = None
+    options: type[Spec] = NoOptions, fingerprint: Fingerprint | None = None, uses: Uses | None = None
 ) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
     """Mark a function as an engine step; the class of its options stands in the same module, for `wiring.check`."""
-    return lambda func: Step(func, options, fingerprint)
+    return lambda func: Step(func, options, fingerprint, uses)
 
 
 def row_local(function: Pure) -> Pure:

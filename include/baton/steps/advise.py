@@ -15,8 +15,9 @@ from baton.agents.calls import FALLBACK, Limits
 from baton.agents.case import AgentQuestion
 from baton.agents.paid import DEGRADED, Purse, Rung, bound
 from baton.agents.records import Records, open_records
-from baton.agents.spec import META, AgentSpec
+from baton.agents.spec import META, AgentSpec, Critic
 from baton.errors import BatonError, SpecError
+from baton.governance import content
 from baton.progress import told
 from baton.record import ledger, warehouse
 from baton.specs.budgets import CASE, ENDS, TEMPLATE
@@ -50,7 +51,14 @@ def _state(job: StageJob[AdviseOptions]) -> dict[str, Any]:
     return {"agent": _agent(job, options).state(), "model": model}
 
 
-@engine_step(AdviseOptions, fingerprint=_state)
+def _uses(job: StageJob[AdviseOptions]) -> list[content.Named]:
+    """The agent's prompts, and whatever its functions may read."""
+    spec = _agent(job, job.options)
+    prompts = [spec.prompt, *([spec.critic.prompt] if isinstance(spec.critic, Critic) else [])]
+    return [*map(content.owned, prompts), *content.read_by_code(job.pack)]
+
+
+@engine_step(AdviseOptions, fingerprint=_state, uses=_uses)
 def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     """Ask the agent about each of its cases, in their order, within the limits and the budgets that the stage is under.
 

@@ -45,7 +45,9 @@ def _contract_state(job: StageJob[ContractOptions]) -> Seen:
     return Seen({"contract": contract.model_dump(mode="json"), "repairs": decided}, decided)
 
 
-@engine_step(ContractOptions, fingerprint=_contract_state)
+@engine_step(
+    ContractOptions, fingerprint=_contract_state, uses=lambda job: [(job.pack, "contract", job.options.contract)]
+)
 def contract(job: StageJob[ContractOptions]) -> StageOutput:
     """Check the partition's rows; good rows go on, bad ones go to quarantine with key, rule and value.
 

@@ -15,6 +15,7 @@ from baton.errors import BatonError
 from baton.families import family
 from baton.feedback.known_rows import known_rows, known_state
 from baton.feedback.labels import Bounds
+from baton.governance import content
 from baton.packs.pack import find_model
 from baton.specs.base import Spec
 from baton.stages.job import StageJob
@@ -46,7 +47,7 @@ def _known_state(job: StageJob[HistoryOptions]) -> Mapping[str, Any]:
     }
 
 
-@engine_step(HistoryOptions, fingerprint=_known_state)
+@engine_step(HistoryOptions, fingerprint=_known_state, uses=lambda job: [content.trained_by(job.options.model)])
 def history(job: StageJob[HistoryOptions]) -> StageOutput:
     """Every series up to this partition, and behind it what is known in advance of the periods to come.
 

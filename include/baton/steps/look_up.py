@@ -9,6 +9,7 @@ from pydantic import Field
 
 from baton.data.datasets import read
 from baton.errors import BatonError
+from baton.governance import content
 from baton.lookups.looking import MISSING, LookedUp
 from baton.lookups.looking import look_up as look_all_up
 from baton.specs.base import Spec
@@ -39,7 +40,7 @@ def _state(job: StageJob[LookUpOptions]) -> dict[str, Any]:
     return {"tool": job.load_pack().tool(job.options.tool).model_dump(mode="json"), "after": recomputed_after(job.slot)}
 
 
-@engine_step(LookUpOptions, fingerprint=_state)
+@engine_step(LookUpOptions, fingerprint=_state, uses=lambda job: content.table_of(job.pack, "tools"))
 def look_up(job: StageJob[LookUpOptions]) -> StageOutput:
     """Look the distinct values of a column up. Inputs: `data`.
 

@@ -16,6 +16,7 @@ from baton.data import stored
 from baton.data.datasets import DatasetRef, read, read_frames
 from baton.errors import SpecError
 from baton.families import ROW_LOCAL, family
+from baton.governance import content
 from baton.packs.pack import find_model
 from baton.record import ledger
 from baton.registry import rungs
@@ -58,7 +59,9 @@ def _state(job: StageJob[ScoreOptions]) -> dict[str, Any]:
     return {"after": recomputed_after(job.slot)} if job.options.fallback else {}
 
 
-@engine_step(ScoreOptions, fingerprint=_state)
+@engine_step(
+    ScoreOptions, fingerprint=_state, uses=lambda job: content.read_by_code(job.pack) if job.options.fallback else []
+)
 def score(job: StageJob[ScoreOptions]) -> StageOutput:
     """Score every row with the version recorded for this partition.
 

@@ -26,13 +26,13 @@ from baton.record import ledger, warehouse
 
 # read what is on record, or write files of the caller's own; `evidence` of one entity is for who has the duty (tests/unit/evidence)
 LOOK = (
-    "actions list", "actions show", "asof", "budgets", "data", "demo", "doctor", "evidence", "grants list", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
+    "actions list", "actions show", "asof", "budgets", "change list", "data", "demo", "doctor", "evidence", "grants list", "ledger key", "ledger prove", "ledger show", "lineage", "lint", "new flow",
     "new model", "new pack", "outbox list", "playbook dry-run", "playbook lint", "playbook list", "playbook show", "predictions",
     "quarantine export", "quarantine list", "sizing", "sql", "status", "trace", "try", "usage", "witness",
 )  # fmt: skip
 # change what is on record, under the name of the account; erase also what was
 CHANGE = (
-    "actions start", "actions stop", "backup", "erase", "gc", "grants end", "grants give", "ledger checkpoint", "ledger verify", "outbox settle", "quarantine discard",
+    "actions start", "actions stop", "backup", "change ask", "erase", "gc", "grants end", "grants give", "ledger checkpoint", "ledger verify", "outbox settle", "quarantine discard",
     "quarantine reinject", "quarantine repair", "restore", "retain", "rollback", "undo", "up", "verify",
 )  # fmt: skip
 # count as the word of a person who is not the one that asked

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from baton.actions import changes
 from baton.actions.action import Action
 from baton.console.host import Person, Rights
 from baton.console.queries.actions import of_case
 from baton.effects import delivery, firewall, outbox
 from baton.effects.peer import Outcome
+from baton.governance import content
 from baton.record import warehouse
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
@@ -243,3 +245,19 @@ def test_the_switch_stops_everything_with_a_reason_and_lets_it_begin_again(empty
     assert client("admin").post(turn, json={"turn": "stop", "reason": "again"}).status_code == 409
     assert client("admin").post(turn, json={"turn": "start"}).json() == {"stopped": False}
     assert client("admin").get("/baton/api/today").json()["actions"]["stopped"] is None
+
+
+def test_a_change_of_a_packs_file_is_answered_by_who_may_decide_on_all_dags(empty: Any) -> None:
+    asset = "contract:financial_crime/transactions"
+    with warehouse.write() as conn:
+        content.put_in_force(conn, asset, content.FileContent("0" * 64, "contract: another\n"), None, "first use")
+    number = changes.ask(asset, "dan").id
+    (one,) = asked()
+    assert (one["id"], one["kind"], one["target"], one["change"]) == (number, "edit", asset, True)
+    assert one["difference"][0][:2] == ["digest", "0" * 64]
+    page = client("admin").get("/baton/actions", headers=HTML).text
+    assert asset in page
+    assert client("admin").get("/baton/api/today").json()["actions"]["waiting"] == 1
+    assert answer("admin", number, one["seen"]).status_code == 200
+    events = client("admin").get(f"/baton/assets/{asset}").json()["events"]
+    assert {"asset_activated", "action_requested", "action_voted"} <= {event["kind"] for event in events}

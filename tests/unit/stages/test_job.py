@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from baton.actions import changes
 from baton.errors import BatonError, ContractBroken, SpecError
 from baton.record import ledger, tables
+from baton.settings import settings
 from baton.specs.base import Spec
 from baton.stages import answers, slots
 from baton.stages import run as stages
@@ -119,7 +121,9 @@ def test_the_same_job_is_not_run_again_whoever_asks() -> None:
 
 
 @pytest.mark.parametrize("change", ["options", "state", "models", "input", "contract"])
-def test_the_digest_changes_with_whatever_the_result_depends_on(change: str, pack: Path) -> None:
+def test_the_digest_changes_with_whatever_the_result_depends_on(change: str, pack: Path, home: Path) -> None:
+    (home / "governance").write_text("single\n")  # nobody has to agree to the other contract
+    settings.cache_clear()
     before = job("open", HERE + "case_for_each", options={"a": 1}, output_contract="flows", models={"m": 1},
                  inputs={"orders": commit("contract", 0, ORDERS)})  # fmt: skip
     (pack / "contracts/flows.yaml").write_text(
@@ -158,6 +162,7 @@ def test_a_dry_run_has_a_slot_of_its_own_and_changes_no_business_table() -> None
 def test_an_output_that_breaks_its_contract_commits_nothing(home: Path) -> None:
     bad = job(inputs={"orders": commit("contract", 0, ORDERS)},
               options={"params": {"factor": -1}}, output_contract="orders")  # fmt: skip
+    changes.require([("shop", "contract", "orders")], "test")  # recorded at its first use
     records = ledger.verify().records
     words = r"output of stage publish breaks contract orders: .*3 of 3 rows \(100\.0%\) break .*amount_negative"
     with pytest.raises(ContractBroken, match=words):

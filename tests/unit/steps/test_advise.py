@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,11 @@ def test_a_missing_or_empty_prompt_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with STAGE["warehouse_and_pack"](home, monkeypatch):
+    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        prompt = folder / "prompts" / "clerk.md"  # where people answer for it
+        prompt.parent.mkdir()
+        prompt.write_text(SPEC.instructions)
+        monkeypatch.setattr(f"{__name__}.SPEC", replace(SPEC, prompt=prompt))
         yield
 
 

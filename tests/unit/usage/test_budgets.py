@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ SPEC = AgentSpec(
 @pytest.fixture(autouse=True)
 def pack(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        prompt = folder / "prompts" / "clerk.md"  # where people answer for it
+        prompt.parent.mkdir()
+        prompt.write_text(SPEC.instructions)
+        monkeypatch.setattr(f"{__name__}.SPEC", replace(SPEC, prompt=prompt))
         yield folder
 
 

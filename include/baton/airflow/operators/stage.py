@@ -166,7 +166,7 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Run the stage; the XCom is small: the dataset's reference, its facts and the model versions in use."""
-        from baton.errors import ContractBroken, NoData, RegistryRefused
+        from baton.errors import ContractBroken, NoData, NotAgreed, RegistryRefused
         from baton.settings import scoring_slots
         from baton.stages import groups
         from baton.stages.run import run
@@ -186,7 +186,7 @@ class StageOperator(BaseOperator):
             checking.require_good_rows(facts)
         except NoData as error:
             raise AirflowSkipException(f"skipped: no data: {error}") from error
-        except (ContractBroken, RegistryRefused, SpecError) as error:
+        except (ContractBroken, NotAgreed, RegistryRefused, SpecError) as error:
             raise AirflowFailException(str(error)) from error  # a retry would meet the same rows, files or YAML
         # a StaleAttempt is retried: by then the owner of the slot has committed, and its result is returned
         made = {

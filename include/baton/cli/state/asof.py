@@ -11,6 +11,7 @@ from baton.record import asof as record
 from baton.record import warehouse
 
 _ASSET = re.compile(r"(model|flow):([A-Za-z][A-Za-z0-9_.~\-]{0,99})")
+_FILE = re.compile(r"(contract|prompt|agent|rules):[A-Za-z0-9_./~\-]{1,200}")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def asof(
     moment: Annotated[str, typer.Argument(help="Such as 2026-11-20T10:00; without a zone it is UTC.")],
-    about: Annotated[str, typer.Argument(metavar="ASSET", help="model:NAME or flow:DAG_ID.")],
+    about: Annotated[str, typer.Argument(metavar="ASSET", help="model:NAME, flow:DAG_ID, or contract:PACK/NAME.")],
     partition: Annotated[
         str | None, typer.Option(help="Of a flow, what this partition was made with; and the command that repeats it.")
     ] = None,
@@ -28,8 +29,11 @@ def asof(
 ) -> None:
     """Say what was in force at a moment: version, who approved it, on which evidence; and print how to replay a partition."""
     at, naive = record.moment(moment)
+    if _FILE.fullmatch(about):
+        _of_file(about, at, naive, json)
+        return
     if (named := _ASSET.fullmatch(about)) is None:
-        raise BatonError(f"{about}: say model:NAME or flow:DAG_ID")
+        raise BatonError(f"{about}: say model:NAME or flow:DAG_ID, or contract:, prompt:, agent: or rules:PACK/NAME")
     key = partition_key(partition) or ""
     with warehouse.read() as conn:
         if named[1] == "model":
@@ -56,6 +60,18 @@ def asof(
         )
     elif key:
         print(f"no flow is on record with version {found['version']} in partition {key}: there is nothing to replay")
+
+
+def _of_file(asset: str, at: str, naive: bool, json: bool) -> None:
+    with warehouse.read() as conn:
+        found = record.of_file(conn, asset, at)
+    if json:
+        print(as_json(found))
+        return
+    print(f"{asset} at {at}{', read as UTC' if naive else ''}")
+    by = f", by {', '.join(found['by'])}" if found["by"] else ""
+    since = f"since {found['since']}, {found['how']}{by} (entry {found['entry']})"
+    table(["what", ""], [["content", found["digest"]], ["in force", since]])
 
 
 def _model(found: dict[str, Any]) -> list[list[str]]:
