@@ -4,15 +4,20 @@ An asset is named by kind and name, `model:card_fraud`. Its policy is an `action
 and permits about changes are those of effects.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from baton.actions.action import Action
 from baton.errors import SpecError
 from baton.governance import assets
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
 
-KINDS = ("model:",)
-PROMOTE, LOOK_AGAIN = "promote", "look_again"
+KINDS = ("model:", "rules:")
+PROMOTE, LOOK_AGAIN, RAISE = "promote", "look_again", "raise_budget"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
+THEN = {RAISE: "the next run under the budget has the new limit"}  # what follows once people agreed, for people
 _MONTH = 60 * 24 * 30
 _NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
 
@@ -38,7 +43,12 @@ def policy_of(asset: str) -> ActionsSpec:
     changes = {
         PROMOTE: "makes a version the champion: it scores from then on",
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
+        RAISE: "lets more be used up than the budget in force does",
     }
+    long = {"permit_minutes": _MONTH, "answer_minutes": _MONTH}
+    unknown = PolicyRule(
+        name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
+    )  # of a file: one of two did not write it
     return ActionsSpec(
         actions={
             kind: ActionSpec(description=said, recovery="reversible_by_others", reach="record")
@@ -48,6 +58,12 @@ def policy_of(asset: str) -> ActionsSpec:
             PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver").model_copy(
                 update={"answer_minutes": _NO_END}
             ),
+            *(() if settings().governance == SINGLE else (unknown.model_copy(update=long),)),
             PolicyRule(name=name, level=_LEVELS[needs], permit_minutes=60 * 24, answer_minutes=_MONTH),
         ),
     )
+
+
+def changed(kind: str, entity_key: str, target: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Action:
+    """A change as people are shown it: all of it is in the payload, so that another one is another action."""
+    return Action(kind, entity_key, target, {"from": before, "to": after}, before=before, after=after)

@@ -4,7 +4,7 @@ What people agree to is one move: this version instead of this champion, on this
 and this policy of the gate. It is recomputed when they vote and when the champion moves; what differs then is another one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from baton.actions import admission, assets, permits, policy, requests, switch, 
 from baton.actions.action import Action, digest
 from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
+from baton.governance import limits
 from baton.names import CHAMPION, promote_of
 from baton.record import ledger, tables, warehouse
 from baton.settings import SINGLE, settings
@@ -116,6 +117,13 @@ def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
 _ANSWER = ("answer", "reviewer", "channel", "answered_at")
 
 
+State = dict[str, Any]
+# kinds of changes whose state now and as it would be are looked up when people vote; a `promote` has more to it
+NOW: dict[str, Callable[[Connection, Request], tuple[State, State]]] = {
+    assets.RAISE: lambda conn, request: limits.change(conn, request.entity_key)
+}
+
+
 def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
     """What a request about a change asks for, as it would be now.
 
@@ -125,6 +133,12 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
     if request.kind == assets.PROMOTE:
         model, _, version = request.entity_key.rpartition("/")
         return promotion(conn, model, int(version))
+    if request.kind in NOW:
+        before, after = NOW[request.kind](conn, request)
+        if before == after:
+            raise RegistryRefused(f"{request.entity_key}: nothing is left to agree to")
+        action = assets.changed(request.kind, request.entity_key, request.target, before, after)
+        return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action
     told = {**request.action}
     action = Action.of(request.kind, request.entity_key, request.target, told.get("payload") or {}, told)
     return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action

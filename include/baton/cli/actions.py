@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from baton.actions import switch, votes
+from baton.actions import assets, switch, votes
 from baton.actions.requests import APPROVED, Request
 from baton.actions.votes import Voter
 from baton.cli.output import Json, as_json, plural
@@ -80,6 +80,8 @@ def approve(
         print(f"request {number}: recorded; another person has to agree")
     elif after.undoes:
         print(f"request {number}: approved; {_deliver(after.flow, after.partition)}")
+    elif after.of_asset and after.kind in assets.THEN:
+        print(f"request {number}: approved; {assets.THEN[after.kind]}")
     else:
         print(f"request {number}: approved; the run of {after.flow} that waits for it goes on")
 

@@ -185,7 +185,8 @@ def _vote_on_change(
 ) -> Request | str:
     if request.state != requests.OPEN:
         return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
-    why = "the gate's verdict, the champion or the policy changed since it was asked"
+    what = "the gate's verdict, the champion" if request.kind == assets.PROMOTE else "what it is about"
+    why = f"{what} or the policy changed since it was asked"
     try:
         origin, action = promotions.standing(conn, request)
     except RegistryRefused as refusal:
