@@ -12,12 +12,17 @@ from baton.errors import SpecError
 from baton.governance import assets
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
+from baton.specs.governance import ASSET_KINDS
 
-KINDS = ("model:", "rules:")
-PROMOTE, LOOK_AGAIN, RAISE = "promote", "look_again", "raise_budget"
+KINDS = tuple(f"{kind}:" for kind in ASSET_KINDS)
+PROMOTE, LOOK_AGAIN = "promote", "look_again"
+RAISE, DISCARD = "raise_budget", "discard_rows"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
-THEN = {RAISE: "the next run under the budget has the new limit"}  # what follows once people agreed, for people
+THEN = {  # what follows once people agreed, for people
+    RAISE: "the next run under the budget has the new limit",
+    DISCARD: "whoever asked does the same again, and it is done",
+}
 _MONTH = 60 * 24 * 30
 _NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
 
@@ -44,17 +49,22 @@ def policy_of(asset: str) -> ActionsSpec:
         PROMOTE: "makes a version the champion: it scores from then on",
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
         RAISE: "lets more be used up than the budget in force does",
+        DISCARD: "gives up rows of a partition: no later run publishes them",
     }
     long = {"permit_minutes": _MONTH, "answer_minutes": _MONTH}
     unknown = PolicyRule(
         name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
     )  # of a file: one of two did not write it
+    another = PolicyRule(
+        name="another_person", actions=(DISCARD,), level="one_approver"
+    )  # than who asked, who is barred
     return ActionsSpec(
         actions={
             kind: ActionSpec(description=said, recovery="reversible_by_others", reach="record")
             for kind, said in changes.items()
         },
         policy=(
+            another.model_copy(update=long),
             PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver").model_copy(
                 update={"answer_minutes": _NO_END}
             ),

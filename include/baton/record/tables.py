@@ -50,6 +50,7 @@ quarantine = _table(
     "reason? actor? raw:json? first_seen updated_at",
     Index(None, "status"),
     Index(None, "entity_key", "flow", "partition"),
+    Index(None, "partition", "status"),
 )
 # what a partition has published, the rows are objects (`baton.published`); number: by which the index names it; commit_id: null
 # before the first commit; models: version by model; entities: number of them; decisions, predictions: the datasets
