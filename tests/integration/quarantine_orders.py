@@ -45,7 +45,9 @@ ROWS = [
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
     if request.param == "postgres":
         folder = Path(request.getfixturevalue("postgres_home"))
-        (folder / "governance").write_text("single\n")  # who has to agree to a discard is not what these tests are about
+        (folder / "governance").write_text(
+            "single\n"
+        )  # who has to agree to a discard is not what these tests are about
         settings.cache_clear()
         yield folder
         return

@@ -16,12 +16,13 @@ from baton.specs.governance import ASSET_KINDS
 
 KINDS = tuple(f"{kind}:" for kind in ASSET_KINDS)
 PROMOTE, LOOK_AGAIN = "promote", "look_again"
-RAISE, DISCARD = "raise_budget", "discard_rows"
+RAISE, DISCARD, GRANT = "raise_budget", "discard_rows", "grant_duty"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
 THEN = {  # what follows once people agreed, for people
     RAISE: "the next run under the budget has the new limit",
     DISCARD: "whoever asked does the same again, and it is done",
+    GRANT: "the duty is theirs from now on",
 }
 _MONTH = 60 * 24 * 30
 _NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
@@ -50,13 +51,14 @@ def policy_of(asset: str) -> ActionsSpec:
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
         RAISE: "lets more be used up than the budget in force does",
         DISCARD: "gives up rows of a partition: no later run publishes them",
+        GRANT: "gives somebody a duty on an asset",
     }
     long = {"permit_minutes": _MONTH, "answer_minutes": _MONTH}
     unknown = PolicyRule(
         name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
     )  # of a file: one of two did not write it
     another = PolicyRule(
-        name="another_person", actions=(DISCARD,), level="one_approver"
+        name="another_person", actions=(DISCARD, GRANT), level="one_approver"
     )  # than who asked, who is barred
     return ActionsSpec(
         actions={

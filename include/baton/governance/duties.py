@@ -1,7 +1,8 @@
 """Duties: who may approve, audit, ... an asset, by grants with an end date that its owner or deputy gives.
 
 A duty that was never granted on an asset is anybody's whom Airflow lets; once it was, it is its owner's, its deputy's, and of those
-whose grant is good: a grant that ended opens nothing to others. Airflow's auth manager is asked by the host beside this: both must
+whose grant is good: a grant that ended opens nothing to others. A grant is in force once a second person agreed
+to it (`baton.actions.promotions.grant`). Airflow's auth manager is asked by the host beside this: both must
 say yes.
 """
 
@@ -16,6 +17,7 @@ from baton.errors import BatonError, SpecError
 from baton.governance.assets import find
 from baton.record import ledger, warehouse
 from baton.record.tables import grants as table
+from baton.settings import SINGLE, settings
 
 Duty = Literal["read", "consume", "modify", "approve", "activate", "spend", "audit"]
 DUTIES: tuple[Duty, ...] = get_args(Duty)
@@ -24,7 +26,11 @@ LONGEST = 366  # days that a grant may last
 
 @dataclass(frozen=True)
 class Grant:
-    """One row of `grants`: who may do what on which asset, until the end of the day `valid_to`, unless it was ended before."""
+    """One row of `grants`: who may do what on which asset, until the end of the day `valid_to`, unless it was ended before.
+
+    Attributes:
+        agreed_at: since when it is in force: a second person agreed to it; None: it waits for them.
+    """
 
     id: int
     asset: str
@@ -36,10 +42,15 @@ class Grant:
     valid_to: str
     ended_at: str | None
     ended_by: str | None
+    agreed_at: str | None
 
     def holds(self, at: str) -> bool:
         """Whether it is good at that time."""
-        return self.ended_at is None and self.valid_to > at
+        return self.agreed_at is not None and self.ended_at is None and self.valid_to > at
+
+    def waits(self, at: str) -> bool:
+        """Whether a second person has yet to agree to it."""
+        return self.agreed_at is None and self.ended_at is None and self.valid_to > at
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ _COLUMNS = [table.c[field.name] for field in fields(Grant)]
 
 def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until: date, reason: str) -> Grant:
     """Give somebody a duty on an asset until the end of a day, with its ledger entry.
+
+    It is not in force before `agree`, but where one person runs the installation.
 
     Raises:
         BatonError: the giver is neither owner nor deputy, gives it to themselves, or what is said cannot be.
@@ -88,12 +101,38 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
         "given_by": giver.name or giver.id,
         "reason": reason.strip(),
     }
-    values |= {"at": warehouse.now(), "valid_to": end}
+    single = settings().governance == SINGLE
+    values |= {"at": warehouse.now(), "valid_to": end, **({"agreed_at": warehouse.now()} if single else {})}
     number = conn.execute(table.insert().values(values).returning(table.c.id)).scalar_one()
-    ledger.append(
-        conn, "grant_given", known.id, {"grant": int(number), **{k: v for k, v in values.items() if k != "at"}}
-    )
-    return _one(conn, int(number))
+    said = {"grant": int(number), **{k: v for k, v in values.items() if k not in ("at", "agreed_at")}}
+    ledger.append(conn, "grant_given", known.id, {**said, **({"governance": SINGLE} if single else {"waits": True})})
+    return find_grant(conn, int(number))
+
+
+def agree(conn: Connection, number: int, by: list[str], request: int) -> None:
+    """A second person agreed: bring a grant in force, with its ledger entry.
+
+    Raises:
+        BatonError: it is over, or in force already.
+    """
+    grant = find_grant(conn, number)
+    if not grant.waits(warehouse.now()):
+        raise BatonError(f"grant {number} does not wait for anybody")
+    conn.execute(table.update().where(table.c.id == number).values(agreed_at=warehouse.now()))
+    ledger.append(conn, "grant_agreed", grant.asset, {"grant": number, "by": by, "request": request})
+
+
+def lapse(conn: Connection, number: int, why: str) -> None:
+    """Nobody agreed: a grant that waits is over."""
+    here = (table.c.id == number, table.c.agreed_at.is_(None), table.c.ended_at.is_(None))
+    conn.execute(table.update().where(*here).values(ended_at=warehouse.now(), ended_by=why))
+
+
+def asked(conn: Connection, number: int) -> dict[str, str | None]:
+    """What people agree to of a grant that waits; empty: it waits no more."""
+    grant = find_grant(conn, number)
+    shown = ("person", "duty", "valid_to", "given_by", "reason")
+    return {name: getattr(grant, name) for name in shown} if grant.waits(warehouse.now()) else {}
 
 
 def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
@@ -102,15 +141,15 @@ def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
     Raises:
         BatonError: there is none of that number, it is over, or it is not theirs to end.
     """
-    grant = _one(conn, number)
+    grant = find_grant(conn, number)
     if not by.among(grant.person):
         _require_owner(grant.asset, by)
-    if not grant.holds(warehouse.now()):
+    if not (grant.holds(warehouse.now()) or grant.waits(warehouse.now())):
         raise BatonError(f"grant {number} is over since {(grant.ended_at or grant.valid_to)[:19]}")
     values = {"ended_at": warehouse.now(), "ended_by": by.name or by.id}
     conn.execute(table.update().where(table.c.id == number, table.c.ended_at.is_(None)).values(values))
     ledger.append(conn, "grant_ended", grant.asset, {"grant": number, "by": values["ended_by"], "reason": reason})
-    return _one(conn, number)
+    return find_grant(conn, number)
 
 
 def of_asset(conn: Connection, asset: str, limit: int = 200) -> list[Grant]:
@@ -121,7 +160,7 @@ def of_asset(conn: Connection, asset: str, limit: int = 200) -> list[Grant]:
 
 def in_force(conn: Connection, limit: int = 1000) -> list[Grant]:
     """Grants that are good now, by asset."""
-    good = (table.c.ended_at.is_(None), table.c.valid_to > warehouse.now())
+    good = (table.c.agreed_at.is_not(None), table.c.ended_at.is_(None), table.c.valid_to > warehouse.now())
     query = sa.select(*_COLUMNS).where(*good).order_by(table.c.asset, table.c.id).limit(limit)
     return [Grant(*row) for row in conn.execute(query)]
 
@@ -131,7 +170,7 @@ def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
 
     Where governance.yaml cannot be read, nobody has it by nature, so that only whose grant is good remains.
     """
-    here = (table.c.asset == asset, table.c.duty == duty)
+    here = (table.c.asset == asset, table.c.duty == duty, table.c.agreed_at.is_not(None))
     given = conn.execute(sa.select(table.c.person, table.c.valid_to, table.c.ended_at).where(*here)).all()
     if not given:
         return ""
@@ -158,7 +197,8 @@ def _require_owner(asset: str, who: Who) -> None:
         )
 
 
-def _one(conn: Connection, number: int) -> Grant:
+def find_grant(conn: Connection, number: int) -> Grant:
+    """The grant of that number. Raises BatonError: there is none."""
     row = conn.execute(sa.select(*_COLUMNS).where(table.c.id == number)).first()
     if row is None:
         raise BatonError(f"no grant has the number {number}; `baton grants list` shows those that are good")

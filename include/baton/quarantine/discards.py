@@ -22,7 +22,7 @@ from baton.record.tables import commits, heads, quarantine
 from baton.settings import SINGLE, settings
 
 SHARE = 0.05  # of a partition's rows: so many may one person give up alone
-Groups = Mapping[tuple[str, str], Sequence[QuarantinedRow]]
+RowsByPlace = Mapping[tuple[str, str], Sequence[QuarantinedRow]]
 
 
 class DiscardWaits(BatonError):
@@ -37,7 +37,7 @@ class NotAgreed(Exception):
         self.keys = tuple(keys)
 
 
-def let(conn: Connection, groups: Groups, reason: str, actor: str) -> dict[tuple[str, str], dict[str, Any]]:
+def let(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> dict[tuple[str, str], dict[str, Any]]:
     """Use up the permits that giving these rows up takes, in the transaction that does it.
 
     Args:
@@ -68,7 +68,7 @@ def let(conn: Connection, groups: Groups, reason: str, actor: str) -> dict[tuple
     return told
 
 
-def ask(conn: Connection, groups: Groups, reason: str, actor: str) -> list[str]:
+def ask(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> list[str]:
     """Ask people about it; returns what waits for whom, or was refused, in sentences."""
     warehouse.take_turns(conn, switch.TURNS)
     return [_asked(conn, key, rows, reason, actor) for key, rows in groups.items()]

@@ -180,9 +180,12 @@ permits = _table(
     Index(None, "pack", "rule", "issued_at"),
     Index(None, "level", "issued_at"),
 )
-# who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with
+# who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with;
+# agreed_at: null while it waits for a second person
 grants = _table(
-    "grants", "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?", Index(None, "asset", "duty")
+    "grants",
+    "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by? agreed_at?",
+    Index(None, "asset", "duty"),
 )
 # what the digests in packs of evidence about an entity's decision are salted with; partition: of the last decision that one was about.
 # An erasure takes it, and age with the predictions: the digests say nothing any more

@@ -32,7 +32,9 @@ def made(home: Path) -> Iterator[None]:
 
 def give(person: str = "ann", giver: Who = OWNER, days: int = 30, asset: str = ASSET, duty: Any = "approve") -> Grant:
     with warehouse.write() as conn:
-        return duties.give(conn, asset, duty, person, giver, TODAY + timedelta(days), "she knows it")
+        made = duties.give(conn, asset, duty, person, giver, TODAY + timedelta(days), "she knows it")
+        duties.agree(conn, made.id, ["bob"], 1)
+        return duties.find_grant(conn, made.id)
 
 
 def lacks(who: Who, asset: str = ASSET, duty: Any = "approve") -> str:
@@ -49,7 +51,7 @@ def test_a_duty_is_anybodys_until_it_is_given_and_never_again() -> None:
     with warehouse.write() as conn:
         duties.end(conn, grant.id, OWNER, "she left")
     assert [bool(lacks(who)) for who in (ANN, Who("bob"), OWNER)] == [True, True, False], "it opens nothing to others"
-    assert [entry.kind for entry in ledger.entries(subject=ASSET)] == ["grant_ended", "grant_given"]
+    assert [entry.kind for entry in ledger.entries(subject=ASSET)] == ["grant_ended", "grant_agreed", "grant_given"]
 
 
 def test_a_grant_is_good_until_its_day_is_over() -> None:

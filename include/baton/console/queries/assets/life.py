@@ -54,7 +54,10 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
     elif asset.kind == "flow":
         found["partitions"] = _partitions(conn, asset.name)
     who = duties.Who(rights.person.id, rights.person.name)
-    found["grants"] = [{**vars(one), "good": one.holds(now())} for one in duties.of_asset(conn, asset.id, EVENTS)]
+    found["grants"] = [
+        {**vars(one), "good": one.holds(now()), "waits": one.waits(now())}
+        for one in duties.of_asset(conn, asset.id, EVENTS)
+    ]
     found["may_give"] = who.among(asset.terms.owner, asset.terms.deputy) and decides(rights, asset)
     told = _events(conn, subjects)
     found["cases"] = _open_cases(conn, [flow for flow in flows if rights.read(flow)])
