@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,3 +215,55 @@ def test_limits_of_an_earlier_baton_are_in_force_after_the_revision(pack: Path) 
     assert sorted(one.entity_key for one in requests.still_open()) == ["shop/a_day", "shop/gone"]
     with warehouse.read() as conn:
         assert warehouse.meta_get("budget:shop/a_day", conn) is None
+
+
+def test_no_random_sequence_raises_a_limit_that_two_people_did_not_agree_to(pack: Path) -> None:
+    """Beside the real mechanism runs a book of a few lines: the limit in force, and who said yes to which change of it."""
+    rng, raised, refused = random.Random("raises"), 0, 0
+    who = [
+        (ANN, "ann"),
+        (Voter("ANN"), "ann"),
+        (BOB, "bob"),
+        (Voter("bob"), "bob"),
+        (Voter("service"), None),
+        (Voter(""), None),
+    ]
+    for sequence in range(8):
+        who_now = Consumer("shop", FLOW, "advise", f"{sequence}")
+        limit, yes = _settled_at(pack, 5), set[str]()
+        said, asked_about = 5.0, 5.0
+        for _ in range(30):
+            act = rng.choices(["file", "vote", "run"], [1, 6, 3])[0]
+            if act == "file":
+                said = rng.choice([4.0, 5.0, 9.0, 9.0, 12.0])
+                (pack / "budgets.yaml").write_text(A_DAY.format(FLOW, "day", "calls", said))
+            elif act == "vote" and (waiting := requests.still_open()):
+                voter, name = rng.choice(who)
+                try:
+                    firewall.vote(waiting[0].id, voter, "approved", waiting[0].seen)
+                except VoteRefused:
+                    refused += 1
+                    if said != asked_about and not requests.still_open():
+                        yes = set()
+                else:
+                    assert name is not None
+                    assert said == asked_about, "a word on what the file does not say any more"
+                    yes.add(name)
+            elif act == "run":
+                may = said <= limit or (said == asked_about and len(yes) >= 2)
+                got = _reserve(who_now)
+                assert got == (said if may else limit), (sequence, said, limit, yes)
+                raised += may and said > limit
+                if may or said != asked_about:
+                    yes = set()
+                limit, asked_about = got, said
+    assert (raised > 3, refused > 10) == (True, True), (raised, refused)
+
+
+def _settled_at(pack: Path, limit: float) -> float:
+    """Start from a limit that is in force, with nothing asked: there is none, then this one."""
+    with warehouse.write() as conn:
+        limits.keep(conn, "shop", {})
+        conn.execute(tables.requests.update().where(tables.requests.c.state == "open").values(state="withdrawn"))
+        conn.execute(tables.permits.update().values(void_at=warehouse.now()))
+    return room(pack, limit)
