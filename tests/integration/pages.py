@@ -110,6 +110,8 @@ class Reader:
         (self.folder / "dags").mkdir()
         if self.home != self.folder / ".baton":
             (self.folder / ".baton").symlink_to(self.home)  # that of services which run elsewhere
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.home / "governance").write_text("single\n")  # as `baton up` writes it into a new home
         if self.models:
             shutil.copy(ROOT / "dags" / "lifecycles.py", self.folder / "dags")
 

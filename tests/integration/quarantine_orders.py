@@ -44,9 +44,15 @@ ROWS = [
 @pytest.fixture(autouse=True, params=["sqlite", "postgres"])
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
     if request.param == "postgres":
-        yield request.getfixturevalue("postgres_home")
+        folder = Path(request.getfixturevalue("postgres_home"))
+        (folder / "governance").write_text(
+            "single\n"
+        )  # who has to agree to a discard is not what these tests are about
+        settings.cache_clear()
+        yield folder
         return
     monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    (tmp_path / "governance").write_text("single\n")
     settings.cache_clear()
     warehouse.migrate()
     yield tmp_path

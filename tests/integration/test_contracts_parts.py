@@ -180,6 +180,7 @@ def test_a_rule_that_parts_cannot_tell_is_refused_and_not_judged_part_by_part(ki
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BATON_HOME", str(tmp_path))
+    (tmp_path / "governance").write_text("single\n")  # who has to agree to a discard is not what these tests are about
     settings.cache_clear()
     warehouse.migrate()
     SHOP["as_pack"](monkeypatch)

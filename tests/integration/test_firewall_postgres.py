@@ -23,11 +23,10 @@ from baton.effects.attempts import Kept
 from baton.effects.outbox import PENDING, WAITING, Effect
 from baton.errors import BatonError
 from baton.feedback import cases
+from baton.governance.limits import EVERYWHERE
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
-from baton.specs.budgets import SpendingSpec
 from baton.usage import budgets
-from baton.usage.budgets import EVERYWHERE, DeclaredBudget
 from baton.usage.used import Consumer
 
 UNIT = Path(__file__).parents[1] / "unit"
@@ -253,19 +252,57 @@ def test_partitions_side_by_side_open_one_incident() -> None:
     assert BESIDE["ids"](found[0]) == BESIDE["ids"](found[1])
 
 
+@pytest.fixture
+def everywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Writes the limit of the installation's budget."""
+    monkeypatch.setenv("BATON_BUDGETS", str(home / "budgets.yaml"))
+    settings.cache_clear()
+
+    def write(limit: int) -> None:
+        (home / "budgets.yaml").write_text(f"of_all: {{period: day, unit: calls, limit: {limit}}}\n")
+
+    return write
+
+
+def _consumer(number: int) -> Consumer:
+    return Consumer("incident_response", "incident_flow", "advise", f"p{number}")
+
+
+def _all() -> list[budgets.BudgetState]:
+    return [one for one in budgets.states() if one.budget.pack == EVERYWHERE]
+
+
 @BOTH
-def test_fifty_stages_side_by_side_take_no_more_than_a_budget_has() -> None:
-    mine = [DeclaredBudget("all", EVERYWHERE, SpendingSpec(period="day", unit="calls", limit=100))]
+def test_stages_side_by_side_ask_once_about_a_raise_and_use_its_permit_once(everywhere: Callable[[int], None]) -> None:
+    def stage(number: int) -> int:
+        hold = budgets.reserve(_consumer(number), "large", {"large": {"calls": 1}}, 1000, 60)
+        hold.end({})
+        return sum(many for _, many in hold.plan)
+
+    everywhere(5)
+    assert stage(0) == 5
+    everywhere(9)
+    assert max(at_once(*[partial(stage, number) for number in range(12)])) <= 5
+    for person in ("ann", "bob"):
+        vote(person)()
+    at_once(*[partial(stage, number) for number in range(12)])
+    assert stage(0) == 9
+    assert [len(ledger.entries(kind=kind)) for kind in ("action_requested", "permit_used")] == [1, 1]
+    assert [entry.payload["limit"] for entry in ledger.entries(kind="budget_changed")] == [9, 5]
+
+
+@BOTH
+def test_fifty_stages_side_by_side_take_no_more_than_a_budget_has(everywhere: Callable[[int], None]) -> None:
+    everywhere(100)
 
     def stage(number: int) -> tuple[int, float]:
-        who = Consumer("shop", "shop_flow", "advise", f"p{number}")
-        hold = budgets.reserve(who, mine, "large", {"large": {"calls": 1}}, 3, 60)
-        (seen,) = budgets.states(mine)
+        hold = budgets.reserve(_consumer(number), "large", {"large": {"calls": 1}}, 3, 60)
+        (seen,) = _all()
         hold.end({"calls": len(hold.plan)})  # of up to three cases it asked about one
         return len(hold.plan), seen.used + seen.held
 
     found = at_once(*[partial(stage, number) for number in range(50)])
     assert max(taken for _, taken in found) <= 100
-    (left,) = budgets.states(mine)
+    (left,) = _all()
     assert (left.used, left.held) == (sum(asked for asked, _ in found), 0)
     assert left.used >= 34, "a hundred is enough for three cases each of so many"

@@ -4,16 +4,27 @@ An asset is named by kind and name, `model:card_fraud`. Its policy is an `action
 and permits about changes are those of effects.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from baton.actions.action import Action
 from baton.errors import SpecError
 from baton.governance import assets, content
 from baton.record import warehouse
 from baton.settings import SINGLE, settings
 from baton.specs.actions import ActionSpec, ActionsSpec, Level, PolicyRule
+from baton.specs.governance import ASSET_KINDS
 
-KINDS = ("model:", *(f"{kind}:" for kind in content.KINDS))
+KINDS = tuple(f"{kind}:" for kind in ASSET_KINDS)
 PROMOTE, LOOK_AGAIN, EDIT = "promote", "look_again", "edit"
+RAISE, DISCARD, GRANT = "raise_budget", "discard_rows", "grant_duty"
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
+THEN = {  # what follows once people agreed, for people
+    RAISE: "the next run under the budget has the new limit",
+    DISCARD: "whoever asked does the same again, and it is done",
+    GRANT: "the duty is theirs from now on",
+}
 _MONTH = 60 * 24 * 30
 _NO_END = 60 * 24 * 36_525  # no file of a pack may say as much
 
@@ -51,16 +62,33 @@ def policy_of(asset: str) -> ActionsSpec:
         PROMOTE: "makes a version the champion: it scores from then on",
         EDIT: "puts a changed file in force: stages work with it from then on, and with the one before no more",
         LOOK_AGAIN: "says that a second person has looked at an emergency rollback; it is done already",
+        RAISE: "lets more be used up than the budget in force does",
+        DISCARD: "gives up rows of a partition: no later run publishes them",
+        GRANT: "gives somebody a duty on an asset",
     }
+    long = {"permit_minutes": _MONTH, "answer_minutes": _MONTH}
+    unknown = PolicyRule(
+        name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
+    )  # of a file: one of two did not write it
+    another = PolicyRule(
+        name="another_person", actions=(DISCARD, GRANT), level="one_approver"
+    )  # than who asked, who is barred
     return ActionsSpec(
         actions={
             kind: ActionSpec(description=said, recovery="reversible_by_others", reach="record")
             for kind, said in changes.items()
         },
         policy=(
+            another.model_copy(update=long),
             PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver").model_copy(
                 update={"answer_minutes": _NO_END}
             ),
+            *(() if settings().governance == SINGLE else (unknown.model_copy(update=long),)),
             PolicyRule(name=name, level=_LEVELS[needs], permit_minutes=60 * 24, answer_minutes=_MONTH),
         ),
     )
+
+
+def changed(kind: str, entity_key: str, target: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Action:
+    """A change as people are shown it: all of it is in the payload, so that another one is another action."""
+    return Action(kind, entity_key, target, {"from": before, "to": after}, before=before, after=after)

@@ -14,7 +14,7 @@ from baton.actions import admission, assets, permits, policy, requests, switch, 
 from baton.actions.action import Action
 from baton.actions.requests import APPROVED, CHANGE, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
-from baton.governance import content
+from baton.governance import content, duties
 from baton.governance.assets import FILE, find
 from baton.governance.content import Named, id_of
 from baton.packs.pack import find_pack, is_installed, pack_folder, packs
@@ -160,7 +160,7 @@ def ask(asset: str, requester: str, reason: str = "") -> Request:
 
     Raises:
         RegistryRefused: there is nothing to agree to.
-        BatonError: nobody knows who asks, one person runs the installation, or the policy is that nobody may.
+        BatonError: nobody knows who asks, they lack the duty `modify`, one person runs the installation, or nobody may at all.
     """
 
     def work(conn: Connection) -> Request:
@@ -172,6 +172,7 @@ def ask(asset: str, requester: str, reason: str = "") -> Request:
         if why := votes.flaw(votes.Voter(requester), ""):
             raise BatonError(f"{asset}: not asked: {why}")
         origin, action = change(conn, asset, requester)
+        duties.require(conn, origin.pack, "modify", duties.Who(requester))
         former = requests.of_effect(conn, origin.effect)
         for one in former:  # asked by name, it is asked again
             requests.close(conn, one, WITHDRAWN, "it is asked for again", REFUSED)

@@ -1,11 +1,14 @@
 """Who is champion, by the ledger, and the request that a version becomes it: asked, answered and used up like an effect's.
 
+Duties that are given are asked about here, too, and the table `NOW` says of other changes how things stand when people vote.
+
 What people agree to is one move: this version instead of this champion, on this verdict of the gate, with these signed files
 and this policy of the gate. It is recomputed when they vote and when the champion moves; what differs then is another one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +18,8 @@ from baton.actions import admission, assets, changes, permits, policy, requests,
 from baton.actions.action import Action, digest
 from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
-from baton.governance import duties
+from baton.governance import duties, limits
+from baton.governance.duties import Grant, Who
 from baton.names import CHAMPION, promote_of
 from baton.record import ledger, tables, warehouse
 from baton.settings import SINGLE, settings
@@ -117,6 +121,14 @@ def ask(model: str, version: int, barred: Mapping[str, str]) -> Request:
 _ANSWER = ("answer", "reviewer", "channel", "answered_at")
 
 
+State = dict[str, Any]
+# kinds of changes whose state now and as it would be are looked up when people vote; a `promote` has more to it
+NOW: dict[str, Callable[[Connection, Request], tuple[State, State]]] = {
+    assets.RAISE: lambda conn, request: limits.change(conn, request.entity_key),
+    assets.GRANT: lambda conn, request: ({}, duties.asked(conn, _number(request))),
+}
+
+
 def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
     """What a request about a change asks for, as it would be now.
 
@@ -128,6 +140,12 @@ def standing(conn: Connection, request: Request) -> tuple[Origin, Action]:
         return promotion(conn, model, int(version))
     if request.kind == assets.EDIT:
         return changes.change(conn, request.pack)
+    if request.kind in NOW:
+        before, after = NOW[request.kind](conn, request)
+        if before == after:
+            raise RegistryRefused(f"{request.entity_key}: nothing is left to agree to")
+        action = assets.changed(request.kind, request.entity_key, request.target, before, after)
+        return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action
     told = {**request.action}
     action = Action.of(request.kind, request.entity_key, request.target, told.get("payload") or {}, told)
     return Origin(request.effect, request.flow, request.partition, request.pack, request.requester), action
@@ -137,6 +155,8 @@ def note(conn: Connection, request: Request) -> None:
     """Write what a closed request came to where pages and evidence look for it, with its ledger entry."""
     if request.kind == assets.EDIT:
         changes.note(conn, request)
+    if request.of_asset and request.kind == assets.GRANT:
+        _note_grant(conn, request)
     if request.kind != assets.PROMOTE or request.state == OPEN:
         return
     answer = {requests.APPROVED: "approved", REFUSED: "rejected", EXPIRED: "timeout"}.get(request.state)
@@ -150,6 +170,54 @@ def note(conn: Connection, request: Request) -> None:
     here = table.c.request == request.id
     conn.execute(table.update().where(here).values({**values, "answered_at": warehouse.now()}))
     ledger.append(conn, "approval", request.named, {**values, "request": request.id})
+
+
+def grant(conn: Connection, asset: str, duty: str, person: str, giver: Who, until: date, reason: str) -> Grant:
+    """Give a duty, and ask a second person, who is neither whoever gives it nor whoever gets it; before they agree it is not in force.
+
+    Raises:
+        BatonError: see `duties.give`.
+    """
+    warehouse.take_turns(conn, switch.TURNS)
+    made = duties.give(conn, asset, duty, person, giver, until, reason)
+    if not made.waits(warehouse.now()):
+        return made
+    kind, _, name = made.asset.partition(":")
+    flow = {"model": promote_of(name), "flow": name}.get(kind, made.asset)  # else it takes the right to decide on all
+    action = assets.changed(assets.GRANT, f"{made.asset}/{made.id}", made.asset, {}, duties.asked(conn, made.id))
+    barred = {made.person: "would get it", giver.name: "gives it"}
+    known = {who: why for who, why in barred.items() if who.strip()}
+    origin = Origin(_key(made), flow, f"grant-{made.id}", made.asset, giver.id, barred=known)
+    admission.admit(conn, origin, action, policy.load(origin.pack))
+    return made
+
+
+def end_grant(conn: Connection, number: int, by: Who, reason: str) -> Grant:
+    """End a grant, also one that waits: nobody is asked about it any more. Raises BatonError: see `duties.end`."""
+    warehouse.take_turns(conn, switch.TURNS)
+    ended = duties.end(conn, number, by, reason)
+    admission.settled(conn, _key(ended), "the grant was ended")
+    return ended
+
+
+def _key(made: Grant) -> str:
+    return f"{CHANGE}{assets.GRANT}:{made.id}"
+
+
+def _number(request: Request) -> int:
+    return int(request.entity_key.rpartition("/")[2])
+
+
+def _note_grant(conn: Connection, request: Request) -> None:
+    """A grant that people agreed to is in force in the transaction of the last vote; what nobody agreed to is over."""
+    if request.state == requests.APPROVED:
+        origin, action = standing(conn, request)
+        now = policy.policy_digest(policy.load(origin.pack), action.kind)
+        if permits.consume(conn, origin, action, now, once=True).permit is None:
+            raise RegistryRefused(f"{request.entity_key}: there is no permit for it")
+        duties.agree(conn, _number(request), votes.approvers(conn, request), request.id)
+    elif request.state in (REFUSED, EXPIRED):
+        duties.lapse(conn, _number(request), f"request {request.id}: {request.state}")
 
 
 def voices(number: int) -> str:

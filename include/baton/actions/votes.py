@@ -1,5 +1,7 @@
 """Votes: one person's word on one request. What is checked here no setting turns off, and administrators are not exempt."""
 
+import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +45,15 @@ class Voter:
     def names(self) -> frozenset[str]:
         """All that they are known by: Airflow knows people by an id and a name, what they started says the name alone."""
         return frozenset({self.id, self.name.strip().casefold()} - {""})
+
+
+def account() -> Voter:
+    """Whose process this is: the account, not what a variable says, since votes of two people are compared by it."""
+    try:
+        found = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return Voter("", "", COMMAND_LINE)
+    return Voter(found.pw_name, found.pw_gecos.split(",")[0] or found.pw_name, COMMAND_LINE)
 
 
 def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) -> str:

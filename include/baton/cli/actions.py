@@ -1,8 +1,6 @@
 """`baton actions` and `baton undo`: who is asked about what, people's answers, the kill switch, and taking effects back."""
 
 import json as plain
-import os
-import pwd
 from typing import Annotated
 
 import typer
@@ -22,12 +20,8 @@ Reason = Annotated[str, typer.Option(help="Why; goes on record.")]
 
 
 def person() -> Voter:
-    """Who types: the account of this process, not what a variable says, since votes of two people are compared by it."""
-    try:
-        found = pwd.getpwuid(os.getuid())
-    except KeyError:
-        return Voter("", "", "command line")
-    return Voter(found.pw_name, found.pw_gecos.split(",")[0] or found.pw_name, "command line")
+    """Who types."""
+    return votes.account()
 
 
 def register(into: typer.Typer) -> None:
@@ -88,6 +82,8 @@ def approve(
         print(f"request {number}: approved; what {after.target} says is in force. Clear the tasks that failed for it")
     elif after.undoes:
         print(f"request {number}: approved; {_deliver(after.flow, after.partition)}")
+    elif after.of_asset and after.kind in assets.THEN:
+        print(f"request {number}: approved; {assets.THEN[after.kind]}")
     else:
         print(f"request {number}: approved; the run of {after.flow} that waits for it goes on")
 

@@ -190,11 +190,8 @@ def _vote_on_change(
 ) -> Request | str:
     if request.state != requests.OPEN:
         return votes.cast(conn, request, voter, answer, seen, reason)  # says why not
-    why = (
-        changes.VOID
-        if request.kind == assets.EDIT
-        else "the gate's verdict, the champion or the policy changed since it was asked"
-    )
+    what = {assets.PROMOTE: "the gate's verdict, the champion", assets.EDIT: "the file, what is in force,"}
+    why = f"{what.get(request.kind, 'what it is about')} or the policy changed since it was asked"
     try:
         origin, action = promotions.standing(conn, request)
     except RegistryRefused as refusal:

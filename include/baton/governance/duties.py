@@ -2,7 +2,8 @@
 
 A duty that was never granted on an asset is anybody's whom Airflow lets; once it was, it is its owner's, its deputy's, and of those
 whose grant is good: a grant that ended opens nothing to others. `audit`, to which no log-in of Airflow's is asked, is theirs from the
-start. Airflow's auth manager is asked by the host beside this: both must say yes.
+start. A grant is in force once a second person agreed to it (`baton.actions.promotions.grant`). Airflow's auth manager is asked by the
+host beside this: both must say yes.
 """
 
 from dataclasses import dataclass, fields
@@ -25,8 +26,8 @@ LONGEST = 366  # days that a grant may last
 # on which kinds of assets something asks for a duty; what nothing asks for is not given, since it would open and close nothing
 ASKED: dict[Duty, tuple[AssetKind, ...]] = {
     "read": ASSET_KINDS,  # `console.host.Rights`, `console.queries.assets.listing`
-    "approve": ("model", "effect"),  # `actions.votes`
-    "modify": ("model",),  # a training by hand
+    "approve": ASSET_KINDS,  # `actions.votes`
+    "modify": ("model", "contract", "prompt", "agent", "rules"),  # a training by hand; whoever asks for a changed file
     "activate": ("model",),  # a promotion by hand, and a rollback
     "audit": ("flow",),  # evidence about a decision
 }
@@ -35,7 +36,11 @@ _CLOSED: tuple[Duty, ...] = ("audit",)
 
 @dataclass(frozen=True)
 class Grant:
-    """One row of `grants`: who may do what on which asset, until the end of the day `valid_to`, unless it was ended before."""
+    """One row of `grants`: who may do what on which asset, until the end of the day `valid_to`, unless it was ended before.
+
+    Attributes:
+        agreed_at: since when it is in force: a second person agreed to it; None: it waits for them.
+    """
 
     id: int
     asset: str
@@ -47,10 +52,15 @@ class Grant:
     valid_to: str
     ended_at: str | None
     ended_by: str | None
+    agreed_at: str | None
 
     def holds(self, at: str) -> bool:
         """Whether it is good at that time."""
-        return self.ended_at is None and self.valid_to > at
+        return self.agreed_at is not None and self.ended_at is None and self.valid_to > at
+
+    def waits(self, at: str) -> bool:
+        """Whether a second person has yet to agree to it."""
+        return self.agreed_at is None and self.ended_at is None and self.valid_to > at
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ def asked_on(kind: str) -> list[Duty]:
 def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until: date, reason: str) -> Grant:
     """Give somebody a duty on an asset until the end of a day, with its ledger entry.
 
+    It is not in force before `agree`, but where one person runs the installation.
+
     Raises:
         BatonError: the giver is neither owner nor deputy, gives it to themselves, or what is said cannot be.
         SpecError: there is no such asset, or nobody answers for it.
@@ -86,8 +98,7 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
         raise BatonError(f"duty {duty!r}: there are {', '.join(DUTIES)}")
     _require_owner(known.id, giver)
     if duty not in (there := asked_on(known.kind)):
-        said = ", ".join(there)
-        raise BatonError(f"duty {duty!r} on {known.id}: nothing asks for it, so nothing is given. Of a {known.kind} there are {said}"
+        raise BatonError(f"duty {duty!r} on {known.id}: nothing asks for it, so nothing is given. Of a {known.kind} there are {', '.join(there)}"
                          + ("; which flows may use it say `consumers` in governance.yaml" if duty == "consume" else ""))  # fmt: skip
     who = person.strip()
     if not who or len(who) > 128 or who.startswith(("flow:", "agent:", "service:")):
@@ -108,12 +119,38 @@ def give(conn: Connection, asset: str, duty: str, person: str, giver: Who, until
         "given_by": giver.name or giver.id,
         "reason": reason.strip(),
     }
-    values |= {"at": warehouse.now(), "valid_to": end}
+    single = settings().governance == SINGLE
+    values |= {"at": warehouse.now(), "valid_to": end, **({"agreed_at": warehouse.now()} if single else {})}
     number = conn.execute(table.insert().values(values).returning(table.c.id)).scalar_one()
-    ledger.append(
-        conn, "grant_given", known.id, {"grant": int(number), **{k: v for k, v in values.items() if k != "at"}}
-    )
-    return _one(conn, int(number))
+    said = {"grant": int(number), **{k: v for k, v in values.items() if k not in ("at", "agreed_at")}}
+    ledger.append(conn, "grant_given", known.id, {**said, **({"governance": SINGLE} if single else {"waits": True})})
+    return find_grant(conn, int(number))
+
+
+def agree(conn: Connection, number: int, by: list[str], request: int) -> None:
+    """A second person agreed: bring a grant in force, with its ledger entry.
+
+    Raises:
+        BatonError: it is over, or in force already.
+    """
+    grant = find_grant(conn, number)
+    if not grant.waits(warehouse.now()):
+        raise BatonError(f"grant {number} does not wait for anybody")
+    conn.execute(table.update().where(table.c.id == number).values(agreed_at=warehouse.now()))
+    ledger.append(conn, "grant_agreed", grant.asset, {"grant": number, "by": by, "request": request})
+
+
+def lapse(conn: Connection, number: int, why: str) -> None:
+    """Nobody agreed: a grant that waits is over."""
+    here = (table.c.id == number, table.c.agreed_at.is_(None), table.c.ended_at.is_(None))
+    conn.execute(table.update().where(*here).values(ended_at=warehouse.now(), ended_by=why))
+
+
+def asked(conn: Connection, number: int) -> dict[str, str | None]:
+    """What people agree to of a grant that waits; empty: it waits no more."""
+    grant = find_grant(conn, number)
+    shown = ("person", "duty", "valid_to", "given_by", "reason")
+    return {name: getattr(grant, name) for name in shown} if grant.waits(warehouse.now()) else {}
 
 
 def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
@@ -122,15 +159,15 @@ def end(conn: Connection, number: int, by: Who, reason: str) -> Grant:
     Raises:
         BatonError: there is none of that number, it is over, or it is not theirs to end.
     """
-    grant = _one(conn, number)
+    grant = find_grant(conn, number)
     if not by.among(grant.person):
         _require_owner(grant.asset, by)
-    if not grant.holds(warehouse.now()):
+    if not (grant.holds(warehouse.now()) or grant.waits(warehouse.now())):
         raise BatonError(f"grant {number} is over since {(grant.ended_at or grant.valid_to)[:19]}")
     values = {"ended_at": warehouse.now(), "ended_by": by.name or by.id}
     conn.execute(table.update().where(table.c.id == number, table.c.ended_at.is_(None)).values(values))
     ledger.append(conn, "grant_ended", grant.asset, {"grant": number, "by": values["ended_by"], "reason": reason})
-    return _one(conn, number)
+    return find_grant(conn, number)
 
 
 def of_asset(conn: Connection, asset: str, limit: int = 200) -> list[Grant]:
@@ -141,7 +178,7 @@ def of_asset(conn: Connection, asset: str, limit: int = 200) -> list[Grant]:
 
 def in_force(conn: Connection, limit: int = 1000) -> list[Grant]:
     """Grants that are good now, by asset."""
-    good = (table.c.ended_at.is_(None), table.c.valid_to > warehouse.now())
+    good = (table.c.agreed_at.is_not(None), table.c.ended_at.is_(None), table.c.valid_to > warehouse.now())
     query = sa.select(*_COLUMNS).where(*good).order_by(table.c.asset, table.c.id).limit(limit)
     return [Grant(*row) for row in conn.execute(query)]
 
@@ -151,7 +188,7 @@ def lacks(conn: Connection, asset: str, duty: Duty, who: Who) -> str:
 
     Where governance.yaml cannot be read, nobody has it by nature, so that only whose grant is good remains.
     """
-    here = (table.c.asset == asset, table.c.duty == duty)
+    here = (table.c.asset == asset, table.c.duty == duty, table.c.agreed_at.is_not(None))
     given = conn.execute(sa.select(table.c.person, table.c.valid_to, table.c.ended_at).where(*here)).all()
     if not given and duty not in _CLOSED:
         return ""
@@ -198,7 +235,8 @@ def _require_owner(asset: str, who: Who) -> None:
         )
 
 
-def _one(conn: Connection, number: int) -> Grant:
+def find_grant(conn: Connection, number: int) -> Grant:
+    """The grant of that number. Raises BatonError: there is none."""
     row = conn.execute(sa.select(*_COLUMNS).where(table.c.id == number)).first()
     if row is None:
         raise BatonError(f"no grant has the number {number}; `baton grants list` shows those that are good")

@@ -1,6 +1,6 @@
 """Quarantine: bad rows wait here, are repaired or discarded by people, and go back into their partition.
 
-The names that people's tools and packs use; stages import the modules. Stands on contracts, data and record.
+The names that people's tools and packs use; stages import the modules. Stands on actions, contracts, data and record.
 """
 
 from baton.quarantine.files import export, repair_file

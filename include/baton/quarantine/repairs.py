@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from baton.data.cells import as_text
 from baton.data.fit import flaw
 from baton.errors import BatonError
+from baton.quarantine import discards
 from baton.quarantine.expressions import CellError, Expression
 from baton.quarantine.rows import STATUSES, WAITING, QuarantinedRow, RowKey, Where, select, take_turn
 from baton.record import ledger, warehouse
@@ -105,21 +106,42 @@ def discard(where: Where, reason: str, actor: str) -> int:
     """Give rows up: they are left out of every later run, and stay on record with the reason. Returns how many.
 
     Raises:
+        DiscardWaits: it would be more than `discards.SHARE` of a partition: people were asked; the same again once they agreed.
         BatonError: no reason, or no waiting row matches.
     """
     if not reason.strip():
         raise BatonError("say why the rows are discarded (--reason)")
     where = where if where.status else replace(where, status=WAITING)
 
+    def rows_now(conn: Connection) -> list[QuarantinedRow]:
+        warehouse.take_turns(conn, "discards")  # two flows of one source are counted together
+        return _some(conn, where)
+
     def work(conn: Connection) -> int:
-        rows = _some(conn, where)
+        rows = rows_now(conn)
+        told = discards.let(conn, _partitions(rows), reason, actor)
         values = {"status": "discarded", "reason": reason, "actor": actor, "updated_at": warehouse.now()}
         _change(conn, [(row, values) for row in rows], WAITING)
         for (flow, partition), group in _partitions(rows).items():
-            _append(conn, "rows_discarded", flow, partition, group, {"actor": actor, "reason": reason})
+            _append(
+                conn,
+                "rows_discarded",
+                flow,
+                partition,
+                group,
+                {"actor": actor, "reason": reason, **told.get((flow, partition), {})},
+            )
         return len(rows)
 
-    return warehouse.transact(work)
+    def ask(conn: Connection) -> list[str]:
+        lacking = {key: rows for key, rows in _partitions(rows_now(conn)).items() if key in keys}
+        return discards.ask(conn, lacking, reason, actor)
+
+    try:
+        return warehouse.transact(work)
+    except discards.PermitMissing as refusal:
+        keys = refusal.keys
+    raise discards.DiscardWaits(f"nothing was discarded: {_some_of(warehouse.transact(ask))}")
 
 
 def _some(conn: Connection, where: Where) -> list[QuarantinedRow]:

@@ -50,6 +50,7 @@ quarantine = _table(
     "reason? actor? raw:json? first_seen updated_at",
     Index(None, "status"),
     Index(None, "entity_key", "flow", "partition"),
+    Index(None, "partition", "status"),
 )
 # what a partition has published, the rows are objects (`baton.published`); number: by which the index names it; commit_id: null
 # before the first commit; models: version by model; entities: number of them; decisions, predictions: the datasets
@@ -179,10 +180,11 @@ permits = _table(
     Index(None, "pack", "rule", "issued_at"),
     Index(None, "level", "issued_at"),
 )
-# who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with
+# who may do what on which asset (`baton.governance.duties`), until when; person: what they log in with;
+# agreed_at: null while it waits for a second person
 grants = _table(
     "grants",
-    "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by?",
+    "id:id* asset person duty given_by reason? at valid_to ended_at? ended_by? agreed_at?",
     Index(None, "asset", "duty"),
     Index(None, "duty", "asset"),
 )

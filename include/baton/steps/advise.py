@@ -94,6 +94,8 @@ def advise(job: StageJob[AdviseOptions]) -> StageOutput:
     short = sum(answer.reason.startswith(DEGRADED) for answer in answers)
     if short:
         facts["over_budget"] = short
+    if hold is not None and hold.waits:
+        facts["raises_wait"] = hold.waits
     last = hold.short.spec.ladder[-1] if hold is not None and hold.short is not None else TEMPLATE
     frame = _frame(spec, cases, answers, records.prompts.get(prompt_name(spec.name), 0), last)
 
@@ -138,7 +140,7 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
             callers.setdefault(conn_id, other)
     bounds = {conn_id: bound(spec, options, one.model.prices) for conn_id, one in callers.items()}
     wanted = min(cases, options.max_calls)
-    hold = budgets.reserve(_consumer(job), under, options.conn_id, bounds, wanted, options.timeout)
+    hold = budgets.reserve(_consumer(job), options.conn_id, bounds, wanted, options.timeout)
     why = f"{DEGRADED} ({hold.short.name})" if hold.short is not None else ""
     rest = f"{why}, for a person" if hold.short is not None and hold.short.spec.ladder[-1] == CASE else why
     rungs = [Rung(callers[conn_id], many, why if conn_id != options.conn_id else "") for conn_id, many in hold.plan]

@@ -7,31 +7,27 @@ their attempts were killed or lost their slots: one each.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from baton.errors import SpecError
-from baton.packs.pack import load_pack, packs
-from baton.packs.spec_file import raise_for, read_as
-from baton.record import ledger, warehouse
+from baton.governance.limits import EVERYWHERE
+from baton.packs.pack import packs
+from baton.record import warehouse
 from baton.record.tables import heads, reservations, usage
-from baton.settings import settings
-from baton.specs.budgets import ENDS, BudgetsSpec, SpendingSpec
+from baton.specs.budgets import ENDS
+from baton.usage import raises
+from baton.usage.raises import DeclaredBudget
 from baton.usage.used import NO_SLOT, Consumer
 
 Amounts = Mapping[str, float]  # by unit: cost (missing where no price is known), tokens, calls, seconds
 
-DEGRADED, CHANGED = "degraded_by_budget", "budget_changed"  # on the ledger
-EVERYWHERE = ""  # pack of the budgets that BATON_BUDGETS names
+DEGRADED = "degraded_by_budget"  # on the ledger
 LEASE = 120.0  # seconds beside a call's own: an attempt that was silent for longer may not ask any more
 _SLOT = ("flow", "stage", "partition", "map_index")
 _USED = {
@@ -41,41 +37,17 @@ _USED = {
 
 
 @dataclass(frozen=True)
-class DeclaredBudget:
-    """A declared budget: its name, and the pack that declares it (`EVERYWHERE`: all packs)."""
-
-    name: str
-    pack: str
-    spec: SpendingSpec
-
-    @property
-    def key(self) -> str:
-        """Its name among all."""
-        return f"{self.pack or 'all'}/{self.name}"
-
-    @property
-    def scope(self) -> str:
-        """What it is of, for people."""
-        return self.spec.flow or (f"pack {self.pack}" if self.pack else "all packs")
-
-    def begins(self, at: str) -> str:
-        """First day of the period that holds a moment."""
-        return at[:10] if self.spec.period == "day" else f"{at[:7]}-01"
-
-    def within(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
-        """Rows of a table that it is about."""
-        wanted = {"flow": self.spec.flow, "pack": self.pack}
-        return [table.c[name] == value for name, value in wanted.items() if value]
-
-
-@dataclass(frozen=True)
 class BudgetState:
     """What was used of a budget in this period, of the limit in force, and what attempts hold that still run."""
 
     budget: DeclaredBudget
-    limit: float
     used: float
     held: float
+
+    @property
+    def limit(self) -> float:
+        """The limit in force, in the budget's unit."""
+        return self.budget.spec.limit
 
     @property
     def left(self) -> float:
@@ -88,42 +60,18 @@ class BudgetState:
         return self.used / self.limit
 
 
-def declared(of: Sequence[str] | None = None) -> list[DeclaredBudget]:
-    """All budgets of packs, by default of those that run, and of the installation.
+def of_stage(who: Consumer) -> list[DeclaredBudget]:
+    """The budgets in force that a stage is under.
 
     Raises:
         SpecError: a file is wrong; lists every mistake with file and line.
     """
-    chosen = packs() if of is None else of
-    own = [DeclaredBudget(name, pack, spec) for pack in chosen for name, spec in load_pack(pack).budgets.items()]
-    return own + [DeclaredBudget(name, EVERYWHERE, spec) for name, spec in _everywhere().items()]
+    with warehouse.read() as conn:
+        return _of(who, [*raises.in_force(conn, who.pack), *raises.in_force(conn, EVERYWHERE)])
 
 
-def _everywhere() -> dict[str, SpendingSpec]:
-    path = settings().budgets
-    if path is None:
-        return {}
-    try:
-        changed_at = path.stat().st_mtime_ns
-    except OSError as error:  # no budget would be no limit
-        raise SpecError(
-            f"BATON_BUDGETS names {path}, which cannot be read ({error.strerror}): write the file there, or take the setting away; "
-            "until then no stage that asks an agent runs"
-        ) from error
-    return _read(path, changed_at)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, _changed_at: int) -> dict[str, SpendingSpec]:
-    spec, _, problems = read_as(BudgetsSpec, path)
-    raise_for(problems)
-    assert spec is not None
-    return dict(spec.root)
-
-
-def of_stage(who: Consumer) -> list[DeclaredBudget]:
-    """The budgets that a stage is under."""
-    return [one for one in declared([who.pack]) if one.spec.flow in (who.flow, None)]
+def _of(who: Consumer, found: Sequence[DeclaredBudget]) -> list[DeclaredBudget]:
+    return [one for one in found if one.spec.flow in (who.flow, None)]
 
 
 def state(conn: Connection, budget: DeclaredBudget, at: str) -> BudgetState:
@@ -140,16 +88,18 @@ def state(conn: Connection, budget: DeclaredBudget, at: str) -> BudgetState:
             held += row.held.get(unit, 0.0)
     mine = (usage.c.day >= since, usage.c.calls > 0, *budget.within(usage))
     used = conn.execute(sa.select(sa.func.coalesce(sa.func.sum(_USED[unit]), 0.0)).where(*mine)).scalar_one()
-    return BudgetState(budget, granted(conn, budget), float(used) + spent, held)
+    return BudgetState(budget, float(used) + spent, held)
 
 
-def states(budgets: Sequence[DeclaredBudget] | None = None) -> list[BudgetState]:
-    """How all budgets stand now."""
-    wanted = declared() if budgets is None else budgets
-    if not wanted:
-        return []
+def states() -> list[BudgetState]:
+    """How all budgets in force stand now, of the packs that run and of the installation.
+
+    Raises:
+        SpecError: a file is wrong.
+    """
     with warehouse.read() as conn:
-        return [state(conn, one, warehouse.now()) for one in wanted]
+        found = [one for pack in (*packs(), EVERYWHERE) for one in raises.in_force(conn, pack)]
+        return [state(conn, one, warehouse.now()) for one in found]
 
 
 class Hold:
@@ -159,10 +109,13 @@ class Hold:
         plan: connections in the order of the ladder, and how many of the cases each is asked about, the first ones first.
         short: the budget that the rest has no room in; None: all cases are in the plan.
         at: when it was reserved: the period that it counts in.
+        waits: what files say of its budgets and people have not agreed to, in words.
     """
 
-    def __init__(self, number: int, at: str, plan: Sequence[tuple[str, int]], short: DeclaredBudget | None) -> None:
-        self._number, self.at, self.plan, self.short = number, at, plan, short
+    def __init__(
+        self, number: int, at: str, plan: Sequence[tuple[str, int]], short: DeclaredBudget | None, waits: Sequence[str]
+    ) -> None:
+        self._number, self.at, self.plan, self.short, self.waits = number, at, plan, short, list(waits)
 
     def keep(self, spent: Amounts, held: Amounts, seconds: float) -> bool:
         """Say what was used so far and what is held on to, for so many seconds and some.
@@ -188,27 +141,22 @@ class Hold:
         conn.execute(reservations.delete().where(reservations.c.id == self._number))
 
 
-def reserve(
-    who: Consumer,
-    budgets: Sequence[DeclaredBudget],
-    first: str,
-    bounds: Mapping[str, Amounts],
-    cases: int,
-    seconds: float,
-) -> Hold:
+def reserve(who: Consumer, first: str, bounds: Mapping[str, Amounts], cases: int, seconds: float) -> Hold:
     """Reserve for as many of the cases as the budgets have room for; the others go down the ladder of the one that is short.
 
     Args:
         first: connection of the model that the stage is to ask.
         bounds: what a case may use up at most, by connection; those of the ladders that are missing cannot be asked.
         seconds: that a case may take.
+
+    Raises:
+        SpecError: a file of budgets is wrong.
     """
 
     def work(conn: Connection) -> Hold:
         warehouse.take_turns(conn, "budgets")
         at = warehouse.now()
-        for one in budgets:
-            _note_change(conn, one)
+        budgets = _of(who, [one for pack in (who.pack, EVERYWHERE) for one in raises.settle(conn, pack, who.flow)])
         left = [state(conn, one, at).left for one in budgets]
         short: DeclaredBudget | None = None
         rungs, plan, rest = [first], list[tuple[str, int]](), cases
@@ -217,7 +165,7 @@ def reserve(
             if (bound := bounds.get(rung)) is None:
                 continue
             fits = [_times(room, bound.get(one.spec.unit)) for one, room in zip(budgets, left, strict=True)]
-            many = int(min(rest, *fits))
+            many = int(min([rest, *fits]))  # no budget: the last one was taken away
             if many:
                 plan.append((rung, many))
                 left = [room - many * bound.get(one.spec.unit, 0.0) for one, room in zip(budgets, left, strict=True)]
@@ -228,28 +176,9 @@ def reserve(
         held = {unit: sum(many * bounds[rung].get(unit, 0.0) for rung, many in plan) for unit in _USED}
         row = {**_place(who), "fence": who.fence, "at": at, "until": _later(at, seconds), "held": held, "spent": {}}
         number = conn.execute(reservations.insert().values(row).returning(reservations.c.id)).scalar_one()
-        return Hold(number, at, plan, short)
+        return Hold(number, at, plan, short, [f"budget {one.name}: {one.waits}" for one in budgets if one.waits])
 
     return warehouse.transact(work)
-
-
-def granted(conn: Connection, budget: DeclaredBudget) -> float:
-    """The limit in force.
-
-    A raise is to wait for people's votes here, and the limit before it to be in force until then; so far what a file says is
-    in force at once, and on record.
-    """
-    return budget.spec.limit
-
-
-def _note_change(conn: Connection, budget: DeclaredBudget) -> None:
-    key = f"budget:{budget.key}"
-    now = {"limit": budget.spec.limit, "unit": budget.spec.unit, "period": budget.spec.period}
-    text = json.dumps(now)
-    if (before := warehouse.meta_get(key, conn)) != text:
-        warehouse.meta_set(key, text, conn)
-        said = {**now, "before": json.loads(before) if before else None}
-        ledger.append(conn, CHANGED, budget.key, said)
 
 
 def _times(left: float, bound: float | None) -> float:

@@ -88,9 +88,10 @@ def uncommitted(since: str = "", until: str = "", may: May = lambda flow: True) 
 
 
 def standing(may: May = lambda flow: True) -> list[dict[str, Any]]:
-    """All budgets that a person may read about: name, scope, period, unit, limit, used, held, share, turned_away, ladder.
+    """All budgets that a person may read about: name, scope, period, unit, limit, used, held, share, turned_away, ladder, waits.
 
-    `turned_away` counts cases of this period that had no room and went down the ladder.
+    `turned_away` counts cases of this period that had no room and went down the ladder; `waits` says what the file says instead of
+    the limit in force, and whom that waits for.
     """
     found, at = [one for one in budgets.states() if may(one.budget.spec.flow)], warehouse.now()
     if not found:
@@ -112,6 +113,7 @@ def _shown(one: BudgetState, turned_away: int) -> dict[str, Any]:
     return {
         "name": one.budget.name, "scope": one.budget.scope, "period": spec.period, "unit": spec.unit, "limit": one.limit,
         "used": one.used, "held": one.held, "share": one.share, "turned_away": turned_away, "ladder": list(spec.ladder),
+        "waits": one.budget.waits,
     }  # fmt: skip
 
 

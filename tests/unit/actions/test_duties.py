@@ -33,6 +33,7 @@ def given(asset: str, person: str, until: str = "2999-01-01T00:00:00.000000Z", *
         "duty": "approve",
         "given_by": "op",
         "at": warehouse.now(),
+        "agreed_at": warehouse.now(),
         "valid_to": until,
     }
     with warehouse.write() as conn:

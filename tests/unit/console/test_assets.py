@@ -130,7 +130,7 @@ def test_owner_or_deputy_gives_duties_where_airflow_lets_them_decide(empty: Any)
     assert send("admin", person="admin").status_code == 409
     assert client(None).post("/baton/grants", json=asked_for).status_code == 401
     (grant,) = asked("assets/model:card_fraud")["grants"]
-    assert (grant["person"], grant["given_by"], grant["good"]) == ("ann", "admin", True)
+    assert (grant["person"], grant["given_by"], grant["good"], grant["waits"]) == ("ann", "admin", False, True)
     page = client("admin").get("/baton/assets/model:card_fraud", headers=HTML).text
     assert "she knows it" in page
     assert 'action="/baton/grants/end"' in page

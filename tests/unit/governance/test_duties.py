@@ -16,7 +16,7 @@ from baton.actions.votes import Voter
 from baton.cli.app import app
 from baton.cli.state import grants as cli
 from baton.errors import BatonError
-from baton.governance import duties
+from baton.governance import content, duties
 from baton.governance.duties import Grant, Who
 from baton.record import ledger, tables, warehouse
 from baton.settings import settings
@@ -34,7 +34,9 @@ def made(home: Path) -> Iterator[None]:
 
 def give(person: str = "ann", giver: Who = OWNER, days: int = 30, asset: str = ASSET, duty: Any = "approve") -> Grant:
     with warehouse.write() as conn:
-        return duties.give(conn, asset, duty, person, giver, TODAY + timedelta(days), "she knows it")
+        made = duties.give(conn, asset, duty, person, giver, TODAY + timedelta(days), "she knows it")
+        duties.agree(conn, made.id, ["bob"], 1)
+        return duties.find_grant(conn, made.id)
 
 
 def lacks(who: Who, asset: str = ASSET, duty: Any = "approve") -> str:
@@ -51,7 +53,7 @@ def test_a_duty_is_anybodys_until_it_is_given_and_never_again() -> None:
     with warehouse.write() as conn:
         duties.end(conn, grant.id, OWNER, "she left")
     assert [bool(lacks(who)) for who in (ANN, Who("bob"), OWNER)] == [True, True, False], "it opens nothing to others"
-    assert [entry.kind for entry in ledger.entries(subject=ASSET)] == ["grant_ended", "grant_given"]
+    assert [entry.kind for entry in ledger.entries(subject=ASSET)] == ["grant_ended", "grant_agreed", "grant_given"]
 
 
 def test_a_grant_is_good_until_its_day_is_over() -> None:
@@ -115,6 +117,7 @@ def test_where_nobody_can_be_read_to_answer_only_grants_count() -> None:
 def test_every_duty_is_asked_for_somewhere_or_cannot_be_given() -> None:
     named = {kind.rstrip(":") for kind in assets.KINDS}
     assert set(duties.ASKED["approve"]) == {*named, "effect"}, "of what people are asked about"
+    assert set(duties.ASKED["modify"]) == {"model", *content.KINDS}
     assert {*duties.DUTIES} - {*duties.ASKED} == {"consume", "spend"}, "include/docs/governance.md says so"
 
 

@@ -187,12 +187,12 @@ def test_what_an_attempt_held_that_could_not_say_so_is_free_with_its_fence(pack:
     slot = job("advise").slot
     fence = warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
     who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fence)
-    hold = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"tokens": CASE}}, 4, 30.0)
+    hold = budgets.reserve(who, "large", {"large": {"tokens": CASE}}, 4, 30.0)
     other = Consumer("shop", FLOW, "advise", HOURS[1])
-    again = budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0)
+    again = budgets.reserve(other, "large", {"large": {"tokens": CASE}}, 4, 30.0)
     assert (hold.plan, again.plan) == ([("large", 4)], [])
     warehouse.transact(lambda conn: slots.raise_fence(conn, slot))
-    assert budgets.reserve(other, budgets.of_stage(other), "large", {"large": {"tokens": CASE}}, 4, 30.0).plan
+    assert budgets.reserve(other, "large", {"large": {"tokens": CASE}}, 4, 30.0).plan
 
 
 def test_an_attempt_that_lost_its_slot_asks_no_more(pack: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_attempt_that_lost_its_slot_asks_no_more(pack: Path) -> None:
         advise(large=model)
     assert len(model.asked) == 1
     who = Consumer("shop", FLOW, "advise", HOURS[0], fence=fences[0] - 1)
-    late = budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"calls": 1}}, 1, 30.0)
+    late = budgets.reserve(who, "large", {"large": {"calls": 1}}, 1, 30.0)
     assert not late.keep({}, {"calls": 1}, 30.0), "it does not get the fence of the one that owns the slot now"
 
 
@@ -263,7 +263,7 @@ def test_what_is_no_price_is_none(pack: Path, price: float) -> None:
     assert prices_of("large", {"input": "0.5", "output": 0}) == {"input": 0.5, "output": 0}
     budget(pack, "cost", 1e-9)
     who = Consumer("shop", FLOW, "advise", HOURS[0])
-    assert budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"cost": price}}, 4, 30.0).plan == []
+    assert budgets.reserve(who, "large", {"large": {"cost": price}}, 4, 30.0).plan == []
 
 
 @pytest.mark.parametrize(
@@ -302,18 +302,18 @@ def test_another_day_begins_anew_and_a_month_does_not(pack: Path) -> None:
     who = Consumer("shop", FLOW, "advise", HOURS[0])
     with warehouse.write() as conn:
         record(conn, commit, who, [Use("agent:clerk", "1", calls=3)], "2026-11-20T23:59:59.000000Z")
-        day, month = (budgets.state(conn, one, "2026-11-21T00:00:00.000000Z") for one in budgets.declared())
+        day, month = (budgets.state(conn, one, "2026-11-21T00:00:00.000000Z") for one in budgets.of_stage(who))
     assert (day.used, month.used, month.left) == (0, 3, 6)
 
 
 def test_a_changed_limit_is_on_record(pack: Path) -> None:
     who = Consumer("shop", FLOW, "advise", HOURS[0])
-    for limit in (5.0, 5.0, 9.0):
+    for limit in (9.0, 9.0, 5.0):
         budget(pack, "calls", limit)
         load_pack("shop")
-        budgets.reserve(who, budgets.of_stage(who), "large", {"large": {"calls": 1}}, 1, 1.0)
+        budgets.reserve(who, "large", {"large": {"calls": 1}}, 1, 1.0)
     entries = [entry.payload for entry in ledger.entries(kind="budget_changed")]
-    assert [(one["limit"], (one["before"] or {}).get("limit")) for one in entries] == [(9.0, 5.0), (5.0, None)]
+    assert [(one["limit"], (one["before"] or {}).get("limit")) for one in entries] == [(5.0, 9.0), (9.0, None)]
 
 
 @pytest.mark.parametrize(("more", "said"), [(", ladder: [template, small]", "its last rung"), (", unti: x", "unti")])
@@ -329,11 +329,8 @@ def race(stages: int, limit: int) -> tuple[int, float]:
 
     def one(number: int) -> None:
         who = Consumer("shop", FLOW, "advise", f"p{number}")
-        mine = budgets.of_stage(who)
         gate.wait(30)
-        got[number] = sum(
-            many for _, many in budgets.reserve(who, mine, "large", {"large": {"calls": 1}}, 3, 60.0).plan
-        )
+        got[number] = sum(many for _, many in budgets.reserve(who, "large", {"large": {"calls": 1}}, 3, 60.0).plan)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(stages)]
     for thread in threads:

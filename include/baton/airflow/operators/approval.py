@@ -93,7 +93,8 @@ class ReviewTrigger(BaseTrigger):
         except Exception as error:  # where only the registry is asked there is none
             self.log.info("no request in Airflow: %s", error)
             return None
-        if not given.response_received or given.responded_by_user is None:
+        # no answer at all where no triggerer stands between, as in `dag.test()`
+        if given is None or not given.response_received or given.responded_by_user is None:
             return None
         user = {"id": given.responded_by_user.id, "name": given.responded_by_user.name}
         return {"chosen_options": list(given.chosen_options or []), "responded_by_user": user}

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from baton.actions import promotions
 from baton.cli.actions import person
 from baton.cli.output import Json, as_json, plural, table
 from baton.errors import BatonError
@@ -39,8 +40,9 @@ def give(
         raise BatonError(f"--until {until}: write a day such as 2027-06-30") from None
     who = person()
     with warehouse.write() as conn:
-        made = duties.give(conn, asset, duty, to, duties.Who(who.id), day, reason)
-    print(f"grant {made.id}: {made.person} may {made.duty} {made.asset} until the end of {until}")
+        made = promotions.grant(conn, asset, duty, to, duties.Who(who.id), day, reason)
+    waits = "" if made.agreed_at else ", once somebody else agreed (`baton actions list`)"
+    print(f"grant {made.id}: {made.person} may {made.duty} {made.asset} until the end of {until}{waits}")
 
 
 @app.command()
@@ -48,7 +50,7 @@ def end(number: Annotated[int, typer.Argument(help="From `baton grants list`.")]
     """End a grant now; its asset's owner and deputy may, and whoever has it."""
     who = person()
     with warehouse.write() as conn:
-        duties.end(conn, number, duties.Who(who.id), reason)
+        promotions.end_grant(conn, number, duties.Who(who.id), reason)
     print(f"grant {number}: ended")
 
 
@@ -76,9 +78,10 @@ def list_(
             one.person,
             one.given_by,
             one.valid_to[:10],
+            (one.agreed_at or "waits")[:19],
             (one.ended_at or "")[:19],
         ]
         for one in found
     ]
-    table(["number", "asset", "duty", "person", "given by", "good before", "ended"], rows)
+    table(["number", "asset", "duty", "person", "given by", "good before", "in force since", "ended"], rows)
     print(plural(len(found), "grant", "grants"))

@@ -64,6 +64,9 @@ def budgets(json: Json = False) -> None:
         for one in found
     ]  # fmt: skip
     table(["budget", "of", "a", "limit", "used", "held", "share", "turned away", "then"], rows)
+    for one in found:
+        if one["waits"]:
+            print(f"{one['name']} of {one['scope']}: {one['waits']}")
 
 
 def _figures(one: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from baton.actions import promotions
 from baton.console.host import Rights
 from baton.console.pages import forms
 from baton.console.pages.asking import asking
@@ -43,7 +44,7 @@ def _give(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
         raise HTTPException(422, "until: a day such as 2027-06-30") from None
     duty, person, why = (str(fields.get(name, "")) for name in ("duty", "person", "reason"))
     with write() as conn:
-        return duties.give(conn, asset.id, duty, person, _who(rights), until, why[:2000])
+        return promotions.grant(conn, asset.id, duty, person, _who(rights), until, why[:2000])
 
 
 def _end(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
@@ -52,7 +53,7 @@ def _end(rights: Rights, asset: Asset, fields: dict[str, Any]) -> Grant:
         known = {str(one.id): one for one in duties.of_asset(conn, asset.id)}
         if number not in known:
             raise HTTPException(422, f"grant: {asset.id} has none of the number {number!r}")
-        return duties.end(conn, known[number].id, _who(rights), str(fields.get("reason", ""))[:2000])
+        return promotions.end_grant(conn, known[number].id, _who(rights), str(fields.get("reason", ""))[:2000])
 
 
 def _who(rights: Rights) -> Who:

@@ -59,7 +59,7 @@ def life(conn: Connection, rights: Rights, asset: Asset) -> Row:
     who = duties.Who(rights.person.id, rights.person.name)
     asked = duties.asked_on(asset.kind)
     found["grants"] = [
-        {**vars(one), "good": one.holds(now()), "asked": one.duty in asked}
+        {**vars(one), "good": one.holds(now()), "waits": one.waits(now()), "asked": one.duty in asked}
         for one in duties.of_asset(conn, asset.id, EVENTS)
     ]
     found["may_give"] = who.among(asset.terms.owner, asset.terms.deputy) and decides(rights, asset)

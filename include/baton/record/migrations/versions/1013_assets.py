@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "1013"
-down_revision = "1010"
+down_revision = "1012"
 
 
 def upgrade() -> None:

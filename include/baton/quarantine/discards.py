@@ -1,0 +1,125 @@
+"""Discards of more than a share of a partition wait for another person: asked about as a request, and done under its permit.
+
+What counts is all that was given up of the partition so far, in any flow that reads the same source: neither many small discards
+nor two flows get around it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from baton.actions import admission, assets, permits, policy, switch, votes
+from baton.actions.action import Action
+from baton.actions.requests import CHANGE, Origin
+from baton.errors import BatonError
+from baton.names import CONTRACT, INGEST
+from baton.quarantine.rows import QuarantinedRow
+from baton.record import warehouse
+from baton.record.tables import commits, heads, quarantine
+from baton.settings import SINGLE, settings
+
+SHARE = 0.05  # of a partition's rows: so many may one person give up alone
+RowsByPlace = Mapping[tuple[str, str], Sequence[QuarantinedRow]]
+
+
+class DiscardWaits(BatonError):
+    """Nothing was discarded: other people have to agree first, and were asked; or somebody refused it."""
+
+
+class PermitMissing(Exception):
+    """There is no permit for these partitions: roll back, so that those of others are not used up, and `ask`."""
+
+    def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__(keys)
+        self.keys = tuple(keys)
+
+
+def let(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Use up the permits that giving these rows up takes, in the transaction that does it.
+
+    Args:
+        groups: rows by flow and partition.
+        actor: who does it, as they say; like the account of this process, they cannot agree to it.
+
+    Returns:
+        what the ledger says beside it, by flow and partition, of those above the share.
+
+    Raises:
+        PermitMissing: one is missing.
+    """
+    wide = {key: share for key, rows in groups.items() if (share := _share(conn, key, rows)) > SHARE}
+    if settings().governance == SINGLE:
+        return {key: {"share": round(share, 4), "governance": SINGLE} for key, share in wide.items()}
+    if wide:
+        warehouse.take_turns(conn, switch.TURNS)
+    told, lacking = {}, []
+    for key, share in wide.items():
+        origin, action = _asking(conn, key, groups[key], reason, actor)
+        digest = policy.policy_digest(policy.load(origin.pack), action.kind)
+        verdict = permits.consume(conn, origin, action, digest, once=True)
+        if verdict.permit is None:
+            lacking.append(key)
+        told[key] = {"share": round(share, 4), "request": verdict.request, "permit": verdict.permit}
+    if lacking:
+        raise PermitMissing(lacking)
+    return told
+
+
+def ask(conn: Connection, groups: RowsByPlace, reason: str, actor: str) -> list[str]:
+    """Ask people about it; returns what waits for whom, or was refused, in sentences."""
+    warehouse.take_turns(conn, switch.TURNS)
+    return [_asked(conn, key, rows, reason, actor) for key, rows in groups.items()]
+
+
+def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str) -> str:
+    origin, action = _asking(conn, key, rows, reason, actor)
+    admitted = admission.admit(conn, origin, action, policy.load(origin.pack))
+    share = _share(conn, key, rows)
+    words = f"{key[0]} {key[1]}: {share:.1%} of its rows would be given up, one person alone may give up {SHARE:.0%}"
+    if admitted.state == admission.FORBIDDEN:
+        return f"{words}; request {admitted.request}: {admitted.words}"
+    return f"{words}; request {admitted.request} waits for another person: do the same again once they agreed"
+
+
+def _asking(
+    conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow], reason: str, actor: str
+) -> tuple[Origin, Action]:
+    flow, partition = key
+    place, account = f"{flow}/{partition}", votes.account().id
+    before = {"discarded": len(_given_up(conn, key, rows))}
+    # cells too: a row that somebody repaired meanwhile is not the one that was to be given up
+    cells = sorted([f"{row.row}:{row.row_sha}", row.status, repr(sorted(row.repair.items()))] for row in rows)
+    after = {
+        "discarded": before["discarded"] + len(rows), "rows": len(rows), "first_rows": [name for name, *_ in cells[:10]], "reason": reason,
+        "rows_sha256": hashlib.sha256(repr(cells).encode()).hexdigest(),
+    }  # fmt: skip
+    action = assets.changed(assets.DISCARD, place, f"flow:{flow}", before, after)
+    barred = {one: "wants to discard it" for one in (account, actor) if one.strip()}
+    return Origin(f"{CHANGE}{assets.DISCARD}:{place}", flow, partition, f"flow:{flow}", actor, barred=barred), action
+
+
+def _share(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> float:
+    """Share of the partition's rows that would be given up then; where no run says how many it read, of those in quarantine."""
+    flow, partition = key
+    c = quarantine.c
+    listed = sa.select(c.row_sha, c.row).where(c.flow == flow, c.partition == partition).distinct().subquery()
+    known = conn.execute(sa.select(sa.func.count()).select_from(listed)).scalar_one()
+    here = (heads.c.flow == flow, heads.c.partition == partition, heads.c.stage.in_((CONTRACT, INGEST)))
+    query = sa.select(heads.c.stage, commits.c.facts).where(*here, heads.c.commit_id == commits.c.id)
+    read: dict[str, int] = {}
+    for row in conn.execute(query):
+        read[row.stage] = read.get(row.stage, 0) + int(row.facts.get("rows_in", 0))
+    total = max(read.get(CONTRACT) or read.get(INGEST) or 0, int(known))
+    now = _given_up(conn, key, rows) | {(row.row_sha, row.row) for row in rows}
+    return len(now) / total
+
+
+def _given_up(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> set[tuple[str, int]]:
+    """Rows of the partition that were given up before, in this flow or in another one that reads the same source."""
+    c, sources = quarantine.c, sorted({row.source for row in rows})
+    same = sa.or_(c.flow == key[0], c.source.in_(sources))
+    query = sa.select(c.row_sha, c.row).where(c.partition == key[1], c.status == "discarded", same).distinct()
+    return {(row.row_sha, row.row) for row in conn.execute(query)}
