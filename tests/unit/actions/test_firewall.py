@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -392,17 +391,3 @@ def test_what_changed_nothing_is_taken_back_by_nothing(pack: Path) -> None:
     undone = firewall.take_back(outbox.effects(FLOW)[0].key, "ann")
     assert (undone.key, undone.words) == ("", "nothing had to be done: the target was so before")
     assert len(peer.sent) == 1
-
-
-def test_no_random_sequence_sends_what_people_did_not_agree_to_or_sends_it_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "faults"))
-    from effect_sequences import play
-
-    figures = play(range(25))
-    for name in ("effect_sequences", "outbox_crashes", "forked"):
-        sys.modules.pop(name)
-    assert (figures.let_through, figures.kept_out) == ([], [])
-    assert figures.sent >= 15
-    assert figures.refused >= 30
