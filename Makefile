@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 # set in many container images; every process would compile every module anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup develop demo up test test-compose lint docs bench gameday mutants clean
+.PHONY: help setup develop demo up test test-browser test-compose lint docs bench gameday mutants clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: lint ## lint, types and all tests
 	$(BIN)/coverage report --skip-covered
 	for room in $(GATED); do $(BIN)/coverage report --include="include/baton/$$room/*" --fail-under=90; done
 	$(BIN)/python -m pytest tests/e2e
+
+test-browser: develop ## five log-ins vote in a real browser; needs Debian's chromium and chromium-driver; PICTURES=folder keeps what they see
+	$(BIN)/python -m pytest tests/browser -x -s $(PICTURES:%=--pictures %)
 
 test-compose: develop ## docker-compose.yml in real containers, processes killed; needs root and docker.io with Compose
 	$(BIN)/python -m pytest tests/cluster -x -s

@@ -2,8 +2,8 @@
 
 The matrix is compared with a table written by hand (`tests/faults/matrix.py`). A crash scenario counts when its interleaving
 is not that of another; people vote, plans, policy and kill switch change meanwhile. The sequences run against the real
-services of the demo, over HTTP. Sequences of votes are about promotions: who may not agree does, what was agreed to changes, a
-permit is used twice, the process dies in between; a book of its own says what may happen.
+services of the demo, over HTTP. Sequences of votes are about promotions and about effects: who may not agree does, what was agreed to
+changes, a permit is used twice, the process dies in between; a book of its own says what may happen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from baton.settings import settings
 
 FAULTS = Path(__file__).parents[1] / "faults"
 LANES = ((0, 620), (620, 1240))
-SEQUENCES, PROMOTIONS = 100, 2_000
+SEQUENCES, PROMOTIONS, EFFECTS = 100, 2_000, 2_000
 
 
 def run(seed: int, out: Path) -> list[dict[str, Any]]:
@@ -33,6 +33,7 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         matrix = _in_a_home(Path(name) / "matrix", _matrix)
         undone = _in_a_home(Path(name) / "undo", _undo)
         voted = _in_a_home(Path(name) / "votes", _votes)
+        agreed = _in_a_home(Path(name) / "effects", _effects)
     none = {"peer": None, "peer_value": None, "ratio": None, "seed": seed}
     zero = {"unit": "", "target": 0, "larger_is_better": False, "required": True, **none}
     return [
@@ -47,6 +48,10 @@ def run(seed: int, out: Path) -> list[dict[str, Any]]:
         {"name": f"{PROMOTIONS:,} sequences of votes on promotions: moved without two who may", "value": len(voted.let_through),
          "moves": voted.moves, "refused": voted.refused, "problems": voted.let_through[:20], **zero},
         {"name": "of them not moved, though two who may agreed", "value": len(voted.kept_out), "problems": voted.kept_out[:20], **zero},
+        {"name": f"{EFFECTS:,} sequences of votes on effects: sent without the votes, or twice", "value": len(agreed.let_through),
+         "sent": agreed.sent, "refused": agreed.refused, "killed": dict(sorted(agreed.killed.items())),
+         "problems": agreed.let_through[:20], **zero},
+        {"name": "of them not sent, though who may agreed", "value": len(agreed.kept_out), "problems": agreed.kept_out[:20], **zero},
     ]  # fmt: skip
 
 
@@ -81,6 +86,12 @@ def _votes(folder: Path) -> Any:
     from vote_sequences import play
 
     return play(range(PROMOTIONS))
+
+
+def _effects(folder: Path) -> Any:
+    from effect_sequences import play
+
+    return play(range(EFFECTS))
 
 
 def _matrix(folder: Path) -> Any:

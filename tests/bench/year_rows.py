@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import JSON, Connection, Table, event
+from sqlalchemy import JSON, Connection, Table, event, select
 from sqlalchemy.sql.dml import Insert
 
 from baton.data import datasets, objects
@@ -277,6 +277,9 @@ class _Pen:
 def _ledger(size: Size, say: Callable[[str], None]) -> None:
     """Entries as a year leaves them, most about other flows."""
     pen: Any = _Pen()
+    with warehouse.read() as conn:
+        said = conn.execute(select(tables.commits).where(tables.commits.c.flow == FLOW))
+        made = {f"{FLOW}/{one.stage}/{one.partition}": _committed(one) for one in said}
     each = size.ledger // size.partitions
     for number in range(size.partitions + 1):
         key = hour(min(number, size.partitions - 1))
@@ -286,7 +289,7 @@ def _ledger(size: Size, say: Callable[[str], None]) -> None:
             *(("window_judged", f"{model}/{key}") for model in MODELS),
         ]
         if number == 0:
-            subjects = [("alias_moved", model) for model in MODELS]
+            subjects = [("alias_moved", model) for model in MODELS] + subjects
         subjects += [
             ("dataset_committed", f"flow_{place % 7}/stage_{place}/{key}") for place in range(each - len(subjects))
         ]
@@ -295,7 +298,13 @@ def _ledger(size: Size, say: Callable[[str], None]) -> None:
                 ("dataset_committed", f"flow_0/rest_{place}/{key}") for place in range(size.ledger - number * each)
             ]
         for kind, subject in subjects:
-            payload = {"commit": number, "rows": size.rows, "sha256": f"{number:064x}", "models": {MODEL: 1}}
+            payload: dict[str, Any] = {
+                "commit": number,
+                "rows": size.rows,
+                "sha256": f"{number:064x}",
+                "models": {MODEL: 1},
+            }
+            payload = made.get(subject, payload)
             if kind == "alias_moved":
                 payload = {"alias": "champion", "version": 1, "before": None, "actor": "ada", "reason": "bench"}
             if kind == "window_judged":
@@ -308,6 +317,20 @@ def _ledger(size: Size, say: Callable[[str], None]) -> None:
                 _bulk(conn, tables.ledger, pen.rows)
             pen.rows.clear()
     say(f"{size.ledger:,} ledger entries")
+
+
+def _committed(commit: Any) -> dict[str, Any]:
+    """What the ledger says of a commit, as `run_stage` tells it."""
+    ref = commit.ref
+    told = {
+        "commit": commit.id,
+        "rows": ref["rows"],
+        "sha256": ref["content_sha256"],
+        "uri": ref["uri"],
+        "fence": commit.fence,
+    }
+    inputs = {name: given["content_sha256"] for name, given in commit.inputs.items()}
+    return told | {"digest": commit.digest, "models": commit.models, "run_id": commit.run_id, "inputs": inputs}
 
 
 def fits(folder: Path, size: Size) -> bool:

@@ -46,6 +46,7 @@ FLAGS = [
     "--hide-scrollbars",
     "--force-color-profile=srgb",
 ]
+ENTER = "\ue007"  # the protocol's name for the key
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name for a reference to an element
 
 
@@ -169,11 +170,11 @@ def browser(size: tuple[int, int] = SIZE, dark: bool = False) -> Iterator[Browse
 
 
 def log_in_to_airflow(window: Browser, url: str, user: str, password: str) -> None:
-    """Fill in Airflow's log-in form."""
+    """Fill in Airflow's log-in form, that of the users in a file or of those in a database."""
+    field = "return document.querySelector(`input[name=${arguments[0]}]`)"
     window.open(f"{url}/auth/login?next={quote(url, safe='')}/baton/today")
-    for field, text in (("username", user), ("password", password)):
-        window.write(window.wait("return document.querySelector(`input[name=${arguments[0]}]`)", field), text)
-    window.press("Sign in")
+    window.write(window.wait(field, "username"), user)
+    window.write(window.wait(field, "password"), password + ENTER)
     window.wait("return location.pathname === '/baton/today' && document.readyState === 'complete'")
 
 

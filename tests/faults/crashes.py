@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import effect_sequences
 import group_crashes
 import outbox_crashes
 import slot_crashes
@@ -24,6 +25,7 @@ from baton.record import ledger
 KINDS = {"slot": slot_crashes.run_scenario, "outbox": outbox_crashes.run_scenario}
 KINDS["group"] = group_crashes.run_scenario
 KINDS["guarded"] = outbox_crashes.run_guarded
+KINDS["agreed"] = effect_sequences.run_killed
 PER_HOME = 40  # scenarios that share a warehouse; all, where a server holds it: its ledger has one key
 
 

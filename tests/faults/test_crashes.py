@@ -67,3 +67,12 @@ def test_what_people_agreed_to_is_sent_once_under_a_permit_of_its_own(tmp_path: 
     assert {f"voter killed at {point}" for point in ("voted", "answered")} <= endings.keys()
     assert {"voter done", "worker killed at consumed", "worker done", "retry done"} <= endings.keys()
     assert min(endings[name] for name in ("policy changed", "all effects stopped", "another plan accepted")) > 0
+
+
+def test_a_killed_vote_or_delivery_sends_nothing_that_people_did_not_agree_to_and_nothing_twice(tmp_path: Path) -> None:
+    summary = scenarios("agreed", "0:12", tmp_path)
+    assert summary["scenarios"] == 12
+    endings = summary["endings"]
+    assert endings["sent"] >= 8
+    assert {f"killed at {point}" for point in ("voted", "answered")} <= endings.keys()
+    assert sum(f"killed at {point}" in endings for point in DELIVERY) >= 2

@@ -90,7 +90,7 @@ def _with_approvals(
         if voter.id in votes.approvers(conn, request):
             continue
         if any(_stale(conn, former, request, one.at) for former in before):
-            reasons.append(f"{voter.person}'s word was given for what was asked before, and does not count again")
+            reasons.append(f"{voter.known_as}'s word was given for what was asked before, and does not count again")
             continue
         try:
             request = votes.cast(conn, request, voter, votes.APPROVE, request.seen, one.reason, one.at)

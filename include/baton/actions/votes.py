@@ -42,6 +42,11 @@ class Voter:
         return self.person.strip().casefold()
 
     @property
+    def known_as(self) -> str:
+        """What people call them: in a database of users the id is a number, which tells a reader nothing."""
+        return self.name or self.person
+
+    @property
     def names(self) -> frozenset[str]:
         """All that they are known by: Airflow knows people by an id and a name, what they started says the name alone."""
         return frozenset({self.id, self.name.strip().casefold()} - {""})
@@ -61,10 +66,10 @@ def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) 
     if voter.id in _NOBODY:
         return "nobody knows who this is: log in under your own name"
     if voter.id in _SERVICES or voter.id.startswith(_PROGRAMS):
-        return f"{voter.person} is an account of a service, not a person"
+        return f"{voter.known_as} is an account of a service, not a person"
     for one, why in {**(barred or {}), requester: "asked for it"}.items():
         if one.strip().casefold() in voter.names:
-            return f"{voter.person} {why}; somebody else has to agree"
+            return f"{voter.known_as} {why}; somebody else has to agree"
     return ""
 
 
@@ -107,16 +112,18 @@ def cast(
         if not voter.names & Voter(row.person, row.name).names:
             continue
         if row.answer == answer:
-            raise VoteRefused(f"request {request.id}: {voter.person} has answered it already; another person is needed")
+            raise VoteRefused(
+                f"request {request.id}: {voter.known_as} has answered it already; another person is needed"
+            )
         conn.execute(table.delete().where(here, table.c.person == row.person))
-    values = {"request": request.id, "person": voter.id, "name": voter.name or voter.person, "answer": answer}
+    values = {"request": request.id, "person": voter.id, "name": voter.known_as, "answer": answer}
     values |= {"reason": reason or None, "seen": seen, "channel": voter.channel, "at": at or now}
     conn.execute(table.insert().values(values))
     said = {"request": request.id, "effect": request.effect, "person": voter.id, "answer": answer}
     said |= {"reason": reason, "seen": seen, "channel": voter.channel}
     ledger.append(conn, "action_voted", request.named, said)
     if answer == REFUSE:
-        requests.close(conn, request, REFUSED, f"by {voter.name or voter.person}{': ' + reason if reason else ''}")
+        requests.close(conn, request, REFUSED, f"by {voter.known_as}{': ' + reason if reason else ''}")
     elif len(approvers(conn, request)) >= request.needs:
         requests.close(conn, request, APPROVED)
     return requests.find(conn, request.id)

@@ -19,7 +19,6 @@ _COMMITTED = "dataset_committed"
 _NOT_YET = {
     "decisions": "of single entities: `baton evidence decision ENTITY`",
     "effects, requests and permits": "of single entities; they are in the pack of a decision",
-    "lineage: OpenLineage events": "of a flow's history they are many times the rest; `BATON_LINEAGE_URL` tells them as they come",
     "the flow's wiring": "the code of each stage by its digest only; the files are in your version control",
     "usage: calls, tokens and cost": "not recorded with a commit; partitions.jsonl has rows",
     "partitions.jsonl: earlier results": "of a partition that was published several times it has the newest; the ledger has all",
@@ -48,6 +47,7 @@ def evidence(flow: str, keys_dir: Path, folder: Folder, seen: str = "", as_of: s
         versions = list(_versions(conn, flow, as_of))
         models = versions_of(conn, made, [(row["model"], row["version"]) for row in versions], size, as_of)
         from_ledger.add(conn, made, merged(entries, models), at, seen, as_of)
+        from_ledger.add_lineage(conn, made, merged(entries, models))
         contracts = list(_contracts(conn, flow, as_of))
     made.files |= {
         "flow.json": document(wiring), "partitions.jsonl": written(partitions), "versions.jsonl": written(versions),

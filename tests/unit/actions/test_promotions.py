@@ -52,7 +52,7 @@ def test_two_people_who_had_no_part_in_it_make_a_champion_once() -> None:
     judged(M, 2)
     asked = promotions.ask(M, 2, {"ann": "started its training", "Dan": "started its promotion"})
     for who, why in (
-        (Voter("7", "ann"), "7 started its training; somebody else has to agree"),
+        (Voter("7", "ann"), "ann started its training; somebody else has to agree"),
         (Voter("DAN"), "DAN started its promotion; somebody else has to agree"),
         (Voter("service"), "service is an account of a service, not a person"),
         (Voter(""), "nobody knows who this is"),
@@ -210,7 +210,7 @@ def test_who_may_roll_back_is_the_owners_word_once_they_gave_it() -> None:
 def test_who_rolled_back_cannot_end_their_own_second_look_and_no_time_does() -> None:
     warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, "ann", "noise"))
     (asked,) = requests.still_open()
-    with pytest.raises(VoteRefused, match="7 asked for it; somebody else has to agree"):
+    with pytest.raises(VoteRefused, match="Ann asked for it; somebody else has to agree"):
         vote(asked, Voter("7", "Ann"), answer="refused")
     assert asked.expires_at > requests.later(60 * 24 * 365 * 50)
     past = {"opened_at": requests.later(-60 * 24 * 40), "expires_at": requests.later(-60 * 24)}

@@ -125,6 +125,14 @@ def test_a_flow_and_what_it_published(scene: tuple[str, Any], auditor: ModuleTyp
     assert "transaction_anomaly version 1: the registry lost it" in said(found, "not covered")
     files = auditor.unpack(data)[0]
     assert [one["partition"] for one in lines(files, "partitions.jsonl")] == list(KEYS)
+    told = lines(files, "lineage.jsonl")
+    ended = [one for one in told if one.get("eventType") == "COMPLETE"]
+    assert [one["job"]["name"] for one in ended] == [f"{FLOW}.publish"] * 2
+    commits = [one["run"]["facets"]["baton_commit"]["commit"] for one in ended]
+    assert commits == [one["commit"] for one in lines(files, "partitions.jsonl")]
+    assert [one["dataset"]["name"] for one in told if "dataset" in one] == ["models/card_fraud"] * 3
+    assert f"lineage.jsonl: {len(told)} OpenLineage events" in said(found, "asserted")
+    assert "lineage" not in said(found, "not covered")
     assert [(one["model"], one["version"]) for one in lines(files, "versions.jsonl")] == [
         ("card_fraud", 1), ("card_fraud", 2), ("transaction_anomaly", 1)]  # fmt: skip
     assert json.loads(files["flow.json"])["models"] == {"card_fraud": 2, "transaction_anomaly": 1}
@@ -384,3 +392,16 @@ def test_a_result_is_there_from_the_moment_of_its_entry(scene: tuple[str, Any], 
         files = auditor.unpack(data)[0]
         assert [one["commit"] for one in lines(files, "partitions.jsonl")].count(made.id) == many
         assert (json.loads(files["flow.json"])["published"]["commit"] == made.id) == bool(many)
+
+
+def test_the_year_of_the_benchmarks_has_a_pack_that_verifies(home: Path, auditor: ModuleType) -> None:
+    """A small one: what its ledger says of commits is what they are."""
+    year = runpy.run_path(str(Path(__file__).parents[2] / "bench" / "year_rows.py"))
+    year["build"](year["Size"](partitions=3, rows=5, cases=3, ledger=200, history=40), lambda line: None)
+    verdicts, found, well = auditor.verify(
+        flow.evidence(year["FLOW"], settings().keys_dir, lambda *_: "none"), fingerprint()
+    )
+    assert well, found
+    assert set(verdicts.values()) == {"ok"}
+    assert "commit, rows, sha256, models of 3 of 3 are as an entry `dataset_committed` says" in said(found, "proven")
+    warehouse.engine().dispose()

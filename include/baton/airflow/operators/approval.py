@@ -229,7 +229,7 @@ class ModelApprovalOperator(ApprovalOperator):
         except VoteRefused as refusal:
             self.log.warning("%s", refusal)
             return _state(asked["number"]), str(refusal)
-        left = "" if after.state != OPEN else f"{voter.name or voter.person} agreed; another person is needed"
+        left = "" if after.state != OPEN else f"{voter.known_as} agreed; another person is needed"
         return after.state, left
 
     def _tagged(self, version: int, review: str, asked: dict[str, Any]) -> str:
