@@ -6,6 +6,7 @@ import random
 import re
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,6 +155,32 @@ def test_the_same_rows_have_the_same_verdict_wherever_they_are_cut(seed: int) ->
         )
         pd.testing.assert_frame_equal(good, contracts.good_rows(parsed, whole))
     assert "Validation by Great Expectations" in result_pages.render_page(verdict)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_frames_that_others_judged_come_to_the_verdict_of_one_who_saw_them_all(seed: int) -> None:
+    rng = random.Random(seed)
+    spec, frame = contract(rng), rows(rng)
+    frames = [parsing.parse(some, spec) for some in cut(frame, rng)]
+    place = rng.randint(0, len(frames))
+    with Judging(spec) as alone, Judging(spec) as together:
+        for some in frames:
+            alone.add(some)
+        for share in [frames[:place], frames[place:]]:
+            with Judging(spec) as one:
+                for some in share:
+                    one.add(some)
+                if share and (text := one.noted()) is not None:
+                    together.take(text, one.kept())
+                elif share:
+                    return  # Great Expectations raised: the whole is judged by one
+        whole, merged = alone.verdict(), together.verdict()
+    left = [replace(one, seconds=0, bad_positions=0) for one in (whole, merged)]
+    assert left[0] == left[1]
+    for number, some in enumerate(frames):
+        assert alone.violations(number, some) == together.violations(number, some)
+        if whole.status != "broken":
+            assert alone.good(number, some).equals(together.good(number, some), check_metadata=True)
 
 
 @pytest.mark.parametrize(
