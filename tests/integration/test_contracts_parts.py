@@ -23,7 +23,7 @@ from baton.contracts.parts import Judging
 from baton.data import datasets, identity, parts
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData, SpecError
-from baton.quarantine import spool
+from baton.quarantine import batch, spool
 from baton.quarantine.rows import Where
 from baton.record import warehouse
 from baton.settings import settings
@@ -220,7 +220,7 @@ def in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of eight rows, read in frames of three."""
     monkeypatch.setattr(parts, "ROWS", 8)
     monkeypatch.setattr(parts, "STEP", 1)
-    monkeypatch.setattr(step, "FRAME_ROWS", 3)
+    monkeypatch.setattr(batch, "FRAME_ROWS", 3)
     monkeypatch.setattr(spool, "AT_ONCE", 2)
 
 
@@ -326,7 +326,7 @@ def test_more_bad_rows_than_people_can_repair_one_by_one_break_the_batch(
 def test_a_batch_in_parts_whose_rows_cannot_be_told_apart_is_refused(in_parts: None) -> None:
     frame = delivered(random.Random(5))
     frame["_row"] = [*range(1, 16), *range(1, 16)]
-    with pytest.raises(BatonError, match=r"numbered upwards \(`_row`\), but 1 or one behind it does not follow 15"):
+    with pytest.raises(BatonError, match=r"numbered upwards \(`_row`\), but 15 or one behind it does not follow 14"):
         SHOP["deliver"](frame)
 
 

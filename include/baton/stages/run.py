@@ -45,14 +45,7 @@ def run(job: StageJob[Any]) -> StageResult:
     together = groups.shared(job.inputs, job.group) if job.group is not None and job.group.of > 1 else []
     if job.group is not None and together:
         job = replace(job, inputs=together[job.group.number])
-    found = resolve(job.step)
-    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
-    params: dict[str, Any] = {"options": as_json(given)}
-    if isinstance(found, Step):
-        given, state = found.look(given)
-        params["state"] = dict(state)
-    if job.output_contract:
-        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+    given, found, params, code = _prepared(job)
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
@@ -61,18 +54,41 @@ def run(job: StageJob[Any]) -> StageResult:
             output = replace(output, frame=next(frames), rest=frames)
         return replace(output, on_commit=None, beside=None) if job.dry_run else output
 
+    result = run_stage(
+        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+    )
+    if together and not (isinstance(found, Step) and found.apart):
+        digests = [input_digest(one, params, job.models, code) for one in together]
+        groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
+    return result
+
+
+def digest(job: StageJob[Any]) -> str:
+    """The digest that `run` commits the job's result under; a job of a group has its own rows as inputs."""
+    _, _, params, code = _prepared(job)
+    return input_digest(job.inputs, params, job.models, code)
+
+
+def _prepared(job: StageJob[Any]) -> tuple[StageJob[Any], Any, dict[str, Any], str]:
+    """The job as its step gets it, the step, and of what its result depends on the params and the code."""
+    found = resolve(job.step)
+    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
+    params: dict[str, Any] = {"options": as_json(given)}
+    if isinstance(found, Step):
+        given, state = found.look(given)
+        params["state"] = dict(state)
+    if job.output_contract:
+        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
     function = found.func if isinstance(found, Step) else found
     pack = pack_folder(job.pack)
     # the engine's own steps say in their state what they take of a spec; a pack's function may read any of it
     ours = function.__module__.startswith("baton.")
-    code = code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ())
-    result = run_stage(
-        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+    return (
+        given,
+        found,
+        params,
+        code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ()),
     )
-    if together:
-        digests = [input_digest(one, params, job.models, code) for one in together]
-        groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
-    return result
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: StageJob[Keywords]) -> StageOutput:
