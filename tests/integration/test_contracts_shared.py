@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import runpy
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from baton import quarantine
 from baton.contracts.parts import Judging
 from baton.data import datasets, objects, parts
-from baton.errors import NoData
 from baton.quarantine import batch, spool
-from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
-from baton.stages import garbage, groups, slots
+from baton.stages import groups
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageResult

@@ -1,7 +1,7 @@
 """Contract stages: what may pass from one system to the next, and what goes to quarantine."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
