@@ -147,3 +147,56 @@ def test_a_run_leaves_the_same_for_any_number_of_tasks(name: str, monkeypatch: p
 
 def held(ref: datasets.DatasetRef) -> list[parts.StoredPart]:
     return [part for part in datasets.stored.held(ref)[1] if part.rows]
+
+
+def test_tasks_that_are_killed_and_repeated_leave_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = datasets.write(raw(some_bad()), "delivered.parquet")
+    first, second = groups.split(ref, 2)
+    for point in ("written", "before_commit", "committed"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(slots, "FAULT", lambda at, point=point: killed(at, point))
+            run(job(ref, "judge", group=first))
+    assert run(job(ref, "judge", group=first)).cached
+    assert slots.head(WHOLE) is None, "a group alone names nothing"
+    run(job(ref, "judge", group=second))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(slots, "FAULT", lambda at: killed(at, "before_commit"))
+        run(job(ref))
+    assert quarantine.list_rows() == []
+    monkeypatch.setattr(Judging, "add", None)
+    whole = run(job(ref))
+    assert [row.row for row in quarantine.list_rows()] == [4, 5, 21, 40]
+    assert (whole.ref.rows, run(job(ref)).cached, len(slots.history(WHOLE))) == (36, True, 1)
+    garbage.gc(timedelta(seconds=-60))
+    assert datasets.verifies(whole.ref), "what it names is the groups', whose notes are gone by now"
+    assert not [item for item in objects.listed() if garbage.is_notes(item.name)]
+
+
+def killed(at: str, point: str) -> None:
+    if at == point:
+        raise KeyboardInterrupt
+
+
+def test_what_was_judged_before_somebody_repaired_a_row_is_not_taken() -> None:
+    ref = datasets.write(raw(some_bad()), "delivered.parquet")
+    judged(ref, 2)
+    run(job(ref))
+    quarantine.repair(Where(row=4), {"amount": "7"}, actor="ann")
+    assert run(job(ref)).ref.rows == 37
+    judged(ref, 2)
+    quarantine.discard(Where(row=5), "no", actor="ann")
+    judged(ref, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Judging, "add", None)
+        assert run(job(ref)).ref.rows == 37
+    assert quarantine.accounting(FLOW, HOUR)["discarded"] == 1
+
+
+def test_parts_that_are_damaged_are_made_anew_of_the_rows() -> None:
+    ref = datasets.write(raw(some_bad()), "delivered.parquet")
+    judged(ref, 2)
+    before = run(job(ref)).ref
+    objects.delete(held(before)[0].uri)
+    again = run(job(ref))
+    assert (again.cached, again.ref.content_sha256) == (False, before.content_sha256)
+    assert datasets.verifies(again.ref)
