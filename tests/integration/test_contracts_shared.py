@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,11 @@ from baton import quarantine
 from baton.contracts.parts import Judging
 from baton.data import datasets, objects, parts
 from baton.quarantine import batch, spool
+from baton.quarantine.rows import Where
 from baton.record import ledger, warehouse
 from baton.settings import settings
 from baton.specs.contract import ContractSpec
-from baton.stages import groups
+from baton.stages import garbage, groups, slots
 from baton.stages.job import StageJob
 from baton.stages.run import run
 from baton.stages.slots import Slot, StageResult
@@ -153,15 +155,11 @@ def test_tasks_that_are_killed_and_repeated_leave_nothing_twice(monkeypatch: pyt
     ref = datasets.write(raw(some_bad()), "delivered.parquet")
     first, second = groups.split(ref, 2)
     for point in ("written", "before_commit", "committed"):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(slots, "FAULT", lambda at, point=point: killed(at, point))
-            run(job(ref, "judge", group=first))
+        killed_at(point, job(ref, "judge", group=first), monkeypatch)
     assert run(job(ref, "judge", group=first)).cached
     assert slots.head(WHOLE) is None, "a group alone names nothing"
     run(job(ref, "judge", group=second))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(slots, "FAULT", lambda at: killed(at, "before_commit"))
-        run(job(ref))
+    killed_at("before_commit", job(ref), monkeypatch)
     assert quarantine.list_rows() == []
     monkeypatch.setattr(Judging, "add", None)
     whole = run(job(ref))
@@ -172,9 +170,15 @@ def test_tasks_that_are_killed_and_repeated_leave_nothing_twice(monkeypatch: pyt
     assert not [item for item in objects.listed() if garbage.is_notes(item.name)]
 
 
-def killed(at: str, point: str) -> None:
-    if at == point:
-        raise KeyboardInterrupt
+def killed_at(point: str, one: StageJob[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(at: str) -> None:
+        if at == point:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "FAULT", fault)
+        with pytest.raises(KeyboardInterrupt):
+            run(one)
 
 
 def test_what_was_judged_before_somebody_repaired_a_row_is_not_taken() -> None:

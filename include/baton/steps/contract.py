@@ -159,12 +159,9 @@ def judge(job: StageJob[ContractOptions]) -> StageOutput:
     batch = _batch(job, pack.contract(job.options.contract), pack)
     assert job.group is not None
     facts: dict[str, Any] = {"edges": list(job.group.edges)}
-    held = ExitStack()
-    try:
+    with ExitStack() as held:
         judging, within = _first_reading(job, pack, batch, held)
-    except BaseException:
-        held.close()
-        raise
+        kept = list(judging.kept())  # of the columns that rules on the whole compare, no others
     judging.apart()
     ends, text = _ends(judging, batch), judging.noted()
     said = {
@@ -183,18 +180,16 @@ def judge(job: StageJob[ContractOptions]) -> StageOutput:
             yield good.pop()
 
     def beside(name: str) -> list[DatasetRef]:
-        stem, made = name.removesuffix(".parquet"), []
-        with held:
-            if text is None:  # the one behind judges all rows itself, and says what is wrong
-                return []
+        stem, refs = name.removesuffix(".parquet"), {}
+        if text is None:  # the one behind judges all rows itself, and says what is wrong
+            return []
+        if kept:
             with DatasetWriter(f"{stem}.kept.parquet", job.partition) as writer:
-                for number, table in enumerate(judging.kept()):
+                for table in kept:
                     writer.add(table)
-                    if not number:
-                        made.append("kept")
-                refs = {"kept": writer.close()} if made else {}
-            note = pd.DataFrame({"noted": [json.dumps({"judging": text, **said})]})
-            refs["noted"] = write(note, f"{stem}.noted.parquet", job.partition)
+                refs["kept"] = writer.close()
+        note = pd.DataFrame({"noted": [json.dumps({"judging": text, **said})]})
+        refs["noted"] = write(note, f"{stem}.noted.parquet", job.partition)
         facts.update({kind: ref.to_dict() for kind, ref in refs.items()})
         return list(refs.values())
 

@@ -221,9 +221,8 @@ class StageOperator(BaseOperator):
         from airflow.sdk.execution_time import task_runner
         from airflow.sdk.execution_time.comms import SkipDownstreamTasks
 
-        idle = [
-            one.task_id for one in self.iter_mapped_dependants() if getattr(one, "partial_kwargs", {}).get("slot_of")
-        ]
+        behind: list[Any] = list(self.iter_mapped_dependants())
+        idle = [one.task_id for one in behind if getattr(one, "partial_kwargs", {}).get("slot_of")]
         comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
         if idle and comms is not None:
             comms.send(msg=SkipDownstreamTasks(tasks=idle))
