@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
 from baton.contracts.findings import Findings, Rule, named
-from baton.contracts.tally import Nulls, Seen, Tally, first_of, read
+from baton.contracts.tally import Nulls, SoFar, Tally, first_of, read
 from baton.contracts.whole import SHARED, KeptColumns, merges
 from baton.data.typed import Parsed, Violation
 from baton.errors import BatonError, SpecError
@@ -82,7 +82,7 @@ class Judging:
         self.spec, self._within, self._only, self._started = spec, within, only, time.perf_counter()
         self._rules: list[Rule] | None = None
         self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
-        self._seen = Seen()
+        self._seen = SoFar()
         self._failed: list[tuple[Rule, dict[int, np.ndarray]]] = []
 
     def __enter__(self) -> Judging:

@@ -1,7 +1,7 @@
 """What frames said about the rules on single rows: counts, samples, which rows; also as text, for whoever judges the whole batch.
 
-Where several tasks have a batch between them each leaves such a text (`Seen.noted`), and the whole takes them in the order of
-the rows (`Seen.take`): it then knows what it would know had it seen every frame itself.
+Where several tasks have a batch between them each leaves such a text (`SoFar.noted`), and the whole takes them in the order of
+the rows (`SoFar.take`): it then knows what it would know had it seen every frame itself.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Tally:
 
 
 @dataclass
-class Seen:
+class SoFar:
     """What is known of the frames so far.
 
     Attributes:
