@@ -19,6 +19,11 @@ def contract_behind(stage: str) -> str:
     return f"{CONTRACT}{stage.removeprefix(INGEST)}" if stage.startswith(ingest_of("")) else CONTRACT
 
 
+def judge_parts_of(contract: str) -> str:
+    """Task whose instances judge the parts of a large batch for a contract's stage."""
+    return f"judge_parts{contract.removeprefix(CONTRACT)}"
+
+
 def score_of(model: str) -> str:
     """Stage that scores with a model."""
     return f"score{_PART}{model}"

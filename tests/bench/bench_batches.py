@@ -29,7 +29,7 @@ from typing import Any
 SIZES = "1000000 10000000"
 FLOW, PACK, PARTITION = "transaction_monitoring", "financial_crime", "2026-11-20T09:00:00"
 MODELS = {"card_fraud": "boosting", "transaction_anomaly": "pca"}
-STEPS = {"ingest": "baton.steps.ingest:ingest", "contract": "baton.steps.contract:contract",
+STEPS = {"ingest": "baton.steps.ingest:ingest", "contract": "baton.steps.contract:contract", "judge": "baton.steps.contract:judge",
          "decide": "baton_packs.financial_crime.steps:combine", "publish": "baton.steps.publish:publish"}  # fmt: skip
 CHUNK = 250_000
 
@@ -61,7 +61,7 @@ def measure(sizes: list[int], seed: int, publish: bool) -> list[dict[str, Any]]:
         wrong = sum(part[name] for part in (one, two) for name in ("lost", "doubled"))
         script = {"peer": "plain script", "peer_value": peer["cpu"], "ratio": one["cpu"] / peer["cpu"]}
         mapped = {
-            workers: sum(made["seconds"][name] for name in ("score", "decide"))
+            workers: sum(made["seconds"][name] for name in ("judge", "score", "decide"))
             for workers, made in ((1, one), (2, two))
         }
         size = f"{rows:,} rows"
@@ -286,7 +286,11 @@ def flow(folder: Path, workers: int, publish: int) -> dict[str, Any]:
 
     crew, began = Crew(workers), time.monotonic()
     crew.do("ingest", [job("ingest", options={"source": "transactions"})])
-    crew.do("contract", [job("contract", options={"contract": "transactions"}, data=whole("ingest"))])
+    arrived = whole("ingest")
+    judging = job("contract", STEPS["judge"], options={"contract": "transactions"}, data=arrived)
+    portions = groups.split(arrived, 2 * scoring_slots())
+    crew.do("judge", [replace(judging, group=group) for group in portions if group.of > 1])
+    crew.do("contract", [job("contract", options={"contract": "transactions"}, data=arrived)])
     good = whole("contract")
     shares = groups.split(good, 2 * scoring_slots())
     scoring = [

@@ -231,6 +231,19 @@ def test_what_is_mapped_over_options_is_not_shared_again() -> None:
     assert again.operator.expand_input.value["group"].operator.task_id == "score__card_fraud"
 
 
+def test_a_contract_has_the_parts_of_a_large_batch_judged_before_it() -> None:
+    with Flow("large", pack="financial_crime", cron=None, owner="tests", doc_md="") as one:
+        rows = one.ingest("transactions")
+        good = one.contract(rows, "transactions", shared=True)
+        with pytest.raises(SpecError, match="stage contract, shared: its batch must be what one task made"):
+            one.contract(one.get_task("judge_parts").output, "transactions", shared=True)
+    judging = one.get_task("judge_parts")
+    assert judging.expand_input.value["group"].operator.task_id == "ingest"
+    assert judging.partial_kwargs["slot_of"] == good.operator.task_id == "contract"
+    assert good.operator.upstream_task_ids == {"ingest", "judge_parts"}
+    assert good.operator.trigger_rule == "none_failed_min_one_success"
+
+
 def test_what_tasks_share_is_one_result_again() -> None:
     whole = {"ref": {"uri": "a"}, "facts": {}, "models": {}, "partition": "p"}
     parts = [{**whole, "group": {"number": number, "edges": [0, 5, 9]}} for number in (0, 1)]

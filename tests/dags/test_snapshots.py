@@ -78,7 +78,7 @@ def _task(task: Any) -> dict[str, Any]:
     made = task.operator_class if task.is_mapped else type(task)
     given = {**task.partial_kwargs, **task.expand_input.value} if task.is_mapped else vars(task)
     own = [name for kind in made.__mro__ if kind.__module__.startswith("baton.") for name in _arguments(kind)]
-    own = [name for name in own if name != "group" or task.is_mapped]
+    own = [name for name in own if name not in ("group", "slot_of") or task.is_mapped]
     return {
         "operator": made.__name__,
         "after": sorted(task.upstream_task_ids),

@@ -6,6 +6,7 @@ import random
 import re
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from baton.contracts.parts import Judging
 from baton.data import datasets, identity, parts
 from baton.data import typed as parsing
 from baton.errors import BatonError, NoData, SpecError
-from baton.quarantine import spool
+from baton.quarantine import batch, spool
 from baton.quarantine.rows import Where
 from baton.record import warehouse
 from baton.settings import settings
@@ -156,6 +157,32 @@ def test_the_same_rows_have_the_same_verdict_wherever_they_are_cut(seed: int) ->
     assert "Validation by Great Expectations" in result_pages.render_page(verdict)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_frames_that_others_judged_come_to_the_verdict_of_one_who_saw_them_all(seed: int) -> None:
+    rng = random.Random(seed)
+    spec, frame = contract(rng), rows(rng)
+    frames = [parsing.parse(some, spec) for some in cut(frame, rng)]
+    place = rng.randint(0, len(frames))
+    with Judging(spec) as alone, Judging(spec) as together:
+        for some in frames:
+            alone.add(some)
+        for share in [frames[:place], frames[place:]]:
+            with Judging(spec) as one:
+                for some in share:
+                    one.add(some)
+                if share and (text := one.noted()) is not None:
+                    together.take(text, one.kept())
+                elif share:
+                    return  # Great Expectations raised: the whole is judged by one
+        whole, merged = alone.verdict(), together.verdict()
+    left = [replace(one, seconds=0, bad_positions=0) for one in (whole, merged)]
+    assert left[0] == left[1]
+    for number, some in enumerate(frames):
+        assert alone.violations(number, some) == together.violations(number, some)
+        if whole.status != "broken":
+            assert alone.good(number, some).equals(together.good(number, some), check_metadata=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "given"),
     [
@@ -194,7 +221,7 @@ def in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of eight rows, read in frames of three."""
     monkeypatch.setattr(parts, "ROWS", 8)
     monkeypatch.setattr(parts, "STEP", 1)
-    monkeypatch.setattr(step, "FRAME_ROWS", 3)
+    monkeypatch.setattr(batch, "FRAME_ROWS", 3)
     monkeypatch.setattr(spool, "AT_ONCE", 2)
 
 
@@ -300,7 +327,7 @@ def test_more_bad_rows_than_people_can_repair_one_by_one_break_the_batch(
 def test_a_batch_in_parts_whose_rows_cannot_be_told_apart_is_refused(in_parts: None) -> None:
     frame = delivered(random.Random(5))
     frame["_row"] = [*range(1, 16), *range(1, 16)]
-    with pytest.raises(BatonError, match=r"numbered upwards \(`_row`\), but 1 or one behind it does not follow 15"):
+    with pytest.raises(BatonError, match=r"numbered upwards \(`_row`\), but 15 or one behind it does not follow 14"):
         SHOP["deliver"](frame)
 
 

@@ -267,10 +267,26 @@ class Flow(DAG):
             return self._stage(names.INGEST, step, options, {}, uses_models=self.models)
         return self._stage(names.ingest_of(source), step, options, {"first": also})
 
-    def contract(self, data: Any, contract: str) -> Any:
-        """Good rows go on, bad rows go to quarantine, a broken contract stops the run."""
-        task_id = names.contract_behind(data.operator.task_id)
-        return self._stage(task_id, "baton.steps.contract:contract", {"contract": contract}, {"data": data})
+    def contract(self, data: Any, contract: str, shared: bool = False) -> Any:
+        """Good rows go on, bad rows go to quarantine, a broken contract stops the run.
+
+        Args:
+            shared: where batches may be large: tasks of their own (`judge_parts`) judge the parts of one that has many, before
+                the contract judges it as a whole; what comes of it is the same. They are skipped for a batch of one part.
+        """
+        task_id, options = names.contract_behind(data.operator.task_id), {"contract": contract}
+        if not shared:
+            return self._stage(task_id, "baton.steps.contract:contract", options, {"data": data})
+        if not isinstance(_made_by(data), StageOperator):
+            raise SpecError(f"stage {task_id}, shared: its batch must be what one task made, {data!r} is not")
+        parts = StageOperator.partial(
+            task_id=names.judge_parts_of(task_id), step="baton.steps.contract:judge", pack=self.pack, run_key=self.run_key,
+            options=options, inputs={"data": data}, dag=self, pool="scoring", slot_of=task_id,
+        ).expand(group=data)  # fmt: skip
+        # skipped is what has one part; where there are no rows the first stage is skipped, too
+        made = self._stage(task_id, "baton.steps.contract:contract", options, {"data": data}, trigger_rule=SOME)
+        parts >> made.operator
+        return made
 
     def history(self, data: Any, model: str, **inputs: Any) -> Any:
         """The series up to this partition, as the model sees them, and what is known of the future."""

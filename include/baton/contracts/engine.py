@@ -135,6 +135,13 @@ def concluded(spec: ContractSpec, number: int, rule: Rule, metrics: Mapping[str,
     return outcome
 
 
+def plain(values: list[Any]) -> list[Any]:
+    """Cells as they stand in a result of GX that is written as JSON."""
+    from great_expectations.util import convert_to_json_serializable
+
+    return [convert_to_json_serializable(value) for value in values]
+
+
 def result_of(spec: ContractSpec, ordered: list[Any]) -> Any:
     """GX's result of a validation, of its outcomes in the order of the rules."""
     from great_expectations import __version__

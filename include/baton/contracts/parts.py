@@ -8,15 +8,18 @@ mean or a sum may differ from it in its last digit.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from baton.contracts import engine
 from baton.contracts.check import ContractVerdict, kept, rules_for, verdict_of
 from baton.contracts.findings import Findings, Rule, named
-from baton.contracts.whole import SHARED, SHOWN, KeptColumns, merges
+from baton.contracts.tally import Nulls, SoFar, Tally, first_of, read
+from baton.contracts.whole import SHARED, KeptColumns, merges
 from baton.data.typed import Parsed, Violation
 from baton.errors import BatonError, SpecError
 from baton.specs.contract import ContractSpec
@@ -49,54 +52,6 @@ def of_rows(rule: Rule) -> bool:
     return rule.type in (_OF_ROWS | _OF_NAMES) and "mostly" not in rule.kwargs
 
 
-class _Nulls(dict[str, int]):
-    """How many cells of a frame's columns are empty, counted when asked for."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        super().__init__()
-        self._frame, self.rows = frame, len(frame)
-
-    def __missing__(self, column: str) -> int:
-        self[column] = int(self._frame[column].isna().sum())
-        return self[column]
-
-
-@dataclass
-class _Tally:
-    """What the frames so far said about one rule on single rows."""
-
-    outcome: Any = None  # of a frame where Great Expectations raised, or of a rule on names
-    rows: int = 0
-    missing: int = 0
-    unexpected: int = 0
-    values: list[Any] = field(default_factory=list)
-    masks: dict[int, np.ndarray] = field(default_factory=dict)  # by number of the frame, a bit a row
-
-    def add(self, outcome: Any, nulls: _Nulls, number: int, rule: Rule) -> None:
-        import numpy as np
-
-        result = outcome.result
-        if "element_count" not in result:  # met by each row, and asked for no more than that
-            self.rows += nulls.rows
-            self.missing += nulls[rule.columns[0]]
-            return
-        self.rows += result["element_count"]
-        self.missing += result.get("missing_count") or 0
-        self.unexpected += result["unexpected_count"]
-        self.values += (result.get("partial_unexpected_list") or [])[: SHOWN - len(self.values)]
-        positions = np.asarray(result.get("unexpected_index_list") or [], dtype=np.int64)
-        if len(positions):
-            self.masks[number] = _packed(positions, nulls.rows)
-
-    def metrics(self) -> dict[str, Any]:
-        """See `engine.concluded`."""
-        return {
-            "table.row_count": self.rows, "column_values.nonnull.unexpected_count": self.missing,
-            "*.filtered_row_count": self.rows - self.missing, "*.unexpected_count": self.unexpected,
-            "*.unexpected_values": self.values, "*.unexpected_index_list": [],
-        }  # fmt: skip
-
-
 class _Whole(Findings):
     """Findings of a batch whose rows are named frame by frame."""
 
@@ -127,13 +82,8 @@ class Judging:
         self.spec, self._within, self._only, self._started = spec, within, only, time.perf_counter()
         self._rules: list[Rule] | None = None
         self._columns: KeptColumns | None = None  # None: nothing was added, or no rule is on the whole
-        self._tallies: dict[int, _Tally] = {}
-        self._said: Counter[str] = Counter()  # violations of the types
-        self._frames: list[int] = []  # rows of each typed frame
-        self._bad_rows = self._rows_in = 0
-        self._all: Parsed | None = None
+        self._seen = SoFar()
         self._failed: list[tuple[Rule, dict[int, np.ndarray]]] = []
-        self._filled: set[str] = set()  # columns of text in which anything stands
 
     def __enter__(self) -> Judging:
         """Itself."""
@@ -152,19 +102,19 @@ class Judging:
         """
         if self._rules is None:
             self._begin(parsed)
-        rules, frame, number = self._rules or [], parsed.frame, len(self._frames)
-        self._bad_rows, self._rows_in = self._bad_rows + parsed.bad_rows, self._rows_in + parsed.rows_in
-        self._said.update(named(v.rule, v.column) for v in parsed.bad)
-        self._frames.append(len(frame))
-        if self._all is None or (len(frame) and not len(self._all.frame)):
-            self._all = replace(parsed, frame=frame.head(1).copy(), bad=[])
-        nulls = _Nulls(frame)
+        rules, frame, number = self._rules or [], parsed.frame, len(self._seen.frames)
+        self._seen.rows_in += parsed.rows_in
+        self._seen.said.update(named(v.rule, v.column) for v in parsed.bad)
+        self._seen.frames.append(len(frame))
+        self._seen.unreadable.append(parsed.bad_rows)
+        self._seen.meet(parsed)
+        nulls = Nulls(frame)
         if self._columns is not None:
             self._columns.add(frame, nulls)
-        texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._filled]
-        self._filled |= {name for name in texts if name in frame and frame[name].notna().any()}
+        texts = [name for name, one in self.spec.columns.items() if one.type == "str" and name not in self._seen.filled]
+        self._seen.filled |= {name for name in texts if name in frame and frame[name].notna().any()}
         asked = []
-        for n, tally in self._tallies.items():
+        for n, tally in self._seen.tallies.items():
             if _filled(rules[n], self.spec, nulls):
                 tally.rows += nulls.rows
             elif rules[n].type in _OF_ROWS:
@@ -174,10 +124,10 @@ class Judging:
         counted = {n for n, rule in asked if len(rule.columns) != 1 or {"mostly", "row_condition"} & set(rule.kwargs)}
         for n, outcome in engine.judged(frame, self.spec, strict, lambda n, _: n in counted).items() if asked else ():
             if engine.raised(outcome):
-                self._tallies[n].outcome = self._tallies[n].outcome or outcome
+                self._seen.tallies[n].outcome = self._seen.tallies[n].outcome or outcome
             else:
-                self._tallies[n].add(outcome, nulls, number, rules[n])
-        return not parsed.bad and not any(number in tally.masks for tally in self._tallies.values())
+                self._seen.tallies[n].add(outcome, nulls, number, rules[n])
+        return not parsed.bad and not any(number in tally.masks for tally in self._seen.tallies.values())
 
     def _begin(self, parsed: Parsed) -> None:
         """Sort the rules by what can judge them; those on names are judged by the first frame's."""
@@ -190,12 +140,54 @@ class Judging:
         numbered = [(n, r) for n, r in numbered if self._only is None or of_rows(r) == (self._only == "rows")]
         self._rules = [r for _, r in numbered]
         numbered = list(enumerate(self._rules))
-        self._tallies = {n: _Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
+        self._seen.tallies = {n: Tally() for n, rule in numbered if rule.type in _OF_ROWS or rule.type in _OF_NAMES}
         names = [(n, rule) for n, rule in numbered if rule.type in _OF_NAMES]
         for n, outcome in engine.judged(parsed.frame, self.spec, names, lambda n, _: True).items() if names else ():
-            self._tallies[n].outcome = outcome
-        if whole := [rule for n, rule in numbered if n not in self._tallies]:
+            self._seen.tallies[n].outcome = outcome
+        if whole := [rule for n, rule in numbered if n not in self._seen.tallies]:
             self._columns = KeptColumns(whole, self.spec)
+
+    def noted(self) -> str | None:
+        """What is known of the frames, for `take`; None where Great Expectations raised, which is for the whole to tell."""
+        outcomes = [tally.outcome for tally in self._seen.tallies.values()]
+        if any(outcome is not None and engine.raised(outcome) for outcome in outcomes):
+            return None
+        columns = self._columns.noted() if self._columns is not None else None
+        return json.dumps({**self._seen.noted(), "columns": columns})
+
+    def kept(self) -> Iterator[pa.Table]:
+        """The columns that `take` needs beside what was `noted`, the rows as they were added; nothing where it needs none."""
+        return self._columns.stored() if self._columns is not None else iter(())
+
+    def take(self, text: str, kept: Iterable[pa.Table]) -> None:
+        """Take the next frames as another one judged them, by the same contract; instead of `add`.
+
+        Args:
+            text, kept: its `noted` and `kept`.
+        """
+        said = read(text)
+        if self._rules is None:
+            self._begin(first_of(said))
+        self._seen.take(said)
+        if self._columns is not None:
+            self._columns.take(said["columns"], kept)
+
+    def apart(self) -> None:
+        """Instead of a verdict, of rows that are some of a batch: bad is what breaks a rule whatever the other rows are."""
+        self._failed = [(rule, masks) for rule, masks in self._by_rows() if masks]
+
+    def as_apart(self, number: int) -> bool:
+        """Whether the bad rows of a frame are those that `apart` names, and none for what the whole comes to."""
+        import numpy as np
+
+        return bool(
+            np.array_equal(self._bad(number), _any([masks for _, masks in self._by_rows()], number, self._seen.frames))
+        )
+
+    def _by_rows(self) -> Iterator[tuple[Rule, dict[int, np.ndarray]]]:
+        for number, rule in enumerate(self._rules or []):
+            if of_rows(rule) and rule.severity != "info":
+                yield rule, self._seen.tallies[number].masks
 
     def verdict(self) -> ContractVerdict:
         """What the contract says of all rows; no violation of a single row is in it.
@@ -204,7 +196,9 @@ class Judging:
             BatonError: no frame was added.
         """
         found = _Whole(
-            replace(self.all, rows_in=self._rows_in, bad_rows=self._bad_rows), self.spec, Counter(self._said)
+            replace(self.all, rows_in=self._seen.rows_in, bad_rows=sum(self._seen.unreadable)),
+            self.spec,
+            Counter(self._seen.said),
         )
         rules = self._rules or []
         outcomes = [self._outcome(number, rule) for number, rule in enumerate(rules)]
@@ -216,11 +210,13 @@ class Judging:
             if masks:
                 self._failed.append((rule, masks))
                 found.tally[named(rule.name, ", ".join(rule.columns))] += sum(map(_ones, masks.values()))
-        found.rows_bad = self._bad_rows + sum(int(self._bad(number).sum()) for number in range(len(self._frames)))
+        found.rows_bad = sum(self._seen.unreadable) + sum(
+            int(self._bad(number).sum()) for number in range(len(self._seen.frames))
+        )
         return verdict_of(found, engine.result_of(self.spec, outcomes), self._within, self._started)
 
     def _outcome(self, number: int, rule: Rule) -> Any:
-        tally = self._tallies.get(number)
+        tally = self._seen.tallies.get(number)
         if tally is None:
             assert self._columns is not None
             return engine.concluded(self.spec, number, rule, self._columns.metrics(rule))
@@ -231,26 +227,32 @@ class Judging:
     def _masks(self, number: int, rule: Rule) -> dict[int, np.ndarray]:
         import numpy as np
 
-        if number in self._tallies:
-            return self._tallies[number].masks
+        if number in self._seen.tallies:
+            return self._seen.tallies[number].masks
         if rule.type not in SHARED or self._columns is None:
             return {}
         shared, start, found = self._columns.shared(rule), 0, {}
-        for frame, rows in enumerate(self._frames):
+        for frame, rows in enumerate(self._seen.frames):
             if shared[start : start + rows].any():
                 found[frame] = np.packbits(shared[start : start + rows])
             start += rows
         return found
 
     def _bad(self, number: int) -> np.ndarray:
-        import numpy as np
+        return _any([masks for _, masks in self._failed], number, self._seen.frames)
 
-        rows = self._frames[number]
-        bad = np.zeros(rows, dtype=bool)
-        for _, masks in self._failed:
-            if number in masks:
-                bad |= np.unpackbits(masks[number], count=rows).astype(bool)
-        return bad
+    def goes_on(self, number: int) -> int:
+        """How many rows of a frame go on, of a contract that is not broken."""
+        return self._seen.frames[number] - int(self._bad(number).sum())
+
+    def spotless(self, number: int) -> bool:
+        """Whether all rows of a frame go on."""
+        return not self._seen.unreadable[number] and self.goes_on(number) == self._seen.frames[number]
+
+    @property
+    def filled(self) -> set[str]:
+        """Columns of text in which anything stands."""
+        return self._seen.filled
 
     @property
     def all(self) -> Parsed:
@@ -259,9 +261,9 @@ class Judging:
         Raises:
             BatonError: no frame was added.
         """
-        if self._all is None:
+        if self._seen.first is None:
             raise BatonError(f"contract {self.spec.contract}: a batch without a frame cannot be judged")
-        return self._all
+        return self._seen.first
 
     def nothing(self) -> pd.DataFrame:
         """No rows, typed as those that go on; see `kept`."""
@@ -276,7 +278,7 @@ class Judging:
         table = pa.Table.from_pandas(kept(parsed, self.spec, ~self._bad(number)), preserve_index=False)
         schema = table.schema
         for place, one in enumerate(schema):
-            if one.name in self._filled and pa.types.is_null(one.type):
+            if one.name in self._seen.filled and pa.types.is_null(one.type):
                 schema = schema.set(place, one.with_type(pa.string()))
         return table.cast(schema)
 
@@ -284,14 +286,14 @@ class Judging:
         """What rows of a frame break, in the order of rows."""
         import numpy as np
 
-        found, rows = Findings(parsed, self.spec), self._frames[number]
+        found, rows = Findings(parsed, self.spec), self._seen.frames[number]
         for rule, masks in self._failed:
             if number in masks:
                 found.violations += found.named(rule, np.flatnonzero(np.unpackbits(masks[number], count=rows)))
         return sorted([*parsed.bad, *found.violations], key=lambda violation: violation.row)
 
 
-def _filled(rule: Rule, spec: ContractSpec, nulls: _Nulls) -> bool:
+def _filled(rule: Rule, spec: ContractSpec, nulls: Nulls) -> bool:
     """Whether a rule asks that no cell is empty, and in this frame none is: then its count is known, which the whole is judged by.
 
     Of no rule that Great Expectations might refuse: it has the word on columns that a contract does not name, and on arguments.
@@ -301,12 +303,15 @@ def _filled(rule: Rule, spec: ContractSpec, nulls: _Nulls) -> bool:
     return plain and column in spec.columns and not nulls[column]
 
 
-def _packed(positions: np.ndarray, rows: int) -> np.ndarray:
+def _any(masks: Iterable[dict[int, np.ndarray]], number: int, frames: Sequence[int]) -> np.ndarray:
+    """Which rows of a frame any of the masks names (n rows, bool)."""
     import numpy as np
 
-    mask = np.zeros(rows, dtype=bool)
-    mask[positions] = True
-    return np.packbits(mask)
+    bad = np.zeros(frames[number], dtype=bool)
+    for one in masks:
+        if number in one:
+            bad |= np.unpackbits(one[number], count=frames[number]).astype(bool)
+    return bad
 
 
 def _ones(mask: np.ndarray) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,21 +63,31 @@ class _Numbers:
     squares: float = 0.0  # of the distances from the mean
     low: Any = math.nan
     high: Any = math.nan
+    frames: list[list[Any]] = field(
+        default_factory=list
+    )  # what each frame came to, in the order in which it was merged
 
     def add(self, values: np.ndarray) -> None:
         import numpy as np
 
         if not len(values):
             return
-        total, mean = float(np.sum(values, dtype=np.float64)), self.mean
-        distance = total / len(values) - mean if self.count else 0.0
-        self.squares += float(np.sum((values - total / len(values)) ** 2))
-        self.squares += distance**2 * self.count * len(values) / (self.count + len(values))
-        low, high = values.min().item(), values.max().item()
+        total = float(np.sum(values, dtype=np.float64))
+        squares = float(np.sum((values - total / len(values)) ** 2))
+        whole = int(np.sum(values)) if values.dtype.kind == "i" else 0
+        self.take([len(values), total, whole, squares, values.min().item(), values.max().item()])
+
+    def take(self, frame: list[Any]) -> None:
+        """Merge what a frame came to; in the order of frames, on which the last digit may depend."""
+        count, total, whole, squares, low, high = frame
+        distance = total / count - self.mean if self.count else 0.0
+        self.squares += squares
+        self.squares += distance**2 * self.count * count / (self.count + count)
         self.low, self.high = (min(self.low, low), max(self.high, high)) if self.count else (low, high)
-        self.count += len(values)
+        self.count += count
         self.sums.append(total)
-        self.whole += int(np.sum(values)) if values.dtype.kind == "i" else 0
+        self.whole += whole
+        self.frames.append(frame)
 
     @property
     def mean(self) -> float:
@@ -128,23 +138,56 @@ class KeptColumns:
 
     def add(self, frame: pd.DataFrame, nulls: Mapping[str, int]) -> None:
         """Take the next rows, typed by the contract, and how many cells of each column are empty."""
-        import numpy as np
-        import pyarrow as pa
-
         for name, numbers in self._numbers.items():
             numbers.add(_plain(frame[name]))
         for name in self._nulls:
             self._nulls[name] += nulls[name]
         if self._stored:
-            cells = {
-                f"c{number}": _array(frame[name], self._spec.columns[name].type)
-                for number, name in enumerate(self._stored)
-            }
-            first = self.rows
-            self._database[0].register("given", pa.table({"n": np.arange(first, first + len(frame)), **cells}))
-            self._database[0].execute("INSERT INTO kept SELECT * FROM given")
-            self._database[0].unregister("given")
+            self._store(
+                {
+                    f"c{number}": _array(frame[name], self._spec.columns[name].type)
+                    for number, name in enumerate(self._stored)
+                },
+                len(frame),
+            )
         self.rows += len(frame)
+
+    def _store(self, cells: Mapping[str, Any], rows: int) -> None:
+        """Keep the cells of the next rows, which the count does not have yet."""
+        import numpy as np
+        import pyarrow as pa
+
+        self._database[0].register("given", pa.table({"n": np.arange(self.rows, self.rows + rows), **cells}))
+        self._database[0].execute("INSERT INTO kept SELECT * FROM given")
+        self._database[0].unregister("given")
+
+    def noted(self) -> dict[str, Any]:
+        """What is known besides what is `stored`, as JSON."""
+        numbers = {name: one.frames for name, one in self._numbers.items()}
+        return {"rows": self.rows, "nulls": self._nulls, "numbers": numbers}
+
+    def stored(self) -> Iterator[pa.Table]:
+        """The cells that are kept, the rows as they came; nothing where no rule asks for any."""
+        import pyarrow as pa
+
+        if self._stored and self.rows:
+            columns = ", ".join(f"c{number}" for number in range(len(self._stored)))
+            reader: Any = self._database[0].sql(f"SELECT {columns} FROM kept ORDER BY n").to_arrow_reader(100_000)
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+
+    def take(self, said: Mapping[str, Any], stored: Iterable[pa.Table]) -> None:
+        """Take the next rows as another one kept them: what it `noted`, and what it has `stored`."""
+        for name, numbers in self._numbers.items():
+            for frame in said["numbers"][name]:
+                numbers.take(frame)
+        for name in self._nulls:
+            self._nulls[name] += said["nulls"][name]
+        before = self.rows
+        for table in stored:
+            self._store({name: table.column(name) for name in table.column_names}, table.num_rows)
+            self.rows += table.num_rows
+        self.rows = before + said["rows"]
 
     def metrics(self, rule: Rule) -> dict[str, Any]:
         """What Great Expectations' verdict on a rule needs, by its names for it."""

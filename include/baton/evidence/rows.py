@@ -60,9 +60,11 @@ def windows(
 
 
 def of_contract() -> Any:
-    """Condition on commits: those of a stage that judged rows by a contract."""
+    """Condition on commits: those of a stage that judged rows by a contract, a batch as a whole."""
     c = tables.commits.c
-    return sa.or_(c.stage == CONTRACT, c.stage.startswith(contract_behind(ingest_of("")), autoescape=True))
+    return (c.map_index == -1) & sa.or_(
+        c.stage == CONTRACT, c.stage.startswith(contract_behind(ingest_of("")), autoescape=True)
+    )
 
 
 def made_with(

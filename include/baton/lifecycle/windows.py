@@ -47,7 +47,7 @@ def states(conn: Connection, flow: str, wanted: Collection[str]) -> dict[str, st
     """
     table, commits = tables.heads, tables.commits
     query = select(table.c.partition, table.c.stage, commits.c.facts, commits.c.created_at).where(
-        table.c.flow == flow, table.c.stage.in_(_STAGES), table.c.commit_id == commits.c.id
+        table.c.flow == flow, table.c.stage.in_(_STAGES), table.c.map_index == -1, table.c.commit_id == commits.c.id
     )
     reached: dict[str, dict[str, Any]] = {}
     for row in among(conn, query, table.c.partition, wanted):

@@ -166,7 +166,9 @@ def _scan(
     for item, slot, fence in garbage.attempts():
         if slot.flow not in reach:
             continue
-        if stem := garbage.beside_of(item.name):
+        if garbage.is_notes(item.name):
+            found.old.append(item)  # may hold keys, and whoever wants them does its work again
+        elif stem := garbage.beside_of(item.name):
             beside.setdefault((stem, slot), []).append(item)
         else:
             written.setdefault((slot, fence), []).append(item)

@@ -22,7 +22,8 @@ from baton.stages.slots import NAME, Slot, is_slot
 
 _FILES = r"(\.json|(\.\d{5}|\.model)?\.parquet)"  # of a dataset: one, or parts and manifest; what an engine hands its workers
 _OBJECT = re.compile(
-    rf"[0-9a-f]{{64}}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{{12}})(?P<beside>\.{DECISIONS}|\.{PREDICTIONS})?{_FILES}"
+    rf"[0-9a-f]{{64}}-(?P<fence>\d+)-(?P<owner>[0-9a-f]{{12}})(?P<beside>\.{DECISIONS}|\.{PREDICTIONS})?"
+    rf"(?P<notes>\.kept|\.noted)?{_FILES}"
 )
 _SEGMENT = re.compile(rf"(?P<stem>{FOLDER}/(?P<owner>[0-9a-f]{{12}})/\d+-[0-9a-f]{{32}}){_FILES}")
 _JOURNAL = re.compile(r"[^/]+/[^/]+/[^/]+/-?\d+/journal/[0-9a-f]{64}\.json")
@@ -65,7 +66,8 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
 
     An attempt that still runs after `older_than` loses its slot: its fence is raised before its object goes,
     so that it is refused when it wants to commit. Objects that no stage of this warehouse wrote stay; a journal names
-    no warehouse, and goes: whose retry still wanted it does its work again. XComs that Airflow keeps in the store go after 30 days.
+    no warehouse, and goes: whose retry still wanted it does its work again; so do the notes of those that judged a batch between
+    them, which are of use to one task behind them. XComs that Airflow keeps in the store go after 30 days.
     """
     uris: list[str] = []
     size = 0
@@ -80,6 +82,8 @@ def gc(older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> Garb
             return segment["owner"] == owner and segment["stem"] not in seen
         if attempt and (stem := beside_of(name)):
             return stem not in seen
+        if attempt and is_notes(name):
+            return True
         return attempt not in named if attempt else bool(_JOURNAL.fullmatch(name) or _XCOM.fullmatch(name))
 
     for item in objects.listed(in_question):
@@ -107,6 +111,12 @@ def beside_of(name: str) -> str | None:
     return name[: len(name) - len(found[0]) + found.end("beside")]
 
 
+def is_notes(name: str) -> bool:
+    """Whether an object holds what one task noted for another one, and nobody else reads."""
+    found = _OBJECT.fullmatch(name.rpartition("/")[2])
+    return found is not None and found["notes"] is not None
+
+
 def named_by(uri: str) -> str:
     """What the objects of a published dataset, or of a segment, begin with below the store, by the address of its manifest."""
     plain = unquote(uri) if uri.startswith("file://") else uri
@@ -129,8 +139,8 @@ def _in_force(conn: Connection | None = None, *where: Any) -> set[str]:
 def _is_garbage(conn: Connection, name: str, attempt: tuple[Slot, int] | None, dry_run: bool) -> bool:
     if segment := _SEGMENT.fullmatch(name):
         return conn.scalar(sa.select(segments.c.number).where(segments.c.name == f"{segment['stem']}.parquet")) is None
-    if attempt is None:
-        return True  # a journal or an XCom
+    if attempt is None or is_notes(name):
+        return True  # a journal, an XCom, notes
     slot, fence = attempt
     if stem := beside_of(name):
         here = (tables.published.c.flow == slot.flow, tables.published.c.partition == slot.partition)

@@ -48,19 +48,9 @@ def run(job: StageJob[Any]) -> StageResult:
     together = groups.shared(job.inputs, job.group) if job.group is not None and job.group.of > 1 else []
     if job.group is not None and together:
         job = replace(job, inputs=together[job.group.number])
-    found = resolve(job.step)
-    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
-    function = found.func if isinstance(found, Step) else found
-    # the engine's own steps say what they take of a pack; a pack's function may read any of it
-    ours = function.__module__.startswith("baton.")
-    params: dict[str, Any] = {"options": as_json(given)}
-    if isinstance(found, Step):
-        given, state = found.look(given)
-        params["state"] = dict(state)
-    if job.output_contract:
-        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+    given, found, params, code = _prepared(job)
     if not job.dry_run:  # which tries what people have not agreed to yet
-        changes.require(_used(given, found, ours), f"stage {job.flow}.{job.stage}")
+        changes.require(_used(given, found), f"stage {job.flow}.{job.stage}")
 
     def compute(inputs: Mapping[str, DatasetRef]) -> StageOutput:
         output = found.func(given) if isinstance(found, Step) else _apply(found, inputs, given)
@@ -69,23 +59,51 @@ def run(job: StageJob[Any]) -> StageResult:
             output = replace(output, frame=next(frames), rest=frames)
         return replace(output, on_commit=None, beside=None) if job.dry_run else output
 
-    pack = pack_folder(job.pack)
-    code = code_of(function, ENGINE, pack, without={path for _, path in spec_paths(pack)} if ours else ())
     result = run_stage(
         job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
     )
-    if together:
+    if together and not (isinstance(found, Step) and found.apart):
         digests = [input_digest(one, params, job.models, code) for one in together]
         groups.whole_if_complete(job.slot, digests, partial(require_whole, job))
     return result
 
 
-def _used(job: StageJob[Any], found: Step | Callable[..., Any], ours: bool) -> list[content.Named]:
+def digest(job: StageJob[Any]) -> str:
+    """The digest that `run` commits the job's result under; a job of a group has its own rows as inputs."""
+    _, _, params, code = _prepared(job)
+    return input_digest(job.inputs, params, job.models, code)
+
+
+def _prepared(job: StageJob[Any]) -> tuple[StageJob[Any], Any, dict[str, Any], str]:
+    """The job as its step gets it, the step, and of what its result depends on the params and the code."""
+    found = resolve(job.step)
+    given = with_options(job, found.options if isinstance(found, Step) else Keywords)
+    params: dict[str, Any] = {"options": as_json(given)}
+    if isinstance(found, Step):
+        given, state = found.look(given)
+        params["state"] = dict(state)
+    if job.output_contract:
+        params["output_contract"] = job.load_pack().contract(job.output_contract).model_dump(mode="json")
+    pack = pack_folder(job.pack)
+    without = {path for _, path in spec_paths(pack)} if _ours(found) else ()
+    return given, found, params, code_of(_function(found), ENGINE, pack, without=without)
+
+
+def _function(found: Step | Callable[..., Any]) -> Callable[..., Any]:
+    return found.func if isinstance(found, Step) else found
+
+
+def _ours(found: Step | Callable[..., Any]) -> bool:
+    """Whether it is a step of the engine: these say what they take of a pack; a pack's function may read any of it."""
+    return _function(found).__module__.startswith("baton.")
+
+
+def _used(job: StageJob[Any], found: Step | Callable[..., Any]) -> list[content.Named]:
     """The files of packs that the stage works by, as far as people agree to them."""
     used: list[content.Named] = [(job.pack, "contract", job.output_contract)] if job.output_contract else []
     if isinstance(found, Step) and found.uses is not None:
         used += found.uses(job)
-    return used if ours else [*used, *content.read_by_code(job.pack)]
+    return used if _ours(found) else [*used, *content.read_by_code(job.pack)]
 
 
 def _apply(function: Callable[..., Any], inputs: Mapping[str, DatasetRef], job: StageJob[Keywords]) -> StageOutput:

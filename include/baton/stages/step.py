@@ -67,12 +67,14 @@ class Step:
         fingerprint: what the result depends on besides inputs, options, models and code (a source file's hash, a
             contract's text, repairs); its value becomes part of the input digest.
         uses: files of the packs that it works by, which people have to have agreed to (`baton.actions.changes`).
+        apart: the results of groups are not named as one when all are there: another step takes them, and judges the whole.
     """
 
     func: Callable[[StageJob[Any]], StageOutput]
     options: type[Spec] = NoOptions
     fingerprint: Fingerprint | None = None
     uses: Uses | None = None
+    apart: bool = False
 
     def look(self, job: StageJob[Any]) -> tuple[StageJob[Any], Mapping[str, Any]]:
         """The job with what the fingerprint read, and the state."""
@@ -86,10 +88,13 @@ class Step:
 
 
 def engine_step(
-    options: type[Spec] = NoOptions, fingerprint: Fingerprint | None = None, uses: Uses | None = None
+    options: type[Spec] = NoOptions,
+    fingerprint: Fingerprint | None = None,
+    uses: Uses | None = None,
+    apart: bool = False,
 ) -> Callable[[Callable[[StageJob[Any]], StageOutput]], Step]:
-    """Mark a function as an engine step; the class of its options stands in the same module, for `wiring.check`."""
-    return lambda func: Step(func, options, fingerprint, uses)
+    """Mark a function as an engine step, see `Step`; the class of its options stands in the same module, for `wiring.check`."""
+    return lambda func: Step(func, options, fingerprint, uses, apart)
 
 
 def row_local(function: Pure) -> Pure:

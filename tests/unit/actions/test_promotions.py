@@ -192,7 +192,8 @@ def test_a_rollback_takes_one_person_a_reason_and_a_second_look() -> None:
 def test_who_may_roll_back_is_the_owners_word_once_they_gave_it() -> None:
     row = {"asset": f"model:{M}", "person": "ann", "duty": "activate", "given_by": "op", "at": warehouse.now()}
     with warehouse.write() as conn:
-        conn.execute(tables.grants.insert().values({**row, "valid_to": "2999-01-01T00:00:00.000000Z"}))
+        good = {"agreed_at": warehouse.now(), "valid_to": "2999-01-01T00:00:00.000000Z"}
+        conn.execute(tables.grants.insert().values({**row, **good}))
 
     def back(actor: str) -> Any:
         return warehouse.transact(lambda conn: promotions.rolled_back(conn, M, 3, 2, actor, "noise"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ SPEC = AgentSpec("clerk", Path(__file__), Reply, _cases, lambda case, reply: rep
 
 @pytest.fixture(autouse=True)
 def warehouse(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with STAGE["warehouse_and_pack"](home, monkeypatch):
+    with STAGE["warehouse_and_pack"](home, monkeypatch) as folder:
+        prompt = folder / "prompts" / "clerk.md"  # where people answer for it
+        prompt.parent.mkdir()
+        prompt.write_text(SPEC.instructions)
+        monkeypatch.setattr(f"{__name__}.SPEC", replace(SPEC, prompt=prompt))
         yield
 
 

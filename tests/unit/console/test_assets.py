@@ -146,7 +146,8 @@ def test_what_others_were_given_to_read_is_on_no_page(empty: Any) -> None:
     def grant(asset: str, person: str) -> None:
         with write() as conn:
             day = datetime.now(UTC).date()
-            duties.give(conn, asset, "read", person, duties.Who("op"), day, "of the team")
+            made = duties.give(conn, asset, "read", person, duties.Who("op"), day, "of the team")
+            duties.agree(conn, made.id, ["admin"], 1)
 
     paths = (f"assets/flow:{FLOW}", "assets/model:card_fraud", "assets/contract:financial_crime/decisions")
 

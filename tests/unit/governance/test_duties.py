@@ -84,7 +84,7 @@ def test_a_grant_is_good_until_its_day_is_over() -> None:
             "nothing asks for it, so nothing is given. Of a model there are read, modify, approve, activate",
         ),
         ({"duty": "consume"}, "which flows may use it say `consumers` in governance.yaml"),
-        ({"duty": "spend", "asset": "flow:transaction_monitoring"}, "Of a flow there are read, audit"),
+        ({"duty": "spend", "asset": "flow:transaction_monitoring"}, "Of a flow there are read, approve, audit"),
         ({"asset": "model:nothing"}, "no model `nothing`"),
     ],
 )

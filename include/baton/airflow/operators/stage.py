@@ -139,6 +139,8 @@ class StageOperator(BaseOperator):
         output_contract: contract of the stage's own output.
         uses_models: set on the first stage of a flow: the models whose versions it fixes for the run.
         group: of a task that shares its stage's rows with others: an entry of such a list.
+        slot_of: of a task that does some of another one's work: its id; what is made is committed in slots of groups of that stage,
+            and for a batch of one part there is nothing to do.
 
     Attributes:
         fallbacks: models of `uses_models` whose scoring has a fallback; verbs behind the first stage add to the flow's list.
@@ -151,7 +153,7 @@ class StageOperator(BaseOperator):
     def __init__(
         self, *, step: str, pack: str, run_key: RunKey, inputs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None, output_contract: str = "", uses_models: Sequence[str] = (),
-        group: Mapping[str, Any] | None = None, **kwargs: Any,
+        group: Mapping[str, Any] | None = None, slot_of: str = "", **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.run_key = run_key
@@ -162,6 +164,7 @@ class StageOperator(BaseOperator):
         self.options = dict(options or {})
         self.uses_models = list(uses_models)
         self.group = group
+        self.slot_of = slot_of
         self.fallbacks: Sequence[str] = ()
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
@@ -175,6 +178,8 @@ class StageOperator(BaseOperator):
         self.links: dict[str, str] = {}
         try:
             job, degraded = self._job(context)
+            if self.slot_of and (job.group is None or job.group.of < 2):
+                raise NoData(f"for {self.slot_of} to do in parts: the batch has one")
             with heard_by(in_log(self.log)):
                 result = run(job)
             facts = {**result.facts, **({"degraded": degraded} if degraded else {})}
@@ -207,7 +212,20 @@ class StageOperator(BaseOperator):
         if next(self.iter_mapped_dependants(), None) is None:
             return made
         shares = groups.split(result.ref, 2 * scoring_slots())
+        if len(shares) == 1:
+            self._spare()
         return [made | {"group": {"number": one.number, "edges": one.edges}} for one in shares]
+
+    def _spare(self) -> None:
+        """Have Airflow skip at once what has nothing to do for a batch of one part; outside a worker it skips itself."""
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+
+        behind: list[Any] = list(self.iter_mapped_dependants())
+        idle = [one.task_id for one in behind if getattr(one, "partial_kwargs", {}).get("slot_of")]
+        comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+        if idle and comms is not None:
+            comms.send(msg=SkipDownstreamTasks(tasks=idle))
 
     def _job(self, context: Context) -> tuple[StageJob[Any], list[str]]:
         from baton.airflow.connections.lookup import AirflowConnections
@@ -237,7 +255,7 @@ class StageOperator(BaseOperator):
                 fallbacks=self.fallbacks,
             )
         return StageJob(
-            pack=self.pack, flow=self.dag_id, stage=self.task_id, partition=asked.partition, step=self.step,
+            pack=self.pack, flow=self.dag_id, stage=self.slot_of or self.task_id, partition=asked.partition, step=self.step,
             inputs={name: DatasetRef.from_dict(value["ref"]) for name, value in results.items()},
             options=self.options, output_contract=self.output_contract, models=models, run_id=context["dag_run"].run_id,
             files=asked.files, since=asked.since, until=asked.until,
