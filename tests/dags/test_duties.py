@@ -39,7 +39,8 @@ def started(of: Any, by: str | None, earlier: str | None = None) -> str:
 def test_a_run_by_hand_is_for_who_has_the_duty(of: Any, duty: Any, home: Path) -> None:
     assert started(of, "bob"), "as Airflow lets them, while nobody was given it"
     with warehouse.write() as conn:
-        duties.give(conn, f"model:{MODEL}", duty, "ann", duties.Who("op"), datetime.now(UTC).date(), "her model")
+        made = duties.give(conn, f"model:{MODEL}", duty, "ann", duties.Who("op"), datetime.now(UTC).date(), "her model")
+        duties.agree(conn, made.id, ["admin"], 1)
     before = len(ledger.entries(kind=assemble.TRAINING_STARTED))
     for nobody in ("bob", "", "anonymous"):
         with pytest.raises(AirflowFailException, match=f"may not {duty} model:{MODEL}: that is for op, admin"):

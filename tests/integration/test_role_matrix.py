@@ -230,6 +230,7 @@ def test_what_others_were_given_to_read_is_as_of_another_pack(
     with warehouse.write() as conn:
         day = datetime.now(UTC).date()
         made = duties.give(conn, f"flow:{FOREIGN}", "read", "BatonOwner", duties.Who("op"), day, "hers alone")
+        duties.agree(conn, made.id, ["admin"], 1)
     try:
         wrong = []
         for identity in WHOLE[1:]:

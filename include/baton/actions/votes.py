@@ -73,6 +73,19 @@ def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) 
     return ""
 
 
+def why_not(conn: Connection, request: Request, voter: Voter) -> str:
+    """Why somebody cannot approve an open request, before they try; empty: they can."""
+    agreed = conn.execute(_said(request, APPROVE, table.c.person, table.c.name))
+    if any(voter.names & Voter(row.person, row.name).names for row in agreed):
+        return "you have agreed already"
+    return flaw(voter, request.requester, request.barred) or _lacks(conn, request, voter)
+
+
+def _lacks(conn: Connection, request: Request, voter: Voter) -> str:
+    who = duties.Who(voter.id, voter.name if voter.channel != COMMAND_LINE else "")
+    return duties.lacks(conn, asset_of(request), "approve", who)
+
+
 def asset_of(request: Request) -> str:
     """The asset that a request is about: what it names itself, or the effect of its pack."""
     return request.pack if ":" in request.pack else f"effect:{request.pack}/{request.kind}"
@@ -104,8 +117,7 @@ def cast(
     others = answer == APPROVE or (request.of_asset and request.kind == assets.LOOK_AGAIN)
     if why := flaw(voter, *((request.requester, request.barred) if others else ("",))):
         raise VoteRefused(f"request {request.id}: {why}")
-    who = duties.Who(voter.id, voter.name if voter.channel != COMMAND_LINE else "")
-    if answer == APPROVE and (why := duties.lacks(conn, asset_of(request), "approve", who)):
+    if answer == APPROVE and (why := _lacks(conn, request, voter)):
         raise VoteRefused(f"request {request.id}: {why}")
     here = table.c.request == request.id
     for row in conn.execute(sa.select(table).where(here)).all():

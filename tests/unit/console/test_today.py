@@ -17,6 +17,7 @@ from baton.settings import settings
 
 STAGE = runpy.run_path(str(Path(__file__).with_name("console_stage.py")))
 ROWS, FLOW, HTML, client, routes = (STAGE[name] for name in ("ROWS", "FLOW", "HTML", "client", "routes"))
+APPROVING = runpy.run_path(str(Path(__file__).parents[2] / "approving.py"))
 no_registry, filled, empty = STAGE["no_registry"], STAGE["filled"], STAGE["empty"]
 
 # --- who may what ---
@@ -83,6 +84,18 @@ def test_a_question_to_a_person_leads_to_its_form(today: dict[str, Any]) -> None
     assert (approval["model"], approval["version"], approval["champion"]) == ("card_fraud", 3, 2)
     assert approval["request"] == "/dags/card_fraud_promote/runs/run 1/tasks/approve/required_actions"
     assert today["requests"][0]["request"].endswith("/tasks/confirm/mapped/3/required_actions")
+
+
+def test_who_may_not_approve_reads_why_instead_of_being_asked(empty: Any) -> None:
+    APPROVING["judged"]("card_fraud", 3)
+    APPROVING["ask"]("card_fraud", 3, admin="started its training")
+    said = {}
+    for who in ("admin", "second", "viewer"):
+        (said[who],) = client(who).get("/baton/api/today").json()["approvals"]
+    assert said["admin"]["why_not"] == "admin started its training; somebody else has to agree"
+    assert said["second"]["why_not"] == ""
+    assert said["viewer"]["why_not"] == "answering takes the right to decide"
+    assert "You cannot approve it: admin started its training" in client("admin").get("/baton/today", headers=HTML).text
 
 
 def test_a_champion_stands_with_its_challenger_and_who_made_it(today: dict[str, Any]) -> None:

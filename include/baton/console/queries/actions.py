@@ -1,13 +1,14 @@
 """What is to be done outside and waits for people, what was done and can be taken back, and whether all of it is stopped."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from baton.actions import assets, promotions, requests, switch
-from baton.actions.votes import APPROVE, Voter, flaw
+from baton.actions.requests import Request
+from baton.actions.votes import APPROVE, Voter, why_not
 from baton.console.host import Rights
 from baton.effects import overview
 from baton.effects.overview import EffectState, ShownRequest
@@ -94,7 +95,8 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
         "seen",
     )
     yes = [vote for vote in asked.votes if vote["answer"] == APPROVE]
-    why_not = _why_not(rights, asked, yes) if deciding else "answering takes the right to decide"
+    with read() as conn:
+        cannot = why_not_by(conn, rights, request)
     return {
         **{name: getattr(request, name) for name in names}, "opened_at": request.opened_at, "expires_at": request.expires_at,
         "change": request.of_asset, "recovery": asked.recovery, "description": asked.description, "evidence": asked.evidence,
@@ -103,7 +105,7 @@ def shown_request(rights: Rights, asked: ShownRequest, moments: Mapping[str, Map
         "unexplained": sum(one not in moments for one in asked.evidence), "undoes": bool(request.undoes),
         "difference": [list(map(_plain, row)) for row in asked.difference] if deciding else [], "hidden": not deciding,
         "votes": [{name: vote[name] for name in ("name", "answer", "reason", "channel", "at")} for vote in asked.votes],
-        "agreed": len(yes), "why_not": why_not, "void": _void(rights, asked, deciding),
+        "agreed": len(yes), "why_not": cannot, "void": _void(rights, asked, deciding),
     }  # fmt: skip
 
 
@@ -118,12 +120,11 @@ def _void(rights: Rights, asked: ShownRequest, deciding: bool) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _why_not(rights: Rights, asked: ShownRequest, agreed: Sequence[Mapping[str, Any]]) -> str:
-    """Why this person cannot approve; empty: they can."""
-    voter = Voter(rights.person.id, rights.person.name)
-    if any(voter.names & Voter(one["person"], one["name"]).names for one in agreed):
-        return "you have agreed already"
-    return flaw(voter, asked.request.requester, asked.request.barred)
+def why_not_by(conn: Connection, rights: Rights, request: Request) -> str:
+    """Why this person cannot approve an open request; empty: they can."""
+    if not rights.decide(request.flow):
+        return "answering takes the right to decide"
+    return why_not(conn, request, Voter(rights.person.id, rights.person.name))
 
 
 def _standing(rights: Rights, one: EffectState) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import RowMapping
 from baton.actions.requests import find
 from baton.actions.votes import approvers
 from baton.console.host import OpenRequest, Rights, RunsOfDag
+from baton.console.queries.actions import why_not_by
 from baton.names import promote_of
 from baton.quarantine.rows import value_of
 from baton.record import tables
@@ -43,7 +44,7 @@ def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest])
     """Versions that the gate would promote and nobody has answered for, newest first.
 
     `request` is where to answer in Airflow's UI; None when no run waits for this answer (any more). `needs`: how many people
-    have to agree, `agreed`: how many did; 0 where nobody was asked yet.
+    have to agree, `agreed`: how many did; 0 where nobody was asked yet. `why_not`: why this person cannot approve.
     """
     waiting = {request.dag_id: request for request in requests}
     found = []
@@ -53,15 +54,15 @@ def approvals(conn: Connection, rights: Rights, requests: Sequence[OpenRequest])
             continue
         request = waiting.get(dag_id)
         where = {"request": required_actions(request) if request else None, "asked_at": request and request.asked_at}
-        found.append({**verdict_of(row), "dag_id": dag_id, **where, **_agreed(conn, row["request"])})
+        found.append({**verdict_of(row), "dag_id": dag_id, **where, **_agreed(conn, rights, row["request"])})
     return found
 
 
-def _agreed(conn: Connection, number: int | None) -> dict[str, int]:
+def _agreed(conn: Connection, rights: Rights, number: int | None) -> dict[str, Any]:
     if number is None:
-        return {"needs": 0, "agreed": 0}
+        return {"needs": 0, "agreed": 0, "why_not": ""}
     asked = find(conn, number)
-    return {"needs": asked.needs, "agreed": len(approvers(conn, asked))}
+    return {"needs": asked.needs, "agreed": len(approvers(conn, asked)), "why_not": why_not_by(conn, rights, asked)}
 
 
 def newest_verdicts(conn: Connection) -> list[RowMapping]:
