@@ -91,7 +91,8 @@ class Task:
         """It goes on by an event of its own trigger, or by an answer in Airflow."""
         assert self.waits is not None
         kept = self.waits.kwargs or {}
-        given = event if "chosen_options" in event else {"request": kept["asked"]["number"], **event}
+        own = {"request": kept["asked"]["number"], "until": kept["asked"]["until"]}
+        given = event if "chosen_options" in event else {**own, **event}
         return self._run(lambda: self.operator.execute_complete(self.context, given, **kept))
 
 
@@ -156,7 +157,9 @@ def test_two_people_have_to_agree_and_who_started_it_is_none_of_them(monkeypatch
     monkeypatch.setattr(Registry, "author", "ada")
     assert task.hears({"review": "approved"}) is None  # the same person again
     said = "approved: request 1: ada has answered it already; another person is needed"
-    assert [*ASKED * 4, ("late", "3", "asked"), ("late", "3", said), *ASKED] == Registry.said
+    assert [*ASKED * 4, ("late", "3", "asked"), ("late", "3", said)] == Registry.said, (
+        "an answer in Airflow is not taken away"
+    )
     monkeypatch.setattr(Registry, "author", "grace")
     assert task.hears({"review": "approved"})["answer"] == "approved"
     assert Registry.said[-1] == ("late", "3", "approved", "ada in Airflow, grace in MLflow")
@@ -268,6 +271,23 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
+def test_an_answer_is_looked_for_until_the_server_can_be_asked(single: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, tries = Task().start(), [500, 0]
+    user = SimpleNamespace(id="1", name="ada")
+
+    def seen(**_: Any) -> Any:
+        if code := tries.pop(0):
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": code}))
+        return SimpleNamespace(response_received=True, responded_by_user=user, chosen_options=["Approve"])
+
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", seen)
+    assert fires(asked)["responded_by_user"] == {"id": "1", "name": "ada"}
+    tries[:] = [404, 0]
+    firewall.vote(asked.id, Voter("ada"), "refused", asked.seen)
+    monkeypatch.setattr(hitl, "update_hitl_detail_response", lambda **_: None)
+    assert fires(asked) == {"closed": "refused", "request": asked.id}, "only the registry was asked"
+
+
 def fires(asked: requests.Request) -> dict[str, Any]:
     trigger = ReviewTrigger(model="late", version=3, gate_at="t1", ti_id=TI, request=asked.id, interval=0)
 
@@ -305,6 +325,7 @@ def test_an_answer_that_came_before_the_task_waited_is_a_vote(single: None, show
     [
         {"closed": "approved", "request": 77},
         {"review": "timeout", "request": 77},
+        {"review": "timeout", "request": 1, "until": "2026-01-01T00:00:00+00:00"},
         {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "ada"}, "request": 77},
         {"open": 0},
     ],

@@ -15,12 +15,13 @@ from uuid import UUID
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
 from airflow.sdk.execution_time import hitl
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 AIRFLOW, REGISTRY, EITHER = "airflow", "registry", "either"
 OPEN = "open"
+_NOT_THERE = 404
 _EARLIER = "people were asked by an earlier Baton: clear `judge` to have the version judged and asked about anew"
 
 
@@ -41,6 +42,7 @@ class ReviewTrigger(BaseTrigger):
         super().__init__()
         self.model, self.version, self.gate_at, self.ti_id = model, version, gate_at, UUID(str(ti_id))
         self.request, self.tagged, self.until, self.interval = request, tagged, until, interval
+        self._looked_back = False  # for an answer that was given before this trigger ran
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The trigger as the metadata database keeps it."""
@@ -57,42 +59,42 @@ class ReviewTrigger(BaseTrigger):
         if self.request is None:
             yield TriggerEvent({"error": _EARLIER})
             return
-        await asyncio.sleep(self.interval)
-        event = await asyncio.to_thread(self._answered_early)
+        event = None
         while event is None:
+            await asyncio.sleep(self.interval)
             event = await asyncio.to_thread(self._look)
-            if event is None:
-                await asyncio.sleep(self.interval)
         if "closed" in event:
             await asyncio.to_thread(self._close_request, event["closed"])
         yield TriggerEvent({**event, "request": self.request})
 
     def _look(self) -> dict[str, Any] | None:
         """What there is to tell; None: nothing yet."""
-        state, review = OPEN, None
         try:
+            if not self._looked_back:
+                early, self._looked_back = self._answered_early(), True
+                if early:
+                    return early
             state = _state(self.request or 0)
-            if state == OPEN and self.tagged:
-                review = _review(self.model, self.version, self.gate_at)
+            if state != OPEN:
+                return {"closed": state}
+            if self.tagged and (review := _review(self.model, self.version, self.gate_at)):
+                return {"review": review}
         except Exception as error:  # the time runs on all the same
             self.log.warning("not reachable, asking again in %s s: %s", self.interval, error)
-        if state != OPEN:
-            return {"closed": state}
-        if review:
-            return {"review": review}
         over = self.until and datetime.now(UTC) >= datetime.fromisoformat(self.until)
-        return {"review": "timeout"} if over else None
+        return {"review": "timeout", "until": self.until} if over else None
 
     def _answered_early(self) -> dict[str, Any] | None:
-        """A person's answer that Airflow took between the task's question and its wait: it resumed nothing, and asks no more.
+        """A person's answer that Airflow took while the task did not wait: it resumed nothing, and asks no more.
 
-        Later answers resume the task themselves.
+        Answers that come while it waits resume the task themselves.
         """
         try:
             given = hitl.get_hitl_detail_content_detail(ti_id=self.ti_id)
-        except Exception as error:  # where only the registry is asked there is none
-            self.log.info("no request in Airflow: %s", error)
-            return None
+        except AirflowRuntimeError as error:
+            if (error.error.detail or {}).get("status_code") == _NOT_THERE:  # only the registry is asked
+                return None
+            raise
         # no answer at all where no triggerer stands between, as in `dag.test()`
         if given is None or not given.response_received or given.responded_by_user is None:
             return None
@@ -165,16 +167,19 @@ class ModelApprovalOperator(ApprovalOperator):
             raise AirflowFailException(str(error)) from error
         self.log.info("request %s: %s of the people have to agree; %s", asked.id, asked.needs, "; ".join(asked.reasons))
         until = (datetime.now(UTC) + self.response_timeout).isoformat() if self.response_timeout else None
+        self._question(context)
         self._wait(context, {"number": asked.id, "seen": asked.seen, "until": until})
 
-    def _wait(self, context: Context, asked: dict[str, Any]) -> None:
-        """Ask in Airflow, again if somebody answered already, and wait for whoever answers next."""
-        facts = self.verdict["facts"]
+    def _question(self, context: Context) -> None:
+        """Ask in Airflow. An answer that is there is taken away, so it must have been heard; then people are asked again."""
         if self.mode != REGISTRY:  # an answer that would not count is not asked for
-            # of a task that was answered it takes the answer away, and people are asked again
             hitl.upsert_hitl_detail(
                 ti_id=context["ti"].id, options=self.options, subject=self.subject, body=self.body, params={},
             )  # fmt: skip
+
+    def _wait(self, context: Context, asked: dict[str, Any]) -> None:
+        """Wait for whoever answers next."""
+        facts = self.verdict["facts"]
         trigger = ReviewTrigger(
             self.model, facts["version"], facts["gate_at"], context["ti"].id, asked["number"], self.mode != AIRFLOW,
             asked["until"],
@@ -205,6 +210,8 @@ class ModelApprovalOperator(ApprovalOperator):
         if "closed" in event:
             return self._closed(context, version, str(event["closed"]))
         if event.get("review") == "timeout":
+            if event["until"] != asked["until"]:  # of a wait about the same request that was cleared
+                self._wait(context, asked)
             said = f"nobody, or too few, answered for {self.model} version {version} within {self.response_timeout}"
             promotions.give_up(asked["number"], said)
             raise AirflowFailException(said)
@@ -215,6 +222,8 @@ class ModelApprovalOperator(ApprovalOperator):
             voter = Voter(str(user.get("id") or ""), str(user.get("name") or ""), AIRFLOW)
             yes = event["chosen_options"] == [self.APPROVE]
             state, _ = self._vote(asked, voter, "approved" if yes else "refused")
+            if state == OPEN:
+                self._question(context)
         if state == OPEN:
             self._wait(context, asked)
         return self._closed(context, version, state)
