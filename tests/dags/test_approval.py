@@ -249,8 +249,9 @@ def test_a_task_that_waited_before_an_upgrade_says_what_to_clear() -> None:
     for kept in ({}, {"asked": None}):
         with pytest.raises(AirflowFailException, match="asked by an earlier Baton: clear `judge`"):
             task.operator.execute_complete(task.context, event_.payload, **kept)
-    with pytest.raises(AirflowFailException, match="asked by an earlier Baton: clear `judge`"):
-        task.operator.execute_complete(task.context, event("Approve"))
+    for other in (event("Approve"), {"closed": "approved"}, {"closed": "approved", "request": 77}):
+        with pytest.raises(AirflowFailException, match="asked by an earlier Baton: clear `judge`"):
+            task.operator.execute_complete(task.context, other)
 
 
 @pytest.fixture
