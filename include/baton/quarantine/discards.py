@@ -1,11 +1,12 @@
 """Discards of more than a share of a partition wait for another person: asked about as a request, and done under its permit.
 
 What counts is all that was given up of the partition so far, in any flow that reads the same source: neither many small discards
-nor two flows get around it.
+nor two flows get around it. Rows that retention took off the record are not given up any more: the next run judges them again.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -81,7 +82,18 @@ def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow
     words = f"{key[0]} {key[1]}: {share:.1%} of its rows would be given up, one person alone may give up {SHARE:.0%}"
     if admitted.state == admission.FORBIDDEN:
         return f"{words}; request {admitted.request}: {admitted.words}"
-    return f"{words}; request {admitted.request} waits for another person: do the same again once they agreed"
+    again = "do the same again once they agreed"
+    if why := _nobodys():
+        return f"{words}; request {admitted.request} waits for two people: {why}, and nobody can tell who of them asks; {again}, or ask from an account of your own"
+    return f"{words}; request {admitted.request} waits for another person: {again}"
+
+
+def _nobodys() -> str:
+    """Why the account of this process names nobody, such as that of a container; empty: it is one person's.
+
+    Whoever asks may then be anybody, with any `--actor`: so two agree, of whom one at least did not ask.
+    """
+    return votes.flaw(votes.account(), "")
 
 
 def _asking(
@@ -97,6 +109,7 @@ def _asking(
         "rows_sha256": hashlib.sha256(repr(cells).encode()).hexdigest(),
     }  # fmt: skip
     action = assets.changed(assets.DISCARD, place, f"flow:{flow}", before, after)
+    action = replace(action, asset_class=assets.NOBODYS if _nobodys() else "")
     barred = {one: "wants to discard it" for one in (account, actor) if one.strip()}
     return Origin(f"{CHANGE}{assets.DISCARD}:{place}", flow, partition, f"flow:{flow}", actor, barred=barred), action
 

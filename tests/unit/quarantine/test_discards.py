@@ -108,6 +108,23 @@ def test_who_says_another_name_is_known_by_their_account() -> None:
             firewall.vote(asked().id, person, "approved", asked().seen)
 
 
+@pytest.mark.parametrize("account", ["baton", "root", ""])
+def test_from_an_account_of_several_people_two_agree_so_that_whoever_asked_is_not_the_only_one(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baton.actions.votes.account", lambda: Voter(account, account, "command line"))
+    with pytest.raises(DiscardWaits, match=r"request 1 waits for two people: .* nobody can tell who of them asks"):
+        discard(*range(1, 7), actor=account)
+    assert firewall.vote(asked().id, ANN, "approved", asked().seen).state == requests.OPEN
+    with pytest.raises(DiscardWaits, match="request 1 waits"):
+        discard(*range(1, 7), actor=account)
+    with pytest.raises(VoteRefused, match="another person is needed"):
+        firewall.vote(asked().id, Voter("7", "Ann"), "approved", asked().seen)
+    assert gone() == 0
+    assert firewall.vote(asked().id, BOB, "approved", asked().seen).state == requests.APPROVED
+    assert discard(*range(1, 7), actor=account) == 6
+
+
 def test_many_small_ones_are_one() -> None:
     for row in range(1, 6):
         assert discard(row) == 1
