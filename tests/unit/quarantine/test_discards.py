@@ -133,6 +133,29 @@ def test_many_small_ones_are_one() -> None:
     assert gone() == 5
 
 
+def _more(source: str, rows: range, status: str = "open") -> None:
+    same = {"rule": "type", "source": source, "status": status, "partition": HOUR, "raw": {"amount": "x"}, "flow": FLOW}
+    same |= {"first_seen": warehouse.now(), "updated_at": warehouse.now()}
+    with warehouse.write() as conn:
+        conn.execute(tables.quarantine.insert(), [{**same, "row_sha": f"s{row}", "row": row} for row in rows])
+
+
+def test_rows_of_earlier_deliveries_do_not_make_the_share_smaller() -> None:
+    _more("orders", range(1000, 1300), "resolved")
+    with pytest.raises(DiscardWaits, match=r"6.0% of its rows"):
+        discard(*range(1, 7))
+
+
+@pytest.mark.parametrize("stage", ["contract__stock", "ingest__stock"])
+def test_each_source_of_a_flow_is_counted_by_itself(stage: str) -> None:
+    with warehouse.write() as conn:
+        _head(conn, {"flow": FLOW, "stage": stage, "partition": HOUR, "facts": {"rows_in": 20}})
+    _more("stock", range(500, 510))
+    assert discard(500, 1, 2, 3, 4, 5) == 6, "a twentieth of each"
+    with pytest.raises(DiscardWaits, match=r"10.0% of its rows"):
+        discard(501)
+
+
 def test_two_flows_of_one_source_are_one() -> None:
     assert discard(1, 2, 3) == 3
     assert discard(1, 2, 3, flow=OTHER) == 3, "the same rows"
