@@ -23,7 +23,10 @@ FLOW, OTHER, HOUR = "shop_flow", "other_flow", "2026-11-20T09:00:00"
 ANN, BOB = Voter("7", "ann"), Voter("8", "bob")
 
 
-@pytest.fixture(autouse=True)
+pytestmark = pytest.mark.usefixtures("hundred")
+
+
+@pytest.fixture
 def hundred(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two flows of one source: of a hundred rows, forty wait in each."""
     warehouse.migrate()
