@@ -6,7 +6,7 @@ file: so two people agree, of whom one at least did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -76,7 +76,13 @@ def settle(conn: Connection, packs: Sequence[str], flow: str) -> list[DeclaredBu
     Args:
         flow: that is about to use something up.
     """
-    steps = [step for pack in packs for step in _steps(conn, pack)]
+    files = {pack: limits.said(pack) for pack in packs}  # once: a file that changes meanwhile is the next run's
+    known = {pack: limits.on_record(conn, pack) for pack in packs}
+    steps = [
+        _Step(_kind(conn, known[pack].get(name), files[pack].get(name)), pack, name, known[pack].get(name), files[pack].get(name))
+        for pack in packs
+        for name in {**known[pack], **files[pack]}
+    ]  # fmt: skip
     if any(one.takes_turn for one in steps):
         warehouse.take_turns(conn, switch.TURNS)
     now: dict[str, dict[str, LimitInForce]] = {pack: {} for pack in packs}
@@ -85,9 +91,9 @@ def settle(conn: Connection, packs: Sequence[str], flow: str) -> list[DeclaredBu
             now[one.pack][one.name] = limit
     found = []
     for pack in packs:
-        if now[pack] != limits.on_record(conn, pack):
+        if now[pack] != known[pack]:
             limits.keep(conn, pack, now[pack])
-        found += _standing(conn, pack, limits.said(pack), now[pack])
+        found += _standing(conn, pack, files[pack], now[pack])
     return found
 
 
@@ -109,13 +115,6 @@ class _Step:
     def forgets(self) -> bool:
         """Whether what was asked about counts for nothing from now on."""
         return self.kind == "take" and self.before is not None and self.before.asked is not None
-
-
-def _steps(conn: Connection, pack: str) -> Iterator[_Step]:
-    files, known = limits.said(pack), limits.on_record(conn, pack)
-    for name in {**known, **files}:
-        before, after = known.get(name), files.get(name)
-        yield _Step(_kind(conn, before, after), pack, name, before, after)
 
 
 def _kind(
