@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     packs: str = Field(default="", description="Packs that run, by name, with commas between; default all installed.")
     governance: Literal["four_eyes", "single"] = Field(
         default="four_eyes",
-        description="Who agrees to a new champion: `four_eyes`: others than whoever asked, two of them; `single`: one person runs "
+        description="Who agrees to what takes more than one person (a new champion, a changed file of a pack, a raised budget, a large "
+        "discard, a duty that is given): `four_eyes`: others than whoever asked, see governance.md; `single`: one person runs "
         "this installation and agrees alone, which every page and every pack of evidence says; only the file `governance` of the home "
         "makes it so, a variable may only say the stricter; production refuses it.",
     )

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from baton.actions import requests, switch
+from baton.actions import promotions, requests, switch
 from baton.actions.votes import Voter
 from baton.effects import attempts, firewall, outbox
 from baton.effects.attempts import Kept
@@ -37,7 +37,10 @@ FIREWALL, BESIDE = OF["actions/test_firewall"], OF["incident_response/test_besid
 for _file, _of in OF.items():  # each as a test of this module, where `home` has its warehouse on the server
     _prefix = f"test_on_postgres_{_file.rpartition('/')[2].removeprefix('test_')}"
     globals().update({name.replace("test", _prefix, 1): one for name, one in _of.items() if name.startswith("test_")})
-pack, _frames = FIREWALL["pack"], BESIDE["_frames"]
+DISCARDS, GRANTS = (
+    runpy.run_path(str(UNIT / f"{name}.py")) for name in ("quarantine/test_discards", "actions/test_grants")
+)
+pack, _frames, hundred = FIREWALL["pack"], BESIDE["_frames"], DISCARDS["hundred"]
 FLOW, OTHER, block, place, states = (FIREWALL[name] for name in ("FLOW", "OTHER", "block", "place", "states"))
 
 
@@ -306,3 +309,33 @@ def test_fifty_stages_side_by_side_take_no_more_than_a_budget_has(everywhere: Ca
     (left,) = _all()
     assert (left.used, left.held) == (sum(asked for asked, _ in found), 0)
     assert left.used >= 34, "a hundred is enough for three cases each of so many"
+
+
+@BOTH
+@pytest.mark.usefixtures("hundred")
+def test_two_flows_that_discard_at_once_give_up_no_more_than_the_share() -> None:
+    discard = DISCARDS["discard"]
+    found = at_once(partial(discard, 1, 2, 3), partial(discard, 4, 5, 6, flow=DISCARDS["OTHER"]))
+    assert sorted(str(one)[:21] for one in found) == ["3", "nothing was discarded"]
+    assert (DISCARDS["gone"](), kinds()["action_requested"]) == (3, 1)
+
+
+@BOTH
+@pytest.mark.usefixtures("hundred")
+def test_the_same_discard_at_once_asks_once_and_uses_its_permit_once() -> None:
+    same = partial(DISCARDS["discard"], *range(1, 11))
+    assert all("request 1 waits" in str(one) for one in at_once(*[same] * 4))
+    vote("bob")()
+    assert sum(one == 10 for one in at_once(*[same] * 4)) == 1
+    assert [kinds()[kind] for kind in ("action_requested", "permit_used", "rows_discarded")] == [1, 1, 1]
+
+
+@BOTH
+def test_a_grant_that_is_ended_at_the_moment_of_the_vote_is_over() -> None:
+    made = GRANTS["grant"]()
+    word = vote("bob")
+    end = partial(promotions.end_grant, number=made.id, by=GRANTS["OWNER"], reason="a mistake")
+    at_once(word, lambda: warehouse.transact(end))
+    assert not GRANTS["stands"](made.id).holds(warehouse.now())
+    assert (kinds()["grant_ended"], kinds()["grant_agreed"]) in ((1, 0), (1, 1))
+    assert requests.still_open() == []

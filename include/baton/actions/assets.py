@@ -18,6 +18,7 @@ from baton.specs.governance import ASSET_KINDS
 KINDS = tuple(f"{kind}:" for kind in ASSET_KINDS)
 PROMOTE, LOOK_AGAIN, EDIT = "promote", "look_again", "edit"
 RAISE, DISCARD, GRANT = "raise_budget", "discard_rows", "grant_duty"
+NOBODYS = "asked from a shared account"  # class of a discard of which nobody can tell who of several people asks for it
 LOOK_HOURS = 24  # so soon somebody else looks at an emergency rollback
 _LEVELS: dict[int, Level] = {1: "one_approver", 2: "two_approvers"}
 THEN = {  # what follows once people agreed, for people
@@ -70,6 +71,7 @@ def policy_of(asset: str) -> ActionsSpec:
     unknown = PolicyRule(
         name="author_unknown", actions=(RAISE,), level=_LEVELS[2]
     )  # of a file: one of two did not write it
+    shared = PolicyRule(name="asker_unknown", actions=(DISCARD,), asset_class=(NOBODYS,), level=_LEVELS[2])  # likewise
     another = PolicyRule(
         name="another_person", actions=(DISCARD, GRANT), level="one_approver"
     )  # than who asked, who is barred
@@ -79,6 +81,7 @@ def policy_of(asset: str) -> ActionsSpec:
             for kind, said in changes.items()
         },
         policy=(
+            *(() if settings().governance == SINGLE else (shared.model_copy(update=long),)),
             another.model_copy(update=long),
             PolicyRule(name="second_look", actions=(LOOK_AGAIN,), level="one_approver").model_copy(
                 update={"answer_minutes": _NO_END}

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from baton.actions import admission, assets, changes, permits, policy, requests, switch, votes
 from baton.actions.action import Action, digest
-from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, WITHDRAWN, Origin, Request
+from baton.actions.requests import CHANGE, EXPIRED, OPEN, REFUSED, REPLACED, WITHDRAWN, Origin, Request
 from baton.errors import RegistryRefused
 from baton.governance import duties, limits
 from baton.governance.duties import Grant, Who
@@ -216,7 +216,7 @@ def _note_grant(conn: Connection, request: Request) -> None:
         if permits.consume(conn, origin, action, now, once=True).permit is None:
             raise RegistryRefused(f"{request.entity_key}: there is no permit for it")
         duties.agree(conn, _number(request), votes.approvers(conn, request), request.id)
-    elif request.state in (REFUSED, EXPIRED):
+    elif request.state in (REFUSED, EXPIRED, REPLACED):  # a grant is not asked about anew: it is given anew
         duties.lapse(conn, _number(request), f"request {request.id}: {request.state}")
 
 

@@ -4,6 +4,7 @@ import os
 import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ COMMAND_LINE = "command line"  # whose full names people write themselves: they 
 _PROGRAMS = ("flow:", "agent:", "service:")
 _NOBODY = {"", "unknown", "anonymous", "none", "null", "nobody"}
 _SERVICES = {"service", "baton", "airflow", "mlflow", "root", "system", "scheduler", "postgres"}
+_NO_LOGIN = {"nologin", "false"}  # shells of accounts that no person logs in to
 
 
 class VoteRefused(BatonError):
@@ -58,7 +60,10 @@ def account() -> Voter:
         found = pwd.getpwuid(os.getuid())
     except KeyError:
         return Voter("", "", COMMAND_LINE)
-    return Voter(found.pw_name, found.pw_gecos.split(",")[0] or found.pw_name, COMMAND_LINE)
+    name = found.pw_gecos.split(",")[0] or found.pw_name
+    if PurePath(found.pw_shell).name in _NO_LOGIN:  # such as `docker compose exec --user games`
+        return Voter(f"service:{found.pw_name}", name, COMMAND_LINE)
+    return Voter(found.pw_name, name, COMMAND_LINE)
 
 
 def flaw(voter: Voter, requester: str, barred: Mapping[str, str] | None = None) -> str:

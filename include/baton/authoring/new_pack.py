@@ -15,7 +15,7 @@ from baton.authoring.new_model import NewModel, RowNotes, new_model
 from baton.authoring.profile import Profile, profile, rules
 from baton.data import formats
 from baton.errors import SourceError, SpecError
-from baton.packs.pack import packs
+from baton.packs.pack import ALL, packs
 from baton.packs.spec_file import did_you_mean
 from baton.settings import settings
 from baton.sources.files import format_of, read_bytes
@@ -144,6 +144,8 @@ def new_pack(name: str, into: Path) -> list[Path]:
         SpecError: the name is no Python name, is taken, or the folder exists.
     """
     check_name("pack", name)
+    if name == ALL:
+        raise SpecError(f"pack: `{name}` are the packs together: choose another name")
     if name in packs():
         raise SpecError(f"a pack `{name}` is installed already")
     root = into / name

@@ -201,6 +201,7 @@ def _vote_on_change(
     if action is None or (not done and requests.subject_of(action, current) != request.subject):
         requests.close(conn, request, requests.REPLACED, why)
         permits.void(conn, request.effect, why)
+        promotions.note(conn, requests.find(conn, request.id))
         return f"{why}: it has to be asked anew"
     after = votes.cast(conn, request, voter, answer, seen, reason)
     if after.state == APPROVED and not done:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,33 +16,52 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from baton.errors import SpecError
-from baton.packs.pack import load_pack
+from baton.packs.pack import ALL, load_pack
 from baton.packs.spec_file import raise_for, read_as
 from baton.record import warehouse
 from baton.settings import settings
 from baton.specs.budgets import BudgetsSpec, SpendingSpec
 
 EVERYWHERE = ""  # pack of the budgets that BATON_BUDGETS names
-_ALL = "all"  # how keys call it
+OVERTAKEN = timedelta(days=1)  # so long after a file was changed a worker may have the one of before
 _AGREED = ("flow", "period", "unit", "limit")  # what people agree to; the ladder decides nothing about what may be used
 
 
 @dataclass(frozen=True)
 class LimitInForce:
-    """A limit in force; `asked`: number of the request about what the file says instead."""
+    """A limit in force.
 
-    spec: SpendingSpec
+    Attributes:
+        spec: None: people agreed to take it away.
+        asked: number of the request about what the file says instead.
+        was, since: what people raised it from, and when; None: it was not raised, or lowered since.
+    """
+
+    spec: SpendingSpec | None
     asked: int | None = None
+    was: SpendingSpec | None = None
+    since: str = ""
+
+    def overtaken(self, file: SpendingSpec | None) -> bool:
+        """Whether a file says what people raised it from less than `OVERTAKEN` ago: a worker that does not have the new file yet."""
+        if self.was is None or file is None:
+            return False
+        return agreed(self.was) == agreed(file) and young(self.since)
+
+
+def young(at: str) -> bool:
+    """Whether it was less than `OVERTAKEN` ago."""
+    return at > warehouse.stamp(datetime.now(UTC) - OVERTAKEN)
 
 
 def key_of(pack: str, name: str) -> str:
     """Name of a budget among all."""
-    return f"{pack or _ALL}/{name}"
+    return f"{pack or ALL}/{name}"
 
 
 def asset_of(pack: str) -> str:
     """The asset that a pack's budgets are; those of the installation are in no pack's governance.yaml."""
-    return f"rules:{pack or _ALL}/budgets"
+    return f"rules:{pack or ALL}/budgets"
 
 
 def said(pack: str) -> Mapping[str, SpendingSpec]:
@@ -77,20 +97,34 @@ def on_record(conn: Connection, pack: str) -> dict[str, LimitInForce]:
     """The limits in force of a pack, by name."""
     text = warehouse.meta_get(_row(pack), conn)
     found: dict[str, dict[str, Any]] = json.loads(text) if text else {}
-    return {name: LimitInForce(_spec(name, one["spec"], pack), one.get("asked")) for name, one in found.items()}
+    return {
+        name: LimitInForce(
+            _spec(name, one["spec"], pack), one.get("asked"), _spec(name, one.get("was"), pack), one.get("since", "")
+        )
+        for name, one in found.items()
+    }
 
 
 def keep(conn: Connection, pack: str, limits: Mapping[str, LimitInForce]) -> None:
     """Write the limits in force of a pack."""
-    rows = {name: {"spec": one.spec.model_dump(mode="json"), "asked": one.asked} for name, one in limits.items()}
+    rows = {
+        name: {"spec": _kept(one.spec), "asked": one.asked, "was": _kept(one.was), "since": one.since}
+        for name, one in limits.items()
+    }
     warehouse.meta_set(_row(pack), json.dumps(rows), conn)
+
+
+def _kept(spec: SpendingSpec | None) -> dict[str, Any] | None:
+    return spec.model_dump(mode="json") if spec is not None else None
 
 
 def _row(pack: str) -> str:
     return f"budgets:{pack}"
 
 
-def _spec(name: str, kept: dict[str, Any], pack: str) -> SpendingSpec:
+def _spec(name: str, kept: dict[str, Any] | None, pack: str) -> SpendingSpec | None:
+    if kept is None:
+        return None
     if "flow" not in kept:  # of an earlier Baton, which kept limit, unit and period alone
         now = said(pack).get(name)
         kept = {**kept, "flow": now.flow if now else None}
@@ -112,6 +146,6 @@ def looser(before: SpendingSpec, after: SpendingSpec | None) -> bool:
 def change(conn: Connection, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is in force of a budget, and what the file says now; alike where nothing is to be agreed to."""
     pack, _, name = key.partition("/")
-    pack = EVERYWHERE if pack == _ALL else pack
+    pack = EVERYWHERE if pack == ALL else pack
     known, now = on_record(conn, pack).get(name), said(pack).get(name)
     return agreed(known.spec if known else None), agreed(now)

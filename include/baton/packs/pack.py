@@ -25,6 +25,7 @@ from baton.specs.source import Source
 from baton.specs.tool import ToolSpec
 
 GROUP = "baton.packs"
+ALL = "all"  # what is of all packs together is named so, `rules:all/budgets`: no pack is
 
 SINGLE: tuple[Kind, ...] = (
     "sources",
@@ -231,7 +232,13 @@ def spec_paths(folder: Path) -> list[tuple[Kind, Path]]:
 
 @cache  # reading the metadata of 300 packages takes 20 ms, and every look-up of a model comes here
 def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if ALL in found:
+        raise SpecError(
+            f"{found[ALL].value}: a pack is called `{ALL}`, which names what is of all packs, such as budgets: give its entry point "
+            f"in the group {GROUP} another name, and install it anew"
+        )
+    return found
 
 
 @lru_cache(maxsize=16)

@@ -1,11 +1,12 @@
 """Discards of more than a share of a partition wait for another person: asked about as a request, and done under its permit.
 
 What counts is all that was given up of the partition so far, in any flow that reads the same source: neither many small discards
-nor two flows get around it.
+nor two flows get around it. Rows that retention took off the record are not given up any more: the next run judges them again.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from baton.actions import admission, assets, permits, policy, switch, votes
 from baton.actions.action import Action
 from baton.actions.requests import CHANGE, Origin
 from baton.errors import BatonError
-from baton.names import CONTRACT, INGEST
+from baton.names import CONTRACT, INGEST, contract_behind, ingest_of
 from baton.quarantine.rows import QuarantinedRow
 from baton.record import warehouse
 from baton.record.tables import commits, heads, quarantine
@@ -81,7 +82,18 @@ def _asked(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow
     words = f"{key[0]} {key[1]}: {share:.1%} of its rows would be given up, one person alone may give up {SHARE:.0%}"
     if admitted.state == admission.FORBIDDEN:
         return f"{words}; request {admitted.request}: {admitted.words}"
-    return f"{words}; request {admitted.request} waits for another person: do the same again once they agreed"
+    again = "do the same again once they agreed"
+    if why := _nobodys():
+        return f"{words}; request {admitted.request} waits for two people: {why}, and nobody can tell who of them asks; {again}, or ask from an account of your own"
+    return f"{words}; request {admitted.request} waits for another person: {again}"
+
+
+def _nobodys() -> str:
+    """Why the account of this process names nobody, such as that of a container; empty: it is one person's.
+
+    Whoever asks may then be anybody, with any `--actor`: so two agree, of whom one at least did not ask.
+    """
+    return votes.flaw(votes.account(), "")
 
 
 def _asking(
@@ -97,29 +109,43 @@ def _asking(
         "rows_sha256": hashlib.sha256(repr(cells).encode()).hexdigest(),
     }  # fmt: skip
     action = assets.changed(assets.DISCARD, place, f"flow:{flow}", before, after)
+    action = replace(action, asset_class=assets.NOBODYS if _nobodys() else "")
     barred = {one: "wants to discard it" for one in (account, actor) if one.strip()}
     return Origin(f"{CHANGE}{assets.DISCARD}:{place}", flow, partition, f"flow:{flow}", actor, barred=barred), action
 
 
 def _share(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> float:
-    """Share of the partition's rows that would be given up then; where no run says how many it read, of those in quarantine."""
+    """Share of the partition's rows that would be given up then, of the source of which it is the largest."""
+    read, shares = _read(conn, key), []
+    for source in sorted({row.source for row in rows}):
+        mine = [row for row in rows if row.source == source]
+        stages = (contract_behind(ingest_of(source)), ingest_of(source), CONTRACT, INGEST)
+        total = next((read[one] for one in stages if read.get(one)), 0) or _known(conn, key, source)
+        now = _given_up(conn, key, mine) | {(row.row_sha, row.row) for row in mine}
+        shares.append(min(1.0, len(now) / total))
+    return max(shares)
+
+
+def _read(conn: Connection, key: tuple[str, str]) -> dict[str, int]:
+    """How many rows of the partition each stage read, that says so."""
     flow, partition = key
-    c = quarantine.c
-    listed = sa.select(c.row_sha, c.row).where(c.flow == flow, c.partition == partition).distinct().subquery()
-    known = conn.execute(sa.select(sa.func.count()).select_from(listed)).scalar_one()
-    here = (heads.c.flow == flow, heads.c.partition == partition, heads.c.stage.in_((CONTRACT, INGEST)))
-    query = sa.select(heads.c.stage, commits.c.facts).where(*here, heads.c.commit_id == commits.c.id)
+    here = (heads.c.flow == flow, heads.c.partition == partition, heads.c.commit_id == commits.c.id)
     read: dict[str, int] = {}
-    for row in conn.execute(query):
+    for row in conn.execute(sa.select(heads.c.stage, commits.c.facts).where(*here)):
         read[row.stage] = read.get(row.stage, 0) + int(row.facts.get("rows_in", 0))
-    total = max(read.get(CONTRACT) or read.get(INGEST) or 0, int(known))
-    now = _given_up(conn, key, rows) | {(row.row_sha, row.row) for row in rows}
-    return len(now) / total
+    return read
+
+
+def _known(conn: Connection, key: tuple[str, str], source: str) -> int:
+    """How many of a source's rows are in quarantine: what is counted by where no run says how many it read."""
+    c = quarantine.c
+    mine = (c.flow == key[0], c.partition == key[1], c.source == source)
+    listed = sa.select(c.row_sha, c.row).where(*mine).distinct().subquery()
+    return int(conn.execute(sa.select(sa.func.count()).select_from(listed)).scalar_one())
 
 
 def _given_up(conn: Connection, key: tuple[str, str], rows: Sequence[QuarantinedRow]) -> set[tuple[str, int]]:
-    """Rows of the partition that were given up before, in this flow or in another one that reads the same source."""
+    """Rows of the partition that were given up before of these rows' sources, in whichever flow reads them."""
     c, sources = quarantine.c, sorted({row.source for row in rows})
-    same = sa.or_(c.flow == key[0], c.source.in_(sources))
-    query = sa.select(c.row_sha, c.row).where(c.partition == key[1], c.status == "discarded", same).distinct()
-    return {(row.row_sha, row.row) for row in conn.execute(query)}
+    here = (c.partition == key[1], c.status == "discarded", c.source.in_(sources))
+    return {(row.row_sha, row.row) for row in conn.execute(sa.select(c.row_sha, c.row).where(*here).distinct())}

@@ -140,7 +140,7 @@ def _purse(job: StageJob[AdviseOptions], spec: AgentSpec, first: Caller, cases: 
             callers.setdefault(conn_id, other)
     bounds = {conn_id: bound(spec, options, one.model.prices) for conn_id, one in callers.items()}
     wanted = min(cases, options.max_calls)
-    hold = budgets.reserve(_consumer(job), options.conn_id, bounds, wanted, options.timeout)
+    hold = budgets.reserve(_consumer(job), options.conn_id, bounds, wanted, options.timeout, job.dry_run)
     why = f"{DEGRADED} ({hold.short.name})" if hold.short is not None else ""
     rest = f"{why}, for a person" if hold.short is not None and hold.short.spec.ladder[-1] == CASE else why
     rungs = [Rung(callers[conn_id], many, why if conn_id != options.conn_id else "") for conn_id, many in hold.plan]

@@ -141,13 +141,16 @@ class Hold:
         conn.execute(reservations.delete().where(reservations.c.id == self._number))
 
 
-def reserve(who: Consumer, first: str, bounds: Mapping[str, Amounts], cases: int, seconds: float) -> Hold:
+def reserve(
+    who: Consumer, first: str, bounds: Mapping[str, Amounts], cases: int, seconds: float, trial: bool = False
+) -> Hold:  # fmt: skip
     """Reserve for as many of the cases as the budgets have room for; the others go down the ladder of the one that is short.
 
     Args:
         first: connection of the model that the stage is to ask.
         bounds: what a case may use up at most, by connection; those of the ladders that are missing cannot be asked.
         seconds: that a case may take.
+        trial: what the files say is left as it is: nothing comes in force, and nobody is asked about it.
 
     Raises:
         SpecError: a file of budgets is wrong.
@@ -156,7 +159,13 @@ def reserve(who: Consumer, first: str, bounds: Mapping[str, Amounts], cases: int
     def work(conn: Connection) -> Hold:
         warehouse.take_turns(conn, "budgets")
         at = warehouse.now()
-        budgets = _of(who, [one for pack in (who.pack, EVERYWHERE) for one in raises.settle(conn, pack, who.flow)])
+        over = (who.pack, EVERYWHERE)
+        found = (
+            [one for pack in over for one in raises.in_force(conn, pack)]
+            if trial
+            else raises.settle(conn, over, who.flow)
+        )
+        budgets = _of(who, found)
         left = [state(conn, one, at).left for one in budgets]
         short: DeclaredBudget | None = None
         rungs, plan, rest = [first], list[tuple[str, int]](), cases

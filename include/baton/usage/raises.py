@@ -6,14 +6,15 @@ file: so two people agree, of whom one at least did not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from baton.actions import admission, assets, permits, policy, requests, switch
-from baton.actions.action import Action
 from baton.actions.requests import CHANGE, Origin
 from baton.governance import limits
 from baton.governance.limits import LimitInForce
@@ -22,7 +23,6 @@ from baton.settings import SINGLE, settings
 from baton.specs.budgets import SpendingSpec
 
 CHANGED = "budget_changed"  # on the ledger
-_EVERYONE = "budgets"  # flow of a request about all packs: it takes the right to decide on all DAGs
 
 
 @dataclass(frozen=True)
@@ -67,59 +67,111 @@ def in_force(conn: Connection, pack: str) -> list[DeclaredBudget]:
     return _standing(conn, pack, limits.said(pack), limits.on_record(conn, pack))
 
 
-def settle(conn: Connection, pack: str, flow: str) -> list[DeclaredBudget]:
-    """Bring what the file says in force as far as that may be, ask about the rest, and return what is in force then.
+def settle(conn: Connection, packs: Sequence[str], flow: str) -> list[DeclaredBudget]:
+    """Bring what the files say in force as far as that may be, ask about the rest, and return what is in force then.
 
-    The caller has the turn of `budgets`, and takes that of `switch.TURNS` after it where people have to be asked.
+    The caller has the turn of `budgets`. That of `switch.TURNS` is taken after it, and before the ledger's, where people have to be
+    asked; not while they only have yet to answer.
 
     Args:
         flow: that is about to use something up.
     """
-    files, known = limits.said(pack), limits.on_record(conn, pack)
-    now: dict[str, LimitInForce] = {}
-    for name in {**known, **files}:
-        one = _settled(conn, pack, name, known.get(name), files.get(name), flow)
-        if one is not None:
-            now[name] = one
-    if now != known:
-        limits.keep(conn, pack, now)
-    return _standing(conn, pack, files, now)
+    files = {pack: limits.said(pack) for pack in packs}  # once: a file that changes meanwhile is the next run's
+    known = {pack: limits.on_record(conn, pack) for pack in packs}
+    steps = [
+        _Step(_kind(conn, known[pack].get(name), files[pack].get(name)), pack, name, known[pack].get(name), files[pack].get(name))
+        for pack in packs
+        for name in {**known[pack], **files[pack]}
+    ]  # fmt: skip
+    if any(one.takes_turn for one in steps):
+        warehouse.take_turns(conn, switch.TURNS)
+    now: dict[str, dict[str, LimitInForce]] = {pack: {} for pack in packs}
+    for one in steps:
+        if (limit := _taken(conn, one, flow)) is not None:
+            now[one.pack][one.name] = limit
+    found = []
+    for pack in packs:
+        if now[pack] != known[pack]:
+            limits.keep(conn, pack, now[pack])
+        found += _standing(conn, pack, files[pack], now[pack])
+    return found
 
 
-def _settled(
-    conn: Connection, pack: str, name: str, before: LimitInForce | None, after: SpendingSpec | None, flow: str
-) -> LimitInForce | None:
-    key = limits.key_of(pack, name)
-    if before is None or not limits.looser(before.spec, after):
-        assert after is not None  # a file without it is looser
-        if before is not None and before.asked is not None:
-            _forget(conn, key)
-        if before is None or limits.agreed(before.spec) != limits.agreed(after):
-            _record(conn, key, before, after)
-        return LimitInForce(after)
+@dataclass(frozen=True)
+class _Step:
+    """What is to be done about a budget; decided about all before anything is written."""
+
+    kind: Literal["keep", "take", "ask"]
+    pack: str
+    name: str
+    before: LimitInForce | None
+    after: SpendingSpec | None
+
+    @property
+    def takes_turn(self) -> bool:
+        return self.kind == "ask" or self.forgets
+
+    @property
+    def forgets(self) -> bool:
+        """Whether what was asked about counts for nothing from now on."""
+        return self.kind == "take" and self.before is not None and self.before.asked is not None
+
+
+def _kind(
+    conn: Connection, before: LimitInForce | None, after: SpendingSpec | None
+) -> Literal["keep", "take", "ask"]:  # fmt: skip
+    if before is None or before.overtaken(after):
+        return "take" if before is None else "keep"
+    if before.spec is None:  # taken away, and perhaps there again
+        return "take" if after is not None or not limits.young(before.since) else "keep"
+    asked = requests.find(conn, before.asked) if before.asked is not None else None
+    if not limits.looser(before.spec, after):
+        same = limits.agreed(before.spec) == limits.agreed(after)  # perhaps of a worker that has not the new file yet
+        return "keep" if same and asked is not None and limits.young(asked.updated_at) else "take"
     if settings().governance == SINGLE:
-        if before.asked is not None:
-            _forget(conn, key)
-        _record(conn, key, before, after, governance=SINGLE)
-        return LimitInForce(after) if after is not None else None
-    warehouse.take_turns(conn, switch.TURNS)
-    origin, action = _asking(pack, name, before.spec, after, flow)
+        return "take"
+    if asked is None or asked.action["payload"] != _change(before.spec, after):
+        return "ask"
+    return "keep" if asked.state == requests.REFUSED or asked.is_open(warehouse.now()) else "ask"
+
+
+def _taken(conn: Connection, step: _Step, flow: str) -> LimitInForce | None:
+    """Do it; the limit in force then, None: there is none, and never was one."""
+    before, after, key = step.before, step.after, limits.key_of(step.pack, step.name)
+    if step.kind == "keep":
+        return before
+    if step.kind == "ask":
+        assert before is not None
+        return _asked(conn, step.pack, step.name, before, after, flow)
+    if step.forgets:
+        _forget(conn, key)
+    held = before.spec if before is not None else None
+    if limits.agreed(held) == limits.agreed(after):
+        return replace(before, spec=after, asked=None) if before is not None and after is not None else None
+    alone = {"governance": SINGLE} if held is not None and limits.looser(held, after) else {}
+    _record(conn, key, before, after, **alone)
+    return LimitInForce(after) if after is not None else None
+
+
+def _asked(
+    conn: Connection, pack: str, name: str, before: LimitInForce, after: SpendingSpec | None, flow: str
+) -> LimitInForce:  # fmt: skip
+    """Use the permit of a raise, or ask for it; the limit in force then."""
+    assert before.spec is not None
+    key, asset = limits.key_of(pack, name), limits.asset_of(pack)
+    action = assets.changed(assets.RAISE, key, asset, limits.agreed(before.spec), limits.agreed(after))
+    # of no DAG, where it is about more than one flow: that takes the right to decide on all
+    origin = Origin(_effect(key), before.spec.flow or "", "budgets", asset, f"flow:{flow}")
     spec = policy.load(origin.pack)
     verdict = permits.consume(conn, origin, action, policy.policy_digest(spec, action.kind), once=True)
     if verdict.permit is not None:
         _record(conn, key, before, after, request=verdict.request, permit=verdict.permit)
-        return LimitInForce(after) if after is not None else None
-    asked = admission.admit(conn, origin, action, spec).request
-    return replace(before, asked=asked)
+        return LimitInForce(after, None, before.spec, warehouse.now())
+    return replace(before, asked=admission.admit(conn, origin, action, spec).request)
 
 
-def _asking(
-    pack: str, name: str, before: SpendingSpec, after: SpendingSpec | None, flow: str
-) -> tuple[Origin, Action]:  # fmt: skip
-    key, asset = limits.key_of(pack, name), limits.asset_of(pack)
-    action = assets.changed(assets.RAISE, key, asset, limits.agreed(before), limits.agreed(after))
-    asked_of = before.flow or (flow if pack else _EVERYONE)
-    return Origin(_effect(key), asked_of, "budgets", asset, f"flow:{flow}"), action
+def _change(before: SpendingSpec, after: SpendingSpec | None) -> dict[str, Any]:
+    return {"from": limits.agreed(before), "to": limits.agreed(after)}
 
 
 def _effect(key: str) -> str:
@@ -128,7 +180,6 @@ def _effect(key: str) -> str:
 
 def _forget(conn: Connection, key: str) -> None:
     """The file asks for nothing any more: what was said about it counts for nothing, a refusal neither."""
-    warehouse.take_turns(conn, switch.TURNS)
     for one in requests.of_effect(conn, _effect(key)):
         if one.state in (requests.OPEN, requests.REFUSED):
             requests.close(conn, one, requests.WITHDRAWN, "the file does not say it any more", one.state)
@@ -139,7 +190,7 @@ def _record(
     conn: Connection, key: str, before: LimitInForce | None, after: SpendingSpec | None, **told: str | int | None
 ) -> None:  # fmt: skip
     """On the ledger: what is in force now, what was (None: it never was on record, so nobody is asked), and who let it."""
-    said = {**limits.agreed(after), "before": limits.agreed(before.spec) if before else None, **told}
+    said = {**limits.agreed(after), "before": limits.agreed(before.spec) if before and before.spec else None, **told}
     ledger.append(conn, CHANGED, key, said if after is not None else {**said, "removed": True})
 
 
@@ -149,10 +200,13 @@ def _standing(
     found, single = [], settings().governance == SINGLE
     for name in {**known, **files}:
         before, after = known.get(name), files.get(name)
-        if before is not None and not single and limits.looser(before.spec, after):
-            ladder = after.ladder if after is not None else before.spec.ladder
-            held = before.spec.model_copy(update={"ladder": ladder})
+        held = before.spec if before is not None else None
+        overtaken = before is not None and before.overtaken(after)
+        if before is not None and held is not None and (overtaken or (not single and limits.looser(held, after))):
+            held = held.model_copy(update={"ladder": after.ladder if after is not None else held.ladder})
             found.append(DeclaredBudget(name, pack, held, _waits(conn, before, after)))
+        elif overtaken:
+            continue  # people agreed that there is none
         elif after is not None:
             found.append(DeclaredBudget(name, pack, after))
     return found
@@ -163,7 +217,10 @@ def _waits(conn: Connection, before: LimitInForce, after: SpendingSpec | None) -
     what = "its removal"
     if after is not None:
         what = f"{after.limit:g} {after.unit} a {after.period}"
-        what += f" of {after.flow}" if after.flow != before.spec.flow else ""
+        what += f" of {after.flow}" if before.spec is not None and after.flow != before.spec.flow else ""
+    if before.overtaken(after):
+        end = warehouse.stamp(datetime.fromisoformat(before.since) + limits.OVERTAKEN)
+        return f"{what} is what people raised it from, so this file may be an old one: in force from {end[:16]} on, if it says so still"
     asked = requests.find(conn, before.asked) if before.asked is not None else None
     if asked is None or (asked.action.get("payload") or {}).get("to") != limits.agreed(after):
         return f"{what} is not in force: the next run under it asks people"

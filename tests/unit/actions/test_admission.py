@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import runpy
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from baton.actions import admission, requests
+from baton.actions import admission, requests, votes
 from baton.actions.action import Action, Approval
 from baton.effects import firewall, outbox, overview
 from baton.effects.outbox import PENDING, SENT, WAITING
@@ -44,6 +45,24 @@ def minutes(permit: Any) -> float:
 
 def yes(name: str, at: str | None = None) -> Approval:
     return Approval(name, name, "review", at=at or warehouse.now())
+
+
+@pytest.mark.parametrize(
+    ("name", "shell", "why"),
+    [
+        ("ann", "/bin/bash", ""),
+        ("www-data", "/usr/sbin/nologin", "www-data is an account of a service"),
+        ("games", "/bin/false", "games is an account of a service"),
+    ],
+)
+def test_an_account_that_nobody_logs_in_to_is_no_person(
+    name: str, shell: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever may start a process in a container is as many people as it has accounts."""
+    mine = pwd.struct_passwd((name, "x", 33, 33, "", "/", shell))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: mine)
+    assert votes.flaw(votes.account(), "").startswith(why)
+    assert bool(votes.flaw(votes.account(), "")) is bool(why)
 
 
 def test_an_action_keeps_what_the_warehouse_will_give_back() -> None:

@@ -83,6 +83,9 @@ def test_a_grant_that_is_another_by_now_is_not_agreed_to(changed: dict[str, Any]
     with pytest.raises(VoteRefused, match="what it is about or the policy changed since it was asked"):
         vote(BOB)
     assert stands(made.id).agreed_at is None
+    over = warehouse.now()
+    assert (requests.still_open(), stands(made.id).waits(over)) == ([], False), "nobody is asked about it any more"
+    assert stands(made.id).ended_by == "request 1: replaced"
 
 
 def test_a_permit_that_is_not_for_it_rolls_the_vote_back(monkeypatch: pytest.MonkeyPatch) -> None:

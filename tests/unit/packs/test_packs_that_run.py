@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
+from baton.authoring.new_pack import new_pack
 from baton.errors import SpecError
+from baton.packs import pack as room
 from baton.packs.pack import packs
 from baton.settings import settings
 
@@ -30,3 +34,15 @@ def test_a_misspelt_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     settings.cache_clear()
     with pytest.raises(SpecError, match="no pack `suply_chain` is installed, did you mean `supply_chain`"):
         packs()
+
+
+def test_no_pack_is_called_like_all_of_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="`all` are the packs together: choose another name"):
+        new_pack("all", tmp_path)
+    room._installed.cache_clear()
+    monkeypatch.setattr(room, "entry_points", lambda group: [EntryPoint("all", "baton_all", group)])
+    try:
+        with pytest.raises(SpecError, match=r"baton_all.*a pack is called `all`"):
+            packs()
+    finally:
+        room._installed.cache_clear()

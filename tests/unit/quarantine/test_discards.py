@@ -23,7 +23,10 @@ FLOW, OTHER, HOUR = "shop_flow", "other_flow", "2026-11-20T09:00:00"
 ANN, BOB = Voter("7", "ann"), Voter("8", "bob")
 
 
-@pytest.fixture(autouse=True)
+pytestmark = pytest.mark.usefixtures("hundred")
+
+
+@pytest.fixture
 def hundred(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two flows of one source: of a hundred rows, forty wait in each."""
     warehouse.migrate()
@@ -108,12 +111,52 @@ def test_who_says_another_name_is_known_by_their_account() -> None:
             firewall.vote(asked().id, person, "approved", asked().seen)
 
 
+@pytest.mark.parametrize("account", ["baton", "root", ""])
+def test_from_an_account_of_several_people_two_agree_so_that_whoever_asked_is_not_the_only_one(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baton.actions.votes.account", lambda: Voter(account, account, "command line"))
+    with pytest.raises(DiscardWaits, match=r"request 1 waits for two people: .* nobody can tell who of them asks"):
+        discard(*range(1, 7), actor=account)
+    assert firewall.vote(asked().id, ANN, "approved", asked().seen).state == requests.OPEN
+    with pytest.raises(DiscardWaits, match="request 1 waits"):
+        discard(*range(1, 7), actor=account)
+    with pytest.raises(VoteRefused, match="another person is needed"):
+        firewall.vote(asked().id, Voter("7", "Ann"), "approved", asked().seen)
+    assert gone() == 0
+    assert firewall.vote(asked().id, BOB, "approved", asked().seen).state == requests.APPROVED
+    assert discard(*range(1, 7), actor=account) == 6
+
+
 def test_many_small_ones_are_one() -> None:
     for row in range(1, 6):
         assert discard(row) == 1
     with pytest.raises(DiscardWaits, match=r"6.0% of its rows"):
         discard(6)
     assert gone() == 5
+
+
+def _more(source: str, rows: range, status: str = "open") -> None:
+    same = {"rule": "type", "source": source, "status": status, "partition": HOUR, "raw": {"amount": "x"}, "flow": FLOW}
+    same |= {"first_seen": warehouse.now(), "updated_at": warehouse.now()}
+    with warehouse.write() as conn:
+        conn.execute(tables.quarantine.insert(), [{**same, "row_sha": f"s{row}", "row": row} for row in rows])
+
+
+def test_rows_of_earlier_deliveries_do_not_make_the_share_smaller() -> None:
+    _more("orders", range(1000, 1300), "resolved")
+    with pytest.raises(DiscardWaits, match=r"6.0% of its rows"):
+        discard(*range(1, 7))
+
+
+@pytest.mark.parametrize("stage", ["contract__stock", "ingest__stock"])
+def test_each_source_of_a_flow_is_counted_by_itself(stage: str) -> None:
+    with warehouse.write() as conn:
+        _head(conn, {"flow": FLOW, "stage": stage, "partition": HOUR, "facts": {"rows_in": 20}})
+    _more("stock", range(500, 510))
+    assert discard(500, 1, 2, 3, 4, 5) == 6, "a twentieth of each"
+    with pytest.raises(DiscardWaits, match=r"10.0% of its rows"):
+        discard(501)
 
 
 def test_two_flows_of_one_source_are_one() -> None:

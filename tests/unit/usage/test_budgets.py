@@ -290,6 +290,7 @@ def test_a_dry_run_uses_the_budget_and_leaves_no_usage(pack: Path) -> None:
     budget(pack, "calls", 100)
     advise(large=priced(), dry_run=True)
     assert rows(tables.usage) == []
+    assert ledger.entries(kind="budget_changed") == []
     assert used("calls") == 4
 
 

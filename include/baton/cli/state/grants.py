@@ -39,8 +39,7 @@ def give(
     except ValueError:
         raise BatonError(f"--until {until}: write a day such as 2027-06-30") from None
     who = person()
-    with warehouse.write() as conn:
-        made = promotions.grant(conn, asset, duty, to, duties.Who(who.id), day, reason)
+    made = warehouse.transact(lambda conn: promotions.grant(conn, asset, duty, to, duties.Who(who.id), day, reason))
     waits = "" if made.agreed_at else ", once somebody else agreed (`baton actions list`)"
     print(f"grant {made.id}: {made.person} may {made.duty} {made.asset} until the end of {until}{waits}")
 
@@ -49,8 +48,7 @@ def give(
 def end(number: Annotated[int, typer.Argument(help="From `baton grants list`.")], reason: Reason) -> None:
     """End a grant now; its asset's owner and deputy may, and whoever has it."""
     who = person()
-    with warehouse.write() as conn:
-        promotions.end_grant(conn, number, duties.Who(who.id), reason)
+    warehouse.transact(lambda conn: promotions.end_grant(conn, number, duties.Who(who.id), reason))
     print(f"grant {number}: ended")
 
 
