@@ -17,7 +17,7 @@ from baton.actions.action import Action
 from baton.actions.requests import APPROVED, CHANGE, OPEN, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
 from baton.governance import content, duties
-from baton.governance.assets import find
+from baton.governance.assets import TABLES, find
 from baton.governance.content import Named, id_of
 from baton.packs.pack import find_pack, is_installed, pack_folder, packs
 from baton.record import warehouse
@@ -79,10 +79,13 @@ def require(wanted: Collection[Named], user: str, flow: str = "") -> Agreed:
     return Agreed(wanted, {one: said.digest for one, said in now.items() if said is not None})
 
 
-def policy_in_force(conn: Connection, pack: str | Path) -> ActionsSpec | None:
+def policy_in_force(conn: Connection, pack: str | Path, flow: str = "") -> ActionsSpec | None:
     """The actions of a pack as `policy.load` has them, of the file that people agreed to; see `require`.
 
     In the caller's transaction, which has the turn of `switch.TURNS`. A folder that is no installed pack is somebody's draft.
+
+    Args:
+        flow: it asks about a file that is not in force, if the caller commits all the same.
     """
     if isinstance(pack, str) and pack.startswith(assets.KINDS):
         return policy.load(pack, conn)
@@ -95,7 +98,7 @@ def policy_in_force(conn: Connection, pack: str | Path) -> ActionsSpec | None:
     said = content.GONE if text is None else content.told(folder / policy.FILE, text)
     if known[one] is None and text is None:
         return spec  # it never had one: all is forbidden
-    if not _same(known[one], said) and (refused := _settle(conn, [one], {one: said}, "")):
+    if not _same(known[one], said) and (refused := _settle(conn, [one], {one: said}, flow)):
         raise NotAgreed(_words(refused, "the action firewall"))
     return spec
 
@@ -105,14 +108,14 @@ def _governance(pack: str) -> Named:
 
 
 def _now(one: Named, before: content.InForce | None) -> content.FileContent | None:
-    """What is there; None: a pack that never had a governance.yaml: nobody answers for what it has, `baton lint` says so.
+    """What is there; None: a pack that never had such a table. Without governance.yaml nobody answers for what it has.
 
     Raises:
         SpecError: it cannot be read, or was never there.
     """
     now = content.now_of(one)
     if before is None and now.digest == content.GONE.digest:
-        if one[2] == content.GOVERNANCE:
+        if one[1] == "rules" and one[2] in (*TABLES, content.GOVERNANCE):
             return None
         content.file_of(one)
     return now

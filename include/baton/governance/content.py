@@ -181,8 +181,8 @@ def trained_by(model: str) -> Named:
 
 
 def table_of(pack: str, name: str) -> list[Named]:
-    """A table of rules that the engine reads itself; nothing where the pack has none, since it then declares nothing."""
-    return [(pack, "rules", name)] if (pack_folder(pack) / f"{name}.yaml").is_file() else []
+    """A table of rules that the engine reads itself; a pack that never had it declares nothing, and is asked about nothing."""
+    return [(pack, "rules", name)]
 
 
 def owned(path: Path) -> Named:

@@ -8,11 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baton.actions import changes
+from baton.actions import changes, policy
 from baton.contracts import outputs
 from baton.data import stored
 from baton.data.datasets import read, read_frames
-from baton.errors import BatonError, SpecError
+from baton.errors import BatonError, NotAgreed, SpecError
 from baton.governance import content
 from baton.packs.pack import pack_folder, spec_paths
 from baton.stages import answers, groups
@@ -73,12 +73,16 @@ def run(job: StageJob[Any]) -> StageResult:
         require_whole(job, refs)
         agreed.require_unchanged(user)
 
-    result = run_stage(
-        job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
-    )
-    if together and not (isinstance(found, Step) and found.apart):
-        digests = [input_digest(one, params, job.models, code) for one in together]
-        groups.whole_if_complete(job.slot, digests, judge)
+    try:
+        result = run_stage(
+            job.slot, compute, inputs=job.inputs, params=params, models=job.models, code=code, run_id=job.run_id
+        )
+        if together and not (isinstance(found, Step) and found.apart):
+            digests = [input_digest(one, params, job.models, code) for one in together]
+            groups.whole_if_complete(job.slot, digests, judge)
+    except NotAgreed:  # if by the firewall, in the commit's transaction: what it asked was rolled back with it
+        changes.require(content.table_of(job.pack, policy.FILE.removesuffix(".yaml")), user, job.flow)
+        raise
     return result
 
 

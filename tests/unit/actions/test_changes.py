@@ -162,7 +162,7 @@ def test_what_was_recorded_once_is_never_trusted_again_by_itself(pack: Path) -> 
     path.write_text(text.replace("tolerated: 0.5", "tolerated: 0.4"))
     with pytest.raises(NotAgreed):
         checked()
-    (pack / "contracts" / "more.yaml").write_text("a: 1\n")
+    (pack / "contracts" / "more.yaml").write_text(text.replace("contract: orders", "contract: more"))
     with pytest.raises(RegistryRefused, match="nothing of it is in force yet"):
         changes.ask("contract:shop/more", "dan")
 
@@ -248,6 +248,7 @@ def test_effects_go_by_the_policy_that_was_agreed_to(pack: Path) -> None:
     kept = attempts.claim(effect, 60)
     assert isinstance(kept, attempts.Kept)
     assert "the action firewall uses what nobody agreed to" in kept.words
+    assert f"request {requests.still_open()[-1].id} about it is open" in kept.words  # the claim's transaction asks
     agree(changes.ask("rules:shop/actions", "dan"), ANN, BOB)
     kept = attempts.claim(effect, 60)  # judged anew, by what holds now
     assert isinstance(kept, attempts.Kept)
@@ -439,12 +440,12 @@ def test_a_duty_is_not_theirs_whom_nobody_agreed_to(pack: Path) -> None:
     until = date.today() + timedelta(days=30)  # noqa: DTZ011
     with (
         warehouse.write() as conn,
-        pytest.raises(SpecError, match="governance.yaml of shop says what nobody agreed to"),
+        pytest.raises(SpecError, match=r"governance\.yaml of shop says what nobody agreed to"),
     ):
         duties.give(conn, CONTRACT, "approve", "eve", duties.Who("mallory"), until, "why not")
     with warehouse.read() as conn:
         assert duties.lacks(conn, "contract:shop/orders", "audit", duties.Who("mallory"))
-    with pytest.raises(RegistryRefused, match="flow theirs may not use model late_order: .*nobody agreed to"):
+    with pytest.raises(RegistryRefused, match=r"flow theirs may not use model late_order: .*nobody agreed to"):
         require_consumer("late_order", "theirs")
     agree(changes.ask(GOVERNANCE, "dan"), ANN, BOB)
     require_consumer("late_order", "theirs")
@@ -460,9 +461,29 @@ def test_a_gone_governance_is_a_change_too(pack: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("budgets", "a raise is asked about by the run"), ("retention", "holds as it is written")]
+    ("name", "words"), [("budgets", "a raise is asked about by the run"), ("retention", "it holds as it is written")]
 )
 def test_tables_that_nobody_is_asked_about_say_so(pack: Path, name: str, words: str) -> None:
     (pack / f"{name}.yaml").write_text("{}\n")
     with pytest.raises(RegistryRefused, match=f"rules:shop/{name}: nobody is asked about this file: {words}"):
         changes.ask(f"rules:shop/{name}", "dan")
+
+
+def test_a_policy_that_a_commit_comes_upon_is_asked_about_though_the_commit_is_rolled_back(pack: Path) -> None:
+    (pack / "actions.yaml").write_text(POLICY)
+    (pack / "steps.py").write_text(
+        "from baton.actions.action import Action\nfrom baton.effects import firewall\nfrom baton.stages.slots import StageOutput\n\n\n"
+        "def act(orders):\n    one = Action('block', 'i1', 'x', {'a': 1}, before={'b': 0}, after={'b': 1})\n"
+        "    place = lambda conn, number: firewall.place(conn, 'shop', 'shop_flow', 'p', [one])\n"
+        "    return StageOutput(orders, {}, place)\n"
+    )
+    acting = job("act", "shop_pack.steps:act", inputs={"orders": commit("ingest", 0, ORDERS)})
+    run(acting)
+    edit(pack / "actions.yaml", "two_approvers", "one_approver")
+    other = job("act", "shop_pack.steps:act", hour=1, inputs={"orders": commit("ingest", 1, ORDERS)})
+    with pytest.raises(
+        NotAgreed, match=r"stage shop_flow.act uses .*rules:shop/actions: .*request \d+ about it is open"
+    ):
+        run(other)
+    assert [one.target for one in requests.still_open() if one.of_asset] == ["rules:shop/actions"]
+    assert head(other.slot) is None
