@@ -141,14 +141,21 @@ def in_folder(pack: str, folder: Path) -> list[Named]:
 
 
 def unreadable(pack: str, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files of a pack that nobody could agree to, so that every stage that works by them would stop: which, and why."""
+    """Prompts and rules of a folder that nobody could agree to, so that each stage that works by them stops: which, and why.
+
+    Contracts and the tables that the engine reads are checked by whoever reads them.
+    """
     for one in dict.fromkeys(in_folder(pack, folder)):
+        if one[1] != "agent" and not by_code(one):
+            continue
+        path = folder / (PROMPTS if one[1] != "rules" else "") / one[2]
         try:
-            path = _place(one, folder)
-            if path is not None:
-                read(path)
+            found = _place(one, folder)
+            path = path if found is None else found
+            if found is not None:
+                read(found)
         except SpecError as error:
-            yield folder, str(error)
+            yield path, str(error).removeprefix(f"{path}: ")
 
 
 def read_by_code(pack: str) -> list[Named]:
