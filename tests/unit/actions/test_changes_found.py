@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from baton.actions import changes, requests
 from baton.actions.votes import Voter, VoteRefused
@@ -209,3 +210,17 @@ def test_a_policy_that_a_commit_comes_upon_is_asked_about_though_the_commit_is_r
         run(other)
     assert [one.target for one in requests.still_open() if one.of_asset] == ["rules:shop/actions"]
     assert head(other.slot) is None
+
+
+def test_within_a_transaction_the_votes_are_counted_in_it(pack: Path) -> None:
+    low = (pack / "governance.yaml").read_text().replace("impact: medium", "impact: low")
+    (pack / "governance.yaml").write_text(low)
+    checked()
+    edit(pack / "contracts" / "orders.yaml", "tolerated: 0.5", "tolerated: 0.4")
+    opened: list[Any] = []
+    event.listen(warehouse.engine(), "checkout", lambda *told: opened.append(told))
+    asked = changes.ask(CONTRACT, "dan")
+    assert (asked.needs, len(opened)) == (1, 1)
+    opened.clear()
+    assert agree(asked, ANN).state == requests.APPROVED
+    assert len(opened) <= 2  # the second writes the anchor's lines once the first is committed
