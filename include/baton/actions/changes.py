@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from baton.actions import admission, assets, permits, policy, requests, switch, votes
 from baton.actions.action import Action
-from baton.actions.requests import APPROVED, CHANGE, OPEN, REFUSED, WITHDRAWN, Origin, Request
+from baton.actions.requests import APPROVED, CHANGE, REFUSED, WITHDRAWN, Origin, Request
 from baton.errors import BatonError, NotAgreed, RegistryRefused, SpecError
 from baton.governance import content, duties
 from baton.governance.assets import TABLES, find
@@ -170,7 +170,8 @@ def _asked(conn: Connection, one: Named, now: content.FileContent, flow: str) ->
 
 def _barring(origin: Origin, action: Action, former: Sequence[Request]) -> Origin:
     """Whoever asked for this content once may not agree to it, whoever asks now."""
-    over = [one for one in former if one.state != OPEN and one.action["payload"] == action.payload]
+    at = warehouse.now()
+    over = [one for one in former if not one.is_open(at) and one.action["payload"] == action.payload]
     return replace(origin, barred={one.requester: "asked for it before" for one in over})
 
 

@@ -18,7 +18,7 @@ from baton.effects import firewall, overview
 from baton.errors import NotAgreed, RegistryRefused, SpecError
 from baton.governance import content, duties
 from baton.governance.consume import require_consumer
-from baton.record import warehouse
+from baton.record import tables, warehouse
 from baton.stages.run import run
 from baton.stages.slots import head
 
@@ -224,3 +224,17 @@ def test_within_a_transaction_the_votes_are_counted_in_it(pack: Path) -> None:
     opened.clear()
     assert agree(asked, ANN).state == requests.APPROVED
     assert len(opened) <= 2  # the second writes the anchor's lines once the first is committed
+
+
+def test_who_asked_in_vain_is_no_voter_once_a_stage_asks(pack: Path) -> None:
+    checked()
+    edit(pack / "contracts" / "orders.yaml", "tolerated: 0.5", "tolerated: 0.4")
+    changes.ask(CONTRACT, "dan")
+    with warehouse.write() as conn:
+        conn.execute(tables.requests.update().values(expires_at="2026-01-01T00:00:00"))
+    with pytest.raises(NotAgreed):
+        checked()
+    (asked,) = requests.still_open()
+    assert asked.requester == "flow:shop_flow"
+    with pytest.raises(VoteRefused, match="dan asked for it before"):
+        agree(asked, Voter("dan"))
